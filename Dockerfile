@@ -1,0 +1,40 @@
+# syntax=docker/dockerfile:1
+
+FROM python:3.11-slim AS build
+
+WORKDIR /build
+COPY pyproject.toml README.md LICENSE ./
+COPY core ./core
+COPY http ./http
+RUN pip wheel --no-cache-dir --wheel-dir /wheels . \
+    && python -m venv /opt/observability \
+    && /opt/observability/bin/pip install --no-cache-dir --no-index --find-links /wheels observability
+
+
+FROM python:3.11-slim
+
+# The same user id everywhere, so that a volume written by one version can be read by the next.
+RUN groupadd --gid 10001 observability \
+    && useradd --uid 10001 --gid observability --no-create-home --shell /usr/sbin/nologin observability \
+    && install --directory --owner observability --group observability /data /logs
+
+COPY --from=build /opt/observability /opt/observability
+
+# A container's loopback is its own: to be reached at all it listens on every address it has.
+ENV PATH="/opt/observability/bin:$PATH" \
+    PYTHONUNBUFFERED=1 \
+    API_HOST=0.0.0.0 \
+    API_PORT=8000 \
+    DATA_DIR=/data
+
+USER observability
+WORKDIR /data
+VOLUME ["/data"]
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+
+# No proxy: the environment may name one for the feeds, and it cannot reach this address.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=15s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['API_PORT'] + '/health/live', timeout=4)"]
+
+CMD ["observability", "serve"]

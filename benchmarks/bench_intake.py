@@ -1,0 +1,107 @@
+"""Question: how many events a second does one core take in, from bytes to rings, by type?
+
+Decode (msgspec, batches of BATCH events as a JSON array), bus, collectors; the tick runs once per 100 ms of events.
+
+    pytest benchmarks/bench_intake.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from observability.core.bus import Bus
+from observability.core.clock import EventClock, HostClock
+from observability.core.intake import EventDecoder
+from observability.http.backend import make_collectors
+
+BATCH = 1000
+NOW_NS = 1_700_000_000_000_000_000
+
+
+def quote(n: int) -> dict[str, object]:
+    bid = 585.0 + n % 50 / 100
+    return {
+        "type": "quote",
+        "symbol": f"SYM{n % 20}",
+        "ts": NOW_NS + n,
+        "bid": bid,
+        "ask": bid + 0.02,
+        "bid_size": 100 + n % 7,
+        "ask_size": 200,
+    }
+
+
+def market_print(n: int) -> dict[str, object]:
+    return {
+        "type": "print",
+        "symbol": f"SYM{n % 20}",
+        "ts": NOW_NS + n,
+        "price": 585.0 + n % 50 / 100,
+        "size": 1 + n % 300,
+        "aggressor_side": "buy",
+    }
+
+
+def order(n: int) -> dict[str, object]:
+    status = ("pending_new", "new", "filled")[n % 3]
+    return {
+        "type": "order",
+        "order_id": f"o{n // 3}",
+        "symbol": f"SYM{n % 20}",
+        "side": "buy",
+        "quantity": "100",
+        "price": "585.25",
+        "status": status,
+        "strategy": "alpha",
+        "ts": NOW_NS + n * 1000,
+    }
+
+
+def fill(n: int) -> dict[str, object]:
+    return {
+        "type": "fill",
+        "trade_id": f"t{n}",
+        "order_id": f"o{n}",
+        "symbol": f"SYM{n % 20}",
+        "side": ("buy", "sell")[n % 2],
+        "quantity": "100",
+        "price": "585.25",
+        "commission": "0.1",
+        "strategy": "alpha",
+        "ts": NOW_NS + n,
+    }
+
+
+def signal(n: int) -> dict[str, object]:
+    return {"type": "signal", "strategy": "alpha", "symbol": f"SYM{n % 20}", "action": "buy", "confidence": 0.7}
+
+
+def heartbeat(n: int) -> dict[str, object]:
+    return {"type": "heartbeat", "component": f"engine{n % 5}"}
+
+
+@pytest.mark.parametrize("make", [quote, market_print, order, fill, signal, heartbeat], ids=lambda make: make.__name__)
+def test_intake(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, object]]) -> None:
+    bus = Bus()
+    clock = EventClock(HostClock())
+    collectors = make_collectors(bus, clock, max_symbols=64)
+    for collector in collectors.sections:
+        for kind, handler in collector._handlers().items():
+            bus.subscribe(kind, handler)
+    decoder = EventDecoder()
+    # Keys of fills must be new each time, or only duplicates would be measured.
+    batches = (orjson.dumps([make(n) for n in range(start, start + BATCH)]) for start in range(0, 10**9, BATCH))
+
+    def setup() -> tuple[tuple[bytes], dict[str, object]]:
+        return (next(batches),), {}
+
+    def take_in(batch: bytes) -> None:
+        bus.publish_all(decoder.decode_array(batch, NOW_NS).events, "bench")
+
+    benchmark.pedantic(take_in, setup=setup, rounds=100, warmup_rounds=5)
+    benchmark.extra_info["events_per_second"] = round(BATCH / benchmark.stats.stats.median)
+    collectors.market.refresh(NOW_NS + 10**9)

@@ -1,0 +1,38 @@
+"""The exception tree.
+
+No exception class of this project is defined anywhere else, except the protocol layer's refusals, which carry a status.
+
+    ObservabilityError
+    ├── ConfigError        the configuration has faults; lists every one of them
+    ├── CapacityError      a preallocated structure is full (symbols, series, collectors)
+    ├── EventError         one event cannot be used; says which field and why
+    └── SourceError        a recording or feed cannot be read; says where
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ObservabilityError(Exception):
+    """Root of every error this project raises on purpose."""
+
+
+class ConfigError(ObservabilityError):
+    """The configuration has faults; `faults` lists each as `NAME: what was given, what was expected`."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("invalid configuration:\n" + "\n".join(f"  {fault}" for fault in self.faults))
+
+
+class CapacityError(ObservabilityError):
+    """A structure whose memory was preallocated is full."""
+
+
+class EventError(ObservabilityError):
+    """One event cannot be used."""
+
+
+class SourceError(ObservabilityError):
+    """A recording or feed cannot be read."""

@@ -1,0 +1,127 @@
+"""Limits and usage of the control group this process runs in: what a container is really given.
+
+No host figures here (see `host_sampler.py`).
+
+Version 2 has one hierarchy, version 1 one per controller; in both a limit may sit on any ancestor, so the tightest one
+counts. Inside a container the mount often starts at the process's own group, whose path then does not exist below it:
+directories that are not there are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_MOUNT = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
+
+# What version 1 reports for "no limit" is the largest page-aligned integer; no machine has that much.
+_NO_LIMIT_BYTES = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Memory in use without file pages the kernel would give up first, as container runtimes count it."""
+
+    used_bytes: int
+    limit_bytes: int
+
+
+class Cgroup:
+    """Reads the files afresh on each call; the group itself is looked up once."""
+
+    def __init__(self, mount: Path = _MOUNT, membership: Path = _MEMBERSHIP) -> None:
+        groups = _memberships(membership)
+        self._unified = tuple(_chain(mount, groups["0"])) if "0" in groups else ()
+        self._memory = tuple(_chain(mount / "memory", groups["memory"])) if "memory" in groups else ()
+        self._cpu = tuple(_chain(mount / "cpu", groups["cpu"])) if "cpu" in groups else ()
+        self._cpuacct = tuple(_chain(mount / "cpuacct", groups["cpuacct"])) if "cpuacct" in groups else ()
+
+    def memory(self) -> MemoryUse | None:
+        """Returns the use of the group with the tightest memory limit; None without a limit."""
+        uses = [
+            *_memory_uses(self._unified, "memory.max", "memory.current", "inactive_file"),
+            *_memory_uses(self._memory, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ]
+        return min(uses, key=lambda use: use.limit_bytes, default=None)
+
+    def cpu_limit_cores(self) -> float | None:
+        """Returns how many cores' worth of time the tightest quota gives; None without a quota."""
+        cores = []
+        for directory in self._unified:
+            words = _read(directory / "cpu.max").split()
+            if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
+                cores.append(int(words[0]) / int(words[1]))
+        for directory in self._cpu:
+            quota = _read_int(directory / "cpu.cfs_quota_us")
+            period = _read_int(directory / "cpu.cfs_period_us")
+            if quota is not None and period and quota > 0:
+                cores.append(quota / period)
+        return min(cores, default=None)
+
+    def cpu_seconds(self) -> float | None:
+        """Returns the CPU time this group has used; None if it is not accounted."""
+        for directory in self._unified:
+            usage = _read_stat(directory / "cpu.stat", "usage_usec")
+            if usage is not None:
+                return usage / 1e6
+        for directory in self._cpuacct:
+            usage = _read_int(directory / "cpuacct.usage")
+            if usage is not None:
+                return usage / 1e9
+        return None
+
+
+def _memberships(path: Path) -> dict[str, str]:
+    """Returns the group's path by version 1 controller, and that of version 2 under "0"."""
+    groups: dict[str, str] = {}
+    for line in _read(path).splitlines():
+        hierarchy, controllers, group = line.split(":", 2)
+        if hierarchy == "0":
+            groups["0"] = group
+        for controller in controllers.split(","):
+            groups[controller] = group
+    return groups
+
+
+def _chain(mount: Path, group: str) -> Iterator[Path]:
+    """Yields the group's directory and its ancestors up to the mount, as far as they exist."""
+    parts = [part for part in group.split("/") if part and part != ".."]
+    for depth in range(len(parts), -1, -1):
+        directory = mount.joinpath(*parts[:depth])
+        if directory.is_dir():
+            yield directory
+
+
+def _memory_uses(directories: tuple[Path, ...], limit: str, usage: str, reclaimable: str) -> Iterator[MemoryUse]:
+    for directory in directories:
+        limit_bytes = _read_int(directory / limit)
+        used_bytes = _read_int(directory / usage)
+        if limit_bytes is None or used_bytes is None or not 0 < limit_bytes < _NO_LIMIT_BYTES:
+            continue
+        inactive_bytes = _read_stat(directory / "memory.stat", reclaimable) or 0
+        yield MemoryUse(max(0, used_bytes - inactive_bytes), limit_bytes)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _read_int(path: Path) -> int | None:
+    try:
+        return int(_read(path))
+    except ValueError:
+        # "max", or no such file.
+        return None
+
+
+def _read_stat(path: Path, key: str) -> int | None:
+    for line in _read(path).splitlines():
+        name, _, value = line.partition(" ")
+        if name == key and value.isdigit():
+            return int(value)
+    return None

@@ -1,0 +1,112 @@
+"""The collectors' common interface and their registry.
+
+No metric is computed here; each collector has a module of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+from observability.core.bus import Bus, Handler, default_bus
+from observability.core.errors import ConfigError
+from observability.core.events import Event
+
+logger = logging.getLogger(__name__)
+
+ENTRY_POINT_GROUP = "observability.collectors"
+
+
+class BaseCollector(ABC):
+    """Keeps the current state of one part of the snapshot.
+
+    Custom collectors implement `_start_impl`, `_stop_impl` and `get_current_metrics`, and appear in the snapshot under
+    their name. They run in tasks of their own: a slow or failing one yields null and a counter, never a late tick.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_running = False
+        self.metrics_collected = 0
+
+    async def start(self) -> None:
+        """Starts collecting; a second call does nothing."""
+        if not self.is_running:
+            await self._start_impl()
+            self.is_running = True
+
+    async def stop(self) -> None:
+        """Stops collecting; what was collected stays readable."""
+        if self.is_running:
+            self.is_running = False
+            await self._stop_impl()
+
+    @abstractmethod
+    async def _start_impl(self) -> None: ...
+
+    @abstractmethod
+    async def _stop_impl(self) -> None: ...
+
+    @abstractmethod
+    async def get_current_metrics(self) -> dict[str, Any]:
+        """Returns this collector's part of the snapshot, ready for JSON."""
+
+
+class BusCollector(BaseCollector):
+    """A collector fed by the bus: the process's default one unless given another."""
+
+    def __init__(self, name: str, bus: Bus | None = None) -> None:
+        super().__init__(name)
+        self.bus = default_bus() if bus is None else bus
+        self._unsubscribe: list[Callable[[], None]] = []
+
+    @abstractmethod
+    def _handlers(self) -> dict[type[Event], Handler]:
+        """Returns what to subscribe: one handler per event class."""
+
+    async def _start_impl(self) -> None:
+        self._unsubscribe = [self.bus.subscribe(kind, handler) for kind, handler in self._handlers().items()]
+
+    async def _stop_impl(self) -> None:
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe = []
+
+
+CollectorFactory = Callable[[], BaseCollector]
+_registered: dict[str, CollectorFactory] = {}
+
+
+def register_collector(name: str, factory: CollectorFactory) -> None:
+    """Registers a custom collector for every hub started from now on; the name is its key in the snapshot."""
+    if name in _registered:
+        raise ConfigError([f"collector {name!r}: registered twice"])
+    _registered[name] = factory
+
+
+def custom_collectors() -> dict[str, BaseCollector]:
+    """Makes every custom collector: those registered by name and those of installed entry points.
+
+    One that cannot be imported or made is left out with an error in the log; it must not keep the others from starting.
+    """
+    factories = dict(_registered)
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        if entry_point.name in factories:
+            logger.warning(
+                "collector %r is registered and also an entry point; the registered one is used", entry_point.name
+            )
+            continue
+        try:
+            factories[entry_point.name] = entry_point.load()
+        except Exception:
+            logger.exception("collector %r (entry point %s) cannot be imported", entry_point.name, entry_point.value)
+    collectors: dict[str, BaseCollector] = {}
+    for name, factory in factories.items():
+        try:
+            collectors[name] = factory()
+        except Exception:
+            logger.exception("collector %r cannot be made", name)
+    return collectors

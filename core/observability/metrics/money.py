@@ -1,0 +1,57 @@
+"""Decimal arithmetic that is exact or raises, and the way from and to the floats outside.
+
+No accounting here (see `positions.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+
+# An event's Decimal has at most 19 digits before and 18 behind the point (observability.core.events), a product of two
+# at most 74 digits; the rest of these 128 is room for sums. Rounding would be a defect of ours, so it raises.
+EXACT = Context(prec=128, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+
+# For quotients, which have no last digit; whoever divides decides where to round.
+ROUNDED = Context(prec=128, traps=[InvalidOperation, DivisionByZero, Overflow])
+
+ZERO = Decimal(0)
+
+
+def to_float(value: Decimal) -> float:
+    """Returns the nearest double; adding 0.0 turns a negative zero into zero."""
+    return float(value) + 0.0
+
+
+def to_float_or_none(value: Decimal | None) -> float | None:
+    return None if value is None else float(value) + 0.0
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """Returns what JSON can carry of a float of unknown origin."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def to_nan(value: float | None) -> float:
+    """Returns what a history row can carry of a number that may be undefined."""
+    return math.nan if value is None else value
+
+
+# Beyond this a double is nobody's price, and sums with real prices would no longer fit EXACT.
+MAX_MAGNITUDE = 1e18
+_SMALLEST = Decimal("1e-18")
+
+
+def price_or_none(value: float | None) -> Decimal | None:
+    """Returns a feed's price as a Decimal with at most 18 digits on either side of the point; None if it is none."""
+    if value is None or not -MAX_MAGNITUDE < value < MAX_MAGNITUDE:
+        return None
+    price = exact_decimal(value)
+    exponent = price.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return price if exponent >= -18 else price.quantize(_SMALLEST, context=ROUNDED)
+
+
+def exact_decimal(value: float) -> Decimal:
+    """Returns the decimal that was sent: the shortest one that reads back as this double."""
+    return Decimal(repr(float(value)))

@@ -1,0 +1,106 @@
+"""One position of one strategy as the snapshot shows it: accounting, mark, and the engine's own view.
+
+No arithmetic of cost here (see `positions.py`).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from observability.core.timestamps import format_iso_ms
+from observability.metrics.json_part import JsonPart
+from observability.metrics.money import ZERO, to_float, to_float_or_none
+from observability.metrics.positions import Position
+from observability.metrics.symbol_state import MarkSource, SymbolState
+
+
+class PositionPart(JsonPart):
+    """A position, marked to the mid, else the last price, else (without any market data) to its own last fill."""
+
+    __slots__ = (
+        "_quoted",
+        "engine_quantity",
+        "has_input",
+        "is_stale",
+        "mark",
+        "mark_source",
+        "position",
+        "strategy",
+        "symbol",
+        "unrealized",
+        "updated_ns",
+        "value",
+    )
+
+    def __init__(self, strategy: str, symbol: str, multiplier: Decimal) -> None:
+        super().__init__()
+        self.strategy = strategy
+        self.symbol = symbol
+        self.position = Position(multiplier)
+        self.mark = ZERO
+        self.mark_source: MarkSource = "fill"
+        self.value = ZERO
+        self.unrealized = ZERO
+        self.updated_ns = 0
+        self.is_stale = True
+        self.engine_quantity: Decimal | None = None
+        """Quantity in the engine's newest position event, None before the first."""
+        self.has_input = True
+        # What the mark was made of: Decimals are made again only when it has changed.
+        self._quoted: tuple[float | None, float | None, float | None] | None = None
+
+    def apply(self, quantity: Decimal, price: Decimal, fee: Decimal, now_ns: int) -> Decimal | None:
+        """Adds one fill of signed `quantity`; returns what it realised before its fee, None if it closed nothing."""
+        realized = self.position.apply(quantity, price, fee)
+        if self.mark_source == "fill":
+            self.mark = price
+        self.updated_ns = now_ns
+        self.has_input = True
+        # At the mark of the last tick: a session that turns before the next one is anchored to this.
+        self._value_position()
+        return realized
+
+    def refresh(self, market: SymbolState | None, now_ns: int) -> bool:
+        """Marks the position and brings its JSON up to `now_ns`; returns whether its value has changed."""
+        # hot: once per open position per tick (benchmarks/bench_tick.py)
+        is_moved = self.has_input
+        is_stale = True
+        if market is not None:
+            is_stale = now_ns - market.updated_ns > market.stale_after_ns
+            quoted = (market.bid, market.ask, market.last_price)
+            if quoted != self._quoted:
+                self._quoted = quoted
+                mark = market.mark()
+                if mark is not None and mark != (self.mark, self.mark_source):
+                    self.mark, self.mark_source = mark
+                    self.updated_ns = max(self.updated_ns, market.updated_ns)
+                    is_moved = True
+        if is_moved:
+            self._value_position()
+        if is_moved or is_stale != self.is_stale:
+            self.has_input = False
+            self.is_stale = is_stale
+            self._offer()
+        return is_moved
+
+    def _value_position(self) -> None:
+        self.value = self.position.value(self.mark)
+        self.unrealized = self.position.unrealized(self.mark)
+
+    def _offer(self) -> None:
+        position = self.position
+        self.offer(
+            {
+                "symbol": self.symbol,
+                "strategy": self.strategy,
+                "quantity": to_float(position.quantity),
+                "avg_price": to_float_or_none(position.avg_price),
+                "mark": to_float(self.mark),
+                "mark_source": self.mark_source,
+                "unrealized_pnl": to_float(self.unrealized),
+                "realized_pnl": to_float(position.realized),
+                "engine_quantity": to_float_or_none(self.engine_quantity),
+                "updated": format_iso_ms(self.updated_ns) if self.updated_ns > 0 else None,
+                "stale": self.is_stale,
+            }
+        )

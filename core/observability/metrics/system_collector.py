@@ -1,0 +1,239 @@
+"""The system section: host and process figures, event loop lag, health, alerts, components and the engine's log.
+
+No measuring here (see `host_sampler.py`, `loop_lag.py`) and no verdict (see `health.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from observability.core.bus import Bus, Handler
+from observability.core.clock import Clock, EventClock, HostClock
+from observability.core.events import Alert, Event, Heartbeat, Log
+from observability.core.parts import Group
+from observability.core.rings import History, Series
+from observability.core.timestamps import NS_PER_S, format_iso_ms
+from observability.metrics.alerts import AlertBook, AlertState
+from observability.metrics.collectors import BusCollector
+from observability.metrics.components import ComponentBook
+from observability.metrics.health import assess
+from observability.metrics.host_sampler import HostSample, HostSampler
+from observability.metrics.json_part import JsonPart
+from observability.metrics.loop_lag import LoopLagProbe
+from observability.metrics.money import to_nan
+from observability.metrics.sessions import event_time_ns
+
+logger = logging.getLogger(__name__)
+
+SERIES_FIELDS = ("cpu_percent", "memory_percent", "event_loop_lag_ms")
+
+# CPU shares need a stretch of time; the first sample measures this one, so that `start` returns with real figures.
+FIRST_STRETCH_SECONDS = 0.1
+
+MAX_LOGS = 1000
+LOG_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+class SystemCollector(BusCollector):
+    """Samples host and process once per `sample_interval_seconds` in a thread of its own; everything else is read from
+    the last sample. Figures are None until there is one."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus | None = None,
+        clock: Clock | None = None,
+        history: History | None = None,
+        data_dir: Path | str | None = None,
+        sample_interval_seconds: float = 1.0,
+        component_silent_after_seconds: float = 30.0,
+        max_alerts: int = 1000,
+        max_components: int = 256,
+        sampler: HostSampler | None = None,
+    ) -> None:
+        super().__init__("system", bus)
+        self.clock: Clock = EventClock(HostClock()) if clock is None else clock
+        self.fields = JsonPart()
+        self.groups: tuple[Group, ...] = ()
+        self.last_input_ns: int | None = None
+        self.sample_failures = 0
+        self.sample: HostSample | None = None
+        """The newest sample of host and process."""
+        # Without a data directory nothing is written; the working directory's disk is then the one worth watching.
+        self._data_dir = Path("." if data_dir is None else data_dir)
+        self._sampler = sampler
+        self._sample_interval_seconds = sample_interval_seconds
+        self._alerts = AlertBook(max_alerts)
+        self._components = ComponentBook(max_components, round(component_silent_after_seconds * NS_PER_S))
+        self._logs: deque[Log] = deque(maxlen=MAX_LOGS)
+        self._probe = LoopLagProbe(self.clock.mono_ns)
+        self._lag_ms: float | None = None
+        self._started_ns: int | None = None
+        self._uptime_seconds: int | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._sampling: asyncio.Task[None] | None = None
+        self._has_input = True
+        self._series: Series | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+
+    async def get_current_metrics(self) -> dict[str, Any]:
+        self._update(self.clock.time_ns())
+        return dict(self.fields.to_json())
+
+    def refresh(self, now_ns: int) -> None:
+        # hot: once per tick (benchmarks/bench_tick.py)
+        self._update(now_ns)
+        if self._series is not None:
+            sample = self.sample
+            self._series.record(
+                now_ns,
+                (
+                    to_nan(None if sample is None else sample.cpu_percent),
+                    to_nan(None if sample is None else sample.memory_percent),
+                    to_nan(self._lag_ms),
+                ),
+            )
+
+    def on_alert(self, event: Alert) -> None:
+        self._alerts.note(event)
+        self._note_input(event)
+
+    def on_log(self, event: Log) -> None:
+        self._logs.append(event)
+        self._note_input(event)
+
+    def on_heartbeat(self, event: Heartbeat) -> None:
+        """Takes one heartbeat, which makes no figure any younger."""
+        self._components.note(event)
+        self._has_input = True
+
+    def active_alerts(self) -> list[AlertState]:
+        """Returns the alerts nobody has acknowledged, newest first."""
+        return self._alerts.active()
+
+    def alerts(self) -> list[AlertState]:
+        """Returns every alert kept, acknowledged ones too, newest first."""
+        return self._alerts.all()
+
+    def acknowledge_alert(self, alert_id: str, now_ns: int) -> AlertState | None:
+        """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
+        self._has_input = True
+        return self._alerts.acknowledge(alert_id, now_ns)
+
+    def components(self, now_ns: int) -> dict[str, dict[str, Any]]:
+        """Returns status, detail and last heartbeat of each component."""
+        return self._components.to_json(now_ns)
+
+    def recent_logs(self, level: str = "debug", limit: int = 100) -> list[dict[str, Any]]:
+        """Returns the engine's newest log lines of at least `level`, newest first. Raises KeyError for others."""
+        at_least = LOG_LEVELS[level]
+        lines: list[dict[str, Any]] = []
+        for event in reversed(self._logs):
+            if len(lines) >= limit:
+                break
+            if LOG_LEVELS[event.level] >= at_least:
+                lines.append(
+                    {
+                        "timestamp": format_iso_ms(event_time_ns(event)),
+                        "level": event.level,
+                        "logger": event.logger,
+                        "message": event.message,
+                        "fields": event.fields,
+                    }
+                )
+        return lines
+
+    def _handlers(self) -> dict[type[Event], Handler]:
+        return {Alert: self.on_alert, Log: self.on_log, Heartbeat: self.on_heartbeat}
+
+    async def _start_impl(self) -> None:
+        await super()._start_impl()
+        self._started_ns = self.clock.mono_ns()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-sampler")
+        self._probe.start()
+        await self._take_sample(FIRST_STRETCH_SECONDS)
+        self._sampling = asyncio.create_task(self._sample_forever(), name="host sampler")
+
+    async def _stop_impl(self) -> None:
+        await super()._stop_impl()
+        self._probe.stop()
+        if self._sampling is not None:
+            self._sampling.cancel()
+            await asyncio.gather(self._sampling, return_exceptions=True)
+            self._sampling = None
+        if self._executor is not None:
+            # A sample that hangs (a dead network file system) must not hang the stop.
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+    async def _sample_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._sample_interval_seconds)
+            await self._take_sample(0.0)
+
+    async def _take_sample(self, stretch_seconds: float) -> None:
+        """Samples off the loop; a failure keeps the figures there are and is logged once."""
+        try:
+            self.sample = await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._sample_in_thread, stretch_seconds
+            )
+        except Exception:
+            self.sample_failures += 1
+            if self.sample_failures == 1:
+                logger.exception("the host cannot be sampled; later failures are only counted")
+            return
+        self._lag_ms = self._probe.take_max_ms()
+        now_ns = self.clock.time_ns()
+        self.last_input_ns = max(now_ns, self.last_input_ns or 0)
+        self._has_input = True
+
+    def _sample_in_thread(self, stretch_seconds: float) -> HostSample:
+        if self._sampler is None:
+            self._sampler = HostSampler(self._data_dir)
+        time.sleep(stretch_seconds)
+        return self._sampler.sample()
+
+    def _note_input(self, event: Event) -> None:
+        self.last_input_ns = max(event.ts_init, self.last_input_ns or 0)
+        self._has_input = True
+
+    def _update(self, now_ns: int) -> None:
+        uptime_seconds = None if self._started_ns is None else (self.clock.mono_ns() - self._started_ns) // NS_PER_S
+        # Once per second at least: a component falls silent without any input.
+        if self._has_input or uptime_seconds != self._uptime_seconds:
+            self._has_input = False
+            self._uptime_seconds = uptime_seconds
+            self._derive(now_ns)
+
+    def _derive(self, now_ns: int) -> None:
+        sample = self.sample
+        lag_ms = None if self._lag_ms is None else round(self._lag_ms, 3)
+        active = self._alerts.active()
+        critical = sum(1 for alert in active if alert.severity == "critical")
+        figures = {
+            "cpu_percent": None if sample is None else sample.cpu_percent,
+            "memory_percent": None if sample is None else sample.memory_percent,
+            "disk_percent": None if sample is None else sample.disk_percent,
+            "event_loop_lag_ms": lag_ms,
+        }
+        health, reasons = assess(figures, self._components.statuses(now_ns), critical)
+        self.fields.offer(
+            {
+                **figures,
+                "memory_limit_bytes": None if sample is None else sample.memory_limit_bytes,
+                "process_rss_bytes": None if sample is None else sample.process_rss_bytes,
+                "process_cpu_percent": None if sample is None else sample.process_cpu_percent,
+                "num_fds": None if sample is None else sample.num_fds,
+                "threads": None if sample is None else sample.threads,
+                "uptime_seconds": self._uptime_seconds,
+                "health": None if sample is None else health,
+                "health_reasons": reasons,
+                "active_alerts": len(active),
+                "critical_alerts": critical,
+            }
+        )

@@ -1,0 +1,12 @@
+"""Where events come from: recordings, the simulator, and the paper engine.
+
+Only re-exports here.
+"""
+
+from observability.sources.paper import PaperConfig, PaperEngine
+from observability.sources.progress import ProgressBar
+from observability.sources.recording import Recording
+from observability.sources.replay import Replay, ReplayProgress
+from observability.sources.simulator import Simulator
+
+__all__ = ["PaperConfig", "PaperEngine", "ProgressBar", "Recording", "Replay", "ReplayProgress", "Simulator"]

@@ -1,0 +1,116 @@
+"""Binance recordings: combined-stream messages as they came, one per line behind the local time of their arrival.
+
+Level 1 only: depth updates and snapshots are counted, and no book is built from them.
+
+    1723161254087891268 {"stream":"btcusdt@bookTicker","data":{"s":"BTCUSDT","b":"61837.63","B":"3.7","a":...}}
+    └ local ns, ts_init └ as sent
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from observability.core.events import Event, Print, Quote, Side
+from observability.core.timestamps import MAX_NS, NS_PER_MS
+from observability.sources.tally import Tally
+
+VENUE = "BINANCE"
+
+_LINE = re.compile(rb"(\d{16,19}) (\{.*)", re.DOTALL)
+
+
+class _Message(msgspec.Struct, gc=False, rename={"last_update_id": "lastUpdateId"}):
+    stream: str = ""
+    data: msgspec.Raw = msgspec.Raw()
+    last_update_id: int | None = None
+
+
+class _BookTicker(
+    msgspec.Struct,
+    gc=False,
+    rename={"symbol": "s", "bid": "b", "bid_size": "B", "ask": "a", "ask_size": "A", "event_ms": "E"},
+):
+    symbol: str
+    bid: float
+    bid_size: float
+    ask: float
+    ask_size: float
+    # Futures send it, spot does not.
+    event_ms: int | None = None
+
+
+class _Trade(
+    msgspec.Struct,
+    gc=False,
+    rename={"symbol": "s", "trade_id": "t", "price": "p", "size": "q", "trade_ms": "T", "buyer_is_maker": "m"},
+):
+    symbol: str
+    trade_id: int
+    price: float
+    size: float
+    trade_ms: int
+    buyer_is_maker: bool
+
+
+# Not strict: the exchange writes numbers as text.
+_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_book_ticker = msgspec.json.Decoder(_BookTicker, strict=False).decode
+_decode_trade = msgspec.json.Decoder(_Trade, strict=False).decode
+
+
+def looks_like_binance(line: bytes) -> bool:
+    """Says whether a line has the form of this recording."""
+    return _LINE.fullmatch(line) is not None
+
+
+def read_binance(lines: Iterable[bytes], *, tally: Tally) -> Iterator[Event]:
+    """Yields a quote per book ticker and a print per trade; counts the rest; a bad line is counted and left out.
+
+    The two clocks disagree, either way round: `ts` is the exchange's time (the local one where it sends none) and
+    `ts_init` the recorder's; neither is corrected by the other.
+    """
+    # hot: once per line
+    read_line = _LINE.fullmatch
+    counts = tally.events
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        fields = read_line(line)
+        if fields is None:
+            tally.bad_line(number, f"expected <ns since the epoch> <JSON>, got {line[:80]!r}")
+            continue
+        local, payload = fields.groups()
+        ts_init = int(local)
+        try:
+            message = _decode_message(payload)
+            channel = message.stream.partition("@")[2]
+            if channel == "bookTicker":
+                touch = _decode_book_ticker(message.data)
+                ts = ts_init if touch.event_ms is None else touch.event_ms * NS_PER_MS
+                event: Event = Quote(
+                    touch.symbol, touch.bid, touch.ask, touch.bid_size, touch.ask_size, VENUE,
+                    ts=ts, ts_init=ts_init,
+                )  # fmt: skip
+            elif channel == "trade":
+                trade = _decode_trade(message.data)
+                aggressor_side: Side = "sell" if trade.buyer_is_maker else "buy"
+                ts = trade.trade_ms * NS_PER_MS
+                event = Print(
+                    trade.symbol, trade.price, trade.size, aggressor_side, trade.trade_id, VENUE,
+                    ts=ts, ts_init=ts_init,
+                )  # fmt: skip
+            else:
+                tally.skip(channel or ("rest_depth_snapshot" if message.last_update_id is not None else "unknown"))
+                continue
+        except msgspec.MsgspecError as error:
+            tally.bad_line(number, error)
+            continue
+        if ts_init > MAX_NS or not 0 <= ts <= MAX_NS:
+            # A stream in microseconds, for one, would end up here.
+            tally.bad_line(number, f"times {ts_init} and {ts} ns: expected times before the year 2262")
+            continue
+        counts[event.__class__] += 1
+        yield event

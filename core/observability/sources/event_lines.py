@@ -1,0 +1,53 @@
+"""Recordings of our own events: one JSON object per line, as they go in at `/api/ingest`.
+
+No batches, keys or duplicates here: a recording is taken at its word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from observability.core.errors import EventError
+from observability.core.events import AnyEvent, Event, Order
+from observability.core.timestamps import MAX_NS, parse_iso_ns
+from observability.sources.tally import Tally
+
+_decode = msgspec.json.Decoder(AnyEvent).decode
+
+
+def looks_like_event_lines(line: bytes) -> bool:
+    """Says whether a line has the form of this recording."""
+    return line.lstrip().startswith(b"{")
+
+
+def read_event_lines(lines: Iterable[bytes], *, opened_ns: int, tally: Tally) -> Iterator[Event]:
+    """Yields the event of each line with both its times as integers; a bad line is counted and left out.
+
+    Without `ts_init` an event was seen at its `ts`; without either, together with the event before it (the first: at
+    `opened_ns`).
+    """
+    counts = tally.events
+    before_ns = opened_ns
+    for number, line in enumerate(lines, 1):
+        if not line or line.isspace():
+            continue
+        try:
+            event = _decode(line)
+            if isinstance(event.ts, str):
+                event.ts = parse_iso_ns(event.ts)
+            if isinstance(event, Order) and isinstance(event.decision_ts, str):
+                event.decision_ts = parse_iso_ns(event.decision_ts)
+            if not 0 <= event.ts_init <= MAX_NS:
+                raise EventError(f"ts_init {event.ts_init}: expected nanoseconds since the epoch, from 0 to 2^63 - 1")
+        except (msgspec.MsgspecError, EventError) as error:
+            tally.bad_line(number, error)
+            continue
+        if event.ts_init == 0:
+            event.ts_init = before_ns if event.ts is None else event.ts
+        if event.ts is None:
+            event.ts = event.ts_init
+        before_ns = event.ts_init
+        counts[event.__class__] += 1
+        yield event

@@ -1,0 +1,85 @@
+"""The same recordings again and again: each lap behind the one before it in time, with ids that do not repeat.
+
+No pacing here, and nothing of a lap is kept but its span and the range of its trade ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from observability.core.errors import SourceError
+from observability.core.events import Event, Fill, Order, Print
+from observability.core.timestamps import NS_PER_S
+
+_DAY_NS = 86_400 * NS_PER_S
+# A session this long starts again at the same time of day, so that daily figures begin anew with it; anything shorter
+# simply goes on after a second.
+_SESSION_NS = 3_600 * NS_PER_S
+_PAUSE_NS = NS_PER_S
+# Recordings years apart would take the shift past the end of 64-bit time within a few laps.
+_MAX_GAP_NS = 7 * _DAY_NS
+_MAX_NS = 2**63 - 1 - 365 * _DAY_NS
+
+
+class Laps:
+    """Iterates over the events of `open_lap()` again and again; ends only when a lap has no event.
+
+    The first lap is as recorded. Later ones are shifted in time; integer trade ids go on where the lap before ended,
+    and text ids get `~LAP` behind them. Raises SourceError when shifted times would leave 64 bits (the year 2262).
+    """
+
+    def __init__(self, open_lap: Callable[[], Iterator[Event]]) -> None:
+        self._open_lap = open_lap
+        self._id_ranges: dict[tuple[str, str], tuple[int, int]] = {}
+        self.lap = 0
+        """The lap under way, from 1."""
+
+    def __iter__(self) -> Iterator[Event]:
+        ranges = self._id_ranges
+        first_ns = last_ns = 0
+        self.lap = 1
+        for event in self._open_lap():
+            if event.ts_init > last_ns:
+                first_ns = first_ns or event.ts_init
+                last_ns = event.ts_init
+            if isinstance(event, Print) and isinstance(event.trade_id, int):
+                number, key = event.trade_id, (event.venue, event.symbol)
+                low, high = ranges.get(key, (number, number))
+                ranges[key] = (min(low, number), max(high, number))
+            yield event
+        is_session = last_ns - first_ns >= _SESSION_NS
+        begin_ns = 0
+        while last_ns > begin_ns:
+            self.lap += 1
+            if last_ns > _MAX_NS:
+                raise SourceError(f"lap {self.lap}: its times would pass the year 2262; start the replay again")
+            begin_ns = last_ns
+            shift = last_ns + _PAUSE_NS - first_ns
+            if is_session:
+                shift = -(-shift // _DAY_NS) * _DAY_NS
+            for event in self._open_lap():
+                shift = min(shift, last_ns + _MAX_GAP_NS - event.ts_init)
+                event.ts_init += shift
+                last_ns = max(last_ns, event.ts_init)
+                if isinstance(event.ts, int):
+                    event.ts += shift
+                self._rename(event, shift)
+                yield event
+
+    def _rename(self, event: Event, shift: int) -> None:
+        suffix = f"~{self.lap}"
+        if isinstance(event, Print):
+            if isinstance(event.trade_id, int):
+                low, high = self._id_ranges.get((event.venue, event.symbol), (0, 0))
+                event.trade_id += (high - low + 1) * (self.lap - 1)
+            elif event.trade_id is not None:
+                event.trade_id += suffix
+        elif isinstance(event, Order):
+            event.order_id += suffix
+            if event.client_order_id:
+                event.client_order_id += suffix
+            if isinstance(event.decision_ts, int):
+                event.decision_ts += shift
+        elif isinstance(event, Fill):
+            event.order_id += suffix
+            event.trade_id += suffix

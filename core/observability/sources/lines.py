@@ -1,0 +1,98 @@
+"""The lines of a file, plain or gzip; which of the two is told by its content, not by its name.
+
+Nothing here knows what a line means.
+"""
+
+from __future__ import annotations
+
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from observability.core.errors import SourceError
+
+_GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 section 2.3.1
+_GZIP_WBITS = 31
+
+# Deflate expands at most 1032 times, so that a chunk of this size never becomes more than 17 MB.
+_CHUNK_BYTES = 16 * 1024
+MAX_LINE_BYTES = 16 * 1024 * 1024
+
+
+class LineReader:
+    """Iterates over the lines of one file, without their line ends; each iteration starts at the beginning.
+
+    Raises SourceError for what is not a readable file, and after the last whole line of a gzip file that was cut short.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes_read = 0
+        """Bytes of the file, as it is on disk, read by the latest iteration."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror or error}") from None
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise SourceError(f"{path}: {kind}; expected a recording")
+        if status.st_size == 0:
+            raise SourceError(f"{path}: the file is empty")
+        self.bytes_total = status.st_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.bytes_read = 0
+        line_count = 0
+        tail = b""
+        try:
+            with self.path.open("rb") as file:
+                for chunk in self._chunks(file):
+                    block = tail + chunk
+                    if b"\r" in chunk:
+                        block = block.replace(b"\r\n", b"\n")
+                    lines = block.split(b"\n")
+                    tail = lines.pop()
+                    if len(tail) > MAX_LINE_BYTES:
+                        raise SourceError(f"more than {MAX_LINE_BYTES} bytes without a line end")
+                    yield from lines
+                    line_count += len(lines)
+        except SourceError as error:
+            raise SourceError(f"{self.path}:{line_count + 1}: {error}") from None
+        except OSError as error:
+            raise SourceError(f"{self.path}:{line_count + 1}: {error.strerror or error}") from None
+        tail = tail.removesuffix(b"\r")
+        if tail:
+            yield tail
+
+    def _chunks(self, file: BinaryIO) -> Iterator[bytes]:
+        chunk = self._read(file)
+        if not chunk.startswith(_GZIP_MAGIC):
+            while chunk:
+                yield chunk
+                chunk = self._read(file)
+            return
+        # The gzip module loses what it had inflated when the end of a cut file surprises it; zlib does not.
+        inflater = zlib.decompressobj(_GZIP_WBITS)
+        while chunk:
+            try:
+                block = inflater.decompress(chunk)
+            except zlib.error as error:
+                raise SourceError(f"the gzip data is damaged ({error})") from None
+            if block:
+                yield block
+            chunk = b""
+            if inflater.eof:
+                # A gzip file may be several members in a row, and padded with zeros (as `gzip -d` accepts).
+                chunk = inflater.unused_data.lstrip(b"\0") or self._read(file).lstrip(b"\0")
+                if chunk:
+                    inflater = zlib.decompressobj(_GZIP_WBITS)
+            chunk = chunk or self._read(file)
+        if not inflater.eof:
+            raise SourceError("the gzip data ends too early")
+
+    def _read(self, file: BinaryIO) -> bytes:
+        chunk = file.read(_CHUNK_BYTES)
+        self.bytes_read += len(chunk)
+        return chunk

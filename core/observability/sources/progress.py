@@ -1,0 +1,79 @@
+"""A replay's progress on a terminal: one line that rewrites itself, and one log line at the end.
+
+Where no terminal is, only the log line.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from typing import TextIO
+
+from observability.core.timestamps import NS_PER_S, format_iso_ms
+from observability.sources.replay import ReplayProgress
+
+logger = logging.getLogger(__name__)
+
+_BAR_CELLS = 20
+_ERASE_LINE = "\r\x1b[K"  # ECMA-48: carriage return, erase to the end of the line
+
+
+class ProgressBar:
+    """Shows progress; `finish` (also on Ctrl-C) leaves the terminal as it was and logs the sum."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._is_terminal = self._stream.isatty()
+        self._latest: ReplayProgress | None = None
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.finish()
+
+    def update(self, progress: ReplayProgress) -> None:
+        """Shows `progress` in place of what was shown before."""
+        self._latest = progress
+        if self._is_terminal:
+            columns = shutil.get_terminal_size().columns
+            # The last column stays free: a full line would wrap and could not be erased.
+            self._stream.write(_ERASE_LINE + describe(progress)[: max(0, columns - 1)])
+            self._stream.flush()
+
+    def finish(self) -> None:
+        """Removes the line and logs the sum; a second call does nothing."""
+        if self._latest is None:
+            return
+        if self._is_terminal:
+            self._stream.write(_ERASE_LINE)
+            self._stream.flush()
+        latest, self._latest = self._latest, None
+        logger.info(
+            "replayed %d events in %.2f s (%s events/s), lap %d, up to %s",
+            latest.events, latest.elapsed_ns / NS_PER_S, _per_second(latest.events, latest.elapsed_ns), latest.lap,
+            "-" if latest.event_time_ns is None else format_iso_ms(latest.event_time_ns),
+        )  # fmt: skip
+
+
+def describe(progress: ReplayProgress) -> str:
+    """Returns the line: bar, percent of the bytes, events, events per second, event time, speed, lap."""
+    share = min(1.0, progress.bytes_read / progress.bytes_total) if progress.bytes_total else 1.0
+    filled = int(share * _BAR_CELLS)
+    words = [
+        f"[{'#' * filled}{'.' * (_BAR_CELLS - filled)}] {share * 100:3.0f}%",
+        f"{progress.events:,} events",
+        f"{_per_second(progress.events, progress.elapsed_ns)}/s",
+    ]
+    if progress.event_time_ns is not None:
+        words.append(format_iso_ms(progress.event_time_ns))
+    if progress.elapsed_ns:
+        words.append(f"x{progress.events_span_ns / progress.elapsed_ns:,.1f}")
+    if progress.lap > 1:
+        words.append(f"lap {progress.lap}")
+    return "  ".join(words)
+
+
+def _per_second(count: int, elapsed_ns: int) -> str:
+    return f"{count * NS_PER_S / elapsed_ns:,.0f}" if elapsed_ns else "-"

@@ -1,0 +1,88 @@
+"""A recording on disk: which of the known kinds it is, told by its first line, and its events.
+
+No pacing and no merging here; see `replay.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from observability.core.clock import Clock, HostClock
+from observability.core.errors import SourceError
+from observability.core.events import Event
+from observability.sources import lobster
+from observability.sources.binance import looks_like_binance, read_binance
+from observability.sources.event_lines import looks_like_event_lines, read_event_lines
+from observability.sources.lines import LineReader
+from observability.sources.tally import Tally
+
+RecordingKind = Literal["lobster", "binance", "events"]
+
+
+class Recording:
+    """One recording; `events` reads it from the beginning, as often as it is called, and holds no more than a chunk.
+
+    Raises SourceError for what is not a recording. The files are closed when the iterator of `events` ends or is
+    closed.
+    """
+
+    def __init__(self, path: str | Path, clock: Clock | None = None) -> None:
+        self.path = Path(path)
+        self.tally = Tally(self.path)
+        self._clock = HostClock() if clock is None else clock
+        self._lines = LineReader(self.path)
+        self._orderbook_lines: LineReader | None = None
+        self.kind: RecordingKind
+        self._read: Callable[[], Iterator[Event]]
+        self._recognise(_first_line(self._lines))
+
+    @property
+    def bytes_total(self) -> int:
+        """Bytes on disk, of both files of a LOBSTER recording."""
+        return self._lines.bytes_total + (self._orderbook_lines.bytes_total if self._orderbook_lines else 0)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes on disk that the latest `events` has read."""
+        return self._lines.bytes_read + (self._orderbook_lines.bytes_read if self._orderbook_lines else 0)
+
+    def events(self) -> Iterator[Event]:
+        """Returns an iterator over the events in the order of the file; raises SourceError where it cannot go on."""
+        return self._read()
+
+    def _recognise(self, line: bytes) -> None:
+        if lobster.looks_like_message(line) or lobster.looks_like_orderbook(line):
+            self.kind = "lobster"
+            name = lobster.read_name(self.path)
+            self._orderbook_lines = LineReader(name.orderbook_path)
+            self._read = lambda: self._lobster_events(name)
+        elif looks_like_binance(line):
+            self.kind = "binance"
+            self._read = lambda: read_binance(self._lines, tally=self.tally)
+        elif looks_like_event_lines(line):
+            self.kind = "events"
+            self._read = lambda: read_event_lines(self._lines, opened_ns=self._clock.time_ns(), tally=self.tally)
+        else:
+            raise SourceError(
+                f"{self.path}:1: not a recording known here: expected a LOBSTER message file, Binance lines "
+                f"(<ns> <JSON>) or JSON lines of events, got {line[:60]!r}"
+            )
+
+    def _lobster_events(self, name: lobster.LobsterName) -> Iterator[Event]:
+        assert self._orderbook_lines is not None
+        return lobster.read_lobster(
+            self._lines, self._orderbook_lines, symbol=name.symbol, day=name.day, tally=self.tally
+        )
+
+
+def _first_line(lines: LineReader) -> bytes:
+    reader = iter(lines)
+    try:
+        for line in reader:
+            if line and not line.isspace():
+                return line
+    finally:
+        reader.close()  # type: ignore[attr-defined]
+    raise SourceError(f"{lines.path}: the file has no line in it")

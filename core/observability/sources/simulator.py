@@ -1,0 +1,181 @@
+"""A simulator of quotes and trades for a first look without a recording; everything it says carries the venue "SIM".
+
+No claim to realism, and no orders here (see `paper.py`).
+
+The touch of each symbol walks by ticks, spread and sizes vary, and a trade takes from the touch and is followed by the
+quote that is left. Arrivals are a Poisson process. The same seed gives the same events, however time is cut into steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from observability.core.clock import Clock, HostClock
+from observability.core.errors import ConfigError
+from observability.core.events import Event, Print, Quote, Side
+from observability.core.timestamps import NS_PER_S
+
+VENUE = "SIM"
+
+_STEP_SECONDS = 0.01
+# After a pause (a suspended host), or a step of the host's clock, the simulation goes on from where the clock is.
+_MAX_CATCH_UP_NS = NS_PER_S
+_MAX_SPREAD_TICKS = 6
+_LOT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedInstrument:
+    """A made-up symbol; prices are whole multiples of the tick, `tick_denominator` ticks to the unit of money."""
+
+    symbol: str
+    price: int
+    tick_denominator: int = 100
+
+
+INSTRUMENTS = (
+    SimulatedInstrument("ALFA.SIM", 25),
+    SimulatedInstrument("BRAVO.SIM", 80),
+    SimulatedInstrument("CHARLIE.SIM", 150),
+    SimulatedInstrument("DELTA.SIM", 320),
+    SimulatedInstrument("ECHO.SIM", 550),
+)
+
+
+class _Market:
+    """The touch of one symbol, in ticks and lots."""
+
+    __slots__ = ("ask_lots", "bid_lots", "bid_ticks", "denominator", "spread_ticks", "symbol", "trade_count")
+
+    def __init__(self, instrument: SimulatedInstrument, generator: random.Random) -> None:
+        self.symbol = instrument.symbol
+        self.denominator = instrument.tick_denominator
+        self.bid_ticks = instrument.price * instrument.tick_denominator
+        self.spread_ticks = 1
+        self.bid_lots = generator.randint(1, 20)
+        self.ask_lots = generator.randint(1, 20)
+        self.trade_count = 0
+
+
+class Simulator:
+    """Makes `quotes_per_second` quotes and `prints_per_second` trades over all symbols, on average."""
+
+    def __init__(
+        self,
+        *,
+        publish: Callable[[Sequence[Event]], None],
+        clock: Clock | None = None,
+        seed: int = 1,
+        instruments: Sequence[SimulatedInstrument] = INSTRUMENTS,
+        quotes_per_second: float = 200.0,
+        prints_per_second: float = 40.0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        faults = []
+        if not instruments:
+            faults.append("instruments: none given, expected at least one")
+        if not 0 < quotes_per_second <= 100_000:
+            faults.append(f"quotes_per_second: {quotes_per_second!r}, expected more than 0, at most 100000")
+        if not 0 <= prints_per_second <= quotes_per_second:
+            # Each trade changes the touch, and is therefore followed by a quote.
+            faults.append(f"prints_per_second: {prints_per_second!r}, expected 0 to quotes_per_second")
+        if faults:
+            raise ConfigError(faults)
+        self._publish = publish
+        self._clock = HostClock() if clock is None else clock
+        self._sleep = sleep
+        self._random = random.Random(seed)
+        self._markets = [_Market(instrument, self._random) for instrument in instruments]
+        self._print_share = prints_per_second / quotes_per_second
+        self._arrivals_per_ns = quotes_per_second / NS_PER_S
+        self._started_ns: int | None = None
+        self._stepped_ns = 0
+        self._due_ns = 0
+
+    async def run(self) -> None:
+        """Publishes at the clock's time until cancelled."""
+        while True:
+            events = self.step(self._clock.time_ns())
+            if events:
+                self._publish(events)
+            await self._sleep(_STEP_SECONDS)
+
+    def step(self, now_ns: int) -> list[Event]:
+        """Returns what happened since the step before, at most a second of it; the first shows every symbol once."""
+        events: list[Event] = []
+        if self._started_ns is None:
+            self._started_ns = self._stepped_ns = self._due_ns = now_ns
+            events.extend(self._quote(market, now_ns) for market in self._markets)
+            self._plan_next()
+        elif abs(now_ns - self._stepped_ns) > _MAX_CATCH_UP_NS:
+            self._due_ns = now_ns
+        while self._due_ns <= now_ns:
+            self._happen(events, self._due_ns)
+            self._plan_next()
+        self._stepped_ns = now_ns
+        return events
+
+    def _plan_next(self) -> None:
+        self._due_ns += 1 + int(self._random.expovariate(self._arrivals_per_ns))
+
+    def _happen(self, events: list[Event], at_ns: int) -> None:
+        market = self._random.choice(self._markets)
+        if self._random.random() < self._print_share:
+            events.append(self._trade(market, at_ns))
+        else:
+            self._move(market)
+        events.append(self._quote(market, at_ns))
+
+    def _move(self, market: _Market) -> None:
+        """Either the sizes change, or the touch moves and widens or narrows."""
+        generator = self._random
+        if generator.random() < 0.5:
+            market.bid_ticks = max(1, market.bid_ticks + generator.choice((-1, 1)))
+            change = generator.choice((-1, 0, 0, 1))
+            market.spread_ticks = min(max(1, market.spread_ticks + change), _MAX_SPREAD_TICKS)
+        market.bid_lots = generator.randint(1, 20)
+        market.ask_lots = generator.randint(1, 20)
+
+    def _trade(self, market: _Market, at_ns: int) -> Print:
+        """Takes from one side of the touch; a side that is used up moves away by a tick."""
+        generator = self._random
+        side: Side = "buy" if generator.random() < 0.5 else "sell"
+        market.trade_count += 1
+        if side == "buy":
+            price_ticks = market.bid_ticks + market.spread_ticks
+            lots = generator.randint(1, market.ask_lots)
+            market.ask_lots -= lots
+            if not market.ask_lots:
+                market.ask_lots = generator.randint(1, 20)
+                market.bid_ticks += market.spread_ticks >= _MAX_SPREAD_TICKS
+                market.spread_ticks = min(market.spread_ticks + 1, _MAX_SPREAD_TICKS)
+        else:
+            price_ticks = market.bid_ticks
+            lots = generator.randint(1, market.bid_lots)
+            market.bid_lots -= lots
+            if not market.bid_lots:
+                market.bid_lots = generator.randint(1, 20)
+                if market.bid_ticks > 1:
+                    market.bid_ticks -= 1
+                    market.spread_ticks = min(market.spread_ticks + 1, _MAX_SPREAD_TICKS)
+        # The start keeps the ids of two runs apart.
+        trade_id = f"{self._started_ns or 0:x}-{market.trade_count}"
+        return Print(
+            market.symbol, price_ticks / market.denominator, float(lots * _LOT), side, trade_id, VENUE,
+            ts=at_ns, ts_init=at_ns,
+        )  # fmt: skip
+
+    def _quote(self, market: _Market, at_ns: int) -> Quote:
+        return Quote(
+            market.symbol,
+            market.bid_ticks / market.denominator,
+            (market.bid_ticks + market.spread_ticks) / market.denominator,
+            float(market.bid_lots * _LOT),
+            float(market.ask_lots * _LOT),
+            VENUE,
+            ts=at_ns,
+            ts_init=at_ns,
+        )

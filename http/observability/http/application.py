@@ -1,0 +1,169 @@
+"""What all connections share: routes, limits, hooks, and the way from a request to its answer.
+
+No sockets and no deadlines here (see `connection.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from observability.core.clock import Clock, HostClock
+from observability.core.timestamps import NS_PER_S
+from observability.http.cors import CorsPolicy
+from observability.http.heads import HeadMemo
+from observability.http.messages import Request, Response, ResponseEncoder, problem_response
+from observability.http.parser import DEFAULT_MAX_BODY_BYTES
+from observability.http.refusals import Refusal
+from observability.http.router import METHODS, Answer, Router
+
+logger = logging.getLogger(__name__)
+
+UNMATCHED: Final = "unmatched"
+OTHER_METHOD: Final = "other"
+REFUSAL_LINES_PER_SECOND: Final = 10
+_SERVER_METHODS: Final = ", ".join(sorted(METHODS - {"TRACE"}))
+
+UpgradeCallback = Callable[[Request, asyncio.Transport, bytes, asyncio.Protocol], Response | None]
+RequestHook = Callable[[str, str, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one peer, and all of them, may take."""
+
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_connections: int = 10_000
+    max_connections_per_peer: int | None = None
+    head_seconds: int = 10
+    """From a connection's first moment, or a further request's first byte, to the end of its head."""
+    body_seconds: int = 30
+    idle_seconds: int = 75
+    stall_seconds: int = 30
+    """How long a peer may leave an answer unread."""
+    retry_after_seconds: int = 5
+
+
+class RefusalLog:
+    """One line per refusal, up to a number of lines a second; how many more there were is a line too."""
+
+    __slots__ = ("_clock", "_lines", "_second", "_unlogged")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._unlogged = 0
+
+    def write(self, peer: str, refusal: Refusal) -> None:
+        second = self._clock.mono_ns() // NS_PER_S
+        if second != self._second:
+            if self._unlogged:
+                logger.info("%d more refusals were not logged", self._unlogged)
+            self._second = second
+            self._lines = self._unlogged = 0
+        if self._lines >= REFUSAL_LINES_PER_SECOND:
+            self._unlogged += 1
+            return
+        self._lines += 1
+        # A detail may repeat what the peer sent: ascii() leaves nothing that could forge or disturb a line.
+        logger.info("refused %s: %d %s", peer or "peer", refusal.status, ascii(refusal.detail)[1:-1])
+
+
+def _ignore_request(method: str, route: str, status: int, seconds: float) -> None:
+    """The hook of an application that counts nothing."""
+
+
+@dataclass(slots=True)
+class Application:
+    """One per worker.
+
+    `upgrade` is offered each GET with `Upgrade: websocket` for a path made one by `Router.add_websocket`: it takes
+    over the transport (and the bytes received behind the request) and returns None, or returns or raises a refusal.
+    `on_request` is told method, route pattern, status and seconds of each answer; both labels are from bounded sets.
+    """
+
+    router: Router
+    clock: Clock = field(default_factory=HostClock)
+    cors: CorsPolicy = field(default_factory=CorsPolicy)
+    limits: Limits = field(default_factory=Limits)
+    upgrade: UpgradeCallback | None = None
+    on_request: RequestHook = _ignore_request
+    access_log: bool = False
+    memo: HeadMemo = field(default_factory=HeadMemo)
+    handler_errors: int = field(default=0, init=False)
+    encoder: ResponseEncoder = field(init=False)
+    refusal_log: RefusalLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.encoder = ResponseEncoder(self.clock, self.cors)
+        self.refusal_log = RefusalLog(self.clock)
+
+    def dispatch(self, request: Request) -> tuple[str, Answer | Awaitable[Answer]]:
+        """Returns the route's pattern and its answer, or what will be one. Never raises."""
+        # hot: once per request (benchmarks/bench_http.py)
+        head = request.head
+        pattern = UNMATCHED
+        try:
+            if head.method == "OPTIONS":
+                return self._options(request)
+            route, params = self.router.match(head.method, head.path, head.segments)
+            pattern = route.pattern
+            return pattern, route.handler(request, **params)
+        except Refusal as refusal:
+            return pattern, self.refused(request, refusal)
+        except Exception as error:
+            return pattern, self.failed(request, pattern, error)
+
+    async def settle(self, request: Request, pattern: str, awaitable: Awaitable[Answer]) -> Answer:
+        """Awaits an answer; what it raises becomes one."""
+        try:
+            return await awaitable
+        except Refusal as refusal:
+            return self.refused(request, refusal)
+        except Exception as error:
+            return self.failed(request, pattern, error)
+
+    def encode(self, request: Request, pattern: str, answer: Answer, keep_alive: bool) -> tuple[int, bytes, bool]:
+        """Returns status, bytes, and whether the connection stays open. Never raises."""
+        try:
+            if not isinstance(answer, Response):
+                status, data = answer.encode(request, self.encoder, keep_alive=keep_alive)
+                return status, data, keep_alive
+            keep_alive = keep_alive and not answer.closes
+            return answer.status, self.encoder.encode(request, answer, keep_alive=keep_alive), keep_alive
+        except Exception as error:
+            failure = self.failed(request, pattern, error)
+            return failure.status, self.encoder.encode(request, failure, keep_alive=keep_alive), keep_alive
+
+    def refused(self, request: Request, refusal: Refusal) -> Response:
+        """Returns the answer of a refusal, and logs it."""
+        self.refusal_log.write(request.peer, refusal)
+        return problem_response(refusal)
+
+    def failed(self, request: Request, pattern: str, error: Exception) -> Response:
+        """Returns the answer of a handler that raised; what it raised is for the log only."""
+        self.handler_errors += 1
+        logger.error("the handler of %s %s failed", method_label(request.method), pattern, exc_info=error)
+        return problem_response(Refusal(500, "the server failed to answer; the fault is in its log"))
+
+    def _options(self, request: Request) -> tuple[str, Response]:
+        head = request.head
+        pattern = UNMATCHED
+        # RFC 9110 section 9.3.7: OPTIONS * asks about the server as a whole.
+        allow = _SERVER_METHODS
+        if head.path != "*":
+            resource, _ = self.router.find(head.path, head.segments)
+            pattern, allow = resource.pattern, resource.allow
+        fields: tuple[tuple[bytes, bytes], ...] = ((b"Allow", allow.encode("ascii")),)
+        if b"access-control-request-method" in head.headers:
+            fields += self.cors.preflight_fields(head.headers.get(b"origin"), fields[0][1])
+        return pattern, Response(204, headers=fields)
+
+
+def method_label(method: str) -> str:
+    """Returns `method`, or "other" for one a peer made up."""
+    return method if method in METHODS else OTHER_METHOD

@@ -1,0 +1,93 @@
+"""The Prometheus exposition: what the counters and the hub hold, in whichever format the scraper accepts.
+
+Nothing is counted here; a scrape only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from observability.core.counters import Counter, DurationHistogram, Family
+from observability.core.events import TYPE_NAMES
+from observability.core.hub import Hub
+from observability.core.timestamps import NS_PER_S
+
+
+class HubCollector(Collector):
+    """Yields the counters' families and those that are read off the hub's parts."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._hub.counters.families():
+            yield _metric(family)
+        yield from self._hub_metrics()
+
+    def _hub_metrics(self) -> Iterator[Metric]:
+        hub = self._hub
+        missed = hub.ticker.schedule.missed if hub.ticker is not None else 0
+        yield CounterMetricFamily("tick_missed", "Beats of the schedule that could not be made", missed)
+        collected = CounterMetricFamily(
+            "collector_metrics_collected", "Metrics collected per collector", labels=["collector"]
+        )
+        for collector in (*hub.collectors, *hub.custom.collectors.values()):
+            collected.add_metric([collector.name], collector.metrics_collected)
+        yield collected
+        events = CounterMetricFamily("ingest_events", "Events published on the bus", labels=["type", "source"])
+        for source, published in hub.bus.published.items():
+            for kind, count in published.items():
+                if count:
+                    events.add_metric([TYPE_NAMES[kind], source], count)
+        yield events
+        yield CounterMetricFamily(
+            "event_handler_errors", "Deliveries of an event that raised in a subscriber", hub.bus.handler_errors
+        )
+        age = GaugeMetricFamily("event_age_seconds", "Age of a section's newest input, event time", labels=["section"])
+        now_ns = hub.event_clock.time_ns()
+        for section in hub.collectors:
+            if section.last_input_ns is not None:
+                age.add_metric([section.name], (now_ns - section.last_input_ns) / NS_PER_S)
+        yield age
+
+
+class Exposition:
+    """Renders everything for one scrape."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(HubCollector(hub))
+        ProcessCollector(registry=self._registry)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Returns body and content type: OpenMetrics if `accept` asks for it, the Prometheus text format otherwise."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+def _metric(family: Family) -> Metric:
+    names = [name for name, _ in next(iter(family.samples))]
+    if family.kind == "histogram":
+        return _histogram(family, names)
+    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    metric = kind(family.name, family.help, labels=names)
+    for labels, sample in family.samples.items():
+        assert isinstance(sample, Counter)
+        metric.add_metric([value for _, value in labels], sample.value)
+    return metric
+
+
+def _histogram(family: Family, names: list[str]) -> HistogramMetricFamily:
+    metric = HistogramMetricFamily(family.name, family.help, labels=names)
+    for labels, sample in family.samples.items():
+        assert isinstance(sample, DurationHistogram)
+        bounds = [*(str(bound) for bound in sample.bounds_seconds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(sample.counts), strict=True))
+        metric.add_metric([value for _, value in labels], buckets=buckets, sum_value=sample.sum_ns / NS_PER_S)
+    return metric

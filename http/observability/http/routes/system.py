@@ -1,0 +1,152 @@
+"""`/api/system` and `/health`: how this server and the components it watches are doing.
+
+No number is made here (see `status.py`).
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from observability.core.logs import LogRing
+from observability.http.messages import Request, Response, json_response
+from observability.http.parameters import parameters_of, parse_query
+from observability.http.published import Published
+from observability.http.refusals import NotFound, Refusal
+from observability.http.router import Parameter, Router
+from observability.http.status import Status
+from observability.metrics.system_collector import SystemCollector
+
+Meta = msgspec.Meta
+_LOCAL_NAMES: Final = ("localhost", "ip6-localhost")
+_FORWARDING_FIELDS: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
+
+
+class LogsQuery(msgspec.Struct, frozen=True):
+    """What `GET /api/system/logs/recent` takes."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        Meta(description="least severe lines wanted"),
+    ] = "debug"
+    limit: Annotated[int, Meta(ge=1, le=1000, description="lines wanted")] = 100
+
+
+class SystemRoutes:
+    """The handlers."""
+
+    def __init__(self, published: Published, status: Status, log_ring: LogRing, system: SystemCollector) -> None:
+        self._published = published
+        self._status = status
+        self._log_ring = log_ring
+        self._system = system
+
+    def add_to(self, router: Router) -> None:
+        for path, name, summary in (
+            ("/api/system/health", "system_health", "Health, with its reasons"),
+            ("/api/system/performance", "system_performance", "Measured latencies and rates of this server"),
+            ("/api/system/components", "system_components", "Collectors, and components by their heartbeats"),
+            ("/api/system/stats", "system_stats", "Counts since the start"),
+            ("/api/system/alerts", "system_alerts", "Alerts, those not acknowledged first"),
+        ):
+            router.add(
+                "GET",
+                path,
+                self._published.handler(name),
+                name=name,
+                summary=summary,
+                tags=("system",),
+                statuses=(200, 304),
+            )
+        router.add(
+            "GET",
+            "/api/system/logs/recent",
+            self.recent_logs,
+            name="recent_logs",
+            summary="Recent log lines, newest first",
+            tags=("system",),
+            parameters=parameters_of(LogsQuery),
+            statuses=(200, 400, 422),
+        )
+        router.add(
+            "POST",
+            "/api/system/alerts/acknowledge/{alert_id}",
+            self.acknowledge,
+            name="acknowledge_alert",
+            summary="Acknowledge an alert; again is no error",
+            tags=("system",),
+            statuses=(200, 403, 404),
+            parameters=(
+                Parameter("alert_id", str, "as `GET /api/system/alerts` gives it", required=True, where="path"),
+            ),
+        )
+        router.add("GET", "/health", self.health, name="health", summary="This server answers", tags=("health",))
+        router.add(
+            "GET",
+            "/health/ready",
+            self.ready,
+            name="ready",
+            summary="Every collector runs",
+            tags=("health",),
+            statuses=(200, 503),
+        )
+        router.add("GET", "/health/live", self.live, name="live", summary="Alive, and how long", tags=("health",))
+
+    def health(self, request: Request) -> Response:
+        return json_response({"status": "healthy", "service": "observability"})
+
+    def ready(self, request: Request) -> Response:
+        missing = self._status.not_ready()
+        if missing:
+            return json_response({"status": "not ready", "not_ready": missing}, 503)
+        return json_response({"status": "ready"})
+
+    def live(self, request: Request) -> Response:
+        return json_response(self._status.live())
+
+    def recent_logs(self, request: Request) -> Response:
+        wanted = parse_query(request, LogsQuery)
+        own = self._log_ring.recent(wanted.level, wanted.limit)
+        lines: list[dict[str, Any]] = [{**line, "source": "observability"} for line in own]
+        engine = self._system.recent_logs(wanted.level.lower(), wanted.limit)
+        lines.extend({**line, "level": line["level"].upper(), "source": "engine"} for line in engine)
+        lines.sort(key=lambda line: str(line["timestamp"]), reverse=True)
+        return json_response({"logs": lines[: wanted.limit], "count": len(lines[: wanted.limit])})
+
+    def acknowledge(self, request: Request, alert_id: str) -> Response:
+        check_local_write(request)
+        alert = self._status.acknowledge(alert_id)
+        if alert is None:
+            raise NotFound("no alert of that id")
+        return json_response({"status": "acknowledged", **alert.to_json()})
+
+
+def check_local_write(request: Request) -> None:
+    """Raises Refusal 403 unless a write comes from this machine: a peer on loopback that asks for a loopback host,
+    was not forwarded by a proxy, and is not a page of another origin."""
+    host = (request.header(b"host") or b"").decode("latin-1")
+    origin = request.header(b"origin")
+    if not (
+        _is_loopback(request.peer)
+        and _is_loopback(_host_name(f"//{host}"))
+        and not any(request.header(name) for name in _FORWARDING_FIELDS)
+        and (origin is None or urlsplit(origin.decode("latin-1")).netloc == host)
+    ):
+        raise Refusal(403, "writes are taken from this machine only")
+
+
+def _host_name(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name in _LOCAL_NAMES

@@ -1,0 +1,141 @@
+"""`/api/trades`: our fills, what they add up to, and how well they were executed.
+
+Nothing is computed here (see the trade log and the execution collector).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+
+from observability.core.clock import Clock
+from observability.http.messages import Request, Response, json_response
+from observability.http.parameters import TimeNs, parameters_of, parse_query
+from observability.http.published import Published
+from observability.http.refusals import NotFound, Refusal
+from observability.http.router import Parameter, Router
+from observability.http.routes.metrics import RANGES
+from observability.metrics.trade_log import TradeFilter, TradeLog
+
+Meta = msgspec.Meta
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class TradesQuery(msgspec.Struct, frozen=True):
+    """What `GET /api/trades` takes."""
+
+    symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
+    side: Annotated[Literal["buy", "sell"] | None, Meta(description="only this side")] = None
+    strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
+    start_time: Annotated[TimeNs | None, Meta(description="first moment wanted")] = None
+    end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
+    min_quantity: Annotated[Decimal | None, Meta(description="at least this quantity")] = None
+    max_quantity: Annotated[Decimal | None, Meta(description="at most this quantity")] = None
+    limit: Annotated[int, Meta(ge=1, le=1000, description="trades per page")] = 100
+    offset: Annotated[int, Meta(ge=0, le=10**9, description="trades to leave out first")] = 0
+    cursor: Annotated[
+        Annotated[str, Meta(pattern=r"\A[0-9]{1,18}\Z")] | None,
+        Meta(description="`next_cursor` of the page before: stable while trades come in, where offset is not"),
+    ] = None
+
+
+class StatsQuery(msgspec.Struct, frozen=True):
+    """What `GET /api/trades/stats/summary` takes."""
+
+    symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
+    strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
+    time_range: Annotated[Literal["1h", "24h", "7d", "30d"] | None, Meta(description="how far back from now")] = None
+
+
+class TradesRoutes:
+    """The handlers, over the record of recent fills."""
+
+    def __init__(self, published: Published, trades: TradeLog, event_clock: Clock) -> None:
+        self._published = published
+        self._trades = trades
+        self._clock = event_clock
+
+    def add_to(self, router: Router) -> None:
+        tags = ("trades",)
+        router.add(
+            "GET",
+            "/api/trades",
+            self.trades,
+            name="trades",
+            summary="Our trades, newest first",
+            tags=tags,
+            parameters=parameters_of(TradesQuery),
+            statuses=(200, 400, 422),
+        )
+        router.add(
+            "GET",
+            "/api/trades/stats/summary",
+            self.stats,
+            name="trade_stats",
+            summary="What trades add up to",
+            tags=tags,
+            parameters=parameters_of(StatsQuery),
+            statuses=(200, 400, 422),
+        )
+        router.add(
+            "GET",
+            "/api/trades/execution/quality",
+            self._published.handler("execution_quality"),
+            name="execution_quality",
+            summary="How well orders were executed, each number with its sample count",
+            tags=tags,
+            statuses=(200, 304),
+        )
+        router.add(
+            "GET",
+            "/api/trades/{trade_id}",
+            self.trade,
+            name="trade",
+            summary="One trade",
+            tags=tags,
+            parameters=(Parameter("trade_id", str, "the engine's or exchange's id", required=True, where="path"),),
+            statuses=(200, 404, 409),
+        )
+
+    def trades(self, request: Request) -> Response:
+        wanted = parse_query(request, TradesQuery)
+        page, total = self._trades.query(
+            TradeFilter(
+                wanted.symbol,
+                wanted.side,
+                wanted.strategy,
+                wanted.start_time,
+                wanted.end_time,
+                wanted.min_quantity,
+                wanted.max_quantity,
+            ),
+            limit=wanted.limit,
+            offset=wanted.offset,
+            before_seq=None if wanted.cursor is None else int(wanted.cursor),
+        )
+        return json_response(
+            {
+                "trades": [trade.to_json() for trade in page],
+                "total": total,
+                "limit": wanted.limit,
+                "offset": wanted.offset,
+                "next_cursor": str(page[-1].seq) if len(page) == wanted.limit else None,
+            }
+        )
+
+    def trade(self, request: Request, trade_id: str) -> Response:
+        found = self._trades.find(trade_id)
+        if not found:
+            raise NotFound("no trade of that id among the recent ones")
+        if len(found) > 1:
+            # Exchanges number trades per symbol: the id alone does not say which one is meant.
+            raise Refusal(409, "several trades have that id", candidates=[trade.to_json() for trade in found])
+        return json_response(found[0].to_json())
+
+    def stats(self, request: Request) -> Response:
+        wanted = parse_query(request, StatsQuery)
+        start_ns = None if wanted.time_range is None else self._clock.time_ns() - RANGES[wanted.time_range][0]
+        stats = self._trades.stats(TradeFilter(symbol=wanted.symbol, strategy=wanted.strategy, start_ns=start_ns))
+        return json_response(stats.to_json())

@@ -1,0 +1,187 @@
+"""The state of this server itself, as `/health` and `/api/system` tell it: every number is measured, none is a target.
+
+No routing here (see `routes/system.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final
+
+from observability.core.counters import Counter
+from observability.core.events import TYPE_NAMES
+from observability.core.hub import Hub
+from observability.core.timestamps import NS_PER_S, format_iso_ms
+from observability.http.worker import Worker
+from observability.metrics.alerts import AlertState
+from observability.metrics.overview import Collectors
+
+PERCENTS: Final = (("latency_p50", 50.0), ("latency_p95", 95.0), ("latency_p99", 99.0))
+_USAGES: Final = ("cpu", "memory", "disk")
+
+
+class Status:
+    """Reads hub, collectors and worker."""
+
+    def __init__(self, hub: Hub, collectors: Collectors, worker: Worker) -> None:
+        self._hub = hub
+        self._collectors = collectors
+        self._worker = worker
+        self._rate = _Rate()
+
+    def documents(self) -> dict[str, Callable[[], Any]]:
+        """Returns the documents that the hub encodes with each tick, by name."""
+        return {
+            "system_health": self.health,
+            "system_performance": self.performance,
+            "system_components": self.components,
+            "system_stats": self.stats,
+            "system_alerts": self.alerts,
+        }
+
+    def not_ready(self) -> list[str]:
+        """Names what keeps this server from being ready."""
+        return self._hub.not_ready()
+
+    def live(self) -> dict[str, Any]:
+        """Returns `GET /health/live`."""
+        return {
+            "alive": True,
+            "websocket_connections": len(self._worker.broadcaster.clients),
+            "uptime_seconds": self._system()["uptime_seconds"],
+        }
+
+    def health(self) -> dict[str, Any]:
+        """Returns `GET /api/system/health`."""
+        system = self._system()
+        reasons = [*system["health_reasons"], *self._hub.source_failures]
+        sample = self._collectors.system.sample
+        return {
+            "timestamp": self._timestamp(),
+            "status": "degraded" if system["health"] == "healthy" and reasons else system["health"],
+            "reasons": reasons,
+            "components": {usage: _usage_status(usage, reasons) for usage in _USAGES} | self._collector_states(),
+            "resources": None if sample is None else asdict(sample),
+            "connections": self._connections(),
+            "alerts": {"active": system["active_alerts"], "critical": system["critical_alerts"]},
+        }
+
+    def performance(self) -> dict[str, Any]:
+        """Returns `GET /api/system/performance`. Latencies are from the tick to the last byte handed to the kernel,
+        over all snapshots so far; null while no snapshot was sent to anybody."""
+        hub, broadcaster = self._hub, self._worker.broadcaster
+        system = self._system()
+        missed = hub.ticker.schedule.missed if hub.ticker is not None else 0
+        return {
+            "timestamp": self._timestamp(),
+            **{name: broadcaster.fanout.percentile_ms(percent) for name, percent in PERCENTS},
+            "latency_max": broadcaster.fanout.max_ms,
+            "n_latency": broadcaster.fanout.count,
+            "throughput_per_sec": self._rate.per_second(broadcaster.messages_sent, hub.event_clock.mono_ns()),
+            "cpu_usage": system["process_cpu_percent"],
+            "memory_usage": system["process_rss_bytes"],
+            "event_loop_lag_ms": system["event_loop_lag_ms"],
+            "queue_depth": broadcaster.clients_behind,
+            "frames_skipped": broadcaster.frames_skipped,
+            "ticks": hub.frames.latest_seq,
+            "ticks_missed": missed,
+        }
+
+    def components(self) -> dict[str, Any]:
+        """Returns `GET /api/system/components`: our own parts, and those of the engine by their heartbeats."""
+        engine = self._collectors.system.components(self._hub.event_clock.time_ns())
+        return {"timestamp": self._timestamp(), "components": {**self._collector_states(), **engine}}
+
+    def stats(self) -> dict[str, Any]:
+        """Returns `GET /api/system/stats`: counts since the start."""
+        hub = self._hub
+        return {
+            "timestamp": self._timestamp(),
+            "epoch": hub.frames.epoch,
+            "uptime_seconds": self._system()["uptime_seconds"],
+            "ticks": hub.frames.latest_seq,
+            "snapshots_encoded": hub.serializer.snapshots_encoded,
+            "events": {
+                source: {TYPE_NAMES[kind]: count for kind, count in published.items() if count}
+                for source, published in hub.bus.published.items()
+            },
+            "symbols": {
+                "tracked": len(self._collectors.market.symbols),
+                "max": self._collectors.market.max_symbols,
+                "refused": self._collectors.market.symbols_refused,
+            },
+            "http_requests": self._http_requests(),
+            "connections": self._connections(),
+        }
+
+    def alerts(self) -> dict[str, Any]:
+        """Returns `GET /api/system/alerts`: those nobody has acknowledged first."""
+        alerts = self._collectors.system.alerts()
+        alerts.sort(key=lambda alert: alert.acknowledged_ns is not None)
+        return {"timestamp": self._timestamp(), "alerts": [alert.to_json() for alert in alerts], "count": len(alerts)}
+
+    def acknowledge(self, alert_id: str) -> AlertState | None:
+        """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
+        return self._collectors.system.acknowledge_alert(alert_id, self._hub.event_clock.time_ns())
+
+    def _system(self) -> dict[str, Any]:
+        assert self._collectors.system.fields is not None
+        return self._collectors.system.fields.to_json()
+
+    def _timestamp(self) -> str:
+        return format_iso_ms(self._hub.event_clock.time_ns())
+
+    def _connections(self) -> dict[str, int]:
+        return {
+            "websocket": len(self._worker.broadcaster.clients),
+            "http": self._worker.listener.connection_count,
+        }
+
+    def _collector_states(self) -> dict[str, dict[str, Any]]:
+        now_ns = self._hub.event_clock.time_ns()
+        states: dict[str, dict[str, Any]] = {}
+        for section in self._hub.collectors:
+            age_ns = None if section.last_input_ns is None else now_ns - section.last_input_ns
+            states[section.name] = {
+                "status": "ok" if section.is_running else "down",
+                "metrics_collected": section.metrics_collected,
+                "input_age_seconds": None if age_ns is None else age_ns / NS_PER_S,
+            }
+        for name, collector in self._hub.custom.collectors.items():
+            running = "ok" if collector.is_running else "down"
+            status = "degraded" if name in self._hub.custom.failing else running
+            states[name] = {"status": status, "metrics_collected": collector.metrics_collected}
+        return states
+
+    def _http_requests(self) -> int:
+        return sum(
+            sample.value
+            for family in self._hub.counters.families()
+            if family.name == "http_requests_total"
+            for sample in family.samples.values()
+            if isinstance(sample, Counter)
+        )
+
+
+class _Rate:
+    """Messages per second, over the last whole second or more."""
+
+    def __init__(self) -> None:
+        self._since_ns: int | None = None
+        self._count = 0
+        self._value: float | None = None
+
+    def per_second(self, count: int, now_ns: int) -> float | None:
+        if self._since_ns is None:
+            self._since_ns, self._count = now_ns, count
+        elapsed_ns = now_ns - self._since_ns
+        if elapsed_ns >= NS_PER_S:
+            self._value = round((count - self._count) * NS_PER_S / elapsed_ns, 1)
+            self._since_ns, self._count = now_ns, count
+        return self._value
+
+
+def _usage_status(usage: str, reasons: list[str]) -> dict[str, str]:
+    reason = next((reason for reason in reasons if reason.startswith(usage + "_percent")), None)
+    return {"status": "ok"} if reason is None else {"status": "degraded", "detail": reason}

@@ -1,0 +1,246 @@
+"""One WebSocket client over picows: the hand-over of the socket, messages out of frames, and the rules of RFC 6455 that
+picows leaves to its user.
+
+No broadcasting here (see `broadcast.py`) and no handshake (see `handshake.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, Final, Protocol
+
+from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
+from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its stubs
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+MAX_FRAGMENTS: Final = 256
+# Per client; it grows with a message and shrinks never, so it starts at picows' least.
+READ_BUFFER_BYTES: Final = 2048
+# A peer that does not take what it asked for (pongs, answers) is not read from; this long, then it is gone.
+WRITE_STALL_SECONDS: Final = 30.0
+# After our Close frame the peer has this long for its own.
+CLOSE_TIMEOUT_SECONDS: Final = 2.0
+WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
+
+# picows wants a head of its own liking: Connection with "upgrade" alone.
+_HEAD: Final = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
+)
+
+# An adapter, because picows makes a child of a plain logger for every connection and keeps it.
+_picows_logger = logging.LoggerAdapter(logging.getLogger("picows.server"), {})
+
+
+class CloseCode(IntEnum):
+    """RFC 6455 section 7.4.1, and the IANA registry: those this server sends."""
+
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    INVALID_TEXT = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+
+
+class Endpoint(Protocol):
+    """What stands behind a WebSocket path."""
+
+    def on_open(self, client: Client) -> None: ...
+
+    def on_text(self, client: Client, text: str) -> None: ...
+
+    def on_close(self, client: Client) -> None: ...
+
+
+class Client(WSListener):
+    """One connected client. All sending goes through it; after `close` nothing is sent."""
+
+    def __init__(self, endpoint: Endpoint, number: int, peer: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.endpoint = endpoint
+        self.number = number
+        """Counts the clients of this worker."""
+        self.peer = peer
+        self.silent_heartbeats = 0
+        """Heartbeats since something was received."""
+        self.frames_skipped = 0
+        self.errors = 0
+        """Messages of this client that were not understood."""
+        # Bound on connection, for the broadcast's inner loop.
+        self.buffered_bytes: Callable[[], int]
+        self.send_shared: Callable[[WSMsgType, bytearray, int], None]
+        self._loop = loop
+        self._ws: WSTransport
+        self.transport: asyncio.Transport
+        self._fragments: list[bytes] = []
+        self._fragments_bytes = 0
+        self._is_text = False
+        self._done = False
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    # -- sending
+
+    def send_text(self, data: bytes) -> None:
+        """Sends one text message; a client that is closing gets nothing more."""
+        if not self._done:
+            self._ws.send(WSMsgType.TEXT, data)
+
+    def send_ping(self) -> None:
+        if not self._done and not self.buffered_bytes():
+            self._ws.send_ping()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Sends Close; the socket is closed when the peer's Close comes, or after `CLOSE_TIMEOUT_SECONDS`."""
+        if self._done:
+            return
+        self._done = True
+        self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # takes any code
+        # What a peer that reads nothing has not taken by then, it will not take.
+        self._loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
+
+    def abort(self) -> None:
+        self._done = True
+        self.transport.abort()
+
+    # -- picows' callbacks
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._ws = transport
+        self.transport = transport.underlying_transport
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        self.buffered_bytes = self.transport.get_write_buffer_size
+        self.send_shared = transport.send_reuse_external_bytearray
+        # The 101 is on its way only at the end of this turn of the loop: what is sent in the next goes straight out.
+        self._loop.call_soon(self._open)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        opcode = frame.msg_type
+        if self._done:
+            # RFC 6455 section 1.4: after a Close nothing counts but the peer's own.
+            if opcode == WSMsgType.CLOSE:
+                transport.disconnect()
+            return
+        self.silent_heartbeats = 0
+        # RFC 6455 section 5.2: RSV bits MUST be 0 unless an extension defines them.
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self.close(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
+        elif opcode == WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+        elif opcode == WSMsgType.CLOSE:
+            self._on_close_frame(transport, frame)
+        elif opcode != WSMsgType.PONG:
+            self._on_data_frame(frame)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._done = True
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        self.endpoint.on_close(self)
+
+    def pause_writing(self) -> None:
+        self.transport.pause_reading()
+        self._stall_timer = self._loop.call_later(WRITE_STALL_SECONDS, self.abort)
+
+    def resume_writing(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        self.transport.resume_reading()
+
+    # -- messages
+
+    def _open(self) -> None:
+        if not self._done:
+            self.endpoint.on_open(self)
+
+    def _on_data_frame(self, frame: WSFrame) -> None:
+        is_continuation = frame.msg_type == WSMsgType.CONTINUATION
+        # RFC 6455 section 5.4: fragments of one message are not interleaved with another's.
+        if is_continuation != bool(self._fragments):
+            self.close(CloseCode.PROTOCOL_ERROR, "fragments out of order")
+            return
+        if not is_continuation:
+            self._is_text = frame.msg_type == WSMsgType.TEXT
+            self._fragments_bytes = 0
+        self._fragments_bytes += frame.payload_size
+        if self._fragments_bytes > MAX_MESSAGE_BYTES or len(self._fragments) >= MAX_FRAGMENTS:
+            self._fragments = []
+            self.close(CloseCode.MESSAGE_TOO_BIG, f"a message is at most {MAX_MESSAGE_BYTES} bytes")
+            return
+        self._fragments.append(frame.get_payload_as_bytes())
+        if frame.fin:
+            message, self._fragments = b"".join(self._fragments), []
+            self._on_message(message)
+
+    def _on_message(self, message: bytes) -> None:
+        if not self._is_text:
+            self.close(CloseCode.UNSUPPORTED_DATA, "expected text")
+            return
+        try:
+            text = message.decode()
+        except UnicodeDecodeError:
+            # RFC 6455 section 8.1
+            self.close(CloseCode.INVALID_TEXT, "text is not UTF-8")
+            return
+        self.endpoint.on_text(self, text)
+
+    def _on_close_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._done = True
+        if frame.payload_size == 0:
+            # send_close would write a code of 0.
+            transport.send(WSMsgType.CLOSE, b"")
+        else:
+            code = int.from_bytes(frame.get_payload_as_bytes()[:2], "big")
+            echoed = code if _is_close_code(code) else CloseCode.PROTOCOL_ERROR
+            transport.send_close(echoed)  # type: ignore[arg-type]  # takes any code
+        transport.disconnect()
+
+
+def _is_close_code(code: int) -> bool:
+    """RFC 6455 section 7.4: codes an endpoint may put into a Close frame."""
+    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
+
+
+def hand_over(client: Client, transport: asyncio.Transport, key: bytes, received: bytes) -> None:
+    """Makes picows the protocol of `transport`, which completes the handshake with `key` (checked already) and then
+    reads frames, beginning with `received`. Raises nothing a peer can cause."""
+    protocol: Any = WSProtocol(
+        None,  # host and port
+        None,  # path
+        False,  # is_client_side
+        lambda _request: client,
+        _picows_logger,
+        True,  # disconnect_on_exception
+        None,  # handshake timeout: the whole head is fed right here
+        False,  # auto ping: the worker's heartbeat pings
+        0.0,
+        0.0,
+        WSAutoPingStrategy.PING_WHEN_IDLE,
+        False,  # auto pong would hide the frame's RSV bits
+        MAX_MESSAGE_BYTES,
+        None,  # extra headers
+        READ_BUFFER_BYTES,
+    )
+    transport.pause_reading()
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    pending = memoryview(_HEAD % key + received)
+    while pending and not transport.is_closing():
+        buffer = protocol.get_buffer(-1)
+        size = min(len(buffer), len(pending))
+        buffer[:size] = pending[:size]
+        protocol.buffer_updated(size)
+        pending = pending[size:]
+    if not transport.is_closing():
+        transport.resume_reading()
+
+
+def limit_unsent(transport: asyncio.Transport, unsent_bytes: int) -> None:
+    """Lets the kernel hold about `unsent_bytes` that are not on the wire yet: a slow reader is then noticed after a few
+    frames, where the default lets megabytes pile up unseen."""
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)

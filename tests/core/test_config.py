@@ -1,0 +1,339 @@
+"""The configuration, its command line, and what the README says of both."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.arguments import build_argument_parser, settings_table
+from observability.core.config import SETTINGS, Config
+from observability.core.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def read(environ: dict[str, str] | None = None, *arguments: str) -> Config:
+    return Config.from_environment(environ or {}, vars(build_argument_parser().parse_args(arguments)))
+
+
+def faults(environ: dict[str, str] | None = None, *arguments: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as raised:
+        read(environ, *arguments)
+    return raised.value.faults
+
+
+# -- where a value comes from
+
+
+def test_nothing_given_yields_the_defaults() -> None:
+    assert read() == Config()
+
+
+def test_the_default_address_is_reachable_from_this_host_only() -> None:
+    assert Config().host == "127.0.0.1"
+
+
+def test_every_variable_of_the_seed_is_read() -> None:
+    config = read(
+        {
+            "API_HOST": "0.0.0.0",
+            "API_PORT": "8001",
+            "API_WORKERS": "4",
+            "CORS_ORIGINS": "http://localhost:3000,http://localhost:5173",
+            "WS_MAX_CONNECTIONS": "100",
+            "WS_HEARTBEAT_INTERVAL": "15",
+            "WS_MESSAGE_QUEUE_SIZE": "10",
+            "METRIC_COLLECTION_INTERVAL": "0.25",
+            "LOG_LEVEL": "debug",
+        }
+    )
+    assert config == Config(
+        host="0.0.0.0",
+        port=8001,
+        workers=4,
+        cors_origins=("http://localhost:3000", "http://localhost:5173"),
+        ws_max_connections=100,
+        ws_heartbeat_interval=15,
+        ws_message_queue_size=10,
+        metric_collection_interval=0.25,
+        log_level="DEBUG",
+    )
+
+
+def test_every_flag_is_read(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.gz", tmp_path / "b.gz"
+    first.touch()
+    second.touch()
+    config = read(
+        None,
+        *(
+            "--host",
+            "::1",
+            "--port",
+            "0",
+            "--workers",
+            "2",
+            "--log-level",
+            "error",
+            "--data-dir",
+            str(tmp_path / "new"),
+        ),
+        *("--demo", "--replay", str(first), str(second), "--speed", "max", "--loop", "--reload"),
+    )
+    assert config == Config(
+        host="::1",
+        port=0,
+        workers=2,
+        log_level="ERROR",
+        data_dir=tmp_path / "new",
+        demo=True,
+        replay=(first, second),
+        speed="max",
+        loop=True,
+        reload=True,
+    )
+
+
+def test_a_flag_beats_its_variable() -> None:
+    assert read({"API_PORT": "1111"}, "--port", "2222").port == 2222
+
+
+def test_a_variable_that_a_flag_beats_is_not_judged() -> None:
+    assert read({"API_PORT": "nonsense"}, "--port", "2222").port == 2222
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert read({"API_HOST": "", "API_PORT": "", "LOG_DIR": ""}) == Config()
+
+
+def test_an_emptied_list_of_origins_admits_none() -> None:
+    assert read({"CORS_ORIGINS": ""}).cors_origins == ()
+
+
+def test_an_override_may_be_a_value_instead_of_a_text() -> None:
+    assert Config.from_environment({}, {"port": 0, "speed": 2.5}) == Config(port=0, speed=2.5)
+
+
+def test_an_override_of_no_setting_is_a_bug() -> None:
+    with pytest.raises(TypeError, match="prot"):
+        Config.from_environment({}, {"prot": 1})
+
+
+# -- what is refused
+
+
+def test_all_faults_are_reported_at_once_with_name_value_and_expectation(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    assert faults(
+        {"API_PORT": "99999", "WS_MAX_CONNECTIONS": "many"}, "--workers", "0", "--replay", str(missing), str(tmp_path)
+    ) == (
+        "API_PORT: '99999', expected an integer from 0 to 65535",
+        "--workers: '0', expected an integer from 1 to 256",
+        "WS_MAX_CONNECTIONS: 'many', expected an integer from 1 to 1000000",
+        f"--replay: {str(missing)!r}, expected existing files or directories",
+    )
+
+
+def test_a_config_made_directly_is_validated_whole() -> None:
+    with pytest.raises(ConfigError) as raised:
+        Config(port=-1, metric_collection_interval=float("nan"), shutdown_grace_seconds=True, demo=1)  # type: ignore[arg-type]
+    blamed = [fault.split(":")[0] for fault in raised.value.faults]
+    assert blamed == ["port", "metric_collection_interval", "shutdown_grace_seconds", "demo"]
+
+
+@pytest.mark.parametrize("text", ["1_0", "+5", "-1", " 5", "5 ", "\u0665", "5.0", "1e3", "0x10", "010", "5\n", "nan"])
+def test_a_number_that_is_not_plain_digits_is_refused(text: str) -> None:
+    assert len(faults({"API_WORKERS": text})) == 1
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e1", "+1", "-1", "1_0", " 1", ".5", "1.", "0.009", "60.1", "1,5"])
+def test_a_duration_that_is_not_plain_decimals_in_range_is_refused(text: str) -> None:
+    assert len(faults({"METRIC_COLLECTION_INTERVAL": text})) == 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "inf", "MAX", "fast", "1000001"])
+def test_a_speed_is_above_zero_or_max(text: str) -> None:
+    assert len(faults(None, f"--speed={text}")) == 1
+
+
+@pytest.mark.parametrize("text", ["localhost", "127.0.0.1", "::", "fe80::1", "api-1.example.com"])
+def test_a_host_is_a_name_or_an_address(text: str) -> None:
+    assert read({"API_HOST": text}).host == text
+
+
+@pytest.mark.parametrize("text", ["256.1.1.1", "a b", "http://a", "-a", "a:80", "[::1]", "a..b", "a\n", "x" * 64])
+def test_what_is_neither_name_nor_address_is_refused(text: str) -> None:
+    assert len(faults({"API_HOST": text})) == 1
+
+
+@pytest.mark.parametrize("text", ["verbose", "20", "INFO "])
+def test_an_unknown_log_level_is_refused(text: str) -> None:
+    assert len(faults({"LOG_LEVEL": text})) == 1
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert len(faults({"LOG_DIR": str(file), "DATA_DIR": str(file)})) == 2
+
+
+def test_a_loop_without_a_recording_is_refused() -> None:
+    assert faults(None, "--loop") == ("--loop: given without a recording, expected --replay PATH with it",)
+
+
+def test_a_loop_is_not_blamed_for_a_recording_that_is_missing(tmp_path: Path) -> None:
+    assert [fault.split(":")[0] for fault in faults(None, "--loop", "--replay", str(tmp_path / "missing"))] == [
+        "--replay"
+    ]
+
+
+def test_a_fault_shows_control_characters_escaped_and_long_values_cut() -> None:
+    (fault,) = faults({"API_HOST": "a\x1b[31m" + "x" * 10_000})
+    assert "\\x1b" in fault
+    assert len(fault) < 300
+
+
+# -- origins
+
+
+def test_a_star_alone_admits_every_origin() -> None:
+    assert read({"CORS_ORIGINS": "*"}).cors_origins == ("*",)
+
+
+@pytest.mark.parametrize(
+    "text", ["*,http://a", "http://a/", "http://a/b", "a", "http://", "//a", "null", "http://a:0", "http://a:65536",
+             "http://*.a", "http://u@a", "http://a,,http://b", "http://a;http://b", "http://a?b", "http://256.1.1.1"]
+)  # fmt: skip
+def test_what_is_no_origin_is_refused(text: str) -> None:
+    assert len(faults({"CORS_ORIGINS": text})) == 1
+
+
+def test_the_fault_names_only_the_origins_that_are_wrong() -> None:
+    (fault,) = faults({"CORS_ORIGINS": "http://fine,http://a/,b"})
+    assert fault.startswith("CORS_ORIGINS: 'http://a/', 'b', expected")
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("HTTP://LocalHost:3000", "http://localhost:3000"),
+        ("http://a:80", "http://a"),
+        ("https://a:443", "https://a"),
+        ("https://a:80", "https://a:80"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("app://desk", "app://desk"),
+    ],
+)
+def test_an_origin_is_kept_as_a_browser_sends_it(text: str, sent: str) -> None:
+    assert read({"CORS_ORIGINS": text}).cors_origins == (sent,)
+
+
+def test_spaces_around_commas_and_repeated_origins_do_not_matter() -> None:
+    assert read({"CORS_ORIGINS": "http://a , http://b,http://a"}).cors_origins == ("http://a", "http://b")
+
+
+# -- properties
+
+
+def sound_values(name: str, kind: Any) -> st.SearchStrategy[object]:
+    match type(kind).__name__:
+        case "Integer":
+            return st.integers(kind.low, kind.high)
+        case "Seconds":
+            steps = st.integers(round(kind.low * 100), round(kind.high * 100))
+            return steps.map(lambda hundredths: hundredths / 100)
+        case "Speed":
+            return st.just("max") | st.integers(1, 100_000).map(lambda hundredths: hundredths / 100)
+        case "Choice":
+            return st.sampled_from(kind.words)
+    raise AssertionError(name)
+
+
+@given(st.data())
+def test_a_value_written_as_text_reads_back_as_itself(data: st.DataObject) -> None:
+    setting = data.draw(st.sampled_from([s for s in SETTINGS if type(s.kind).__name__ in NUMERIC]))
+    value = data.draw(sound_values(setting.name, setting.kind))
+    text = repr(value) if isinstance(value, float) else str(value)
+    assert setting.kind.parse(text) == value
+
+
+NUMERIC = ("Integer", "Seconds", "Speed", "Choice")
+
+
+@given(st.dictionaries(st.sampled_from([s.env for s in SETTINGS if s.env]), st.text()))
+def test_any_text_in_any_variable_is_read_or_refused(environ: dict[str, str]) -> None:
+    blamed: set[str] = set()
+    config = Config()
+    try:
+        config = Config.from_environment(environ, {})
+    except ConfigError as error:
+        blamed = {fault.split(":")[0] for fault in error.faults}
+    assert blamed <= environ.keys()
+    assert all(setting.kind.accepts(getattr(config, setting.name)) for setting in SETTINGS)
+
+
+# -- near misses
+
+
+def test_a_misspelt_variable_is_answered_with_the_name_that_was_meant(caplog: pytest.LogCaptureFixture) -> None:
+    read({"WS_MAX_CONECTIONS": "5", "api_port": "1", "LOG_LEVELS": "x", "CORS_ORIGIN": "y"})
+    meant = {record.getMessage().split()[0]: record.getMessage().split()[-1] for record in caplog.records}
+    assert meant == {
+        "'WS_MAX_CONECTIONS'": "WS_MAX_CONNECTIONS?",
+        "'api_port'": "API_PORT?",
+        "'LOG_LEVELS'": "LOG_LEVEL?",
+        "'CORS_ORIGIN'": "CORS_ORIGINS?",
+    }
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_variables_of_others_are_ignored_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    assert read({"PATH": "/bin", "API_KEY": "x", "LOG_FORMAT": "x", "DATABASE_URL": "x", "MYAPI_PORT": "1"}) == Config()
+    assert caplog.records == []
+
+
+# -- what people are told
+
+
+def test_every_setting_can_be_reached() -> None:
+    assert [setting.name for setting in SETTINGS if setting.env is None and setting.flag is None] == []
+
+
+def test_every_default_is_valid_and_reads_back_from_its_text() -> None:
+    for setting in SETTINGS:
+        assert setting.kind.accepts(setting.default), setting.name
+        if setting.env is not None and setting.default_text:
+            assert setting.kind.parse(setting.default_text) == setting.default
+
+
+def test_the_help_explains_every_setting() -> None:
+    text = " ".join(build_argument_parser().format_help().split())
+    for setting in SETTINGS:
+        assert setting.meaning in text
+        assert setting.env is None or re.search(rf"\b{setting.env}\b", text)
+        assert setting.flag is None or setting.flag in text
+
+
+def test_a_flag_is_not_guessed_from_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_argument_parser().parse_args(["--work", "2"])
+    assert "--work" in capsys.readouterr().err
+
+
+def test_the_readme_carries_the_table_of_settings_as_declared() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert settings_table() in readme, f"put this into README.md:\n{settings_table()}"
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])
+def test_the_container_sets_only_variables_that_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    used = set(re.findall(r"\b((?:API|WS|CORS|METRIC|LOG|DATA|MAX|SHUTDOWN)_[A-Z_]+)\b", text))
+    assert used
+    assert used <= {setting.env for setting in SETTINGS}

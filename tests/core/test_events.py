@@ -1,0 +1,168 @@
+"""The events: what is accepted from the wire, and what a refusal says."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.events import EVENT_TYPES, TYPE_NAMES, AnyEvent, Event, Fill, Order, Quote
+
+EVENTS: dict[str, dict[str, Any]] = {
+    "quote": {"symbol": "AAPL", "bid": 1.0, "ask": 2.0},
+    "print": {"symbol": "AAPL", "price": 1.5, "size": 100},
+    "order": {"order_id": "o1", "symbol": "AAPL", "side": "buy", "quantity": 10, "status": "new"},
+    "fill": {"trade_id": "t1", "order_id": "o1", "symbol": "AAPL", "side": "sell", "quantity": "0.1", "price": 585.33},
+    "position": {"symbol": "AAPL", "quantity": -5, "avg_price": 1},
+    "signal": {"strategy": "paper", "symbol": "AAPL", "action": "buy"},
+    "equity": {"value": 100000},
+    "log": {"level": "info", "message": "hello"},
+    "alert": {"severity": "warning", "title": "late"},
+    "heartbeat": {"component": "engine"},
+    "metric": {"name": "queue_depth", "value": 3},
+}
+
+
+def decode(kind: str, **changes: object) -> AnyEvent:
+    event: AnyEvent = msgspec.json.decode(orjson.dumps({"type": kind, **EVENTS[kind], **changes}), type=AnyEvent)
+    return event
+
+
+def refusal(kind: str, **changes: object) -> str:
+    with pytest.raises(msgspec.ValidationError) as raised:
+        decode(kind, **changes)
+    return str(raised.value)
+
+
+def test_every_event_has_a_type_of_its_own_on_the_wire() -> None:
+    assert set(TYPE_NAMES.values()) == EVENTS.keys()
+    assert len(TYPE_NAMES) == len(EVENT_TYPES)
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_an_event_of_only_its_required_fields_is_accepted(kind: str) -> None:
+    assert TYPE_NAMES[type(decode(kind))] == kind
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, fields in EVENTS.items() for name in fields])
+def test_a_required_field_that_is_missing_is_named(kind: str, name: str) -> None:
+    fields = {"type": kind, **EVENTS[kind]}
+    del fields[name]
+    with pytest.raises(msgspec.ValidationError, match=f"missing required field `{name}`"):
+        msgspec.json.decode(orjson.dumps(fields), type=AnyEvent)
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_fields_nobody_knows_are_ignored(kind: str) -> None:
+    assert decode(kind, something_else=[1, 2]) == decode(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("quote", "symbol", ""),
+        ("quote", "symbol", "x" * 33),
+        ("quote", "bid", "1.0"),
+        ("quote", "bid_size", -1),
+        ("quote", "ts", -1),
+        ("quote", "ts", 2**63),
+        ("quote", "ts", 1.5),
+        ("print", "size", -1),
+        ("print", "aggressor_side", "long"),
+        ("order", "side", "hold"),
+        ("order", "status", "working"),
+        ("order", "order_id", "x" * 65),
+        ("order", "reason", "x" * 4097),
+        ("fill", "price", "ten"),
+        ("log", "level", "loud"),
+        ("alert", "title", ""),
+        ("alert", "severity", "fatal"),
+        ("heartbeat", "status", "fine"),
+        ("metric", "labels", {"a": 1}),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_path(kind: str, name: str, value: object) -> None:
+    assert f"$.{name}" in refusal(kind, **{name: value})
+
+
+def test_a_type_nobody_knows_is_refused_with_its_path() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"'gossip'.*\$\.type"):
+        msgspec.json.decode(b'{"type":"gossip"}', type=AnyEvent)
+
+
+def test_a_fault_in_an_array_carries_the_index() -> None:
+    data = orjson.dumps([{"type": "quote", **EVENTS["quote"]}, {"type": "quote", **EVENTS["quote"], "bid": "x"}])
+    with pytest.raises(msgspec.ValidationError, match=r"\$\[1\]\.bid"):
+        msgspec.json.decode(data, type=list[AnyEvent])
+
+
+def test_a_crossed_quote_and_one_without_a_side_are_kept() -> None:
+    crossed, one_sided = decode("quote", bid=2.0, ask=1.0), decode("quote", bid=None)
+    assert isinstance(crossed, Quote)
+    assert isinstance(one_sided, Quote)
+    assert (crossed.bid, crossed.ask, one_sided.bid) == (2.0, 1.0, None)
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_a_price_is_a_finite_number(number: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        msgspec.json.decode(b'{"type":"quote","symbol":"A","ask":1,"bid":' + number + b"}", type=AnyEvent)
+
+
+# -- money
+
+
+@given(st.decimals(min_value="0.000001", max_value="1000000000", places=6))
+def test_a_quantity_is_kept_to_the_last_digit_as_number_or_text(quantity: Decimal) -> None:
+    for written in (f"{quantity:f}", f'"{quantity:f}"'):
+        data = orjson.dumps({"type": "fill", **EVENTS["fill"], "quantity": orjson.Fragment(written)})
+        event = msgspec.json.decode(data, type=AnyEvent)
+        assert isinstance(event, Fill)
+        assert str(event.quantity) == f"{quantity:f}"
+
+
+MONEY = [
+    ("order", "quantity"), ("order", "price"), ("order", "arrival_price"), ("fill", "quantity"), ("fill", "price"),
+    ("fill", "commission"), ("position", "quantity"), ("position", "avg_price"), ("equity", "value"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name"), MONEY)
+@pytest.mark.parametrize("value", ["NaN", "sNaN", "Infinity", "1e19", "1e1000000", "1e-19"])
+def test_money_is_finite_and_of_bounded_length(kind: str, name: str, value: str) -> None:
+    assert name in refusal(kind, **{name: value})
+
+
+@pytest.mark.parametrize(("kind", "name"), MONEY)
+@pytest.mark.parametrize("value", ["999999999999999999", "0.000000000000000001"])
+def test_money_of_eighteen_digits_on_either_side_is_kept(kind: str, name: str, value: str) -> None:
+    assert getattr(decode(kind, **{name: value}), name) == Decimal(value)
+
+
+@pytest.mark.parametrize("kind", ["order", "fill"])
+@pytest.mark.parametrize("quantity", [0, -1, "0.0"])
+def test_orders_and_fills_are_of_more_than_nothing(kind: str, quantity: object) -> None:
+    assert "expected more than 0" in refusal(kind, quantity=quantity)
+
+
+def test_prices_and_commissions_may_be_negative() -> None:
+    event = decode("fill", price="-37.63", commission="-0.01")
+    assert isinstance(event, Fill)
+    assert (event.price, event.commission) == (Decimal("-37.63"), Decimal("-0.01"))
+
+
+def test_a_status_of_the_wire_is_a_word_of_fix() -> None:
+    statuses = ["pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "replaced"]
+    events = [decode("order", status=status) for status in statuses]
+    assert [event.status for event in events if isinstance(event, Order)] == statuses
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPES)
+def test_an_event_that_can_hold_no_cycle_is_not_tracked_by_the_collector(kind: type[Event]) -> None:
+    holds_objects = TYPE_NAMES[kind] in ("log", "metric")
+    assert kind.__struct_config__.gc is holds_objects

@@ -1,0 +1,181 @@
+"""The hub: one frame per tick, and nothing a custom collector or a source does makes it late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import orjson
+import pytest
+
+from observability.core.bus import Bus
+from observability.core.clock import EventClock, HostClock
+from observability.core.counters import Counters
+from observability.core.custom import Collector
+from observability.core.errors import ConfigError
+from observability.core.frames import Frame
+from observability.core.hub import Hub
+
+
+class Custom:
+    """A custom collector whose answer is given by a coroutine function."""
+
+    def __init__(self, name: str = "mine", answer: Any = None) -> None:
+        self.name = name
+        self.is_running = False
+        self.metrics_collected = 0
+        self._answer = answer
+
+    async def start(self) -> None:
+        self.is_running = True
+
+    async def stop(self) -> None:
+        self.is_running = False
+
+    async def get_current_metrics(self) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._answer()
+        return answer
+
+
+def make_hub(custom: Mapping[str, Collector] | None = None, counters: Counters | None = None) -> Hub:
+    host_clock = HostClock()
+    return Hub(0.01, Bus(), host_clock, EventClock(host_clock), [], custom or {}, counters or Counters())
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(main, 10))
+
+
+async def next_frame(hub: Hub) -> dict[str, Any]:
+    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def on_frame(frame: Frame) -> None:
+        if not future.done():
+            future.set_result(frame.payload)
+
+    hub.on_frame(on_frame)
+    document: dict[str, Any] = orjson.loads(await future)
+    return document
+
+
+def test_a_frame_exists_as_soon_as_the_hub_has_started() -> None:
+    async def main() -> None:
+        hub = make_hub()
+        await hub.start()
+        assert hub.frames.latest_seq == 1
+        await hub.stop()
+
+    run(main())
+
+
+def test_every_frame_was_encoded_once() -> None:
+    async def main() -> None:
+        hub = make_hub()
+        await hub.start()
+        for _ in range(5):
+            await next_frame(hub)
+        assert hub.serializer.snapshots_encoded == hub.frames.latest_seq
+        await hub.stop()
+
+    run(main())
+
+
+def test_no_frame_follows_once_the_hub_has_stopped() -> None:
+    async def main() -> None:
+        hub = make_hub()
+        await hub.start()
+        await hub.stop()
+        seq = hub.frames.latest_seq
+        await asyncio.wait_for(asyncio.gather(asyncio.to_thread(lambda: None)), 5)
+        assert hub.frames.latest_seq == seq
+
+    run(main())
+
+
+def test_documents_are_encoded_with_the_frame_they_belong_to() -> None:
+    async def main() -> None:
+        hub = make_hub()
+        hub.documents["seq"] = lambda: {"seq": hub.frames.latest_seq + 1}
+        await hub.start()
+        frame = hub.frames.latest()
+        assert frame is not None
+        assert orjson.loads(frame.documents["seq"]) == {"seq": frame.seq}
+        await hub.stop()
+
+    run(main())
+
+
+def test_a_custom_collector_appears_under_its_name() -> None:
+    async def answer() -> dict[str, Any]:
+        return {"depth": 3}
+
+    async def main() -> None:
+        hub = make_hub({"mine": Custom(answer=answer)})
+        await hub.start()
+        while (await next_frame(hub))["mine"] != {"depth": 3}:
+            pass
+        await hub.stop()
+
+    run(main())
+
+
+def test_a_failing_custom_collector_is_null_and_counted() -> None:
+    async def answer() -> dict[str, Any]:
+        raise RuntimeError("no")
+
+    async def main() -> None:
+        counters = Counters()
+        hub = make_hub({"mine": Custom(answer=answer)}, counters)
+        await hub.start()
+        failures = counters.counter("collector_failures_total", "", collector="mine")
+        while not failures.value:
+            assert (await next_frame(hub))["mine"] is None
+        await hub.stop()
+
+    run(main())
+
+
+def test_a_custom_collector_that_never_answers_delays_no_tick() -> None:
+    async def answer() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def main() -> None:
+        hub = make_hub({"mine": Custom(answer=answer)})
+        await hub.start()
+        for _ in range(5):
+            assert (await next_frame(hub))["mine"] is None
+        await hub.stop()
+
+    run(main())
+
+
+def test_a_collector_may_not_take_the_name_of_a_field() -> None:
+    with pytest.raises(ConfigError, match="seq"):
+        make_hub({"seq": Custom("seq")})
+
+
+def test_a_failing_source_costs_only_itself() -> None:
+    async def source() -> None:
+        raise OSError("the disk is gone")
+
+    async def main() -> None:
+        hub = make_hub()
+        await hub.start()
+        hub.add_source("replay", source)
+        while not hub.source_failures:
+            await next_frame(hub)
+        assert hub.source_failures == ["replay: the disk is gone"]
+        await next_frame(hub)
+        await hub.stop()
+
+    run(main())
+
+
+def test_what_has_not_started_is_named() -> None:
+    async def main() -> None:
+        hub = make_hub({"mine": Custom()})
+        assert hub.not_ready() == ["mine"]
+
+    run(main())

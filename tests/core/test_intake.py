@@ -1,0 +1,101 @@
+"""Decoding of events: each fault costs its own event only and is named by its path."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import orjson
+import pytest
+
+from observability.core.errors import EventError
+from observability.core.events import Fill, Order, Quote
+from observability.core.intake import EventDecoder
+
+NOW_NS = 1_700_000_000_000_000_000
+QUOTE = {"type": "quote", "symbol": "AAPL", "bid": 1.0, "ask": 2.0}
+
+
+def decode(*events: object) -> tuple[list[object], list[tuple[int, str]]]:
+    batch = EventDecoder().decode_array(orjson.dumps(events), NOW_NS)
+    return list(batch.events), batch.rejected
+
+
+def test_an_event_without_a_time_has_its_arrival_time() -> None:
+    (event,), _ = decode(QUOTE)
+    assert isinstance(event, Quote)
+    assert (event.ts, event.ts_init) == (NOW_NS, NOW_NS)
+
+
+@pytest.mark.parametrize(
+    "ts", [1_340_285_400_275_016_159, "2012-06-21T13:30:00.275016159Z", "2012-06-21T09:30:00.275016159-04:00"]
+)
+def test_a_time_is_exact_to_the_nanosecond_in_every_form(ts: object) -> None:
+    (event,), _ = decode({**QUOTE, "ts": ts})
+    assert isinstance(event, Quote)
+    assert event.ts == 1_340_285_400_275_016_159
+
+
+def test_the_sender_cannot_choose_the_arrival_time() -> None:
+    (event,), _ = decode({**QUOTE, "ts_init": 5})
+    assert isinstance(event, Quote)
+    assert event.ts_init == NOW_NS
+
+
+@pytest.mark.parametrize(
+    ("bad", "fault"),
+    [
+        ({**QUOTE, "bid": "x"}, "$.bid"),
+        ({**QUOTE, "symbol": ""}, "$.symbol"),
+        ({**QUOTE, "type": "quotes"}, "quotes"),
+        ({**QUOTE, "ts": "yesterday"}, "yesterday"),
+        ({**QUOTE, "ts": "2012-06-21T13:30:00"}, "offset"),
+        ({**QUOTE, "ts": -1}, "$.ts"),
+        ({**QUOTE, "ts": "9999-01-01T00:00:00Z"}, "2262"),
+        ({"type": "fill", "trade_id": "1"}, "order_id"),
+        ({"type": "log", "level": "loud", "message": ""}, "$.level"),
+        (7, "object"),
+    ],
+)
+def test_a_bad_event_is_rejected_alone_and_named(bad: object, fault: str) -> None:
+    events, rejected = decode(QUOTE, bad, QUOTE)
+    assert len(events) == 2
+    ((index, message),) = rejected
+    assert index == 1
+    assert fault in message
+
+
+@pytest.mark.parametrize("quantity", ["NaN", "Infinity", "1e999999999", "1e-40", 0, -5])
+def test_a_quantity_that_cannot_be_added_up_is_rejected(quantity: object) -> None:
+    fill = {"type": "fill", "trade_id": "1", "order_id": "1", "symbol": "A", "side": "buy", "quantity": 1, "price": 1}
+    _, rejected = decode({**fill, "quantity": quantity})
+    assert len(rejected) == 1
+    assert "quantity" in rejected[0][1]
+
+
+def test_money_is_decimal_to_the_last_digit() -> None:
+    data = (
+        b'{"type":"fill","trade_id":"1","order_id":"1","symbol":"A","side":"buy",'
+        b'"quantity":0.1,"price":123456789.123456789}'
+    )
+    fill = EventDecoder().decode_event(data, NOW_NS)
+    assert isinstance(fill, Fill)
+    assert (fill.quantity, fill.price) == (Decimal("0.1"), Decimal("123456789.123456789"))
+
+
+def test_the_decision_time_of_an_order_is_a_time_too() -> None:
+    order = {"type": "order", "order_id": "1", "symbol": "A", "side": "buy", "quantity": 1, "status": "new"}
+    (event,), _ = decode({**order, "decision_ts": "1970-01-01T00:00:01Z"})
+    assert isinstance(event, Order)
+    assert event.decision_ts == 1_000_000_000
+
+
+def test_unknown_fields_are_ignored() -> None:
+    events, rejected = decode({**QUOTE, "colour": "blue"})
+    assert len(events) == 1
+    assert rejected == []
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[", b"[1,", b"null", b"\xff"])
+def test_what_is_not_an_array_is_an_error(data: bytes) -> None:
+    with pytest.raises(EventError, match="array"):
+        EventDecoder().decode_array(data, NOW_NS)

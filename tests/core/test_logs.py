@@ -1,0 +1,220 @@
+"""Logging: its lines, its files, and its ring."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.config import Config
+from observability.core.errors import ConfigError
+from observability.core.logs import BACKUP_FILES, MAX_FILE_BYTES, LogRing, configure_logging
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ +\S+: .*")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    root, picows = logging.getLogger(), logging.getLogger("picows")
+    handlers, levels = root.handlers[:], (root.level, picows.level)
+    yield
+    for handler in [handler for handler in root.handlers if handler not in handlers]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(levels[0])
+    picows.setLevel(levels[1])
+
+
+def lines_of(stderr: str) -> list[str]:
+    return stderr.removesuffix("\n").split("\n")
+
+
+# -- lines
+
+
+def test_a_record_is_one_line_with_time_level_module_and_message(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Config())
+    logger = logging.getLogger("observability.core.hub")
+    record = logger.makeRecord(logger.name, logging.INFO, __file__, 1, "started with %d symbols", (3,), None)
+    record.created = 1_761_084_000.1235
+    logger.handle(record)
+    assert capsys.readouterr().err == "2025-10-21T22:00:00.123Z INFO     hub: started with 3 symbols\n"
+
+
+def test_a_logger_of_others_keeps_its_whole_name(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Config())
+    logging.getLogger("asyncio.events").warning("slow")
+    assert " asyncio.events: slow" in capsys.readouterr().err
+
+
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_no_text_of_a_peer_can_start_a_line(argument: str, name: str) -> None:
+    stream = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        configure_logging(Config())
+        logging.getLogger(name).error("refused: %s", argument)
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable() or not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202e]", line)
+    line.encode()
+
+
+def test_control_characters_are_shown_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Config())
+    logging.getLogger("x").error("a\r\nb\x1b[2J\u2028\u202e\ud800\ttail")
+    assert lines_of(capsys.readouterr().err)[0].endswith(r"x: a\x0d\x0ab\x1b[2J\u2028\u202e\ud800\x09tail")
+
+
+def test_a_traceback_follows_indented_and_cannot_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Config())
+    try:
+        raise ValueError("boom\n2025-10-21T22:00:00.123Z INFO     auth: granted\x1b[2J")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+    first, *rest = lines_of(capsys.readouterr().err)
+    assert LINE.fullmatch(first)
+    assert len(rest) > 3
+    assert all(line.startswith("    | ") for line in rest)
+    assert rest[-1] == r"    | 2025-10-21T22:00:00.123Z INFO     auth: granted\x1b[2J"
+
+
+def test_lines_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    ring = configure_logging(Config(log_level="WARNING"))
+    logging.getLogger("x").info("quiet")
+    logging.getLogger("x").warning("loud")
+    assert len(lines_of(capsys.readouterr().err)) == 1
+    assert [line["message"] for line in ring.recent()] == ["loud"]
+
+
+@pytest.mark.parametrize(("level", "seen"), [("DEBUG", ["kept"]), ("ERROR", [])])
+def test_picows_is_never_more_talkative_than_warnings_or_than_we_are(level: str, seen: list[str]) -> None:
+    ring = configure_logging(Config(log_level=level))
+    logging.getLogger("picows.client.1").info("connected")
+    logging.getLogger("picows.client.1").warning("kept")
+    assert [line["message"] for line in ring.recent()] == seen
+
+
+def test_a_second_call_replaces_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    first = configure_logging(Config())
+    second = configure_logging(Config())
+    logging.getLogger("x").warning("once")
+    assert len(lines_of(capsys.readouterr().err)) == 1
+    assert (len(first.recent()), len(second.recent())) == (0, 1)
+
+
+def test_handlers_of_others_stay() -> None:
+    theirs = logging.NullHandler()
+    logging.getLogger().addHandler(theirs)
+    configure_logging(Config())
+    assert theirs in logging.getLogger().handlers
+
+
+# -- files
+
+
+def test_a_log_directory_is_made_and_gets_the_same_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Config(log_dir=tmp_path / "a" / "b"))
+    logging.getLogger("x").warning("once")
+    stderr = capsys.readouterr().err
+    assert len(lines_of(stderr)) == 1
+    assert (tmp_path / "a" / "b" / "observability.log").read_text() == stderr
+
+
+def test_processes_write_files_of_their_own(tmp_path: Path) -> None:
+    configure_logging(Config(log_dir=tmp_path), process="worker-1")
+    logging.getLogger("x").warning("mine")
+    assert "mine" in (tmp_path / "observability-worker-1.log").read_text()
+
+
+def test_files_are_rotated_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("observability.core.logs.MAX_FILE_BYTES", 1000)
+    configure_logging(Config(log_dir=tmp_path))
+    for number in range(200):
+        logging.getLogger("x").warning("line %d", number)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 1 + BACKUP_FILES
+    assert all(file.stat().st_size <= 1000 for file in files)
+    assert MAX_FILE_BYTES * (1 + BACKUP_FILES) == 60_000_000
+
+
+def test_a_log_directory_that_cannot_be_written_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    with pytest.raises(ConfigError) as raised:
+        configure_logging(Config(log_dir=in_the_way / "logs"))
+    assert raised.value.faults[0].startswith(f"LOG_DIR: {str(in_the_way / 'logs')!r}, expected a directory to write in")
+
+
+def test_a_failed_setup_leaves_the_one_before_in_place(tmp_path: Path) -> None:
+    ring = configure_logging(Config())
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError):
+        configure_logging(Config(log_dir=tmp_path / "file" / "logs"))
+    logging.getLogger("x").warning("still here")
+    assert [line["message"] for line in ring.recent()] == ["still here"]
+
+
+# -- ring
+
+
+def filled(count: int, slots: int) -> LogRing:
+    ring = LogRing(slots)
+    for number in range(count):
+        ring.write(number * 1_000_000_000, "INFO", "x", str(number))
+    return ring
+
+
+@given(count=st.integers(0, 50), slots=st.integers(1, 20), limit=st.integers(-1, 60))
+def test_the_newest_lines_come_first_up_to_the_limit_and_the_slots(count: int, slots: int, limit: int) -> None:
+    newest_first = [str(number) for number in reversed(range(count))][:slots]
+    assert [line["message"] for line in filled(count, slots).recent(limit=limit)] == newest_first[: max(limit, 0)]
+
+
+def test_a_line_says_when_how_bad_where_and_what() -> None:
+    ring = LogRing()
+    ring.write(1_761_084_000_123_000_000, "error", "engine", "no route")
+    assert ring.recent() == [
+        {"timestamp": "2025-10-21T22:00:00.123Z", "level": "ERROR", "logger": "engine", "message": "no route"}
+    ]
+
+
+def test_a_level_selects_lines_that_bad_or_worse_before_the_limit_counts() -> None:
+    ring = LogRing()
+    for level in ("CRITICAL", "WARNING", "ERROR", "INFO", "DEBUG", "INFO"):
+        ring.write(0, level, "x", level)
+    assert [line["message"] for line in ring.recent("warning", limit=2)] == ["ERROR", "WARNING"]
+
+
+def test_an_unknown_level_is_refused() -> None:
+    with pytest.raises(ValueError, match="loud"):
+        LogRing().recent("loud")
+
+
+def test_an_exception_is_named_in_its_line() -> None:
+    ring = configure_logging(Config())
+    try:
+        raise KeyError("AAPL")
+    except KeyError:
+        logging.getLogger("x").exception("failed")
+    assert ring.recent()[0]["message"] == "failed (KeyError: 'AAPL')"
+
+
+def test_a_long_message_is_cut() -> None:
+    ring = LogRing()
+    ring.write(0, "INFO", "x", "a" * 1_000_000)
+    assert len(ring.recent()[0]["message"]) == 4096
+
+
+@given(st.text(st.characters()))
+def test_any_line_can_be_sent_as_json(text: str) -> None:
+    ring = LogRing()
+    ring.write(0, "INFO", text, text)
+    orjson.dumps(ring.recent())

@@ -1,0 +1,122 @@
+"""The schedule of the tick: absolute, without drift, and honest about missed beats."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.tick import Schedule, Ticker
+
+INTERVAL_NS = 100_000_000
+DAY_SECONDS = 86_400
+
+
+class Timers:
+    """A clock and the loop's timer in one: `run_until` moves time from timer to timer, each fires `late_ns` late.
+
+    One timer is pending at a time, as with a ticker.
+    """
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000_000_007
+        self.late_ns = 0
+        self._due_ns = 0
+        self._callback: Callable[[], None] | None = None
+
+    def time_ns(self) -> int:
+        return self.now_ns
+
+    def mono_ns(self) -> int:
+        return self.now_ns
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        assert self._callback is None
+        self._due_ns = self.now_ns + round(seconds * 1e9)
+        self._callback = callback
+        return cast(asyncio.TimerHandle, self)
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def run_until(self, end_ns: int) -> None:
+        while self._callback is not None and self._due_ns <= end_ns:
+            self.now_ns = max(self.now_ns, self._due_ns + self.late_ns)
+            callback, self._callback = self._callback, None
+            callback()
+
+
+def test_a_day_of_ticks_drifts_by_nothing() -> None:
+    timers = Timers()
+    start_ns = timers.now_ns
+    beats: list[int] = []
+    ticker = Ticker(0.1, timers, timers.call_later, lambda: beats.append(timers.now_ns))
+    timers.late_ns = 3_400_000  # every timer fires late, as real ones do
+    ticker.start()
+    timers.run_until(start_ns + DAY_SECONDS * 1_000_000_000 + 1_000_000)
+    lateness = [at_ns - (start_ns + n * INTERVAL_NS) for n, at_ns in enumerate(beats)]
+    assert len(beats) == DAY_SECONDS * 10 + 1
+    assert ticker.schedule.missed == 0
+    # Timers have whole milliseconds; lateness stays that of a single beat, at the end as at the start.
+    assert max(lateness) <= 3_400_000 + 1_000_000
+    assert max(lateness[-1000:]) == max(lateness[:1000])
+
+
+def test_beats_that_cannot_be_made_are_skipped_and_counted_and_never_caught_up() -> None:
+    timers = Timers()
+    start_ns = timers.now_ns
+    beats: list[int] = []
+
+    def on_tick() -> None:
+        beats.append(timers.now_ns)
+        if len(beats) == 3:
+            timers.now_ns += 350_000_000  # a tick that takes three and a half intervals
+
+    ticker = Ticker(0.1, timers, timers.call_later, on_tick)
+    ticker.start()
+    timers.run_until(start_ns + 1_000_000_000)
+    offsets = [round((at_ns - start_ns) / 1e6) for at_ns in beats]
+    assert offsets == [0, 100, 200, 550, 600, 700, 800, 900, 1000]
+    assert ticker.schedule.missed == 2
+
+
+def test_a_failing_tick_is_logged_and_the_next_one_is_on_schedule(caplog: pytest.LogCaptureFixture) -> None:
+    timers = Timers()
+    calls: list[int] = []
+
+    def on_tick() -> None:
+        calls.append(timers.now_ns)
+        if len(calls) == 1:
+            raise ValueError("no")
+
+    ticker = Ticker(0.1, timers, timers.call_later, on_tick)
+    ticker.start()
+    with caplog.at_level(logging.ERROR):
+        timers.run_until(timers.now_ns + INTERVAL_NS)
+    assert len(calls) == 2
+    assert ticker.errors == 1
+    assert "tick failed" in caplog.text
+
+
+def test_a_stopped_ticker_does_not_fire_again() -> None:
+    timers = Timers()
+    beats: list[int] = []
+    ticker = Ticker(0.1, timers, timers.call_later, lambda: (beats.append(1), ticker.stop())[0])
+    ticker.start()
+    timers.run_until(timers.now_ns + 10 * INTERVAL_NS)
+    assert beats == [1]
+
+
+@given(st.lists(st.integers(min_value=0, max_value=5 * INTERVAL_NS), max_size=50))
+def test_beats_made_and_missed_add_up_to_the_time_that_passed(delays_ns: list[int]) -> None:
+    schedule = Schedule(0, INTERVAL_NS)
+    for made, delay_ns in enumerate(delays_ns, 1):
+        now_ns = schedule.next_ns + delay_ns
+        schedule.advance(now_ns)
+        assert schedule.next_ns > now_ns
+        assert made + schedule.missed == now_ns // INTERVAL_NS + 1

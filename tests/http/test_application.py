@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+import pytest
+
+from observability.http.application import REFUSAL_LINES_PER_SECOND, Application, RefusalLog, method_label
+from observability.http.cors import CorsPolicy
+from observability.http.heads import parse_head
+from observability.http.messages import Request, Response
+from observability.http.refusals import Malformed, NotFound
+from observability.http.router import Router
+
+
+def request(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> Request:
+    return Request(parse_head(b"\r\n".join([line, b"Host: a", *fields, b"", b""])), b"", "192.0.2.1")
+
+
+def succeed(request: Request) -> Response:
+    return Response()
+
+
+def inject(request: Request) -> Response:
+    return Response(headers=((b"X", b"a\r\nb"),))
+
+
+def fail(request: Request) -> Response:
+    raise RuntimeError("s3cret")
+
+
+@pytest.fixture
+def application(clock: Any) -> Application:
+    router = Router()
+    router.add("GET", "/", succeed)
+    router.add("POST", "/", succeed)
+    router.add("GET", "/fail", fail)
+    router.add("GET", "/inject", inject)
+    return Application(router, clock, CorsPolicy(["http://a"]))
+
+
+def answer(application: Application, asked: Request) -> tuple[str, Response]:
+    pattern, response = application.dispatch(asked)
+    assert isinstance(response, Response)
+    return pattern, response
+
+
+def test_a_handler_that_raises_is_a_500_that_tells_nothing(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    pattern, response = answer(application, request(b"GET /fail HTTP/1.1"))
+    assert (pattern, response.status, application.handler_errors) == ("/fail", 500, 1)
+    assert b"s3cret" not in response.body
+    assert len(caplog.records) == 1
+    assert caplog.records[0].exc_info is not None
+
+
+def test_an_answer_that_cannot_be_encoded_is_a_500(application: Application, caplog: pytest.LogCaptureFixture) -> None:
+    asked = request(b"GET /inject HTTP/1.1")
+    pattern, response = application.dispatch(asked)
+    assert isinstance(response, Response)
+    status, data, _ = application.encode(asked, pattern, response, True)
+    assert (status, data[:12]) == (500, b"HTTP/1.1 500")
+
+
+def test_an_unknown_path_is_a_problem_without_a_route(application: Application) -> None:
+    pattern, response = answer(application, request(b"GET /none HTTP/1.1"))
+    assert (pattern, response.status) == ("unmatched", 404)
+    assert orjson.loads(response.body)["title"] == "Not Found"
+
+
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [(b"/", b"GET, HEAD, OPTIONS, POST"), (b"*", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")],
+)
+def test_options_are_answered_everywhere(application: Application, target: bytes, allow: bytes) -> None:
+    _, response = answer(application, request(b"OPTIONS " + target + b" HTTP/1.1"))
+    assert (response.status, response.headers) == (204, ((b"Allow", allow),))
+
+
+def test_a_preflight_is_told_methods_and_fields(application: Application) -> None:
+    asked = request(b"OPTIONS / HTTP/1.1", b"Origin: http://a", b"Access-Control-Request-Method: POST")
+    _, response = answer(application, asked)
+    assert dict(response.headers)[b"Access-Control-Allow-Methods"] == b"GET, HEAD, OPTIONS, POST"
+    assert b"Authorization" in dict(response.headers)[b"Access-Control-Allow-Headers"]
+
+
+def test_a_method_a_peer_made_up_is_no_label() -> None:
+    assert method_label("GET") == "GET"
+    assert method_label("X" * 20) == "other"
+
+
+def test_a_refusal_is_one_line_that_cannot_be_forged(clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    RefusalLog(clock).write("192.0.2.1", Malformed("value 'a\nrefused \x1b[31m\u2028'"))
+    assert caplog.messages == ["refused 192.0.2.1: 400 value 'a\\nrefused \\x1b[31m\\u2028'"]
+
+
+def test_a_flood_of_refusals_does_not_flood_the_log(clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = RefusalLog(clock)
+    for _ in range(100):
+        log.write("192.0.2.1", NotFound())
+    assert len(caplog.messages) == REFUSAL_LINES_PER_SECOND
+    clock.advance(1)
+    log.write("192.0.2.1", NotFound())
+    assert caplog.messages[REFUSAL_LINES_PER_SECOND] == "90 more refusals were not logged"
+    clock.advance(1)
+    log.write("192.0.2.1", NotFound())
+    assert len(caplog.messages) == REFUSAL_LINES_PER_SECOND + 3

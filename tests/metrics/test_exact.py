@@ -1,0 +1,106 @@
+"""Exact turnover: sums and averages of doubles are those of the decimals that were sent."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from observability.core.errors import EventError
+from observability.metrics.exact import ExactTurnover
+
+WIDE = Context(prec=200)
+
+decimals_of = st.integers(min_value=0, max_value=12)
+
+
+@st.composite
+def written_numbers(draw: st.DrawFn, low: int = -(10**15) + 1) -> float:
+    """A double written with up to 15 digits, of which up to 12 are behind the point."""
+    digits = draw(st.integers(min_value=low, max_value=10**15 - 1))
+    return float(Decimal(digits).scaleb(-draw(decimals_of)))
+
+
+def exact(value: float) -> Decimal:
+    return Decimal(repr(value))
+
+
+def turnover(prints: list[tuple[float, float]]) -> ExactTurnover:
+    total = ExactTurnover()
+    for price, size in prints:
+        total.add(price, size)
+    return total
+
+
+@given(st.lists(st.tuples(written_numbers(), written_numbers(low=0)), min_size=1, max_size=30))
+@example([(0.1, 0.1)] * 10)
+@example([(4503599627370497.5, 1.0), (0.25, 3.0)])
+def test_sums_and_vwap_are_those_of_the_decimals(prints: list[tuple[float, float]]) -> None:
+    total = turnover(prints)
+    volume = Fraction(0)
+    notional = Fraction(0)
+    for price, size in prints:
+        volume += Fraction(exact(size))
+        notional += Fraction(exact(price)) * Fraction(exact(size))
+
+    assert total.volume == float(volume)
+    assert total.notional == float(notional)
+    assert total.vwap == (float(notional / volume) if volume else None)
+    assert total.rounded == 0
+
+
+@given(st.floats(min_value=-1e17, max_value=1e17), st.floats(min_value=0, max_value=1e17))
+def test_any_double_is_off_by_less_than_half_a_unit_of_the_twelfth_decimal(price: float, size: float) -> None:
+    total = turnover([(price, size)])
+    assert total.volume == float(round(Fraction(exact(size)), 12))
+    assert (total.rounded > 0) == any(-int(exact(x).normalize(WIDE).as_tuple().exponent) > 12 for x in (price, size))
+
+
+@given(st.permutations([(150.25, 37.0), (150.255, 0.5), (0.001, 1e15), (61000.123456, 1e-8), (7.0, 12345678901.5)]))
+def test_the_order_of_prints_does_not_matter(prints: list[tuple[float, float]]) -> None:
+    first = turnover(sorted(prints))
+    then = turnover(prints)
+    assert (first.volume, first.notional, first.vwap) == (then.volume, then.notional, then.vwap)
+
+
+def test_a_million_tenths_are_a_hundred_thousand() -> None:
+    total = ExactTurnover()
+    for _ in range(1_000_000):
+        total.add(1.1, 0.1)
+    assert total.volume == 100_000.0
+    assert total.vwap == 1.1
+
+
+def test_a_decimal_that_several_units_would_prove_is_still_the_one_that_was_written() -> None:
+    # At 12 decimals both 123456789012.1 and its neighbours in units read back as this double.
+    total = turnover([(1e-12, 1.0), (123456789012.1, 1.0), (-123456789012.1, 1.0)])
+    assert total.notional == 1e-12
+
+
+def test_noise_beyond_twelve_decimals_is_rounded_and_counted() -> None:
+    total = turnover([(0.1 + 0.2, 1.0)])
+    assert total.rounded == 1
+    assert total.notional == 0.3
+
+
+def test_without_volume_there_is_no_vwap() -> None:
+    assert turnover([(150.25, 0.0)]).vwap is None
+    assert ExactTurnover().vwap is None
+
+
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), 1e18, -1e300])
+def test_what_is_no_price_is_refused_whole(price: float) -> None:
+    total = turnover([(150.25, 2.0)])
+    with pytest.raises(EventError, match="print of"):
+        total.add(price, 1.0)
+    assert (total.volume, total.notional) == (2.0, 300.5)
+
+
+def test_a_new_session_starts_from_zero() -> None:
+    total = turnover([(150.25, 2.0)])
+    total.clear()
+    total.add(0.5, 1.0)
+    assert (total.volume, total.notional, total.vwap) == (1.0, 0.5, 0.5)

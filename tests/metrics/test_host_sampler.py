@@ -1,0 +1,73 @@
+"""One sample of the host: real figures, within the container's limits where there are any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from observability.metrics.cgroup import Cgroup
+from observability.metrics.host_sampler import HostSampler
+
+GIB = 1 << 30
+
+
+def limited(tmp_path: Path, usage_usec: int, used_bytes: int, limit_bytes: int) -> Cgroup:
+    mount = tmp_path / "cgroup"
+    mount.mkdir(exist_ok=True)
+    (mount / "cpu.max").write_text("200000 100000\n")
+    (mount / "cpu.stat").write_text(f"usage_usec {usage_usec}\n")
+    (mount / "memory.max").write_text(f"{limit_bytes}\n")
+    (mount / "memory.current").write_text(f"{used_bytes}\n")
+    listing = tmp_path / "membership"
+    listing.write_text("0::/\n")
+    return Cgroup(mount, listing)
+
+
+def unlimited(tmp_path: Path) -> Cgroup:
+    return Cgroup(tmp_path / "none", tmp_path / "none")
+
+
+def test_a_sample_is_of_this_process_and_this_host(tmp_path: Path) -> None:
+    sample = HostSampler(tmp_path, unlimited(tmp_path)).sample()
+    assert sample.process_rss_bytes == pytest.approx(psutil.Process(os.getpid()).memory_info().rss, rel=0.2)
+    assert sample.memory_limit_bytes == psutil.virtual_memory().total
+    assert 0 < sample.memory_percent <= 100
+    assert sample.disk_percent == pytest.approx(psutil.disk_usage(str(tmp_path)).percent, abs=1)
+    assert sample.num_fds >= 3 and sample.threads >= 1
+
+
+def test_a_busy_process_is_seen(tmp_path: Path) -> None:
+    sampler = HostSampler(tmp_path, unlimited(tmp_path))
+    until = os.times().user + 0.1
+    while os.times().user < until:
+        pass
+    sample = sampler.sample()
+    assert sample.process_cpu_percent > 0
+    assert sample.cpu_percent is not None and 0 < sample.cpu_percent <= 100
+
+
+def test_cpu_is_a_share_of_the_quota_and_memory_of_the_limit(tmp_path: Path) -> None:
+    now_ns = 0
+
+    def mono_ns() -> int:
+        return now_ns
+
+    sampler = HostSampler(tmp_path, limited(tmp_path, 0, 0, GIB // 8), mono_ns)
+    now_ns = 2_000_000_000
+    # One second of CPU in two seconds with two cores' quota is a quarter.
+    limited(tmp_path, 1_000_000, GIB // 32, GIB // 8)
+    sample = sampler.sample()
+    assert (sample.cpu_percent, sample.memory_percent, sample.memory_limit_bytes) == (25.0, 25.0, GIB // 8)
+
+
+def test_a_limit_above_the_hosts_memory_is_none(tmp_path: Path) -> None:
+    sample = HostSampler(tmp_path, limited(tmp_path, 0, 1, 1 << 59)).sample()
+    assert sample.memory_limit_bytes == psutil.virtual_memory().total
+
+
+def test_without_any_time_between_there_is_no_share(tmp_path: Path) -> None:
+    sampler = HostSampler(tmp_path, limited(tmp_path, 0, 0, GIB), lambda: 0)
+    assert sampler.sample().cpu_percent is None

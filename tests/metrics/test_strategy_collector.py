@@ -1,0 +1,387 @@
+"""The strategy section: every fill counted once, marked to the market, by session."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.bus import Bus
+from observability.core.events import Equity, Fill, Position, Print, Quote, Signal
+from observability.core.rings import History
+from observability.metrics import MarketDataCollector, StrategyCollector
+from observability.metrics.strategy_collector import OTHER_STRATEGIES, SERIES_FIELDS
+from observability.metrics.trade_log import TradeFilter, TradeLog
+
+NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
+S = 1_000_000_000
+DAY = 86_400 * S
+D = Decimal
+
+
+class Desk:
+    """A bus with the market and the strategy section on it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.bus = Bus()
+        self.market = MarketDataCollector(bus=self.bus)
+        self.strategy = StrategyCollector(bus=self.bus, market=self.market, **settings)
+        asyncio.run(self.market.start())
+        asyncio.run(self.strategy.start())
+        self._trade_ids = 0
+
+    def fill(self, quantity: int | str, price: int | str, *, strategy: str = "mean", **changes: Any) -> Fill:
+        self._trade_ids += 1
+        signed = D(quantity)
+        fields: dict[str, Any] = {"trade_id": f"t{self._trade_ids}", "symbol": "AAPL", "ts": NOON, "ts_init": NOON}
+        event = Fill(
+            order_id="o",
+            side="buy" if signed > 0 else "sell",
+            quantity=abs(signed),
+            price=D(price),
+            strategy=strategy,
+            **(fields | changes),
+        )
+        self.bus.publish(event)
+        return event
+
+    def quote(self, bid: float | None, ask: float | None, ts: int = NOON, symbol: str = "AAPL") -> None:
+        self.bus.publish(Quote(symbol, bid, ask, ts=ts, ts_init=ts))
+
+    def tick(self, now_ns: int = NOON) -> dict[str, Any]:
+        self.strategy.refresh(now_ns)
+        return self.strategy.fields.to_json()
+
+    def part(self, group: int, key: str) -> dict[str, Any]:
+        return self.strategy.groups[group].parts[key].to_json()
+
+    def positions(self) -> list[dict[str, Any]]:
+        return [part.to_json() for part in self.strategy.groups[1].parts.values()]
+
+
+def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:
+    desk = Desk()
+    desk.fill(100, "150.00", commission=D("1.50"))
+    desk.fill(-40, "151.00", commission=D("0.60"))
+    desk.quote(151.98, 152.02)
+    metrics = desk.tick()
+    assert (metrics["realized_pnl"], metrics["realized_gross_pnl"], metrics["fees"]) == (37.9, 40.0, 2.1)
+    assert (metrics["unrealized_pnl"], metrics["total_pnl"], metrics["daily_pnl"]) == (120.0, 157.9, 157.9)
+    assert (metrics["open_positions"], metrics["gross_exposure"], metrics["net_exposure"]) == (1, 9120.0, 9120.0)
+    assert desk.positions() == [
+        {
+            "symbol": "AAPL",
+            "strategy": "mean",
+            "quantity": 60.0,
+            "avg_price": 150.0,
+            "mark": 152.0,
+            "mark_source": "mid",
+            "unrealized_pnl": 120.0,
+            "realized_pnl": 37.9,
+            "engine_quantity": None,
+            "updated": "2012-06-21T12:00:00.000Z",
+            "stale": False,
+        }
+    ]
+
+
+def test_long_and_short_offset_each_other_in_net_exposure_only() -> None:
+    desk = Desk()
+    desk.fill(10, 100)
+    desk.fill(-5, 100, symbol="AMZN")
+    metrics = desk.tick()
+    assert (metrics["gross_exposure"], metrics["net_exposure"]) == (1500.0, 500.0)
+
+
+def test_the_mark_is_the_mid_then_the_last_price_then_the_own_fill() -> None:
+    desk = Desk()
+    desk.fill(1, 100)
+    desk.tick()
+    assert (desk.positions()[0]["mark"], desk.positions()[0]["mark_source"]) == (100.0, "fill")
+    desk.bus.publish(Print("AAPL", 101.0, 1.0, ts=NOON, ts_init=NOON))
+    desk.tick()
+    assert (desk.positions()[0]["mark"], desk.positions()[0]["mark_source"]) == (101.0, "last")
+    desk.quote(101.0, 102.0)
+    desk.tick()
+    assert (desk.positions()[0]["mark"], desk.positions()[0]["mark_source"]) == (101.5, "mid")
+    desk.quote(101.0, None)
+    desk.tick()
+    assert (desk.positions()[0]["mark"], desk.positions()[0]["mark_source"]) == (101.0, "last")
+
+
+def test_repeated_and_conflicting_fills_change_no_money() -> None:
+    desk = Desk()
+    event = desk.fill(10, 100, commission=D(1))
+    before = dict(desk.tick())
+    desk.bus.publish(event)
+    desk.fill(10, 999, trade_id=event.trade_id, commission=D(1))
+    after = desk.tick()
+    assert (after.pop("duplicate_fills"), after.pop("conflicting_fills")) == (1, 1)
+    assert {name: before[name] for name in after} == after
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", ""]),
+            st.sampled_from(["AAPL", "AMZN"]),
+            st.integers(-9, 9).filter(bool),
+            st.decimals(min_value=1, max_value=200, places=2),
+        ),
+        max_size=25,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_a_replay_of_any_fills_leaves_the_books_balanced_and_unchanged(
+    fills: list[tuple[str, str, int, Decimal]], random: Any
+) -> None:
+    desk = Desk()
+    equity = Fraction(0)
+    events = []
+    for strategy, symbol, quantity, price in fills:
+        events.append(desk.fill(quantity, str(price), strategy=strategy, symbol=symbol, commission=D("0.01")))
+        equity -= Fraction(price) * quantity + Fraction(1, 100)
+        mark = {"AAPL": 101, "AMZN": 52}[symbol]
+        equity += mark * quantity
+    desk.quote(100.5, 101.5)
+    desk.quote(51.0, 53.0, symbol="AMZN")
+    metrics = dict(desk.tick())
+    assert metrics["total_pnl"] == float(equity)
+
+    random.shuffle(events)
+    for event in events:
+        desk.bus.publish(event)
+    assert desk.tick() == metrics | {"duplicate_fills": len(events)}
+
+
+def test_strategies_are_accounted_apart_and_the_nameless_one_is_default() -> None:
+    desk = Desk()
+    desk.fill(1, 100, strategy="a")
+    desk.fill(-1, 110, strategy="")
+    desk.tick()
+    assert list(desk.strategy.groups[0].parts) == ["a", "default"]
+    assert [position["quantity"] for position in desk.positions()] == [1.0, -1.0]
+
+
+def test_wins_are_counted_over_closing_fills_with_break_evens_apart() -> None:
+    desk = Desk()
+    desk.fill(4, 100)
+    desk.tick()
+    assert desk.part(0, "mean")["win_rate"] is None
+    for price in (101, 102, 99, 100):
+        desk.fill(-1, price)
+    desk.tick()
+    account = desk.part(0, "mean")
+    assert (account["n_wins"], account["n_losses"], account["n_breakeven"]) == (2, 1, 1)
+    assert account["win_rate"] == 2 / 3
+
+
+def test_each_fill_writes_what_it_realised_into_its_record() -> None:
+    trades = TradeLog()
+    desk = Desk(trades=trades)
+    desk.fill(2, 100, commission=D("0.5"))
+    desk.fill(-1, 110, commission=D("0.5"))
+    page, _ = trades.query(TradeFilter())
+    assert [trade.pnl for trade in page] == [D("9.5"), None]
+    assert trades.stats(TradeFilter()).to_json()["realized_pnl"] == desk.tick()["realized_pnl"] == 9.0
+
+
+def test_signals_are_counted_and_the_last_one_is_kept() -> None:
+    desk = Desk()
+    desk.bus.publish(Signal("mean", "AAPL", "buy", 0.7, ts=NOON, ts_init=NOON))
+    desk.bus.publish(Signal("mean", "AMZN", "exit", ts=NOON + S, ts_init=NOON + S))
+    assert desk.tick(NOON + S)["signals"] == 2
+    account = desk.part(0, "mean")
+    assert (account["signals"], account["total_pnl"]) == (2, 0.0)
+    assert account["last_signal"] == {
+        "symbol": "AMZN", "action": "exit", "confidence": None, "timestamp": "2012-06-21T12:00:01.000Z"
+    }  # fmt: skip
+
+
+def test_a_session_is_anchored_to_the_last_price_before_it() -> None:
+    desk = Desk()
+    midnight = NOON + DAY // 2
+    desk.fill(10, 100)
+    desk.quote(104.0, 106.0)
+    assert desk.tick(midnight - S)["daily_pnl"] == 50.0
+    desk.quote(106.0, 108.0, ts=midnight)
+    metrics = desk.tick(midnight)
+    assert (metrics["total_pnl"], metrics["daily_pnl"]) == (70.0, 20.0)
+    assert desk.part(0, "mean")["daily_pnl"] == 20.0
+
+
+def test_a_fill_after_midnight_belongs_to_the_new_session_even_before_the_tick() -> None:
+    desk = Desk()
+    midnight = NOON + DAY // 2
+    desk.fill(10, 100)
+    desk.quote(104.0, 106.0)
+    desk.tick(midnight - S)
+    desk.fill(-10, 107, ts=midnight + 1, ts_init=midnight + 1)
+    metrics = desk.tick(midnight + S)
+    assert (metrics["total_pnl"], metrics["daily_pnl"], metrics["open_positions"]) == (70.0, 20.0, 0)
+
+
+def test_the_session_of_a_late_event_is_not_opened_again() -> None:
+    desk = Desk()
+    desk.fill(1, 100, ts=NOON + DAY, ts_init=NOON + DAY)
+    desk.fill(-1, 105, ts=NOON, ts_init=NOON)
+    assert desk.tick(NOON + DAY)["daily_pnl"] == 5.0
+
+
+def test_drawdown_is_the_distance_to_the_peak_and_the_deepest_is_kept() -> None:
+    desk = Desk()
+    desk.fill(1, 100)
+    drawdowns = []
+    for price in (110.0, 104.0, 107.0, 120.0, 119.0):
+        desk.quote(price, price)
+        metrics = desk.tick()
+        drawdowns.append((metrics["drawdown"], metrics["max_drawdown"]))
+    assert drawdowns == [(0.0, 0.0), (6.0, 6.0), (3.0, 6.0), (0.0, 6.0), (1.0, 6.0)]
+    assert (metrics["drawdown_pct"], metrics["equity"]) == (None, None)
+
+
+def test_with_a_starting_capital_drawdown_is_also_a_percentage_of_the_peak_equity() -> None:
+    desk = Desk()
+    desk.bus.publish(Equity(D(90), ts=NOON, ts_init=NOON))
+    desk.fill(1, 100)
+    for price in (110.0, 105.0):
+        desk.quote(price, price)
+        metrics = desk.tick()
+    assert (metrics["equity"], metrics["drawdown"], metrics["drawdown_pct"]) == (95.0, 5.0, 5.0)
+
+
+def test_a_first_equity_report_in_the_middle_of_a_run_includes_what_was_earned() -> None:
+    desk = Desk()
+    desk.fill(1, 100)
+    desk.fill(-1, 110)
+    desk.bus.publish(Equity(D(1010), ts=NOON, ts_init=NOON))
+    desk.bus.publish(Equity(D(1000), ts=NOON, ts_init=NOON))
+    metrics = desk.tick()
+    assert (metrics["starting_capital"], metrics["equity"], metrics["reported_equity"]) == (1000.0, 1010.0, 1000.0)
+
+
+def test_without_a_report_for_the_account_the_strategies_capitals_add_up() -> None:
+    desk = Desk()
+    for strategy, value in (("a", 100), ("b", 50)):
+        desk.bus.publish(Equity(D(value), strategy, ts=NOON, ts_init=NOON))
+    assert desk.tick()["starting_capital"] == 150.0
+
+
+def test_a_difference_to_the_engines_view_is_shown_until_it_is_gone() -> None:
+    desk = Desk()
+    desk.fill(5, 100)
+    desk.bus.publish(Position("AAPL", D(7), D(100), "mean", ts=NOON, ts_init=NOON))
+    desk.bus.publish(Position("AMZN", D(1), D(50), "mean", ts=NOON, ts_init=NOON))
+    assert desk.tick()["position_breaks"] == 2
+    assert (desk.positions()[0]["quantity"], desk.positions()[0]["engine_quantity"]) == (5.0, 7.0)
+    desk.fill(2, 100)
+    assert desk.tick()["position_breaks"] == 1
+    view = desk.strategy.engine_view("mean", "AMZN")
+    assert view is not None and view.avg_price == 50
+
+
+def test_a_position_that_went_flat_leaves_the_list_and_comes_back_with_a_new_version() -> None:
+    desk = Desk()
+    desk.fill(1, 100)
+    desk.tick()
+    version = desk.strategy.groups[1].parts["mean/AAPL"].version
+    desk.fill(-1, 101)
+    assert desk.tick()["open_positions"] == 0
+    assert desk.positions() == []
+    desk.fill(2, 100)
+    desk.tick()
+    assert desk.strategy.groups[1].parts["mean/AAPL"].version > version
+    assert desk.positions()[0]["realized_pnl"] == 1.0
+
+
+def test_nothing_changes_its_version_without_a_reason() -> None:
+    desk = Desk()
+    desk.fill(1, 100)
+    desk.quote(99.0, 101.0)
+
+    def versions() -> list[int]:
+        parts = [desk.strategy.fields, *(part for group in desk.strategy.groups for part in group.parts.values())]
+        return [part.version for part in parts]
+
+    desk.tick()
+    before = versions()
+    desk.quote(99.0, 101.0, ts=NOON + S)
+    desk.tick(NOON + S)
+    assert versions() == before
+    desk.tick(NOON + 10 * S)
+    fields, account, position = versions()
+    assert [fields, account] == before[:2] and position != before[2]
+    assert desk.positions()[0]["stale"] is True
+
+
+def test_strategies_beyond_the_capacity_are_added_up_together(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk(max_strategies=1)
+    for strategy in ("a", "b", "c", "b"):
+        desk.fill(1, 100, strategy=strategy)
+    desk.quote(101.0, 101.0)
+    metrics = desk.tick()
+    assert list(desk.strategy.groups[0].parts) == ["a", OTHER_STRATEGIES]
+    assert (metrics["total_pnl"], metrics["strategies_refused"], len(caplog.records)) == (4.0, 2, 2)
+
+
+def test_a_flat_position_makes_room_and_its_result_stays() -> None:
+    desk = Desk(max_positions=1)
+    desk.fill(1, 100)
+    desk.fill(-1, 105)
+    desk.fill(1, 50, symbol="AMZN")
+    desk.fill(1, 70, symbol="MSFT")
+    metrics = desk.tick()
+    assert (metrics["realized_pnl"], metrics["open_positions"], metrics["fills_refused"]) == (5.0, 1, 1)
+
+
+def test_a_contract_counts_by_its_multiplier() -> None:
+    desk = Desk(multipliers={"ES": D(50)})
+    desk.fill(2, 5000, symbol="ES")
+    desk.quote(5001.0, 5001.0, symbol="ES")
+    metrics = desk.tick()
+    assert (metrics["unrealized_pnl"], metrics["gross_exposure"]) == (100.0, 500_100.0)
+
+
+def test_prices_no_market_has_break_nothing() -> None:
+    desk = Desk()
+    desk.fill(1, 100)
+    for bid, ask in ((math.nan, 1.0), (1e300, 1e300), (1e-300, 1e-300), (-math.inf, math.inf)):
+        desk.quote(bid, ask)
+        orjson.dumps(desk.tick())
+    assert desk.bus.handler_errors == 0
+    assert all(math.isfinite(value) for value in desk.tick().values() if isinstance(value, float))
+
+
+def test_each_tick_writes_one_row() -> None:
+    history = History({len(SERIES_FIELDS): 1})
+    desk = Desk(history=history)
+    desk.fill(-2, 100, commission=D(1))
+    desk.quote(101.0, 101.0)
+    desk.tick()
+    (row,) = history.series()[0].rings[0].copy_rows(0, NOON + DAY)
+    assert dict(zip(SERIES_FIELDS, row.payload, strict=True)) == {
+        "total_pnl": -3.0,
+        "daily_pnl": -3.0,
+        "realized_pnl": -1.0,
+        "unrealized_pnl": -2.0,
+        "gross_exposure": 202.0,
+        "net_exposure": -202.0,
+        "drawdown": 3.0,
+    }
+
+
+def test_the_section_is_one_document() -> None:
+    desk = Desk()
+    desk.fill(1, 100)
+    metrics = asyncio.run(desk.strategy.get_current_metrics())
+    assert metrics["open_positions"] == 1
+    assert [position["symbol"] for position in metrics["positions"]] == ["AAPL"]
+    assert metrics["strategies"]["mean"]["fills"] == 1
+    assert desk.strategy.last_input_ns == NOON

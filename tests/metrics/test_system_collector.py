@@ -1,0 +1,311 @@
+"""The system section: measured figures, alerts, components and the engine's log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from observability.core.bus import Bus
+from observability.core.clock import HostClock
+from observability.core.events import Alert, Heartbeat, Log
+from observability.core.rings import History
+from observability.metrics import SystemCollector
+from observability.metrics.host_sampler import HostSample, HostSampler
+from observability.metrics.system_collector import MAX_LOGS, SERIES_FIELDS
+
+NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
+S = 1_000_000_000
+
+FIGURES = (
+    "cpu_percent", "memory_percent", "memory_limit_bytes", "disk_percent", "process_rss_bytes", "process_cpu_percent",
+    "num_fds", "threads",
+)  # fmt: skip
+
+
+class SteppedClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_ns = NOON
+
+    def time_ns(self) -> int:
+        return self.now_ns
+
+    def mono_ns(self) -> int:
+        return self.now_ns
+
+
+class FailingSampler(HostSampler):
+    """A sampler on a host that stops answering after the first sample."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self.calls = 0
+
+    def sample(self) -> HostSample:
+        self.calls += 1
+        if self.calls > 1:
+            raise OSError("the host does not answer")
+        return super().sample()
+
+
+def idle(clock: SteppedClock | None = None, **settings: Any) -> tuple[Bus, SystemCollector]:
+    """A collector that takes events but was never started, so that nothing is sampled."""
+    bus = Bus()
+    collector = SystemCollector(bus=bus, clock=clock or SteppedClock(), **settings)
+    for kind, handler in collector._handlers().items():
+        bus.subscribe(kind, handler)
+    return bus, collector
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(main, 10))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - what is waited for happens in a thread, which sets no event
+        await asyncio.sleep(0.005)
+
+
+def shown(collector: SystemCollector, now_ns: int = NOON) -> dict[str, Any]:
+    collector.refresh(now_ns)
+    return collector.fields.to_json()
+
+
+def alert(title: str = "Feed lost", **changes: Any) -> Alert:
+    fields: dict[str, Any] = {"severity": "warning", "ts": NOON, "ts_init": NOON}
+    return Alert(title=title, **(fields | changes))
+
+
+def test_before_the_first_sample_nothing_is_claimed() -> None:
+    _, collector = idle()
+    metrics = shown(collector)
+    assert [metrics[name] for name in (*FIGURES, "event_loop_lag_ms", "uptime_seconds", "health")] == [None] * 11
+    assert collector.last_input_ns is None
+
+
+def test_a_started_collector_has_measured_everything(tmp_path: Path) -> None:
+    async def main() -> None:
+        collector = SystemCollector(bus=Bus(), data_dir=tmp_path)
+        await collector.start()
+        metrics = await collector.get_current_metrics()
+        await collector.stop()
+        assert all(isinstance(metrics[name], int | float) for name in (*FIGURES, "event_loop_lag_ms"))
+        assert metrics["uptime_seconds"] == 0
+        assert metrics["health"] in ("healthy", "degraded", "unhealthy")
+        assert orjson.loads(orjson.dumps(metrics)) == metrics
+
+    run(main())
+
+
+def test_samples_go_on_until_the_stop_and_leave_no_thread() -> None:
+    async def main() -> None:
+        collector = SystemCollector(bus=Bus(), sample_interval_seconds=0.01)
+        await collector.start()
+        first = collector.sample
+        await until(lambda: collector.sample is not first)
+        await collector.stop()
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "host sampler"]
+
+    before = threading.active_count()
+    run(main())
+    assert threading.active_count() == before
+
+
+def test_sampling_does_not_hold_the_loop() -> None:
+    released = threading.Event()
+
+    class WaitingSampler(HostSampler):
+        def sample(self) -> HostSample:
+            assert released.wait(5), "the loop did not run while the sample was taken"
+            return super().sample()
+
+    async def main() -> None:
+        collector = SystemCollector(bus=Bus(), sampler=WaitingSampler(Path(".")))
+        asyncio.get_running_loop().call_later(0.01, released.set)
+        await collector.start()
+        await collector.stop()
+        assert collector.sample_failures == 0
+
+    run(main())
+
+
+def test_a_blocked_loop_is_seen() -> None:
+    async def main() -> None:
+        collector = SystemCollector(bus=Bus(), sample_interval_seconds=0.01)
+        await collector.start()
+        worst = 0.0
+        time.sleep(0.2)  # noqa: ASYNC251 - blocking the loop is what is tested
+        while worst < 100:
+            await asyncio.sleep(0.005)
+            worst = max(worst, shown(collector)["event_loop_lag_ms"] or 0.0)
+        await collector.stop()
+        assert worst < 5_000
+
+    run(main())
+
+
+def test_a_host_that_stops_answering_keeps_the_figures_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        sampler = FailingSampler(Path("."))
+        collector = SystemCollector(bus=Bus(), sample_interval_seconds=0.01, sampler=sampler)
+        await collector.start()
+        await until(lambda: collector.sample_failures >= 3)
+        assert shown(collector)["process_rss_bytes"] > 0
+        await collector.stop()
+
+    with caplog.at_level(logging.ERROR):
+        run(main())
+    assert len(caplog.records) == 1
+
+
+def test_uptime_is_in_whole_seconds_so_that_bytes_stay() -> None:
+    async def main() -> None:
+        clock = SteppedClock()
+        collector = SystemCollector(bus=Bus(), clock=clock, sample_interval_seconds=3600)
+        await collector.start()
+        versions = []
+        for elapsed_ns in (0, S // 2, S, 3 * S // 2):
+            clock.now_ns = NOON + elapsed_ns
+            shown(collector, clock.now_ns)
+            versions.append(collector.fields.version)
+        await collector.stop()
+        assert versions[0] == versions[1] != versions[2] == versions[3]
+        assert collector.fields.to_json()["uptime_seconds"] == 1
+
+    run(main())
+
+
+def test_alerts_of_one_key_are_one_alert() -> None:
+    bus, collector = idle()
+    bus.publish_all([alert(key="feed"), alert("Feed lost again", key="feed", severity="critical"), alert("Other")])
+    metrics = shown(collector)
+    assert (metrics["active_alerts"], metrics["critical_alerts"]) == (2, 1)
+    other, feed = (state.to_json() for state in collector.active_alerts())
+    assert (feed["title"], feed["severity"], feed["count"], other["key"]) == ("Feed lost again", "critical", 2, "Other")
+
+
+def test_an_acknowledged_alert_is_active_again_when_it_comes_back() -> None:
+    bus, collector = idle()
+    bus.publish(alert())
+    (state,) = collector.active_alerts()
+    assert collector.acknowledge_alert(state.alert_id, NOON + S) is state
+    assert shown(collector)["active_alerts"] == 0
+    assert collector.acknowledge_alert(state.alert_id, NOON + 9 * S) is state
+    assert state.to_json()["acknowledged"] == "2012-06-21T12:00:01.000Z"
+    assert [known.alert_id for known in collector.alerts()] == [state.alert_id]
+    bus.publish(alert())
+    assert shown(collector)["active_alerts"] == 1
+
+
+def test_an_unknown_alert_cannot_be_acknowledged() -> None:
+    _, collector = idle()
+    assert collector.acknowledge_alert("0123456789abcdef", NOON) is None
+
+
+def test_alerts_are_bounded_and_acknowledged_ones_make_room_first(caplog: pytest.LogCaptureFixture) -> None:
+    bus, collector = idle(max_alerts=2)
+    bus.publish_all([alert("a"), alert("b")])
+    collector.acknowledge_alert(collector.active_alerts()[0].alert_id, NOON)
+    bus.publish(alert("c"))
+    assert [state.title for state in collector.alerts()] == ["c", "a"]
+    assert caplog.records == []
+    bus.publish(alert("d"))
+    assert [state.title for state in collector.alerts()] == ["d", "c"]
+    assert len(caplog.records) == 1
+
+
+def test_a_component_falls_silent() -> None:
+    async def main() -> None:
+        clock = SteppedClock()
+        bus = Bus()
+        collector = SystemCollector(bus=bus, clock=clock, component_silent_after_seconds=30.0)
+        await collector.start()
+        bus.publish(Heartbeat("feed", "ok", "3 streams", ts=NOON, ts_init=NOON))
+        assert "component feed is silent" not in shown(collector, NOON + 30 * S)["health_reasons"]
+        clock.now_ns = NOON + 31 * S
+        assert "component feed is silent" in shown(collector, clock.now_ns)["health_reasons"]
+        assert collector.components(clock.now_ns) == {
+            "feed": {"status": "silent", "detail": "3 streams", "last_seen": "2012-06-21T12:00:00.000Z"}
+        }
+        await collector.stop()
+
+    run(main())
+
+
+def test_components_are_bounded_by_who_was_heard_last() -> None:
+    bus, collector = idle(max_components=2)
+    for name in ("a", "b", "a", "c"):
+        bus.publish(Heartbeat(name, ts=NOON, ts_init=NOON))
+    assert list(collector.components(NOON)) == ["a", "c"]
+
+
+def test_a_heartbeat_makes_no_figure_younger() -> None:
+    bus, collector = idle()
+    bus.publish(Heartbeat("feed", ts=NOON, ts_init=NOON))
+    assert collector.last_input_ns is None
+    bus.publish(Log("info", "hello", ts=NOON, ts_init=NOON))
+    assert collector.last_input_ns == NOON
+
+
+def test_recent_logs_come_newest_first_from_a_level_up() -> None:
+    bus, collector = idle()
+    for number, level in enumerate(("debug", "info", "warning", "error", "critical")):
+        bus.publish(Log(level, f"line {number}", "engine", {"n": number}, ts=NOON + number * S, ts_init=NOON))  # type: ignore[arg-type]
+    assert [line["message"] for line in collector.recent_logs("warning", 2)] == ["line 4", "line 3"]
+    assert len(collector.recent_logs()) == 5
+    assert collector.recent_logs("critical")[0] == {
+        "timestamp": "2012-06-21T12:00:04.000Z",
+        "level": "critical",
+        "logger": "engine",
+        "message": "line 4",
+        "fields": {"n": 4},
+    }
+    with pytest.raises(KeyError):
+        collector.recent_logs("loud")
+
+
+def test_the_log_is_bounded() -> None:
+    bus, collector = idle()
+    for number in range(MAX_LOGS + 5):
+        bus.publish(Log("info", str(number), ts=NOON, ts_init=NOON))
+    lines = collector.recent_logs(limit=10 * MAX_LOGS)
+    assert (len(lines), lines[-1]["message"]) == (MAX_LOGS, "5")
+
+
+def test_each_tick_writes_one_row() -> None:
+    async def main() -> None:
+        history = History({len(SERIES_FIELDS): 1})
+        collector = SystemCollector(bus=Bus(), history=history)
+        collector.refresh(NOON)
+        await collector.start()
+        collector.refresh(NOON + S)
+        await collector.stop()
+        first, then = history.series()[0].rings[0].copy_rows(0, NOON + 2 * S)
+        assert all(math.isnan(value) for value in first.payload)
+        assert not any(math.isnan(value) for value in then.payload)
+
+    run(main())
+
+
+def test_it_can_be_started_again() -> None:
+    async def main() -> None:
+        bus = Bus()
+        collector = SystemCollector(bus=bus, clock=HostClock())
+        for expected in (1, 2):
+            await collector.start()
+            bus.publish(alert(str(expected)))
+            await collector.stop()
+            bus.publish(alert("after the stop"))
+            assert len(collector.alerts()) == expected
+
+    run(main())

@@ -1,0 +1,201 @@
+"""The record of fills: each reader sees a fill once, and what was recorded can be found."""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.events import Fill
+from observability.metrics.trade_log import Reader, Refusal, Trade, TradeFilter, TradeLog
+
+NOON = 1_340_280_000_000_000_000
+S = 1_000_000_000
+ALL = TradeFilter()
+
+
+def fill(trade_id: str = "1", **changes: Any) -> Fill:
+    fields: dict[str, Any] = {
+        "order_id": "o1",
+        "symbol": "AAPL",
+        "side": "buy",
+        "quantity": Decimal(10),
+        "price": Decimal("150.25"),
+        "ts": NOON,
+        "ts_init": NOON,
+    }
+    return Fill(trade_id, **(fields | changes))
+
+
+def admitted(log: TradeLog, event: Fill, reader: Reader = Reader.ACCOUNTING) -> Trade:
+    trade = log.admit(event, reader)
+    assert isinstance(trade, Trade)
+    return trade
+
+
+def ids(trades: list[Trade]) -> list[str]:
+    return [trade.trade_id for trade in trades]
+
+
+def test_both_readers_are_given_the_same_record_once() -> None:
+    log = TradeLog()
+    first = log.admit(fill(), Reader.ACCOUNTING)
+    assert log.admit(fill(), Reader.EXECUTION) is first
+    assert log.admit(fill(), Reader.ACCOUNTING) is Refusal.DUPLICATE
+    assert log.admit(fill(), Reader.EXECUTION) is Refusal.DUPLICATE
+    assert len(log) == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(list(Reader))), max_size=60))
+def test_however_deliveries_repeat_each_reader_gets_each_fill_once(deliveries: list[tuple[int, Reader]]) -> None:
+    log = TradeLog()
+    given_out = [
+        (number, reader)
+        for number, reader in deliveries
+        if isinstance(log.admit(fill(str(number)), reader), Trade)
+    ]  # fmt: skip
+    assert sorted(given_out) == sorted(set(deliveries))
+    assert len(log) == len({number for number, _ in deliveries})
+
+
+def test_the_same_amount_written_otherwise_is_a_duplicate() -> None:
+    log = TradeLog()
+    log.admit(fill(), Reader.ACCOUNTING)
+    assert log.admit(fill(quantity=Decimal("10.00")), Reader.ACCOUNTING) is Refusal.DUPLICATE
+
+
+def test_a_conflict_is_kept_apart_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    log = TradeLog()
+    log.admit(fill(), Reader.ACCOUNTING)
+    with caplog.at_level(logging.ERROR):
+        for reader in Reader:
+            assert log.admit(fill(price=Decimal(151)), reader) is Refusal.CONFLICT
+    assert (log.conflicts, len(log), len(caplog.records)) == (1, 1, 1)
+    assert [trade.price for trade in log.conflicting()] == [151]
+    assert [trade.price for trade in log.find("1")] == [Decimal("150.25")]
+
+
+def test_an_id_used_for_several_symbols_or_venues_has_several_candidates() -> None:
+    log = TradeLog()
+    for changes in ({}, {"symbol": "AMZN"}, {"venue": "BATS"}):
+        log.admit(fill(**changes), Reader.ACCOUNTING)
+    assert [(trade.symbol, trade.venue) for trade in log.find("1")] == [("AAPL", ""), ("AMZN", ""), ("AAPL", "BATS")]
+    assert log.find("2") == []
+
+
+def test_the_newest_trades_come_first_and_page_by_page() -> None:
+    log = TradeLog()
+    for number in range(10):
+        log.admit(fill(str(number)), Reader.ACCOUNTING)
+    page, total = log.query(ALL, limit=3, offset=2)
+    assert (ids(page), total) == (["7", "6", "5"], 10)
+
+
+def test_a_cursor_is_not_moved_by_new_trades() -> None:
+    log = TradeLog()
+    for number in range(6):
+        log.admit(fill(str(number)), Reader.ACCOUNTING)
+    page, _ = log.query(ALL, limit=2)
+    log.admit(fill("new"), Reader.ACCOUNTING)
+    following, _ = log.query(ALL, limit=2, before_seq=page[-1].seq)
+    assert ids(page) + ids(following) == ["5", "4", "3", "2"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (TradeFilter(symbol="AMZN"), ["b"]),
+        (TradeFilter(side="sell"), ["c"]),
+        (TradeFilter(strategy="default"), ["b", "a"]),
+        (TradeFilter(strategy="mean", side="sell"), ["c"]),
+        (TradeFilter(start_ns=NOON + S), ["c", "b"]),
+        (TradeFilter(end_ns=NOON + S), ["a"]),
+        (TradeFilter(min_quantity=Decimal(10), max_quantity=Decimal(20)), ["b", "a"]),
+        (TradeFilter(symbol="NONE"), []),
+    ],
+)
+def test_every_filter_filters(wanted: TradeFilter, expected: list[str]) -> None:
+    log = TradeLog()
+    log.admit(fill("a"), Reader.ACCOUNTING)
+    log.admit(fill("b", symbol="AMZN", quantity=Decimal(20), ts=NOON + S), Reader.ACCOUNTING)
+    log.admit(fill("c", side="sell", strategy="mean", quantity=Decimal(30), ts=NOON + 2 * S), Reader.ACCOUNTING)
+    page, total = log.query(wanted)
+    assert (ids(page), total) == (expected, len(expected))
+
+
+def test_old_records_make_room_but_their_keys_are_remembered() -> None:
+    log = TradeLog(max_trades=2, max_keys=3)
+    for number in range(3):
+        log.admit(fill(str(number)), Reader.ACCOUNTING)
+    assert (len(log), log.find("0")) == (2, [])
+    assert log.admit(fill("0"), Reader.ACCOUNTING) is Refusal.DUPLICATE
+    assert isinstance(log.admit(fill("0"), Reader.EXECUTION), Trade)
+    log.admit(fill("3"), Reader.ACCOUNTING)
+    assert isinstance(log.admit(fill("0"), Reader.ACCOUNTING), Trade)
+
+
+def test_a_trade_shows_every_field_of_the_api() -> None:
+    log = TradeLog()
+    trade = admitted(log, fill(venue="NASDAQ", commission=Decimal("0.35"), latency_ms=1.5))
+    assert trade.to_json() == {
+        "trade_id": "1",
+        "order_id": "o1",
+        "symbol": "AAPL",
+        "side": "buy",
+        "quantity": 10.0,
+        "price": 150.25,
+        "timestamp": "2012-06-21T12:00:00.000Z",
+        "strategy": "default",
+        "venue": "NASDAQ",
+        "commission": 0.35,
+        "latency_ms": 1.5,
+        "slippage_bps": None,
+        "pnl": None,
+        "liquidity": "",
+    }
+
+
+def test_statistics_of_nothing_claim_nothing() -> None:
+    stats = TradeLog().stats(ALL).to_json()
+    assert (stats["count"], stats["volume"]) == (0, 0.0)
+    undefined = ("avg_price", "avg_size", "realized_pnl", "win_rate", "profit_factor", "expectancy", "best", "worst")
+    assert [stats[name] for name in undefined] == [None] * len(undefined)
+
+
+def test_statistics_add_up_the_trades() -> None:
+    log = TradeLog()
+    outcomes = {"a": None, "b": Decimal(30), "c": Decimal(-10), "d": Decimal(0), "e": Decimal("0.1"), "f": Decimal(0)}
+    for number, (trade_id, pnl) in enumerate(outcomes.items()):
+        side = "buy" if number % 2 else "sell"
+        event = fill(trade_id, side=side, quantity=Decimal(number + 1), price=Decimal(100), commission=Decimal("0.1"))
+        admitted(log, event).pnl = pnl
+    assert log.stats(ALL).to_json() == {
+        "count": 6,
+        "volume": 21.0,
+        "notional": 2100.0,
+        "avg_price": 100.0,
+        "avg_size": 3.5,
+        "buy": {"count": 3, "volume": 12.0, "notional": 1200.0},
+        "sell": {"count": 3, "volume": 9.0, "notional": 900.0},
+        "commission": 0.6,
+        "realized_pnl": 20.0,
+        "n_closing": 5,
+        "n_wins": 2,
+        "n_losses": 1,
+        "n_breakeven": 2,
+        "win_rate": 2 / 3,
+        "profit_factor": 3.01,
+        "expectancy": 4.02,
+        "best": 30.0,
+        "worst": -10.0,
+    }
+
+
+def test_without_a_loss_the_profit_factor_is_undefined() -> None:
+    log = TradeLog()
+    admitted(log, fill()).pnl = Decimal(5)
+    assert log.stats(ALL).to_json()["profit_factor"] is None

@@ -1,0 +1,150 @@
+"""The simulator: labelled, repeatable, and consistent with itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.errors import ConfigError
+from observability.core.events import Event, Print, Quote
+from observability.sources.simulator import INSTRUMENTS, Simulator
+
+START_NS = 1_700_000_000 * 10**9
+S_NS = 10**9
+
+
+def discard(events: Sequence[Event]) -> None:
+    """Publishes to nobody."""
+
+
+def simulator(seed: int = 1, quotes_per_second: float = 200.0) -> Simulator:
+    return Simulator(publish=discard, seed=seed, quotes_per_second=quotes_per_second)
+
+
+def run_for(simulation: Simulator, seconds: int, step_ns: int = S_NS // 10) -> list[Event]:
+    events: list[Event] = []
+    for now_ns in range(START_NS, START_NS + seconds * S_NS + 1, step_ns):
+        events += simulation.step(now_ns)
+    return events
+
+
+def test_the_same_seed_gives_the_same_events_and_another_seed_others() -> None:
+    assert run_for(simulator(7), 5) == run_for(simulator(7), 5)
+    assert run_for(simulator(7), 5) != run_for(simulator(8), 5)
+
+
+@given(cuts=st.lists(st.integers(0, S_NS), max_size=10).map(sorted))
+def test_how_time_is_cut_into_steps_changes_nothing(cuts: list[int]) -> None:
+    whole, cut = simulator(), simulator()
+    expected = whole.step(START_NS) + whole.step(START_NS + S_NS)
+    events = cut.step(START_NS)
+    for offset in [*cuts, S_NS]:
+        events += cut.step(START_NS + offset)
+    assert events == expected
+
+
+def test_everything_is_labelled_as_simulated() -> None:
+    for event in run_for(simulator(), 5):
+        assert isinstance(event, Quote | Print)
+        assert event.venue == "SIM"
+        assert event.symbol.endswith(".SIM")
+
+
+def test_every_symbol_has_a_quote_at_once() -> None:
+    first = simulator().step(START_NS)
+    assert [event.symbol for event in first if isinstance(event, Quote)] == [item.symbol for item in INSTRUMENTS]
+
+
+def test_the_rates_are_those_asked_for() -> None:
+    events = run_for(simulator(), 100)
+    quotes = sum(isinstance(event, Quote) for event in events)
+    assert 19_000 < quotes < 21_000
+    assert 3_500 < len(events) - quotes < 4_500
+
+
+@given(seed=st.integers(0, 2**32))
+def test_prices_are_whole_ticks_and_the_market_is_never_crossed(seed: int) -> None:
+    for event in run_for(simulator(seed), 2):
+        if isinstance(event, Quote):
+            assert event.bid is not None and event.ask is not None
+            assert 0 < event.bid < event.ask
+            assert event.bid == round(event.bid, 2)
+            assert event.bid_size and event.ask_size
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_trade_is_at_the_touch_its_aggressor_takes_and_no_larger(seed: int) -> None:
+    touch: dict[str, Quote] = {}
+    for event in run_for(simulator(seed), 2):
+        if isinstance(event, Quote):
+            touch[event.symbol] = event
+        elif isinstance(event, Print):
+            quote = touch[event.symbol]
+            price, size = (quote.ask, quote.ask_size) if event.aggressor_side == "buy" else (quote.bid, quote.bid_size)
+            assert size is not None
+            assert event.price == price and event.size <= size
+
+
+def test_times_never_go_back_and_never_lead_the_clock() -> None:
+    simulation = simulator()
+    newest = 0
+    for now_ns in range(START_NS, START_NS + 2 * S_NS, S_NS // 50):
+        for event in simulation.step(now_ns):
+            assert newest <= event.ts_init <= now_ns
+            newest = event.ts_init
+
+
+def test_trade_ids_do_not_repeat() -> None:
+    keys = [(event.symbol, event.trade_id) for event in run_for(simulator(), 20) if isinstance(event, Print)]
+    assert len(keys) > 100 and len(set(keys)) == len(keys)
+
+
+def test_a_pause_is_not_caught_up_with() -> None:
+    simulation = simulator()
+    simulation.step(START_NS)
+    assert len(simulation.step(START_NS + 3_600 * S_NS)) < 10
+
+
+def test_it_publishes_at_the_time_of_its_clock_until_cancelled() -> None:
+    published: list[Event] = []
+
+    class Clock:
+        now_ns = START_NS
+
+        def time_ns(self) -> int:
+            return self.now_ns
+
+        def mono_ns(self) -> int:
+            return self.now_ns
+
+    clock = Clock()
+    enough = asyncio.Event()
+
+    def publish(events: Sequence[Event]) -> None:
+        published.extend(events)
+        if len(published) >= 50:
+            enough.set()
+
+    async def sleep(seconds: float) -> None:
+        clock.now_ns += round(seconds * S_NS)
+        await asyncio.sleep(0)
+
+    async def run() -> None:
+        task = asyncio.ensure_future(Simulator(publish=publish, clock=clock, sleep=sleep).run())
+        await enough.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert published[0].ts_init == START_NS < published[-1].ts_init <= clock.now_ns
+
+
+def test_impossible_rates_are_refused_all_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        Simulator(publish=discard, instruments=(), quotes_per_second=0, prints_per_second=-1)
+    assert len(raised.value.faults) == 3

@@ -1,0 +1,95 @@
+"""A real server in a process of its own, for the tests to talk to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 30
+
+
+class Server:
+    """`observability serve` with arguments; what it prints is collected line by line."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        path = os.pathsep.join((str(ROOT / "core"), str(ROOT / "http"), environment.pop("PYTHONPATH", "")))
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "observability.http", "serve", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, **environment},
+        )
+        self.log: list[str] = []
+        self._lines: Queue[str | None] = Queue()
+        self._reader = threading.Thread(target=self._read_log)
+        self._reader.start()
+        assert self.process.stdout is not None
+        self.start_line = self.process.stdout.readline()
+        match = re.search(r"http://[^/]*:(\d+)/", self.start_line)
+        if match is None:
+            raise AssertionError(f"no start line: {self.start_line!r}\n" + "\n".join(self.stop()))
+        self.port = int(match[1])
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line.rstrip("\n"))
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_for_log(self, pattern: str) -> str:
+        """Returns the first line of the log, from the last one waited for, in which `pattern` is found."""
+        while True:
+            try:
+                line = self._lines.get(timeout=TIMEOUT_SECONDS)
+            except Empty:
+                line = None
+            if line is None:
+                raise AssertionError(f"{pattern!r} did not appear in:\n" + "\n".join(self.log))
+            if re.search(pattern, line):
+                return line
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    @property
+    def websocket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws/metrics"
+
+    def get_bytes(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url(path), timeout=TIMEOUT_SECONDS) as response:
+            body: bytes = response.read()
+            return body
+
+    def get(self, path: str) -> Any:
+        return json.loads(self.get_bytes(path))
+
+    def next_snapshot(self) -> dict[str, Any]:
+        """Returns a snapshot of a tick that begins after the call."""
+        first = self.get("/api/metrics/current")["seq"]
+        while True:
+            snapshot: dict[str, Any] = self.get("/api/metrics/current")
+            if snapshot["seq"] > first + 1:
+                return snapshot
+
+    def stop(self, number: int = signal.SIGTERM) -> list[str]:
+        """Ends the server; returns its log."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        self.process.wait(TIMEOUT_SECONDS)
+        self._reader.join(TIMEOUT_SECONDS)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        return self.log

@@ -1,0 +1,139 @@
+"""The command `observability`: what it prints, how it ends, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from server import ROOT, TIMEOUT_SECONDS, Server
+
+StartServer = Callable[..., Server]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join((str(ROOT / "core"), str(ROOT / "http")))
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "observability.http", *arguments],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_0(start_server: StartServer, number: int) -> None:
+    server = start_server("--demo")
+    log = server.stop(number)
+    assert server.process.returncode == 0
+    assert "stopped" in log[-1]
+
+
+def test_a_second_signal_does_not_wait(start_server: StartServer) -> None:
+    server = start_server("--demo")
+    # A request whose head never ends keeps the drain waiting.
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n")
+        server.get("/health")  # the server has read it
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log("stopping")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(5) == 130
+
+
+def test_the_start_line_says_where_everything_is(start_server: StartServer) -> None:
+    server = start_server()
+    for part in (f"http://127.0.0.1:{server.port}/", "ws://", "/ws/metrics", "/docs", "/metrics", "64 symbols", "MB"):
+        assert part in server.start_line
+
+
+def test_all_faults_are_reported_at_once_by_name() -> None:
+    result = run("serve", "--port", "99999", WS_MAX_CONNECTIONS="many", CORS_ORIGINS="nowhere", LOG_LEVEL="LOUD")
+    assert result.returncode == 2
+    for name in ("--port", "WS_MAX_CONNECTIONS", "CORS_ORIGINS", "LOG_LEVEL"):
+        assert name in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_flag_beats_its_variable(start_server: StartServer) -> None:
+    server = start_server("--log-level", "ERROR", LOG_LEVEL="DEBUG")
+    assert server.stop() == []
+
+
+def test_a_port_that_is_taken_is_a_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("serve", "--port", str(taken.getsockname()[1]))
+    assert result.returncode == 1
+    assert "address already in use" in result.stderr.lower()
+    assert "Traceback" not in result.stderr
+
+
+def test_a_recording_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("nothing to replay\n")
+    result = run("serve", "--port", "0", "--replay", str(path))
+    assert result.returncode == 1
+    assert "notes.txt" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("serve", "--help")])
+def test_help_teaches(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.returncode == 0
+    assert "serve" in result.stdout
+
+
+def test_the_version_is_printed() -> None:
+    assert run("--version").stdout.startswith("observability ")
+
+
+def test_more_workers_than_one_are_a_warning(start_server: StartServer) -> None:
+    server = start_server("--workers", "4")
+    assert any("WARNING" in line and "4 workers" in line for line in server.stop())
+
+
+def test_logs_go_to_files_too_if_asked(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--demo", LOG_DIR=str(tmp_path / "logs"))
+    server.stop()
+    assert "stopped" in (tmp_path / "logs" / "observability.log").read_text()
+
+
+def test_events_of_our_own_can_be_replayed(start_server: StartServer, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(
+        '{"type":"quote","symbol":"X","bid":1.0,"ask":1.5,"ts":1700000000000000000}\n'
+        '{"type":"fill","trade_id":"1","order_id":"1","symbol":"X","side":"buy","quantity":"2","price":"1.25",'
+        '"ts":1700000000100000000}\n'
+        "this is not JSON\n"
+    )
+    server = start_server("--replay", str(path), "--speed", "max")
+    server.wait_for_log("source replay has ended")
+    snapshot = server.next_snapshot()
+    assert snapshot["market_data"]["X"]["bid"] == 1.0
+    assert snapshot["strategy"]["positions"][0]["quantity"] == 2
+    assert server.get("/api/trades/1")["price"] == 1.25
+    assert any("events.jsonl" in line for line in server.log)
+
+
+def test_reload_starts_again_when_a_source_changes(tmp_path: Path) -> None:
+    for root in ("core", "http"):
+        subprocess.run(["cp", "-r", str(ROOT / root), str(tmp_path)], check=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path / "core"), str(tmp_path / "http")))}
+    command = [sys.executable, "-m", "observability.http", "serve", "--port", "0", "--reload"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "listening" in process.stdout.readline()
+        changed = tmp_path / "core/observability/core/version.py"
+        changed.write_text(changed.read_text().replace("0.", "9."))
+        assert "observability 9." in process.stdout.readline()
+        process.terminate()
+        assert process.wait(TIMEOUT_SECONDS) == 0

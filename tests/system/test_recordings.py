@@ -1,0 +1,90 @@
+"""Real recordings through the real server: what it says at the end is what independent arithmetic says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server import ROOT, Server
+
+DATA = ROOT / "../shared/data"
+LOBSTER = [DATA / f"lobster/{symbol}_2012-06-21_34200000_57600000_message_1.csv.gz" for symbol in ("AAPL", "AMZN")]
+BINANCE = [DATA / "binance_spot" / name for name in ("btcusdt_20240808.gz", "ethusdt_20240808_nodepth.gz")]
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the recordings (../shared/data) are not here")
+
+StartServer = Callable[..., Server]
+
+
+def expected(name: str) -> dict[str, Any]:
+    symbols: dict[str, Any] = json.loads((DATA / "expected" / name).read_text())["symbols"]
+    return symbols
+
+
+def replayed(start_server: StartServer, paths: list[Path], *arguments: str) -> tuple[Server, dict[str, Any]]:
+    server = start_server("--replay", *map(str, paths), "--speed", "max", *arguments)
+    server.wait_for_log("source replay has ended")
+    return server, server.next_snapshot()
+
+
+def check_session(ours: dict[str, Any], trades: dict[str, Any]) -> None:
+    assert ours["volume"] == float(trades["volume"])
+    assert ours["trades"] == trades["trades"]
+    assert ours["high"] == float(trades["high"])
+    assert ours["low"] == float(trades["low"])
+    assert ours["last_price"] == float(trades["last_price"])
+    assert ours["vwap"] == pytest.approx(trades["vwap"], rel=1e-12)
+
+
+def test_lobster_ends_where_the_referee_does(start_server: StartServer) -> None:
+    _, snapshot = replayed(start_server, LOBSTER)
+    for symbol, want in expected("lobster.json").items():
+        ours = snapshot["market_data"][symbol]
+        check_session(ours, want["trades_all_types_4_5"])
+        assert (ours["bid"], ours["ask"]) == (float(want["last_bid"]), float(want["last_ask"]))
+        assert (ours["bid_size"], ours["ask_size"]) == (want["last_bid_size"], want["last_ask_size"])
+
+
+def test_binance_ends_where_the_referee_does(start_server: StartServer) -> None:
+    _, snapshot = replayed(start_server, BINANCE)
+    for symbol, want in expected("binance_spot.json").items():
+        ours = snapshot["market_data"][symbol.removeprefix("spot:")]
+        check_session(ours, want["trades"])
+        touch = want["last_book_ticker"]
+        assert (ours["bid"], ours["ask"]) == (float(touch["bid"]), float(touch["ask"]))
+        assert (ours["bid_size"], ours["ask_size"]) == (float(touch["bid_qty"]), float(touch["ask_qty"]))
+
+
+def test_every_event_of_a_recording_was_published(start_server: StartServer) -> None:
+    server, _ = replayed(start_server, LOBSTER)
+    want = expected("lobster.json").values()
+    events = server.get("/api/system/stats")["events"]["replay"]
+    assert events["print"] == sum(symbol["trades_all_types_4_5"]["trades"] for symbol in want)
+
+
+def test_a_paper_strategy_trades_on_a_recording_and_its_books_balance(start_server: StartServer) -> None:
+    server, snapshot = replayed(start_server, LOBSTER, "--demo")
+    execution, strategy = snapshot["execution"], snapshot["strategy"]
+    assert execution["fills_today"] > 0
+    assert execution["rejected"] + execution["cancelled"] > 0
+    stats = server.get("/api/trades/stats/summary")
+    assert stats["count"] == execution["fills_today"]
+    assert strategy["total_pnl"] == pytest.approx(strategy["realized_pnl"] + strategy["unrealized_pnl"], abs=1e-9)
+    assert stats["realized_pnl"] == pytest.approx(strategy["realized_pnl"], abs=1e-9)
+
+
+def test_history_knows_the_day_that_was_replayed(start_server: StartServer) -> None:
+    import urllib.request
+
+    server, snapshot = replayed(start_server, LOBSTER)
+    body = {"time_range": "24h", "interval": "1h", "symbols": ["AAPL"], "metric_types": ["market_data"]}
+    request = urllib.request.Request(
+        server.url("/api/metrics/history"), json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        history = json.load(response)
+    assert history["data"][-1]["last"] == snapshot["market_data"]["AAPL"]["last_price"]
+    assert history["data"][-1]["timestamp"] == "2012-06-21T19:00:00.000Z"

@@ -1,0 +1,156 @@
+"""What holds for the source tree as a whole: its layout, its imports, the size of its files.
+
+No behaviour here.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE_ROOTS = (ROOT / "core", ROOT / "http")
+MAX_LINES = 400
+
+# Lower imports nothing of higher; those of one rank do not know each other.
+RANKS = {"core": 0, "metrics": 1, "sources": 1, "http": 2}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Yields the dotted name and the file of every module."""
+    for source_root in SOURCE_ROOTS:
+        for path in sorted(source_root.rglob("*.py")):
+            parts = path.relative_to(source_root).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yields the dotted name of everything a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def package_of(module: str) -> str:
+    """Returns `core` of `observability.core.bus`."""
+    return module.split(".")[1]
+
+
+def project() -> dict[str, Any]:
+    loaded: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return loaded
+
+
+def run(code: str, *, path: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python in the repository's root, which is then first on its path; `path` is PYTHONPATH."""
+    environment = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    "directory", ["core", "http", "core/observability", "http/observability", "tests", "tests/http"]
+)
+def test_a_directory_that_could_shadow_another_package_has_no_init(directory: str) -> None:
+    assert (ROOT / directory).is_dir()
+    assert not (ROOT / directory / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("package", ["core/observability/core", "core/observability/metrics",
+                                     "core/observability/sources", "http/observability/http"])  # fmt: skip
+def test_a_package_says_that_it_is_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_the_standard_http_library_is_not_shadowed_in_the_repository_root() -> None:
+    result = run("import http.client, http.server; print(http.client.__file__)", path="")
+    assert result.returncode == 0, result.stderr
+    assert str(ROOT) not in result.stdout
+
+
+def test_everything_below_http_works_without_it() -> None:
+    names = [name for name, _ in modules() if package_of(name) != "http"]
+    result = run(
+        "import importlib, sys\n"
+        "class Blocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.startswith('observability.http'):\n"
+        "            raise ImportError(f'{name} is blocked')\n"
+        "sys.meta_path.insert(0, Blocked())\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n",
+        path=":".join(map(str, SOURCE_ROOTS)),
+    )
+    assert names
+    assert result.returncode == 0, result.stderr
+
+
+def test_there_are_no_other_packages_than_those_with_a_rank() -> None:
+    assert {package_of(name) for name, _ in modules()} <= RANKS.keys()
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in modules()
+        for imported in imports_of(path)
+        if imported.startswith("observability.")
+        and package_of(imported) != package_of(name)
+        and RANKS[package_of(imported)] >= RANKS[package_of(name)]
+    ]
+    assert wrong == []
+
+
+def test_only_declared_dependencies_are_imported() -> None:
+    declared = list(project()["dependencies"])
+    for extra, requirements in project()["optional-dependencies"].items():
+        if extra not in ("test", "bench"):
+            declared += requirements
+    allowed = {re.split(r"[^A-Za-z0-9_-]", requirement)[0].replace("-", "_").lower() for requirement in declared}
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in modules()
+        for imported in imports_of(path)
+        if (top := imported.split(".")[0]) not in sys.stdlib_module_names
+        and top not in ("observability", "__future__")
+        and top not in allowed
+    ]
+    assert wrong == []
+
+
+def test_no_module_is_too_long_to_read() -> None:
+    lengths = {name: len(path.read_bytes().splitlines()) for name, path in modules()}
+    assert {name: lines for name, lines in lengths.items() if lines >= MAX_LINES} == {}
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert [name for name, path in modules() if not ast.get_docstring(ast.parse(path.read_bytes()))] == []
+
+
+def test_no_module_is_a_drawer() -> None:
+    assert [name for name, _ in modules() if name.rpartition(".")[2] in ("utils", "util", "helpers", "misc")] == []
+
+
+def test_nothing_is_left_for_later() -> None:
+    left = re.compile(rb"\b(TO" + rb"DO|FIX" + rb"ME)\b")
+    files = [path for folder in ("core", "http", "tests") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in files if left.search(path.read_bytes())] == []
+
+
+def test_the_readme_has_each_command_on_one_line() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for marker in ("start-command", "test-command"):
+        (command,) = re.findall(rf"<!-- {marker} -->\n```sh\n(.+)\n```\n<!-- /{marker} -->", readme)
+        assert command.startswith("python -m venv .venv && ")
