@@ -54,6 +54,12 @@ def test_version_1_has_a_hierarchy_per_controller(tmp_path: Path) -> None:
     assert (cgroup.cpu_limit_cores(), cgroup.cpu_seconds()) == (0.5, 3.0)
 
 
+def test_a_group_tighter_than_its_ancestor_counts_itself(tmp_path: Path) -> None:
+    files = {"pod/memory.max": "500", "pod/memory.current": "400", "pod/app/memory.max": "300"}
+    cgroup = group(tmp_path, "0::/pod/app\n", files | {"pod/app/memory.current": "10"})
+    assert cgroup.memory() == MemoryUse(10, 300)
+
+
 def test_the_tightest_ancestor_counts(tmp_path: Path) -> None:
     cgroup = group(
         tmp_path,

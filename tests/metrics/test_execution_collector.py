@@ -350,7 +350,7 @@ def test_records_are_shared_in_whatever_order_the_sections_subscribe() -> None:
     for first, then in itertools.permutations((ExecutionCollector, StrategyCollector)):
         bus, trades = Bus(), TradeLog()
         for kind in (first, then):
-            asyncio.run(kind(bus=bus, trades=trades).start())  # type: ignore[operator]
+            asyncio.run(kind(bus=bus, trades=trades).start())
         bus.publish(order("new", arrival_price=D(100)))
         bus.publish(fill("t1", 1, price=D(100)))
         bus.publish(fill("t2", 1, price=D(101), side="sell"))

@@ -55,14 +55,14 @@ def test_a_flat_position_has_cost_nothing(sequence: list[tuple[Decimal, Decimal,
         position.apply(*fill)
     if position.quantity:
         position.apply(position.quantity.copy_negate(), D(7))
-    assert (position.quantity, position.open_cost, position.avg_price) == (0, 0, None)
+    assert (position.quantity, position.open_cost, position.avg_price) == (D(0), D(0), None)
 
 
 def test_adding_to_a_position_averages_its_price() -> None:
     position = Position()
     assert position.apply(D(100), D("10.00")) is None
     assert position.apply(D(300), D("11.00")) is None
-    assert (position.quantity, position.avg_price) == (400, D("10.75"))
+    assert (position.quantity, position.avg_price) == (D(400), D("10.75"))
 
 
 def test_closing_a_part_realises_against_the_average_and_leaves_it() -> None:
@@ -70,13 +70,13 @@ def test_closing_a_part_realises_against_the_average_and_leaves_it() -> None:
     position.apply(D(3), D(10))
     position.apply(D(3), D(20))
     assert position.apply(D(-2), D(18)) == 6
-    assert (position.quantity, position.avg_price, position.unrealized(D(16))) == (4, 15, 4)
+    assert (position.quantity, position.avg_price, position.unrealized(D(16))) == (D(4), D(15), D(4))
 
 
 def test_a_short_position_gains_when_the_price_falls() -> None:
     position = Position()
     position.apply(D(-10), D(50))
-    assert (position.avg_price, position.unrealized(D(45))) == (50, 50)
+    assert (position.avg_price, position.unrealized(D(45))) == (D(50), D(50))
     assert position.apply(D(4), D(45)) == 20
 
 
@@ -84,7 +84,7 @@ def test_a_flip_realises_the_whole_and_opens_the_rest_at_its_own_price() -> None
     position = Position()
     position.apply(D(5), D(100))
     assert position.apply(D(-8), D(110)) == 50
-    assert (position.quantity, position.avg_price) == (-3, 110)
+    assert (position.quantity, position.avg_price) == (D(-3), D(110))
 
 
 def test_fees_lower_the_net_result_and_leave_the_gross_alone() -> None:
@@ -92,7 +92,7 @@ def test_fees_lower_the_net_result_and_leave_the_gross_alone() -> None:
     position.apply(D(1), D(100), D("0.10"))
     assert position.realized == D("-0.10")
     position.apply(D(-1), D(105), D("0.15"))
-    assert (position.realized_gross, position.fees, position.realized) == (5, D("0.25"), D("4.75"))
+    assert (position.realized_gross, position.fees, position.realized) == (D(5), D("0.25"), D("4.75"))
 
 
 def test_thirds_lose_nothing() -> None:
@@ -101,11 +101,11 @@ def test_thirds_lose_nothing() -> None:
     position.apply(D(4), D("1"))
     for _ in range(7):
         position.apply(D(-1), D(20))
-    assert (position.quantity, position.open_cost) == (0, 0)
+    assert (position.quantity, position.open_cost) == (D(0), D(0))
     assert position.realized_gross == 140 - D("99.999999999999999999") - 4
 
 
 def test_a_contract_counts_by_its_multiplier() -> None:
     position = Position(D(50))
     position.apply(D(2), D(5000))
-    assert (position.avg_price, position.value(D(5001)), position.unrealized(D(5001))) == (5000, 500_100, 100)
+    assert (position.avg_price, position.value(D(5001)), position.unrealized(D(5001))) == (D(5000), D(500_100), D(100))

@@ -228,6 +228,17 @@ def test_a_fill_after_midnight_belongs_to_the_new_session_even_before_the_tick()
     assert (metrics["total_pnl"], metrics["daily_pnl"], metrics["open_positions"]) == (70.0, 20.0, 0)
 
 
+def test_a_session_that_turns_between_ticks_is_anchored_with_its_last_fills() -> None:
+    desk = Desk()
+    midnight = NOON + DAY // 2
+    desk.quote(104.0, 106.0)
+    desk.fill(10, 100)
+    desk.tick(midnight - S)
+    desk.fill(-5, 110, ts=midnight - 1, ts_init=midnight - 1)
+    metrics = desk.tick(midnight)
+    assert (metrics["total_pnl"], metrics["daily_pnl"]) == (75.0, 0.0)
+
+
 def test_the_session_of_a_late_event_is_not_opened_again() -> None:
     desk = Desk()
     desk.fill(1, 100, ts=NOON + DAY, ts_init=NOON + DAY)

@@ -53,6 +53,11 @@ class FrameRing:
         self.latest_seq = seq
         return frame
 
+    def find(self, seq: int) -> Frame | None:
+        """The frame of a tick, None if it is not (or no longer) there."""
+        frame = self._slots[seq % FRAMES_KEPT]
+        return frame if frame.seq == seq else None
+
     def latest(self) -> Frame | None:
         """The newest frame, None before the first tick."""
         return self._slots[self.latest_seq % FRAMES_KEPT] if self.latest_seq else None

@@ -1,6 +1,11 @@
 """The serializer: all sections in, one encoded snapshot out, once per tick for everybody.
 
-No collecting here and no sending. Nothing else in the project encodes what is broadcast.
+No collecting here and no sending. Nothing else in the project encodes what is broadcast; views of a snapshot are joined
+from its bytes by the index that comes with it.
+
+    {"type":..,"seq":..,...,"market_data":{"AAPL":{..},"AMZN":{..}},"strategy":{"total_pnl":..,"positions":[{..}]}}
+     |------ head --------| |-------------- section -------------|             |--- fields ---| |--- group ---|
+                                           |- member -| |- member -|                                         |member|
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import orjson
 from observability.core.parts import Group, Part, Section
 from observability.core.timestamps import NS_PER_MS, format_iso_ms
 
-RESERVED_NAMES = frozenset({"type", "seq", "epoch", "timestamp", "mono_ns", "age_ms"})
+RESERVED_NAMES = frozenset({"type", "seq", "prev_seq", "epoch", "timestamp", "mono_ns", "age_ms", "removed"})
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 
@@ -23,65 +28,134 @@ def encode_json(value: Any) -> bytes:
     return orjson.dumps(value, option=_OPTIONS)
 
 
-class _Encoded:
-    """The bytes of one part, and the version they belong to."""
+class Member:
+    """Where one part stands in the payload, and the tick on which it last changed. `symbol` is what a filter by symbol
+    goes by; None belongs to every symbol."""
 
-    __slots__ = ("data", "version")
+    __slots__ = ("changed_seq", "data", "length", "offset", "prefix", "symbol", "version")
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: bytes, symbol: str | None) -> None:
+        self.prefix = prefix
+        self.symbol = symbol
         self.version: int | None = None
         self.data = b""
+        self.changed_seq = 0
+        self.offset = 0
+        self.length = 0
 
-    def refresh(self, part: Part) -> bytes:
+    def refresh(self, part: Part, seq: int) -> bytes:
+        """Returns the part's bytes, encoded again only if its version has changed."""
         # hot: once per part per tick (benchmarks/bench_tick.py)
         version = part.version
         if version != self.version:
-            self.data = encode_json(part.to_json())
+            self.data = self.prefix + encode_json(part.to_json())
             self.version = version
+            self.changed_seq = seq
         return self.data
 
 
-class _GroupEncoder:
-    """Joins the parts of one group; what did not change keeps its bytes."""
+class GroupIndex:
+    """The members of one group, by key; `removed` names those that left on this tick."""
 
     def __init__(self, group: Group) -> None:
-        self._group = group
-        self._members: dict[str, tuple[bytes, _Encoded]] = {}
+        self.name = group.name
+        self.as_list = group.as_list
+        self.members: dict[str, Member] = {}
+        self.removed: list[str] = []
+        self._parts = group.parts
 
-    def encode(self) -> bytes:
-        """Returns `"name":{...}`, `"name":[...]` or, for a group without a name, the bare members."""
-        group, members = self._group, self._members
-        parts = group.parts
-        if len(members) > len(parts):
-            self._members = members = {key: member for key, member in members.items() if key in parts}
-        pieces = []
+    @property
+    def is_invisible(self) -> bool:
+        """A group without a name and without members leaves no trace in the payload."""
+        return self.name is None and not self._parts
+
+    def encode(self, into: _Pieces, seq: int) -> None:
+        """Adds `"name":{...}`, `"name":[...]` or, for a group without a name, the bare members."""
+        parts, members = self._parts, self.members
+        if self.removed:
+            self.removed = []
+        if self.name is not None:
+            into.add(encode_json(self.name) + (b":[" if self.as_list else b":{"))
+        is_first = True
         for key, part in parts.items():
             member = members.get(key)
             if member is None:
-                prefix = b"" if group.as_list else encode_json(key) + b":"
-                member = members[key] = (prefix, _Encoded())
-            pieces.append(member[0] + member[1].refresh(part))
-        joined = b",".join(pieces)
-        if group.name is None:
-            return joined
-        template = b"%b:[%b]" if group.as_list else b"%b:{%b}"
-        return template % (encode_json(group.name), joined)
+                prefix = b"" if self.as_list else encode_json(key) + b":"
+                member = members[key] = Member(prefix, getattr(part, "symbol", None))
+            if is_first:
+                is_first = False
+            else:
+                into.add(b",")
+            data = member.refresh(part, seq)
+            member.offset = into.add(data)
+            member.length = len(data)
+        if len(members) > len(parts):
+            self.removed = [key for key in members if key not in parts]
+            for key in self.removed:
+                del members[key]
+        if self.name is not None:
+            into.add(b"]" if self.as_list else b"}")
 
 
-class _SectionEncoder:
+class SectionIndex:
+    """One section in the payload: where it stands whole, its fields, its groups."""
+
     def __init__(self, section: Section) -> None:
         self.section = section
-        self._prefix = encode_json(section.name) + b":{"
-        self._fields = _Encoded()
-        self._groups = [_GroupEncoder(group) for group in section.groups]
+        self.name = section.name
+        self.prefix = encode_json(section.name) + b":{"
+        self.fields = None if section.fields is None else Member(b"", None)
+        self.groups = [GroupIndex(group) for group in section.groups]
+        self.offset = 0
+        self.length = 0
 
-    def encode(self) -> bytes:
-        """Returns `"name":{fields, groups}`."""
-        members = []
-        if self.section.fields is not None:
-            members.append(self._fields.refresh(self.section.fields)[1:-1])
-        members.extend(group.encode() for group in self._groups)
-        return self._prefix + b",".join(member for member in members if member) + b"}"
+    def encode(self, into: _Pieces, seq: int) -> None:
+        """Adds `"name":{fields, groups}`."""
+        self.offset = into.add(self.prefix)
+        needs_comma = False
+        if self.fields is not None:
+            assert self.section.fields is not None
+            data = self.fields.refresh(self.section.fields, seq)[1:-1]
+            self.fields.offset = into.add(data)
+            self.fields.length = len(data)
+            needs_comma = bool(data)
+        for group in self.groups:
+            if needs_comma and not group.is_invisible:
+                into.add(b",")
+            group.encode(into, seq)
+            needs_comma = needs_comma or not group.is_invisible
+        into.add(b"}")
+        self.length = into.length - self.offset
+
+
+class _Pieces:
+    """Bytes to be joined, and how many there are so far."""
+
+    __slots__ = ("_pieces", "length")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.length = 0
+
+    def add(self, data: bytes) -> int:
+        """Returns where `data` begins."""
+        offset = self.length
+        self._pieces.append(data)
+        self.length = offset + len(data)
+        return offset
+
+    def join(self) -> bytes:
+        return b"".join(self._pieces)
+
+
+class SnapshotIndex:
+    """Where everything stands in the newest payload. It changes with the next tick."""
+
+    def __init__(self, sections: Sequence[Section]) -> None:
+        self.head_length = 0
+        """Length of `{"type":...` up to the comma before the first section."""
+        self.sections = [SectionIndex(section) for section in sections]
+        self.custom: dict[str, Member] = {}
 
 
 class Serializer:
@@ -89,31 +163,47 @@ class Serializer:
 
     def __init__(self, epoch: str, sections: Sequence[Section]) -> None:
         self.epoch = epoch
-        self._encoders = [_SectionEncoder(section) for section in sections]
+        self.index = SnapshotIndex(sections)
         self.snapshots_encoded = 0
 
     def encode(self, seq: int, now_ns: int, mono_ns: int, custom: Mapping[str, bytes]) -> bytes:
-        """Returns the snapshot of one tick.
+        """Returns the snapshot of one tick, and brings `index` up to it.
 
         now_ns is the tick's time (event clock), mono_ns the host's monotonic clock; custom holds the already encoded
         metrics of custom collectors by name.
         """
-        ages = {encoder.section.name: _age_ms(encoder.section, now_ns) for encoder in self._encoders}
-        head = encode_json(
-            {
-                "type": "metrics_update",
-                "seq": seq,
-                "epoch": self.epoch,
-                "timestamp": format_iso_ms(now_ns),
-                "mono_ns": mono_ns,
-                "age_ms": ages,
-            }
-        )
-        members = [head[1:-1]]
-        members.extend(encoder.encode() for encoder in self._encoders)
-        members.extend(encode_json(name) + b":" + data for name, data in custom.items())
+        index = self.index
+        pieces = _Pieces()
+        pieces.add(self._head(seq, now_ns, mono_ns))
+        index.head_length = pieces.length
+        for section in index.sections:
+            pieces.add(b",")
+            section.encode(pieces, seq)
+        for name, data in custom.items():
+            member = index.custom.get(name)
+            if member is None:
+                member = index.custom[name] = Member(encode_json(name) + b":", None)
+            if data != member.data:
+                member.data = data
+                member.changed_seq = seq
+            pieces.add(b",")
+            member.offset = pieces.add(member.prefix + data)
+            member.length = pieces.length - member.offset
+        pieces.add(b"}")
         self.snapshots_encoded += 1
-        return b"{" + b",".join(members) + b"}"
+        return pieces.join()
+
+    def _head(self, seq: int, now_ns: int, mono_ns: int) -> bytes:
+        ages = {section.name: _age_ms(section.section, now_ns) for section in self.index.sections}
+        head = {
+            "type": "metrics_update",
+            "seq": seq,
+            "epoch": self.epoch,
+            "timestamp": format_iso_ms(now_ns),
+            "mono_ns": mono_ns,
+            "age_ms": ages,
+        }
+        return encode_json(head)[:-1]
 
 
 def _age_ms(section: Section, now_ns: int) -> float | None:

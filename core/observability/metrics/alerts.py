@@ -82,6 +82,9 @@ class AlertBook:
             state.acknowledged_ns = now_ns
         return state
 
+    def get(self, ident: str) -> AlertState | None:
+        return self._alerts.get(ident)
+
     def all(self) -> list[AlertState]:
         """Returns every alert kept, newest first by when it was first seen."""
         return list(reversed(self._alerts.values()))

@@ -105,7 +105,7 @@ class DurationHistogram:
         """
         if not self.count:
             return None
-        # Rounded before the ceiling: 99.9 % of 1000 is 999, not the 999.0000000000001 that doubles make of it.
+        # Rounded before the ceiling: 99.9 % of 41,000 is 40,959, not the 40,959.00000000001 that doubles make of it.
         rank = min(self.count, max(1, ceil(round(percent * self.count / 100, 6))))
         if rank == self.count:
             return self._max_ns

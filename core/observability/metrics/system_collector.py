@@ -120,6 +120,10 @@ class SystemCollector(BusCollector):
         """Returns every alert kept, acknowledged ones too, newest first."""
         return self._alerts.all()
 
+    def alert(self, alert_id: str) -> AlertState | None:
+        """Returns one alert; None if it is unknown."""
+        return self._alerts.get(alert_id)
+
     def acknowledge_alert(self, alert_id: str, now_ns: int) -> AlertState | None:
         """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
         self._has_input = True

@@ -178,6 +178,16 @@ class TradeLog:
             return [trade for trade in matching if trade.seq < before_seq][offset : offset + limit], total
         return matching[offset : offset + limit], len(matching)
 
+    def newer_than(self, seq: int) -> list[Trade]:
+        """Returns the trades behind `seq` that are still kept, oldest first; costs what it returns."""
+        newer: list[Trade] = []
+        for trade in reversed(self._trades):
+            if trade.seq <= seq:
+                break
+            newer.append(trade)
+        newer.reverse()
+        return newer
+
     def find(self, trade_id: str) -> list[Trade]:
         """Returns every trade of that id, oldest first: exchanges number trades per symbol, so there may be several."""
         return list(self._by_id.get(trade_id, ()))

@@ -24,6 +24,7 @@ from observability.core.rings import History
 from observability.core.settings import MAX_SPEED
 from observability.core.version import VERSION
 from observability.http.exposition import Exposition
+from observability.http.lane_feed import LaneFeed
 from observability.http.published import Published
 from observability.http.routes.metrics import MetricsRoutes
 from observability.http.routes.pages import PageRoutes
@@ -90,6 +91,7 @@ class Backend:
             history=self._history,
             data_dir=config.data_dir,
         )
+        self._lane_feed = LaneFeed(self._collectors)
         self._hub = Hub(
             config.metric_collection_interval,
             self._bus,
@@ -113,9 +115,11 @@ class Backend:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, stopping)
         replay = self._make_replay() if config.replay else None
-        worker = Worker(config, self._hub, self._host_clock, loop)
+        self._hub.on_frame(self._lane_feed.on_frame)
+        worker = Worker(config, self._hub, self._lane_feed.lanes, self._host_clock, loop)
         self._add_routes(worker)
         await self._hub.start()
+        self._lane_feed.start(self._bus)
         try:
             await worker.start(self._announce)
             self._start_sources(replay)
@@ -133,7 +137,7 @@ class Backend:
 
     def _add_routes(self, worker: Worker) -> None:
         hub, collectors = self._hub, self._collectors
-        status = Status(hub, collectors, worker)
+        status = Status(hub, collectors, worker, self._lane_feed)
         hub.documents.update(
             {
                 "symbols": partial(overview.symbols, collectors),
@@ -176,6 +180,7 @@ class Backend:
     async def _run_replay(self, replay: Replay) -> None:
         with self._progress:
             await replay.run()
+        self._hub.source_failures.extend(str(error) for error in replay.errors.values())
 
     def _announce(self, port: int) -> None:
         """Prints the one line that says where everything is."""

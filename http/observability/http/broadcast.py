@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final
-
-from picows import WSMsgType
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from observability.core.clock import Clock
 from observability.core.counters import Counters
-from observability.core.frames import HEADROOM, Frame
-from observability.http.websocket import Client, CloseCode
+from observability.core.frames import Frame
+from observability.http.websocket import CloseCode
 from observability.metrics.histogram import DurationHistogram
 
 logger = logging.getLogger(__name__)
@@ -27,12 +25,31 @@ HEARTBEAT_SLICES: Final = 16
 SILENT_HEARTBEATS_ALLOWED: Final = 2
 
 
+class Receiver(Protocol):
+    """A client of the broadcast."""
+
+    number: int
+    peer: str
+    silent_heartbeats: int
+
+    @property
+    def buffered_bytes(self) -> Callable[[], int]: ...
+
+    def send_frame(self, frame: Frame) -> None: ...
+
+    def skip_frame(self) -> None: ...
+
+    def send_ping(self) -> None: ...
+
+    def close(self, code: int, reason: str = "") -> None: ...
+
+
 class Broadcaster:
     """Sends each frame to every client whose last one has left; the others are skipped this time and counted, and get
     a newer frame instead: each frame is complete, so the newest replaces what was missed."""
 
     def __init__(self, counters: Counters, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
-        self.clients: dict[Client, None] = {}
+        self.clients: dict[Receiver, None] = {}
         self.fanout = DurationHistogram()
         """From the tick to the last byte handed to the kernel, per frame."""
         self._clock = clock
@@ -46,7 +63,7 @@ class Broadcaster:
             "websocket_send_duration_seconds", "From the tick to the last byte handed to the kernel, per snapshot"
         )
         self._frame: Frame | None = None
-        self._waiting: Sequence[Client] = ()
+        self._waiting: Sequence[Receiver] = ()
         self._position = 0
 
     @property
@@ -62,11 +79,11 @@ class Broadcaster:
         """Clients that have not taken everything sent to them."""
         return sum(1 for client in self.clients if client.buffered_bytes())
 
-    def add(self, client: Client) -> None:
+    def add(self, client: Receiver) -> None:
         self.clients[client] = None
         self._active.set(len(self.clients))
 
-    def discard(self, client: Client) -> None:
+    def discard(self, client: Receiver) -> None:
         self.clients.pop(client, None)
         self._active.set(len(self.clients))
 
@@ -76,7 +93,7 @@ class Broadcaster:
         if in_progress:
             late = self._waiting[self._position :]
             for client in late:
-                client.frames_skipped += 1
+                client.skip_frame()
             self._skipped.add(len(late))
         self._frame = frame
         self._waiting = tuple(self.clients)
@@ -88,17 +105,15 @@ class Broadcaster:
         # hot: once per client per tick (benchmarks/bench_fanout.py)
         frame = self._frame
         assert frame is not None
-        buffer = frame.buffer
-        text = WSMsgType.TEXT
         end = self._position + CHUNK_CLIENTS
         chunk = self._waiting[self._position : end]
         skipped = 0
         for client in chunk:
             if client.buffered_bytes():
-                client.frames_skipped += 1
+                client.skip_frame()
                 skipped += 1
             else:
-                client.send_shared(text, buffer, HEADROOM)
+                client.send_frame(frame)
         self._position = end
         self._sent.add(len(chunk) - skipped)
         if skipped:
@@ -114,7 +129,7 @@ class Broadcaster:
 class Heartbeat:
     """Pings every client once per interval; one that showed no sign of life for two of them is closed with 1001."""
 
-    def __init__(self, clients: dict[Client, None], interval_seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, clients: dict[Receiver, None], interval_seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         self._clients = clients
         self._pause_seconds = interval_seconds / HEARTBEAT_SLICES
         self._loop = loop

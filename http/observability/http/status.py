@@ -13,6 +13,7 @@ from observability.core.counters import Counter
 from observability.core.events import TYPE_NAMES
 from observability.core.hub import Hub
 from observability.core.timestamps import NS_PER_S, format_iso_ms
+from observability.http.lane_feed import LaneFeed
 from observability.http.worker import Worker
 from observability.metrics.alerts import AlertState
 from observability.metrics.overview import Collectors
@@ -24,10 +25,11 @@ _USAGES: Final = ("cpu", "memory", "disk")
 class Status:
     """Reads hub, collectors and worker."""
 
-    def __init__(self, hub: Hub, collectors: Collectors, worker: Worker) -> None:
+    def __init__(self, hub: Hub, collectors: Collectors, worker: Worker, lane_feed: LaneFeed) -> None:
         self._hub = hub
         self._collectors = collectors
         self._worker = worker
+        self._lane_feed = lane_feed
         self._rate = _Rate()
 
     def documents(self) -> dict[str, Callable[[], Any]]:
@@ -123,7 +125,13 @@ class Status:
 
     def acknowledge(self, alert_id: str) -> AlertState | None:
         """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
-        return self._collectors.system.acknowledge_alert(alert_id, self._hub.event_clock.time_ns())
+        system = self._collectors.system
+        before = system.alert(alert_id)
+        was_active = before is not None and before.acknowledged_ns is None
+        alert = system.acknowledge_alert(alert_id, self._hub.event_clock.time_ns())
+        if alert is not None and was_active:
+            self._lane_feed.on_acknowledged(alert)
+        return alert
 
     def _system(self) -> dict[str, Any]:
         assert self._collectors.system.fields is not None

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from abc import abstractmethod
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its stubs
@@ -24,7 +25,7 @@ READ_BUFFER_BYTES: Final = 2048
 WRITE_STALL_SECONDS: Final = 30.0
 # After our Close frame the peer has this long for its own.
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
-WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
+MAX_BACKLOG_BYTES: Final = 64 * 1024
 
 # picows wants a head of its own liking: Connection with "upgrade" alone.
 _HEAD: Final = (
@@ -45,65 +46,77 @@ class CloseCode(IntEnum):
     INVALID_TEXT = 1007
     POLICY_VIOLATION = 1008
     MESSAGE_TOO_BIG = 1009
-
-
-class Endpoint(Protocol):
-    """What stands behind a WebSocket path."""
-
-    def on_open(self, client: Client) -> None: ...
-
-    def on_text(self, client: Client, text: str) -> None: ...
-
-    def on_close(self, client: Client) -> None: ...
+    TRY_AGAIN_LATER = 1013
 
 
 class Client(WSListener):
-    """One connected client. All sending goes through it; after `close` nothing is sent."""
+    """One connected client: frames in, whole messages to `on_message`; all sending goes through it, and after `close`
+    nothing is sent. What a path does with its clients is in a subclass."""
 
-    def __init__(self, endpoint: Endpoint, number: int, peer: str, loop: asyncio.AbstractEventLoop) -> None:
-        self.endpoint = endpoint
+    def __init__(self, number: int, peer: str, loop: asyncio.AbstractEventLoop) -> None:
         self.number = number
         """Counts the clients of this worker."""
         self.peer = peer
+        self.loop = loop
         self.silent_heartbeats = 0
         """Heartbeats since something was received."""
-        self.frames_skipped = 0
-        self.errors = 0
-        """Messages of this client that were not understood."""
+        self.is_closing = False
+        self.transport: asyncio.Transport
         # Bound on connection, for the broadcast's inner loop.
         self.buffered_bytes: Callable[[], int]
         self.send_shared: Callable[[WSMsgType, bytearray, int], None]
-        self._loop = loop
         self._ws: WSTransport
-        self.transport: asyncio.Transport
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._is_text = False
-        self._done = False
         self._stall_timer: asyncio.TimerHandle | None = None
+
+    # -- for the subclass
+
+    @abstractmethod
+    def on_open(self) -> None:
+        """The handshake is done and its answer is on its way."""
+
+    @abstractmethod
+    def on_message(self, message: bytes, is_text: bool) -> None:
+        """A whole message; text is UTF-8."""
+
+    @abstractmethod
+    def on_closed(self) -> None:
+        """The connection has ended, opened or not."""
+
+    def on_drained(self) -> None:
+        """Everything sent so far has left for the kernel, after it had not for a while."""
 
     # -- sending
 
     def send_text(self, data: bytes) -> None:
         """Sends one text message; a client that is closing gets nothing more."""
-        if not self._done:
+        if not self.is_closing:
             self._ws.send(WSMsgType.TEXT, data)
+            self._check_backlog()
+
+    def send_binary(self, data: bytes) -> None:
+        if not self.is_closing:
+            self._ws.send(WSMsgType.BINARY, data)
+            self._check_backlog()
 
     def send_ping(self) -> None:
-        if not self._done and not self.buffered_bytes():
+        if not self.is_closing and not self.buffered_bytes():
             self._ws.send_ping()
 
     def close(self, code: int, reason: str = "") -> None:
         """Sends Close; the socket is closed when the peer's Close comes, or after `CLOSE_TIMEOUT_SECONDS`."""
-        if self._done:
+        if self.is_closing:
             return
-        self._done = True
+        self.is_closing = True
         self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # takes any code
+        self.transport.resume_reading()
         # What a peer that reads nothing has not taken by then, it will not take.
-        self._loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
+        self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
 
     def abort(self) -> None:
-        self._done = True
+        self.is_closing = True
         self.transport.abort()
 
     # -- picows' callbacks
@@ -111,15 +124,16 @@ class Client(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._ws = transport
         self.transport = transport.underlying_transport
-        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        # Zero: `resume_writing` then says when everything has left.
+        self.transport.set_write_buffer_limits(high=0)
         self.buffered_bytes = self.transport.get_write_buffer_size
         self.send_shared = transport.send_reuse_external_bytearray
         # The 101 is on its way only at the end of this turn of the loop: what is sent in the next goes straight out.
-        self._loop.call_soon(self._open)
+        self.loop.call_soon(self._open)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         opcode = frame.msg_type
-        if self._done:
+        if self.is_closing:
             # RFC 6455 section 1.4: after a Close nothing counts but the peer's own.
             if opcode == WSMsgType.CLOSE:
                 transport.disconnect()
@@ -130,32 +144,40 @@ class Client(WSListener):
             self.close(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
         elif opcode == WSMsgType.PING:
             transport.send_pong(frame.get_payload_as_bytes())
+            self._check_backlog()
         elif opcode == WSMsgType.CLOSE:
             self._on_close_frame(transport, frame)
         elif opcode != WSMsgType.PONG:
             self._on_data_frame(frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._done = True
+        self.is_closing = True
         if self._stall_timer is not None:
             self._stall_timer.cancel()
-        self.endpoint.on_close(self)
+        self.on_closed()
 
     def pause_writing(self) -> None:
-        self.transport.pause_reading()
-        self._stall_timer = self._loop.call_later(WRITE_STALL_SECONDS, self.abort)
+        """Called by the transport once something waits in its buffer; `_check_backlog` judges how much is too much."""
 
     def resume_writing(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
-        self.transport.resume_reading()
+            self.transport.resume_reading()
+        if not self.is_closing:
+            self.on_drained()
 
     # -- messages
 
+    def _check_backlog(self) -> None:
+        """Stops reading from a peer that does not take the answers it asks for."""
+        if self._stall_timer is None and self.buffered_bytes() > MAX_BACKLOG_BYTES:
+            self.transport.pause_reading()
+            self._stall_timer = self.loop.call_later(WRITE_STALL_SECONDS, self.abort)
+
     def _open(self) -> None:
-        if not self._done:
-            self.endpoint.on_open(self)
+        if not self.is_closing:
+            self.on_open()
 
     def _on_data_frame(self, frame: WSFrame) -> None:
         is_continuation = frame.msg_type == WSMsgType.CONTINUATION
@@ -174,22 +196,17 @@ class Client(WSListener):
         self._fragments.append(frame.get_payload_as_bytes())
         if frame.fin:
             message, self._fragments = b"".join(self._fragments), []
-            self._on_message(message)
+            self._on_whole_message(message)
 
-    def _on_message(self, message: bytes) -> None:
-        if not self._is_text:
-            self.close(CloseCode.UNSUPPORTED_DATA, "expected text")
-            return
-        try:
-            text = message.decode()
-        except UnicodeDecodeError:
+    def _on_whole_message(self, message: bytes) -> None:
+        if self._is_text and not _is_utf8(message):
             # RFC 6455 section 8.1
             self.close(CloseCode.INVALID_TEXT, "text is not UTF-8")
             return
-        self.endpoint.on_text(self, text)
+        self.on_message(message, self._is_text)
 
     def _on_close_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self._done = True
+        self.is_closing = True
         if frame.payload_size == 0:
             # send_close would write a code of 0.
             transport.send(WSMsgType.CLOSE, b"")
@@ -198,6 +215,16 @@ class Client(WSListener):
             echoed = code if _is_close_code(code) else CloseCode.PROTOCOL_ERROR
             transport.send_close(echoed)  # type: ignore[arg-type]  # takes any code
         transport.disconnect()
+        # A peer that reads nothing would keep what is unsent, and the connection with it.
+        self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
+
+
+def _is_utf8(message: bytes) -> bool:
+    try:
+        message.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_close_code(code: int) -> bool:

@@ -16,6 +16,7 @@ from observability.core.timestamps import NS_PER_S
 from observability.http.application import Application, Limits
 from observability.http.broadcast import Broadcaster, Heartbeat
 from observability.http.cors import CorsPolicy
+from observability.http.lanes import Lane
 from observability.http.listener import HttpListener
 from observability.http.router import Router
 from observability.http.stream import PATHS, MetricsStream
@@ -47,18 +48,23 @@ class RequestCounters:
 class Worker:
     """Serves clients on one port: HTTP through the routing table, WebSocket through the stream."""
 
-    def __init__(self, config: Config, hub: Hub, host_clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, config: Config, hub: Hub, lanes: dict[str, Lane], host_clock: Clock, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.router = Router()
         self.broadcaster = Broadcaster(hub.counters, host_clock, loop)
         self.heartbeat = Heartbeat(self.broadcaster.clients, config.ws_heartbeat_interval, loop)
         self.stream = MetricsStream(
             hub.frames,
+            hub.serializer.index,
+            lanes,
             self.broadcaster,
             hub.event_clock,
             host_clock,
             interval_seconds=config.metric_collection_interval,
             heartbeat_seconds=config.ws_heartbeat_interval,
             max_connections=config.ws_max_connections,
+            max_backlog=config.ws_message_queue_size,
             allowed_origins=frozenset(config.cors_origins),
             loop=loop,
         )

@@ -1,0 +1,46 @@
+"""An echo of every message, for conformance suites that need one; it exists only where the environment asks for it.
+
+Nothing of the product passes here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import Final
+
+from observability.http.handshake import check_handshake
+from observability.http.messages import Request, Response
+from observability.http.websocket import Client, hand_over
+
+PATH: Final = "/ws/echo"
+VARIABLE: Final = "OBSERVABILITY_ECHO"
+
+
+class EchoClient(Client):
+    """Sends back what it gets."""
+
+    def on_open(self) -> None: ...
+
+    def on_message(self, message: bytes, is_text: bool) -> None:
+        if is_text:
+            self.send_text(message)
+        else:
+            self.send_binary(message)
+
+    def on_closed(self) -> None: ...
+
+
+class EchoEndpoint:
+    """Takes the connections of the echo's path."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._numbers = count(1)
+
+    def upgrade(
+        self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
+    ) -> Response | None:
+        key = check_handshake(request, frozenset())
+        hand_over(EchoClient(next(self._numbers), request.peer, self._loop), transport, key, received)
+        return None

@@ -1,0 +1,223 @@
+"""Views: every one says what the whole snapshot says, no more and no less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.frames import Frame, FrameRing
+from observability.core.parts import Group, Part
+from observability.core.snapshot import Serializer
+from observability.http.views import EVERYTHING, View, ViewKey, Views
+
+
+class Thing:
+    """A part with one number."""
+
+    def __init__(self, symbol: str | None = None) -> None:
+        self.symbol = symbol
+        self.version = 0
+        self.value = 0
+
+    def set(self, value: int) -> None:
+        self.value = value
+        self.version += 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {"symbol": self.symbol, "value": self.value}
+
+
+class Thingbox:
+    """A section with a group of symbols, or with fields and a list."""
+
+    def __init__(self, name: str, fields: Part | None, groups: tuple[Group, ...]) -> None:
+        self.name = name
+        self.fields = fields
+        self.groups = groups
+        self.last_input_ns: int | None = None
+
+    def refresh(self, now_ns: int) -> None: ...
+
+
+class World:
+    """Two sections like the real ones, ticked by hand."""
+
+    def __init__(self) -> None:
+        self.symbols: dict[str, Part] = {}
+        self.positions: dict[str, Part] = {}
+        self.total = Thing()
+        market = Thingbox("market_data", None, (Group(None, self.symbols),))
+        strategy = Thingbox("strategy", self.total, (Group("positions", self.positions, as_list=True),))
+        self.serializer = Serializer("e", [market, strategy])
+        self.frames = FrameRing("e")
+        self.custom = {"mine": b'{"depth":0}'}
+
+    def tick(self) -> Frame:
+        seq = self.frames.latest_seq + 1
+        payload = self.serializer.encode(seq, seq * 100_000_000, seq, self.custom)
+        return self.frames.publish(payload, seq, seq, {})
+
+    def set(self, name: str, value: int) -> None:
+        group, _, key = name.partition(":")
+        parts = self.symbols if group == "symbol" else self.positions
+        part = parts.setdefault(key, Thing(key))
+        assert isinstance(part, Thing)
+        part.set(value)
+
+
+def view(world: World, **key: Any) -> View:
+    return View(ViewKey(**key), world.serializer.index)
+
+
+def decode(payload: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(payload)
+    return document
+
+
+NAMES = [f"{group}:{key}" for group in ("symbol", "position") for key in ("AAPL", "AMZN", "MSFT")]
+STEPS = st.lists(
+    st.dictionaries(st.sampled_from(NAMES), st.none() | st.integers(0, 9), max_size=4), min_size=1, max_size=12
+)
+
+
+def change(world: World, step: dict[str, int | None]) -> None:
+    for name, value in step.items():
+        group, _, key = name.partition(":")
+        if value is None:
+            (world.symbols if group == "symbol" else world.positions).pop(key, None)
+        else:
+            world.set(name, value)
+
+
+def filtered(
+    snapshot: dict[str, Any], channels: frozenset[str] | None, symbols: frozenset[str] | None
+) -> dict[str, Any]:
+    """What a view of the snapshot must be, computed from the decoded whole."""
+    head = {k: v for k, v in snapshot.items() if k in ("type", "seq", "epoch", "timestamp", "mono_ns", "age_ms")}
+    body = {k: v for k, v in snapshot.items() if k not in head and (channels is None or k in channels)}
+    if symbols is not None:
+        if "market_data" in body:
+            body["market_data"] = {k: v for k, v in body["market_data"].items() if k in symbols}
+        if "strategy" in body:
+            positions = [p for p in body["strategy"]["positions"] if p["symbol"] in symbols]
+            body["strategy"] = {**body["strategy"], "positions": positions}
+    return {**head, **body}
+
+
+@given(
+    STEPS,
+    st.none() | st.frozensets(st.sampled_from(["market_data", "strategy", "mine"]), min_size=1),
+    st.none() | st.frozensets(st.sampled_from(["AAPL", "AMZN", "ZZZ"]), min_size=1),
+)
+def test_a_full_view_is_the_filtered_snapshot(
+    steps: list[dict[str, int | None]], channels: frozenset[str] | None, symbols: frozenset[str] | None
+) -> None:
+    world = World()
+    mine = view(world, channels=channels, symbols=symbols)
+    for step in steps:
+        change(world, step)
+        frame = world.tick()
+        assert decode(mine.full(frame).payload) == filtered(decode(frame.payload), channels, symbols)
+
+
+def apply(state: dict[str, Any], delta: dict[str, Any]) -> None:
+    """What a client does with a delta."""
+    for *path, key in delta["removed"]:
+        target = state
+        for name in path:
+            target = target[name]
+        if isinstance(target, list):
+            target[:] = [member for member in target if member["symbol"] != key]
+        else:
+            target.pop(key, None)
+    for name, value in delta.items():
+        if name == "removed":
+            continue
+        if name == "market_data":
+            state[name].update(value)
+        elif name == "strategy":
+            for position in value.pop("positions", []):
+                known = state[name]["positions"]
+                index = next((i for i, p in enumerate(known) if p["symbol"] == position["symbol"]), len(known))
+                known[index : index + 1] = [position]
+            state[name].update(value)
+        else:
+            state[name] = value
+
+
+@given(STEPS, st.none() | st.frozensets(st.sampled_from(["AAPL", "AMZN"]), min_size=1))
+def test_deltas_add_up_to_the_full_view(steps: list[dict[str, int | None]], symbols: frozenset[str] | None) -> None:
+    world = World()
+    mine = view(world, symbols=symbols, is_delta=True)
+    state = decode(mine.full(world.tick()).payload)
+    for number, step in enumerate(steps):
+        change(world, step)
+        world.total.set(number // 2)
+        frame = world.tick()
+        delta = decode(mine.delta(frame).payload)
+        assert (delta["type"], delta["prev_seq"]) == ("metrics_delta", frame.seq - 1)
+        apply(state, delta)
+        state.pop("prev_seq")
+        want = decode(mine.full(frame).payload)
+        got = {**state, "type": "metrics_update"}
+        for document in (want, got):
+            document["strategy"]["positions"].sort(key=lambda position: position["symbol"])
+        assert got == want
+
+
+def test_a_delta_holds_only_what_changed() -> None:
+    world = World()
+    world.set("symbol:AAPL", 1)
+    world.set("symbol:AMZN", 1)
+    mine = view(world, is_delta=True)
+    world.tick()
+    world.set("symbol:AMZN", 2)
+    delta = decode(mine.delta(world.tick()).payload)
+    assert delta["market_data"] == {"AMZN": {"symbol": "AMZN", "value": 2}}
+    assert "strategy" not in delta
+    assert "mine" not in delta
+
+
+def test_null_of_a_custom_collector_is_a_value_in_a_delta() -> None:
+    world = World()
+    mine = view(world, is_delta=True)
+    world.tick()
+    world.custom["mine"] = b"null"
+    assert decode(mine.delta(world.tick()).payload)["mine"] is None
+
+
+def test_everyone_of_a_view_gets_the_same_message() -> None:
+    world = World()
+    mine = view(world, channels=frozenset({"strategy"}))
+    frame = world.tick()
+    assert mine.full(frame) is mine.full(frame)
+    assert mine.full(world.tick()) is not mine.full(frame)
+
+
+def test_the_whole_snapshot_is_not_joined_again() -> None:
+    world = World()
+    frame = world.tick()
+    message = View(EVERYTHING, world.serializer.index).full(frame)
+    assert message.buffer is frame.buffer
+
+
+def test_views_are_bounded_and_free_again_without_clients() -> None:
+    world = World()
+    views = Views(world.serializer.index, max_views=1)
+    first = views.enter(ViewKey(symbols=frozenset({"A"})))
+    assert first is not None
+    assert views.enter(ViewKey(symbols=frozenset({"B"}))) is None
+    assert views.enter(EVERYTHING) is views.everything
+    views.leave(first)
+    assert views.enter(ViewKey(symbols=frozenset({"B"}))) is not None
+
+
+@pytest.mark.parametrize("key", [ViewKey(), ViewKey(channels=frozenset({"mine"}))])
+def test_the_channels_are_those_of_the_snapshot(key: ViewKey) -> None:
+    world = World()
+    world.tick()
+    assert Views(world.serializer.index, 1).channels == ("market_data", "strategy", "mine")

@@ -1,0 +1,226 @@
+"""The streaming protocol over a real server: views, deltas, resuming, lanes."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server import Server
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+StartServer = Callable[..., Server]
+
+SECTIONS = ["market_data", "strategy", "execution", "system"]
+START_NS = 1_700_000_000_000_000_000
+
+
+@contextmanager
+def client(server: Server, query: str = "") -> Iterator[ClientConnection]:
+    with connect(f"{server.websocket_url}{query}", open_timeout=10) as connection:
+        yield connection
+
+
+def ask(connection: ClientConnection, **message: Any) -> None:
+    connection.send(json.dumps(message))
+
+
+def receive(connection: ClientConnection, *kinds: str) -> dict[str, Any]:
+    """Returns the next message of one of the types; messages of other types are passed over."""
+    while True:
+        message: dict[str, Any] = json.loads(connection.recv(timeout=10))
+        if message["type"] in kinds:
+            return message
+
+
+def test_without_a_question_a_client_gets_every_section_and_no_lane(demo_server: Server) -> None:
+    with client(demo_server) as connection:
+        greeting = receive(connection, "connected")
+        snapshot = receive(connection, "metrics_update")
+    assert greeting["channels"] == SECTIONS
+    assert snapshot.keys() >= set(SECTIONS)
+    assert "recovered" not in greeting
+
+
+def test_the_url_names_the_whole_list_of_channels(demo_server: Server) -> None:
+    with client(demo_server, "?channels=execution,system") as connection:
+        assert receive(connection, "connected")["channels"] == ["execution", "system"]
+        for _ in range(2):
+            snapshot = receive(connection, "metrics_update")
+            assert not snapshot.keys() & {"market_data", "strategy"}
+            assert snapshot.keys() >= {"execution", "system"}
+
+
+def test_symbols_filter_the_market(demo_server: Server) -> None:
+    symbol = demo_server.get("/api/metrics/symbols")["symbols"][0]
+    with client(demo_server, f"?symbols={symbol}") as connection:
+        assert receive(connection, "metrics_update")["market_data"].keys() == {symbol}
+
+
+def test_a_subscription_narrows_widens_and_says_what_is_in_force(demo_server: Server) -> None:
+    with client(demo_server) as connection:
+        ask(connection, type="subscribe", id=1, channels=["execution"], mode="full")
+        answer = receive(connection, "subscribed")
+        assert (answer["id"], answer["channels"], answer["mode"]) == (1, ["execution"], "full")
+        assert "market_data" not in receive(connection, "metrics_update")
+        ask(connection, type="subscribe", id="b", channels=["market_data"])
+        assert receive(connection, "subscribed")["channels"] == ["market_data", "execution"]
+        ask(connection, type="unsubscribe", id=3, channels=["execution"])
+        answer = receive(connection, "unsubscribed")
+        assert (answer["id"], answer["channels"]) == (3, ["market_data"])
+        ask(connection, type="subscribe", channels=["metrics"])
+        assert receive(connection, "subscribed")["channels"] == SECTIONS
+
+
+def test_the_first_apis_text_form_subscribes(demo_server: Server) -> None:
+    with client(demo_server) as connection:
+        connection.send("subscribe:market_data")
+        assert receive(connection, "subscribed")["channels"] == ["market_data"]
+
+
+def test_an_unsubscribed_client_gets_no_snapshots(demo_server: Server) -> None:
+    with client(demo_server) as connection:
+        ask(connection, type="unsubscribe")
+        assert receive(connection, "unsubscribed")["channels"] == []
+        connection.send("ping")
+        assert connection.recv(timeout=10) == "pong"
+
+
+def test_deltas_follow_a_full_snapshot_without_a_gap(demo_server: Server) -> None:
+    with client(demo_server, "?mode=delta") as connection:
+        full = json.loads((connection.recv(timeout=10), connection.recv(timeout=10))[1])
+        assert full["type"] == "metrics_update"
+        seq = full["seq"]
+        for _ in range(5):
+            delta = json.loads(connection.recv(timeout=10))
+            assert (delta["type"], delta["prev_seq"], delta["seq"]) == ("metrics_delta", seq, seq + 1)
+            seq += 1
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ({"type": "subscribe", "channels": ["weather"]}, "unknown_channel"),
+        ({"type": "subscribe", "channels": "market_data"}, "bad_message"),
+        ({"type": "subscribe", "symbols": ["x" * 33]}, "bad_message"),
+        ({"type": "subscribe", "symbols": ["x"] * 257}, "bad_message"),
+        ({"type": "subscribe", "mode": "half"}, "bad_message"),
+        ({"type": "unsubscribe", "channels": ["weather"]}, "unknown_channel"),
+    ],
+)
+def test_what_cannot_be_subscribed_is_an_error(demo_server: Server, message: dict[str, Any], code: str) -> None:
+    with client(demo_server) as connection:
+        ask(connection, **message)
+        assert receive(connection, "error")["code"] == code
+        assert receive(connection, "metrics_update").keys() >= set(SECTIONS)
+
+
+@pytest.mark.parametrize(
+    "query", ["?channels=weather", "?mode=half", "?since=x", "?symbols=" + "x" * 33, "?lane_since=-1"]
+)
+def test_a_bad_url_is_refused_before_the_upgrade(demo_server: Server, query: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"{demo_server.websocket_url}{query}")
+    assert refused.value.response.status_code == 422
+
+
+def test_a_client_that_comes_back_gets_the_frames_it_missed(demo_server: Server) -> None:
+    with client(demo_server) as connection:
+        last = receive(connection, "metrics_update")
+    while demo_server.get("/api/metrics/current")["seq"] < last["seq"] + 4:
+        pass
+    with client(demo_server, f"?since={last['epoch']}:{last['seq']}") as connection:
+        assert receive(connection, "connected")["recovered"] is True
+        seqs = [receive(connection, "metrics_update")["seq"] for _ in range(8)]
+    assert seqs == list(range(last["seq"] + 1, last["seq"] + 9))
+
+
+@pytest.mark.parametrize("since", ["abc:1", "{epoch}:0", "{epoch}:999999999"])
+def test_what_cannot_be_resumed_gets_one_full_snapshot(start_server: StartServer, since: str) -> None:
+    server = start_server("--demo", METRIC_COLLECTION_INTERVAL="0.01")
+    while (current := server.get("/api/metrics/current"))["seq"] < 60:
+        pass
+    with client(server, "?since=" + since.format(epoch=current["epoch"])) as connection:
+        greeting = receive(connection, "connected")
+        assert greeting["recovered"] is False
+        assert receive(connection, "metrics_update")["seq"] >= greeting["seq"]
+
+
+# Lanes
+
+
+def recording(path: Path, fills: int, *, gap_ms: int = 0) -> str:
+    """Writes fills of two symbols in turn, `gap_ms` apart."""
+    lines = []
+    for n in range(1, fills + 1):
+        event = {
+            "type": "fill", "trade_id": str(n), "order_id": str(n), "symbol": ("AAPL", "AMZN")[n % 2], "side": "buy",
+            "quantity": "1", "price": "10", "ts": START_NS + n * gap_ms * 1_000_000,
+        }  # fmt: skip
+        lines.append(json.dumps(event))
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_every_trade_comes_once_and_in_order_with_its_record(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--replay", recording(tmp_path / "fills.jsonl", 40, gap_ms=50))
+    with client(server, "?channels=trades&lane_since=0") as connection:
+        assert receive(connection, "connected")["channels"] == ["trades"]
+        trades = [receive(connection, "trade") for _ in range(40)]
+    assert [trade["trade_id"] for trade in trades] == [str(n) for n in range(1, 41)]
+    assert [(trade["prev"], trade["seq"]) for trade in trades] == [(n - 1, n) for n in range(1, 41)]
+    assert trades[0].keys() >= {"symbol", "side", "quantity", "price", "timestamp", "strategy", "commission", "pnl"}
+
+
+def test_a_lane_is_replayed_from_where_the_client_left(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--replay", recording(tmp_path / "fills.jsonl", 20), "--speed", "max")
+    server.wait_for_log("source replay has ended")
+    server.next_snapshot()
+    with client(server) as connection:
+        ask(connection, type="subscribe", channels=["trades"], symbols=["AAPL"], lane_since={"trades": 10})
+        answer = receive(connection, "subscribed")
+        assert answer["channels"] == [*SECTIONS, "trades"]
+        assert answer["lanes"] == {"trades": {"seq": 20, "oldest_seq": 1}}
+        trades = [receive(connection, "trade") for _ in range(5)]
+    assert [(trade["prev"], trade["seq"]) for trade in trades] == [(10, 12), (12, 14), (14, 16), (16, 18), (18, 20)]
+    assert {trade["symbol"] for trade in trades} == {"AAPL"}
+
+
+def test_a_reader_too_slow_for_a_lane_is_closed_with_1013(start_server: StartServer, tmp_path: Path) -> None:
+    path = recording(tmp_path / "fills.jsonl", 3000, gap_ms=1)
+    server = start_server("--replay", path, WS_MESSAGE_QUEUE_SIZE="5", METRIC_COLLECTION_INTERVAL="0.05")
+    # Each tick brings some fifty trades; a client may have five waiting only while its buffer is full, so it must stall.
+    with connect(f"{server.websocket_url}?channels=trades,metrics", max_queue=1, ping_interval=None) as connection:
+        server.wait_for_log("behind in lane trade, closing")
+        codes = []
+        try:
+            while True:
+                connection.recv(timeout=10)
+        except Exception:
+            codes.append(connection.close_code)
+    assert codes == [1013]
+
+
+def test_alerts_come_as_they_are_raised_and_acknowledged(start_server: StartServer, tmp_path: Path) -> None:
+    path = tmp_path / "alerts.jsonl"
+    path.write_text('{"type":"alert","severity":"critical","title":"Feed lost","key":"feed","ts":%d}\n' % START_NS)
+    server = start_server("--replay", str(path), "--speed", "max")
+    server.wait_for_log("source replay has ended")
+    with client(server, "?channels=alerts&lane_since=0") as connection:
+        raised = receive(connection, "alert")
+        assert (raised["action"], raised["title"], raised["seq"]) == ("raised", "Feed lost", 1)
+        request = urllib.request.Request(
+            server.url(f"/api/system/alerts/acknowledge/{raised['alert_id']}"), b"", method="POST"
+        )
+        for _ in range(2):  # a second time is no error, and no message either
+            with urllib.request.urlopen(request) as response:
+                assert response.status == 200
+        acknowledged = receive(connection, "alert")
+        assert (acknowledged["action"], acknowledged["prev"], acknowledged["seq"]) == ("acknowledged", 1, 2)
+        with pytest.raises(TimeoutError):
+            connection.recv(timeout=0.5)
