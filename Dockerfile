@@ -33,8 +33,9 @@ VOLUME ["/data"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 
-# No proxy: the environment may name one for the feeds, and it cannot reach this address.
+# No proxy: the environment may name one for the feeds, and it cannot reach this address. With TLS the certificate is
+# that of the public name, not of this address.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['API_PORT'] + '/health/live', timeout=4)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; https = r.HTTPSHandler(context=ssl._create_unverified_context()); scheme = 'https' if os.environ.get('TLS_CERT') else 'http'; r.build_opener(r.ProxyHandler({}), https).open(scheme + '://127.0.0.1:' + os.environ['API_PORT'] + '/health/live', timeout=4)"]
 
 CMD ["observability", "serve"]

@@ -37,7 +37,7 @@ class Served:
         router.add("GET", "/slow", self.slow)
         router.add("GET", "/large", self.large)
         router.add("GET", "/echo/{word}", self.echo)
-        router.add("POST", "/echo", self.echo_body)
+        router.add("POST", "/echo", self.echo_body, role="open")
         router.add("GET", "/fail", self.fail)
         router.add("GET", "/fail-later", self.fail_later)
         router.add("GET", "/refuse-later", self.refuse_later)

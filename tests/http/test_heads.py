@@ -37,6 +37,7 @@ def test_a_head_that_any_client_may_send_is_remembered(data: bytes) -> None:
         head_of(b"GET /?a=b&Token=s HTTP/1.1"),
         head_of(b"GET /?%74oken=s HTTP/1.1"),
         head_of(b"GET / HTTP/1.1", b"authorization: Bearer s"),
+        head_of(b"GET / HTTP/1.1", b"sec-websocket-protocol: observability, bearer.s"),
         head_of(b"GET / HTTP/1.1", b"Cookie: s"),
         head_of(b"GET / HTTP/1.1", b"Connection: upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: k"),
         head_of(b"GET / HTTP/1.1", b"Content-Length: 1"),

@@ -78,13 +78,13 @@ def test_far_beyond_the_limit_nothing_is_said(serve: Callable[[Application], Any
 
 
 def test_one_address_cannot_take_every_connection(serve: Callable[[Application], Any], clock: Any) -> None:
-    server = serve(Gated(clock, Limits(max_connections_per_peer=1)).application)
+    server = serve(Gated(clock, Limits(max_connections_per_address=1)).application)
     with server.connect() as first:
         assert ask(first).startswith(b"HTTP/1.1 200")
         with server.connect() as second:
             assert read_all(second).startswith(b"HTTP/1.1 429")
     server.wait_until(lambda: server.listener.connection_count == 0)
-    assert not server.listener._per_peer
+    assert not server.listener._per_address
 
 
 def test_closing_ends_idle_connections_and_lets_busy_ones_answer(

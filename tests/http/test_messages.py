@@ -25,7 +25,8 @@ def encoder(clock: Any) -> ResponseEncoder:
 def test_an_answer_carries_date_type_length_and_vary(encoder: ResponseEncoder) -> None:
     assert encoder.encode(request(), Response(200, b"{}"), keep_alive=True) == (
         b"HTTP/1.1 200 OK\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\nContent-Type: application/json\r\n"
-        b"Content-Length: 2\r\nVary: Origin, Accept-Encoding\r\n\r\n{}"
+        b"Content-Length: 2\r\nVary: Origin, Accept-Encoding\r\nX-Content-Type-Options: nosniff\r\n"
+        b"Referrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n\r\n{}"
     )
 
 
@@ -53,7 +54,7 @@ def test_the_answer_to_head_is_that_to_get_without_its_content(encoder: Response
 def test_an_answer_that_has_no_content_has_no_length_either(encoder: ResponseEncoder, status: int) -> None:
     data = encoder.encode(request(), Response(status, b"ignored"), keep_alive=True)
     assert data.endswith(b"\r\n\r\n")
-    assert b"Content-" not in data
+    assert b"\r\nContent-" not in data
 
 
 @pytest.mark.parametrize(

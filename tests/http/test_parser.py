@@ -395,6 +395,13 @@ def test_a_refusal_never_repeats_a_line_that_may_hold_a_secret() -> None:
         assert "s3cret" not in refusal.detail
 
 
+def test_content_that_ends_with_a_cr_lends_it_to_no_lf_behind_it() -> None:
+    requests, refusal = parse(post(b"Content-Length: 1") + b"\r\n")
+    assert shape(requests) == [("POST", "/", b"\r")]
+    assert refusal is not None
+    assert refusal.status == 400
+
+
 def test_bytes_behind_the_last_request_are_left_over() -> None:
     parser = RequestParser()
     parser.feed(GOOD + b"\x81\x00frame")

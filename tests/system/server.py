@@ -36,7 +36,7 @@ class Server:
         self._reader.start()
         assert self.process.stdout is not None
         self.start_line = self.process.stdout.readline()
-        match = re.search(r"http://[^/]*:(\d+)/", self.start_line)
+        match = re.search(r"https?://[^/]*:(\d+)/", self.start_line)
         if match is None:
             raise AssertionError(f"no start line: {self.start_line!r}\n" + "\n".join(self.stop()))
         self.port = int(match[1])

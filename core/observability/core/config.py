@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from observability.core.access_settings import ApiToken, Network, Networks, ReadableFile, Tokens
 from observability.core.errors import ConfigError
 from observability.core.settings import (
     MAX_PORT,
@@ -50,7 +51,11 @@ class Config:
     host: str = _setting("127.0.0.1", Host(), "Address to listen on.", env="API_HOST", flag="--host")
     port: int = _setting(8000, Integer(0, MAX_PORT), "Port; 0 takes any free one.", env="API_PORT", flag="--port")
     workers: int = _setting(
-        1, Integer(1, 256), "Processes that serve clients; this version runs one and says so.", env="API_WORKERS", flag="--workers"
+        1,
+        Integer(1, 256),
+        "Processes that serve clients; this version runs one and says so.",
+        env="API_WORKERS",
+        flag="--workers",
     )
     cors_origins: tuple[str, ...] = _setting(
         DEFAULT_CORS_ORIGINS,
@@ -73,6 +78,39 @@ class Config:
         "Trades and alerts that may wait for one slow client before it is closed.",
         env="WS_MESSAGE_QUEUE_SIZE",
     )
+    ws_rate_limit: int = _setting(
+        50,
+        Integer(0, 1_000_000),
+        "Messages a second that one WebSocket client may send, twice as many at once; 0 is no limit.",
+        env="WS_RATE_LIMIT",
+    )
+    http_rate_limit: int = _setting(
+        0,
+        Integer(0, 1_000_000),
+        "Requests a second that one address may make, twice as many at once; more get 429; 0 is no limit.",
+        env="HTTP_RATE_LIMIT",
+    )
+    max_connections_per_address: int = _setting(
+        0,
+        Integer(0, 1_000_000),
+        "HTTP connections, and as many WebSocket clients, of one address; more get 429; 0 is no limit.",
+        env="MAX_CONNECTIONS_PER_ADDRESS",
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (), Networks(), "Proxies whose X-Forwarded-For is believed.", env="TRUSTED_PROXIES"
+    )
+    api_tokens: tuple[ApiToken, ...] = _setting(
+        (),
+        Tokens(),
+        "Who may write (`write`, which includes reading); with a `read` token, reading needs one too.",
+        env="API_TOKENS",
+    )
+    tls_cert: Path | None = _setting(
+        None, ReadableFile(), "Certificate chain in PEM; with it only https and wss.", env="TLS_CERT", flag="--tls-cert"
+    )
+    tls_key: Path | None = _setting(
+        None, ReadableFile(), "Its private key in PEM, without a passphrase.", env="TLS_KEY", flag="--tls-key"
+    )
     metric_collection_interval: float = _setting(
         0.1, Seconds(0.01, 60), "Time between snapshots; 0.1 is 10 Hz.", env="METRIC_COLLECTION_INTERVAL"
     )
@@ -93,6 +131,12 @@ class Config:
     shutdown_grace_seconds: float = _setting(
         10.0, Seconds(0, 600), "Time that clients get to finish on shutdown.", env="SHUTDOWN_GRACE"
     )
+    echo: bool = _setting(
+        False,
+        Switch(),
+        "Also serve `/ws/echo`, which conformance suites want; not for production.",
+        env="OBSERVABILITY_ECHO",
+    )
     demo: bool = _setting(False, Switch(), "Run a paper strategy on simulated or replayed quotes.", flag="--demo")
     replay: tuple[Path, ...] = _setting(
         (), ExistingPaths(), "Recordings to play as if they happened now.", flag="--replay"
@@ -105,14 +149,19 @@ class Config:
 
     def __post_init__(self) -> None:
         faults = [
-            f"{setting.name}: {shown(value)}, expected {setting.kind.expected}"
+            f"{setting.name}: {setting.kind.shown(value)}, expected {setting.kind.expected}"
             for setting in SETTINGS
             if not setting.kind.accepts(value := getattr(self, setting.name))
         ]
         if faults:
             raise ConfigError(faults)
         if self.loop and not self.replay:
-            raise ConfigError(["--loop: given without a recording, expected --replay PATH with it"])
+            faults.append("--loop: given without a recording, expected --replay PATH with it")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, missing = ("TLS_KEY", "TLS_CERT") if self.tls_cert is None else ("TLS_CERT", "TLS_KEY")
+            faults.append(f"{given}: given without {missing}, expected both or neither")
+        if faults:
+            raise ConfigError(faults)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], overrides: Mapping[str, object]) -> Config:
@@ -158,7 +207,7 @@ def _value(kind: Kind, given: object) -> object:
     if isinstance(given, list) and isinstance(kind, ExistingPaths):
         return kind.parse_all(given)
     if not kind.accepts(given):
-        raise ValueError(shown(given))
+        raise ValueError(kind.shown(given))
     return given
 
 

@@ -19,6 +19,8 @@ MAX_PORT: Final = 65535
 ANY_ORIGIN: Final = "*"
 MAX_SPEED: Final = "max"
 
+_SWITCHES: Final = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+
 # int() and float() also take "1_0", "+5", " 5", "\u0665" and "nan"; and some readers take "010" for eight.
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
@@ -57,6 +59,8 @@ class Kind(ABC):
     metavar: ClassVar[str] = ""
     empty_is_a_value: ClassVar[bool] = False
     """Whether an empty variable means something; for other kinds it counts as unset."""
+    is_secret: ClassVar[bool] = False
+    """Whether a value may not be shown, not even one that is wrong."""
 
     @property
     @abstractmethod
@@ -73,6 +77,10 @@ class Kind(ABC):
     def format(self, value: object) -> str:
         """Returns the text that `parse` reads as `value`; empty when there is nothing to read."""
         return "" if value is None else str(value)
+
+    def shown(self, value: object) -> str:
+        """Returns `value` as a message may carry it."""
+        return "a secret (not shown)" if self.is_secret else shown(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +174,7 @@ class Switch(Kind):
         return "true or false"
 
     def parse(self, text: str) -> object:
-        return _accepted(self, text, {"true": True, "false": False}.get(text.lower()))
+        return _accepted(self, text, _SWITCHES.get(text.lower()))
 
     def accepts(self, value: object) -> bool:
         return type(value) is bool

@@ -13,11 +13,15 @@ from typing import Final
 
 from observability.core.clock import Clock, HostClock
 from observability.core.timestamps import NS_PER_S
+from observability.http.addresses import TrustedProxies, limited_as
+from observability.http.authorization import AccessPolicy
 from observability.http.cors import CorsPolicy
 from observability.http.heads import HeadMemo
 from observability.http.messages import Request, Response, ResponseEncoder, problem_response
 from observability.http.parser import DEFAULT_MAX_BODY_BYTES
-from observability.http.refusals import Refusal
+from observability.http.places import Places
+from observability.http.rates import RequestRate
+from observability.http.refusals import Refusal, TooManyRequests
 from observability.http.router import METHODS, Answer, Router
 
 logger = logging.getLogger(__name__)
@@ -37,7 +41,7 @@ class Limits:
 
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_connections: int = 10_000
-    max_connections_per_peer: int | None = None
+    max_connections_per_address: int | None = None
     head_seconds: int = 10
     """From a connection's first moment, or a further request's first byte, to the end of its head."""
     body_seconds: int = 30
@@ -59,6 +63,11 @@ class RefusalLog:
         self._unlogged = 0
 
     def write(self, peer: str, refusal: Refusal) -> None:
+        # A detail may repeat what the peer sent: ascii() leaves nothing that could forge or disturb a line.
+        self.write_reason(peer, f"{refusal.status} {ascii(refusal.detail)[1:-1]}")
+
+    def write_reason(self, peer: str, reason: str) -> None:
+        """Writes the line of what got no answer."""
         second = self._clock.mono_ns() // NS_PER_S
         if second != self._second:
             if self._unlogged:
@@ -69,8 +78,7 @@ class RefusalLog:
             self._unlogged += 1
             return
         self._lines += 1
-        # A detail may repeat what the peer sent: ascii() leaves nothing that could forge or disturb a line.
-        logger.info("refused %s: %d %s", peer or "peer", refusal.status, ascii(refusal.detail)[1:-1])
+        logger.info("refused %s: %s", peer or "peer", reason)
 
 
 def _ignore_request(method: str, route: str, status: int, seconds: float) -> None:
@@ -90,6 +98,10 @@ class Application:
     clock: Clock = field(default_factory=HostClock)
     cors: CorsPolicy = field(default_factory=CorsPolicy)
     limits: Limits = field(default_factory=Limits)
+    access: AccessPolicy = field(default_factory=AccessPolicy)
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    request_rate: RequestRate | None = None
+    is_tls: bool = False
     upgrade: UpgradeCallback | None = None
     on_request: RequestHook = _ignore_request
     access_log: bool = False
@@ -97,10 +109,15 @@ class Application:
     handler_errors: int = field(default=0, init=False)
     encoder: ResponseEncoder = field(init=False)
     refusal_log: RefusalLog = field(init=False)
+    _guarded: frozenset[str] = field(init=False)
+    _places: Places | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.encoder = ResponseEncoder(self.clock, self.cors)
+        self.encoder = ResponseEncoder(self.clock, self.cors, is_tls=self.is_tls)
         self.refusal_log = RefusalLog(self.clock)
+        self._guarded = self.access.guarded
+        per_address = self.limits.max_connections_per_address
+        self._places = None if per_address is None else Places(per_address)
 
     def dispatch(self, request: Request) -> tuple[str, Answer | Awaitable[Answer]]:
         """Returns the route's pattern and its answer, or what will be one. Never raises."""
@@ -108,15 +125,48 @@ class Application:
         head = request.head
         pattern = UNMATCHED
         try:
+            if self.request_rate is not None:
+                self._check_rate(self.request_rate, request)
             if head.method == "OPTIONS":
                 return self._options(request)
             route, params = self.router.match(head.method, head.path, head.segments)
             pattern = route.pattern
+            if route.role in self._guarded:
+                self.access.check(request, route.role)
             return pattern, route.handler(request, **params)
         except Refusal as refusal:
             return pattern, self.refused(request, refusal)
         except Exception as error:
             return pattern, self.failed(request, pattern, error)
+
+    def check_head(self, request: Request) -> None:
+        """Raises the Refusal that `request` meets before its content matters."""
+        head = request.head
+        if head.method != "OPTIONS":
+            route, _ = self.router.match(head.method, head.path, head.segments)
+            self.access.check(request, route.role)
+
+    def begin_upgrade(
+        self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
+    ) -> Response | None:
+        """Calls `upgrade` if the peer may have it; raises Refusal."""
+        role = self.router.websocket_role(request.path)
+        assert self.upgrade is not None and role is not None
+        if self.request_rate is not None:
+            self._check_rate(self.request_rate, request)
+        self.access.check(request, role)
+        places = self._places
+        if places is None:
+            return self.upgrade(request, transport, received, protocol)
+        address = limited_as(request.client_address)
+        if not places.has_room(address):
+            raise TooManyRequests(
+                f"more than {places.per_address} WebSocket clients of one address", self.limits.retry_after_seconds
+            )
+        answer = self.upgrade(request, transport, received, protocol)
+        if answer is None:
+            places.take(address, transport)
+        return answer
 
     async def settle(self, request: Request, pattern: str, awaitable: Awaitable[Answer]) -> Answer:
         """Awaits an answer; what it raises becomes one."""
@@ -141,7 +191,7 @@ class Application:
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
         """Returns the answer of a refusal, and logs it."""
-        self.refusal_log.write(request.peer, refusal)
+        self.refusal_log.write(request.client_address, refusal)
         return problem_response(refusal)
 
     def failed(self, request: Request, pattern: str, error: Exception) -> Response:
@@ -149,6 +199,12 @@ class Application:
         self.handler_errors += 1
         logger.error("the handler of %s %s failed", method_label(request.method), pattern, exc_info=error)
         return problem_response(Refusal(500, "the server failed to answer; the fault is in its log"))
+
+    def _check_rate(self, rate: RequestRate, request: Request) -> None:
+        wait_ns = rate.wait_ns(limited_as(request.client_address), self.clock.mono_ns())
+        if wait_ns:
+            detail = f"more than {rate.per_second} requests a second of one address"
+            raise TooManyRequests(detail, -(-wait_ns // NS_PER_S))
 
     def _options(self, request: Request) -> tuple[str, Response]:
         head = request.head

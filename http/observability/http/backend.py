@@ -50,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 # A second signal does not wait for anybody: the code a shell gives to what SIGINT ended.
 EXIT_INTERRUPTED: Final = 130
+# 16 random letters and digits have over 90 bits.
+MIN_TOKEN_CHARS: Final = 16
 
 
 def make_history(max_symbols: int) -> History:
@@ -104,10 +106,12 @@ class Backend:
 
     async def run(self) -> None:
         """Serves; returns once everything has been taken down. Raises OSError if the port cannot be had, SourceError
-        if a recording cannot be read."""
+        if a recording cannot be read, ConfigError if the files of TLS do not make a pair."""
         config = self._config
         if config.workers > 1:
             logger.warning("%d workers were asked for; this version runs one", config.workers)
+        if any(len(token.secret) < MIN_TOKEN_CHARS for token in config.api_tokens):
+            logger.warning("API_TOKENS has a token of less than %d characters: it can be guessed", MIN_TOKEN_CHARS)
         if config.data_dir is not None:
             config.data_dir.mkdir(parents=True, exist_ok=True)
         loop = asyncio.get_running_loop()
@@ -117,6 +121,8 @@ class Backend:
         replay = self._make_replay() if config.replay else None
         self._hub.on_frame(self._lane_feed.on_frame)
         worker = Worker(config, self._hub, self._lane_feed.lanes, self._host_clock, loop)
+        if worker.certificate is not None:
+            loop.add_signal_handler(signal.SIGHUP, worker.certificate.reload)
         self._add_routes(worker)
         await self._hub.start()
         self._lane_feed.start(self._bus)
@@ -186,9 +192,10 @@ class Backend:
         """Prints the one line that says where everything is."""
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
         address = f"{host}:{port}"
+        http, ws = ("http", "ws") if self._config.tls_cert is None else ("https", "wss")
         print(
-            f"observability {VERSION} listening on http://{address}/ (live page), ws://{address}/ws/metrics, "
-            f"http://{address}/docs, http://{address}/metrics; {self._config.max_symbols} symbols, "
+            f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
+            f"{http}://{address}/docs, {http}://{address}/metrics; {self._config.max_symbols} symbols, "
             f"{self._history.size_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
             file=sys.stdout,
             flush=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from observability.core.timestamps import NS_PER_S
 from observability.http.application import OTHER_METHOD, UNMATCHED, Application, method_label
@@ -17,6 +17,7 @@ from observability.http.messages import CONTINUE, Request, Response, problem_res
 from observability.http.parser import RequestParser
 from observability.http.phases import Phase, seconds_allowed
 from observability.http.refusals import Fatal, Refusal, Timeout, Unavailable
+from observability.http.registry import Registry
 from observability.http.router import Answer
 
 logger = logging.getLogger(__name__)
@@ -33,16 +34,6 @@ MIN_DRAINED_BYTES: Final = 16 * 1024
 _NEVER: Final = 1 << 63
 
 
-class Registry(Protocol):
-    """Where a connection says that it has begun and ended: the listener."""
-
-    def admit(self, connection: HttpConnection, peer: str) -> Refusal | None:
-        """Registers the connection; returns why it is refused, if it is."""
-
-    def release(self, connection: HttpConnection, peer: str) -> None:
-        """Forgets the connection."""
-
-
 class HttpConnection(asyncio.Protocol):
     """Serves one peer until either side ends the connection or an upgrade takes the transport."""
 
@@ -52,6 +43,7 @@ class HttpConnection(asyncio.Protocol):
         "_deadline_ns",
         "_draining",
         "_has_served",
+        "_is_proxied",
         "_linger_bytes",
         "_loop",
         "_out",
@@ -78,6 +70,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = loop
         self._parser = RequestParser(application.memo, application.limits.max_body_bytes)
         self._peer = ""
+        self._is_proxied = False
         self._phase = Phase.HEAD
         self._deadline_ns = _NEVER
         self._has_served = False
@@ -101,6 +94,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peername = transport.get_extra_info("peername")
         self._peer = peername[0] if isinstance(peername, tuple) else ""
+        self._is_proxied = self._application.proxies.trusts(self._peer)
         self._enter(Phase.HEAD)
         refusal = self._registry.admit(self, self._peer)
         if refusal is not None and self._phase is Phase.HEAD:
@@ -124,7 +118,8 @@ class HttpConnection(asyncio.Protocol):
         self._peer_done = True
         if self._phase not in (Phase.BUSY, Phase.STALLED, Phase.DONE):
             self._close()
-        return True
+        # TLS has no half-closed state.
+        return self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -192,7 +187,10 @@ class HttpConnection(asyncio.Protocol):
                     self._maybe_continue()
                     break
                 served = True
-                request.peer = self._peer
+                request.peer = request.client_address = self._peer
+                if self._is_proxied:
+                    forwarded_for = request.header(b"x-forwarded-for")
+                    request.client_address = self._application.proxies.client_address(self._peer, forwarded_for)
                 self._serve(request)
                 if self._is_blocked():
                     break
@@ -242,9 +240,8 @@ class HttpConnection(asyncio.Protocol):
         seconds = (application.clock.mono_ns() - started_ns) / NS_PER_S
         application.on_request(method_label(request.head.method), pattern, status, seconds)
         if application.access_log:
-            logger.info(
-                "%s %s %s %d %.3f ms", self._peer, request.method, ascii(request.path)[1:-1], status, seconds * 1e3
-            )
+            path = ascii(request.path)[1:-1]
+            logger.info("%s %s %s %d %.3f ms", request.client_address, request.method, path, status, seconds * 1e3)
         if not keep_alive:
             self._finish()
         elif self._out_bytes >= FLUSH_BYTES:
@@ -266,7 +263,7 @@ class HttpConnection(asyncio.Protocol):
         try:
             if self._draining:
                 raise Unavailable("shutting down", application.limits.retry_after_seconds)
-            answer = application.upgrade(request, self._transport, self._parser.leftover(), self)
+            answer = application.begin_upgrade(request, self._transport, self._parser.leftover(), self)
         except Refusal as refusal:
             answer = application.refused(request, refusal)
         except Exception as error:
@@ -290,8 +287,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._continued = True
         try:
-            if head.method != "OPTIONS":
-                self._application.router.match(head.method, head.path, head.segments)
+            self._application.check_head(Request(head, b"", self._peer))
         except Refusal as refusal:
             # Whether the content still comes cannot be known, so this answer is the last.
             self._refuse(refusal)
@@ -365,7 +361,7 @@ class HttpConnection(asyncio.Protocol):
         self._flush()
         self._enter(Phase.LINGER)
         self._unsent_bytes = self._transport.get_write_buffer_size()
-        if self._peer_done:
+        if self._peer_done or not self._transport.can_write_eof():
             self._transport.close()
         else:
             self._transport.write_eof()

@@ -1,4 +1,4 @@
-"""An echo of every message, for conformance suites that need one; it exists only where the environment asks for it.
+"""An echo of every message, for conformance suites that need one; served only where the configuration asks for it.
 
 Nothing of the product passes here.
 """
@@ -9,12 +9,12 @@ import asyncio
 from itertools import count
 from typing import Final
 
+from observability.http.extensions import negotiate
 from observability.http.handshake import check_handshake
 from observability.http.messages import Request, Response
 from observability.http.websocket import Client, hand_over
 
 PATH: Final = "/ws/echo"
-VARIABLE: Final = "OBSERVABILITY_ECHO"
 
 
 class EchoClient(Client):
@@ -42,5 +42,9 @@ class EchoEndpoint:
         self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
     ) -> Response | None:
         key = check_handshake(request, frozenset())
-        hand_over(EchoClient(next(self._numbers), request.peer, self._loop), transport, key, received)
+        deflate = negotiate(request.header(b"sec-websocket-extensions"))
+        client = EchoClient(next(self._numbers), request.client_address, self._loop)
+        client.takes_deflate = deflate is not None
+        fields = () if deflate is None else (("Sec-WebSocket-Extensions", deflate.response.decode("ascii")),)
+        hand_over(client, transport, key, received, fields)
         return None

@@ -38,7 +38,7 @@ MEMO_ENTRIES: Final = 256
 MEMO_MAX_HEAD_BYTES: Final = 2 * 1024
 # Heads with these are one client's own: a secret must not be kept, a key of its own is never seen again.
 _NEVER_MEMOISED: Final = frozenset(
-    {b"authorization", b"proxy-authorization", b"cookie", b"upgrade", b"idempotency-key"}
+    {b"authorization", b"proxy-authorization", b"cookie", b"upgrade", b"idempotency-key", b"sec-websocket-protocol"}
 )
 
 HTTP_1_0: Final = (1, 0)

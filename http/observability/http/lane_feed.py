@@ -17,7 +17,7 @@ class LaneFeed:
     """Fills both lanes. Trades are taken over on the tick, when every collector has had its part in them."""
 
     def __init__(self, collectors: Collectors) -> None:
-        self.lanes = {"trades": Lane("trade", "trades"), "alerts": Lane("alert", "alerts")}
+        self.lanes = {"trades": Lane("trade"), "alerts": Lane("alert")}
         self._trades = collectors.execution.trades
         self._system = collectors.system
 

@@ -2,23 +2,24 @@
 
 No sockets here (see `stream.py`) and no durability: a lane keeps its last entries in memory.
 
-    Lane "trade"   entries 1 2 3 4 5 ...
-    ├── LaneView (all symbols)    1 2 3 4 5      each message names the one before it in the same view, so that a
-    └── LaneView (AAPL)           1     4        client can tell a gap from a filter: {"seq":4,"prev":1,...}
+    entries        1:AAPL  2:AMZN  3:AMZN  4:AAPL  5:AMZN      a ring; nothing is queued per client
+    reader, all    {1,prev 0} {2,prev 1} {3,prev 2} ...        a cursor into the ring, and a filter
+    reader, AAPL   {1,prev 0}            {4,prev 1}            `prev` is the one before in the same filter, so that a
+                                                               client can tell a gap from a filter
 
-A client of a view holds a cursor into it; nothing is queued per client.
+Readers that are at the same entry behind the same one share the bytes of the message.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from observability.core.snapshot import encode_json
 
 ENTRIES_KEPT: Final = 10_000
+# Encoded messages that are kept for the next reader; all readers of one tick want the same few.
+MESSAGES_CACHED: Final = 1_000
 
 SymbolFilter = frozenset[str] | None
 
@@ -31,129 +32,101 @@ class Entry:
     symbol: str | None
     members: bytes
 
-
-class LaneView:
-    """The messages of one lane that pass one filter, encoded once for all clients of the view."""
-
-    def __init__(self, lane: str, symbols: SymbolFilter, entries: Iterator[Entry], capacity: int) -> None:
-        self.symbols = symbols
-        self.clients = 0
-        self.head = 0
-        """Cursor of the message that comes next."""
-        self._type = encode_json(lane)
-        self._messages: list[tuple[int, bytes] | None] = [None] * capacity
-        self._last_seq = 0
-        for entry in entries:
-            self.append(entry)
-
-    def append(self, entry: Entry) -> bool:
-        """Takes an entry if it passes the filter; returns whether it did."""
-        if self.symbols is not None and entry.symbol is not None and entry.symbol not in self.symbols:
-            return False
-        data = b'{"type":%b,"seq":%d,"prev":%d,%b}' % (self._type, entry.seq, self._last_seq, entry.members)
-        self._messages[self.head % len(self._messages)] = (entry.seq, data)
-        self._last_seq = entry.seq
-        self.head += 1
-        return True
-
-    @property
-    def oldest(self) -> int:
-        """Cursor of the oldest message still kept."""
-        return max(0, self.head - len(self._messages))
-
-    def message(self, cursor: int) -> bytes:
-        """Returns the message at a cursor from `oldest` up to, not including, `head`."""
-        message = self._messages[cursor % len(self._messages)]
-        assert message is not None
-        return message[1]
-
-    def cursor_after(self, seq: int) -> int:
-        """Returns the cursor of the first message behind `seq` that is still kept."""
-        cursor = self.head
-        while cursor > self.oldest:
-            message = self._messages[(cursor - 1) % len(self._messages)]
-            assert message is not None
-            if message[0] <= seq:
-                break
-            cursor -= 1
-        return cursor
+    def passes(self, symbols: SymbolFilter) -> bool:
+        return symbols is None or self.symbol is None or self.symbol in symbols
 
 
 class Lane:
-    """One kind of event: its last entries, and its views while they have clients."""
+    """One kind of event: its last entries, by position. Positions count from 0 and have no gaps; `seq` may have."""
 
-    def __init__(self, name: str, channel: str, capacity: int = ENTRIES_KEPT) -> None:
+    def __init__(self, name: str, capacity: int = ENTRIES_KEPT) -> None:
         self.name = name
-        self.channel = channel
         self.seq = 0
         """Of the newest entry."""
-        self._entries: deque[Entry] = deque(maxlen=capacity)
-        self._capacity = capacity
-        self._views: dict[SymbolFilter, LaneView] = {}
+        self.end = 0
+        """Position behind the newest entry."""
+        self._ring: list[Entry | None] = [None] * capacity
+        self._type = encode_json(name)
+        self._messages: dict[tuple[int, int], bytes] = {}
+
+    @property
+    def start(self) -> int:
+        """Position of the oldest entry kept."""
+        return max(0, self.end - len(self._ring))
 
     @property
     def oldest_seq(self) -> int:
         """Of the oldest entry kept; `seq + 1` if there is none."""
-        return self._entries[0].seq if self._entries else self.seq + 1
+        return self.entry(self.start).seq if self.end else self.seq + 1
 
     def append(self, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
-        """Adds one event to the lane and its views; `seq` is above that of the one before."""
+        """Adds one event; `seq` is above that of the one before."""
         assert seq > self.seq, f"lane {self.name}: {seq} after {self.seq}"
+        self._ring[self.end % len(self._ring)] = Entry(seq, symbol, encode_json(document)[1:-1])
         self.seq = seq
-        entry = Entry(self.seq, symbol, encode_json(document)[1:-1])
-        self._entries.append(entry)
-        for view in self._views.values():
-            view.append(entry)
+        self.end += 1
 
-    def enter(self, symbols: SymbolFilter) -> LaneView:
-        """Returns the view of a filter with one client more."""
-        view = self._views.get(symbols)
-        if view is None:
-            view = self._views[symbols] = LaneView(self.name, symbols, iter(self._entries), self._capacity)
-        view.clients += 1
-        return view
+    def entry(self, position: int) -> Entry:
+        """Returns the entry at a position from `start` up to, not including, `end`."""
+        entry = self._ring[position % len(self._ring)]
+        assert entry is not None, f"lane {self.name}: nothing at position {position}"
+        return entry
 
-    def leave(self, view: LaneView) -> None:
-        """Takes one client out; a view without clients is forgotten."""
-        view.clients -= 1
-        if not view.clients:
-            del self._views[view.symbols]
+    def message(self, entry: Entry, prev: int) -> bytes:
+        """Returns the message of an entry for those whose last one was `prev`."""
+        message = self._messages.get((entry.seq, prev))
+        if message is None:
+            if len(self._messages) >= MESSAGES_CACHED:
+                self._messages.clear()
+            message = b'{"type":%b,"seq":%d,"prev":%d,%b}' % (self._type, entry.seq, prev, entry.members)
+            self._messages[entry.seq, prev] = message
+        return message
 
 
-@dataclass(slots=True)
 class LaneReader:
-    """Where one client stands in one lane. `live_from` is the first message that came while it was subscribed: what is
-    behind that is replayed at the client's own pace, what is from there on may pile up only so far."""
+    """Where one client stands in one lane. What was there before it came is replayed at its own pace; what comes while
+    it is there may pile up only so far."""
 
-    lane: Lane
-    view: LaneView
-    cursor: int
-    live_from: int
+    __slots__ = ("_live_from", "_position", "_prev", "_symbols", "lane")
 
-    @classmethod
-    def open(cls, lane: Lane, symbols: SymbolFilter, since_seq: int | None) -> LaneReader:
-        """Enters the lane behind `since_seq`, or at its end."""
-        view = lane.enter(symbols)
-        cursor = view.head if since_seq is None else view.cursor_after(since_seq)
-        return cls(lane, view, cursor, view.head)
+    def __init__(self, lane: Lane, symbols: SymbolFilter, since_seq: int | None) -> None:
+        """Begins behind `since_seq`, or at the lane's end."""
+        self.lane = lane
+        self._symbols = symbols
+        self._live_from = self._position = lane.end
+        if since_seq is not None:
+            while self._position > lane.start and lane.entry(self._position - 1).seq > since_seq:
+                self._position -= 1
+        self._prev = self._seq_before(self._position)
 
     @property
     def backlog(self) -> int:
-        """Live messages not yet sent."""
-        return self.view.head - max(self.cursor, self.live_from)
+        """Entries that came while the client was there, and that it has not been sent yet."""
+        return self.lane.end - max(self._position, self._live_from)
 
     @property
     def has_lost(self) -> bool:
-        """Whether the lane has dropped messages that were not sent yet."""
-        return self.cursor < self.view.oldest
+        """Whether the lane has dropped entries before they were sent."""
+        return self._position < self.lane.start
 
     def next_message(self) -> bytes | None:
-        """Returns the next message and moves on; None at the end."""
-        if self.cursor >= self.view.head:
-            return None
-        message = self.view.message(self.cursor)
-        self.cursor += 1
-        return message
+        """Returns the next message that passes the filter, and moves on; None at the end."""
+        lane = self.lane
+        while self._position < lane.end:
+            entry = lane.entry(self._position)
+            self._position += 1
+            if entry.passes(self._symbols):
+                message = lane.message(entry, self._prev)
+                self._prev = entry.seq
+                return message
+        return None
 
-    def close(self) -> None:
-        self.lane.leave(self.view)
+    def _seq_before(self, position: int) -> int:
+        """Returns the newest entry before `position` that passes the filter; 0 without one."""
+        lane = self.lane
+        while position > lane.start:
+            position -= 1
+            entry = lane.entry(position)
+            if entry.passes(self._symbols):
+                return entry.seq
+        return 0

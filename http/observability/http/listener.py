@@ -13,9 +13,13 @@ import socket
 from collections import Counter
 from typing import Final
 
+from observability.http.addresses import limited_as
 from observability.http.application import Application
 from observability.http.connection import HttpConnection
 from observability.http.refusals import Refusal, TooManyRequests, Unavailable
+from observability.http.registry import Connection
+from observability.http.tls import Certificate
+from observability.http.tls_connection import TlsConnection
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +36,8 @@ class HttpListener:
         self.application = application
         self.accepted = 0
         self.refused = 0
-        self._connections: set[HttpConnection] = set()
-        self._per_peer: Counter[str] = Counter()
+        self._connections: set[Connection] = set()
+        self._per_address: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
@@ -46,12 +50,19 @@ class HttpListener:
         sock: socket.socket | None = None,
         reuse_port: bool = False,
         backlog: int = BACKLOG,
+        certificate: Certificate | None = None,
     ) -> None:
-        """Begins to accept, on `sock` if one is given; port 0 takes any that is free. Raises OSError."""
+        """Begins to accept, on `sock` if one is given; port 0 takes any that is free. With a certificate all is TLS.
+        Raises OSError."""
         loop = asyncio.get_running_loop()
 
-        def make_connection() -> HttpConnection:
+        def make_http() -> HttpConnection:
             return HttpConnection(self.application, self, loop)
+
+        def make_connection() -> asyncio.Protocol:
+            if certificate is None:
+                return make_http()
+            return TlsConnection(certificate.context, self, make_http, self.application.clock, loop)
 
         if sock is not None:
             self._server = await loop.create_server(make_connection, sock=sock, backlog=backlog)
@@ -69,36 +80,44 @@ class HttpListener:
 
     @property
     def connection_count(self) -> int:
-        """Connections that speak HTTP now; upgraded ones are no longer among them."""
+        """Connections that speak HTTP now, or are about to; upgraded ones are no longer among them."""
         return len(self._connections)
 
-    def admit(self, connection: HttpConnection, peer: str) -> Refusal | None:
-        """Registers a connection; returns why it is refused, if it is."""
+    def admit(self, connection: Connection, peer: str) -> Refusal | None:
+        """Registers a connection that speaks HTTP; returns why it is refused, if it is."""
         limits = self.application.limits
-        count = len(self._connections)
         self.accepted += 1
-        self._connections.add(connection)
-        self._per_peer[peer] += 1
-        self._empty.clear()
-        per_peer = limits.max_connections_per_peer
-        if count < limits.max_connections and (per_peer is None or self._per_peer[peer] <= per_peer):
+        if not self._add(connection, peer):
+            return None
+        count = len(self._connections) - 1
+        per_address = self._limit_of(peer)
+        if count < limits.max_connections and (
+            per_address is None or self._per_address[limited_as(peer)] <= per_address
+        ):
             return None
         self.refused += 1
-        if count >= limits.max_connections + REFUSAL_SLOTS:
-            connection.abort()
-            return None
         if count >= limits.max_connections:
             return Unavailable(f"all {limits.max_connections} connections are in use", limits.retry_after_seconds)
-        return TooManyRequests(f"more than {per_peer} connections of one address", limits.retry_after_seconds)
+        return TooManyRequests(f"more than {per_address} connections of one address", limits.retry_after_seconds)
 
-    def release(self, connection: HttpConnection, peer: str) -> None:
+    def begin_handshake(self, connection: Connection, peer: str) -> None:
+        """Registers a connection that will speak HTTP; if it is one too many, it is told so then."""
+        self._add(connection, peer)
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        """Logs why a peer did not get as far as HTTP."""
+        self.application.refusal_log.write_reason(peer, f"TLS handshake: {reason}")
+
+    def release(self, connection: Connection, peer: str) -> None:
         """Forgets a connection that has ended or been upgraded."""
         if connection not in self._connections:
             return
         self._connections.remove(connection)
-        self._per_peer[peer] -= 1
-        if not self._per_peer[peer]:
-            del self._per_peer[peer]
+        if self._limit_of(peer) is not None:
+            address = limited_as(peer)
+            self._per_address[address] -= 1
+            if not self._per_address[address]:
+                del self._per_address[address]
         if not self._connections:
             self._empty.set()
 
@@ -126,6 +145,24 @@ class HttpListener:
             connection.abort()
         # The loop closes its handles on its next turn.
         await asyncio.sleep(0)
+
+    def _add(self, connection: Connection, peer: str) -> bool:
+        """Registers a connection; returns whether there is room for it, if only to be told that there is none."""
+        self._connections.add(connection)
+        self._empty.clear()
+        if self._limit_of(peer) is not None:
+            self._per_address[limited_as(peer)] += 1
+        if len(self._connections) <= self.application.limits.max_connections + REFUSAL_SLOTS:
+            return True
+        self.refused += 1
+        connection.abort()
+        return False
+
+    def _limit_of(self, peer: str) -> int | None:
+        """Returns how many connections `peer` may have, None for any number: a trusted proxy's are those of many."""
+        if self.application.proxies.trusts(peer):
+            return None
+        return self.application.limits.max_connections_per_address
 
     def _arm_sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         def sweep_and_arm() -> None:

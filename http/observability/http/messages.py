@@ -28,6 +28,13 @@ _STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {reason}\r\nDate: ".encode("ascii") for status, reason in REASONS.items()
 }
 _VARY: Final = b"\r\nVary: Origin, Accept-Encoding"
+# Nobody guesses types, no other site learns a URL (it may carry a token) or uses an answer as its script or picture;
+# reading by CORS is not touched by the last of them (WHATWG Fetch, "Cross-Origin-Resource-Policy header").
+_SECURITY: Final = (
+    b"\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin"
+)
+# RFC 6797. A day: it binds every port of this host name, so that of a dashboard on plain HTTP too.
+_HSTS: Final = b"\r\nStrict-Transport-Security: max-age=86400"
 _CONNECTION_CLOSE: Final = b"\r\nConnection: close"
 _CONNECTION_KEEP_ALIVE: Final = b"\r\nConnection: keep-alive"
 
@@ -39,13 +46,15 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 class Request:
     """One request of one connection: a head, which others may share, its content, and who sent it."""
 
-    __slots__ = ("body", "head", "peer")
+    __slots__ = ("body", "client_address", "head", "peer")
 
     def __init__(self, head: RequestHead, body: bytes, peer: str = "") -> None:
         self.head = head
         self.body = body
         self.peer = peer
         """The peer's address without its port; empty for a socket that has none."""
+        self.client_address = peer
+        """Whom the peer asks for: itself, unless it is a trusted proxy."""
 
     @property
     def method(self) -> str:
@@ -161,11 +170,12 @@ class HttpDate:
 class ResponseEncoder:
     """Makes the bytes of answers."""
 
-    __slots__ = ("cors", "date")
+    __slots__ = ("_always", "cors", "date")
 
-    def __init__(self, clock: Clock, cors: CorsPolicy) -> None:
+    def __init__(self, clock: Clock, cors: CorsPolicy, *, is_tls: bool = False) -> None:
         self.date = HttpDate(clock)
         self.cors = cors
+        self._always = _VARY + _SECURITY + (_HSTS if is_tls else b"")
 
     def encode(self, request: Request | None, response: Response, *, keep_alive: bool) -> bytes:
         """Returns head and content; `request` is None if none could be read. Raises ValueError for a field that
@@ -178,7 +188,7 @@ class ResponseEncoder:
             parts += (
                 b"\r\nContent-Type: ", response.content_type, b"\r\nContent-Length: %d" % len(response.body)
             )  # fmt: skip
-        parts.append(_VARY)
+        parts.append(self._always)
         connection = connection_field(request, keep_alive)
         parts.append(connection)
         if request is not None:

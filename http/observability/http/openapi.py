@@ -6,16 +6,37 @@ No path or parameter is described anywhere else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
+from observability.core.timestamps import MAX_NS
 from observability.core.version import VERSION
 from observability.http.parameters import TimeNs
+from observability.http.refusals import REASONS
 from observability.http.router import Parameter, Route, Router
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of API_TOKENS. Writing needs one with the role write once there are any; until then it "
+        "is taken from the server's own host only. Reading needs one once there is any with the role read.",
+    },
+    "query": {"type": "apiKey", "in": "query", "name": "token", "description": "The same, where no field can be sent."},
+}
+# What a role adds: the schemes, each or (by the empty one) none, as the server's configuration has it; and statuses.
+_SECURITY: dict[str, list[dict[str, list[str]]]] = {
+    "open": [],
+    "read": [{}, {"bearer": []}, {"query": []}],
+    "write": [{}, {"bearer": []}, {"query": []}],
+}
+_STATUSES = {"open": {429}, "read": {400, 401, 429}, "write": {400, 401, 403, 429}}
+_DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?$"
+_NO_CONTROLS_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+# Years that are whole within what nanoseconds in 8 bytes can tell, whatever the offset.
+_YEAR_PATTERN = r"^(19[89][0-9]|2[01][0-9]{2}|22[0-5][0-9])-"
 _PROBLEM_SCHEMA = {
     "type": "object",
     "description": "RFC 9457 problem details",
@@ -40,7 +61,10 @@ def describe(router: Router) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "observability", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": {**schemas, "Problem": _PROBLEM_SCHEMA}},
+        "components": {
+            "schemas": {**schemas, "Problem": _PROBLEM_SCHEMA},
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
     }
 
 
@@ -50,7 +74,10 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "tags": list(route.tags),
         "parameters": [_parameter(parameter) for parameter in route.parameters],
-        "responses": {str(status): _response(status) for status in route.statuses},
+        "responses": {
+            str(status): _response(status, route) for status in sorted({*route.statuses, *_STATUSES[route.role]})
+        },
+        "security": _SECURITY[route.role],
     }
     if route.request_type is not None:
         ((schema,), _) = _schemas([route.request_type])
@@ -60,6 +87,8 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     ((schema,), _) = _schemas([parameter.kind])
+    for alternative in (schema, *schema.get("anyOf", ())):
+        _restrict(alternative)
     return {
         "name": parameter.name,
         "in": parameter.where,
@@ -69,11 +98,25 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _response(status: int) -> dict[str, Any]:
-    phrase = HTTPStatus(status).phrase
-    if status < 400:
-        return {"description": phrase}
-    return {"description": phrase, "content": {"application/problem+json": {"schema": PROBLEM}}}
+def _restrict(schema: dict[str, Any]) -> None:
+    """Says of a string in a URL what holds for all of them, and what msgspec does not say of a decimal."""
+    if schema.get("type") == "string" and "pattern" not in schema:
+        is_decimal = schema.get("format") == "decimal"
+        schema["pattern"] = _DECIMAL_PATTERN if is_decimal else _NO_CONTROLS_PATTERN
+
+
+def _response(status: int, route: Route) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": REASONS[status]}
+    content: dict[str, Any] = {}
+    # 503 is said by a handler that is not ready, and by a server that is full.
+    if status < 400 or status == 503:
+        content.update((media_type, {}) for media_type in route.media_types)
+    if status >= 400:
+        content["application/problem+json"] = {"schema": PROBLEM}
+    # RFC 9110 section 15.4.5: a 304 has no content.
+    if status != 304:
+        response["content"] = content
+    return response
 
 
 def _schemas(kinds: Sequence[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
@@ -86,8 +129,8 @@ def _schema_of_custom(kind: type) -> dict[str, Any]:
     if kind is TimeNs:
         return {
             "oneOf": [
-                {"type": "string", "format": "date-time"},
-                {"type": "integer", "description": "nanoseconds since the epoch"},
+                {"type": "string", "format": "date-time", "pattern": _YEAR_PATTERN},
+                {"type": "integer", "minimum": 0, "maximum": MAX_NS, "description": "nanoseconds since the epoch"},
             ]
         }
     raise NotImplementedError(f"no schema of {kind}")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -19,6 +21,9 @@ from observability.http.router import Parameter
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+# msgspec repeats a value that is none of those expected, however long it is.
+MAX_FAULT_CHARACTERS: Final = 200
+
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
@@ -28,9 +33,7 @@ class TimeNs(int):
 
 def parameters_of(kind: type[msgspec.Struct]) -> tuple[Parameter, ...]:
     """Describes the fields of `kind` as query parameters; the descriptions are those of the fields' types."""
-    return tuple(
-        Parameter(field.encode_name, field.type, required=field.required) for field in msgspec.structs.fields(kind)
-    )
+    return tuple(Parameter(field.encode_name, field.type, required=field.required) for field in _fields(kind))
 
 
 def parse_query(request: Request, kind: type[T]) -> T:
@@ -54,6 +57,8 @@ def parse_body(request: Request, kind: type[T]) -> T:
         values = msgspec.json.decode(request.body)
     except msgspec.DecodeError as error:
         raise Refusal(400, f"the body is not JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise Refusal(400, "the body is not JSON: it is not UTF-8") from None
     except RecursionError:
         raise Refusal(400, "the body is nested too deeply") from None
     if not isinstance(values, dict):
@@ -61,19 +66,28 @@ def parse_body(request: Request, kind: type[T]) -> T:
     return _build(values, kind, strict=True, faults=[])
 
 
+@cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of `kind`; msgspec evaluates every annotation anew each time it is asked."""
+    return msgspec.structs.fields(kind)
+
+
 def _build(values: Mapping[str, Any], kind: type[T], *, strict: bool, faults: list[dict[str, Any]]) -> T:
     known: dict[str, Any] = {}
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         if field.encode_name not in values:
             if field.required:
                 faults.append({"parameter": field.encode_name, "error": "is required"})
             continue
         try:
-            known[field.name] = msgspec.convert(
-                values[field.encode_name], field.type, strict=strict, dec_hook=_decode_custom
-            )
+            value = msgspec.convert(values[field.encode_name], field.type, strict=strict, dec_hook=_decode_custom)
         except msgspec.ValidationError as error:
-            faults.append({"parameter": field.encode_name, "error": str(error)})
+            faults.append({"parameter": field.encode_name, "error": str(error)[:MAX_FAULT_CHARACTERS]})
+            continue
+        # NaN is a Decimal that cannot be compared, and there is no infinite quantity.
+        if isinstance(value, Decimal) and not value.is_finite():
+            faults.append({"parameter": field.encode_name, "error": "expected a finite number"})
+        known[field.name] = value
     if faults:
         raise Unprocessable(faults)
     return kind(**known)

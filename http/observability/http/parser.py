@@ -25,6 +25,7 @@ DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_LEADING_EMPTY_LINES: Final = 4
 
 _CR: Final = 0x0D
+_LF: Final = 0x0A
 _HEAD_END: Final = b"\r\n\r\n"
 # RFC 8446 section 5.1: a record of type handshake, version 3.x.
 _TLS_HANDSHAKE: Final = b"\x16\x03"
@@ -162,7 +163,10 @@ class RequestParser:
         received = len(buffer) - start
         if buffer[start : start + 2] == _TLS_HANDSHAKE:
             raise Malformed("a TLS handshake; this port speaks plain HTTP")
-        if LINE_FAULT.search(buffer, start + max(self._searched - 1, 0), start + MAX_HEAD_BYTES):
+        # The byte in front of a head is content, and no CR of it belongs to a LF here.
+        if buffer[start] == _LF or LINE_FAULT.search(
+            buffer, start + max(self._searched - 1, 0), start + MAX_HEAD_BYTES
+        ):
             raise Malformed("a bare CR, a bare LF or a control character in the head")
         if received > MAX_REQUEST_LINE_BYTES and buffer.find(b"\r\n", start, start + MAX_REQUEST_LINE_BYTES) < 0:
             raise TargetTooLong(f"request line: expected at most {MAX_REQUEST_LINE_BYTES} bytes")

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from observability.http.authorization import Role
 from observability.http.documents import ReadyDocument
 from observability.http.messages import Response
 from observability.http.refusals import MethodNotAllowed, NotFound, Unsupported, UpgradeRequired
@@ -47,6 +48,9 @@ class Route:
     request_type: Any = None
     response_type: Any = None
     statuses: tuple[int, ...] = (200,)
+    role: Role = "write"
+    media_types: tuple[str, ...] = ("application/json",)
+    """What its handler answers with; refusals are problem documents."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +60,12 @@ class Resource:
     pattern: str
     segments: tuple[str, ...]
     routes: dict[str, Route] = field(default_factory=dict)
-    is_websocket: bool = False
+    websocket_role: Role | None = None
+    """What an upgrade of this path needs; None if it has none."""
+
+    @property
+    def is_websocket(self) -> bool:
+        return self.websocket_role is not None
 
     @property
     def allow(self) -> str:
@@ -111,8 +120,11 @@ class Router:
         request_type: Any = None,
         response_type: Any = None,
         statuses: Iterable[int] = (200,),
+        role: Role | None = None,
+        media_types: Iterable[str] = ("application/json",),
     ) -> Route:
-        """Adds a route; HEAD and OPTIONS come by themselves. A pattern is `/a/{name}/b`."""
+        """Adds a route; HEAD and OPTIONS come by themselves. A pattern is `/a/{name}/b`. Unless `role` says otherwise,
+        a GET reads and everything else writes."""
         assert method in METHODS - {"HEAD", "OPTIONS"}, f"method {method!r}: expected one that a route can have"
         resource = self._resource(pattern)
         assert method not in resource.routes, f"{method} {pattern}: added twice"
@@ -127,19 +139,25 @@ class Router:
             request_type,
             response_type,
             tuple(statuses),
+            role or ("read" if method == "GET" else "write"),
+            tuple(media_types),
         )
         resource.routes[method] = route
         return route
 
-    def add_websocket(self, path: str) -> None:
+    def add_websocket(self, path: str, role: Role = "read") -> None:
         """Makes `path` one whose upgrades go to the application; without an upgrade and a GET route it is 426."""
         resource = self._resource(path)
         assert path in self._static, f"{path}: a WebSocket path has no parameters"
-        resource.is_websocket = True
+        resource.websocket_role = role
 
     def is_websocket(self, path: str) -> bool:
+        return self.websocket_role(path) is not None
+
+    def websocket_role(self, path: str) -> Role | None:
+        """Returns what an upgrade of `path` needs, None if it has none."""
         resource = self._static.get(path)
-        return resource is not None and resource.is_websocket
+        return None if resource is None else resource.websocket_role
 
     def find(self, path: str, segments: tuple[str, ...]) -> tuple[Resource, dict[str, str]]:
         """Returns what is known by a path, and its parameters; raises NotFound."""

@@ -18,6 +18,7 @@ from observability.http.views import ViewKey
 
 LANE_CHANNELS: Final = ("trades", "alerts")
 EVERY_METRIC: Final = "metrics"
+MAX_CHANNELS: Final = 64
 MAX_SYMBOLS: Final = 256
 MAX_SYMBOL_LENGTH: Final = 32
 
@@ -40,12 +41,15 @@ class ClientMessage(msgspec.Struct, frozen=True):
 
     type: Annotated[str, msgspec.Meta(max_length=64)]
     id: int | Annotated[str, msgspec.Meta(max_length=64)] | None = None
-    channels: Annotated[list[ChannelName], msgspec.Meta(max_length=64)] | None = None
+    channels: Annotated[list[ChannelName], msgspec.Meta(max_length=MAX_CHANNELS)] | None = None
     symbols: Annotated[list[SymbolName], msgspec.Meta(max_length=MAX_SYMBOLS)] | msgspec.UnsetType | None = (
         msgspec.UNSET
     )
     mode: Literal["full", "delta"] | None = None
     lane_since: dict[str, int] | None = None
+
+
+_decode = msgspec.json.Decoder(ClientMessage).decode
 
 
 class StreamQuery(msgspec.Struct, frozen=True):
@@ -118,12 +122,19 @@ def unsubscribed(current: Subscription, message: ClientMessage, known: tuple[str
     return replace(current, lanes=current.lanes - lanes)
 
 
-def parse_text_form(text: str) -> ClientMessage | None:
-    """Returns the seed's `subscribe:market_data,execution` as a message; None for any other text."""
-    if not text.startswith(_TEXT_FORM):
-        return None
-    names = text.removeprefix(_TEXT_FORM).split(",")
-    return ClientMessage(type="subscribe", channels=[name.strip() for name in names[:64]])
+def parse_message(message: bytes) -> ClientMessage:
+    """Returns a client's message; the seed's `subscribe:market_data,execution` is one too. Raises SubscriptionError for
+    what is none. `message` is UTF-8."""
+    text = message.decode()
+    if text.startswith(_TEXT_FORM):
+        names = text.removeprefix(_TEXT_FORM).split(",")
+        return ClientMessage(type="subscribe", channels=[name.strip() for name in names[:MAX_CHANNELS]])
+    try:
+        return _decode(message)
+    except msgspec.DecodeError as error:
+        raise SubscriptionError("bad_message", f"expected ping, or a JSON object with a type: {error}") from None
+    except RecursionError:
+        raise SubscriptionError("bad_message", "nested too deeply") from None
 
 
 def parse_url(request: Request, known: tuple[str, ...]) -> tuple[StreamQuery, Subscription]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from observability.core.frames import HEADROOM, Frame
 from observability.core.snapshot import GroupIndex, Member, SectionIndex, SnapshotIndex, encode_json
+from observability.http.deflate import DeflateCounters, SharedDeflater
 
 _TYPE_UPDATE = b'{"type":"metrics_update",'
 
@@ -28,12 +29,14 @@ EVERYTHING = ViewKey()
 
 
 class Message:
-    """One message of one tick, shared by all clients of a view: the payload behind the headroom of its header."""
+    """One message of one tick, shared by all clients of a view: the payload behind the headroom of its header, as it
+    is and compressed."""
 
-    __slots__ = ("buffer", "payload", "seq")
+    __slots__ = ("buffer", "deflated", "payload", "seq")
 
-    def __init__(self, seq: int, payload: bytes, buffer: bytearray | None = None) -> None:
+    def __init__(self, seq: int, payload: bytes, deflater: SharedDeflater, buffer: bytearray | None = None) -> None:
         self.seq = seq
+        self.deflated = deflater.next_message(payload)
         self.payload = payload
         self.buffer = bytearray(HEADROOM) + payload if buffer is None else buffer
 
@@ -41,11 +44,14 @@ class Message:
 class View:
     """One view and its messages of the newest tick, made when the first client needs them."""
 
-    def __init__(self, key: ViewKey, index: SnapshotIndex) -> None:
+    def __init__(self, key: ViewKey, index: SnapshotIndex, counters: DeflateCounters) -> None:
         self.key = key
         self.clients = 0
         """Clients that have this view now."""
         self._index = index
+        # One each: a client in step with the deltas is not in step with the full messages.
+        self._full_deflater = SharedDeflater(counters)
+        self._delta_deflater = SharedDeflater(counters)
         self._full: Message | None = None
         self._delta: Message | None = None
 
@@ -54,9 +60,9 @@ class View:
         message = self._full
         if message is None or message.seq != frame.seq:
             if self.key.channels is None and self.key.symbols is None:
-                message = Message(frame.seq, frame.payload, frame.buffer)
+                message = Message(frame.seq, frame.payload, self._full_deflater, frame.buffer)
             else:
-                message = Message(frame.seq, self._join_full(frame))
+                message = Message(frame.seq, self._join_full(frame), self._full_deflater)
             self._full = message
         return message
 
@@ -64,14 +70,13 @@ class View:
         """Returns what of the view changed on the newest frame's tick."""
         message = self._delta
         if message is None or message.seq != frame.seq:
-            message = self._delta = Message(frame.seq, self._join_delta(frame))
+            message = self._delta = Message(frame.seq, self._join_delta(frame), self._delta_deflater)
         return message
 
     def _join_full(self, frame: Frame) -> bytes:
         payload, index = frame.payload, self._index
         pieces = [payload[: index.head_length]]
-        for section in self._sections():
-            pieces.append(self._section(payload, section))
+        pieces.extend(self._section(payload, section) for section in self._sections())
         pieces.extend(payload[m.offset : m.offset + m.length] for m in self._custom())
         return b",".join(pieces) + b"}"
 
@@ -128,10 +133,11 @@ class View:
 class Views:
     """Every view in use, at most `max_views` of them beside the whole snapshot."""
 
-    def __init__(self, index: SnapshotIndex, max_views: int) -> None:
-        self.everything = View(EVERYTHING, index)
+    def __init__(self, index: SnapshotIndex, max_views: int, counters: DeflateCounters) -> None:
+        self.everything = View(EVERYTHING, index, counters)
         self._index = index
         self._max_views = max_views
+        self._counters = counters
         self._views: dict[ViewKey, View] = {EVERYTHING: self.everything}
 
     @property
@@ -145,7 +151,7 @@ class Views:
         if view is None:
             if len(self._views) > self._max_views:
                 return None
-            view = self._views[key] = View(key, self._index)
+            view = self._views[key] = View(key, self._index, self._counters)
         view.clients += 1
         return view
 

@@ -10,12 +10,22 @@ import asyncio
 import logging
 import socket
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, Final
 
-from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import (
+    WSAutoPingStrategy,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its stubs
+
+from observability.http.inflate import InflateRefusal, inflate
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_FRAGMENTS: Final = 256
@@ -33,8 +43,24 @@ _HEAD: Final = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
 )
 
-# An adapter, because picows makes a child of a plain logger for every connection and keeps it.
-_picows_logger = logging.LoggerAdapter(logging.getLogger("picows.server"), {})
+logger = logging.getLogger(__name__)
+
+
+class _PeerLog(logging.LoggerAdapter[logging.Logger]):
+    """picows' logger. It tells of every connection, and calls a peer's violation of the protocol an error: here the one
+    is of no interest, and the other is one more refusal.
+
+    An adapter, because picows makes a child of a plain logger for every connection and keeps it.
+    """
+
+    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
+        self.logger.debug(msg, *args)
+
+    def error(self, msg: object, *args: object, **kwargs: Any) -> None:
+        self.logger.info(msg, *args)
+
+
+_picows_logger = _PeerLog(logger, {})
 
 
 class CloseCode(IntEnum):
@@ -61,14 +87,17 @@ class Client(WSListener):
         self.silent_heartbeats = 0
         """Heartbeats since something was received."""
         self.is_closing = False
+        self.takes_deflate = False
+        """permessage-deflate was negotiated: messages may come with RSV1."""
         self.transport: asyncio.Transport
         # Bound on connection, for the broadcast's inner loop.
         self.buffered_bytes: Callable[[], int]
-        self.send_shared: Callable[[WSMsgType, bytearray, int], None]
+        self.send_shared: Callable[..., None]
         self._ws: WSTransport
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._is_text = False
+        self._is_compressed = False
         self._stall_timer: asyncio.TimerHandle | None = None
 
     # -- for the subclass
@@ -139,8 +168,10 @@ class Client(WSListener):
                 transport.disconnect()
             return
         self.silent_heartbeats = 0
-        # RFC 6455 section 5.2: RSV bits MUST be 0 unless an extension defines them.
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+        # RFC 6455 section 5.2: RSV bits MUST be 0 unless an extension defines them. RFC 7692 section 6: RSV1 is set on
+        # the first frame of a compressed message, on no other and on no control frame.
+        may_be_compressed = self.takes_deflate and opcode in (WSMsgType.TEXT, WSMsgType.BINARY)
+        if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not may_be_compressed):
             self.close(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
         elif opcode == WSMsgType.PING:
             transport.send_pong(frame.get_payload_as_bytes())
@@ -187,6 +218,7 @@ class Client(WSListener):
             return
         if not is_continuation:
             self._is_text = frame.msg_type == WSMsgType.TEXT
+            self._is_compressed = frame.rsv1
             self._fragments_bytes = 0
         self._fragments_bytes += frame.payload_size
         if self._fragments_bytes > MAX_MESSAGE_BYTES or len(self._fragments) >= MAX_FRAGMENTS:
@@ -199,6 +231,12 @@ class Client(WSListener):
             self._on_whole_message(message)
 
     def _on_whole_message(self, message: bytes) -> None:
+        if self._is_compressed:
+            try:
+                message = inflate(message, MAX_MESSAGE_BYTES)
+            except InflateRefusal as refusal:
+                self.close(refusal.close_code, str(refusal))
+                return
         if self._is_text and not _is_utf8(message):
             # RFC 6455 section 8.1
             self.close(CloseCode.INVALID_TEXT, "text is not UTF-8")
@@ -232,14 +270,21 @@ def _is_close_code(code: int) -> bool:
     return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
 
 
-def hand_over(client: Client, transport: asyncio.Transport, key: bytes, received: bytes) -> None:
+def hand_over(
+    client: Client,
+    transport: asyncio.Transport,
+    key: bytes,
+    received: bytes,
+    fields: Sequence[tuple[str, str]] = (),
+) -> None:
     """Makes picows the protocol of `transport`, which completes the handshake with `key` (checked already) and then
-    reads frames, beginning with `received`. Raises nothing a peer can cause."""
+    reads frames, beginning with `received`. `fields` join the 101. Raises nothing a peer can cause."""
+    response = WSUpgradeResponse.create_101_response(fields)
     protocol: Any = WSProtocol(
         None,  # host and port
         None,  # path
         False,  # is_client_side
-        lambda _request: client,
+        lambda _request: WSUpgradeResponseWithListener(response, client),
         _picows_logger,
         True,  # disconnect_on_exception
         None,  # handshake timeout: the whole head is fed right here

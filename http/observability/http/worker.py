@@ -13,13 +13,21 @@ from observability.core.config import Config
 from observability.core.counters import Counter, Counters, DurationHistogram
 from observability.core.hub import Hub
 from observability.core.timestamps import NS_PER_S
-from observability.http.application import Application, Limits
+from observability.http.addresses import TrustedProxies
+from observability.http.application import Application, Limits, UpgradeCallback
+from observability.http.authorization import AccessPolicy
 from observability.http.broadcast import Broadcaster, Heartbeat
 from observability.http.cors import CorsPolicy
+from observability.http.echo import PATH as ECHO_PATH
+from observability.http.echo import EchoEndpoint
 from observability.http.lanes import Lane
 from observability.http.listener import HttpListener
+from observability.http.messages import Request, Response
+from observability.http.rates import RequestRate
 from observability.http.router import Router
 from observability.http.stream import PATHS, MetricsStream
+from observability.http.stream_state import StreamState
+from observability.http.tls import Certificate
 
 
 class RequestCounters:
@@ -46,36 +54,52 @@ class RequestCounters:
 
 
 class Worker:
-    """Serves clients on one port: HTTP through the routing table, WebSocket through the stream."""
+    """Serves clients on one port: HTTP through the routing table, WebSocket through the stream.
+
+    Raises ConfigError if the files of TLS do not make a pair.
+    """
 
     def __init__(
         self, config: Config, hub: Hub, lanes: dict[str, Lane], host_clock: Clock, loop: asyncio.AbstractEventLoop
     ) -> None:
+        self.certificate = _certificate(config)
         self.router = Router()
         self.broadcaster = Broadcaster(hub.counters, host_clock, loop)
         self.heartbeat = Heartbeat(self.broadcaster.clients, config.ws_heartbeat_interval, loop)
-        self.stream = MetricsStream(
+        state = StreamState(
             hub.frames,
             hub.serializer.index,
             lanes,
             self.broadcaster,
             hub.event_clock,
             host_clock,
+            hub.counters,
             interval_seconds=config.metric_collection_interval,
             heartbeat_seconds=config.ws_heartbeat_interval,
-            max_connections=config.ws_max_connections,
             max_backlog=config.ws_message_queue_size,
-            allowed_origins=frozenset(config.cors_origins),
-            loop=loop,
+            messages_per_second=config.ws_rate_limit,
         )
-        for path in PATHS:
+        self.stream = MetricsStream(
+            state, loop, max_connections=config.ws_max_connections, allowed_origins=frozenset(config.cors_origins)
+        )
+        self._endpoints: dict[str, UpgradeCallback] = dict.fromkeys(PATHS, self.stream.upgrade)
+        if config.echo:
+            self._endpoints[ECHO_PATH] = EchoEndpoint(loop).upgrade
+        for path in self._endpoints:
             self.router.add_websocket(path)
         self.application = Application(
             self.router,
             clock=host_clock,
             cors=CorsPolicy(config.cors_origins),
-            limits=Limits(max_connections=config.ws_max_connections),
-            upgrade=self.stream.upgrade,
+            limits=Limits(
+                max_connections=config.ws_max_connections,
+                max_connections_per_address=config.max_connections_per_address or None,
+            ),
+            access=AccessPolicy(config.api_tokens, config.cors_origins),
+            proxies=TrustedProxies(config.trusted_proxies),
+            request_rate=RequestRate(config.http_rate_limit) if config.http_rate_limit else None,
+            is_tls=self.certificate is not None,
+            upgrade=self._upgrade,
             on_request=RequestCounters(hub.counters).on_request,
         )
         self.listener = HttpListener(self.application)
@@ -84,7 +108,7 @@ class Worker:
 
     async def start(self, on_listening: Callable[[int], None]) -> None:
         """Opens the port and reports it. Raises OSError if it cannot be had."""
-        await self.listener.start(self._config.host, self._config.port)
+        await self.listener.start(self._config.host, self._config.port, certificate=self.certificate)
         self.heartbeat.start()
         on_listening(self.listener.port)
 
@@ -93,3 +117,14 @@ class Worker:
         self.heartbeat.stop()
         grace_seconds = self._config.shutdown_grace_seconds
         await asyncio.gather(self.listener.close(grace_seconds), self.stream.close(grace_seconds))
+
+    def _upgrade(
+        self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
+    ) -> Response | None:
+        return self._endpoints[request.path](request, transport, received, protocol)
+
+
+def _certificate(config: Config) -> Certificate | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    return Certificate(config.tls_cert, config.tls_key)

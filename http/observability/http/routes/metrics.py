@@ -110,6 +110,7 @@ class MetricsRoutes:
             summary="Past values at an interval, as rows or columns",
             tags=tags,
             request_type=HistoryRequest,
+            role="read",
             statuses=(200, 400, 415, 422),
         )
 

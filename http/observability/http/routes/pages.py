@@ -24,7 +24,6 @@ _PAGE_FIELDS: Final = (
         b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
         b"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
-    (b"X-Content-Type-Options", b"nosniff"),
     (b"Cache-Control", b"no-cache"),
 )
 
@@ -42,10 +41,34 @@ class PageRoutes:
     def add_to(self, router: Router) -> None:
         tags = ("pages",)
         router.add(
-            "GET", "/", self.root, name="root", summary="The live page for a browser, the service for others", tags=tags
+            "GET",
+            "/",
+            self.root,
+            name="root",
+            summary="The live page for a browser, the service for others",
+            tags=tags,
+            role="open",
+            media_types=("application/json", "text/html"),
         )
-        router.add("GET", "/docs", self.docs, name="docs", summary="This API, to read", tags=tags)
-        router.add("GET", "/openapi.json", self.openapi, name="openapi", summary="This API, for machines", tags=tags)
+        router.add(
+            "GET",
+            "/docs",
+            self.docs,
+            name="docs",
+            summary="This API, to read",
+            tags=tags,
+            role="open",
+            media_types=("text/html",),
+        )
+        router.add(
+            "GET",
+            "/openapi.json",
+            self.openapi,
+            name="openapi",
+            summary="This API, for machines",
+            tags=tags,
+            role="open",
+        )
         router.add(
             "GET",
             "/metrics",
@@ -53,6 +76,7 @@ class PageRoutes:
             name="prometheus",
             summary="Prometheus or OpenMetrics, by Accept",
             tags=tags,
+            media_types=("text/plain", "application/openmetrics-text"),
         )
 
     def root(self, request: Request) -> Response:

@@ -1,0 +1,76 @@
+"""What all clients of the metrics stream share: frames, views, lanes, clocks and settings.
+
+No clients here (see `stream_client.py`, `stream.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from observability.core.clock import Clock
+from observability.core.counters import Counters
+from observability.core.frames import FRAMES_KEPT, Frame, FrameRing
+from observability.core.snapshot import SnapshotIndex
+from observability.core.timestamps import format_iso_ms
+from observability.http.broadcast import Broadcaster
+from observability.http.deflate import DeflateCounters
+from observability.http.lanes import Lane
+from observability.http.subscriptions import DEFAULT, Subscription
+from observability.http.views import Views
+
+MAX_VIEWS: Final = 256
+
+
+class StreamState:
+    """One per worker."""
+
+    def __init__(
+        self,
+        frames: FrameRing,
+        index: SnapshotIndex,
+        lanes: dict[str, Lane],
+        broadcaster: Broadcaster,
+        event_clock: Clock,
+        host_clock: Clock,
+        counters: Counters,
+        *,
+        interval_seconds: float,
+        heartbeat_seconds: float,
+        max_backlog: int,
+        messages_per_second: int,
+    ) -> None:
+        self.frames = frames
+        self.views = Views(index, MAX_VIEWS, DeflateCounters(counters))
+        self.lanes = lanes
+        """By channel."""
+        self.broadcaster = broadcaster
+        self.host_clock = host_clock
+        self.update_frequency_hz = round(1 / interval_seconds, 3)
+        self.heartbeat_seconds = heartbeat_seconds
+        self.max_backlog = max_backlog
+        """Live entries of a lane that may wait for one client."""
+        self.messages_per_second = messages_per_second
+        """What one client may send; 0 is no limit."""
+        self._event_clock = event_clock
+
+    def latest_frame(self) -> Frame:
+        frame = self.frames.latest()
+        assert frame is not None, "the hub makes its first frame before the port opens"
+        return frame
+
+    def timestamp(self) -> str:
+        return format_iso_ms(self._event_clock.time_ns())
+
+    def resumable_seq(self, since: str | None, subscription: Subscription) -> int | None:
+        """Returns the first missed frame if all since then are still there, for a client of the whole snapshot."""
+        if since is None or replace(subscription, lanes=frozenset()) != DEFAULT:
+            return None
+        epoch, _, seq = since.partition(":")
+        first = int(seq) + 1
+        latest = self.frames.latest_seq
+        return first if epoch == self.frames.epoch and latest - FRAMES_KEPT < first <= latest else None
+
+    def is_current(self, since: str) -> bool:
+        """Whether `since` names the newest frame: nothing was missed."""
+        return since == f"{self.frames.epoch}:{self.frames.latest_seq}"

@@ -1,0 +1,261 @@
+"""Roles and tokens, through the application that enforces them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+import pytest
+
+from observability.core.access_settings import ApiToken
+from observability.http.application import Application
+from observability.http.authorization import AccessPolicy, chosen_subprotocol
+from observability.http.heads import parse_head
+from observability.http.messages import Request, Response
+from observability.http.refusals import Refusal
+from observability.http.router import Router
+
+WRITE = ApiToken("write", "writer-0123456789")
+READ = ApiToken("read", "reader-0123456789")
+BEARER_WRITE = b"Authorization: Bearer writer-0123456789"
+BEARER_READ = b"Authorization: Bearer reader-0123456789"
+
+
+def request(line: bytes, *fields: bytes, host: bytes = b"localhost:8000", peer: str = "127.0.0.1") -> Request:
+    return Request(parse_head(b"\r\n".join([line + b" HTTP/1.1", b"Host: " + host, *fields, b"", b""])), b"", peer)
+
+
+def succeed(request: Request) -> Response:
+    return Response()
+
+
+def answer(application: Application, asked: Request) -> Response:
+    _, response = application.dispatch(asked)
+    assert isinstance(response, Response)
+    return response
+
+
+@pytest.fixture
+def make_application(clock: Any) -> Any:
+    def make(*tokens: ApiToken, origins: tuple[str, ...] = ()) -> Application:
+        router = Router()
+        router.add("GET", "/data", succeed)
+        router.add("POST", "/data", succeed)
+        router.add("POST", "/query", succeed, role="read")
+        router.add("GET", "/health", succeed, role="open")
+        router.add_websocket("/ws")
+        return Application(router, clock, access=AccessPolicy(tokens, origins), upgrade=lambda *_: None)
+
+    return make
+
+
+# -- without tokens
+
+
+def test_without_tokens_everybody_reads(make_application: Any) -> None:
+    asked = request(b"GET /data", host=b"public.example", peer="192.0.2.1")
+    assert answer(make_application(), asked).status == 200
+
+
+def test_without_tokens_this_machine_writes(make_application: Any) -> None:
+    for host in (b"localhost", b"127.0.0.1:8000", b"[::1]:8000"):
+        assert answer(make_application(), request(b"POST /data", host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(b"POST /data", peer="192.0.2.1"),
+        request(b"POST /data", peer=""),
+        request(b"POST /data", host=b"evil.example"),
+        request(b"POST /data", b"Origin: http://evil.example"),
+        request(b"POST /data", b"Origin: null"),
+        request(b"POST /data", b"Origin: http://localhost:3000"),
+        request(b"POST /data", b"Origin: http://[:::"),
+        request(b"POST /data", b"X-Forwarded-For: 127.0.0.1"),
+        request(b"POST /data", b"Forwarded: for=127.0.0.1"),
+        request(b"POST /data", b"X-Real-IP: 127.0.0.1"),
+        request(b"POST /data", b"Via: 1.1 proxy"),
+        request(b"POST /data", BEARER_WRITE, peer="192.0.2.1"),
+    ],
+)
+def test_without_tokens_nobody_else_writes(make_application: Any, asked: Request) -> None:
+    assert answer(make_application(), asked).status == 403
+
+
+def test_a_page_of_our_own_writes(make_application: Any) -> None:
+    assert answer(make_application(), request(b"POST /data", b"Origin: http://LOCALHOST:8000")).status == 200
+
+
+# -- with tokens
+
+
+def test_with_a_write_token_only_reading_stays_open(make_application: Any) -> None:
+    assert answer(make_application(WRITE), request(b"GET /data")).status == 200
+    assert answer(make_application(WRITE), request(b"POST /query")).status == 200
+
+
+def test_with_tokens_not_even_this_machine_writes_without(make_application: Any) -> None:
+    response = answer(make_application(WRITE), request(b"POST /data"))
+    assert response.status == 401
+    # RFC 6750 section 3.1: no error where there were no credentials.
+    assert response.headers == ((b"WWW-Authenticate", b'Bearer realm="observability"'),)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(b"POST /data", BEARER_WRITE, peer="192.0.2.1", host=b"public.example"),
+        request(b"POST /data", b"Authorization: bEARER  writer-0123456789"),
+        request(b"POST /data?token=writer-0123456789"),
+        request(b"POST /data?a=b&%74oken=writer%2D0123456789"),
+        request(b"POST /data?token=writer-0123456789", b"Authorization: Basic bWU6eA=="),
+        request(b"POST /data", BEARER_WRITE, b"X-Forwarded-For: 192.0.2.9"),
+    ],
+)
+def test_a_write_token_writes_from_anywhere(make_application: Any, asked: Request) -> None:
+    assert answer(make_application(READ, WRITE), asked).status == 200
+
+
+@pytest.mark.parametrize("fields", [(BEARER_READ,), (BEARER_WRITE,)])
+def test_either_token_reads(make_application: Any, fields: tuple[bytes, ...]) -> None:
+    assert answer(make_application(READ, WRITE), request(b"GET /data", *fields)).status == 200
+
+
+@pytest.mark.parametrize("line", [b"GET /data", b"HEAD /data", b"POST /query"])
+def test_with_a_read_token_reading_needs_one(make_application: Any, line: bytes) -> None:
+    assert answer(make_application(READ), request(line)).status == 401
+
+
+def test_what_is_open_stays_so_whatever_is_sent(make_application: Any) -> None:
+    assert answer(make_application(READ), request(b"GET /health", b"Authorization: Bearer nonsense")).status == 200
+
+
+def test_a_preflight_needs_none(make_application: Any) -> None:
+    assert answer(make_application(READ), request(b"OPTIONS /data")).status == 204
+
+
+def test_a_read_token_does_not_write(make_application: Any) -> None:
+    response = answer(make_application(READ, WRITE), request(b"POST /data", BEARER_READ))
+    assert response.status == 403
+    assert b'error="insufficient_scope"' in response.headers[0][1]
+
+
+@pytest.mark.parametrize("token", [b"writer-012345678", b"writer-01234567890", b"WRITER-0123456789", b"x", b"a/b+c=="])
+def test_a_token_that_is_not_known_is_401(make_application: Any, token: bytes) -> None:
+    response = answer(make_application(READ, WRITE), request(b"POST /data", b"Authorization: Bearer " + token))
+    assert response.status == 401
+    assert b'error="invalid_token"' in response.headers[0][1]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(b"POST /data?token=writer-0123456789", BEARER_WRITE),
+        request(b"POST /data?token=writer-0123456789&token=writer-0123456789"),
+        request(b"POST /data", BEARER_WRITE, BEARER_WRITE),
+        request(b"POST /data", b"Authorization: Bearer"),
+        request(b"POST /data", b"Authorization: Bearer a b"),
+    ],
+)
+def test_credentials_that_can_be_read_in_two_ways_are_400(make_application: Any, asked: Request) -> None:
+    response = answer(make_application(READ, WRITE), asked)
+    assert response.status == 400
+    assert b'error="invalid_request"' in response.headers[0][1]
+
+
+def test_a_page_writes_only_if_its_origin_is_allowed(make_application: Any) -> None:
+    application = make_application(WRITE, origins=("http://localhost:3000",))
+    assert answer(application, request(b"POST /data", BEARER_WRITE, b"Origin: http://localhost:3000")).status == 200
+    assert answer(application, request(b"POST /data", BEARER_WRITE, b"Origin: http://localhost:8000")).status == 200
+    assert answer(application, request(b"POST /data", BEARER_WRITE, b"Origin: http://evil.example")).status == 403
+    anybody = make_application(WRITE, origins=("*",))
+    assert answer(anybody, request(b"POST /data", BEARER_WRITE, b"Origin: http://evil.example")).status == 200
+
+
+# -- what routes need
+
+
+def test_a_route_that_declares_nothing_reads_if_it_is_a_get_and_writes_if_not() -> None:
+    router = Router()
+    roles = {method: router.add(method, "/a", succeed).role for method in ("GET", "POST", "PUT", "PATCH", "DELETE")}
+    assert roles == {"GET": "read", "POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
+
+
+def test_content_is_not_asked_for_that_will_be_refused(make_application: Any) -> None:
+    with pytest.raises(Refusal) as raised:
+        make_application(WRITE).check_head(request(b"POST /data"))
+    assert raised.value.status == 401
+
+
+# -- WebSocket
+
+
+def upgrade(application: Application, line: bytes, *fields: bytes) -> int:
+    asked = request(line, b"Connection: Upgrade", b"Upgrade: websocket", *fields)
+    try:
+        application.begin_upgrade(asked, None, b"", None)  # type: ignore[arg-type]  # not reached
+    except Refusal as refusal:
+        return refusal.status
+    return 101
+
+
+def test_an_upgrade_needs_what_its_path_needs(make_application: Any) -> None:
+    assert upgrade(make_application(), b"GET /ws") == 101
+    assert upgrade(make_application(READ), b"GET /ws") == 401
+    assert upgrade(make_application(READ), b"GET /ws", BEARER_READ) == 101
+    assert upgrade(make_application(READ), b"GET /ws?token=reader-0123456789") == 101
+    assert upgrade(make_application(READ), b"GET /ws?token=reader") == 401
+
+
+@pytest.mark.parametrize(
+    ("offered", "status"),
+    [
+        (b"observability, bearer.reader-0123456789", 101),
+        (b"bearer.reader-0123456789,observability", 101),
+        (b"observability, bearer.READER-0123456789", 401),
+        (b"observability, bearer.", 401),
+        (b"observability", 401),
+        (b"bearer.reader-0123456789, bearer.reader-0123456789", 400),
+    ],
+)
+def test_a_browser_sends_its_token_as_a_subprotocol(make_application: Any, offered: bytes, status: int) -> None:
+    assert upgrade(make_application(READ), b"GET /ws", b"Sec-WebSocket-Protocol: " + offered) == status
+
+
+def test_a_subprotocol_is_no_credential_of_a_plain_request(make_application: Any) -> None:
+    asked = request(b"GET /data", b"Sec-WebSocket-Protocol: bearer.reader-0123456789")
+    assert answer(make_application(READ), asked).status == 401
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (b"observability, bearer.abc", "observability"),
+        (b"bearer.abc", None),
+        (b"Observability", None),
+        (b"", None),
+    ],
+)
+def test_a_token_is_never_the_subprotocol_that_is_answered(offered: bytes, chosen: str | None) -> None:
+    assert chosen_subprotocol(request(b"GET /ws", b"Sec-WebSocket-Protocol: " + offered)) == chosen
+
+
+# -- what is said of it
+
+
+def test_a_refusal_is_one_line_without_the_token(make_application: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for line, *fields in (
+        (b"POST /data?token=hunter2",),
+        (b"POST /data", b"Authorization: Bearer hunter2"),
+        (b"POST /data?token=hunter2&token=hunter2",),
+        (b"POST /data", b"Authorization: Bearer hunter2 hunter2"),
+    ):
+        caplog.clear()
+        response = answer(make_application(WRITE), request(line, *fields))
+        assert len(caplog.messages) == 1 and caplog.messages[0].startswith("refused 127.0.0.1: 40")
+        assert "hunter2" not in caplog.text
+        assert b"hunter2" not in response.body and b"hunter2" not in response.headers[0][1]
+        assert orjson.loads(response.body)["detail"] in caplog.messages[0]

@@ -1,0 +1,78 @@
+"""Parameters: from a query or a JSON body into a Struct, every fault named, and nothing but refusals for the rest."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from observability.http.messages import Request
+from observability.http.parameters import MAX_FAULT_CHARACTERS, TimeNs, parse_body, parse_query
+from observability.http.parser import RequestParser
+from observability.http.refusals import Refusal, Unprocessable
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    quantity: Decimal | None = None
+    at: TimeNs | None = None
+    limit: int = 10
+
+
+def request(query: str = "", body: bytes = b"") -> Request:
+    parser = RequestParser()
+    parser.feed(f"POST /?{query} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    parsed = parser.next_request()
+    assert parsed is not None
+    return parsed
+
+
+def faults(query: str) -> list[dict[str, Any]]:
+    with pytest.raises(Unprocessable) as caught:
+        parse_query(request(query), Wanted)
+    errors: list[dict[str, Any]] = caught.value.members["errors"]
+    return errors
+
+
+def test_a_query_becomes_a_struct() -> None:
+    wanted = parse_query(request("quantity=1.50&at=1970-01-01T00:00:01Z&limit=5&unknown=x"), Wanted)
+    assert wanted == Wanted(Decimal("1.50"), TimeNs(1_000_000_000), 5)
+
+
+def test_every_fault_is_reported_at_once() -> None:
+    assert [fault["parameter"] for fault in faults("limit=5&limit=x&quantity=much&at=now")] == [
+        "limit",
+        "quantity",
+        "at",
+        "limit",
+    ]
+
+
+@pytest.mark.parametrize("value", ["NaN", "sNaN", "Infinity", "-Infinity"])
+def test_a_quantity_is_finite(value: str) -> None:
+    assert faults(f"quantity={value}") == [{"parameter": "quantity", "error": "expected a finite number"}]
+
+
+@pytest.mark.parametrize("value", ["x" * 3000, "1" * 3000])
+def test_a_fault_does_not_repeat_all_of_what_was_sent(value: str) -> None:
+    for fault in faults(f"at={quote(value)}&limit={value}"):
+        assert len(fault["error"]) <= MAX_FAULT_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"limit":"\xff"}', b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b'{"limit":1}x'],
+    ids=["nothing", "unfinished", "not UTF-8 within", "not UTF-8", "deep list", "deep object", "something behind"],
+)
+def test_a_body_that_is_not_json_is_400(body: bytes) -> None:
+    with pytest.raises(Refusal) as caught:
+        parse_body(request(body=body), Wanted)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'{"limit":"5"}', b'{"limit":1.5}', b'{"quantity":"NaN"}'])
+def test_a_body_of_other_types_is_422(body: bytes) -> None:
+    with pytest.raises(Unprocessable):
+        parse_body(request(body=body), Wanted)

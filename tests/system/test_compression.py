@@ -1,0 +1,137 @@
+"""permessage-deflate over a real server: what is inflated is what others get uncompressed, and one tick is compressed
+once for everybody."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from server import Server
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.sync.client import ClientConnection, connect
+
+StartServer = Callable[..., Server]
+
+TICKS = 300
+TAKEOVER = ClientPerMessageDeflateFactory()
+NO_TAKEOVER = ClientPerMessageDeflateFactory(server_no_context_takeover=True)
+
+
+@pytest.fixture
+def fast_server(start_server: StartServer) -> Server:
+    return start_server("--demo", METRIC_COLLECTION_INTERVAL="0.01", WS_RATE_LIMIT="0")
+
+
+@contextmanager
+def join(server: Server, factory: ClientPerMessageDeflateFactory | None, query: str = "") -> Iterator[ClientConnection]:
+    extensions = None if factory is None else [factory]
+    url = f"{server.websocket_url}{query}"
+    with connect(url, compression=None, extensions=extensions, open_timeout=10) as connection:
+        yield connection
+
+
+def collect(connection: ClientConnection, last_seq: int, into: dict[int, str]) -> None:
+    """Receives snapshots up to `last_seq`."""
+    while True:
+        data = connection.recv(timeout=10)
+        assert isinstance(data, str)
+        document = json.loads(data)
+        if document["type"].startswith("metrics"):
+            into[document["seq"]] = data
+            if document["seq"] >= last_seq:
+                return
+
+
+def collect_all(connections: list[ClientConnection], last_seq: int) -> list[dict[int, str]]:
+    received: list[dict[int, str]] = [{} for _ in connections]
+    threads = [
+        threading.Thread(target=collect, args=(connection, last_seq, into))
+        for connection, into in zip(connections, received, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return received
+
+
+def compressions(server: Server) -> dict[str, float]:
+    families = text_string_to_metric_families(server.get_bytes("/metrics").decode())
+    samples = [s for f in families for s in f.samples if s.name == "websocket_compressions_total"]
+    return {sample.labels["kind"]: sample.value for sample in samples}
+
+
+def test_every_client_inflates_to_the_same_text(fast_server: Server) -> None:
+    with ExitStack() as stack:
+        factories = (None, TAKEOVER, TAKEOVER, NO_TAKEOVER)
+        connections = [stack.enter_context(join(fast_server, factory)) for factory in factories]
+        first = fast_server.get("/api/metrics/current")["seq"]
+        plain, *inflated = collect_all(connections, first + TICKS)
+    for messages in inflated:
+        common = plain.keys() & messages.keys()
+        assert len(common) > TICKS * 0.9
+        assert all(plain[seq] == messages[seq] for seq in common)
+
+
+def test_clients_that_join_and_change_their_view_stay_in_step(fast_server: Server) -> None:
+    texts: dict[int, str] = {}
+    compared = 0
+    with join(fast_server, None) as plain, join(fast_server, TAKEOVER) as changing:
+        first = fast_server.get("/api/metrics/current")["seq"]
+        thread = threading.Thread(target=collect, args=(plain, first + TICKS, texts))
+        thread.start()
+        while thread.is_alive():
+            changing.send('{"type":"subscribe","channels":["execution"]}')
+            receive(changing, "subscribed")
+            changing.send("ping")
+            changing.send('{"type":"subscribe","channels":["metrics"]}')
+            receive(changing, "subscribed")
+            for _ in range(5):
+                data = receive(changing, "metrics_update")
+                other = texts.get(json.loads(data)["seq"])
+                if other is not None:
+                    assert data == other
+                    compared += 1
+            with join(fast_server, TAKEOVER) as joining:
+                assert json.loads(receive(joining, "metrics_update"))["market_data"]
+    assert compared > 10
+
+
+def receive(connection: ClientConnection, kind: str) -> str:
+    while True:
+        data = connection.recv(timeout=10)
+        assert isinstance(data, str)
+        if data != "pong":
+            found = json.loads(data)["type"]
+            assert found != "error", data
+            if found == kind:
+                return data
+
+
+def test_deltas_are_compressed_too_and_add_up(fast_server: Server) -> None:
+    with join(fast_server, TAKEOVER, "?mode=delta") as connection:
+        seq = json.loads(receive(connection, "metrics_update"))["seq"]
+        for _ in range(TICKS):
+            delta: dict[str, Any] = json.loads(receive(connection, "metrics_delta"))
+            assert (delta["prev_seq"], delta["seq"]) == (seq, seq + 1)
+            seq += 1
+
+
+def test_a_tick_is_compressed_once_however_many_clients_there_are(fast_server: Server) -> None:
+    with ExitStack() as stack:
+        connections = [stack.enter_context(join(fast_server, TAKEOVER)) for _ in range(20)]
+        before, start = compressions(fast_server), fast_server.get("/api/metrics/current")["seq"]
+        collect_all(connections, start + 100)
+        after, end = compressions(fast_server), fast_server.get("/api/metrics/current")["seq"]
+    assert 90 <= after["stepped"] - before["stepped"] <= end - start + 1
+
+
+def test_a_message_may_come_compressed(fast_server: Server) -> None:
+    with join(fast_server, TAKEOVER) as connection:
+        connection.send(json.dumps({"type": "ping", "id": "x" * 60}))
+        assert json.loads(receive(connection, "pong"))["id"] == "x" * 60
