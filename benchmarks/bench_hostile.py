@@ -1,0 +1,317 @@
+"""Question: do good clients notice the hostile ones beside them, and does memory come back when those have gone?
+
+100 WebSocket clients read the stream of a real server. Beside them, one kind after the other, in a process of its own:
+10,000 connections that say nothing, 1,000 that send their head a byte a second, 1,000 WebSocket clients that never
+read, 1,000,000 pipelined requests. Printed for before, during and after each: latency from tick to good client,
+snapshots they missed, and memory of the server.
+
+    python benchmarks/bench_hostile.py [--good 100] [--seconds 10] [--scale 1.0]
+
+It needs some 12,000 file descriptors per process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import re
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
+
+import psutil
+
+SEQ = re.compile(rb'"seq":(\d+)')
+MONO_NS = re.compile(rb'"mono_ns":(\d+)')
+RECEIVE_BYTES = 1 << 16
+FILES_WANTED = 20_000
+# Connections from one address share 28,000 ports; closed ones keep theirs for a minute.
+SOURCES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
+HANDSHAKE = (
+    b"GET /ws/metrics HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+REQUEST = b"GET /api/metrics/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# A server that has nothing to hide ends what it will not serve; how long an attacker goes on without noticing.
+LOOK_SECONDS = 1.0
+
+Attack = Callable[[int, int, Event, Event], None]
+
+
+@dataclass
+class Good:
+    """A client that reads, and answers pings."""
+
+    sock: socket.socket
+    buffer: bytearray = field(default_factory=bytearray)
+    last_seq: int | None = None
+
+    def feed(self, data: bytes, window: Window) -> None:
+        now_ns = time.monotonic_ns()
+        buffer = self.buffer
+        buffer += data
+        while len(buffer) >= 2:
+            size, start = buffer[1], 2
+            if size >= 126:
+                start = 4 if size == 126 else 10
+                size = int.from_bytes(buffer[2:start], "big")
+            if len(buffer) < start + size:
+                return
+            if buffer[0] & 0x0F == 9:
+                self.sock.send(b"\x8a\x80\x00\x00\x00\x00")
+            elif b'"metrics_update"' in (head := bytes(buffer[start : start + 200])):
+                self._on_snapshot(head, now_ns, window)
+            del buffer[: start + size]
+
+    def _on_snapshot(self, head: bytes, now_ns: int, window: Window) -> None:
+        seq, mono_ns = SEQ.search(head), MONO_NS.search(head)
+        assert seq is not None and mono_ns is not None
+        if self.last_seq is not None:
+            window.latencies_ns.append(now_ns - int(mono_ns[1]))
+            window.missed += int(seq[1]) - self.last_seq - 1
+        self.last_seq = int(seq[1])
+
+
+@dataclass
+class Window:
+    """What the good clients saw in one stretch of time."""
+
+    latencies_ns: list[int] = field(default_factory=list)
+    missed: int = 0
+    rss_mb: float = 0.0
+    cpu_cores: float = 0.0
+
+    def percentile_ms(self, percent: float) -> float:
+        ordered = sorted(self.latencies_ns)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] / 1e6 if ordered else float("nan")
+
+
+# -- attacks: each runs in a process of its own, says when it is in full swing, and stops when told to
+
+
+def idle(port: int, count: int, ready: Event, stop: Event) -> None:
+    """Connections that say nothing."""
+    held = [connect(port, n) for n in range(count)]
+    ready.set()
+    stop.wait()
+    close_all(held)
+
+
+def slow_heads(port: int, count: int, ready: Event, stop: Event) -> None:
+    """Connections that send a head byte by byte, one a second; who is thrown out comes again."""
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Padding: " + b"a" * 1000
+    held = [connect(port, n) for n in range(count)]
+    sent = [0] * count
+    ready.set()
+    while not stop.wait(LOOK_SECONDS):
+        for n, sock in enumerate(held):
+            try:
+                sock.send(head[sent[n] : sent[n] + 1])
+                sent[n] += 1
+            except OSError:
+                sock.close()
+                held[n], sent[n] = connect(port, n), 0
+    close_all(held)
+
+
+def deaf(port: int, count: int, ready: Event, stop: Event) -> None:
+    """WebSocket clients that never read."""
+    held = [connect(port, n, receive_buffer=4096) for n in range(count)]
+    for sock in held:
+        sock.setblocking(True)
+        sock.sendall(HANDSHAKE)
+    ready.set()
+    stop.wait()
+    close_all(held)
+
+
+def pipelined(port: int, count: int, ready: Event, stop: Event) -> None:
+    """`count` requests, as many at a time as fit, over 10 connections; the answers are read."""
+    ready.set()
+    selector = selectors.DefaultSelector()
+    batch = REQUEST * 500
+    per_connection = count // 10
+    # Per connection: bytes still to send, and answers still to come.
+    state: dict[socket.socket, list[int]] = {}
+    for n in range(10):
+        sock = connect(port, n)
+        sock.setblocking(False)
+        state[sock] = [per_connection * len(REQUEST), per_connection]
+        selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE, sock)
+    answered = 0
+    while state and not stop.is_set():
+        for key, events in selector.select(LOOK_SECONDS):
+            peer: socket.socket = key.data
+            left = state[peer]
+            if events & selectors.EVENT_READ:
+                answers = peer.recv(1 << 20).count(b"HTTP/1.1 200")
+                answered += answers
+                left[1] -= answers
+            if events & selectors.EVENT_WRITE:
+                offset = -left[0] % len(REQUEST)
+                left[0] -= peer.send(batch[offset : offset + left[0]])
+                if not left[0]:
+                    selector.modify(peer, selectors.EVENT_READ, peer)
+            # The status line may have been cut between two reads: the last few are not waited for.
+            if left[1] <= per_connection // 1000 and not left[0]:
+                selector.unregister(peer)
+                peer.close()
+                del state[peer]
+    print(f"{'':<14} {answered} of {count} pipelined requests answered", flush=True)
+    close_all(list(state))
+
+
+ATTACKS: dict[str, tuple[Attack, int]] = {
+    "idle": (idle, 10_000),
+    "idle again": (idle, 10_000),
+    "slow heads": (slow_heads, 1_000),
+    "deaf sockets": (deaf, 1_000),
+    "pipelined": (pipelined, 1_000_000),
+}
+
+
+def connect(port: int, number: int, receive_buffer: int | None = None) -> socket.socket:
+    sock = socket.socket()
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.bind((SOURCES[number % len(SOURCES)], 0))
+    sock.connect(("127.0.0.1", port))
+    return sock
+
+
+def close_all(socks: list[socket.socket]) -> None:
+    for sock in socks:
+        sock.close()
+
+
+# -- the good ones
+
+
+@contextmanager
+def server() -> Iterator[tuple[int, int]]:
+    """Runs the server with its simulator and room for everybody; yields its process id and port."""
+    command = [sys.executable, "-m", "observability.http", "serve", "--demo", "--port", "0", "--log-level", "ERROR"]
+    environment = {**os.environ, "WS_MAX_CONNECTIONS": "15000"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    match = re.search(r"http://[^:/]+:(\d+)", process.stdout.readline())
+    if match is None:
+        raise SystemExit("the server did not start")
+    try:
+        yield process.pid, int(match[1])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def open_good(port: int, count: int) -> list[Good]:
+    clients = []
+    for _ in range(count):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.sendall(HANDSHAKE)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += sock.recv(RECEIVE_BYTES)
+        head, _, rest = received.partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 101"):
+            raise SystemExit(f"handshake refused: {head[:200]!r}")
+        sock.setblocking(False)
+        clients.append(Good(sock, bytearray(rest)))
+    return clients
+
+
+def watch(selector: selectors.BaseSelector, pid: int, until: Callable[[float], bool]) -> Window:
+    """Reads what comes until `until` is true of the seconds passed."""
+    window = Window()
+    process = psutil.Process(pid)
+    started, before = time.monotonic(), process.cpu_times()
+    while not until(time.monotonic() - started):
+        for key, _ in selector.select(0.05):
+            data = key.data.sock.recv(RECEIVE_BYTES)
+            if not data:
+                raise SystemExit("the server closed the connection of a good client")
+            key.data.feed(data, window)
+    after = process.cpu_times()
+    window.rss_mb = process.memory_info().rss / 1e6
+    window.cpu_cores = (after.user + after.system - before.user - before.system) / (time.monotonic() - started)
+    return window
+
+
+def _is_ready(ready: Event, _: float) -> bool:
+    return ready.is_set()
+
+
+def _has_lasted(seconds: float, _: BaseProcess, passed: float) -> bool:
+    return passed > seconds
+
+
+def _is_over(_: float, attacker: BaseProcess, __: float) -> bool:
+    return not attacker.is_alive()
+
+
+def report(name: str, phase: str, window: Window) -> None:
+    print(
+        f"{name:<14} {phase:<9} {len(window.latencies_ns):>9} {window.missed:>6} {window.percentile_ms(50):>8.2f} "
+        f"{window.percentile_ms(99):>8.2f} {window.percentile_ms(100):>8.2f} {window.rss_mb:>8.1f} "
+        f"{window.cpu_cores:>6.2f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--good", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the numbers of hostile peers")
+    parser.add_argument("--attacks", nargs="*", choices=list(ATTACKS), default=list(ATTACKS))
+    args = parser.parse_args()
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = FILES_WANTED if hard_limit == resource.RLIM_INFINITY else min(FILES_WANTED, hard_limit)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard_limit))
+
+    spawn = multiprocessing.get_context("spawn")
+    with server() as (pid, port):
+        selector = selectors.DefaultSelector()
+        for client in open_good(port, args.good):
+            selector.register(client.sock, selectors.EVENT_READ, client)
+        print(f"{args.good} good clients; latency from tick to client in ms, memory in MB, CPU of the server in cores")
+        print(
+            f"{'beside':<14} {'phase':<9} {'snapshots':>9} {'missed':>6} {'p50':>8} {'p99':>8} {'max':>8} "
+            f"{'RSS':>8} {'CPU':>6}"
+        )
+        watch(selector, pid, lambda seconds: seconds > 1)
+        for name in args.attacks:
+            attack, count = ATTACKS[name]
+            before = watch(selector, pid, lambda seconds: seconds > args.seconds)
+            report(name, "before", before)
+            ready, stop = spawn.Event(), spawn.Event()
+            attacker = spawn.Process(target=attack, args=(port, int(count * args.scale), ready, stop))
+            attacker.start()
+            report(name, "arriving", watch(selector, pid, partial(_is_ready, ready)))
+            until = _is_over if attack is pipelined else _has_lasted
+            during = watch(selector, pid, partial(until, args.seconds, attacker))
+            report(name, "during", during)
+            stop.set()
+            report(name, "leaving", watch(selector, pid, partial(_is_over, 0.0, attacker)))
+            attacker.join()
+            after = watch(selector, pid, lambda seconds: seconds > args.seconds)
+            report(name, "after", after)
+            print(
+                f"{'':<14} p99 during/before {during.percentile_ms(99) / before.percentile_ms(99):.2f}, "
+                f"RSS after - before {after.rss_mb - before.rss_mb:+.1f} MB"
+            )
+
+
+if __name__ == "__main__":
+    main()

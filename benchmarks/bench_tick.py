@@ -1,0 +1,77 @@
+"""Question: what does one tick cost, by the number of symbols and the share of them that changed?
+
+A tick is what the hub does ten times a second: every collector writes its rows, the parts that changed are encoded, the
+snapshot is joined and published. Beside it, in the same group, the encoder alone, over the same document ready made.
+
+    pytest benchmarks/bench_tick.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+
+import orjson
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from observability.core.bus import Bus
+from observability.core.clock import EventClock, HostClock
+from observability.core.counters import Counters
+from observability.core.events import Quote
+from observability.core.hub import Hub
+from observability.http.backend import make_collectors, make_history
+
+INTERVAL_SECONDS = 0.1
+ROUNDS = 200
+
+by_size = pytest.mark.parametrize("symbols", [1, 10, 100, 1000])
+by_change = pytest.mark.parametrize("changed_percent", [0, 10, 100])
+
+
+class Market:
+    """A hub with a number of symbols, some of which move."""
+
+    def __init__(self, symbols: int) -> None:
+        host_clock = HostClock()
+        event_clock = EventClock(host_clock)
+        self._bus = Bus()
+        collectors = make_collectors(self._bus, event_clock, max_symbols=symbols, history=make_history(symbols))
+        for collector in collectors.sections:
+            asyncio.run(collector.start())
+        self.hub = Hub(INTERVAL_SECONDS, self._bus, host_clock, event_clock, collectors.sections, {}, Counters())
+        self._symbols = symbols
+        self._prices = count(1)
+        self._clock = host_clock
+        self.move(100)
+        self.hub.tick()
+
+    def move(self, changed_percent: int) -> None:
+        """Gives a share of the symbols, at least one unless it is none, a new touch."""
+        changed = -(-self._symbols * changed_percent // 100)
+        bid = 100 + next(self._prices) % 1000 / 100
+        now_ns = self._clock.time_ns()
+        quotes = [Quote(f"SYM{n:04d}", bid, bid + 0.02, 100, 200, ts=now_ns, ts_init=now_ns) for n in range(changed)]
+        self._bus.publish_all(quotes, "bench")
+
+
+@by_size
+@by_change
+def test_tick(benchmark: BenchmarkFixture, symbols: int, changed_percent: int) -> None:
+    market = Market(symbols)
+    benchmark.group = f"{symbols} symbols, {changed_percent} % changed"
+    benchmark.pedantic(market.hub.tick, setup=lambda: market.move(changed_percent), rounds=ROUNDS, warmup_rounds=5)
+    frame = market.hub.frames.latest()
+    assert frame is not None
+    assert len(orjson.loads(frame.payload)["market_data"]) == symbols
+    benchmark.extra_info["snapshot_bytes"] = len(frame.payload)
+
+
+@by_size
+@by_change
+def test_encoding_anew(benchmark: BenchmarkFixture, symbols: int, changed_percent: int) -> None:
+    frame = Market(symbols).hub.frames.latest()
+    assert frame is not None
+    document = orjson.loads(frame.payload)
+    benchmark.group = f"{symbols} symbols, {changed_percent} % changed"
+    benchmark.pedantic(orjson.dumps, args=(document,), rounds=ROUNDS, warmup_rounds=5)

@@ -1,0 +1,197 @@
+"""The same end-to-end test without a proxy and through real nginx with the configuration in `deploy/`.
+
+No benchmark of nginx here.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server import ROOT, TIMEOUT_SECONDS, Server
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+StartServer = Callable[..., Server]
+
+# It is where only root's PATH may point.
+NGINX = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")))
+CONFIGURATION = ROOT / "deploy" / "nginx.conf"
+
+pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
+
+MAIN_CONFIGURATION = """
+daemon off;
+worker_processes 1;
+pid {prefix}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {prefix}/body;
+    proxy_temp_path {prefix}/proxy;
+    fastcgi_temp_path {prefix}/fastcgi;
+    uwsgi_temp_path {prefix}/uwsgi;
+    scgi_temp_path {prefix}/scgi;
+{site}
+}}
+"""
+
+
+@contextmanager
+def nginx(prefix: Path, backend_port: int) -> Iterator[int]:
+    """Runs nginx with our configuration, as the current user; yields its port. Everything of it is below `prefix`."""
+    assert NGINX is not None
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        site = CONFIGURATION.read_text()
+        for pattern, replacement in (
+            (r"server 127\.0\.0\.1:8000;", f"server 127.0.0.1:{backend_port};"),
+            (r"listen 80;", f"listen 127.0.0.1:{port};"),
+        ):
+            site, count = re.subn(pattern, replacement, site)
+            assert count == 1, f"deploy/nginx.conf: expected {pattern} once"
+        configuration = prefix / "nginx.conf"
+        configuration.write_text(MAIN_CONFIGURATION.format(prefix=prefix, site=site))
+        # nginx inherits listeners by this variable when it replaces itself. Connections wait in this one's backlog
+        # until it is there, and nobody else can take the port.
+        process = subprocess.Popen(
+            [NGINX, "-p", str(prefix), "-e", "stderr", "-c", str(configuration)],
+            env={**os.environ, "NGINX": f"{listener.fileno()};"},
+            pass_fds=(listener.fileno(),),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    try:
+        yield port
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+        complaints = [line for line in errors.splitlines() if re.search(r"\[(warn|error|crit|alert|emerg)\]", line)]
+        assert process.returncode == 0, errors
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def nginx_port(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with nginx(tmp_path_factory.mktemp("nginx"), demo_server.port) as port:
+        yield port
+
+
+@pytest.fixture(params=["direct", "nginx"])
+def port(request: pytest.FixtureRequest, demo_server: Server) -> int:
+    """The port to talk to: the server's own, and nginx's in front of it."""
+    if request.param == "direct":
+        return demo_server.port
+    through_nginx: int = request.getfixturevalue("nginx_port")
+    return through_nginx
+
+
+def ask(
+    port: int, method: str, path: str, body: bytes | None = None, **fields: str
+) -> tuple[int, dict[str, str], bytes]:
+    """Returns status, fields (names in lower case) and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in fields.items()})
+        response = connection.getresponse()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+    finally:
+        connection.close()
+
+
+def next_snapshot(connection: Any) -> dict[str, Any]:
+    while True:
+        message: dict[str, Any] = json.loads(connection.recv(timeout=TIMEOUT_SECONDS))
+        if message["type"] == "metrics_update":
+            return message
+
+
+def test_a_snapshot_is_answered_and_known_by_its_tag(port: int) -> None:
+    status, fields, body = ask(port, "GET", "/api/metrics/current")
+    snapshot = json.loads(body)
+    assert status == 200
+    assert fields["content-type"] == "application/json"
+    assert fields["etag"] == f'"{snapshot["epoch"]}-{snapshot["seq"]}"'
+
+
+def test_head_has_the_fields_of_get_and_no_body(port: int) -> None:
+    status, fields, body = ask(port, "HEAD", "/api/metrics/summary")
+    assert (status, body) == (200, b"")
+    assert int(fields["content-length"]) > 0
+
+
+def test_the_history_can_be_asked_for(port: int) -> None:
+    request = json.dumps({"time_range": "1h", "metric_types": ["system"], "limit": 5}).encode()
+    status, _, body = ask(port, "POST", "/api/metrics/history", request, content_type="application/json")
+    assert status == 200
+    assert {row["type"] for row in json.loads(body)["data"]} == {"system"}
+
+
+def test_a_refusal_arrives_as_it_was_sent(port: int) -> None:
+    status, fields, body = ask(port, "GET", "/api/trades?limit=0")
+    assert status == 422
+    assert fields["content-type"] == "application/problem+json"
+    assert [error["parameter"] for error in json.loads(body)["errors"]] == ["limit"]
+
+
+def test_requests_of_one_connection_are_answered_in_order(port: int) -> None:
+    paths = ["/health", "/api/metrics/symbols", "/nothing", "/health/live"] * 5
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as sock, sock.makefile("rb") as answers:
+        sock.sendall(b"".join(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for path in paths))
+        statuses = []
+        for _ in paths:
+            statuses.append(int(answers.readline().split()[1]))
+            fields = http.client.parse_headers(answers)
+            answers.read(int(fields["Content-Length"]))
+    assert statuses == [404 if path == "/nothing" else 200 for path in paths]
+
+
+@pytest.mark.parametrize("path", ["/ws/metrics", "/ws"])
+def test_the_stream_runs_answers_pings_and_closes_cleanly(port: int, path: str) -> None:
+    # Of the page that this very host and port served.
+    with connect(f"ws://127.0.0.1:{port}{path}", origin=Origin(f"http://127.0.0.1:{port}")) as connection:
+        greeting = json.loads(connection.recv(timeout=TIMEOUT_SECONDS))
+        seqs = [next_snapshot(connection)["seq"] for _ in range(5)]
+        assert connection.ping(b"payload").wait(TIMEOUT_SECONDS)
+        connection.send("ping")
+        while connection.recv(timeout=TIMEOUT_SECONDS) != "pong":
+            pass
+        connection.close(1000, "enough")
+    assert greeting["type"] == "connected"
+    assert seqs == list(range(seqs[0], seqs[0] + 5))
+    assert (connection.protocol.close_code, connection.protocol.close_reason) == (1000, "")
+
+
+def test_a_page_of_another_origin_gets_no_stream(port: int) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"ws://127.0.0.1:{port}/ws/metrics", origin=Origin("http://evil.example"))
+    assert refused.value.response.status_code == 403
+
+
+def test_a_write_through_the_proxy_is_not_one_from_this_machine(demo_server: Server, nginx_port: int) -> None:
+    path = "/api/system/alerts/acknowledge/unknown"
+    assert ask(demo_server.port, "POST", path)[0] == 404
+    assert ask(nginx_port, "POST", path)[0] in (401, 403)
+
+
+def test_clients_behind_the_proxy_are_told_of_a_shutdown(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--demo")
+    with nginx(tmp_path, server.port) as port, connect(f"ws://127.0.0.1:{port}/ws/metrics") as connection:
+        next_snapshot(connection)
+        server.stop()
+        with suppress(ConnectionClosed):
+            while True:
+                connection.recv(timeout=TIMEOUT_SECONDS)
+    assert connection.protocol.close_code == 1001
