@@ -58,9 +58,8 @@ class MetricsStream:
         subprotocol = chosen_subprotocol(request)
         if subprotocol is not None:
             fields.append(("Sec-WebSocket-Protocol", subprotocol))
-        client = StreamClient(
-            self._state, next(self._numbers), request.client_address, self._loop, query, subscription, memory, self._on_end
-        )
+        number, address = next(self._numbers), request.client_address
+        client = StreamClient(self._state, number, address, self._loop, query, subscription, memory, self._on_end)
         self._connected.add(client)
         self._empty.clear()
         hand_over(client, transport, key, received, fields)
