@@ -109,7 +109,9 @@ def test_a_control_ping_is_answered_with_its_payload(demo_server: Server) -> Non
         assert connection.ping(b"abc").wait(10)
 
 
-@pytest.mark.parametrize("text", ["hello", "{", "[]", '{"type":7}', '{"type":"dance"}', ""])
+@pytest.mark.parametrize(
+    "text", ["hello", "{", "[]", '{"type":"ping","id":18446744073709551616}', '{"type":7}', '{"type":"dance"}', ""]
+)
 def test_what_is_not_understood_is_answered_with_an_error(demo_server: Server, text: str) -> None:
     with client(demo_server) as connection:
         connection.send(text)

@@ -24,6 +24,8 @@ MAX_SYMBOL_LENGTH: Final = 32
 
 _TEXT_FORM: Final = "subscribe:"
 
+# What goes back must fit what JSON is encoded to: 64 bits.
+MessageId = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 ChannelName = Annotated[str, msgspec.Meta(max_length=64)]
 SymbolName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SYMBOL_LENGTH)]
 
@@ -40,13 +42,13 @@ class ClientMessage(msgspec.Struct, frozen=True):
     """What a client sends as JSON. The seed's dashboard asks for `health` where others `ping`."""
 
     type: Annotated[str, msgspec.Meta(max_length=64)]
-    id: int | Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    id: MessageId | Annotated[str, msgspec.Meta(max_length=64)] | None = None
     channels: Annotated[list[ChannelName], msgspec.Meta(max_length=MAX_CHANNELS)] | None = None
     symbols: Annotated[list[SymbolName], msgspec.Meta(max_length=MAX_SYMBOLS)] | msgspec.UnsetType | None = (
         msgspec.UNSET
     )
     mode: Literal["full", "delta"] | None = None
-    lane_since: dict[str, int] | None = None
+    lane_since: dict[str, MessageId] | None = None
 
 
 _decode = msgspec.json.Decoder(ClientMessage).decode
