@@ -122,6 +122,27 @@ def test_events_of_our_own_can_be_replayed(start_server: StartServer, tmp_path: 
     assert any("events.jsonl" in line for line in server.log)
 
 
+def test_a_collector_of_an_installed_package_is_in_the_snapshot_and_in_the_metrics(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    info = tmp_path / "queue_metrics-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: queue-metrics\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[observability.collectors]\nqueue = queue_metrics:QueueCollector\n")
+    (tmp_path / "queue_metrics.py").write_text(
+        "from observability.metrics.collectors import BaseCollector\n"
+        "class QueueCollector(BaseCollector):\n"
+        "    def __init__(self): super().__init__('queue')\n"
+        "    async def _start_impl(self): pass\n"
+        "    async def _stop_impl(self): pass\n"
+        "    async def get_current_metrics(self): return {'depth': 3}\n"
+    )
+    server = start_server("--demo", PYTHONPATH=str(tmp_path))
+    assert server.next_snapshot()["queue"] == {"depth": 3}
+    assert server.get("/api/system/components")["components"]["queue"]["status"] == "ok"
+    assert b'collector_metrics_collected_total{collector="queue"}' in server.get_bytes("/metrics")
+
+
 def test_reload_starts_again_when_a_source_changes(tmp_path: Path) -> None:
     for root in ("core", "http"):
         subprocess.run(["cp", "-r", str(ROOT / root), str(tmp_path)], check=True)

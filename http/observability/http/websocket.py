@@ -140,7 +140,7 @@ class Client(WSListener):
             return
         self.is_closing = True
         self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # takes any code
-        self.transport.resume_reading()
+        self._end_stall()
         # What a peer that reads nothing has not taken by then, it will not take.
         self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
 
@@ -191,10 +191,7 @@ class Client(WSListener):
         """Called by the transport once something waits in its buffer; `_check_backlog` judges how much is too much."""
 
     def resume_writing(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
-            self.transport.resume_reading()
+        self._end_stall()
         if not self.is_closing:
             self.on_drained()
 
@@ -205,6 +202,12 @@ class Client(WSListener):
         if self._stall_timer is None and self.buffered_bytes() > MAX_BACKLOG_BYTES:
             self.transport.pause_reading()
             self._stall_timer = self.loop.call_later(WRITE_STALL_SECONDS, self.abort)
+
+    def _end_stall(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+            self.transport.resume_reading()
 
     def _open(self) -> None:
         if not self.is_closing:
