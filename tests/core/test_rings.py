@@ -57,6 +57,15 @@ def test_a_row_that_is_being_written_is_not_believed() -> None:
     assert ring.copy_row(1) is None
 
 
+def test_a_row_whose_end_is_not_written_yet_is_not_believed() -> None:
+    tier = Tier(interval_ns=0, rows=2)
+    memory = memoryview(bytearray(tier.ring_words(1) * layout.WORD_BYTES))
+    words = memory.cast("q")
+    ring = Ring(words, memory.cast("d"), tier, 1)
+    words[layout.RING_HEADER_WORDS + layout.SLOT_BEGIN] = 1  # a writer has begun its first row
+    assert ring.copy_row(1) is None
+
+
 def test_copy_rows_includes_the_start_and_excludes_the_end() -> None:
     ring = make_ring(rows=8, fields=1)
     for ts_ns in (10, 20, 30, 40):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from pathlib import Path
 from queue import Empty, Queue
@@ -78,10 +79,12 @@ class Server:
     def next_snapshot(self) -> dict[str, Any]:
         """Returns a snapshot of a tick that begins after the call."""
         first = self.get("/api/metrics/current")["seq"]
-        while True:
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
             snapshot: dict[str, Any] = self.get("/api/metrics/current")
             if snapshot["seq"] > first + 1:
                 return snapshot
+        raise AssertionError("the server does not tick")
 
     def stop(self, number: int = signal.SIGTERM) -> list[str]:
         """Ends the server; returns its log."""

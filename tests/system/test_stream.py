@@ -169,8 +169,12 @@ def test_a_reader_that_stops_is_skipped_and_costs_nobody_else_a_frame(start_serv
     server = start_server("--demo", METRIC_COLLECTION_INTERVAL="0.01")
     with raw_client(server, receive_buffer=4096), client(server) as reader:
         seqs: list[int] = []
-        while server.get("/api/system/performance")["frames_skipped"] == 0:
+        for _ in range(200):
+            if server.get("/api/system/performance")["frames_skipped"]:
+                break
             seqs.extend(receive(reader, "metrics_update")["seq"] for _ in range(20))
+        else:
+            raise AssertionError("the reader that stopped was never skipped")
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
 
 
