@@ -134,7 +134,7 @@ def measure(pid: int, url: str, seconds: int, connections: int, script: Path | N
 
 def percentile(percent: int, text: str) -> str:
     """wrk says 0 where answers come so slowly that it corrects them all away."""
-    latency = find(rf"{percent}%\s+(\S+)", text) or "-"
+    latency = find(rf"\n +{percent}% +(\S+)", text) or "-"
     return "-" if latency == "0.00us" else latency
 
 

@@ -95,7 +95,14 @@ def test_unknown_fields_are_ignored() -> None:
     assert rejected == []
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[", b"[1,", b"null", b"\xff"])
+def test_an_event_that_is_not_utf_8_is_rejected_alone() -> None:
+    data = b'[{"type":"quote","symbol":"\xff","bid":1,"ask":2},{"type":"quote","symbol":"A","bid":1,"ask":2}]'
+    batch = EventDecoder().decode_array(data, NOW_NS)
+    assert len(batch.events) == 1
+    assert [index for index, _ in batch.rejected] == [0]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[" * 100_000, b"[", b"[1,", b"null", b"\xff"])
 def test_what_is_not_an_array_is_an_error(data: bytes) -> None:
     with pytest.raises(EventError, match="array"):
         EventDecoder().decode_array(data, NOW_NS)

@@ -43,6 +43,9 @@ SEEDS: Final = [
     (b"/api/trades", b"?", b"min_quantity=1", b"&", b"max_quantity=1e3", b"&", b"cursor=2", b"\n"),
     (b"/api/trades", b"?", b"start_time=2025-10-09T08:53:20Z", b"&", b"end_time=1760000000000000000", b"\n"),
     (b"/api/trades/stats/summary", b"?", b"time_range=24h", b"&", b"strategy=alpha", b"\n"),
+    # Found once.
+    (b"/api/trades", b"?", b"min_quantity=NaN", b"\n"),
+    (HISTORY, b'{"interval":"', b"\x85", b'"}'),
     (b"/api/trades/", b"t1", b"\n"),
     (HISTORY, b"{", b'"time_range":', b'"1h"', b",", b'"interval":', b'"1s"', b",", b'"limit":', b"5", b"}"),
     (HISTORY, b"{", b'"start_time":', b"1759999990000000000", b",", b'"end_time":', b'"2025-10-09T10:53:20+02:00"',

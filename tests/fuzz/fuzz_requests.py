@@ -42,6 +42,8 @@ SEEDS: Final = [
      b"\r\n"),
     (POST, HOST, CHUNKED, END, LAST_CHUNK, b"GET /next HTTP/1.1\r\n", HOST, END),
     (b"\r\n\r\n", b"GET / HTTP/1.1\r\n", HOST, b"Upgrade: websocket\r\n", b"Connection: Upgrade\r\n", END, b"\x81\x80"),
+    # Found once: content whose last byte is a CR, in front of a LF.
+    (POST, HOST, b"Content-Length: 1\r\n", END, b"\r", b"\n"),
     (POST, HOST, b"Content-Length: 3\r\n", END, b"GET", b" / HTTP/1.1\r\n", HOST, END),
 ]  # fmt: skip
 

@@ -266,7 +266,7 @@ TEXT, CONTINUATION, BINARY, CLOSE, PING = 1, 0, 2, 8, 9
         pytest.param(frame(CLOSE, struct.pack(">H", 1005)), 1002, id="7.4.1: a code that is never sent"),
         pytest.param(frame(CLOSE, struct.pack(">H", 999)), 1002, id="7.4.2: a code that is not one"),
         pytest.param(frame(CLOSE, b"\x03"), 1002, id="5.5.1: half a code"),
-        pytest.param(frame(CLOSE), None, id="5.5.1: no code"),
+        pytest.param(frame(CLOSE), 1000, id="5.5.1: no code"),
     ],
 )
 def test_a_frame_is_answered_with_the_close_code_the_rfc_wants(

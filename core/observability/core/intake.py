@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
 from observability.core.errors import EventError
 from observability.core.events import AnyEvent, Order
 from observability.core.timestamps import parse_iso_ns
+
+# What decoding raises for bytes that a sender chose; the last two are not of msgspec's tree.
+UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -40,7 +44,7 @@ class EventDecoder:
         try:
             events = self._many.decode(data)
             _stamp(events, ts_init)
-        except (msgspec.DecodeError, EventError):
+        except (*UNDECODABLE, EventError):
             return self._decode_each(data, ts_init)
         return Batch(events)
 
@@ -48,7 +52,7 @@ class EventDecoder:
         """Decodes one event. Raises EventError with the path of the fault."""
         try:
             event: AnyEvent = self._one.decode(data)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise EventError(str(error)) from None
         _stamp((event,), ts_init)
         return event
@@ -56,7 +60,7 @@ class EventDecoder:
     def _decode_each(self, data: bytes, ts_init: int) -> Batch:
         try:
             elements = self._raw.decode(data)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise EventError(f"expected a JSON array of events: {error}") from None
         batch = Batch()
         for index, element in enumerate(elements):

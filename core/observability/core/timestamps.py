@@ -20,7 +20,7 @@ _SECOND = timedelta(seconds=1)
 
 # RFC 3339 section 5.6, with a space allowed for the "T" (its note) and up to nanoseconds in the fraction.
 _ISO_8601 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d\d):?(\d\d))",
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-])([01]\d|2[0-3]):?([0-5]\d))",
     re.ASCII,
 )
 

@@ -11,6 +11,7 @@ import msgspec
 
 from observability.core.errors import EventError
 from observability.core.events import AnyEvent, Event, Order
+from observability.core.intake import UNDECODABLE
 from observability.core.timestamps import MAX_NS, parse_iso_ns
 from observability.sources.tally import Tally
 
@@ -41,7 +42,7 @@ def read_event_lines(lines: Iterable[bytes], *, opened_ns: int, tally: Tally) ->
                 event.decision_ts = parse_iso_ns(event.decision_ts)
             if not 0 <= event.ts_init <= MAX_NS:
                 raise EventError(f"ts_init {event.ts_init}: expected nanoseconds since the epoch, from 0 to 2^63 - 1")
-        except (msgspec.MsgspecError, EventError) as error:
+        except (*UNDECODABLE, EventError) as error:
             tally.bad_line(number, error)
             continue
         if event.ts_init == 0:

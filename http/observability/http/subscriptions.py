@@ -19,6 +19,7 @@ from observability.http.views import ViewKey
 LANE_CHANNELS: Final = ("trades", "alerts")
 EVERY_METRIC: Final = "metrics"
 MAX_CHANNELS: Final = 64
+MAX_FAULT_LENGTH: Final = 200
 MAX_SYMBOLS: Final = 256
 MAX_SYMBOL_LENGTH: Final = 32
 
@@ -134,7 +135,9 @@ def parse_message(message: bytes) -> ClientMessage:
     try:
         return _decode(message)
     except msgspec.DecodeError as error:
-        raise SubscriptionError("bad_message", f"expected ping, or a JSON object with a type: {error}") from None
+        # A fault may repeat what was sent, at any length.
+        fault = str(error)[:MAX_FAULT_LENGTH]
+        raise SubscriptionError("bad_message", f"expected ping, or a JSON object with a type: {fault}") from None
     except RecursionError:
         raise SubscriptionError("bad_message", "nested too deeply") from None
 

@@ -66,6 +66,7 @@ _picows_logger = _PeerLog(logger, {})
 class CloseCode(IntEnum):
     """RFC 6455 section 7.4.1, and the IANA registry: those this server sends."""
 
+    NORMAL = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
     UNSUPPORTED_DATA = 1003
@@ -249,12 +250,13 @@ class Client(WSListener):
     def _on_close_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self.is_closing = True
         if frame.payload_size == 0:
-            # send_close would write a code of 0.
-            transport.send(WSMsgType.CLOSE, b"")
+            # RFC 6455 section 5.5.1 leaves the code of the answer open. An empty Close of ours is one that picows does
+            # not count: it would send another for a fault behind the peer's.
+            echoed: int = CloseCode.NORMAL
         else:
             code = int.from_bytes(frame.get_payload_as_bytes()[:2], "big")
             echoed = code if _is_close_code(code) else CloseCode.PROTOCOL_ERROR
-            transport.send_close(echoed)  # type: ignore[arg-type]  # takes any code
+        transport.send_close(echoed)  # type: ignore[arg-type]  # takes any code
         transport.disconnect()
         # A peer that reads nothing would keep what is unsent, and the connection with it.
         self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
