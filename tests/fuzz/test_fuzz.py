@@ -13,6 +13,7 @@ import fuzz_frames
 import fuzz_messages
 import fuzz_parameters
 import fuzz_requests
+import fuzz_subscriptions
 import fuzz_times
 import pytest
 import served
@@ -29,8 +30,14 @@ def _server() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("target", "inputs"),
-    [(fuzz_requests, 10_000), (fuzz_chunks, 20_000), (fuzz_parameters, 5_000), (fuzz_times, 20_000)],
-    ids=["requests", "chunks", "parameters", "times"],
+    [
+        (fuzz_requests, 10_000),
+        (fuzz_chunks, 20_000),
+        (fuzz_parameters, 5_000),
+        (fuzz_times, 20_000),
+        (fuzz_subscriptions, 20_000),
+    ],
+    ids=["requests", "chunks", "parameters", "times", "subscriptions"],
 )
 def test_no_input_is_too_much_for_a_parser(target: object, inputs: int) -> None:
     fuzz(target.check, target.SEEDS, target.DICTIONARY, inputs=inputs)  # type: ignore[attr-defined]
