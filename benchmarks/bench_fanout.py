@@ -14,18 +14,14 @@ import base64
 import os
 import re
 import selectors
-import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from serving import running_server
 
 SEQ = re.compile(rb'"seq":(\d+)')
 MONO_NS = re.compile(rb'"mono_ns":(\d+)')
@@ -71,23 +67,6 @@ class Reader:
             latencies_ns.append(now_ns - int(MONO_NS.search(head)[1]))  # type: ignore[index]
         self.last_seq = seq
         self.received += 1
-
-
-@contextmanager
-def server() -> Iterator[tuple[int, int]]:
-    """Runs the installed server; yields its process id and port."""
-    command = [sys.executable, "-m", "observability.http", "serve", "--demo", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    match = re.search(r"http://[^:/]+:(\d+)", line)
-    if match is None:
-        raise SystemExit(f"the server did not start: {line!r}")
-    try:
-        yield process.pid, int(match[1])
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
 
 
 def connect(port: int, receive_buffer: int | None = None) -> socket.socket:
@@ -153,7 +132,7 @@ def main() -> None:
     args = parser.parse_args()
 
     latencies_ns: list[int] = []
-    with server() as (pid, port):
+    with running_server() as (pid, port):
         stalled = [connect(port, receive_buffer=4096) for _ in range(args.stalled)]
         readers = [Reader(connect(port)) for _ in range(args.clients - args.stalled)]
         for reader in readers:

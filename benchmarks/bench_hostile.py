@@ -14,23 +14,19 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import re
 import resource
 import selectors
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 
 import psutil
+from serving import running_server
 
 SEQ = re.compile(rb'"seq":(\d+)')
 MONO_NS = re.compile(rb'"mono_ns":(\d+)')
@@ -198,23 +194,6 @@ def close_all(socks: list[socket.socket]) -> None:
 # -- the good ones
 
 
-@contextmanager
-def server() -> Iterator[tuple[int, int]]:
-    """Runs the server with its simulator and room for everybody; yields its process id and port."""
-    command = [sys.executable, "-m", "observability.http", "serve", "--demo", "--port", "0", "--log-level", "ERROR"]
-    environment = {**os.environ, "WS_MAX_CONNECTIONS": "15000"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    match = re.search(r"http://[^:/]+:(\d+)", process.stdout.readline())
-    if match is None:
-        raise SystemExit("the server did not start")
-    try:
-        yield process.pid, int(match[1])
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
 def open_good(port: int, count: int) -> list[Good]:
     clients = []
     for _ in range(count):
@@ -281,7 +260,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard_limit))
 
     spawn = multiprocessing.get_context("spawn")
-    with server() as (pid, port):
+    with running_server("--log-level", "ERROR", WS_MAX_CONNECTIONS="15000") as (pid, port):
         selector = selectors.DefaultSelector()
         for client in open_good(port, args.good):
             selector.register(client.sock, selectors.EVENT_READ, client)

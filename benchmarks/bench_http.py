@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -27,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from serving import running_server
 
 PATHS = ("/health", "/api/metrics/current")
 PIPELINED = 16
@@ -71,22 +70,6 @@ class Result:
     p99: str
     failures: str
     cpu_us_per_request: float
-
-
-@contextmanager
-def ours() -> Iterator[tuple[int, int]]:
-    """Runs this server with its simulator; yields process id and port."""
-    command = [sys.executable, "-m", "observability.http", "serve", "--demo", "--port", "0", "--log-level", "ERROR"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    match = re.search(r"http://[^:/]+:(\d+)", process.stdout.readline())
-    if match is None:
-        raise SystemExit("the server did not start")
-    try:
-        yield process.pid, int(match[1])
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
 
 
 @contextmanager
@@ -171,7 +154,7 @@ def main() -> None:
                     )
 
         servers = ["ours"]
-        with ours() as (pid, port):
+        with running_server("--log-level", "ERROR") as (pid, port):
             snapshot = urllib.request.urlopen(f"http://127.0.0.1:{port}/api/metrics/current").read()
             measure_all("ours", pid, port)
         (folder / "snapshot.json").write_bytes(snapshot)

@@ -51,7 +51,7 @@ def summary(collectors: Collectors, now_ns: int) -> dict[str, Any]:
             "total_volume": sum(state.turnover.volume for state in states),
         },
         "strategy": {
-            "active_strategies": len(collectors.strategy.strategies),
+            "active_strategies": collectors.strategy.strategy_count,
             "total_pnl": strategy["total_pnl"],
             "daily_pnl": strategy["daily_pnl"],
             "open_positions": strategy["open_positions"],

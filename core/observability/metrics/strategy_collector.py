@@ -95,11 +95,6 @@ class StrategyCollector(BusCollector):
         """Strategies with an account."""
         return len(self._accounts)
 
-    @property
-    def strategies(self) -> tuple[str, ...]:
-        """Every strategy with an account, in the order in which they appeared."""
-        return tuple(self._accounts)
-
     def account(self, strategy: str) -> StrategyAccount | None:
         """Returns the live account of one strategy."""
         return self._accounts.get(strategy)

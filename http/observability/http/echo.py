@@ -9,7 +9,7 @@ import asyncio
 from itertools import count
 from typing import Final
 
-from observability.http.extensions import negotiate
+from observability.http.extensions import answer_fields, negotiate
 from observability.http.handshake import check_handshake
 from observability.http.messages import Request, Response
 from observability.http.websocket import Client, hand_over
@@ -45,6 +45,5 @@ class EchoEndpoint:
         deflate = negotiate(request.header(b"sec-websocket-extensions"))
         client = EchoClient(next(self._numbers), request.client_address, self._loop)
         client.takes_deflate = deflate is not None
-        fields = () if deflate is None else (("Sec-WebSocket-Extensions", deflate.response.decode("ascii")),)
-        hand_over(client, transport, key, received, fields)
+        hand_over(client, transport, key, received, answer_fields(deflate))
         return None

@@ -12,7 +12,7 @@ from typing import Final
 
 from observability.http.authorization import chosen_subprotocol
 from observability.http.deflate import DeflateMemory
-from observability.http.extensions import negotiate
+from observability.http.extensions import answer_fields, negotiate
 from observability.http.handshake import check_handshake
 from observability.http.messages import Request, Response
 from observability.http.refusals import Unavailable
@@ -54,7 +54,7 @@ class MetricsStream:
             raise Unavailable(f"all {self._max_connections} WebSocket connections are in use", RETRY_AFTER_SECONDS)
         deflate = negotiate(request.header(b"sec-websocket-extensions"))
         memory = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
-        fields = [] if deflate is None else [("Sec-WebSocket-Extensions", deflate.response.decode("ascii"))]
+        fields = answer_fields(deflate)
         subprotocol = chosen_subprotocol(request)
         if subprotocol is not None:
             fields.append(("Sec-WebSocket-Protocol", subprotocol))

@@ -58,7 +58,6 @@ class StreamClient(Client):
         self.subscription = subscription
         self.takes_deflate = deflate is not None
         self.view: View | None = None
-        self.frames_skipped = 0
         self.is_plain = False
         """A frame is all there is to be sent."""
         self.errors = 0
@@ -79,7 +78,6 @@ class StreamClient(Client):
 
     def skip_frame(self) -> None:
         """The client has not taken what was sent before: it gets a newer frame instead of this one."""
-        self.frames_skipped += 1
         self._skipped_now += 1
         self.is_plain = False
         if self._lanes:

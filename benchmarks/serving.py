@@ -1,0 +1,33 @@
+"""The server under measurement: the real one, in a process of its own, with its simulator.
+
+Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STOP_SECONDS = 20
+
+
+@contextmanager
+def running_server(*arguments: str, **environment: str) -> Iterator[tuple[int, int]]:
+    """Runs `observability serve --demo`; yields its process id and port."""
+    command = [sys.executable, "-m", "observability.http", "serve", "--demo", "--port", "0", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    match = re.search(r"http://[^:/]+:(\d+)", line)
+    if match is None:
+        raise SystemExit(f"the server did not start: {line!r}")
+    try:
+        yield process.pid, int(match[1])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_SECONDS)
