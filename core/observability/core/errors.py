@@ -6,7 +6,9 @@ No exception class of this project is defined anywhere else, except the protocol
     ├── ConfigError        the configuration has faults; lists every one of them
     ├── CapacityError      a preallocated structure is full (symbols, series, collectors)
     ├── EventError         one event cannot be used; says which field and why
-    └── SourceError        a recording or feed cannot be read; says where
+    ├── SourceError        a recording or feed cannot be read; says where
+    ├── CheckpointError    a saved state cannot be taken over; says whose and why
+    └── StoreError         the store cannot be opened, or what it was asked for cannot be had; says which file and why
 """
 
 from __future__ import annotations
@@ -36,3 +38,11 @@ class EventError(ObservabilityError):
 
 class SourceError(ObservabilityError):
     """A recording or feed cannot be read."""
+
+
+class CheckpointError(ObservabilityError):
+    """A saved state cannot be taken over."""
+
+
+class StoreError(ObservabilityError):
+    """The store cannot be opened, or what it was asked for cannot be had."""

@@ -69,6 +69,9 @@ class Trade:
     latency_ms: float | None = None
     slippage_bps: float | None = None
     pnl: Decimal | None = None
+    mid: Decimal | None = None
+    """The market's mid when the fill was first taken, None without one. It is set once: what is taken again after a
+    restart meets another market, and keeps the mid it had."""
 
     def to_json(self) -> dict[str, Any]:
         return {
