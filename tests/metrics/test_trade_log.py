@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.core.events import Fill
+from observability.core.sequence import EventSequence
 from observability.metrics.trade_log import Reader, Refusal, Trade, TradeFilter, TradeLog
 
 NOON = 1_340_280_000_000_000_000
@@ -199,3 +200,30 @@ def test_without_a_loss_the_profit_factor_is_undefined() -> None:
     log = TradeLog()
     admitted(log, fill()).pnl = Decimal(5)
     assert log.stats(ALL).to_json()["profit_factor"] is None
+
+
+def test_a_restored_trade_is_a_duplicate_to_those_who_had_it_and_new_to_the_others() -> None:
+    before = TradeLog()
+    trade = admitted(before, fill(strategy=""))
+    log = TradeLog()
+    log.restore(trade, Reader.ACCOUNTING)
+    assert log.admit(fill(), Reader.ACCOUNTING) is Refusal.DUPLICATE
+    assert log.admit(fill(), Reader.EXECUTION) is trade
+    assert log.admit(fill(price=Decimal(1)), Reader.EXECUTION) is Refusal.CONFLICT
+
+
+def test_a_key_that_has_left_memory_is_looked_up_in_the_archive() -> None:
+    log = TradeLog(max_trades=1, max_keys=1)
+    archived = {("", "AAPL", number): admitted(log, fill(number)) for number in ("1", "2", "3")}
+    log.archive = archived.get
+    assert log.admit(fill("1"), Reader.ACCOUNTING) is Refusal.DUPLICATE
+    assert log.admit(fill("2", price=Decimal(1)), Reader.ACCOUNTING) is Refusal.CONFLICT
+    assert isinstance(log.admit(fill("4"), Reader.ACCOUNTING), Trade)
+
+
+def test_records_are_numbered_from_the_sequence_they_share() -> None:
+    sequence = EventSequence(41)
+    log = TradeLog(sequence=sequence)
+    assert admitted(log, fill("1")).seq == 42
+    sequence.draw()
+    assert admitted(log, fill("2")).seq == 44

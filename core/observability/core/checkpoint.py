@@ -36,7 +36,7 @@ def pack(state: msgspec.Struct) -> bytes:
 
 
 def unpack(data: bytes, kind: type[S]) -> S:
-    """Returns the Struct that `pack` encoded; a field it did not have then takes its default. Raises CheckpointError."""
+    """Returns the Struct that `pack` encoded; a field that it lacks takes its default. Raises CheckpointError."""
     try:
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

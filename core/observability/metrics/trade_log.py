@@ -4,6 +4,7 @@ No accounting here: the collectors write P&L, latency and slippage into the reco
 
     fill --> admit(fill, ACCOUNTING) --> record, once     a second delivery       --> Refusal.DUPLICATE
          --> admit(fill, EXECUTION)  --> same record      same key, other content --> Refusal.CONFLICT, kept apart
+         --> admit(fill, JOURNAL)    --> same record
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from enum import Enum, IntFlag
 from typing import Any
 
 from observability.core.events import Fill
+from observability.core.sequence import EventSequence
 from observability.core.timestamps import format_iso_ms
 from observability.metrics.money import to_float, to_float_or_none
 from observability.metrics.sessions import event_time_ns
@@ -25,7 +27,7 @@ from observability.metrics.trade_stats import TradeStats
 logger = logging.getLogger(__name__)
 
 MAX_TRADES = 10_000
-# About 250 bytes each. A fill that is delivered again after this many others would count twice.
+# About 250 bytes each. Without a store, a fill that is delivered again after this many others would count twice.
 MAX_KEYS = 100_000
 MAX_CONFLICTS = 1_000
 
@@ -37,9 +39,11 @@ class Reader(IntFlag):
 
     ACCOUNTING = 1
     EXECUTION = 2
+    JOURNAL = 4
 
 
-_READER_BITS = 2
+EVERY_READER = Reader.ACCOUNTING | Reader.EXECUTION | Reader.JOURNAL
+_READER_BITS = 3
 
 
 class Refusal(Enum):
@@ -51,8 +55,8 @@ class Refusal(Enum):
 
 @dataclass(slots=True)
 class Trade:
-    """One fill of ours. `seq` rises by 1 per record; `pnl` is what the fill realised net of its own commission, None if
-    it closed nothing."""
+    """One fill of ours. `seq` rises from record to record; `pnl` is what the fill realised net of its own commission,
+    None if it closed nothing."""
 
     seq: int
     trade_id: str
@@ -125,19 +129,32 @@ class TradeFilter:
 
 
 Key = tuple[str, str, str]
+"""Venue, symbol and trade id."""
+
+Archive = Callable[[Key], "Trade | None"]
+"""Finds a fill that was taken before those in memory."""
 
 
 class TradeLog:
-    """The last `max_trades` fills, newest first to those who ask; older ones are the store's to answer."""
+    """The last `max_trades` fills, newest first to those who ask; older ones are the store's to answer.
 
-    def __init__(self, max_trades: int = MAX_TRADES, max_keys: int = MAX_KEYS) -> None:
+    `sequence` numbers the records. Keys beyond `max_keys` are forgotten, unless an archive remembers them.
+    """
+
+    def __init__(
+        self, max_trades: int = MAX_TRADES, max_keys: int = MAX_KEYS, sequence: EventSequence | None = None
+    ) -> None:
         assert max_keys >= max_trades, "a record must not outlive its key"
         self.conflicts = 0
         """Distinct fills that had the key of another one and other content."""
+        self.archive: Archive | None = None
+        """Asked for keys that are not in memory, once there may be any."""
+        self.has_forgotten = False
+        """Whether keys were taken that are not in memory."""
         self._trades: deque[Trade] = deque()
         self._max_trades = max_trades
         self._max_keys = max_keys
-        self._next_seq = 1
+        self._sequence = EventSequence() if sequence is None else sequence
         self._by_id: dict[str, list[Trade]] = {}
         # Content hash above, reader bits below: one number per key, of which there are many. A collision of
         # hashes would hide a conflict, never lose a fill.
@@ -150,15 +167,17 @@ class TradeLog:
     def admit(self, fill: Fill, reader: Reader) -> Trade | Refusal:
         """Returns the fill's record if `reader` is given it for the first time, else why not."""
         key = (fill.venue, fill.symbol, fill.trade_id)
-        content = hash((fill.order_id, fill.side, fill.quantity, fill.price, fill.commission, fill.strategy))
+        content = _content(fill)
         # A plain integer: `int | IntFlag` is an IntFlag again, which takes negative numbers for inverted flags.
         bit = reader.value
         seen = self._seen.get(key)
+        if seen is None and self.has_forgotten and self.archive is not None:
+            seen = self._recall(self.archive, key)
         if seen is None:
-            if len(self._seen) >= self._max_keys:
-                del self._seen[next(iter(self._seen))]
-            self._seen[key] = content << _READER_BITS | bit
-            return self._append(fill)
+            self._see(key, content, bit)
+            trade = _trade(self._sequence.draw(), fill)
+            self._append(trade)
+            return trade
         if seen >> _READER_BITS != content:
             self._keep_apart(key, content, fill)
             return Refusal.CONFLICT
@@ -170,6 +189,12 @@ class TradeLog:
                 return trade
         # Its record has already made room for newer ones; the reader still has to account for the fill.
         return _trade(0, fill)
+
+    def restore(self, trade: Trade, readers: Reader) -> None:
+        """Takes over a record of an earlier process, which `readers` have been given; the others will be."""
+        key = (trade.venue, trade.symbol, trade.trade_id)
+        self._see(key, _content(trade), readers.value)
+        self._append(trade)
 
     def query(
         self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
@@ -211,18 +236,29 @@ class TradeLog:
         newest_first: Iterator[Trade] = reversed(self._trades)
         return [trade for trade in newest_first if matches(trade)]
 
-    def _append(self, fill: Fill) -> Trade:
+    def _see(self, key: Key, content: int, bits: int) -> None:
+        if len(self._seen) >= self._max_keys:
+            del self._seen[next(iter(self._seen))]
+            self.has_forgotten = True
+        self._seen[key] = content << _READER_BITS | bits
+
+    def _recall(self, archive: Archive, key: Key) -> int | None:
+        """Looks a key up that is not in memory; every reader has been given what is archived."""
+        trade = archive(key)
+        if trade is None:
+            return None
+        self._see(key, _content(trade), EVERY_READER.value)
+        return self._seen[key]
+
+    def _append(self, trade: Trade) -> None:
         if len(self._trades) >= self._max_trades:
             oldest = self._trades.popleft()
             same_id = self._by_id[oldest.trade_id]
             same_id.remove(oldest)
             if not same_id:
                 del self._by_id[oldest.trade_id]
-        trade = _trade(self._next_seq, fill)
-        self._next_seq += 1
         self._trades.append(trade)
         self._by_id.setdefault(trade.trade_id, []).append(trade)
-        return trade
 
     def _keep_apart(self, key: Key, content: int, fill: Fill) -> None:
         if (key, content) in self._conflicting:
@@ -253,3 +289,9 @@ def _trade(seq: int, fill: Fill) -> Trade:
         liquidity=fill.liquidity,
         latency_ms=fill.latency_ms,
     )
+
+
+def _content(record: Fill | Trade) -> int:
+    """Returns the hash of what must be the same in two deliveries of one fill."""
+    strategy = record.strategy or DEFAULT_STRATEGY
+    return hash((record.order_id, record.side, record.quantity, record.price, record.commission, strategy))
