@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.http.lanes import Lane, LaneReader
+from observability.core.snapshot import encode_json
+from observability.http.lanes import Entry, Lane, LaneReader, Page, SymbolFilter
 
 
 def fill_lane(symbols: list[str], capacity: int = 100) -> Lane:
@@ -94,3 +97,62 @@ def test_readers_at_the_same_place_share_the_bytes() -> None:
 def test_the_oldest_entry_that_can_be_replayed_is_known() -> None:
     assert fill_lane([]).oldest_seq == 1
     assert fill_lane(["A"] * 25, capacity=10).oldest_seq == 16
+
+
+class Ledger:
+    """An archive that has what was written to it, in pages of three."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def write(self, seq: int, symbol: str) -> None:
+        self.entries.append(Entry(seq, symbol, encode_json({"symbol": symbol})[1:-1]))
+
+    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+        passing = [entry for entry in self.entries if entry.passes(symbols)]
+        prev = max((entry.seq for entry in passing if entry.seq <= after_seq), default=0)
+        return Page(prev, [entry for entry in passing if entry.seq > after_seq][:3])
+
+
+@given(
+    st.lists(st.sampled_from("AB"), max_size=30),
+    st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(("write", "tell", "read", "fetch"))), max_size=40),
+    st.integers(0, 30),
+    st.none() | st.just(frozenset("A")),
+)
+def test_a_replay_goes_from_the_archive_into_the_ring_without_a_gap_or_a_repeat(
+    before: list[str], during: list[tuple[str, str]], since: int, wanted: SymbolFilter
+) -> None:
+    ledger = Ledger()
+    lane = Lane("trade", 4, ledger)
+    symbols = list(before)
+    for seq, symbol in enumerate(before, 1):
+        ledger.write(seq, symbol)
+        lane.append(seq, symbol, {"symbol": symbol})
+    since = min(since, len(before))
+    reader = LaneReader(lane, wanted, since)
+    read: list[tuple[int, int]] = []
+    for symbol, action in during:
+        # What is in the archive comes into the ring only once that is known.
+        if action == "write" and len(ledger.entries) < lane.seq + 3:
+            symbols.append(symbol)
+            ledger.write(len(symbols), symbol)
+        elif action == "tell" and lane.seq < len(ledger.entries):
+            lane.append(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]})
+        elif action == "fetch" and reader.wants_page:
+            asyncio.run(reader.fetch())
+        elif action == "read":
+            read += drain(reader)
+        if reader.has_lost:
+            return
+    while lane.seq < len(ledger.entries):
+        read += drain(reader)
+        lane.append(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]})
+    read += drain(reader)
+    while reader.wants_page:
+        asyncio.run(reader.fetch())
+        read += drain(reader)
+    passing = [seq for seq, symbol in enumerate(symbols, 1) if wanted is None or symbol in wanted]
+    expected = [seq for seq in passing if seq > since]
+    assert [seq for seq, _ in read] == expected
+    assert [prev for _, prev in read] == [max((p for p in passing if p < seq), default=0) for seq in expected]

@@ -1,6 +1,6 @@
 """The lossless lanes: trades and alerts, every one of them and in order, beside the conflated metrics.
 
-No sockets here (see `stream.py`) and no durability: a lane keeps its last entries in memory.
+No sockets here (see `stream.py`) and no disk: a lane keeps its last entries in memory, an archive knows the others.
 
     entries        1:AAPL  2:AMZN  3:AMZN  4:AAPL  5:AMZN      a ring; nothing is queued per client
     reader, all    {1,prev 0} {2,prev 1} {3,prev 2} ...        a cursor into the ring, and a filter
@@ -8,18 +8,25 @@ No sockets here (see `stream.py`) and no durability: a lane keeps its last entri
                                                                client can tell a gap from a filter
 
 Readers that are at the same entry behind the same one share the bytes of the message.
+
+    archive        |1 2 3 4 5 6 7 8 9|         what was left before the ring begins is read from the archive, page by page,
+    ring                       |7 8 9 10 11|   until the ring has what comes next
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from observability.core.snapshot import encode_json
 
 ENTRIES_KEPT: Final = 10_000
 # Encoded messages that are kept for the next reader; all readers of one tick want the same few.
 MESSAGES_CACHED: Final = 1_000
+# Entries of one page of the archive.
+PAGE_ENTRIES: Final = 500
 
 SymbolFilter = frozenset[str] | None
 
@@ -36,11 +43,27 @@ class Entry:
         return symbols is None or self.symbol is None or self.symbol in symbols
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries behind a sequence number that pass a filter, oldest first; `prev` is the passing one before them."""
+
+    prev: int
+    entries: Sequence[Entry]
+
+
+class LaneArchive(Protocol):
+    """Knows every entry that was ever appended, as long as it is kept."""
+
+    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+        """Returns the first `limit` entries behind `after_seq`. Raises StoreError."""
+
+
 class Lane:
     """One kind of event: its last entries, by position. Positions count from 0 and have no gaps; `seq` may have."""
 
-    def __init__(self, name: str, capacity: int = ENTRIES_KEPT) -> None:
+    def __init__(self, name: str, capacity: int = ENTRIES_KEPT, archive: LaneArchive | None = None) -> None:
         self.name = name
+        self.archive = archive
         self.seq = 0
         """Of the newest entry."""
         self.end = 0
@@ -87,39 +110,91 @@ class LaneReader:
     """Where one client stands in one lane. What was there before it came is replayed at its own pace; what comes while
     it is there may pile up only so far."""
 
-    __slots__ = ("_live_from", "_position", "_prev", "_symbols", "lane")
+    __slots__ = ("_archived", "_archived_seq", "_live_from", "_position", "_prev", "_symbols", "is_fetching", "lane")
 
     def __init__(self, lane: Lane, symbols: SymbolFilter, since_seq: int | None) -> None:
         """Begins behind `since_seq`, or at the lane's end."""
         self.lane = lane
+        self.is_fetching = False
+        """Whether a page of the archive is on its way."""
         self._symbols = symbols
+        self._archived: deque[Entry] = deque()
+        self._archived_seq: int | None = None
         self._live_from = self._position = lane.end
-        if since_seq is not None:
-            while self._position > lane.start and lane.entry(self._position - 1).seq > since_seq:
-                self._position -= 1
+        if since_seq is not None and lane.archive is not None and since_seq < lane.oldest_seq:
+            # How far the archive has been read; None once the ring goes on.
+            self._archived_seq = since_seq
+        elif since_seq is not None:
+            self._seek(since_seq)
         self._prev = self._seq_before(self._position)
 
     @property
     def backlog(self) -> int:
-        """Entries that came while the client was there, and that it has not been sent yet."""
+        """Entries that came while the client was there, and that it has not been sent yet; those of the archive wait
+        on disk."""
+        if self._archived_seq is not None:
+            return 0
         return self.lane.end - max(self._position, self._live_from)
 
     @property
     def has_lost(self) -> bool:
         """Whether the lane has dropped entries before they were sent."""
-        return self._position < self.lane.start
+        return self._archived_seq is None and self._position < self.lane.start
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether nothing can be sent before the next page of the archive."""
+        return self._archived_seq is not None and not self._archived
+
+    async def fetch(self) -> None:
+        """Reads the next page of the archive. Raises StoreError."""
+        assert self.lane.archive is not None and self._archived_seq is not None
+        self.is_fetching = True
+        try:
+            page = await self.lane.archive.read_page(self._archived_seq, self._symbols, PAGE_ENTRIES)
+        finally:
+            self.is_fetching = False
+        self._prev = page.prev
+        self._archived.extend(page.entries)
+        if page.entries:
+            self._archived_seq = page.entries[-1].seq
+        else:
+            self._join_ring()
 
     def next_message(self) -> bytes | None:
-        """Returns the next message that passes the filter, and moves on; None at the end."""
+        """Returns the next message that passes the filter, and moves on; None at the end, or before the next page."""
         lane = self.lane
+        if self._archived_seq is not None:
+            if not self._archived:
+                return None
+            entry = self._archived.popleft()
+            message = lane.message(entry, self._prev)
+            self._prev = entry.seq
+            if not self._archived and lane.oldest_seq <= entry.seq:
+                self._join_ring()
+            return message
         while self._position < lane.end:
             entry = lane.entry(self._position)
             self._position += 1
-            if entry.passes(self._symbols):
+            # What was read of the archive may come into the ring only now.
+            if entry.seq > self._prev and entry.passes(self._symbols):
                 message = lane.message(entry, self._prev)
                 self._prev = entry.seq
                 return message
         return None
+
+    def _join_ring(self) -> None:
+        """Goes on in the ring, behind what was read of the archive."""
+        assert self._archived_seq is not None
+        self._live_from = self._position = self.lane.end
+        self._seek(self._archived_seq)
+        self._archived_seq = None
+
+    def _seek(self, seq: int) -> None:
+        """Moves back to the first entry behind `seq` that the ring has."""
+        lane = self.lane
+        while self._position > lane.start and lane.entry(self._position - 1).seq > seq:
+            self._position -= 1
 
     def _seq_before(self, position: int) -> int:
         """Returns the newest entry before `position` that passes the filter; 0 without one."""

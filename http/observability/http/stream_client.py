@@ -73,6 +73,7 @@ class StreamClient(Client):
         self._skipped_now = 0
         self._replay_seq: int | None = None
         self._lanes: dict[str, LaneReader] = {}
+        self._fetches: set[asyncio.Task[None]] = set()
 
     # -- the tick
 
@@ -155,10 +156,26 @@ class StreamClient(Client):
                 if message is None:
                     break
                 self.send_text(message)
+            if reader.wants_page and not reader.is_fetching:
+                self._fetch_page(reader)
             if reader.has_lost or reader.backlog > self._stream.max_backlog:
                 logger.info("websocket %s: %s behind in lane %s, closing", self.peer, reader.backlog, reader.lane.name)
                 self.close(CloseCode.TRY_AGAIN_LATER, "too slow for a lossless channel")
                 return
+
+    def _fetch_page(self, reader: LaneReader) -> None:
+        task = self.loop.create_task(reader.fetch(), name=f"lane {reader.lane.name}")
+        self._fetches.add(task)
+        task.add_done_callback(self._on_page)
+
+    def _on_page(self, fetch: asyncio.Task[None]) -> None:
+        self._fetches.discard(fetch)
+        error = None if fetch.cancelled() else fetch.exception()
+        if error is not None:
+            logger.warning("websocket %s: the store cannot be read, closing: %s", self.peer, error)
+            self.close(CloseCode.TRY_AGAIN_LATER, "the store cannot be read")
+        elif not self.is_closing:
+            self.send_lanes()
 
     def on_drained(self) -> None:
         # The lanes go first; the metrics wait for the next tick, whose frame is newer.
@@ -203,6 +220,8 @@ class StreamClient(Client):
             self._stream.views.leave(self.view)
             self.view = None
         self._lanes.clear()
+        for fetch in self._fetches:
+            fetch.cancel()
         self._stream.broadcaster.discard(self)
         self._on_end(self)
 
