@@ -9,7 +9,7 @@ No sockets here (see `stream.py`) and no disk: a lane keeps its last entries in 
 
 Readers that are at the same entry behind the same one share the bytes of the message.
 
-    archive        |1 2 3 4 5 6 7 8 9|         what was left before the ring begins is read from the archive, page by page,
+    archive        |1 2 3 4 5 6 7 8 9|         what is older than the ring is read from the archive, page by page,
     ring                       |7 8 9 10 11|   until the ring has what comes next
 """
 
@@ -120,13 +120,14 @@ class LaneReader:
         self._symbols = symbols
         self._archived: deque[Entry] = deque()
         self._archived_seq: int | None = None
+        """How far the archive has been read; None where the ring goes on."""
         self._live_from = self._position = lane.end
-        if since_seq is not None and lane.archive is not None and since_seq < lane.oldest_seq:
-            # How far the archive has been read; None once the ring goes on.
-            self._archived_seq = since_seq
-        elif since_seq is not None:
+        if since_seq is not None:
             self._seek(since_seq)
         self._prev = self._seq_before(self._position)
+        is_older = since_seq is not None and (since_seq < lane.oldest_seq or not self._prev)
+        if is_older and lane.archive is not None:
+            self._archived_seq = since_seq
 
     @property
     def backlog(self) -> int:
