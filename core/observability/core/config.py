@@ -30,6 +30,7 @@ from observability.core.settings import (
     Switch,
     shown,
 )
+from observability.core.store_settings import Size
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +125,18 @@ class Config:
         "Directory for data that outlives the process; its disk is the one watched.",
         env="DATA_DIR",
         flag="--data-dir",
+    )
+    store_max_age: int = _setting(
+        90,
+        Integer(1, 36_500),
+        "Days that rows stay in the store, by the host's clock since they came, not by their own time.",
+        env="STORE_MAX_AGE",
+    )
+    store_max_bytes: int = _setting(
+        4_000_000_000,
+        Size(16_000_000, 100 * 10**12),
+        "Size of the store beyond which the rows that came first are removed.",
+        env="STORE_MAX_BYTES",
     )
     max_symbols: int = _setting(
         64, Integer(1, 100_000), "Symbols to reserve memory for; further ones are refused.", env="MAX_SYMBOLS"

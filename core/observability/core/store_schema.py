@@ -1,0 +1,247 @@
+"""The tables of the store, the statements that fill them, and the way from one version of them to the next.
+
+No file is opened here (see `store_file.py`) and no row is made (whoever puts one knows its table).
+
+    seq        fills, conflicts,            one sequence through all of these: a restart takes what is behind the
+               order_reports,               checkpoint again, in this order; the seq is the row's key in the file too
+               equity_reports,
+               position_reports,
+               alert_transitions
+    id         equity, minutes, bars,       numbered as they came; found by their own key
+               idempotency
+    part       checkpoints                  the state of the collectors as of `seq`
+    marks      marks                        section, ts_ns -> newest: the newest seq or id of each of the tables above
+                                            at a moment of the host's clock; how the pruning knows a row's age
+
+Decimals are TEXT, because their digits are what was sent; times integer nanoseconds. Each index of `fills` ends with
+the seq, as all indexes of SQLite do, so one symbol's rows come newest first without sorting.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final
+
+# "OBSV": how `file` and we ourselves know that a database is ours (https://www.sqlite.org/fileformat2.html, 1.3).
+APPLICATION_ID: Final = 0x4F425356
+
+SEQUENCED: Final = (
+    "fills", "conflicts", "order_reports", "equity_reports", "position_reports", "alert_transitions"
+)  # fmt: skip
+"""The tables whose rows are numbered by the one sequence."""
+NUMBERED: Final = ("equity", "minutes", "bars", "idempotency")
+"""The tables whose rows are numbered as they come."""
+
+FILL_COLUMNS: Final = (
+    "seq, ts_ns, ts_init_ns, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, "
+    "venue, latency_ms, mid, slippage_bps, pnl, quantity_real"
+)
+ORDER_REPORT_COLUMNS: Final = (
+    "seq, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue, "
+    "client_order_id, reason, arrival_price, decision_ts_ns"
+)
+EQUITY_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, value, strategy"
+POSITION_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, symbol, quantity, avg_price, strategy"
+ALERT_TRANSITION_COLUMNS: Final = "seq, ts_ns, alert_id, action, document"
+EQUITY_COLUMNS: Final = "ts_ns, strategy, total_pnl, realized_pnl, unrealized_pnl, capital"
+MINUTE_COLUMNS: Final = "section, key, ts_ns, fields, aggregates"
+BAR_COLUMNS: Final = "symbol, ts_ns, open, high, low, close, volume, trades, vwap"
+IDEMPOTENCY_COLUMNS: Final = "key, ts_ns, fingerprint, status, body"
+CHECKPOINT_COLUMNS: Final = "part, seq, ts_ns, state"
+
+_FILL_TYPES = """
+    seq INTEGER PRIMARY KEY,
+    ts_ns INTEGER NOT NULL,
+    ts_init_ns INTEGER NOT NULL,
+    trade_id TEXT NOT NULL,
+    order_id TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    side TEXT NOT NULL,
+    quantity TEXT NOT NULL,
+    price TEXT NOT NULL,
+    commission TEXT NOT NULL,
+    liquidity TEXT NOT NULL,
+    strategy TEXT NOT NULL,
+    venue TEXT NOT NULL,
+    latency_ms REAL,
+    mid TEXT,
+    slippage_bps REAL,
+    pnl TEXT,
+    quantity_real REAL NOT NULL
+"""
+
+_VERSION_1: Final = (
+    # The double nearest to the quantity compares as the quantity does, except among those that share it.
+    f"CREATE TABLE fills ({_FILL_TYPES}, UNIQUE (trade_id, symbol, venue)) STRICT",
+    "CREATE INDEX fills_by_symbol ON fills (symbol)",
+    "CREATE INDEX fills_by_strategy ON fills (strategy)",
+    "CREATE INDEX fills_by_side ON fills (side)",
+    "CREATE INDEX fills_by_time ON fills (ts_ns)",
+    # Fills that had the key of another one and other content.
+    f"CREATE TABLE conflicts ({_FILL_TYPES}) STRICT",
+    """CREATE TABLE order_reports (
+        seq INTEGER PRIMARY KEY,
+        ts_ns INTEGER NOT NULL,
+        ts_init_ns INTEGER NOT NULL,
+        order_id TEXT NOT NULL,
+        symbol TEXT NOT NULL,
+        side TEXT NOT NULL,
+        quantity TEXT NOT NULL,
+        status TEXT NOT NULL,
+        price TEXT,
+        order_type TEXT NOT NULL,
+        strategy TEXT NOT NULL,
+        venue TEXT NOT NULL,
+        client_order_id TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        arrival_price TEXT,
+        decision_ts_ns INTEGER
+    ) STRICT""",
+    """CREATE TABLE equity_reports (
+        seq INTEGER PRIMARY KEY,
+        ts_ns INTEGER NOT NULL,
+        ts_init_ns INTEGER NOT NULL,
+        value TEXT NOT NULL,
+        strategy TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE position_reports (
+        seq INTEGER PRIMARY KEY,
+        ts_ns INTEGER NOT NULL,
+        ts_init_ns INTEGER NOT NULL,
+        symbol TEXT NOT NULL,
+        quantity TEXT NOT NULL,
+        avg_price TEXT NOT NULL,
+        strategy TEXT NOT NULL
+    ) STRICT""",
+    # The document is the JSON object that the lane sends, without type, seq and prev.
+    """CREATE TABLE alert_transitions (
+        seq INTEGER PRIMARY KEY,
+        ts_ns INTEGER NOT NULL,
+        alert_id TEXT NOT NULL,
+        action TEXT NOT NULL,
+        document TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX alert_transitions_by_alert ON alert_transitions (alert_id)",
+    # One row a minute; the strategy '' is the account.
+    """CREATE TABLE equity (
+        ts_ns INTEGER NOT NULL,
+        strategy TEXT NOT NULL,
+        total_pnl TEXT,
+        realized_pnl TEXT,
+        unrealized_pnl TEXT,
+        capital TEXT,
+        id INTEGER PRIMARY KEY,
+        UNIQUE (strategy, ts_ns)
+    ) STRICT""",
+    # A finished row of a series' 1-minute ring: the fields' names, separated by commas, and six doubles of each
+    # (first, min, max, last, sum, count) in the byte order of the host.
+    """CREATE TABLE minutes (
+        section TEXT NOT NULL,
+        key TEXT NOT NULL,
+        ts_ns INTEGER NOT NULL,
+        fields TEXT NOT NULL,
+        aggregates BLOB NOT NULL,
+        id INTEGER PRIMARY KEY,
+        UNIQUE (section, key, ts_ns)
+    ) STRICT""",
+    # Bars of the market's prints, by the prints' own time.
+    """CREATE TABLE bars (
+        symbol TEXT NOT NULL,
+        ts_ns INTEGER NOT NULL,
+        open REAL NOT NULL,
+        high REAL NOT NULL,
+        low REAL NOT NULL,
+        close REAL NOT NULL,
+        volume REAL NOT NULL,
+        trades INTEGER NOT NULL,
+        vwap REAL,
+        id INTEGER PRIMARY KEY,
+        UNIQUE (symbol, ts_ns)
+    ) STRICT""",
+    # What was answered to a batch that carried a key.
+    """CREATE TABLE idempotency (
+        key TEXT NOT NULL UNIQUE,
+        ts_ns INTEGER NOT NULL,
+        fingerprint BLOB NOT NULL,
+        status INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        id INTEGER PRIMARY KEY
+    ) STRICT""",
+    """CREATE TABLE checkpoints (
+        part TEXT PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        ts_ns INTEGER NOT NULL,
+        state BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TABLE marks (
+        section TEXT NOT NULL,
+        ts_ns INTEGER NOT NULL,
+        newest INTEGER NOT NULL,
+        PRIMARY KEY (ts_ns, section)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+
+def _insert(table: str, columns: str) -> str:
+    places = ", ".join("?" * (columns.count(",") + 1))
+    return f"INSERT INTO {table} ({columns}) VALUES ({places})"
+
+
+def _upsert(table: str, columns: str, key: str) -> str:
+    """Returns an INSERT that writes over the row of the same key; that row keeps its id."""
+    updates = ", ".join(f"{name} = excluded.{name}" for name in columns.split(", ") if name not in key.split(", "))
+    return f"{_insert(table, columns)} ON CONFLICT ({key}) DO UPDATE SET {updates}"
+
+
+# Parameters are the columns, in order.
+INSERT_FILL: Final = _insert("fills", FILL_COLUMNS)
+INSERT_CONFLICT: Final = _insert("conflicts", FILL_COLUMNS)
+INSERT_ORDER_REPORT: Final = _insert("order_reports", ORDER_REPORT_COLUMNS)
+INSERT_EQUITY_REPORT: Final = _insert("equity_reports", EQUITY_REPORT_COLUMNS)
+INSERT_POSITION_REPORT: Final = _insert("position_reports", POSITION_REPORT_COLUMNS)
+INSERT_ALERT_TRANSITION: Final = _insert("alert_transitions", ALERT_TRANSITION_COLUMNS)
+UPSERT_EQUITY: Final = _upsert("equity", EQUITY_COLUMNS, "strategy, ts_ns")
+UPSERT_MINUTE: Final = _upsert("minutes", MINUTE_COLUMNS, "section, key, ts_ns")
+UPSERT_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns")
+UPSERT_IDEMPOTENCY: Final = _upsert("idempotency", IDEMPOTENCY_COLUMNS, "key")
+UPSERT_CHECKPOINT: Final = _upsert("checkpoints", CHECKPOINT_COLUMNS, "part")
+
+# Parameters: slippage_bps, seq.
+UPDATE_FILL: Final = "UPDATE fills SET slippage_bps = ? WHERE seq = ?"
+
+
+Migration = Callable[[sqlite3.Connection], None]
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in _VERSION_1:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_create,)
+"""From version n to n + 1, by n. A version that was released is never changed, only followed."""
+
+
+def read_version(connection: sqlite3.Connection) -> int:
+    """Returns the version of the tables; 0 without any."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Brings the tables to the newest version, all of the way or not at all; expects no open transaction."""
+    version = read_version(connection)
+    if version == len(migrations):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in migrations[version:]:
+            step(connection)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
