@@ -238,7 +238,13 @@ def test_a_component_falls_silent() -> None:
         clock.now_ns = NOON + 31 * S
         assert "component feed is silent" in shown(collector, clock.now_ns)["health_reasons"]
         assert collector.components(clock.now_ns) == {
-            "feed": {"status": "silent", "detail": "3 streams", "last_seen": "2012-06-21T12:00:00.000Z"}
+            "feed": {
+                "status": "silent",
+                "detail": "3 streams",
+                "last_seen": "2012-06-21T12:00:00.000Z",
+                "age_seconds": 31.0,
+                "reason": "no heartbeat for more than 30 s",
+            }
         }
         await collector.stop()
 
@@ -250,6 +256,26 @@ def test_components_are_bounded_by_who_was_heard_last() -> None:
     for name in ("a", "b", "a", "c"):
         bus.publish(Heartbeat(name, ts=NOON, ts_init=NOON))
     assert list(collector.components(NOON)) == ["a", "c"]
+
+
+def test_a_component_that_is_not_well_says_why() -> None:
+    bus, collector = idle()
+    bus.publish(Heartbeat("feed", "ok", "3 streams", ts=NOON, ts_init=NOON))
+    bus.publish(Heartbeat("risk", "degraded", "limits unknown", ts=NOON, ts_init=NOON))
+    bus.publish(Heartbeat("gateway", "down", ts=NOON, ts_init=NOON))
+    reasons = {name: component["reason"] for name, component in collector.components(NOON).items()}
+    assert reasons == {"feed": None, "gateway": "its heartbeat says down", "risk": "limits unknown"}
+
+
+def test_a_part_with_a_fault_of_its_own_degrades_the_health() -> None:
+    _, collector = idle()
+    fault: list[str] = []
+    collector.add_health_reason("store", lambda: fault[0] if fault else None)
+    assert shown(collector)["health_reasons"] == []
+    fault.append("disk full")
+    collector.on_log(Log("info", "hello", ts=NOON, ts_init=NOON))
+    assert shown(collector)["health_reasons"] == ["store: disk full"]
+    assert (collector.health_reason("store"), collector.health_reason("other")) == ("disk full", None)
 
 
 def test_a_heartbeat_makes_no_figure_younger() -> None:
@@ -275,6 +301,16 @@ def test_recent_logs_come_newest_first_from_a_level_up() -> None:
     }
     with pytest.raises(KeyError):
         collector.recent_logs("loud")
+
+
+def test_a_line_of_the_engine_stays_one_line() -> None:
+    bus, collector = idle()
+    bus.publish(
+        Log("info", "fine\n2025-10-21T22:00:00.124Z ERROR store: gone\u202e", "a\x1b[2J", ts=NOON, ts_init=NOON)
+    )
+    (line,) = collector.recent_logs()
+    assert line["message"] == "fine\\x0a2025-10-21T22:00:00.124Z ERROR store: gone\\u202e"
+    assert line["logger"] == "a\\x1b[2J"
 
 
 def test_the_log_is_bounded() -> None:

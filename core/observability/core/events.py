@@ -167,12 +167,13 @@ class Log(Event, tag="log", kw_only=False, gc=True):
 
 
 class Alert(Event, tag="alert", kw_only=False, gc=False):
-    """The engine raises an alert; `key` says which alerts are the same one."""
+    """The engine raises an alert, or tells that it is over; `key` says which alerts are the same one."""
 
     severity: Severity
     title: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     detail: Text = ""
     key: str = ""
+    state: Literal["raised", "resolved"] = "raised"
 
 
 class Heartbeat(Event, tag="heartbeat", kw_only=False, gc=False):

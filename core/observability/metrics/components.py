@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from observability.core.events import Heartbeat
-from observability.core.timestamps import format_iso_ms
+from observability.core.timestamps import NS_PER_S, format_iso_ms
 
 SILENT = "silent"
 
@@ -36,12 +36,27 @@ class ComponentBook:
             yield name, SILENT if is_silent else event.status
 
     def to_json(self, now_ns: int) -> dict[str, dict[str, Any]]:
-        """Returns status, detail and last heartbeat by name."""
-        return {
-            name: {
+        """Returns status, what the component said of it, its last heartbeat and how long ago that was, by name."""
+        components = {}
+        for name, status in sorted(self.statuses(now_ns)):
+            event = self._heartbeats[name]
+            components[name] = {
                 "status": status,
-                "detail": self._heartbeats[name].detail,
-                "last_seen": format_iso_ms(self._heartbeats[name].ts_init),
+                "detail": event.detail,
+                "last_seen": format_iso_ms(event.ts_init),
+                "age_seconds": (now_ns - event.ts_init) / NS_PER_S,
+                "reason": self._reason(status, event),
             }
-            for name, status in sorted(self.statuses(now_ns))
-        }
+        return components
+
+    def to_state(self) -> list[Heartbeat]:
+        return list(self._heartbeats.values())
+
+    def restore(self, heartbeats: list[Heartbeat]) -> None:
+        """Takes over what an earlier process kept."""
+        self._heartbeats = {event.component: event for event in heartbeats[-self._max_components :]}
+
+    def _reason(self, status: str, event: Heartbeat) -> str | None:
+        if status == SILENT:
+            return f"no heartbeat for more than {self._silent_after_ns / NS_PER_S:g} s"
+        return None if status == "ok" else event.detail or f"its heartbeat says {status}"

@@ -10,6 +10,7 @@ No measuring here (see `system_collector.py`).
     component (by heartbeat)        degraded      down
                                     silent
     critical alert active           any
+    a part's own fault              any
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ THRESHOLDS: Final[Mapping[str, tuple[float, float | None]]] = {
 
 
 def assess(
-    figures: Mapping[str, float | None], components: Iterable[tuple[str, str]], critical_alerts: int
+    figures: Mapping[str, float | None],
+    components: Iterable[tuple[str, str]],
+    critical_alerts: int,
+    faults: Iterable[str] = (),
 ) -> tuple[Health, list[str]]:
     """Returns the verdict and its reasons, without measured values, so that they change only with the verdict."""
     degraded: list[str] = []
@@ -51,5 +55,6 @@ def assess(
             degraded.append(f"component {name} is {status}")
     if critical_alerts:
         degraded.append("a critical alert is active")
+    degraded.extend(faults)
     verdict: Health = "unhealthy" if unhealthy else "degraded" if degraded else "healthy"
     return verdict, unhealthy + degraded

@@ -1,4 +1,5 @@
-"""The system section: host and process figures, event loop lag, health, alerts, components and the engine's log.
+"""The system section: host and process figures, event loop lag, health, alerts, components, the engine's log and the
+numbers that users send.
 
 No measuring here (see `host_sampler.py`, `loop_lag.py`) and no verdict (see `health.py`).
 """
@@ -9,17 +10,22 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from observability.core.bus import Bus, Handler
+from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
-from observability.core.events import Alert, Event, Heartbeat, Log
+from observability.core.events import Alert, Event, Heartbeat, Log, Metric
+from observability.core.logs import escape
 from observability.core.parts import Group
 from observability.core.rings import History, Series
 from observability.core.timestamps import NS_PER_S, format_iso_ms
-from observability.metrics.alerts import AlertBook, AlertState
+from observability.metrics.alerts import Action, AlertBook, AlertBookState, AlertState, TransitionListener
 from observability.metrics.collectors import BusCollector
 from observability.metrics.components import ComponentBook
 from observability.metrics.health import assess
@@ -28,6 +34,7 @@ from observability.metrics.json_part import JsonPart
 from observability.metrics.loop_lag import LoopLagProbe
 from observability.metrics.money import to_nan
 from observability.metrics.sessions import event_time_ns
+from observability.metrics.user_metrics import UserMetrics, UserMetricState
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +45,15 @@ FIRST_STRETCH_SECONDS = 0.1
 
 MAX_LOGS = 1000
 LOG_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+class SystemState(msgspec.Struct):
+    """What a checkpoint holds of the section. The engine's log is not in it: like our own, it ends with the process."""
+
+    alerts: AlertBookState = msgspec.field(default_factory=AlertBookState)
+    heartbeats: list[Heartbeat] = []
+    metrics: list[UserMetricState] = []
+    last_input_ns: int | None = None
 
 
 class SystemCollector(BusCollector):
@@ -55,12 +71,14 @@ class SystemCollector(BusCollector):
         component_silent_after_seconds: float = 30.0,
         max_alerts: int = 1000,
         max_components: int = 256,
+        max_user_metrics: int = 256,
         sampler: HostSampler | None = None,
     ) -> None:
         super().__init__("system", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.fields = JsonPart()
-        self.groups: tuple[Group, ...] = ()
+        self.user_metrics = UserMetrics(max_user_metrics)
+        self.groups: tuple[Group, ...] = (Group("metrics", self.user_metrics.series),)
         self.last_input_ns: int | None = None
         self.sample_failures = 0
         self.sample: HostSample | None = None
@@ -69,8 +87,10 @@ class SystemCollector(BusCollector):
         self._data_dir = Path("." if data_dir is None else data_dir)
         self._sampler = sampler
         self._sample_interval_seconds = sample_interval_seconds
-        self._alerts = AlertBook(max_alerts)
+        self.alert_book = AlertBook(max_alerts)
+        self.alert_book.on_transition(self._on_transition)
         self._components = ComponentBook(max_components, round(component_silent_after_seconds * NS_PER_S))
+        self._health_reasons: dict[str, Callable[[], str | None]] = {}
         self._logs: deque[Log] = deque(maxlen=MAX_LOGS)
         self._probe = LoopLagProbe(self.clock.mono_ns)
         self._lag_ms: float | None = None
@@ -83,7 +103,7 @@ class SystemCollector(BusCollector):
 
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())
-        return dict(self.fields.to_json())
+        return {**self.fields.to_json(), "metrics": self.user_metrics.to_json()}
 
     def refresh(self, now_ns: int) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
@@ -100,7 +120,11 @@ class SystemCollector(BusCollector):
             )
 
     def on_alert(self, event: Alert) -> None:
-        self._alerts.note(event)
+        self.alert_book.note(event)
+        self._note_input(event)
+
+    def on_metric(self, event: Metric) -> None:
+        self.user_metrics.note(event)
         self._note_input(event)
 
     def on_log(self, event: Log) -> None:
@@ -112,29 +136,43 @@ class SystemCollector(BusCollector):
         self._components.note(event)
         self._has_input = True
 
+    def on_transition(self, listener: TransitionListener) -> None:
+        """Calls `listener` with each alert that was raised, acknowledged or resolved (see `AlertBook`)."""
+        self.alert_book.on_transition(listener)
+
+    def add_health_reason(self, name: str, reason: Callable[[], str | None]) -> None:
+        """Degrades the health as long as `reason` returns one; it is asked once per second and input."""
+        self._health_reasons[name] = reason
+
+    def health_reason(self, name: str) -> str | None:
+        """Returns why a part that was added under `name` degrades the health; None while it does not."""
+        reason = self._health_reasons.get(name)
+        return None if reason is None else reason()
+
     def active_alerts(self) -> list[AlertState]:
-        """Returns the alerts nobody has acknowledged, newest first."""
-        return self._alerts.active()
+        """Returns the alerts that are neither acknowledged nor resolved, newest first."""
+        return self.alert_book.active()
 
     def alerts(self) -> list[AlertState]:
-        """Returns every alert kept, acknowledged ones too, newest first."""
-        return self._alerts.all()
+        """Returns every alert kept, acknowledged and resolved ones too, newest first."""
+        return self.alert_book.all()
 
     def alert(self, alert_id: str) -> AlertState | None:
         """Returns one alert; None if it is unknown."""
-        return self._alerts.get(alert_id)
+        return self.alert_book.get(alert_id)
 
     def acknowledge_alert(self, alert_id: str, now_ns: int) -> AlertState | None:
         """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
-        self._has_input = True
-        return self._alerts.acknowledge(alert_id, now_ns)
+        return self.alert_book.acknowledge(alert_id, now_ns)
 
     def components(self, now_ns: int) -> dict[str, dict[str, Any]]:
         """Returns status, detail and last heartbeat of each component."""
         return self._components.to_json(now_ns)
 
     def recent_logs(self, level: str = "debug", limit: int = 100) -> list[dict[str, Any]]:
-        """Returns the engine's newest log lines of at least `level`, newest first. Raises KeyError for others."""
+        """Returns the engine's newest log lines of at least `level`, newest first. Raises KeyError for others.
+
+        What the engine sent is escaped as our own lines are: nobody can make one line look like two."""
         at_least = LOG_LEVELS[level]
         lines: list[dict[str, Any]] = []
         for event in reversed(self._logs):
@@ -145,15 +183,35 @@ class SystemCollector(BusCollector):
                     {
                         "timestamp": format_iso_ms(event_time_ns(event)),
                         "level": event.level,
-                        "logger": event.logger,
-                        "message": event.message,
+                        "logger": escape(event.logger),
+                        "message": escape(event.message),
                         "fields": event.fields,
                     }
                 )
         return lines
 
+    def dump_state(self) -> bytes:
+        """Returns what events have made of this section, packed."""
+        return pack(
+            SystemState(
+                self.alert_book.to_state(),
+                self._components.to_state(),
+                self.user_metrics.to_state(),
+                self.last_input_ns,
+            )
+        )
+
+    def load_state(self, data: bytes) -> None:
+        """Takes over what `dump_state` returned in an earlier process. Raises CheckpointError."""
+        state = unpack(data, SystemState)
+        self.alert_book.restore(state.alerts)
+        self._components.restore(state.heartbeats)
+        self.user_metrics.restore(state.metrics)
+        self.last_input_ns = state.last_input_ns
+        self._has_input = True
+
     def _handlers(self) -> dict[type[Event], Handler]:
-        return {Alert: self.on_alert, Log: self.on_log, Heartbeat: self.on_heartbeat}
+        return {Alert: self.on_alert, Log: self.on_log, Heartbeat: self.on_heartbeat, Metric: self.on_metric}
 
     async def _start_impl(self) -> None:
         await super()._start_impl()
@@ -202,12 +260,16 @@ class SystemCollector(BusCollector):
         time.sleep(stretch_seconds)
         return self._sampler.sample()
 
+    def _on_transition(self, state: AlertState, action: Action) -> None:
+        self._has_input = True
+
     def _note_input(self, event: Event) -> None:
         self.last_input_ns = max(event.ts_init, self.last_input_ns or 0)
         self._has_input = True
 
     def _update(self, now_ns: int) -> None:
         uptime_seconds = None if self._started_ns is None else (self.clock.mono_ns() - self._started_ns) // NS_PER_S
+        self.user_metrics.refresh()
         # Once per second at least: a component falls silent without any input.
         if self._has_input or uptime_seconds != self._uptime_seconds:
             self._has_input = False
@@ -217,7 +279,7 @@ class SystemCollector(BusCollector):
     def _derive(self, now_ns: int) -> None:
         sample = self.sample
         lag_ms = None if self._lag_ms is None else round(self._lag_ms, 3)
-        active = self._alerts.active()
+        active = self.alert_book.active()
         critical = sum(1 for alert in active if alert.severity == "critical")
         figures = {
             "cpu_percent": None if sample is None else sample.cpu_percent,
@@ -225,7 +287,8 @@ class SystemCollector(BusCollector):
             "disk_percent": None if sample is None else sample.disk_percent,
             "event_loop_lag_ms": lag_ms,
         }
-        health, reasons = assess(figures, self._components.statuses(now_ns), critical)
+        faults = [f"{name}: {why}" for name in self._health_reasons if (why := self.health_reason(name)) is not None]
+        health, reasons = assess(figures, self._components.statuses(now_ns), critical, faults)
         self.fields.offer(
             {
                 **figures,

@@ -125,7 +125,6 @@ class Backend:
             loop.add_signal_handler(signal.SIGHUP, worker.certificate.reload)
         self._add_routes(worker)
         await self._hub.start()
-        self._lane_feed.start(self._bus)
         try:
             await worker.start(self._announce)
             self._start_sources(replay)
@@ -143,7 +142,7 @@ class Backend:
 
     def _add_routes(self, worker: Worker) -> None:
         hub, collectors = self._hub, self._collectors
-        status = Status(hub, collectors, worker, self._lane_feed)
+        status = Status(hub, collectors, worker)
         hub.documents.update(
             {
                 "symbols": partial(overview.symbols, collectors),

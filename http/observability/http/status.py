@@ -10,12 +10,11 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from observability.core.counters import Counter
-from observability.core.events import TYPE_NAMES
+from observability.core.events import TYPE_NAMES, Severity
 from observability.core.hub import Hub
 from observability.core.timestamps import NS_PER_S, format_iso_ms
-from observability.http.lane_feed import LaneFeed
 from observability.http.worker import Worker
-from observability.metrics.alerts import AlertState
+from observability.metrics.alerts import AlertState, Stage, select_alerts
 from observability.metrics.overview import Collectors
 
 PERCENTS: Final = (("latency_p50", 50.0), ("latency_p95", 95.0), ("latency_p99", 99.0))
@@ -25,11 +24,10 @@ _USAGES: Final = ("cpu", "memory", "disk")
 class Status:
     """Reads hub, collectors and worker."""
 
-    def __init__(self, hub: Hub, collectors: Collectors, worker: Worker, lane_feed: LaneFeed) -> None:
+    def __init__(self, hub: Hub, collectors: Collectors, worker: Worker) -> None:
         self._hub = hub
         self._collectors = collectors
         self._worker = worker
-        self._lane_feed = lane_feed
         self._rate = _Rate()
 
     def documents(self) -> dict[str, Callable[[], Any]]:
@@ -117,21 +115,16 @@ class Status:
             "connections": self._connections(),
         }
 
-    def alerts(self) -> dict[str, Any]:
-        """Returns `GET /api/system/alerts`: those nobody has acknowledged first."""
-        alerts = self._collectors.system.alerts()
-        alerts.sort(key=lambda alert: alert.acknowledged_ns is not None)
+    def alerts(
+        self, stage: Stage | None = None, severity: Severity | None = None, limit: int | None = None
+    ) -> dict[str, Any]:
+        """Returns `GET /api/system/alerts`: those nobody has acknowledged first, those that are over last."""
+        alerts = select_alerts(self._collectors.system.alerts(), stage, severity, limit)
         return {"timestamp": self._timestamp(), "alerts": [alert.to_json() for alert in alerts], "count": len(alerts)}
 
     def acknowledge(self, alert_id: str) -> AlertState | None:
         """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
-        system = self._collectors.system
-        before = system.alert(alert_id)
-        was_active = before is not None and before.acknowledged_ns is None
-        alert = system.acknowledge_alert(alert_id, self._hub.event_clock.time_ns())
-        if alert is not None and was_active:
-            self._lane_feed.on_acknowledged(alert)
-        return alert
+        return self._collectors.system.acknowledge_alert(alert_id, self._hub.event_clock.time_ns())
 
     def _system(self) -> dict[str, Any]:
         assert self._collectors.system.fields is not None

@@ -1,0 +1,250 @@
+"""The life of an alert: raised, acknowledged, resolved, raised again; and what is told of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.checkpoint import pack, unpack
+from observability.core.errors import CheckpointError
+from observability.core.events import Alert
+from observability.metrics.alerts import (
+    AlertBook,
+    AlertBookState,
+    AlertState,
+    Raise,
+    alert_id,
+    rule_alert_id,
+    select_alerts,
+    transition_document,
+)
+
+NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
+S = 1_000_000_000
+
+DRAWDOWN = Raise("drawdown", "", "critical", "Drawdown of 6 %", "")
+
+
+def event(key: str = "feed", seconds: int = 0, **changes: Any) -> Alert:
+    fields: dict[str, Any] = {"severity": "warning", "title": "Feed lost", "ts": NOON + seconds * S}
+    return Alert(key=key, **(fields | changes))
+
+
+def watched(max_alerts: int = 100) -> tuple[AlertBook, list[tuple[str, str]]]:
+    """A book, and the (title, action) of each of its transitions."""
+    book = AlertBook(max_alerts)
+    told: list[tuple[str, str]] = []
+    book.on_transition(lambda state, action: told.append((state.title, action)))
+    return book, told
+
+
+def only(book: AlertBook) -> AlertState:
+    (state,) = book.all()
+    return state
+
+
+def test_each_event_of_the_engine_is_told() -> None:
+    book, told = watched()
+    book.note(event())
+    book.note(event(title="Feed still lost"))
+    assert told == [("Feed lost", "raised"), ("Feed still lost", "raised")]
+
+
+def test_a_rule_raises_once_while_its_alert_is_there() -> None:
+    book, told = watched()
+    for seconds in range(3):
+        book.raise_rule(DRAWDOWN, NOON + seconds * S)
+    book.acknowledge(only(book).alert_id, NOON)
+    book.raise_rule(DRAWDOWN, NOON + 9 * S)
+    assert told == [("Drawdown of 6 %", "raised"), ("Drawdown of 6 %", "acknowledged")]
+    assert only(book).count == 1
+
+
+def test_the_engine_tells_that_an_alert_is_over() -> None:
+    book, told = watched()
+    book.note(event())
+    book.note(event(seconds=5, state="resolved"))
+    assert told == [("Feed lost", "raised"), ("Feed lost", "resolved")]
+    assert (only(book).stage, only(book).to_json()["resolved"]) == ("resolved", "2012-06-21T12:00:05.000Z")
+    assert book.active() == []
+
+
+def test_what_was_never_raised_cannot_be_over() -> None:
+    book, told = watched()
+    book.note(event(state="resolved"))
+    assert (book.all(), told) == ([], [])
+
+
+def test_an_alert_is_resolved_once() -> None:
+    book, told = watched()
+    book.note(event())
+    for seconds in (1, 2):
+        book.resolve(alert_id(event()), NOON + seconds * S)
+    assert [action for _, action in told] == ["raised", "resolved"]
+    assert only(book).resolved_ns == NOON + S
+
+
+def test_an_acknowledgement_is_told_once() -> None:
+    book, told = watched()
+    book.note(event())
+    for seconds in (1, 2):
+        assert book.acknowledge(alert_id(event()), NOON + seconds * S) is only(book)
+    assert [action for _, action in told] == ["raised", "acknowledged"]
+    assert (only(book).stage, only(book).acknowledged_ns) == ("acknowledged", NOON + S)
+
+
+def test_an_alert_raised_after_it_was_resolved_is_a_new_occurrence() -> None:
+    book, _ = watched()
+    book.note(event())
+    book.note(event(seconds=1))
+    book.acknowledge(alert_id(event()), NOON + 2 * S)
+    book.note(event(seconds=3, state="resolved"))
+    book.note(event(seconds=60))
+    state = only(book)
+    assert (state.occurrence, state.count, state.first_seen_ns, state.acknowledged_ns, state.stage) == (
+        2, 1, NOON + 60 * S, None, "active"
+    )  # fmt: skip
+
+
+def test_a_new_occurrence_is_the_newest_alert() -> None:
+    book, _ = watched()
+    book.note(event("a"))
+    book.note(event("b"))
+    book.note(event("a", state="resolved"))
+    book.note(event("a"))
+    assert [state.key for state in book.all()] == ["a", "b"]
+
+
+def test_an_engine_cannot_speak_for_a_rule() -> None:
+    book, _ = watched()
+    book.raise_rule(DRAWDOWN, NOON)
+    book.note(event("drawdown", state="resolved"))
+    assert only(book).stage == "active"
+
+
+def test_members_of_a_rule_have_alerts_of_their_own() -> None:
+    book, _ = watched()
+    for member in ("AAPL", "AMZN"):
+        book.raise_rule(Raise("stale", member, "warning", "Stale", ""), NOON)
+    book.resolve(rule_alert_id("stale", "AAPL"), NOON)
+    assert [(state.key, state.member, state.stage) for state in book.all()] == [
+        ("stale/AMZN", "AMZN", "active"),
+        ("stale/AAPL", "AAPL", "resolved"),
+    ]
+
+
+def test_resolved_ones_make_room_before_acknowledged_ones() -> None:
+    book, _ = watched(max_alerts=3)
+    for key in "abc":
+        book.note(event(key))
+    book.acknowledge(alert_id(event("a")), NOON)
+    book.note(event("b", state="resolved"))
+    book.note(event("d"))
+    assert [state.key for state in book.all()] == ["d", "c", "a"]
+    assert book.evicted == 0
+
+
+def test_transitions_are_counted_by_rule_and_action() -> None:
+    book, _ = watched()
+    book.raise_rule(DRAWDOWN, NOON)
+    book.note(event())
+    book.note(event())
+    book.resolve(rule_alert_id("drawdown", ""), NOON)
+    assert book.transitions == {("drawdown", "raised"): 1, (None, "raised"): 2, ("drawdown", "resolved"): 1}
+
+
+@pytest.mark.parametrize(
+    ("stage", "severity", "limit", "keys"),
+    [
+        (None, None, None, "dacb"),
+        ("active", None, None, "da"),
+        ("resolved", None, None, "b"),
+        (None, "critical", None, "a"),
+        (None, None, 2, "da"),
+    ],
+)
+def test_alerts_are_selected_by_stage_and_severity(stage: Any, severity: Any, limit: Any, keys: str) -> None:
+    book, _ = watched()
+    book.note(event("a", severity="critical"))
+    for key in "bcd":
+        book.note(event(key))
+    book.note(event("b", state="resolved"))
+    book.acknowledge(alert_id(event("c")), NOON)
+    assert "".join(state.key for state in select_alerts(book.all(), stage, severity, limit)) == keys
+
+
+Step = tuple[str, str, int]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(("event", "over", "rule", "acknowledge", "resolve")),
+        st.sampled_from("abcd"),
+        st.integers(0, 99),
+    ),
+    max_size=40,
+)
+
+
+def take(book: AlertBook, step: Step) -> None:
+    action, key, seconds = step
+    now_ns = NOON + seconds * S
+    if action == "event":
+        book.note(event(key, seconds))
+    elif action == "over":
+        book.note(event(key, seconds, state="resolved"))
+    elif action == "rule":
+        book.raise_rule(Raise("rule", key, "warning", key, ""), now_ns)
+    elif action == "acknowledge":
+        book.acknowledge(alert_id(event(key)), now_ns)
+    else:
+        book.resolve(rule_alert_id("rule", key), now_ns)
+
+
+@given(STEPS, STEPS)
+def test_a_book_that_was_restored_goes_on_as_if_it_had_never_stopped(before: list[Step], after: list[Step]) -> None:
+    book = AlertBook(5)
+    for step in before:
+        take(book, step)
+    restored = AlertBook(5)
+    restored.restore(unpack(pack(book.to_state()), AlertBookState))
+    for step in after:
+        take(book, step)
+        take(restored, step)
+    assert restored.all() == book.all()
+    assert restored.evicted == book.evicted
+
+
+@given(STEPS, STEPS)
+def test_transitions_taken_again_make_the_same_book(before: list[Step], after: list[Step]) -> None:
+    book = AlertBook(100)
+    for step in before:
+        take(book, step)
+    restored = AlertBook(100)
+    restored.restore(unpack(pack(book.to_state()), AlertBookState))
+    documents: list[dict[str, Any]] = []
+    book.on_transition(lambda state, action: documents.append(transition_document(state, action)))
+    for step in after:
+        take(book, step)
+    for document in documents:
+        restored.retake(document)
+    assert restored.all() == book.all()
+
+
+@pytest.mark.parametrize("document", [{}, {"alert_id": 1}, {"first_seen": 1}])
+def test_what_is_no_transition_is_not_taken(document: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError):
+        AlertBook(5).retake(document)
+
+
+def test_a_document_says_when_what_it_tells_has_happened() -> None:
+    book, _ = watched()
+    book.note(event())
+    book.note(event(seconds=1))
+    book.acknowledge(alert_id(event()), NOON + 2 * S)
+    book.resolve(alert_id(event()), NOON + 3 * S)
+    moments = [
+        transition_document(only(book), action)["timestamp"] for action in ("raised", "acknowledged", "resolved")
+    ]
+    assert moments == [f"2012-06-21T12:00:0{second}.000Z" for second in (1, 2, 3)]
