@@ -1,61 +1,145 @@
-"""Questions to the history: every tick is in exactly one interval of any answer."""
+"""Questions to the history: every tick is in exactly one point of any answer, whichever tiers it comes from."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from observability.core.history import read_points
-from observability.core.layout import AGGREGATE_WORDS
+from observability.core import layout
+from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Block, Column
+from observability.core.history import Stretch, in_memory_from_ns, make_plan, read_points
 from observability.core.rings import History, Series
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S
+HOUR_NS = 60 * MINUTE_NS
 TICK_NS = 100 * NS_PER_MS
+ALL = [Column(0, aggregate) for aggregate in (FIRST, MIN, MAX, LAST, SUM, COUNT)]
+COUNTS = [Column(0, COUNT)]
 
 
-def recorded(times_ns: list[int]) -> Series:
+def recorded(times_ns: Sequence[int]) -> Series:
     series = History({1: 1}).open("s", "k", ("x",))
     for n, ts_ns in enumerate(times_ns):
         series.record(ts_ns, (float(n),))
     return series
 
 
+def ask(series: Series, start_ns: int, end_ns: int, interval_ns: int, columns: Sequence[Column] = ALL) -> Block:
+    return read_points(series, columns, start_ns, end_ns, make_plan([series], interval_ns))
+
+
+@pytest.fixture(scope="module")
+def two_hours() -> Series:
+    """A tick every tenth of a second for two hours: ticks and seconds have been lapped."""
+    return recorded(range(0, 2 * HOUR_NS, TICK_NS))
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.integers(min_value=1, max_value=90 * NS_PER_S), min_size=1, max_size=200),
-    st.sampled_from([NS_PER_S, 10 * NS_PER_S, MINUTE_NS, 5 * MINUTE_NS]),
+    st.sampled_from([NS_PER_S, 7 * NS_PER_S, 10 * NS_PER_S, 90 * NS_PER_S, MINUTE_NS, 5 * MINUTE_NS, 1500 * NS_PER_MS]),
 )
 def test_every_tick_counts_once_at_any_interval(gaps_ns: list[int], interval_ns: int) -> None:
     times_ns = [sum(gaps_ns[: n + 1]) for n in range(len(gaps_ns))]
-    points = list(read_points(recorded(times_ns), 0, times_ns[-1] + 1, interval_ns))
+    points = ask(recorded(times_ns), 0, times_ns[-1] + 1, interval_ns)
     expected: dict[int, list[float]] = {}
     for n, ts_ns in enumerate(times_ns):
         expected.setdefault(ts_ns // interval_ns * interval_ns, []).append(float(n))
-    assert {
-        point.ts_ns: (point.aggregates[0], point.aggregates[1], point.aggregates[2], point.last(0), point.aggregates[5])
-        for point in points
-    } == {ts_ns: (xs[0], min(xs), max(xs), xs[-1], len(xs)) for ts_ns, xs in expected.items()}
+    assert points.times == list(expected)
+    assert list(zip(*points.columns, strict=True)) == [
+        (xs[0], min(xs), max(xs), xs[-1], sum(xs), len(xs)) for xs in expected.values()
+    ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(interval_ms=st.integers(1, 3_000_000).map(lambda n: n * 100))
+def test_every_tick_counts_once_across_tiers(two_hours: Series, interval_ms: int) -> None:
+    points = ask(two_hours, 0, 2 * HOUR_NS, interval_ms * NS_PER_MS, [Column(0, COUNT), Column(0, LAST)])
+    assert sum(points.columns[0]) == 2 * HOUR_NS // TICK_NS
+    assert points.times == sorted(set(points.times))
+    assert points.columns[1] == sorted(points.columns[1])
+
+
+def test_coarser_points_stand_where_no_finer_ones_are_left(two_hours: Series) -> None:
+    plan = make_plan([two_hours], TICK_NS)
+    ticks, seconds, minutes = reversed(plan.stretches(0, 2 * HOUR_NS))
+    assert minutes == Stretch(0, seconds.start_ns, MINUTE_NS)
+    assert seconds == Stretch(minutes.end_ns, ticks.start_ns, NS_PER_S)
+    assert ticks == Stretch(seconds.end_ns, 2 * HOUR_NS, TICK_NS)
+    points = read_points(two_hours, COUNTS, 0, 2 * HOUR_NS, plan)
+    expected = [*range(0, seconds.start_ns, MINUTE_NS), *range(seconds.start_ns, ticks.start_ns, NS_PER_S)]
+    assert points.times == [*expected, *range(ticks.start_ns, 2 * HOUR_NS, TICK_NS)]
+
+
+def test_finer_tiers_reach_back_as_far_as_their_rings(two_hours: Series) -> None:
+    (_, seconds, ticks) = make_plan([two_hours], TICK_NS).stretches(0, 2 * HOUR_NS)
+    assert 0 <= 2 * HOUR_NS - layout.TIERS[0].rows * TICK_NS - ticks.start_ns + NS_PER_S <= NS_PER_S
+    assert 0 <= seconds.start_ns - (2 * HOUR_NS - layout.TIERS[1].rows * NS_PER_S) <= MINUTE_NS
+
+
+def test_a_question_that_one_tier_answers_is_one_stretch(two_hours: Series) -> None:
+    plan = make_plan([two_hours], NS_PER_S)
+    start_ns = 2 * HOUR_NS - 30 * MINUTE_NS
+    assert plan.stretches(start_ns, 2 * HOUR_NS) == [Stretch(start_ns, 2 * HOUR_NS, NS_PER_S)]
 
 
 def test_ticks_are_answered_one_by_one() -> None:
     series = recorded([n * TICK_NS for n in range(25)])
-    points = list(read_points(series, 5 * TICK_NS, 10 * TICK_NS, TICK_NS))
-    assert [point.last(0) for point in points] == [5.0, 6.0, 7.0, 8.0, 9.0]
+    points = ask(series, 5 * TICK_NS, 10 * TICK_NS, TICK_NS, [Column(0, LAST)])
+    assert points.columns == [[5.0, 6.0, 7.0, 8.0, 9.0]]
+
+
+def test_the_interval_in_which_the_start_falls_is_whole() -> None:
+    series = recorded([n * NS_PER_S for n in range(300)])
+    points = ask(series, 90 * NS_PER_S, 3 * MINUTE_NS, MINUTE_NS, COUNTS)
+    assert (points.times, points.columns) == ([MINUTE_NS, 2 * MINUTE_NS], [[60.0, 60.0]])
 
 
 def test_the_minute_that_is_not_over_is_answered_too() -> None:
     series = recorded([n * NS_PER_S for n in range(75)])
-    points = list(read_points(series, 0, MINUTE_NS * 2, MINUTE_NS))
-    assert [(point.ts_ns, point.aggregates[5]) for point in points] == [(0, 60.0), (MINUTE_NS, 15.0)]
+    points = ask(series, 0, MINUTE_NS * 2, MINUTE_NS, COUNTS)
+    assert (points.times, points.columns) == ([0, MINUTE_NS], [[60.0, 15.0]])
 
 
 @pytest.mark.parametrize("interval_ns", [TICK_NS, NS_PER_S, MINUTE_NS])
 def test_a_series_without_rows_has_no_points(interval_ns: int) -> None:
-    assert list(read_points(recorded([]), 0, MINUTE_NS, interval_ns)) == []
+    assert ask(recorded([]), 0, MINUTE_NS, interval_ns).times == []
 
 
-def test_a_point_has_six_numbers_per_field() -> None:
-    (point,) = read_points(recorded([0]), 0, 1, TICK_NS)
-    assert len(point.aggregates) == AGGREGATE_WORDS
+@pytest.mark.parametrize("interval_ns", [TICK_NS, NS_PER_S, MINUTE_NS])
+def test_an_undefined_value_is_passed_over(interval_ns: int) -> None:
+    series = History({1: 1}).open("s", "k", ("x",))
+    for n, value in enumerate((math.nan, 2.0, math.nan, 4.0, math.nan)):
+        series.record(n * 10 * NS_PER_MS, (value,))
+    points = ask(series, 0, MINUTE_NS, interval_ns)
+    assert [column[0] for column in points.columns] == [2.0, 2.0, 4.0, 4.0, 6.0, 2.0]
+
+
+def test_an_interval_without_a_defined_value_is_undefined() -> None:
+    series = History({1: 1}).open("s", "k", ("x",))
+    series.record(0, (math.nan,))
+    series.record(1, (math.nan,))
+    points = ask(series, 0, MINUTE_NS, NS_PER_S)
+    assert [column[0] for column in points.columns[4:]] == [0.0, 0.0]
+    assert all(math.isnan(column[0]) for column in points.columns[:4])
+
+
+def test_a_later_series_does_not_coarsen_the_others() -> None:
+    history = History({1: 2})
+    old, new = history.open("s", "old", ("x",)), history.open("s", "new", ("x",))
+    for n in range(600):
+        old.record(n * NS_PER_S, (1.0,))
+        if n > 300:
+            new.record(n * NS_PER_S, (1.0,))
+    assert make_plan([old, new], NS_PER_S).stretches(0, 600 * NS_PER_S) == [Stretch(0, 600 * NS_PER_S, NS_PER_S)]
+
+
+def test_the_rings_hold_everything_from_their_oldest_minute_on(two_hours: Series) -> None:
+    assert in_memory_from_ns(two_hours, HOUR_NS) == 0
+    assert in_memory_from_ns(recorded([90 * NS_PER_S]), HOUR_NS) == MINUTE_NS
+    assert in_memory_from_ns(recorded([]), HOUR_NS) == HOUR_NS

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from observability.core import layout
 from observability.core.errors import CapacityError
 from observability.core.layout import Tier
-from observability.core.rings import History, Ring, Series
+from observability.core.rings import History, Series
+from observability.core.row_ring import Ring
 from observability.core.timestamps import NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S

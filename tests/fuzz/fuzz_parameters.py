@@ -30,6 +30,7 @@ from observability.http.parser import RequestParser
 from observability.http.published import Published
 from observability.http.refusals import Malformed, TargetTooLong
 from observability.http.router import Router
+from observability.http.routes.history import HistoryRoutes
 from observability.http.routes.metrics import MetricsRoutes
 from observability.http.routes.trades import TradesRoutes
 
@@ -99,7 +100,8 @@ def _application() -> Application:
             section.refresh(ts)
     router = Router()
     published = Published(FrameRing("fuzz"))
-    MetricsRoutes(published, history, clock).add_to(router)
+    MetricsRoutes(published).add_to(router)
+    HistoryRoutes(history, clock).add_to(router)
     TradesRoutes(published, collectors.execution.trades, clock).add_to(router)
     return Application(router, clock=StoppedClock())
 
@@ -123,7 +125,9 @@ def check(data: bytes, rng: random.Random) -> None:
         return
     assert request is not None
     pattern, answer = _APPLICATION.dispatch(request)
-    assert not isinstance(answer, (Awaitable, ReadyDocument))
+    if isinstance(answer, Awaitable):
+        answer = asyncio.run(_APPLICATION.settle(request, pattern, answer))
+    assert not isinstance(answer, ReadyDocument)
     assert _APPLICATION.handler_errors == 0, "a handler failed"
     assert answer.status in _STATUSES.get(pattern, ANYWHERE), f"{pattern} answered {answer.status}"
     document = json.loads(answer.body)

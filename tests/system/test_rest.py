@@ -187,6 +187,46 @@ def test_history_in_columns_holds_the_same_values(demo_server: Server) -> None:
     assert len(columns["timestamp"]) == len(columns["cpu_percent"]) > 0
 
 
+@pytest.mark.parametrize("interval", ["200ms", "1500ms", "3s", "90s", "7m", "36h", "2d", "999999d"])
+def test_history_has_any_multiple_of_a_tiers_interval(demo_server: Server, interval: str) -> None:
+    demo_server.next_snapshot()
+    status, _, body = post_history(demo_server, {"interval": interval, "metric_types": ["system"]})
+    history = json.loads(body)
+    assert (status, history["interval"]) == (200, interval)
+    assert history["count"] > 0
+
+
+def test_history_names_what_it_has_of_each_interval(demo_server: Server) -> None:
+    demo_server.next_snapshot()
+    names = ["first", "min", "max", "last", "mean", "count"]
+    question = {"interval": "1d", "metric_types": ["market_data"], "metrics": ["mid"], "aggregates": names}
+    _, _, body = post_history(demo_server, question)
+    for row in json.loads(body)["data"]:
+        mid = row["mid"]
+        assert list(mid) == names
+        assert mid["min"] <= min(mid["first"], mid["last"], mid["mean"])
+        assert mid["max"] >= max(mid["first"], mid["last"], mid["mean"])
+        assert isinstance(mid["count"], int)
+
+
+def test_history_says_when_it_left_older_points_out(demo_server: Server) -> None:
+    demo_server.next_snapshot()
+    demo_server.next_snapshot()
+    question = {"interval": "100ms", "metric_types": ["system"], "limit": 1}
+    _, _, body = post_history(demo_server, question)
+    short = json.loads(body)
+    assert (short["count"], short["truncated"]) == (1, True)
+    _, _, body = post_history(demo_server, {**question, "limit": 10_000})
+    assert json.loads(body)["truncated"] is False
+
+
+def test_history_says_how_far_apart_its_points_are(demo_server: Server) -> None:
+    demo_server.next_snapshot()
+    _, _, body = post_history(demo_server, {"interval": "200ms"})
+    history = json.loads(body)
+    assert history["tiers"] == [{"start": history["start_time"], "end": history["end_time"], "interval": "200ms"}]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "parameter"),
     [
@@ -195,7 +235,13 @@ def test_history_in_columns_holds_the_same_values(demo_server: Server) -> None:
         (b"[" * 100_000, 400, None),
         ([], 422, "body"),
         ({"time_range": "2h"}, 422, "time_range"),
-        ({"interval": "3s"}, 422, "interval"),
+        ({"interval": "150ms"}, 422, "interval"),
+        ({"interval": "0s"}, 422, "interval"),
+        ({"interval": "1.5s"}, 422, "interval"),
+        ({"interval": "1w"}, 422, "interval"),
+        ({"interval": "90s", "metric_types": ["bars"]}, 422, "interval"),
+        ({"aggregates": []}, 422, "aggregates"),
+        ({"aggregates": ["median"]}, 422, "aggregates"),
         ({"limit": 0}, 422, "limit"),
         ({"limit": True}, 422, "limit"),
         ({"start_time": "2020-01-01T00:00:00Z", "time_range": "1h"}, 422, "time_range"),

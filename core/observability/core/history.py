@@ -1,66 +1,133 @@
-"""Questions to the history: rows of any interval a tier can answer, finished and current ones alike.
+"""Questions to the history: points of any interval, out of whichever tier holds a stretch of time best.
 
-Nothing is recorded here (see `rings.py`).
+Nothing is recorded here (see `rings.py`) and nothing is read from disk (see `archive.py`).
+
+    time  ------------------------------------------------------------------------------------------>  now
+    1s    | store, 1 min ring: a point per minute | cut | 1 s ring: a point per second | ticks: the open second |
+    5m    | store, 1 min ring: a point per 5 minutes                  | 1 s ring, ticks: the open minute |
+
+Where only a coarser tier reaches, points are as far apart as it has them; nothing is made up in between.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from observability.core import layout
-from observability.core.rings import Series, empty_aggregates, merge_aggregates, merge_values
+from observability.core.aggregates import Block, Column, resample
+from observability.core.rings import Series
 
-LAST = 3
-"""Offset of a field's last value in its six aggregates."""
+COARSEST: Final = len(layout.TIERS) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One interval of one series: six numbers per field (first, min, max, last, sum, count), NaN where nothing was."""
+class Stretch:
+    """A part of the time asked for, and how far apart its points are."""
 
-    ts_ns: int
-    aggregates: array[float]
-
-    def last(self, field_index: int) -> float:
-        return self.aggregates[field_index * layout.AGGREGATE_WORDS + LAST]
+    start_ns: int
+    end_ns: int
+    interval_ns: int
 
 
-def read_points(series: Series, start_ns: int, end_ns: int, interval_ns: int) -> Iterator[Point]:
-    """Yields the intervals that begin in start_ns <= t < end_ns and hold a value, oldest first.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a question about some series is answered: the same cuts for all, so that their points fall together.
 
-    It reads the coarsest tier whose interval divides `interval_ns`, and finer ones for what that tier has not finished.
+    `cuts[n]` is where tier n takes over from tier n + 1, which has not every point of the interval; -1 if it has all.
     """
-    start_ns -= start_ns % interval_ns
-    current: Point | None = None
-    for ts_ns, aggregates in _read_tier(series, _coarsest_tier(interval_ns), start_ns, end_ns):
-        bucket_ns = ts_ns - ts_ns % interval_ns
-        if current is None or bucket_ns != current.ts_ns:
-            if current is not None:
-                yield current
-            current = Point(bucket_ns, empty_aggregates(len(series.fields)))
-        merge_aggregates(current.aggregates, aggregates)
-    if current is not None:
-        yield current
+
+    interval_ns: int
+    cuts: tuple[int, ...]
+
+    def stretches(self, start_ns: int, end_ns: int) -> list[Stretch]:
+        """Returns the stretches of equal spacing, oldest first."""
+        found: list[Stretch] = []
+        best = best_tier(self.interval_ns)
+        for tier in range(COARSEST, best - 1, -1):
+            stop_ns = end_ns if tier == best else min(end_ns, self.cuts[tier - 1])
+            if stop_ns > start_ns:
+                found.append(Stretch(start_ns, stop_ns, spacing_ns(self.interval_ns, tier)))
+                start_ns = stop_ns
+        return found
 
 
-def _coarsest_tier(interval_ns: int) -> int:
-    tiers = range(1, len(layout.TIERS))
-    return max((i for i in tiers if interval_ns % layout.TIERS[i].interval_ns == 0), default=0)
+def make_plan(series: Sequence[Series], interval_ns: int) -> Plan:
+    """Returns the plan by which these series are read."""
+    cuts = [-1] * COARSEST
+    for finer in range(best_tier(interval_ns), COARSEST):
+        spacing = spacing_ns(interval_ns, finer + 1)
+        own = (_cut(one, finer, spacing) for one in series)
+        cuts[finer] = max((cut_ns for cut_ns in own if cut_ns is not None), default=-1)
+    return Plan(interval_ns, tuple(cuts))
 
 
-def _read_tier(series: Series, tier: int, start_ns: int, end_ns: int) -> Iterator[tuple[int, array[float]]]:
-    ring = series.rings[tier]
-    if tier == 0:
-        for row in ring.copy_rows(start_ns, end_ns):
-            aggregates = empty_aggregates(len(series.fields))
-            merge_values(aggregates, row.payload)
-            yield row.ts_ns, aggregates
-        return
-    newest = ring.copy_row(ring.cursor) if ring.cursor else None
-    for row in ring.copy_rows(start_ns, end_ns):
-        yield row.ts_ns, row.payload
-    if newest is not None:
-        start_ns = max(start_ns, newest.ts_ns + layout.TIERS[tier].interval_ns)
-    yield from _read_tier(series, tier - 1, start_ns, end_ns)
+def best_tier(interval_ns: int) -> int:
+    """Returns the coarsest tier that has every point of an interval; 0, the ticks, if no other has."""
+    return max((n for n in range(1, COARSEST + 1) if interval_ns % layout.TIERS[n].interval_ns == 0), default=0)
+
+
+def spacing_ns(interval_ns: int, tier: int) -> int:
+    """Returns how far apart a tier's points are: its first multiple that is not below the interval wanted."""
+    tier_ns = layout.TIERS[tier].interval_ns if tier > best_tier(interval_ns) else interval_ns
+    return -(-interval_ns // tier_ns) * tier_ns
+
+
+def in_memory_from_ns(series: Series, end_ns: int) -> int:
+    """Returns the minute from which on the rings hold all there is; of what was before it, the store may know more."""
+    known = [ts_ns for tier in range(COARSEST + 1) if (ts_ns := series.first_ns(tier)) is not None]
+    first_ns = min(known, default=end_ns)
+    return first_ns - first_ns % layout.TIERS[COARSEST].interval_ns
+
+
+def read_points(
+    series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, plan: Plan, stored: Block | None = None
+) -> Block:
+    """Returns the intervals that begin in start_ns <= t < end_ns and have a row, oldest first; each tick is in one.
+
+    The interval in which `start_ns` falls is there whole. `stored` is what the store knows of before the rings.
+    """
+    best = best_tier(plan.interval_ns)
+    answer = Block.empty(len(columns))
+    # Rows that become points of one spacing, none before `since_ns`.
+    rows = Block.empty(len(columns)) if stored is None else stored
+    spacing = spacing_ns(plan.interval_ns, COARSEST)
+    since_ns = reached_ns = 0
+    for tier in range(COARSEST, -1, -1):
+        tier_spacing = spacing_ns(plan.interval_ns, tier)
+        if tier_spacing != spacing:
+            answer.extend(resample(rows, columns, spacing, since_ns))
+            rows = Block.empty(len(columns))
+            spacing, since_ns = tier_spacing, reached_ns
+        stop_ns = end_ns
+        if tier > best:
+            own_ns = _cut(series, tier - 1, spacing)
+            stop_ns = end_ns if own_ns is None else min(end_ns, max(own_ns, plan.cuts[tier - 1]))
+        if stop_ns > start_ns:
+            rows.extend(series.copy_block(tier, max(reached_ns, start_ns - start_ns % spacing), stop_ns, columns))
+        # What this tier has not finished is in the next finer one.
+        newest_ns = series.rings[tier].last_ns() if tier else None
+        if newest_ns is not None:
+            reached_ns = max(reached_ns, min(stop_ns, newest_ns + layout.TIERS[tier].interval_ns))
+    answer.extend(resample(rows, columns, spacing, since_ns))
+    return answer
+
+
+def _cut(series: Series, finer: int, spacing: int) -> int | None:
+    """Returns where a tier takes over from the next coarser one in this series: -1 if it has everything, None if it has
+    nothing."""
+    tier_ns = layout.TIERS[finer + 1].interval_ns
+    known = (series.first_ns(tier) for tier in range(finer, -1, -1))
+    first_ns = next((ts_ns for ts_ns in known if ts_ns is not None), None)
+    if first_ns is None:
+        return None
+    bucket_ns = first_ns - first_ns % tier_ns
+    if not series.rings[finer].is_lapped and bucket_ns != series.buckets[finer].resumed_ns:
+        # Nothing of this interval is missing: this tier's oldest row is the first that was ever taken of it.
+        oldest_ns = series.first_ns(finer + 1)
+        return bucket_ns if oldest_ns is not None and oldest_ns < bucket_ns else -1
+    newest_ns = series.rings[finer + 1].last_ns()
+    if newest_ns is None or bucket_ns > newest_ns:
+        return first_ns
+    return -(-first_ns // spacing) * spacing

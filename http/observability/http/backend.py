@@ -22,10 +22,12 @@ from observability.core.hub import Hub
 from observability.core.logs import LogRing
 from observability.core.rings import History
 from observability.core.settings import MAX_SPEED
+from observability.core.timestamps import NS_PER_S
 from observability.core.version import VERSION
 from observability.http.exposition import Exposition
 from observability.http.lane_feed import LaneFeed
 from observability.http.published import Published
+from observability.http.routes.history import HistoryRoutes
 from observability.http.routes.metrics import MetricsRoutes
 from observability.http.routes.pages import PageRoutes
 from observability.http.routes.system import SystemRoutes
@@ -153,7 +155,9 @@ class Backend:
         )
         published = Published(hub.frames)
         router = worker.router
-        MetricsRoutes(published, self._history, self._event_clock).add_to(router)
+        MetricsRoutes(published).add_to(router)
+        tick_ns = round(self._config.metric_collection_interval * NS_PER_S)
+        HistoryRoutes(self._history, self._event_clock, tick_ns).add_to(router)
         TradesRoutes(published, collectors.execution.trades, self._event_clock).add_to(router)
         SystemRoutes(published, status, self._log_ring, collectors.system).add_to(router)
         PageRoutes(router, Exposition(hub)).add_to(router)

@@ -16,7 +16,7 @@ from observability.http.parameters import TimeNs, parameters_of, parse_query
 from observability.http.published import Published
 from observability.http.refusals import NotFound, Refusal
 from observability.http.router import Parameter, Router
-from observability.http.routes.metrics import RANGES
+from observability.http.routes.history import RANGES
 from observability.metrics.trade_log import TradeFilter, TradeLog
 
 Meta = msgspec.Meta

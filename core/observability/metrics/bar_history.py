@@ -1,0 +1,109 @@
+"""Bars of the market's prints over any number of minutes, from memory and from the store.
+
+No bar is made of prints here (see the market data collector) and none is written (see the journal).
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any, Final, NamedTuple, Protocol
+
+from observability.core.timestamps import NS_PER_S
+
+BAR_NS: Final = 60 * NS_PER_S
+# Bars of one read of the store: a week of one symbol.
+BARS_PER_READ: Final = 7 * 24 * 60
+
+_BARS: Final = (
+    "SELECT ts_ns, open, high, low, close, volume, trades, vwap FROM bars"
+    " WHERE symbol = ? AND ts_ns >= ? AND ts_ns < ? ORDER BY ts_ns LIMIT ?"
+)
+
+
+class Bar(NamedTuple):
+    """The prints of one interval. `vwap` is None where every print had size 0."""
+
+    ts_ns: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    trades: int
+    vwap: float | None
+
+
+class BarSource(Protocol):
+    """Has the finished 1-minute bars of the last hours in memory."""
+
+    @property
+    def symbols(self) -> Sequence[str]: ...
+
+    def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterable[tuple[Any, ...]]:
+        """Yields bars, in the order of the fields of `Bar`, that begin in start_ns <= t < end_ns, oldest first."""
+
+
+class Reader(Protocol):
+    """The store's thread for reading."""
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        """Runs function(connection, *args) on a read-only connection."""
+
+
+class BarHistory:
+    """The bars of every symbol, as far back as the store has them."""
+
+    def __init__(self, source: BarSource, reader: Reader | None = None) -> None:
+        self._source = source
+        self._reader = reader
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """Those with bars in memory; the store may know more."""
+        return self._source.symbols
+
+    async def read(self, symbol: str, start_ns: int, end_ns: int, interval_ns: int) -> list[Bar]:
+        """Returns the bars that begin in start_ns <= t < end_ns, oldest first; the one of `start_ns` is whole."""
+        start_ns -= start_ns % interval_ns
+        recent = [Bar(*bar) for bar in self._source.bars(symbol, start_ns, end_ns)]
+        stored: list[Bar] = []
+        if self._reader is not None:
+            stop_ns = recent[0].ts_ns if recent else end_ns
+            while start_ns < stop_ns:
+                page: list[Bar] = await self._reader.run(_read, symbol, start_ns, stop_ns)
+                stored += page
+                start_ns = page[-1].ts_ns + 1 if len(page) == BARS_PER_READ else stop_ns
+        return merge_bars(stored + recent, interval_ns)
+
+
+def merge_bars(bars: Iterable[Bar], interval_ns: int) -> list[Bar]:
+    """Merges bars, oldest first, into longer ones: volumes and turnover are summed without rounding on the way."""
+    merged = []
+    for start_ns, group in groupby(bars, lambda bar: bar.ts_ns - bar.ts_ns % interval_ns):
+        parts = list(group)
+        volume = math.fsum(bar.volume for bar in parts)
+        if len(parts) == 1:
+            vwap = parts[0].vwap
+        else:
+            turnover = math.fsum(bar.vwap * bar.volume for bar in parts if bar.vwap is not None)
+            vwap = turnover / volume if volume else None
+        merged.append(
+            Bar(
+                start_ns,
+                parts[0].open,
+                max(bar.high for bar in parts),
+                min(bar.low for bar in parts),
+                parts[-1].close,
+                volume,
+                sum(bar.trades for bar in parts),
+                vwap,
+            )
+        )
+    return merged
+
+
+def _read(connection: sqlite3.Connection, symbol: str, start_ns: int, end_ns: int) -> list[Bar]:
+    return [Bar(*row) for row in connection.execute(_BARS, (symbol, start_ns, end_ns, BARS_PER_READ)).fetchall()]
