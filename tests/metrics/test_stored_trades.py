@@ -1,0 +1,234 @@
+"""Questions to the store: whatever is asked, the answer is the one that the record of recent trades gives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.errors import StoreError
+from observability.core.store_file import open_database, open_reader
+from observability.core.store_reader import StoreReader
+from observability.core.store_schema import INSERT_FILL
+from observability.metrics.stored_trades import StoredTrades, find_key, selection_of
+from observability.metrics.trade_log import EVERY_READER, Trade, TradeFilter, TradeLog
+
+NOON = 1_340_280_000_000_000_000
+ALL = TradeFilter()
+T = TypeVar("T")
+
+# The last two differ in the last of 19 digits and share a double, as do the two before.
+QUANTITIES = ["1", "2", "2.0", "100", "0.1", "0.10000000000000001", "9007199254740993", "9007199254740992"]
+
+
+def trade(seq: int, **changes: Any) -> Trade:
+    fields: dict[str, Any] = {
+        "trade_id": f"t{seq}",
+        "order_id": "o1",
+        "symbol": "AAPL",
+        "side": "buy",
+        "quantity": Decimal(10),
+        "price": Decimal("150.25"),
+        "ts_ns": NOON + seq,
+        "strategy": "alpha",
+        "venue": "XNAS",
+        "commission": Decimal("0.1"),
+        "liquidity": "",
+    }
+    return Trade(seq, **(fields | changes))
+
+
+def row(trade: Trade) -> tuple[Any, ...]:
+    return (
+        trade.seq, trade.ts_ns, trade.ts_ns, trade.trade_id, trade.order_id, trade.symbol, trade.side,
+        str(trade.quantity), str(trade.price), str(trade.commission), trade.liquidity, trade.strategy, trade.venue,
+        trade.latency_ms, None if trade.mid is None else str(trade.mid), trade.slippage_bps,
+        None if trade.pnl is None else str(trade.pnl), float(trade.quantity),
+    )  # fmt: skip
+
+
+def stored(path: Path, trades: Sequence[Trade]) -> Path:
+    with closing(open_database(path)) as connection:
+        connection.execute("BEGIN")
+        connection.executemany(INSERT_FILL, map(row, trades))
+        connection.execute("COMMIT")
+    return path
+
+
+def ask(path: Path, question: Callable[[StoredTrades], Awaitable[T]], window_rows: int = 3) -> T:
+    """Asks with windows that are smaller than what is asked about."""
+
+    async def main() -> T:
+        reader = StoreReader(path)
+        try:
+            return await question(StoredTrades(reader, window_rows, sum_rows=window_rows))
+        finally:
+            await reader.stop()
+
+    return asyncio.run(main())
+
+
+maybe_ns = st.none() | st.integers(NOON, NOON + 40)
+maybe_quantity = st.none() | st.sampled_from(QUANTITIES).map(Decimal)
+filters = st.builds(
+    TradeFilter,
+    symbol=st.sampled_from([None, "AAPL", "AMZN", "NONE"]),
+    side=st.sampled_from([None, None, "buy", "sell"]),
+    strategy=st.sampled_from([None, None, "alpha", "beta"]),
+    start_ns=maybe_ns,
+    end_ns=maybe_ns,
+    min_quantity=maybe_quantity,
+    max_quantity=maybe_quantity,
+)
+amounts = st.decimals(-1000, 1000, places=18) | st.just(Decimal("0.1"))
+fields = st.fixed_dictionaries(
+    {
+        "gap": st.integers(1, 3),
+        "symbol": st.sampled_from(["AAPL", "AMZN"]),
+        "side": st.sampled_from(["buy", "sell"]),
+        "strategy": st.sampled_from(["alpha", "beta"]),
+        "quantity": st.sampled_from(QUANTITIES).map(Decimal),
+        "price": amounts,
+        "commission": amounts,
+        "pnl": st.none() | amounts,
+        "mid": st.none() | amounts,
+        "latency_ms": st.none() | st.just(0.25),
+        "slippage_bps": st.none() | st.just(-1.5),
+        "ts_ns": st.integers(NOON, NOON + 40),
+    }
+)
+
+
+@st.composite
+def some_trades(draw: st.DrawFn) -> list[Trade]:
+    trades: list[Trade] = []
+    seq = 0
+    for changes in draw(st.lists(fields, max_size=25)):
+        seq += changes.pop("gap")
+        trades.append(trade(seq, **changes))
+    return trades
+
+
+@given(
+    some_trades(), filters, st.integers(1, 12), st.sampled_from([0, 0, 1, 5, 20]), st.none() | st.integers(0, 60),
+    st.sampled_from([1, 3, 100]),
+)  # fmt: skip
+def test_the_store_answers_as_the_record_of_recent_trades_does(
+    tmp_path_factory: pytest.TempPathFactory,
+    trades: list[Trade],
+    wanted: TradeFilter,
+    limit: int,
+    offset: int,
+    before_seq: int | None,
+    window_rows: int,
+) -> None:
+    log = TradeLog()
+    for each in trades:
+        log.restore(each, EVERY_READER)
+    path = stored(tmp_path_factory.mktemp("store") / "observability.db", trades)
+
+    async def question(asked: StoredTrades) -> tuple[tuple[list[Trade], int], Any]:
+        return await asked.query(wanted, limit, offset, before_seq), await asked.stats(wanted)
+
+    page, stats = ask(path, question, window_rows)
+    assert page == log.query(wanted, limit, offset, before_seq)
+    assert stats == log.stats(wanted)
+
+
+def test_a_quantity_is_compared_to_the_last_digit(tmp_path: Path) -> None:
+    quantities = ["0.1", "0.10000000000000001", "9007199254740992", "9007199254740993"]
+    path = stored(tmp_path / "db", [trade(seq, quantity=Decimal(text)) for seq, text in enumerate(quantities, start=1)])
+    for bound, at_least, at_most in (
+        ("0.10000000000000001", [4, 3, 2], [2, 1]),
+        ("9007199254740993", [4], [4, 3, 2, 1]),
+    ):
+        for wanted, expected in (
+            (TradeFilter(min_quantity=Decimal(bound)), at_least),
+            (TradeFilter(max_quantity=Decimal(bound)), at_most),
+        ):
+            page, total = ask(path, lambda asked, wanted=wanted: asked.query(wanted))  # type: ignore[misc]
+            assert ([each.seq for each in page], total) == (expected, len(expected))
+
+
+def test_an_id_used_for_several_symbols_or_venues_has_several_candidates(tmp_path: Path) -> None:
+    same_id = [
+        trade(1, trade_id="1"),
+        trade(2, trade_id="1", symbol="AMZN"),
+        trade(3, trade_id="2"),
+        trade(4, trade_id="1", venue="BATS"),
+    ]
+    path = stored(tmp_path / "db", same_id)
+    assert ask(path, lambda asked: asked.find("1")) == [same_id[0], same_id[1], same_id[3]]
+    assert ask(path, lambda asked: asked.find("absent")) == []
+
+
+def test_a_key_leads_to_its_trade_and_no_other(tmp_path: Path) -> None:
+    trades = [trade(1, trade_id="1"), trade(2, trade_id="1", symbol="AMZN")]
+    path = stored(tmp_path / "db", trades)
+    with closing(open_reader(path)) as connection:
+        assert find_key(connection, ("XNAS", "AMZN", "1")) == trades[1]
+        assert find_key(connection, ("BATS", "AMZN", "1")) is None
+
+
+def test_pages_by_cursor_are_not_moved_by_new_trades(tmp_path: Path) -> None:
+    path = stored(tmp_path / "db", [trade(seq) for seq in range(1, 11)])
+
+    async def question(asked: StoredTrades) -> list[int]:
+        page, _ = await asked.query(ALL, limit=4)
+        stored(path, [trade(11), trade(12)])
+        following, total = await asked.query(ALL, limit=4, before_seq=page[-1].seq)
+        assert total == 12
+        return [each.seq for each in page + following]
+
+    assert ask(path, question) == [10, 9, 8, 7, 6, 5, 4, 3]
+
+
+def test_others_are_answered_while_a_long_question_is(tmp_path: Path) -> None:
+    path = stored(tmp_path / "db", [trade(seq) for seq in range(1, 301)])
+    answered: list[str] = []
+
+    async def question(asked: StoredTrades) -> None:
+        async def long() -> None:
+            await asked.stats(ALL)
+            answered.append("long")
+
+        async def short() -> None:
+            await asked.find("t1")
+            answered.append("short")
+
+        await asyncio.gather(long(), short())
+
+    ask(path, question)
+    assert answered == ["short", "long"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "plan"),
+    [
+        (ALL, "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (TradeFilter(symbol="AAPL", side="buy"), "INDEX fills_by_symbol (symbol=? AND rowid>? AND rowid<?)"),
+        (TradeFilter(strategy="alpha", side="buy"), "INDEX fills_by_strategy (strategy=? AND rowid>? AND rowid<?)"),
+        (TradeFilter(side="buy", start_ns=NOON), "INDEX fills_by_side (side=? AND rowid>? AND rowid<?)"),
+        (TradeFilter(start_ns=NOON, min_quantity=Decimal(5)), "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    ],
+)
+def test_one_index_leads_and_nothing_is_sorted(tmp_path: Path, wanted: TradeFilter, plan: str) -> None:
+    path = stored(tmp_path / "db", [trade(1)])
+    with closing(open_reader(path)) as connection:
+        selection = selection_of(connection, wanted)
+        assert selection is not None
+        sql = selection.sql("*", "ORDER BY seq DESC LIMIT 10")
+        steps = connection.execute(f"EXPLAIN QUERY PLAN {sql}", selection.values(0, 9)).fetchall()
+    assert [step[3] for step in steps] == [f"SEARCH fills USING {plan}"]
+
+
+def test_a_store_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"absent\.db: cannot be read"):
+        ask(tmp_path / "absent.db", lambda asked: asked.find("1"))
