@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from observability.core.access_settings import ApiToken, Network, Networks, ReadableFile, Tokens
 from observability.core.errors import ConfigError
+from observability.core.market_settings import SecondsBySymbol, SymbolSeconds
 from observability.core.settings import (
     MAX_PORT,
     Choice,
@@ -140,6 +141,18 @@ class Config:
     )
     max_symbols: int = _setting(
         64, Integer(1, 100_000), "Symbols to reserve memory for; further ones are refused.", env="MAX_SYMBOLS"
+    )
+    stale_after: float = _setting(
+        5.0,
+        Seconds(0.1, 604_800),
+        "A symbol without a quote or print for longer is stale.",
+        env="STALE_AFTER",
+    )
+    stale_after_by_symbol: SymbolSeconds = _setting(
+        (),
+        SecondsBySymbol(0.1, 604_800),
+        "The same for single symbols that are quoted more or less often, as `BTCUSDT:1,BOND:600`.",
+        env="STALE_AFTER_BY_SYMBOL",
     )
     shutdown_grace_seconds: float = _setting(
         10.0, Seconds(0, 600), "Time that clients get to finish on shutdown.", env="SHUTDOWN_GRACE"

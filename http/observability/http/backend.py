@@ -20,6 +20,7 @@ from observability.core.config import Config
 from observability.core.counters import Counters
 from observability.core.hub import Hub
 from observability.core.logs import LogRing
+from observability.core.market_settings import SymbolSeconds
 from observability.core.rings import History
 from observability.core.settings import MAX_SPEED
 from observability.core.timestamps import NS_PER_S
@@ -65,11 +66,25 @@ def make_history(max_symbols: int) -> History:
 
 
 def make_collectors(
-    bus: Bus, event_clock: Clock, *, max_symbols: int, history: History | None = None, data_dir: Path | None = None
+    bus: Bus,
+    event_clock: Clock,
+    *,
+    max_symbols: int,
+    history: History | None = None,
+    data_dir: Path | None = None,
+    stale_after: float = 5.0,
+    stale_after_by_symbol: SymbolSeconds = (),
 ) -> Collectors:
     """Returns the four collectors on one bus, one clock and one record of trades."""
     trades = TradeLog()
-    market = MarketDataCollector(bus=bus, clock=event_clock, history=history, max_symbols=max_symbols)
+    market = MarketDataCollector(
+        bus=bus,
+        clock=event_clock,
+        history=history,
+        max_symbols=max_symbols,
+        stale_after_seconds=stale_after,
+        stale_after_seconds_by_symbol=dict(stale_after_by_symbol),
+    )
     return Collectors(
         market,
         StrategyCollector(bus=bus, clock=event_clock, history=history, market=market, trades=trades),
@@ -94,6 +109,8 @@ class Backend:
             max_symbols=config.max_symbols,
             history=self._history,
             data_dir=config.data_dir,
+            stale_after=config.stale_after,
+            stale_after_by_symbol=config.stale_after_by_symbol,
         )
         self._lane_feed = LaneFeed(self._collectors)
         self._hub = Hub(
