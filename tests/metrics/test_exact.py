@@ -9,8 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from observability.core.checkpoint import pack, unpack
 from observability.core.errors import EventError
-from observability.metrics.exact import ExactTurnover
+from observability.core.events import Side
+from observability.metrics.exact import ExactTurnover, TurnoverState
 
 WIDE = Context(prec=200)
 
@@ -97,6 +99,46 @@ def test_what_is_no_price_is_refused_whole(price: float) -> None:
     with pytest.raises(EventError, match="print of"):
         total.add(price, 1.0)
     assert (total.volume, total.notional) == (2.0, 300.5)
+
+
+@given(st.lists(st.tuples(written_numbers(low=0), st.sampled_from(["buy", "sell", None])), min_size=1, max_size=30))
+def test_the_volume_of_each_aggressor_is_exact(sizes: list[tuple[float, Side | None]]) -> None:
+    total = ExactTurnover()
+    for size, side in sizes:
+        total.add(1.0, size, side)
+    for wanted, found in (("buy", total.buy_volume), ("sell", total.sell_volume), (None, total.unknown_volume)):
+        assert found == float(sum(Fraction(exact(size)) for size, side in sizes if side == wanted))
+
+
+@given(
+    st.lists(st.tuples(written_numbers(), written_numbers(low=0)), max_size=10),
+    st.lists(st.tuples(written_numbers(), written_numbers(low=0)), max_size=10),
+)
+def test_what_came_since_is_the_difference_of_two_amounts(
+    before: list[tuple[float, float]], since: list[tuple[float, float]]
+) -> None:
+    total = turnover(before)
+    mark = total.amount()
+    for price, size in since:
+        total.add(price, size)
+    amount, alone = total.amount().minus(mark), turnover(since)
+    assert (amount.trades, amount.volume, amount.vwap) == (len(since), alone.volume, alone.vwap)
+    both = mark.plus(amount)
+    assert (both.trades, both.volume, both.vwap) == (total.trades, total.volume, total.vwap)
+
+
+@given(st.lists(st.tuples(written_numbers(), written_numbers(low=0), st.sampled_from(["buy", None])), max_size=20))
+def test_a_turnover_out_of_a_checkpoint_is_the_one_that_was_put_in(
+    prints: list[tuple[float, float, Side | None]],
+) -> None:
+    kept, loaded = ExactTurnover(), ExactTurnover()
+    for price, size, side in prints:
+        kept.add(price, size, side)
+    loaded.load_state(unpack(pack(kept.to_state()), TurnoverState))
+    for total in (kept, loaded):
+        total.add(0.123456789, 1e-9, "buy")
+    assert loaded.to_state() == kept.to_state()
+    assert (loaded.volume, loaded.notional, loaded.buy_volume) == (kept.volume, kept.notional, kept.buy_volume)
 
 
 def test_a_new_session_starts_from_zero() -> None:

@@ -32,6 +32,8 @@ def replayed(start_server: StartServer, paths: list[Path], *arguments: str) -> t
 
 def check_session(ours: dict[str, Any], trades: dict[str, Any]) -> None:
     assert ours["volume"] == float(trades["volume"])
+    assert ours["buy_volume"] == float(trades["aggressor_buy_volume"])
+    assert ours["sell_volume"] == float(trades["aggressor_sell_volume"])
     assert ours["trades"] == trades["trades"]
     assert ours["high"] == float(trades["high"])
     assert ours["low"] == float(trades["low"])

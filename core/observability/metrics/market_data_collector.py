@@ -6,25 +6,38 @@ No sums and no derived prices here (see `symbol_state.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from observability.core.bus import Bus, Handler
+from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.errors import CapacityError, EventError
 from observability.core.events import Event, Print, Quote
+from observability.core.market_settings import MAX_SYMBOL_LENGTH
 from observability.core.parts import Group
 from observability.core.rings import History
 from observability.core.timestamps import NS_PER_S
+from observability.metrics.bar_ring import Bar
 from observability.metrics.collectors import BusCollector
-from observability.metrics.symbol_state import SERIES_FIELDS, SymbolState
+from observability.metrics.sessions import session_end_ns
+from observability.metrics.symbol_state import SERIES_FIELDS, SymbolRecord, SymbolState, SymbolTerms
 
 logger = logging.getLogger(__name__)
 
-MAX_SYMBOL_LENGTH = 32
-
 # Names of refused symbols that are kept, so that each is logged once; further ones are only counted by event.
 MAX_REFUSED_NAMES = 1024
+
+
+class MarketState(msgspec.Struct):
+    """The collector in a checkpoint."""
+
+    symbols: list[SymbolRecord] = []
+    last_input_ns: int | None = None
+    events_refused: int = 0
+    refused: list[str] = []
 
 
 class MarketDataCollector(BusCollector):
@@ -43,6 +56,8 @@ class MarketDataCollector(BusCollector):
         max_symbols: int = 64,
         stale_after_seconds: float = 5.0,
         stale_after_seconds_by_symbol: Mapping[str, float] | None = None,
+        feed_window_seconds: float = 60.0,
+        session_end_ns: Callable[[int], int] = session_end_ns,
     ) -> None:
         super().__init__("market_data", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
@@ -56,6 +71,9 @@ class MarketDataCollector(BusCollector):
         self._history = history
         self._stale_after_seconds = stale_after_seconds
         self._stale_after_seconds_by_symbol = dict(stale_after_seconds_by_symbol or {})
+        self._feed_window_seconds = feed_window_seconds
+        self._session_end_ns = session_end_ns
+        self._bar_listeners: list[Callable[[str, Bar], None]] = []
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -66,6 +84,29 @@ class MarketDataCollector(BusCollector):
     def symbols_refused(self) -> int:
         """Distinct names refused, as far as they are kept (MAX_REFUSED_NAMES)."""
         return len(self._refused)
+
+    @property
+    def late_prints(self) -> int:
+        """Prints that are in no bar, because they came too late for theirs or were dated far ahead of their arrival."""
+        return sum(state.bars.late_prints for state in self._symbols.values())
+
+    def on_bar(self, listener: Callable[[str, Bar], None]) -> None:
+        """Calls `listener` with a symbol and its 1-minute bar when that is finished, and again when it was amended:
+        within the tick, or within a print that leaves no more time for it."""
+        self._bar_listeners.append(listener)
+
+    def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterator[Bar]:
+        """Yields the symbol's finished 1-minute bars that begin in start_ns <= t < end_ns, oldest first, as far as they
+        are of the last 24 hours and of this process (or given to `keep_bars`)."""
+        state = self._symbols.get(symbol)
+        return iter(()) if state is None else state.bars.copy_bars(start_ns, end_ns)
+
+    def keep_bars(self, symbol: str, bars: Iterable[Bar]) -> None:
+        """Takes over finished bars of an earlier process, for `bars` to yield; does nothing for an unknown symbol."""
+        state = self._symbols.get(symbol)
+        if state is not None:
+            for bar in bars:
+                state.bars.keep(bar)
 
     def symbol_state(self, symbol: str) -> SymbolState | None:
         """Returns the live state of one symbol, for those who mark positions to it."""
@@ -99,22 +140,34 @@ class MarketDataCollector(BusCollector):
         bid = event.bid
         ask = event.ask
         now_ns = event.ts_init
-        if now_ns >= state.session_end_ns:
-            state.turn_session(now_ns)
+        ts_ns: Any = event.ts
+        if now_ns >= state.turn_ns:
+            state.turn(now_ns)
+        if ts_ns.__class__ is not int:
+            ts_ns = now_ns
+        offset_ns = now_ns - ts_ns
+        if offset_ns and now_ns:
+            state.note_offset(offset_ns)
         state.bid = bid
         state.ask = ask
         state.bid_size = event.bid_size
         state.ask_size = event.ask_size
         state.updated_ns = now_ns
+        state.updates += 1
         state.has_input = True
-        if bid is not None and ask is not None and bid >= ask:
-            if bid > ask:
+        spread = None if bid is None or ask is None else ask - bid
+        # Most quotes change a size only.
+        if spread != state.spread:
+            state.change_spread(spread, ts_ns)
+        state.quote_ns = ts_ns
+        if spread is not None and spread <= 0.0:
+            if spread < 0.0:
                 state.crossed += 1
             else:
                 state.locked += 1
 
     def on_print(self, event: Print) -> None:
-        """Adds one trade of the market to the session."""
+        """Adds one trade of the market to the session and to its bar."""
         # hot: once per print (benchmarks/bench_intake.py)
         state = self._symbols.get(event.symbol)
         if state is None:
@@ -123,23 +176,74 @@ class MarketDataCollector(BusCollector):
                 return
         price = event.price
         now_ns = event.ts_init
-        if now_ns >= state.session_end_ns:
-            state.turn_session(now_ns)
-        state.turnover.add(price, event.size)
-        state.trades += 1
+        ts_ns: Any = event.ts
+        if now_ns >= state.turn_ns:
+            state.turn(now_ns)
+        if ts_ns.__class__ is not int:
+            ts_ns = now_ns
+        offset_ns = now_ns - ts_ns
+        if offset_ns and now_ns:
+            state.note_offset(offset_ns)
+        bar = state.bars.current
+        if bar.last_ns <= ts_ns < bar.end_ns:
+            state.turnover.add(price, event.size, event.aggressor_side)
+            bar.last_ns = ts_ns
+            bar.close = price
+            # All of a bar's prints are of one session, so what is inside the bar is inside the session.
+            if price > bar.high:
+                bar.high = price
+                if price > state.high:  # type: ignore[operator]  # the bar has a print
+                    state.high = price
+            elif price < bar.low:
+                bar.low = price
+                if price < state.low:  # type: ignore[operator]
+                    state.low = price
+        else:
+            self._take_out_of_line(state, event, ts_ns)
         state.last_price = price
-        high = state.high
-        if high is None:
-            state.high = state.low = price
-        elif price > high:
-            state.high = price
-        elif price < state.low:  # type: ignore[operator]  # set together with high
-            state.low = price
         state.updated_ns = now_ns
+        state.updates += 1
         state.has_input = True
+
+    def dump_state(self) -> bytes:
+        return pack(
+            MarketState(
+                [state.to_record() for state in self._symbols.values()],
+                self.last_input_ns,
+                self.events_refused,
+                sorted(self._refused),
+            )
+        )
+
+    def load_state(self, data: bytes) -> None:
+        """Takes over the symbols of an earlier process, in their order and as far as there is room."""
+        loaded = unpack(data, MarketState)
+        for record in loaded.symbols:
+            state = self._symbols.get(record.symbol) or self._admit(record.symbol)
+            if state is not None:
+                state.load_record(record)
+        self.last_input_ns = loaded.last_input_ns
+        self.events_refused = loaded.events_refused
+        self._refused.update(loaded.refused[: MAX_REFUSED_NAMES - len(self._refused)])
 
     def _handlers(self) -> dict[type[Event], Handler]:
         return {Quote: self.on_quote, Print: self.on_print}
+
+    def _take_out_of_line(self, state: SymbolState, event: Print, ts_ns: int) -> None:
+        """Adds a print that begins a bar, or comes late."""
+        now_ns = event.ts_init
+        if now_ns <= 0 or ts_ns <= 0:
+            # A publisher inside this process may leave the times unset; a bar of 1970 would be a lie.
+            now_ns = now_ns or self.clock.time_ns()
+            ts_ns = ts_ns or now_ns
+        price = event.price
+        state.bars.take(ts_ns, price, event.size, event.aggressor_side, now_ns)
+        state.high = price if state.high is None else max(state.high, price)
+        state.low = price if state.low is None else min(state.low, price)
+
+    def _hand_on_bar(self, symbol: str, bar: Bar) -> None:
+        for listener in self._bar_listeners:
+            listener(symbol, bar)
 
     def _update(self, now_ns: int) -> None:
         newest_ns = self.last_input_ns or 0
@@ -166,5 +270,8 @@ class MarketDataCollector(BusCollector):
             raise CapacityError(f"all {self.max_symbols} symbols are in use")
         series = None if self._history is None else self._history.open(self.name, symbol, SERIES_FIELDS)
         seconds = self._stale_after_seconds_by_symbol.get(symbol, self._stale_after_seconds)
-        state = self._symbols[symbol] = SymbolState(symbol, round(seconds * NS_PER_S), series)
+        terms = SymbolTerms(
+            round(seconds * NS_PER_S), self._session_end_ns, self._feed_window_seconds, self._hand_on_bar
+        )
+        state = self._symbols[symbol] = SymbolState(symbol, terms, series)
         return state

@@ -5,37 +5,103 @@ No subscription and no bounds here (see `market_data_collector.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from math import isfinite
+from typing import Final, Literal
+
+import msgspec
 
 from observability.core.rings import Series
-from observability.core.timestamps import format_iso_ms
-from observability.metrics.exact import ExactTurnover
+from observability.core.timestamps import MAX_NS, NS_PER_S, format_iso_ms
+from observability.metrics.bar_ring import Bar
+from observability.metrics.bars import BarsState, SymbolBars
+from observability.metrics.exact import ExactTurnover, TurnoverState
+from observability.metrics.feed_latency import FeedLatency, FeedState
 from observability.metrics.json_part import JsonPart
 from observability.metrics.money import EXACT, finite_or_none, price_or_none, to_nan
-from observability.metrics.sessions import session_end_ns
+from observability.metrics.update_rate import UpdateRate
 
 MarkSource = Literal["mid", "last", "fill"]
 
 SERIES_FIELDS = ("last", "mid", "spread", "volume")
 
+# A spread that stood for longer, or for less than nothing, is a clock gone wrong; no session is longer than this.
+MAX_STOOD_NS: Final = 25 * 3600 * NS_PER_S
+
+# Arrivals that may wait for the end of the second; more are counted on the tick.
+MAX_WAITING: Final = 1024
+
 _HALF = Decimal("0.5")
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolTerms:
+    """What is told to a symbol's state: the same for all symbols, but for `stale_after_ns`."""
+
+    stale_after_ns: int
+    session_end_ns: Callable[[int], int]
+    feed_window_seconds: float
+    on_bar: Callable[[str, Bar], None]
+
+
+class SymbolRecord(msgspec.Struct):
+    """A symbol in a checkpoint."""
+
+    symbol: str
+    bid: float | None = None
+    ask: float | None = None
+    bid_size: float | None = None
+    ask_size: float | None = None
+    last_price: float | None = None
+    quote_ns: int = 0
+    updated_ns: int = 0
+    session_end_ns: int = 0
+    turnover: TurnoverState | None = None
+    high: float | None = None
+    low: float | None = None
+    locked: int = 0
+    crossed: int = 0
+    spread: float | None = None
+    spread_since_ns: int = 0
+    spread_time: float = 0.0
+    quoted_ns: int = 0
+    second_end_ns: int = MAX_NS
+    updates: int = 0
+    update_seconds: list[int] = []
+    bars: BarsState = msgspec.field(default_factory=BarsState)
+    feed: FeedState = msgspec.field(default_factory=FeedState)
 
 
 class SymbolState(JsonPart):
     """What is known of one symbol. The collector writes the plain attributes once per event; the rest is derived here
     once per tick.
 
-    Volume, trades, VWAP, high and low are those of the session (UTC day of the symbol's own newest event); the session
-    turns with an event of the symbol, not with the clock, so that a symbol that fell silent keeps its last session.
+    Volumes, trades, VWAP, high, low, locked, crossed and the time-weighted spread are those of the session (that of the
+    symbol's own newest event); the session turns with an event of the symbol, not with the clock, so that a symbol that
+    fell silent keeps its last session.
+    - time_weighted_spread: ask - bid, negative while crossed, weighted by how long it stood by the quotes' `ts`, from
+      the session's first quote to its newest; time with an empty side is left out. A double, no further from the exact
+      one than the doubles of the prices are from theirs (1e-11 at 61,000).
+    - update_rate: quotes and prints per second over the last five whole seconds by the event clock.
+    - feed latencies: see `feed_latency.py`.
     """
 
     __slots__ = (
+        "_on_bar",
+        "_quoted_ns",
+        "_rate",
+        "_session_end_ns_of",
+        "_spread_since_ns",
+        "_spread_time",
         "ask",
         "ask_size",
+        "bars",
         "bid",
         "bid_size",
         "crossed",
+        "feed",
         "has_input",
         "high",
         "is_stale",
@@ -43,49 +109,103 @@ class SymbolState(JsonPart):
         "locked",
         "low",
         "mid",
+        "note_offset",
+        "quote_ns",
+        "second_end_ns",
         "series",
         "session_end_ns",
+        "spread",
         "stale_after_ns",
         "symbol",
-        "trades",
+        "turn_ns",
         "turnover",
         "updated_ns",
+        "updates",
     )
 
-    def __init__(self, symbol: str, stale_after_ns: int, series: Series | None) -> None:
+    def __init__(self, symbol: str, terms: SymbolTerms, series: Series | None) -> None:
         super().__init__()
         self.symbol = symbol
-        self.stale_after_ns = stale_after_ns
+        self.stale_after_ns = terms.stale_after_ns
         self.series = series
+        self._session_end_ns_of = terms.session_end_ns
+        self._on_bar = terms.on_bar
         # Per event.
         self.bid: float | None = None
         self.ask: float | None = None
         self.bid_size: float | None = None
         self.ask_size: float | None = None
         self.last_price: float | None = None
+        self.quote_ns = 0
+        """`ts` of the newest quote."""
         self.updated_ns = 0
         self.has_input = True
+        self.updates = 0
+        """Quotes and prints of the current second."""
+        self.turn_ns = 0
+        """The first event at or after this turns the second, the session or both."""
+        self.feed = FeedLatency(terms.feed_window_seconds)
+        self.note_offset = self.feed.arrived.append
+        """Takes `ts_init - ts` of an event that has both."""
         # Per session.
         self.session_end_ns = 0
         self.turnover = ExactTurnover()
-        self.trades = 0
         self.high: float | None = None
         self.low: float | None = None
         self.locked = 0
         """Quotes of the session with bid == ask."""
         self.crossed = 0
         """Quotes of the session with bid > ask."""
+        self.spread: float | None = None
+        """Ask - bid of the session's newest touch, if that has both sides."""
+        self._spread_since_ns = 0
+        # Sums over the spreads before that one.
+        self._spread_time = 0.0
+        self._quoted_ns = 0
+        # Per minute and per second.
+        self.bars = SymbolBars(self.turnover, self._hand_on_bar)
+        self.second_end_ns = MAX_NS
+        self._rate = UpdateRate()
         # Per tick.
         self.mid: float | None = None
         self.is_stale = True
 
-    def turn_session(self, now_ns: int) -> None:
-        """Starts the session of `now_ns`; the touch and the last price stay."""
-        self.session_end_ns = session_end_ns(now_ns)
-        self.turnover.clear()
-        self.trades = 0
-        self.high = self.low = None
-        self.locked = self.crossed = 0
+    @property
+    def trades(self) -> int:
+        """Prints of the session."""
+        return self.turnover.trades
+
+    @property
+    def time_weighted_spread(self) -> float | None:
+        spread_time, quoted_ns = self._spread_sums(self.quote_ns)
+        return spread_time / quoted_ns if quoted_ns else None
+
+    def change_spread(self, spread: float | None, ts_ns: int) -> None:
+        """Takes note that from `ts_ns` on the spread is another one; before `quote_ns` is set to that."""
+        # hot: once per quote that changes it (benchmarks/bench_intake.py)
+        # After a time gone wrong it is known only that the spread stood until the quote before.
+        until_ns = ts_ns if 0 < ts_ns - self._spread_since_ns <= MAX_STOOD_NS else self.quote_ns
+        self._spread_time, self._quoted_ns = self._spread_sums(until_ns)
+        self._spread_since_ns = ts_ns
+        self.spread = spread if spread is not None and isfinite(spread) else None
+
+    def _spread_sums(self, until_ns: int) -> tuple[float, int]:
+        """Returns spread * nanoseconds and nanoseconds, the standing spread's up to a time included."""
+        stood_ns = until_ns - self._spread_since_ns
+        if self.spread is None or not 0 < stood_ns <= MAX_STOOD_NS:
+            return self._spread_time, self._quoted_ns
+        return self._spread_time + self.spread * stood_ns, self._quoted_ns + stood_ns
+
+    def turn(self, now_ns: int) -> None:
+        """Starts the second and the session of `now_ns`, an event's arrival, unless they are the current ones."""
+        if self.second_end_ns == MAX_NS:
+            # Seconds begin with the symbol's first event, so that not every symbol's end on the same tick.
+            self.second_end_ns = now_ns + NS_PER_S
+        elif now_ns >= self.second_end_ns:
+            self._turn_second(now_ns)
+        if now_ns >= self.session_end_ns:
+            self._turn_session(now_ns)
+        self.turn_ns = min(self.second_end_ns, self.session_end_ns)
 
     def mark(self) -> tuple[Decimal, MarkSource] | None:
         """Returns the mid if both sides are quoted, else the last price; exact, of the decimals that arrived."""
@@ -98,10 +218,17 @@ class SymbolState(JsonPart):
     def refresh(self, now_ns: int) -> None:
         """Brings the JSON up to `now_ns`."""
         # hot: once per symbol per tick (benchmarks/bench_tick.py)
+        if now_ns >= self.second_end_ns:
+            self._turn_second(now_ns)
+            self.turn_ns = min(self.second_end_ns, self.session_end_ns)
+        if now_ns >= self.bars.due_ns:
+            self.bars.finish(now_ns)
         if self.has_input:
             # A publisher inside this process may leave `ts_init` unset; 1970 would be a lie.
             if self.updated_ns <= 0 and (self.trades or self.bid is not None or self.ask is not None):
                 self.updated_ns = now_ns
+            if len(self.feed.arrived) > MAX_WAITING:
+                self.feed.count_arrived()
             is_stale = now_ns - self.updated_ns > self.stale_after_ns
             self.has_input = False
         else:
@@ -120,6 +247,79 @@ class SymbolState(JsonPart):
         spread = to_nan(None if mid is None or self.ask is None or self.bid is None else self.ask - self.bid)
         self.series.record(now_ns, (to_nan(finite_or_none(self.last_price)), to_nan(mid), spread, self.turnover.volume))
 
+    def to_record(self) -> SymbolRecord:
+        """Returns everything that events and ticks have made of this symbol, for a checkpoint."""
+        return SymbolRecord(
+            self.symbol,
+            self.bid,
+            self.ask,
+            self.bid_size,
+            self.ask_size,
+            self.last_price,
+            self.quote_ns,
+            self.updated_ns,
+            self.session_end_ns,
+            self.turnover.to_state(),
+            self.high,
+            self.low,
+            self.locked,
+            self.crossed,
+            self.spread,
+            self._spread_since_ns,
+            self._spread_time,
+            self._quoted_ns,
+            self.second_end_ns,
+            self.updates,
+            list(self._rate.seconds),
+            self.bars.to_state(),
+            self.feed.to_state(),
+        )
+
+    def load_record(self, record: SymbolRecord) -> None:
+        """Takes over what `to_record` returned."""
+        self.bid, self.ask = record.bid, record.ask
+        self.bid_size, self.ask_size = record.bid_size, record.ask_size
+        self.last_price = record.last_price
+        self.quote_ns = record.quote_ns
+        self.updated_ns = record.updated_ns
+        self.session_end_ns = record.session_end_ns
+        if record.turnover is not None:
+            self.turnover.load_state(record.turnover)
+        self.high, self.low = record.high, record.low
+        self.locked, self.crossed = record.locked, record.crossed
+        self.spread, self._spread_since_ns = record.spread, record.spread_since_ns
+        self._spread_time, self._quoted_ns = record.spread_time, record.quoted_ns
+        self.second_end_ns = record.second_end_ns
+        self.turn_ns = min(self.second_end_ns, self.session_end_ns)
+        self.updates = record.updates
+        self._rate.load(record.update_seconds)
+        self.bars.load_state(record.bars)
+        self.feed.load_state(record.feed)
+        self.has_input = True
+
+    def _turn_second(self, now_ns: int) -> None:
+        passed = (now_ns - self.second_end_ns) // NS_PER_S + 1
+        self.second_end_ns += passed * NS_PER_S
+        before = (self._rate.value, self.feed.figures)
+        self._rate.turn(self.updates, passed)
+        self.updates = 0
+        self.feed.refresh(now_ns)
+        if (self._rate.value, self.feed.figures) != before:
+            self.has_input = True
+
+    def _turn_session(self, now_ns: int) -> None:
+        """Starts the session of `now_ns`; the touch and the last price stay."""
+        self.session_end_ns = self._session_end_ns_of(now_ns)
+        self.bars.turn_session()
+        self.high = self.low = None
+        self.locked = self.crossed = 0
+        self.spread = None
+        self._spread_time = 0.0
+        self._quoted_ns = 0
+
+    def _hand_on_bar(self, bar: Bar) -> None:
+        self._on_bar(self.symbol, bar)
+
     def _derive(self) -> None:
         bid, ask = finite_or_none(self.bid), finite_or_none(self.ask)
         mid = spread_bps = None
@@ -129,6 +329,7 @@ class SymbolState(JsonPart):
             if mid is not None and mid > 0:
                 spread_bps = finite_or_none((ask - bid) / mid * 1e4)
         self.mid = mid
+        turnover, feed = self.turnover, self.feed.figures
         self.offer(
             {
                 "last_price": finite_or_none(self.last_price),
@@ -136,14 +337,24 @@ class SymbolState(JsonPart):
                 "ask": ask,
                 "bid_size": finite_or_none(self.bid_size),
                 "ask_size": finite_or_none(self.ask_size),
-                "volume": self.turnover.volume,
-                "trades": self.trades,
-                "vwap": self.turnover.vwap,
+                "volume": turnover.volume,
+                "buy_volume": turnover.buy_volume,
+                "sell_volume": turnover.sell_volume,
+                "unknown_volume": turnover.unknown_volume,
+                "trades": turnover.trades,
+                "vwap": turnover.vwap,
                 "high": finite_or_none(self.high),
                 "low": finite_or_none(self.low),
                 "spread_bps": spread_bps,
+                "time_weighted_spread": finite_or_none(self.time_weighted_spread),
                 "locked": self.locked,
                 "crossed": self.crossed,
+                "update_rate": self._rate.value,
+                "clock_offset_ms": feed.clock_offset_ms,
+                "feed_latency_p50_ms": feed.p50_ms,
+                "feed_latency_p99_ms": feed.p99_ms,
+                "feed_latency_max_ms": feed.max_ms,
+                "n_feed_latency": feed.n,
                 "updated": format_iso_ms(self.updated_ns) if self.updated_ns > 0 else None,
                 "stale": self.is_stale,
             }

@@ -111,6 +111,7 @@ class Status:
                 "max": self._collectors.market.max_symbols,
                 "refused": self._collectors.market.symbols_refused,
             },
+            "late_prints": self._collectors.market.late_prints,
             "http_requests": self._http_requests(),
             "connections": self._connections(),
         }

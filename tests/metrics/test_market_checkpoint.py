@@ -1,0 +1,149 @@
+"""The market data section over a restart: it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.bus import Bus
+from observability.core.checkpoint import Stateful, pack
+from observability.core.errors import CheckpointError
+from observability.core.events import Event, Print, Quote
+from observability.metrics import MarketDataCollector
+from observability.metrics.bar_ring import Bar
+from observability.metrics.market_data_collector import MarketState
+
+# Just before a session's end, so that some events are of the next one.
+NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
+S = 1_000_000_000
+EVE = NOON + 12 * 3600 * S - 100 * S
+
+
+class Process:
+    """A collector on a bus of its own, and what it handed on."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.bus = Bus()
+        self.collector = MarketDataCollector(bus=self.bus, **settings)
+        self.bars: list[tuple[str, Bar]] = []
+        self.collector.on_bar(lambda symbol, bar: self.bars.append((symbol, bar)))
+        asyncio.run(self.collector.start())
+
+    def take(self, steps: list[Event | int]) -> None:
+        """Publishes events; a number is a tick at that time."""
+        for step in steps:
+            if isinstance(step, int):
+                self.collector.refresh(step)
+            else:
+                self.bus.publish(step)
+
+    def metrics(self, now_ns: int) -> dict[str, Any]:
+        self.collector.refresh(now_ns)
+        return {symbol: dict(part.to_json()) for symbol, part in self.collector.groups[0].parts.items()}
+
+
+symbols = st.sampled_from(["AAPL", "AMZN", "BTCUSDT"])
+seconds = st.integers(0, 400)
+delays_ns = st.integers(-2 * S, 2 * S)
+prices = st.one_of(st.integers(1, 10**6).map(lambda cents: cents / 100), st.just(61_837.123456), st.just(-37.63))
+sizes = st.one_of(st.integers(0, 10**6).map(lambda units: units / 1000), st.just(1e-8))
+sides = st.sampled_from(["buy", "sell", None])
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> list[Event | int]:
+    """Events and ticks whose times mostly rise."""
+    made: list[Event | int] = []
+    now_ns = EVE
+    for _ in range(draw(st.integers(0, 40))):
+        now_ns += draw(st.sampled_from([0, 1, S // 7, S, 61 * S, 400 * S]))
+        ts_ns = now_ns + draw(delays_ns)
+        match draw(st.sampled_from(["quote", "print", "tick"])):
+            case "quote":
+                bid = draw(st.one_of(prices, st.none(), st.just(math.inf)))
+                made.append(Quote(draw(symbols), bid, draw(prices), 1.0, 2.0, ts=ts_ns, ts_init=now_ns))
+            case "print":
+                made.append(Print(draw(symbols), draw(prices), draw(sizes), draw(sides), ts=ts_ns, ts_init=now_ns))
+            case _:
+                made.append(now_ns)
+    return made
+
+
+@given(steps(), steps())
+def test_a_collector_out_of_a_checkpoint_equals_the_one_that_never_stopped(
+    before: list[Event | int], after: list[Event | int]
+) -> None:
+    kept = Process(max_symbols=2)
+    kept.take(before)
+    loaded = Process(max_symbols=2)
+    loaded.collector.load_state(kept.collector.dump_state())
+    kept.bars.clear()
+    for process in (kept, loaded):
+        process.take(after)
+    for now_ns in (EVE + 3600 * S, EVE + 3601 * S, EVE + 4000 * S):
+        assert loaded.metrics(now_ns) == kept.metrics(now_ns)
+    assert loaded.bars == kept.bars
+    assert loaded.collector.dump_state() == kept.collector.dump_state()
+    assert loaded.collector.last_input_ns == kept.collector.last_input_ns
+    assert loaded.collector.events_refused == kept.collector.events_refused
+
+
+def test_the_collector_is_what_a_checkpoint_asks_for() -> None:
+    collector: Stateful = MarketDataCollector(bus=Bus())
+    assert collector.name == "market_data"
+
+
+def test_what_was_shown_is_shown_again_before_the_first_event() -> None:
+    kept = Process()
+    kept.take(
+        [Quote("AAPL", 10.0, 10.5, ts=EVE - S, ts_init=EVE), Print("AAPL", 10.25, 3.0, "buy", ts=EVE, ts_init=EVE)]
+    )
+    shown = kept.metrics(EVE + 2 * S)
+    loaded = Process()
+    loaded.collector.load_state(kept.collector.dump_state())
+    assert loaded.metrics(EVE + 2 * S) == shown
+    assert (shown["AAPL"]["volume"], shown["AAPL"]["n_feed_latency"], shown["AAPL"]["update_rate"]) == (3.0, 1, 1.0)
+
+
+def test_symbols_come_back_in_their_order_and_no_more_than_there_is_room_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept = Process()
+    kept.take([Quote(symbol, 1.0, 2.0, ts=EVE, ts_init=EVE) for symbol in ("C", "A", "B")])
+    loaded = Process(max_symbols=2)
+    with caplog.at_level(logging.WARNING):
+        loaded.collector.load_state(kept.collector.dump_state())
+    assert loaded.collector.symbols == ("C", "A")
+    assert "symbol 'B' is refused" in caplog.text
+
+
+def test_a_threshold_of_staleness_is_that_of_the_new_process() -> None:
+    kept = Process()
+    kept.take([Quote("AAPL", 1.0, 2.0, ts=EVE, ts_init=EVE)])
+    loaded = Process(stale_after_seconds_by_symbol={"AAPL": 60.0})
+    loaded.collector.load_state(kept.collector.dump_state())
+    assert loaded.metrics(EVE + 30 * S)["AAPL"]["stale"] is False
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", pack(MarketState())[:-1], b"\x81\xa7symbols\x91\x81\xa6symbol\x01"])
+def test_what_cannot_be_read_changes_nothing(data: bytes) -> None:
+    process = Process()
+    process.take([Quote("AAPL", 1.0, 2.0, ts=EVE, ts_init=EVE)])
+    before = process.collector.dump_state()
+    with pytest.raises(CheckpointError):
+        process.collector.load_state(data)
+    assert process.collector.dump_state() == before
+
+
+def test_a_state_of_before_a_field_existed_takes_its_default() -> None:
+    loaded = Process()
+    loaded.collector.load_state(b"\x81\xa7symbols\x91\x81\xa6symbol\xa4AAPL")
+    assert loaded.collector.symbols == ("AAPL",)
+    loaded.take([Print("AAPL", 10.0, 1.0, ts=EVE, ts_init=EVE)])
+    assert loaded.metrics(EVE)["AAPL"]["volume"] == 1.0
