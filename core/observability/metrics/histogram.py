@@ -28,7 +28,8 @@ _BLOCK_SHIFT = 8
 _BLOCK = 1 << _BLOCK_SHIFT
 
 
-def _index(value_ns: int) -> int:
+def slot_of(value_ns: int) -> int:
+    """Returns the slot of a duration from 0 to MAX_NS."""
     units = value_ns >> _UNIT_SHIFT
     doublings = units.bit_length() - _LINEAR_BITS
     if doublings <= 0:
@@ -36,7 +37,7 @@ def _index(value_ns: int) -> int:
     return (doublings << _HALF_BITS) + (units >> doublings)
 
 
-def _middle_ns(index: int) -> int:
+def slot_middle_ns(index: int) -> int:
     """Returns the middle of the values that share a slot."""
     doublings = (index >> _HALF_BITS) - 1
     if doublings <= 0:
@@ -46,7 +47,13 @@ def _middle_ns(index: int) -> int:
     return (low << _UNIT_SHIFT) + (width << _UNIT_SHIFT) // 2
 
 
-_SLOTS = (_index(MAX_NS) // _BLOCK + 1) * _BLOCK
+def nearest_rank(percent: float, count: int) -> int:
+    """Returns the rank, from 1, of the smallest of `count` values that `percent` % of all do not exceed."""
+    # Rounded before the ceiling: 99.9 % of 41,000 is 40,959, not the 40,959.00000000001 that doubles make of it.
+    return min(count, max(1, ceil(round(percent * count / 100, 6))))
+
+
+_SLOTS = (slot_of(MAX_NS) // _BLOCK + 1) * _BLOCK
 
 
 class DurationHistogram:
@@ -69,7 +76,7 @@ class DurationHistogram:
         if duration_ns < 0:
             self.negative += 1
             return
-        index = _index(min(duration_ns, MAX_NS))
+        index = slot_of(min(duration_ns, MAX_NS))
         self._counts[index] += 1
         self._blocks[index >> _BLOCK_SHIFT] += 1
         if not self.count or duration_ns < self._min_ns:
@@ -105,8 +112,7 @@ class DurationHistogram:
         """
         if not self.count:
             return None
-        # Rounded before the ceiling: 99.9 % of 41,000 is 40,959, not the 40,959.00000000001 that doubles make of it.
-        rank = min(self.count, max(1, ceil(round(percent * self.count / 100, 6))))
+        rank = nearest_rank(percent, self.count)
         if rank == self.count:
             return self._max_ns
         block = below = 0
@@ -117,7 +123,7 @@ class DurationHistogram:
         while below + self._counts[index] < rank:
             below += self._counts[index]
             index += 1
-        return max(self._min_ns, min(self._max_ns, _middle_ns(index)))
+        return max(self._min_ns, min(self._max_ns, slot_middle_ns(index)))
 
     def percentile_ms(self, percent: float) -> float | None:
         value_ns = self.percentile_ns(percent)
