@@ -88,8 +88,7 @@ def heartbeat(n: int) -> dict[str, object]:
     return {"type": "heartbeat", "component": f"engine{n % 5}"}
 
 
-@pytest.mark.parametrize("make", [quote, market_print, order, fill, signal, heartbeat], ids=lambda make: make.__name__)
-def test_intake(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, object]]) -> None:
+def measure(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, object]], first: bytes = b"[]") -> None:
     bus = Bus()
     clock = EventClock(HostClock())
     collectors = make_collectors(bus, clock, max_symbols=64, history=make_history(64))
@@ -97,6 +96,7 @@ def test_intake(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, obj
         asyncio.run(collector.start())
     tick_sections = collectors.sections[:3]
     decoder = EventDecoder()
+    bus.publish_all(decoder.decode_array(first, NOW_NS).events, "bench")
     now_ns = NOW_NS
     batch_numbers = count(1)
     # Keys of fills must be new each time, or only duplicates would be measured.
@@ -116,3 +116,18 @@ def test_intake(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, obj
 
     benchmark.pedantic(take_in, setup=setup, rounds=200, warmup_rounds=5)
     benchmark.extra_info["events_per_second"] = round(BATCH / benchmark.stats.stats.median)
+
+
+@pytest.mark.parametrize("make", [quote, market_print, order, fill, signal, heartbeat], ids=lambda make: make.__name__)
+def test_intake(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, object]]) -> None:
+    measure(benchmark, make)
+
+
+@pytest.mark.parametrize("make", [quote, market_print], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("symbol", ["same", "another"])
+def test_market_of_symbols_with_orders(
+    benchmark: BenchmarkFixture, make: Callable[[int], dict[str, object]], symbol: str
+) -> None:
+    """The execution section follows the market of a symbol from its first order on, and looks at every other's."""
+    orders = [order(3 * n) if symbol == "same" else {**order(3 * n), "symbol": f"OTHER{n}"} for n in range(20)]
+    measure(benchmark, make, orjson.dumps(orders))

@@ -157,7 +157,10 @@ def test_prices_and_commissions_may_be_negative() -> None:
 
 
 def test_a_status_of_the_wire_is_a_word_of_fix() -> None:
-    statuses = ["pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "replaced"]
+    statuses = [
+        "pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "replaced",
+        "pending_cancel", "pending_replace",
+    ]  # fmt: skip
     events = [decode("order", status=status) for status in statuses]
     assert [event.status for event in events if isinstance(event, Order)] == statuses
 

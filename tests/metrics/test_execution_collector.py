@@ -89,6 +89,10 @@ def test_without_orders_no_rate_is_claimed() -> None:
         (["filled", "canceled", "rejected"], (1, 0, 0, 1, 0, 0, 0)),
         (["partially_filled", "new"], (1, 1, 1, 0, 0, 0, 0)),
         (["new", "new", "new"], (1, 1, 0, 0, 0, 0, 0)),
+        (["new", "pending_cancel"], (1, 1, 0, 0, 0, 0, 0)),
+        (["partially_filled", "pending_replace"], (1, 1, 1, 0, 0, 0, 0)),
+        (["pending_cancel", "canceled"], (1, 0, 0, 0, 1, 0, 0)),
+        (["pending_cancel", "filled"], (1, 0, 0, 1, 0, 0, 0)),
     ],
 )
 def test_an_order_is_what_its_furthest_report_says(reports: list[str], expected: tuple[int, ...]) -> None:
@@ -307,7 +311,10 @@ def test_quality_carries_a_sample_count_for_each_figure() -> None:
     assert legs == {
         "decision_to_send": (1, 2.0),
         "send_to_ack": (1, 3.0),
+        "ack_to_first_fill": (1, 4.0),
         "send_to_first_fill": (1, 7.0),
+        "send_to_complete": (0, None),
+        "cancel_to_ack": (0, None),
         "reported_by_fills": (0, None),
     }
     desk.fill("t2", 6, at_ms=9)

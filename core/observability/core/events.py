@@ -18,7 +18,10 @@ import msgspec
 from observability.core.timestamps import MAX_NS
 
 # The words of the FIX OrdStatus (39) that a report may carry.
-OrderStatus = Literal["pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "replaced"]
+OrderStatus = Literal[
+    "pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "replaced",
+    "pending_cancel", "pending_replace",
+]  # fmt: skip
 TERMINAL_STATUSES: frozenset[str] = frozenset({"filled", "canceled", "rejected", "expired"})
 Side = Literal["buy", "sell"]
 Severity = Literal["info", "warning", "critical"]

@@ -1,38 +1,66 @@
-"""The execution section: order counts and rates, latency percentiles, slippage and commission of the session.
+"""The execution section: order counts and rates, latencies, and what execution cost, of the session.
 
-No P&L here (see `strategy_collector.py`) and no order states (see `order_ledger.py`).
+No P&L here (see `strategy_collector.py`), no order states (see `order_ledger.py`) and no definitions of figures (see
+`execution_quality.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from observability.core.bus import Bus, Handler
+from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
-from observability.core.events import Event, Fill, Order
+from observability.core.errors import CheckpointError
+from observability.core.events import Event, Fill, Order, Print, Quote
 from observability.core.parts import Group
 from observability.core.rings import History, Series
 from observability.metrics.collectors import BusCollector
+from observability.metrics.execution_group import MAX_GROUPS, ExecutionGroups, GroupsState
+from observability.metrics.execution_quality import ended, ratio, shortfall_bps
+from observability.metrics.followed_symbol import FollowedState
+from observability.metrics.followed_symbols import MAX_FOLLOWED, FollowedSymbols
 from observability.metrics.json_part import JsonPart
-from observability.metrics.money import to_float, to_nan
-from observability.metrics.order_ledger import OrderLedger, latency_summary, ratio
-from observability.metrics.sessions import Session
+from observability.metrics.market_data_collector import MarketDataCollector
+from observability.metrics.markouts import MAX_PENDING, Markouts, MarkoutsState
+from observability.metrics.money import ZERO, to_float, to_nan
+from observability.metrics.order_ledger import LedgerState, OrderLedger
+from observability.metrics.sessions import session_end_ns
 from observability.metrics.trade_log import Reader, Refusal, TradeLog
 
 SERIES_FIELDS = ("orders_today", "fills_today", "fill_rate", "reject_rate", "avg_latency_ms", "latency_p99_ms")
 
 
-class ExecutionCollector(BusCollector):
-    """Follows every order of ours from its reports and fills.
+class ExecutionState(msgspec.Struct):
+    """What a checkpoint holds of the section."""
 
-    All numbers are of the session (UTC day of the event clock), except `open_orders` and the counts of irregularities.
-    An order belongs to the session of its first report.
-    - fill_rate: quantity filled / quantity ordered, over accepted orders of known quantity, open ones included;
-      fill_rate_orders: orders filled whole / orders accepted. Accepted is what was acknowledged other than by a reject.
-    - reject_rate, cancel_rate: rejected or cancelled orders / all orders.
+    groups: GroupsState | None = None
+    orders: LedgerState = msgspec.field(default_factory=LedgerState)
+    markouts: MarkoutsState = msgspec.field(default_factory=MarkoutsState)
+    symbols: list[FollowedState] = []
+    session_end_ns: int | None = None
+    last_input_ns: int | None = None
+    duplicate_fills: int = 0
+
+
+class ExecutionCollector(BusCollector):
+    """Follows every order of ours from its reports and fills, and the market around it.
+
+    All numbers are of the session (UTC day of the event clock, unless `session_end_ns` says otherwise), except
+    `open_orders`, `unacknowledged_cancels`, `latency_total` and the counts of irregularities. An order belongs to the
+    session of its first report, a markout to the one in which its horizon is passed. What each figure is: see
+    `execution_quality.py`.
     - latency: `pending_new` to `new` or `rejected` by `ts`, one per order. An order without that pair counts with the
       `latency_ms` of its first fill that carries one. Whichever is seen first stays.
     - avg_slippage_bps: arrival slippage, positive when it cost, weighted by quantity.
+    - unacknowledged_cancels: open orders whose `pending_cancel` was reported, and nothing final since.
+
+    Prices are those of `market`, which must be subscribed before. A symbol is followed from its first order on: what
+    was quoted before is not known, but for the touch of that moment. What is taken again after a restart keeps the
+    mids it had; orders and fills that first come then have none until the symbol is quoted again.
     """
 
     def __init__(
@@ -41,21 +69,33 @@ class ExecutionCollector(BusCollector):
         bus: Bus | None = None,
         clock: Clock | None = None,
         history: History | None = None,
+        market: MarketDataCollector | None = None,
         trades: TradeLog | None = None,
+        session_end_ns: Callable[[int], int] = session_end_ns,
         max_open_orders: int = 10_000,
         max_recent_orders: int = 10_000,
+        max_pending_markouts: int = MAX_PENDING,
+        max_groups: int = MAX_GROUPS,
+        max_symbols: int = MAX_FOLLOWED,
     ) -> None:
         super().__init__("execution", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.trades = TradeLog() if trades is None else trades
         self.fields = JsonPart()
         self.groups: tuple[Group, ...] = ()
+        self._market = market
+        self._max_open_orders = max_open_orders
+        self._max_recent_orders = max_recent_orders
+        self._max_pending_markouts = max_pending_markouts
+        self._max_groups = max_groups
+        self._max_symbols = max_symbols
         self.last_input_ns: int | None = None
         self.duplicate_fills = 0
-        self._orders = OrderLedger(max_open_orders, max_recent_orders)
-        self._session = Session()
         self._has_input = True
         self._quality: dict[str, Any] | None = None
+        self._set_up(ExecutionState())
+        self._is_following = False
+        self._session_end_of = session_end_ns
         self._row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
         self._series: Series | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
@@ -72,7 +112,8 @@ class ExecutionCollector(BusCollector):
     def on_order(self, event: Order) -> None:
         """Takes one report of an order, in whatever order they arrive."""
         self._note_input(event)
-        self._orders.report(event)
+        self._follow()
+        self._orders.report(event, self._symbols.follow(event.symbol))
 
     def on_fill(self, event: Fill) -> None:
         """Takes one fill; a repeated or conflicting one changes nothing."""
@@ -82,33 +123,81 @@ class ExecutionCollector(BusCollector):
             self._has_input = True
             return
         self._note_input(event)
-        self._orders.fill(event, trade)
+        self._follow()
+        now_ns = event.ts_init
+        market = self._symbols.follow(event.symbol)
+        if trade.mid is None and market is not None:
+            trade.mid = market.mid(now_ns)
+        order = self._orders.fill(event, trade, market)
+        self._markouts.take(order, event, None if market is None else trade.mid)
+        if market is not None:
+            self._symbols.wake(market)
 
     def quality(self) -> dict[str, Any]:
         """Returns the execution quality of the session, each figure with its sample count `n`; not to be changed."""
-        # Asked for once per tick; percentiles are looked up only after an input.
+        # Asked for once per tick; figures are looked up only after an input.
         if self._quality is None:
-            self._quality = self._derive_quality()
+            self._quality = {**self._by.to_json(), "pending_markouts": self._markouts.pending}
         return self._quality
 
-    def _derive_quality(self) -> dict[str, Any]:
-        orders = self._orders
-        totals = orders.totals
-        return {
-            "fill_rate": {"value": ratio(totals.executed, totals.ordered), "n": totals.accepted},
-            "fill_rate_orders": {"value": ratio(totals.filled, totals.accepted), "n": totals.accepted},
-            "reject_rate": {"value": ratio(totals.rejected, totals.orders), "n": totals.orders},
-            "cancel_rate": {"value": ratio(totals.cancelled, totals.orders), "n": totals.orders},
-            "latency": {leg: latency_summary(histogram) for leg, histogram in orders.legs.items()},
-            "arrival_slippage_bps": {
-                "value": ratio(totals.slippage, totals.measured_quantity),
-                "n": totals.measured,
-                "quantity": to_float(totals.measured_quantity),
-            },
-        }
+    def dump_state(self) -> bytes:
+        """Returns everything that events have made of the section; orders and groups that did not change keep their
+        packed bytes."""
+        return pack(
+            ExecutionState(
+                groups=self._by.dump_state(),
+                orders=self._orders.dump_state(),
+                markouts=self._markouts.dump_state(),
+                symbols=self._symbols.dump_state(),
+                session_end_ns=self._session_end_ns,
+                last_input_ns=self.last_input_ns,
+                duplicate_fills=self.duplicate_fills,
+            )
+        )
+
+    def load_state(self, data: bytes) -> None:
+        """Takes over what `dump_state` returned; before the first event, and after the market data section. Raises
+        CheckpointError for what it cannot read."""
+        try:
+            self._set_up(unpack(data, ExecutionState))
+        except ValueError as error:
+            raise CheckpointError(f"the state of the execution section cannot be read: {error}") from None
+        if len(self._symbols):
+            self._follow()
+
+    async def _start_impl(self) -> None:
+        await super()._start_impl()
+        self._is_following = False
+        if len(self._symbols):
+            self._follow()
 
     def _handlers(self) -> dict[type[Event], Handler]:
         return {Order: self.on_order, Fill: self.on_fill}
+
+    def _set_up(self, state: ExecutionState) -> None:
+        """Makes every part as the state says, or changes none."""
+        groups = ExecutionGroups(self._max_groups)
+        if state.groups is not None:
+            groups.load_state(state.groups)
+        orders = OrderLedger(groups, self.trades, self._max_open_orders, self._max_recent_orders)
+        orders.load_state(state.orders)
+        markouts = Markouts(groups.of, self._max_pending_markouts)
+        markouts.load_state(state.markouts)
+        symbols = FollowedSymbols(self._market, markouts, self._note_due, self._max_symbols)
+        symbols.load_state(state.symbols)
+        self._by, self._orders, self._markouts, self._symbols = groups, orders, markouts, symbols
+        self._session_end_ns = state.session_end_ns
+        self.last_input_ns = state.last_input_ns
+        self.duplicate_fills = state.duplicate_fills
+        self._has_input = True
+        self._quality = None
+
+    def _follow(self) -> None:
+        """Subscribes to the market with the first order: without one, quotes and prints cost nothing here."""
+        if self.is_running and not self._is_following:
+            self._is_following = True
+            self._unsubscribe.append(self.bus.subscribe(Quote, self._symbols.on_quote))
+            self._unsubscribe.append(self.bus.subscribe(Print, self._symbols.on_print))
 
     def _note_input(self, event: Event) -> None:
         now_ns = event.ts_init
@@ -118,38 +207,54 @@ class ExecutionCollector(BusCollector):
         self._quality = None
         self._has_input = True
 
+    def _note_due(self, now_ns: int) -> None:
+        self._turn_session(now_ns)
+        self._quality = None
+        self._has_input = True
+
     def _turn_session(self, now_ns: int) -> None:
-        if self._session.has_turned(now_ns):
+        end_ns = self._session_end_ns
+        if end_ns is not None and now_ns < end_ns:
+            return
+        self._session_end_ns = self._session_end_of(now_ns)
+        if end_ns is not None:
+            # What was due before the end belongs to the session that ends.
+            self._symbols.settle(end_ns)
             self._orders.begin_session()
             self._quality = None
             self._has_input = True
 
     def _update(self, now_ns: int) -> None:
         self._turn_session(now_ns)
+        if self._symbols.settle(now_ns):
+            self._quality = None
+            self._has_input = True
         if self._has_input:
             self._has_input = False
             self._derive()
 
     def _derive(self) -> None:
-        orders = self._orders
-        totals = orders.totals
-        latency = latency_summary(orders.latency)
-        fill_rate = ratio(totals.executed, totals.ordered)
-        reject_rate = ratio(totals.rejected, totals.orders)
+        orders, counts, amounts = self._orders, self._by.all.counts, self._by.all.amounts
+        n = counts.get
+        latency = orders.latency.summary()
+        n_orders, accepted, n_ended = n("orders", 0), n("accepted", 0), ended(counts)
+        fill_rate = ratio(amounts.get("executed", ZERO), amounts.get("ordered", ZERO))
+        reject_rate = ratio(n("rejected", 0), n_orders)
         self.fields.offer(
             {
-                "orders_today": totals.orders,
-                "fills_today": orders.fills,
+                "orders_today": n_orders,
+                "fills_today": n("fills", 0),
                 "open_orders": len(orders.open),
-                "partially_filled": totals.partially_filled,
-                "filled": totals.filled,
-                "cancelled": totals.cancelled,
-                "rejected": totals.rejected,
-                "expired": totals.expired,
+                "partially_filled": n("partially_filled", 0),
+                "filled": n("filled", 0),
+                "cancelled": n("canceled", 0),
+                "rejected": n("rejected", 0),
+                "expired": n("expired", 0),
                 "fill_rate": fill_rate,
-                "fill_rate_orders": ratio(totals.filled, totals.accepted),
+                "fill_rate_orders": ratio(n("filled", 0), accepted),
+                "fill_rate_terminal": ratio(n("filled", 0), n_ended),
                 "reject_rate": reject_rate,
-                "cancel_rate": ratio(totals.cancelled, totals.orders),
+                "cancel_rate": ratio(n("canceled", 0), n_orders),
                 "avg_latency_ms": latency["mean_ms"],
                 "latency_p50_ms": latency["p50_ms"],
                 "latency_p95_ms": latency["p95_ms"],
@@ -158,19 +263,23 @@ class ExecutionCollector(BusCollector):
                 "latency_max_ms": latency["max_ms"],
                 "n_latency": latency["n"],
                 "n_latency_negative": latency["n_negative"],
-                "avg_slippage_bps": ratio(totals.slippage, totals.measured_quantity),
-                "n_slippage": totals.measured,
-                "commission": to_float(orders.commission),
+                "avg_slippage_bps": ratio(amounts.get("slippage", ZERO), amounts.get("slippage_quantity", ZERO)),
+                "n_slippage": n("slippage", 0),
+                "shortfall_bps": shortfall_bps(amounts),
+                "n_shortfall": n("shortfall", 0),
+                "commission": to_float(amounts.get("commission", ZERO)),
                 "duplicate_fills": self.duplicate_fills,
                 "conflicting_fills": self.trades.conflicts,
                 "late_reports": orders.late_reports,
+                "missing_reports": n("missing_report", 0),
+                "unacknowledged_cancels": len(orders.canceling),
                 "overfilled": orders.overfilled,
                 "evicted_orders": orders.evicted,
             }
         )
         self._row = (
-            float(totals.orders),
-            float(orders.fills),
+            float(n_orders),
+            float(n("fills", 0)),
             to_nan(fill_rate),
             to_nan(reject_rate),
             to_nan(latency["mean_ms"]),

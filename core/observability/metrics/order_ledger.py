@@ -1,84 +1,44 @@
-"""Our orders: the open ones, a memory of recent ones, and the totals of the session.
+"""Our orders: the open ones, a memory of recent ones, and their legs.
 
-No fills' records here (see `trade_log.py`) and no JSON (see `execution_collector.py`).
+No fills' records here (see `trade_log.py`), no sums (see `execution_group.py`) and no JSON (see
+`execution_collector.py`).
 """
 
 from __future__ import annotations
 
 import logging
-from decimal import Decimal
 from typing import Final
 
+import msgspec
+
+from observability.core.checkpoint import pack, unpack
 from observability.core.events import Fill, Order
 from observability.core.timestamps import NS_PER_MS
-from observability.metrics.histogram import DurationHistogram
-from observability.metrics.money import EXACT, ROUNDED, ZERO, finite_or_none
-from observability.metrics.order_state import OrderState
-from observability.metrics.trade_log import Trade
+from observability.metrics.execution_group import LEGS, ExecutionGroup, ExecutionGroups
+from observability.metrics.followed_symbol import FollowedSymbol
+from observability.metrics.money import EXACT, ZERO, finite_or_none
+from observability.metrics.order_figures import NO_FIGURES, Figures, figures_of
+from observability.metrics.order_state import OrderState, new_order
+from observability.metrics.sparse_histogram import HistogramState, SparseHistogram
+from observability.metrics.trade_log import Trade, TradeLog
 
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 
-_PERCENTILES: Final = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+_LEG_BITS: Final = {leg: 1 << index for index, leg in enumerate(LEGS)}
 
 
-class OrderTotals:
-    """Sums over the orders of one session; an order is taken out before a report changes it and put back after."""
+class LedgerState(msgspec.Struct, array_like=True):
+    """What a checkpoint holds of the ledger; each order is a packed OrderState."""
 
-    __slots__ = (
-        "accepted",
-        "cancelled",
-        "executed",
-        "expired",
-        "filled",
-        "measured",
-        "measured_quantity",
-        "ordered",
-        "orders",
-        "partially_filled",
-        "rejected",
-        "slippage",
-    )
-
-    def __init__(self) -> None:
-        self.orders = 0
-        self.accepted = 0
-        self.filled = 0
-        self.partially_filled = 0
-        self.cancelled = 0
-        self.rejected = 0
-        self.expired = 0
-        self.ordered = ZERO
-        """Quantity of accepted orders, as far as it is known."""
-        self.executed = ZERO
-        """Quantity filled of the same orders."""
-        self.measured = 0
-        """Orders with fills and an arrival price."""
-        self.measured_quantity = ZERO
-        self.slippage = ZERO
-        """Sum of quantity * slippage in bps over the measured orders."""
-
-    def count(self, order: OrderState, sign: int) -> None:
-        """Puts an order in (1) or takes it out (-1)."""
-        status = order.status
-        add = EXACT.add if sign > 0 else EXACT.subtract
-        self.orders += sign
-        self.partially_filled += sign * (status == "partially_filled")
-        self.cancelled += sign * (status == "canceled")
-        self.rejected += sign * (status == "rejected")
-        self.expired += sign * (status == "expired")
-        self.filled += sign * (status == "filled")
-        if order.is_accepted:
-            self.accepted += sign
-            if order.quantity is not None:
-                self.ordered = add(self.ordered, order.quantity)
-                self.executed = add(self.executed, order.executed)
-        slippage = order.slippage
-        if slippage is not None:
-            self.measured += sign
-            self.measured_quantity = add(self.measured_quantity, order.filled)
-            self.slippage = add(self.slippage, slippage)
+    session: int = 0
+    evicted: int = 0
+    late_reports: int = 0
+    overfilled: int = 0
+    latency: HistogramState = msgspec.field(default_factory=HistogramState)
+    open: list[msgspec.Raw] = []
+    recent: list[msgspec.Raw] = []
 
 
 class OrderLedger:
@@ -88,86 +48,114 @@ class OrderLedger:
     `max_recent` are remembered for late and repeated reports; a report of one forgotten would count as a new order.
     """
 
-    def __init__(self, max_open: int, max_recent: int) -> None:
+    def __init__(self, groups: ExecutionGroups, trades: TradeLog, max_open: int, max_recent: int) -> None:
         self.open: dict[Key, OrderState] = {}
+        self.canceling: set[Key] = set()
+        """Open orders whose cancel was requested and not acknowledged."""
         self.evicted = 0
         self.late_reports = 0
         self.overfilled = 0
         """Fills that brought an order above its quantity."""
-        self.totals = OrderTotals()
-        self.fills = 0
-        self.commission = ZERO
-        self.latency = DurationHistogram()
-        """One per order: sent to acknowledged, else what its first fill reports."""
-        self.legs = {
-            "decision_to_send": DurationHistogram(),
-            "send_to_ack": DurationHistogram(),
-            "send_to_first_fill": DurationHistogram(),
-            "reported_by_fills": DurationHistogram(),
-        }
+        self.latency = SparseHistogram()
+        """One per order of the session: sent to acknowledged, else what its first fill reports."""
+        self._groups = groups
+        self._trades = trades
         self._recent: dict[Key, OrderState] = {}
+        self._packed: dict[Key, msgspec.Raw] = {}
         self._max_open = max_open
         self._max_recent = max_recent
         self._session = 0
 
     def begin_session(self) -> None:
-        """Starts all totals and latencies anew. Orders still open stay open; what becomes of them is no longer counted,
-        except for their fills."""
+        """Starts all counts and latencies of the session anew. Orders still open stay open; what becomes of them is no
+        longer counted, except for their fills."""
         self._session += 1
-        self.totals = OrderTotals()
-        self.fills = 0
-        self.commission = ZERO
-        self.latency.clear()
-        for leg in self.legs.values():
-            leg.clear()
+        self.latency = SparseHistogram()
+        self._groups.begin_session()
 
-    def report(self, event: Order) -> None:
+    def report(self, event: Order, market: FollowedSymbol | None) -> None:
         """Takes one report of an order."""
         key = (event.symbol, event.order_id)
-        order = self._take(key, event)
-        self.late_reports += order.report(event)
-        self._put(key, order)
+        order, before = self._find(key, event, market)
+        self.late_reports += order.report(event, market)
+        if order.waiting and order.arrival_price is not None:
+            self._amend(order)
+        self._put(key, order, before)
 
-    def fill(self, event: Fill, trade: Trade) -> None:
-        """Takes one fill, which must not be a repeated one."""
+    def fill(self, event: Fill, trade: Trade, market: FollowedSymbol | None) -> OrderState:
+        """Takes one fill, which must not be a repeated one; returns its order."""
         key = (event.symbol, event.order_id)
-        order = self._take(key, event)
-        order.fill(event, trade)
+        order, before = self._find(key, event, market)
+        order.fill(event, trade, market)
+        if order.arrival_price is not None:
+            order.measure(trade)
         if order.quantity is not None and order.filled > order.quantity:
             self.overfilled += 1
-        self.fills += 1
-        self.commission = EXACT.add(self.commission, event.commission)
+        groups = self._groups_of(order)
+        for group in groups:
+            group.count(("fills",))
+            group.add((("commission", event.commission),))
         latency_ms = finite_or_none(event.latency_ms)
         if latency_ms is not None:
             latency_ns = round(latency_ms * NS_PER_MS)
-            self.legs["reported_by_fills"].record(latency_ns)
+            for group in groups:
+                group.record("reported_by_fills", latency_ns, is_of_session=True)
             if not order.is_latency_known:
                 order.is_latency_known = True
                 self.latency.record(latency_ns)
-        self._put(key, order)
-
-    def _take(self, key: Key, event: Order | Fill) -> OrderState:
-        order = self.open.get(key) or self._recent.get(key)
-        if order is None:
-            return OrderState(event, self._session)
-        if order.session == self._session:
-            self.totals.count(order, -1)
+        self._put(key, order, before)
         return order
 
-    def _put(self, key: Key, order: OrderState) -> None:
-        if order.session == self._session:
-            self.totals.count(order, 1)
-            self._measure_legs(order)
+    def dump_state(self) -> LedgerState:
+        """Returns everything but the groups. Orders that did not change since the last call cost no packing."""
+        return LedgerState(
+            self._session, self.evicted, self.late_reports, self.overfilled, self.latency.dump_state(),
+            self._pack(self.open), self._pack(self._recent),
+        )  # fmt: skip
+
+    def load_state(self, state: LedgerState) -> None:
+        """Takes over what was dumped."""
+        self._session, self.evicted = state.session, state.evicted
+        self.late_reports, self.overfilled = state.late_reports, state.overfilled
+        self.latency = SparseHistogram.from_state(state.latency)
+        self._packed = {}
+        self.open = self._unpack(state.open)
+        self._recent = self._unpack(state.recent)
+        self.canceling = {key for key, order in self.open.items() if order.cancel_ns is not None}
+
+    def _find(self, key: Key, event: Order | Fill, market: FollowedSymbol | None) -> tuple[OrderState, Figures]:
+        """Returns the order, a new one if need be, and what it has counted as so far."""
+        self._packed.pop(key, None)
+        order = self.open.get(key) or self._recent.get(key)
+        if order is None:
+            order = new_order(event, self._session)
+            order.begin(market, event.ts_init)
+            return order, NO_FIGURES
+        return order, figures_of(order) if order.session == self._session else NO_FIGURES
+
+    def _groups_of(self, order: OrderState) -> tuple[ExecutionGroup, ...]:
+        return self._groups.of(order.strategy, order.symbol, order.venue)
+
+    def _put(self, key: Key, order: OrderState, before: Figures) -> None:
+        groups = self._groups_of(order)
+        is_of_session = order.session == self._session
+        if is_of_session:
+            _count_change(groups, before, figures_of(order))
+        self._measure_legs(order, groups, is_of_session=is_of_session)
         if order.is_open:
+            if order.cancel_ns is not None:
+                self.canceling.add(key)
             self._recent.pop(key, None)
             self._keep_open(key, order)
         else:
             self.open.pop(key, None)
+            self.canceling.discard(key)
             self._remember(key, order)
 
     def _keep_open(self, key: Key, order: OrderState) -> None:
         if key not in self.open and len(self.open) >= self._max_open:
             oldest = next(iter(self.open))
+            self.canceling.discard(oldest)
             self._remember(oldest, self.open.pop(oldest))
             self.evicted += 1
             if self.evicted == 1:
@@ -176,35 +164,70 @@ class OrderLedger:
 
     def _remember(self, key: Key, order: OrderState) -> None:
         if key not in self._recent and len(self._recent) >= self._max_recent:
-            del self._recent[next(iter(self._recent))]
+            oldest = next(iter(self._recent))
+            del self._recent[oldest]
+            self._packed.pop(oldest, None)
         self._recent[key] = order
 
-    def _measure_legs(self, order: OrderState) -> None:
+    def _amend(self, order: OrderState) -> None:
+        """Completes the records of fills that came before their order's arrival price."""
+        for trade_id, venue in order.waiting:
+            for trade in self._trades.find(trade_id):
+                if trade.symbol == order.symbol and trade.venue == venue:
+                    order.measure(trade)
+                    self._trades.amended(trade)
+        order.waiting = []
+
+    def _measure_legs(self, order: OrderState, groups: tuple[ExecutionGroup, ...], *, is_of_session: bool) -> None:
         sent, acked = order.sent_ns, order.acked_ns
-        if sent is not None and acked is not None and not order.is_latency_known:
+        if is_of_session and sent is not None and acked is not None and not order.is_latency_known:
             order.is_latency_known = True
             self.latency.record(acked - sent)
-        self._measure(order, "decision_to_send", order.decided_ns, sent)
-        self._measure(order, "send_to_ack", sent, acked)
-        self._measure(order, "send_to_first_fill", sent, order.first_fill_ns)
+        for leg, start_ns, end_ns in (
+            ("decision_to_send", order.decided_ns, sent),
+            ("send_to_ack", sent, acked),
+            ("ack_to_first_fill", acked, order.first_fill_ns),
+            ("send_to_first_fill", sent, order.first_fill_ns),
+            ("send_to_complete", sent, order.ended_ns),
+            ("cancel_to_ack", order.cancel_ns, order.canceled_ns),
+        ):
+            if start_ns is not None and end_ns is not None and not order.legs_known & _LEG_BITS[leg]:
+                order.legs_known |= _LEG_BITS[leg]
+                for group in groups:
+                    group.record(leg, end_ns - start_ns, is_of_session=is_of_session)
 
-    def _measure(self, order: OrderState, leg: str, start_ns: int | None, end_ns: int | None) -> None:
-        if start_ns is not None and end_ns is not None and leg not in order.legs_known:
-            order.legs_known.add(leg)
-            self.legs[leg].record(end_ns - start_ns)
+    def _pack(self, orders: dict[Key, OrderState]) -> list[msgspec.Raw]:
+        packed = self._packed
+        for key, order in orders.items():
+            if key not in packed:
+                packed[key] = msgspec.Raw(pack(order))
+        return [packed[key] for key in orders]
+
+    def _unpack(self, packed: list[msgspec.Raw]) -> dict[Key, OrderState]:
+        orders: dict[Key, OrderState] = {}
+        for raw in packed:
+            data = bytes(raw)
+            order = unpack(data, OrderState)
+            key = (order.symbol, order.order_id)
+            orders[key] = order
+            self._packed[key] = msgspec.Raw(data)
+        return orders
 
 
-def ratio(part: Decimal | int, whole: Decimal | int) -> float | None:
-    """Returns the nearest double of a quotient; None without a whole."""
-    return float(ROUNDED.divide(Decimal(part), Decimal(whole))) + 0.0 if whole else None
-
-
-def latency_summary(histogram: DurationHistogram) -> dict[str, float | int | None]:
-    """Returns count, mean, percentiles by nearest rank and maximum, in milliseconds."""
-    return {
-        "n": histogram.count,
-        "n_negative": histogram.negative,
-        "mean_ms": histogram.mean_ms,
-        **{f"{name}_ms": histogram.percentile_ms(percent) for name, percent in _PERCENTILES.items()},
-        "max_ms": histogram.max_ms,
-    }
+def _count_change(groups: tuple[ExecutionGroup, ...], before: Figures, after: Figures) -> None:
+    """Counts what an order counts as now, in place of what it counted as before."""
+    gone, come = before.labels - after.labels, after.labels - before.labels
+    subtract = EXACT.subtract
+    changes = [
+        (name, subtract(amount, before.amounts.get(name, ZERO)))
+        for name, amount in after.amounts.items()
+        if amount != before.amounts.get(name)
+    ]
+    changes += [(name, subtract(ZERO, amount)) for name, amount in before.amounts.items() if name not in after.amounts]
+    for group in groups:
+        if gone:
+            group.count(gone, -1)
+        if come:
+            group.count(come)
+        if changes:
+            group.add(changes)

@@ -151,6 +151,8 @@ class TradeLog:
         """Asked for keys that are not in memory, once there may be any."""
         self.has_forgotten = False
         """Whether keys were taken that are not in memory."""
+        self.on_amended: Callable[[Trade], None] | None = None
+        """Called with a record that was completed after its fill was taken."""
         self._trades: deque[Trade] = deque()
         self._max_trades = max_trades
         self._max_keys = max_keys
@@ -219,6 +221,11 @@ class TradeLog:
     def find(self, trade_id: str) -> list[Trade]:
         """Returns every trade of that id, oldest first: exchanges number trades per symbol, so there may be several."""
         return list(self._by_id.get(trade_id, ()))
+
+    def amended(self, trade: Trade) -> None:
+        """Tells whoever keeps the records that one has changed."""
+        if self.on_amended is not None:
+            self.on_amended(trade)
 
     def conflicting(self) -> list[Trade]:
         """Returns the fills that were kept apart, oldest first; they are in no sum."""

@@ -88,7 +88,7 @@ def make_collectors(
     return Collectors(
         market,
         StrategyCollector(bus=bus, clock=event_clock, history=history, market=market, trades=trades),
-        ExecutionCollector(bus=bus, clock=event_clock, history=history, trades=trades),
+        ExecutionCollector(bus=bus, clock=event_clock, history=history, market=market, trades=trades),
         SystemCollector(bus=bus, clock=event_clock, history=history, data_dir=data_dir),
     )
 

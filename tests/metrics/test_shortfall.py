@@ -1,0 +1,63 @@
+"""Implementation shortfall: its parts sum to the total, and the total is paper portfolio less real one."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.metrics.shortfall import implementation_shortfall
+
+D = Decimal
+
+prices = st.decimals("-1000000", "1000000", places=8)
+quantities = st.decimals("0.00000001", "1000000000", places=8)
+fills = st.lists(st.tuples(quantities, prices), max_size=8)
+sides: st.SearchStrategy[Literal["buy", "sell"]] = st.sampled_from(["buy", "sell"])
+
+
+@given(sides, st.decimals(0, 10**9, places=8), fills, prices, prices, prices, prices)
+def test_the_parts_sum_to_the_total_and_the_total_is_paper_less_real(
+    side: Literal["buy", "sell"],
+    unfilled: Decimal,
+    fills: list[tuple[Decimal, Decimal]],
+    fees: Decimal,
+    decision: Decimal,
+    arrival: Decimal,
+    end: Decimal,
+) -> None:
+    exact = [(Fraction(quantity), Fraction(price)) for quantity, price in fills]
+    filled = sum((quantity for quantity, _ in exact), Fraction(0))
+    notional = sum((quantity * price for quantity, price in exact), Fraction(0))
+    quantity = filled + Fraction(unfilled)
+    shortfall = implementation_shortfall(
+        side, _decimal(quantity), _decimal(filled), _decimal(notional), fees, decision, arrival, end
+    )
+    parts = (shortfall.delay, shortfall.trading, shortfall.opportunity, shortfall.fees)
+    assert sum(map(Fraction, parts)) == Fraction(shortfall.total)
+    sign = 1 if side == "buy" else -1
+    paper = sign * quantity * (Fraction(end) - Fraction(decision))
+    real = sum((sign * q * (Fraction(end) - p) for q, p in exact), Fraction(0)) - Fraction(fees)
+    assert Fraction(shortfall.total) == paper - real
+
+
+def _decimal(value: Fraction) -> Decimal:
+    """Sums and products of at most 8 and 16 decimals have at most 16."""
+    scaled = value * 10**16
+    assert scaled.denominator == 1
+    return D(f"{scaled.numerator}e-16")
+
+
+def test_a_buy_that_chased_the_market_tells_where_it_lost() -> None:
+    # 1000 wanted at 20.00; it arrives at 20.10, 800 are bought at 20.20 for 16, and the rest is given up at 21.00.
+    shortfall = implementation_shortfall("buy", D(1000), D(800), D(16160), D(16), D("20.00"), D("20.10"), D("21.00"))
+    assert (shortfall.delay, shortfall.trading, shortfall.opportunity, shortfall.fees) == (100, 80, 180, 16)
+    assert (shortfall.total, shortfall.notional) == (376, 20000)
+
+
+def test_a_sell_gains_where_a_buy_loses() -> None:
+    shortfall = implementation_shortfall("sell", D(10), D(10), D(1010), D(1), D(100), D(100), D(0))
+    assert (shortfall.total, shortfall.trading, shortfall.opportunity) == (-9, -10, 0)
