@@ -13,11 +13,15 @@ from observability.sources.recording import Recording
 
 EVENT = b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1}\n'
 BINANCE = b'1700000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1.5","q":"2","T":1,"m":true}}\n'
+LATENCY = b"Timestamp,Order_ID,Status\r\n1695221610001,a,PENDING_CREATE\r\n"
 STEM = "XYZ_2013-01-02_34200000_57600000_{}_1.csv"
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-@pytest.mark.parametrize(("content", "kind"), [(EVENT, "events"), (b"\n" + EVENT, "events"), (BINANCE, "binance")])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(EVENT, "events"), (b"\n" + EVENT, "events"), (BINANCE, "binance"), (LATENCY, "order_latency")],
+)
 def test_the_kind_is_told_by_the_first_line(tmp_path: Path, content: bytes, kind: str, pack: type[bytes]) -> None:
     path = tmp_path / "any-name"
     path.write_bytes(pack(content))

@@ -12,6 +12,7 @@ from server import ROOT, Server
 
 DATA = ROOT / "../shared/data"
 LOBSTER = [DATA / f"lobster/{symbol}_2012-06-21_34200000_57600000_message_1.csv.gz" for symbol in ("AAPL", "AMZN")]
+LATENCIES = ["binance_aws_asia_1_Tokyo_latency_check.csv.gz", "kucoin_hft_latency_check.csv.gz"]
 BINANCE = [DATA / "binance_spot" / name for name in ("btcusdt_20240808.gz", "ethusdt_20240808_nodepth.gz")]
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the recordings (../shared/data) are not here")
@@ -76,6 +77,28 @@ def test_a_paper_strategy_trades_on_a_recording_and_its_books_balance(start_serv
     assert stats["count"] == execution["fills_today"]
     assert strategy["total_pnl"] == pytest.approx(strategy["realized_pnl"] + strategy["unrealized_pnl"], abs=1e-9)
     assert stats["realized_pnl"] == pytest.approx(strategy["realized_pnl"], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", LATENCIES)
+def test_order_latencies_are_those_of_the_referee(start_server: StartServer, name: str) -> None:
+    server, snapshot = replayed(start_server, [DATA / "order_latency" / name])
+    want = json.loads((DATA / "expected/order_latency.json").read_text())["files"][name]
+    assert server.get("/api/system/stats")["events"]["replay"]["order"] == want["rows"]
+    quality = server.get("/api/trades/execution/quality")
+    maker, taker = (quality["by_strategy"][kind]["latency_total"] for kind in ("maker", "taker"))
+    for legs, leg, transition in (
+        (maker, "send_to_ack", "create_ack_ms"),
+        (maker, "cancel_to_ack", "cancel_ack_ms"),
+        (taker, "send_to_complete", "execute_ms"),
+    ):
+        ours, expected = legs[leg], want[transition]
+        assert (ours["n"], ours["min_ms"], ours["max_ms"]) == (expected["n"], expected["min"], expected["max"])
+        assert round(ours["mean_ms"], 4) == expected["mean"]
+        # The histogram keeps three digits, the recording whole milliseconds.
+        for percentile in ("p50", "p90", "p99"):
+            assert round(ours[f"{percentile}_ms"]) == expected[percentile], (leg, percentile)
+    status = want["status"]
+    assert snapshot["execution"]["unacknowledged_cancels"] == status["PENDING_CANCEL"] - status["CANCELED"]
 
 
 def test_history_knows_the_day_that_was_replayed(start_server: StartServer) -> None:

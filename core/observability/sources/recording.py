@@ -16,13 +16,15 @@ from observability.sources import lobster
 from observability.sources.binance import looks_like_binance, read_binance
 from observability.sources.event_lines import looks_like_event_lines, read_event_lines
 from observability.sources.lines import LineReader
+from observability.sources.order_latency import looks_like_order_latency, read_order_latency
 from observability.sources.tally import Tally
 
-RecordingKind = Literal["lobster", "binance", "events"]
+RecordingKind = Literal["lobster", "binance", "order_latency", "events"]
 
 
 class Recording:
-    """One recording; `events` reads it from the beginning, as often as it is called, and holds no more than a chunk.
+    """One recording; `events` reads it from the beginning, as often as it is called, and holds no more than a chunk
+    (order latencies, which must be sorted, whole).
 
     Raises SourceError for what is not a recording. The files are closed when the iterator of `events` ends or is
     closed.
@@ -61,13 +63,16 @@ class Recording:
         elif looks_like_binance(line):
             self.kind = "binance"
             self._read = lambda: read_binance(self._lines, tally=self.tally)
+        elif looks_like_order_latency(line):
+            self.kind = "order_latency"
+            self._read = lambda: read_order_latency(self._lines, tally=self.tally)
         elif looks_like_event_lines(line):
             self.kind = "events"
             self._read = lambda: read_event_lines(self._lines, opened_ns=self._clock.time_ns(), tally=self.tally)
         else:
             raise SourceError(
                 f"{self.path}:1: not a recording known here: expected a LOBSTER message file, Binance lines "
-                f"(<ns> <JSON>) or JSON lines of events, got {line[:60]!r}"
+                f"(<ns> <JSON>), order latencies (Timestamp,Order_ID,Status) or JSON lines of events, got {line[:60]!r}"
             )
 
     def _lobster_events(self, name: lobster.LobsterName) -> Iterator[Event]:

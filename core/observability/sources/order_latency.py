@@ -1,0 +1,85 @@
+"""Order latency recordings: when a bot asked for something, and when the exchange said so, in milliseconds.
+
+Nothing is filled here: the recording has no price, size, side or symbol.
+
+    Timestamp,Order_ID,Status
+    1695221610001,x-XEKWYICXSBBEH605cb89e133311206,PENDING_CREATE     asked     pending_new
+    1695221610116,x-XEKWYICXSBBEH605cb89e133311206,CREATED            said so   new
+    1695221616002,x-XEKWYICXSBBEH605cb89e133311206,PENDING_CANCEL     asked     pending_cancel
+    1695221616072,x-XEKWYICXSBBEH605cb89e133311206,CANCELED           said so   canceled
+    └ the bot's clock, also the arrival
+
+What an order event must have and the file has not is made up, the same for each order: symbol `UNKNOWN`, side `buy`,
+quantity 1. The strategy tells the two kinds of orders apart: `maker`, or `taker` for those sent to be executed at once
+(PENDING_EXECUTE as `pending_new`, EXECUTED as `filled`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Final
+
+from observability.core.errors import SourceError
+from observability.core.events import Event, Order, OrderStatus
+from observability.core.timestamps import MAX_NS, NS_PER_MS
+from observability.sources.tally import Tally
+
+SYMBOL: Final = "UNKNOWN"
+MAKER: Final = "maker"
+TAKER: Final = "taker"
+
+# A file is several runs one after another and has to be sorted whole; some 250 bytes a row.
+MAX_ROWS: Final = 1_000_000
+
+_HEADER = b"Timestamp,Order_ID,Status"
+_ROW = re.compile(rb"([0-9]{1,13}),([!-+\--~]{1,64}),([A-Z_]+)")
+_EXECUTE = b"PENDING_EXECUTE"
+_STATUSES: Final[dict[bytes, OrderStatus]] = {
+    b"PENDING_CREATE": "pending_new",
+    _EXECUTE: "pending_new",
+    b"CREATED": "new",
+    b"PENDING_CANCEL": "pending_cancel",
+    b"CANCELED": "canceled",
+    b"EXECUTED": "filled",
+}
+_QUANTITY = Decimal(1)
+
+
+def looks_like_order_latency(line: bytes) -> bool:
+    """Says whether a line is the first one of this recording."""
+    return line.strip() == _HEADER
+
+
+def read_order_latency(lines: Iterable[bytes], *, tally: Tally) -> Iterator[Event]:
+    """Yields an order report per row, in order of time and for the same time in that of the file; a bad row is counted
+    and left out. Raises SourceError for more than MAX_ROWS rows."""
+    rows: list[tuple[int, str, bytes]] = []
+    takers: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        if not line or looks_like_order_latency(line):
+            continue
+        fields = _ROW.fullmatch(line)
+        if fields is None or fields[3] not in _STATUSES or int(fields[1]) * NS_PER_MS > MAX_NS:
+            tally.bad_line(number, f"expected <ms since the epoch>,<order id>,<status>, got {line[:80]!r}")
+            continue
+        if len(rows) >= MAX_ROWS:
+            raise SourceError(f"{tally.path}:{number}: more than {MAX_ROWS} rows cannot be sorted here")
+        order_id = fields[2].decode("ascii")
+        rows.append((int(fields[1]) * NS_PER_MS, order_id, fields[3]))
+        if fields[3] == _EXECUTE:
+            takers.add(order_id)
+    rows.sort(key=lambda row: row[0])
+    for ts, order_id, status in rows:
+        tally.events[Order] += 1
+        yield Order(
+            order_id,
+            SYMBOL,
+            "buy",
+            _QUANTITY,
+            _STATUSES[status],
+            strategy=TAKER if order_id in takers else MAKER,
+            ts=ts,
+            ts_init=ts,
+        )
