@@ -1,22 +1,25 @@
 """Minutes in the store: what the 1 min ring has finished is kept there, and comes back from there after a restart.
 
-No SQL of others' tables and no writing thread here (see `store.py`), and no points are made here (see `history.py`).
+No rings here (see `rings.py`), no threads (see `store.py`), and nothing of the time that the rings hold (see
+`history.py`).
 """
 
 from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Final
 
 from observability.core import layout
 from observability.core.aggregates import Block, Column, resample
 from observability.core.open_bucket import align_fields
 from observability.core.rings import History, Series
+from observability.core.store import Store
+from observability.core.store_schema import UPSERT_MINUTE
 
-PUT_MINUTE: Final = "INSERT OR REPLACE INTO minutes (section, key, ts_ns, fields, aggregates) VALUES (?, ?, ?, ?, ?)"
 _NEWEST: Final = "SELECT max(ts_ns) FROM minutes WHERE section = ? AND key = ?"
+_BOUNDS: Final = "SELECT min(ts_ns), max(ts_ns) FROM minutes WHERE section = ? AND key = ? AND ts_ns >= ? AND ts_ns < ?"
 _MINUTES: Final = (
     "SELECT ts_ns, fields, aggregates FROM minutes WHERE section = ? AND key = ? AND ts_ns >= ? AND ts_ns < ?"
     " ORDER BY ts_ns"
@@ -28,28 +31,10 @@ MINUTES: Final = layout.TIERS[-1]
 ROWS_PER_READ: Final = 1440
 
 
-class Reader(Protocol):
-    """The store's thread for reading."""
-
-    def run(self, function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-        """Runs function(connection, *args) on a read-only connection."""
-
-
-class MinuteStore(Protocol):
-    """What of the store is used here."""
-
-    @property
-    def reader(self) -> Reader: ...
-
-    def put(self, statement: str, parameters: tuple[Any, ...]) -> int: ...
-
-    def read_connection(self) -> sqlite3.Connection: ...
-
-
 class Archive:
     """The minutes of every series. A field is stored by name: one that was added later has no values in older rows."""
 
-    def __init__(self, store: MinuteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._connection = store.read_connection()
 
@@ -58,10 +43,14 @@ class Archive:
         history.load_minutes = self.load
         history.on_minute = self.record
 
+    def close(self) -> None:
+        """Ends the use of the file; what is queued is the store's."""
+        self._connection.close()
+
     def record(self, series: Series, start_ns: int, aggregates: array[float]) -> None:
         """Queues one minute; a later record of the same one replaces it."""
         self._store.put(
-            PUT_MINUTE, (series.section, series.key, start_ns, ",".join(series.fields), aggregates.tobytes())
+            UPSERT_MINUTE, (series.section, series.key, start_ns, ",".join(series.fields), aggregates.tobytes())
         )
 
     def record_open(self, history: History) -> None:
@@ -104,10 +93,7 @@ class Archive:
 def _bounds(
     connection: sqlite3.Connection, section: str, key: str, start_ns: int, end_ns: int
 ) -> tuple[int, int] | None:
-    first_ns, last_ns = connection.execute(
-        "SELECT min(ts_ns), max(ts_ns) FROM minutes WHERE section = ? AND key = ? AND ts_ns >= ? AND ts_ns < ?",
-        (section, key, start_ns, end_ns),
-    ).fetchone()
+    first_ns, last_ns = connection.execute(_BOUNDS, (section, key, start_ns, end_ns)).fetchone()
     return None if first_ns is None else (first_ns, last_ns)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple, Protocol
 
+from observability.core.store_reader import StoreReader
 from observability.core.timestamps import NS_PER_S
 
 BAR_NS: Final = 60 * NS_PER_S
@@ -46,17 +47,10 @@ class BarSource(Protocol):
         """Yields bars, in the order of the fields of `Bar`, that begin in start_ns <= t < end_ns, oldest first."""
 
 
-class Reader(Protocol):
-    """The store's thread for reading."""
-
-    def run(self, function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-        """Runs function(connection, *args) on a read-only connection."""
-
-
 class BarHistory:
     """The bars of every symbol, as far back as the store has them."""
 
-    def __init__(self, source: BarSource, reader: Reader | None = None) -> None:
+    def __init__(self, source: BarSource, reader: StoreReader | None = None) -> None:
         self._source = source
         self._reader = reader
 

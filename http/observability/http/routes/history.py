@@ -6,6 +6,7 @@ Nothing is merged here (see `observability.core.history`) and nothing encoded (s
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,16 +18,19 @@ import orjson
 from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Block, Column
 from observability.core.archive import Archive
 from observability.core.clock import Clock
+from observability.core.errors import StoreError
 from observability.core.history import COARSEST, Plan, Stretch, in_memory_from_ns, make_plan, read_points, spacing_ns
 from observability.core.rings import History, Series
 from observability.core.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.http.curves import Curve, encode_columns, encode_rows
 from observability.http.messages import Request, Response
 from observability.http.parameters import TimeNs, parse_body
-from observability.http.refusals import Unprocessable
+from observability.http.refusals import Unavailable, Unprocessable
 from observability.http.router import Router
 from observability.http.turns import Turn
 from observability.metrics.bar_history import BAR_NS, Bar, BarHistory
+
+logger = logging.getLogger(__name__)
 
 MINUTE_NS: Final = 60 * NS_PER_S
 HOUR_NS: Final = 60 * MINUTE_NS
@@ -43,6 +47,8 @@ MAX_POINTS: Final = 10_000
 MAX_COLUMN_POINTS: Final = 200_000
 # By how much more is looked at where the newest part of a range had too few points.
 WIDENING: Final = 8
+
+RETRY_AFTER_SECONDS: Final = 5
 
 BARS: Final = "bars"
 BAR_FIELDS: Final = Bar._fields[1:]
@@ -137,11 +143,18 @@ class HistoryRoutes:
             tags=("metrics",),
             request_type=HistoryRequest,
             role="read",
-            statuses=(200, 400, 415, 422),
+            statuses=(200, 400, 415, 422, 503),
         )
 
     def history(self, request: Request) -> Awaitable[Response]:
-        return self._answer(self._question(parse_body(request, HistoryRequest)))
+        return self._settle(self._question(parse_body(request, HistoryRequest)))
+
+    async def _settle(self, question: Question) -> Response:
+        try:
+            return await self._answer(question)
+        except StoreError as error:
+            logger.warning("history: %s", error)
+            raise Unavailable("the store cannot be read now", RETRY_AFTER_SECONDS) from None
 
     def _question(self, wanted: HistoryRequest) -> Question:
         start_ns, end_ns, interval = _period(wanted, self._clock.time_ns())

@@ -1,0 +1,179 @@
+"""The history across restarts: a minute cut by one is one minute, and no tick counts twice."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.aggregates import COUNT, LAST, Block, Column
+from observability.core.checkpoint import pack
+from observability.core.errors import CheckpointError
+from observability.core.history import make_plan, read_points
+from observability.core.open_bucket import HistoryState, OpenState, SeriesState
+from observability.core.rings import History, Series
+from observability.core.timestamps import NS_PER_MS, NS_PER_S
+
+MINUTE_NS = 60 * NS_PER_S
+HOUR_NS = 60 * MINUTE_NS
+COUNTS = [Column(0, COUNT)]
+Ticks = list[tuple[int, float]]
+Stored = dict[int, "array[float]"]
+
+
+class Process:
+    """A process's history of one series; `stored` outlives it."""
+
+    def __init__(self, stored: Stored, state: bytes | None = None, fields: tuple[str, ...] = ("x",)) -> None:
+        self.stored = stored
+        self.history = History({len(fields): 1})
+        self.history.load_minutes = lambda _: [(ts_ns, row[:]) for ts_ns, row in sorted(stored.items())]
+        self.history.on_minute = self._keep
+        if state is not None:
+            self.history.load_state(state)
+        self.series = self.history.open("s", "k", fields)
+
+    def record(self, ticks: Ticks) -> None:
+        for ts_ns, value in ticks:
+            self.series.record(ts_ns, (value,) * len(self.series.fields))
+
+    def stop(self) -> bytes:
+        """Ends as a clean stop does, and returns the last checkpoint."""
+        for start_ns, aggregates in self.series.open_minutes():
+            self.stored[start_ns] = aggregates
+        return self.history.dump_state()
+
+    def minutes(self) -> Block:
+        return self.ask(MINUTE_NS)
+
+    def ask(self, interval_ns: int, columns: Sequence[Column] = COUNTS) -> Block:
+        return read_points(self.series, columns, 0, 2**62, make_plan([self.series], interval_ns))
+
+    def _keep(self, series: Series, start_ns: int, aggregates: array[float]) -> None:
+        self.stored[start_ns] = aggregates[:]
+
+
+def ring_rows(process: Process) -> list[tuple[int, list[float]]]:
+    return [(row.ts_ns, row.payload.tolist()) for row in process.series.rings[2].copy_rows(0, 2**62)]
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Ticks:
+    gaps = draw(st.lists(st.integers(min_value=1, max_value=90 * NS_PER_S), min_size=2, max_size=60))
+    values = st.floats(-1e6, 1e6) | st.just(math.nan)
+    return [(sum(gaps[: n + 1]), draw(values)) for n in range(len(gaps))]
+
+
+@given(ticks=runs(), data=st.data(), is_clean=st.booleans())
+def test_a_restart_changes_no_minute(ticks: Ticks, data: st.DataObject, is_clean: bool) -> None:
+    whole = Process({})
+    whole.record(ticks)
+    stored: Stored = {}
+    process = Process(stored)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(ticks)), max_size=3)))
+    for start, end in zip([0, *cuts], [*cuts, len(ticks)], strict=True):
+        process.record(ticks[start:end])
+        if end < len(ticks):
+            process = Process(stored, process.stop() if is_clean else process.history.dump_state())
+    assert ring_rows(process) == ring_rows(whole)
+    assert process.history.dump_state() == whole.history.dump_state()
+    assert (process.minutes().times, process.minutes().columns) == (whole.minutes().times, whole.minutes().columns)
+
+
+@given(ticks=runs(), data=st.data())
+def test_a_crash_loses_at_most_what_came_after_the_checkpoint(ticks: Ticks, data: st.DataObject) -> None:
+    checkpoint = data.draw(st.integers(0, len(ticks)))
+    crash = data.draw(st.integers(checkpoint, len(ticks)))
+    stored: Stored = {}
+    process = Process(stored)
+    process.record(ticks[:checkpoint])
+    state = process.history.dump_state()
+    process.record(ticks[checkpoint:crash])
+    process = Process(stored, state)
+    process.record(ticks[crash:])
+    whole, least = Process({}), Process({})
+    whole.record(ticks)
+    least.record(ticks[:checkpoint] + ticks[crash:])
+    counts = dict(zip(process.minutes().times, process.minutes().columns[0], strict=True))
+    most = dict(zip(whole.minutes().times, whole.minutes().columns[0], strict=True))
+    assert all(count <= most[ts_ns] for ts_ns, count in counts.items())
+    fewest = zip(least.minutes().times, least.minutes().columns[0], strict=True)
+    assert all(counts[ts_ns] >= count for ts_ns, count in fewest)
+
+
+@pytest.mark.parametrize("interval_ns", [100 * NS_PER_MS, NS_PER_S, 7 * NS_PER_S, MINUTE_NS, 5 * MINUTE_NS])
+@pytest.mark.parametrize("later_ns", [100 * NS_PER_MS, NS_PER_S, 20 * NS_PER_S, 2 * MINUTE_NS, HOUR_NS])
+@pytest.mark.parametrize("ticks_after", [0, 1, 15, 2000])
+def test_every_tick_counts_once_across_a_restart(interval_ns: int, later_ns: int, ticks_after: int) -> None:
+    before = [(n * 100 * NS_PER_MS, float(n)) for n in range(1305)]
+    process = Process({})
+    process.record(before)
+    process = Process(process.stored, process.stop())
+    resumed_ns = before[-1][0] + later_ns
+    process.record([(resumed_ns + n * 100 * NS_PER_MS, 1e6 + n) for n in range(ticks_after)])
+    points = process.ask(interval_ns, [Column(0, COUNT), Column(0, LAST)])
+    assert sum(points.columns[0]) == len(before) + ticks_after
+    assert points.times == sorted(set(points.times))
+    assert points.columns[1] == sorted(points.columns[1])
+
+
+def test_minutes_of_before_come_back_without_a_checkpoint() -> None:
+    process = Process({})
+    process.record([(n * NS_PER_S, 1.0) for n in range(150)])
+    process.stop()
+    process = Process(process.stored)
+    process.record([(150 * NS_PER_S, 1.0)])
+    assert (process.minutes().times, process.minutes().columns) == ([0, MINUTE_NS, 2 * MINUTE_NS], [[60, 60, 31]])
+
+
+def test_a_recording_of_an_earlier_time_starts_anew() -> None:
+    process = Process({})
+    process.record([(HOUR_NS + n * NS_PER_S, 1.0) for n in range(150)])
+    process = Process(process.stored, process.stop())
+    process.record([(n * NS_PER_S, 2.0) for n in range(75)])
+    assert (process.minutes().times, process.minutes().columns) == ([0, MINUTE_NS], [[60, 15]])
+
+
+def test_a_field_that_was_added_has_no_values_before() -> None:
+    process = Process({})
+    process.record([(n * NS_PER_S, 1.0) for n in range(10)])
+    process = Process({}, process.history.dump_state(), fields=("y", "x"))
+    assert process.ask(MINUTE_NS, [Column(0, COUNT), Column(1, COUNT)]).columns == [[0], [10]]
+
+
+def test_a_series_that_is_open_takes_its_state_over_too() -> None:
+    process = Process({})
+    process.record([(n * NS_PER_S, 1.0) for n in range(10)])
+    state = process.history.dump_state()
+    process = Process({})
+    process.history.load_state(state)
+    assert process.minutes().columns == [[10]]
+
+
+def test_the_state_of_a_series_that_never_opened_is_kept() -> None:
+    process = Process({})
+    process.record([(0, 1.0)])
+    state = process.history.dump_state()
+    history = History({1: 1})
+    history.load_state(state)
+    assert history.dump_state() == state
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        SeriesState("s", "k", ("x",), (None,)),
+        SeriesState("s", "k", ("x",), (OpenState(0, bytes(47)), None)),
+    ],
+)
+def test_a_state_that_cannot_be_read_changes_nothing(series: SeriesState) -> None:
+    process = Process({})
+    process.record([(0, 1.0)])
+    before = process.history.dump_state()
+    with pytest.raises(CheckpointError, match="the series s k cannot be read"):
+        process.history.load_state(pack(HistoryState([series])))
+    assert process.history.dump_state() == before
