@@ -11,7 +11,7 @@ from stored import NOON_NS
 from observability.core.aggregates import COUNT, LAST, Block, Column
 from observability.core.archive import ROWS_PER_READ, Archive
 from observability.core.counters import Counters
-from observability.core.history import in_memory_from_ns, make_plan, read_points
+from observability.core.history import make_plan, read_points, stored_until_ns
 from observability.core.rings import History
 from observability.core.store import Store
 from observability.core.store_limits import StoreLimits
@@ -87,7 +87,8 @@ def test_the_last_day_is_loaded(tmp_path: Path) -> None:
 
     async def second(_: Store, archive: Archive) -> None:
         series = make_history(archive).open("s", "k", ("x",))
-        assert in_memory_from_ns(series, 0) == NOON_NS + (2000 - 1440) * MINUTE_NS
+        until_ns = stored_until_ns(series, NOON_NS, NOON_NS + 2 * DAY_NS, make_plan([series], MINUTE_NS))
+        assert until_ns == NOON_NS + (2000 - 1440) * MINUTE_NS
 
     run(tmp_path, first)
     run(tmp_path, second)
@@ -114,10 +115,11 @@ def test_points_over_the_edge_of_the_ring_are_whole(tmp_path: Path) -> None:
     async def second(_: Store, archive: Archive) -> None:
         series = make_history(archive).open("s", "k", ("x",))
         hour_ns = 60 * MINUTE_NS
-        edge_ns = in_memory_from_ns(series, 0)
-        stored = await archive.read(series, COLUMNS, NOON_NS, edge_ns, 7 * hour_ns)
+        end_ns = NOON_NS + 3000 * MINUTE_NS
         plan = make_plan([series], 7 * hour_ns)
-        points = read_points(series, COLUMNS, NOON_NS, NOON_NS + 3000 * MINUTE_NS, plan, stored)
+        edge_ns = stored_until_ns(series, NOON_NS, end_ns, plan)
+        stored = await archive.read(series, COLUMNS, NOON_NS, edge_ns, 7 * hour_ns)
+        points = read_points(series, COLUMNS, NOON_NS, end_ns, plan, stored)
         assert sum(points.columns[0]) == 3000
         assert points.times == sorted(
             {ts - ts % (7 * hour_ns) for ts in range(NOON_NS, NOON_NS + 50 * hour_ns, hour_ns)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from observability.core import layout
 from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Block, Column
-from observability.core.history import Stretch, in_memory_from_ns, make_plan, read_points
+from observability.core.history import Stretch, make_plan, read_points, stored_until_ns
 from observability.core.rings import History, Series
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
 
@@ -140,6 +140,22 @@ def test_a_later_series_does_not_coarsen_the_others() -> None:
 
 
 def test_the_rings_hold_everything_from_their_oldest_minute_on(two_hours: Series) -> None:
-    assert in_memory_from_ns(two_hours, HOUR_NS) == 0
-    assert in_memory_from_ns(recorded([90 * NS_PER_S]), HOUR_NS) == MINUTE_NS
-    assert in_memory_from_ns(recorded([]), HOUR_NS) == HOUR_NS
+    for interval_ns in (TICK_NS, NS_PER_S, MINUTE_NS):
+        plan = make_plan([two_hours], interval_ns)
+        assert stored_until_ns(two_hours, 0, HOUR_NS, plan) == 0
+        series = recorded([90 * NS_PER_S])
+        assert stored_until_ns(series, 0, HOUR_NS, make_plan([series], MINUTE_NS)) == MINUTE_NS
+        assert stored_until_ns(recorded([]), 0, HOUR_NS, plan) == HOUR_NS
+
+
+def test_a_minute_that_only_finer_rings_still_hold_is_asked_of_the_store() -> None:
+    """With a tick a minute, the seconds reach back further than the minutes."""
+    series = recorded([n * MINUTE_NS for n in range(4000)])
+    day_ns, end_ns = 1440 * MINUTE_NS, 4000 * MINUTE_NS
+    until_ns = stored_until_ns(series, 0, end_ns, make_plan([series], MINUTE_NS))
+    assert end_ns - day_ns - 2 * MINUTE_NS <= until_ns <= end_ns - day_ns
+    points = ask(series, 0, end_ns, MINUTE_NS)
+    assert points.times[0] == until_ns
+    points = ask(series, 0, end_ns, NS_PER_S)
+    assert len(points.times) > 3600
+    assert stored_until_ns(series, 0, end_ns, make_plan([series], NS_PER_S)) <= points.times[0]

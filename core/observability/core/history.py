@@ -74,11 +74,14 @@ def spacing_ns(interval_ns: int, tier: int) -> int:
     return -(-interval_ns // tier_ns) * tier_ns
 
 
-def in_memory_from_ns(series: Series, end_ns: int) -> int:
-    """Returns the minute from which on the rings hold all there is; of what was before it, the store may know more."""
-    known = [ts_ns for tier in range(COARSEST + 1) if (ts_ns := series.first_ns(tier)) is not None]
-    first_ns = min(known, default=end_ns)
-    return first_ns - first_ns % layout.TIERS[COARSEST].interval_ns
+def stored_until_ns(series: Series, start_ns: int, end_ns: int, plan: Plan) -> int:
+    """Returns up to where the store is to be asked: what the rings hold begins there. 0 if it need not be."""
+    stop_ns = _stop(series, COARSEST, end_ns, plan)
+    if stop_ns <= start_ns:
+        return 0
+    known = (series.first_ns(tier) for tier in range(COARSEST, -1, -1))
+    first_ns = next((ts_ns for ts_ns in known if ts_ns is not None), end_ns)
+    return min(stop_ns, first_ns - first_ns % layout.TIERS[COARSEST].interval_ns)
 
 
 def read_points(
@@ -88,7 +91,6 @@ def read_points(
 
     The interval in which `start_ns` falls is there whole. `stored` is what the store knows of before the rings.
     """
-    best = best_tier(plan.interval_ns)
     answer = Block.empty(len(columns))
     # Rows that become points of one spacing, none before `since_ns`.
     rows = Block.empty(len(columns)) if stored is None else stored
@@ -100,10 +102,7 @@ def read_points(
             answer.extend(resample(rows, columns, spacing, since_ns))
             rows = Block.empty(len(columns))
             spacing, since_ns = tier_spacing, reached_ns
-        stop_ns = end_ns
-        if tier > best:
-            own_ns = _cut(series, tier - 1, spacing)
-            stop_ns = end_ns if own_ns is None else min(end_ns, max(own_ns, plan.cuts[tier - 1]))
+        stop_ns = _stop(series, tier, end_ns, plan)
         if stop_ns > start_ns:
             rows.extend(series.copy_block(tier, max(reached_ns, start_ns - start_ns % spacing), stop_ns, columns))
         # What this tier has not finished is in the next finer one.
@@ -112,6 +111,14 @@ def read_points(
             reached_ns = max(reached_ns, min(stop_ns, newest_ns + layout.TIERS[tier].interval_ns))
     answer.extend(resample(rows, columns, spacing, since_ns))
     return answer
+
+
+def _stop(series: Series, tier: int, end_ns: int, plan: Plan) -> int:
+    """Returns up to where a tier is read as far as it is finished."""
+    if tier <= best_tier(plan.interval_ns):
+        return end_ns
+    own_ns = _cut(series, tier - 1, spacing_ns(plan.interval_ns, tier))
+    return end_ns if own_ns is None else min(end_ns, max(own_ns, plan.cuts[tier - 1]))
 
 
 def _cut(series: Series, finer: int, spacing: int) -> int | None:

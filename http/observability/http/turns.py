@@ -25,19 +25,25 @@ class Turn:
         self._end_ns = 0
 
     async def __aenter__(self) -> Turn:
-        await self._take()
+        # Who comes again without a turn of the loop in between is still in the slice of before.
+        if self._end_ns and not self._lock.locked():
+            await self._lock.acquire()
+            self._is_held = True
+        else:
+            await self._take()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Not held if it was cancelled while the loop and others had their turn.
+        # Not held if it was cancelled while others had their turn.
         if self._is_held:
             self._give()
 
     async def offer(self) -> None:
         """Lets the loop and others go first if this slice is used up."""
         if time.monotonic_ns() >= self._end_ns:
-            self._give()
+            # The lock is held meanwhile, or whoever comes in this very turn of the loop would have a slice of it too.
             await asyncio.sleep(0)
+            self._give()
             await self._take()
 
     async def _take(self) -> None:

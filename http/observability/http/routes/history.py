@@ -19,7 +19,7 @@ from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Blo
 from observability.core.archive import Archive
 from observability.core.clock import Clock
 from observability.core.errors import StoreError
-from observability.core.history import COARSEST, Plan, Stretch, in_memory_from_ns, make_plan, read_points, spacing_ns
+from observability.core.history import COARSEST, Plan, Stretch, make_plan, read_points, spacing_ns, stored_until_ns
 from observability.core.rings import History, Series
 from observability.core.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.http.curves import Curve, encode_columns, encode_rows
@@ -181,17 +181,18 @@ class HistoryRoutes:
         else:
             limit = wanted.limit
             span_ns = question.interval_ns * (limit // max(1, count) + 2)
+        turn = Turn(self._lock)
         # The newest points are read first, and more only if there are too few: most of a month is not asked for.
         while True:
             start_ns = max(question.start_ns, question.end_ns - span_ns)
-            curves, plan = await self._read(question, series, symbols, start_ns)
+            curves, plan = await self._read(question, series, symbols, start_ns, turn)
             sizes = [len(curve.times) for curve in curves]
             if start_ns == question.start_ns or (
                 min(sizes, default=0) > limit if wanted.format == "columns" else sum(sizes) > limit
             ):
                 break
             span_ns *= WIDENING
-        async with Turn(self._lock) as turn:
+        async with turn:
             if wanted.format == "columns":
                 truncated = max(sizes, default=0) > limit
                 for curve in curves:
@@ -217,7 +218,7 @@ class HistoryRoutes:
         )
 
     async def _read(
-        self, question: Question, series: Sequence[Series], symbols: Iterable[str], start_ns: int
+        self, question: Question, series: Sequence[Series], symbols: Iterable[str], start_ns: int, turn: Turn
     ) -> tuple[list[Curve], Plan]:
         wanted, interval_ns, end_ns = question.wanted, question.interval_ns, question.end_ns
         plan = make_plan(series, interval_ns)
@@ -225,8 +226,8 @@ class HistoryRoutes:
         for one in series:
             fields = [n for n, name in enumerate(one.fields) if wanted.metrics is None or name in wanted.metrics]
             columns = _columns(fields, wanted.aggregates)
-            stored = await self._read_stored(one, columns, start_ns, end_ns, interval_ns)
-            async with Turn(self._lock) as turn:
+            stored = await self._read_stored(one, columns, start_ns, end_ns, plan)
+            async with turn:
                 block = read_points(one, columns, start_ns, end_ns, plan, stored)
                 curves.append(_curve(one, columns, block, wanted.aggregates))
                 await turn.offer()
@@ -239,16 +240,16 @@ class HistoryRoutes:
         return curves, plan
 
     async def _read_stored(
-        self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, interval_ns: int
+        self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, plan: Plan
     ) -> Block | None:
         """Returns the points of what the rings do not reach; None if there are none."""
         if self._archive is None:
             return None
-        spacing = spacing_ns(interval_ns, COARSEST)
+        spacing = spacing_ns(plan.interval_ns, COARSEST)
         stored = Block.empty(len(columns))
         reached_ns = start_ns - start_ns % spacing
         # Minutes that leave the ring meanwhile are in the store by now.
-        while reached_ns < (stop_ns := min(end_ns, in_memory_from_ns(series, end_ns))):
+        while reached_ns < (stop_ns := stored_until_ns(series, start_ns, end_ns, plan)):
             stored.extend(await self._archive.read(series, columns, reached_ns, stop_ns, spacing))
             reached_ns = stop_ns
         return stored

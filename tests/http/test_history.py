@@ -1,0 +1,281 @@
+"""Questions to the history through its route, over rings, a real store and bars."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from observability.core.archive import Archive
+from observability.core.counters import Counters
+from observability.core.rings import History
+from observability.core.store import Store
+from observability.core.store_file import DATABASE_NAME
+from observability.core.store_limits import StoreLimits
+from observability.core.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
+from observability.http.application import Application
+from observability.http.documents import ReadyDocument
+from observability.http.parser import RequestParser
+from observability.http.router import Router
+from observability.http.routes.history import MAX_COLUMN_POINTS, HistoryRoutes, interval_name, interval_of
+from observability.metrics.bar_history import Bar, BarHistory
+
+TICK_NS = 100 * NS_PER_MS
+MINUTE_NS = 60 * NS_PER_S
+DAY_NS = 1440 * MINUTE_NS
+NOON_NS = 1_700_000_000 * NS_PER_S // DAY_NS * DAY_NS + DAY_NS // 2
+SOON = 30.0
+
+
+class StoppedClock:
+    """Stands still where a test puts it."""
+
+    def __init__(self) -> None:
+        self.ns = NOON_NS
+
+    def time_ns(self) -> int:
+        return self.ns
+
+    def mono_ns(self) -> int:
+        return self.ns
+
+
+class Desk:
+    """The route over a history of two symbols and a section, at a time that tests set."""
+
+    def __init__(self, archive: Archive | None = None, bars: BarHistory | None = None, tick_ns: int = TICK_NS) -> None:
+        self.history = History({2: 3})
+        if archive is not None:
+            archive.attach(self.history)
+        # Not in the order in which they are answered.
+        self.msft = self.history.open("market_data", "MSFT", ("last", "mid"))
+        self.system = self.history.open("system", "", ("cpu_percent", "memory_percent"))
+        self.aapl = self.history.open("market_data", "AAPL", ("last", "mid"))
+        self.clock = StoppedClock()
+        router = Router()
+        HistoryRoutes(self.history, self.clock, tick_ns, archive, bars).add_to(router)
+        self._application = Application(router, clock=self.clock)
+
+    def tick(self, ts_ns: int, value: float) -> None:
+        self.clock.ns = ts_ns
+        for series in (self.msft, self.system, self.aapl):
+            series.record(ts_ns, (value, -value))
+
+    async def post(self, **question: Any) -> dict[str, Any]:
+        body = json.dumps(question).encode()
+        parser = RequestParser()
+        head = b"POST /api/metrics/history HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+        parser.feed(head % len(body) + body)
+        request = parser.next_request()
+        assert request is not None
+        pattern, answer = self._application.dispatch(request)
+        if isinstance(answer, Awaitable):
+            answer = await self._application.settle(request, pattern, answer)
+        assert not isinstance(answer, ReadyDocument)
+        document: dict[str, Any] = json.loads(answer.body)
+        assert document.get("status", 200) == answer.status
+        return document
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        return asyncio.run(self.post(**question))
+
+
+class Memory:
+    """Bars of one symbol in memory."""
+
+    symbols: Sequence[str] = ("AAPL",)
+
+    def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterator[Bar]:
+        bars = (Bar(NOON_NS + n * MINUTE_NS, 1.0 + n, 3.0 + n, 0.5 + n, 2.0 + n, 10.0, 4, 2.0) for n in range(10))
+        return (bar for bar in bars if symbol == "AAPL" and start_ns <= bar.ts_ns < end_ns)
+
+
+def with_store(directory: Path, use: Callable[[Store, Archive], Awaitable[None]]) -> None:
+    async def main() -> None:
+        store = Store.open(directory, StoreLimits(), Counters())
+        store.start(asyncio.get_running_loop())
+        archive = Archive(store)
+        try:
+            await use(store, archive)
+        finally:
+            archive.close()
+            await store.stop()
+
+    asyncio.run(main())
+
+
+@pytest.fixture(scope="module")
+def hour() -> Desk:
+    """An hour and a bit at 10 Hz, so that ticks and seconds have been lapped."""
+    desk = Desk()
+    for n in range(37_000):
+        desk.tick(NOON_NS + n * TICK_NS, float(n))
+    return desk
+
+
+def test_rows_are_in_order_of_time_then_type_and_symbol() -> None:
+    desk = Desk()
+    for n in range(3):
+        desk.tick(NOON_NS + n * TICK_NS, float(n))
+    rows = desk.ask(interval="100ms", metrics=["last", "cpu_percent"])["data"]
+    assert rows == [
+        {"timestamp": format_iso_ms(NOON_NS + n * TICK_NS), **label, name: float(n)}
+        for n in range(3)
+        for name, label in (
+            ("last", {"type": "market_data", "symbol": "AAPL"}),
+            ("last", {"type": "market_data", "symbol": "MSFT"}),
+            ("cpu_percent", {"type": "system"}),
+        )
+    ]
+
+
+def test_columns_hold_the_same_as_rows(hour: Desk) -> None:
+    question: dict[str, Any] = {"interval": "7s", "time_range": "1h", "aggregates": ["first", "mean", "count"]}
+    rows = hour.ask(**question)["data"]
+    columns = hour.ask(**question, format="columns")
+    assert columns["count"] == len(rows)
+    unrolled = []
+    for curve in columns["data"]:
+        label = {name: curve[name] for name in ("type", "symbol") if name in curve}
+        for n, timestamp in enumerate(curve["timestamp"]):
+            values = {
+                name: {which: column[n] for which, column in value.items()}
+                for name, value in curve.items()
+                if isinstance(value, dict)
+            }
+            unrolled.append({"timestamp": timestamp, **label, **values})
+    assert sorted(unrolled, key=lambda row: row["timestamp"]) == rows
+
+
+def test_an_undefined_value_is_null() -> None:
+    desk = Desk()
+    desk.tick(NOON_NS, math.nan)
+    names = ["first", "min", "max", "last", "mean", "count"]
+    (row,) = desk.ask(interval="1s", symbols=["AAPL"], metric_types=["market_data"], metrics=["mid"])["data"]
+    assert row["mid"] is None
+    (row,) = desk.ask(interval="1s", symbols=["AAPL"], metric_types=["market_data"], aggregates=names)["data"]
+    assert row["mid"] == {**dict.fromkeys(names), "count": 0}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100, 9_999])
+def test_the_newest_rows_are_kept(hour: Desk, limit: int) -> None:
+    question: dict[str, Any] = {"interval": "1s", "metric_types": ["market_data"]}
+    everything = hour.ask(**question)
+    some = hour.ask(**question, limit=limit)
+    assert some["data"] == everything["data"][-limit:]
+    assert (some["count"], some["truncated"]) == (min(limit, everything["count"]), limit < everything["count"])
+
+
+def test_the_newest_points_of_each_column_are_kept(hour: Desk) -> None:
+    question: dict[str, Any] = {"interval": "1s", "format": "columns", "metrics": ["last"]}
+    everything = hour.ask(**question)
+    some = hour.ask(**question, limit=100)
+    assert [curve["last"] for curve in some["data"]] == [curve["last"][-100:] for curve in everything["data"]]
+    assert (some["count"], some["truncated"], everything["truncated"]) == (200, True, False)
+
+
+def test_the_stretches_say_how_far_apart_points_are(hour: Desk) -> None:
+    answer = hour.ask(interval="100ms", time_range="24h", symbols=["AAPL"], metrics=["last"])
+    assert [stretch["interval"] for stretch in answer["tiers"]] == ["1m", "1s", "100ms"]
+    assert answer["tiers"][0]["start"] == answer["start_time"]
+    assert answer["tiers"][-1]["end"] == answer["end_time"]
+    times = [row["timestamp"] for row in answer["data"]]
+    for stretch in answer["tiers"]:
+        here = [ts for ts in times if stretch["start"] <= ts < stretch["end"]]
+        assert here
+        assert len(here) == len(set(here))
+
+
+def test_a_time_between_ticks_of_its_own_has_its_own_multiples() -> None:
+    desk = Desk(tick_ns=50 * NS_PER_MS)
+    assert desk.ask(interval="150ms")["interval"] == "150ms"
+    (fault,) = desk.ask(interval="120ms")["errors"]
+    assert fault["parameter"] == "interval"
+    assert "50ms" in fault["error"]
+
+
+def test_the_first_intervals_are_answered_whatever_the_time_between_ticks() -> None:
+    assert Desk(tick_ns=MINUTE_NS).ask(interval="100ms")["interval"] == "100ms"
+
+
+def test_columns_are_bounded_in_all() -> None:
+    assert MAX_COLUMN_POINTS >= 64 * 3000
+
+
+def test_bars_are_answered_at_any_number_of_minutes() -> None:
+    desk = Desk(bars=BarHistory(Memory()))
+    desk.clock.ns = NOON_NS + 10 * MINUTE_NS
+    answer = desk.ask(metric_types=["bars"], interval="5m")
+    assert answer["data"] == [
+        {
+            "timestamp": format_iso_ms(NOON_NS + n * MINUTE_NS), "type": "bars", "symbol": "AAPL", "open": 1.0 + n,
+            "high": 7.0 + n, "low": 0.5 + n, "close": 6.0 + n, "volume": 50.0, "trades": 20, "vwap": 2.0,
+        }
+        for n in (0, 5)
+    ]  # fmt: skip
+
+
+def test_bars_come_by_the_minute_unless_something_else_is_wanted() -> None:
+    desk = Desk(bars=BarHistory(Memory()))
+    desk.clock.ns = NOON_NS + 10 * MINUTE_NS
+    answer = desk.ask(metric_types=["bars"], metrics=["close"], format="columns", limit=4)
+    assert answer["interval"] == "1m"
+    assert [curve["close"] for curve in answer["data"]] == [[8.0, 9.0, 10.0, 11.0]]
+
+
+def test_bars_are_only_for_who_asks() -> None:
+    desk = Desk(bars=BarHistory(Memory()))
+    desk.tick(NOON_NS + 10 * MINUTE_NS, 1.0)
+    assert {row["type"] for row in desk.ask(interval="1m")["data"]} == {"market_data", "system"}
+
+
+def test_days_before_the_rings_come_from_the_store(tmp_path: Path) -> None:
+    days = 3
+    ticks = [(NOON_NS + n * MINUTE_NS, float(n)) for n in range(days * 1440)]
+
+    async def use(store: Store, archive: Archive) -> None:
+        desk = Desk(archive)
+        for ts_ns, value in ticks:
+            desk.tick(ts_ns, value)
+        assert await store.durable(store.position, SOON)
+        question: dict[str, Any] = {"time_range": "7d", "format": "columns", "metric_types": ["system"]}
+        (curve,) = (await desk.post(**question, interval="1h", metrics=["cpu_percent"], aggregates=["count"]))["data"]
+        assert curve["cpu_percent"]["count"] == [60] * 24 * days
+        (curve,) = (await desk.post(**question, interval="1m", metrics=["cpu_percent"]))["data"]
+        assert curve["cpu_percent"] == [value for _, value in ticks]
+        answer = await desk.post(time_range="7d", interval="1s", metrics=["cpu_percent"], limit=2000)
+        assert [row["cpu_percent"] for row in answer["data"]] == [value for _, value in ticks][-2000:]
+        assert answer["truncated"]
+
+    with_store(tmp_path, use)
+
+
+def damage(directory: Path) -> None:
+    for path in directory.glob(f"{DATABASE_NAME}*"):
+        path.write_bytes(b"no database")
+
+
+def test_a_store_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    async def use(store: Store, archive: Archive) -> None:
+        desk = Desk(archive)
+        desk.tick(NOON_NS, 1.0)
+        assert (await desk.post(interval="1m"))["count"] == 3
+        await store.stop()
+        damage(tmp_path)
+        assert (await desk.post(interval="1m", time_range="7d"))["status"] == 503
+
+    with_store(tmp_path, use)
+
+
+@pytest.mark.parametrize(
+    ("name", "interval_ns"),
+    [("100ms", TICK_NS), ("1500ms", 15 * TICK_NS), ("90s", 90 * NS_PER_S), ("1m", MINUTE_NS), ("1d", DAY_NS)],
+)
+def test_an_interval_has_one_name(name: str, interval_ns: int) -> None:
+    assert interval_of(name) == interval_ns
+    assert interval_name(interval_ns) == name

@@ -1,0 +1,119 @@
+"""Bars over many minutes: as if they had been made of the prints themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.counters import Counters
+from observability.core.store import Store
+from observability.core.store_limits import StoreLimits
+from observability.core.store_schema import UPSERT_BAR
+from observability.metrics.bar_history import BAR_NS, BARS_PER_READ, Bar, BarHistory, merge_bars
+
+SOON = 30.0
+Print = tuple[int, float, float]
+
+
+class Memory:
+    """Bars of one symbol in memory."""
+
+    def __init__(self, bars: Iterable[Bar] = ()) -> None:
+        self.symbols: Sequence[str] = ("AAPL",)
+        self._bars = tuple(bars)
+
+    def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterator[Bar]:
+        return (bar for bar in self._bars if symbol in self.symbols and start_ns <= bar.ts_ns < end_ns)
+
+
+def make_bar(n: int) -> Bar:
+    return Bar(n * BAR_NS, 10.0 + n, 12.0 + n, 9.0 + n, 11.0 + n, 5.0, 2, 10.5 + n)
+
+
+def bars_of(prints: Sequence[Print], interval_ns: int) -> dict[int, list[Print]]:
+    groups: dict[int, list[Print]] = {}
+    for each in prints:
+        groups.setdefault(each[0] - each[0] % interval_ns, []).append(each)
+    return groups
+
+
+def vwap_of(prints: Sequence[Print]) -> Fraction | None:
+    volume = sum(Fraction(size) for _, _, size in prints)
+    return sum(Fraction(price) * Fraction(size) for _, price, size in prints) / volume if volume else None
+
+
+def bar_of(start_ns: int, prints: Sequence[Print]) -> Bar:
+    prices = [price for _, price, _ in prints]
+    vwap = vwap_of(prints)
+    volume = math.fsum(size for _, _, size in prints)
+    return Bar(
+        start_ns, prices[0], max(prices), min(prices), prices[-1], volume, len(prints),
+        None if vwap is None else float(vwap),
+    )  # fmt: skip
+
+
+prints = st.lists(
+    st.tuples(
+        st.integers(0, 100 * BAR_NS),
+        st.integers(1, 10**7).map(lambda cents: cents / 100),
+        st.integers(0, 10**6).map(lambda lots: lots / 8),
+    ),
+    min_size=1,
+    max_size=100,
+).map(sorted)
+
+
+@given(prints, st.integers(1, 90))
+def test_bars_merge_to_what_the_prints_make(prints: list[Print], minutes: int) -> None:
+    fine = [bar_of(start_ns, group) for start_ns, group in bars_of(prints, BAR_NS).items()]
+    merged = merge_bars(fine, minutes * BAR_NS)
+    expected = [bar_of(start_ns, group) for start_ns, group in bars_of(prints, minutes * BAR_NS).items()]
+    assert [bar[:7] for bar in merged] == [bar[:7] for bar in expected]
+    for bar, wanted in zip(merged, expected, strict=True):
+        assert (bar.vwap is None) == (wanted.vwap is None)
+        if bar.vwap is not None and wanted.vwap is not None:
+            assert math.isclose(bar.vwap, wanted.vwap, rel_tol=1e-15)
+
+
+def test_a_bar_of_one_minute_is_itself() -> None:
+    bar = Bar(0, 0.1, 0.3, 0.1, 0.2, 0.3, 3, 0.1 + 0.2)
+    assert merge_bars([bar], BAR_NS) == [bar]
+
+
+def test_without_a_store_bars_are_those_in_memory() -> None:
+    history = BarHistory(Memory(make_bar(n) for n in range(10)))
+    bars = asyncio.run(history.read("AAPL", 3 * BAR_NS, 6 * BAR_NS, BAR_NS))
+    assert bars == [make_bar(n) for n in range(3, 6)]
+
+
+def test_the_interval_in_which_the_start_falls_is_whole() -> None:
+    history = BarHistory(Memory(make_bar(n) for n in range(10)))
+    bars = asyncio.run(history.read("AAPL", 7 * BAR_NS, 10 * BAR_NS, 5 * BAR_NS))
+    assert [(bar.ts_ns, bar.open, bar.close) for bar in bars] == [(5 * BAR_NS, 15.0, 20.0)]
+
+
+def test_what_is_older_than_memory_comes_from_the_store(tmp_path: Path) -> None:
+    count = BARS_PER_READ + 50
+
+    async def main() -> None:
+        store = Store.open(tmp_path, StoreLimits(), Counters())
+        store.start(asyncio.get_running_loop())
+        try:
+            for n in range(count):
+                store.put(UPSERT_BAR, ("AAPL", *make_bar(n)))
+            store.put(UPSERT_BAR, ("MSFT", *make_bar(1)))
+            assert await store.durable(store.position, SOON)
+            history = BarHistory(Memory(make_bar(n) for n in range(count - 10, count + 10)), store.reader)
+            bars = await history.read("AAPL", 0, (count + 10) * BAR_NS, BAR_NS)
+            assert bars == [make_bar(n) for n in range(count + 10)]
+            assert await history.read("MSFT", 0, count * BAR_NS, BAR_NS) == [make_bar(1)]
+        finally:
+            await store.stop()
+
+    asyncio.run(main())
