@@ -23,7 +23,8 @@ from observability.http.documents import ReadyDocument
 from observability.http.parser import RequestParser
 from observability.http.router import Router
 from observability.http.routes.history import MAX_COLUMN_POINTS, HistoryRoutes, interval_name, interval_of
-from observability.metrics.bar_history import Bar, BarHistory
+from observability.metrics.bar_history import BarHistory
+from observability.metrics.bar_ring import Bar
 
 TICK_NS = 100 * NS_PER_MS
 MINUTE_NS = 60 * NS_PER_S

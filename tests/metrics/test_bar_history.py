@@ -15,7 +15,8 @@ from observability.core.counters import Counters
 from observability.core.store import Store
 from observability.core.store_limits import StoreLimits
 from observability.core.store_schema import UPSERT_BAR
-from observability.metrics.bar_history import BAR_NS, BARS_PER_READ, Bar, BarHistory, merge_bars
+from observability.metrics.bar_history import BARS_PER_READ, BarHistory, merge_bars
+from observability.metrics.bar_ring import NS_PER_MINUTE, Bar
 
 SOON = 30.0
 Print = tuple[int, float, float]
@@ -33,7 +34,7 @@ class Memory:
 
 
 def make_bar(n: int) -> Bar:
-    return Bar(n * BAR_NS, 10.0 + n, 12.0 + n, 9.0 + n, 11.0 + n, 5.0, 2, 10.5 + n)
+    return Bar(n * NS_PER_MINUTE, 10.0 + n, 12.0 + n, 9.0 + n, 11.0 + n, 5.0, 2, 10.5 + n)
 
 
 def bars_of(prints: Sequence[Print], interval_ns: int) -> dict[int, list[Print]]:
@@ -60,7 +61,7 @@ def bar_of(start_ns: int, prints: Sequence[Print]) -> Bar:
 
 prints = st.lists(
     st.tuples(
-        st.integers(0, 100 * BAR_NS),
+        st.integers(0, 100 * NS_PER_MINUTE),
         st.integers(1, 10**7).map(lambda cents: cents / 100),
         st.integers(0, 10**6).map(lambda lots: lots / 8),
     ),
@@ -71,9 +72,9 @@ prints = st.lists(
 
 @given(prints, st.integers(1, 90))
 def test_bars_merge_to_what_the_prints_make(prints: list[Print], minutes: int) -> None:
-    fine = [bar_of(start_ns, group) for start_ns, group in bars_of(prints, BAR_NS).items()]
-    merged = merge_bars(fine, minutes * BAR_NS)
-    expected = [bar_of(start_ns, group) for start_ns, group in bars_of(prints, minutes * BAR_NS).items()]
+    fine = [bar_of(start_ns, group) for start_ns, group in bars_of(prints, NS_PER_MINUTE).items()]
+    merged = merge_bars(fine, minutes * NS_PER_MINUTE)
+    expected = [bar_of(start_ns, group) for start_ns, group in bars_of(prints, minutes * NS_PER_MINUTE).items()]
     assert [bar[:7] for bar in merged] == [bar[:7] for bar in expected]
     for bar, wanted in zip(merged, expected, strict=True):
         assert (bar.vwap is None) == (wanted.vwap is None)
@@ -83,19 +84,19 @@ def test_bars_merge_to_what_the_prints_make(prints: list[Print], minutes: int) -
 
 def test_a_bar_of_one_minute_is_itself() -> None:
     bar = Bar(0, 0.1, 0.3, 0.1, 0.2, 0.3, 3, 0.1 + 0.2)
-    assert merge_bars([bar], BAR_NS) == [bar]
+    assert merge_bars([bar], NS_PER_MINUTE) == [bar]
 
 
 def test_without_a_store_bars_are_those_in_memory() -> None:
     history = BarHistory(Memory(make_bar(n) for n in range(10)))
-    bars = asyncio.run(history.read("AAPL", 3 * BAR_NS, 6 * BAR_NS, BAR_NS))
+    bars = asyncio.run(history.read("AAPL", 3 * NS_PER_MINUTE, 6 * NS_PER_MINUTE, NS_PER_MINUTE))
     assert bars == [make_bar(n) for n in range(3, 6)]
 
 
 def test_the_interval_in_which_the_start_falls_is_whole() -> None:
     history = BarHistory(Memory(make_bar(n) for n in range(10)))
-    bars = asyncio.run(history.read("AAPL", 7 * BAR_NS, 10 * BAR_NS, 5 * BAR_NS))
-    assert [(bar.ts_ns, bar.open, bar.close) for bar in bars] == [(5 * BAR_NS, 15.0, 20.0)]
+    bars = asyncio.run(history.read("AAPL", 7 * NS_PER_MINUTE, 10 * NS_PER_MINUTE, 5 * NS_PER_MINUTE))
+    assert [(bar.ts_ns, bar.open, bar.close) for bar in bars] == [(5 * NS_PER_MINUTE, 15.0, 20.0)]
 
 
 def test_what_is_older_than_memory_comes_from_the_store(tmp_path: Path) -> None:
@@ -110,9 +111,9 @@ def test_what_is_older_than_memory_comes_from_the_store(tmp_path: Path) -> None:
             store.put(UPSERT_BAR, ("MSFT", *make_bar(1)))
             assert await store.durable(store.position, SOON)
             history = BarHistory(Memory(make_bar(n) for n in range(count - 10, count + 10)), store.reader)
-            bars = await history.read("AAPL", 0, (count + 10) * BAR_NS, BAR_NS)
+            bars = await history.read("AAPL", 0, (count + 10) * NS_PER_MINUTE, NS_PER_MINUTE)
             assert bars == [make_bar(n) for n in range(count + 10)]
-            assert await history.read("MSFT", 0, count * BAR_NS, BAR_NS) == [make_bar(1)]
+            assert await history.read("MSFT", 0, count * NS_PER_MINUTE, NS_PER_MINUTE) == [make_bar(1)]
         finally:
             await store.stop()
 

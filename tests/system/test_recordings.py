@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,15 @@ def replayed(start_server: StartServer, paths: list[Path], *arguments: str) -> t
     server = start_server("--replay", *map(str, paths), "--speed", "max", *arguments)
     server.wait_for_log("source replay has ended")
     return server, server.next_snapshot()
+
+
+def ask_history(server: Server, **question: Any) -> dict[str, Any]:
+    request = urllib.request.Request(
+        server.url("/api/metrics/history"), json.dumps(question).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        history: dict[str, Any] = json.load(response)
+    return history
 
 
 def check_session(ours: dict[str, Any], trades: dict[str, Any]) -> None:
@@ -102,14 +113,42 @@ def test_order_latencies_are_those_of_the_referee(start_server: StartServer, nam
 
 
 def test_history_knows_the_day_that_was_replayed(start_server: StartServer) -> None:
-    import urllib.request
-
     server, snapshot = replayed(start_server, LOBSTER)
-    body = {"time_range": "24h", "interval": "1h", "symbols": ["AAPL"], "metric_types": ["market_data"]}
-    request = urllib.request.Request(
-        server.url("/api/metrics/history"), json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as response:
-        history = json.load(response)
+    history = ask_history(server, time_range="24h", interval="1h", symbols=["AAPL"], metric_types=["market_data"])
     assert history["data"][-1]["last"] == snapshot["market_data"]["AAPL"]["last_price"]
     assert history["data"][-1]["timestamp"] == "2012-06-21T19:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("paths", "name", "trades"),
+    [(LOBSTER, "lobster.json", "trades_all_types_4_5"), (BINANCE, "binance_spot.json", "trades")],
+)
+def test_history_has_every_bar_of_the_referee(
+    start_server: StartServer, paths: list[Path], name: str, trades: str
+) -> None:
+    server, _ = replayed(start_server, paths)
+    history = ask_history(server, time_range="24h", interval="1m", metric_types=["bars"], format="columns")
+    curves = {curve["symbol"]: curve for curve in history["data"]}
+    for symbol, want in expected(name).items():
+        curve = curves[symbol.removeprefix("spot:")]
+        bars = want[trades]["bars_1m"]
+        # Time stands still where a recording ends: its last minute is never over, nor the one before within its grace.
+        assert len(bars) - 2 <= len(curve["timestamp"]) <= len(bars)
+        times = [datetime.fromisoformat(timestamp).timestamp() for timestamp in curve["timestamp"]]
+        ours = zip(
+            times, *(curve[field] for field in ("open", "high", "low", "close", "volume", "trades")), strict=True
+        )
+        assert [list(bar) for bar in ours] == [bar[:7] for bar in bars[: len(times)]]
+        assert curve["vwap"] == pytest.approx([bar[7] for bar in bars[: len(times)]], rel=1e-12)
+
+
+def test_history_merges_bars_as_the_referee_would(start_server: StartServer) -> None:
+    server, _ = replayed(start_server, LOBSTER)
+    history = ask_history(server, time_range="24h", interval="30m", metric_types=["bars"], symbols=["AAPL"])
+    first = history["data"][0]
+    bars = expected("lobster.json")["AAPL"]["trades_all_types_4_5"]["bars_1m"][:30]
+    assert (first["open"], first["close"]) == (bars[0][1], bars[-1][4])
+    assert (first["high"], first["low"]) == (max(bar[2] for bar in bars), min(bar[3] for bar in bars))
+    assert (first["volume"], first["trades"]) == (sum(bar[5] for bar in bars), sum(bar[6] for bar in bars))
+    turnover = sum(bar[5] * bar[7] for bar in bars)
+    assert first["vwap"] == pytest.approx(turnover / first["volume"], rel=1e-12)

@@ -1,6 +1,6 @@
 """Bars of the market's prints over any number of minutes, from memory and from the store.
 
-No bar is made of prints here (see the market data collector) and none is written (see the journal).
+No bar is made of prints here (see `bars.py`) and none is written (see the journal).
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ import math
 import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from observability.core.store_reader import StoreReader
-from observability.core.timestamps import NS_PER_S
+from observability.metrics.bar_ring import Bar
 
-BAR_NS: Final = 60 * NS_PER_S
 # Bars of one read of the store: a week of one symbol.
 BARS_PER_READ: Final = 7 * 24 * 60
 
@@ -24,27 +23,14 @@ _BARS: Final = (
 )
 
 
-class Bar(NamedTuple):
-    """The prints of one interval. `vwap` is None where every print had size 0."""
-
-    ts_ns: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    trades: int
-    vwap: float | None
-
-
 class BarSource(Protocol):
     """Has the finished 1-minute bars of the last hours in memory."""
 
     @property
     def symbols(self) -> Sequence[str]: ...
 
-    def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterable[tuple[Any, ...]]:
-        """Yields bars, in the order of the fields of `Bar`, that begin in start_ns <= t < end_ns, oldest first."""
+    def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterable[Bar]:
+        """Yields bars that begin in start_ns <= t < end_ns, oldest first."""
 
 
 class BarHistory:
@@ -62,7 +48,7 @@ class BarHistory:
     async def read(self, symbol: str, start_ns: int, end_ns: int, interval_ns: int) -> list[Bar]:
         """Returns the bars that begin in start_ns <= t < end_ns, oldest first; the one of `start_ns` is whole."""
         start_ns -= start_ns % interval_ns
-        recent = [Bar(*bar) for bar in self._source.bars(symbol, start_ns, end_ns)]
+        recent = list(self._source.bars(symbol, start_ns, end_ns))
         stored: list[Bar] = []
         if self._reader is not None:
             stop_ns = recent[0].ts_ns if recent else end_ns

@@ -36,6 +36,7 @@ from observability.http.routes.trades import TradesRoutes
 from observability.http.status import Status
 from observability.http.worker import Worker
 from observability.metrics import overview
+from observability.metrics.bar_history import BarHistory
 from observability.metrics.collectors import custom_collectors
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.execution_collector import ExecutionCollector
@@ -174,7 +175,8 @@ class Backend:
         router = worker.router
         MetricsRoutes(published).add_to(router)
         tick_ns = round(self._config.metric_collection_interval * NS_PER_S)
-        HistoryRoutes(self._history, self._event_clock, tick_ns).add_to(router)
+        bars = BarHistory(collectors.market)
+        HistoryRoutes(self._history, self._event_clock, tick_ns, bars=bars).add_to(router)
         TradesRoutes(published, collectors.execution.trades, self._event_clock).add_to(router)
         SystemRoutes(published, status, self._log_ring, collectors.system).add_to(router)
         PageRoutes(router, Exposition(hub)).add_to(router)

@@ -28,15 +28,15 @@ from observability.http.parameters import TimeNs, parse_body
 from observability.http.refusals import Unavailable, Unprocessable
 from observability.http.router import Router
 from observability.http.turns import Turn
-from observability.metrics.bar_history import BAR_NS, Bar, BarHistory
+from observability.metrics.bar_history import BarHistory
+from observability.metrics.bar_ring import NS_PER_MINUTE, Bar
 
 logger = logging.getLogger(__name__)
 
-MINUTE_NS: Final = 60 * NS_PER_S
-HOUR_NS: Final = 60 * MINUTE_NS
+HOUR_NS: Final = 60 * NS_PER_MINUTE
 DAY_NS: Final = 24 * HOUR_NS
 
-UNITS_NS: Final = {"d": DAY_NS, "h": HOUR_NS, "m": MINUTE_NS, "s": NS_PER_S, "ms": NS_PER_MS}
+UNITS_NS: Final = {"d": DAY_NS, "h": HOUR_NS, "m": NS_PER_MINUTE, "s": NS_PER_S, "ms": NS_PER_MS}
 # Answered whatever the time between ticks is.
 FINEST_NS: Final = 100 * NS_PER_MS
 # Per range: how far back, and an interval that makes a few hundred points of it.
@@ -161,10 +161,10 @@ class HistoryRoutes:
         if wanted.interval is not None:
             interval = wanted.interval
         interval_ns = interval_of(interval)
-        if BARS in (wanted.metric_types or ()) and interval_ns % BAR_NS:
+        if BARS in (wanted.metric_types or ()) and interval_ns % NS_PER_MINUTE:
             if wanted.interval is not None:
                 raise _bad_interval(f"{interval}: expected a multiple of the time of one bar, 1m")
-            interval, interval_ns = "1m", BAR_NS
+            interval, interval_ns = "1m", NS_PER_MINUTE
         if interval_ns % self._tick_ns and interval_ns % NS_PER_S and interval_ns != FINEST_NS:
             ticks = interval_name(self._tick_ns)
             raise _bad_interval(f"{interval}: expected a multiple of the time between ticks, {ticks}, or of 1s")
