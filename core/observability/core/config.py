@@ -139,6 +139,13 @@ class Config:
         "Size of the store beyond which the rows that came first are removed.",
         env="STORE_MAX_BYTES",
     )
+    alert_rules: Path | None = _setting(
+        None,
+        ReadableFile(),
+        "Alert rules in TOML, in place of the default ones.",
+        env="ALERT_RULES",
+        flag="--alerts",
+    )
     max_symbols: int = _setting(
         64, Integer(1, 100_000), "Symbols to reserve memory for; further ones are refused.", env="MAX_SYMBOLS"
     )

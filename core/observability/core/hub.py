@@ -57,6 +57,8 @@ class Hub:
         self.frames = FrameRing(epoch)
         self.serializer = Serializer(epoch, self.collectors)
         self.ticker: Ticker | None = None
+        self.last_tick_ns = 0
+        """From the beat to the published frame, the last time."""
         self.source_failures: list[str] = []
         """What went wrong with sources that ended early, newest last."""
         self._host_clock = host_clock
@@ -94,6 +96,11 @@ class Hub:
         for collector in self.collectors:
             await collector.stop()
 
+    @property
+    def ticks_missed(self) -> int:
+        """Beats of the schedule that could not be made."""
+        return 0 if self.ticker is None else self.ticker.schedule.missed
+
     def not_ready(self) -> list[str]:
         """Names what does not run: collectors that are stopped, and custom ones that have not started yet."""
         everything: list[Collector] = [*self.collectors, *self.custom.collectors.values()]
@@ -112,7 +119,8 @@ class Hub:
         documents = {name: encode_json(document()) for name, document in self.documents.items()}
         frame = frames.publish(payload, now_ns, mono_ns, documents)
         self._snapshot_bytes.set(len(payload))
-        self._tick_duration.record(self._host_clock.mono_ns() - mono_ns)
+        self.last_tick_ns = self._host_clock.mono_ns() - mono_ns
+        self._tick_duration.record(self.last_tick_ns)
         for listener in self._frame_listeners:
             listener(frame)
 

@@ -59,6 +59,8 @@ class Ticker:
         self._timer: asyncio.TimerHandle | None = None
         self.schedule = Schedule(clock.mono_ns(), interval_ns)
         self.errors = 0
+        self.late_ns: int | None = None
+        """How late the last beat was; None before the first."""
 
     def start(self) -> None:
         self.schedule = Schedule(self._clock.mono_ns(), self.schedule.interval_ns)
@@ -78,6 +80,7 @@ class Ticker:
     def _fire(self) -> None:
         now_ns = self._clock.mono_ns()
         if now_ns >= self.schedule.next_ns:
+            self.late_ns = now_ns - self.schedule.next_ns
             self.schedule.advance(now_ns)
             try:
                 self._on_tick()

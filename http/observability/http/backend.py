@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ from observability.core.settings import MAX_SPEED
 from observability.core.timestamps import NS_PER_S
 from observability.core.version import VERSION
 from observability.http.exposition import Exposition
+from observability.http.figures import server_figures
 from observability.http.lane_feed import LaneFeed
 from observability.http.published import Published
 from observability.http.routes.history import HistoryRoutes
@@ -36,12 +38,15 @@ from observability.http.routes.trades import TradesRoutes
 from observability.http.status import Status
 from observability.http.worker import Worker
 from observability.metrics import overview
+from observability.metrics.alert_rules import Rule
 from observability.metrics.bar_history import BarHistory
 from observability.metrics.collectors import custom_collectors
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.execution_collector import ExecutionCollector
 from observability.metrics.market_data_collector import MarketDataCollector
+from observability.metrics.metric_paths import MetricSources
 from observability.metrics.overview import Collectors
+from observability.metrics.rule_book import RuleBook
 from observability.metrics.strategy_collector import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.strategy_collector import StrategyCollector
 from observability.metrics.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
@@ -97,9 +102,10 @@ def make_collectors(
 class Backend:
     """One server: `run` serves until SIGINT or SIGTERM."""
 
-    def __init__(self, config: Config, log_ring: LogRing) -> None:
+    def __init__(self, config: Config, log_ring: LogRing, rules: Sequence[Rule]) -> None:
         self._config = config
         self._log_ring = log_ring
+        self._rules = rules
         self._host_clock = HostClock()
         self._event_clock = EventClock(self._host_clock)
         self._bus = Bus()
@@ -162,7 +168,17 @@ class Backend:
 
     def _add_routes(self, worker: Worker) -> None:
         hub, collectors = self._hub, self._collectors
-        status = Status(hub, collectors, worker)
+        sources = MetricSources(
+            collectors.sections,
+            collectors.system.user_metrics,
+            server_figures(hub, worker, collectors.system),
+            hub.custom.encoded,
+        )
+        rule_book = RuleBook(self._rules, sources, collectors.system.alert_book)
+        status = Status(hub, collectors, worker, rule_book)
+        hub.on_frame(status.on_frame)
+        hub.on_frame(worker.broadcaster.send_frame)
+        hub.on_frame(rule_book.on_frame)
         hub.documents.update(
             {
                 "symbols": partial(overview.symbols, collectors),
@@ -179,7 +195,7 @@ class Backend:
         HistoryRoutes(self._history, self._event_clock, tick_ns, bars=bars).add_to(router)
         TradesRoutes(published, collectors.execution.trades, self._event_clock).add_to(router)
         SystemRoutes(published, status, self._log_ring, collectors.system).add_to(router)
-        PageRoutes(router, Exposition(hub)).add_to(router)
+        PageRoutes(router, Exposition(hub, collectors.system)).add_to(router)
 
     def _make_replay(self) -> Replay:
         config = self._config

@@ -62,6 +62,8 @@ class Broadcaster:
         self._duration = counters.histogram(
             "websocket_send_duration_seconds", "From the tick to the last byte handed to the kernel, per snapshot"
         )
+        self.on_sent: Callable[[Frame, int], None] | None = None
+        """Called with each frame that has gone to everybody, and how long after its tick that was."""
         self._frame: Frame | None = None
         self._waiting: Sequence[Receiver] = ()
         self._position = 0
@@ -124,6 +126,8 @@ class Broadcaster:
             duration_ns = self._clock.mono_ns() - frame.mono_ns
             self._duration.record(duration_ns)
             self.fanout.record(duration_ns)
+            if self.on_sent is not None:
+                self.on_sent(frame, duration_ns)
 
 
 class Heartbeat:

@@ -22,6 +22,7 @@ from observability.core.logs import configure_logging
 from observability.core.version import VERSION
 from observability.http.backend import Backend
 from observability.http.reload import run_reloading
+from observability.metrics.rule_file import load_rules
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides = vars(build_argument_parser().parse_args(given.arguments))
     try:
         config = Config.from_environment(os.environ, overrides)
+        rules = load_rules(config.alert_rules)
         log_ring = configure_logging(config)
     except ConfigError as error:
         print(f"observability: {error}", file=sys.stderr)
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if config.reload:
         return run_reloading(arguments)
     try:
-        uvloop.run(Backend(config, log_ring).run())
+        uvloop.run(Backend(config, log_ring, rules).run())
     except (ObservabilityError, OSError) as error:
         print(f"observability: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -5,6 +5,7 @@ Nothing is counted here; a scrape only reads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -17,23 +18,30 @@ from observability.core.counters import Counter, DurationHistogram, Family
 from observability.core.events import TYPE_NAMES
 from observability.core.hub import Hub
 from observability.core.timestamps import NS_PER_S
+from observability.metrics.alerts import SEVERITIES
+from observability.metrics.system_collector import SystemCollector
+from observability.metrics.user_metrics import UserMetrics
+
+_NOT_IN_LABELS = re.compile("[^a-zA-Z0-9_]")
 
 
 class HubCollector(Collector):
     """Yields the counters' families and those that are read off the hub's parts."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, system: SystemCollector) -> None:
         self._hub = hub
+        self._system = system
 
     def collect(self) -> Iterator[Metric]:
         for family in self._hub.counters.families():
             yield _metric(family)
         yield from self._hub_metrics()
+        yield from self._alert_metrics()
+        yield _user_metric(self._system.user_metrics)
 
     def _hub_metrics(self) -> Iterator[Metric]:
         hub = self._hub
-        missed = hub.ticker.schedule.missed if hub.ticker is not None else 0
-        yield CounterMetricFamily("tick_missed", "Beats of the schedule that could not be made", missed)
+        yield CounterMetricFamily("tick_missed", "Beats of the schedule that could not be made", hub.ticks_missed)
         collected = CounterMetricFamily(
             "collector_metrics_collected", "Metrics collected per collector", labels=["collector"]
         )
@@ -56,13 +64,27 @@ class HubCollector(Collector):
                 age.add_metric([section.name], (now_ns - section.last_input_ns) / NS_PER_S)
         yield age
 
+    def _alert_metrics(self) -> Iterator[Metric]:
+        system = self._system
+        active = GaugeMetricFamily("alerts_active", "Alerts neither acknowledged nor resolved", labels=["severity"])
+        severities = [alert.severity for alert in system.active_alerts()]
+        for severity in SEVERITIES:
+            active.add_metric([severity], severities.count(severity))
+        yield active
+        transitions = CounterMetricFamily(
+            "alert_transitions", "Alerts raised, acknowledged and resolved", labels=["rule", "action"]
+        )
+        for (rule, action), count in system.alert_book.transitions.items():
+            transitions.add_metric([rule or "", action], count)
+        yield transitions
+
 
 class Exposition:
     """Renders everything for one scrape."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, system: SystemCollector) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(HubCollector(hub))
+        self._registry.register(HubCollector(hub, system))
         ProcessCollector(registry=self._registry)
 
     def render(self, accept: str) -> tuple[bytes, str]:
@@ -81,6 +103,27 @@ def _metric(family: Family) -> Metric:
         assert isinstance(sample, Counter)
         metric.add_metric([value for _, value in labels], sample.value)
     return metric
+
+
+def _user_metric(metrics: UserMetrics) -> GaugeMetricFamily:
+    """Returns the users' numbers. Labels that differ only in what Prometheus does not allow would be one series twice,
+    for which a scrape is refused whole: the newest stands for all."""
+    family = GaugeMetricFamily("user_metric", "Numbers of `metric` events", labels=["name"])
+    samples: dict[tuple[tuple[str, str], ...], float] = {}
+    for metric in sorted(metrics.series.values(), key=lambda metric: metric.ts_ns):
+        if metric.value is not None:
+            labels = {_label_name(name): value for name, value in metric.labels.items()} | {"name": metric.name}
+            samples[tuple(sorted(labels.items()))] = metric.value
+    for key, value in samples.items():
+        family.add_sample(family.name, dict(key), value)
+    return family
+
+
+def _label_name(name: str) -> str:
+    """Returns what Prometheus takes for a label's name: `[a-zA-Z_][a-zA-Z0-9_]*`, not beginning with `__`; `name` is
+    the metric's own."""
+    allowed = _NOT_IN_LABELS.sub("_", name)
+    return f"label_{allowed}" if allowed in ("", "name") or not allowed[0].isalpha() else allowed
 
 
 def _histogram(family: Family, names: list[str]) -> HistogramMetricFamily:

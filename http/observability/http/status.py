@@ -5,30 +5,56 @@ No routing here (see `routes/system.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 from observability.core.counters import Counter
 from observability.core.events import TYPE_NAMES, Severity
+from observability.core.frames import Frame
 from observability.core.hub import Hub
 from observability.core.timestamps import NS_PER_S, format_iso_ms
+from observability.http.path_latency import PathLatency
 from observability.http.worker import Worker
 from observability.metrics.alerts import AlertState, Stage, select_alerts
 from observability.metrics.overview import Collectors
+from observability.metrics.rule_book import RuleBook
 
 PERCENTS: Final = (("latency_p50", 50.0), ("latency_p95", 95.0), ("latency_p99", 99.0))
 _USAGES: Final = ("cpu", "memory", "disk")
 
 
 class Status:
-    """Reads hub, collectors and worker."""
+    """Reads hub, collectors and worker. `queues` are further ones whose depth is shown."""
 
-    def __init__(self, hub: Hub, collectors: Collectors, worker: Worker) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        collectors: Collectors,
+        worker: Worker,
+        rules: RuleBook,
+        queues: Mapping[str, Callable[[], int]] | None = None,
+    ) -> None:
         self._hub = hub
         self._collectors = collectors
         self._worker = worker
         self._rate = _Rate()
+        self._rules = rules
+        self._queues: dict[str, Callable[[], int]] = {
+            "clients_behind": lambda: worker.broadcaster.clients_behind,
+            "lane_backlog": lambda: worker.stream.lane_backlog,
+            **(queues or {}),
+        }
+        # Event times of the system section are those of its own samples.
+        inputs = (collectors.market, collectors.strategy, collectors.execution)
+        self._latency = PathLatency(hub, inputs, worker.broadcaster.fanout)
+        worker.broadcaster.on_sent = self._latency.on_sent
+        self._measured: dict[str, Any] = {}
+        self._measured_second = -1
+
+    def on_frame(self, frame: Frame) -> None:
+        """Measures one tick; to be called before the frame is sent."""
+        self._latency.on_frame(frame)
 
     def documents(self) -> dict[str, Callable[[], Any]]:
         """Returns the documents that the hub encodes with each tick, by name."""
@@ -38,6 +64,7 @@ class Status:
             "system_components": self.components,
             "system_stats": self.stats,
             "system_alerts": self.alerts,
+            "alert_rules": self.rules,
         }
 
     def not_ready(self) -> list[str]:
@@ -72,7 +99,6 @@ class Status:
         over all snapshots so far; null while no snapshot was sent to anybody."""
         hub, broadcaster = self._hub, self._worker.broadcaster
         system = self._system()
-        missed = hub.ticker.schedule.missed if hub.ticker is not None else 0
         return {
             "timestamp": self._timestamp(),
             **{name: broadcaster.fanout.percentile_ms(percent) for name, percent in PERCENTS},
@@ -85,7 +111,8 @@ class Status:
             "queue_depth": broadcaster.clients_behind,
             "frames_skipped": broadcaster.frames_skipped,
             "ticks": hub.frames.latest_seq,
-            "ticks_missed": missed,
+            "ticks_missed": hub.ticks_missed,
+            **self._measure(),
         }
 
     def components(self) -> dict[str, Any]:
@@ -123,6 +150,11 @@ class Status:
         alerts = select_alerts(self._collectors.system.alerts(), stage, severity, limit)
         return {"timestamp": self._timestamp(), "alerts": [alert.to_json() for alert in alerts], "count": len(alerts)}
 
+    def rules(self) -> dict[str, Any]:
+        """Returns `GET /api/system/alerts/rules`."""
+        rules = self._rules.to_json()
+        return {"timestamp": self._timestamp(), "rules": rules, "count": len(rules)}
+
     def acknowledge(self, alert_id: str) -> AlertState | None:
         """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
         return self._collectors.system.acknowledge_alert(alert_id, self._hub.event_clock.time_ns())
@@ -130,6 +162,15 @@ class Status:
     def _system(self) -> dict[str, Any]:
         assert self._collectors.system.fields is not None
         return self._collectors.system.fields.to_json()
+
+    def _measure(self) -> dict[str, Any]:
+        """Latencies and queues, looked up once per second: percentiles cost more than a tick should."""
+        second = self._hub.event_clock.mono_ns() // NS_PER_S
+        if second != self._measured_second:
+            self._measured_second = second
+            queues = {name: depth() for name, depth in self._queues.items()}
+            self._measured = {"path": self._latency.to_json(), "queues": queues}
+        return self._measured
 
     def _timestamp(self) -> str:
         return format_iso_ms(self._hub.event_clock.time_ns())

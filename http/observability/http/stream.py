@@ -44,6 +44,11 @@ class MetricsStream:
         self._connected: set[StreamClient] = set()
         self._empty = asyncio.Event()
 
+    @property
+    def lane_backlog(self) -> int:
+        """Messages of the lanes that wait for clients, all of them together."""
+        return sum(client.lane_backlog for client in self._connected)
+
     def upgrade(
         self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
     ) -> Response | None:

@@ -75,6 +75,11 @@ class StreamClient(Client):
         self._lanes: dict[str, LaneReader] = {}
         self._fetches: set[asyncio.Task[None]] = set()
 
+    @property
+    def lane_backlog(self) -> int:
+        """Messages of the lanes that wait for this client."""
+        return sum(reader.backlog for reader in self._lanes.values())
+
     # -- the tick
 
     def skip_frame(self) -> None:
@@ -220,6 +225,7 @@ class StreamClient(Client):
             self._stream.views.leave(self.view)
             self.view = None
         self._lanes.clear()
+        self._stream.disconnects.note(self.close_code, self.closed_by)
         for fetch in self._fetches:
             fetch.cancel()
         self._stream.broadcaster.discard(self)

@@ -15,6 +15,7 @@ from observability.core.snapshot import SnapshotIndex
 from observability.core.timestamps import format_iso_ms
 from observability.http.broadcast import Broadcaster
 from observability.http.deflate import DeflateCounters
+from observability.http.disconnects import Disconnects
 from observability.http.lanes import Lane
 from observability.http.subscriptions import DEFAULT, Subscription
 from observability.http.views import Views
@@ -45,6 +46,7 @@ class StreamState:
         self.lanes = lanes
         """By channel."""
         self.broadcaster = broadcaster
+        self.disconnects = Disconnects(counters)
         self.host_clock = host_clock
         self.update_frequency_hz = round(1 / interval_seconds, 3)
         self.heartbeat_seconds = heartbeat_seconds

@@ -25,6 +25,7 @@ from picows import (
 )
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its stubs
 
+from observability.http.disconnects import NO_CLOSE, NO_STATUS, Side
 from observability.http.inflate import InflateRefusal, inflate
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
@@ -88,6 +89,9 @@ class Client(WSListener):
         self.silent_heartbeats = 0
         """Heartbeats since something was received."""
         self.is_closing = False
+        self.close_code = NO_CLOSE
+        """Of the Close that ended the connection, the first one if both sides sent one."""
+        self.closed_by: Side = "client"
         self.takes_deflate = False
         """permessage-deflate was negotiated: messages may come with RSV1."""
         self.transport: asyncio.Transport
@@ -140,13 +144,16 @@ class Client(WSListener):
         if self.is_closing:
             return
         self.is_closing = True
+        self.close_code, self.closed_by = code, "server"
         self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # takes any code
         self._end_stall()
         # What a peer that reads nothing has not taken by then, it will not take.
         self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
 
     def abort(self) -> None:
-        self.is_closing = True
+        if not self.is_closing:
+            self.is_closing = True
+            self.closed_by = "server"
         self.transport.abort()
 
     # -- picows' callbacks
@@ -253,9 +260,11 @@ class Client(WSListener):
             # RFC 6455 section 5.5.1 leaves the code of the answer open. An empty Close of ours is one that picows does
             # not count: it would send another for a fault behind the peer's.
             echoed: int = CloseCode.NORMAL
+            self.close_code = NO_STATUS
         else:
             code = int.from_bytes(frame.get_payload_as_bytes()[:2], "big")
             echoed = code if _is_close_code(code) else CloseCode.PROTOCOL_ERROR
+            self.close_code = echoed
         transport.send_close(echoed)  # type: ignore[arg-type]  # takes any code
         transport.disconnect()
         # A peer that reads nothing would keep what is unsent, and the connection with it.

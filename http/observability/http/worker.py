@@ -82,6 +82,7 @@ class Worker:
         self.stream = MetricsStream(
             state, loop, max_connections=config.ws_max_connections, allowed_origins=frozenset(config.cors_origins)
         )
+        self.disconnects = state.disconnects
         self._endpoints: dict[str, UpgradeCallback] = dict.fromkeys(PATHS, self.stream.upgrade)
         if config.echo:
             self._endpoints[ECHO_PATH] = EchoEndpoint(loop).upgrade
@@ -104,7 +105,6 @@ class Worker:
         )
         self.listener = HttpListener(self.application)
         self._config = config
-        hub.on_frame(self.broadcaster.send_frame)
 
     async def start(self, on_listening: Callable[[int], None]) -> None:
         """Opens the port and reports it. Raises OSError if it cannot be had."""

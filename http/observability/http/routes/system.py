@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from observability.core.events import Severity
 from observability.core.logs import LogRing
+from observability.http.documents import ReadyDocument
 from observability.http.messages import Request, Response, json_response
 from observability.http.parameters import parameters_of, parse_query
 from observability.http.published import Published
@@ -31,6 +33,16 @@ class LogsQuery(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=1000, description="lines wanted")] = 100
 
 
+class AlertsQuery(msgspec.Struct, frozen=True):
+    """What `GET /api/system/alerts` takes."""
+
+    state: Annotated[
+        Literal["active", "acknowledged", "resolved", "all"], Meta(description="how far alerts have come")
+    ] = "all"
+    severity: Annotated[Severity | None, Meta(description="only this severity")] = None
+    limit: Annotated[int, Meta(ge=1, le=1000, description="alerts wanted")] = 1000
+
+
 class SystemRoutes:
     """The handlers."""
 
@@ -46,7 +58,7 @@ class SystemRoutes:
             ("/api/system/performance", "system_performance", "Measured latencies and rates of this server"),
             ("/api/system/components", "system_components", "Collectors, and components by their heartbeats"),
             ("/api/system/stats", "system_stats", "Counts since the start"),
-            ("/api/system/alerts", "system_alerts", "Alerts, those not acknowledged first"),
+            ("/api/system/alerts/rules", "alert_rules", "Alert rules, what they see and whether they are raised"),
         ):
             router.add(
                 "GET",
@@ -57,6 +69,16 @@ class SystemRoutes:
                 tags=("system",),
                 statuses=(200, 304),
             )
+        router.add(
+            "GET",
+            "/api/system/alerts",
+            self.alerts,
+            name="system_alerts",
+            summary="Alerts, those not acknowledged first",
+            tags=("system",),
+            parameters=parameters_of(AlertsQuery),
+            statuses=(200, 304, 400, 422),
+        )
         router.add(
             "GET",
             "/api/system/logs/recent",
@@ -119,6 +141,13 @@ class SystemRoutes:
 
     def live(self, request: Request) -> Response:
         return json_response(self._status.live())
+
+    def alerts(self, request: Request) -> Response | ReadyDocument:
+        if not request.query_params():
+            return self._published.handler("system_alerts")(request)
+        wanted = parse_query(request, AlertsQuery)
+        stage = None if wanted.state == "all" else wanted.state
+        return json_response(self._status.alerts(stage, wanted.severity, wanted.limit))
 
     def recent_logs(self, request: Request) -> Response:
         wanted = parse_query(request, LogsQuery)

@@ -1,0 +1,179 @@
+"""When a rule raises and resolves, against a model that looks at everything that ever was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.timestamps import NS_PER_S as S
+from observability.metrics.alert_rules import INCREASE_SLOTS, Increase, Rule, Template, Trigger, template_faults
+from observability.metrics.metric_paths import MetricPath
+
+PATH = MetricPath("strategy", "", "drawdown_pct")
+
+
+def make_rule(**changes: Any) -> Rule:
+    fields: dict[str, Any] = {"name": "rule", "metric": PATH, "comparison": "above", "threshold": 5}
+    return Rule(**(fields | changes))
+
+
+def transitions(rule: Rule, values: list[tuple[int, float | None]]) -> list[bool]:
+    """Returns whether the rule is raised after each (time in seconds, value)."""
+    trigger = Trigger()
+    raised = []
+    for seconds, value in values:
+        trigger.observe(rule.raises(value), rule.clears(value), rule, seconds * S)
+        raised.append(trigger.is_raised)
+    return raised
+
+
+def naive(
+    values: list[tuple[int, float | None]], threshold: float, clear: float, for_s: int, clear_for_s: int
+) -> list[bool]:
+    """Looks back from each moment, as far as the last transition: was every value on the other side, for long
+    enough?"""
+    raised: list[bool] = []
+    since = 0
+    for now in range(len(values)):
+        is_raised = bool(raised) and raised[-1]
+        start = now + 1
+        while start > since:
+            value = values[start - 1][1]
+            if value is None or not (value <= clear if is_raised else value > threshold):
+                break
+            start -= 1
+        wanted = clear_for_s if is_raised else for_s
+        if start <= now and values[now][0] - values[start][0] >= wanted:
+            is_raised = not is_raised
+            since = now + 1
+        raised.append(is_raised)
+    return raised
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.none() | st.integers(0, 10)), max_size=60),
+    st.integers(0, 10),
+    st.integers(0, 10),
+    st.integers(0, 8),
+    st.integers(0, 8),
+)
+def test_hysteresis_and_durations_are_those_of_the_definition(
+    steps: list[tuple[int, int | None]], threshold: int, gap: int, for_s: int, clear_for_s: int
+) -> None:
+    clear = threshold - gap
+    seconds, values = 0, []
+    for pause, value in steps:
+        seconds += pause
+        values.append((seconds, value))
+    rule = make_rule(threshold=threshold, clear=clear, for_ns=for_s * S, clear_for_ns=clear_for_s * S)
+    assert transitions(rule, values) == naive(values, threshold, clear, for_s, clear_for_s)  # type: ignore[arg-type]
+
+
+def test_a_value_that_flutters_around_the_threshold_is_one_alert() -> None:
+    values: list[tuple[int, float | None]] = [(n, 6 if n % 2 else 4.5) for n in range(1, 20)]
+    assert set(transitions(make_rule(clear=4), values)) == {True}
+
+
+def test_without_a_clear_of_its_own_the_threshold_is_that_of_both() -> None:
+    assert transitions(make_rule(), [(0, 6), (1, 5), (2, 5.1)]) == [True, False, True]
+
+
+def test_null_interrupts_a_duration_and_changes_nothing_else() -> None:
+    rule = make_rule(for_ns=2 * S, clear_for_ns=2 * S)
+    values = [(0, 6), (1, 6), (2, None), (3, 6), (5, 6), (6, None), (7, 1), (8, None), (9, 1), (11, 1)]
+    assert transitions(rule, values) == [False, False, False, False, True, True, True, True, True, False]  # type: ignore[arg-type]
+
+
+def test_null_is_an_alarm_where_the_rule_says_so() -> None:
+    rule = make_rule(absent="raise", for_ns=S)
+    assert transitions(rule, [(0, None), (1, None), (2, None), (3, 1)]) == [False, True, True, False]
+
+
+def test_a_clock_that_goes_back_proves_nothing() -> None:
+    rule = make_rule(for_ns=5 * S)
+    assert transitions(rule, [(100, 6), (10, 6), (14, 6), (15, 6)]) == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("comparison", "raising", "quiet"),
+    [("above", 5.1, 5), ("at_least", 5, 4.9), ("below", 4.9, 5), ("at_most", 5, 5.1), ("equals", 5.0, 4)],
+)
+def test_each_comparison_has_its_side_of_the_threshold(comparison: Any, raising: float, quiet: float) -> None:
+    rule = make_rule(comparison=comparison)
+    assert (rule.raises(raising), rule.clears(raising)) == (True, False)
+    assert (rule.raises(quiet), rule.clears(quiet)) == (False, True)
+
+
+def test_only_equality_is_for_texts() -> None:
+    assert make_rule(comparison="equals", threshold="unhealthy").takes("unhealthy")
+    assert not make_rule().takes("unhealthy")
+    assert not make_rule(comparison="equals").takes(None)
+
+
+# -- counters
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 100)), min_size=1, max_size=60),
+    st.integers(60, 240),
+)
+def test_an_increase_is_that_of_the_window_within_a_slot(steps: list[tuple[int, int]], window_s: int) -> None:
+    increase = Increase(window_s * S)
+    seconds, total = 0, 0
+    history: list[tuple[int, int]] = []
+    for pause, amount in steps:
+        seconds += pause
+        total += amount if history else 0
+        history.append((seconds, total))
+        seen = increase.observe(1000 + total, seconds * S)
+        slot_s = window_s // INCREASE_SLOTS + 1
+        # Not less than since the last value outside the window, not more than since a slot before that.
+        last_s = max((when for when, _ in history if when <= seconds - window_s), default=0)
+        assert total - at(history, last_s) <= seen <= total - at(history, last_s - slot_s)
+
+
+def at(history: list[tuple[int, int]], seconds: int) -> int:
+    """Returns the total at a moment; the first one there is for those before it."""
+    return max((total for when, total in history if when <= seconds), default=history[0][1])
+
+
+def test_a_counter_that_falls_has_begun_anew() -> None:
+    increase = Increase(60 * S)
+    assert [increase.observe(value, n * S) for n, value in enumerate((10, 12, 3, 4))] == [0, 2, 5, 6]
+
+
+def test_a_counter_that_stands_still_has_no_increase_after_the_window() -> None:
+    increase = Increase(60 * S)
+    assert [increase.observe(7 if n else 0, n * S) for n in (0, 1, 60, 61)] == [0, 7, 7, 0]
+
+
+def test_what_is_kept_of_a_counter_is_bounded() -> None:
+    increase = Increase(3600 * S)
+    for n in range(20_000):
+        increase.observe(n, n * S)
+    assert len(increase._points) <= INCREASE_SLOTS + 2
+
+
+# -- templates
+
+
+def test_a_template_is_filled_and_says_what_is_undefined() -> None:
+    fields = {"value": None, "threshold": 5.0, "member": "AAPL", "clear": "x"}
+    filled = Template().fill("{member}: {value:.2f}, {threshold:g}, {clear:.1f} {{}}", fields)
+    assert filled == "AAPL: undefined, 5, x {}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{valeu}", "{", "{value!r}", "{value:{threshold}}", "{value:Q}", "{}", "{0}", "{value.real}", "{value[0]}"],
+)
+def test_a_template_that_cannot_be_filled_is_found(template: str) -> None:
+    assert template_faults(template)
+
+
+@pytest.mark.parametrize("template", ["", "plain", "{value:.1%} of {member:>8} {{literally}}"])
+def test_a_template_that_can_be_filled_has_no_fault(template: str) -> None:
+    assert template_faults(template) is None

@@ -1,0 +1,366 @@
+"""The rules at work, over real collectors: what is raised for whom, when, by which clock, and after a restart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from observability.core.bus import Bus
+from observability.core.clock import EventClock, HostClock
+from observability.core.events import Event, Fill, Metric, Order, Quote
+from observability.core.frames import FrameRing
+from observability.core.timestamps import NS_PER_MS
+from observability.core.timestamps import NS_PER_S as S
+from observability.http.backend import make_collectors
+from observability.metrics.alerts import Action, AlertState
+from observability.metrics.metric_paths import Figure, MetricSources
+from observability.metrics.rule_book import RuleBook
+from observability.metrics.rule_file import load_rules, parse_rules
+
+NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
+
+
+class System:
+    """Collectors and rules, with an event clock and a host's clock that tests move."""
+
+    def __init__(
+        self, rules: str, figures: Mapping[str, Figure] | None = None, custom: Mapping[str, bytes] | None = None
+    ) -> None:
+        self.bus = Bus()
+        self.collectors = make_collectors(self.bus, EventClock(HostClock()), max_symbols=8)
+        for section in self.collectors.sections:
+            for kind, handler in section._handlers().items():
+                self.bus.subscribe(kind, handler)
+        system = self.collectors.system
+        self.alerts = system.alert_book
+        self.told: list[tuple[str, str]] = []
+        system.on_transition(self._tell)
+        sources = MetricSources(self.collectors.sections, system.user_metrics, figures or {}, custom or {})
+        self.rules = RuleBook(parse_rules(rules, "") if rules else load_rules(None), sources, self.alerts)
+        self._frames = FrameRing("")
+
+    def _tell(self, state: AlertState, action: Action) -> None:
+        self.told.append((state.key, action))
+
+    def tick(self, seconds: float, host_seconds: float | None = None) -> None:
+        """Ticks so many seconds after noon by the events' clock, and by the host's unless that is given."""
+        now_ns = NOON + round(seconds * S)
+        mono_ns = round((seconds if host_seconds is None else host_seconds) * S)
+        for section in self.collectors.sections:
+            section.refresh(now_ns)
+        self.rules.on_frame(self._frames.publish(b"", now_ns, mono_ns, {}))
+
+    def publish(self, *events: Event) -> None:
+        for event in events:
+            event.ts = event.ts_init = event.ts_init or NOON
+        self.bus.publish_all(events)
+
+    def drain(self) -> list[tuple[str, str]]:
+        told, self.told = self.told, []
+        return told
+
+    def rule(self, name: str) -> dict[str, Any]:
+        (rule,) = (rule for rule in self.rules.to_json() if rule["rule"] == name)
+        return rule
+
+
+def quote(symbol: str, ask: float = 100.02, seconds: float = 0.0) -> Quote:
+    return Quote(symbol, 100.0, ask, ts_init=NOON + round(seconds * S))
+
+
+SPREAD = """
+[spread]
+metric = "market_data.*.spread_bps"
+above = 10
+clear = 5
+for = "2s"
+title = "{member}: {value:.0f} bps"
+"""
+
+
+def test_each_member_has_an_alert_of_its_own() -> None:
+    system = System(SPREAD)
+    system.publish(quote("AAPL", 101), quote("AMZN", 102), quote("MSFT"))
+    for seconds in range(4):
+        system.tick(seconds)
+    assert system.drain() == [("spread/AAPL", "raised"), ("spread/AMZN", "raised")]
+    assert [state.title for state in system.alerts.all()] == ["AMZN: 198 bps", "AAPL: 100 bps"]
+    system.publish(quote("AAPL"))
+    system.tick(4)
+    assert system.drain() == [("spread/AAPL", "resolved")]
+
+
+def test_a_rule_looks_once_per_second_of_the_host() -> None:
+    system = System(SPREAD.replace("2s", "0s"))
+    system.publish(quote("AAPL"))
+    system.tick(0)
+    system.publish(quote("AAPL", 101))
+    system.tick(60, host_seconds=0.9)
+    assert system.drain() == []
+    system.tick(61, host_seconds=1.0)
+    assert system.drain() == [("spread/AAPL", "raised")]
+
+
+def test_durations_of_what_events_say_go_by_the_clock_of_the_events() -> None:
+    system = System(SPREAD.replace("2s", "60s"))
+    system.publish(quote("AAPL", 101))
+    system.tick(0, host_seconds=0)
+    system.tick(60, host_seconds=1)
+    assert system.drain() == [("spread/AAPL", "raised")]
+
+
+def test_durations_of_what_the_host_measures_go_by_its_own_clock() -> None:
+    rules = '[ticks]\nmetric = "server.ticks_late"\nabove = 0\nfor = "60s"\n'
+    system = System(rules, {"ticks_late": lambda: 1})
+    system.tick(0, host_seconds=0)
+    system.tick(1_000, host_seconds=59)
+    assert system.drain() == []
+    system.tick(1_001, host_seconds=60)
+    assert system.drain() == [("ticks", "raised")]
+
+
+def test_too_few_samples_say_nothing() -> None:
+    system = System("")
+    orders = [Order(f"o{n}", "AAPL", "buy", Decimal(1), "rejected") for n in range(20)]
+    system.publish(*orders[:19])
+    for seconds in range(0, 30, 5):
+        system.tick(seconds)
+    assert system.rule("reject_rate")["value"] is None
+    system.publish(orders[19])
+    for seconds in range(30, 60, 5):
+        system.tick(seconds)
+    assert ("reject_rate", "raised") in system.drain()
+    assert system.rule("reject_rate")["value"] == 1.0
+
+
+def test_the_increase_of_a_counter_is_watched() -> None:
+    lost = 100
+    rules = '[lost]\nmetric = "server.lost"\nincrease_over = "1m"\nabove = 20\nclear = 5\ntitle = "{value:g}"\n'
+    system = System(rules, {"lost": lambda: lost})
+    system.tick(0)
+    lost = 120
+    system.tick(1)
+    assert system.drain() == []
+    lost = 121
+    system.tick(2)
+    system.tick(60)
+    assert system.drain() == [("lost", "raised")]
+    assert system.alerts.all()[0].title == "21"
+    system.tick(63)
+    assert system.drain() == [("lost", "resolved")]
+
+
+def test_a_metric_of_the_user_has_an_alert_per_set_of_labels() -> None:
+    system = System('[depth]\nmetric = "metric.queue.depth"\nabove = 5\n')
+    system.publish(Metric("queue.depth", 9.0, {"venue": "X"}), Metric("queue.depth", 1.0), Metric("other", 9.0))
+    system.tick(0)
+    assert system.drain() == [('depth/venue="X"', "raised")]
+
+
+def test_a_custom_collector_can_be_watched() -> None:
+    system = System('[depth]\nmetric = "queue.depth"\nabove = 5\n', custom={"queue": b'{"depth":9}'})
+    system.tick(0)
+    assert system.drain() == [("depth", "raised")]
+
+
+def test_a_member_that_is_gone_has_nothing_wrong_with_it() -> None:
+    system = System('[big]\nmetric = "strategy.positions.*.quantity"\nabove = 50\nclear_for = "2s"\n')
+
+    def fill(n: int, side: Any) -> Fill:
+        return Fill(f"t{n}", "o", "AAPL", side, Decimal(100), Decimal(10), strategy="alpha")
+
+    system.publish(fill(1, "buy"))
+    system.tick(0)
+    assert system.drain() == [("big/alpha/AAPL", "raised")]
+    system.publish(fill(2, "sell"))
+    system.tick(1)
+    system.tick(2)
+    assert system.drain() == []
+    system.tick(3)
+    assert system.drain() == [("big/alpha/AAPL", "resolved")]
+    assert system.rule("big")["members"] == []
+
+
+def test_an_acknowledged_alert_is_not_raised_again_and_is_resolved_all_the_same() -> None:
+    value = 1.0
+    system = System('[x]\nmetric = "server.x"\nabove = 0\n', {"x": lambda: value})
+    system.tick(0)
+    system.alerts.acknowledge(system.alerts.all()[0].alert_id, NOON)
+    system.tick(1)
+    value = 0.0
+    system.tick(2)
+    value = 1.0
+    system.tick(3)
+    assert [action for _, action in system.drain()] == ["raised", "acknowledged", "resolved", "raised"]
+    assert system.alerts.all()[0].occurrence == 2
+
+
+def test_while_it_is_wrong_an_alert_is_seen_again_without_being_told() -> None:
+    system = System('[x]\nmetric = "server.x"\nabove = 0\n', {"x": lambda: 1})
+    for seconds in range(5):
+        system.tick(seconds)
+    assert system.drain() == [("x", "raised")]
+    assert system.alerts.all()[0].last_seen_ns == NOON + 4 * S
+
+
+def test_null_neither_raises_nor_resolves() -> None:
+    value: float | None = None
+    system = System('[x]\nmetric = "server.x"\nbelow = 1\n', {"x": lambda: value})
+    system.tick(0)
+    assert system.drain() == []
+    value = 0.0
+    system.tick(1)
+    value = None
+    system.tick(2)
+    assert system.drain() == [("x", "raised")]
+    assert system.rule("x")["state"] == "raised"
+
+
+def test_what_is_absent_can_be_an_alarm() -> None:
+    rules = '[price]\nmetric = "market_data.AAPL.bid"\nbelow = 0\nabsent = "raise"\nfor = "5s"\ntitle = "{value}"\n'
+    system = System(rules)
+    system.tick(0)
+    system.tick(5)
+    assert system.drain() == [("price", "raised")]
+    assert system.alerts.all()[0].title == "undefined"
+    system.publish(quote("AAPL", seconds=6))
+    system.tick(6)
+    assert system.drain() == [("price", "resolved")]
+
+
+def test_a_metric_that_does_not_exist_is_warned_of_once_with_what_was_meant(caplog: pytest.LogCaptureFixture) -> None:
+    rules = """
+[a]
+metric = "strategy.drawdwn"
+above = 1
+[b]
+metric = "stratgy.drawdown"
+above = 1
+[c]
+metric = "execution.reject_rate"
+above = 1
+samples = "order_today"
+min_samples = 2
+[d]
+metric = "market_data.*.bit"
+above = 1
+[e]
+metric = "market_data.NONE.bid"
+above = 1
+[f]
+metric = "metric.none"
+above = 1
+[g]
+metric = "system.health"
+above = 1
+"""
+    system = System(rules)
+    with caplog.at_level(logging.WARNING):
+        for seconds in range(3):
+            system.tick(seconds)
+        system.publish(quote("AAPL"), Order("o", "AAPL", "buy", Decimal(1), "rejected"))
+        system.collectors.system.fields.offer({"health": "healthy"})
+        system.rules.evaluate(NOON, 0)
+        for seconds in range(3, 6):
+            system.tick(seconds)
+    messages = {message.split("'")[1]: message for message in map(logging.LogRecord.getMessage, caplog.records)}
+    assert len(caplog.records) == len(messages) == 5
+    assert "there is no metric strategy.drawdwn; did you mean strategy.drawdown" in messages["a"]
+    assert "there is no metric stratgy.drawdown; did you mean strategy.drawdown?" in messages["b"]
+    assert "there is no metric execution.order_today; did you mean execution.orders_today" in messages["c"]
+    assert "there is no metric market_data.*.bit; did you mean market_data.*.bid" in messages["d"]
+    assert "system.health is 'healthy', not a number" in messages["g"]
+
+
+def test_every_default_rule_knows_its_metric(caplog: pytest.LogCaptureFixture) -> None:
+    figures: dict[str, Figure] = {name: lambda: 0 for name in ("websocket_disconnects", "ticks_missed", "store_fault")}
+    system = System("", figures)
+    system.publish(quote("AAPL"), Order("o", "AAPL", "buy", Decimal(1), "rejected"))
+    system.tick(0)
+    assert caplog.records == []
+
+
+def restarted(before: System, rules: str) -> System:
+    system = System(rules)
+    system.collectors.system.load_state(before.collectors.system.dump_state())
+    system.publish(quote("AAPL", 101))
+    return system
+
+
+def test_what_was_raised_before_a_restart_is_not_raised_again_and_can_be_resolved() -> None:
+    before = System(SPREAD)
+    before.publish(quote("AAPL", 101))
+    before.tick(0)
+    before.tick(2)
+    system = restarted(before, SPREAD)
+    for seconds in range(3, 9):
+        system.tick(seconds)
+    assert system.drain() == []
+    assert system.rule("spread")["state"] == "raised"
+    system.publish(quote("AAPL"))
+    system.tick(9)
+    assert system.drain() == [("spread/AAPL", "resolved")]
+
+
+def test_what_was_about_to_be_raised_begins_anew_after_a_restart() -> None:
+    before = System(SPREAD)
+    before.publish(quote("AAPL", 101))
+    before.tick(0)
+    before.tick(1)
+    system = restarted(before, SPREAD)
+    system.tick(2)
+    system.tick(3)
+    assert system.drain() == []
+    system.tick(4)
+    assert system.drain() == [("spread/AAPL", "raised")]
+
+
+def test_the_alert_of_a_rule_that_is_gone_is_resolved() -> None:
+    before = System(SPREAD)
+    before.publish(quote("AAPL", 101))
+    before.tick(0)
+    before.tick(2)
+    system = restarted(before, SPREAD.replace("[spread]", "[other]").replace("above = 10", "above = 1000"))
+    system.tick(3)
+    assert system.drain() == [("spread/AAPL", "resolved")]
+
+
+def test_a_rule_shows_what_it_sees() -> None:
+    system = System(SPREAD)
+    system.publish(quote("AAPL", 101), quote("MSFT"))
+    system.tick(0)
+    value = system.rule("spread")["members"][0]["value"]
+    assert system.rule("spread") == {
+        "rule": "spread",
+        "metric": "market_data.*.spread_bps",
+        "above": 10,
+        "clear": 5,
+        "for": "2s",
+        "clear_for": "0s",
+        "increase_over": None,
+        "samples": None,
+        "min_samples": None,
+        "severity": "warning",
+        "absent": "ignore",
+        "state": "pending",
+        "value": None,
+        "n_members": 2,
+        "members": [{"member": "AAPL", "state": "pending", "value": value}],
+    }
+    assert value == pytest.approx(99.5, abs=0.01)
+
+
+def test_a_stale_feed_is_an_alert_of_the_default_rules() -> None:
+    system = System("")
+    system.publish(quote("AAPL"), quote("AMZN"))
+    for tenths in range(0, 700, 5):
+        system.publish(quote("AMZN", seconds=tenths / 10))
+        system.tick(tenths / 10)
+    assert system.drain() == [("stale_feed/AAPL", "raised")]
+    assert system.alerts.all()[0].title == "AAPL is stale"
+    raised_ns = system.alerts.all()[0].first_seen_ns
+    assert 0 < raised_ns - NOON - 65 * S <= S + 500 * NS_PER_MS
