@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from trading_desk import MS, NOON, D, TradingDesk, fill, market_print, order, quote
 
 from observability.core.events import Event, Quote
@@ -143,6 +146,43 @@ def test_without_market_volume_no_deviation_is_claimed() -> None:
     desk.take(order("new"), fill("t1", 5, "101", 2))
     deviation = desk.quality()["vwap_deviation_bps"]
     assert (deviation["value"], deviation["n"], deviation["left_out"]) == (None, 0, {"no_market_volume": 1})
+
+
+# -- any way the fills may come
+
+
+pieces = st.lists(
+    st.tuples(st.integers(1, 50), st.integers(95, 105), st.sampled_from([1, 2, 3])), min_size=1, max_size=5
+)
+
+
+@given(pieces, st.sampled_from(["buy", "sell"]), st.randoms(use_true_random=False))
+def test_splitting_and_repeating_fills_changes_no_figure(
+    pieces: list[tuple[int, int, int]], side: str, random: Random
+) -> None:
+    whole, split = TradingDesk(), TradingDesk()
+    total = sum(quantity for quantity, _, _ in pieces)
+    few: list[Event] = []
+    many: list[Event] = []
+    for number, (quantity, price, parts) in enumerate(pieces):
+        few.append(fill(f"{number}", quantity, str(price), 2, side=side, commission=D(parts)))
+        share = D(quantity) / 4
+        sizes = [share] * (parts - 1) + [quantity - share * (parts - 1)]
+        for part, size in enumerate(sizes):
+            name = f"{number}/{part}"
+            many.append(fill(name, size, str(price), 2, side=side, commission=D(1)))
+    many += random.choices(many, k=3)
+    random.shuffle(many)
+    for desk, fills in ((whole, few), (split, many)):
+        desk.take(quote(99.5, 100.25), order("new", side=side, quantity=D(total + 5), arrival_price=D(101)))
+        desk.take(market_print(100.5, 7, 1), *fills, quote(101, 102, 30), order("canceled", 3000, side=side))
+        desk.tick(400_000)
+    assert split.execution._by.all.amounts.keys() == whole.execution._by.all.amounts.keys()
+    for name, amount in whole.execution._by.all.amounts.items():
+        # Costs in bps are quotients, rounded to 18 digits once per fill or order.
+        slack = D("1e-16") if name.endswith("_bps") else 0
+        assert abs(split.execution._by.all.amounts[name] - amount) <= slack, name
+    assert split.quality()["implementation_shortfall"] == whole.quality()["implementation_shortfall"]
 
 
 # -- effective spread, and the mid of a fill

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -54,7 +53,7 @@ def show(desk: TradingDesk, at_ms: int) -> tuple[dict[str, Any], dict[str, Any]]
 def take_over(desk: TradingDesk) -> TradingDesk:
     """Starts another process: the market data section as it was, the trades as a store keeps them."""
     after = TradingDesk()
-    after.market._symbols.update(copy.deepcopy(desk.market._symbols))
+    after.market.load_state(desk.market.dump_state())
     for trade in desk.trades.newer_than(0):
         after.trades.restore(trade, EVERY_READER)
     after.execution.load_state(desk.execution.dump_state())

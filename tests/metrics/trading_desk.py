@@ -34,7 +34,9 @@ def order(status: Any, at_ms: float = 0, order_id: str = "o", **changes: Any) ->
     return Order(order_id, status=status, **(fields | changes))
 
 
-def fill(trade_id: str, quantity: int, price: str, at_ms: float = 0, order_id: str = "o", **changes: Any) -> Fill:
+def fill(
+    trade_id: str, quantity: int | Decimal, price: str, at_ms: float = 0, order_id: str = "o", **changes: Any
+) -> Fill:
     ts = NOON + round(at_ms * MS)
     fields: dict[str, Any] = {"symbol": "AAPL", "side": "buy", "ts": ts, "ts_init": ts}
     return Fill(trade_id, order_id, quantity=D(quantity), price=D(price), **(fields | changes))

@@ -27,8 +27,10 @@ def expected(name: str) -> dict[str, Any]:
     return symbols
 
 
-def replayed(start_server: StartServer, paths: list[Path], *arguments: str) -> tuple[Server, dict[str, Any]]:
-    server = start_server("--replay", *map(str, paths), "--speed", "max", *arguments)
+def replayed(
+    start_server: StartServer, paths: list[Path], *arguments: str, **environment: str
+) -> tuple[Server, dict[str, Any]]:
+    server = start_server("--replay", *map(str, paths), "--speed", "max", *arguments, **environment)
     server.wait_for_log("source replay has ended")
     return server, server.next_snapshot()
 
@@ -88,6 +90,26 @@ def test_a_paper_strategy_trades_on_a_recording_and_its_books_balance(start_serv
     assert stats["count"] == execution["fills_today"]
     assert strategy["total_pnl"] == pytest.approx(strategy["realized_pnl"] + strategy["unrealized_pnl"], abs=1e-9)
     assert stats["realized_pnl"] == pytest.approx(strategy["realized_pnl"], abs=1e-9)
+
+
+def test_execution_quality_is_the_same_at_any_pace_of_ticks(start_server: StartServer) -> None:
+    qualities = []
+    for interval in ("0.02", "1"):
+        server, snapshot = replayed(start_server, LOBSTER, "--demo", METRIC_COLLECTION_INTERVAL=interval)
+        qualities.append(server.get("/api/trades/execution/quality"))
+    quality = qualities[0]
+    assert qualities[1] == quality
+    shortfall = quality["implementation_shortfall"]
+    parts = sum(shortfall[part] for part in ("delay", "trading", "opportunity", "fees"))
+    assert shortfall["total"] == pytest.approx(parts, rel=1e-9)
+    assert (
+        shortfall["n"] + sum(shortfall["left_out"].values()) + snapshot["execution"]["open_orders"] == quality["orders"]
+    )
+    for figure in (quality["effective_spread"], *quality["markouts"].values()):
+        left_out = sum(figure["left_out"].values())
+        assert 0 <= quality["fills"] - figure["n"] - left_out <= quality["pending_markouts"]
+    assert quality["effective_spread"]["n"] > 0
+    assert quality["vwap_deviation_bps"]["n"] > 0
 
 
 @pytest.mark.parametrize("name", LATENCIES)

@@ -59,8 +59,8 @@ class ExecutionCollector(BusCollector):
     - unacknowledged_cancels: open orders whose `pending_cancel` was reported, and nothing final since.
 
     Prices are those of `market`, which must be subscribed before. A symbol is followed from its first order on: what
-    was quoted before is not known, but for the touch of that moment. What is taken again after a restart keeps the
-    mids it had; orders and fills that first come then have none until the symbol is quoted again.
+    was quoted before is not known, but for the touch of that moment. What a restart takes again keeps the mids that
+    the state or the fill's record has; the rest is measured by the touch of the state, or left out if that is stale.
     """
 
     def __init__(

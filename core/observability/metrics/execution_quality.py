@@ -6,13 +6,15 @@ Nothing is counted here (see `execution_group.py`). A quotient is divided once, 
 - fill_rate_orders: orders filled whole / orders accepted. fill_rate_terminal: orders filled whole / orders that came to
   an end (filled, cancelled, rejected, expired). Accepted is what was acknowledged other than by a reject.
 - reject_rate, cancel_rate: rejected or cancelled orders / all orders.
-- arrival_slippage_bps: average price against the engine's arrival price, weighted by quantity; a cost when positive.
+- arrival_slippage_bps: average price against the engine's arrival price, weighted by quantity; a cost when positive. It
+  is the trading part of the shortfall, of open orders too.
 - implementation_shortfall: see `shortfall.py`; over orders that came to an end. The decision's price is the mid at
   `decision_ts`; an order without one is decided when it arrives, so that its delay is 0. The arrival's price is the
   engine's, else the mid when the order was first reported. The end's price is the mid when the order ended. In bps of
   the quantity ordered at the decision's price.
 - vwap_deviation_bps: average price against the VWAP of the market's prints from the order's first report to its last
-  fill, weighted by quantity; a cost when positive. Prints that are our own fills are in the market's.
+  fill, weighted by quantity; a cost when positive. S. Berkowitz, D. Logue and E. Noser, "The Total Cost of Transactions
+  on the NYSE", Journal of Finance 43(1), 1988. Prints that are our own fills are in the market's.
 - effective_spread, markouts: see `markouts.py`; `price` in quote currency per unit.
 
 `n` counts the orders or fills behind a figure, `left_out` those that could not be measured, by reason.
