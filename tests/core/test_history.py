@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,17 @@ ALL = [Column(0, aggregate) for aggregate in (FIRST, MIN, MAX, LAST, SUM, COUNT)
 COUNTS = [Column(0, COUNT)]
 
 
+class Points(NamedTuple):
+    """A block as plain lists, to be compared."""
+
+    times: list[int]
+    columns: list[list[float]]
+
+    @classmethod
+    def of(cls, block: Block) -> Points:
+        return cls(block.times.tolist(), [column.tolist() for column in block.columns])
+
+
 def recorded(times_ns: Sequence[int]) -> Series:
     series = History({1: 1}).open("s", "k", ("x",))
     for n, ts_ns in enumerate(times_ns):
@@ -29,8 +41,8 @@ def recorded(times_ns: Sequence[int]) -> Series:
     return series
 
 
-def ask(series: Series, start_ns: int, end_ns: int, interval_ns: int, columns: Sequence[Column] = ALL) -> Block:
-    return read_points(series, columns, start_ns, end_ns, make_plan([series], interval_ns))
+def ask(series: Series, start_ns: int, end_ns: int, interval_ns: int, columns: Sequence[Column] = ALL) -> Points:
+    return Points.of(read_points(series, columns, start_ns, end_ns, make_plan([series], interval_ns)))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +83,7 @@ def test_coarser_points_stand_where_no_finer_ones_are_left(two_hours: Series) ->
     assert minutes == Stretch(0, seconds.start_ns, MINUTE_NS)
     assert seconds == Stretch(minutes.end_ns, ticks.start_ns, NS_PER_S)
     assert ticks == Stretch(seconds.end_ns, 2 * HOUR_NS, TICK_NS)
-    points = read_points(two_hours, COUNTS, 0, 2 * HOUR_NS, plan)
+    points = Points.of(read_points(two_hours, COUNTS, 0, 2 * HOUR_NS, plan))
     expected = [*range(0, seconds.start_ns, MINUTE_NS), *range(seconds.start_ns, ticks.start_ns, NS_PER_S)]
     assert points.times == [*expected, *range(ticks.start_ns, 2 * HOUR_NS, TICK_NS)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,17 @@ HOUR_NS = 60 * MINUTE_NS
 COUNTS = [Column(0, COUNT)]
 Ticks = list[tuple[int, float]]
 Stored = dict[int, "array[float]"]
+
+
+class Points(NamedTuple):
+    """A block as plain lists, to be compared."""
+
+    times: list[int]
+    columns: list[list[float]]
+
+    @classmethod
+    def of(cls, block: Block) -> Points:
+        return cls(block.times.tolist(), [column.tolist() for column in block.columns])
 
 
 class Process:
@@ -47,18 +59,18 @@ class Process:
             self.stored[start_ns] = aggregates
         return self.history.dump_state()
 
-    def minutes(self) -> Block:
+    def minutes(self) -> Points:
         return self.ask(MINUTE_NS)
 
-    def ask(self, interval_ns: int, columns: Sequence[Column] = COUNTS) -> Block:
-        return read_points(self.series, columns, 0, 2**62, make_plan([self.series], interval_ns))
+    def ask(self, interval_ns: int, columns: Sequence[Column] = COUNTS) -> Points:
+        return Points.of(read_points(self.series, columns, 0, 2**62, make_plan([self.series], interval_ns)))
 
     def _keep(self, series: Series, start_ns: int, aggregates: array[float]) -> None:
         self.stored[start_ns] = aggregates[:]
 
 
-def ring_rows(process: Process) -> list[tuple[int, list[float]]]:
-    return [(row.ts_ns, row.payload.tolist()) for row in process.series.rings[2].copy_rows(0, 2**62)]
+def ring_rows(process: Process) -> list[tuple[int, bytes]]:
+    return [(row.ts_ns, row.payload.tobytes()) for row in process.series.rings[2].copy_rows(0, 2**62)]
 
 
 @st.composite

@@ -22,7 +22,7 @@ from observability.http.application import Application
 from observability.http.documents import ReadyDocument
 from observability.http.parser import RequestParser
 from observability.http.router import Router
-from observability.http.routes.history import MAX_COLUMN_POINTS, HistoryRoutes, interval_name, interval_of
+from observability.http.routes.history import MAX_COLUMN_NUMBERS, HistoryRoutes, interval_name, interval_of
 from observability.metrics.bar_history import BarHistory
 from observability.metrics.bar_ring import Bar
 
@@ -204,8 +204,14 @@ def test_the_first_intervals_are_answered_whatever_the_time_between_ticks() -> N
     assert Desk(tick_ns=MINUTE_NS).ask(interval="100ms")["interval"] == "100ms"
 
 
-def test_columns_are_bounded_in_all() -> None:
-    assert MAX_COLUMN_POINTS >= 64 * 3000
+def test_columns_are_bounded_in_all(hour: Desk) -> None:
+    assert MAX_COLUMN_NUMBERS >= 64 * 4 * 3000
+    desk = Desk()
+    for n in range(30_000):
+        desk.tick(NOON_NS + n * TICK_NS, float(n))
+    names = ["first", "min", "max", "last", "mean", "count"]
+    answer = desk.ask(interval="100ms", format="columns", aggregates=names)
+    assert answer["count"] * 2 * len(names) <= MAX_COLUMN_NUMBERS
 
 
 def test_bars_are_answered_at_any_number_of_minutes() -> None:

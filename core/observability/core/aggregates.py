@@ -41,20 +41,24 @@ class Column(NamedTuple):
 
 @dataclass(slots=True)
 class Block:
-    """Rows of one series as columns; times rise."""
+    """Rows of one series as columns; times rise.
 
-    times: list[int]
-    columns: list[list[float]]
+    Arrays, as lists would be looked through by each garbage collection: that made the tick late by tens of milliseconds
+    (benchmarks/bench_history.py).
+    """
+
+    times: array[int]
+    columns: list[array[float]]
 
     @classmethod
     def empty(cls, width: int) -> Block:
-        return cls([], [[] for _ in range(width)])
+        return cls(array("q"), [array("d") for _ in range(width)])
 
     def extend(self, later: Block) -> None:
         """Appends rows of the same columns."""
-        self.times += later.times
+        self.times.extend(later.times)
         for mine, theirs in zip(self.columns, later.columns, strict=True):
-            mine += theirs
+            mine.extend(theirs)
 
 
 def empty_aggregates(fields: int) -> array[float]:
@@ -101,18 +105,18 @@ def merge_aggregates(into: array[float], later: Sequence[float]) -> None:
         into[base + 5] += count
 
 
-def column_of_values(values: list[float], aggregate: int) -> list[float]:
+def column_of_values(values: array[float], aggregate: int) -> array[float]:
     """Returns one of the six numbers of rows that hold a single value each."""
     if aggregate == SUM:
-        return [value if value == value else 0.0 for value in values]
+        return array("d", [value if value == value else 0.0 for value in values])
     if aggregate == COUNT:
-        return [1.0 if value == value else 0.0 for value in values]
+        return array("d", [1.0 if value == value else 0.0 for value in values])
     return values
 
 
 def resample(block: Block, columns: Sequence[Column], spacing_ns: int, not_before_ns: int = 0) -> Block:
     """Merges rows into intervals of `spacing_ns`; an interval that began before `not_before_ns` is named by that."""
-    times: list[int] = []
+    times = array("q")
     starts: list[int] = []
     bucket_end_ns = -1
     for row, ts_ns in enumerate(block.times):
@@ -126,15 +130,18 @@ def resample(block: Block, columns: Sequence[Column], spacing_ns: int, not_befor
     starts.append(len(block.times))
     return Block(
         times,
-        [_REDUCTIONS[column.aggregate](values, starts) for column, values in zip(columns, block.columns, strict=True)],
+        [
+            array("d", _REDUCTIONS[column.aggregate](values, starts))
+            for column, values in zip(columns, block.columns, strict=True)
+        ],
     )
 
 
-def _first(values: list[float], starts: list[int]) -> list[float]:
+def _first(values: array[float], starts: list[int]) -> list[float]:
     return [next(iter(group), NAN) for group in _defined(values, starts)]
 
 
-def _last(values: list[float], starts: list[int]) -> list[float]:
+def _last(values: array[float], starts: list[int]) -> list[float]:
     found = [values[end - 1] for end in starts[1:]]
     for n, value in enumerate(found):
         if value != value:
@@ -143,23 +150,23 @@ def _last(values: list[float], starts: list[int]) -> list[float]:
     return found
 
 
-def _min(values: list[float], starts: list[int]) -> list[float]:
+def _min(values: array[float], starts: list[int]) -> list[float]:
     return [min(group, default=NAN) for group in _defined(values, starts)]
 
 
-def _max(values: list[float], starts: list[int]) -> list[float]:
+def _max(values: array[float], starts: list[int]) -> list[float]:
     return [max(group, default=NAN) for group in _defined(values, starts)]
 
 
-def _sum(values: list[float], starts: list[int]) -> list[float]:
+def _sum(values: array[float], starts: list[int]) -> list[float]:
     return [sum(values[start:end]) for start, end in pairwise(starts)]
 
 
-def _defined(values: list[float], starts: list[int]) -> Iterator[list[float]]:
+def _defined(values: array[float], starts: list[int]) -> Iterator[list[float]]:
     for start, end in pairwise(starts):
         yield [value for value in values[start:end] if value == value]
 
 
-_REDUCTIONS: Final[tuple[Callable[[list[float], list[int]], list[float]], ...]] = (
+_REDUCTIONS: Final[tuple[Callable[[array[float], list[int]], list[float]], ...]] = (
     _first, _min, _max, _last, _sum, _sum
 )  # fmt: skip

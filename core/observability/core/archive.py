@@ -112,7 +112,7 @@ def _read(
     for _, stored, aggregates in rows:
         numbers.extend(_row(stored, aggregates, fields))
     width = len(fields) * layout.AGGREGATE_WORDS
-    block = Block([row[0] for row in rows], [numbers[column.offset :: width].tolist() for column in columns])
+    block = Block(array("q", [row[0] for row in rows]), [numbers[column.offset :: width] for column in columns])
     # The points of a seam between two reads are merged when all are together.
     return resample(block, columns, spacing_ns)
 

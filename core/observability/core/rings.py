@@ -91,7 +91,9 @@ class Series:
         bucket = self.buckets[tier - 1]
         resumed = bucket.resumed
         if resumed is not None and bucket.start_ns is not None and start_ns <= bucket.start_ns < end_ns:
-            block.extend(Block([bucket.start_ns], [[resumed[column.offset]] for column in columns]))
+            block.extend(
+                Block(array("q", [bucket.start_ns]), [array("d", [resumed[column.offset]]) for column in columns])
+            )
         return block
 
     def first_ns(self, tier: int) -> int | None:

@@ -9,7 +9,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from observability.core import layout
 from observability.core.aggregates import Block
@@ -106,20 +105,20 @@ class Ring:
         words, doubles, step = self._words, self._doubles, self._slot_words
         start = layout.RING_HEADER_WORDS + (sequences.start - 1) % self.rows * step
         stop = start + len(sequences) * step
-        ends = words[start + step - 1 : stop : step].tolist()
-        times = words[start + layout.SLOT_TS_NS : stop : step].tolist()
-        # typeshed has integers for every format.
+        ends = array("q", words[start + step - 1 : stop : step].tobytes())
+        times = array("q", words[start + layout.SLOT_TS_NS : stop : step].tobytes())
         columns = [
-            cast("list[float]", doubles[start + layout.SLOT_PAYLOAD + offset : stop : step].tolist())
-            for offset in offsets
+            array("d", doubles[start + layout.SLOT_PAYLOAD + offset : stop : step].tobytes()) for offset in offsets
         ]
-        begins = words[start + layout.SLOT_BEGIN : stop : step].tolist()
-        expected = list(sequences)
+        begins = array("q", words[start + layout.SLOT_BEGIN : stop : step].tobytes())
+        expected = array("q", sequences)
         if ends == expected == begins:
             return Block(times, columns)
         kept = [n for n, sequence in enumerate(expected) if ends[n] == sequence == begins[n]]
         self.rows_lost += len(expected) - len(kept)
-        return Block([times[n] for n in kept], [[column[n] for n in kept] for column in columns])
+        return Block(
+            array("q", [times[n] for n in kept]), [array("d", [column[n] for n in kept]) for column in columns]
+        )
 
     def drop_from(self, ts_ns: int) -> None:
         """Forgets the rows of this time and later. For the start only: a reader would take it for a lost row."""

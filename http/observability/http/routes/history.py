@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from array import array
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import orjson
 
-from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Block, Column
+from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, NAN, SUM, Block, Column
 from observability.core.archive import Archive
 from observability.core.clock import Clock
 from observability.core.errors import StoreError
@@ -43,10 +44,10 @@ FINEST_NS: Final = 100 * NS_PER_MS
 RANGES: Final = {"1h": (HOUR_NS, "10s"), "24h": (DAY_NS, "5m"), "7d": (7 * DAY_NS, "1h"), "30d": (30 * DAY_NS, "1d")}
 DEFAULT_RANGE: Final = "1h"
 MAX_POINTS: Final = 10_000
-# In columns, of all series together: 5 minutes of ticks of 64 symbols, a day of minutes of 138.
-MAX_COLUMN_POINTS: Final = 200_000
+# In columns, of all series together: 5 minutes of ticks of 64 symbols with 4 fields.
+MAX_COLUMN_NUMBERS: Final = 800_000
 # By how much more is looked at where the newest part of a range had too few points.
-WIDENING: Final = 8
+WIDENING: Final = 4
 
 RETRY_AFTER_SECONDS: Final = 5
 
@@ -114,6 +115,16 @@ class Question:
             return False
         return wanted.symbols is None or series.section != "market_data" or series.key in wanted.symbols
 
+    def fields(self, series: Series) -> list[int]:
+        """Returns which fields of a series are wanted."""
+        metrics = self.wanted.metrics
+        return [n for n, name in enumerate(series.fields) if metrics is None or name in metrics]
+
+    def width(self, series: Iterable[Series], bars: int) -> int:
+        """Returns how many numbers one moment of everything wanted has."""
+        fields = sum(len(self.fields(one)) for one in series)
+        return fields * len(self.wanted.aggregates or ("last",)) + bars * len(BAR_FIELDS)
+
 
 class HistoryRoutes:
     """The handler, over the rings, the store's minutes and the market's bars."""
@@ -176,11 +187,12 @@ class HistoryRoutes:
         symbols = self._bar_symbols(question)
         count = len(series) + len(symbols)
         if wanted.format == "columns":
-            limit = max(1, min(wanted.limit, MAX_COLUMN_POINTS // max(1, count)))
-            span_ns = question.interval_ns * (limit + 1)
+            limit = max(1, min(wanted.limit, MAX_COLUMN_NUMBERS // max(1, question.width(series, len(symbols)))))
+            span_ns = question.interval_ns * (limit + 2)
         else:
             limit = wanted.limit
-            span_ns = question.interval_ns * (limit // max(1, count) + 2)
+            # A quarter more, for a series that has not all points.
+            span_ns = question.interval_ns * (limit * 5 // (4 * max(1, count)) + 2)
         turn = Turn(self._lock)
         # The newest points are read first, and more only if there are too few: most of a month is not asked for.
         while True:
@@ -198,24 +210,20 @@ class HistoryRoutes:
                 for curve in curves:
                     curve.keep_newest(limit)
                 count = sum(len(curve.times) for curve in curves)
-                data = await encode_columns([curve for curve in curves if curve.times], turn)
+                pieces = await encode_columns([curve for curve in curves if curve.times], turn)
             else:
                 truncated = sum(sizes) > limit
                 count = min(sum(sizes), limit)
-                data = await encode_rows(curves, limit, turn)
-        return Response(
-            body=orjson.dumps(
-                {
-                    "start_time": format_iso_ms(question.start_ns),
-                    "end_time": format_iso_ms(question.end_ns),
-                    "interval": question.interval,
-                    "tiers": [_stretch(stretch) for stretch in plan.stretches(question.start_ns, question.end_ns)],
-                    "data": orjson.Fragment(data),
-                    "count": count,
-                    "truncated": truncated,
-                }
-            )
-        )
+                pieces = await encode_rows(curves, limit, turn)
+        head = {
+            "start_time": format_iso_ms(question.start_ns),
+            "end_time": format_iso_ms(question.end_ns),
+            "interval": question.interval,
+            "tiers": [_stretch(stretch) for stretch in plan.stretches(question.start_ns, question.end_ns)],
+            "count": count,
+            "truncated": truncated,
+        }
+        return Response(body=b"".join((orjson.dumps(head)[:-1], b',"data":', *pieces, b"}")))
 
     async def _read(
         self, question: Question, series: Sequence[Series], symbols: Iterable[str], start_ns: int, turn: Turn
@@ -224,8 +232,7 @@ class HistoryRoutes:
         plan = make_plan(series, interval_ns)
         curves = []
         for one in series:
-            fields = [n for n, name in enumerate(one.fields) if wanted.metrics is None or name in wanted.metrics]
-            columns = _columns(fields, wanted.aggregates)
+            columns = _columns(question.fields(one), wanted.aggregates)
             stored = await self._read_stored(one, columns, start_ns, end_ns, plan)
             async with turn:
                 block = read_points(one, columns, start_ns, end_ns, plan, stored)
@@ -235,8 +242,10 @@ class HistoryRoutes:
             assert self._bars is not None
             bars = await self._bars.read(symbol, start_ns, end_ns, interval_ns)
             names = [name for name in BAR_FIELDS if wanted.metrics is None or name in wanted.metrics]
-            values = {name: [getattr(bar, name) for bar in bars] for name in names}
-            curves.append(Curve(BARS, symbol, [bar.ts_ns for bar in bars], values, {}))
+            async with turn:
+                values = {name: _bar_column(name, bars) for name in names}
+                curves.append(Curve(BARS, symbol, array("q", [bar.ts_ns for bar in bars]), values, {}))
+                await turn.offer()
         return curves, plan
 
     async def _read_stored(
@@ -321,7 +330,12 @@ def _curve(series: Series, columns: Sequence[Column], block: Block, aggregates: 
     return curve
 
 
-def _aggregate(name: str, numbers: Sequence[list[float]]) -> list[Any]:
+def _aggregate(name: str, numbers: Sequence[array[float]]) -> array[Any]:
     if name == "mean":
-        return [total / count if count else None for total, count in zip(*numbers, strict=True)]
-    return [int(count) for count in numbers[0]] if name == "count" else numbers[0][:]
+        return array("d", [total / count if count else NAN for total, count in zip(*numbers, strict=True)])
+    return array("q", map(int, numbers[0])) if name == "count" else numbers[0][:]
+
+
+def _bar_column(name: str, bars: Sequence[Bar]) -> array[Any]:
+    values = [getattr(bar, name) for bar in bars]
+    return array("q", values) if name == "trades" else array("d", [NAN if x is None else x for x in values])
