@@ -2,6 +2,7 @@
 
 A tick is what the hub does ten times a second: every collector writes its rows, the parts that changed are encoded, the
 snapshot is joined and published. Beside it, in the same group, the encoder alone, over the same document ready made.
+The alert rules look once per second, behind one tick in ten: theirs are the groups "default alert rules".
 
     pytest benchmarks/bench_tick.py
 """
@@ -20,9 +21,14 @@ from observability.core.clock import EventClock, HostClock
 from observability.core.counters import Counters
 from observability.core.events import Quote
 from observability.core.hub import Hub
+from observability.core.timestamps import NS_PER_S
 from observability.http.backend import make_collectors, make_history
+from observability.metrics.metric_paths import MetricSources
+from observability.metrics.rule_book import RuleBook
+from observability.metrics.rule_file import load_rules
 
 INTERVAL_SECONDS = 0.1
+FIGURES = {name: lambda: 0 for name in ("ticks_missed", "websocket_disconnects", "store_fault")}
 ROUNDS = 200
 
 by_size = pytest.mark.parametrize("symbols", [1, 10, 100, 1000])
@@ -37,6 +43,9 @@ class Market:
         event_clock = EventClock(host_clock)
         self._bus = Bus()
         collectors = make_collectors(self._bus, event_clock, max_symbols=symbols, history=make_history(symbols))
+        system = collectors.system
+        sources = MetricSources(collectors.sections, system.user_metrics, FIGURES, {})
+        self.rules = RuleBook(load_rules(None), sources, system.alert_book)
         for collector in collectors.sections:
             asyncio.run(collector.start())
         self.hub = Hub(INTERVAL_SECONDS, self._bus, host_clock, event_clock, collectors.sections, {}, Counters())
@@ -65,6 +74,15 @@ def test_tick(benchmark: BenchmarkFixture, symbols: int, changed_percent: int) -
     assert frame is not None
     assert len(orjson.loads(frame.payload)["market_data"]) == symbols
     benchmark.extra_info["snapshot_bytes"] = len(frame.payload)
+
+
+@by_size
+def test_rules(benchmark: BenchmarkFixture, symbols: int) -> None:
+    market = Market(symbols)
+    benchmark.group = f"default alert rules, {symbols} symbols"
+    seconds = count()
+    benchmark.pedantic(lambda: market.rules.evaluate(next(seconds) * NS_PER_S, 0), rounds=ROUNDS, warmup_rounds=5)
+    assert {rule["n_members"] for rule in market.rules.to_json()} == {1, symbols}
 
 
 @by_size

@@ -294,6 +294,7 @@ def test_recent_logs_come_newest_first_from_a_level_up() -> None:
     assert len(collector.recent_logs()) == 5
     assert collector.recent_logs("critical")[0] == {
         "timestamp": "2012-06-21T12:00:04.000Z",
+        "received": "2012-06-21T12:00:00.000Z",
         "level": "critical",
         "logger": "engine",
         "message": "line 4",

@@ -17,6 +17,7 @@ from observability.core.snapshot import RESERVED_NAMES, encode_json
 logger = logging.getLogger(__name__)
 
 NULL = b"null"
+MAX_ERROR_CHARS = 200
 
 
 class Collector(Protocol):
@@ -47,7 +48,8 @@ class CustomCollectors:
         self.collectors = dict(collectors)
         self.encoded: dict[str, bytes] = dict.fromkeys(collectors, NULL)
         """By name, ready to be joined into the snapshot."""
-        self.failing: set[str] = set()
+        self.failing: dict[str, str] = {}
+        """Why the last run of a collector failed, by name."""
         self._interval_seconds = interval_seconds
         self._timeout_seconds = timeout_seconds
         self._failures = {
@@ -82,11 +84,11 @@ class CustomCollectors:
                         await collector.start()
                     self.encoded[name] = encode_json(await collector.get_current_metrics())
                 collector.metrics_collected += 1
-                self.failing.discard(name)
+                self.failing.pop(name, None)
             except Exception as error:
                 self.encoded[name] = NULL
                 self._failures[name].add()
                 if name not in self.failing:
                     logger.warning("collector %r failed, null until it recovers: %r", name, error)
-                self.failing.add(name)
+                self.failing[name] = repr(error)[:MAX_ERROR_CHARS]
             await asyncio.sleep(self._interval_seconds)

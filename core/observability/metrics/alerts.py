@@ -130,6 +130,8 @@ class AlertBook:
     (counted in `evicted`)."""
 
     def __init__(self, max_alerts: int) -> None:
+        self.version = 0
+        """Rises with each change."""
         self.evicted = 0
         """Alerts that were active still when they made room."""
         self.transitions: dict[tuple[str | None, Action], int] = {}
@@ -172,6 +174,7 @@ class AlertBook:
         state = self._alerts.get(ident)
         if state is not None:
             state.last_seen_ns = ts_ns
+            self.version += 1
 
     def acknowledge(self, ident: str, now_ns: int) -> AlertState | None:
         """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
@@ -219,12 +222,14 @@ class AlertBook:
             self._enter(state)
         else:
             self._alerts[state.alert_id] = state
+        self.version += 1
 
     def to_state(self) -> AlertBookState:
         return AlertBookState(list(self._alerts.values()), self.evicted)
 
     def restore(self, state: AlertBookState) -> None:
         """Takes over what an earlier process kept."""
+        self.version += 1
         self.evicted = state.evicted
         self._alerts = {alert.alert_id: alert for alert in state.alerts[-self._max_alerts :]}
 
@@ -255,6 +260,7 @@ class AlertBook:
         self._alerts[state.alert_id] = state
 
     def _tell(self, state: AlertState, action: Action) -> None:
+        self.version += 1
         key = (state.rule, action)
         self.transitions[key] = self.transitions.get(key, 0) + 1
         for listener in self._listeners:

@@ -47,6 +47,7 @@ class RuleBook:
         self._alerts = alerts
         self._watches = {rule.name: RuleWatch(rule) for rule in rules}
         self._due_ns: int | None = None
+        self.evaluations = 0
 
     def on_frame(self, frame: Frame) -> None:
         """Evaluates every rule if it is time; to be called behind whoever sends the frame."""
@@ -61,11 +62,15 @@ class RuleBook:
     def evaluate(self, now_ns: int, mono_ns: int) -> None:
         """Looks at every metric; now_ns is the events' time, mono_ns the host's monotonic clock."""
         # hot: once per second (benchmarks/bench_tick.py)
+        self.evaluations += 1
         for watch in self._watches.values():
             readings = list(self._sources.read(watch.rule.metric))
             watch.observe(readings, now_ns if watch.rule.metric.is_of_events else mono_ns, now_ns, self._alerts)
             if not watch.is_path_judged:
                 self._judge_path(watch, readings)
+
+    def __len__(self) -> int:
+        return len(self._watches)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Returns every rule, its newest value, and the members for which it is raised or about to be."""

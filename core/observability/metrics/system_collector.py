@@ -182,6 +182,7 @@ class SystemCollector(BusCollector):
                 lines.append(
                     {
                         "timestamp": format_iso_ms(event_time_ns(event)),
+                        "received": format_iso_ms(event.ts_init),
                         "level": event.level,
                         "logger": escape(event.logger),
                         "message": escape(event.message),

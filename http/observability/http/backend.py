@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -168,14 +168,18 @@ class Backend:
 
     def _add_routes(self, worker: Worker) -> None:
         hub, collectors = self._hub, self._collectors
+        queues: dict[str, Callable[[], int]] = {
+            "clients_behind": lambda: worker.broadcaster.clients_behind,
+            "lane_backlog": lambda: worker.stream.lane_backlog,
+        }
         sources = MetricSources(
             collectors.sections,
             collectors.system.user_metrics,
-            server_figures(hub, worker, collectors.system),
+            server_figures(hub, collectors.system, queues),
             hub.custom.encoded,
         )
         rule_book = RuleBook(self._rules, sources, collectors.system.alert_book)
-        status = Status(hub, collectors, worker, rule_book)
+        status = Status(hub, collectors, worker, rule_book, queues)
         hub.on_frame(status.on_frame)
         hub.on_frame(worker.broadcaster.send_frame)
         hub.on_frame(rule_book.on_frame)

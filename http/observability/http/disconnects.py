@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 from observability.core.counters import Counter, Counters
 
+FAMILY: Final = "websocket_disconnects_total"
+
 Side = Literal["client", "server"]
 
 NO_STATUS: Final = 1005
@@ -17,7 +19,10 @@ NO_CLOSE: Final = 1006
 """RFC 6455 section 7.1.5: the connection ended without a Close."""
 
 # A page that is closed or left says 1001, or nothing at all in its Close.
-_GOODBYES: Final = frozenset({1000, 1001, NO_STATUS})
+_GOODBYES: Final = frozenset({"1000", "1001", str(NO_STATUS)})
+
+# RFC 6455 section 7.4.2: from here on codes are libraries' and applications' own.
+_FIRST_OTHER_CODE: Final = 3000
 
 
 class Disconnects:
@@ -27,16 +32,18 @@ class Disconnects:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._known: dict[tuple[str, Side], Counter] = {}
-        self.lost = 0
-        """Those that did not say goodbye themselves: closed by us, or gone without a word."""
 
     def note(self, code: int, side: Side) -> None:
         """Counts one client that has left."""
-        label = str(code) if code < 3000 else f"{code // 1000}xxx"
+        label = str(code) if code < _FIRST_OTHER_CODE else f"{code // 1000}xxx"
         counter = self._known.get((label, side))
         if counter is None:
             counter = self._known[label, side] = self._counters.counter(
-                "websocket_disconnects_total", "Clients of the stream that left", code=label, by=side
+                FAMILY, "Clients of the stream that left", code=label, by=side
             )
         counter.add()
-        self.lost += side == "server" or code not in _GOODBYES
+
+
+def is_loss(code: str, by: str) -> bool:
+    """Whether clients counted under these labels were lost: closed by us, or gone without a goodbye."""
+    return by == "server" or code not in _GOODBYES

@@ -1,35 +1,50 @@
 """The server's own numbers, as alert rules read them under `server.`.
 
-Nothing is measured here; each figure reads what a part of the server counts.
+Nothing is measured here; each figure reads what a part of the server counts. Those of clients are read off the
+counters, which hold what every worker has counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+from observability.core.counters import Counter, Counters
 from observability.core.hub import Hub
-from observability.http.worker import Worker
+from observability.core.timestamps import NS_PER_MS
+from observability.http.disconnects import FAMILY as DISCONNECTS
+from observability.http.disconnects import is_loss
 from observability.metrics.metric_paths import Figure
 from observability.metrics.system_collector import SystemCollector
 
 
-def server_figures(
-    hub: Hub, worker: Worker, system: SystemCollector, queues: Mapping[str, Callable[[], int]] | None = None
-) -> dict[str, Figure]:
-    """Returns every figure by name; `queues` are further ones, as `NAME_queue`."""
-    broadcaster, bus = worker.broadcaster, hub.bus
+def server_figures(hub: Hub, system: SystemCollector, queues: Mapping[str, Callable[[], int]]) -> dict[str, Figure]:
+    """Returns every figure by name, the depths of `queues` among them."""
+    bus, counters = hub.bus, hub.counters
     return {
         "ticks": lambda: hub.frames.latest_seq,
         "ticks_missed": lambda: hub.ticks_missed,
-        "tick_ms": lambda: hub.last_tick_ns / 1e6,
+        "tick_ms": lambda: hub.last_tick_ns / NS_PER_MS,
         "events": lambda: sum(sum(published.values()) for published in bus.published.values()),
         "event_handler_errors": lambda: bus.handler_errors,
         "source_failures": lambda: len(hub.source_failures),
-        "websocket_connections": lambda: len(broadcaster.clients),
-        "websocket_disconnects": lambda: worker.disconnects.lost,
-        "frames_skipped": lambda: broadcaster.frames_skipped,
-        "clients_behind": lambda: broadcaster.clients_behind,
-        "lane_backlog": lambda: worker.stream.lane_backlog,
+        "websocket_connections": lambda: _total(counters, "websocket_connections_active"),
+        "websocket_disconnects": lambda: sum(
+            value for labels, value in _samples(counters, DISCONNECTS) if is_loss(labels["code"], labels["by"])
+        ),
+        "frames_skipped": lambda: _total(counters, "websocket_frames_skipped_total"),
         "store_fault": lambda: system.health_reason("store") is not None,
-        **{f"{name}_queue": depth for name, depth in (queues or {}).items()},
+        **queues,
     }
+
+
+def _total(counters: Counters, name: str) -> int:
+    return sum(value for _, value in _samples(counters, name))
+
+
+def _samples(counters: Counters, name: str) -> Iterator[tuple[dict[str, str], int]]:
+    """Yields labels and value of each sample of one family."""
+    for family in counters.families():
+        if family.name == name:
+            for labels, sample in family.samples.items():
+                assert isinstance(sample, Counter)
+                yield dict(labels), sample.value

@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+import orjson
+
 from observability.core.counters import Counter
 from observability.core.events import TYPE_NAMES, Severity
 from observability.core.frames import Frame
 from observability.core.hub import Hub
+from observability.core.snapshot import encode_json
 from observability.core.timestamps import NS_PER_S, format_iso_ms
 from observability.http.path_latency import PathLatency
 from observability.http.worker import Worker
@@ -25,7 +28,7 @@ _USAGES: Final = ("cpu", "memory", "disk")
 
 
 class Status:
-    """Reads hub, collectors and worker. `queues` are further ones whose depth is shown."""
+    """Reads hub, collectors and worker. `queues` are what may pile up, each with its depth."""
 
     def __init__(
         self,
@@ -33,18 +36,16 @@ class Status:
         collectors: Collectors,
         worker: Worker,
         rules: RuleBook,
-        queues: Mapping[str, Callable[[], int]] | None = None,
+        queues: Mapping[str, Callable[[], int]],
     ) -> None:
         self._hub = hub
         self._collectors = collectors
         self._worker = worker
         self._rate = _Rate()
         self._rules = rules
-        self._queues: dict[str, Callable[[], int]] = {
-            "clients_behind": lambda: worker.broadcaster.clients_behind,
-            "lane_backlog": lambda: worker.stream.lane_backlog,
-            **(queues or {}),
-        }
+        self._alerts = _Kept()
+        self._rules_seen = _Kept()
+        self._queues = dict(queues)
         # Event times of the system section are those of its own samples.
         inputs = (collectors.market, collectors.strategy, collectors.execution)
         self._latency = PathLatency(hub, inputs, worker.broadcaster.fanout)
@@ -63,7 +64,7 @@ class Status:
             "system_performance": self.performance,
             "system_components": self.components,
             "system_stats": self.stats,
-            "system_alerts": self.alerts,
+            "system_alerts": self.all_alerts,
             "alert_rules": self.rules,
         }
 
@@ -147,13 +148,19 @@ class Status:
         self, stage: Stage | None = None, severity: Severity | None = None, limit: int | None = None
     ) -> dict[str, Any]:
         """Returns `GET /api/system/alerts`: those nobody has acknowledged first, those that are over last."""
-        alerts = select_alerts(self._collectors.system.alerts(), stage, severity, limit)
-        return {"timestamp": self._timestamp(), "alerts": [alert.to_json() for alert in alerts], "count": len(alerts)}
+        found = select_alerts(self._collectors.system.alerts(), stage, severity, limit)
+        return {"timestamp": self._timestamp(), "alerts": [alert.to_json() for alert in found], "count": len(found)}
+
+    def all_alerts(self) -> dict[str, Any]:
+        """Returns the same of every alert; their bytes are kept while nothing changes."""
+        book = self._collectors.system.alert_book
+        fragment = self._alerts.get(book.version, lambda: self.alerts()["alerts"])
+        return {"timestamp": self._timestamp(), "alerts": fragment, "count": len(book.all())}
 
     def rules(self) -> dict[str, Any]:
         """Returns `GET /api/system/alerts/rules`."""
-        rules = self._rules.to_json()
-        return {"timestamp": self._timestamp(), "rules": rules, "count": len(rules)}
+        fragment = self._rules_seen.get(self._rules.evaluations, self._rules.to_json)
+        return {"timestamp": self._timestamp(), "rules": fragment, "count": len(self._rules)}
 
     def acknowledge(self, alert_id: str) -> AlertState | None:
         """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
@@ -188,13 +195,18 @@ class Status:
             age_ns = None if section.last_input_ns is None else now_ns - section.last_input_ns
             states[section.name] = {
                 "status": "ok" if section.is_running else "down",
+                "reason": None if section.is_running else "stopped",
                 "metrics_collected": section.metrics_collected,
                 "input_age_seconds": None if age_ns is None else age_ns / NS_PER_S,
             }
         for name, collector in self._hub.custom.collectors.items():
             running = "ok" if collector.is_running else "down"
-            status = "degraded" if name in self._hub.custom.failing else running
-            states[name] = {"status": status, "metrics_collected": collector.metrics_collected}
+            failure = self._hub.custom.failing.get(name)
+            states[name] = {
+                "status": running if failure is None else "degraded",
+                "reason": failure,
+                "metrics_collected": collector.metrics_collected,
+            }
         return states
 
     def _http_requests(self) -> int:
@@ -205,6 +217,20 @@ class Status:
             for sample in family.samples.values()
             if isinstance(sample, Counter)
         )
+
+
+class _Kept:
+    """The encoded bytes of a part of a document, as long as its version stays the same."""
+
+    def __init__(self) -> None:
+        self._version = -1
+        self._fragment = orjson.Fragment(b"null")
+
+    def get(self, version: int, make: Callable[[], Any]) -> orjson.Fragment:
+        if version != self._version:
+            self._version = version
+            self._fragment = orjson.Fragment(encode_json(make()))
+        return self._fragment
 
 
 class _Rate:

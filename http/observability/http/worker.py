@@ -82,7 +82,6 @@ class Worker:
         self.stream = MetricsStream(
             state, loop, max_connections=config.ws_max_connections, allowed_origins=frozenset(config.cors_origins)
         )
-        self.disconnects = state.disconnects
         self._endpoints: dict[str, UpgradeCallback] = dict.fromkeys(PATHS, self.stream.upgrade)
         if config.echo:
             self._endpoints[ECHO_PATH] = EchoEndpoint(loop).upgrade

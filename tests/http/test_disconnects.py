@@ -1,0 +1,36 @@
+"""Who left the stream: counted by code and side, under a bounded number of labels."""
+
+from __future__ import annotations
+
+import pytest
+
+from observability.core.counters import Counters
+from observability.http.disconnects import FAMILY, Disconnects, is_loss
+
+
+def test_codes_of_applications_are_counted_by_their_thousand() -> None:
+    counters = Counters()
+    disconnects = Disconnects(counters)
+    for code in (1000, 1000, *range(3000, 5000)):
+        disconnects.note(code, "client")
+    (family,) = counters.families()
+    assert family.name == FAMILY
+    assert {dict(labels)["code"]: sample.value for labels, sample in family.samples.items()} == {  # type: ignore[union-attr]
+        "1000": 2, "3xxx": 1000, "4xxx": 1000
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "by", "lost"),
+    [
+        ("1000", "client", False),
+        ("1001", "client", False),
+        ("1005", "client", False),
+        ("1006", "client", True),
+        ("4xxx", "client", True),
+        ("1001", "server", True),
+        ("1013", "server", True),
+    ],
+)
+def test_who_says_goodbye_is_not_lost(code: str, by: str, lost: bool) -> None:
+    assert is_loss(code, by) is lost
