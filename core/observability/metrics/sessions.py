@@ -1,18 +1,24 @@
-"""Sessions: UTC days, as the events' own times tell them.
+"""Sessions: days that begin at one local time of one zone, as the events' own times tell them; UTC days unless told.
 
 No clock here; whoever asks brings the time.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
 from observability.core.events import Event
 from observability.core.timestamps import NS_PER_S
 
 NS_PER_DAY = 86_400 * NS_PER_S
 
+_MIDNIGHT = time()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+
 
 def session_end_ns(now_ns: int) -> int:
-    """Returns the first moment after the session that `now_ns` belongs to."""
+    """Returns the first moment after the UTC day that `now_ns` belongs to."""
     return now_ns - now_ns % NS_PER_DAY + NS_PER_DAY
 
 
@@ -21,18 +27,54 @@ def event_time_ns(event: Event) -> int:
     return event.ts if isinstance(event.ts, int) else event.ts_init
 
 
+class SessionCalendar:
+    """Where sessions end: each day at `start`, local time of `zone`; a day with a change of the clocks has 23 or 25 hours.
+
+    RFC 5545 section 3.3.5 on the two odd boundaries: a local time that does not occur is read with the offset before the
+    gap (02:30 in New York is 03:30 on the day the clocks go forward), one that occurs twice is the first of the two.
+    """
+
+    __slots__ = ("_begin_ns", "_end_ns", "start", "zone")
+
+    def __init__(self, zone: tzinfo = UTC, start: time = _MIDNIGHT) -> None:
+        self.zone = zone
+        self.start = start
+        # The session asked for last: at a boundary every symbol asks for the same one.
+        self._begin_ns = self._end_ns = 0
+
+    def end_ns(self, now_ns: int) -> int:
+        """Returns the first moment after the session that `now_ns` belongs to."""
+        if not self._begin_ns <= now_ns < self._end_ns:
+            day = (_EPOCH + timedelta(seconds=now_ns // NS_PER_S)).astimezone(self.zone).date()
+            # A zone that moves to the other side of the date line skips a day or has it twice: two on either side.
+            boundaries = [self._boundary_ns(day + timedelta(days=offset)) for offset in (-2, -1, 0, 1, 2)]
+            self._begin_ns = max(boundary for boundary in boundaries if boundary <= now_ns)
+            self._end_ns = min(boundary for boundary in boundaries if boundary > now_ns)
+        return self._end_ns
+
+    def _boundary_ns(self, day: date) -> int:
+        # fold=0 is what RFC 5545 says, in the gap and in the fold (PEP 495).
+        boundary = datetime.combine(day, self.start, tzinfo=self.zone).astimezone(UTC)
+        return (boundary - _EPOCH) // _SECOND * NS_PER_S
+
+
+UTC_DAYS = SessionCalendar()
+
+
 class Session:
     """The current session. It never goes back: a late event belongs to the session it arrives in."""
 
-    __slots__ = ("_end_ns",)
+    __slots__ = ("calendar", "end_ns")
 
-    def __init__(self) -> None:
-        self._end_ns: int | None = None
+    def __init__(self, calendar: SessionCalendar = UTC_DAYS) -> None:
+        self.calendar = calendar
+        self.end_ns: int | None = None
+        """The first moment after it, None before the first event; kept over a restart as it is."""
 
     def has_turned(self, now_ns: int) -> bool:
         """Moves on to the session of `now_ns`; returns whether that ended another one."""
-        if self._end_ns is not None and now_ns < self._end_ns:
+        if self.end_ns is not None and now_ns < self.end_ns:
             return False
-        is_first = self._end_ns is None
-        self._end_ns = session_end_ns(now_ns)
+        is_first = self.end_ns is None
+        self.end_ns = self.calendar.end_ns(now_ns)
         return not is_first
