@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,6 +15,7 @@ from observability.metrics.sessions import Session, SessionCalendar, event_time_
 
 MIDNIGHT = parse_iso_ns("2012-06-22T00:00:00Z")
 DAY = 86_400_000_000_000
+HOUR = DAY // 24
 
 
 @pytest.mark.parametrize(("offset", "end"), [(-1, 0), (0, DAY), (DAY - 1, DAY)])
@@ -71,15 +72,15 @@ def test_a_day_that_a_zone_skips_is_no_session() -> None:
 @given(
     st.sampled_from(["America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"]),
     st.times().map(lambda at: at.replace(second=0, microsecond=0)),
-    st.datetimes(datetime(2000, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC)),
+    st.integers(950_000_000, 2_100_000_000),
 )
-def test_every_moment_is_in_a_session_of_about_a_day(zone: str, start: time, moment: datetime) -> None:
+def test_every_moment_is_in_a_session_of_about_a_day(zone: str, start: time, second: int) -> None:
     calendar = SessionCalendar(ZoneInfo(zone), start)
-    now_ns = int(moment.timestamp()) * 10**9
+    now_ns = second * 10**9
     end_ns = calendar.end_ns(now_ns)
     assert now_ns < end_ns
     assert SessionCalendar(ZoneInfo(zone), start).end_ns(end_ns - 1) == end_ns
-    assert timedelta(hours=22) < timedelta(microseconds=(calendar.end_ns(end_ns) - end_ns) // 1000) < timedelta(hours=26)
+    assert 22 * HOUR < calendar.end_ns(end_ns) - end_ns < 26 * HOUR
 
 
 def test_a_session_turns_where_its_calendar_says() -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import time
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from observability.core.access_settings import ApiToken, Network, Networks, ReadableFile, Tokens
+from observability.core.accounting_settings import Amount, ContractMultipliers, Multipliers, TimeOfDay, YearDays, Zone
 from observability.core.errors import ConfigError
 from observability.core.market_settings import SecondsBySymbol, SymbolSeconds
 from observability.core.settings import (
@@ -160,6 +163,22 @@ class Config:
         SecondsBySymbol(0.1, 604_800),
         "The same for single symbols that are quoted more or less often, as `BTCUSDT:1,BOND:600`.",
         env="STALE_AFTER_BY_SYMBOL",
+    )
+    session_timezone: str = _setting("UTC", Zone(), "Where a session's days are counted.", env="SESSION_TIMEZONE")
+    session_start: time = _setting(
+        time(), TimeOfDay(), "Local time at which a session begins: daily P&L starts anew.", env="SESSION_START"
+    )
+    starting_capital: Decimal | None = _setting(
+        None,
+        Amount(),
+        "Equity before the first fill; without it, the first `equity` event tells.",
+        env="STARTING_CAPITAL",
+    )
+    contract_multipliers: Multipliers = _setting(
+        (), ContractMultipliers(), "What one contract counts, by symbol; 1 for all others.", env="CONTRACT_MULTIPLIERS"
+    )
+    annualization: int = _setting(
+        365, YearDays(), "Daily returns in a year, for Sharpe, Sortino and Calmar.", env="ANNUALIZATION"
     )
     shutdown_grace_seconds: float = _setting(
         10.0, Seconds(0, 600), "Time that clients get to finish on shutdown.", env="SHUTDOWN_GRACE"

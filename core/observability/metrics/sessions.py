@@ -28,10 +28,10 @@ def event_time_ns(event: Event) -> int:
 
 
 class SessionCalendar:
-    """Where sessions end: each day at `start`, local time of `zone`; a day with a change of the clocks has 23 or 25 hours.
+    """Where sessions end: each day at `start` in `zone`. One in which the clocks change has 23 or 25 hours.
 
-    RFC 5545 section 3.3.5 on the two odd boundaries: a local time that does not occur is read with the offset before the
-    gap (02:30 in New York is 03:30 on the day the clocks go forward), one that occurs twice is the first of the two.
+    RFC 5545 section 3.3.5 on the two odd boundaries: a local time that does not occur is read with the offset before
+    the gap (02:30 in New York is 03:30 on the day the clocks go forward), one that occurs twice is the first of them.
     """
 
     __slots__ = ("_begin_ns", "_end_ns", "start", "zone")

@@ -1,0 +1,109 @@
+"""Settings of the accounting: read strictly, every wrong one named."""
+
+from __future__ import annotations
+
+import sys
+import zoneinfo
+from datetime import UTC, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.accounting_settings import Amount, zone_of
+from observability.core.config import Config
+from observability.core.errors import ConfigError
+
+D = Decimal
+
+
+def read(**environ: str) -> Config:
+    return Config.from_environment(environ, {})
+
+
+def fault(**environ: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        read(**environ)
+    (only,) = raised.value.faults
+    return only
+
+
+def test_a_session_is_a_utc_day_unless_told() -> None:
+    assert (Config().session_timezone, Config().session_start) == ("UTC", time(0))
+
+
+def test_a_session_may_begin_anywhere_at_any_minute() -> None:
+    config = read(SESSION_TIMEZONE="America/New_York", SESSION_START="17:00")
+    assert (config.session_timezone, config.session_start) == ("America/New_York", time(17))
+    assert str(zone_of(config.session_timezone)) == "America/New_York"
+
+
+@pytest.mark.parametrize(
+    "name", ["Nowhere", "america/new_york ", "Europe", "../etc/passwd", "/etc/localtime", "+01:00"]
+)
+def test_an_unknown_zone_is_refused(name: str) -> None:
+    assert fault(SESSION_TIMEZONE=name) == (
+        f"SESSION_TIMEZONE: {name!r}, expected UTC or a time zone of the IANA database, such as America/New_York"
+    )
+
+
+def test_a_host_without_time_zones_says_so_and_knows_utc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath([str(tmp_path)])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        assert "(this host has no time zones: install tzdata)" in fault(SESSION_TIMEZONE="America/New_York")
+        assert zone_of("UTC") is UTC
+    finally:
+        zoneinfo.reset_tzpath()
+
+
+@pytest.mark.parametrize("text", ["24:00", "9:30", "09:60", "0930", "09:30:00", " 09:30", "\u0660\u0669:30"])
+def test_a_time_that_is_none_is_refused(text: str) -> None:
+    assert fault(SESSION_START=text) == f"SESSION_START: {text!r}, expected a time from 00:00 to 23:59"
+
+
+def test_amounts_are_exact() -> None:
+    config = read(STARTING_CAPITAL="100000.10", CONTRACT_MULTIPLIERS="ES:50, spot:BTC:0.01")
+    assert config.starting_capital == D("100000.10")
+    assert config.contract_multipliers == (("ES", D(50)), ("spot:BTC", D("0.01")))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "+1", "1e5", "nan", "1_000", "1,000", ".5", "0.0", "1" * 19])
+def test_an_amount_that_is_none_is_refused(text: str) -> None:
+    assert fault(STARTING_CAPITAL=text).startswith(f"STARTING_CAPITAL: {text!r}, expected a decimal number above 0")
+
+
+@pytest.mark.parametrize("entry", ["ES", ":50", "ES:", "ES:0", "ES:-1", "ES:1e3", "", "NQ:3", "X" * 33 + ":1"])
+def test_a_wrong_contract_is_named_and_the_others_are_not(entry: str) -> None:
+    assert fault(CONTRACT_MULTIPLIERS=f"NQ:20,{entry}").startswith(f"CONTRACT_MULTIPLIERS: {entry!r}, expected symbol:")
+
+
+@given(st.decimals(min_value=D("1e-18"), max_value=D(10**18 - 1), places=18))
+def test_an_amount_that_is_shown_reads_as_the_same(amount: Decimal) -> None:
+    assert Amount().parse(Amount().format(amount)) == amount
+
+
+def test_a_year_has_as_many_returns_as_the_market_has_days() -> None:
+    assert (read(ANNUALIZATION="252").annualization, Config().annualization) == (252, 365)
+    assert fault(ANNUALIZATION="360") == "ANNUALIZATION: '360', expected 252 or 365"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"session_timezone": 1},
+        {"session_start": time(9, 30, 1)},
+        {"session_start": time(9, 30, tzinfo=timezone(timedelta(hours=1)))},
+        {"starting_capital": D("NaN")},
+        {"starting_capital": 5.0},
+        {"contract_multipliers": (("ES", D(0)),)},
+        {"contract_multipliers": (("ES", D(1)), ("ES", D(2)))},
+        {"annualization": 365.0},
+    ],
+)
+def test_a_config_made_directly_is_judged_too(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        Config(**wrong)  # type: ignore[arg-type]
