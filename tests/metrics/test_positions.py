@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.metrics.money import EXACT
 from observability.metrics.positions import Position
 
 D = Decimal
+_CENT = D("0.01")
 
 # As wide as events may be: 18 digits on either side of the point.
 prices = st.decimals(min_value=D("-1e18"), max_value=D("1e18"), places=18, allow_nan=False)
@@ -109,3 +112,73 @@ def test_a_contract_counts_by_its_multiplier() -> None:
     position = Position(D(50))
     position.apply(D(2), D(5000))
     assert (position.avg_price, position.value(D(5001)), position.unrealized(D(5001))) == (D(5000), D(500_100), D(100))
+
+
+@given(st.lists(st.tuples(sizes, prices, fees, st.lists(st.integers(1, 9), min_size=1, max_size=5)), max_size=15))
+def test_splitting_fills_changes_nothing(sequence: list[tuple[Decimal, Decimal, Decimal, list[int]]]) -> None:
+    whole, split = Position(D("0.01")), Position(D("0.01"))
+    for number, (signed, price, fee, weights) in enumerate(sequence):
+        whole.apply(signed, price, fee, number)
+        rest = Fraction(signed)
+        for weight in weights[1:]:
+            # Parts of 18 digits, as a venue would report them; the last one is what is left.
+            part = D(int(rest * weight / 10 * 10**18)).scaleb(-18, EXACT)
+            if part:
+                split.apply(part, price, ts_ns=number)
+                rest -= Fraction(part)
+        split.apply(D(int(rest * 10**18)).scaleb(-18, EXACT), price, fee, number)
+    assert split == whole
+
+
+def test_a_close_in_parts_leaves_what_a_close_at_once_does() -> None:
+    whole, split = Position(), Position()
+    for position in (whole, split):
+        position.apply(D(7), D(1))
+        position.apply(D(4), D("0.333333333333333333"))
+    whole.apply(D(-6), D(2))
+    for _ in range(6):
+        split.apply(D(-1), D(2))
+    assert split == whole
+
+
+def test_sums_stay_exact_over_many_fills() -> None:
+    position = Position()
+    random = Random(5)
+    cash = quantity = 0
+    price = D("50000.000000000000000001")
+    for number in range(100_000):
+        signed = random.randint(-9, 9) or 1
+        position.apply(D(signed), price, _CENT, number)
+        cash -= signed * (50_000 * 10**18 + 1)
+        quantity += signed
+    assert position.quantity == quantity
+    assert Fraction(position.realized_gross) - Fraction(position.open_cost) == Fraction(cash, 10**18)
+    assert position.fees == 1000
+
+
+def test_after_as_many_of_the_widest_fills_as_nobody_has_there_is_still_room() -> None:
+    widest = D("1" * 18 + "." + "1" * 18)
+    count = 10**15
+    position = Position(widest)
+    position.quantity = EXACT.multiply(widest, D(count))
+    position.open_cost = position.added_cost = EXACT.multiply(EXACT.power(widest, 3), D(count))
+    position.apply(widest, widest)
+    assert Fraction(position.open_cost) == Fraction(widest) ** 3 * (count + 1)
+    assert Fraction(position.value(widest)) == Fraction(widest) ** 3 * (count + 1)
+    position.apply(EXACT.multiply(position.quantity, D("-0.5")), widest)
+    assert (
+        Fraction(position.realized_gross) - Fraction(position.open_cost) == -(Fraction(widest) ** 3) * (count + 1) / 2
+    )
+
+
+def test_holding_time_is_that_of_the_quantity_closed() -> None:
+    position = Position()
+    position.apply(D(1), D(10), ts_ns=100)
+    position.apply(D(3), D(10), ts_ns=200)
+    position.apply(D(-2), D(10), ts_ns=375)
+    # Entered on average at (100 + 3 * 200) / 4 = 175; two were held for 200 each.
+    assert (position.held_time, position.closed_quantity) == (400, 2)
+    position.apply(D(-5), D(10), ts_ns=475)
+    assert (position.held_time, position.closed_quantity) == (1000, 4)
+    position.apply(D(3), D(10), ts_ns=500)
+    assert (position.held_time, position.closed_quantity, position.quantity) == (1075, 7, 0)

@@ -12,58 +12,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategy_desk import DAY, NOON, D, Desk, S
 
-from observability.core.bus import Bus
-from observability.core.events import Equity, Fill, Position, Print, Quote, Signal
+from observability.core.events import Equity, Position, Print, Signal
 from observability.core.rings import History
-from observability.metrics import MarketDataCollector, StrategyCollector
-from observability.metrics.strategy_collector import OTHER_STRATEGIES, SERIES_FIELDS
+from observability.metrics.strategy_collector import OTHER_STRATEGIES
+from observability.metrics.strategy_totals import SERIES_FIELDS
 from observability.metrics.trade_log import TradeFilter, TradeLog
-
-NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
-S = 1_000_000_000
-DAY = 86_400 * S
-D = Decimal
-
-
-class Desk:
-    """A bus with the market and the strategy section on it."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.bus = Bus()
-        self.market = MarketDataCollector(bus=self.bus)
-        self.strategy = StrategyCollector(bus=self.bus, market=self.market, **settings)
-        asyncio.run(self.market.start())
-        asyncio.run(self.strategy.start())
-        self._trade_ids = 0
-
-    def fill(self, quantity: int | str, price: int | str, *, strategy: str = "mean", **changes: Any) -> Fill:
-        self._trade_ids += 1
-        signed = D(quantity)
-        fields: dict[str, Any] = {"trade_id": f"t{self._trade_ids}", "symbol": "AAPL", "ts": NOON, "ts_init": NOON}
-        event = Fill(
-            order_id="o",
-            side="buy" if signed > 0 else "sell",
-            quantity=abs(signed),
-            price=D(price),
-            strategy=strategy,
-            **(fields | changes),
-        )
-        self.bus.publish(event)
-        return event
-
-    def quote(self, bid: float | None, ask: float | None, ts: int = NOON, symbol: str = "AAPL") -> None:
-        self.bus.publish(Quote(symbol, bid, ask, ts=ts, ts_init=ts))
-
-    def tick(self, now_ns: int = NOON) -> dict[str, Any]:
-        self.strategy.refresh(now_ns)
-        return self.strategy.fields.to_json()
-
-    def part(self, group: int, key: str) -> dict[str, Any]:
-        return self.strategy.groups[group].parts[key].to_json()
-
-    def positions(self) -> list[dict[str, Any]]:
-        return [part.to_json() for part in self.strategy.groups[1].parts.values()]
 
 
 def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:
@@ -86,6 +41,9 @@ def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:
             "unrealized_pnl": 120.0,
             "realized_pnl": 37.9,
             "engine_quantity": None,
+            "engine_avg_price": None,
+            "difference": None,
+            "mark_updated": "2012-06-21T12:00:00.000Z",
             "updated": "2012-06-21T12:00:00.000Z",
             "stale": False,
         }

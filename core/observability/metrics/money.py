@@ -6,16 +6,26 @@ No accounting here (see `positions.py`).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 
-# An event's Decimal has at most 19 digits before and 18 behind the point (observability.core.events), a product of two
-# at most 74 digits; the rest of these 128 is room for sums. Rounding would be a defect of ours, so it raises.
+# How sums stay exact over any number of events: an event's Decimal has at most 19 digits before and 18 behind the point
+# (observability.core.events), a product of two at most 38 and 36, with a contract's multiplier 57 and 54. The rest of
+# these 128 digits is room for 10**17 such products. Rounding would be a defect of ours, so it raises.
 EXACT = Context(prec=128, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 
 # For quotients, which have no last digit; whoever divides decides where to round.
 ROUNDED = Context(prec=128, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 ZERO = Decimal(0)
+
+
+def total_of(values: Iterable[Decimal]) -> Decimal:
+    """Returns the exact sum."""
+    total = ZERO
+    for value in values:
+        total = EXACT.add(total, value)
+    return total
 
 
 def to_float(value: Decimal) -> float:
@@ -25,6 +35,11 @@ def to_float(value: Decimal) -> float:
 
 def to_float_or_none(value: Decimal | None) -> float | None:
     return None if value is None else float(value) + 0.0
+
+
+def quotient_or_none(numerator: Decimal, denominator: Decimal) -> float | None:
+    """Returns the nearest double, None for a division by zero: it is undefined, not infinite."""
+    return to_float(ROUNDED.divide(numerator, denominator)) if denominator else None
 
 
 def finite_or_none(value: float | None) -> float | None:

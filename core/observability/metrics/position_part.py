@@ -7,24 +7,32 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from observability.core.events import Position as PositionReport
 from observability.core.timestamps import format_iso_ms
 from observability.metrics.json_part import JsonPart
-from observability.metrics.money import ZERO, to_float, to_float_or_none
+from observability.metrics.money import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.positions import Position
+from observability.metrics.strategy_state import PositionState
 from observability.metrics.symbol_state import MarkSource, SymbolState
 
 
 class PositionPart(JsonPart):
-    """A position, marked to the mid, else the last price, else (without any market data) to its own last fill."""
+    """A position, marked to the mid, else the last price, else (without any market data) to its own last fill.
+
+    `mark_updated` is the time of the input with which the mark became what it is, and `stale` whether the market has
+    been silent since for too long; an age would be another one at every tick. `difference` is the engine's quantity
+    less ours.
+    """
 
     __slots__ = (
         "_quoted",
-        "engine_quantity",
         "has_input",
         "is_stale",
         "mark",
+        "mark_ns",
         "mark_source",
         "position",
+        "report",
         "strategy",
         "symbol",
         "unrealized",
@@ -39,21 +47,38 @@ class PositionPart(JsonPart):
         self.position = Position(multiplier)
         self.mark = ZERO
         self.mark_source: MarkSource = "fill"
+        self.mark_ns = 0
         self.value = ZERO
         self.unrealized = ZERO
         self.updated_ns = 0
         self.is_stale = True
-        self.engine_quantity: Decimal | None = None
-        """Quantity in the engine's newest position event, None before the first."""
+        self.report: PositionReport | None = None
+        """The engine's newest view, None before the first."""
         self.has_input = True
         # What the mark was made of: Decimals are made again only when it has changed.
         self._quoted: tuple[float | None, float | None, float | None] | None = None
 
-    def apply(self, quantity: Decimal, price: Decimal, fee: Decimal, now_ns: int) -> Decimal | None:
-        """Adds one fill of signed `quantity`; returns what it realised before its fee, None if it closed nothing."""
-        realized = self.position.apply(quantity, price, fee)
+    @classmethod
+    def restored(cls, strategy: str, state: PositionState) -> PositionPart:
+        """Returns the position of a checkpoint, at the mark it had."""
+        part = cls(strategy, state.symbol, state.position.multiplier)
+        part.position = state.position
+        part.mark, part.mark_source, part.mark_ns = state.mark, state.mark_source, state.mark_ns
+        part.updated_ns = state.updated_ns
+        part._value_position()
+        return part
+
+    def state(self) -> PositionState:
+        """Returns what a checkpoint keeps; the position is the live one, to be packed at once."""
+        return PositionState(self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns)
+
+    def apply(self, quantity: Decimal, price: Decimal, fee: Decimal, now_ns: int, ts_ns: int) -> Decimal | None:
+        """Adds one fill of signed `quantity`, seen at `now_ns` and executed at `ts_ns`; returns what it realised before
+        its fee, None if it closed nothing."""
+        realized = self.position.apply(quantity, price, fee, ts_ns)
         if self.mark_source == "fill":
             self.mark = price
+            self.mark_ns = now_ns
         self.updated_ns = now_ns
         self.has_input = True
         # At the mark of the last tick: a session that turns before the next one is anchored to this.
@@ -73,6 +98,7 @@ class PositionPart(JsonPart):
                 mark = market.mark()
                 if mark is not None and mark != (self.mark, self.mark_source):
                     self.mark, self.mark_source = mark
+                    self.mark_ns = market.updated_ns
                     self.updated_ns = max(self.updated_ns, market.updated_ns)
                     is_moved = True
         if is_moved:
@@ -89,6 +115,7 @@ class PositionPart(JsonPart):
 
     def _offer(self) -> None:
         position = self.position
+        report = self.report
         self.offer(
             {
                 "symbol": self.symbol,
@@ -99,7 +126,10 @@ class PositionPart(JsonPart):
                 "mark_source": self.mark_source,
                 "unrealized_pnl": to_float(self.unrealized),
                 "realized_pnl": to_float(position.realized),
-                "engine_quantity": to_float_or_none(self.engine_quantity),
+                "engine_quantity": None if report is None else to_float(report.quantity),
+                "engine_avg_price": None if report is None else to_float(report.avg_price),
+                "difference": None if report is None else to_float(EXACT.subtract(report.quantity, position.quantity)),
+                "mark_updated": format_iso_ms(self.mark_ns) if self.mark_ns > 0 else None,
                 "updated": format_iso_ms(self.updated_ns) if self.updated_ns > 0 else None,
                 "stale": self.is_stale,
             }

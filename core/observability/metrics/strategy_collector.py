@@ -6,23 +6,29 @@ No order states here (see `execution_collector.py`) and no quotes: marks are rea
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 from observability.core.bus import Bus, Handler
+from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.events import Equity, Event, Fill, Position, Signal
 from observability.core.parts import Group
 from observability.core.rings import History, Series
+from observability.metrics.capital import Capital
 from observability.metrics.collectors import BusCollector
-from observability.metrics.drawdown import Drawdown
+from observability.metrics.drawdown import iso_or_none
+from observability.metrics.engine_views import EngineViews
+from observability.metrics.equity_days import EquityDays
 from observability.metrics.json_part import JsonPart
 from observability.metrics.market_data_collector import MarketDataCollector
-from observability.metrics.money import EXACT, ZERO, to_float, to_float_or_none
+from observability.metrics.money import ZERO, to_float_or_none, total_of
 from observability.metrics.position_part import PositionPart
-from observability.metrics.sessions import Session
+from observability.metrics.sessions import NS_PER_DAY, UTC_DAYS, Session, SessionCalendar
 from observability.metrics.strategy_account import StrategyAccount
+from observability.metrics.strategy_state import StrategyState
+from observability.metrics.strategy_totals import SERIES_FIELDS, StrategyTotals
 from observability.metrics.trade_log import DEFAULT_STRATEGY, Reader, Refusal, TradeLog
 
 logger = logging.getLogger(__name__)
@@ -33,9 +39,8 @@ OTHER_STRATEGIES = "(other)"
 # Names of refused strategies that are kept, so that each is logged once.
 MAX_REFUSED_NAMES = 1024
 
-SERIES_FIELDS = (
-    "total_pnl", "daily_pnl", "realized_pnl", "unrealized_pnl", "gross_exposure", "net_exposure", "drawdown"
-)  # fmt: skip
+EquityRow = tuple[str, Decimal, Decimal, Decimal, Decimal | None]
+"""Strategy, total, realised and unrealised P&L, capital."""
 
 _ONE = Decimal(1)
 
@@ -43,9 +48,10 @@ _ONE = Decimal(1)
 class StrategyCollector(BusCollector):
     """Accounts for every fill once, by (strategy, symbol), at average cost.
 
-    daily_pnl counts from the last session boundary (UTC midnight of the event clock), at the marks of the last tick
-    before it. Drawdown is sampled once per tick. The first equity event tells the starting capital, being the equity of
-    that moment; later ones are the engine's view of it and shown beside ours.
+    daily_pnl counts from the last session boundary of the event clock (see SessionCalendar), at the marks of the last
+    tick before it. UTC days, whose ends make the daily returns, end alike. Drawdown is sampled once per tick. Without
+    `starting_capital`, the first equity event tells it, being the equity of that moment; later ones are the engine's
+    view of it and shown beside ours.
     """
 
     def __init__(
@@ -59,6 +65,9 @@ class StrategyCollector(BusCollector):
         max_strategies: int = 64,
         max_positions: int = 1024,
         multipliers: Mapping[str, Decimal] | None = None,
+        calendar: SessionCalendar = UTC_DAYS,
+        starting_capital: Decimal | None = None,
+        annualization: int = 365,
     ) -> None:
         super().__init__("strategy", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
@@ -79,15 +88,16 @@ class StrategyCollector(BusCollector):
         """Positions whose quantity in the engine's newest view differs from ours, as of the last tick."""
         self._market = market
         self._multipliers = dict(multipliers or {})
-        self._session = Session()
-        self._drawdown = Drawdown()
+        self._session = Session(calendar)
+        self._day = Session()
+        self._turn_ns = 0
+        """Before this, neither the session nor the UTC day ends."""
+        self._totals = StrategyTotals(annualization)
         self._n_positions = 0
         self._strategies_refused: set[str] = set()
-        self._engine_views: dict[tuple[str, str], Position] = {}
-        self._capital: dict[str, Decimal] = {}
-        self._reported_equity: dict[str, Decimal] = {}
+        self._views = EngineViews(max_positions)
+        self._capital = Capital(starting_capital, max_strategies)
         self._has_input = True
-        self._row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
         self._series: Series | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
     @property
@@ -101,14 +111,93 @@ class StrategyCollector(BusCollector):
 
     def engine_view(self, strategy: str, symbol: str) -> Position | None:
         """Returns the engine's newest position event."""
-        return self._engine_views.get((strategy or DEFAULT_STRATEGY, symbol))
+        return self._views.reports.get((strategy or DEFAULT_STRATEGY, symbol))
 
     @property
     def capital(self) -> Decimal | None:
-        """Starting capital of the account: as reported, else the sum of what strategies reported, else None."""
-        if "" in self._capital:
-            return self._capital[""]
-        return _total(self._capital.values()) if self._capital else None
+        """Starting capital of the account: as set, else as reported, else the sum of what strategies reported."""
+        return self._capital.of_account
+
+    def breaks(self) -> list[dict[str, Any]]:
+        """Returns the positions whose quantity in the engine's newest view differs from ours."""
+        return self._views.breaks(self._find_part, self._strategies_refused)
+
+    def performance(self) -> dict[str, Any]:
+        """Returns ratios, outcomes, holding time and drawdown of the account and of each strategy, each with its sample
+        count; derived again only where something has changed."""
+        capital = self._capital
+        session = self._session
+        annualization = self._totals.annualization
+        return {
+            "annualization": annualization,
+            "risk_free_rate": 0.0,
+            "session": {
+                "timezone": str(session.calendar.zone),
+                "start": f"{session.calendar.start:%H:%M}",
+                "ends": iso_or_none(session.end_ns),
+            },
+            "account": self._totals.to_json(self._accounts.values(), capital.of_account),
+            "strategies": {
+                name: account.performance_json(capital.of(name), annualization)
+                for name, account in self._accounts.items()
+            },
+        }
+
+    def equity_rows(self, now_ns: int) -> Iterator[EquityRow]:
+        """Yields the account, under an empty name, and each strategy, brought up to `now_ns`; exact."""
+        self._update(now_ns)
+        accounts = self._accounts.values()
+        yield (
+            "",
+            total_of(account.total for account in accounts),
+            total_of(account.realized for account in accounts),
+            total_of(account.unrealized for account in accounts),
+            self.capital,
+        )
+        for account in accounts:
+            yield account.name, account.total, account.realized, account.unrealized, self._capital.of(account.name)
+
+    def dump_state(self) -> bytes:
+        """Returns the section as `strategy_state.py` describes it; a day's ends are packed once a day."""
+        return pack(
+            StrategyState(
+                accounts=[account.state() for account in self._accounts.values()],
+                open=[(part.strategy, part.symbol) for part in self._open.values()],
+                session_end_ns=self._session.end_ns,
+                day_end_ns=self._day.end_ns,
+                outcomes=self._totals.outcomes,
+                drawdown=self._totals.drawdown,
+                days=self._totals.days.packed(),
+                capital=self._capital.known,
+                reported_equity=self._capital.reported,
+                views=[(strategy, report) for (strategy, _), report in self._views.reports.items()],
+                strategies_refused=sorted(self._strategies_refused),
+                fills_refused=self.fills_refused,
+                duplicate_fills=self.duplicate_fills,
+                last_input_ns=self.last_input_ns,
+            )
+        )
+
+    def load_state(self, data: bytes) -> None:
+        """Takes over what `dump_state` returned; before the first event. Raises CheckpointError, and then has changed
+        nothing. A session that began under other settings lasts until its own end."""
+        state = unpack(data, StrategyState)
+        accounts = {each.name: StrategyAccount.restored(each) for each in state.accounts}
+        days = EquityDays.unpacked(state.days)
+        self._accounts.update(accounts)
+        self._n_positions = sum(len(account.positions) for account in accounts.values())
+        for strategy, symbol in state.open:
+            part = accounts[strategy].positions[symbol]
+            self._open[_key(part)] = part
+        self._session.end_ns, self._day.end_ns = state.session_end_ns, state.day_end_ns
+        self._totals.take(state.drawdown, days, state.outcomes)
+        self._capital.known, self._capital.reported = state.capital, state.reported_equity
+        for strategy, report in state.views:
+            self._views.take(strategy, report)
+        self._strategies_refused = set(state.strategies_refused)
+        self.fills_refused, self.duplicate_fills = state.fills_refused, state.duplicate_fills
+        self.last_input_ns = state.last_input_ns
+        self._has_input = True
 
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())
@@ -122,7 +211,7 @@ class StrategyCollector(BusCollector):
         # hot: once per tick (benchmarks/bench_tick.py)
         self._update(now_ns)
         if self._series is not None:
-            self._series.record(now_ns, self._row)
+            self._series.record(now_ns, self._totals.row)
 
     def on_fill(self, event: Fill) -> None:
         """Accounts for one fill; a repeated or conflicting one changes nothing."""
@@ -142,7 +231,12 @@ class StrategyCollector(BusCollector):
                     event.trade_id, event.symbol, self.max_positions,
                 )  # fmt: skip
             return
+        day = (self._day.end_ns or UTC_DAYS.end_ns(self.clock.time_ns())) // NS_PER_DAY - 1
+        account.days.begin(day)
+        self._totals.days.begin(day)
         trade.pnl = account.apply(event, part)
+        if trade.pnl is not None:
+            self._totals.outcomes.add(trade.pnl)
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)
@@ -151,21 +245,17 @@ class StrategyCollector(BusCollector):
     def on_position(self, event: Position) -> None:
         """Keeps the engine's own view, to be compared with ours at the next tick."""
         self._note_input(event)
-        key = (event.strategy or DEFAULT_STRATEGY, event.symbol)
-        if key not in self._engine_views and len(self._engine_views) >= self.max_positions:
-            del self._engine_views[next(iter(self._engine_views))]
-        self._engine_views[key] = event
+        self._views.take(event.strategy or DEFAULT_STRATEGY, event)
 
     def on_equity(self, event: Equity) -> None:
         """Takes the first report for the starting capital: equity then, less what was earned by then."""
         self._note_input(event)
         name = event.strategy
-        if name in self._capital:
-            self._reported_equity[name] = event.value
-        elif len(self._capital) <= self.max_strategies:
+        earned = ZERO
+        if self._capital.is_open(name):
             account = self._accounts.get(name)
             earned = self._total_pnl() if name == "" else ZERO if account is None else account.total
-            self._capital[name] = EXACT.subtract(event.value, earned)
+        self._capital.report(name, event.value, earned)
 
     def _handlers(self) -> dict[type[Event], Handler]:
         return {
@@ -180,14 +270,23 @@ class StrategyCollector(BusCollector):
         if now_ns > (self.last_input_ns or 0):
             self.last_input_ns = now_ns
             # Before the event counts: it belongs to the new session, what was there belongs to the old one.
-            self._turn_session(now_ns)
+            if now_ns >= self._turn_ns:
+                self._turn(now_ns)
         self._has_input = True
 
-    def _turn_session(self, now_ns: int) -> None:
+    def _turn(self, now_ns: int) -> None:
+        """Starts the session and the UTC day of `now_ns`, unless they are the current ones."""
+        accounts = self._accounts.values()
         if self._session.has_turned(now_ns):
             self._has_input = True
-            for account in self._accounts.values():
+            for account in accounts:
                 account.begin_session()
+        ended_ns = self._day.end_ns
+        if self._day.has_turned(now_ns) and ended_ns is not None:
+            self._has_input = True
+            self._totals.close_day(ended_ns // NS_PER_DAY - 1, now_ns // NS_PER_DAY - 1, accounts)
+        assert self._session.end_ns is not None and self._day.end_ns is not None
+        self._turn_ns = min(self._session.end_ns, self._day.end_ns)
 
     def _account(self, strategy: str) -> StrategyAccount:
         name = strategy or DEFAULT_STRATEGY
@@ -216,24 +315,25 @@ class StrategyCollector(BusCollector):
         for account in self._accounts.values():
             for symbol, part in account.positions.items():
                 if not part.position.quantity:
-                    del account.positions[symbol]
+                    account.forget(symbol)
                     self._open.pop(_key(part), None)
                     self._n_positions -= 1
                     return True
         return False
 
     def _update(self, now_ns: int) -> None:
-        self._turn_session(now_ns)
+        if now_ns >= self._turn_ns:
+            self._turn(now_ns)
         if self._has_input:
-            self._compare_with_engine()
+            self.position_breaks = self._views.compare(self._find_part, self._strategies_refused)
         is_moved = self._has_input
         for account in self._accounts.values():
             if self._refresh_positions(account, now_ns) or account.has_input:
-                account.refresh()
+                account.refresh(now_ns, self._capital.of(account.name))
                 is_moved = True
         if is_moved:
             self._has_input = False
-            self._derive()
+            self._derive(now_ns)
 
     def _refresh_positions(self, account: StrategyAccount, now_ns: int) -> bool:
         """Marks the open positions and drops those that went flat; returns whether any value has changed."""
@@ -249,58 +349,20 @@ class StrategyCollector(BusCollector):
                 self._open.pop(_key(part), None)
         return is_moved
 
-    def _compare_with_engine(self) -> None:
-        breaks = 0
-        for (strategy, symbol), view in self._engine_views.items():
-            if strategy in self._strategies_refused:
-                continue
-            account = self._accounts.get(strategy)
-            part = None if account is None else account.positions.get(symbol)
-            breaks += view.quantity != (ZERO if part is None else part.position.quantity)
-            if part is not None and part.engine_quantity != view.quantity:
-                part.engine_quantity = view.quantity
-                part.has_input = True
-        self.position_breaks = breaks
+    def _find_part(self, strategy: str, symbol: str) -> PositionPart | None:
+        account = self._accounts.get(strategy)
+        return None if account is None else account.positions.get(symbol)
 
     def _total_pnl(self) -> Decimal:
         for account in self._accounts.values():
             account.value_positions()
-        return _total(account.total for account in self._accounts.values())
+        return total_of(account.total for account in self._accounts.values())
 
-    def _derive(self) -> None:
-        accounts = self._accounts.values()
-        total = _total(account.total for account in accounts)
-        daily = _total(account.daily for account in accounts)
-        realized = _total(account.realized for account in accounts)
-        unrealized = _total(account.unrealized for account in accounts)
-        gross = _total(account.gross_exposure for account in accounts)
-        net = _total(account.net_exposure for account in accounts)
-        drawdown = self._drawdown
-        drawdown.observe(total)
-        capital = self.capital
-        self._row = tuple(
-            to_float(value) for value in (total, daily, realized, unrealized, gross, net, drawdown.current)
-        )
+    def _derive(self, now_ns: int) -> None:
         self.fields.offer(
-            {
-                "total_pnl": self._row[0],
-                "daily_pnl": self._row[1],
-                "realized_pnl": self._row[2],
-                "realized_gross_pnl": to_float(_total(account.realized_gross for account in accounts)),
-                "unrealized_pnl": self._row[3],
-                "fees": to_float(_total(account.fees for account in accounts)),
-                "open_positions": sum(account.open_positions for account in accounts),
-                "gross_exposure": self._row[4],
-                "net_exposure": self._row[5],
-                "starting_capital": to_float_or_none(capital),
-                "equity": None if capital is None else to_float(EXACT.add(capital, total)),
-                "reported_equity": to_float_or_none(self._reported_equity.get("")),
-                "drawdown": self._row[6],
-                "max_drawdown": to_float(drawdown.maximum),
-                "drawdown_pct": to_float_or_none(drawdown.current_pct(capital)),
-                "max_drawdown_pct": to_float_or_none(drawdown.maximum_pct(capital)),
-                "signals": sum(account.signals for account in accounts),
-                "fills": sum(account.fills for account in accounts),
+            self._totals.derive(self._accounts.values(), self.capital, now_ns)
+            | {
+                "reported_equity": to_float_or_none(self._capital.reported.get("")),
                 "duplicate_fills": self.duplicate_fills,
                 "conflicting_fills": self.trades.conflicts,
                 "fills_refused": self.fills_refused,
@@ -308,13 +370,6 @@ class StrategyCollector(BusCollector):
                 "position_breaks": self.position_breaks,
             }
         )
-
-
-def _total(values: Iterable[Decimal]) -> Decimal:
-    total = ZERO
-    for value in values:
-        total = EXACT.add(total, value)
-    return total
 
 
 def _key(part: PositionPart) -> str:

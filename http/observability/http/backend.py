@@ -47,8 +47,8 @@ from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.metric_paths import MetricSources
 from observability.metrics.overview import Collectors
 from observability.metrics.rule_book import RuleBook
-from observability.metrics.strategy_collector import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.strategy_collector import StrategyCollector
+from observability.metrics.strategy_totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
 from observability.metrics.system_collector import SystemCollector

@@ -1,0 +1,77 @@
+"""The engine's own view of its positions, held against ours: what differs is shown and counted, never taken over.
+
+No position is accounted for here (see `positions.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from decimal import Decimal
+from typing import Any
+
+from observability.core.events import Position as PositionReport
+from observability.core.timestamps import format_iso_ms
+from observability.metrics.money import EXACT, ZERO, to_float, to_float_or_none
+from observability.metrics.position_part import PositionPart
+from observability.metrics.sessions import event_time_ns
+
+FindPart = Callable[[str, str], PositionPart | None]
+"""Finds our position by strategy and symbol."""
+
+
+class EngineViews:
+    """The newest report per (strategy, symbol), of which the oldest is forgotten beyond `max_views`."""
+
+    __slots__ = ("_max_views", "reports")
+
+    def __init__(self, max_views: int) -> None:
+        self._max_views = max_views
+        self.reports: dict[tuple[str, str], PositionReport] = {}
+
+    def take(self, strategy: str, report: PositionReport) -> None:
+        """Takes the newest report over."""
+        key = strategy, report.symbol
+        if key not in self.reports and len(self.reports) >= self._max_views:
+            del self.reports[next(iter(self.reports))]
+        self.reports[key] = report
+
+    def compare(self, find: FindPart, refused: Container[str]) -> int:
+        """Shows each report in our position; returns how many quantities differ, also where only the engine has one.
+
+        `refused` strategies have no account of their own to compare with.
+        """
+        breaks = 0
+        for _, report, part in self._pairs(find, refused):
+            breaks += report.quantity != _quantity(part)
+            if part is not None and part.report is not report:
+                part.report = report
+                part.has_input = True
+        return breaks
+
+    def breaks(self, find: FindPart, refused: Container[str]) -> list[dict[str, Any]]:
+        """Returns the positions whose quantities differ; `difference` is the engine's less ours."""
+        return [
+            {
+                "strategy": strategy,
+                "symbol": report.symbol,
+                "quantity": to_float(_quantity(part)),
+                "engine_quantity": to_float(report.quantity),
+                "difference": to_float(EXACT.subtract(report.quantity, _quantity(part))),
+                "avg_price": None if part is None else to_float_or_none(part.position.avg_price),
+                "engine_avg_price": to_float(report.avg_price),
+                "reported": format_iso_ms(event_time_ns(report)),
+            }
+            for strategy, report, part in self._pairs(find, refused)
+            if report.quantity != _quantity(part)
+        ]
+
+    def _pairs(
+        self, find: FindPart, refused: Container[str]
+    ) -> Iterator[tuple[str, PositionReport, PositionPart | None]]:
+        for (strategy, symbol), report in self.reports.items():
+            if strategy not in refused:
+                yield strategy, report, find(strategy, symbol)
+
+
+def _quantity(part: PositionPart | None) -> Decimal:
+    return ZERO if part is None else part.position.quantity

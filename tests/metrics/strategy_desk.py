@@ -1,0 +1,57 @@
+"""A strategy section at work, for the tests of the accounting."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+from observability.core.bus import Bus
+from observability.core.events import Fill, Quote
+from observability.metrics import MarketDataCollector, StrategyCollector
+
+NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
+S = 1_000_000_000
+DAY = 86_400 * S
+D = Decimal
+
+
+class Desk:
+    """A bus with the market and the strategy section on it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.bus = Bus()
+        self.market = MarketDataCollector(bus=self.bus)
+        self.strategy = StrategyCollector(bus=self.bus, market=self.market, **settings)
+        asyncio.run(self.market.start())
+        asyncio.run(self.strategy.start())
+        self.now = NOON
+        self._trade_ids = 0
+
+    def fill(self, quantity: int | str, price: int | str, *, strategy: str = "mean", **changes: Any) -> Fill:
+        self._trade_ids += 1
+        signed = D(quantity)
+        fields: dict[str, Any] = {"trade_id": f"t{self._trade_ids}", "symbol": "AAPL", "ts": NOON, "ts_init": NOON}
+        event = Fill(
+            order_id="o",
+            side="buy" if signed > 0 else "sell",
+            quantity=abs(signed),
+            price=D(price),
+            strategy=strategy,
+            **(fields | changes),
+        )
+        self.bus.publish(event)
+        return event
+
+    def quote(self, bid: float | None, ask: float | None, ts: int = NOON, symbol: str = "AAPL") -> None:
+        self.bus.publish(Quote(symbol, bid, ask, ts=ts, ts_init=ts))
+
+    def tick(self, now_ns: int = NOON) -> dict[str, Any]:
+        self.strategy.refresh(now_ns)
+        return self.strategy.fields.to_json()
+
+    def part(self, group: int, key: str) -> dict[str, Any]:
+        return self.strategy.groups[group].parts[key].to_json()
+
+    def positions(self) -> list[dict[str, Any]]:
+        return [part.to_json() for part in self.strategy.groups[1].parts.values()]
