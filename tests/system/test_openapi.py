@@ -85,12 +85,17 @@ class Description:
                 return st.none()
             case "integer":
                 return st.integers(schema.get("minimum"), schema.get("maximum"))
+            case "number":
+                return st.floats(schema.get("minimum"), allow_nan=False, allow_infinity=False)
             case "array":
                 return st.lists(self.values(schema["items"]), max_size=min(schema.get("maxItems", 3), 3))
             case "string":
                 return _texts(schema)
             case "object":
                 required = schema.get("required", [])
+                if "properties" not in schema:
+                    values = self.values(schema.get("additionalProperties", {"type": "string"}))
+                    return st.dictionaries(st.text(max_size=5), values, max_size=3)
                 fields = {name: self.values(of) for name, of in schema["properties"].items()}
                 return st.fixed_dictionaries(
                     {name: fields[name] for name in required},
@@ -173,7 +178,8 @@ def draw_request(
         return parameters, None
     body = data.draw(description.values(operation.body), label="body")
     if values is not None and body:
-        body[data.draw(st.sampled_from(sorted(body)))] = data.draw(values, label="junk")
+        places = range(len(body)) if isinstance(body, list) else sorted(body)
+        body[data.draw(st.sampled_from(places))] = data.draw(values, label="junk")
     return parameters, body
 
 
@@ -199,8 +205,9 @@ def test_what_the_description_allows_is_answered_as_described(description: Descr
         parameters, body = draw_request(description, operation, data)
         answer = description.ask(operation, parameters, body)
         assert_as_described(operation, answer)
-        # Fields may contradict each other, which no schema says; each alone is good.
-        assert answer.status != 422 or b"time" in answer.body, f"refused {parameters} {body}: {answer.body!r}"
+        # Fields may contradict each other, and an order of nothing is none, which no schema says; else each is good.
+        is_meant = answer.status != 422 or b"time" in answer.body or b"quantity: expected" in answer.body
+        assert is_meant, f"refused {parameters} {body}: {answer.body!r}"
 
     for operation in description.operations():
         for_examples(operation, check)
@@ -223,7 +230,8 @@ def test_every_operation_answers_a_request_without_parameters(description: Descr
         parameters = {parameter["name"]: "x" for parameter in operation.parameters if parameter["required"]}
         answer = description.ask(operation, parameters, {})
         assert_as_described(operation, answer)
-        assert answer.status in (200, 404)
+        # An object without a type is an event that is rejected, and no fault of the request.
+        assert answer.status in (200, 404) or b'"rejected"' in answer.body
 
 
 def test_a_value_out_of_bounds_is_refused(description: Description) -> None:

@@ -17,6 +17,14 @@ from observability.core.timestamps import parse_iso_ns
 
 # What decoding raises for bytes that a sender chose; the last two are not of msgspec's tree.
 UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# msgspec repeats a value that is none of those expected, however long it is.
+MAX_FAULT_CHARACTERS: Final = 200
+
+_PATH_ROOT: Final = "`$"
+_SPACE: Final = b" \t\r\n"
+
+Element = bytes | msgspec.Raw
+"""One event of a batch, not decoded."""
 
 
 @dataclass(slots=True)
@@ -34,6 +42,7 @@ class EventDecoder:
         self._one = msgspec.json.Decoder(AnyEvent)
         self._many = msgspec.json.Decoder(list[AnyEvent])
         self._raw = msgspec.json.Decoder(list[msgspec.Raw])
+        self._raw_one = msgspec.json.Decoder(msgspec.Raw)
 
     def decode_array(self, data: bytes, ts_init: int) -> Batch:
         """Decodes a JSON array. `ts_init` is the arrival time; it also stands for `ts` where that is absent.
@@ -57,6 +66,31 @@ class EventDecoder:
         _stamp((event,), ts_init)
         return event
 
+    def split(self, data: bytes, *, is_lines: bool | None) -> Sequence[Element]:
+        """Returns the elements of an array, the one event that `data` is, or its lines (blank ones left out).
+
+        `is_lines` None finds out which. Raises EventError if `data` is none of these; a line is not looked into.
+        """
+        if is_lines:
+            return _lines(data)
+        try:
+            if data.lstrip(_SPACE)[:1] == b"[":
+                return self._raw.decode(data)
+            return (self._raw_one.decode(data),)
+        except UNDECODABLE as error:
+            # One event may be written on several lines, so this is known only now.
+            if is_lines is None and b"\n" in data.strip(_SPACE):
+                return _lines(data)
+            raise EventError(f"expected an event, or an array of events: {_shortened(str(error))}") from None
+
+    def decode_element(self, data: Element, index: int, ts_init: int) -> AnyEvent | EventError:
+        """Returns the event that stands at `index` of its batch, or what is wrong with it, and where."""
+        # hot: once per event (benchmarks/bench_ingest.py)
+        try:
+            return self.decode_event(data, ts_init)
+        except EventError as error:
+            return EventError(_at(index, str(error)))
+
     def _decode_each(self, data: bytes, ts_init: int) -> Batch:
         try:
             elements = self._raw.decode(data)
@@ -64,11 +98,28 @@ class EventDecoder:
             raise EventError(f"expected a JSON array of events: {error}") from None
         batch = Batch()
         for index, element in enumerate(elements):
-            try:
-                batch.events.append(self.decode_event(element, ts_init))
-            except EventError as error:
-                batch.rejected.append((index, str(error)))
+            event = self.decode_element(element, index, ts_init)
+            if isinstance(event, EventError):
+                batch.rejected.append((index, str(event)))
+            else:
+                batch.events.append(event)
         return batch
+
+
+def _lines(data: bytes) -> list[bytes]:
+    return [line for line in data.split(b"\n") if line.strip(_SPACE)]
+
+
+def _at(index: int, fault: str) -> str:
+    """Returns a fault with its path from the batch's root, as msgspec would have said it of the whole."""
+    what, root, path = fault.rpartition(_PATH_ROOT)
+    if not root:
+        return f"{_shortened(fault)} - at `$[{index}]`"
+    return f"{_shortened(what)}`$[{index}]{path}"
+
+
+def _shortened(fault: str) -> str:
+    return fault if len(fault) <= MAX_FAULT_CHARACTERS else fault[: MAX_FAULT_CHARACTERS - 3] + "..."
 
 
 def _stamp(events: Sequence[AnyEvent], ts_init: int) -> None:

@@ -16,7 +16,7 @@ from observability.core.timestamps import NS_PER_S
 from observability.http.addresses import TrustedProxies, limited_as
 from observability.http.authorization import AccessPolicy
 from observability.http.cors import CorsPolicy
-from observability.http.heads import HeadMemo
+from observability.http.heads import HeadMemo, RequestHead
 from observability.http.messages import Request, Response, ResponseEncoder, problem_response
 from observability.http.parser import DEFAULT_MAX_BODY_BYTES
 from observability.http.places import Places
@@ -138,6 +138,14 @@ class Application:
             return pattern, self.refused(request, refusal)
         except Exception as error:
             return pattern, self.failed(request, pattern, error)
+
+    def max_body_bytes(self, head: RequestHead) -> int:
+        """Returns how much content the request of `head` may have; a path or method that is not known decides later."""
+        try:
+            route, _ = self.router.match(head.method, head.path, head.segments)
+        except Refusal:
+            return self.limits.max_body_bytes
+        return self.limits.max_body_bytes if route.max_body_bytes is None else route.max_body_bytes
 
     def check_head(self, request: Request) -> None:
         """Raises the Refusal that `request` meets before its content matters."""

@@ -19,7 +19,10 @@ from observability.core.bus import Bus
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.config import Config
 from observability.core.counters import Counters
+from observability.core.events import Fill
 from observability.core.hub import Hub
+from observability.core.ingest import IngestGate, Verdict
+from observability.core.ingest_memory import MemoryLog
 from observability.core.logs import LogRing
 from observability.core.market_settings import SymbolSeconds
 from observability.core.rings import History
@@ -31,6 +34,7 @@ from observability.http.figures import server_figures
 from observability.http.lane_feed import LaneFeed
 from observability.http.published import Published
 from observability.http.routes.history import HistoryRoutes
+from observability.http.routes.ingest import IngestRoutes
 from observability.http.routes.metrics import MetricsRoutes
 from observability.http.routes.pages import PageRoutes
 from observability.http.routes.system import SystemRoutes
@@ -52,7 +56,7 @@ from observability.metrics.strategy_totals import SERIES_FIELDS as STRATEGY_FIEL
 from observability.metrics.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
 from observability.metrics.system_collector import SystemCollector
-from observability.metrics.trade_log import TradeLog
+from observability.metrics.trade_log import Reader, Refusal, TradeLog
 from observability.sources import PaperEngine, ProgressBar, Replay, Simulator
 
 logger = logging.getLogger(__name__)
@@ -61,6 +65,7 @@ logger = logging.getLogger(__name__)
 EXIT_INTERRUPTED: Final = 130
 # 16 random letters and digits have over 90 bits.
 MIN_TOKEN_CHARS: Final = 16
+_VERDICTS: Final = {Refusal.DUPLICATE: Verdict.DUPLICATE, Refusal.CONFLICT: Verdict.CONFLICT}
 
 
 def make_history(max_symbols: int) -> History:
@@ -129,6 +134,8 @@ class Backend:
             custom_collectors(),
             Counters(),
         )
+        self._log = MemoryLog(self._judge)
+        self._gate = IngestGate(self._bus, self._log, self._event_clock, self._hub.counters)
 
     async def run(self) -> None:
         """Serves; returns once everything has been taken down. Raises OSError if the port cannot be had, SourceError
@@ -146,11 +153,12 @@ class Backend:
             loop.add_signal_handler(number, self._on_signal, stopping)
         replay = self._make_replay() if config.replay else None
         self._hub.on_frame(self._lane_feed.on_frame)
-        worker = Worker(config, self._hub, self._lane_feed.lanes, self._host_clock, loop)
+        worker = Worker(config, self._hub, self._lane_feed.lanes, self._gate, self._host_clock, loop)
         if worker.certificate is not None:
             loop.add_signal_handler(signal.SIGHUP, worker.certificate.reload)
         self._add_routes(worker)
         await self._hub.start()
+        self._bus.subscribe(Fill, self._log.on_fill)
         try:
             await worker.start(self._announce)
             self._start_sources(replay)
@@ -160,6 +168,11 @@ class Backend:
         finally:
             await self._hub.stop()
         logger.info("stopped")
+
+    def _judge(self, fill: Fill) -> Verdict:
+        """Tells what the collectors, which were given `fill` before, have made of it."""
+        admitted = self._collectors.execution.trades.admit(fill, Reader.JOURNAL)
+        return _VERDICTS[admitted] if isinstance(admitted, Refusal) else Verdict.ACCEPTED
 
     def _on_signal(self, stopping: asyncio.Event) -> None:
         if stopping.is_set():
@@ -194,6 +207,7 @@ class Backend:
         published = Published(hub.frames)
         router = worker.router
         MetricsRoutes(published).add_to(router)
+        IngestRoutes(self._gate).add_to(router)
         tick_ns = round(self._config.metric_collection_interval * NS_PER_S)
         bars = BarHistory(collectors.market)
         HistoryRoutes(self._history, self._event_clock, tick_ns, bars=bars).add_to(router)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from observability.core.clock import Clock
@@ -25,12 +25,20 @@ HEARTBEAT_SLICES: Final = 16
 SILENT_HEARTBEATS_ALLOWED: Final = 2
 
 
-class Receiver(Protocol):
-    """A client of the broadcast."""
+class Peer(Protocol):
+    """A client that is to show signs of life."""
 
     number: int
     peer: str
     silent_heartbeats: int
+
+    def send_ping(self) -> None: ...
+
+    def close(self, code: int, reason: str = "") -> None: ...
+
+
+class Receiver(Peer, Protocol):
+    """A client of the broadcast."""
 
     @property
     def buffered_bytes(self) -> Callable[[], int]: ...
@@ -38,10 +46,6 @@ class Receiver(Protocol):
     def send_frame(self, frame: Frame) -> None: ...
 
     def skip_frame(self) -> None: ...
-
-    def send_ping(self) -> None: ...
-
-    def close(self, code: int, reason: str = "") -> None: ...
 
 
 class Broadcaster:
@@ -133,7 +137,7 @@ class Broadcaster:
 class Heartbeat:
     """Pings every client once per interval; one that showed no sign of life for two of them is closed with 1001."""
 
-    def __init__(self, clients: dict[Receiver, None], interval_seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, clients: Collection[Peer], interval_seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         self._clients = clients
         self._pause_seconds = interval_seconds / HEARTBEAT_SLICES
         self._loop = loop

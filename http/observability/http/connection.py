@@ -68,7 +68,7 @@ class HttpConnection(asyncio.Protocol):
         self._application = application
         self._registry = registry
         self._loop = loop
-        self._parser = RequestParser(application.memo, application.limits.max_body_bytes)
+        self._parser = RequestParser(application.memo, application.max_body_bytes)
         self._peer = ""
         self._is_proxied = False
         self._phase = Phase.HEAD

@@ -5,6 +5,7 @@ No transport, clock or log in it. What a byte costs is bounded: no byte is searc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from observability.http.chunks import ChunkedBody
@@ -35,6 +36,7 @@ class RequestParser:
     """Parses the requests of one connection, in order.
 
     After `feed`, call `next_request` until it returns None. Once it has raised, it raises the same again.
+    `max_body_bytes` may depend on the head.
     """
 
     __slots__ = (
@@ -50,7 +52,9 @@ class RequestParser:
         "_start",
     )
 
-    def __init__(self, memo: HeadMemo | None = None, max_body_bytes: int = DEFAULT_MAX_BODY_BYTES) -> None:
+    def __init__(
+        self, memo: HeadMemo | None = None, max_body_bytes: int | Callable[[RequestHead], int] = DEFAULT_MAX_BODY_BYTES
+    ) -> None:
         self._memo = HeadMemo() if memo is None else memo
         self._max_body_bytes = max_body_bytes
         self._buffer: bytes | bytearray = b""
@@ -174,10 +178,12 @@ class RequestParser:
             raise HeadTooLarge(f"head: expected at most {MAX_HEAD_BYTES} bytes")
 
     def _begin_body(self, head: RequestHead) -> None:
-        if head.content_length > self._max_body_bytes:
-            raise ContentTooLarge(f"content: expected at most {self._max_body_bytes} bytes")
+        limit = self._max_body_bytes
+        max_bytes = limit if isinstance(limit, int) else limit(head)
+        if head.content_length > max_bytes:
+            raise ContentTooLarge(f"content: expected at most {max_bytes} bytes")
         self._head = head
-        self._chunked = ChunkedBody(self._max_body_bytes) if head.chunked else None
+        self._chunked = ChunkedBody(max_bytes) if head.chunked else None
 
     def _next_body(self, head: RequestHead) -> Request | None:
         chunked = self._chunked

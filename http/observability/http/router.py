@@ -51,6 +51,8 @@ class Route:
     role: Role = "write"
     media_types: tuple[str, ...] = ("application/json",)
     """What its handler answers with; refusals are problem documents."""
+    max_body_bytes: int | None = None
+    """What its requests may have as content, where that is not what every one may."""
 
 
 @dataclass(slots=True, eq=False)
@@ -122,6 +124,7 @@ class Router:
         statuses: Iterable[int] = (200,),
         role: Role | None = None,
         media_types: Iterable[str] = ("application/json",),
+        max_body_bytes: int | None = None,
     ) -> Route:
         """Adds a route; HEAD and OPTIONS come by themselves. A pattern is `/a/{name}/b`. Unless `role` says otherwise,
         a GET reads and everything else writes."""
@@ -141,6 +144,7 @@ class Router:
             tuple(statuses),
             role or ("read" if method == "GET" else "write"),
             tuple(media_types),
+            max_body_bytes,
         )
         resource.routes[method] = route
         return route

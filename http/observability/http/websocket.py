@@ -12,7 +12,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from picows import (
     WSAutoPingStrategy,
@@ -74,12 +74,15 @@ class CloseCode(IntEnum):
     INVALID_TEXT = 1007
     POLICY_VIOLATION = 1008
     MESSAGE_TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
     TRY_AGAIN_LATER = 1013
 
 
 class Client(WSListener):
     """One connected client: frames in, whole messages to `on_message`; all sending goes through it, and after `close`
     nothing is sent. What a path does with its clients is in a subclass."""
+
+    max_message_bytes: ClassVar[int] = MAX_MESSAGE_BYTES
 
     def __init__(self, number: int, peer: str, loop: asyncio.AbstractEventLoop) -> None:
         self.number = number
@@ -94,6 +97,8 @@ class Client(WSListener):
         self.closed_by: Side = "client"
         self.takes_deflate = False
         """permessage-deflate was negotiated: messages may come with RSV1."""
+        self.is_held = False
+        """It is not read from, for a reason of the subclass."""
         self.transport: asyncio.Transport
         # Bound on connection, for the broadcast's inner loop.
         self.buffered_bytes: Callable[[], int]
@@ -122,6 +127,12 @@ class Client(WSListener):
     def on_drained(self) -> None:
         """Everything sent so far has left for the kernel, after it had not for a while."""
 
+    def hold(self, is_held: bool) -> None:
+        """Stops reading from the peer, or goes on."""
+        if is_held != self.is_held:
+            self.is_held = is_held
+            self._judge_reading()
+
     # -- sending
 
     def send_text(self, data: bytes) -> None:
@@ -147,6 +158,8 @@ class Client(WSListener):
         self.close_code, self.closed_by = code, "server"
         self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # takes any code
         self._end_stall()
+        # The peer's own Close is still to be read.
+        self._judge_reading()
         # What a peer that reads nothing has not taken by then, it will not take.
         self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
 
@@ -208,14 +221,23 @@ class Client(WSListener):
     def _check_backlog(self) -> None:
         """Stops reading from a peer that does not take the answers it asks for."""
         if self._stall_timer is None and self.buffered_bytes() > MAX_BACKLOG_BYTES:
-            self.transport.pause_reading()
             self._stall_timer = self.loop.call_later(WRITE_STALL_SECONDS, self.abort)
+            self._judge_reading()
 
     def _end_stall(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+            self._judge_reading()
+
+    def _judge_reading(self) -> None:
+        # A closing transport refuses either.
+        if self.transport.is_closing():
+            return
+        if self._stall_timer is None and (self.is_closing or not self.is_held):
             self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
 
     def _open(self) -> None:
         if not self.is_closing:
@@ -232,9 +254,9 @@ class Client(WSListener):
             self._is_compressed = frame.rsv1
             self._fragments_bytes = 0
         self._fragments_bytes += frame.payload_size
-        if self._fragments_bytes > MAX_MESSAGE_BYTES or len(self._fragments) >= MAX_FRAGMENTS:
+        if self._fragments_bytes > self.max_message_bytes or len(self._fragments) >= MAX_FRAGMENTS:
             self._fragments = []
-            self.close(CloseCode.MESSAGE_TOO_BIG, f"a message is at most {MAX_MESSAGE_BYTES} bytes")
+            self.close(CloseCode.MESSAGE_TOO_BIG, f"a message is at most {self.max_message_bytes} bytes")
             return
         self._fragments.append(frame.get_payload_as_bytes())
         if frame.fin:
@@ -244,7 +266,7 @@ class Client(WSListener):
     def _on_whole_message(self, message: bytes) -> None:
         if self._is_compressed:
             try:
-                message = inflate(message, MAX_MESSAGE_BYTES)
+                message = inflate(message, self.max_message_bytes)
             except InflateRefusal as refusal:
                 self.close(refusal.close_code, str(refusal))
                 return
@@ -307,7 +329,7 @@ def hand_over(
         0.0,
         WSAutoPingStrategy.PING_WHEN_IDLE,
         False,  # auto pong would hide the frame's RSV bits
-        MAX_MESSAGE_BYTES,
+        client.max_message_bytes,
         None,  # extra headers
         READ_BUFFER_BYTES,
     )

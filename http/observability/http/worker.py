@@ -12,6 +12,7 @@ from observability.core.clock import Clock
 from observability.core.config import Config
 from observability.core.counters import Counter, Counters, DurationHistogram
 from observability.core.hub import Hub
+from observability.core.ingest import IngestGate
 from observability.core.timestamps import NS_PER_S
 from observability.http.addresses import TrustedProxies
 from observability.http.application import Application, Limits, UpgradeCallback
@@ -20,6 +21,8 @@ from observability.http.broadcast import Broadcaster, Heartbeat
 from observability.http.cors import CorsPolicy
 from observability.http.echo import PATH as ECHO_PATH
 from observability.http.echo import EchoEndpoint
+from observability.http.ingest_stream import PATH as INGEST_PATH
+from observability.http.ingest_stream import IngestStream
 from observability.http.lanes import Lane
 from observability.http.listener import HttpListener
 from observability.http.messages import Request, Response
@@ -60,7 +63,13 @@ class Worker:
     """
 
     def __init__(
-        self, config: Config, hub: Hub, lanes: dict[str, Lane], host_clock: Clock, loop: asyncio.AbstractEventLoop
+        self,
+        config: Config,
+        hub: Hub,
+        lanes: dict[str, Lane],
+        gate: IngestGate,
+        host_clock: Clock,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.certificate = _certificate(config)
         self.router = Router()
@@ -87,6 +96,16 @@ class Worker:
             self._endpoints[ECHO_PATH] = EchoEndpoint(loop).upgrade
         for path in self._endpoints:
             self.router.add_websocket(path)
+        self.ingest = IngestStream(
+            gate,
+            hub.event_clock,
+            hub.counters,
+            loop,
+            heartbeat_seconds=config.ws_heartbeat_interval,
+            allowed_origins=frozenset(config.cors_origins),
+        )
+        self._endpoints[INGEST_PATH] = self.ingest.upgrade
+        self.router.add_websocket(INGEST_PATH, "write")
         self.application = Application(
             self.router,
             clock=host_clock,
@@ -109,13 +128,16 @@ class Worker:
         """Opens the port and reports it. Raises OSError if it cannot be had."""
         await self.listener.start(self._config.host, self._config.port, certificate=self.certificate)
         self.heartbeat.start()
+        self.ingest.heartbeat.start()
         on_listening(self.listener.port)
 
     async def stop(self) -> None:
         """Stops accepting, lets answers go out, closes every WebSocket with 1001, within the grace period."""
         self.heartbeat.stop()
         grace_seconds = self._config.shutdown_grace_seconds
-        await asyncio.gather(self.listener.close(grace_seconds), self.stream.close(grace_seconds))
+        await asyncio.gather(
+            self.listener.close(grace_seconds), self.stream.close(grace_seconds), self.ingest.close(grace_seconds)
+        )
 
     def _upgrade(
         self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
