@@ -288,6 +288,18 @@ def test_a_question_that_nobody_waits_for_any_more_is_not_asked(tmp_path: Path) 
     assert asked == [1, 3]
 
 
+def test_after_the_stop_nothing_is_answered_and_nobody_waits(tmp_path: Path) -> None:
+    stores: list[Store] = []
+
+    async def use(store: Store) -> None:
+        stores.append(store)
+        await store.reader.run(lambda db: db.total_changes)
+
+    run(tmp_path, use)
+    with pytest.raises(StoreError, match=r"observability\.db: closed"):
+        asyncio.run(stores[0].reader.run(lambda db: db.total_changes))
+
+
 def test_the_start_can_read_before_the_loop_runs(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         put_fills(store, 1)

@@ -190,6 +190,21 @@ def test_pages_by_cursor_are_not_moved_by_new_trades(tmp_path: Path) -> None:
     assert ask(path, question) == [10, 9, 8, 7, 6, 5, 4, 3]
 
 
+def test_the_total_of_everything_follows_what_comes_and_what_is_pruned(tmp_path: Path) -> None:
+    path = stored(tmp_path / "db", [trade(seq) for seq in range(1, 6)])
+
+    async def question(asked: StoredTrades) -> list[int]:
+        totals = [(await asked.query(ALL))[1]]
+        stored(path, [trade(6), trade(7)])
+        totals.append((await asked.query(ALL))[1])
+        with closing(open_database(path)) as connection:
+            connection.execute("DELETE FROM fills WHERE seq <= 4")
+        totals.append((await asked.query(ALL))[1])
+        return totals
+
+    assert ask(path, question) == [5, 7, 3]
+
+
 def test_others_are_answered_while_a_long_question_is(tmp_path: Path) -> None:
     path = stored(tmp_path / "db", [trade(seq) for seq in range(1, 301)])
     answered: list[str] = []

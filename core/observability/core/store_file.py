@@ -142,8 +142,8 @@ def _touch_tables(connection: sqlite3.Connection) -> None:
     """Reads both ends of every table. A check of every page would take seconds per gigabyte at each start."""
     for tables, key in ((SEQUENCED, "seq"), (NUMBERED, "id")):
         for table in tables:
-            connection.execute(f"SELECT min({key}), max({key}) FROM {table}").fetchone()
-            connection.execute(f"SELECT * FROM {table} ORDER BY {key} DESC LIMIT 1").fetchone()
+            for order in ("ASC", "DESC"):
+                connection.execute(f"SELECT * FROM {table} ORDER BY {key} {order} LIMIT 1").fetchone()
     connection.execute("SELECT * FROM checkpoints").fetchall()
 
 

@@ -20,6 +20,7 @@ from observability.core.store_file import open_reader
 
 # Each is a request that waits for its answer; more than this are refused.
 MAX_WAITING: Final = 1_000
+STOP_SECONDS: Final = 5.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,14 +36,17 @@ class StoreReader:
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
+        self._is_stopped = False
 
     async def run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Returns what `function(connection, ...)` returns in the reader's thread.
 
-        Raises what it raises, and StoreError for errors of the database or when too many are waiting.
+        Raises what it raises, and StoreError for errors of the database, when too many are waiting, and after the stop.
         """
+        if self._is_stopped:
+            raise StoreError(f"{self._path}: closed")
         if self._tasks.qsize() >= MAX_WAITING:
             raise StoreError(f"{self._path}: {MAX_WAITING} questions are waiting already")
         if self._thread is None:
@@ -53,10 +57,11 @@ class StoreReader:
         return await answer
 
     async def stop(self) -> None:
-        """Answers what was asked, then ends."""
+        """Answers what was asked, then ends; leaves the thread to itself if the disk does not answer."""
+        self._is_stopped = True
         if self._thread is not None:
             self._tasks.put(None)
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
             self._thread = None
 
     # -- the reader's thread

@@ -43,7 +43,8 @@ _ROW_ERRORS: Final = (
     sqlite3.InterfaceError,
     sqlite3.DataError,
     OverflowError,
-    UnicodeError,
+    ValueError,
+    TypeError,
 )
 
 _FAULTS: Final = {

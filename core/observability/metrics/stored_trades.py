@@ -35,7 +35,10 @@ Row = tuple[Any, ...]
 
 _BY_ID: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE trade_id = ? ORDER BY seq LIMIT {MAX_FOUND}"
 _BY_KEY: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE venue = ? AND symbol = ? AND trade_id = ?"
-_SEQ_OF_TIMES: Final = "SELECT min(seq), max(seq) FROM fills WHERE ts_ns BETWEEN ? AND ?"
+_SEQ_OF_TIMES: Final = "SELECT count(*), min(seq), max(seq) FROM fills WHERE ts_ns BETWEEN ? AND ?"
+
+# One min or max is the end of a tree; SQLite visits every row for two of them in one question.
+_ENDS: Final = "SELECT (SELECT min(seq) FROM fills), (SELECT max(seq) FROM fills)"
 
 
 def trade_of(row: Row) -> Trade:
@@ -78,10 +81,12 @@ class Selection:
     rest_values: Row
     start_seq: int
     end_seq: int
+    total: int | None
+    """How many match, if that is known already."""
 
     @property
     def is_everything(self) -> bool:
-        return not self.lead and not self.rest and (self.start_seq, self.end_seq) == (0, NEWEST)
+        return not self.lead and not self.rest
 
     def floor(self, connection: sqlite3.Connection, below: int, rows: int) -> int | None:
         """Returns the seq of the `rows`-th row of the lead before `below`; None if there are fewer."""
@@ -105,6 +110,8 @@ class StoredTrades:
         self._reader = reader
         self._window_rows = window_rows
         self._sum_rows = sum_rows
+        self._counted = (0, 0, 0)
+        """First and last seq of all rows when they were counted, and how many there were."""
 
     async def query(
         self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
@@ -129,8 +136,11 @@ class StoredTrades:
         return stats
 
     async def _count(self, selection: Selection) -> int:
+        if selection.total is not None:
+            return selection.total
         if selection.is_everything:
-            return await self._reader.run(_count_all)
+            self._counted = await self._reader.run(_count_all, self._counted)
+            return self._counted[-1]
         total = 0
         below: int | None = selection.end_seq
         while below is not None:
@@ -168,13 +178,15 @@ def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selecti
             rest_values.append(value)
         else:
             lead, lead_values = f"{name} = ? AND", (value,)
-    start_seq, end_seq = 0, NEWEST
+    start_seq, end_seq, total = 0, NEWEST, None
     if wanted.start_ns is not None or wanted.end_ns is not None:
         times = (wanted.start_ns or 0, MAX_NS if wanted.end_ns is None else wanted.end_ns - 1)
-        first, last = connection.execute(_SEQ_OF_TIMES, times).fetchone()
-        if first is None:
+        count, first, last = connection.execute(_SEQ_OF_TIMES, times).fetchone()
+        if not count:
             return None
         start_seq, end_seq = first, last + 1
+        if not lead and wanted.min_quantity is None and wanted.max_quantity is None:
+            total = count
         rest.append("AND +ts_ns BETWEEN ? AND ?")
         rest_values += times
     for bound, comparison in ((wanted.min_quantity, ">"), (wanted.max_quantity, "<")):
@@ -185,16 +197,28 @@ def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selecti
                 f"OR (quantity_real = ? AND decimal_compare(quantity, ?) {comparison}= 0))"
             )
             rest_values += (float(bound), float(bound), str(bound))
-    return Selection(lead, lead_values, " ".join(rest), tuple(rest_values), start_seq, end_seq)
+    return Selection(lead, lead_values, " ".join(rest), tuple(rest_values), start_seq, end_seq, total)
 
 
 def _find(connection: sqlite3.Connection, trade_id: str) -> list[Trade]:
     return [trade_of(row) for row in connection.execute(_BY_ID, (trade_id,)).fetchall()]
 
 
-def _count_all(connection: sqlite3.Connection) -> int:
-    count: int = connection.execute("SELECT count(*) FROM fills").fetchone()[0]
-    return count
+def _count_all(connection: sqlite3.Connection, counted: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Counts all rows, or only those behind the ones that were counted: rows come in at one end and go at the other."""
+    first, last, total = counted
+    # One transaction, or a row that comes in between would be counted twice.
+    connection.execute("BEGIN")
+    try:
+        oldest, newest = connection.execute(_ENDS).fetchone()
+        if oldest is None:
+            return 0, 0, 0
+        if oldest == first:
+            newer: int = connection.execute("SELECT count(*) FROM fills WHERE seq > ?", (last,)).fetchone()[0]
+            return oldest, newest, total + newer
+        return oldest, newest, connection.execute("SELECT count(*) FROM fills").fetchone()[0]
+    finally:
+        connection.execute("COMMIT")
 
 
 def _count_window(
