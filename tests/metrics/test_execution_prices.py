@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trading_desk import MS, NOON, D, TradingDesk, fill, market_print, order, quote
 
-from observability.core.events import Event, Quote
+from observability.core.events import Event, Print, Quote
 from observability.metrics.trade_log import Reader, Trade
 
 
@@ -133,6 +133,13 @@ def test_vwap_deviation_is_against_what_traded_between_first_report_and_last_fil
     )
     # (100 * 30 + 104 * 10) / 40 = 101; 1.01 above it.
     assert desk.quality()["vwap_deviation_bps"] == {"value": 100.0, "n": 1, "quantity": 10.0, "left_out": {}}
+
+
+def test_the_print_that_a_fill_answers_is_in_the_vwap() -> None:
+    desk = TradingDesk()
+    desk.bus.subscribe(Print, lambda _: desk.bus.publish(fill("t", 1, "101")))
+    desk.take(order("new"), market_print(100, 5))
+    assert desk.quality()["vwap_deviation_bps"]["value"] == 100.0
 
 
 def test_a_sell_above_the_vwap_is_a_gain() -> None:

@@ -15,7 +15,7 @@ from observability.core.bus import Bus, Handler
 from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.errors import CheckpointError
-from observability.core.events import Event, Fill, Order, Print, Quote
+from observability.core.events import Event, Fill, Order
 from observability.core.parts import Group
 from observability.core.rings import History, Series
 from observability.metrics.collectors import BusCollector
@@ -58,9 +58,10 @@ class ExecutionCollector(BusCollector):
     - avg_slippage_bps: arrival slippage, positive when it cost, weighted by quantity.
     - unacknowledged_cancels: open orders whose `pending_cancel` was reported, and nothing final since.
 
-    Prices are those of `market`, which must be subscribed before. A symbol is followed from its first order on: what
-    was quoted before is not known, but for the touch of that moment. What a restart takes again keeps the mids that
-    the state or the fill's record has; the rest is measured by the touch of the state, or left out if that is stale.
+    Prices are those of `market`; without one, nothing that needs them is told. A symbol is followed from its first
+    order on: what was quoted before is not known, but for the touch of that moment. What a restart takes again keeps
+    the mids that the state or the fill's record has; the rest is measured by the touch of the state, or left out if
+    that is stale.
     """
 
     def __init__(
@@ -94,7 +95,6 @@ class ExecutionCollector(BusCollector):
         self._has_input = True
         self._quality: dict[str, Any] | None = None
         self._set_up(ExecutionState())
-        self._is_following = False
         self._session_end_of = session_end_ns
         self._row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
         self._series: Series | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
@@ -112,7 +112,6 @@ class ExecutionCollector(BusCollector):
     def on_order(self, event: Order) -> None:
         """Takes one report of an order, in whatever order they arrive."""
         self._note_input(event)
-        self._follow()
         self._orders.report(event, self._symbols.follow(event.symbol))
 
     def on_fill(self, event: Fill) -> None:
@@ -123,7 +122,6 @@ class ExecutionCollector(BusCollector):
             self._has_input = True
             return
         self._note_input(event)
-        self._follow()
         now_ns = event.ts_init
         market = self._symbols.follow(event.symbol)
         if trade.mid is None and market is not None:
@@ -131,7 +129,7 @@ class ExecutionCollector(BusCollector):
         order = self._orders.fill(event, trade, market)
         self._markouts.take(order, event, None if market is None else trade.mid)
         if market is not None:
-            self._symbols.wake(market)
+            market.sample()
 
     def quality(self) -> dict[str, Any]:
         """Returns the execution quality of the session, each figure with its sample count `n`; not to be changed."""
@@ -162,14 +160,6 @@ class ExecutionCollector(BusCollector):
             self._set_up(unpack(data, ExecutionState))
         except ValueError as error:
             raise CheckpointError(f"the state of the execution section cannot be read: {error}") from None
-        if len(self._symbols):
-            self._follow()
-
-    async def _start_impl(self) -> None:
-        await super()._start_impl()
-        self._is_following = False
-        if len(self._symbols):
-            self._follow()
 
     def _handlers(self) -> dict[type[Event], Handler]:
         return {Order: self.on_order, Fill: self.on_fill}
@@ -186,18 +176,12 @@ class ExecutionCollector(BusCollector):
         symbols = FollowedSymbols(self._market, markouts, self._note_due, self._max_symbols)
         symbols.load_state(state.symbols)
         self._by, self._orders, self._markouts, self._symbols = groups, orders, markouts, symbols
+        symbols.attach()
         self._session_end_ns = state.session_end_ns
         self.last_input_ns = state.last_input_ns
         self.duplicate_fills = state.duplicate_fills
         self._has_input = True
         self._quality = None
-
-    def _follow(self) -> None:
-        """Subscribes to the market with the first order: without one, quotes and prints cost nothing here."""
-        if self.is_running and not self._is_following:
-            self._is_following = True
-            self._unsubscribe.append(self.bus.subscribe(Quote, self._symbols.on_quote))
-            self._unsubscribe.append(self.bus.subscribe(Print, self._symbols.on_print))
 
     def _note_input(self, event: Event) -> None:
         now_ns = event.ts_init
@@ -219,14 +203,14 @@ class ExecutionCollector(BusCollector):
         self._session_end_ns = self._session_end_of(now_ns)
         if end_ns is not None:
             # What was due before the end belongs to the session that ends.
-            self._symbols.settle(end_ns)
+            self._symbols.settle_all(end_ns)
             self._orders.begin_session()
             self._quality = None
             self._has_input = True
 
     def _update(self, now_ns: int) -> None:
         self._turn_session(now_ns)
-        if self._symbols.settle(now_ns):
+        if self._symbols.settle_all(now_ns):
             self._quality = None
             self._has_input = True
         if self._has_input:

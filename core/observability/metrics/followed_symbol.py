@@ -15,10 +15,11 @@ from array import array
 from bisect import bisect_right
 from decimal import Decimal
 from math import nan
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
+from observability.core.events import Print, Quote
 from observability.core.timestamps import NS_PER_MS
 from observability.metrics.exact import ExactTurnover
 from observability.metrics.money import EXACT, ZERO, price_or_none
@@ -29,6 +30,16 @@ SAMPLE_NS: Final = 10 * NS_PER_MS
 MAX_SAMPLES: Final = 1024
 
 _HALF = Decimal("0.5")
+
+
+class Horizons(Protocol):
+    """What waits for times to pass."""
+
+    def settle(self, market: FollowedSymbol, now_ns: int) -> None:
+        """Looks at the market as it was before `now_ns`."""
+
+    def due_ns(self, symbol: str) -> int | None:
+        """Returns when the symbol is next waited for."""
 
 
 class FollowedState(msgspec.Struct, array_like=True):
@@ -47,7 +58,7 @@ class FollowedState(msgspec.Struct, array_like=True):
 
 
 class FollowedSymbol:
-    """One symbol. The collector writes bid, ask and touch_ns once per quote."""
+    """One symbol."""
 
     __slots__ = (
         "_asks",
@@ -59,42 +70,58 @@ class FollowedSymbol:
         "_volume_before",
         "ask",
         "bid",
-        "market",
+        "horizons",
         "next_ns",
         "stale_after_ns",
         "symbol",
         "touch_ns",
     )
 
-    def __init__(self, symbol: str, stale_after_ns: int, market: SymbolState | None) -> None:
+    def __init__(self, symbol: str, stale_after_ns: int, horizons: Horizons) -> None:
         self.symbol = symbol
         self.stale_after_ns = stale_after_ns
-        self.market = market
-        """The market data section's view, which is ahead of ours while a subscriber answers a quote with a fill."""
+        self.horizons = horizons
         self.bid: float | None = None
         self.ask: float | None = None
         self.touch_ns = 0
         self.next_ns = 0
-        """When the next sample is due, or something that waits for a time (see `sample`)."""
-        self._turnover = ExactTurnover()
-        self._traded: tuple[Decimal, Decimal] | None = None
+        """When the next sample or horizon is due."""
         # Prices are NaN where a side was without orders.
         self._times = array("q")
         self._bids = array("d")
         self._asks = array("d")
+        self._turnover = ExactTurnover()
+        self._traded: tuple[Decimal, Decimal] | None = None
         # What was traded before a restart.
         self._volume_before = self._notional_before = ZERO
-        if market is not None and market.updated_ns:
-            self.bid, self.ask, self.touch_ns = market.bid, market.ask, market.updated_ns
-            self.sample(None)
 
-    def trade(self, price: float, size: float) -> None:
-        """Adds one print. Raises EventError as `ExactTurnover.add` does."""
+    def on_quote(self, event: Quote) -> None:
+        """Takes the touch over, after what was due before it."""
+        # hot: once per quote (benchmarks/bench_intake.py)
+        now_ns = event.ts_init
+        is_due = now_ns >= self.next_ns
+        if is_due:
+            self.horizons.settle(self, now_ns)
+        self.bid = event.bid
+        self.ask = event.ask
+        self.touch_ns = now_ns
+        if is_due:
+            self.sample()
+
+    def on_print(self, event: Print) -> None:
+        """Adds one trade of the market."""
+        # hot: once per print (benchmarks/bench_intake.py)
         self._traded = None
-        self._turnover.add(price, size)
+        self._turnover.add(event.price, event.size)
 
-    def sample(self, due_ns: int | None) -> None:
-        """Keeps the touch if it is time; `due_ns` is when else the collector wants to be called, None never."""
+    def begin(self, market: SymbolState) -> None:
+        """Starts with the touch that the market data section knows."""
+        if market.updated_ns:
+            self.bid, self.ask, self.touch_ns = market.bid, market.ask, market.updated_ns
+            self.sample()
+
+    def sample(self) -> None:
+        """Keeps the touch if it is time, and notes when it will be again."""
         times = self._times
         if not times or self.touch_ns >= times[-1] + SAMPLE_NS:
             # Trimmed in large steps: an array that drops its first item moves all others.
@@ -105,13 +132,11 @@ class FollowedSymbol:
             self._bids.append(nan if self.bid is None else self.bid)
             self._asks.append(nan if self.ask is None else self.ask)
         sample_ns = times[-1] + SAMPLE_NS
+        due_ns = self.horizons.due_ns(self.symbol)
         self.next_ns = sample_ns if due_ns is None or due_ns > sample_ns else due_ns
 
     def mid(self, now_ns: int) -> Decimal | None:
         """Returns the mid of this moment; None if a side has no orders or the touch is stale."""
-        market = self.market
-        if market is not None and market.updated_ns >= self.touch_ns:
-            return self._mid_of(market.bid, market.ask, now_ns - market.updated_ns)
         return self._mid_of(self.bid, self.ask, now_ns - self.touch_ns)
 
     def mid_at(self, ts_ns: int) -> Decimal | None:
@@ -145,10 +170,9 @@ class FollowedSymbol:
         )  # fmt: skip
 
     @classmethod
-    def from_state(cls, state: FollowedState, market: SymbolState | None) -> FollowedSymbol:
+    def from_state(cls, state: FollowedState, horizons: Horizons) -> FollowedSymbol:
         """Returns the symbol that was dumped."""
-        followed = cls(state.symbol, state.stale_after_ns, None)
-        followed.market = market
+        followed = cls(state.symbol, state.stale_after_ns, horizons)
         followed.bid, followed.ask, followed.touch_ns = state.bid, state.ask, state.touch_ns
         followed._times.frombytes(state.times)
         followed._bids.frombytes(state.bids)

@@ -23,7 +23,7 @@ from observability.core.timestamps import NS_PER_S
 from observability.metrics.bar_ring import Bar
 from observability.metrics.collectors import BusCollector
 from observability.metrics.sessions import session_end_ns
-from observability.metrics.symbol_state import SERIES_FIELDS, SymbolRecord, SymbolState, SymbolTerms
+from observability.metrics.symbol_state import SERIES_FIELDS, Follower, SymbolRecord, SymbolState, SymbolTerms
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ class MarketDataCollector(BusCollector):
         self.last_input_ns: int | None = None
         self.events_refused = 0
         self._refused: set[str] = set()
+        self._followers: dict[str, Follower] = {}
         self._history = history
         self._stale_after_seconds = stale_after_seconds
         self._stale_after_seconds_by_symbol = dict(stale_after_seconds_by_symbol or {})
@@ -111,6 +112,18 @@ class MarketDataCollector(BusCollector):
     def symbol_state(self, symbol: str) -> SymbolState | None:
         """Returns the live state of one symbol, for those who mark positions to it."""
         return self._symbols.get(symbol)
+
+    def stale_after_ns(self, symbol: str) -> int:
+        """Returns how long a touch of the symbol may stand, also before it is tracked."""
+        return round(self._stale_after_seconds_by_symbol.get(symbol, self._stale_after_seconds) * NS_PER_S)
+
+    def follow(self, symbol: str, follower: Follower) -> None:
+        """Shows `follower` what comes of a symbol from now on, in place of an earlier one; also before it is tracked.
+        Whoever follows bounds the number of symbols."""
+        self._followers[symbol] = follower
+        state = self._symbols.get(symbol)
+        if state is not None:
+            state.follower = follower
 
     async def add_symbol(self, symbol: str) -> None:
         """Tracks a symbol before its first event. Raises CapacityError without room, EventError for a bad name."""
@@ -165,6 +178,9 @@ class MarketDataCollector(BusCollector):
                 state.crossed += 1
             else:
                 state.locked += 1
+        follower = state.follower
+        if follower is not None:
+            follower.on_quote(event)
 
     def on_print(self, event: Print) -> None:
         """Adds one trade of the market to the session and to its bar."""
@@ -204,6 +220,9 @@ class MarketDataCollector(BusCollector):
         state.updated_ns = now_ns
         state.updates += 1
         state.has_input = True
+        follower = state.follower
+        if follower is not None:
+            follower.on_print(event)
 
     def dump_state(self) -> bytes:
         return pack(
@@ -269,9 +288,9 @@ class MarketDataCollector(BusCollector):
         if len(self._symbols) >= self.max_symbols:
             raise CapacityError(f"all {self.max_symbols} symbols are in use")
         series = None if self._history is None else self._history.open(self.name, symbol, SERIES_FIELDS)
-        seconds = self._stale_after_seconds_by_symbol.get(symbol, self._stale_after_seconds)
         terms = SymbolTerms(
-            round(seconds * NS_PER_S), self._session_end_ns, self._feed_window_seconds, self._hand_on_bar
+            self.stale_after_ns(symbol), self._session_end_ns, self._feed_window_seconds, self._hand_on_bar
         )
         state = self._symbols[symbol] = SymbolState(symbol, terms, series)
+        state.follower = self._followers.get(symbol)
         return state

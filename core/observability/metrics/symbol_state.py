@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
+from observability.core.events import Print, Quote
 from observability.core.rings import Series
 from observability.core.timestamps import MAX_NS, NS_PER_S, format_iso_ms
 from observability.metrics.bar_ring import Bar
@@ -44,6 +45,15 @@ class SymbolTerms:
     session_end_ns: Callable[[int], int]
     feed_window_seconds: float
     on_bar: Callable[[str, Bar], None]
+
+
+class Follower(Protocol):
+    """Is shown every quote and print of one symbol, right behind the market data section and before any other
+    subscriber, who may answer them with orders and fills."""
+
+    def on_quote(self, event: Quote) -> None: ...
+
+    def on_print(self, event: Print) -> None: ...
 
 
 class SymbolRecord(msgspec.Struct):
@@ -102,6 +112,7 @@ class SymbolState(JsonPart):
         "bid_size",
         "crossed",
         "feed",
+        "follower",
         "has_input",
         "high",
         "is_stale",
@@ -130,6 +141,7 @@ class SymbolState(JsonPart):
         self.series = series
         self._session_end_ns_of = terms.session_end_ns
         self._on_bar = terms.on_bar
+        self.follower: Follower | None = None
         # Per event.
         self.bid: float | None = None
         self.ask: float | None = None
