@@ -107,11 +107,14 @@ def test_a_late_print_can_make_the_bar_of_a_minute_that_had_none() -> None:
 def test_a_print_too_late_for_its_bar_is_counted() -> None:
     market = Market()
     market.trade(0, 10.0)
+    market.trade(AMENDABLE_MINUTES * 60, 10.0)
+    market.trade(1, 10.0)
+    assert market.collector.late_prints == 0
     market.trade((AMENDABLE_MINUTES + 1) * 60, 10.0)
-    market.trade(1, 11.0)
+    market.trade(2, 11.0)
     assert market.collector.late_prints == 1
-    assert sum(bar.trades for bar in market.tick(1000)) == 1
-    assert [bar.trades for bar in market.bars()] == [1, 1]
+    market.tick(1000)
+    assert [bar.trades for bar in market.bars()] == [2, 1, 1]
 
 
 def test_a_print_from_the_future_does_not_make_the_present_late() -> None:

@@ -111,6 +111,15 @@ def test_what_was_shown_is_shown_again_before_the_first_event() -> None:
     assert (shown["AAPL"]["volume"], shown["AAPL"]["n_feed_latency"], shown["AAPL"]["update_rate"]) == (3.0, 1, 1.0)
 
 
+def test_finished_bars_that_can_be_amended_come_back_without_a_gap() -> None:
+    kept = Process()
+    kept.take([Print("AAPL", 10.0, 1.0, ts=EVE + s * S, ts_init=EVE + s * S) for s in (0, 60, 120, 180)])
+    kept.take([EVE + 125 * S])
+    loaded = Process()
+    loaded.collector.load_state(kept.collector.dump_state())
+    assert list(loaded.collector.bars("AAPL", 0, 2 * EVE)) == list(kept.collector.bars("AAPL", 0, 2 * EVE)) != []
+
+
 def test_symbols_come_back_in_their_order_and_no_more_than_there_is_room_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -117,9 +117,17 @@ def test_two_quotes_that_overtook_each_other_stand_for_the_time_between_them() -
     assert market.time_weighted_spread() == pytest.approx((0.5 * 1000 + 2.0 * 1001) / 2001, rel=1e-12)
 
 
+def test_no_spread_stands_for_less_than_no_time() -> None:
+    market = Market()
+    for ms, ask in ((0, 10.5), (1000, 11.0), (900, 11.0)):
+        market.quote(ms * MS, 10.0, ask)
+    assert market.time_weighted_spread() == 0.5
+
+
 def test_a_session_begins_with_its_first_touch() -> None:
     market = Market()
     market.quote(0, 10.0, 99.0)
+    market.quote(S, 10.0, 99.0)
     market.quote(13 * HOUR, 10.0, 10.5)
     market.quote(13 * HOUR + S, 10.0, 11.0)
     assert market.time_weighted_spread() == 0.5

@@ -199,13 +199,18 @@ class SymbolBars:
         )
 
     def load_state(self, state: BarsState) -> None:
-        """Takes over what `to_state` returned; behind the turnover, which is loaded first."""
+        """Takes over what `to_state` returned; behind the turnover, which is loaded first. Of the finished bars only
+        those that can still be amended come back."""
         self.current = _NO_BAR if state.current is None else state.current.to_bar()
         self._recent = {bar.ts_ns: bar.to_bar() for bar in state.recent}
         self._newest_ns = state.newest_ns
         self.late_prints = state.late_prints
         self._mark = self._turnover.amount()
         self.due_ns = 0
+        # Whoever reads older ones elsewhere does so up to the first of these: none may be missing between them.
+        for bar in self._recent.values():
+            if not bar.is_changed:
+                self.keep(bar.to_bar())
 
     def _settle(self) -> None:
         """Brings the sums of the current bar up to the turnover."""
