@@ -82,6 +82,7 @@ def test_fields_nobody_knows_are_ignored(kind: str) -> None:
         ("log", "level", "loud"),
         ("alert", "title", ""),
         ("alert", "severity", "fatal"),
+        ("alert", "state", "over"),
         ("heartbeat", "status", "fine"),
         ("metric", "labels", {"a": 1}),
     ],

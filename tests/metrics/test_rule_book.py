@@ -161,6 +161,15 @@ def test_a_metric_of_the_user_has_an_alert_per_set_of_labels() -> None:
     assert system.drain() == [('depth/venue="X"', "raised")]
 
 
+@pytest.mark.parametrize("document", [b"null", b"[]", b'{"depth":"9"}', b'{"depth":9,"n":"many"}', b'{"depth":[9]}'])
+def test_whatever_a_custom_collector_says_the_tick_goes_on(document: bytes) -> None:
+    rules = '[depth]\nmetric = "queue.depth"\nabove = 5\nsamples = "n"\nmin_samples = 1\n'
+    system = System(rules, custom={"queue": document})
+    system.tick(0)
+    assert system.drain() == []
+    assert system.rule("depth")["value"] is None
+
+
 def test_a_custom_collector_can_be_watched() -> None:
     system = System('[depth]\nmetric = "queue.depth"\nabove = 5\n', custom={"queue": b'{"depth":9}'})
     system.tick(0)

@@ -189,8 +189,10 @@ class RuleWatch:
             yield member, value
 
     def _has_samples(self, fields: Fields) -> bool:
-        rule = self.rule
-        return rule.samples is None or (fields.get(rule.samples) or 0) >= rule.min_samples
+        if self.rule.samples is None:
+            return True
+        samples = fields.get(self.rule.samples)
+        return isinstance(samples, int | float) and samples >= self.rule.min_samples
 
     def _advance(self, member: str, trigger: Trigger, raises: bool, clears: bool, clock_ns: int) -> None:
         trigger.observe(raises, clears, self.rule, clock_ns)
