@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import ClassVar, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from observability.core.market_settings import is_symbol
 from observability.core.settings import Kind, shown
 
-MAX_SYMBOL_LENGTH: Final = 32
 UTC_NAME: Final = "UTC"
 YEAR_DAYS: Final = (252, 365)
 """Trading days of a stock exchange in a year, and all its days."""
@@ -123,7 +123,7 @@ class ContractMultipliers(Kind):
         for item in (item.strip(" ") for item in text.split(",")):
             symbol, _, value = item.rpartition(":")
             try:
-                if not _is_symbol(symbol) or symbol in by_symbol:
+                if not is_symbol(symbol) or symbol in by_symbol:
                     raise ValueError
                 by_symbol[symbol] = _amount(value)
             except ValueError:
@@ -136,7 +136,7 @@ class ContractMultipliers(Kind):
         return (
             isinstance(value, tuple)
             and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
-            and all(_is_symbol(symbol) and _is_amount(multiplier) for symbol, multiplier in value)
+            and all(is_symbol(symbol) and _is_amount(multiplier) for symbol, multiplier in value)
             and len(dict(value)) == len(value)
         )
 
@@ -174,7 +174,3 @@ def _amount(text: str) -> Decimal:
 
 def _is_amount(value: object) -> bool:
     return isinstance(value, Decimal) and _AMOUNT.fullmatch(f"{value:f}") is not None and bool(value)
-
-
-def _is_symbol(value: object) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= MAX_SYMBOL_LENGTH

@@ -33,7 +33,7 @@ class SecondsBySymbol(Kind):
         for item in (item.strip(" ") for item in text.split(",")):
             symbol, _, value = item.rpartition(":")
             try:
-                if not _is_symbol(symbol) or symbol in by_symbol:
+                if not is_symbol(symbol) or symbol in by_symbol:
                     raise ValueError
                 by_symbol[symbol] = self._seconds.parse(value)
             except ValueError:
@@ -46,7 +46,7 @@ class SecondsBySymbol(Kind):
         return (
             isinstance(value, tuple)
             and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
-            and all(_is_symbol(symbol) and self._seconds.accepts(seconds) for symbol, seconds in value)
+            and all(is_symbol(symbol) and self._seconds.accepts(seconds) for symbol, seconds in value)
             and len(dict(value)) == len(value)
         )
 
@@ -59,5 +59,6 @@ class SecondsBySymbol(Kind):
         return Seconds(self.low, self.high)
 
 
-def _is_symbol(value: object) -> bool:
+def is_symbol(value: object) -> bool:
+    """Whether `value` may be the name of a symbol."""
     return isinstance(value, str) and 1 <= len(value) <= MAX_SYMBOL_LENGTH
