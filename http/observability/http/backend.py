@@ -11,10 +11,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from observability.core.accounting_settings import Multipliers, zone_of
 from observability.core.bus import Bus
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.config import Config
@@ -51,6 +53,7 @@ from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.metric_paths import MetricSources
 from observability.metrics.overview import Collectors
 from observability.metrics.rule_book import RuleBook
+from observability.metrics.sessions import UTC_DAYS, SessionCalendar
 from observability.metrics.strategy_collector import StrategyCollector
 from observability.metrics.strategy_totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
@@ -85,6 +88,10 @@ def make_collectors(
     data_dir: Path | None = None,
     stale_after: float = 5.0,
     stale_after_by_symbol: SymbolSeconds = (),
+    calendar: SessionCalendar = UTC_DAYS,
+    starting_capital: Decimal | None = None,
+    multipliers: Multipliers = (),
+    annualization: int = 365,
 ) -> Collectors:
     """Returns the four collectors on one bus, one clock and one record of trades."""
     trades = TradeLog()
@@ -95,11 +102,29 @@ def make_collectors(
         max_symbols=max_symbols,
         stale_after_seconds=stale_after,
         stale_after_seconds_by_symbol=dict(stale_after_by_symbol),
+        session_end_ns=calendar.end_ns,
     )
     return Collectors(
         market,
-        StrategyCollector(bus=bus, clock=event_clock, history=history, market=market, trades=trades),
-        ExecutionCollector(bus=bus, clock=event_clock, history=history, market=market, trades=trades),
+        StrategyCollector(
+            bus=bus,
+            clock=event_clock,
+            history=history,
+            market=market,
+            trades=trades,
+            multipliers=dict(multipliers),
+            calendar=calendar,
+            starting_capital=starting_capital,
+            annualization=annualization,
+        ),
+        ExecutionCollector(
+            bus=bus,
+            clock=event_clock,
+            history=history,
+            market=market,
+            trades=trades,
+            session_end_ns=calendar.end_ns,
+        ),
         SystemCollector(bus=bus, clock=event_clock, history=history, data_dir=data_dir),
     )
 
@@ -123,6 +148,10 @@ class Backend:
             data_dir=config.data_dir,
             stale_after=config.stale_after,
             stale_after_by_symbol=config.stale_after_by_symbol,
+            calendar=SessionCalendar(zone_of(config.session_timezone), config.session_start),
+            starting_capital=config.starting_capital,
+            multipliers=config.contract_multipliers,
+            annualization=config.annualization,
         )
         self._lane_feed = LaneFeed(self._collectors)
         self._hub = Hub(
