@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from observability.core import layout
 from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Block, Column
-from observability.core.history import Stretch, make_plan, read_points, stored_until_ns
+from observability.core.history import Plan, Stretch, make_plan, read_points, stored_until_ns
 from observability.core.rings import History, Series
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
 
@@ -98,6 +98,12 @@ def test_a_question_that_one_tier_answers_is_one_stretch(two_hours: Series) -> N
     plan = make_plan([two_hours], NS_PER_S)
     start_ns = 2 * HOUR_NS - 30 * MINUTE_NS
     assert plan.stretches(start_ns, 2 * HOUR_NS) == [Stretch(start_ns, 2 * HOUR_NS, NS_PER_S)]
+
+
+def test_a_cut_of_all_holds_for_each() -> None:
+    series = recorded([n * NS_PER_S for n in range(300)])
+    points = Points.of(read_points(series, COUNTS, 0, 300 * NS_PER_S, Plan(NS_PER_S, (-1, 3 * MINUTE_NS))))
+    assert points.times == [0, MINUTE_NS, 2 * MINUTE_NS, *range(3 * MINUTE_NS, 300 * NS_PER_S, NS_PER_S)]
 
 
 def test_ticks_are_answered_one_by_one() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from observability.core.aggregates import COUNT, LAST, Block, Column
 from observability.core.checkpoint import pack
 from observability.core.errors import CheckpointError
-from observability.core.history import make_plan, read_points
+from observability.core.history import Stretch, make_plan, read_points, stored_until_ns
 from observability.core.open_bucket import HistoryState, OpenState, SeriesState
 from observability.core.rings import History, Series
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
@@ -131,6 +131,32 @@ def test_every_tick_counts_once_across_a_restart(interval_ns: int, later_ns: int
     assert sum(points.columns[0]) == len(before) + ticks_after
     assert points.times == sorted(set(points.times))
     assert points.columns[1] == sorted(points.columns[1])
+
+
+def test_a_minute_in_the_store_beats_an_older_checkpoint_of_it() -> None:
+    process = Process({})
+    process.record([(n * NS_PER_S, 1.0) for n in range(30)])
+    state = process.history.dump_state()
+    process.record([(n * NS_PER_S, 1.0) for n in range(30, 65)])
+    process = Process(process.stored, state)
+    process.record([(70 * NS_PER_S, 1.0)])
+    assert process.minutes().columns == [[60, 1]]
+
+
+def test_seconds_after_a_restart_are_seconds_at_once() -> None:
+    process = Process({})
+    process.record([(n * NS_PER_S, 1.0) for n in range(80)])
+    process = Process(process.stored, process.stop())
+    process.record([(n * NS_PER_S, 1.0) for n in range(90, 100)])
+    plan = make_plan([process.series], NS_PER_S)
+    resumed_ns, start_ns, end_ns = 79 * NS_PER_S, 95 * NS_PER_S, 100 * NS_PER_S
+    assert plan.stretches(0, end_ns) == [
+        Stretch(0, resumed_ns, MINUTE_NS),
+        Stretch(resumed_ns, end_ns, NS_PER_S),
+    ]
+    points = Points.of(read_points(process.series, COUNTS, start_ns, end_ns, plan))
+    assert points.times == list(range(start_ns, end_ns, NS_PER_S))
+    assert stored_until_ns(process.series, start_ns, end_ns, plan) == 0
 
 
 def test_minutes_of_before_come_back_without_a_checkpoint() -> None:

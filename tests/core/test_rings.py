@@ -67,6 +67,20 @@ def test_a_row_whose_end_is_not_written_yet_is_not_believed() -> None:
     assert ring.copy_row(1) is None
 
 
+@pytest.mark.parametrize("word", [layout.SLOT_BEGIN, layout.SLOT_TS_NS + 2])
+def test_a_block_leaves_out_a_row_that_is_being_written(word: int) -> None:
+    tier = Tier(interval_ns=0, rows=3)
+    memory = memoryview(bytearray(tier.ring_words(1) * layout.WORD_BYTES))
+    words = memory.cast("q")
+    ring = Ring(words, memory.cast("d"), tier, 1)
+    for ts_ns in (10, 20, 30):
+        ring.write_row(ts_ns, array("d", (float(ts_ns),)))
+    words[layout.RING_HEADER_WORDS + tier.slot_words(1) + word] = 5  # a writer is a lap ahead
+    block = ring.copy_block(0, 100, [0])
+    assert (block.times.tolist(), block.columns[0].tolist()) == ([10, 30], [10.0, 30.0])
+    assert ring.rows_lost == 1
+
+
 def test_copy_rows_includes_the_start_and_excludes_the_end() -> None:
     ring = make_ring(rows=8, fields=1)
     for ts_ns in (10, 20, 30, 40):
