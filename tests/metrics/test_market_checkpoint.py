@@ -120,6 +120,15 @@ def test_finished_bars_that_can_be_amended_come_back_without_a_gap() -> None:
     assert list(loaded.collector.bars("AAPL", 0, 2 * EVE)) == list(kept.collector.bars("AAPL", 0, 2 * EVE)) != []
 
 
+def test_the_second_that_was_cut_by_the_restart_is_one_second() -> None:
+    kept = Process()
+    kept.take([Quote("AAPL", 1.0, 2.0, ts=EVE + ns, ts_init=EVE + ns) for ns in (0, S // 2)])
+    loaded = Process()
+    loaded.collector.load_state(kept.collector.dump_state())
+    loaded.take([Quote("AAPL", 1.0, 2.0, ts=EVE + S - 1, ts_init=EVE + S - 1)])
+    assert loaded.metrics(EVE + S)["AAPL"]["update_rate"] == 3.0
+
+
 def test_symbols_come_back_in_their_order_and_no_more_than_there_is_room_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -127,7 +127,7 @@ def test_no_spread_stands_for_less_than_no_time() -> None:
 def test_a_session_begins_with_its_first_touch() -> None:
     market = Market()
     market.quote(0, 10.0, 99.0)
-    market.quote(S, 10.0, 99.0)
+    market.quote(S, 10.0, 98.0)
     market.quote(13 * HOUR, 10.0, 10.5)
     market.quote(13 * HOUR + S, 10.0, 11.0)
     assert market.time_weighted_spread() == 0.5
@@ -175,6 +175,14 @@ def test_the_end_of_a_session_is_what_the_calendar_says() -> None:
     assert market.shown(HOUR)["volume"] == 1.0
     market.trade(HOUR)
     assert market.shown(HOUR)["volume"] == 1.0
+
+
+def test_high_and_low_are_those_of_the_session_and_not_of_the_minute() -> None:
+    market = Market()
+    for minute, price in enumerate((11.0, 10.0, 12.0, 11.0)):
+        market.trade(minute * 60 * S, price)
+    shown = market.shown(240 * S)
+    assert (shown["high"], shown["low"]) == (12.0, 10.0)
 
 
 # -- the rate of updates
