@@ -1,0 +1,73 @@
+"""A log whose disk is as fast as the test says.
+
+Nothing is on disk here; what is committed is what `commit` has been called for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from observability.core.bus import Bus
+from observability.core.events import Fill, Order
+from observability.core.ingest import Verdict
+
+
+class PacedLog:
+    """A DurableLog of the fills and order reports on a bus. `is_prompt` commits every row as it comes."""
+
+    def __init__(self, bus: Bus, *, is_prompt: bool = False) -> None:
+        self.last_verdict = Verdict.ACCEPTED
+        self.position = 0
+        self.committed = 0
+        self.has_room = True
+        self.fault: str | None = None
+        self.fills: list[str] = []
+        self.recalls = 0
+        self._is_prompt = is_prompt
+        self._fills: dict[tuple[str, str, str], Fill] = {}
+        self._answers: dict[str, tuple[int, tuple[bytes, int, bytes]]] = {}
+        self._progress = asyncio.Event()
+        bus.subscribe(Fill, self.on_fill)
+        bus.subscribe(Order, self.on_order)
+
+    def on_fill(self, event: Fill) -> None:
+        known = self._fills.setdefault((event.venue, event.symbol, event.trade_id), event)
+        if known is event:
+            self.last_verdict = Verdict.ACCEPTED
+            self.fills.append(event.trade_id)
+            self._put()
+        else:
+            is_same = (known.quantity, known.price) == (event.quantity, event.price)
+            self.last_verdict = Verdict.DUPLICATE if is_same else Verdict.CONFLICT
+
+    def on_order(self, event: Order) -> None:
+        self._put()
+
+    def commit(self, position: int | None = None) -> None:
+        """Brings rows to the disk, up to `position` or all of them."""
+        self.committed = self.position if position is None else position
+        self._progress.set()
+        self._progress = asyncio.Event()
+
+    async def durable(self, position: int, timeout_seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                while self.committed < position:
+                    await self._progress.wait()
+        return self.committed >= position
+
+    def remember(self, key: str, fingerprint: bytes, status: int, body: bytes) -> None:
+        self._put()
+        self._answers[key] = (self.position, (fingerprint, status, body))
+
+    async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
+        self.recalls += 1
+        await asyncio.sleep(0)
+        position, answer = self._answers.get(key, (0, None))
+        return answer if position <= self.committed else None
+
+    def _put(self) -> None:
+        self.position += 1
+        if self._is_prompt:
+            self.commit()
