@@ -121,6 +121,22 @@ def test_more_batches_at_once_than_there_may_be_are_refused() -> None:
     run(scene)
 
 
+def test_draining_waits_for_every_batch() -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False)
+        await desk.gate.drain(0)
+        taking = desk.begin(fill(1))
+        await turns()
+        draining = asyncio.create_task(desk.gate.drain(10))
+        await turns()
+        assert not draining.done()
+        desk.log.commit()
+        await draining
+        assert taking.done()
+
+    run(scene)
+
+
 # -- keys
 
 

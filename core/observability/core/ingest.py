@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
@@ -120,6 +121,8 @@ class IngestGate:
         self._order = asyncio.Lock()
         self._batches = 0
         self._bytes = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         # Fingerprints by key, of batches that are being taken.
         self._taking: dict[str, bytes] = {}
         self._memory = AnswerMemory()
@@ -145,15 +148,23 @@ class IngestGate:
         if settlement is None:
             self._batches += 1
             self._bytes += len(data)
+            self._idle.clear()
             try:
                 settlement = await self._take(data, source, is_lines, key)
             finally:
                 self._batches -= 1
                 self._bytes -= len(data)
+                if not self._batches:
+                    self._idle.set()
         self._counters.counter(
             "ingest_batches_total", "Batches answered", door=source, outcome=settlement.outcome
         ).add()
         return settlement.answer
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Waits until every batch has been answered, those too whose senders have gone away."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
 
     def _refused_at_once(self, data: bytes, source: Door, key: str | None) -> _Settlement | None:
         if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:

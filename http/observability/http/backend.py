@@ -194,6 +194,7 @@ class Backend:
             await stopping.wait()
             logger.info("stopping: closing %d WebSocket clients", len(worker.broadcaster.clients))
             await worker.stop()
+            await self._gate.drain(config.shutdown_grace_seconds)
         finally:
             await self._hub.stop()
         logger.info("stopped")

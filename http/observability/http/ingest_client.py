@@ -145,8 +145,10 @@ class IngestClient(Client):
         while self._taking and self._taking[0][2].done():
             seq, size, taking = self._taking.popleft()
             self._unanswered_bytes -= size
-            error = None if taking.cancelled() else taking.exception()
-            if error is not None or taking.cancelled():
+            if taking.cancelled():
+                return
+            error = taking.exception()
+            if error is not None:
                 logger.error("ingest of %s failed", self.peer, exc_info=error)
                 self.close(CloseCode.INTERNAL_ERROR, "the server failed to take this; the fault is in its log")
                 return
