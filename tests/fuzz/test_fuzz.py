@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import fuzz_chunks
 import fuzz_frames
+import fuzz_ingest
 import fuzz_messages
 import fuzz_parameters
 import fuzz_requests
@@ -36,8 +37,9 @@ def _server() -> Iterator[None]:
         (fuzz_parameters, 5_000),
         (fuzz_times, 20_000),
         (fuzz_subscriptions, 20_000),
+        (fuzz_ingest, 3_000),
     ],
-    ids=["requests", "chunks", "parameters", "times", "subscriptions"],
+    ids=["requests", "chunks", "parameters", "times", "subscriptions", "ingest"],
 )
 def test_no_input_is_too_much_for_a_parser(target: object, inputs: int) -> None:
     fuzz(target.check, target.SEEDS, target.DICTIONARY, inputs=inputs)  # type: ignore[attr-defined]
