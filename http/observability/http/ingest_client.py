@@ -9,13 +9,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from observability.core.clock import Clock
 from observability.core.ingest import MAX_EVENTS, IngestGate
-from observability.core.ingest_answers import IngestAnswer
+from observability.core.ingest_answers import IngestAnswer, refusal
 from observability.core.snapshot import encode_json
 from observability.core.timestamps import format_iso_ms
 from observability.http.websocket import Client, CloseCode
@@ -30,6 +30,7 @@ MAX_WAITING_BYTES: Final = MAX_MESSAGE_BYTES
 MAX_TAKING: Final = 32
 # A sender whose messages cannot be read is not one of ours.
 MAX_ERRORS: Final = 10
+MAX_SEQ: Final = 2**63 - 1
 
 _CODES: Final = {
     400: "bad_message", 409: "key_in_flight", 413: "too_many_events", 422: "key_reused", 503: "unavailable"
@@ -38,14 +39,28 @@ _HAS_ENVELOPE: Final = b'"events"'
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """Events with a number, a key, or both."""
+    """Events with a number, a key, or both; an event that has such fields of its own has a type too."""
 
     events: msgspec.Raw = msgspec.Raw()
-    seq: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
-    key: str | None = None
+    seq: Any = None
+    key: Any = None
+    type: Any = None
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the number or the key."""
+        if self.seq is not None and not (type(self.seq) is int and 0 <= self.seq <= MAX_SEQ):
+            return f"seq: expected an integer from 0 to {MAX_SEQ}"
+        if self.key is not None and not isinstance(self.key, str):
+            return "key: expected a string"
+        return None
 
 
 _decoder: Final = msgspec.json.Decoder(Envelope)
+
+
+async def _unreadable(fault: str) -> IngestAnswer:
+    return refusal(400, fault)
 
 
 class IngestClient(Client):
@@ -125,7 +140,7 @@ class IngestClient(Client):
         """Gives the gate what it may have of this sender; in order, for tasks begin in the order they are made."""
         while self._waiting and len(self._taking) < MAX_TAKING:
             number, message = self._waiting.popleft()
-            seq, data, key = number, message, None
+            seq, data, key, fault = number, message, None, None
             if _HAS_ENVELOPE in message:
                 try:
                     envelope = _decoder.decode(message)
@@ -133,10 +148,13 @@ class IngestClient(Client):
                     # Whatever it is instead, the gate says what is wrong with it.
                     pass
                 else:
-                    if envelope.events:
-                        seq = number if envelope.seq is None else envelope.seq
+                    if envelope.events and envelope.type is None:
+                        fault = envelope.fault
                         data, key = bytes(envelope.events), envelope.key
-            taking = self.loop.create_task(self._gate.take(data, source="ws", key=key), name="ingest")
+                        if fault is None and envelope.seq is not None:
+                            seq = envelope.seq
+            answer = self._gate.take(data, source="ws", key=key) if fault is None else _unreadable(fault)
+            taking = self.loop.create_task(answer, name="ingest")
             self._taking.append((seq, len(message), taking))
             taking.add_done_callback(self._on_taken)
 
