@@ -87,6 +87,11 @@ def test_null_interrupts_a_duration_and_changes_nothing_else() -> None:
     assert transitions(rule, values) == [False, False, False, False, True, True, True, True, True, False]  # type: ignore[arg-type]
 
 
+def test_the_time_before_it_was_raised_does_not_count_for_resolving() -> None:
+    rule = make_rule(for_ns=5 * S, clear_for_ns=3 * S)
+    assert transitions(rule, [(0, 6), (5, 6), (6, 1), (8, 1), (9, 1)]) == [False, True, True, True, False]
+
+
 def test_null_is_an_alarm_where_the_rule_says_so() -> None:
     rule = make_rule(absent="raise", for_ns=S)
     assert transitions(rule, [(0, None), (1, None), (2, None), (3, 1)]) == [False, True, True, False]

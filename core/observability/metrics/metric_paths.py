@@ -27,8 +27,7 @@ from observability.metrics.user_metrics import UserMetrics, labels_text
 EVERY: Final = "*"
 SERVER: Final = "server"
 USER: Final = "metric"
-# Whatever is measured on this host goes by its clock; the rest goes by the events'.
-_OF_THE_HOST: Final = frozenset({SERVER, "system"})
+# Everything else is measured on this host, and goes by its clock.
 _OF_THE_EVENTS: Final = frozenset({USER, "market_data", "strategy", "execution"})
 
 Fields = Mapping[str, Any]
