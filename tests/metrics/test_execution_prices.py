@@ -237,6 +237,22 @@ def test_a_fill_without_a_fresh_mid_is_left_out(touch: list[Event]) -> None:
     assert desk.trades.find("t1")[0].mid is None
 
 
+def test_the_longest_numbers_that_events_may_carry_are_added_up_exactly() -> None:
+    desk = TradingDesk()
+    longest, smallest = D("999999999999999999.999999999999999999"), "0.000000000000000001"
+    desk.take(
+        quote(1e-18, 2e-18), market_print(1e-12, 1e17),
+        order("new", quantity=longest, arrival_price=D(smallest), decision_ts=NOON),
+        market_print(1e17, 1e-12),
+        fill("t1", longest - 1, str(longest)), fill("t2", D(smallest), smallest),
+        quote(1e17, 1.23456789e17, 10), order("canceled", 20),
+    )  # fmt: skip
+    desk.tick(400_000)
+    quality = desk.quality()
+    assert (quality["implementation_shortfall"]["n"], quality["effective_spread"]["n"]) == (1, 2)
+    assert quality["markouts"]["50ms"]["n"] == 2
+
+
 def test_no_bps_are_told_of_a_price_below_zero() -> None:
     desk = TradingDesk()
     desk.take(quote(-38, -37), fill("t1", 1, "-37"))

@@ -154,8 +154,8 @@ class ExecutionCollector(BusCollector):
         )
 
     def load_state(self, data: bytes) -> None:
-        """Takes over what `dump_state` returned; before the first event, and after the market data section. Raises
-        CheckpointError for what it cannot read."""
+        """Takes over what `dump_state` returned; before the first event. Raises CheckpointError for what it cannot
+        read, and then has changed nothing."""
         try:
             self._set_up(unpack(data, ExecutionState))
         except ValueError as error:

@@ -65,32 +65,28 @@ class ExecutionGroup:
 
     def begin_session(self) -> None:
         """Starts everything of the session anew."""
-        self.touch()
+        self._note_change()
         self.counts = {}
         self.amounts = {}
         self.legs = {leg: SparseHistogram() for leg in LEGS}
 
-    def touch(self) -> None:
-        """Notes that what was derived is no longer so."""
-        self._json = self._packed = None
-
     def count(self, labels: Iterable[str], sign: int = 1) -> None:
         """Counts one of each label, or with -1 takes it back."""
-        self.touch()
+        self._note_change()
         counts = self.counts
         for label in labels:
             counts[label] = counts.get(label, 0) + sign
 
     def add(self, amounts: Iterable[tuple[str, Decimal]]) -> None:
         """Adds exact amounts."""
-        self.touch()
+        self._note_change()
         sums = self.amounts
         for name, amount in amounts:
             sums[name] = EXACT.add(sums.get(name, ZERO), amount)
 
     def record(self, leg: str, duration_ns: int, *, is_of_session: bool) -> None:
         """Counts one duration since the start and, if it belongs there, in the session."""
-        self.touch()
+        self._note_change()
         self.legs_total[leg].record(duration_ns)
         if is_of_session:
             self.legs[leg].record(duration_ns)
@@ -114,10 +110,14 @@ class ExecutionGroup:
 
     def load_state(self, state: GroupState) -> None:
         """Takes over what was dumped."""
-        self.touch()
+        self._note_change()
         self.counts, self.amounts = state.counts, state.amounts
         for histograms, states in ((self.legs, state.legs), (self.legs_total, state.legs_total)):
             histograms.update({leg: SparseHistogram.from_state(states[leg]) for leg in LEGS if leg in states})
+
+    def _note_change(self) -> None:
+        """Notes that what was derived is no longer so."""
+        self._json = self._packed = None
 
 
 class GroupsState(msgspec.Struct, array_like=True):
