@@ -35,7 +35,7 @@ DIMENSIONS: Final = ("strategy", "symbol", "venue")
 OTHER_GROUP: Final = "(other)"
 NO_NAME: Final = "(none)"
 
-# Some 5 kB each with a few hundred orders, 100 kB with latencies all over the scale (see `sparse_histogram.py`).
+# Measured: 4 kB each when new, 23 kB with 300 orders, 330 kB with 50,000 whose latencies spread over two decades.
 MAX_GROUPS: Final = 64
 # Combinations of names whose groups are looked up once, 300 bytes each.
 MAX_FOUND: Final = 4096

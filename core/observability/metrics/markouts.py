@@ -35,7 +35,7 @@ from observability.metrics.order_state import OrderState
 _NAMES: Final = tuple(HORIZONS_NS)
 _DELAYS_NS: Final = tuple(HORIZONS_NS.values())
 
-# About 300 bytes each. Beyond, the newest fill is left out and counted.
+# About 460 bytes each. Beyond, the newest fill is left out and counted.
 MAX_PENDING: Final = 20_000
 
 Amounts = Sequence[tuple[str, Decimal]]

@@ -1,11 +1,11 @@
-"""The same durations in memory that grows with what was measured: 10 bytes per slot in use instead of 195 kB at once.
+"""The same durations in memory that grows with what was measured: 6 bytes per slot in use instead of 195 kB at once.
 
 For the many legs of many groups of orders; what records per client or per tick takes a `DurationHistogram`.
 
     slots    sorted      | 1203 | 1204 | 1377 | ...     array("H"), the slots of `histogram.py`
-    counts   beside it   |    2 |    1 |    9 | ...     array("Q")
+    counts   beside it   |    2 |    1 |    9 | ...     array("I")
 
-Latencies that spread over a factor of 8 fill at most 3072 slots, 31 kB; all slots from 0 to an hour take 243 kB.
+Latencies that spread over a factor of 8 fill at most 3072 slots, 18 kB; all slots from 0 to an hour take 146 kB.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SparseHistogram:
 
     def __init__(self) -> None:
         self._slots = array("H")
-        self._counts = array("Q")
+        self._counts = array("I")
         self.count = 0
         self.negative = 0
         """Durations below zero: the two clocks disagree. They are in no other number."""
