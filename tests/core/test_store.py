@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,31 @@ def test_every_good_row_is_written_whatever_stands_beside_it(
     for table, is_fill in (("fills", True), ("equity_reports", False)):
         expected = sorted({seq for seq, kind in puts if kind is is_fill})
         assert select(directory / DATABASE_NAME, f"SELECT seq FROM {table}") == expected
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 7))
+def test_a_unit_is_committed_whole_however_large(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], group_rows: int
+) -> None:
+    directory = tmp_path_factory.mktemp("store")
+    committed: list[int] = []
+
+    async def use(store: Store) -> None:
+        store.on_commit(committed.append)
+        seq = 0
+        for size in sizes:
+            store.begin_unit()
+            for _ in range(size):
+                seq += 1
+                store.put(INSERT_FILL, fill_row(seq))
+                # The writer has a turn in the middle of a unit too.
+                await asyncio.sleep(0)
+            store.end_unit()
+        assert await store.durable(store.position, SOON)
+
+    run(directory, use, StoreLimits(group_rows=group_rows))
+    assert set(committed) <= set(accumulate(sizes))
+    assert select(directory / DATABASE_NAME, "SELECT count(*) FROM fills") == [sum(sizes)]
 
 
 # -- too many rows

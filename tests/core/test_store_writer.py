@@ -55,7 +55,7 @@ class Disk:
 
     def put(self, *seqs: int) -> None:
         for seq in seqs:
-            self.writer.put((seq, INSERT_FILL, fill_row(seq)))
+            self.writer.put(((seq, INSERT_FILL, fill_row(seq)),))
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         with self.changed:

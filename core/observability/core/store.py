@@ -30,7 +30,7 @@ from observability.core.store_file import (
 from observability.core.store_limits import StoreLimits
 from observability.core.store_pruning import Pruning
 from observability.core.store_reader import StoreReader
-from observability.core.store_writer import STOP_SECONDS, StoreWriter
+from observability.core.store_writer import STOP_SECONDS, Row, StoreWriter
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class Store:
         # While rows are dropped, all are until there is room: what is missing is one stretch.
         self._is_dropping = False
         self._has_lost = False
+        self._unit: list[Row] | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._waiting_positions: list[int] = []
         self._commit_listeners: list[CommitListener] = []
@@ -113,6 +114,18 @@ class Store:
         """False while so many rows wait that whoever can should."""
         return self._queued < self._room and not self._is_dropping
 
+    @property
+    def queued(self) -> int:
+        """Rows that wait for the disk."""
+        return self._queued
+
+    @property
+    def trouble(self) -> str | None:
+        """Why what is put in may not survive: it cannot be written, or rows were dropped; None while all is well."""
+        if self.fault is not None:
+            return f"the store cannot write: {self.fault}"
+        return f"the store has lost {self.lost} rows" if self._has_lost else None
+
     def put(self, statement: str, parameters: tuple[Any, ...]) -> int:
         """Queues one row in order and returns its position; beyond the bound the row is dropped and counted."""
         # hot: once per durable event (benchmarks/bench_store.py)
@@ -124,8 +137,22 @@ class Store:
         self._queued += 1
         self._queue_rows.set(self._queued)
         self.position = position
-        self._writer.put((position, statement, parameters))
+        row = (position, statement, parameters)
+        if self._unit is None:
+            self._writer.put((row,))
+        else:
+            self._unit.append(row)
         return position
+
+    def begin_unit(self) -> None:
+        """From here to `end_unit` everything that is put in is committed together, or not at all."""
+        assert self._unit is None, "one unit at a time"
+        self._unit = []
+
+    def end_unit(self) -> None:
+        unit, self._unit = self._unit, None
+        if unit:
+            self._writer.put(unit)
 
     async def durable(self, position: int, timeout_seconds: float) -> bool:
         """Returns whether everything up to `position` is on disk, at the latest after `timeout_seconds`; a row that is
@@ -155,6 +182,7 @@ class Store:
     async def stop(self) -> None:
         """Writes what is queued, in bounded time, and closes the file."""
         has_ended = True
+        self.end_unit()
         if self._ended is not None:
             self._writer.stop()
             done, _ = await asyncio.wait((self._ended,), timeout=STOP_SECONDS + STOP_MARGIN_SECONDS)

@@ -2,8 +2,8 @@
 
 No bound on the queue here, nobody waits here (see `store.py`), and no table is known (see `store_schema.py`).
 
-    queue   r1 | r2 r3 r4 r5 | r6 ...      while one group's fsync runs, the next one gathers;
-    commit  [1]  [ 2 3 4 5 ]  [ 6 ...      nobody sleeps to make a group larger
+    queue   r1 | r2 r3 (r4 r5) | r6 ...      while one group's fsync runs, the next one gathers;
+    commit  [1]  [ 2 3  4 5  ]  [ 6 ...      nobody sleeps to make a group larger, and a unit () is never cut
 
 A group that cannot be written stays first in line and is tried again, later and later. Only a row that can never be
 written, which is a defect of ours, is left out: counted, and logged once per statement.
@@ -15,7 +15,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
@@ -88,7 +88,7 @@ class StoreWriter:
         self._on_commit = on_commit
         self._on_fault = on_fault
         self._on_end = on_end
-        self._rows: SimpleQueue[Row | None] = SimpleQueue()
+        self._units: SimpleQueue[Sequence[Row] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._fault: str | None = None
         self._refused_statements: set[str] = set()
@@ -105,9 +105,9 @@ class StoreWriter:
         self._errors = counters.counter("store_errors_total", "Attempts to write that failed")
         self._duration = counters.histogram("store_commit_duration_seconds", "From the first row to the end of fsync")
 
-    def put(self, row: Row) -> None:
-        """Queues a row."""
-        self._rows.put(row)
+    def put(self, unit: Sequence[Row]) -> None:
+        """Queues rows that are committed together."""
+        self._units.put(unit)
 
     def start(self) -> None:
         self._thread.start()
@@ -116,7 +116,7 @@ class StoreWriter:
         """Asks the thread to write what is queued and to end, at the latest after STOP_SECONDS and one attempt."""
         self._stop_at = time.monotonic() + STOP_SECONDS
         self._stopping.set()
-        self._rows.put(None)
+        self._units.put(None)
 
     # -- the writer's thread
 
@@ -143,7 +143,7 @@ class StoreWriter:
             if time.monotonic() >= self._stop_at:
                 break
         # The request to stop itself waits behind the rows.
-        left = len(group) + sum(self._rows.get_nowait() is not None for _ in range(self._rows.qsize()))
+        left = len(group) + sum(len(self._units.get_nowait() or ()) for _ in range(self._units.qsize()))
         if left:
             logger.error("store: stopped with %d rows that could not be written", left)
         self._disconnect()
@@ -151,19 +151,17 @@ class StoreWriter:
 
     def _gather(self, group: list[Row], wait_seconds: float) -> None:
         """Fills the group with what is there; waits for a first row."""
-        rows = self._rows
+        units = self._units
         if not group and not self._stopping.is_set():
             try:
-                row = rows.get(timeout=wait_seconds) if wait_seconds else rows.get_nowait()
+                group += (units.get(timeout=wait_seconds) if wait_seconds else units.get_nowait()) or ()
             except Empty:
                 return
-            if row is not None:
-                group.append(row)
-        # This thread alone takes rows out, so as many are there at least.
-        for _ in range(min(rows.qsize(), self._group_rows - len(group))):
-            row = rows.get_nowait()
-            if row is not None:
-                group.append(row)
+        # This thread alone takes units out, so as many are there at least.
+        for _ in range(units.qsize()):
+            if len(group) >= self._group_rows:
+                break
+            group += units.get_nowait() or ()
 
     def _write(self, group: list[Row]) -> bool:
         """Commits the group and tells of it; False if that failed, and then nothing of it was written."""
