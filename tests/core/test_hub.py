@@ -179,3 +179,24 @@ def test_what_has_not_started_is_named() -> None:
         assert hub.not_ready() == ["mine"]
 
     run(main())
+
+
+def test_a_document_that_is_the_same_object_is_not_encoded_again() -> None:
+    async def main() -> None:
+        hub = make_hub()
+        documents = [{"n": 1}, {"n": 2}]
+        hub.documents["kept"] = lambda: documents[0]
+        await hub.start()
+        first = hub.frames.latest()
+        assert first is not None
+        kept = first.documents["kept"]
+        hub.tick()
+        second = hub.frames.latest()
+        assert second is not None and second.documents["kept"] is kept
+        documents.pop(0)
+        hub.tick()
+        third = hub.frames.latest()
+        assert third is not None and third.documents["kept"] == b'{"n":2}'
+        await hub.stop()
+
+    run(main())

@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 CUSTOM_COLLECTOR_TIMEOUT_SECONDS = 1.0
 
 Document = Callable[[], Any]
-"""Makes what one REST document says of this tick."""
+"""Makes what one REST document says of this tick. If that is the very object it made before, it is not encoded again;
+so an object that was returned is never changed."""
 
 
 class SectionCollector(Section, Collector, Protocol):
@@ -61,6 +62,7 @@ class Hub:
         """From the beat to the published frame, the last time."""
         self.source_failures: list[str] = []
         """What went wrong with sources that ended early, newest last."""
+        self._encoded_documents: dict[str, tuple[Any, bytes]] = {}
         self._host_clock = host_clock
         self._interval_seconds = interval_seconds
         self._frame_listeners: list[Callable[[Frame], None]] = []
@@ -72,10 +74,14 @@ class Hub:
         """Calls `listener` with each new frame, within the tick."""
         self._frame_listeners.append(listener)
 
-    async def start(self) -> None:
-        """Starts the collectors, makes the first frame at once, then ticks on schedule."""
+    async def start_collectors(self) -> None:
+        """Starts the collectors; between this and `start` they may be given what an earlier hub has left."""
         for collector in self.collectors:
             await collector.start()
+
+    async def start(self) -> None:
+        """Makes the first frame at once, then ticks on schedule."""
+        await self.start_collectors()
         await self.custom.start()
         self.tick()
         self.ticker = Ticker(self._interval_seconds, self._host_clock, asyncio.get_running_loop().call_later, self.tick)
@@ -116,13 +122,20 @@ class Hub:
             collector.metrics_collected += 1
         frames = self.frames
         payload = self.serializer.encode(frames.latest_seq + 1, now_ns, mono_ns, self.custom.encoded)
-        documents = {name: encode_json(document()) for name, document in self.documents.items()}
+        documents = {name: self._encode_document(name, document()) for name, document in self.documents.items()}
         frame = frames.publish(payload, now_ns, mono_ns, documents)
         self._snapshot_bytes.set(len(payload))
         self.last_tick_ns = self._host_clock.mono_ns() - mono_ns
         self._tick_duration.record(self.last_tick_ns)
         for listener in self._frame_listeners:
             listener(frame)
+
+    def _encode_document(self, name: str, document: Any) -> bytes:
+        """Encodes a document, unless it is the very object that was encoded last."""
+        kept = self._encoded_documents.get(name)
+        if kept is None or kept[0] is not document:
+            kept = self._encoded_documents[name] = (document, encode_json(document))
+        return kept[1]
 
     async def _run_source(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         try:
