@@ -23,6 +23,7 @@ import uvloop
 
 from observability.core.bus import Bus
 from observability.core.clock import EventClock, HostClock
+from observability.core.config import Config
 from observability.core.counters import Counters
 from observability.core.events import Quote
 from observability.core.frames import Frame
@@ -31,10 +32,10 @@ from observability.core.layout import TIERS
 from observability.core.rings import History
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
 from observability.http.application import Application
-from observability.http.backend import make_collectors, make_history
 from observability.http.listener import HttpListener
 from observability.http.router import Router
 from observability.http.routes.history import HistoryRoutes
+from observability.metrics.assembly import make_collectors, make_history
 
 SYMBOLS: Final = 64
 INTERVAL_SECONDS: Final = 0.1
@@ -75,7 +76,7 @@ class Desk:
         clock = EventClock(host_clock)
         self._bus = Bus()
         self._history = make_history(SYMBOLS)
-        collectors = make_collectors(self._bus, clock, max_symbols=SYMBOLS, history=self._history)
+        collectors = make_collectors(Config(max_symbols=SYMBOLS), self._bus, clock, self._history)
         self._hub = Hub(INTERVAL_SECONDS, self._bus, host_clock, clock, collectors.sections, {}, Counters())
         self._hub.on_frame(self._on_frame)
         self._prices = count(1)

@@ -17,8 +17,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from observability.core.bus import Bus
 from observability.core.clock import EventClock, HostClock
+from observability.core.config import Config
 from observability.core.intake import EventDecoder
-from observability.http.backend import make_collectors, make_history
+from observability.metrics.assembly import make_collectors, make_history
 
 BATCH = 1000
 BATCHES_PER_TICK = 40
@@ -91,7 +92,7 @@ def heartbeat(n: int) -> dict[str, object]:
 def measure(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, object]], first: bytes = b"[]") -> None:
     bus = Bus()
     clock = EventClock(HostClock())
-    collectors = make_collectors(bus, clock, max_symbols=64, history=make_history(64))
+    collectors = make_collectors(Config(max_symbols=64), bus, clock, make_history(64))
     for collector in (collectors.market, collectors.strategy, collectors.execution):
         asyncio.run(collector.start())
     tick_sections = collectors.sections[:3]

@@ -18,11 +18,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from observability.core.bus import Bus
 from observability.core.clock import EventClock, HostClock
+from observability.core.config import Config
 from observability.core.counters import Counters
 from observability.core.events import Quote
 from observability.core.hub import Hub
 from observability.core.timestamps import NS_PER_S
-from observability.http.backend import make_collectors, make_history
+from observability.metrics.assembly import make_collectors, make_history
 from observability.metrics.metric_paths import MetricSources
 from observability.metrics.rule_book import RuleBook
 from observability.metrics.rule_file import load_rules
@@ -42,7 +43,7 @@ class Market:
         host_clock = HostClock()
         event_clock = EventClock(host_clock)
         self._bus = Bus()
-        collectors = make_collectors(self._bus, event_clock, max_symbols=symbols, history=make_history(symbols))
+        collectors = make_collectors(Config(max_symbols=symbols), self._bus, event_clock, make_history(symbols))
         system = collectors.system
         sources = MetricSources(collectors.sections, system.user_metrics, FIGURES, {})
         self.rules = RuleBook(load_rules(None), sources, system.alert_book)

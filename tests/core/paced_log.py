@@ -24,6 +24,7 @@ class PacedLog:
         self.fault: str | None = None
         self.fills: list[str] = []
         self.recalls = 0
+        self.is_in_batch = False
         self._is_prompt = is_prompt
         self._fills: dict[tuple[str, str, str], Fill] = {}
         self._answers: dict[str, tuple[int, tuple[bytes, int, bytes]]] = {}
@@ -56,6 +57,14 @@ class PacedLog:
                 while self.committed < position:
                     await self._progress.wait()
         return self.committed >= position
+
+    def begin_batch(self) -> None:
+        assert not self.is_in_batch
+        self.is_in_batch = True
+
+    def end_batch(self) -> None:
+        assert self.is_in_batch
+        self.is_in_batch = False
 
     def remember(self, key: str, fingerprint: bytes, status: int, body: bytes) -> None:
         self._put()

@@ -20,11 +20,11 @@ from fuzzing import main
 
 from observability.core.bus import Bus
 from observability.core.clock import EventClock
+from observability.core.config import Config
 from observability.core.events import Fill, Quote
 from observability.core.frames import FrameRing
 from observability.core.timestamps import NS_PER_S
 from observability.http.application import Application
-from observability.http.backend import make_collectors, make_history
 from observability.http.documents import ReadyDocument
 from observability.http.parser import RequestParser
 from observability.http.published import Published
@@ -32,7 +32,8 @@ from observability.http.refusals import Malformed, TargetTooLong
 from observability.http.router import Router
 from observability.http.routes.history import HistoryRoutes
 from observability.http.routes.metrics import MetricsRoutes
-from observability.http.routes.trades import TradesRoutes
+from observability.http.routes.trades import RecentTrades, TradesRoutes
+from observability.metrics.assembly import make_collectors, make_history
 
 NOW_NS: Final = 1_760_000_000 * NS_PER_S
 # What every path may answer beside what its description names: the path may have been mutated away.
@@ -86,7 +87,7 @@ def _application() -> Application:
     bus = Bus()
     clock = EventClock(StoppedClock())
     history = make_history(4)
-    collectors = make_collectors(bus, clock, max_symbols=4, history=history)
+    collectors = make_collectors(Config(max_symbols=4), bus, clock, history)
     for collector in (collectors.market, collectors.strategy, collectors.execution):
         asyncio.run(collector.start())
     for n in range(5):
@@ -102,7 +103,7 @@ def _application() -> Application:
     published = Published(FrameRing("fuzz"))
     MetricsRoutes(published).add_to(router)
     HistoryRoutes(history, clock).add_to(router)
-    TradesRoutes(published, collectors.execution.trades, clock).add_to(router)
+    TradesRoutes(published, RecentTrades(collectors.execution.trades), clock).add_to(router)
     return Application(router, clock=StoppedClock())
 
 

@@ -11,12 +11,13 @@ import pytest
 
 from observability.core.bus import Bus
 from observability.core.clock import EventClock, HostClock
+from observability.core.config import Config
 from observability.core.events import Event, Fill, Metric, Order, Quote
 from observability.core.frames import FrameRing
 from observability.core.timestamps import NS_PER_MS
 from observability.core.timestamps import NS_PER_S as S
-from observability.http.backend import make_collectors
 from observability.metrics.alerts import Action, AlertState
+from observability.metrics.assembly import make_collectors, make_history
 from observability.metrics.metric_paths import Figure, MetricSources
 from observability.metrics.rule_book import RuleBook
 from observability.metrics.rule_file import load_rules, parse_rules
@@ -31,7 +32,7 @@ class System:
         self, rules: str, figures: Mapping[str, Figure] | None = None, custom: Mapping[str, bytes] | None = None
     ) -> None:
         self.bus = Bus()
-        self.collectors = make_collectors(self.bus, EventClock(HostClock()), max_symbols=8)
+        self.collectors = make_collectors(Config(max_symbols=8), self.bus, EventClock(HostClock()), make_history(8))
         for section in self.collectors.sections:
             for kind, handler in section._handlers().items():
                 self.bus.subscribe(kind, handler)

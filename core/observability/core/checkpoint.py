@@ -17,6 +17,16 @@ from observability.core.errors import CheckpointError
 S = TypeVar("S", bound=msgspec.Struct)
 
 
+class Checkpoint(msgspec.Struct):
+    """The state of every keeper at one moment, as of the durable record `seq`."""
+
+    seq: int
+    is_clean: bool
+    """Whether the process stopped behind it: then no number above `seq` was ever shown to anybody."""
+    parts: dict[str, bytes]
+    """What `dump_state` returned, by name."""
+
+
 class Stateful(Protocol):
     """Keeps state that a checkpoint holds."""
 

@@ -10,8 +10,8 @@ answers are plain values, so that they can come from another process.
   are taken in the order in which `take` was called.
 - An answer means that whatever must be durable is on disk, of repeated events too. A 503 says that this is not known:
   the same again, with the same key or the same ids, changes nothing twice.
-- A key's row stands behind its batch's rows in the log: where it is on disk, so are they. A crash between the two
-  leaves events without an answer; then fills of the next try are duplicates by their ids.
+- A batch is on disk whole or not at all, with the answer under its key: after a crash the same again is either taken as
+  if for the first time, or answered as it was.
 """
 
 from __future__ import annotations
@@ -81,6 +81,11 @@ class DurableLog(Protocol):
 
     async def durable(self, position: int, timeout_seconds: float) -> bool:
         """Returns whether everything up to `position` is on disk, at the latest after `timeout_seconds`."""
+
+    def begin_batch(self) -> None:
+        """Everything from here to `end_batch` is to be on disk together."""
+
+    def end_batch(self) -> None: ...
 
     def remember(self, key: str, fingerprint: bytes, status: int, body: bytes) -> None:
         """Queues what was answered under a key, behind the rows of its batch."""
@@ -222,12 +227,16 @@ class IngestGate:
         if len(elements) > MAX_EVENTS:
             return _unreadable(_too_many())
         tally = Tally()
-        position = await self._publish(elements, tally)
-        answer = tally.answer()
-        if key is not None:
-            self._log.remember(key, fingerprint, answer.status, answer.body)
-            position = self._log.position
-            self._memory.put(key, Remembered(fingerprint, answer, position))
+        self._log.begin_batch()
+        try:
+            position = await self._publish(elements, tally)
+            answer = tally.answer()
+            if key is not None:
+                self._log.remember(key, fingerprint, answer.status, answer.body)
+                position = self._log.position
+                self._memory.put(key, Remembered(fingerprint, answer, position))
+        finally:
+            self._log.end_batch()
         return _Settlement(answer, tally.outcome, position)
 
     async def _publish(self, elements: Sequence[Element], tally: Tally) -> int:

@@ -203,9 +203,38 @@ INSERT_POSITION_REPORT: Final = _insert("position_reports", POSITION_REPORT_COLU
 INSERT_ALERT_TRANSITION: Final = _insert("alert_transitions", ALERT_TRANSITION_COLUMNS)
 UPSERT_EQUITY: Final = _upsert("equity", EQUITY_COLUMNS, "strategy, ts_ns")
 UPSERT_MINUTE: Final = _upsert("minutes", MINUTE_COLUMNS, "section, key, ts_ns")
-UPSERT_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns")
+# A restart whose state is older than the row makes the bar again of fewer prints: the row knows better.
+UPSERT_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns") + " WHERE excluded.trades >= bars.trades"
 UPSERT_IDEMPOTENCY: Final = _upsert("idempotency", IDEMPOTENCY_COLUMNS, "key")
 UPSERT_CHECKPOINT: Final = _upsert("checkpoints", CHECKPOINT_COLUMNS, "part")
+
+CHECKPOINT_KEY: Final = "all"
+"""The one part there is: all keepers of state as of one record."""
+
+
+def _behind(table: str, columns: str) -> str:
+    return f"SELECT {columns} FROM {table} WHERE seq > ? ORDER BY seq"
+
+
+# What a restart takes again; parameter: the checkpoint's seq.
+SELECT_FILLS_BEHIND: Final = _behind("fills", FILL_COLUMNS)
+SELECT_ORDER_REPORTS_BEHIND: Final = _behind("order_reports", ORDER_REPORT_COLUMNS)
+SELECT_EQUITY_REPORTS_BEHIND: Final = _behind("equity_reports", EQUITY_REPORT_COLUMNS)
+SELECT_POSITION_REPORTS_BEHIND: Final = _behind("position_reports", POSITION_REPORT_COLUMNS)
+SELECT_ALERT_TRANSITIONS_BEHIND: Final = _behind("alert_transitions", "seq, document")
+
+SELECT_CHECKPOINT: Final = "SELECT state FROM checkpoints WHERE part = ?"
+SELECT_NEWEST_SEQ: Final = (
+    f"SELECT max(seq) FROM ({' UNION ALL '.join(f'SELECT max(seq) AS seq FROM {t}' for t in SEQUENCED)})"
+)
+# Parameters: newest seq wanted, number of rows; newest first.
+SELECT_NEWEST_FILLS: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
+SELECT_NEWEST_ALERT_TRANSITIONS: Final = (
+    "SELECT seq, document FROM alert_transitions WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
+)
+SELECT_NEWEST_CONFLICTS: Final = f"SELECT {FILL_COLUMNS} FROM conflicts ORDER BY seq DESC LIMIT ?"
+# Parameter: key.
+SELECT_IDEMPOTENCY: Final = "SELECT fingerprint, status, body FROM idempotency WHERE key = ?"
 
 # Parameters: slippage_bps, seq.
 UPDATE_FILL: Final = "UPDATE fills SET slippage_bps = ? WHERE seq = ?"

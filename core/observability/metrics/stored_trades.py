@@ -19,6 +19,7 @@ from typing import Any, Final
 from observability.core.store_reader import StoreReader
 from observability.core.store_schema import FILL_COLUMNS
 from observability.core.timestamps import MAX_NS
+from observability.metrics.journal_rows import trade_of
 from observability.metrics.trade_log import Key, Trade, TradeFilter
 from observability.metrics.trade_stats import TradeStats
 
@@ -39,30 +40,6 @@ _SEQ_OF_TIMES: Final = "SELECT count(*), min(seq), max(seq) FROM fills WHERE ts_
 
 # One min or max is the end of a tree; SQLite visits every row for two of them in one question.
 _ENDS: Final = "SELECT (SELECT min(seq) FROM fills), (SELECT max(seq) FROM fills)"
-
-
-def trade_of(row: Row) -> Trade:
-    """Returns the record of a row with FILL_COLUMNS."""
-    seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
-    latency_ms, mid, slippage_bps, pnl = row[13:17]
-    return Trade(
-        seq=seq,
-        trade_id=trade_id,
-        order_id=order_id,
-        symbol=symbol,
-        side=side,
-        quantity=Decimal(quantity),
-        price=Decimal(price),
-        ts_ns=ts_ns,
-        strategy=strategy,
-        venue=venue,
-        commission=Decimal(commission),
-        liquidity=liquidity,
-        latency_ms=latency_ms,
-        slippage_bps=slippage_bps,
-        pnl=None if pnl is None else Decimal(pnl),
-        mid=None if mid is None else Decimal(mid),
-    )
 
 
 def find_key(connection: sqlite3.Connection, key: Key) -> Trade | None:

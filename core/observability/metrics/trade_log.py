@@ -231,6 +231,19 @@ class TradeLog:
         """Returns the fills that were kept apart, oldest first; they are in no sum."""
         return list(self._conflicting.values())
 
+    def number_conflict(self, fill: Fill) -> Trade | None:
+        """Returns the record of a fill that was kept apart, with a number of its own; None if it has been given one."""
+        trade = self._conflicting.get(((fill.venue, fill.symbol, fill.trade_id), _content(fill)))
+        if trade is None or trade.seq:
+            return None
+        trade.seq = self._sequence.draw()
+        return trade
+
+    def restore_conflict(self, trade: Trade) -> None:
+        """Takes over a fill that an earlier process kept apart."""
+        self.conflicts += 1
+        self._conflicting[(trade.venue, trade.symbol, trade.trade_id), _content(trade)] = trade
+
     def stats(self, wanted: TradeFilter) -> TradeStats:
         """Adds up the matching trades."""
         stats = TradeStats()

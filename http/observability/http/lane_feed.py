@@ -1,29 +1,34 @@
-"""What goes into the lanes: our trades as they are accounted for, alerts with each of their transitions.
+"""What goes into the lanes: our trades and the changes of alerts, each once it is on disk.
 
-No clients here (see `lanes.py`).
+No clients here (see `lanes.py`) and nothing waits for the disk here (see `observability.metrics.journal`).
 """
 
 from __future__ import annotations
 
-from observability.core.frames import Frame
+from collections.abc import Iterable
+from typing import Any
+
+from observability.core.store import Store
+from observability.http.lane_archive import AlertArchive, TradeArchive
 from observability.http.lanes import Lane
-from observability.metrics.alerts import Action, AlertState, transition_document
-from observability.metrics.overview import Collectors
+from observability.metrics.journal import ALERTS, TRADES, Record
 
 
 class LaneFeed:
-    """Fills both lanes. Trades are taken over on the tick, when every collector has had its part in them."""
+    """Fills both lanes. With a store they reach back as far as it does."""
 
-    def __init__(self, collectors: Collectors) -> None:
-        self.lanes = {"trades": Lane("trade"), "alerts": Lane("alert")}
-        self._trades = collectors.execution.trades
-        collectors.system.on_transition(self.on_transition)
+    def __init__(self, store: Store | None) -> None:
+        reader = None if store is None else store.reader
+        self.lanes = {
+            TRADES: Lane("trade", archive=None if reader is None else TradeArchive(reader)),
+            ALERTS: Lane("alert", archive=None if reader is None else AlertArchive(reader)),
+        }
 
-    def on_frame(self, frame: Frame) -> None:
-        lane = self.lanes["trades"]
-        for trade in self._trades.newer_than(lane.seq):
-            lane.append(trade.seq, trade.symbol, trade.to_json())
+    def resume(self, records: Iterable[Record]) -> None:
+        """Fills the lanes with what an earlier process has told, per channel oldest first."""
+        for record in records:
+            self.announce(*record)
 
-    def on_transition(self, state: AlertState, action: Action) -> None:
-        lane = self.lanes["alerts"]
-        lane.append(lane.seq + 1, None, transition_document(state, action))
+    def announce(self, channel: str, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
+        """Appends one entry; a listener of the journal."""
+        self.lanes[channel].append(seq, symbol, document)

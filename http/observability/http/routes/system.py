@@ -5,7 +5,8 @@ No number is made here (see `status.py`).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -15,12 +16,14 @@ from observability.http.documents import ReadyDocument
 from observability.http.messages import Request, Response, json_response
 from observability.http.parameters import parameters_of, parse_query
 from observability.http.published import Published
-from observability.http.refusals import NotFound
+from observability.http.refusals import NotFound, Unavailable
 from observability.http.router import Parameter, Router
 from observability.http.status import Status
 from observability.metrics.system_collector import SystemCollector
 
 Meta = msgspec.Meta
+
+RETRY_AFTER_SECONDS: Final = 5
 
 
 class LogsQuery(msgspec.Struct, frozen=True):
@@ -46,7 +49,16 @@ class AlertsQuery(msgspec.Struct, frozen=True):
 class SystemRoutes:
     """The handlers."""
 
-    def __init__(self, published: Published, status: Status, log_ring: LogRing, system: SystemCollector) -> None:
+    def __init__(
+        self,
+        published: Published,
+        status: Status,
+        log_ring: LogRing,
+        system: SystemCollector,
+        is_written: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """`is_written` waits until what was changed is on disk; False if that takes too long."""
+        self._is_written = is_written
         self._published = published
         self._status = status
         self._log_ring = log_ring
@@ -96,7 +108,7 @@ class SystemRoutes:
             name="acknowledge_alert",
             summary="Acknowledge an alert; again is no error",
             tags=("system",),
-            statuses=(200, 404),
+            statuses=(200, 404, 503),
             parameters=(
                 Parameter("alert_id", str, "as `GET /api/system/alerts` gives it", required=True, where="path"),
             ),
@@ -158,11 +170,14 @@ class SystemRoutes:
         lines.sort(key=_moment, reverse=True)
         return json_response({"logs": lines[: wanted.limit], "count": len(lines[: wanted.limit])})
 
-    def acknowledge(self, request: Request, alert_id: str) -> Response:
+    async def acknowledge(self, request: Request, alert_id: str) -> Response:
         alert = self._status.acknowledge(alert_id)
         if alert is None:
             raise NotFound("no alert of that id")
-        return json_response({"status": "acknowledged", **alert.to_json()})
+        document = {"status": "acknowledged", **alert.to_json()}
+        if not await self._is_written():
+            raise Unavailable("acknowledged, but not on disk yet; again is no error", RETRY_AFTER_SECONDS)
+        return json_response(document)
 
 
 def _moment(line: dict[str, Any]) -> str:

@@ -1,23 +1,32 @@
 """`/api/trades`: our fills, what they add up to, and how well they were executed.
 
-Nothing is computed here (see the trade log and the execution collector).
+Nothing is computed here (see the record of trades, the store's trades and the execution collector).
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
 from observability.core.clock import Clock
+from observability.core.errors import StoreError
 from observability.http.messages import Request, Response, json_response
 from observability.http.parameters import TimeNs, parameters_of, parse_query
 from observability.http.published import Published
-from observability.http.refusals import NotFound, Refusal
+from observability.http.refusals import NotFound, Refusal, Unavailable
 from observability.http.router import Parameter, Router
 from observability.http.routes.history import RANGES
-from observability.metrics.trade_log import TradeFilter, TradeLog
+from observability.metrics.trade_log import Trade, TradeFilter, TradeLog
+from observability.metrics.trade_stats import TradeStats
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS: Final = 5
 
 Meta = msgspec.Meta
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -49,10 +58,40 @@ class StatsQuery(msgspec.Struct, frozen=True):
     time_range: Annotated[Literal["1h", "24h", "7d", "30d"] | None, Meta(description="how far back from now")] = None
 
 
-class TradesRoutes:
-    """The handlers, over the record of recent fills."""
+class TradeSource(Protocol):
+    """Answers questions about trades; `StoredTrades` is one. Raises StoreError."""
 
-    def __init__(self, published: Published, trades: TradeLog, event_clock: Clock) -> None:
+    async def query(
+        self, wanted: TradeFilter, limit: int, offset: int, before_seq: int | None
+    ) -> tuple[list[Trade], int]: ...
+
+    async def find(self, trade_id: str) -> list[Trade]: ...
+
+    async def stats(self, wanted: TradeFilter) -> TradeStats: ...
+
+
+class RecentTrades:
+    """The record of recent fills as a source: all there is without a store."""
+
+    def __init__(self, log: TradeLog) -> None:
+        self._log = log
+
+    async def query(
+        self, wanted: TradeFilter, limit: int, offset: int, before_seq: int | None
+    ) -> tuple[list[Trade], int]:
+        return self._log.query(wanted, limit, offset, before_seq)
+
+    async def find(self, trade_id: str) -> list[Trade]:
+        return self._log.find(trade_id)
+
+    async def stats(self, wanted: TradeFilter) -> TradeStats:
+        return self._log.stats(wanted)
+
+
+class TradesRoutes:
+    """The handlers, over a source of trades."""
+
+    def __init__(self, published: Published, trades: TradeSource, event_clock: Clock) -> None:
         self._published = published
         self._trades = trades
         self._clock = event_clock
@@ -67,7 +106,7 @@ class TradesRoutes:
             summary="Our trades, newest first",
             tags=tags,
             parameters=parameters_of(TradesQuery),
-            statuses=(200, 400, 422),
+            statuses=(200, 400, 422, 503),
         )
         router.add(
             "GET",
@@ -77,7 +116,7 @@ class TradesRoutes:
             summary="What trades add up to",
             tags=tags,
             parameters=parameters_of(StatsQuery),
-            statuses=(200, 400, 422),
+            statuses=(200, 400, 422, 503),
         )
         router.add(
             "GET",
@@ -96,25 +135,23 @@ class TradesRoutes:
             summary="One trade",
             tags=tags,
             parameters=(Parameter("trade_id", str, "the engine's or exchange's id", required=True, where="path"),),
-            statuses=(200, 404, 409),
+            statuses=(200, 404, 409, 503),
         )
 
-    def trades(self, request: Request) -> Response:
+    async def trades(self, request: Request) -> Response:
         wanted = parse_query(request, TradesQuery)
-        page, total = self._trades.query(
-            TradeFilter(
-                wanted.symbol,
-                wanted.side,
-                wanted.strategy,
-                wanted.start_time,
-                wanted.end_time,
-                wanted.min_quantity,
-                wanted.max_quantity,
-            ),
-            limit=wanted.limit,
-            offset=wanted.offset,
-            before_seq=None if wanted.cursor is None else int(wanted.cursor),
+        matching = TradeFilter(
+            wanted.symbol,
+            wanted.side,
+            wanted.strategy,
+            wanted.start_time,
+            wanted.end_time,
+            wanted.min_quantity,
+            wanted.max_quantity,
         )
+        before_seq = None if wanted.cursor is None else int(wanted.cursor)
+        with _store_errors():
+            page, total = await self._trades.query(matching, wanted.limit, wanted.offset, before_seq)
         return json_response(
             {
                 "trades": [trade.to_json() for trade in page],
@@ -125,17 +162,31 @@ class TradesRoutes:
             }
         )
 
-    def trade(self, request: Request, trade_id: str) -> Response:
-        found = self._trades.find(trade_id)
+    async def trade(self, request: Request, trade_id: str) -> Response:
+        with _store_errors():
+            found = await self._trades.find(trade_id)
         if not found:
-            raise NotFound("no trade of that id among the recent ones")
+            raise NotFound("no trade of that id")
         if len(found) > 1:
             # Exchanges number trades per symbol: the id alone does not say which one is meant.
             raise Refusal(409, "several trades have that id", candidates=[trade.to_json() for trade in found])
         return json_response(found[0].to_json())
 
-    def stats(self, request: Request) -> Response:
+    async def stats(self, request: Request) -> Response:
         wanted = parse_query(request, StatsQuery)
         start_ns = None if wanted.time_range is None else self._clock.time_ns() - RANGES[wanted.time_range][0]
-        stats = self._trades.stats(TradeFilter(symbol=wanted.symbol, strategy=wanted.strategy, start_ns=start_ns))
+        with _store_errors():
+            stats = await self._trades.stats(
+                TradeFilter(symbol=wanted.symbol, strategy=wanted.strategy, start_ns=start_ns)
+            )
         return json_response(stats.to_json())
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Answers 503 where the store cannot be read."""
+    try:
+        yield
+    except StoreError as error:
+        logger.error("%s", error)
+        raise Unavailable("the store cannot be read; the fault is in the log", RETRY_AFTER_SECONDS) from None

@@ -1,0 +1,71 @@
+"""The collectors and the history's memory, made as a configuration says.
+
+No collector is started here and nothing is subscribed.
+"""
+
+from __future__ import annotations
+
+from observability.core.accounting_settings import zone_of
+from observability.core.bus import Bus
+from observability.core.clock import Clock
+from observability.core.config import Config
+from observability.core.rings import History
+from observability.core.sequence import EventSequence
+from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
+from observability.metrics.execution_collector import ExecutionCollector
+from observability.metrics.market_data_collector import MarketDataCollector
+from observability.metrics.overview import Collectors
+from observability.metrics.sessions import SessionCalendar
+from observability.metrics.strategy_collector import StrategyCollector
+from observability.metrics.strategy_totals import SERIES_FIELDS as STRATEGY_FIELDS
+from observability.metrics.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
+from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
+from observability.metrics.system_collector import SystemCollector
+from observability.metrics.trade_log import TradeLog
+
+
+def make_history(max_symbols: int) -> History:
+    """Returns the history's memory: a series per symbol, and one per other section."""
+    budget = {len(SYMBOL_FIELDS): max_symbols}
+    for fields in (STRATEGY_FIELDS, EXECUTION_FIELDS, SYSTEM_FIELDS):
+        budget[len(fields)] = budget.get(len(fields), 0) + 1
+    return History(budget)
+
+
+def make_collectors(
+    config: Config, bus: Bus, event_clock: Clock, history: History, sequence: EventSequence | None = None
+) -> Collectors:
+    """Returns the four collectors on one bus, one clock, one calendar and one record of trades, which `sequence`
+    numbers."""
+    trades = TradeLog(sequence=sequence)
+    calendar = SessionCalendar(zone_of(config.session_timezone), config.session_start)
+    market = MarketDataCollector(
+        bus=bus,
+        clock=event_clock,
+        history=history,
+        max_symbols=config.max_symbols,
+        stale_after_seconds=config.stale_after,
+        stale_after_seconds_by_symbol=dict(config.stale_after_by_symbol),
+        session_end_ns=calendar.end_ns,
+    )
+    strategy = StrategyCollector(
+        bus=bus,
+        clock=event_clock,
+        history=history,
+        market=market,
+        trades=trades,
+        multipliers=dict(config.contract_multipliers),
+        calendar=calendar,
+        starting_capital=config.starting_capital,
+        annualization=config.annualization,
+    )
+    execution = ExecutionCollector(
+        bus=bus,
+        clock=event_clock,
+        history=history,
+        market=market,
+        trades=trades,
+        session_end_ns=calendar.end_ns,
+    )
+    system = SystemCollector(bus=bus, clock=event_clock, history=history, data_dir=config.data_dir)
+    return Collectors(market, strategy, execution, system)
