@@ -7,6 +7,7 @@ No fills' records here (see `trade_log.py`), no sums (see `execution_group.py`) 
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from typing import Final
 
 import msgspec
@@ -60,7 +61,8 @@ class OrderLedger:
         """One per order of the session: sent to acknowledged, else what its first fill reports."""
         self._groups = groups
         self._trades = trades
-        self._recent: dict[Key, OrderState] = {}
+        # The first entry of a plain dict is found behind the gaps of all that went before it.
+        self._recent: OrderedDict[Key, OrderState] = OrderedDict()
         self._packed: dict[Key, msgspec.Raw] = {}
         self._max_open = max_open
         self._max_recent = max_recent
@@ -120,7 +122,7 @@ class OrderLedger:
         self.latency = SparseHistogram.from_state(state.latency)
         self._packed = {}
         self.open = self._unpack(state.open)
-        self._recent = self._unpack(state.recent)
+        self._recent = OrderedDict(self._unpack(state.recent))
         self.canceling = {key for key, order in self.open.items() if order.cancel_ns is not None}
 
     def _find(self, key: Key, event: Order | Fill, market: FollowedSymbol | None) -> tuple[OrderState, Figures]:
@@ -164,8 +166,7 @@ class OrderLedger:
 
     def _remember(self, key: Key, order: OrderState) -> None:
         if key not in self._recent and len(self._recent) >= self._max_recent:
-            oldest = next(iter(self._recent))
-            del self._recent[oldest]
+            oldest, _ = self._recent.popitem(last=False)
             self._packed.pop(oldest, None)
         self._recent[key] = order
 

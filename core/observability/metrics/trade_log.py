@@ -10,7 +10,7 @@ No accounting here: the collectors write P&L, latency and slippage into the reco
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -160,7 +160,8 @@ class TradeLog:
         self._by_id: dict[str, list[Trade]] = {}
         # Content hash above, reader bits below: one number per key, of which there are many. A collision of
         # hashes would hide a conflict, never lose a fill.
-        self._seen: dict[Key, int] = {}
+        # The first key of a plain dict is found behind the gaps of all that went before it: 40 us with 100,000 keys.
+        self._seen: OrderedDict[Key, int] = OrderedDict()
         self._conflicting: dict[tuple[Key, int], Trade] = {}
 
     def __len__(self) -> int:
@@ -258,7 +259,7 @@ class TradeLog:
 
     def _see(self, key: Key, content: int, bits: int) -> None:
         if len(self._seen) >= self._max_keys:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
             self.has_forgotten = True
         self._seen[key] = content << _READER_BITS | bits
 
