@@ -9,6 +9,7 @@ from typing import Any
 from observability.core.bus import Bus
 from observability.core.events import Fill, Quote
 from observability.metrics import MarketDataCollector, StrategyCollector
+from observability.metrics.sessions import UTC_DAYS, SessionCalendar
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
@@ -21,7 +22,8 @@ class Desk:
 
     def __init__(self, **settings: Any) -> None:
         self.bus = Bus()
-        self.market = MarketDataCollector(bus=self.bus)
+        calendar: SessionCalendar = settings.get("calendar", UTC_DAYS)
+        self.market = MarketDataCollector(bus=self.bus, session_end_ns=calendar.end_ns)
         self.strategy = StrategyCollector(bus=self.bus, market=self.market, **settings)
         asyncio.run(self.market.start())
         asyncio.run(self.strategy.start())

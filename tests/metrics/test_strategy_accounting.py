@@ -67,6 +67,29 @@ def test_a_boundary_that_occurs_twice_turns_the_session_once() -> None:
     assert desk.tick(turn_ns + 3600 * S)["daily_pnl"] == 5.0
 
 
+def test_an_anchor_is_marked_with_the_last_prices_before_the_boundary_whenever_ticks_are() -> None:
+    boundary_ns = parse_iso_ns("2012-06-21T21:00:00Z")
+    desk = Desk(calendar=SessionCalendar(NEW_YORK, time(17)))
+    desk.fill(10, 100)
+    desk.quote(101.0, 101.0)
+    desk.tick(NOON)
+    desk.quote(105.0, 105.0, ts=boundary_ns - 1)
+    desk.quote(107.0, 107.0, ts=boundary_ns)
+    desk.quote(108.0, 108.0, ts=boundary_ns + S)
+    metrics = desk.tick(boundary_ns + 2 * S)
+    assert (metrics["total_pnl"], metrics["daily_pnl"]) == (80.0, 30.0)
+
+
+def test_a_symbol_that_was_silent_at_the_boundary_is_marked_with_what_it_was_at() -> None:
+    boundary_ns = parse_iso_ns("2012-06-21T21:00:00Z")
+    desk = Desk(calendar=SessionCalendar(NEW_YORK, time(17)))
+    desk.fill(10, 100)
+    desk.quote(105.0, 105.0)
+    desk.fill(1, 50, symbol="AMZN", ts=boundary_ns, ts_init=boundary_ns)
+    desk.quote(107.0, 107.0, ts=boundary_ns + 3600 * S)
+    assert desk.tick(boundary_ns + 3600 * S)["daily_pnl"] == 20.0
+
+
 def test_a_mark_has_the_time_of_the_quote_that_made_it() -> None:
     desk = Desk()
     desk.fill(1, 100)
@@ -110,6 +133,16 @@ def test_a_break_may_be_a_position_that_only_the_engine_has() -> None:
     assert desk.tick()["position_breaks"] == 1
     (only,) = desk.strategy.breaks()
     assert (only["strategy"], only["symbol"], only["quantity"], only["avg_price"]) == ("default", "AMZN", 0.0, None)
+
+
+def test_a_report_that_made_room_for_another_is_shown_no_more() -> None:
+    desk = Desk(max_positions=1)
+    desk.fill(1, 100)
+    desk.bus.publish(Position("AAPL", D(2), D(100), "mean", ts=NOON, ts_init=NOON))
+    assert desk.tick()["position_breaks"] == 1
+    desk.bus.publish(Position("AMZN", D(0), D(0), "mean", ts=NOON, ts_init=NOON))
+    assert desk.tick()["position_breaks"] == 0
+    assert desk.positions()[0]["engine_quantity"] is None
 
 
 def test_strategies_that_are_added_up_together_have_no_break_of_their_own() -> None:

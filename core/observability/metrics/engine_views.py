@@ -28,11 +28,16 @@ class EngineViews:
         self._max_views = max_views
         self.reports: dict[tuple[str, str], PositionReport] = {}
 
-    def take(self, strategy: str, report: PositionReport) -> None:
-        """Takes the newest report over."""
+    def take(self, strategy: str, report: PositionReport, find: FindPart) -> None:
+        """Takes the newest report over; a position whose report makes room for it shows none any more."""
         key = strategy, report.symbol
         if key not in self.reports and len(self.reports) >= self._max_views:
-            del self.reports[next(iter(self.reports))]
+            oldest = next(iter(self.reports))
+            del self.reports[oldest]
+            part = find(*oldest)
+            if part is not None:
+                part.report = None
+                part.has_input = True
         self.reports[key] = report
 
     def compare(self, find: FindPart, refused: Container[str]) -> int:

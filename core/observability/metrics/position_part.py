@@ -10,10 +10,11 @@ from decimal import Decimal
 from observability.core.events import Position as PositionReport
 from observability.core.timestamps import format_iso_ms
 from observability.metrics.json_part import JsonPart
+from observability.metrics.marks import MarkSource
 from observability.metrics.money import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.positions import Position
 from observability.metrics.strategy_state import PositionState
-from observability.metrics.symbol_state import MarkSource, SymbolState
+from observability.metrics.symbol_state import SymbolState
 
 
 class PositionPart(JsonPart):
@@ -108,6 +109,16 @@ class PositionPart(JsonPart):
             self.is_stale = is_stale
             self._offer()
         return is_moved
+
+    def mark_before(self, market: SymbolState, boundary_ns: int) -> None:
+        """Marks the position to the last prices before a boundary that has just passed; the next tick marks it anew."""
+        mark = market.mark_before(boundary_ns)
+        if mark is not None and mark != (self.mark, self.mark_source):
+            self.mark, self.mark_source = mark
+            self.mark_ns = min(market.updated_ns, boundary_ns - 1)
+            self._quoted = None
+            self.has_input = True
+            self._value_position()
 
     def _value_position(self) -> None:
         self.value = self.position.value(self.mark)

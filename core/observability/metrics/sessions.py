@@ -42,6 +42,11 @@ class SessionCalendar:
         # The session asked for last: at a boundary every symbol asks for the same one.
         self._begin_ns = self._end_ns = 0
 
+    def begin_ns(self, now_ns: int) -> int:
+        """Returns the first moment of the session that `now_ns` belongs to."""
+        self.end_ns(now_ns)
+        return self._begin_ns
+
     def end_ns(self, now_ns: int) -> int:
         """Returns the first moment after the session that `now_ns` belongs to."""
         if not self._begin_ns <= now_ns < self._end_ns:

@@ -48,8 +48,8 @@ _ONE = Decimal(1)
 class StrategyCollector(BusCollector):
     """Accounts for every fill once, by (strategy, symbol), at average cost.
 
-    daily_pnl counts from the last session boundary of the event clock (see SessionCalendar), at the marks of the last
-    tick before it. UTC days, whose ends make the daily returns, end alike. Drawdown is sampled once per tick. Without
+    daily_pnl counts from the last session boundary of the event clock (see SessionCalendar), marked with the last
+    prices before it. UTC days, whose ends make the daily returns, end alike. Drawdown is sampled once per tick. Without
     `starting_capital`, the first equity event tells it, being the equity of that moment; later ones are the engine's
     view of it and shown beside ours.
     """
@@ -193,7 +193,7 @@ class StrategyCollector(BusCollector):
         self._totals.take(state.drawdown, days, state.outcomes)
         self._capital.known, self._capital.reported = state.capital, state.reported_equity
         for strategy, report in state.views:
-            self._views.take(strategy, report)
+            self._views.take(strategy, report, self._find_part)
         self._strategies_refused = set(state.strategies_refused)
         self.fills_refused, self.duplicate_fills = state.fills_refused, state.duplicate_fills
         self.last_input_ns = state.last_input_ns
@@ -245,7 +245,7 @@ class StrategyCollector(BusCollector):
     def on_position(self, event: Position) -> None:
         """Keeps the engine's own view, to be compared with ours at the next tick."""
         self._note_input(event)
-        self._views.take(event.strategy or DEFAULT_STRATEGY, event)
+        self._views.take(event.strategy or DEFAULT_STRATEGY, event, self._find_part)
 
     def on_equity(self, event: Equity) -> None:
         """Takes the first report for the starting capital: equity then, less what was earned by then."""
@@ -279,14 +279,26 @@ class StrategyCollector(BusCollector):
         accounts = self._accounts.values()
         if self._session.has_turned(now_ns):
             self._has_input = True
+            self._mark_before(self._session.calendar.begin_ns(now_ns))
             for account in accounts:
                 account.begin_session()
         ended_ns = self._day.end_ns
         if self._day.has_turned(now_ns) and ended_ns is not None:
             self._has_input = True
+            self._mark_before(ended_ns)
             self._totals.close_day(ended_ns // NS_PER_DAY - 1, now_ns // NS_PER_DAY - 1, accounts)
         assert self._session.end_ns is not None and self._day.end_ns is not None
         self._turn_ns = min(self._session.end_ns, self._day.end_ns)
+
+    def _mark_before(self, boundary_ns: int) -> None:
+        """Marks what is open to the last prices before a boundary, which the last tick may have been too early for."""
+        if self._market is None:
+            return
+        for account in self._accounts.values():
+            for part in account.positions.values():
+                state = self._market.symbol_state(part.symbol) if part.position.quantity else None
+                if state is not None:
+                    part.mark_before(state, boundary_ns)
 
     def _account(self, strategy: str) -> StrategyAccount:
         name = strategy or DEFAULT_STRATEGY

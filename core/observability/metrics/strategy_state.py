@@ -12,10 +12,10 @@ import msgspec
 
 from observability.core.events import Position as PositionReport
 from observability.metrics.drawdown import Drawdown
+from observability.metrics.marks import MarkSource
 from observability.metrics.money import ZERO
 from observability.metrics.outcomes import Outcomes
 from observability.metrics.positions import Position
-from observability.metrics.symbol_state import MarkSource
 
 
 class PositionState(msgspec.Struct):

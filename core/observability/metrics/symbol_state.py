@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from math import isfinite
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -21,10 +20,10 @@ from observability.metrics.bars import BarsState, SymbolBars
 from observability.metrics.exact import ExactTurnover, TurnoverState
 from observability.metrics.feed_latency import FeedLatency, FeedState
 from observability.metrics.json_part import JsonPart
-from observability.metrics.money import EXACT, finite_or_none, price_or_none, to_nan
+from observability.metrics.marks import ClosingTouch, Mark, mark_of
+from observability.metrics.money import finite_or_none, to_nan
+from observability.metrics.sessions import session_end_ns
 from observability.metrics.update_rate import UpdateRate
-
-MarkSource = Literal["mid", "last", "fill"]
 
 SERIES_FIELDS = ("last", "mid", "spread", "volume")
 
@@ -33,8 +32,6 @@ MAX_STOOD_NS: Final = 25 * 3600 * NS_PER_S
 
 # Arrivals that may wait for the end of the second; more are counted on the tick.
 MAX_WAITING: Final = 1024
-
-_HALF = Decimal("0.5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +79,9 @@ class SymbolRecord(msgspec.Struct):
     update_seconds: list[int] = []
     bars: BarsState = msgspec.field(default_factory=BarsState)
     feed: FeedState = msgspec.field(default_factory=FeedState)
+    day_end_ns: int = 0
+    session_close: ClosingTouch | None = None
+    day_close: ClosingTouch | None = None
 
 
 class SymbolState(JsonPart):
@@ -99,9 +99,12 @@ class SymbolState(JsonPart):
     """
 
     __slots__ = (
+        "_day_close",
+        "_day_end_ns",
         "_on_bar",
         "_quoted_ns",
         "_rate",
+        "_session_close",
         "_session_end_ns_of",
         "_spread_since_ns",
         "_spread_time",
@@ -155,11 +158,14 @@ class SymbolState(JsonPart):
         self.updates = 0
         """Quotes and prints of the current second."""
         self.turn_ns = 0
-        """The first event at or after this turns the second, the session or both."""
+        """The first event at or after this turns the second, the session, the UTC day or several of them."""
         self.feed = FeedLatency(terms.feed_window_seconds)
         self.note_offset = self.feed.arrived.append
         """Takes `ts_init - ts` of an event that has both."""
-        # Per session.
+        # Per session and per UTC day.
+        self._session_close: ClosingTouch | None = None
+        self._day_close: ClosingTouch | None = None
+        self._day_end_ns = 0
         self.session_end_ns = 0
         self.turnover = ExactTurnover()
         self.high: float | None = None
@@ -209,30 +215,41 @@ class SymbolState(JsonPart):
         return self._spread_time + self.spread * stood_ns, self._quoted_ns + stood_ns
 
     def turn(self, now_ns: int) -> None:
-        """Starts the second and the session of `now_ns`, an event's arrival, unless they are the current ones."""
+        """Starts the second, the session and the UTC day of `now_ns`, an event's arrival, unless they are current."""
         if self.second_end_ns == MAX_NS:
             # Seconds begin with the symbol's first event, so that not every symbol's end on the same tick.
             self.second_end_ns = now_ns + NS_PER_S
         elif now_ns >= self.second_end_ns:
             self._turn_second(now_ns)
         if now_ns >= self.session_end_ns:
+            if self.session_end_ns:
+                self._session_close = self._closing_touch(self.session_end_ns, now_ns)
             self._turn_session(now_ns)
-        self.turn_ns = min(self.second_end_ns, self.session_end_ns)
+        if now_ns >= self._day_end_ns:
+            if self._day_end_ns:
+                self._day_close = self._closing_touch(self._day_end_ns, now_ns)
+            self._day_end_ns = session_end_ns(now_ns)
+        self._plan_turn()
 
-    def mark(self) -> tuple[Decimal, MarkSource] | None:
+    def mark(self) -> Mark | None:
         """Returns the mid if both sides are quoted, else the last price; exact, of the decimals that arrived."""
-        bid, ask = price_or_none(self.bid), price_or_none(self.ask)
-        if bid is not None and ask is not None:
-            return EXACT.multiply(EXACT.add(bid, ask), _HALF), "mid"
-        last = price_or_none(self.last_price)
-        return None if last is None else (last, "last")
+        return mark_of(self.bid, self.ask, self.last_price)
+
+    def mark_before(self, boundary_ns: int) -> Mark | None:
+        """Returns the mark of the last prices before the newest end of a session or of a UTC day."""
+        if self.updated_ns < boundary_ns:
+            return self.mark()
+        for close in (self._session_close, self._day_close):
+            if close is not None and close.is_of(boundary_ns):
+                return mark_of(close.bid, close.ask, close.last_price)
+        return None
 
     def refresh(self, now_ns: int) -> None:
         """Brings the JSON up to `now_ns`."""
         # hot: once per symbol per tick (benchmarks/bench_tick.py)
         if now_ns >= self.second_end_ns:
             self._turn_second(now_ns)
-            self.turn_ns = min(self.second_end_ns, self.session_end_ns)
+            self._plan_turn()
         if now_ns >= self.bars.due_ns:
             self.bars.finish(now_ns)
         if self.has_input:
@@ -285,6 +302,9 @@ class SymbolState(JsonPart):
             list(self._rate.seconds),
             self.bars.to_state(),
             self.feed.to_state(),
+            self._day_end_ns,
+            self._session_close,
+            self._day_close,
         )
 
     def load_record(self, record: SymbolRecord) -> None:
@@ -302,12 +322,20 @@ class SymbolState(JsonPart):
         self.spread, self._spread_since_ns = record.spread, record.spread_since_ns
         self._spread_time, self._quoted_ns = record.spread_time, record.quoted_ns
         self.second_end_ns = record.second_end_ns
-        self.turn_ns = min(self.second_end_ns, self.session_end_ns)
+        self._day_end_ns = record.day_end_ns
+        self._session_close, self._day_close = record.session_close, record.day_close
+        self._plan_turn()
         self.updates = record.updates
         self._rate.load(record.update_seconds)
         self.bars.load_state(record.bars)
         self.feed.load_state(record.feed)
         self.has_input = True
+
+    def _plan_turn(self) -> None:
+        self.turn_ns = min(self.second_end_ns, self.session_end_ns, self._day_end_ns)
+
+    def _closing_touch(self, end_ns: int, now_ns: int) -> ClosingTouch:
+        return ClosingTouch(end_ns, now_ns, self.bid, self.ask, self.last_price)
 
     def _turn_second(self, now_ns: int) -> None:
         passed = (now_ns - self.second_end_ns) // NS_PER_S + 1
