@@ -278,6 +278,14 @@ def test_a_new_session_counts_anew_and_keeps_open_orders() -> None:
     assert [metrics[name] for name in ("orders_today", "fills_today", "fill_rate", "open_orders")] == [0, 1, None, 0]
 
 
+def test_ticks_before_a_replay_begin_no_session() -> None:
+    desk = Desk()
+    desk.tick(NOON + 5000 * DAY)
+    desk.order("new", "a")
+    assert desk.tick(NOON)["orders_today"] == 1
+    assert desk.tick(NOON + DAY)["orders_today"] == 0
+
+
 def test_too_many_open_orders_cost_the_oldest_its_place_but_not_its_count(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk(max_open_orders=2)
     for name in "abc":

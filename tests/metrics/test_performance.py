@@ -112,7 +112,7 @@ def test_holding_time_goes_by_the_engines_time_and_outlives_its_position() -> No
 def test_the_session_is_told() -> None:
     desk = Desk(calendar=SessionCalendar(ZoneInfo("America/New_York"), time(17)))
     assert desk.strategy.performance()["session"] == {"timezone": "America/New_York", "start": "17:00", "ends": None}
-    desk.tick(NOON)
+    desk.fill(1, 100)
     assert desk.strategy.performance()["session"]["ends"] == "2012-06-21T21:00:00.000Z"
 
 

@@ -90,6 +90,17 @@ def test_a_symbol_that_was_silent_at_the_boundary_is_marked_with_what_it_was_at(
     assert desk.tick(boundary_ns + 3600 * S)["daily_pnl"] == 20.0
 
 
+def test_ticks_before_a_replay_begin_no_session() -> None:
+    today_ns = parse_iso_ns("2026-01-01T12:00:00Z")
+    desk = Desk()
+    desk.tick(today_ns)
+    desk.fill(10, 100)
+    desk.quote(105.0, 105.0)
+    desk.tick(NOON)
+    desk.quote(107.0, 107.0, ts=NOON + 86_400 * S)
+    assert desk.tick(NOON + 86_400 * S)["daily_pnl"] == 20.0
+
+
 def test_a_mark_has_the_time_of_the_quote_that_made_it() -> None:
     desk = Desk()
     desk.fill(1, 100)

@@ -209,7 +209,9 @@ class ExecutionCollector(BusCollector):
             self._has_input = True
 
     def _update(self, now_ns: int) -> None:
-        self._turn_session(now_ns)
+        # Ticks begin no session: those before a replay are of the host's time.
+        if self._session_end_ns is not None:
+            self._turn_session(now_ns)
         if self._symbols.settle_all(now_ns):
             self._quality = None
             self._has_input = True

@@ -91,7 +91,8 @@ class StrategyCollector(BusCollector):
         self._session = Session(calendar)
         self._day = Session()
         self._turn_ns = 0
-        """Before this, neither the session nor the UTC day ends."""
+        """Before this, neither the session nor the UTC day ends; 0 before the first event. Ticks begin neither: those
+        before a replay are of the host's time."""
         self._totals = StrategyTotals(annualization)
         self._n_positions = 0
         self._strategies_refused: set[str] = set()
@@ -190,6 +191,7 @@ class StrategyCollector(BusCollector):
             part = accounts[strategy].positions[symbol]
             self._open[_key(part)] = part
         self._session.end_ns, self._day.end_ns = state.session_end_ns, state.day_end_ns
+        self._plan_turn()
         self._totals.take(state.drawdown, days, state.outcomes)
         self._capital.known, self._capital.reported = state.capital, state.reported_equity
         for strategy, report in state.views:
@@ -231,7 +233,11 @@ class StrategyCollector(BusCollector):
                     event.trade_id, event.symbol, self.max_positions,
                 )  # fmt: skip
             return
-        day = (self._day.end_ns or UTC_DAYS.end_ns(self.clock.time_ns())) // NS_PER_DAY - 1
+        if self._day.end_ns is None:
+            # A publisher inside this process may leave `ts_init` unset.
+            self._turn(self.clock.time_ns())
+        assert self._day.end_ns is not None
+        day = self._day.end_ns // NS_PER_DAY - 1
         account.days.begin(day)
         self._totals.days.begin(day)
         trade.pnl = account.apply(event, part)
@@ -287,8 +293,10 @@ class StrategyCollector(BusCollector):
             self._has_input = True
             self._mark_before(ended_ns)
             self._totals.close_day(ended_ns // NS_PER_DAY - 1, now_ns // NS_PER_DAY - 1, accounts)
-        assert self._session.end_ns is not None and self._day.end_ns is not None
-        self._turn_ns = min(self._session.end_ns, self._day.end_ns)
+        self._plan_turn()
+
+    def _plan_turn(self) -> None:
+        self._turn_ns = min(self._session.end_ns or 0, self._day.end_ns or 0)
 
     def _mark_before(self, boundary_ns: int) -> None:
         """Marks what is open to the last prices before a boundary, which the last tick may have been too early for."""
@@ -334,7 +342,7 @@ class StrategyCollector(BusCollector):
         return False
 
     def _update(self, now_ns: int) -> None:
-        if now_ns >= self._turn_ns:
+        if now_ns >= self._turn_ns > 0:
             self._turn(now_ns)
         if self._has_input:
             self.position_breaks = self._views.compare(self._find_part, self._strategies_refused)

@@ -223,11 +223,11 @@ class SymbolState(JsonPart):
             self._turn_second(now_ns)
         if now_ns >= self.session_end_ns:
             if self.session_end_ns:
-                self._session_close = self._closing_touch(self.session_end_ns, now_ns)
+                self._session_close = ClosingTouch(self.session_end_ns, now_ns, self.bid, self.ask, self.last_price)
             self._turn_session(now_ns)
         if now_ns >= self._day_end_ns:
             if self._day_end_ns:
-                self._day_close = self._closing_touch(self._day_end_ns, now_ns)
+                self._day_close = ClosingTouch(self._day_end_ns, now_ns, self.bid, self.ask, self.last_price)
             self._day_end_ns = session_end_ns(now_ns)
         self._plan_turn()
 
@@ -333,9 +333,6 @@ class SymbolState(JsonPart):
 
     def _plan_turn(self) -> None:
         self.turn_ns = min(self.second_end_ns, self.session_end_ns, self._day_end_ns)
-
-    def _closing_touch(self, end_ns: int, now_ns: int) -> ClosingTouch:
-        return ClosingTouch(end_ns, now_ns, self.bid, self.ask, self.last_price)
 
     def _turn_second(self, now_ns: int) -> None:
         passed = (now_ns - self.second_end_ns) // NS_PER_S + 1

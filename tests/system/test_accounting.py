@@ -1,0 +1,52 @@
+"""Accounting through a real server: sessions, capital and contracts as they were set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server import Server
+
+StartServer = Callable[..., Server]
+
+SETTINGS = {
+    "SESSION_TIMEZONE": "America/New_York",
+    "SESSION_START": "17:00",
+    "STARTING_CAPITAL": "100000.50",
+    "CONTRACT_MULTIPLIERS": "ES:50",
+}
+
+# New York puts its clocks forward on that Sunday: the session of 23 hours ends at 21:00 UTC, 17:00 there.
+EVENTS: list[dict[str, Any]] = [
+    {"type": "fill", "trade_id": "1", "order_id": "o", "symbol": "ES", "side": "buy", "quantity": "2", "price": "5100",
+     "commission": "4.20", "strategy": "carry", "ts": "2024-03-10T20:00:00Z"},
+    {"type": "quote", "symbol": "ES", "bid": 5100.75, "ask": 5101.25, "ts": "2024-03-10T20:59:59.999Z"},
+    {"type": "quote", "symbol": "ES", "bid": 5103.75, "ask": 5104.25, "ts": "2024-03-10T21:00:00Z"},
+    {"type": "print", "symbol": "ES", "price": 5104.0, "size": 3, "ts": "2024-03-10T21:00:01Z"},
+    {"type": "position", "symbol": "ES", "quantity": "3", "avg_price": "5100", "strategy": "carry",
+     "ts": "2024-03-10T21:00:02Z"},
+]  # fmt: skip
+
+
+def test_a_replay_at_full_speed_is_accounted_for_by_the_sessions_that_were_set(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
+    server = start_server("--replay", str(path), "--speed", "max", **SETTINGS)
+    server.wait_for_log("source .* has ended")
+    snapshot = server.next_snapshot()
+    account = snapshot["strategy"]
+    assert (account["total_pnl"], account["daily_pnl"]) == (395.8, 300.0)
+    assert (account["starting_capital"], account["equity"]) == (100000.5, 100396.3)
+    assert (account["gross_exposure"], account["position_breaks"]) == (510400.0, 1)
+    assert (account["positions"][0]["mark"], account["positions"][0]["difference"]) == (5104.0, 1.0)
+    assert snapshot["market_data"]["ES"]["volume"] == 3.0
+
+
+def test_a_zone_that_does_not_exist_keeps_the_server_from_starting(start_server: StartServer) -> None:
+    with pytest.raises(AssertionError, match="SESSION_TIMEZONE: 'Europe/Atlantis', expected UTC or a time zone"):
+        start_server(SESSION_TIMEZONE="Europe/Atlantis")
