@@ -27,6 +27,17 @@ def test_a_capital_that_was_set_is_not_changed_by_a_report() -> None:
     assert (metrics["starting_capital"], metrics["equity"], metrics["reported_equity"]) == (1000.5, 1010.5, 990.0)
 
 
+def test_a_strategys_drawdown_is_a_part_of_its_capital_as_soon_as_that_is_known() -> None:
+    desk = Desk()
+    desk.fill(1, 100, strategy="a")
+    desk.quote(90.0, 90.0)
+    desk.tick()
+    desk.bus.publish(Equity(D(190), "a", ts=NOON, ts_init=NOON))
+    desk.tick()
+    drawdown = desk.strategy.performance()["strategies"]["a"]["drawdown"]
+    assert drawdown["current"]["percent"] == drawdown["maximum_percent"]["percent"] == 5.0
+
+
 def test_a_capital_that_was_set_is_there_before_the_first_event() -> None:
     assert Desk(starting_capital=D(1000)).tick()["equity"] == 1000.0
 

@@ -262,6 +262,9 @@ class StrategyCollector(BusCollector):
             account = self._accounts.get(name)
             earned = self._total_pnl() if name == "" else ZERO if account is None else account.total
         self._capital.report(name, event.value, earned)
+        if name in self._accounts:
+            # Its drawdown is a part of that capital from now on.
+            self._accounts[name].has_input = True
 
     def _handlers(self) -> dict[type[Event], Handler]:
         return {
