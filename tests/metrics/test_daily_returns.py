@@ -116,9 +116,9 @@ def test_what_is_undefined_says_why() -> None:
 
 
 def test_equal_returns_have_no_deviation_though_they_do_not_terminate() -> None:
-    # Equity 9, 12, 16: each day brings a third, which no decimal holds.
-    assert reasons(3, 7, capital=9)["sharpe"] == NO_DEVIATION
-    assert figures(3, 7, capital=9)["volatility"]["value"] == 0.0
+    # Equity 9, 15, 25: each day brings two thirds, which no decimal holds.
+    assert reasons(6, 16, capital=9)["sharpe"] == NO_DEVIATION
+    assert figures(6, 16, capital=9)["volatility"]["value"] == 0.0
 
 
 def test_after_a_ruin_nothing_is_defined() -> None:
@@ -132,8 +132,11 @@ def test_a_last_day_that_loses_everything_is_a_return_of_minus_one() -> None:
 
 def test_beyond_ten_years_the_oldest_days_go() -> None:
     totals = [D(number % 7) for number in range(MAX_DAYS + 10)]
-    days = days_of(totals)
+    days = days_of(totals[:MAX_DAYS])
     returns = DailyReturns(days)
+    returns.figures(D(100), 365)
+    for number in range(MAX_DAYS, len(totals)):
+        days.close(FIRST + number, FIRST + number, totals[number])
     assert days.n < MAX_DAYS
     kept = totals[-days.n :]
     base = totals[-days.n - 1]

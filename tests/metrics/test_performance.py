@@ -54,7 +54,9 @@ def test_the_day_that_still_runs_does_not_count() -> None:
 def test_a_utc_day_ends_at_the_marks_before_it_wherever_sessions_end() -> None:
     desk = Desk(starting_capital=D(1000), calendar=SessionCalendar(ZoneInfo("America/New_York"), time(17)))
     desk.fill(10, 100)
-    desk.quote(110.0, 110.0)
+    desk.quote(105.0, 105.0)
+    desk.tick(MIDNIGHT - 3600 * S)
+    desk.quote(110.0, 110.0, ts=MIDNIGHT - S)
     desk.quote(150.0, 150.0, ts=MIDNIGHT)
     desk.tick(MIDNIGHT)
     assert figure(desk, "annual_return")[0] == pytest.approx(1.1**365 - 1)

@@ -38,6 +38,16 @@ def test_a_strategys_drawdown_is_a_part_of_its_capital_as_soon_as_that_is_known(
     assert drawdown["current"]["percent"] == drawdown["maximum_percent"]["percent"] == 5.0
 
 
+def test_a_first_report_of_a_strategy_includes_what_it_earned_since_the_last_tick() -> None:
+    desk = Desk()
+    desk.quote(110.0, 110.0)
+    desk.fill(1, 100, strategy="a")
+    desk.tick()
+    desk.fill(1, 100, strategy="a")
+    desk.bus.publish(Equity(D(120), "a", ts=NOON, ts_init=NOON))
+    assert [row[4] for row in desk.strategy.equity_rows(NOON) if row[0] == "a"] == [100]
+
+
 def test_a_capital_that_was_set_is_there_before_the_first_event() -> None:
     assert Desk(starting_capital=D(1000)).tick()["equity"] == 1000.0
 
@@ -116,7 +126,7 @@ def test_a_mark_has_the_time_of_the_quote_that_made_it() -> None:
     desk = Desk()
     desk.fill(1, 100)
     desk.quote(99.0, 101.0, ts=NOON + S)
-    desk.tick(NOON + S)
+    desk.tick(NOON + 2 * S)
     desk.quote(99.0, 101.0, ts=NOON + 3 * S)
     desk.tick(NOON + 3 * S)
     assert desk.positions()[0]["mark_updated"] == "2012-06-21T12:00:01.000Z"

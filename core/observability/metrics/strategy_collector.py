@@ -6,7 +6,7 @@ No order states here (see `execution_collector.py`) and no quotes: marks are rea
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -259,8 +259,7 @@ class StrategyCollector(BusCollector):
         name = event.strategy
         earned = ZERO
         if self._capital.is_open(name):
-            account = self._accounts.get(name)
-            earned = self._total_pnl() if name == "" else ZERO if account is None else account.total
+            earned = _earned([account for account in self._accounts.values() if name in ("", account.name)])
         self._capital.report(name, event.value, earned)
         if name in self._accounts:
             # Its drawdown is a part of that capital from now on.
@@ -376,11 +375,6 @@ class StrategyCollector(BusCollector):
         account = self._accounts.get(strategy)
         return None if account is None else account.positions.get(symbol)
 
-    def _total_pnl(self) -> Decimal:
-        for account in self._accounts.values():
-            account.value_positions()
-        return total_of(account.total for account in self._accounts.values())
-
     def _derive(self, now_ns: int) -> None:
         self.fields.offer(
             self._totals.derive(self._accounts.values(), self.capital, now_ns)
@@ -397,3 +391,10 @@ class StrategyCollector(BusCollector):
 
 def _key(part: PositionPart) -> str:
     return f"{part.strategy}/{part.symbol}"
+
+
+def _earned(accounts: Collection[StrategyAccount]) -> Decimal:
+    """Returns the total P&L of now, fills since the last tick included."""
+    for account in accounts:
+        account.value_positions()
+    return total_of(account.total for account in accounts)
