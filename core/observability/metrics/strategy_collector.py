@@ -6,7 +6,7 @@ No order states here (see `execution_collector.py`) and no quotes: marks are rea
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -28,7 +28,7 @@ from observability.metrics.position_part import PositionPart
 from observability.metrics.sessions import NS_PER_DAY, UTC_DAYS, Session, SessionCalendar
 from observability.metrics.strategy_account import StrategyAccount
 from observability.metrics.strategy_state import StrategyState
-from observability.metrics.strategy_totals import SERIES_FIELDS, StrategyTotals
+from observability.metrics.strategy_totals import SERIES_FIELDS, StrategyTotals, earned_by
 from observability.metrics.trade_log import DEFAULT_STRATEGY, Reader, Refusal, TradeLog
 
 logger = logging.getLogger(__name__)
@@ -259,7 +259,7 @@ class StrategyCollector(BusCollector):
         name = event.strategy
         earned = ZERO
         if self._capital.is_open(name):
-            earned = _earned([account for account in self._accounts.values() if name in ("", account.name)])
+            earned = earned_by([account for account in self._accounts.values() if name in ("", account.name)])
         self._capital.report(name, event.value, earned)
         if name in self._accounts:
             # Its drawdown is a part of that capital from now on.
@@ -391,10 +391,3 @@ class StrategyCollector(BusCollector):
 
 def _key(part: PositionPart) -> str:
     return f"{part.strategy}/{part.symbol}"
-
-
-def _earned(accounts: Collection[StrategyAccount]) -> Decimal:
-    """Returns the total P&L of now, fills since the last tick included."""
-    for account in accounts:
-        account.value_positions()
-    return total_of(account.total for account in accounts)

@@ -106,3 +106,10 @@ class StrategyTotals:
         )
         figures = self.performance.to_json(capital, self.annualization, holding)
         return figures | {"drawdown": self.drawdown.to_json()}
+
+
+def earned_by(accounts: Accounts) -> Decimal:
+    """Returns the total P&L of now, fills since the last tick included."""
+    for account in accounts:
+        account.value_positions()
+    return total_of(account.total for account in accounts)
