@@ -15,7 +15,7 @@ from observability.core.counters import Counters
 from observability.core.custom import Collector
 from observability.core.errors import ConfigError
 from observability.core.frames import Frame
-from observability.core.hub import Hub
+from observability.core.hub import Hub, SlowDocument
 
 
 class Custom:
@@ -179,6 +179,23 @@ def test_what_has_not_started_is_named() -> None:
         assert hub.not_ready() == ["mine"]
 
     run(main())
+
+
+def test_a_slow_document_is_made_once_per_second() -> None:
+    class Stopwatch(HostClock):
+        now_ns = 5_000_000_000
+
+        def mono_ns(self) -> int:
+            return self.now_ns
+
+    clock = Stopwatch()
+    made: list[int] = []
+    document = SlowDocument(lambda: made.append(clock.now_ns) or len(made), clock)
+    assert [document(), document()] == [1, 1]
+    clock.now_ns += 999_999_999
+    assert document() == 1
+    clock.now_ns += 1
+    assert document() == 2
 
 
 def test_a_document_that_is_the_same_object_is_not_encoded_again() -> None:

@@ -19,6 +19,7 @@ from observability.core.clock import EventClock
 from observability.core.config import Config
 from observability.core.counters import Counters
 from observability.core.events import Alert, AnyEvent, Equity, Fill, Order, Position, Quote
+from observability.core.frames import Frame
 from observability.core.ingest import Verdict
 from observability.core.store_file import DATABASE_NAME
 from observability.metrics.assembly import make_collectors, make_history
@@ -81,6 +82,14 @@ class Life:
             },
             "execution": dict(self.collectors.execution.fields.to_json()),
         }
+
+    def frame(self, now_ns: int) -> None:
+        """What a tick at `now_ns` does."""
+        self.clock.now_ns = now_ns
+        self.tick()
+        frame = Frame()
+        frame.ts_ns = now_ns
+        self.journal.on_frame(frame)
 
     async def written(self) -> None:
         assert await self.journal.durable(self.journal.position, 30)
@@ -288,6 +297,48 @@ def test_the_verdict_on_a_fill_is_known_and_a_conflict_is_kept_apart_once() -> N
         assert life.journal.last_verdict is Verdict.CONFLICT
         assert life.collectors.execution.trades.conflicts == 1
         await life.end(is_clean=True)
+
+    lives(script)
+
+
+def test_what_the_daily_pnl_counts_from_survives_a_kill_right_behind_the_boundary() -> None:
+    day = 86_400 * S
+
+    async def script(directory: Path) -> None:
+        life = Life(directory)
+        await life.begin()
+        life.bus.publish(Quote("AAPL", 99.0, 101.0, ts=NOON, ts_init=NOON))
+        life.bus.publish(fill(1, price=D(90), commission=D(0)))
+        life.frame(NOON + S)
+        # The next day begins at another price than the last one of the day before.
+        life.bus.publish(Quote("AAPL", 109.0, 111.0, ts=NOON + day, ts_init=NOON + day))
+        life.frame(NOON + day + S)
+        await life.written()
+        await life.end(is_clean=False)
+        life = Life(directory)
+        await life.begin()
+        life.bus.publish(Quote("AAPL", 119.0, 121.0, ts=NOON + day + 2 * S, ts_init=NOON + day + 2 * S))
+        life.clock.now_ns = NOON + day + 2 * S
+        assert life.tick()["strategy"]["daily_pnl"] == 200.0
+        await life.end(is_clean=True)
+
+    lives(script)
+
+
+def test_each_minute_has_the_equity_of_the_account_and_of_each_strategy() -> None:
+    async def script(directory: Path) -> None:
+        life = Life(directory)
+        await life.begin()
+        life.bus.publish(Equity(D("1000.50"), ts=NOON, ts_init=NOON))
+        life.bus.publish(fill(1, price=D("100.25"), commission=D("0.1")))
+        for second in (1, 2, 61):
+            life.frame(NOON + second * S)
+        await life.end(is_clean=True)
+        found = read_table(directory, "SELECT ts_ns, strategy, total_pnl, capital FROM equity ORDER BY ts_ns, strategy")
+        assert found == [
+            (NOON, "", "-0.10", "1000.50"), (NOON, "alpha", "-0.10", None),
+            (NOON + 60 * S, "", "-0.10", "1000.50"), (NOON + 60 * S, "alpha", "-0.10", None),
+        ]  # fmt: skip
 
     lives(script)
 

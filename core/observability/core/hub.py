@@ -18,6 +18,7 @@ from observability.core.frames import Frame, FrameRing
 from observability.core.parts import Section
 from observability.core.snapshot import Serializer, encode_json
 from observability.core.tick import Ticker
+from observability.core.timestamps import NS_PER_S
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,23 @@ CUSTOM_COLLECTOR_TIMEOUT_SECONDS = 1.0
 Document = Callable[[], Any]
 """Makes what one REST document says of this tick. If that is the very object it made before, it is not encoded again;
 so an object that was returned is never changed."""
+
+
+class SlowDocument:
+    """A document that costs more than a tick should: it is made at most once per second of the host."""
+
+    def __init__(self, make: Document, clock: Clock) -> None:
+        self._make = make
+        self._clock = clock
+        self._second = -1
+        self._document: Any = None
+
+    def __call__(self) -> Any:
+        second = self._clock.mono_ns() // NS_PER_S
+        if second != self._second:
+            self._second = second
+            self._document = self._make()
+        return self._document
 
 
 class SectionCollector(Section, Collector, Protocol):

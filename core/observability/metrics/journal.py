@@ -80,6 +80,7 @@ class Journal:
         self._checkpoint_seq = sequence.newest
         self._checkpoint_due_ns = 0
         self._minute = 0
+        self._session_end_ns: int | None = None
 
     # -- what the gate of ingest wants to know
 
@@ -208,10 +209,14 @@ class Journal:
             self._minute = minute
             for strategy, *money in self._collectors.strategy.equity_rows(frame.ts_ns):
                 self._put(schema.UPSERT_EQUITY, rows.account_row(minute * MINUTE_NS, strategy, money))
+        session_end_ns = self._collectors.strategy.session_end_ns
         if (
             self._host_clock.mono_ns() >= self._checkpoint_due_ns
+            # What the daily P&L counts from is not to be made again of other prices.
+            or session_end_ns != self._session_end_ns
             or self._sequence.newest - self._checkpoint_seq >= CHECKPOINT_RECORDS
         ):
+            self._session_end_ns = session_end_ns
             self.checkpoint()
 
     def checkpoint(self, *, is_clean: bool = False) -> None:

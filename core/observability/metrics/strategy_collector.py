@@ -115,6 +115,11 @@ class StrategyCollector(BusCollector):
         return self._views.reports.get((strategy or DEFAULT_STRATEGY, symbol))
 
     @property
+    def session_end_ns(self) -> int | None:
+        """The first moment after the current session; None before the first event."""
+        return self._session.end_ns
+
+    @property
     def capital(self) -> Decimal | None:
         """Starting capital of the account: as set, else as reported, else the sum of what strategies reported."""
         return self._capital.of_account

@@ -18,7 +18,7 @@ from observability.core.bus import Bus
 from observability.core.clock import EventClock, HostClock
 from observability.core.config import Config
 from observability.core.counters import Counters
-from observability.core.hub import Hub
+from observability.core.hub import Hub, SlowDocument
 from observability.core.ingest import IngestGate
 from observability.core.logs import LogRing
 from observability.core.settings import MAX_SPEED
@@ -154,7 +154,7 @@ class Backend:
                 "symbols": partial(overview.symbols, collectors),
                 "summary": lambda: overview.summary(collectors, self._event_clock.time_ns()),
                 "execution_quality": collectors.execution.quality,
-                "strategy_performance": collectors.strategy.performance,
+                "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
                 "strategy_breaks": lambda: {"breaks": collectors.strategy.breaks()},
                 **status.documents(),
             }
