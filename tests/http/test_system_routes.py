@@ -18,13 +18,17 @@ from observability.metrics.system_collector import SystemCollector
 NOW_NS = 1_700_000_000 * S
 
 
+async def _written() -> bool:
+    return True
+
+
 class Logs:
     """Both rings, and the route that shows them."""
 
     def __init__(self) -> None:
         self.own = LogRing()
         self.system = SystemCollector()
-        self._routes = SystemRoutes(cast(Published, None), cast(Status, None), self.own, self.system)
+        self._routes = SystemRoutes(cast(Published, None), cast(Status, None), self.own, self.system, _written)
 
     def engine(self, message: str, seconds: int, received: int | None = None, level: Any = "info") -> None:
         arrival = seconds if received is None else received

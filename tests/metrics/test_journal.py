@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from observability.core.frames import Frame
 from observability.core.ingest import Verdict
 from observability.core.store_file import DATABASE_NAME
 from observability.metrics.assembly import make_collectors, make_history
+from observability.metrics.bar_ring import Bar
 from observability.metrics.journal import ALERTS, TRADES, Record
 from observability.metrics.persistence import Persistence
 from observability.metrics.recovery import UNWRITTEN_NUMBERS
@@ -33,7 +35,7 @@ D = Decimal
 
 
 class SteppedClock:
-    """A host's clock that moves when it is told to."""
+    """A host's clock that moves when it is told to; no checkpoint is due by the time that passes."""
 
     def __init__(self) -> None:
         self.now_ns = NOON
@@ -42,7 +44,7 @@ class SteppedClock:
         return self.now_ns
 
     def mono_ns(self) -> int:
-        return self.now_ns
+        return 0
 
 
 class Life:
@@ -209,7 +211,7 @@ def test_an_event_made_of_its_row_is_the_event_that_made_the_row() -> None:
     events = [
         order(1, "pending_new"),
         order(2, "new", price=None, arrival_price=None, decision_ts=None, quantity=D("0.000000000000000001")),
-        fill(1, latency_ms=1.5, liquidity="maker", quantity=D("1.10"), price=D("-37.63")),
+        fill(1, ts_init=NOON + 7, latency_ms=1.5, liquidity="maker", quantity=D("1.10"), price=D("-37.63")),
         Equity(D("250000.50"), "alpha", ts=NOON, ts_init=NOON + 1),
         Position("AAPL", D(-3), D("1E+3"), "alpha", ts=NOON, ts_init=NOON + 1),
     ]
@@ -264,6 +266,58 @@ def test_a_fill_is_told_once_it_is_on_disk_and_not_before() -> None:
     lives(script)
 
 
+def test_what_is_told_is_on_disk_by_then() -> None:
+    async def script(directory: Path) -> None:
+        life = Life(directory)
+        await life.begin()
+        store = life.persistence.store
+        assert store is not None
+        positions: dict[str, int] = {}
+        early: list[str] = []
+
+        def on_told(channel: str, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
+            if positions[document["trade_id"]] > store.durable_position:
+                early.append(document["trade_id"])
+
+        life.journal.on_announced(on_told)
+        for number in range(1, 201):
+            life.bus.publish(fill(number))
+            positions[f"t{number}"] = life.journal.position
+            await asyncio.sleep(0)
+        await life.written()
+        assert (len(life.told), early) == (200, [])
+        await life.end(is_clean=True)
+
+    lives(script)
+
+
+def test_a_fill_that_memory_has_forgotten_is_known_to_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("observability.metrics.recovery.MAX_TRADES", 0)
+
+    async def script(directory: Path) -> None:
+        for expected in (Verdict.ACCEPTED, Verdict.DUPLICATE):
+            life = Life(directory)
+            await life.begin()
+            life.bus.publish(fill(1))
+            assert life.journal.last_verdict is expected
+            await life.end(is_clean=True)
+
+    lives(script)
+
+
+def test_a_bar_made_again_of_fewer_prints_does_not_replace_the_whole_one() -> None:
+    async def script(directory: Path) -> None:
+        life = Life(directory)
+        await life.begin()
+        for volume, trades in ((10.0, 2), (7.0, 1), (12.0, 3)):
+            life.journal.on_bar("AAPL", Bar(NOON, 1.0, 2.0, 1.0, 2.0, volume, trades, 1.5))
+        life.journal.on_bar("AAPL", Bar(NOON, 1.0, 2.0, 1.0, 2.0, 5.0, 1, 1.5))
+        await life.end(is_clean=True)
+        assert read_table(directory, "SELECT symbol, ts_ns, volume, trades FROM bars") == [("AAPL", NOON, 12.0, 3)]
+
+    lives(script)
+
+
 def test_without_a_store_everything_is_told_at_once() -> None:
     async def script(_: Path) -> None:
         life = Life(None)
@@ -297,6 +351,7 @@ def test_the_verdict_on_a_fill_is_known_and_a_conflict_is_kept_apart_once() -> N
         assert life.journal.last_verdict is Verdict.CONFLICT
         assert life.collectors.execution.trades.conflicts == 1
         await life.end(is_clean=True)
+        assert len(read_table(directory, "SELECT seq FROM conflicts")) == 1
 
     lives(script)
 

@@ -128,6 +128,12 @@ def test_a_full_disk_is_told_loudly_and_stops_nothing_and_is_made_up_for(
         assert messages(lambda m: m["type"] == "trade" and m["trade_id"] == "t2")["durable"] is False
         assert messages(lambda m: m["type"] == "alert")["durable"] is False
         assert messages(lambda m: m["type"] == "metrics_update" and m["strategy"]["fills"] == 2)
+        (fault,) = (alert for alert in server.get("/api/system/alerts")["alerts"] if alert["rule"] == "store_fault")
+        acknowledge = f"/api/system/alerts/acknowledge/{fault['alert_id']}"
+        with pytest.raises(urllib.error.HTTPError) as unwritten:
+            urllib.request.urlopen(urllib.request.Request(server.url(acknowledge), b""), timeout=TIMEOUT_SECONDS)
+        assert unwritten.value.code == 503
+        unwritten.value.close()
         health = server.get("/api/system/health")
         assert health["status"] != "healthy"
         assert any("store" in reason for reason in health["reasons"])

@@ -71,13 +71,12 @@ def recover(
     for row in connection.execute(schema.SELECT_NEWEST_CONFLICTS, (MAX_CONFLICTS,)).fetchall()[::-1]:
         trades.restore_conflict(rows.trade_of(row))
     records = 0
-    for seq, publish in heapq.merge(
+    for _, publish in heapq.merge(
         *_tails(connection, checkpoint.seq, bus, trades, retake), key=lambda record: record[0]
     ):
-        sequence.newest = seq
         publish()
         records += 1
-    newest = max(sequence.newest, checkpoint.seq, connection.execute(schema.SELECT_NEWEST_SEQ).fetchone()[0] or 0)
+    newest = max(checkpoint.seq, connection.execute(schema.SELECT_NEWEST_SEQ).fetchone()[0] or 0)
     sequence.newest = newest if checkpoint.is_clean else newest + UNWRITTEN_NUMBERS
     return Recovered(newest, checkpoint.seq, records, time.monotonic() - started)
 

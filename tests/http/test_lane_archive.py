@@ -1,0 +1,64 @@
+"""The lanes' past in the store: page by page, each entry behind the one before it in the same filter."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core.counters import Counters
+from observability.core.store import Store
+from observability.core.store_limits import StoreLimits
+from observability.core.store_schema import INSERT_ALERT_TRANSITION, INSERT_FILL
+from observability.http.lane_archive import AlertArchive, TradeArchive
+from observability.http.lanes import Page
+
+SOON = 30.0
+
+
+def write_and_read(directory: Path, symbols: list[str], after: int, wanted: frozenset[str] | None) -> tuple[Page, Page]:
+    """Writes a trade and an alert per symbol, with odd and even numbers; returns a page of each."""
+
+    async def use() -> tuple[Page, Page]:
+        store = Store.open(directory, StoreLimits(), Counters())
+        store.start(asyncio.get_running_loop())
+        for number, symbol in enumerate(symbols):
+            seq = 2 * number + 1
+            store.put(
+                INSERT_FILL,
+                (seq, seq, seq, f"t{seq}", "o", symbol, "buy", "1", "2", "0", "", "s", "", None, None, None, None, 1.0),
+            )
+            store.put(INSERT_ALERT_TRANSITION, (seq + 1, seq, "id", "raised", f'{{"n":{seq + 1}}}'))
+        assert await store.durable(store.position, SOON)
+        pages = (
+            await TradeArchive(store.reader).read_page(after, wanted, 4),
+            await AlertArchive(store.reader).read_page(after, wanted, 4),
+        )
+        await store.stop()
+        return pages
+
+    return asyncio.run(use())
+
+
+@given(
+    st.lists(st.sampled_from("ABC"), max_size=9),
+    st.integers(0, 20),
+    st.none() | st.sets(st.sampled_from("ABC"), min_size=1).map(frozenset),
+)
+def test_a_page_holds_what_comes_next_and_names_the_one_before(
+    tmp_path_factory: pytest.TempPathFactory, symbols: list[str], after: int, wanted: frozenset[str] | None
+) -> None:
+    trades, alerts = write_and_read(tmp_path_factory.mktemp("store"), symbols, after, wanted)
+    passing = [2 * n + 1 for n, symbol in enumerate(symbols) if wanted is None or symbol in wanted]
+    assert [entry.seq for entry in trades.entries] == [seq for seq in passing if seq > after][:4]
+    assert trades.prev == max((seq for seq in passing if seq <= after), default=0)
+    assert all(orjson.loads(b"{%b}" % entry.members)["trade_id"] == f"t{entry.seq}" for entry in trades.entries)
+    # An alert belongs to every symbol.
+    every = [2 * n + 2 for n in range(len(symbols))]
+    assert [entry.seq for entry in alerts.entries] == [seq for seq in every if seq > after][:4]
+    assert alerts.prev == max((seq for seq in every if seq <= after), default=0)
+    assert all(orjson.loads(b"{%b}" % entry.members) == {"n": entry.seq} for entry in alerts.entries)
