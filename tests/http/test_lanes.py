@@ -156,3 +156,12 @@ def test_a_replay_goes_from_the_archive_into_the_ring_without_a_gap_or_a_repeat(
     expected = [seq for seq in passing if seq > since]
     assert [seq for seq, _ in read] == expected
     assert [prev for _, prev in read] == [max((p for p in passing if p < seq), default=0) for seq in expected]
+
+
+def test_a_page_is_being_fetched_from_the_moment_it_is_asked_for() -> None:
+    lane = Lane("trade", 4, Ledger())
+    reader = LaneReader(lane, None, 0)
+    fetching = reader.fetch()
+    assert reader.is_fetching
+    asyncio.run(fetching)
+    assert not reader.is_fetching

@@ -16,7 +16,7 @@ Readers that are at the same entry behind the same one share the bytes of the me
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -147,10 +147,14 @@ class LaneReader:
         """Whether nothing can be sent before the next page of the archive."""
         return self._archived_seq is not None and not self._archived
 
-    async def fetch(self) -> None:
-        """Reads the next page of the archive. Raises StoreError."""
-        assert self.lane.archive is not None and self._archived_seq is not None
+    def fetch(self) -> Coroutine[Any, Any, None]:
+        """Returns what reads the next page of the archive; it raises StoreError."""
+        # From now on, not from when it first runs: nobody may ask for the same page in between.
         self.is_fetching = True
+        return self._fetch()
+
+    async def _fetch(self) -> None:
+        assert self.lane.archive is not None and self._archived_seq is not None
         try:
             page = await self.lane.archive.read_page(self._archived_seq, self._symbols, PAGE_ENTRIES)
         finally:
