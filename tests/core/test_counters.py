@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from observability.core.counters import CAPACITY_WORDS, Counter, Counters
+from observability.core import shared_layout as layout
+from observability.core.counters import CAPACITY_WORDS, Counter, Counters, DurationHistogram
 from observability.core.errors import CapacityError
 
 
@@ -52,3 +53,62 @@ def test_a_full_block_refuses_another_counter() -> None:
         counters.counter("x", "help", n=str(n))
     with pytest.raises(CapacityError):
         counters.counter("x", "help", n="one more")
+
+
+def shared_memory() -> memoryview[int]:
+    return memoryview(bytearray(layout.counters_bytes()))
+
+
+def test_another_process_reads_what_was_counted_by_name_and_labels() -> None:
+    memory = shared_memory()
+    writer, reader = Counters(memory), Counters(memory)
+    writer.counter("x_total", "help", a="1", b="2").add(3)
+    writer.histogram("d", "help").record(1)
+    families = {family.name: family for family in reader.families()}
+    sample = families["x_total"].samples[("a", "1"), ("b", "2")]
+    assert isinstance(sample, Counter) and sample.value == 3
+    (durations,) = families["d"].samples.values()
+    assert isinstance(durations, DurationHistogram) and durations.sum_ns == 1
+
+
+def test_a_process_that_takes_anothers_place_counts_on() -> None:
+    memory = shared_memory()
+    Counters(memory).counter("x_total", "help").add(3)
+    successor = Counters(memory)
+    successor.counter("x_total", "help").add(2)
+    successor.counter("y_total", "help").add(1)
+    assert (successor.total("x_total"), successor.total("y_total")) == (5, 1)
+
+
+def test_gauges_of_a_dead_process_are_zero_and_its_counters_stay() -> None:
+    memory = shared_memory()
+    counters = Counters(memory)
+    counters.counter("x_total", "help").add(3)
+    counters.gauge("open", "help", kind="a").set(7)
+    Counters(memory).zero_gauges()
+    assert (counters.total("x_total"), counters.total("open")) == (3, 0)
+
+
+def test_counters_of_several_processes_add_up() -> None:
+    total = Counters()
+    for n in (1, 2):
+        counters = Counters()
+        counters.counter("x_total", "help", slot=str(n)).add(n)
+        counters.counter("y_total", "help").add(n)
+        counters.histogram("d", "help").record(n)
+        total.add_all(counters)
+    assert (total.total("x_total"), total.total("y_total")) == (3, 3)
+    durations = total.histogram("d", "help")
+    assert (sum(durations.counts), durations.sum_ns) == (2, 3)
+
+
+def test_an_entry_whose_bytes_have_not_arrived_yet_is_read_later() -> None:
+    memory = shared_memory()
+    Counters(memory).counter("x_total", "help").add(1)
+    entry = memory[16:32].cast("q")
+    crc = entry[1]
+    entry[1] = 0  # its end is visible already, its content is not
+    reader = Counters(memory)
+    assert reader.total("x_total") == 0
+    entry[1] = crc
+    assert reader.total("x_total") == 1

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from observability.core.frames import FRAMES_KEPT, HEADROOM, FrameRing
+from observability.core.snapshot_index import SnapshotIndex
 
 
 def test_a_ring_without_ticks_has_no_latest_frame() -> None:
-    assert FrameRing("e").latest() is None
+    assert FrameRing("e", SnapshotIndex([])).latest() is None
 
 
 def test_sequence_numbers_count_the_ticks() -> None:
-    ring = FrameRing("e")
+    ring = FrameRing("e", SnapshotIndex([]))
     assert [ring.publish(b"{}", 0, 0, {}).seq for _ in range(3)] == [1, 2, 3]
 
 
 def test_the_buffer_holds_the_payload_behind_the_headroom() -> None:
-    frame = FrameRing("e").publish(b'{"a":1}', 5, 6, {"summary": b"{}"})
+    frame = FrameRing("e", SnapshotIndex([])).publish(b'{"a":1}', 5, 6, {"summary": b"{}"})
     assert frame.buffer == bytes(HEADROOM) + b'{"a":1}'
     assert (frame.ts_ns, frame.mono_ns, frame.payload, frame.documents) == (5, 6, b'{"a":1}', {"summary": b"{}"})
 
 
 def test_a_reused_slot_holds_the_new_payload_whatever_the_lengths() -> None:
-    ring = FrameRing("e")
+    ring = FrameRing("e", SnapshotIndex([]))
     for n in range(FRAMES_KEPT + 1):
         ring.publish(b"x" * (100 - n), 0, 0, {})
     latest = ring.latest()

@@ -23,6 +23,7 @@ from observability.core.clock import EventClock
 from observability.core.config import Config
 from observability.core.events import Fill, Quote
 from observability.core.frames import FrameRing
+from observability.core.snapshot_index import SnapshotIndex
 from observability.core.timestamps import NS_PER_S
 from observability.http.application import Application
 from observability.http.documents import ReadyDocument
@@ -100,7 +101,7 @@ def _application() -> Application:
         for section in collectors.sections[:3]:
             section.refresh(ts)
     router = Router()
-    published = Published(FrameRing("fuzz"))
+    published = Published(FrameRing("fuzz", SnapshotIndex([])))
     MetricsRoutes(published).add_to(router)
     HistoryRoutes(history, clock).add_to(router)
     TradesRoutes(published, RecentTrades(collectors.execution.trades), clock).add_to(router)

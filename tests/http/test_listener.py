@@ -126,7 +126,7 @@ def test_a_socket_made_by_somebody_else_is_listened_on(serve: Callable[[Applicat
 
     async def start() -> HttpListener:
         listener = HttpListener(server.application)
-        await listener.start(sock=sock)
+        await listener.start(socks=[sock])
         return listener
 
     listener = server.run(start())

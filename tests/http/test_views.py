@@ -54,7 +54,7 @@ class World:
         market = Thingbox("market_data", None, (Group(None, self.symbols),))
         strategy = Thingbox("strategy", self.total, (Group("positions", self.positions, as_list=True),))
         self.serializer = Serializer("e", [market, strategy])
-        self.frames = FrameRing("e")
+        self.frames = FrameRing("e", self.serializer.index)
         self.custom = {"mine": b'{"depth":0}'}
 
     def tick(self) -> Frame:
@@ -71,7 +71,7 @@ class World:
 
 
 def view(world: World, **key: Any) -> View:
-    return View(ViewKey(**key), world.serializer.index, DeflateCounters(Counters()))
+    return View(ViewKey(**key), DeflateCounters(Counters()))
 
 
 def decode(payload: bytes) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def test_the_whole_snapshot_is_not_joined_again() -> None:
 
 def test_views_are_bounded_and_free_again_without_clients() -> None:
     world = World()
-    views = Views(world.serializer.index, 1, DeflateCounters(Counters()))
+    views = Views(world.frames, 1, DeflateCounters(Counters()))
     first = views.enter(ViewKey(symbols=frozenset({"A"})))
     assert first is not None
     assert views.enter(ViewKey(symbols=frozenset({"B"}))) is None
@@ -220,4 +220,4 @@ def test_views_are_bounded_and_free_again_without_clients() -> None:
 def test_the_channels_are_those_of_the_snapshot() -> None:
     world = World()
     world.tick()
-    assert Views(world.serializer.index, 1, DeflateCounters(Counters())).channels == ("market_data", "strategy", "mine")
+    assert Views(world.frames, 1, DeflateCounters(Counters())).channels == ("market_data", "strategy", "mine")

@@ -94,11 +94,6 @@ def test_the_version_is_printed() -> None:
     assert run("--version").stdout.startswith("observability ")
 
 
-def test_more_workers_than_one_are_a_warning(start_server: StartServer) -> None:
-    server = start_server("--workers", "4")
-    assert any("WARNING" in line and "4 workers" in line for line in server.stop())
-
-
 def test_logs_go_to_files_too_if_asked(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--demo", LOG_DIR=str(tmp_path / "logs"))
     server.stop()

@@ -284,11 +284,11 @@ def test_a_page_of_an_allowed_origin_may_read(demo_server: Server) -> None:
 
 
 def test_recent_logs_are_newest_first_and_limited(start_server: StartServer) -> None:
-    server = start_server("--workers", "2")  # says so in a warning
+    server = start_server(API_TOKENS="write:short")  # says so in a warning
     document = server.get("/api/system/logs/recent?level=warning&limit=1")
     assert document["count"] == 1
     assert document["logs"][0]["level"] == "WARNING"
-    assert "workers" in document["logs"][0]["message"]
+    assert "API_TOKENS" in document["logs"][0]["message"]
 
 
 SEED_NAMES = {

@@ -58,7 +58,7 @@ class Config:
     workers: int = _setting(
         1,
         Integer(1, 256),
-        "Processes that serve clients; this version runs one and says so.",
+        "Processes that serve clients, beside one that collects; 1 is one process for all.",
         env="API_WORKERS",
         flag="--workers",
     )

@@ -1,20 +1,24 @@
 """Counters that hot paths add to: plain words in one preallocated block, named and labelled once.
 
-No exposition format here; whoever answers a scrape reads `families`.
+No exposition format here; whoever answers a scrape reads `families`. The block is drawn in `shared_layout.py`: it names
+its own words, so that other processes can read them, and a process that takes another's place counts on.
 """
 
 from __future__ import annotations
 
 import mmap
+import zlib
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
+import msgspec
+
+from observability.core import shared_layout as layout
 from observability.core.errors import CapacityError
 
-CAPACITY_WORDS = 8192
-_WORD_BYTES = 8
+CAPACITY_WORDS = layout.COUNTERS_WORDS
 
 # Upper bounds of the duration buckets, in seconds: 100 us to 10 s, about three to a decade.
 DURATION_BOUNDS_SECONDS = (
@@ -22,6 +26,7 @@ DURATION_BOUNDS_SECONDS = (
 )  # fmt: skip
 
 Labels = tuple[tuple[str, str], ...]
+FamilyKind = Literal["counter", "gauge", "float_counter", "float_gauge", "histogram"]
 
 
 class Counter:
@@ -44,6 +49,26 @@ class Counter:
         return self._words[self._index]
 
 
+class FloatSample:
+    """One word that holds a double; `add` on a gauge may be negative."""
+
+    __slots__ = ("_doubles", "_index")
+
+    def __init__(self, doubles: memoryview[float], index: int) -> None:
+        self._doubles = doubles
+        self._index = index
+
+    def add(self, x: float) -> None:
+        self._doubles[self._index] += x
+
+    def set(self, value: float) -> None:
+        self._doubles[self._index] = value
+
+    @property
+    def value(self) -> float:
+        return self._doubles[self._index]
+
+
 class DurationHistogram:
     """Counts durations into buckets: one word per bound, one for what is longer, one for the sum in nanoseconds."""
 
@@ -61,6 +86,11 @@ class DurationHistogram:
         self._words[base + bisect_left(self._bounds_ns, duration_ns)] += 1
         self._words[base + len(self._bounds_ns) + 1] += duration_ns
 
+    def add_all(self, other: DurationHistogram) -> None:
+        """Adds everything that `other` has counted."""
+        for i in range(len(self._bounds_ns) + 2):
+            self._words[self._base + i] += other._words[other._base + i]
+
     @property
     def counts(self) -> list[int]:
         """Per bucket, not cumulative; the last one is everything above the last bound."""
@@ -71,7 +101,7 @@ class DurationHistogram:
         return self._words[self._base + len(self._bounds_ns) + 1]
 
 
-Sample = Counter | DurationHistogram
+Sample = Counter | FloatSample | DurationHistogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,60 +109,194 @@ class Family:
     """All samples of one name, by labels."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: FamilyKind
     help: str
     samples: dict[Labels, Sample]
 
 
-class Counters:
-    """The block of words and its directory; one writer per word."""
+class Counted(Protocol):
+    """What can be read of counters: of one process, or of all of them together."""
 
-    def __init__(self) -> None:
-        self._words: memoryview[int] = memoryview(mmap.mmap(-1, CAPACITY_WORDS * _WORD_BYTES)).cast("q")
-        self._used = 0
+    def families(self) -> Iterator[Family]:
+        """Every family with at least one sample."""
+
+    def total(self, name: str) -> int:
+        """Returns the sum of a counter or gauge over its labels; 0 if there is none of that name yet."""
+
+
+class _Named(msgspec.Struct, array_like=True):
+    """An entry of the directory: what a word, or the first of several, is."""
+
+    name: str
+    kind: FamilyKind
+    help: str
+    labels: Labels
+    base: int
+
+
+_decode_named = msgspec.msgpack.Decoder(_Named).decode
+
+
+class Counters:
+    """The block of words and its directory; one writer per word.
+
+    `memory` is bytes, of a process slot in the shared mapping; without it the block is this process's own. What the
+    block holds already is taken over.
+    """
+
+    def __init__(self, memory: memoryview[int] | None = None) -> None:
+        if memory is None:
+            memory = memoryview(mmap.mmap(-1, layout.counters_bytes()))
+        directory_start = layout.COUNTERS_HEADER_WORDS * layout.WORD_BYTES
+        words_start = directory_start + layout.COUNTERS_DIRECTORY_BYTES
+        self._header: memoryview[int] = memory[:directory_start].cast("q")
+        self._directory = memory[directory_start:words_start]
+        self._directory_words: memoryview[int] = self._directory.cast("q")
+        self._words: memoryview[int] = memory[words_start : words_start + CAPACITY_WORDS * layout.WORD_BYTES].cast("q")
+        self._doubles: memoryview[float] = memory[
+            words_start : words_start + len(self._words) * layout.WORD_BYTES
+        ].cast("d")
+        self._directory_read = 0
         self._families: dict[str, Family] = {}
+        self._read_directory()
 
     def counter(self, name: str, help_text: str, **labels: str) -> Counter:
-        return self._sample(name, "counter", help_text, labels)
+        return self._single(name, "counter", help_text, labels)
 
     def gauge(self, name: str, help_text: str, **labels: str) -> Counter:
-        return self._sample(name, "gauge", help_text, labels)
+        return self._single(name, "gauge", help_text, labels)
+
+    def float_counter(self, name: str, help_text: str, **labels: str) -> FloatSample:
+        return self._float(name, "float_counter", help_text, labels)
+
+    def float_gauge(self, name: str, help_text: str, **labels: str) -> FloatSample:
+        return self._float(name, "float_gauge", help_text, labels)
 
     def histogram(self, name: str, help_text: str, **labels: str) -> DurationHistogram:
-        samples = self._family(name, "histogram", help_text)
-        key = tuple(sorted(labels.items()))
-        sample = samples.get(key)
-        if sample is None:
-            base = self._allocate(len(DURATION_BOUNDS_SECONDS) + 2)
-            sample = samples[key] = DurationHistogram(self._words, base, DURATION_BOUNDS_SECONDS)
+        sample = self._sample(name, "histogram", help_text, tuple(sorted(labels.items())))
         assert isinstance(sample, DurationHistogram)
         return sample
 
     def families(self) -> Iterator[Family]:
-        """Every family with at least one sample, in the order in which they were made."""
+        """Every family with at least one sample, in the order in which they were made, by whichever process."""
+        self._read_directory()
         return iter(tuple(self._families.values()))
 
-    def _sample(self, name: str, kind: Literal["counter", "gauge"], help_text: str, labels: dict[str, str]) -> Counter:
-        samples = self._family(name, kind, help_text)
-        key = tuple(sorted(labels.items()))
-        sample = samples.get(key)
-        if sample is None:
-            sample = samples[key] = Counter(self._words, self._allocate(1))
+    def total(self, name: str, labels: Labels | None = None) -> int:
+        """Returns the sum of a counter or gauge over its labels, or of those alone; 0 if there is none of that name."""
+        return sum(sample.value for sample in self._samples(name, labels) if isinstance(sample, Counter))
+
+    def float_total(self, name: str, labels: Labels | None = None) -> float:
+        """Returns the same for one of doubles."""
+        return sum(sample.value for sample in self._samples(name, labels) if isinstance(sample, FloatSample))
+
+    def add_all(self, other: Counters) -> None:
+        """Adds everything that `other` has counted, name by name."""
+        for family in other.families():
+            for labels, theirs in family.samples.items():
+                ours = self._sample(family.name, family.kind, family.help, labels)
+                if isinstance(ours, DurationHistogram):
+                    assert isinstance(theirs, DurationHistogram)
+                    ours.add_all(theirs)
+                elif isinstance(ours, FloatSample):
+                    assert isinstance(theirs, FloatSample)
+                    ours.add(theirs.value)
+                else:
+                    assert isinstance(theirs, Counter)
+                    ours.add(theirs.value)
+
+    def zero_gauges(self) -> None:
+        """Sets every gauge to 0: whose state they told is no more."""
+        for family in self.families():
+            if family.kind in ("gauge", "float_gauge"):
+                for sample in family.samples.values():
+                    assert not isinstance(sample, DurationHistogram)
+                    sample.set(0)
+
+    def _samples(self, name: str, labels: Labels | None) -> Iterable[Sample]:
+        self._read_directory()
+        family = self._families.get(name)
+        samples = {} if family is None else family.samples
+        return samples.values() if labels is None else [samples[labels]] if labels in samples else ()
+
+    def _float(self, name: str, kind: FamilyKind, help_text: str, labels: dict[str, str]) -> FloatSample:
+        sample = self._sample(name, kind, help_text, tuple(sorted(labels.items())))
+        assert isinstance(sample, FloatSample)
+        return sample
+
+    def _single(self, name: str, kind: FamilyKind, help_text: str, labels: dict[str, str]) -> Counter:
+        sample = self._sample(name, kind, help_text, tuple(sorted(labels.items())))
         assert isinstance(sample, Counter)
         return sample
 
-    def _family(
-        self, name: str, kind: Literal["counter", "gauge", "histogram"], help_text: str
-    ) -> dict[Labels, Sample]:
+    def _sample(self, name: str, kind: FamilyKind, help_text: str, labels: Labels) -> Sample:
         family = self._families.get(name)
-        if family is None:
-            family = self._families[name] = Family(name, kind, help_text, {})
-        assert family.kind == kind, f"{name} is a {family.kind}"
-        return family.samples
+        sample = None if family is None else family.samples.get(labels)
+        if sample is None:
+            sample = self._add(_Named(name, kind, help_text, labels, self._header[layout.COUNTERS_WORDS_USED]))
+        assert self._families[name].kind == kind, f"{name} is a {self._families[name].kind}"
+        return sample
 
-    def _allocate(self, words: int) -> int:
-        if self._used + words > CAPACITY_WORDS:
-            raise CapacityError(f"all {CAPACITY_WORDS} words of the counters are in use")
-        base = self._used
-        self._used += words
-        return base
+    def _add(self, named: _Named) -> Sample:
+        """Takes words for a new sample and enters it into the directory; the entry counts once its end is written."""
+        words = named.base + (_HISTOGRAM_WORDS if named.kind == "histogram" else 1)
+        data = msgspec.msgpack.encode(named)
+        at = self._header[layout.COUNTERS_DIRECTORY_END]
+        start = at + layout.COUNTERS_ENTRY_HEADER_WORDS * layout.WORD_BYTES
+        end = layout.words_up(start + len(data))
+        if words > CAPACITY_WORDS or end > len(self._directory):
+            raise CapacityError(f"all {CAPACITY_WORDS} words of the counters, or the room for their names, are in use")
+        # Before the words are named: a process that died between the two leaves them unused.
+        self._header[layout.COUNTERS_WORDS_USED] = words
+        self._directory[start : start + len(data)] = data
+        self._directory_words[at // layout.WORD_BYTES] = len(data)
+        self._directory_words[at // layout.WORD_BYTES + 1] = zlib.crc32(data)
+        self._header[layout.COUNTERS_DIRECTORY_END] = end
+        self._directory_read = end
+        return self._enter(named)
+
+    def _read_directory(self) -> None:
+        """Takes over the entries that another process has made since the last call."""
+        directory_end = self._header[layout.COUNTERS_DIRECTORY_END]
+        while (at := self._directory_read) < directory_end:
+            length = self._directory_words[at // layout.WORD_BYTES]
+            start = at + layout.COUNTERS_ENTRY_HEADER_WORDS * layout.WORD_BYTES
+            data = bytes(self._directory[start : start + length])
+            if zlib.crc32(data) != self._directory_words[at // layout.WORD_BYTES + 1]:
+                # The end was seen before what is in front of it: the next look sees both.
+                return
+            self._directory_read = layout.words_up(start + length)
+            self._enter(_decode_named(data))
+
+    def _enter(self, named: _Named) -> Sample:
+        sample: Sample
+        if named.kind == "histogram":
+            sample = DurationHistogram(self._words, named.base, DURATION_BOUNDS_SECONDS)
+        elif named.kind in ("float_counter", "float_gauge"):
+            sample = FloatSample(self._doubles, named.base)
+        else:
+            sample = Counter(self._words, named.base)
+        family = self._families.get(named.name)
+        if family is None:
+            family = self._families[named.name] = Family(named.name, named.kind, named.help, {})
+        family.samples[named.labels] = sample
+        return sample
+
+
+class HostCounters:
+    """The counters of all processes, added up whenever they are read; those of the dead included."""
+
+    def __init__(self, counters: Sequence[Counters]) -> None:
+        self._counters = tuple(counters)
+
+    def families(self) -> Iterator[Family]:
+        total = Counters()
+        for counters in self._counters:
+            total.add_all(counters)
+        return total.families()
+
+    def total(self, name: str) -> int:
+        return sum(counters.total(name) for counters in self._counters)
+
+
+_HISTOGRAM_WORDS = len(DURATION_BOUNDS_SECONDS) + 2

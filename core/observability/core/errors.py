@@ -8,6 +8,7 @@ No exception class of this project is defined anywhere else, except the protocol
     ├── EventError         one event cannot be used; says which field and why
     ├── SourceError        a recording or feed cannot be read; says where
     ├── CheckpointError    a saved state cannot be taken over; says whose and why
+    ├── HubUnavailable     a worker's hub does not answer; says why
     └── StoreError         the store cannot be opened, or what it was asked for cannot be had; says which file and why
 """
 
@@ -46,3 +47,7 @@ class CheckpointError(ObservabilityError):
 
 class StoreError(ObservabilityError):
     """The store cannot be opened, or what it was asked for cannot be had."""
+
+
+class HubUnavailable(ObservabilityError):
+    """A worker's hub is not there, or did not answer."""

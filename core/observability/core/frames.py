@@ -8,7 +8,10 @@ No encoding here (see `snapshot.py`) and no sockets.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from observability.core.snapshot_index import SnapshotIndex
 
 HEADROOM: Final = 14
 FRAMES_KEPT: Final = 50
@@ -17,29 +20,50 @@ FRAMES_KEPT: Final = 50
 class Frame:
     """One encoded snapshot. The slot is used again after `FRAMES_KEPT` ticks: keep `payload`, not the frame."""
 
-    __slots__ = ("buffer", "documents", "mono_ns", "payload", "seq", "ts_ns")
+    __slots__ = ("buffer", "documents", "index", "mono_ns", "payload", "seq", "ts_ns")
 
-    def __init__(self) -> None:
+    def __init__(self, index: SnapshotIndex | None = None) -> None:
         self.seq = 0
         self.ts_ns = 0
         self.mono_ns = 0
         self.payload = b""
         self.buffer = bytearray(HEADROOM)
-        self.documents: dict[str, bytes] = {}
+        self.documents: Mapping[str, bytes] = {}
         """REST documents encoded on the same tick, by name."""
+        self.index = SnapshotIndex([]) if index is None else index
+        """Where everything stands in the payload; right for the newest frame only."""
+
+
+class FrameSource(Protocol):
+    """Where frames come from: the ring of the same process, or the mapping shared with the hub's."""
+
+    @property
+    def epoch(self) -> str:
+        """Changes with each hub."""
+
+    @property
+    def latest_seq(self) -> int:
+        """Of the newest frame, 0 before the first."""
+
+    def latest(self) -> Frame | None:
+        """The newest frame, None before the first tick."""
+
+    def find(self, seq: int) -> Frame | None:
+        """The frame of a tick, None if it is not (or no longer) there."""
 
 
 class FrameRing:
-    """The last `FRAMES_KEPT` frames of one epoch; one writer."""
+    """The last `FRAMES_KEPT` frames of one epoch; one writer. `index` is kept up to date by whoever encodes."""
 
     __slots__ = ("_slots", "epoch", "latest_seq")
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, index: SnapshotIndex | None = None, latest_seq: int = 0) -> None:
+        """`latest_seq` is what frames of an earlier ring may have shown already."""
         self.epoch = epoch
-        self.latest_seq = 0
-        self._slots = tuple(Frame() for _ in range(FRAMES_KEPT))
+        self.latest_seq = latest_seq
+        self._slots = tuple(Frame(index) for _ in range(FRAMES_KEPT))
 
-    def publish(self, payload: bytes, ts_ns: int, mono_ns: int, documents: dict[str, bytes]) -> Frame:
+    def publish(self, payload: bytes, ts_ns: int, mono_ns: int, documents: Mapping[str, bytes]) -> Frame:
         """Puts the next frame into its slot; its `seq` is the last one's plus 1."""
         # hot: once per tick (benchmarks/bench_tick.py)
         seq = self.latest_seq + 1
@@ -60,4 +84,4 @@ class FrameRing:
 
     def latest(self) -> Frame | None:
         """The newest frame, None before the first tick."""
-        return self._slots[self.latest_seq % FRAMES_KEPT] if self.latest_seq else None
+        return self.find(self.latest_seq) if self.latest_seq else None

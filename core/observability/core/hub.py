@@ -65,7 +65,10 @@ class Hub:
         collectors: Sequence[SectionCollector],
         custom: Mapping[str, Collector],
         counters: Counters,
+        *,
+        frames_shown: int = 0,
     ) -> None:
+        """`frames_shown` is the newest number that a frame of an earlier hub may have had."""
         self.bus = bus
         self.event_clock = event_clock
         self.collectors = tuple(collectors)
@@ -73,8 +76,8 @@ class Hub:
         self.custom = CustomCollectors(custom, interval_seconds, CUSTOM_COLLECTOR_TIMEOUT_SECONDS, counters)
         self.documents: dict[str, Document] = {}
         epoch = f"{host_clock.time_ns():x}"
-        self.frames = FrameRing(epoch)
         self.serializer = Serializer(epoch, self.collectors)
+        self.frames = FrameRing(epoch, self.serializer.index, frames_shown)
         self.ticker: Ticker | None = None
         self.last_tick_ns = 0
         """From the beat to the published frame, the last time."""

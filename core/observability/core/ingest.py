@@ -103,6 +103,15 @@ class _Settlement:
     position: int = 0
 
 
+class Gate(Protocol):
+    """Where batches go: the hub's gate, or what stands for it in another process."""
+
+    async def take(
+        self, data: bytes, *, source: Door, is_lines: bool | None = None, key: str | None = None
+    ) -> IngestAnswer:
+        """Takes a batch, and returns what became of it."""
+
+
 class IngestGate:
     """One per hub."""
 

@@ -3,7 +3,8 @@
 No record is sent anywhere else, and nothing here is called from a hot path.
 
     2025-10-21T22:00:00.123Z INFO     hub: started with 3 symbols
-    2025-10-21T22:00:00.124Z ERROR    store: cannot write
+    2025-10-21T22:00:00.124Z INFO     worker-1 worker: one of several processes
+    2025-10-21T22:00:00.125Z ERROR    store: cannot write
         | Traceback (most recent call last):
         | ...
 
@@ -53,16 +54,20 @@ def short_name(logger_name: str) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as the module's docstring shows. One per handler: the handler's lock covers its memory."""
+    """Formats a record as the module's docstring shows. One per handler: the handler's lock covers its memory.
 
-    def __init__(self) -> None:
+    `process` stands before the module, if several processes log to the same place.
+    """
+
+    def __init__(self, process: str = "") -> None:
         super().__init__()
+        self._process = f"{process} " if process else ""
         self._iso = IsoFormatter()
 
     def format(self, record: logging.LogRecord) -> str:
         time = self._iso(int(record.created * NS_PER_S))
         name = escape(short_name(record.name))
-        lines = [f"{time} {record.levelname:<8} {name}: {escape(record.getMessage())}"]
+        lines = [f"{time} {record.levelname:<8} {self._process}{name}: {escape(record.getMessage())}"]
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         for text in (record.exc_text, record.stack_info):
@@ -131,7 +136,7 @@ def configure_logging(config: Config, process: str = "") -> LogRing:
         handler.close()
     for handler in handlers:
         handler.set_name(_OURS + type(handler).__name__)
-        handler.setFormatter(LineFormatter())
+        handler.setFormatter(LineFormatter(process))
         root.addHandler(handler)
     root.setLevel(config.log_level)
     # It logs a line per connection at INFO. A logger's own level beats the root's, hence not below it either.

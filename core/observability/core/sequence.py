@@ -19,3 +19,7 @@ class EventSequence:
         """Returns the next number."""
         self.newest += 1
         return self.newest
+
+    def skip_to(self, newest: int) -> None:
+        """Goes on behind `newest`, if it is not there yet."""
+        self.newest = max(self.newest, newest)

@@ -22,21 +22,22 @@ from observability.core.hub import Hub, SlowDocument
 from observability.core.ingest import IngestGate
 from observability.core.logs import LogRing
 from observability.core.settings import MAX_SPEED
+from observability.core.shared import SharedMapping
+from observability.core.supervisor import ChildContext
 from observability.core.timestamps import NS_PER_S
 from observability.core.version import VERSION
-from observability.http.exposition import Exposition
+from observability.http.exposition import Exposition, HubCollector, process_collector
+from observability.http.feed import Feed
 from observability.http.figures import server_figures
+from observability.http.hub_door import HubDoor
 from observability.http.lane_feed import LaneFeed
 from observability.http.published import Published
-from observability.http.routes.history import HistoryRoutes
-from observability.http.routes.ingest import IngestRoutes
-from observability.http.routes.metrics import MetricsRoutes
-from observability.http.routes.pages import PageRoutes
-from observability.http.routes.strategy import StrategyRoutes
-from observability.http.routes.system import SystemRoutes
-from observability.http.routes.trades import RecentTrades, TradesRoutes
+from observability.http.route_table import RouteParts, add_routes
+from observability.http.routes.trades import RecentTrades
+from observability.http.serving import Door
 from observability.http.status import Status
 from observability.http.worker import Worker
+from observability.http.worker_process import FOR_WORKERS, HUB_GAUGES
 from observability.metrics import overview
 from observability.metrics.alert_rules import Rule
 from observability.metrics.assembly import make_collectors, make_history
@@ -57,16 +58,20 @@ MIN_TOKEN_CHARS: Final = 16
 
 
 class Backend:
-    """One server: `run` serves until SIGINT or SIGTERM."""
+    """One server: `run` serves until SIGINT or SIGTERM. With a `context` it is the hub of a host whose workers have
+    processes of their own."""
 
-    def __init__(self, config: Config, log_ring: LogRing, rules: Sequence[Rule]) -> None:
+    def __init__(
+        self, config: Config, log_ring: LogRing, rules: Sequence[Rule], context: ChildContext | None = None
+    ) -> None:
         self._config = config
         self._log_ring = log_ring
         self._rules = rules
+        self._context = context
         self._host_clock = HostClock()
         self._event_clock = EventClock(self._host_clock)
         self._bus = Bus()
-        self._counters = Counters()
+        self._counters = Counters() if context is None else context.slot.counters()
         self._history = make_history(config.max_symbols)
         self._persistence = Persistence(
             config, self._bus, self._history, self._counters, self._host_clock, self._event_clock
@@ -82,6 +87,8 @@ class Backend:
             self._collectors.sections,
             custom_collectors(),
             self._counters,
+            # One number is left out, so that nobody takes the first frame for the one behind an earlier hub's last.
+            frames_shown=0 if context is None else context.mapping.frames().cursor + 1,
         )
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._persistence.store)
@@ -91,8 +98,6 @@ class Backend:
         """Serves; returns once everything has been taken down. Raises OSError if the port cannot be had, SourceError
         if a recording cannot be read, ConfigError if the files of TLS do not make a pair."""
         config = self._config
-        if config.workers > 1:
-            logger.warning("%d workers were asked for; this version runs one", config.workers)
         if any(len(token.secret) < MIN_TOKEN_CHARS for token in config.api_tokens):
             logger.warning("API_TOKENS has a token of less than %d characters: it can be guessed", MIN_TOKEN_CHARS)
         loop = asyncio.get_running_loop()
@@ -100,23 +105,25 @@ class Backend:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, stopping)
         replay = self._make_replay() if config.replay else None
-        worker = Worker(config, self._hub, self._lane_feed.lanes, self._gate, self._host_clock, loop)
-        if worker.certificate is not None:
-            loop.add_signal_handler(signal.SIGHUP, worker.certificate.reload)
-        self._add_routes(worker)
+        door = self._make_door(loop)
+        if door.certificate is not None:
+            loop.add_signal_handler(signal.SIGHUP, door.certificate.reload)
+        self._add_routes(door)
         await self._hub.start_collectors()
         self._persistence.recover()
+        if self._context is not None:
+            self._persistence.sequence.skip_to(newest_shown(self._context.mapping))
         self._lane_feed.resume(self._persistence.told())
         self._journal.on_announced(self._lane_feed.announce)
         self._hub.on_frame(self._journal.on_frame)
         self._persistence.start(loop)
         await self._hub.start()
         try:
-            await worker.start(self._announce)
+            await door.start(self._announce)
             self._start_sources(replay)
             await stopping.wait()
-            logger.info("stopping: closing %d WebSocket clients", len(worker.broadcaster.clients))
-            await worker.stop()
+            logger.info("stopping: closing %d WebSocket clients", door.websocket_clients)
+            await door.stop()
             await self._gate.drain(config.shutdown_grace_seconds)
         finally:
             await self._hub.stop()
@@ -128,11 +135,18 @@ class Backend:
             os._exit(EXIT_INTERRUPTED)
         stopping.set()
 
-    def _add_routes(self, worker: Worker) -> None:
+    def _make_door(self, loop: asyncio.AbstractEventLoop) -> Door:
+        hub, lanes = self._hub, self._lane_feed.lanes
+        if self._context is None:
+            feed = Feed(hub.frames, lanes, hub.event_clock)
+            return Worker(self._config, feed, self._gate, self._counters, self._host_clock, loop)
+        return HubDoor(self._config, self._context, hub, self._gate, lanes, self._counters, loop)
+
+    def _add_routes(self, door: Door) -> None:
         hub, collectors = self._hub, self._collectors
         queues: dict[str, Callable[[], int]] = {
-            "clients_behind": lambda: worker.broadcaster.clients_behind,
-            "lane_backlog": lambda: worker.stream.lane_backlog,
+            "clients_behind": lambda: door.clients_behind,
+            "lane_backlog": lambda: door.lane_backlog,
         }
         store, archive = self._persistence.store, self._persistence.archive
         if store is not None:
@@ -141,13 +155,13 @@ class Backend:
         sources = MetricSources(
             collectors.sections,
             collectors.system.user_metrics,
-            server_figures(hub, collectors.system, queues),
+            server_figures(hub, collectors.system, queues, door.counted),
             hub.custom.encoded,
         )
         rule_book = RuleBook(self._rules, sources, collectors.system.alert_book)
-        status = Status(hub, collectors, worker, rule_book, queues)
+        status = Status(hub, collectors, door, rule_book, queues)
         hub.on_frame(status.on_frame)
-        hub.on_frame(worker.broadcaster.send_frame)
+        hub.on_frame(door.send_frame)
         hub.on_frame(rule_book.on_frame)
         hub.documents.update(
             {
@@ -159,18 +173,26 @@ class Backend:
                 **status.documents(),
             }
         )
-        published = Published(hub.frames)
-        router = worker.router
-        MetricsRoutes(published).add_to(router)
-        IngestRoutes(self._gate).add_to(router)
-        tick_ns = round(self._config.metric_collection_interval * NS_PER_S)
-        bars = BarHistory(collectors.market, None if store is None else store.reader)
-        HistoryRoutes(self._history, self._event_clock, tick_ns, archive=archive, bars=bars).add_to(router)
-        trades = RecentTrades(collectors.execution.trades) if store is None else StoredTrades(store.reader)
-        TradesRoutes(published, trades, self._event_clock).add_to(router)
-        StrategyRoutes(published).add_to(router)
-        SystemRoutes(published, status, self._log_ring, collectors.system, self._journal.is_written).add_to(router)
-        PageRoutes(router, Exposition(hub, collectors.system)).add_to(router)
+        hub_collector = HubCollector(hub, collectors.system)
+        if isinstance(door, HubDoor):
+            hub.documents[FOR_WORKERS] = status.for_workers
+            hub.documents[HUB_GAUGES] = door.mirror(hub_collector.hub_metrics)
+        parts = RouteParts(
+            published=Published(hub.frames),
+            gate=self._gate,
+            exposition=Exposition(hub_collector, process_collector()),
+            history=self._history,
+            tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
+            archive=archive,
+            bars=BarHistory(collectors.market, None if store is None else store.reader),
+            event_clock=self._event_clock,
+            trades=RecentTrades(collectors.execution.trades) if store is None else StoredTrades(store.reader),
+            status=status,
+            log_ring=self._log_ring,
+            system=collectors.system,
+            is_written=self._journal.is_written,
+        )
+        add_routes(door.router, parts)
 
     def _make_replay(self) -> Replay:
         config = self._config
@@ -203,14 +225,24 @@ class Backend:
         self._hub.source_failures.extend(str(error) for error in replay.errors.values())
 
     def _announce(self, port: int) -> None:
-        """Prints the one line that says where everything is."""
-        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-        address = f"{host}:{port}"
-        http, ws = ("http", "ws") if self._config.tls_cert is None else ("https", "wss")
-        print(
-            f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
-            f"{http}://{address}/docs, {http}://{address}/metrics; {self._config.max_symbols} symbols, "
-            f"{self._history.size_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
-            file=sys.stdout,
-            flush=True,
-        )
+        announce(self._config, port, self._history.size_bytes)
+
+
+def newest_shown(mapping: SharedMapping) -> int:
+    """Returns the newest number that clients of an earlier hub may have seen in a lane."""
+    return max(log.newest_seq for log in mapping.lanes().values())
+
+
+def announce(config: Config, port: int, memory_bytes: int) -> None:
+    """Prints the one line that says where everything is."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"{host}:{port}"
+    http, ws = ("http", "ws") if config.tls_cert is None else ("https", "wss")
+    workers = f"{config.workers} workers, " if config.workers > 1 else ""
+    print(
+        f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
+        f"{http}://{address}/docs, {http}://{address}/metrics; {workers}{config.max_symbols} symbols, "
+        f"{memory_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
+        file=sys.stdout,
+        flush=True,
+    )

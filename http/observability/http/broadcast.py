@@ -47,6 +47,8 @@ class Receiver(Peer, Protocol):
 
     def skip_frame(self) -> None: ...
 
+    def send_text(self, data: bytes) -> None: ...
+
 
 class Broadcaster:
     """Sends each frame to every client whose last one has left; the others are skipped this time and counted, and get

@@ -21,6 +21,7 @@ from observability.core.errors import ConfigError, ObservabilityError
 from observability.core.logs import configure_logging
 from observability.core.version import VERSION
 from observability.http.backend import Backend
+from observability.http.host import run_host
 from observability.http.reload import run_reloading
 from observability.metrics.rule_file import load_rules
 
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if config.reload:
         return run_reloading(arguments)
     try:
+        if config.workers > 1:
+            return run_host(config, rules)
         uvloop.run(Backend(config, log_ring, rules).run())
     except (ObservabilityError, OSError) as error:
         print(f"observability: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from observability.core.counters import Counter, DurationHistogram, Family
+from observability.core.counters import DurationHistogram, Family
 from observability.core.events import TYPE_NAMES
 from observability.core.hub import Hub
 from observability.core.timestamps import NS_PER_S
@@ -34,12 +34,16 @@ class HubCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for family in self._hub.counters.families():
-            yield _metric(family)
-        yield from self._hub_metrics()
+            yield metric_of(family)
+        yield from self.hub_metrics()
+
+    def hub_metrics(self) -> Iterator[Metric]:
+        """Yields what is no counter's word."""
+        yield from self._data_path_metrics()
         yield from self._alert_metrics()
         yield _user_metric(self._system.user_metrics)
 
-    def _hub_metrics(self) -> Iterator[Metric]:
+    def _data_path_metrics(self) -> Iterator[Metric]:
         hub = self._hub
         yield CounterMetricFamily("tick_missed", "Beats of the schedule that could not be made", hub.ticks_missed)
         collected = CounterMetricFamily(
@@ -82,10 +86,10 @@ class HubCollector(Collector):
 class Exposition:
     """Renders everything for one scrape."""
 
-    def __init__(self, hub: Hub, system: SystemCollector) -> None:
+    def __init__(self, *collectors: Collector) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(HubCollector(hub, system))
-        ProcessCollector(registry=self._registry)
+        for collector in collectors:
+            self._registry.register(collector)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Returns body and content type: OpenMetrics if `accept` asks for it, the Prometheus text format otherwise."""
@@ -93,14 +97,20 @@ class Exposition:
         return encode(self._registry), content_type
 
 
-def _metric(family: Family) -> Metric:
+def process_collector() -> Collector:
+    """Returns what yields the figures of this process."""
+    return ProcessCollector(registry=None)
+
+
+def metric_of(family: Family) -> Metric:
+    """Returns a family of counters in Prometheus' terms."""
     names = [name for name, _ in next(iter(family.samples))]
     if family.kind == "histogram":
         return _histogram(family, names)
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    kind = CounterMetricFamily if family.kind in ("counter", "float_counter") else GaugeMetricFamily
     metric = kind(family.name, family.help, labels=names)
     for labels, sample in family.samples.items():
-        assert isinstance(sample, Counter)
+        assert not isinstance(sample, DurationHistogram)
         metric.add_metric([value for _, value in labels], sample.value)
     return metric
 

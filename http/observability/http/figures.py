@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from observability.core.counters import Counter, Counters
+from observability.core.counters import Counted, Counter
 from observability.core.hub import Hub
 from observability.core.timestamps import NS_PER_MS
 from observability.http.disconnects import FAMILY as DISCONNECTS
@@ -17,9 +17,11 @@ from observability.metrics.metric_paths import Figure
 from observability.metrics.system_collector import SystemCollector
 
 
-def server_figures(hub: Hub, system: SystemCollector, queues: Mapping[str, Callable[[], int]]) -> dict[str, Figure]:
-    """Returns every figure by name, the depths of `queues` among them."""
-    bus, counters = hub.bus, hub.counters
+def server_figures(
+    hub: Hub, system: SystemCollector, queues: Mapping[str, Callable[[], int]], counters: Counted
+) -> dict[str, Figure]:
+    """Returns every figure by name, the depths of `queues` among them; `counters` are those of all processes."""
+    bus = hub.bus
     return {
         "ticks": lambda: hub.frames.latest_seq,
         "ticks_missed": lambda: hub.ticks_missed,
@@ -27,21 +29,17 @@ def server_figures(hub: Hub, system: SystemCollector, queues: Mapping[str, Calla
         "events": lambda: sum(sum(published.values()) for published in bus.published.values()),
         "event_handler_errors": lambda: bus.handler_errors,
         "source_failures": lambda: len(hub.source_failures),
-        "websocket_connections": lambda: _total(counters, "websocket_connections_active"),
+        "websocket_connections": lambda: counters.total("websocket_connections_active"),
         "websocket_disconnects": lambda: sum(
             value for labels, value in _samples(counters, DISCONNECTS) if is_loss(labels["code"], labels["by"])
         ),
-        "frames_skipped": lambda: _total(counters, "websocket_frames_skipped_total"),
+        "frames_skipped": lambda: counters.total("websocket_frames_skipped_total"),
         "store_fault": lambda: system.health_reason("store") is not None,
         **queues,
     }
 
 
-def _total(counters: Counters, name: str) -> int:
-    return sum(value for _, value in _samples(counters, name))
-
-
-def _samples(counters: Counters, name: str) -> Iterator[tuple[dict[str, str], int]]:
+def _samples(counters: Counted, name: str) -> Iterator[tuple[dict[str, str], int]]:
     """Yields labels and value of each sample of one family."""
     for family in counters.families():
         if family.name == name:

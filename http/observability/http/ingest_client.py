@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from observability.core.clock import Clock
-from observability.core.ingest import MAX_EVENTS, IngestGate
+from observability.core.ingest import MAX_EVENTS, Gate
 from observability.core.ingest_answers import IngestAnswer, refusal
 from observability.core.snapshot import encode_json
 from observability.core.timestamps import format_iso_ms
@@ -73,7 +73,7 @@ class IngestClient(Client):
         number: int,
         peer: str,
         loop: asyncio.AbstractEventLoop,
-        gate: IngestGate,
+        gate: Gate,
         event_clock: Clock,
         heartbeat_seconds: float,
         on_end: Callable[[IngestClient], None],

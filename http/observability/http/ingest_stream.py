@@ -12,7 +12,7 @@ from typing import Final
 
 from observability.core.clock import Clock
 from observability.core.counters import Counters
-from observability.core.ingest import IngestGate
+from observability.core.ingest import Gate
 from observability.http.authorization import chosen_subprotocol
 from observability.http.broadcast import Heartbeat
 from observability.http.extensions import answer_fields, negotiate
@@ -33,7 +33,7 @@ class IngestStream:
 
     def __init__(
         self,
-        gate: IngestGate,
+        gate: Gate,
         event_clock: Clock,
         counters: Counters,
         loop: asyncio.AbstractEventLoop,

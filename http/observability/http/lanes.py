@@ -16,7 +16,7 @@ Readers that are at the same entry behind the same one share the bytes of the me
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -68,26 +68,40 @@ class Lane:
         """Of the newest entry."""
         self.end = 0
         """Position behind the newest entry."""
+        self.on_entry: Callable[[Entry], None] | None = None
+        """Called with each entry that is added."""
         self._ring: list[Entry | None] = [None] * capacity
+        self._first = 0
         self._type = encode_json(name)
         self._messages: dict[tuple[int, int], bytes] = {}
 
     @property
     def start(self) -> int:
         """Position of the oldest entry kept."""
-        return max(0, self.end - len(self._ring))
+        return max(self._first, self.end - len(self._ring))
 
     @property
     def oldest_seq(self) -> int:
         """Of the oldest entry kept; `seq + 1` if there is none."""
-        return self.entry(self.start).seq if self.end else self.seq + 1
+        return self.entry(self.start).seq if self.start < self.end else self.seq + 1
 
     def append(self, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
         """Adds one event; `seq` is above that of the one before."""
-        assert seq > self.seq, f"lane {self.name}: {seq} after {self.seq}"
-        self._ring[self.end % len(self._ring)] = Entry(seq, symbol, encode_json(document)[1:-1])
-        self.seq = seq
+        self.add(Entry(seq, symbol, encode_json(document)[1:-1]))
+
+    def add(self, entry: Entry) -> None:
+        """Adds one event that is encoded already."""
+        assert entry.seq > self.seq, f"lane {self.name}: {entry.seq} after {self.seq}"
+        self._ring[self.end % len(self._ring)] = entry
+        self.seq = entry.seq
         self.end += 1
+        if self.on_entry is not None:
+            self.on_entry(entry)
+
+    def lose_older(self) -> None:
+        """Takes note that entries are missing here: readers that have not read everything before have lost some."""
+        self.end += 1
+        self._first = self.end
 
     def entry(self, position: int) -> Entry:
         """Returns the entry at a position from `start` up to, not including, `end`."""
@@ -104,6 +118,11 @@ class Lane:
             message = b'{"type":%b,"seq":%d,"prev":%d,%b}' % (self._type, entry.seq, prev, entry.members)
             self._messages[entry.seq, prev] = message
         return message
+
+
+def make_lanes(capacity: int = ENTRIES_KEPT) -> dict[str, Lane]:
+    """Returns the lanes there are, by channel; empty."""
+    return {"trades": Lane("trade", capacity), "alerts": Lane("alert", capacity)}
 
 
 class LaneReader:

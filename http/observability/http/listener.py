@@ -11,11 +11,14 @@ import asyncio
 import logging
 import socket
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from observability.http.addresses import limited_as
 from observability.http.application import Application
 from observability.http.connection import HttpConnection
+from observability.http.headcount import Headcount, OwnHeadcount
 from observability.http.refusals import Refusal, TooManyRequests, Unavailable
 from observability.http.registry import Connection
 from observability.http.tls import Certificate
@@ -32,13 +35,15 @@ REFUSAL_SLOTS: Final = 64
 class HttpListener:
     """Owns the listening socket and every connection that has not been upgraded."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, headcount: Headcount | None = None) -> None:
+        """`headcount` counts beyond this process, if limits hold for several."""
         self.application = application
         self.accepted = 0
         self.refused = 0
         self._connections: set[Connection] = set()
         self._per_address: Counter[str] = Counter()
-        self._server: asyncio.Server | None = None
+        self._headcount = OwnHeadcount() if headcount is None else headcount
+        self._servers: list[asyncio.Server] = []
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
 
@@ -47,12 +52,12 @@ class HttpListener:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        sock: socket.socket | None = None,
+        socks: Sequence[socket.socket] = (),
         reuse_port: bool = False,
         backlog: int = BACKLOG,
         certificate: Certificate | None = None,
     ) -> None:
-        """Begins to accept, on `sock` if one is given; port 0 takes any that is free. With a certificate all is TLS.
+        """Begins to accept, on `socks` if any are given; port 0 takes any that is free. With a certificate all is TLS.
         Raises OSError."""
         loop = asyncio.get_running_loop()
 
@@ -64,19 +69,20 @@ class HttpListener:
                 return make_http()
             return TlsConnection(certificate.context, self, make_http, self.application.clock, loop)
 
-        if sock is not None:
-            self._server = await loop.create_server(make_connection, sock=sock, backlog=backlog)
+        if socks:
+            self._servers = [await loop.create_server(make_connection, sock=sock, backlog=backlog) for sock in socks]
         else:
-            self._server = await loop.create_server(
+            server = await loop.create_server(
                 make_connection, host, port, backlog=backlog, reuse_address=True, reuse_port=reuse_port
             )
+            self._servers = [server]
         self._arm_sweep(loop)
 
     @property
     def port(self) -> int:
         """The port listened on."""
-        assert self._server is not None, "the listener has not been started"
-        return int(self._server.sockets[0].getsockname()[1])
+        assert self._servers, "the listener has not been started"
+        return int(self._servers[0].sockets[0].getsockname()[1])
 
     @property
     def connection_count(self) -> int:
@@ -89,7 +95,7 @@ class HttpListener:
         self.accepted += 1
         if not self._add(connection, peer):
             return None
-        count = len(self._connections) - 1
+        count = self._headcount.set(len(self._connections)) - 1
         per_address = self._limit_of(peer)
         if count < limits.max_connections and (
             per_address is None or self._per_address[limited_as(peer)] <= per_address
@@ -113,6 +119,7 @@ class HttpListener:
         if connection not in self._connections:
             return
         self._connections.remove(connection)
+        self._headcount.set(len(self._connections))
         if self._limit_of(peer) is not None:
             address = limited_as(peer)
             self._per_address[address] -= 1
@@ -127,10 +134,14 @@ class HttpListener:
         for connection in tuple(self._connections):
             connection.check_deadline(now_ns)
 
-    async def close(self, grace_seconds: float = 5.0) -> None:
-        """Stops accepting, lets answers that are due go out, and aborts what is left after the grace."""
-        if self._server is not None:
-            self._server.close()
+    async def close(self, grace_seconds: float = 5.0, newcomers_seconds: float = 0.0) -> None:
+        """Stops accepting, lets answers that are due go out, and aborts what is left after the grace. Whoever came
+        just before has `newcomers_seconds` to ask: elsewhere it would have been answered."""
+        for server in self._servers:
+            server.close()
+        if self._connections and newcomers_seconds:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), newcomers_seconds)
         for connection in tuple(self._connections):
             connection.drain()
         if self._connections:
@@ -152,7 +163,7 @@ class HttpListener:
         self._empty.clear()
         if self._limit_of(peer) is not None:
             self._per_address[limited_as(peer)] += 1
-        if len(self._connections) <= self.application.limits.max_connections + REFUSAL_SLOTS:
+        if self._headcount.set(len(self._connections)) <= self.application.limits.max_connections + REFUSAL_SLOTS:
             return True
         self.refused += 1
         connection.abort()

@@ -6,8 +6,9 @@ Nothing is encoded here: bytes come from the frame, heads are kept by the ready 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from observability.core.frames import FrameRing
+from observability.core.frames import FrameSource
 from observability.http.documents import ReadyDocument
 from observability.http.messages import Request
 
@@ -17,10 +18,12 @@ SNAPSHOT = "snapshot"
 class Published:
     """Ready documents of the newest frame, made on first request and dropped with the next frame."""
 
-    def __init__(self, frames: FrameRing) -> None:
+    def __init__(self, frames: FrameSource) -> None:
         self._frames = frames
         self._seq = 0
         self._ready: dict[str, ReadyDocument] = {}
+
+        self._handlers: set[Callable[..., Any]] = {self.snapshot}
 
     def snapshot(self, request: Request) -> ReadyDocument:
         """Answers with the snapshot: the same bytes that went to every WebSocket client."""
@@ -32,7 +35,12 @@ class Published:
         def answer(request: Request) -> ReadyDocument:
             return self._document(name)
 
+        self._handlers.add(answer)
         return answer
+
+    def answers(self, handler: Callable[..., Any]) -> bool:
+        """Whether a route's handler answers with what was published."""
+        return handler in self._handlers
 
     def _document(self, name: str) -> ReadyDocument:
         # hot: once per poll (benchmarks/bench_http.py)

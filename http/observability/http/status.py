@@ -11,14 +11,13 @@ from typing import Any, Final
 
 import orjson
 
-from observability.core.counters import Counter
 from observability.core.events import TYPE_NAMES, Severity
 from observability.core.frames import Frame
 from observability.core.hub import Hub
 from observability.core.snapshot import encode_json
 from observability.core.timestamps import NS_PER_S, format_iso_ms
 from observability.http.path_latency import PathLatency
-from observability.http.worker import Worker
+from observability.http.serving import Serving
 from observability.metrics.alerts import AlertState, Stage, select_alerts
 from observability.metrics.overview import Collectors
 from observability.metrics.rule_book import RuleBook
@@ -28,19 +27,19 @@ _USAGES: Final = ("cpu", "memory", "disk")
 
 
 class Status:
-    """Reads hub, collectors and worker. `queues` are what may pile up, each with its depth."""
+    """Reads hub, collectors and whoever serves. `queues` are what may pile up, each with its depth."""
 
     def __init__(
         self,
         hub: Hub,
         collectors: Collectors,
-        worker: Worker,
+        serving: Serving,
         rules: RuleBook,
         queues: Mapping[str, Callable[[], int]],
     ) -> None:
         self._hub = hub
         self._collectors = collectors
-        self._worker = worker
+        self._serving = serving
         self._rate = _Rate()
         self._rules = rules
         self._alerts = _Kept()
@@ -48,8 +47,8 @@ class Status:
         self._queues = dict(queues)
         # Event times of the system section are those of its own samples.
         inputs = (collectors.market, collectors.strategy, collectors.execution)
-        self._latency = PathLatency(hub, inputs, worker.broadcaster.fanout)
-        worker.broadcaster.on_sent = self._latency.on_sent
+        self._latency = PathLatency(hub, inputs, serving.fanout)
+        serving.on_sent(self._latency.on_sent)
         self._measured: dict[str, Any] = {}
         self._measured_second = -1
 
@@ -70,13 +69,17 @@ class Status:
 
     def not_ready(self) -> list[str]:
         """Names what keeps this server from being ready."""
-        return self._hub.not_ready()
+        return [*self._hub.not_ready(), *self._serving.not_ready()]
+
+    def for_workers(self) -> dict[str, Any]:
+        """Returns what workers in processes of their own say of the hub."""
+        return {"not_ready": self.not_ready(), "uptime_seconds": self._system()["uptime_seconds"]}
 
     def live(self) -> dict[str, Any]:
         """Returns `GET /health/live`."""
         return {
             "alive": True,
-            "websocket_connections": len(self._worker.broadcaster.clients),
+            "websocket_connections": self._serving.websocket_clients,
             "uptime_seconds": self._system()["uptime_seconds"],
         }
 
@@ -98,19 +101,19 @@ class Status:
     def performance(self) -> dict[str, Any]:
         """Returns `GET /api/system/performance`. Latencies are from the tick to the last byte handed to the kernel,
         over all snapshots so far; null while no snapshot was sent to anybody."""
-        hub, broadcaster = self._hub, self._worker.broadcaster
+        hub, serving = self._hub, self._serving
         system = self._system()
         return {
             "timestamp": self._timestamp(),
-            **{name: broadcaster.fanout.percentile_ms(percent) for name, percent in PERCENTS},
-            "latency_max": broadcaster.fanout.max_ms,
-            "n_latency": broadcaster.fanout.count,
-            "throughput_per_sec": self._rate.per_second(broadcaster.messages_sent, hub.event_clock.mono_ns()),
+            **{name: serving.fanout.percentile_ms(percent) for name, percent in PERCENTS},
+            "latency_max": serving.fanout.max_ms,
+            "n_latency": serving.fanout.count,
+            "throughput_per_sec": self._rate.per_second(serving.messages_sent, hub.event_clock.mono_ns()),
             "cpu_usage": system["process_cpu_percent"],
             "memory_usage": system["process_rss_bytes"],
             "event_loop_lag_ms": system["event_loop_lag_ms"],
-            "queue_depth": broadcaster.clients_behind,
-            "frames_skipped": broadcaster.frames_skipped,
+            "queue_depth": serving.clients_behind,
+            "frames_skipped": serving.frames_skipped,
             "ticks": hub.frames.latest_seq,
             "ticks_missed": hub.ticks_missed,
             **self._measure(),
@@ -119,7 +122,10 @@ class Status:
     def components(self) -> dict[str, Any]:
         """Returns `GET /api/system/components`: our own parts, and those of the engine by their heartbeats."""
         engine = self._collectors.system.components(self._hub.event_clock.time_ns())
-        return {"timestamp": self._timestamp(), "components": {**self._collector_states(), **engine}}
+        return {
+            "timestamp": self._timestamp(),
+            "components": {**self._collector_states(), **self._serving.processes(), **engine},
+        }
 
     def stats(self) -> dict[str, Any]:
         """Returns `GET /api/system/stats`: counts since the start."""
@@ -140,7 +146,7 @@ class Status:
                 "refused": self._collectors.market.symbols_refused,
             },
             "late_prints": self._collectors.market.late_prints,
-            "http_requests": self._http_requests(),
+            "http_requests": self._serving.http_requests,
             "connections": self._connections(),
         }
 
@@ -184,8 +190,8 @@ class Status:
 
     def _connections(self) -> dict[str, int]:
         return {
-            "websocket": len(self._worker.broadcaster.clients),
-            "http": self._worker.listener.connection_count,
+            "websocket": self._serving.websocket_clients,
+            "http": self._serving.http_connections,
         }
 
     def _collector_states(self) -> dict[str, dict[str, Any]]:
@@ -208,15 +214,6 @@ class Status:
                 "metrics_collected": collector.metrics_collected,
             }
         return states
-
-    def _http_requests(self) -> int:
-        return sum(
-            sample.value
-            for family in self._hub.counters.families()
-            if family.name == "http_requests_total"
-            for sample in family.samples.values()
-            if isinstance(sample, Counter)
-        )
 
 
 class _Kept:

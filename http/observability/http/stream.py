@@ -14,6 +14,7 @@ from observability.http.authorization import chosen_subprotocol
 from observability.http.deflate import DeflateMemory
 from observability.http.extensions import answer_fields, negotiate
 from observability.http.handshake import check_handshake
+from observability.http.headcount import Headcount, OwnHeadcount
 from observability.http.messages import Request, Response
 from observability.http.refusals import Unavailable
 from observability.http.stream_client import StreamClient
@@ -35,10 +36,13 @@ class MetricsStream:
         *,
         max_connections: int,
         allowed_origins: frozenset[str],
+        headcount: Headcount | None = None,
     ) -> None:
+        """`headcount` counts beyond this process, if the limit holds for several."""
         self._state = state
         self._max_connections = max_connections
         self._allowed_origins = allowed_origins
+        self._headcount = OwnHeadcount() if headcount is None else headcount
         self._loop = loop
         self._numbers = count(1)
         self._connected: set[StreamClient] = set()
@@ -55,14 +59,15 @@ class MetricsStream:
         """Takes the connection over; raises Refusal for a bad handshake and when all places are taken."""
         key = check_handshake(request, self._allowed_origins)
         query, subscription = parse_url(request, self._state.views.channels)
-        if len(self._connected) >= self._max_connections:
-            raise Unavailable(f"all {self._max_connections} WebSocket connections are in use", RETRY_AFTER_SECONDS)
         deflate = negotiate(request.header(b"sec-websocket-extensions"))
         memory = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
         fields = answer_fields(deflate)
         subprotocol = chosen_subprotocol(request)
         if subprotocol is not None:
             fields.append(("Sec-WebSocket-Protocol", subprotocol))
+        if self._headcount.set(len(self._connected) + 1) > self._max_connections:
+            self._headcount.set(len(self._connected))
+            raise Unavailable(f"all {self._max_connections} WebSocket connections are in use", RETRY_AFTER_SECONDS)
         number, address = next(self._numbers), request.client_address
         client = StreamClient(self._state, number, address, self._loop, query, subscription, memory, self._on_end)
         self._connected.add(client)
@@ -84,5 +89,6 @@ class MetricsStream:
 
     def _on_end(self, client: StreamClient) -> None:
         self._connected.discard(client)
+        self._headcount.set(len(self._connected))
         if not self._connected:
             self._empty.set()

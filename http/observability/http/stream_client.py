@@ -190,6 +190,7 @@ class StreamClient(Client):
 
     def on_open(self) -> None:
         stream = self._stream
+        stream.catch_up()
         frame = stream.latest_frame()
         limit_unsent(self.transport, max(MIN_UNSENT_BYTES, 2 * len(frame.buffer)))
         if not self._enter_view():
@@ -203,6 +204,8 @@ class StreamClient(Client):
         elif self.view is not None:
             self.send_message(self.view.full(frame))
             self._last_seq = frame.seq
+        if stream.stale_message is not None:
+            self.send_text(stream.stale_message)
         self.send_lanes()
         self._judge()
         stream.broadcaster.add(self)
@@ -250,7 +253,10 @@ class StreamClient(Client):
         if not self._enter_view():
             self.subscription = before
             raise SubscriptionError("too_many_views", "too many different subscriptions are in use; ask again later")
-        self._replay_seq = None
+        if self._replay_seq is not None:
+            # What was still to be replayed gives way to the newest snapshot.
+            self._skipped_now += self._stream.frames.latest_seq - self._replay_seq
+            self._replay_seq = None
         since = message.lane_since or {}
         if wanted.symbols != before.symbols:
             self._leave_lanes(before.lanes)
@@ -267,6 +273,8 @@ class StreamClient(Client):
         )
         if self.view is not None and message.type == "subscribe":
             frame = self._stream.latest_frame()
+            if self._skipped_now:
+                self._tell_lag()
             self.send_message(self.view.full(frame))
             self._last_seq = frame.seq
         self.send_lanes()
@@ -284,6 +292,7 @@ class StreamClient(Client):
         return True
 
     def _enter_lanes(self, since: dict[str, int | None]) -> None:
+        self._stream.catch_up()
         for name, seq in since.items():
             self._lanes[name] = LaneReader(self._stream.lanes[name], self.subscription.symbols, seq)
 
@@ -302,7 +311,7 @@ class StreamClient(Client):
         greeting = {
             "type": "connected",
             "timestamp": stream.timestamp(),
-            "client_id": f"{stream.frames.epoch}-{self.number}",
+            "client_id": stream.client_id(self.number),
             "epoch": stream.frames.epoch,
             "seq": stream.frames.latest_seq,
             "update_frequency_hz": stream.update_frequency_hz,

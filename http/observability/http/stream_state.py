@@ -5,13 +5,13 @@ No clients here (see `stream_client.py`, `stream.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from observability.core.clock import Clock
 from observability.core.counters import Counters
-from observability.core.frames import FRAMES_KEPT, Frame, FrameRing
-from observability.core.snapshot import SnapshotIndex
+from observability.core.frames import FRAMES_KEPT, Frame, FrameSource
 from observability.core.timestamps import format_iso_ms
 from observability.http.broadcast import Broadcaster
 from observability.http.deflate import DeflateCounters
@@ -28,9 +28,8 @@ class StreamState:
 
     def __init__(
         self,
-        frames: FrameRing,
-        index: SnapshotIndex,
-        lanes: dict[str, Lane],
+        frames: FrameSource,
+        lanes: Mapping[str, Lane],
         broadcaster: Broadcaster,
         event_clock: Clock,
         host_clock: Clock,
@@ -40,9 +39,11 @@ class StreamState:
         heartbeat_seconds: float,
         max_backlog: int,
         messages_per_second: int,
+        slot: int | None = None,
+        catch_up: Callable[[], None] | None = None,
     ) -> None:
         self.frames = frames
-        self.views = Views(index, MAX_VIEWS, DeflateCounters(counters))
+        self.views = Views(frames, MAX_VIEWS, DeflateCounters(counters))
         self.lanes = lanes
         """By channel."""
         self.broadcaster = broadcaster
@@ -54,12 +55,33 @@ class StreamState:
         """Live entries of a lane that may wait for one client."""
         self.messages_per_second = messages_per_second
         """What one client may send; 0 is no limit."""
+        self.stale_message: bytes | None = None
+        """What clients are told while the data is stale."""
         self._event_clock = event_clock
+        self._slot = slot
+        self._catch_up = catch_up
 
     def latest_frame(self) -> Frame:
         frame = self.frames.latest()
         assert frame is not None, "the hub makes its first frame before the port opens"
         return frame
+
+    def tell_stale(self, message: bytes | None) -> None:
+        """Tells every client, and those that come, that the data is stale; None: it no longer is."""
+        self.stale_message = message
+        if message is not None:
+            for client in tuple(self.broadcaster.clients):
+                client.send_text(message)
+
+    def catch_up(self) -> None:
+        """Makes sure that nothing is missing here that a client may have got from another worker."""
+        if self._catch_up is not None:
+            self._catch_up()
+
+    def client_id(self, number: int) -> str:
+        """Returns a name for a client that no other one of this epoch has, whichever worker it is connected to."""
+        worker = "" if self._slot is None else f"{self._slot}-"
+        return f"{self.frames.epoch}-{worker}{number}"
 
     def timestamp(self) -> str:
         return format_iso_ms(self._event_clock.time_ns())

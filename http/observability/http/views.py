@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from observability.core.frames import HEADROOM, Frame
-from observability.core.snapshot import GroupIndex, Member, SectionIndex, SnapshotIndex, encode_json
+from observability.core.frames import HEADROOM, Frame, FrameSource
+from observability.core.snapshot import encode_json
+from observability.core.snapshot_index import GroupIndex, Member, SectionIndex, SnapshotIndex
 from observability.http.deflate import DeflateCounters, SharedDeflater
 
 _TYPE_UPDATE = b'{"type":"metrics_update",'
@@ -44,11 +45,10 @@ class Message:
 class View:
     """One view and its messages of the newest tick, made when the first client needs them."""
 
-    def __init__(self, key: ViewKey, index: SnapshotIndex, counters: DeflateCounters) -> None:
+    def __init__(self, key: ViewKey, counters: DeflateCounters) -> None:
         self.key = key
         self.clients = 0
         """Clients that have this view now."""
-        self._index = index
         # One each: a client in step with the deltas is not in step with the full messages.
         self._full_deflater = SharedDeflater(counters)
         self._delta_deflater = SharedDeflater(counters)
@@ -74,10 +74,10 @@ class View:
         return message
 
     def _join_full(self, frame: Frame) -> bytes:
-        payload, index = frame.payload, self._index
+        payload, index = frame.payload, frame.index
         pieces = [payload[: index.head_length]]
-        pieces.extend(self._section(payload, section) for section in self._sections())
-        pieces.extend(payload[m.offset : m.offset + m.length] for m in self._custom())
+        pieces.extend(self._section(payload, section) for section in self._sections(index))
+        pieces.extend(payload[m.offset : m.offset + m.length] for m in self._custom(index))
         return b",".join(pieces) + b"}"
 
     def _section(self, payload: bytes, section: SectionIndex) -> bytes:
@@ -93,11 +93,11 @@ class View:
         return section.prefix + b",".join(pieces) + b"}"
 
     def _join_delta(self, frame: Frame) -> bytes:
-        payload, seq = frame.payload, frame.seq
-        head = payload[len(_TYPE_UPDATE) : self._index.head_length]
+        payload, seq, index = frame.payload, frame.seq, frame.index
+        head = payload[len(_TYPE_UPDATE) : index.head_length]
         pieces = [b'{"type":"metrics_delta","prev_seq":%d,' % (seq - 1) + head]
         removed: list[list[str]] = []
-        for section in self._sections():
+        for section in self._sections(index):
             changed = []
             if section.fields is not None and section.fields.changed_seq == seq:
                 changed.append(_slice(payload, section.fields))
@@ -113,17 +113,17 @@ class View:
                 removed.extend([*path, key] for key in group.removed)
             if changed:
                 pieces.append(section.prefix + b",".join(changed) + b"}")
-        pieces.extend(payload[m.offset : m.offset + m.length] for m in self._custom() if m.changed_seq == seq)
+        pieces.extend(payload[m.offset : m.offset + m.length] for m in self._custom(index) if m.changed_seq == seq)
         pieces.append(b'"removed":' + encode_json(removed))
         return b",".join(pieces) + b"}"
 
-    def _sections(self) -> Iterator[SectionIndex]:
+    def _sections(self, index: SnapshotIndex) -> Iterator[SectionIndex]:
         channels = self.key.channels
-        return (section for section in self._index.sections if channels is None or section.name in channels)
+        return (section for section in index.sections if channels is None or section.name in channels)
 
-    def _custom(self) -> Iterator[Member]:
+    def _custom(self, index: SnapshotIndex) -> Iterator[Member]:
         channels = self.key.channels
-        return (member for name, member in self._index.custom.items() if channels is None or name in channels)
+        return (member for name, member in index.custom.items() if channels is None or name in channels)
 
     def _wants(self, member: Member) -> bool:
         symbols = self.key.symbols
@@ -133,9 +133,9 @@ class View:
 class Views:
     """Every view in use, at most `max_views` of them beside the whole snapshot."""
 
-    def __init__(self, index: SnapshotIndex, max_views: int, counters: DeflateCounters) -> None:
-        self.everything = View(EVERYTHING, index, counters)
-        self._index = index
+    def __init__(self, frames: FrameSource, max_views: int, counters: DeflateCounters) -> None:
+        self.everything = View(EVERYTHING, counters)
+        self._frames = frames
         self._max_views = max_views
         self._counters = counters
         self._views: dict[ViewKey, View] = {EVERYTHING: self.everything}
@@ -143,7 +143,9 @@ class Views:
     @property
     def channels(self) -> tuple[str, ...]:
         """The names a client may subscribe to, in the snapshot's order."""
-        return (*(section.name for section in self._index.sections), *self._index.custom)
+        frame = self._frames.latest()
+        assert frame is not None, "the hub makes its first frame before the port opens"
+        return (*(section.name for section in frame.index.sections), *frame.index.custom)
 
     def enter(self, key: ViewKey) -> View | None:
         """Returns the view of `key` with one client more; None if there are as many views as may be."""
@@ -151,7 +153,7 @@ class Views:
         if view is None:
             if len(self._views) > self._max_views:
                 return None
-            view = self._views[key] = View(key, self._index, self._counters)
+            view = self._views[key] = View(key, self._counters)
         view.clients += 1
         return view
 

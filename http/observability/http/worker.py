@@ -6,13 +6,16 @@ No collecting and no encoding of snapshots here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from observability.core.clock import Clock
 from observability.core.config import Config
-from observability.core.counters import Counter, Counters, DurationHistogram
-from observability.core.hub import Hub
-from observability.core.ingest import IngestGate
+from observability.core.counters import Counter, Counters
+from observability.core.counters import DurationHistogram as BucketHistogram
+from observability.core.frames import Frame
+from observability.core.ingest import Gate
 from observability.core.timestamps import NS_PER_S
 from observability.http.addresses import TrustedProxies
 from observability.http.application import Application, Limits, UpgradeCallback
@@ -21,16 +24,22 @@ from observability.http.broadcast import Broadcaster, Heartbeat
 from observability.http.cors import CorsPolicy
 from observability.http.echo import PATH as ECHO_PATH
 from observability.http.echo import EchoEndpoint
+from observability.http.feed import Feed
+from observability.http.headcount import Headcounts
 from observability.http.ingest_stream import PATH as INGEST_PATH
 from observability.http.ingest_stream import IngestStream
-from observability.http.lanes import Lane
 from observability.http.listener import HttpListener
 from observability.http.messages import Request, Response
 from observability.http.rates import RequestRate
 from observability.http.router import Router
+from observability.http.serving import SentListener
 from observability.http.stream import PATHS, MetricsStream
 from observability.http.stream_state import StreamState
 from observability.http.tls import Certificate
+from observability.metrics.histogram import DurationHistogram
+
+# Where other workers go on accepting, a connection that has come to this one must not end without an answer.
+NEWCOMERS_SECONDS: Final = 0.5
 
 
 class RequestCounters:
@@ -38,7 +47,7 @@ class RequestCounters:
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._known: dict[tuple[str, str, int], tuple[Counter, DurationHistogram]] = {}
+        self._known: dict[tuple[str, str, int], tuple[Counter, BucketHistogram]] = {}
 
     def on_request(self, method: str, route: str, status: int, seconds: float) -> None:
         # hot: once per request (benchmarks/bench_http.py)
@@ -65,31 +74,44 @@ class Worker:
     def __init__(
         self,
         config: Config,
-        hub: Hub,
-        lanes: dict[str, Lane],
-        gate: IngestGate,
+        feed: Feed,
+        gate: Gate,
+        counters: Counters,
         host_clock: Clock,
         loop: asyncio.AbstractEventLoop,
+        *,
+        headcounts: Headcounts | None = None,
+        listening: Sequence[socket.socket] = (),
+        slot: int | None = None,
     ) -> None:
+        """`listening` are sockets to accept from in place of the configured address; `slot` tells apart the workers
+        that share a port, whose clients `headcounts` counts together."""
+        if headcounts is None:
+            headcounts = Headcounts()
         self.certificate = _certificate(config)
         self.router = Router()
-        self.broadcaster = Broadcaster(hub.counters, host_clock, loop)
+        self.broadcaster = Broadcaster(counters, host_clock, loop)
         self.heartbeat = Heartbeat(self.broadcaster.clients, config.ws_heartbeat_interval, loop)
-        state = StreamState(
-            hub.frames,
-            hub.serializer.index,
-            lanes,
+        self.state = StreamState(
+            feed.frames,
+            feed.lanes,
             self.broadcaster,
-            hub.event_clock,
+            feed.event_clock,
             host_clock,
-            hub.counters,
+            counters,
             interval_seconds=config.metric_collection_interval,
             heartbeat_seconds=config.ws_heartbeat_interval,
             max_backlog=config.ws_message_queue_size,
             messages_per_second=config.ws_rate_limit,
+            slot=slot,
+            catch_up=feed.catch_up,
         )
         self.stream = MetricsStream(
-            state, loop, max_connections=config.ws_max_connections, allowed_origins=frozenset(config.cors_origins)
+            self.state,
+            loop,
+            max_connections=config.ws_max_connections,
+            allowed_origins=frozenset(config.cors_origins),
+            headcount=headcounts.websockets,
         )
         self._endpoints: dict[str, UpgradeCallback] = dict.fromkeys(PATHS, self.stream.upgrade)
         if config.echo:
@@ -98,8 +120,8 @@ class Worker:
             self.router.add_websocket(path)
         self.ingest = IngestStream(
             gate,
-            hub.event_clock,
-            hub.counters,
+            feed.event_clock,
+            counters,
             loop,
             heartbeat_seconds=config.ws_heartbeat_interval,
             allowed_origins=frozenset(config.cors_origins),
@@ -119,14 +141,18 @@ class Worker:
             request_rate=RequestRate(config.http_rate_limit) if config.http_rate_limit else None,
             is_tls=self.certificate is not None,
             upgrade=self._upgrade,
-            on_request=RequestCounters(hub.counters).on_request,
+            on_request=RequestCounters(counters).on_request,
         )
-        self.listener = HttpListener(self.application)
+        self.listener = HttpListener(self.application, headcounts.connections)
         self._config = config
+        self._counters = counters
+        self._listening = listening
 
     async def start(self, on_listening: Callable[[int], None]) -> None:
         """Opens the port and reports it. Raises OSError if it cannot be had."""
-        await self.listener.start(self._config.host, self._config.port, certificate=self.certificate)
+        await self.listener.start(
+            self._config.host, self._config.port, socks=self._listening, certificate=self.certificate
+        )
         self.heartbeat.start()
         self.ingest.heartbeat.start()
         on_listening(self.listener.port)
@@ -136,8 +162,59 @@ class Worker:
         self.heartbeat.stop()
         grace_seconds = self._config.shutdown_grace_seconds
         await asyncio.gather(
-            self.listener.close(grace_seconds), self.stream.close(grace_seconds), self.ingest.close(grace_seconds)
+            self.listener.close(grace_seconds, NEWCOMERS_SECONDS if self._listening else 0.0),
+            self.stream.close(grace_seconds),
+            self.ingest.close(grace_seconds),
         )
+
+    def send_frame(self, frame: Frame) -> None:
+        """Sends a frame to every client."""
+        self.broadcaster.send_frame(frame)
+
+    def on_sent(self, listener: SentListener) -> None:
+        self.broadcaster.on_sent = listener
+
+    @property
+    def counted(self) -> Counters:
+        return self._counters
+
+    @property
+    def lane_backlog(self) -> int:
+        return self.stream.lane_backlog
+
+    @property
+    def websocket_clients(self) -> int:
+        return len(self.broadcaster.clients)
+
+    @property
+    def http_connections(self) -> int:
+        return self.listener.connection_count
+
+    @property
+    def http_requests(self) -> int:
+        return self._counters.total("http_requests_total")
+
+    @property
+    def messages_sent(self) -> int:
+        return self.broadcaster.messages_sent
+
+    @property
+    def frames_skipped(self) -> int:
+        return self.broadcaster.frames_skipped
+
+    @property
+    def clients_behind(self) -> int:
+        return self.broadcaster.clients_behind
+
+    @property
+    def fanout(self) -> DurationHistogram:
+        return self.broadcaster.fanout
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        return {}
+
+    def not_ready(self) -> list[str]:
+        return []
 
     def _upgrade(
         self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from observability.core.events import AnyEvent
-from observability.core.ingest import MAX_EVENTS, MAX_KEY_CHARACTERS, IngestGate
+from observability.core.ingest import MAX_EVENTS, MAX_KEY_CHARACTERS, Gate
 from observability.core.ingest_answers import IngestAnswer
 from observability.http.messages import Request, Response, problem_response
 from observability.http.refusals import Headers, Refusal, UnsupportedMediaType
@@ -39,7 +39,7 @@ _REPLAYED: Final = (b"Idempotent-Replayed", b"true")
 class IngestRoutes:
     """The handler, in front of the gate."""
 
-    def __init__(self, gate: IngestGate) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
     def add_to(self, router: Router) -> None:

@@ -1,0 +1,83 @@
+"""The listening sockets of several workers on one port.
+
+No accepting here: whoever makes them keeps them, so that connections wait while a worker is replaced.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import time
+from typing import Final
+
+BACKLOG: Final = 2048
+# Processes that were killed a moment ago may still hold the port while the kernel takes them down.
+PATIENCE_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 0.05
+
+# Elsewhere the option exists, but does not spread connections.
+HAS_REUSE_PORT: Final = sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
+
+
+def open_listeners(
+    host: str, port: int, count: int, *, reuse_port: bool = HAS_REUSE_PORT
+) -> tuple[tuple[socket.socket, ...], ...]:
+    """Returns for each of `count` workers its listening sockets, one per address of `host`; without `reuse_port` all
+    share the same. Port 0 takes any that is free. Raises OSError if somebody else listens there."""
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in infos))
+    # By themselves several servers could share a port with SO_REUSEPORT, and each would get a part of the clients: a
+    # bind without it fails where anybody listens.
+    probes = []
+    for family, sockaddr in addresses:
+        probes.append((family, _bind_patiently(family, _with_port(sockaddr, port))))
+        port = probes[0][1].getsockname()[1]
+    if not reuse_port:
+        shared = tuple(probe for _, probe in probes)
+        for sock in shared:
+            sock.listen(BACKLOG)
+        return (shared,) * count
+    bound = [(family, probe.getsockname()) for family, probe in probes]
+    for _, probe in probes:
+        probe.close()
+    return tuple(tuple(_listen(family, sockaddr) for family, sockaddr in bound) for _ in range(count))
+
+
+def _with_port(sockaddr: tuple[object, ...], port: int) -> tuple[object, ...]:
+    return (sockaddr[0], port, *sockaddr[2:])
+
+
+def _bind_patiently(family: int, sockaddr: tuple[object, ...]) -> socket.socket:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        sock = _make(family)
+        try:
+            sock.bind(sockaddr)
+        except OSError as error:
+            sock.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise OSError(
+                    error.errno, f"error while attempting to bind on address {sockaddr}: {error.strerror}"
+                ) from None
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return sock
+
+
+def _listen(family: int, sockaddr: tuple[object, ...]) -> socket.socket:
+    sock = _make(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(sockaddr)
+    sock.listen(BACKLOG)
+    return sock
+
+
+def _make(family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        # Each address has a socket of its own.
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return sock

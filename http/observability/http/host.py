@@ -1,0 +1,71 @@
+"""A host of several processes: listening sockets, mapping and supervisor, as a configuration says.
+
+Nothing is served here (see `worker_process.py`, `backend.py`).
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
+
+import uvloop
+
+from observability.core.config import Config
+from observability.core.errors import ObservabilityError
+from observability.core.listeners import open_listeners
+from observability.core.logs import configure_logging
+from observability.core.shared import SharedMapping
+from observability.core.supervisor import EXIT_FAILED, ChildContext, Supervisor
+from observability.http.backend import Backend, announce
+from observability.http.tls import make_context
+from observability.http.worker_process import WorkerProcess
+from observability.metrics.alert_rules import Rule
+
+# The hub's, and one more than there are workers: while one is replaced there are two of it.
+_FURTHER_SLOTS: Final = 2
+
+
+def run_host(config: Config, rules: Sequence[Rule]) -> int:
+    """Serves with several workers until a signal ends it; returns the exit code. Raises OSError if the port cannot be
+    had, ConfigError if the files of TLS do not make a pair."""
+    if config.tls_cert is not None and config.tls_key is not None:
+        make_context(config.tls_cert, config.tls_key)
+    listeners = open_listeners(config.host, config.port, config.workers)
+    mapping = SharedMapping(config.workers + _FURTHER_SLOTS, config.max_symbols)
+    port = int(listeners[0][0].getsockname()[1])
+
+    def run_hub(context: ChildContext) -> int:
+        log_ring = configure_logging(config, context.slot.name)
+        return _run(Backend(config, log_ring, rules, context).run())
+
+    def run_worker(context: ChildContext) -> int:
+        configure_logging(config, context.slot.name)
+        return _run(WorkerProcess(config, context).run())
+
+    supervisor = Supervisor(
+        mapping,
+        listeners,
+        run_hub=run_hub,
+        run_worker=run_worker,
+        grace_seconds=config.shutdown_grace_seconds,
+        on_serving=lambda: announce(config, port, mapping.size_bytes),
+    )
+    # What exists by now is never collected: no child touches the pages, and all share them.
+    gc.collect()
+    gc.freeze()
+    try:
+        return supervisor.run()
+    finally:
+        for sock in {sock for mine in listeners for sock in mine}:
+            sock.close()
+
+
+def _run(main: Coroutine[Any, Any, None]) -> int:
+    try:
+        uvloop.run(main)
+    except (ObservabilityError, OSError) as error:
+        print(f"observability: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0

@@ -1,0 +1,259 @@
+"""The hub's door when workers have processes of their own: frames go into the mapping, calls come out of channels.
+
+No sockets of clients here (see `worker.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from prometheus_client.core import Metric
+
+from observability.core.channel import Answerer
+from observability.core.clock import HostClock
+from observability.core.config import Config
+from observability.core.control import Channel, receive_channel, say_serving
+from observability.core.counters import Counters, HostCounters
+from observability.core.frames import Frame
+from observability.core.hub import Document, Hub
+from observability.core.ingest import Gate
+from observability.core.lane_log import LaneLog
+from observability.core.periodic import Periodic
+from observability.core.process_figures import ProcessFigures
+from observability.core.shared import ProcessSlot, State
+from observability.core.shared_frames import FrameWriter
+from observability.core.supervisor import ChildContext
+from observability.core.timestamps import NS_PER_S
+from observability.http.host_exposition import MetricMirror
+from observability.http.lanes import Entry, Lane
+from observability.http.relay import HubDesk
+from observability.http.router import Router
+from observability.http.serving import SentListener
+from observability.http.tls import Certificate
+from observability.metrics.histogram import DurationHistogram
+
+logger = logging.getLogger(__name__)
+
+FIGURES_SECONDS: Final = 1.0
+DRAIN_SECONDS: Final = 5.0
+
+
+class HubDoor:
+    """Serves the workers, and knows of them what their slots say."""
+
+    def __init__(
+        self,
+        config: Config,
+        context: ChildContext,
+        hub: Hub,
+        gate: Gate,
+        lanes: dict[str, Lane],
+        counters: Counters,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        mapping = context.mapping
+        self.router = Router()
+        self.certificate: Certificate | None = None
+        """None: the workers have it."""
+        self.fanout = DurationHistogram()
+        self._config = config
+        self._context = context
+        self._loop = loop
+        self._workers = mapping.workers
+        self._worker_counters = [slot.counters() for slot in mapping.workers]
+        self._fanout_seqs = [slot.sent_seq for slot in mapping.workers]
+        self._desk = HubDesk(self.router, gate, lanes)
+        self._answerers: dict[int, Answerer] = {}
+        self._writer = FrameWriter(mapping, hub.frames.epoch, hub.serializer.index, hub.event_clock, counters)
+        self._clock = HostClock()
+        self._processes = {slot.number: _ProcessView(slot, self._clock) for slot in mapping.slots}
+        figures = ProcessFigures(counters, context.slot.role, context.slot.number, self._clock.time_ns())
+        supervisor = ProcessFigures(counters, "supervisor", None, pid=os.getppid())
+        self._periodics = [
+            Periodic(FIGURES_SECONDS, figures.update, loop),
+            Periodic(FIGURES_SECONDS, supervisor.update, loop),
+            Periodic(FIGURES_SECONDS, self._measure_processes, loop),
+        ]
+        self.counted = HostCounters([slot.counters() for slot in mapping.slots])
+        self._counters = counters
+        self._on_sent: SentListener | None = None
+        # Before anybody else looks at the new frame: what is taken note of here is about the one before.
+        hub.on_frame(self._note_fanout)
+        self._share_lanes(lanes)
+
+    def mirror(self, metrics: Callable[[], Iterable[Metric]]) -> Document:
+        """Lets workers tell what `metrics` yields; returns the document that has the gauges among it."""
+        mirror = MetricMirror(metrics, self._counters)
+        self._periodics.append(Periodic(FIGURES_SECONDS, mirror.update, self._loop))
+        return mirror.document
+
+    def _share_lanes(self, lanes: dict[str, Lane]) -> None:
+        """Puts every entry of the hub's lanes into the mapping."""
+        for name, log in self._context.mapping.lanes().items():
+            lanes[name].on_entry = _appender(log)
+
+    async def start(self, on_listening: Callable[[int], None]) -> None:
+        """Begins to answer the workers; who listens is theirs to say."""
+        self._loop.add_reader(self._context.control.fileno(), self._on_control)
+        for channel in self._context.channels:
+            await self._open(channel)
+        for periodic in self._periodics:
+            periodic.start()
+        say_serving(self._context.control)
+
+    async def stop(self) -> None:
+        """Answers what has been asked, and nothing after that."""
+        self._context.slot.state = State.DRAINING
+        for periodic in self._periodics:
+            periodic.stop()
+        for answerer in self._answerers.values():
+            await answerer.drain(DRAIN_SECONDS)
+            answerer.close()
+        self._loop.remove_reader(self._context.control.fileno())
+
+    # -- of the workers
+
+    @property
+    def websocket_clients(self) -> int:
+        return sum(slot.websockets for slot in self._workers)
+
+    @property
+    def http_connections(self) -> int:
+        return sum(slot.connections for slot in self._workers)
+
+    @property
+    def http_requests(self) -> int:
+        return self._total("http_requests_total")
+
+    @property
+    def messages_sent(self) -> int:
+        return self._total("websocket_messages_sent_total")
+
+    @property
+    def frames_skipped(self) -> int:
+        return self._total("websocket_frames_skipped_total")
+
+    @property
+    def clients_behind(self) -> int:
+        return sum(slot.behind for slot in self._workers)
+
+    @property
+    def lane_backlog(self) -> int:
+        return sum(slot.lane_backlog for slot in self._workers)
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        return {view.slot.name: view.to_json() for view in self._processes.values() if view.slot.pid}
+
+    def not_ready(self) -> list[str]:
+        serving = sum(1 for slot in self._workers if slot.state == State.SERVING)
+        wanted = self._config.workers
+        return [] if serving >= wanted else [f"workers: {serving} of {wanted} serve"]
+
+    # -- the tick
+
+    def send_frame(self, frame: Frame) -> None:
+        # hot: once per tick (benchmarks/bench_tick.py)
+        if self._context.slot.state == State.STARTING:
+            # Before the first frame: a worker that has one finds that its hub serves.
+            self._context.slot.state = State.SERVING
+        self._writer.write_frame(frame)
+        self._wake()
+
+    def on_sent(self, listener: SentListener) -> None:
+        self._on_sent = listener
+
+    def _note_fanout(self, frame: Frame) -> None:
+        for i, slot in enumerate(self._workers):
+            seq = slot.sent_seq
+            if seq != self._fanout_seqs[i]:
+                self._fanout_seqs[i] = seq
+                if seq:
+                    duration_ns = slot.sent_ns
+                    self.fanout.record(duration_ns)
+                    if self._on_sent is not None:
+                        self._on_sent(frame, duration_ns)
+
+    def _wake(self) -> None:
+        for slot in self._workers:
+            if slot.pid:
+                self._context.wakeups[slot.number].wake()
+
+    def _total(self, name: str) -> int:
+        return sum(counters.total(name) for counters in self._worker_counters)
+
+    def _measure_processes(self) -> None:
+        for view in self._processes.values():
+            view.measure()
+
+    # -- channels
+
+    def _on_control(self) -> None:
+        try:
+            channel = receive_channel(self._context.control)
+        except BlockingIOError:
+            return
+        if channel is None:
+            # The supervisor is gone: where the kernel does not end its children, they do so themselves.
+            os._exit(1)
+        self._loop.create_task(self._open(channel))
+
+    async def _open(self, channel: Channel) -> None:
+        answerer = Answerer(channel.generation, self._desk.answer)
+        before = self._answerers.get(channel.slot)
+        if before is not None:
+            before.close()
+        self._answerers[channel.slot] = answerer
+        await self._loop.create_unix_connection(lambda: answerer, sock=channel.sock)
+
+
+class _ProcessView:
+    """One process as `GET /api/system/components` shows it."""
+
+    def __init__(self, slot: ProcessSlot, clock: HostClock) -> None:
+        self.slot = slot
+        self._clock = clock
+        self._counters = slot.counters()
+        self._measured: tuple[int, int, float] | None = None
+        self._cpu_percent: float | None = None
+        self._rss_bytes: int | None = None
+
+    def measure(self) -> None:
+        """Takes the CPU time since the last call; a process that has only begun has none yet."""
+        now_ns, pid = self._clock.mono_ns(), self.slot.pid
+        labels = (("role", self.slot.role), ("slot", str(self.slot.number)))
+        cpu_seconds = self._counters.float_total("process_cpu_seconds_total", labels)
+        before, self._measured = self._measured, (pid, now_ns, cpu_seconds)
+        self._cpu_percent = None
+        if before is not None and before[0] == pid and now_ns > before[1]:
+            self._cpu_percent = round((cpu_seconds - before[2]) / ((now_ns - before[1]) / NS_PER_S) * 100, 1)
+        self._rss_bytes = self._counters.total("process_resident_memory_bytes", labels) or None
+
+    def to_json(self) -> dict[str, Any]:
+        slot = self.slot
+        return {
+            "status": {State.SERVING: "ok", State.STARTING: "starting"}.get(State(slot.state), "draining"),
+            "role": slot.role,
+            "pid": slot.pid,
+            "cpu_percent": self._cpu_percent,
+            "rss_bytes": self._rss_bytes,
+            "uptime_seconds": (self._clock.mono_ns() - slot.started_ns) // NS_PER_S,
+            "websocket_clients": slot.websockets,
+            "http_connections": slot.connections,
+        }
+
+
+def _appender(log: LaneLog) -> Callable[[Entry], None]:
+    newest = log.newest_seq
+
+    def append(entry: Entry) -> None:
+        # What an earlier hub has told is there already.
+        if entry.seq > newest and not log.append(entry.seq, entry.symbol, entry.members):
+            logger.error(
+                "lane entry %d of %d bytes is larger than all the room there is", entry.seq, len(entry.members)
+            )
+
+    return append

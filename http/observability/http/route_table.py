@@ -1,0 +1,80 @@
+"""The routing table: every route of this server, and which of them a worker in a process of its own answers itself.
+
+No handlers here (see `routes/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from observability.core.archive import Archive
+from observability.core.clock import Clock
+from observability.core.ingest import Gate
+from observability.core.logs import LogRing
+from observability.core.rings import History
+from observability.http.exposition import Exposition
+from observability.http.published import Published
+from observability.http.relay import Relay
+from observability.http.router import Router
+from observability.http.routes.history import HistoryRoutes
+from observability.http.routes.ingest import IngestRoutes
+from observability.http.routes.metrics import MetricsRoutes
+from observability.http.routes.pages import PageRoutes
+from observability.http.routes.system import SystemRoutes
+from observability.http.routes.trades import TradeSource, TradesRoutes
+from observability.http.status import Status
+from observability.metrics.bar_history import BarHistory
+from observability.metrics.system_collector import SystemCollector
+
+# By name; published documents are answered everywhere, too.
+ANSWERED_BY_WORKERS: Final = frozenset({"root", "docs", "openapi", "prometheus", "health", "ready", "live"})
+
+
+@dataclass(frozen=True, slots=True)
+class RouteParts:
+    """What the handlers need; in a worker, some of it is `IN_HUB`."""
+
+    published: Published
+    gate: Gate
+    exposition: Exposition
+    history: History
+    tick_ns: int
+    archive: Archive | None
+    bars: BarHistory
+    event_clock: Clock
+    trades: TradeSource
+    status: Status | Any
+    log_ring: LogRing
+    system: SystemCollector
+    is_written: Callable[[], Awaitable[bool]]
+
+
+class _InHub:
+    """Stands, in a worker, for what only the hub has; whoever needs it is relayed there, and never gets this far."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} is in the hub")
+
+
+IN_HUB: Final[Any] = _InHub()
+
+
+def add_routes(router: Router, parts: RouteParts) -> None:
+    """Adds every route."""
+    MetricsRoutes(parts.published).add_to(router)
+    IngestRoutes(parts.gate).add_to(router)
+    history = HistoryRoutes(parts.history, parts.event_clock, parts.tick_ns, archive=parts.archive, bars=parts.bars)
+    history.add_to(router)
+    TradesRoutes(parts.published, parts.trades, parts.event_clock).add_to(router)
+    SystemRoutes(parts.published, parts.status, parts.log_ring, parts.system, parts.is_written).add_to(router)
+    PageRoutes(router, parts.exposition).add_to(router)
+
+
+def relay_routes(router: Router, published: Published, relay: Relay) -> None:
+    """Lets the hub answer what this worker cannot."""
+    for resource in router.resources:
+        for method, route in resource.routes.items():
+            if route.name not in ANSWERED_BY_WORKERS and not published.answers(route.handler):
+                resource.routes[method] = replace(route, handler=relay.handle)

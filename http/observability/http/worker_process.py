@@ -1,0 +1,232 @@
+"""A worker in a process of its own: what it is given put together, run, and taken down.
+
+No part does its work here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from functools import partial
+from typing import Any, Final
+
+import orjson
+
+from observability.core.channel import Caller
+from observability.core.clock import HostClock
+from observability.core.config import Config
+from observability.core.control import Channel, receive_channel, say_serving
+from observability.core.errors import HubUnavailable
+from observability.core.frames import Frame
+from observability.core.periodic import Periodic
+from observability.core.process_figures import ProcessFigures
+from observability.core.shared import State
+from observability.core.supervisor import ChildContext
+from observability.http.exposition import Exposition
+from observability.http.headcount import Headcounts
+from observability.http.host_exposition import HostCollector
+from observability.http.published import Published
+from observability.http.relay import Relay, RelayedArchive, RelayedGate
+from observability.http.route_table import IN_HUB, RouteParts, add_routes, relay_routes
+from observability.http.shared_feed import SharedFeed
+from observability.http.staleness import Staleness
+from observability.http.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+FIGURES_SECONDS: Final = 1.0
+FOR_WORKERS: Final = "for_workers"
+"""The document that tells workers what the hub knows of itself."""
+HUB_GAUGES: Final = "hub_gauges"
+"""The document with the gauges that workers expose for the hub."""
+
+
+class WorkerProcess:
+    """One worker: `run` serves until SIGTERM."""
+
+    def __init__(self, config: Config, context: ChildContext) -> None:
+        self._config = config
+        self._context = context
+        self._clock = HostClock()
+
+    async def run(self) -> None:
+        """Serves from the hub's first frame on; returns once everything has been taken down."""
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stopping.set)
+        link = _HubLink(self._context, loop)
+        await link.start()
+        try:
+            await self._serve(link, stopping, loop)
+        finally:
+            link.close()
+
+    async def _serve(self, link: _HubLink, stopping: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+        config, context, slot = self._config, self._context, self._context.slot
+        counters = slot.counters()
+        shared = SharedFeed(context.mapping, context.wakeups[slot.number], self._clock, counters)
+        if config.data_dir is not None:
+            for name, lane in shared.feed.lanes.items():
+                lane.archive = RelayedArchive(link.call, name)
+        worker = Worker(
+            config,
+            shared.feed,
+            RelayedGate(link.call),
+            counters,
+            self._clock,
+            loop,
+            headcounts=Headcounts.of_host(context.mapping.workers, slot),
+            listening=context.listeners,
+            slot=slot.number,
+        )
+        worker.on_sent(self._on_sent)
+        shared.on_frame(worker.send_frame)
+        shared.start(loop)
+        staleness = Staleness(
+            context.mapping.hub,
+            shared.frames,
+            self._clock,
+            config.metric_collection_interval,
+            worker.state.tell_stale,
+        )
+        self._add_routes(worker, shared, staleness, link)
+        figures = ProcessFigures(counters, slot.role, slot.number, self._clock.time_ns())
+        periodics = [
+            Periodic(FIGURES_SECONDS, figures.update, loop),
+            Periodic(FIGURES_SECONDS, partial(self._tell_queues, worker), loop),
+            Periodic(config.metric_collection_interval, staleness.check, loop),
+        ]
+        if await _first(shared.first_frame(), stopping.wait()):
+            for periodic in periodics:
+                periodic.start()
+            await worker.start(_say_nothing)
+            slot.state = State.SERVING
+            say_serving(context.control)
+            await stopping.wait()
+            slot.state = State.DRAINING
+            logger.info("stopping: closing %d WebSocket clients", worker.websocket_clients)
+            await worker.stop()
+            for periodic in periodics:
+                periodic.stop()
+            figures.update()
+        shared.stop(loop)
+
+    def _on_sent(self, frame: Frame, duration_ns: int) -> None:
+        slot = self._context.slot
+        slot.sent_ns = duration_ns
+        slot.sent_seq = frame.seq
+
+    def _tell_queues(self, worker: Worker) -> None:
+        slot = self._context.slot
+        slot.behind = worker.clients_behind
+        slot.lane_backlog = worker.lane_backlog
+
+    def _add_routes(self, worker: Worker, shared: SharedFeed, staleness: Staleness, link: _HubLink) -> None:
+        published = Published(shared.frames)
+        parts = RouteParts(
+            published=published,
+            gate=IN_HUB,
+            exposition=Exposition(HostCollector(self._context.mapping, lambda: _document(shared, HUB_GAUGES))),
+            history=IN_HUB,
+            tick_ns=IN_HUB,
+            archive=IN_HUB,
+            bars=IN_HUB,
+            event_clock=shared.feed.event_clock,
+            trades=IN_HUB,
+            status=WorkerStatus(self._context, shared, staleness),
+            log_ring=IN_HUB,
+            system=IN_HUB,
+            is_written=IN_HUB,
+        )
+        add_routes(worker.router, parts)
+        relay_routes(worker.router, published, Relay(link.call, worker.application.refusal_log.write_reason))
+
+
+def _say_nothing(port: int) -> None:
+    """Where everything is, the supervisor says once for all."""
+
+
+class WorkerStatus:
+    """What a worker says of the host's health without asking anybody."""
+
+    def __init__(self, context: ChildContext, shared: SharedFeed, staleness: Staleness) -> None:
+        self._context = context
+        self._shared = shared
+        self._staleness = staleness
+
+    def not_ready(self) -> list[str]:
+        """Names what keeps the host from being ready."""
+        missing: list[str] = self._told()["not_ready"]
+        return ["hub", *missing] if self._staleness.is_stale else missing
+
+    def live(self) -> dict[str, Any]:
+        """Returns `GET /health/live`."""
+        return {
+            "alive": True,
+            "websocket_connections": sum(slot.websockets for slot in self._context.mapping.workers),
+            "uptime_seconds": self._told()["uptime_seconds"],
+        }
+
+    def _told(self) -> dict[str, Any]:
+        told: dict[str, Any] = orjson.loads(_document(self._shared, FOR_WORKERS))
+        return told
+
+
+def _document(shared: SharedFeed, name: str) -> bytes:
+    frame = shared.frames.latest()
+    assert frame is not None, "the port opens after the first frame"
+    return frame.documents[name]
+
+
+class _HubLink:
+    """The channel to the hub, whichever lives."""
+
+    def __init__(self, context: ChildContext, loop: asyncio.AbstractEventLoop) -> None:
+        self._context = context
+        self._loop = loop
+        self._caller: Caller | None = None
+
+    async def start(self) -> None:
+        self._loop.add_reader(self._context.control.fileno(), self._on_control)
+        for channel in self._context.channels:
+            await self._open(channel)
+
+    async def call(self, message: bytes) -> bytes:
+        """Asks the hub. Raises HubUnavailable."""
+        if self._caller is None:
+            raise HubUnavailable("it is being started")
+        return await self._caller.call(message)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._context.control.fileno())
+        if self._caller is not None:
+            self._caller.close()
+
+    def _on_control(self) -> None:
+        try:
+            channel = receive_channel(self._context.control)
+        except BlockingIOError:
+            return
+        if channel is None:
+            # The supervisor is gone: where the kernel does not end its children, they do so themselves.
+            os._exit(1)
+        self._loop.create_task(self._open(channel))
+
+    async def _open(self, channel: Channel) -> None:
+        caller = Caller(channel.generation)
+        if self._caller is not None:
+            self._caller.close()
+        self._caller = caller
+        await self._loop.create_unix_connection(lambda: caller, sock=channel.sock)
+
+
+async def _first(wanted: Any, other: Any) -> bool:
+    """Returns whether `wanted` has come before `other`; who has not is cancelled."""
+    tasks = [asyncio.ensure_future(wanted), asyncio.ensure_future(other)]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    return tasks[1] not in done

@@ -1,0 +1,73 @@
+"""The log of a lane: every entry once and in order, for readers and for the hub that comes next."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core import shared_layout as layout
+from observability.core.lane_log import LaneLog, LoggedEntry
+
+ENTRIES = 8
+DATA_BYTES = 128
+
+entry = st.tuples(st.none() | st.text(max_size=5), st.binary(max_size=60))
+
+
+def make_memory() -> memoryview[int]:
+    return memoryview(bytearray(layout.lane_bytes(ENTRIES, DATA_BYTES)))
+
+
+def make_log(memory: memoryview[int] | None = None) -> LaneLog:
+    return LaneLog(make_memory() if memory is None else memory, ENTRIES, DATA_BYTES)
+
+
+@given(st.lists(entry, max_size=40))
+def test_what_is_copied_is_what_was_appended_and_the_newest_is_always_there(
+    appended: list[tuple[str | None, bytes]],
+) -> None:
+    log = make_log()
+    for seq, (symbol, members) in enumerate(appended, 1):
+        assert log.append(seq, symbol, members)
+        assert log.copy(seq - 1) == (seq, symbol, members)
+    for position in range(log.start, log.end):
+        copied = log.copy(position)
+        assert copied is None or copied == (position + 1, *appended[position])
+
+
+def test_an_entry_whose_bytes_were_overwritten_is_counted_as_lost() -> None:
+    log = make_log()
+    for seq in (1, 2, 3):
+        log.append(seq, None, bytes([seq]) * 60)
+    assert log.copy(0) is None
+    assert log.entries_lost == 1
+    assert log.copy(1) is not None
+
+
+def test_another_process_goes_on_behind_the_newest_entry() -> None:
+    memory = make_memory()
+    make_log(memory).append(7, "A", b"1")
+    log = make_log(memory)
+    assert log.newest_seq == 7
+    log.append(9, "B", b"2")
+    entries: list[LoggedEntry | None] = [make_log(memory).copy(position) for position in range(log.end)]
+    assert entries == [(7, "A", b"1"), (9, "B", b"2")]
+
+
+def test_an_entry_that_was_not_finished_is_none_and_its_place_is_used_again() -> None:
+    memory = make_memory()
+    log = make_log(memory)
+    log.append(1, "A", b"1")
+    words = memory[: layout.LANE_HEADER_WORDS * 8].cast("q")
+    log.append(2, "A", b"2")
+    words[layout.LANE_END] = 1  # as if the hub had died before it wrote this word
+    successor = make_log(memory)
+    assert successor.newest_seq == 1
+    successor.append(2, "A", b"2 again")
+    assert successor.copy(1) == (2, "A", b"2 again")
+
+
+def test_an_entry_larger_than_all_the_room_is_refused() -> None:
+    log = make_log()
+    assert not log.append(1, None, b"x" * (DATA_BYTES + 1))
+    assert log.end == 0

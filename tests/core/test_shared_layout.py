@@ -1,0 +1,87 @@
+"""The layout of the shared mapping: regions do not overlap, and the diagrams say what the constants say."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.core import shared_layout as layout
+
+
+@given(st.integers(2, 258), st.integers(1, 100_000))
+def test_regions_follow_each_other_on_pages_of_their_own(slots: int, max_symbols: int) -> None:
+    shared = layout.SharedLayout(slots, max_symbols)
+    regions = [
+        layout.Region(0, layout.HEADER_WORDS * layout.WORD_BYTES),
+        shared.slots_region,
+        *(shared.counters_region(slot) for slot in range(slots)),
+        shared.frames_region,
+        shared.details_region,
+        *(shared.lane_region(lane) for lane in range(len(layout.LANES))),
+    ]
+    for before, after in pairwise(regions):
+        assert before.end <= after.offset
+        assert after.offset % layout.PAGE_BYTES == 0
+    assert shared.size == regions[-1].end
+
+
+def diagrams() -> list[list[str]]:
+    """The names of the fields of each drawing, in order; only those with a kind are fields."""
+    lines = re.findall(r"^    \|(.+)\|", layout.__doc__ or "", re.MULTILINE)
+    fields = [[field.strip() for field in line.split("|")] for line in lines]
+    return [[field for field in line if re.fullmatch(r"[A-Z_]+( \d)? [qB]|[a-z]+ B", field)] for line in fields]
+
+
+def offsets(prefix: str, names: list[str]) -> list[int]:
+    return [getattr(layout, f"{prefix}_{name}") for name in names]
+
+
+def drawn(*wanted: str) -> list[int]:
+    """Returns where each of the fields begins, in words, in the drawing that begins with exactly these."""
+    (line,) = [
+        fields for fields in diagrams() if [re.split(r" ", field)[0] for field in fields][: len(wanted)] == list(wanted)
+    ]
+    starts, at = [], 0
+    for field in line:
+        starts.append(at)
+        count = re.search(r" (\d) q", field)
+        at += int(count[1]) if count else 1
+    return starts[: len(wanted)]
+
+
+def check(prefix: str, *names: str) -> None:
+    assert drawn(*names) == offsets(prefix, list(names))
+
+
+def test_the_diagrams_agree_with_the_constants() -> None:
+    check("HEADER", "MAGIC", "VERSION", "SLOTS", "GENERATION", "EVENT_CLOCK_NS")
+    check(
+        "SLOT",
+        "PID",
+        "STATE",
+        "STARTED_NS",
+        "WEBSOCKETS",
+        "CONNECTIONS",
+        "BEHIND",
+        "BACKLOG",
+        "SENT_SEQ",
+        "SENT_NS",
+    )
+    check("RECORD", "BEGIN", "END", "CRC", "META", "LENGTHS")
+    check("LANE", "END", "DATA_END")
+    check("ENTRY", "BEGIN", "END", "CRC", "SEQ", "OFFSET", "SYMBOL_LENGTH", "LENGTH")
+    check("COUNTERS", "DIRECTORY_END", "WORDS_USED")
+
+
+def test_the_sizes_in_the_text_agree_with_the_constants() -> None:
+    text = layout.__doc__ or ""
+    assert "Header: 5 words" in text and layout.HEADER_WORDS == 5
+    assert "Slot of a process: 9 words in a place of 16" in text
+    assert (layout.SLOT_USED_WORDS, layout.SLOT_WORDS) == (9, 16)
+    assert "Slot: 10 words, then the bytes of its parts" in text
+    assert layout.RECORD_LENGTHS - layout.RECORD_META == layout.RECORD_META_WORDS
+    assert layout.RECORD_LENGTHS + layout.RECORD_PARTS == layout.RECORD_HEADER_WORDS == 10
+    assert "Entry: 7 words" in text and layout.ENTRY_WORDS == 7

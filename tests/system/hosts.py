@@ -1,0 +1,151 @@
+"""A host of several processes, as its tests look at it: its processes, a connection to each worker, what it exposes.
+
+No tests here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from server import TIMEOUT_SECONDS, Server
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
+WORKERS = 2
+
+
+class Peer:
+    """A connection kept alive to whichever worker accepts it."""
+
+    def __init__(self, server: Server) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_SECONDS)
+        self._received = self.sock.makefile("rb")
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        self.sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        status = int(self._received.readline().split()[1])
+        length = 0
+        while (line := self._received.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        return status, self._received.read(length)
+
+    def close(self) -> None:
+        self._received.close()
+        self.sock.close()
+
+
+def children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def process_of(server: Server, local_port: int) -> int:
+    """Returns the process that holds the server's end of a connection from a port of this host."""
+    wanted = f"{server.port:04X}", f"{local_port:04X}"
+    inodes = [
+        fields[9]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if (fields := line.split()) and (fields[1][-4:], fields[2][-4:]) == wanted
+    ]
+    for pid in children(server.process.pid):
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                if os.readlink(fd) == f"socket:[{inodes[0]}]":
+                    return pid
+    raise AssertionError(f"nobody holds the connection from port {local_port}")
+
+
+def processes(server: Server) -> dict[str, dict[str, Any]]:
+    """The processes of a host by name, as it shows them."""
+    components = server.get("/api/system/components")["components"]
+    return {name: component for name, component in components.items() if "pid" in component}
+
+
+def fresh_processes(server: Server) -> dict[str, dict[str, Any]]:
+    """The processes as of a tick that began after the call; the asking connection is closed by then."""
+    server.next_snapshot()
+    return processes(server)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not get there"
+        time.sleep(0.02)
+
+
+@contextmanager
+def peers_on_every_worker(server: Server) -> Iterator[list[Peer]]:
+    """Connections until each worker has one; only one of each worker is handed out."""
+    opened: list[Peer] = []
+    chosen: dict[int, Peer] = {}
+    while len(chosen) < WORKERS:
+        opened.append(Peer(server))
+        assert opened[-1].get("/health")[0] == 200
+        chosen.setdefault(process_of(server, opened[-1].sock.getsockname()[1]), opened[-1])
+    yield list(chosen.values())
+    for peer in opened:
+        peer.close()
+
+
+def exposed(server: Server) -> dict[str, float]:
+    lines = server.get_bytes("/metrics").decode().splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+def read_to_the_end(client: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
+    """Returns what came until the server ended the connection, and the code it gave."""
+    messages = []
+    try:
+        while True:
+            messages.append(json.loads(client.recv(timeout=10)))
+    except ConnectionClosed as closed:
+        return messages, None if closed.rcvd is None else closed.rcvd.code
+
+
+def not_ready(server: Server) -> list[str]:
+    """What one of the workers says is not ready."""
+    try:
+        server.get("/health/ready")
+    except urllib.error.HTTPError as refused:
+        with refused:
+            missing: list[str] = json.loads(refused.read())["not_ready"]
+            return missing
+    return []
+
+
+def is_ready(server: Server) -> bool:
+    try:
+        return bool(server.get("/health/ready")["status"] == "ready")
+    except (OSError, urllib.error.HTTPError):
+        return False
+
+
+def post(server: Server, path: str, document: Any) -> Any:
+    request = urllib.request.Request(
+        server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        return json.load(answer)
+
+
+def fill(number: int, side: str, price: str) -> dict[str, str]:
+    ident = str(number)
+    return {
+        "type": "fill", "trade_id": ident, "order_id": ident, "symbol": "X",
+        "side": side, "quantity": "2", "price": price,
+    }  # fmt: skip
+
+
+def is_alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"

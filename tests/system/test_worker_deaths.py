@@ -1,0 +1,179 @@
+"""What happens when a process of a host dies, or is told to: somebody takes its place, or nobody is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hosts import (
+    WORKERS,
+    children,
+    exposed,
+    fill,
+    fresh_processes,
+    is_alive,
+    is_ready,
+    not_ready,
+    post,
+    process_of,
+    processes,
+    read_to_the_end,
+    wait_until,
+)
+from server import TIMEOUT_SECONDS, Server
+from websockets.sync.client import connect
+
+StartServer = Callable[..., Server]
+
+
+def test_a_worker_that_dies_is_replaced_and_its_clients_resume_without_a_gap(start_server: StartServer) -> None:
+    server = start_server("--demo", "--workers", str(WORKERS))
+    with connect(server.websocket_url) as client:
+        mine = process_of(server, client.local_address[1])
+        epoch = json.loads(client.recv(timeout=10))["epoch"]
+        seqs = [json.loads(client.recv(timeout=10))["seq"]]
+        os.kill(mine, signal.SIGKILL)
+        rest, _ = read_to_the_end(client)
+        seqs += [message["seq"] for message in rest]
+    with connect(f"{server.websocket_url}?since={epoch}:{seqs[-1]}") as client:
+        greeting = json.loads(client.recv(timeout=10))
+        assert greeting["recovered"] is True
+        seqs += [json.loads(client.recv(timeout=10))["seq"] for _ in range(5)]
+    # Who has missed nothing is sent the newest snapshot once more.
+    seqs = list(dict.fromkeys(seqs))
+    assert seqs == list(range(seqs[0], seqs[-1] + 1))
+    wait_until(lambda: server.get("/health/ready")["status"] == "ready")
+    assert mine not in {process["pid"] for process in processes(server).values()}
+
+
+def test_counters_do_not_go_back_when_a_process_dies(start_server: StartServer) -> None:
+    server = start_server("--demo", "--workers", str(WORKERS))
+    for _ in range(20):
+        server.get("/health")
+    wait_until(lambda: exposed(server).get('ingest_events_total{source="simulator",type="quote"}', 0) > 0)
+    before = exposed(server)
+    for process in list(processes(server).values()):
+        os.kill(process["pid"], signal.SIGKILL)
+    wait_until(lambda: is_ready(server))
+    server.next_snapshot()
+    after = exposed(server)
+    counters = {name for name in before if re.match(r"\w+_(total|count|bucket|sum)\b", name)}
+    assert len(counters) > 50
+    assert {name for name in counters if after.get(name, 0.0) < before[name]} == set()
+
+
+def test_clients_stay_and_are_told_when_the_hub_dies_and_frames_go_on(start_server: StartServer) -> None:
+    server = start_server("--demo", "--workers", str(WORKERS))
+    with connect(server.websocket_url) as client:
+        epoch = json.loads(client.recv(timeout=10))["epoch"]
+        os.kill(processes(server)["hub"]["pid"], signal.SIGKILL)
+        kinds = []
+        while True:
+            message = json.loads(client.recv(timeout=10))
+            kinds.append(message["type"])
+            if message["type"] == "metrics_update" and message["epoch"] != epoch:
+                break
+        assert "stale" in kinds
+        seqs = [message["seq"], *(json.loads(client.recv(timeout=10))["seq"] for _ in range(3))]
+        assert seqs == list(range(seqs[0], seqs[0] + 4))
+        client.ping().wait(10)
+
+
+def test_the_next_hub_has_the_positions_and_the_pnl_of_the_one_before(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server("--workers", str(WORKERS), "--data-dir", str(tmp_path))
+    fills = [fill(1, "buy", "10"), fill(2, "buy", "11.5"), fill(3, "sell", "12.25")]
+    assert post(server, "/api/ingest", fills)["accepted"] == 3
+    before = server.next_snapshot()
+    os.kill(processes(server)["hub"]["pid"], signal.SIGKILL)
+    wait_until(lambda: server.get("/api/metrics/current")["epoch"] != before["epoch"] and is_ready(server))
+    after = server.next_snapshot()
+    assert after["strategy"]["positions"][0]["quantity"] == 2
+    for name in ("total_pnl", "realized_pnl", "positions", "strategies"):
+        assert after["strategy"][name] == before["strategy"][name]
+    assert post(server, "/api/ingest", fills)["duplicates"] == 3
+    assert server.get("/api/trades")["total"] == 3
+
+
+def test_a_delta_client_gets_a_whole_snapshot_from_the_next_hub(start_server: StartServer) -> None:
+    server = start_server("--demo", "--workers", str(WORKERS))
+    with connect(f"{server.websocket_url}?mode=delta") as client:
+        epoch = json.loads(client.recv(timeout=10))["epoch"]
+        os.kill(processes(server)["hub"]["pid"], signal.SIGKILL)
+        while True:
+            message = json.loads(client.recv(timeout=10))
+            if message["type"] != "stale" and message["epoch"] != epoch:
+                break
+        assert message["type"] == "metrics_update"
+
+
+def test_while_the_hub_is_gone_the_host_is_not_ready_and_says_so(start_server: StartServer) -> None:
+    server = start_server("--demo", "--workers", str(WORKERS))
+    wait_until(lambda: is_ready(server))
+    hub = processes(server)["hub"]["pid"]
+    # Stopped, it is neither dead nor alive: nobody starts it again.
+    os.kill(hub, signal.SIGSTOP)
+    wait_until(lambda: "hub" in not_ready(server))
+    assert server.get("/api/metrics/current")["seq"] > 0
+    os.kill(hub, signal.SIGCONT)
+    wait_until(lambda: is_ready(server))
+
+
+def test_nobody_is_left_when_the_supervisor_is_killed_and_the_port_is_free(start_server: StartServer) -> None:
+    server = start_server("--demo", "--workers", str(WORKERS))
+    left = children(server.process.pid)
+    assert len(left) == 1 + WORKERS
+    server.process.kill()
+    server.process.wait(TIMEOUT_SECONDS)
+    wait_until(lambda: not any(is_alive(pid) for pid in left))
+    again = start_server("--demo", "--workers", str(WORKERS), "--port", str(server.port))
+    wait_until(lambda: is_ready(again))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_everybody_and_ends_with_0(start_server: StartServer, number: int) -> None:
+    server = start_server("--demo", "--workers", str(WORKERS))
+    left = children(server.process.pid)
+    with connect(server.websocket_url) as client:
+        client.recv(timeout=10)
+        server.process.send_signal(number)
+        _, code = read_to_the_end(client)
+    assert code == 1001
+    assert server.process.wait(TIMEOUT_SECONDS) == 0
+    log = server.stop()
+    assert "hub backend: stopped" in log[-1]
+    assert not any(is_alive(pid) for pid in left)
+
+
+def test_a_second_signal_waits_for_nobody(start_server: StartServer) -> None:
+    server = start_server("--workers", str(WORKERS))
+    left = children(server.process.pid)
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        # A request whose head never ends keeps the drain waiting.
+        sock.sendall(b"GET / HTTP/1.1\r\n")
+        wait_until(lambda: sum(process["http_connections"] for process in fresh_processes(server).values()) > 1)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log("supervisor: stopping")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(5) == 130
+    assert not any(is_alive(pid) for pid in left)
+
+
+def test_workers_are_replaced_one_by_one_on_sighup_and_no_connection_is_refused(start_server: StartServer) -> None:
+    server = start_server("--demo", "--workers", str(WORKERS))
+    before = {process["pid"] for process in processes(server).values()}
+    server.process.send_signal(signal.SIGHUP)
+    pids = before
+    while len(pids & before) > 1:
+        assert server.get("/health")["status"] == "healthy"
+        pids = {process["pid"] for process in processes(server).values()}
+    assert pids & before == {processes(server)["hub"]["pid"]}
+    wait_until(lambda: len(children(server.process.pid)) == 1 + WORKERS)
+    assert is_ready(server)

@@ -1,0 +1,163 @@
+"""Several workers beside one hub: every one of them says the same, and takes the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hosts import WORKERS, exposed, fill, peers_on_every_worker, post, processes, wait_until
+from server import Server
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Server]:
+    """One host with two workers, shared by the tests that kill nobody."""
+    server = Server("--demo", "--workers", str(WORKERS))
+    yield server
+    server.stop()
+
+
+def test_each_process_has_its_own_name_in_ps(host: Server) -> None:
+    for name, process in processes(host).items():
+        proc = Path(f"/proc/{process['pid']}")
+        assert (proc / "cmdline").read_bytes().rstrip(b"\0") == f"observability: {name}".encode()
+        assert (proc / "comm").read_text() == f"obs-{name}\n"
+    assert Path(f"/proc/{host.process.pid}/comm").read_text() == "obs-supervisor\n"
+
+
+def test_components_show_cpu_and_memory_of_each_process(host: Server) -> None:
+    wait_until(lambda: all(process["cpu_percent"] is not None for process in processes(host).values()))
+    shown = processes(host)
+    assert set(shown) == {"hub", "worker-1", "worker-2"}
+    for process in shown.values():
+        assert process["status"] == "ok"
+        assert process["rss_bytes"] > 1_000_000
+
+
+def test_every_worker_answers_with_the_same_bytes_of_the_same_tick(host: Server) -> None:
+    with peers_on_every_worker(host) as peers:
+        by_seq: list[dict[int, bytes]] = [{} for _ in peers]
+        while True:
+            for peer, seen in zip(peers, by_seq, strict=True):
+                status, body = peer.get("/api/metrics/current")
+                assert status == 200
+                seen[json.loads(body)["seq"]] = body
+            common = set.intersection(*(set(seen) for seen in by_seq))
+            if len(common) >= 5:
+                break
+    for seq in common:
+        assert len({seen[seq] for seen in by_seq}) == 1
+
+
+def test_the_stream_and_rest_are_the_same_bytes_whoever_serves_them(host: Server) -> None:
+    with connect(host.websocket_url) as client:
+        client.recv(timeout=10)
+        streamed: dict[int, bytes] = {}
+        polled: dict[int, bytes] = {}
+        while len(streamed.keys() & polled.keys()) < 5:
+            data = client.recv(timeout=10)
+            assert isinstance(data, str)
+            streamed[json.loads(data)["seq"]] = data.encode()
+            body = host.get_bytes("/api/metrics/current")
+            polled[json.loads(body)["seq"]] = body
+    for seq in streamed.keys() & polled.keys():
+        assert streamed[seq] == polled[seq]
+
+
+def test_a_tick_is_encoded_once_however_many_workers_there_are(host: Server) -> None:
+    before = host.get("/api/system/stats")
+    host.next_snapshot()
+    after = host.get("/api/system/stats")
+    assert after["snapshots_encoded"] - before["snapshots_encoded"] == after["ticks"] - before["ticks"] > 0
+
+
+def test_what_only_the_hub_can_answer_is_answered_by_every_worker(host: Server) -> None:
+    wait_until(lambda: host.get("/api/trades?limit=1")["total"] > 0)
+    with peers_on_every_worker(host) as peers:
+        ids = {json.loads(peer.get("/api/trades?limit=1&offset=0&symbol=NONE")[1])["total"] for peer in peers}
+        assert ids == {0}
+        trade = host.get("/api/trades?limit=1")["trades"][0]
+        for peer in peers:
+            assert json.loads(peer.get(f"/api/trades/{trade['trade_id']}")[1]) == trade
+            assert peer.get("/api/trades/unknown")[0] == 404
+            assert peer.get("/api/trades?limit=0")[0] == 422
+
+
+def test_a_view_is_joined_by_a_worker_and_says_what_the_snapshot_says(host: Server) -> None:
+    symbol = host.get("/api/metrics/symbols")["symbols"][0]
+    with connect(f"{host.websocket_url}?channels=market_data&symbols={symbol}&mode=delta") as client:
+        client.recv(timeout=10)
+        first = client.recv(timeout=10)
+        assert isinstance(first, str)
+        full = json.loads(first)
+        assert list(full["market_data"]) == [symbol]
+        delta = json.loads(client.recv(timeout=10))
+        assert (delta["type"], delta["prev_seq"]) == ("metrics_delta", full["seq"])
+
+
+def test_every_worker_exposes_the_sums_of_the_host(host: Server) -> None:
+    with connect(host.websocket_url), connect(host.websocket_url), connect(host.websocket_url):
+        wait_until(lambda: host.get("/health/live")["websocket_connections"] == 3)
+        with peers_on_every_worker(host) as peers:
+            for peer in peers:
+                assert b"\nwebsocket_connections_active 3.0\n" in peer.get("/metrics")[1]
+                assert json.loads(peer.get("/health/live")[1])["websocket_connections"] == 3
+    names = " ".join(exposed(host))
+    for slot, role in ((0, "hub"), (1, "worker"), (2, "worker")):
+        assert f'process_resident_memory_bytes{{role="{role}",slot="{slot}"}}' in names
+
+
+def test_the_limit_of_clients_holds_for_the_host(start_server: StartServer) -> None:
+    server = start_server("--workers", str(WORKERS), WS_MAX_CONNECTIONS="3")
+    refused: list[int] = []
+    with ExitStack() as stack:
+        for _ in range(12):
+            try:
+                stack.enter_context(connect(server.websocket_url, open_timeout=10))
+            except InvalidStatus as error:
+                refused.append(error.response.status_code)
+    assert refused == [503] * 9
+
+
+def test_events_may_be_sent_to_any_worker_and_are_acknowledged_by_the_hub(host: Server) -> None:
+    with peers_on_every_worker(host):
+        for number in range(100, 104):
+            answer = post(host, "/api/ingest", fill(number, "buy", "10"))
+            assert (answer["accepted"], answer["duplicates"]) == (1, 0)
+    with connect(f"ws://127.0.0.1:{host.port}/ws/ingest") as sender:
+        assert json.loads(sender.recv(timeout=10))["type"] == "connected"
+        sender.send(json.dumps({"seq": 7, "events": [fill(100, "buy", "10"), fill(104, "sell", "10")]}))
+        ack = json.loads(sender.recv(timeout=10))
+    assert (ack["type"], ack["seq"], ack["accepted"], ack["duplicates"]) == ("ack", 7, 1, 1)
+
+
+def test_an_alert_is_acknowledged_through_any_worker(host: Server) -> None:
+    post(host, "/api/ingest", {"type": "alert", "severity": "info", "title": "t", "key": "k"})
+    host.next_snapshot()
+    (alert,) = [alert for alert in host.get("/api/system/alerts")["alerts"] if alert["key"] == "k"]
+    for _ in range(4):
+        assert post(host, f"/api/system/alerts/acknowledge/{alert['alert_id']}", {})["status"] == "acknowledged"
+
+
+def test_a_lane_can_be_replayed_beyond_what_the_memory_has(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--workers", str(WORKERS), "--data-dir", str(tmp_path))
+    post(server, "/api/ingest", [fill(number, "buy", "10") for number in range(1, 6)])
+    with connect(f"{server.websocket_url}?channels=trades&lane_since=0") as client:
+        client.recv(timeout=10)
+        ids = [json.loads(client.recv(timeout=10))["trade_id"] for _ in range(5)]
+    assert ids == ["1", "2", "3", "4", "5"]
+
+
+def test_a_recording_that_is_none_ends_the_start_with_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("nothing to replay\n")
+    with pytest.raises(AssertionError, match=r"notes\.txt") as failed:
+        Server("--workers", str(WORKERS), "--replay", str(path))
+    assert "Traceback" not in str(failed.value)
