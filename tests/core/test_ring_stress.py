@@ -1,0 +1,41 @@
+"""Between processes: no reader believes what nobody wrote, and one that did would be seen (`ring_stress.py`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+STRESS = Path(__file__).with_name("ring_stress.py")
+
+
+def stress(*arguments: str) -> list[dict[str, Any]]:
+    result = subprocess.run(
+        [sys.executable, str(STRESS), "--seconds", "1.5", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "core")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert not result.stderr
+    seen: list[dict[str, Any]] = json.loads(result.stdout)
+    return seen
+
+
+def test_no_reader_believes_anything_torn_or_stale() -> None:
+    for seen in stress("--readers", "2"):
+        assert seen["wrong"] == {}
+        assert min(seen["words"], seen["records"], seen["entries"], seen["rows"]) > 0
+
+
+def test_the_checker_sees_words_that_are_stored_with_pack_into() -> None:
+    (seen,) = stress("--words", "pack_into")
+    assert seen["wrong"].keys() & {"torn word", "stale word"}
+
+
+def test_the_checker_sees_records_that_are_believed_unchecked() -> None:
+    assert any("record" in seen["wrong"] for seen in stress("--believe-all"))
