@@ -1,0 +1,32 @@
+"""While processes are killed at random nobody misses anything (`kill_storm.py`, which can rage for longer)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+STORM = Path(__file__).with_name("kill_storm.py")
+
+
+def storm(*arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, str(STORM), "--seconds", "6", "--clients", "30", "--workers", "2", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "core"), str(ROOT / "http")))},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_with_a_store_the_hub_may_be_killed_too(tmp_path: Path) -> None:
+    said = storm("--kill-hub", "--data-dir", str(tmp_path), "--kill-every", "1.5", "--seed", "2")
+    assert "'hub': " in said
+
+
+def test_clients_of_workers_that_are_killed_get_every_trade_and_alert_once_and_no_counter_goes_back() -> None:
+    assert "'worker': " in storm("--kill-every", "1")
