@@ -25,8 +25,9 @@ from websockets.sync.client import connect
 
 from observability.core.bus import Bus
 from observability.core.clock import EventClock, HostClock
+from observability.core.config import Config
 from observability.core.intake import EventDecoder
-from observability.http.backend import make_collectors, make_history
+from observability.metrics.assembly import make_collectors, make_history
 
 BATCH_SIZES = (1, 100, 1000)
 CONNECTIONS = 16
@@ -133,7 +134,7 @@ def over_websocket(port: int, size: int, seconds: float) -> float:
 
 def floor(size: int, seconds: float) -> float:
     bus, clock, decoder = Bus(), EventClock(HostClock()), EventDecoder()
-    collectors = make_collectors(bus, clock, max_symbols=64, history=make_history(64))
+    collectors = make_collectors(Config(max_symbols=64), bus, clock, make_history(64))
     for collector in (collectors.market, collectors.strategy, collectors.execution):
         asyncio.run(collector.start())
     source = batches(size)

@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 import pytest
 
-from observability.core.errors import HubUnavailable, StoreError
+from observability.core.errors import HubUnavailable
 from observability.core.ingest_answers import IngestAnswer
 from observability.http.documents import ReadyDocument
 from observability.http.heads import parse_head
-from observability.http.lanes import Entry, Lane, Page, SymbolFilter
 from observability.http.messages import Request, Response, json_response
 from observability.http.refusals import NotFound, Unavailable
-from observability.http.relay import HubDesk, Relay, RelayedArchive, RelayedGate
+from observability.http.relay import HubDesk, Relay, RelayedGate
 from observability.http.router import Router
 
 
@@ -32,28 +31,13 @@ class Gate:
         return IngestAnswer(200, b"{}", is_replayed=True, retry_after_seconds=3)
 
 
-class Archive:
-    """Has one page, or fails."""
-
-    def __init__(self, *, fails: bool = False) -> None:
-        self.fails = fails
-        self.asked: list[tuple[int, SymbolFilter, int]] = []
-
-    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-        self.asked.append((after_seq, symbols, limit))
-        if self.fails:
-            raise StoreError("no disk")
-        return Page(4, (Entry(5, "A", b'"x":1'), Entry(6, None, b"")))
-
-
 class World:
     """A worker's relay and a hub's desk, with nothing between them."""
 
     def __init__(self) -> None:
         self.router = Router()
         self.gate = Gate()
-        self.lanes = {"trades": Lane("trade"), "alerts": Lane("alert")}
-        desk = HubDesk(self.router, self.gate, self.lanes)
+        desk = HubDesk(self.router, self.gate)
         self.call = desk.answer
         self.refused: list[tuple[str, str]] = []
         self.relay = Relay(desk.answer, lambda address, reason: self.refused.append((address, reason)))
@@ -166,20 +150,3 @@ def test_a_batch_of_events_goes_to_the_hubs_gate() -> None:
 def test_a_batch_that_the_hub_does_not_answer_may_be_sent_again() -> None:
     answer = run(RelayedGate(gone).take(b"[1]", source="ws"))
     assert (answer.status, answer.retry_after_seconds) == (503, 1)
-
-
-def test_a_page_of_the_archive_is_the_hubs() -> None:
-    world = World()
-    archive = world.lanes["trades"].archive = Archive()
-    page = run(RelayedArchive(world.call, "trades").read_page(4, frozenset("A"), 10))
-    assert archive.asked == [(4, frozenset("A"), 10)]
-    assert page.prev == 4
-    assert list(page.entries) == [Entry(5, "A", b'"x":1'), Entry(6, None, b"")]
-
-
-@pytest.mark.parametrize("call", [None, gone])
-def test_an_archive_that_cannot_be_read_says_so(call: Any) -> None:
-    world = World()
-    world.lanes["trades"].archive = Archive(fails=True)
-    with pytest.raises(StoreError):
-        run(RelayedArchive(call or world.call, "trades").read_page(4, None, 10))

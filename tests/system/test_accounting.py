@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from server import Server
+from server import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 
@@ -50,3 +52,27 @@ def test_a_replay_at_full_speed_is_accounted_for_by_the_sessions_that_were_set(
 def test_a_zone_that_does_not_exist_keeps_the_server_from_starting(start_server: StartServer) -> None:
     with pytest.raises(AssertionError, match="SESSION_TIMEZONE: 'Europe/Atlantis', expected UTC or a time zone"):
         start_server(SESSION_TIMEZONE="Europe/Atlantis")
+
+
+def test_performance_and_differences_to_the_engine_can_be_asked_for(start_server: StartServer) -> None:
+    server = start_server("--workers", "2")
+    trade = {"type": "fill", "symbol": "AAPL"}
+    events = [
+        {"type": "equity", "value": "1000"},
+        trade | {"trade_id": "1", "order_id": "1", "side": "buy", "quantity": "2", "price": "10"},
+        trade | {"trade_id": "2", "order_id": "2", "side": "sell", "quantity": "1", "price": "13"},
+        {"type": "position", "symbol": "AAPL", "quantity": "5", "avg_price": "10"},
+    ]
+    request = urllib.request.Request(
+        server.url("/api/ingest"), json.dumps(events).encode(), {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()
+    server.next_snapshot()
+    (difference,) = server.get("/api/strategy/breaks")["breaks"]
+    assert (difference["symbol"], difference["difference"]) == ("AAPL", 4.0)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (performance := server.get("/api/strategy/performance"))["account"]["best"]["value"] is None:
+        # It is made once a second.
+        assert time.monotonic() < deadline
+    assert performance["account"]["best"]["value"] == 3.0
+    assert performance["account"]["sharpe"]["value"] is None and performance["account"]["sharpe"]["reason"]

@@ -102,6 +102,21 @@ def test_the_next_hub_has_the_positions_and_the_pnl_of_the_one_before(
     assert server.get("/api/trades")["total"] == 3
 
 
+def test_trades_are_read_while_the_hub_does_not_answer(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--workers", str(WORKERS), "--data-dir", str(tmp_path))
+    assert post(server, "/api/ingest", [fill(1, "buy", "10"), fill(2, "buy", "11.5")])["accepted"] == 2
+    hub = processes(server)["hub"]["pid"]
+    os.kill(hub, signal.SIGSTOP)
+    try:
+        assert server.get("/api/trades")["total"] == 2
+        assert server.get("/api/trades/1")["trade_id"] == "1"
+        with connect(f"{server.websocket_url}?channels=trades&lane_since=0") as client:
+            messages = [json.loads(client.recv(timeout=10)) for _ in range(3)]
+    finally:
+        os.kill(hub, signal.SIGCONT)
+    assert [message["trade_id"] for message in messages if message["type"] == "trade"] == ["1", "2"]
+
+
 def test_a_delta_client_gets_a_whole_snapshot_from_the_next_hub(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     with connect(f"{server.websocket_url}?mode=delta") as client:

@@ -66,7 +66,7 @@ class HubDoor:
         self._workers = mapping.workers
         self._worker_counters = [slot.counters() for slot in mapping.workers]
         self._fanout_seqs = [slot.sent_seq for slot in mapping.workers]
-        self._desk = HubDesk(self.router, gate, lanes)
+        self._desk = HubDesk(self.router, gate)
         self._answerers: dict[int, Answerer] = {}
         self._writer = FrameWriter(mapping, hub.frames.epoch, hub.serializer.index, hub.event_clock, counters)
         self._clock = HostClock()

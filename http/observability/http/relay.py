@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
-from observability.core.errors import HubUnavailable, StoreError
+from observability.core.errors import HubUnavailable
 from observability.core.ingest import Door, Gate
 from observability.core.ingest_answers import IngestAnswer, refusal
 from observability.http.documents import ReadyDocument
 from observability.http.heads import RequestHead, parse_head
-from observability.http.lanes import Lane, Page, SymbolFilter
 from observability.http.messages import Request, Response, problem_response
 from observability.http.refusals import Refusal, Unavailable
 from observability.http.router import Answer, Router
@@ -59,15 +58,6 @@ class RelayedBatch(msgspec.Struct, array_like=True, tag="batch"):
     key: str | None
 
 
-class RelayedPage(msgspec.Struct, array_like=True, tag="page"):
-    """A question to the archive of a lane."""
-
-    lane: str
-    after_seq: int
-    symbols: list[str] | None
-    limit: int
-
-
 class RelayedAnswer(msgspec.Struct, array_like=True):
     """A handler's answer on its way to the worker; `refusal` is the reason of one, for the log."""
 
@@ -79,8 +69,7 @@ class RelayedAnswer(msgspec.Struct, array_like=True):
     refusal: str | None = None
 
 
-_decode_message = msgspec.msgpack.Decoder(RelayedRequest | RelayedBatch | RelayedPage).decode
-_decode_page = msgspec.msgpack.Decoder(Page).decode
+_decode_message = msgspec.msgpack.Decoder(RelayedRequest | RelayedBatch).decode
 _decode_ingest_answer = msgspec.msgpack.Decoder(IngestAnswer).decode
 _decode_answer = msgspec.msgpack.Decoder(RelayedAnswer).decode
 
@@ -131,34 +120,13 @@ class RelayedGate:
             return refusal(503, f"the hub did not answer within {TIMEOUT_SECONDS:g} s", RETRY_AFTER_SECONDS)
 
 
-class RelayedArchive:
-    """The worker's side of what a lane's ring no longer has."""
-
-    def __init__(self, call: Call, lane: str) -> None:
-        self._call = call
-        self._lane = lane
-
-    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-        """Asks the hub. Raises StoreError."""
-        question = RelayedPage(self._lane, after_seq, None if symbols is None else sorted(symbols), limit)
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                answer = await self._call(msgspec.msgpack.encode(question))
-        except (HubUnavailable, TimeoutError) as error:
-            raise StoreError(f"the hub does not answer: {error}") from None
-        if not answer:
-            raise StoreError("the hub cannot read it; its log says why")
-        return _decode_page(answer)
-
-
 class HubDesk:
-    """The hub's side: runs the handlers of its routing table, its gate and its archives for the workers. Access was
-    checked where the request was received."""
+    """The hub's side: runs the handlers of its routing table and its gate for the workers. Access was checked
+    where the request was received."""
 
-    def __init__(self, router: Router, gate: Gate, lanes: Mapping[str, Lane]) -> None:
+    def __init__(self, router: Router, gate: Gate) -> None:
         self._router = router
         self._gate = gate
-        self._lanes = lanes
 
     async def answer(self, message: bytes) -> bytes:
         """Returns the encoded answer to an encoded message; never raises for anything a client can send."""
@@ -168,21 +136,7 @@ class HubDesk:
                 relayed.data, source=relayed.source, is_lines=relayed.is_lines, key=relayed.key
             )
             return msgspec.msgpack.encode(answer)
-        if isinstance(relayed, RelayedPage):
-            return await self._read_page(relayed)
         return await self._answer_request(relayed)
-
-    async def _read_page(self, asked: RelayedPage) -> bytes:
-        """Returns the page, or nothing if the store cannot be read."""
-        archive = self._lanes[asked.lane].archive
-        if archive is None:
-            return msgspec.msgpack.encode(Page(0, ()))
-        symbols = None if asked.symbols is None else frozenset(asked.symbols)
-        try:
-            return msgspec.msgpack.encode(await archive.read_page(asked.after_seq, symbols, asked.limit))
-        except StoreError as error:
-            logger.warning("lane %s: %s", asked.lane, error)
-            return b""
 
     async def _answer_request(self, relayed: RelayedRequest) -> bytes:
         request = Request(parse_head(relayed.head), relayed.body, relayed.peer)

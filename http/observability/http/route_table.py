@@ -22,6 +22,7 @@ from observability.http.routes.history import HistoryRoutes
 from observability.http.routes.ingest import IngestRoutes
 from observability.http.routes.metrics import MetricsRoutes
 from observability.http.routes.pages import PageRoutes
+from observability.http.routes.strategy import StrategyRoutes
 from observability.http.routes.system import SystemRoutes
 from observability.http.routes.trades import TradeSource, TradesRoutes
 from observability.http.status import Status
@@ -30,6 +31,8 @@ from observability.metrics.system_collector import SystemCollector
 
 # By name; published documents are answered everywhere, too.
 ANSWERED_BY_WORKERS: Final = frozenset({"root", "docs", "openapi", "prometheus", "health", "ready", "live"})
+# Those too, where there is a store: each worker has a connection of its own to it.
+ASKED_OF_THE_STORE: Final = frozenset({"trades", "trade", "trade_stats"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,15 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     history = HistoryRoutes(parts.history, parts.event_clock, parts.tick_ns, archive=parts.archive, bars=parts.bars)
     history.add_to(router)
     TradesRoutes(parts.published, parts.trades, parts.event_clock).add_to(router)
+    StrategyRoutes(parts.published).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.log_ring, parts.system, parts.is_written).add_to(router)
     PageRoutes(router, parts.exposition).add_to(router)
 
 
-def relay_routes(router: Router, published: Published, relay: Relay) -> None:
+def relay_routes(router: Router, published: Published, relay: Relay, *, has_store: bool) -> None:
     """Lets the hub answer what this worker cannot."""
+    answered = ANSWERED_BY_WORKERS | ASKED_OF_THE_STORE if has_store else ANSWERED_BY_WORKERS
     for resource in router.resources:
         for method, route in resource.routes.items():
-            if route.name not in ANSWERED_BY_WORKERS and not published.answers(route.handler):
+            if route.name not in answered and not published.answers(route.handler):
                 resource.routes[method] = replace(route, handler=relay.handle)

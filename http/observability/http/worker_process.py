@@ -23,16 +23,21 @@ from observability.core.frames import Frame
 from observability.core.periodic import Periodic
 from observability.core.process_figures import ProcessFigures
 from observability.core.shared import State
+from observability.core.store_file import DATABASE_NAME
+from observability.core.store_reader import StoreReader
 from observability.core.supervisor import ChildContext
 from observability.http.exposition import Exposition
 from observability.http.headcount import Headcounts
 from observability.http.host_exposition import HostCollector
+from observability.http.lane_archive import AlertArchive, TradeArchive
 from observability.http.published import Published
-from observability.http.relay import Relay, RelayedArchive, RelayedGate
+from observability.http.relay import Relay, RelayedGate
 from observability.http.route_table import IN_HUB, RouteParts, add_routes, relay_routes
 from observability.http.shared_feed import SharedFeed
 from observability.http.staleness import Staleness
 from observability.http.worker import Worker
+from observability.metrics.journal import ALERTS, TRADES
+from observability.metrics.stored_trades import StoredTrades
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +72,10 @@ class WorkerProcess:
         config, context, slot = self._config, self._context, self._context.slot
         counters = slot.counters()
         shared = SharedFeed(context.mapping, context.wakeups[slot.number], self._clock, counters)
-        if config.data_dir is not None:
-            for name, lane in shared.feed.lanes.items():
-                lane.archive = RelayedArchive(link.call, name)
+        store = None if config.data_dir is None else StoreReader(config.data_dir / DATABASE_NAME)
+        if store is not None:
+            shared.feed.lanes[TRADES].archive = TradeArchive(store)
+            shared.feed.lanes[ALERTS].archive = AlertArchive(store)
         worker = Worker(
             config,
             shared.feed,
@@ -91,7 +97,7 @@ class WorkerProcess:
             config.metric_collection_interval,
             worker.state.tell_stale,
         )
-        self._add_routes(worker, shared, staleness, link)
+        self._add_routes(worker, shared, staleness, link, store)
         figures = ProcessFigures(counters, slot.role, slot.number, self._clock.time_ns())
         periodics = [
             Periodic(FIGURES_SECONDS, figures.update, loop),
@@ -112,6 +118,8 @@ class WorkerProcess:
                 periodic.stop()
             figures.update()
         shared.stop(loop)
+        if store is not None:
+            await store.stop()
 
     def _on_sent(self, frame: Frame, duration_ns: int) -> None:
         slot = self._context.slot
@@ -123,7 +131,9 @@ class WorkerProcess:
         slot.behind = worker.clients_behind
         slot.lane_backlog = worker.lane_backlog
 
-    def _add_routes(self, worker: Worker, shared: SharedFeed, staleness: Staleness, link: _HubLink) -> None:
+    def _add_routes(
+        self, worker: Worker, shared: SharedFeed, staleness: Staleness, link: _HubLink, store: StoreReader | None
+    ) -> None:
         published = Published(shared.frames)
         parts = RouteParts(
             published=published,
@@ -134,14 +144,15 @@ class WorkerProcess:
             archive=IN_HUB,
             bars=IN_HUB,
             event_clock=shared.feed.event_clock,
-            trades=IN_HUB,
+            trades=IN_HUB if store is None else StoredTrades(store),
             status=WorkerStatus(self._context, shared, staleness),
             log_ring=IN_HUB,
             system=IN_HUB,
             is_written=IN_HUB,
         )
         add_routes(worker.router, parts)
-        relay_routes(worker.router, published, Relay(link.call, worker.application.refusal_log.write_reason))
+        relay = Relay(link.call, worker.application.refusal_log.write_reason)
+        relay_routes(worker.router, published, relay, has_store=store is not None)
 
 
 def _say_nothing(port: int) -> None:
