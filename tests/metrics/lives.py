@@ -1,0 +1,130 @@
+"""One life of a hub's keepers of state after the other over the same directory, for the tests of journal and recovery.
+
+No tests here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from observability.core.bus import Bus
+from observability.core.clock import EventClock
+from observability.core.config import Config
+from observability.core.counters import Counters
+from observability.core.events import Alert, Fill, Order
+from observability.core.frames import Frame
+from observability.core.store_file import DATABASE_NAME
+from observability.metrics.assembly import make_collectors, make_history
+from observability.metrics.journal import Record
+from observability.metrics.persistence import Persistence
+
+NOON = 1_767_268_800_000_000_000  # 2026-01-01T12:00:00Z
+S = 1_000_000_000
+D = Decimal
+
+
+class SteppedClock:
+    """A host's clock that moves when it is told to; no checkpoint is due by the time that passes."""
+
+    def __init__(self) -> None:
+        self.now_ns = NOON
+
+    def time_ns(self) -> int:
+        return self.now_ns
+
+    def mono_ns(self) -> int:
+        return 0
+
+
+class Life:
+    """One life of a hub's keepers of state: from the opening of a directory (None: nothing survives) to its end."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self.clock = SteppedClock()
+        event_clock = EventClock(self.clock)
+        config = Config(max_symbols=4, data_dir=directory)
+        self.bus = Bus()
+        history = make_history(4)
+        self.persistence = Persistence(config, self.bus, history, Counters(), self.clock, event_clock)
+        self.collectors = make_collectors(config, self.bus, event_clock, history, self.persistence.sequence)
+        self.journal = self.persistence.attach(self.collectors)
+        self.told: list[Record] = []
+
+    async def begin(self) -> None:
+        for collector in self.collectors.sections[:3]:
+            await collector.start()
+        self.bus.subscribe(Alert, self.collectors.system.on_alert)
+        self.persistence.recover()
+        self.journal.on_announced(lambda *record: self.told.append(record))
+        self.persistence.start(asyncio.get_running_loop())
+
+    def tick(self) -> dict[str, Any]:
+        """Refreshes every section; returns the money and the orders."""
+        now_ns = self.clock.now_ns
+        for section in self.collectors.sections[:3]:
+            section.refresh(now_ns)
+        strategy = self.collectors.strategy
+        return {
+            "strategy": dict(strategy.fields.to_json()),
+            "strategies": {
+                name: dict(account.to_json())
+                for name in ("alpha", "beta")
+                if (account := strategy.account(name)) is not None
+            },
+            "execution": dict(self.collectors.execution.fields.to_json()),
+        }
+
+    def frame(self, now_ns: int) -> None:
+        """What a tick at `now_ns` does."""
+        self.clock.now_ns = now_ns
+        self.tick()
+        frame = Frame()
+        frame.ts_ns = now_ns
+        self.journal.on_frame(frame)
+
+    async def written(self) -> None:
+        assert await self.journal.durable(self.journal.position, 30)
+
+    async def end(self, *, is_clean: bool) -> None:
+        """Stops; not cleanly means without the last checkpoint, as after a kill once everything queued was written."""
+        store = self.persistence.store
+        if is_clean or store is None:
+            await self.persistence.stop()
+        else:
+            await store.stop()
+
+
+def lives(script: Callable[[Path], Awaitable[None]]) -> None:
+    with TemporaryDirectory() as directory:
+        asyncio.run(script(Path(directory)))
+
+
+def fill(number: int, **changes: Any) -> Fill:
+    ts = NOON + number * S
+    fields: dict[str, Any] = {
+        "symbol": "AAPL", "side": "buy", "quantity": D(10), "price": D("100.25"), "commission": D("0.1"),
+        "strategy": "alpha", "venue": "XNAS", "ts": ts, "ts_init": ts,
+    }  # fmt: skip
+    return Fill(f"t{number}", f"o{number}", **(fields | changes))
+
+
+def order(number: int, status: Any, **changes: Any) -> Order:
+    ts = NOON + number * S
+    fields: dict[str, Any] = {
+        "symbol": "AAPL", "side": "buy", "quantity": D(10), "price": D("100.5"), "order_type": "limit",
+        "strategy": "alpha", "venue": "XNAS", "client_order_id": "c", "reason": "r", "arrival_price": D(100),
+        "decision_ts": ts - 5, "ts": ts, "ts_init": ts,
+    }  # fmt: skip
+    return Order(f"o{number}", status=status, **(fields | changes))
+
+
+def read_table(directory: Path, question: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(directory / DATABASE_NAME)) as connection:
+        return connection.execute(question).fetchall()
