@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lives import NOON, D, Life, S, fill, lives, order
 
 from observability.core.events import AnyEvent, Equity, Fill, Order, Position, Quote
 from observability.core.ingest import Verdict
+from observability.core.store_file import DATABASE_NAME
 from observability.metrics.recovery import UNWRITTEN_NUMBERS
 
 EVENTS = st.one_of(
@@ -109,6 +111,19 @@ def test_an_event_made_of_its_row_is_the_event_that_made_the_row() -> None:
 
     lives(script)
     assert taken == events
+
+
+def test_a_clean_stop_leaves_one_whole_file() -> None:
+    async def script(directory: Path) -> None:
+        life = Life(directory)
+        await life.begin()
+        life.bus.publish(fill(1))
+        await life.end(is_clean=True)
+        left.extend(os.listdir(directory))
+
+    left: list[str] = []
+    lives(script)
+    assert sorted(left) == ["lock", DATABASE_NAME]
 
 
 def test_numbers_go_on_after_a_stop_and_leave_what_may_have_been_shown_after_a_kill() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
@@ -59,6 +60,7 @@ class Persistence:
         self._event_clock = event_clock
         self._collectors: Collectors
         self._told_alerts: list[Record] = []
+        self._connection: sqlite3.Connection | None = None
         if self.archive is not None:
             self.archive.attach(history)
 
@@ -82,7 +84,7 @@ class Persistence:
             return
         collectors = self._collectors
         trades = collectors.execution.trades
-        connection = self.store.read_connection()
+        connection = self._connection = self.store.read_connection()
         found = recover(
             connection,
             self._bus,
@@ -119,4 +121,7 @@ class Persistence:
             self.archive.record_open(self._history)
             self.journal.stop()
             self.archive.close()
+            # The last connection to be closed, the writer's, folds the log into the file.
+            if self._connection is not None:
+                self._connection.close()
             await self.store.stop()
