@@ -372,3 +372,14 @@ def test_records_are_shared_in_whatever_order_the_sections_subscribe() -> None:
         page, total = trades.query(TradeFilter())
         assert total == 2
         assert [(trade.pnl, trade.slippage_bps) for trade in page] == [(D(1), 100.0), (None, 0.0)]
+
+
+def test_a_report_that_memory_has_forgotten_counts_once_if_an_archive_knows_it() -> None:
+    desk = Desk(max_recent_orders=2)
+    desk.execution.remember_reports(lambda event: event.ts == NOON)
+    for number in range(4):
+        desk.order("rejected", f"o{number}")
+    assert desk.count("orders_today", "late_reports") == (2, 2)
+    # An id that is used again is another order: its report has another time.
+    desk.order("rejected", "o2", at_ms=1)
+    assert desk.count("orders_today", "late_reports") == (3, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from lives import NOON, D, Life, S, fill, lives, order
 
 from observability.core.events import AnyEvent, Equity, Fill, Order, Position, Quote
 from observability.core.ingest import Verdict
-from observability.core.store_file import DATABASE_NAME
-from observability.metrics.recovery import UNWRITTEN_NUMBERS
+from observability.core.store_file import DATABASE_NAME, open_reader
+from observability.metrics.recovery import UNWRITTEN_NUMBERS, was_taken
 
 EVENTS = st.one_of(
     st.builds(
@@ -111,6 +112,25 @@ def test_an_event_made_of_its_row_is_the_event_that_made_the_row() -> None:
 
     lives(script)
     assert taken == events
+
+
+def test_the_store_knows_a_report_by_its_order_status_and_time() -> None:
+    async def script(directory: Path) -> None:
+        life = Life(directory)
+        await life.begin()
+        life.bus.publish(order(1, "rejected"))
+        await life.end(is_clean=True)
+        with closing(open_reader(directory / DATABASE_NAME)) as connection:
+            assert was_taken(connection, order(1, "rejected"))
+            others = [
+                order(2, "rejected"),
+                order(1, "new"),
+                order(1, "rejected", ts=NOON),
+                order(1, "rejected", symbol="ES"),
+            ]
+            assert not any(was_taken(connection, other) for other in others)
+
+    lives(script)
 
 
 def test_a_clean_stop_leaves_one_whole_file() -> None:

@@ -98,6 +98,7 @@ _VERSION_1: Final = (
         arrival_price TEXT,
         decision_ts_ns INTEGER
     ) STRICT""",
+    "CREATE INDEX order_reports_by_order ON order_reports (order_id, symbol)",
     """CREATE TABLE equity_reports (
         seq INTEGER PRIMARY KEY,
         ts_ns INTEGER NOT NULL,
@@ -233,6 +234,10 @@ SELECT_NEWEST_ALERT_TRANSITIONS: Final = (
     "SELECT seq, document FROM alert_transitions WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
 )
 SELECT_NEWEST_CONFLICTS: Final = f"SELECT {FILL_COLUMNS} FROM conflicts ORDER BY seq DESC LIMIT ?"
+# Parameters: order_id, symbol, status, ts_ns.
+SELECT_ORDER_REPORT: Final = (
+    "SELECT 1 FROM order_reports WHERE order_id = ? AND symbol = ? AND status = ? AND ts_ns = ? LIMIT 1"
+)
 # Parameter: key.
 SELECT_IDEMPOTENCY: Final = "SELECT fingerprint, status, body FROM idempotency WHERE key = ?"
 

@@ -131,6 +131,10 @@ class ExecutionCollector(BusCollector):
         if market is not None:
             market.sample()
 
+    def remember_reports(self, archive: Callable[[Order], bool]) -> None:
+        """Has `archive` asked whether a report was taken before, of orders that memory may have lost."""
+        self._orders.archive = archive
+
     def quality(self) -> dict[str, Any]:
         """Returns the execution quality of the session, each figure with its sample count `n`; not to be changed."""
         # Asked for once per tick; figures are looked up only after an input.

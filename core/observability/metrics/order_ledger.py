@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -46,7 +47,8 @@ class OrderLedger:
     """Follows every order by (symbol, order id), since exchanges number orders per symbol.
 
     At most `max_open` orders are open: beyond, the oldest is no longer counted as open (`evicted`). Of the others,
-    `max_recent` are remembered for late and repeated reports; a report of one forgotten would count as a new order.
+    `max_recent` are remembered for late and repeated reports. A report of one forgotten counts as a new order, unless
+    an archive has the very same report.
     """
 
     def __init__(self, groups: ExecutionGroups, trades: TradeLog, max_open: int, max_recent: int) -> None:
@@ -57,6 +59,8 @@ class OrderLedger:
         self.late_reports = 0
         self.overfilled = 0
         """Fills that brought an order above its quantity."""
+        self.archive: Callable[[Order], bool] | None = None
+        """Says whether a report was taken before; asked for orders that may have been forgotten."""
         self.latency = SparseHistogram()
         """One per order of the session: sent to acknowledged, else what its first fill reports."""
         self._groups = groups
@@ -78,6 +82,9 @@ class OrderLedger:
     def report(self, event: Order, market: FollowedSymbol | None) -> None:
         """Takes one report of an order."""
         key = (event.symbol, event.order_id)
+        if self._is_archived(key, event):
+            self.late_reports += 1
+            return
         order, before = self._find(key, event, market)
         self.late_reports += order.report(event, market)
         if order.waiting and order.arrival_price is not None:
@@ -107,6 +114,12 @@ class OrderLedger:
                 self.latency.record(latency_ns)
         self._put(key, order, before)
         return order
+
+    def _is_archived(self, key: Key, event: Order) -> bool:
+        """Whether the report of an order that is not in memory was taken when it was."""
+        if self.archive is None or len(self._recent) < self._max_recent or key in self.open or key in self._recent:
+            return False
+        return self.archive(event)
 
     def dump_state(self) -> LedgerState:
         """Returns everything but the groups. Orders that did not change since the last call cost no packing."""

@@ -25,7 +25,7 @@ from observability.core.store import Store
 from observability.core.store_limits import StoreLimits
 from observability.metrics.journal import ALERTS, TRADES, Journal, Record
 from observability.metrics.overview import Collectors
-from observability.metrics.recovery import recover
+from observability.metrics.recovery import recover, was_taken
 from observability.metrics.stored_trades import find_key
 from observability.metrics.trade_log import MAX_KEYS
 
@@ -94,6 +94,7 @@ class Persistence:
             self.sequence,
         )
         trades.archive = lambda key: find_key(connection, key)
+        collectors.execution.remember_reports(lambda event: was_taken(connection, event))
         newest = connection.execute(schema.SELECT_NEWEST_ALERT_TRANSITIONS, (found.seq, MAX_TOLD_ALERTS)).fetchall()
         self._told_alerts = [(ALERTS, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
         if found.seq:

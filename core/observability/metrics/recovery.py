@@ -22,9 +22,10 @@ import orjson
 from observability.core import store_schema as schema
 from observability.core.bus import Bus
 from observability.core.checkpoint import Checkpoint, Stateful, unpack
-from observability.core.events import Event
+from observability.core.events import Event, Order
 from observability.core.sequence import EventSequence
 from observability.metrics import journal_rows as rows
+from observability.metrics.sessions import event_time_ns
 from observability.metrics.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader, TradeLog
 
 SOURCE: Final = "recovery"
@@ -79,6 +80,12 @@ def recover(
     newest = max(checkpoint.seq, connection.execute(schema.SELECT_NEWEST_SEQ).fetchone()[0] or 0)
     sequence.newest = newest if checkpoint.is_clean else newest + UNWRITTEN_NUMBERS
     return Recovered(newest, checkpoint.seq, records, time.monotonic() - started)
+
+
+def was_taken(connection: sqlite3.Connection, event: Order) -> bool:
+    """Returns whether the very same report of an order is in the store."""
+    report = (event.order_id, event.symbol, event.status, event_time_ns(event))
+    return connection.execute(schema.SELECT_ORDER_REPORT, report).fetchone() is not None
 
 
 def _load_checkpoint(connection: sqlite3.Connection) -> Checkpoint:
