@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,26 @@ def test_the_store_knows_a_report_by_its_order_status_and_time() -> None:
             assert not any(was_taken(connection, other) for other in others)
 
     lives(script)
+
+
+def test_a_fill_counts_though_the_store_cannot_be_asked_for_its_key(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("observability.metrics.recovery.MAX_TRADES", 0)
+
+    async def script(directory: Path) -> None:
+        life = Life(directory)
+        await life.begin()
+        # As a disk would fail: no table can be read from here on.
+        with closing(sqlite3.connect(directory / DATABASE_NAME, isolation_level=None)) as other:
+            other.execute("ALTER TABLE fills RENAME TO gone")
+        life.bus.publish(fill(1))
+        life.bus.publish(fill(2))
+        assert life.tick()["strategy"]["fills"] == 2
+        await life.end(is_clean=True)
+
+    lives(script)
+    assert caplog.text.count("the store cannot be read") == 1
 
 
 def test_a_clean_stop_leaves_one_whole_file() -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
 
 import orjson
 
@@ -30,6 +30,8 @@ from observability.metrics.stored_trades import find_key
 from observability.metrics.trade_log import MAX_KEYS
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_TOLD_ALERTS: Final = 1_000
 # A fill whose row still waits is one that memory knows the key of: no question to the store may miss it.
@@ -61,6 +63,7 @@ class Persistence:
         self._collectors: Collectors
         self._told_alerts: list[Record] = []
         self._connection: sqlite3.Connection | None = None
+        self._lookups_failed = 0
         if self.archive is not None:
             self.archive.attach(history)
 
@@ -93,8 +96,8 @@ class Persistence:
             collectors.system.alert_book.retake,
             self.sequence,
         )
-        trades.archive = lambda key: find_key(connection, key)
-        collectors.execution.remember_reports(lambda event: was_taken(connection, event))
+        trades.archive = lambda key: self._look_up(lambda: find_key(connection, key), None)
+        collectors.execution.remember_reports(lambda event: self._look_up(lambda: was_taken(connection, event), False))
         newest = connection.execute(schema.SELECT_NEWEST_ALERT_TRANSITIONS, (found.seq, MAX_TOLD_ALERTS)).fetchall()
         self._told_alerts = [(ALERTS, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
         if found.seq:
@@ -102,6 +105,16 @@ class Persistence:
                 "recovered up to record %d in %.2f s; %d were behind the checkpoint",
                 found.seq, found.seconds, found.records,
             )  # fmt: skip
+
+    def _look_up(self, ask: Callable[[], T], unknown: T) -> T:
+        """Returns what the store says; `unknown` if it cannot be read, since an event must not be lost for that."""
+        try:
+            return ask()
+        except sqlite3.Error as error:
+            if not self._lookups_failed:
+                logger.error("the store cannot be read: what it was asked for counts as unknown: %s", error)
+            self._lookups_failed += 1
+            return unknown
 
     def told(self) -> Iterator[Record]:
         """Yields what an earlier process told last, per channel oldest first."""
