@@ -16,6 +16,7 @@ from lives import NOON, D, Life, S, fill, lives, order
 from observability.core.events import AnyEvent, Equity, Fill, Order, Position, Quote
 from observability.core.ingest import Verdict
 from observability.core.store_file import DATABASE_NAME, open_reader
+from observability.metrics.execution_collector import ExecutionCollector
 from observability.metrics.recovery import UNWRITTEN_NUMBERS, was_taken
 
 EVENTS = st.one_of(
@@ -113,6 +114,29 @@ def test_an_event_made_of_its_row_is_the_event_that_made_the_row() -> None:
 
     lives(script)
     assert taken == events
+
+
+def test_a_report_of_a_forgotten_order_that_was_sent_again_counts_once_after_a_kill_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(ExecutionCollector.__init__.__kwdefaults__, "max_recent_orders", 2)
+
+    async def script(directory: Path) -> None:
+        life = Life(directory)
+        await life.begin()
+        for number in (1, 2, 3, 4):
+            life.bus.publish(order(number, "rejected"))
+        await life.written()
+        for number in (1, 2):
+            life.bus.publish(order(number, "rejected"))
+        assert life.tick()["execution"]["orders_today"] == 4
+        await life.end(is_clean=False)
+        life = Life(directory)
+        await life.begin()
+        assert life.tick()["execution"]["orders_today"] == 4
+        await life.end(is_clean=True)
+
+    lives(script)
 
 
 def test_the_store_knows_a_report_by_its_order_status_and_time() -> None:

@@ -234,9 +234,9 @@ SELECT_NEWEST_ALERT_TRANSITIONS: Final = (
     "SELECT seq, document FROM alert_transitions WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
 )
 SELECT_NEWEST_CONFLICTS: Final = f"SELECT {FILL_COLUMNS} FROM conflicts ORDER BY seq DESC LIMIT ?"
-# Parameters: order_id, symbol, status, ts_ns.
+# Parameters: order_id, symbol, status, ts_ns, and the seq before which it is looked for.
 SELECT_ORDER_REPORT: Final = (
-    "SELECT 1 FROM order_reports WHERE order_id = ? AND symbol = ? AND status = ? AND ts_ns = ? LIMIT 1"
+    "SELECT 1 FROM order_reports WHERE order_id = ? AND symbol = ? AND status = ? AND ts_ns = ? AND seq < ? LIMIT 1"
 )
 # Parameter: key.
 SELECT_IDEMPOTENCY: Final = "SELECT fingerprint, status, body FROM idempotency WHERE key = ?"

@@ -94,6 +94,7 @@ class Persistence:
             self.journal.stateful,
             trades,
             collectors.system.alert_book.retake,
+            collectors.execution.remember_reports,
             self.sequence,
         )
         trades.archive = lambda key: self._look_up(lambda: find_key(connection, key), None)

@@ -33,6 +33,9 @@ SOURCE: Final = "recovery"
 Record = tuple[int, Callable[[], None]]
 Retake = Callable[[Mapping[str, Any]], None]
 
+# Above every seq.
+NEWEST: Final = 2**63 - 1
+
 # Numbers that a process may have shown before it died without writing them: more than its queue could hold.
 UNWRITTEN_NUMBERS: Final = 1_000_000
 
@@ -54,10 +57,11 @@ def recover(
     stateful: Sequence[Stateful],
     trades: TradeLog,
     retake: Retake,
+    remember_reports: Callable[[Callable[[Order], bool]], None],
     sequence: EventSequence,
 ) -> Recovered:
     """Brings the keepers to where they were; they have subscribed already, the journal has not. `retake` is given each
-    change of an alert.
+    change of an alert, `remember_reports` what knows the reports before the one that is taken.
 
     Raises CheckpointError if a state cannot be taken over: what it held is in no row, so nothing can stand in for it.
     """
@@ -71,10 +75,12 @@ def recover(
     trades.has_forgotten = len(trades) == MAX_TRADES
     for row in connection.execute(schema.SELECT_NEWEST_CONFLICTS, (MAX_CONFLICTS,)).fetchall()[::-1]:
         trades.restore_conflict(rows.trade_of(row))
-    records = 0
-    for _, publish in heapq.merge(
+    records = taking = 0
+    remember_reports(lambda event: was_taken(connection, event, taking))
+    for seq, publish in heapq.merge(
         *_tails(connection, checkpoint.seq, bus, trades, retake), key=lambda record: record[0]
     ):
+        taking = seq
         publish()
         records += 1
     newest = max(checkpoint.seq, connection.execute(schema.SELECT_NEWEST_SEQ).fetchone()[0] or 0)
@@ -82,9 +88,9 @@ def recover(
     return Recovered(newest, checkpoint.seq, records, time.monotonic() - started)
 
 
-def was_taken(connection: sqlite3.Connection, event: Order) -> bool:
+def was_taken(connection: sqlite3.Connection, event: Order, before_seq: int = NEWEST) -> bool:
     """Returns whether the very same report of an order is in the store."""
-    report = (event.order_id, event.symbol, event.status, event_time_ns(event))
+    report = (event.order_id, event.symbol, event.status, event_time_ns(event), before_seq)
     return connection.execute(schema.SELECT_ORDER_REPORT, report).fetchone() is not None
 
 
