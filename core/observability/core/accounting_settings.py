@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import ClassVar, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from observability.core.market_settings import is_symbol
+from observability.core.market_settings import accepts_by_symbol, parse_by_symbol
 from observability.core.settings import Kind, shown
 
 UTC_NAME: Final = "UTC"
@@ -118,27 +118,10 @@ class ContractMultipliers(Kind):
         return "symbol:multiplier pairs separated by commas, multipliers above 0, no symbol twice"
 
     def parse(self, text: str) -> object:
-        by_symbol: dict[str, Decimal] = {}
-        wrong = []
-        for item in (item.strip(" ") for item in text.split(",")):
-            symbol, _, value = item.rpartition(":")
-            try:
-                if not is_symbol(symbol) or symbol in by_symbol:
-                    raise ValueError
-                by_symbol[symbol] = _amount(value)
-            except ValueError:
-                wrong.append(item)
-        if wrong:
-            raise ValueError(", ".join(map(shown, wrong)))
-        return tuple(by_symbol.items())
+        return parse_by_symbol(text, _amount)
 
     def accepts(self, value: object) -> bool:
-        return (
-            isinstance(value, tuple)
-            and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
-            and all(is_symbol(symbol) and _is_amount(multiplier) for symbol, multiplier in value)
-            and len(dict(value)) == len(value)
-        )
+        return accepts_by_symbol(value, _is_amount)
 
     def format(self, value: object) -> str:
         assert isinstance(value, tuple)

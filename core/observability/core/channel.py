@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final, cast
@@ -65,9 +66,9 @@ class _End(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @abstractmethod
     def on_message(self, ident: int, body: bytes) -> None:
         """A whole message."""
-        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

@@ -9,10 +9,13 @@ No processes here (see `supervisor.py`) and nothing of what goes over the channe
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import struct
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 SERVES: Final = b"S"
 _CHANNEL: Final = struct.Struct("<II")
@@ -49,7 +52,41 @@ def send_channel(control: socket.socket, channel: Channel) -> bool:
     return True
 
 
-def receive_channel(control: socket.socket) -> Channel | None:
+class ChannelReceiver:
+    """Opens each channel that the supervisor gives to this child, and ends this child with the supervisor."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        open_channel: Callable[[Channel], Coroutine[Any, Any, None]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._control = control
+        self._open = open_channel
+        self._loop = loop
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._loop.add_reader(self._control.fileno(), self._on_control)
+
+    def stop(self) -> None:
+        self._loop.remove_reader(self._control.fileno())
+
+    def _on_control(self) -> None:
+        try:
+            channel = _receive_channel(self._control)
+        except BlockingIOError:
+            return
+        if channel is None:
+            # The supervisor is gone: where the kernel does not end its children, they do so themselves.
+            os._exit(1)
+        # The loop alone keeps no task alive.
+        task = self._loop.create_task(self._open(channel))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+
+def _receive_channel(control: socket.socket) -> Channel | None:
     """Returns the next channel given to this child, None at the end of the stream. Raises BlockingIOError."""
     data, fds, _, _ = socket.recv_fds(control, _CHANNEL.size, 1)
     if not data:

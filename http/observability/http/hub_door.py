@@ -16,7 +16,7 @@ from prometheus_client.core import Metric
 from observability.core.channel import Answerer
 from observability.core.clock import HostClock
 from observability.core.config import Config
-from observability.core.control import Channel, receive_channel, say_serving
+from observability.core.control import Channel, ChannelReceiver, say_serving
 from observability.core.counters import Counters, HostCounters
 from observability.core.frames import Frame
 from observability.core.hub import Document, Hub
@@ -73,6 +73,7 @@ class HubDoor:
         self._processes = {slot.number: _ProcessView(slot, self._clock) for slot in mapping.slots}
         figures = ProcessFigures(counters, context.slot.role, context.slot.number, self._clock.time_ns())
         supervisor = ProcessFigures(counters, "supervisor", None, pid=os.getppid())
+        self._channels = ChannelReceiver(context.control, self._open, loop)
         self._periodics = [
             Periodic(FIGURES_SECONDS, figures.update, loop),
             Periodic(FIGURES_SECONDS, supervisor.update, loop),
@@ -98,7 +99,7 @@ class HubDoor:
 
     async def start(self, on_listening: Callable[[int], None]) -> None:
         """Begins to answer the workers; who listens is theirs to say."""
-        self._loop.add_reader(self._context.control.fileno(), self._on_control)
+        self._channels.start()
         for channel in self._context.channels:
             await self._open(channel)
         for periodic in self._periodics:
@@ -113,7 +114,7 @@ class HubDoor:
         for answerer in self._answerers.values():
             await answerer.drain(DRAIN_SECONDS)
             answerer.close()
-        self._loop.remove_reader(self._context.control.fileno())
+        self._channels.stop()
 
     # -- of the workers
 
@@ -190,16 +191,6 @@ class HubDoor:
             view.measure()
 
     # -- channels
-
-    def _on_control(self) -> None:
-        try:
-            channel = receive_channel(self._context.control)
-        except BlockingIOError:
-            return
-        if channel is None:
-            # The supervisor is gone: where the kernel does not end its children, they do so themselves.
-            os._exit(1)
-        self._loop.create_task(self._open(channel))
 
     async def _open(self, channel: Channel) -> None:
         answerer = Answerer(channel.generation, self._desk.answer)

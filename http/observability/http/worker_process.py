@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from functools import partial
 from typing import Any, Final
@@ -17,7 +16,7 @@ import orjson
 from observability.core.channel import Caller
 from observability.core.clock import HostClock
 from observability.core.config import Config
-from observability.core.control import Channel, receive_channel, say_serving
+from observability.core.control import Channel, ChannelReceiver, say_serving
 from observability.core.errors import HubUnavailable
 from observability.core.frames import Frame
 from observability.core.periodic import Periodic
@@ -198,9 +197,10 @@ class _HubLink:
         self._context = context
         self._loop = loop
         self._caller: Caller | None = None
+        self._channels = ChannelReceiver(context.control, self._open, loop)
 
     async def start(self) -> None:
-        self._loop.add_reader(self._context.control.fileno(), self._on_control)
+        self._channels.start()
         for channel in self._context.channels:
             await self._open(channel)
 
@@ -211,19 +211,9 @@ class _HubLink:
         return await self._caller.call(message)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._context.control.fileno())
+        self._channels.stop()
         if self._caller is not None:
             self._caller.close()
-
-    def _on_control(self) -> None:
-        try:
-            channel = receive_channel(self._context.control)
-        except BlockingIOError:
-            return
-        if channel is None:
-            # The supervisor is gone: where the kernel does not end its children, they do so themselves.
-            os._exit(1)
-        self._loop.create_task(self._open(channel))
 
     async def _open(self, channel: Channel) -> None:
         caller = Caller(channel.generation)
