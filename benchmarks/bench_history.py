@@ -82,7 +82,7 @@ class Desk:
         self._prices = count(1)
         self.lateness_ms: list[float] = []
         router = Router()
-        HistoryRoutes(self._history, clock).add_to(router)
+        HistoryRoutes(self._history.reader(Counters()), clock).add_to(router)
         self._listener = HttpListener(Application(router, clock=host_clock))
 
     async def start(self) -> int:

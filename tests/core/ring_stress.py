@@ -27,7 +27,8 @@ from observability.core import shared_layout as layout
 from observability.core.lane_log import LaneLog
 from observability.core.layout import Tier
 from observability.core.records import Record, RecordRing
-from observability.core.rings import Ring
+from observability.core.row_ring import Ring
+from observability.core.row_table import RowTable
 
 RECORD_SLOTS = 4
 SLOT_BYTES = 32 * 1024
@@ -48,6 +49,8 @@ class Seen:
     records: int = 0
     entries: int = 0
     rows: int = 0
+    blocks: int = 0
+    minutes: int = 0
     lost: int = 0
     wrong: dict[str, int] = field(default_factory=dict)
 
@@ -62,6 +65,7 @@ class Memory:
         self.word = memoryview(mmap.mmap(-1, layout.PAGE_BYTES)).cast("q")
         self._records = memoryview(mmap.mmap(-1, layout.record_ring_bytes(RECORD_SLOTS, SLOT_BYTES)))
         self._lane = memoryview(mmap.mmap(-1, layout.lane_bytes(ENTRIES, DATA_BYTES)))
+        self._table = memoryview(mmap.mmap(-1, history_layout.table_words(ROW_FIELDS) * history_layout.WORD_BYTES))
         self._rows = memoryview(mmap.mmap(-1, TIER.ring_words(ROW_FIELDS) * history_layout.WORD_BYTES))
 
     def records(self, kind: type[RecordRing] = RecordRing) -> RecordRing:
@@ -72,6 +76,9 @@ class Memory:
 
     def rows(self) -> Ring:
         return Ring(self._rows.cast("q"), self._rows.cast("d"), TIER, ROW_FIELDS)
+
+    def table(self) -> RowTable:
+        return RowTable(self._table.cast("q"), self._table.cast("d"), ROW_FIELDS)
 
 
 class PackedWords:
@@ -106,10 +113,10 @@ def content(n: int) -> bytes:
 def write(memory: Memory, *, is_packed: bool) -> None:
     """Writes until it is ended."""
     word: Any = memory.word
-    records, lane, rows = memory.records(), memory.lane(), memory.rows()
+    records, lane, rows, table = memory.records(), memory.lane(), memory.rows(), memory.table()
     if is_packed:
         word = PackedWords(memory.word)
-        for ring in (records, lane, rows):
+        for ring in (records, lane, rows, rows._slots, table, table._slots):
             ring._words = PackedWords(ring._words)  # type: ignore[assignment]
     for n in count(1):
         for k in range(WORDS_PER_RECORD):
@@ -117,6 +124,9 @@ def write(memory: Memory, *, is_packed: bool) -> None:
         records.write(n, (n, -n, n, -n), (content(n),))
         lane.append(n, str(n % 7) if n % 3 else None, content(n)[:4000])
         rows.write_row(n, array("d", (float(n),)) * ROW_FIELDS)
+        # The row of one minute, again and again, and now and then another one's.
+        minute_ns = n % 50 // 49 * history_layout.TABLE_INTERVAL_NS
+        table.put(minute_ns, array("d", (float(n),)) * ROW_FIELDS)
 
 
 def read(memory: Memory, seconds: float, *, believes: bool) -> Seen:
@@ -124,8 +134,9 @@ def read(memory: Memory, seconds: float, *, believes: bool) -> Seen:
     seen = Seen()
     word = memory.word
     records = memory.records(BelievingRing if believes else RecordRing)
-    lane, rows = memory.lane(), memory.rows()
+    lane, rows, table = memory.lane(), memory.rows(), memory.table()
     last = newest = 0
+    last_minute = 0.0
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for _ in range(WORDS_PER_RECORD):
@@ -161,7 +172,20 @@ def read(memory: Memory, seconds: float, *, believes: bool) -> Seen:
             seen.rows += 1
             if row.ts_ns != sequence or set(row.payload) != {float(sequence)}:
                 seen.blame("row")
-    seen.lost = records.records_lost + lane.entries_lost + rows.rows_lost
+        span = rows.span()
+        block = rows.copy_block(span.sequences, [0, ROW_FIELDS - 1])
+        seen.blocks += len(block.times)
+        if not block.times.tolist() == block.columns[0].tolist() == block.columns[1].tolist():
+            seen.blame("block")
+        minute = table.copy_row(0)
+        if minute is not None:
+            seen.minutes += 1
+            if minute.ts_ns or len(set(minute.payload)) > 1:
+                seen.blame("minute")
+            elif minute.payload[0] < last_minute:
+                seen.blame("stale minute")
+            last_minute = minute.payload[0]
+    seen.lost = table.rows_lost + records.records_lost + lane.entries_lost + rows.rows_lost
     return seen
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from observability.core import layout
 from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Block, Column
 from observability.core.history import Plan, Stretch, make_plan, read_points, stored_until_ns
-from observability.core.rings import History, Series
+from observability.core.layout import Budget
+from observability.core.recorded_series import RecordedSeries
+from observability.core.rings import History
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S
@@ -34,19 +36,22 @@ class Points(NamedTuple):
         return cls(block.times.tolist(), [column.tolist() for column in block.columns])
 
 
-def recorded(times_ns: Sequence[int]) -> Series:
-    series = History({1: 1}).open("s", "k", ("x",))
+def recorded(times_ns: Sequence[int]) -> RecordedSeries:
+    series = History(Budget({1: 1}, {})).open("s", "k", ("x",))
     for n, ts_ns in enumerate(times_ns):
         series.record(ts_ns, (float(n),))
     return series
 
 
-def ask(series: Series, start_ns: int, end_ns: int, interval_ns: int, columns: Sequence[Column] = ALL) -> Points:
-    return Points.of(read_points(series, columns, start_ns, end_ns, make_plan([series], interval_ns)))
+def ask(
+    series: RecordedSeries, start_ns: int, end_ns: int, interval_ns: int, columns: Sequence[Column] = ALL
+) -> Points:
+    view = series.view()
+    return Points.of(read_points(view, columns, start_ns, end_ns, make_plan([view], interval_ns)))
 
 
 @pytest.fixture(scope="module")
-def two_hours() -> Series:
+def two_hours() -> RecordedSeries:
     """A tick every tenth of a second for two hours: ticks and seconds have been lapped."""
     return recorded(range(0, 2 * HOUR_NS, TICK_NS))
 
@@ -70,39 +75,39 @@ def test_every_tick_counts_once_at_any_interval(gaps_ns: list[int], interval_ns:
 
 @settings(deadline=None, max_examples=40)
 @given(interval_ms=st.integers(1, 3_000_000).map(lambda n: n * 100))
-def test_every_tick_counts_once_across_tiers(two_hours: Series, interval_ms: int) -> None:
+def test_every_tick_counts_once_across_tiers(two_hours: RecordedSeries, interval_ms: int) -> None:
     points = ask(two_hours, 0, 2 * HOUR_NS, interval_ms * NS_PER_MS, [Column(0, COUNT), Column(0, LAST)])
     assert sum(points.columns[0]) == 2 * HOUR_NS // TICK_NS
     assert points.times == sorted(set(points.times))
     assert points.columns[1] == sorted(points.columns[1])
 
 
-def test_coarser_points_stand_where_no_finer_ones_are_left(two_hours: Series) -> None:
-    plan = make_plan([two_hours], TICK_NS)
+def test_coarser_points_stand_where_no_finer_ones_are_left(two_hours: RecordedSeries) -> None:
+    plan = make_plan([two_hours.view()], TICK_NS)
     ticks, seconds, minutes = reversed(plan.stretches(0, 2 * HOUR_NS))
     assert minutes == Stretch(0, seconds.start_ns, MINUTE_NS)
     assert seconds == Stretch(minutes.end_ns, ticks.start_ns, NS_PER_S)
     assert ticks == Stretch(seconds.end_ns, 2 * HOUR_NS, TICK_NS)
-    points = Points.of(read_points(two_hours, COUNTS, 0, 2 * HOUR_NS, plan))
+    points = Points.of(read_points(two_hours.view(), COUNTS, 0, 2 * HOUR_NS, plan))
     expected = [*range(0, seconds.start_ns, MINUTE_NS), *range(seconds.start_ns, ticks.start_ns, NS_PER_S)]
     assert points.times == [*expected, *range(ticks.start_ns, 2 * HOUR_NS, TICK_NS)]
 
 
-def test_finer_tiers_reach_back_as_far_as_their_rings(two_hours: Series) -> None:
-    (_, seconds, ticks) = make_plan([two_hours], TICK_NS).stretches(0, 2 * HOUR_NS)
+def test_finer_tiers_reach_back_as_far_as_their_rings(two_hours: RecordedSeries) -> None:
+    (_, seconds, ticks) = make_plan([two_hours.view()], TICK_NS).stretches(0, 2 * HOUR_NS)
     assert 0 <= 2 * HOUR_NS - layout.TIERS[0].rows * TICK_NS - ticks.start_ns + NS_PER_S <= NS_PER_S
     assert 0 <= seconds.start_ns - (2 * HOUR_NS - layout.TIERS[1].rows * NS_PER_S) <= MINUTE_NS
 
 
-def test_a_question_that_one_tier_answers_is_one_stretch(two_hours: Series) -> None:
-    plan = make_plan([two_hours], NS_PER_S)
+def test_a_question_that_one_tier_answers_is_one_stretch(two_hours: RecordedSeries) -> None:
+    plan = make_plan([two_hours.view()], NS_PER_S)
     start_ns = 2 * HOUR_NS - 30 * MINUTE_NS
     assert plan.stretches(start_ns, 2 * HOUR_NS) == [Stretch(start_ns, 2 * HOUR_NS, NS_PER_S)]
 
 
 def test_a_cut_of_all_holds_for_each() -> None:
     series = recorded([n * NS_PER_S for n in range(300)])
-    points = Points.of(read_points(series, COUNTS, 0, 300 * NS_PER_S, Plan(NS_PER_S, (-1, 3 * MINUTE_NS))))
+    points = Points.of(read_points(series.view(), COUNTS, 0, 300 * NS_PER_S, Plan(NS_PER_S, (-1, 3 * MINUTE_NS))))
     assert points.times == [0, MINUTE_NS, 2 * MINUTE_NS, *range(3 * MINUTE_NS, 300 * NS_PER_S, NS_PER_S)]
 
 
@@ -131,7 +136,7 @@ def test_a_series_without_rows_has_no_points(interval_ns: int) -> None:
 
 @pytest.mark.parametrize("interval_ns", [TICK_NS, NS_PER_S, MINUTE_NS])
 def test_an_undefined_value_is_passed_over(interval_ns: int) -> None:
-    series = History({1: 1}).open("s", "k", ("x",))
+    series = History(Budget({1: 1}, {})).open("s", "k", ("x",))
     for n, value in enumerate((math.nan, 2.0, math.nan, 4.0, math.nan)):
         series.record(n * 10 * NS_PER_MS, (value,))
     points = ask(series, 0, MINUTE_NS, interval_ns)
@@ -139,7 +144,7 @@ def test_an_undefined_value_is_passed_over(interval_ns: int) -> None:
 
 
 def test_an_interval_without_a_defined_value_is_undefined() -> None:
-    series = History({1: 1}).open("s", "k", ("x",))
+    series = History(Budget({1: 1}, {})).open("s", "k", ("x",))
     series.record(0, (math.nan,))
     series.record(1, (math.nan,))
     points = ask(series, 0, MINUTE_NS, NS_PER_S)
@@ -148,32 +153,34 @@ def test_an_interval_without_a_defined_value_is_undefined() -> None:
 
 
 def test_a_later_series_does_not_coarsen_the_others() -> None:
-    history = History({1: 2})
+    history = History(Budget({1: 2}, {}))
     old, new = history.open("s", "old", ("x",)), history.open("s", "new", ("x",))
     for n in range(600):
         old.record(n * NS_PER_S, (1.0,))
         if n > 300:
             new.record(n * NS_PER_S, (1.0,))
-    assert make_plan([old, new], NS_PER_S).stretches(0, 600 * NS_PER_S) == [Stretch(0, 600 * NS_PER_S, NS_PER_S)]
+    assert make_plan([old.view(), new.view()], NS_PER_S).stretches(0, 600 * NS_PER_S) == [
+        Stretch(0, 600 * NS_PER_S, NS_PER_S)
+    ]
 
 
-def test_the_rings_hold_everything_from_their_oldest_minute_on(two_hours: Series) -> None:
+def test_the_rings_hold_everything_from_their_oldest_minute_on(two_hours: RecordedSeries) -> None:
     for interval_ns in (TICK_NS, NS_PER_S, MINUTE_NS):
-        plan = make_plan([two_hours], interval_ns)
-        assert stored_until_ns(two_hours, 0, HOUR_NS, plan) == 0
+        plan = make_plan([two_hours.view()], interval_ns)
+        assert stored_until_ns(two_hours.view(), 0, HOUR_NS, plan) == 0
         series = recorded([90 * NS_PER_S])
-        assert stored_until_ns(series, 0, HOUR_NS, make_plan([series], MINUTE_NS)) == MINUTE_NS
-        assert stored_until_ns(recorded([]), 0, HOUR_NS, plan) == HOUR_NS
+        assert stored_until_ns(series.view(), 0, HOUR_NS, make_plan([series.view()], MINUTE_NS)) == MINUTE_NS
+        assert stored_until_ns(recorded([]).view(), 0, HOUR_NS, plan) == HOUR_NS
 
 
 def test_a_minute_that_only_finer_rings_still_hold_is_asked_of_the_store() -> None:
     """With a tick a minute, the seconds reach back further than the minutes."""
     series = recorded([n * MINUTE_NS for n in range(4000)])
     day_ns, end_ns = 1440 * MINUTE_NS, 4000 * MINUTE_NS
-    until_ns = stored_until_ns(series, 0, end_ns, make_plan([series], MINUTE_NS))
+    until_ns = stored_until_ns(series.view(), 0, end_ns, make_plan([series.view()], MINUTE_NS))
     assert end_ns - day_ns - 2 * MINUTE_NS <= until_ns <= end_ns - day_ns
     points = ask(series, 0, end_ns, MINUTE_NS)
     assert points.times[0] == until_ns
     points = ask(series, 0, end_ns, NS_PER_S)
     assert len(points.times) > 3600
-    assert stored_until_ns(series, 0, end_ns, make_plan([series], NS_PER_S)) <= points.times[0]
+    assert stored_until_ns(series.view(), 0, end_ns, make_plan([series.view()], NS_PER_S)) <= points.times[0]

@@ -15,8 +15,10 @@ from observability.core.aggregates import COUNT, LAST, Block, Column
 from observability.core.checkpoint import pack
 from observability.core.errors import CheckpointError
 from observability.core.history import Stretch, make_plan, read_points, stored_until_ns
+from observability.core.layout import Budget
 from observability.core.open_bucket import HistoryState, OpenState, SeriesState
-from observability.core.rings import History, Series
+from observability.core.recorded_series import RecordedSeries
+from observability.core.rings import History
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S
@@ -42,7 +44,7 @@ class Process:
 
     def __init__(self, stored: Stored, state: bytes | None = None, fields: tuple[str, ...] = ("x",)) -> None:
         self.stored = stored
-        self.history = History({len(fields): 1})
+        self.history = History(Budget({len(fields): 1}, {}))
         self.history.load_minutes = lambda _: [(ts_ns, row[:]) for ts_ns, row in sorted(stored.items())]
         self.history.on_minute = self._keep
         if state is not None:
@@ -63,9 +65,11 @@ class Process:
         return self.ask(MINUTE_NS)
 
     def ask(self, interval_ns: int, columns: Sequence[Column] = COUNTS) -> Points:
-        return Points.of(read_points(self.series, columns, 0, 2**62, make_plan([self.series], interval_ns)))
+        return Points.of(
+            read_points(self.series.view(), columns, 0, 2**62, make_plan([self.series.view()], interval_ns))
+        )
 
-    def _keep(self, series: Series, start_ns: int, aggregates: array[float]) -> None:
+    def _keep(self, series: RecordedSeries, start_ns: int, aggregates: array[float]) -> None:
         self.stored[start_ns] = aggregates[:]
 
 
@@ -148,15 +152,15 @@ def test_seconds_after_a_restart_are_seconds_at_once() -> None:
     process.record([(n * NS_PER_S, 1.0) for n in range(80)])
     process = Process(process.stored, process.stop())
     process.record([(n * NS_PER_S, 1.0) for n in range(90, 100)])
-    plan = make_plan([process.series], NS_PER_S)
+    plan = make_plan([process.series.view()], NS_PER_S)
     resumed_ns, start_ns, end_ns = 79 * NS_PER_S, 95 * NS_PER_S, 100 * NS_PER_S
     assert plan.stretches(0, end_ns) == [
         Stretch(0, resumed_ns, MINUTE_NS),
         Stretch(resumed_ns, end_ns, NS_PER_S),
     ]
-    points = Points.of(read_points(process.series, COUNTS, start_ns, end_ns, plan))
+    points = Points.of(read_points(process.series.view(), COUNTS, start_ns, end_ns, plan))
     assert points.times == list(range(start_ns, end_ns, NS_PER_S))
-    assert stored_until_ns(process.series, start_ns, end_ns, plan) == 0
+    assert stored_until_ns(process.series.view(), start_ns, end_ns, plan) == 0
 
 
 def test_minutes_of_before_come_back_without_a_checkpoint() -> None:
@@ -196,7 +200,7 @@ def test_the_state_of_a_series_that_never_opened_is_kept() -> None:
     process = Process({})
     process.record([(0, 1.0)])
     state = process.history.dump_state()
-    history = History({1: 1})
+    history = History(Budget({1: 1}, {}))
     history.load_state(state)
     assert history.dump_state() == state
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from observability.core import shared_layout as layout
 
 
-@given(st.integers(2, 258), st.integers(1, 100_000))
-def test_regions_follow_each_other_on_pages_of_their_own(slots: int, max_symbols: int) -> None:
-    shared = layout.SharedLayout(slots, max_symbols)
+@given(st.integers(2, 258), st.integers(1, 100_000), st.integers(0, 10**9))
+def test_regions_follow_each_other_on_pages_of_their_own(slots: int, max_symbols: int, history_bytes: int) -> None:
+    shared = layout.SharedLayout(slots, max_symbols, history_bytes)
     regions = [
         layout.Region(0, layout.HEADER_WORDS * layout.WORD_BYTES),
         shared.slots_region,
@@ -21,6 +21,7 @@ def test_regions_follow_each_other_on_pages_of_their_own(slots: int, max_symbols
         shared.frames_region,
         shared.details_region,
         *(shared.lane_region(lane) for lane in range(len(layout.LANES))),
+        shared.history_region,
     ]
     for before, after in pairwise(regions):
         assert before.end <= after.offset
@@ -73,7 +74,7 @@ def test_the_diagrams_agree_with_the_constants() -> None:
     check("RECORD", "BEGIN", "END", "CRC", "META", "LENGTHS")
     check("LANE", "END", "DATA_END")
     check("ENTRY", "BEGIN", "END", "CRC", "SEQ", "OFFSET", "SYMBOL_LENGTH", "LENGTH")
-    check("COUNTERS", "DIRECTORY_END", "WORDS_USED")
+    check("COUNTERS", "WORDS_USED")
 
 
 def test_the_sizes_in_the_text_agree_with_the_constants() -> None:

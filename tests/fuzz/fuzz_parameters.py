@@ -21,6 +21,7 @@ from fuzzing import main
 from observability.core.bus import Bus
 from observability.core.clock import EventClock
 from observability.core.config import Config
+from observability.core.counters import Counters
 from observability.core.events import Fill, Quote
 from observability.core.frames import FrameRing
 from observability.core.snapshot_index import SnapshotIndex
@@ -103,7 +104,7 @@ def _application() -> Application:
     router = Router()
     published = Published(FrameRing("fuzz", SnapshotIndex([])))
     MetricsRoutes(published).add_to(router)
-    HistoryRoutes(history, clock).add_to(router)
+    HistoryRoutes(history.reader(Counters()), clock).add_to(router)
     TradesRoutes(published, RecentTrades(collectors.execution.trades), clock).add_to(router)
     return Application(router, clock=StoppedClock())
 

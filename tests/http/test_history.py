@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from observability.core.archive import Archive
+from observability.core.archive import Archive, StoredMinutes
 from observability.core.counters import Counters
+from observability.core.layout import Budget
 from observability.core.rings import History
 from observability.core.store import Store
 from observability.core.store_file import DATABASE_NAME
 from observability.core.store_limits import StoreLimits
+from observability.core.store_reader import StoreReader
 from observability.core.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.http.application import Application
 from observability.http.documents import ReadyDocument
@@ -24,7 +26,8 @@ from observability.http.parser import RequestParser
 from observability.http.router import Router
 from observability.http.routes.history import MAX_COLUMN_NUMBERS, HistoryRoutes, interval_name, interval_of
 from observability.metrics.bar_history import BarHistory
-from observability.metrics.bar_ring import Bar
+from observability.metrics.bar_ring import BARS, Bar, BarRing
+from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
 
 TICK_NS = 100 * NS_PER_MS
 MINUTE_NS = 60 * NS_PER_S
@@ -49,8 +52,10 @@ class StoppedClock:
 class Desk:
     """The route over a history of two symbols and a section, at a time that tests set."""
 
-    def __init__(self, archive: Archive | None = None, bars: BarHistory | None = None, tick_ns: int = TICK_NS) -> None:
-        self.history = History({2: 3})
+    def __init__(
+        self, archive: Archive | None = None, reader: StoreReader | None = None, tick_ns: int = TICK_NS
+    ) -> None:
+        self.history = History(Budget({2: 3}, {len(BAR_FIELDS): 1}))
         if archive is not None:
             archive.attach(self.history)
         # Not in the order in which they are answered.
@@ -59,8 +64,16 @@ class Desk:
         self.aapl = self.history.open("market_data", "AAPL", ("last", "mid"))
         self.clock = StoppedClock()
         router = Router()
-        HistoryRoutes(self.history, self.clock, tick_ns, archive, bars).add_to(router)
+        history = self.history.reader(Counters())
+        minutes = None if reader is None else StoredMinutes(reader)
+        HistoryRoutes(history, self.clock, tick_ns, minutes, BarHistory(history, reader)).add_to(router)
         self._application = Application(router, clock=self.clock)
+
+    def keep_bars(self) -> None:
+        """Ten minutes of one symbol's bars."""
+        ring = BarRing(self.history.open_table(BARS, "AAPL", BAR_FIELDS))
+        for n in range(10):
+            ring.put(Bar(NOON_NS + n * MINUTE_NS, 1.0 + n, 3.0 + n, 0.5 + n, 2.0 + n, 10.0, 4, 2.0))
 
     def tick(self, ts_ns: int, value: float) -> None:
         self.clock.ns = ts_ns
@@ -84,16 +97,6 @@ class Desk:
 
     def ask(self, **question: Any) -> dict[str, Any]:
         return asyncio.run(self.post(**question))
-
-
-class Memory:
-    """Bars of one symbol in memory."""
-
-    symbols: Sequence[str] = ("AAPL",)
-
-    def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterator[Bar]:
-        bars = (Bar(NOON_NS + n * MINUTE_NS, 1.0 + n, 3.0 + n, 0.5 + n, 2.0 + n, 10.0, 4, 2.0) for n in range(10))
-        return (bar for bar in bars if symbol == "AAPL" and start_ns <= bar.ts_ns < end_ns)
 
 
 def with_store(directory: Path, use: Callable[[Store, Archive], Awaitable[None]]) -> None:
@@ -215,7 +218,8 @@ def test_columns_are_bounded_in_all(hour: Desk) -> None:
 
 
 def test_bars_are_answered_at_any_number_of_minutes() -> None:
-    desk = Desk(bars=BarHistory(Memory()))
+    desk = Desk()
+    desk.keep_bars()
     desk.clock.ns = NOON_NS + 10 * MINUTE_NS
     answer = desk.ask(metric_types=["bars"], interval="5m")
     assert answer["data"] == [
@@ -228,7 +232,8 @@ def test_bars_are_answered_at_any_number_of_minutes() -> None:
 
 
 def test_bars_come_by_the_minute_unless_something_else_is_wanted() -> None:
-    desk = Desk(bars=BarHistory(Memory()))
+    desk = Desk()
+    desk.keep_bars()
     desk.clock.ns = NOON_NS + 10 * MINUTE_NS
     answer = desk.ask(metric_types=["bars"], metrics=["close"], format="columns", limit=4)
     assert answer["interval"] == "1m"
@@ -236,7 +241,8 @@ def test_bars_come_by_the_minute_unless_something_else_is_wanted() -> None:
 
 
 def test_bars_are_only_for_who_asks() -> None:
-    desk = Desk(bars=BarHistory(Memory()))
+    desk = Desk()
+    desk.keep_bars()
     desk.tick(NOON_NS + 10 * MINUTE_NS, 1.0)
     assert {row["type"] for row in desk.ask(interval="1m")["data"]} == {"market_data", "system"}
 
@@ -246,7 +252,7 @@ def test_days_before_the_rings_come_from_the_store(tmp_path: Path) -> None:
     ticks = [(NOON_NS + n * MINUTE_NS, float(n)) for n in range(days * 1440)]
 
     async def use(store: Store, archive: Archive) -> None:
-        desk = Desk(archive)
+        desk = Desk(archive, store.reader)
         for ts_ns, value in ticks:
             desk.tick(ts_ns, value)
         assert await store.durable(store.position, SOON)
@@ -269,7 +275,7 @@ def damage(directory: Path) -> None:
 
 def test_a_store_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     async def use(store: Store, archive: Archive) -> None:
-        desk = Desk(archive)
+        desk = Desk(archive, store.reader)
         desk.tick(NOON_NS, 1.0)
         assert (await desk.post(interval="1m"))["count"] == 3
         await store.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,25 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.core.counters import Counters
+from observability.core.layout import Budget
+from observability.core.rings import History, HistoryReader
 from observability.core.store import Store
 from observability.core.store_limits import StoreLimits
 from observability.core.store_schema import UPSERT_BAR
 from observability.metrics.bar_history import BARS_PER_READ, BarHistory, merge_bars
-from observability.metrics.bar_ring import NS_PER_MINUTE, Bar
+from observability.metrics.bar_ring import BARS, FIELDS, NS_PER_MINUTE, Bar, BarRing
 
 SOON = 30.0
 Print = tuple[int, float, float]
 
 
-class Memory:
-    """Bars of one symbol in memory."""
-
-    def __init__(self, bars: Iterable[Bar] = ()) -> None:
-        self.symbols: Sequence[str] = ("AAPL",)
-        self._bars = tuple(bars)
-
-    def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterator[Bar]:
-        return (bar for bar in self._bars if symbol in self.symbols and start_ns <= bar.ts_ns < end_ns)
+def recorded(bars: Iterable[Bar]) -> HistoryReader:
+    """A history that has bars of one symbol."""
+    history = History(Budget({}, {len(FIELDS): 1}))
+    ring = BarRing(history.open_table(BARS, "AAPL", FIELDS))
+    for bar in bars:
+        ring.put(bar)
+    return history.reader(Counters())
 
 
 def make_bar(n: int) -> Bar:
@@ -88,13 +88,13 @@ def test_a_bar_of_one_minute_is_itself() -> None:
 
 
 def test_without_a_store_bars_are_those_in_memory() -> None:
-    history = BarHistory(Memory(make_bar(n) for n in range(10)))
+    history = BarHistory(recorded(make_bar(n) for n in range(10)))
     bars = asyncio.run(history.read("AAPL", 3 * NS_PER_MINUTE, 6 * NS_PER_MINUTE, NS_PER_MINUTE))
     assert bars == [make_bar(n) for n in range(3, 6)]
 
 
 def test_the_interval_in_which_the_start_falls_is_whole() -> None:
-    history = BarHistory(Memory(make_bar(n) for n in range(10)))
+    history = BarHistory(recorded(make_bar(n) for n in range(10)))
     bars = asyncio.run(history.read("AAPL", 7 * NS_PER_MINUTE, 10 * NS_PER_MINUTE, 5 * NS_PER_MINUTE))
     assert [(bar.ts_ns, bar.open, bar.close) for bar in bars] == [(5 * NS_PER_MINUTE, 15.0, 20.0)]
 
@@ -110,7 +110,7 @@ def test_what_is_older_than_memory_comes_from_the_store(tmp_path: Path) -> None:
                 store.put(UPSERT_BAR, ("AAPL", *make_bar(n)))
             store.put(UPSERT_BAR, ("MSFT", *make_bar(1)))
             assert await store.durable(store.position, SOON)
-            history = BarHistory(Memory(make_bar(n) for n in range(count - 10, count + 10)), store.reader)
+            history = BarHistory(recorded(make_bar(n) for n in range(count - 10, count + 10)), store.reader)
             bars = await history.read("AAPL", 0, (count + 10) * NS_PER_MINUTE, NS_PER_MINUTE)
             assert bars == [make_bar(n) for n in range(count + 10)]
             assert await history.read("MSFT", 0, count * NS_PER_MINUTE, NS_PER_MINUTE) == [make_bar(1)]

@@ -173,17 +173,6 @@ def test_a_print_without_a_time_is_of_the_event_clock_s_minute() -> None:
     assert [bar.ts_ns for bar in market.tick(100)] == [NOON]
 
 
-def test_bars_of_before_a_restart_can_be_asked_for_too() -> None:
-    market = Market()
-    old = Bar(NOON - NS_PER_MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0, 1, 1.0)
-    market.collector.keep_bars("AAPL", [old])
-    assert market.bars() == []
-    market.trade(0, 10.0)
-    market.collector.keep_bars("AAPL", [old])
-    market.tick(100)
-    assert [bar.ts_ns for bar in market.bars()] == [old.ts_ns, NOON]
-
-
 prices = st.integers(min_value=1, max_value=10_000).map(lambda cents: cents / 100)
 sizes = st.integers(min_value=0, max_value=10**6).map(lambda units: units / 1000)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from observability.core.bus import Bus
 from observability.core.events import Fill, Order
+from observability.core.layout import Budget
 from observability.core.rings import History
 from observability.metrics import ExecutionCollector, StrategyCollector
 from observability.metrics.execution_collector import SERIES_FIELDS
@@ -343,7 +344,7 @@ def test_the_version_changes_with_the_json_only() -> None:
 
 
 def test_each_tick_writes_one_row() -> None:
-    history = History({len(SERIES_FIELDS): 1})
+    history = History(Budget({len(SERIES_FIELDS): 1}, {}))
     desk = Desk(history=history)
     desk.tick(NOON)
     desk.order("rejected")

@@ -15,8 +15,10 @@ from observability.core.bus import Bus, default_bus
 from observability.core.clock import EventClock, HostClock
 from observability.core.errors import CapacityError, EventError
 from observability.core.events import Print, Quote
+from observability.core.layout import Budget
 from observability.core.rings import History
 from observability.metrics import MarketDataCollector
+from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
 from observability.metrics.symbol_state import SERIES_FIELDS
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
@@ -185,7 +187,7 @@ def test_the_memory_of_refused_names_is_bounded(caplog: pytest.LogCaptureFixture
 
 
 def test_a_symbol_without_room_in_the_history_is_refused() -> None:
-    bus, collector = started(history=History({len(SERIES_FIELDS): 1}))
+    bus, collector = started(history=History(Budget({len(SERIES_FIELDS): 1}, {len(BAR_FIELDS): 1})))
     bus.publish_all([quote(1.0, 2.0), quote(1.0, 2.0, symbol="X")])
     assert (collector.symbols, collector.symbols_refused) == (("AAPL",), 1)
 
@@ -198,7 +200,7 @@ def test_a_bad_name_is_refused(name: str) -> None:
 
 
 def test_each_tick_writes_one_row_per_symbol() -> None:
-    history = History({len(SERIES_FIELDS): 4})
+    history = History(Budget({len(SERIES_FIELDS): 4}, {len(BAR_FIELDS): 4}))
     bus, collector = started(history=history)
     bus.publish(trade(10.25, 2.0))
     collector.refresh(NOON)

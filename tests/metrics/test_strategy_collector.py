@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from strategy_desk import DAY, NOON, D, Desk, S
 
 from observability.core.events import Equity, Position, Print, Signal
+from observability.core.layout import Budget
 from observability.core.rings import History
 from observability.metrics.strategy_collector import OTHER_STRATEGIES
 from observability.metrics.strategy_totals import SERIES_FIELDS
@@ -329,7 +330,7 @@ def test_prices_no_market_has_break_nothing() -> None:
 
 
 def test_each_tick_writes_one_row() -> None:
-    history = History({len(SERIES_FIELDS): 1})
+    history = History(Budget({len(SERIES_FIELDS): 1}, {}))
     desk = Desk(history=history)
     desk.fill(-2, 100, commission=D(1))
     desk.quote(101.0, 101.0)

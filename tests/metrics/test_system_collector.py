@@ -17,6 +17,7 @@ import pytest
 from observability.core.bus import Bus
 from observability.core.clock import HostClock
 from observability.core.events import Alert, Heartbeat, Log
+from observability.core.layout import Budget
 from observability.core.rings import History
 from observability.metrics import SystemCollector
 from observability.metrics.host_sampler import HostSample, HostSampler
@@ -324,7 +325,7 @@ def test_the_log_is_bounded() -> None:
 
 def test_each_tick_writes_one_row() -> None:
     async def main() -> None:
-        history = History({len(SERIES_FIELDS): 1})
+        history = History(Budget({len(SERIES_FIELDS): 1}, {}))
         collector = SystemCollector(bus=Bus(), history=history)
         collector.refresh(NOON)
         await collector.start()

@@ -31,7 +31,13 @@ class Peer:
         self._received = self.sock.makefile("rb")
 
     def get(self, path: str) -> tuple[int, bytes]:
-        self.sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        return self._exchange(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+
+    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        return self._exchange(f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    def _exchange(self, request: bytes) -> tuple[int, bytes]:
+        self.sock.sendall(request)
         status = int(self._received.readline().split()[1])
         length = 0
         while (line := self._received.readline()) != b"\r\n":

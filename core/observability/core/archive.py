@@ -14,9 +14,13 @@ from typing import Final
 from observability.core import layout
 from observability.core.aggregates import Block, Column, resample
 from observability.core.open_bucket import align_fields
-from observability.core.rings import History, Series
+from observability.core.recorded_series import RecordedSeries
+from observability.core.rings import History
+from observability.core.series import Series
 from observability.core.store import Store
+from observability.core.store_reader import StoreReader
 from observability.core.store_schema import UPSERT_MINUTE
+from observability.core.timestamps import MAX_NS
 
 _NEWEST: Final = "SELECT max(ts_ns) FROM minutes WHERE section = ? AND key = ?"
 _BOUNDS: Final = "SELECT min(ts_ns), max(ts_ns) FROM minutes WHERE section = ? AND key = ? AND ts_ns >= ? AND ts_ns < ?"
@@ -42,12 +46,13 @@ class Archive:
         """Fills each series that is opened from now on, and keeps each minute that is over."""
         history.load_minutes = self.load
         history.on_minute = self.record
+        history.on_continued = self.catch_up
 
     def close(self) -> None:
         """Ends the use of the file; what is queued is the store's."""
         self._connection.close()
 
-    def record(self, series: Series, start_ns: int, aggregates: array[float]) -> None:
+    def record(self, series: RecordedSeries, start_ns: int, aggregates: array[float]) -> None:
         """Queues one minute; a later record of the same one replaces it."""
         self._store.put(
             UPSERT_MINUTE, (series.section, series.key, start_ns, ",".join(series.fields), aggregates.tobytes())
@@ -59,7 +64,14 @@ class Archive:
             for start_ns, aggregates in series.open_minutes():
                 self.record(series, start_ns, aggregates)
 
-    def load(self, series: Series) -> list[tuple[int, array[float]]]:
+    def catch_up(self, series: RecordedSeries) -> None:
+        """Queues the minutes that a hub had finished and that were not on disk when it died."""
+        (newest_ns,) = self._connection.execute(_NEWEST, (series.section, series.key)).fetchone()
+        # The newest one may have been stored when it was not over.
+        for row in series.rings[-1].copy_rows(newest_ns or 0, MAX_NS):
+            self.record(series, row.ts_ns, row.payload)
+
+    def load(self, series: RecordedSeries) -> list[tuple[int, array[float]]]:
         """Returns the last 24 hours up to the newest minute stored, oldest first; some milliseconds at most."""
         (newest_ns,) = self._connection.execute(_NEWEST, (series.section, series.key)).fetchone()
         if newest_ns is None:
@@ -68,6 +80,13 @@ class Archive:
         rows = self._connection.execute(_MINUTES, (series.section, series.key, first_ns, newest_ns + 1)).fetchall()
         return [(ts_ns, _row(fields, aggregates, series.fields)) for ts_ns, fields, aggregates in rows]
 
+
+class StoredMinutes:
+    """The minutes as any process reads them that may read the file."""
+
+    def __init__(self, reader: StoreReader) -> None:
+        self._reader = reader
+
     async def read(
         self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, spacing_ns: int
     ) -> Block:
@@ -75,14 +94,14 @@ class Archive:
         found = Block.empty(len(columns))
         step_ns = ROWS_PER_READ * MINUTES.interval_ns
         # An empty stretch, of years perhaps, is one look and no walk.
-        bounds = await self._store.reader.run(_bounds, series.section, series.key, start_ns, end_ns)
+        bounds = await self._reader.run(_bounds, series.section, series.key, start_ns, end_ns)
         if bounds is None:
             return found
         first_ns, last_ns = bounds
         while first_ns <= last_ns:
             stop_ns = min(first_ns + step_ns, last_ns + 1)
             found.extend(
-                await self._store.reader.run(
+                await self._reader.run(
                     _read, series.section, series.key, series.fields, columns, first_ns, stop_ns, spacing_ns
                 )
             )

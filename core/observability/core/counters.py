@@ -7,7 +7,6 @@ its own words, so that other processes can read them, and a process that takes a
 from __future__ import annotations
 
 import mmap
-import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from observability.core import shared_layout as layout
+from observability.core.directory import Directory
 from observability.core.errors import CapacityError
 
 CAPACITY_WORDS = layout.COUNTERS_WORDS
@@ -150,13 +150,11 @@ class Counters:
         directory_start = layout.COUNTERS_HEADER_WORDS * layout.WORD_BYTES
         words_start = directory_start + layout.COUNTERS_DIRECTORY_BYTES
         self._header: memoryview[int] = memory[:directory_start].cast("q")
-        self._directory = memory[directory_start:words_start]
-        self._directory_words: memoryview[int] = self._directory.cast("q")
+        self._directory = Directory(memory[directory_start:words_start])
         self._words: memoryview[int] = memory[words_start : words_start + CAPACITY_WORDS * layout.WORD_BYTES].cast("q")
         self._doubles: memoryview[float] = memory[
             words_start : words_start + len(self._words) * layout.WORD_BYTES
         ].cast("d")
-        self._directory_read = 0
         self._families: dict[str, Family] = {}
         self._read_directory()
 
@@ -238,37 +236,22 @@ class Counters:
         return sample
 
     def _add(self, named: _Named) -> Sample:
-        """Takes words for a new sample and enters it into the directory; the entry counts once its end is written."""
+        """Takes words for a new sample and enters it into the directory."""
         words = named.base + (_HISTOGRAM_WORDS if named.kind == "histogram" else 1)
-        data = msgspec.msgpack.encode(named)
-        at = self._header[layout.COUNTERS_DIRECTORY_END]
-        start = at + layout.COUNTERS_ENTRY_HEADER_WORDS * layout.WORD_BYTES
-        end = layout.words_up(start + len(data))
-        if words > CAPACITY_WORDS or end > len(self._directory):
-            raise CapacityError(f"all {CAPACITY_WORDS} words of the counters, or the room for their names, are in use")
+        if words > CAPACITY_WORDS:
+            raise CapacityError(f"all {CAPACITY_WORDS} words of the counters are in use")
         # Before the words are named: a process that died between the two leaves them unused.
         self._header[layout.COUNTERS_WORDS_USED] = words
-        self._directory[start : start + len(data)] = data
-        self._directory_words[at // layout.WORD_BYTES] = len(data)
-        self._directory_words[at // layout.WORD_BYTES + 1] = zlib.crc32(data)
-        self._header[layout.COUNTERS_DIRECTORY_END] = end
-        self._directory_read = end
-        return self._enter(named)
+        self._directory.add(msgspec.msgpack.encode(named))
+        self._read_directory()
+        return self._families[named.name].samples[named.labels]
 
     def _read_directory(self) -> None:
-        """Takes over the entries that another process has made since the last call."""
-        directory_end = self._header[layout.COUNTERS_DIRECTORY_END]
-        while (at := self._directory_read) < directory_end:
-            length = self._directory_words[at // layout.WORD_BYTES]
-            start = at + layout.COUNTERS_ENTRY_HEADER_WORDS * layout.WORD_BYTES
-            data = bytes(self._directory[start : start + length])
-            if zlib.crc32(data) != self._directory_words[at // layout.WORD_BYTES + 1]:
-                # The end was seen before what is in front of it: the next look sees both.
-                return
-            self._directory_read = layout.words_up(start + length)
-            self._enter(_decode_named(data))
+        """Takes over the entries that were made since the last call, by this process or another."""
+        for entry in self._directory.read_new():
+            self._enter(_decode_named(entry))
 
-    def _enter(self, named: _Named) -> Sample:
+    def _enter(self, named: _Named) -> None:
         sample: Sample
         if named.kind == "histogram":
             sample = DurationHistogram(self._words, named.base, DURATION_BOUNDS_SECONDS)
@@ -280,7 +263,6 @@ class Counters:
         if family is None:
             family = self._families[named.name] = Family(named.name, named.kind, named.help, {})
         family.samples[named.labels] = sample
-        return sample
 
 
 class HostCounters:

@@ -1,6 +1,6 @@
 """Questions to the history: points of any interval, out of whichever tier holds a stretch of time best.
 
-Nothing is recorded here (see `rings.py`) and nothing is read from disk (see `archive.py`).
+Nothing is recorded here (see `recorded_series.py`) and nothing is read from disk (see `archive.py`).
 
     time  ------------------------------------------------------------------------------------------>  now
     1s    | store, 1 min ring: a point per minute | cut | 1 s ring: a point per second | ticks: the open second |
@@ -17,7 +17,7 @@ from typing import Final
 
 from observability.core import layout
 from observability.core.aggregates import Block, Column, resample
-from observability.core.rings import Series
+from observability.core.series import SeriesView
 
 COARSEST: Final = len(layout.TIERS) - 1
 
@@ -53,12 +53,12 @@ class Plan:
         return found
 
 
-def make_plan(series: Sequence[Series], interval_ns: int) -> Plan:
+def make_plan(views: Sequence[SeriesView], interval_ns: int) -> Plan:
     """Returns the plan by which these series are read."""
     cuts = [-1] * COARSEST
     for finer in range(best_tier(interval_ns), COARSEST):
         spacing = spacing_ns(interval_ns, finer + 1)
-        own = (_cut(one, finer, spacing) for one in series)
+        own = (_cut(view, finer, spacing) for view in views)
         cuts[finer] = max((cut_ns for cut_ns in own if cut_ns is not None), default=-1)
     return Plan(interval_ns, tuple(cuts))
 
@@ -74,18 +74,18 @@ def spacing_ns(interval_ns: int, tier: int) -> int:
     return -(-interval_ns // tier_ns) * tier_ns
 
 
-def stored_until_ns(series: Series, start_ns: int, end_ns: int, plan: Plan) -> int:
+def stored_until_ns(view: SeriesView, start_ns: int, end_ns: int, plan: Plan) -> int:
     """Returns up to where the store is to be asked: what the rings hold begins there. 0 if it need not be."""
-    stop_ns = _stop(series, COARSEST, end_ns, plan)
+    stop_ns = _stop(view, COARSEST, end_ns, plan)
     if stop_ns <= start_ns:
         return 0
-    known = (series.first_ns(tier) for tier in range(COARSEST, -1, -1))
+    known = (view.first_ns(tier) for tier in range(COARSEST, -1, -1))
     first_ns = next((ts_ns for ts_ns in known if ts_ns is not None), end_ns)
     return min(stop_ns, first_ns - first_ns % layout.TIERS[COARSEST].interval_ns)
 
 
 def read_points(
-    series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, plan: Plan, stored: Block | None = None
+    view: SeriesView, columns: Sequence[Column], start_ns: int, end_ns: int, plan: Plan, stored: Block | None = None
 ) -> Block:
     """Returns the intervals that begin in start_ns <= t < end_ns and have a row, oldest first; each tick is in one.
 
@@ -102,39 +102,39 @@ def read_points(
             answer.extend(resample(rows, columns, spacing, since_ns))
             rows = Block.empty(len(columns))
             spacing, since_ns = tier_spacing, reached_ns
-        stop_ns = _stop(series, tier, end_ns, plan)
+        stop_ns = _stop(view, tier, end_ns, plan)
         if stop_ns > start_ns:
-            rows.extend(series.copy_block(tier, max(reached_ns, start_ns - start_ns % spacing), stop_ns, columns))
+            rows.extend(view.copy_block(tier, max(reached_ns, start_ns - start_ns % spacing), stop_ns, columns))
         # What this tier has not finished is in the next finer one.
-        newest_ns = series.rings[tier].last_ns() if tier else None
+        newest_ns = view.span(tier).last_ns if tier else None
         if newest_ns is not None:
             reached_ns = max(reached_ns, min(stop_ns, newest_ns + layout.TIERS[tier].interval_ns))
     answer.extend(resample(rows, columns, spacing, since_ns))
     return answer
 
 
-def _stop(series: Series, tier: int, end_ns: int, plan: Plan) -> int:
+def _stop(view: SeriesView, tier: int, end_ns: int, plan: Plan) -> int:
     """Returns up to where a tier is read as far as it is finished."""
     if tier <= best_tier(plan.interval_ns):
         return end_ns
-    own_ns = _cut(series, tier - 1, spacing_ns(plan.interval_ns, tier))
+    own_ns = _cut(view, tier - 1, spacing_ns(plan.interval_ns, tier))
     return end_ns if own_ns is None else min(end_ns, max(own_ns, plan.cuts[tier - 1]))
 
 
-def _cut(series: Series, finer: int, spacing: int) -> int | None:
+def _cut(view: SeriesView, finer: int, spacing: int) -> int | None:
     """Returns where a tier takes over from the next coarser one in this series: -1 if it has everything, None if it has
     nothing."""
     tier_ns = layout.TIERS[finer + 1].interval_ns
-    known = (series.first_ns(tier) for tier in range(finer, -1, -1))
+    known = (view.first_ns(tier) for tier in range(finer, -1, -1))
     first_ns = next((ts_ns for ts_ns in known if ts_ns is not None), None)
     if first_ns is None:
         return None
     bucket_ns = first_ns - first_ns % tier_ns
-    if not series.rings[finer].is_lapped and bucket_ns != series.buckets[finer].resumed_ns:
+    if not view.span(finer).is_lapped and bucket_ns != view.began_ns(finer):
         # Nothing of this interval is missing: this tier's oldest row is the first that was ever taken of it.
-        oldest_ns = series.first_ns(finer + 1)
+        oldest_ns = view.first_ns(finer + 1)
         return bucket_ns if oldest_ns is not None and oldest_ns < bucket_ns else -1
-    newest_ns = series.rings[finer + 1].last_ns()
+    newest_ns = view.span(finer + 1).last_ns
     if newest_ns is None or bucket_ns > newest_ns:
         return first_ns
     return -(-first_ns // spacing) * spacing

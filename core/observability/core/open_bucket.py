@@ -18,16 +18,12 @@ from observability.core.errors import CheckpointError
 class OpenBucket:
     """The aggregates of a coarse tier's current interval, until it is over."""
 
-    __slots__ = ("aggregates", "interval_ns", "resumed", "resumed_ns", "start_ns")
+    __slots__ = ("aggregates", "interval_ns", "start_ns")
 
     def __init__(self, interval_ns: int, fields: int) -> None:
         self.interval_ns = interval_ns
         self.start_ns: int | None = None
         self.aggregates = empty_aggregates(fields)
-        self.resumed: array[float] | None = None
-        """What an earlier process had made of the current interval: no finer tier holds it."""
-        self.resumed_ns = -1
-        """Start of the interval that an earlier process began."""
 
     def is_over(self, ts_ns: int) -> bool:
         return self.start_ns is not None and ts_ns >= self.start_ns + self.interval_ns
@@ -35,13 +31,11 @@ class OpenBucket:
     def reset(self, ts_ns: int) -> None:
         self.start_ns = ts_ns - ts_ns % self.interval_ns
         self.aggregates = empty_aggregates(len(self.aggregates) // layout.AGGREGATE_WORDS)
-        self.resumed = None
 
     def resume(self, start_ns: int, aggregates: array[float]) -> None:
         """Goes on with an interval that an earlier process began."""
-        self.start_ns = self.resumed_ns = start_ns
+        self.start_ns = start_ns
         self.aggregates = aggregates
-        self.resumed = aggregates[:]
 
     def dump_state(self) -> OpenState | None:
         return None if self.start_ns is None else OpenState(self.start_ns, self.aggregates.tobytes())
@@ -49,7 +43,6 @@ class OpenBucket:
     def clear(self) -> None:
         self.reset(0)
         self.start_ns = None
-        self.resumed_ns = -1
 
 
 class OpenState(msgspec.Struct, array_like=True):

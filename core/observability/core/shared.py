@@ -12,9 +12,11 @@ from typing import Final
 from observability.core import shared_layout as layout
 from observability.core.counters import Counters
 from observability.core.lane_log import LaneLog
+from observability.core.layout import Budget
 from observability.core.records import RecordRing
 
 HUB_SLOT: Final = 0
+NO_HISTORY: Final = Budget({}, {})
 
 
 class State(IntEnum):
@@ -89,8 +91,8 @@ _NOTHING = memoryview(bytes(layout.SLOT_WORDS * layout.WORD_BYTES)).cast("q")
 class SharedMapping:
     """One anonymous mapping and its regions."""
 
-    def __init__(self, slots: int, max_symbols: int) -> None:
-        self.layout = layout.SharedLayout(slots, max_symbols)
+    def __init__(self, slots: int, max_symbols: int, history: Budget = NO_HISTORY) -> None:
+        self.layout = layout.SharedLayout(slots, max_symbols, history.size_bytes)
         self._memory: memoryview[int] = memoryview(mmap.mmap(-1, self.layout.size))
         self._header: memoryview[int] = self._memory[: layout.HEADER_WORDS * layout.WORD_BYTES].cast("q")
         self._header[layout.HEADER_SLOTS] = slots
@@ -151,6 +153,10 @@ class SharedMapping:
             name: LaneLog(self._part(self.layout.lane_region(i)), layout.LANE_ENTRIES, layout.LANE_DATA_BYTES)
             for i, name in enumerate(layout.LANES)
         }
+
+    def history_memory(self) -> memoryview[int]:
+        """Returns the bytes of the history."""
+        return self._part(self.layout.history_region)
 
     def _part(self, region: layout.Region) -> memoryview[int]:
         return self._memory[region.offset : region.end]

@@ -1,4 +1,4 @@
-"""Every offset of the mapping that hub and workers share, except the history's (see `layout.py`).
+"""Every offset of the mapping that hub and workers share, except those within the history (see `layout.py`).
 
 No reading or writing here (see `shared.py`, `records.py`, `lane_log.py`, `counters.py`).
 
@@ -6,9 +6,9 @@ All words are 8 bytes, aligned, signed (`q`), and have one writer at a time; `B`
 "Supervisor" in a writer's place means: while no process lives in that slot.
 
 Mapping: anonymous, made before the first fork, read and written by supervisor, hub and workers
-    +--------+-------------------+-----------------------+--------+---------+--------------+--------------+
-    | header | slot 0 .. slot n  | counters 0 .. n       | frames | details | lane trades  | lane alerts  |
-    +--------+-------------------+-----------------------+--------+---------+--------------+--------------+
+    +--------+------------------+---------------+--------+---------+-------------+-------------+---------+
+    | header | slot 0 .. slot n | counters 0..n | frames | details | lane trades | lane alerts | history |
+    +--------+------------------+---------------+--------+---------+-------------+-------------+---------+
     slot 0 is the hub's; the workers have one each of the others, and one is left over for a worker that takes
     another's place while that one still drains. Every region begins on a page of its own.
 
@@ -57,12 +57,12 @@ Entry: 7 words; its data (the symbol, then the members) begins at OFFSET % the d
     hub writes data, then BEGIN ... END (position + 1), then DATA_END and END of the lane; read by workers, and by the
     next hub, which goes on behind the last whole entry.
 
-Counters of a process: two words, the directory of its families, and the words they name
-    +-----------------+--------------+-------------+---------+
-    | DIRECTORY_END q | WORDS_USED q | directory B | words q |
-    +-----------------+--------------+-------------+---------+
-      0                 1              2
-    Entry of the directory: LENGTH q, CRC q, MessagePack of (name, kind, help, labels, first word), up to a whole word
+Counters of a process: the directory of its families (see `layout.py`), and the words they name
+    +--------------+-------------+---------+
+    | WORDS_USED q | directory B | words q |
+    +--------------+-------------+---------+
+      0              1
+    An entry of the directory is (name, kind, help, labels, first word)
     written by the process (gauges set to 0 by the supervisor once it is dead), read by all; who comes next in the slot
     goes on counting, so that a counter never goes back.
 
@@ -77,7 +77,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-WORD_BYTES: Final = 8
+from observability.core import layout
+
+WORD_BYTES: Final = layout.WORD_BYTES
 PAGE_BYTES: Final = 4096
 
 MAGIC: Final = 0x4F42_5345_5256_0002
@@ -126,10 +128,8 @@ ENTRY_SYMBOL_LENGTH: Final = 5
 ENTRY_LENGTH: Final = 6
 ENTRY_WORDS: Final = 7
 
-COUNTERS_DIRECTORY_END: Final = 0
-COUNTERS_WORDS_USED: Final = 1
-COUNTERS_HEADER_WORDS: Final = 2
-COUNTERS_ENTRY_HEADER_WORDS: Final = 2
+COUNTERS_WORDS_USED: Final = 0
+COUNTERS_HEADER_WORDS: Final = 1
 # 128 bytes for the name, the labels and the help of each word.
 COUNTERS_DIRECTORY_BYTES: Final = 1024 * 1024
 COUNTERS_WORDS: Final = 8192
@@ -167,15 +167,16 @@ class SharedLayout:
 
     slots: int
     max_symbols: int
+    history_bytes: int
 
     @property
     def frame_bytes(self) -> int:
         """Room for one frame, its header included."""
-        return words_up(FRAME_BASE_BYTES + FRAME_SYMBOL_BYTES * self.max_symbols)
+        return layout.words_up(FRAME_BASE_BYTES + FRAME_SYMBOL_BYTES * self.max_symbols)
 
     @property
     def detail_bytes(self) -> int:
-        return words_up(DETAIL_BASE_BYTES + DETAIL_SYMBOL_BYTES * self.max_symbols)
+        return layout.words_up(DETAIL_BASE_BYTES + DETAIL_SYMBOL_BYTES * self.max_symbols)
 
     @property
     def slots_region(self) -> Region:
@@ -198,8 +199,12 @@ class SharedLayout:
         return Region(_pages_up(self.details_region.end) + lane * size, size)
 
     @property
+    def history_region(self) -> Region:
+        return _behind(self.lane_region(len(LANES) - 1).end, self.history_bytes)
+
+    @property
     def size(self) -> int:
-        return self.lane_region(len(LANES) - 1).end
+        return self.history_region.end
 
 
 def record_ring_bytes(slots: int, slot_bytes: int) -> int:
@@ -212,11 +217,6 @@ def lane_bytes(entries: int, data_bytes: int) -> int:
 
 def counters_bytes() -> int:
     return (COUNTERS_HEADER_WORDS + COUNTERS_WORDS) * WORD_BYTES + COUNTERS_DIRECTORY_BYTES
-
-
-def words_up(size: int) -> int:
-    """Returns `size` rounded up to whole words."""
-    return -(-size // WORD_BYTES) * WORD_BYTES
 
 
 def _pages_up(size: int) -> int:

@@ -9,8 +9,10 @@ from observability.core.accounting_settings import zone_of
 from observability.core.bus import Bus
 from observability.core.clock import Clock
 from observability.core.config import Config
+from observability.core.layout import Budget
 from observability.core.rings import History
 from observability.core.sequence import EventSequence
+from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.execution_collector import ExecutionCollector
 from observability.metrics.market_data_collector import MarketDataCollector
@@ -24,12 +26,17 @@ from observability.metrics.system_collector import SystemCollector
 from observability.metrics.trade_log import TradeLog
 
 
-def make_history(max_symbols: int) -> History:
-    """Returns the history's memory: a series per symbol, and one per other section."""
-    budget = {len(SYMBOL_FIELDS): max_symbols}
+def history_budget(max_symbols: int) -> Budget:
+    """Returns what the history has room for: a series and a table of bars per symbol, a series per other section."""
+    series = {len(SYMBOL_FIELDS): max_symbols}
     for fields in (STRATEGY_FIELDS, EXECUTION_FIELDS, SYSTEM_FIELDS):
-        budget[len(fields)] = budget.get(len(fields), 0) + 1
-    return History(budget)
+        series[len(fields)] = series.get(len(fields), 0) + 1
+    return Budget(series, {len(BAR_FIELDS): max_symbols})
+
+
+def make_history(max_symbols: int, memory: memoryview[int] | None = None) -> History:
+    """Returns the history, in the memory that all processes share if there are several."""
+    return History(history_budget(max_symbols), memory)
 
 
 def make_collectors(

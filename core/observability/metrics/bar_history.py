@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
-from typing import Final, Protocol
+from typing import Final
 
+from observability.core.rings import HistoryReader
 from observability.core.store_reader import StoreReader
-from observability.metrics.bar_ring import Bar
+from observability.metrics.bar_ring import BARS, Bar, BarRing
 
 # Bars of one read of the store: a week of one symbol.
 BARS_PER_READ: Final = 7 * 24 * 60
@@ -23,32 +24,23 @@ _BARS: Final = (
 )
 
 
-class BarSource(Protocol):
-    """Has the finished 1-minute bars of the last hours in memory."""
-
-    @property
-    def symbols(self) -> Sequence[str]: ...
-
-    def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterable[Bar]:
-        """Yields bars that begin in start_ns <= t < end_ns, oldest first."""
-
-
 class BarHistory:
     """The bars of every symbol, as far back as the store has them."""
 
-    def __init__(self, source: BarSource, reader: StoreReader | None = None) -> None:
-        self._source = source
+    def __init__(self, history: HistoryReader, reader: StoreReader | None = None) -> None:
+        self._history = history
         self._reader = reader
 
     @property
-    def symbols(self) -> Sequence[str]:
-        """Those with bars in memory; the store may know more."""
-        return self._source.symbols
+    def symbols(self) -> set[str]:
+        """Those that were tracked; the store may know more."""
+        return self._history.table_keys(BARS)
 
     async def read(self, symbol: str, start_ns: int, end_ns: int, interval_ns: int) -> list[Bar]:
         """Returns the bars that begin in start_ns <= t < end_ns, oldest first; the one of `start_ns` is whole."""
         start_ns -= start_ns % interval_ns
-        recent = list(self._source.bars(symbol, start_ns, end_ns))
+        table = self._history.table(BARS, symbol)
+        recent = [] if table is None else list(BarRing(table).copy_bars(start_ns, end_ns))
         stored: list[Bar] = []
         if self._reader is not None:
             stop_ns = recent[0].ts_ns if recent else end_ns

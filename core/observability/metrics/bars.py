@@ -120,7 +120,8 @@ class SymbolBars:
         "late_prints",
     )
 
-    def __init__(self, turnover: ExactTurnover, listener: Callable[[Bar], None]) -> None:
+    def __init__(self, turnover: ExactTurnover, listener: Callable[[Bar], None], ring: BarRing | None = None) -> None:
+        """Without a `ring` the finished bars are kept in memory of this object's own."""
         self.current = _NO_BAR
         self.due_ns = _NEVER
         """When `finish` has something to do."""
@@ -132,8 +133,8 @@ class SymbolBars:
         # By minute: those before the current one that can be amended, at most AMENDABLE_MINUTES + 1 of them.
         self._recent: dict[int, OpenBar] = {}
         self._newest_ns = -1
-        # Made with the first bar: many a symbol is only quoted.
-        self._ring: BarRing | None = None
+        # If it is our own, made with the first bar: many a symbol is only quoted.
+        self._ring = ring
 
     def take(self, ts_ns: int, price: float, size: float, side: Side | None, now_ns: int) -> None:
         """Adds a print that does not simply continue the current bar, to the turnover too; `now_ns` is its arrival.
@@ -183,12 +184,6 @@ class SymbolBars:
         """Yields the finished bars of the last 24 hours that begin in start_ns <= t < end_ns, oldest first."""
         return iter(()) if self._ring is None else self._ring.copy_bars(start_ns, end_ns)
 
-    def keep(self, bar: Bar) -> None:
-        """Keeps a finished bar for `copy_bars`."""
-        if self._ring is None:
-            self._ring = BarRing()
-        self._ring.put(bar)
-
     def to_state(self) -> BarsState:
         self._settle()
         return BarsState(
@@ -210,7 +205,7 @@ class SymbolBars:
         # Whoever reads older ones elsewhere does so up to the first of these: none may be missing between them.
         for bar in self._recent.values():
             if not bar.is_changed:
-                self.keep(bar.to_bar())
+                self._keep(bar.to_bar())
 
     def _settle(self) -> None:
         """Brings the sums of the current bar up to the turnover."""
@@ -248,5 +243,10 @@ class SymbolBars:
     def _hand_on(self, bar: OpenBar) -> None:
         bar.is_changed = False
         finished = bar.to_bar()
-        self.keep(finished)
+        self._keep(finished)
         self._listener(finished)
+
+    def _keep(self, bar: Bar) -> None:
+        if self._ring is None:
+            self._ring = BarRing()
+        self._ring.put(bar)

@@ -17,7 +17,8 @@ from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.errors import CheckpointError
 from observability.core.events import Event, Fill, Order
 from observability.core.parts import Group
-from observability.core.rings import History, Series
+from observability.core.recorded_series import RecordedSeries
+from observability.core.rings import History
 from observability.metrics.collectors import BusCollector
 from observability.metrics.execution_group import MAX_GROUPS, ExecutionGroups, GroupsState
 from observability.metrics.execution_quality import ended, ratio, shortfall_bps
@@ -97,7 +98,7 @@ class ExecutionCollector(BusCollector):
         self._set_up(ExecutionState())
         self._session_end_of = session_end_ns
         self._row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
-        self._series: Series | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+        self._series: RecordedSeries | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())

@@ -6,7 +6,7 @@ No sums and no derived prices here (see `symbol_state.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -20,7 +20,8 @@ from observability.core.market_settings import MAX_SYMBOL_LENGTH
 from observability.core.parts import Group
 from observability.core.rings import History
 from observability.core.timestamps import NS_PER_S
-from observability.metrics.bar_ring import Bar
+from observability.metrics.bar_ring import BARS, Bar, BarRing
+from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
 from observability.metrics.collectors import BusCollector
 from observability.metrics.sessions import session_end_ns
 from observability.metrics.symbol_state import SERIES_FIELDS, Follower, SymbolRecord, SymbolState, SymbolTerms
@@ -98,16 +99,9 @@ class MarketDataCollector(BusCollector):
 
     def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterator[Bar]:
         """Yields the symbol's finished 1-minute bars that begin in start_ns <= t < end_ns, oldest first, as far as they
-        are of the last 24 hours and of this process (or given to `keep_bars`)."""
+        are of the last 24 hours and of this process, or of one before it whose history goes on."""
         state = self._symbols.get(symbol)
         return iter(()) if state is None else state.bars.copy_bars(start_ns, end_ns)
-
-    def keep_bars(self, symbol: str, bars: Iterable[Bar]) -> None:
-        """Takes over finished bars of an earlier process, for `bars` to yield; does nothing for an unknown symbol."""
-        state = self._symbols.get(symbol)
-        if state is not None:
-            for bar in bars:
-                state.bars.keep(bar)
 
     def symbol_state(self, symbol: str) -> SymbolState | None:
         """Returns the live state of one symbol, for those who mark positions to it."""
@@ -287,10 +281,13 @@ class MarketDataCollector(BusCollector):
     def _track(self, symbol: str) -> SymbolState:
         if len(self._symbols) >= self.max_symbols:
             raise CapacityError(f"all {self.max_symbols} symbols are in use")
-        series = None if self._history is None else self._history.open(self.name, symbol, SERIES_FIELDS)
+        series = bar_ring = None
+        if self._history is not None:
+            series = self._history.open(self.name, symbol, SERIES_FIELDS)
+            bar_ring = BarRing(self._history.open_table(BARS, symbol, BAR_FIELDS))
         terms = SymbolTerms(
             self.stale_after_ns(symbol), self._session_end_ns, self._feed_window_seconds, self._hand_on_bar
         )
-        state = self._symbols[symbol] = SymbolState(symbol, terms, series)
+        state = self._symbols[symbol] = SymbolState(symbol, terms, series, bar_ring)
         state.follower = self._followers.get(symbol)
         return state

@@ -15,7 +15,8 @@ from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.events import Equity, Event, Fill, Position, Signal
 from observability.core.parts import Group
-from observability.core.rings import History, Series
+from observability.core.recorded_series import RecordedSeries
+from observability.core.rings import History
 from observability.metrics.capital import Capital
 from observability.metrics.collectors import BusCollector
 from observability.metrics.drawdown import iso_or_none
@@ -99,7 +100,7 @@ class StrategyCollector(BusCollector):
         self._views = EngineViews(max_positions)
         self._capital = Capital(starting_capital, max_strategies)
         self._has_input = True
-        self._series: Series | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+        self._series: RecordedSeries | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
     @property
     def strategy_count(self) -> int:

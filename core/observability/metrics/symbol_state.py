@@ -13,9 +13,9 @@ from typing import Final, Protocol
 import msgspec
 
 from observability.core.events import Print, Quote
-from observability.core.rings import Series
+from observability.core.recorded_series import RecordedSeries
 from observability.core.timestamps import MAX_NS, NS_PER_S, format_iso_ms
-from observability.metrics.bar_ring import Bar
+from observability.metrics.bar_ring import Bar, BarRing
 from observability.metrics.bars import BarsState, SymbolBars
 from observability.metrics.exact import ExactTurnover, TurnoverState
 from observability.metrics.feed_latency import FeedLatency, FeedState
@@ -137,7 +137,7 @@ class SymbolState(JsonPart):
         "updates",
     )
 
-    def __init__(self, symbol: str, terms: SymbolTerms, series: Series | None) -> None:
+    def __init__(self, symbol: str, terms: SymbolTerms, series: RecordedSeries | None, bars: BarRing | None) -> None:
         super().__init__()
         self.symbol = symbol
         self.stale_after_ns = terms.stale_after_ns
@@ -181,7 +181,7 @@ class SymbolState(JsonPart):
         self._spread_time = 0.0
         self._quoted_ns = 0
         # Per minute and per second.
-        self.bars = SymbolBars(self.turnover, self._hand_on_bar)
+        self.bars = SymbolBars(self.turnover, self._hand_on_bar, bars)
         self.second_end_ns = MAX_NS
         self._rate = UpdateRate()
         # Per tick.

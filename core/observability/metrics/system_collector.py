@@ -23,7 +23,8 @@ from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.events import Alert, Event, Heartbeat, Log, Metric
 from observability.core.logs import escape
 from observability.core.parts import Group
-from observability.core.rings import History, Series
+from observability.core.recorded_series import RecordedSeries
+from observability.core.rings import History
 from observability.core.timestamps import NS_PER_S, format_iso_ms
 from observability.metrics.alerts import Action, AlertBook, AlertBookState, AlertState, TransitionListener
 from observability.metrics.collectors import BusCollector
@@ -99,7 +100,7 @@ class SystemCollector(BusCollector):
         self._executor: ThreadPoolExecutor | None = None
         self._sampling: asyncio.Task[None] | None = None
         self._has_input = True
-        self._series: Series | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+        self._series: RecordedSeries | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from observability.core.archive import StoredMinutes
 from observability.core.bus import Bus
 from observability.core.clock import EventClock, HostClock
 from observability.core.config import Config
@@ -72,7 +73,7 @@ class Backend:
         self._event_clock = EventClock(self._host_clock)
         self._bus = Bus()
         self._counters = Counters() if context is None else context.slot.counters()
-        self._history = make_history(config.max_symbols)
+        self._history = make_history(config.max_symbols, None if context is None else context.mapping.history_memory())
         self._persistence = Persistence(
             config, self._bus, self._history, self._counters, self._host_clock, self._event_clock
         )
@@ -148,7 +149,8 @@ class Backend:
             "clients_behind": lambda: door.clients_behind,
             "lane_backlog": lambda: door.lane_backlog,
         }
-        store, archive = self._persistence.store, self._persistence.archive
+        store = self._persistence.store
+        history = self._history.reader(self._counters)
         if store is not None:
             queues["store_rows"] = lambda: store.queued
             collectors.system.add_health_reason("store", lambda: store.trouble)
@@ -181,10 +183,10 @@ class Backend:
             published=Published(hub.frames),
             gate=self._gate,
             exposition=Exposition(hub_collector, process_collector()),
-            history=self._history,
+            history=history,
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
-            archive=archive,
-            bars=BarHistory(collectors.market, None if store is None else store.reader),
+            minutes=None if store is None else StoredMinutes(store.reader),
+            bars=BarHistory(history, None if store is None else store.reader),
             event_clock=self._event_clock,
             trades=RecentTrades(collectors.execution.trades) if store is None else StoredTrades(store.reader),
             status=status,

@@ -22,6 +22,7 @@ from observability.http.backend import Backend, announce
 from observability.http.tls import make_context
 from observability.http.worker_process import WorkerProcess
 from observability.metrics.alert_rules import Rule
+from observability.metrics.assembly import history_budget
 
 # The hub's, and one more than there are workers: while one is replaced there are two of it.
 _FURTHER_SLOTS: Final = 2
@@ -33,7 +34,7 @@ def run_host(config: Config, rules: Sequence[Rule]) -> int:
     if config.tls_cert is not None and config.tls_key is not None:
         make_context(config.tls_cert, config.tls_key)
     listeners = open_listeners(config.host, config.port, config.workers)
-    mapping = SharedMapping(config.workers + _FURTHER_SLOTS, config.max_symbols)
+    mapping = SharedMapping(config.workers + _FURTHER_SLOTS, config.max_symbols, history_budget(config.max_symbols))
     port = int(listeners[0][0].getsockname()[1])
 
     def run_hub(context: ChildContext) -> int:

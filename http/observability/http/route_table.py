@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from observability.core.archive import Archive
+from observability.core.archive import StoredMinutes
 from observability.core.clock import Clock
 from observability.core.ingest import Gate
 from observability.core.logs import LogRing
-from observability.core.rings import History
+from observability.core.rings import HistoryReader
 from observability.http.exposition import Exposition
 from observability.http.published import Published
 from observability.http.relay import Relay
@@ -30,7 +30,9 @@ from observability.metrics.bar_history import BarHistory
 from observability.metrics.system_collector import SystemCollector
 
 # By name; published documents are answered everywhere, too.
-ANSWERED_BY_WORKERS: Final = frozenset({"root", "docs", "openapi", "prometheus", "health", "ready", "live"})
+ANSWERED_BY_WORKERS: Final = frozenset(
+    {"root", "docs", "openapi", "prometheus", "health", "ready", "live", "metrics_history"}
+)
 # Those too, where there is a store: each worker has a connection of its own to it.
 ASKED_OF_THE_STORE: Final = frozenset({"trades", "trade", "trade_stats"})
 
@@ -42,9 +44,9 @@ class RouteParts:
     published: Published
     gate: Gate
     exposition: Exposition
-    history: History
+    history: HistoryReader
     tick_ns: int
-    archive: Archive | None
+    minutes: StoredMinutes | None
     bars: BarHistory
     event_clock: Clock
     trades: TradeSource
@@ -68,7 +70,7 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     """Adds every route."""
     MetricsRoutes(parts.published).add_to(router)
     IngestRoutes(parts.gate).add_to(router)
-    history = HistoryRoutes(parts.history, parts.event_clock, parts.tick_ns, archive=parts.archive, bars=parts.bars)
+    history = HistoryRoutes(parts.history, parts.event_clock, parts.tick_ns, minutes=parts.minutes, bars=parts.bars)
     history.add_to(router)
     TradesRoutes(parts.published, parts.trades, parts.event_clock).add_to(router)
     StrategyRoutes(parts.published).add_to(router)

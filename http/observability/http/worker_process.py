@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from observability.core.archive import StoredMinutes
 from observability.core.channel import Caller
 from observability.core.clock import HostClock
 from observability.core.config import Config
@@ -21,10 +22,12 @@ from observability.core.errors import HubUnavailable
 from observability.core.frames import Frame
 from observability.core.periodic import Periodic
 from observability.core.process_figures import ProcessFigures
+from observability.core.rings import HistoryReader
 from observability.core.shared import State
 from observability.core.store_file import DATABASE_NAME
 from observability.core.store_reader import StoreReader
 from observability.core.supervisor import ChildContext
+from observability.core.timestamps import NS_PER_S
 from observability.http.exposition import Exposition
 from observability.http.headcount import Headcounts
 from observability.http.host_exposition import HostCollector
@@ -35,6 +38,8 @@ from observability.http.route_table import IN_HUB, RouteParts, add_routes, relay
 from observability.http.shared_feed import SharedFeed
 from observability.http.staleness import Staleness
 from observability.http.worker import Worker
+from observability.metrics.assembly import history_budget
+from observability.metrics.bar_history import BarHistory
 from observability.metrics.journal import ALERTS, TRADES
 from observability.metrics.stored_trades import StoredTrades
 
@@ -134,14 +139,16 @@ class WorkerProcess:
         self, worker: Worker, shared: SharedFeed, staleness: Staleness, link: _HubLink, store: StoreReader | None
     ) -> None:
         published = Published(shared.frames)
+        mapping, counters = self._context.mapping, self._context.slot.counters()
+        history = HistoryReader(history_budget(self._config.max_symbols), mapping.history_memory(), counters)
         parts = RouteParts(
             published=published,
             gate=IN_HUB,
-            exposition=Exposition(HostCollector(self._context.mapping, lambda: _document(shared, HUB_GAUGES))),
-            history=IN_HUB,
-            tick_ns=IN_HUB,
-            archive=IN_HUB,
-            bars=IN_HUB,
+            exposition=Exposition(HostCollector(mapping, lambda: _document(shared, HUB_GAUGES))),
+            history=history,
+            tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
+            minutes=None if store is None else StoredMinutes(store),
+            bars=BarHistory(history, store),
             event_clock=shared.feed.event_clock,
             trades=IN_HUB if store is None else StoredTrades(store),
             status=WorkerStatus(self._context, shared, staleness),

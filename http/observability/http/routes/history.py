@@ -17,11 +17,12 @@ import msgspec
 import orjson
 
 from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, NAN, SUM, Block, Column
-from observability.core.archive import Archive
+from observability.core.archive import StoredMinutes
 from observability.core.clock import Clock
 from observability.core.errors import StoreError
 from observability.core.history import COARSEST, Plan, Stretch, make_plan, read_points, spacing_ns, stored_until_ns
-from observability.core.rings import History, Series
+from observability.core.rings import HistoryReader
+from observability.core.series import Series
 from observability.core.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.http.curves import Curve, encode_columns, encode_rows
 from observability.http.messages import Request, Response
@@ -30,7 +31,7 @@ from observability.http.refusals import Unavailable, Unprocessable
 from observability.http.router import Router
 from observability.http.turns import Turn
 from observability.metrics.bar_history import BarHistory
-from observability.metrics.bar_ring import NS_PER_MINUTE, Bar
+from observability.metrics.bar_ring import BARS, NS_PER_MINUTE, Bar
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,6 @@ WIDENING: Final = 4
 
 RETRY_AFTER_SECONDS: Final = 5
 
-BARS: Final = "bars"
 BAR_FIELDS: Final = Bar._fields[1:]
 # What each aggregate is made of.
 _NUMBERS: Final[dict[str, tuple[int, ...]]] = {
@@ -131,16 +131,16 @@ class HistoryRoutes:
 
     def __init__(
         self,
-        history: History,
+        history: HistoryReader,
         event_clock: Clock,
         tick_ns: int = FINEST_NS,
-        archive: Archive | None = None,
+        minutes: StoredMinutes | None = None,
         bars: BarHistory | None = None,
     ) -> None:
         self._history = history
         self._clock = event_clock
         self._tick_ns = tick_ns
-        self._archive = archive
+        self._minutes = minutes
         self._bars = bars
         self._lock = asyncio.Lock()
 
@@ -166,6 +166,8 @@ class HistoryRoutes:
         except StoreError as error:
             logger.warning("history: %s", error)
             raise Unavailable("the store cannot be read now", RETRY_AFTER_SECONDS) from None
+        finally:
+            self._history.count_lost()
 
     def _question(self, wanted: HistoryRequest) -> Question:
         start_ns, end_ns, interval = _period(wanted, self._clock.time_ns())
@@ -229,13 +231,12 @@ class HistoryRoutes:
         self, question: Question, series: Sequence[Series], symbols: Iterable[str], start_ns: int, turn: Turn
     ) -> tuple[list[Curve], Plan]:
         wanted, interval_ns, end_ns = question.wanted, question.interval_ns, question.end_ns
-        plan = make_plan(series, interval_ns)
+        plan = make_plan([one.view() for one in series], interval_ns)
         curves = []
         for one in series:
             columns = _columns(question.fields(one), wanted.aggregates)
-            stored = await self._read_stored(one, columns, start_ns, end_ns, plan)
+            block = await self._read_series(one, columns, start_ns, end_ns, plan, turn)
             async with turn:
-                block = read_points(one, columns, start_ns, end_ns, plan, stored)
                 curves.append(_curve(one, columns, block, wanted.aggregates))
                 await turn.offer()
         for symbol in symbols:
@@ -248,20 +249,23 @@ class HistoryRoutes:
                 await turn.offer()
         return curves, plan
 
-    async def _read_stored(
-        self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, plan: Plan
-    ) -> Block | None:
-        """Returns the points of what the rings do not reach; None if there are none."""
-        if self._archive is None:
-            return None
+    async def _read_series(
+        self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, plan: Plan, turn: Turn
+    ) -> Block:
+        """Returns the points of one series, from the store as far as the rings do not reach."""
         spacing = spacing_ns(plan.interval_ns, COARSEST)
-        stored = Block.empty(len(columns))
+        stored: Block | None = None
         reached_ns = start_ns - start_ns % spacing
-        # Minutes that leave the ring meanwhile are in the store by now.
-        while reached_ns < (stop_ns := stored_until_ns(series, start_ns, end_ns, plan)):
-            stored.extend(await self._archive.read(series, columns, reached_ns, stop_ns, spacing))
+        while True:
+            async with turn:
+                view = series.view()
+                # Minutes that have left the ring since the last look are in the store by now.
+                stop_ns = 0 if self._minutes is None else stored_until_ns(view, start_ns, end_ns, plan)
+                if self._minutes is None or reached_ns >= stop_ns:
+                    return read_points(view, columns, start_ns, end_ns, plan, stored)
+            stored = stored or Block.empty(len(columns))
+            stored.extend(await self._minutes.read(series, columns, reached_ns, stop_ns, spacing))
             reached_ns = stop_ns
-        return stored
 
     def _bar_symbols(self, question: Question) -> Sequence[str]:
         if self._bars is None or not question.has_bars:
