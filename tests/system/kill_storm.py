@@ -3,7 +3,8 @@
 Starts a host with several workers, connects clients that follow snapshots, trades and alerts and resume when they are
 cut, sends fills and alerts without a pause, each again until it is acknowledged, and kills workers, and with
 `--kill-hub` the hub too. At the end every client must have every trade and every alert exactly once, a sequence of
-snapshots that is unbroken or was honestly begun anew (`recovered: false`), and no counter may have gone back.
+snapshots that is unbroken or was honestly begun anew (`recovered: false`), the history must have every tick of which
+anybody was sent a snapshot, and no counter may have gone back.
 
     python tests/system/kill_storm.py [--seconds 300] [--clients 1000] [--workers 4] [--kill-hub --data-dir DIR]
 """
@@ -30,6 +31,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from hosts import post
 from server import Server
 
 TIMEOUT_SECONDS = 30.0
@@ -37,6 +39,7 @@ RECEIVE_BYTES = 1 << 16
 # A client that has what it wants in the end; the rest is on its way.
 SETTLE_SECONDS = 60.0
 SEQ = re.compile(rb'"seq":(\d+)')
+TIMESTAMP = re.compile(rb'"timestamp":"([^"]+)"')
 EPOCH = re.compile(rb'"epoch":"([0-9a-f]+)"')
 # Of these each one may only grow.
 COUNTERS = re.compile(r"^(\w+_(?:total|count|sum|bucket)(?:{[^}]*})?) (\S+)$", re.MULTILINE)
@@ -48,6 +51,8 @@ class Client:
 
     port: int
     number: int
+    moments: set[str]
+    """Of everybody: the tenths of a second of which a snapshot was received."""
     sock: socket.socket | None = None
     buffer: bytearray = field(default_factory=bytearray)
     is_open: bool = False
@@ -134,6 +139,7 @@ class Client:
         if self.is_told_lag and epoch == self.epoch and seq not in (self.seq, self.seq + 1):
             self.faults.append(f"snapshot {seq} after {self.seq}")
         self.epoch, self.seq = epoch, seq
+        self.moments.add(tenth(TIMESTAMP.search(head)[1].decode()))  # type: ignore[index]
 
     def _take_lane(self, kind: str, message: dict[str, Any]) -> None:
         lane = f"{kind}s"
@@ -201,7 +207,8 @@ class Storm:
     """Kills, and watches what comes of it."""
 
     def __init__(self, server: Server, clients: int, *, kill_hub: bool, rng: random.Random) -> None:
-        self.clients = [Client(server.port, number) for number in range(clients)]
+        self.moments: set[str] = set()
+        self.clients = [Client(server.port, number, self.moments) for number in range(clients)]
         self.kills: Counter[str] = Counter()
         self.gone_back: list[str] = []
         self._server = server
@@ -295,6 +302,20 @@ class Storm:
             self._counters[name] = float(value)
 
 
+def tenth(timestamp: str) -> str:
+    """Returns the tenth of a second in which a moment is, which is a point of the history."""
+    return timestamp[: len("2025-10-21T22:00:00.1")] + "00Z"
+
+
+def not_in_history(server: Server, moments: set[str]) -> set[str]:
+    """Returns the tenths of a second, as far as the fine ring reaches, of which the history has no tick."""
+    question = {"metric_types": ["system"], "interval": "100ms", "limit": 10_000}
+    answer = post(server, "/api/metrics/history", question)
+    start = answer["tiers"][-1]["start"]
+    assert answer["tiers"][-1]["interval"] == "100ms"
+    return {moment for moment in moments if moment > start} - {row["timestamp"] for row in answer["data"]}
+
+
 def faults(storm: Storm, trades: set[str], alerts: set[str]) -> list[str]:
     """Returns everything that must not be."""
     found = [f"counter {fault}" for fault in storm.gone_back]
@@ -332,6 +353,7 @@ def main() -> int:
         storm.settle(sender.trades, sender.alerts)
         storm.scrape()
         found = faults(storm, sender.trades, sender.alerts)
+        found += [f"the history has no tick at {moment}" for moment in not_in_history(server, storm.moments)]
     finally:
         sender.stopping.set()
         storm.close()
@@ -342,6 +364,7 @@ def main() -> int:
     print(f"resumed         {sum(client.resumed for client in clients)} times, of {len(clients)} clients")
     print(f"begun anew      {sum(client.begun_anew for client in clients)} times, told so")
     print(f"told stale      {sum(client.told_stale for client in clients)} times")
+    print(f"ticks seen      {len(storm.moments)}, looked for in the history")
     print(f"exit code       {server.process.returncode}")
     print(f"faults          {len(found)}")
     for fault in found[:20]:
