@@ -47,3 +47,9 @@ def test_a_full_directory_refuses_and_keeps_what_it_has() -> None:
     with pytest.raises(CapacityError):
         directory.add(b"1" * 40)
     assert list(directory.read_new()) == [b"12345678"]
+
+
+def test_who_only_looks_writes_nothing() -> None:
+    memory = make_memory(64)
+    assert list(Directory(memory).read_new()) == []
+    assert bytes(memory) == bytes(64)

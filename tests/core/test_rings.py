@@ -64,7 +64,7 @@ def test_memory_that_a_dead_process_had_begun_to_use_begins_anew() -> None:
     other.open_table("t", "a", ("x",)).put(NS_PER_S, array("d", (1.0,)))
     # It died before it named them.
     history = History(budget, memory=other.memory)
-    history._region.directory._words[0] = 0
+    history._region.directory._header[0] = 0
     history = History(budget, memory=other.memory)
     series, table = history.open("s", "k", ("x",)), history.open_table("t", "k", ("x",))
     assert (series.rings[0].cursor, list(table.copy_rows(0, 10 * NS_PER_S))) == (0, [])

@@ -15,20 +15,19 @@ from observability.core.errors import CapacityError
 class Directory:
     """The entries in the order in which they were added, by this process or by those before it."""
 
-    __slots__ = ("_bytes", "_read", "_words")
+    __slots__ = ("_bytes", "_header", "_read", "_words")
 
     def __init__(self, memory: memoryview[int]) -> None:
         """`memory` is bytes; what it holds already is kept."""
         header_bytes = layout.DIRECTORY_HEADER_WORDS * layout.WORD_BYTES
-        self._words: memoryview[int] = memory.cast("q")
-        self._bytes = memory
-        self._read = header_bytes
-        if not self._words[layout.DIRECTORY_END]:
-            self._words[layout.DIRECTORY_END] = header_bytes
+        self._header: memoryview[int] = memory[:header_bytes].cast("q")
+        self._bytes = memory[header_bytes:]
+        self._words: memoryview[int] = self._bytes.cast("q")
+        self._read = 0
 
     def add(self, entry: bytes) -> None:
         """Adds an entry, which counts once its end is written. Raises CapacityError without room."""
-        at = self._words[layout.DIRECTORY_END]
+        at = self._header[layout.DIRECTORY_END]
         start = at + layout.DIRECTORY_ENTRY_WORDS * layout.WORD_BYTES
         end = layout.words_up(start + len(entry))
         if end > len(self._bytes):
@@ -37,11 +36,11 @@ class Directory:
         self._bytes[start : start + len(entry)] = entry
         self._words[word + layout.DIRECTORY_LENGTH] = len(entry)
         self._words[word + layout.DIRECTORY_CRC] = zlib.crc32(entry)
-        self._words[layout.DIRECTORY_END] = end
+        self._header[layout.DIRECTORY_END] = end
 
     def read_new(self) -> Iterator[bytes]:
         """Yields the entries that were not read yet."""
-        end = self._words[layout.DIRECTORY_END]
+        end = self._header[layout.DIRECTORY_END]
         while (at := self._read) < end:
             word = at // layout.WORD_BYTES
             length = self._words[word + layout.DIRECTORY_LENGTH]

@@ -17,7 +17,7 @@ Directory: what there is, in the order in which it was made; also that of the co
     | END q | entry 0 | entry 1 | ... |            +----------+-------+--------+
     +-------+---------+---------+-----+            | LENGTH q | CRC q | data B |
       0       1                                    +----------+-------+--------+
-    END: where the next entry begins, in bytes. An entry counts once END is behind it, and never changes.
+    END: bytes that the entries take. An entry counts once END is behind it, and never changes.
 
 Series of n fields: a ring per tier, one after the other
     +-------------------+---------------------+-----------------+
