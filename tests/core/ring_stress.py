@@ -24,7 +24,7 @@ from typing import Any
 
 from observability.core import layout as history_layout
 from observability.core import shared_layout as layout
-from observability.core.lane_log import LaneLog
+from observability.core.entry_log import EntryLog
 from observability.core.layout import Tier
 from observability.core.records import Record, RecordRing
 from observability.core.row_ring import Ring
@@ -64,15 +64,15 @@ class Memory:
     def __init__(self) -> None:
         self.word = memoryview(mmap.mmap(-1, layout.PAGE_BYTES)).cast("q")
         self._records = memoryview(mmap.mmap(-1, layout.record_ring_bytes(RECORD_SLOTS, SLOT_BYTES)))
-        self._lane = memoryview(mmap.mmap(-1, layout.lane_bytes(ENTRIES, DATA_BYTES)))
+        self._lane = memoryview(mmap.mmap(-1, layout.entry_log_bytes(ENTRIES, DATA_BYTES)))
         self._table = memoryview(mmap.mmap(-1, history_layout.table_words(ROW_FIELDS) * history_layout.WORD_BYTES))
         self._rows = memoryview(mmap.mmap(-1, TIER.ring_words(ROW_FIELDS) * history_layout.WORD_BYTES))
 
     def records(self, kind: type[RecordRing] = RecordRing) -> RecordRing:
         return kind(self._records, RECORD_SLOTS, SLOT_BYTES)
 
-    def lane(self) -> LaneLog:
-        return LaneLog(self._lane, ENTRIES, DATA_BYTES)
+    def lane(self) -> EntryLog:
+        return EntryLog(self._lane, ENTRIES, DATA_BYTES)
 
     def rows(self) -> Ring:
         return Ring(self._rows.cast("q"), self._rows.cast("d"), TIER, ROW_FIELDS)

@@ -21,6 +21,7 @@ def test_regions_follow_each_other_on_pages_of_their_own(slots: int, max_symbols
         shared.frames_region,
         shared.details_region,
         *(shared.lane_region(lane) for lane in range(len(layout.LANES))),
+        *(shared.log_region(log) for log in range(slots + len(layout.FURTHER_LOGS))),
         shared.history_region,
     ]
     for before, after in pairwise(regions):
@@ -72,8 +73,8 @@ def test_the_diagrams_agree_with_the_constants() -> None:
         "SENT_NS",
     )
     check("RECORD", "BEGIN", "END", "CRC", "META", "LENGTHS")
-    check("LANE", "END", "DATA_END")
-    check("ENTRY", "BEGIN", "END", "CRC", "SEQ", "OFFSET", "SYMBOL_LENGTH", "LENGTH")
+    check("ENTRY_LOG", "END", "DATA_END")
+    check("ENTRY", "BEGIN", "END", "CRC", "NUMBER", "OFFSET", "KEY_LENGTH", "LENGTH")
     check("COUNTERS", "WORDS_USED")
 
 

@@ -1,14 +1,19 @@
-"""The log over the API: two rings, one list, and nobody who hides another's line."""
+"""The log over the API: many rings, one list, and nobody who hides another's line."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import orjson
 
+from observability.core.counters import Counters
 from observability.core.events import Log
-from observability.core.logs import LogRing
+from observability.core.log_ring import LogRing
+from observability.core.shared import SharedMapping
+from observability.core.shared_layout import LOG_ENTRIES
 from observability.core.timestamps import NS_PER_S as S
+from observability.http.log_book import LogBook
 from observability.http.parser import RequestParser
 from observability.http.published import Published
 from observability.http.routes.system import SystemRoutes
@@ -23,12 +28,13 @@ async def _written() -> bool:
 
 
 class Logs:
-    """Both rings, and the route that shows them."""
+    """The rings of one process or of a host, and the route that shows them."""
 
-    def __init__(self) -> None:
+    def __init__(self, mapping: SharedMapping | None = None) -> None:
         self.own = LogRing()
         self.system = SystemCollector()
-        self._routes = SystemRoutes(cast(Published, None), cast(Status, None), self.own, self.system, _written)
+        book = LogBook({"": self.own}, self.system.engine_log) if mapping is None else LogBook.of_host(mapping)
+        self._routes = SystemRoutes(cast(Published, None), cast(Status, None), book, _written)
 
     def engine(self, message: str, seconds: int, received: int | None = None, level: Any = "info") -> None:
         arrival = seconds if received is None else received
@@ -42,7 +48,9 @@ class Logs:
         parser.feed(f"GET /?{query} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         request = parser.next_request()
         assert request is not None
-        lines: list[dict[str, Any]] = orjson.loads(self._routes.recent_logs(request).body)["logs"]
+        answer: dict[str, Any] = orjson.loads(asyncio.run(self._routes.recent_logs(request)).body)
+        lines: list[dict[str, Any]] = answer["logs"]
+        assert answer["count"] == len(lines)
         return lines
 
 
@@ -83,3 +91,40 @@ def test_a_line_of_the_engine_cannot_pass_for_one_of_ours() -> None:
     )
     (line,) = logs.recent()
     assert (line["source"], line["message"]) == ("engine", "x\\x0a2023 ERROR store: gone")
+
+
+def test_of_several_processes_each_line_says_whose_it_is() -> None:
+    mapping = SharedMapping(3, 1)
+    for name, entries in mapping.logs().items():
+        LogRing(entries).write(NOW_NS, "INFO", "x", name)
+    shown = [(line["source"], line.get("process"), line["message"]) for line in Logs(mapping).recent()]
+    processes = ("supervisor", "hub", "worker-1", "worker-2")
+    assert shown == [*(("observability", name, name) for name in processes), ("engine", None, "engine")]
+
+
+def test_the_only_process_is_not_named() -> None:
+    logs = Logs()
+    logs.ours("fine", 1)
+    assert logs.recent() == [
+        {
+            "timestamp": "2023-11-14T22:13:21.000Z", "level": "INFO", "logger": "store", "message": "fine",
+            "source": "observability",
+        }
+    ]  # fmt: skip
+
+
+def test_lines_that_are_overwritten_while_a_worker_reads_them_are_counted() -> None:
+    async def main() -> None:
+        mapping, counters = SharedMapping(3, 1), Counters()
+        ring = LogRing(mapping.logs()["worker-1"])
+        for number in range(LOG_ENTRIES):
+            ring.write(number, "INFO", "x", "old")
+        lost = counters.counter("lost", "")
+        reading = asyncio.create_task(LogBook.of_host(mapping, lost).recent("debug", LOG_ENTRIES))
+        # A thousand lines are more than one slice.
+        while not reading.done():
+            await asyncio.sleep(0)
+            ring.write(0, "INFO", "x", "new")
+        assert 0 < lost.value == LOG_ENTRIES - len(reading.result())
+
+    asyncio.run(main())

@@ -21,7 +21,7 @@ from observability.core.layout import Budget
 from observability.core.rings import History
 from observability.metrics import SystemCollector
 from observability.metrics.host_sampler import HostSample, HostSampler
-from observability.metrics.system_collector import MAX_LOGS, SERIES_FIELDS
+from observability.metrics.system_collector import SERIES_FIELDS
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
@@ -287,40 +287,18 @@ def test_a_heartbeat_makes_no_figure_younger() -> None:
     assert collector.last_input_ns == NOON
 
 
-def test_recent_logs_come_newest_first_from_a_level_up() -> None:
+def test_the_engine_s_lines_are_kept_with_their_times_and_fields() -> None:
     bus, collector = idle()
-    for number, level in enumerate(("debug", "info", "warning", "error", "critical")):
-        bus.publish(Log(level, f"line {number}", "engine", {"n": number}, ts=NOON + number * S, ts_init=NOON))  # type: ignore[arg-type]
-    assert [line["message"] for line in collector.recent_logs("warning", 2)] == ["line 4", "line 3"]
-    assert len(collector.recent_logs()) == 5
-    assert collector.recent_logs("critical")[0] == {
+    bus.publish(Log("critical", "no route", "engine", {"n": 4}, ts=NOON + 4 * S, ts_init=NOON))
+    (line,) = collector.engine_log.newest()
+    assert orjson.loads(b"{%b}" % line.members) == {
         "timestamp": "2012-06-21T12:00:04.000Z",
         "received": "2012-06-21T12:00:00.000Z",
-        "level": "critical",
+        "level": "CRITICAL",
         "logger": "engine",
-        "message": "line 4",
+        "message": "no route",
         "fields": {"n": 4},
     }
-    with pytest.raises(KeyError):
-        collector.recent_logs("loud")
-
-
-def test_a_line_of_the_engine_stays_one_line() -> None:
-    bus, collector = idle()
-    bus.publish(
-        Log("info", "fine\n2025-10-21T22:00:00.124Z ERROR store: gone\u202e", "a\x1b[2J", ts=NOON, ts_init=NOON)
-    )
-    (line,) = collector.recent_logs()
-    assert line["message"] == "fine\\x0a2025-10-21T22:00:00.124Z ERROR store: gone\\u202e"
-    assert line["logger"] == "a\\x1b[2J"
-
-
-def test_the_log_is_bounded() -> None:
-    bus, collector = idle()
-    for number in range(MAX_LOGS + 5):
-        bus.publish(Log("info", str(number), ts=NOON, ts_init=NOON))
-    lines = collector.recent_logs(limit=10 * MAX_LOGS)
-    assert (len(lines), lines[-1]["message"]) == (MAX_LOGS, "5")
 
 
 def test_each_tick_writes_one_row() -> None:

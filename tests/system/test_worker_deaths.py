@@ -20,6 +20,7 @@ from hosts import (
     is_alive,
     is_ready,
     not_ready,
+    peers_on_every_worker,
     post,
     process_of,
     processes,
@@ -115,6 +116,58 @@ def test_trades_are_read_while_the_hub_does_not_answer(start_server: StartServer
     finally:
         os.kill(hub, signal.SIGCONT)
     assert [message["trade_id"] for message in messages if message["type"] == "trade"] == ["1", "2"]
+
+
+def test_the_log_is_shown_by_every_worker_while_the_hub_does_not_answer(start_server: StartServer) -> None:
+    server = start_server("--workers", str(WORKERS))
+    post(server, "/api/ingest", {"type": "log", "level": "warning", "message": "no route"})
+    hub = processes(server)["hub"]["pid"]
+    os.kill(hub, signal.SIGSTOP)
+    try:
+        with peers_on_every_worker(server) as peers:
+            for peer in peers:
+                status, body = peer.get("/api/system/logs/recent")
+                assert status == 200
+                lines = json.loads(body)["logs"]
+                assert "no route" in {line["message"] for line in lines if line["source"] == "engine"}
+                assert "hub" in {line.get("process") for line in lines}
+    finally:
+        os.kill(hub, signal.SIGCONT)
+
+
+def test_what_dead_processes_have_logged_is_shown_beside_what_became_of_them(start_server: StartServer) -> None:
+    server = start_server("--workers", str(WORKERS))
+    post(server, "/api/ingest", {"type": "log", "level": "warning", "message": "no route"})
+    with peers_on_every_worker(server) as peers:
+        for peer in peers:
+            assert peer.get("/api/trades?limit=0")[0] == 422
+    before = server.get("/api/system/logs/recent?limit=1000")["logs"]
+    dead = {name: process["pid"] for name, process in processes(server).items()}
+    for pid in dead.values():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: is_ready(server))
+    lines = server.get("/api/system/logs/recent?limit=1000")["logs"]
+    assert {line.get("process") for line in before} == {"hub", "worker-1", "worker-2", None}
+    assert all(line in lines for line in before)
+    told = [line["message"] for line in lines if line.get("process") == "supervisor"]
+    assert set(told) >= {
+        f"{name} (process {pid}) was ended by SIGKILL and is started again" for name, pid in dead.items()
+    }
+
+
+def test_why_no_other_hub_can_start_is_in_the_log(start_server: StartServer, tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    path.write_text(json.dumps({"type": "quote", "symbol": "X", "bid": 1.0, "ask": 2.0, "ts": 10**18}) + "\n")
+    server = start_server("--workers", str(WORKERS), "--replay", str(path))
+    path.unlink()
+    os.kill(processes(server)["hub"]["pid"], signal.SIGKILL)
+
+    def reasons() -> list[str]:
+        lines = server.get("/api/system/logs/recent?level=critical")["logs"]
+        return [line["message"] for line in lines if line["process"] == "hub"]
+
+    wait_until(lambda: bool(reasons()))
+    assert str(path) in reasons()[0]
 
 
 def test_a_delta_client_gets_a_whole_snapshot_from_the_next_hub(start_server: StartServer) -> None:

@@ -146,6 +146,21 @@ def test_an_alert_is_acknowledged_through_any_worker(host: Server) -> None:
         assert post(host, f"/api/system/alerts/acknowledge/{alert['alert_id']}", {})["status"] == "acknowledged"
 
 
+def test_every_worker_shows_the_last_lines_of_all_workers_and_of_the_engine(host: Server) -> None:
+    post(host, "/api/ingest", {"type": "log", "level": "warning", "message": "no route", "logger": "engine"})
+    with peers_on_every_worker(host) as peers:
+        for peer in peers:
+            assert peer.get("/api/trades?limit=0")[0] == 422
+        shown = {peer.get("/api/system/logs/recent?limit=1000")[1] for peer in peers}
+    (body,) = shown
+    lines = json.loads(body)["logs"]
+    assert [line["timestamp"] for line in lines] == sorted((line["timestamp"] for line in lines), reverse=True)
+    refused = {line["process"] for line in lines if line["message"].startswith("refused") and "422" in line["message"]}
+    assert refused == {"worker-1", "worker-2"}
+    (told,) = [line for line in lines if line["source"] == "engine"]
+    assert (told["level"], told["message"]) == ("WARNING", "no route")
+
+
 def test_a_lane_can_be_replayed_beyond_what_the_memory_has(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--workers", str(WORKERS), "--data-dir", str(tmp_path))
     post(server, "/api/ingest", [fill(number, "buy", "10") for number in range(1, 6)])

@@ -14,38 +14,22 @@ Only a record starts in the first column, and what a peer sent is escaped, so th
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from logging.handlers import RotatingFileHandler
-from typing import Any, Final
+from typing import Final
 
-from observability.core.config import LOG_LEVELS, Config
+from observability.core.config import Config
 from observability.core.errors import ConfigError
+from observability.core.log_ring import LogRing, escape
 from observability.core.settings import shown
 from observability.core.timestamps import NS_PER_S, IsoFormatter
 
 LOG_FILE: Final = "observability"
 MAX_FILE_BYTES: Final = 10_000_000
 BACKUP_FILES: Final = 5
-RING_SLOTS: Final = 1000
-MAX_MESSAGE_CHARS: Final = 4096
 
 _OURS: Final = "observability."
 _CONTINUATION: Final = "    | "
-
-# C0 and C1 controls forge lines and drive terminals; U+2028/9 end a line for some readers; bidirectional controls
-# (Unicode TR 36, section 2.6) show a line in another order than it is in; lone surrogates are no text and break JSON.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def escape(text: str) -> str:
-    r"""Returns `text` with everything that is not plain text as `\x0a` or `\u2028`."""
-    return _UNSAFE.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
 
 
 def short_name(logger_name: str) -> str:
@@ -76,13 +60,12 @@ class LineFormatter(logging.Formatter):
         return "\n".join(lines)
 
 
-class LogRing(logging.Handler):
-    """The last records, for whoever asks over the API; memory is bounded in slots and in characters per slot."""
+class RingHandler(logging.Handler):
+    """Keeps each record as one line of a ring; an exception is named in it, and its traceback left out."""
 
-    def __init__(self, slots: int = RING_SLOTS) -> None:
+    def __init__(self, ring: LogRing) -> None:
         super().__init__()
-        self._slots: list[tuple[int, str, str, str] | None] = [None] * slots
-        self._written = 0
+        self._ring = ring
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -90,44 +73,20 @@ class LogRing(logging.Handler):
             if record.exc_info and record.exc_info[1] is not None:
                 error = record.exc_info[1]
                 message = f"{message} ({type(error).__name__}: {error})"
-            self.write(int(record.created * NS_PER_S), record.levelname, short_name(record.name), message)
+            self._ring.write(int(record.created * NS_PER_S), record.levelname, short_name(record.name), message)
         except Exception:
             self.handleError(record)
 
-    def write(self, ts_ns: int, level: str, logger: str, message: str) -> None:
-        """Keeps one line that came some other way than through logging: the engine's own log, say."""
-        line = (ts_ns, level.upper(), escape(logger), escape(message[:MAX_MESSAGE_CHARS]))
-        with self.lock:  # type: ignore[union-attr]  # made by Handler.__init__
-            self._slots[self._written % len(self._slots)] = line
-            self._written += 1
 
-    def recent(self, level: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """Returns up to `limit` lines of `level` or worse, newest first; raises ValueError for an unknown level."""
-        least = 0
-        if level is not None:
-            if level.upper() not in LOG_LEVELS:
-                raise ValueError(f"level: {shown(level)}, expected one of {', '.join(LOG_LEVELS)}")
-            least = LOG_LEVELS.index(level.upper())
-        wanted = frozenset(LOG_LEVELS[least:])
-        with self.lock:  # type: ignore[union-attr]  # made by Handler.__init__
-            size = len(self._slots)
-            lines = [self._slots[i % size] for i in range(self._written - 1, max(self._written - size, 0) - 1, -1)]
-        iso = IsoFormatter()
-        found = [line for line in lines if line is not None and (least == 0 or line[1] in wanted)]
-        return [
-            {"timestamp": iso(ts_ns), "level": name, "logger": logger, "message": message}
-            for ts_ns, name, logger, message in found[: max(limit, 0)]
-        ]
-
-
-def configure_logging(config: Config, process: str = "") -> LogRing:
-    """Sets up this process's logging and returns the ring of its last records; a second call replaces the first's.
+def configure_logging(config: Config, process: str = "", ring: LogRing | None = None) -> LogRing:
+    """Sets up this process's logging and returns the ring of its last records, `ring` or a new one; a second call
+    replaces the first's.
 
     `process` tells the files of several processes apart, since two must not rotate the same one: `worker-1` logs to
     `observability-worker-1.log`. Raises ConfigError if the files cannot be written.
     """
-    ring = LogRing()
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), ring]
+    ring = LogRing() if ring is None else ring
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), RingHandler(ring)]
     if config.log_dir is not None:
         handlers.append(_file_handler(config, process))
     root = logging.getLogger()

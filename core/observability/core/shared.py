@@ -11,7 +11,7 @@ from typing import Final
 
 from observability.core import shared_layout as layout
 from observability.core.counters import Counters
-from observability.core.lane_log import LaneLog
+from observability.core.entry_log import EntryLog
 from observability.core.layout import Budget
 from observability.core.records import RecordRing
 
@@ -147,12 +147,21 @@ class SharedMapping:
         """Returns this process's view of the newest frames' indexes and documents."""
         return RecordRing(self._part(self.layout.details_region), layout.DETAIL_SLOTS, self.layout.detail_bytes)
 
-    def lanes(self) -> dict[str, LaneLog]:
+    def lanes(self) -> dict[str, EntryLog]:
         """Returns this process's view of the lanes, by channel."""
         return {
-            name: LaneLog(self._part(self.layout.lane_region(i)), layout.LANE_ENTRIES, layout.LANE_DATA_BYTES)
+            name: EntryLog(self._part(self.layout.lane_region(i)), layout.LANE_ENTRIES, layout.LANE_DATA_BYTES)
             for i, name in enumerate(layout.LANES)
         }
+
+    def logs(self) -> dict[str, EntryLog]:
+        """Returns this process's view of the logs: the supervisor's, each slot's by its name, the engine's."""
+        names = (*(slot.name for slot in self.slots), *layout.FURTHER_LOGS)
+        logs = {
+            name: EntryLog(self._part(self.layout.log_region(i)), layout.LOG_ENTRIES, layout.LOG_DATA_BYTES)
+            for i, name in enumerate(names)
+        }
+        return {layout.SUPERVISOR: logs.pop(layout.SUPERVISOR), **logs}
 
     def history_memory(self) -> memoryview[int]:
         """Returns the bytes of the history."""

@@ -1,14 +1,15 @@
 """Every offset of the mapping that hub and workers share, except those within the history (see `layout.py`).
 
-No reading or writing here (see `shared.py`, `records.py`, `lane_log.py`, `counters.py`).
+No reading or writing here (see `shared.py`, `records.py`, `entry_log.py`, `counters.py`).
 
 All words are 8 bytes, aligned, signed (`q`), and have one writer at a time; `B` is bytes, up to the next whole word.
 "Supervisor" in a writer's place means: while no process lives in that slot.
 
 Mapping: anonymous, made before the first fork, read and written by supervisor, hub and workers
-    +--------+------------------+---------------+--------+---------+-------------+-------------+---------+
-    | header | slot 0 .. slot n | counters 0..n | frames | details | lane trades | lane alerts | history |
-    +--------+------------------+---------------+--------+---------+-------------+-------------+---------+
+    +--------+--------+----------+--------+---------+-------------+-------------+------+------------+--------+---------+
+    | header | slots  | counters | frames | details | lane trades | lane alerts | logs | supervisor | engine | history |
+    |        | 0..n   | 0..n     |        |         |             |             | 0..n | log        | log    |         |
+    +--------+--------+----------+--------+---------+-------------+-------------+------+------------+--------+---------+
     slot 0 is the hub's; the workers have one each of the others, and one is left over for a worker that takes
     another's place while that one still drains. Every region begins on a page of its own.
 
@@ -44,18 +45,22 @@ Slot: 10 words, then the bytes of its parts, one behind the other
     hub writes BEGIN, META, LENGTHS, parts, CRC, END, then CURSOR; a worker loads END, copies, loads BEGIN, and believes
     the copy only if both are the sequence it wanted and the CRC of sequence, META, LENGTHS and parts is right.
 
-Lane: its header, the index of its last entries, and their bytes; the entry at position p (from 0) is in p % entries
+Log of entries: its header, the index of its last entries, and their bytes; the entry at position p is in p % entries
     +-------+------------+-----------+-----------+-----+--------+
     | END q | DATA_END q | entry 0   | entry 1   | ... | data B |
     +-------+------------+-----------+-----------+-----+--------+
       0       1            2
-Entry: 7 words; its data (the symbol, then the members) begins at OFFSET % the data's size and never wraps
-    +---------+-------+-------+-------+----------+-----------------+----------+
-    | BEGIN q | END q | CRC q | SEQ q | OFFSET q | SYMBOL_LENGTH q | LENGTH q |    SYMBOL_LENGTH: -1 is no symbol
-    +---------+-------+-------+-------+----------+-----------------+----------+
-      0         1       2       3       4          5                 6
-    hub writes data, then BEGIN ... END (position + 1), then DATA_END and END of the lane; read by workers, and by the
-    next hub, which goes on behind the last whole entry.
+Entry: 7 words; its data (the key, then the content) begins at OFFSET % the data's size and never wraps
+    +---------+-------+-------+----------+----------+--------------+----------+
+    | BEGIN q | END q | CRC q | NUMBER q | OFFSET q | KEY_LENGTH q | LENGTH q |    KEY_LENGTH: -1 is no key
+    +---------+-------+-------+----------+----------+--------------+----------+
+      0         1       2       3          4          5              6
+    The writer writes data, then BEGIN ... END (position + 1), then DATA_END and END of the log; who takes the writer's
+    place goes on behind the last whole entry.
+    lane             written by the hub; read by workers, and by the next hub        seq; symbol; members
+    log of a slot    written by the process in it; read by workers                   time in ns; level; members
+    supervisor log   written by the supervisor; read by workers                      the same
+    engine log       written by the hub; read by workers                             the same
 
 Counters of a process: the directory of its families (see `layout.py`), and the words they name
     +--------------+-------------+---------+
@@ -116,15 +121,15 @@ RECORD_LENGTHS: Final = 7
 RECORD_PARTS: Final = 3
 RECORD_HEADER_WORDS: Final = 10
 
-LANE_END: Final = 0
-LANE_DATA_END: Final = 1
-LANE_HEADER_WORDS: Final = 2
+ENTRY_LOG_END: Final = 0
+ENTRY_LOG_DATA_END: Final = 1
+ENTRY_LOG_HEADER_WORDS: Final = 2
 ENTRY_BEGIN: Final = 0
 ENTRY_END: Final = 1
 ENTRY_CRC: Final = 2
-ENTRY_SEQ: Final = 3
+ENTRY_NUMBER: Final = 3
 ENTRY_OFFSET: Final = 4
-ENTRY_SYMBOL_LENGTH: Final = 5
+ENTRY_KEY_LENGTH: Final = 5
 ENTRY_LENGTH: Final = 6
 ENTRY_WORDS: Final = 7
 
@@ -140,6 +145,13 @@ LANES: Final = ("trades", "alerts")
 LANE_ENTRIES: Final = 10_000
 # Trades take about 400 bytes, an alert some more: room for all entries of either.
 LANE_DATA_BYTES: Final = 8 * 1024 * 1024
+SUPERVISOR: Final = "supervisor"
+ENGINE: Final = "engine"
+# Behind those of the slots.
+FURTHER_LOGS: Final = (SUPERVISOR, ENGINE)
+LOG_ENTRIES: Final = 1000
+# A line takes 100 to 300 bytes, the longest 50,000: there is room for the last 20 of even those.
+LOG_DATA_BYTES: Final = 1024 * 1024
 
 # Room in a frame for what is there whatever is traded (custom collectors too), and for each symbol with its positions;
 # in the details for the REST documents, of which the alerts are the largest. Memory never written is never touched.
@@ -195,12 +207,17 @@ class SharedLayout:
         return _behind(self.frames_region.end, record_ring_bytes(DETAIL_SLOTS, self.detail_bytes))
 
     def lane_region(self, lane: int) -> Region:
-        size = _pages_up(lane_bytes(LANE_ENTRIES, LANE_DATA_BYTES))
+        size = _pages_up(entry_log_bytes(LANE_ENTRIES, LANE_DATA_BYTES))
         return Region(_pages_up(self.details_region.end) + lane * size, size)
+
+    def log_region(self, log: int) -> Region:
+        """Of a slot by its number; those of `FURTHER_LOGS` follow."""
+        size = _pages_up(entry_log_bytes(LOG_ENTRIES, LOG_DATA_BYTES))
+        return Region(_pages_up(self.lane_region(len(LANES) - 1).end) + log * size, size)
 
     @property
     def history_region(self) -> Region:
-        return _behind(self.lane_region(len(LANES) - 1).end, self.history_bytes)
+        return _behind(self.log_region(self.slots + len(FURTHER_LOGS) - 1).end, self.history_bytes)
 
     @property
     def size(self) -> int:
@@ -211,8 +228,8 @@ def record_ring_bytes(slots: int, slot_bytes: int) -> int:
     return RECORD_RING_HEADER_WORDS * WORD_BYTES + slots * slot_bytes
 
 
-def lane_bytes(entries: int, data_bytes: int) -> int:
-    return (LANE_HEADER_WORDS + entries * ENTRY_WORDS) * WORD_BYTES + data_bytes
+def entry_log_bytes(entries: int, data_bytes: int) -> int:
+    return (ENTRY_LOG_HEADER_WORDS + entries * ENTRY_WORDS) * WORD_BYTES + data_bytes
 
 
 def counters_bytes() -> int:

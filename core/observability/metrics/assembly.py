@@ -10,6 +10,7 @@ from observability.core.bus import Bus
 from observability.core.clock import Clock
 from observability.core.config import Config
 from observability.core.layout import Budget
+from observability.core.log_ring import LogRing
 from observability.core.rings import History
 from observability.core.sequence import EventSequence
 from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
@@ -40,10 +41,15 @@ def make_history(max_symbols: int, memory: memoryview[int] | None = None) -> His
 
 
 def make_collectors(
-    config: Config, bus: Bus, event_clock: Clock, history: History, sequence: EventSequence | None = None
+    config: Config,
+    bus: Bus,
+    event_clock: Clock,
+    history: History,
+    sequence: EventSequence | None = None,
+    engine_log: LogRing | None = None,
 ) -> Collectors:
     """Returns the four collectors on one bus, one clock, one calendar and one record of trades, which `sequence`
-    numbers."""
+    numbers; `engine_log` is where the engine's lines go."""
     trades = TradeLog(sequence=sequence)
     calendar = SessionCalendar(zone_of(config.session_timezone), config.session_start)
     market = MarketDataCollector(
@@ -74,5 +80,7 @@ def make_collectors(
         trades=trades,
         session_end_ns=calendar.end_ns,
     )
-    system = SystemCollector(bus=bus, clock=event_clock, history=history, data_dir=config.data_dir)
+    system = SystemCollector(
+        bus=bus, clock=event_clock, history=history, data_dir=config.data_dir, engine_log=engine_log
+    )
     return Collectors(market, strategy, execution, system)

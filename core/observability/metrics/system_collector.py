@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -21,11 +20,11 @@ from observability.core.bus import Bus, Handler
 from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.events import Alert, Event, Heartbeat, Log, Metric
-from observability.core.logs import escape
+from observability.core.log_ring import LogRing
 from observability.core.parts import Group
 from observability.core.recorded_series import RecordedSeries
 from observability.core.rings import History
-from observability.core.timestamps import NS_PER_S, format_iso_ms
+from observability.core.timestamps import NS_PER_S
 from observability.metrics.alerts import Action, AlertBook, AlertBookState, AlertState, TransitionListener
 from observability.metrics.collectors import BusCollector
 from observability.metrics.components import ComponentBook
@@ -44,12 +43,9 @@ SERIES_FIELDS = ("cpu_percent", "memory_percent", "event_loop_lag_ms")
 # CPU shares need a stretch of time; the first sample measures this one, so that `start` returns with real figures.
 FIRST_STRETCH_SECONDS = 0.1
 
-MAX_LOGS = 1000
-LOG_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-
 
 class SystemState(msgspec.Struct):
-    """What a checkpoint holds of the section. The engine's log is not in it: like our own, it ends with the process."""
+    """What a checkpoint holds of the section. The engine's log is not in it: like our own, it is in memory."""
 
     alerts: AlertBookState = msgspec.field(default_factory=AlertBookState)
     heartbeats: list[Heartbeat] = []
@@ -74,6 +70,7 @@ class SystemCollector(BusCollector):
         max_components: int = 256,
         max_user_metrics: int = 256,
         sampler: HostSampler | None = None,
+        engine_log: LogRing | None = None,
     ) -> None:
         super().__init__("system", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
@@ -92,7 +89,8 @@ class SystemCollector(BusCollector):
         self.alert_book.on_transition(self._on_transition)
         self._components = ComponentBook(max_components, round(component_silent_after_seconds * NS_PER_S))
         self._health_reasons: dict[str, Callable[[], str | None]] = {}
-        self._logs: deque[Log] = deque(maxlen=MAX_LOGS)
+        self.engine_log = LogRing() if engine_log is None else engine_log
+        """What the engine's `log` events said."""
         self._probe = LoopLagProbe(self.clock.mono_ns)
         self._lag_ms: float | None = None
         self._started_ns: int | None = None
@@ -129,7 +127,9 @@ class SystemCollector(BusCollector):
         self._note_input(event)
 
     def on_log(self, event: Log) -> None:
-        self._logs.append(event)
+        self.engine_log.write_received(
+            event_time_ns(event), event.ts_init, event.level, event.logger, event.message, event.fields
+        )
         self._note_input(event)
 
     def on_heartbeat(self, event: Heartbeat) -> None:
@@ -169,28 +169,6 @@ class SystemCollector(BusCollector):
     def components(self, now_ns: int) -> dict[str, dict[str, Any]]:
         """Returns status, detail and last heartbeat of each component."""
         return self._components.to_json(now_ns)
-
-    def recent_logs(self, level: str = "debug", limit: int = 100) -> list[dict[str, Any]]:
-        """Returns the engine's newest log lines of at least `level`, newest first. Raises KeyError for others.
-
-        What the engine sent is escaped as our own lines are: nobody can make one line look like two."""
-        at_least = LOG_LEVELS[level]
-        lines: list[dict[str, Any]] = []
-        for event in reversed(self._logs):
-            if len(lines) >= limit:
-                break
-            if LOG_LEVELS[event.level] >= at_least:
-                lines.append(
-                    {
-                        "timestamp": format_iso_ms(event_time_ns(event)),
-                        "received": format_iso_ms(event.ts_init),
-                        "level": event.level,
-                        "logger": escape(event.logger),
-                        "message": escape(event.message),
-                        "fields": event.fields,
-                    }
-                )
-        return lines
 
     def dump_state(self) -> bytes:
         """Returns what events have made of this section, packed."""

@@ -21,9 +21,10 @@ from observability.core.config import Config
 from observability.core.counters import Counters
 from observability.core.hub import Hub, SlowDocument
 from observability.core.ingest import IngestGate
-from observability.core.logs import LogRing
+from observability.core.log_ring import LogRing
 from observability.core.settings import MAX_SPEED
 from observability.core.shared import SharedMapping
+from observability.core.shared_layout import ENGINE
 from observability.core.supervisor import ChildContext
 from observability.core.timestamps import NS_PER_S
 from observability.core.version import VERSION
@@ -32,6 +33,7 @@ from observability.http.feed import Feed
 from observability.http.figures import server_figures
 from observability.http.hub_door import HubDoor
 from observability.http.lane_feed import LaneFeed
+from observability.http.log_book import LogBook
 from observability.http.published import Published
 from observability.http.route_table import RouteParts, add_routes
 from observability.http.routes.trades import RecentTrades
@@ -78,7 +80,12 @@ class Backend:
             config, self._bus, self._history, self._counters, self._host_clock, self._event_clock
         )
         self._collectors = make_collectors(
-            config, self._bus, self._event_clock, self._history, self._persistence.sequence
+            config,
+            self._bus,
+            self._event_clock,
+            self._history,
+            self._persistence.sequence,
+            engine_log=None if context is None else LogRing(context.mapping.logs()[ENGINE]),
         )
         self._hub = Hub(
             config.metric_collection_interval,
@@ -190,11 +197,15 @@ class Backend:
             event_clock=self._event_clock,
             trades=RecentTrades(collectors.execution.trades) if store is None else StoredTrades(store.reader),
             status=status,
-            log_ring=self._log_ring,
-            system=collectors.system,
+            log_book=self._log_book(),
             is_written=self._journal.is_written,
         )
         add_routes(door.router, parts)
+
+    def _log_book(self) -> LogBook:
+        if self._context is None:
+            return LogBook({"": self._log_ring}, self._collectors.system.engine_log)
+        return LogBook.of_host(self._context.mapping)
 
     def _make_replay(self) -> Replay:
         config = self._config
@@ -232,7 +243,7 @@ class Backend:
 
 def newest_shown(mapping: SharedMapping) -> int:
     """Returns the newest number that clients of an earlier hub may have seen in a lane."""
-    return max(log.newest_seq for log in mapping.lanes().values())
+    return max(log.newest_number for log in mapping.lanes().values())
 
 
 def announce(config: Config, port: int, memory_bytes: int) -> None:

@@ -6,7 +6,7 @@ Nothing is served here (see `worker_process.py`, `backend.py`).
 from __future__ import annotations
 
 import gc
-import sys
+import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
@@ -15,14 +15,18 @@ import uvloop
 from observability.core.config import Config
 from observability.core.errors import ObservabilityError
 from observability.core.listeners import open_listeners
+from observability.core.log_ring import LogRing
 from observability.core.logs import configure_logging
 from observability.core.shared import SharedMapping
+from observability.core.shared_layout import SUPERVISOR
 from observability.core.supervisor import EXIT_FAILED, ChildContext, Supervisor
 from observability.http.backend import Backend, announce
 from observability.http.tls import make_context
 from observability.http.worker_process import WorkerProcess
 from observability.metrics.alert_rules import Rule
 from observability.metrics.assembly import history_budget
+
+logger = logging.getLogger(__name__)
 
 # The hub's, and one more than there are workers: while one is replaced there are two of it.
 _FURTHER_SLOTS: Final = 2
@@ -37,12 +41,15 @@ def run_host(config: Config, rules: Sequence[Rule]) -> int:
     mapping = SharedMapping(config.workers + _FURTHER_SLOTS, config.max_symbols, history_budget(config.max_symbols))
     port = int(listeners[0][0].getsockname()[1])
 
+    def log_to_mapping(context: ChildContext) -> LogRing:
+        return configure_logging(config, context.slot.name, LogRing(mapping.logs()[context.slot.name]))
+
     def run_hub(context: ChildContext) -> int:
-        log_ring = configure_logging(config, context.slot.name)
+        log_ring = log_to_mapping(context)
         return _run(Backend(config, log_ring, rules, context).run())
 
     def run_worker(context: ChildContext) -> int:
-        configure_logging(config, context.slot.name)
+        log_to_mapping(context)
         return _run(WorkerProcess(config, context).run())
 
     supervisor = Supervisor(
@@ -53,6 +60,7 @@ def run_host(config: Config, rules: Sequence[Rule]) -> int:
         grace_seconds=config.shutdown_grace_seconds,
         on_serving=lambda: announce(config, port, mapping.size_bytes),
     )
+    configure_logging(config, ring=LogRing(mapping.logs()[SUPERVISOR]))
     # What exists by now is never collected: no child touches the pages, and all share them.
     gc.collect()
     gc.freeze()
@@ -67,6 +75,6 @@ def _run(main: Coroutine[Any, Any, None]) -> int:
     try:
         uvloop.run(main)
     except (ObservabilityError, OSError) as error:
-        print(f"observability: {error}", file=sys.stderr)
+        logger.critical("%s", error)
         return EXIT_FAILED
     return 0

@@ -18,10 +18,10 @@ from observability.core.clock import HostClock
 from observability.core.config import Config
 from observability.core.control import Channel, ChannelReceiver, say_serving
 from observability.core.counters import Counters, HostCounters
+from observability.core.entry_log import EntryLog
 from observability.core.frames import Frame
 from observability.core.hub import Document, Hub
 from observability.core.ingest import Gate
-from observability.core.lane_log import LaneLog
 from observability.core.periodic import Periodic
 from observability.core.process_figures import ProcessFigures
 from observability.core.shared import ProcessSlot, State
@@ -237,8 +237,8 @@ class _ProcessView:
         }
 
 
-def _appender(log: LaneLog) -> Callable[[Entry], None]:
-    newest = log.newest_seq
+def _appender(log: EntryLog) -> Callable[[Entry], None]:
+    newest = log.newest_number
 
     def append(entry: Entry) -> None:
         # What an earlier hub has told is there already.

@@ -12,9 +12,9 @@ from typing import Any, Final
 from observability.core.archive import StoredMinutes
 from observability.core.clock import Clock
 from observability.core.ingest import Gate
-from observability.core.logs import LogRing
 from observability.core.rings import HistoryReader
 from observability.http.exposition import Exposition
+from observability.http.log_book import LogBook
 from observability.http.published import Published
 from observability.http.relay import Relay
 from observability.http.router import Router
@@ -27,11 +27,10 @@ from observability.http.routes.system import SystemRoutes
 from observability.http.routes.trades import TradeSource, TradesRoutes
 from observability.http.status import Status
 from observability.metrics.bar_history import BarHistory
-from observability.metrics.system_collector import SystemCollector
 
 # By name; published documents are answered everywhere, too.
 ANSWERED_BY_WORKERS: Final = frozenset(
-    {"root", "docs", "openapi", "prometheus", "health", "ready", "live", "metrics_history"}
+    {"root", "docs", "openapi", "prometheus", "health", "ready", "live", "metrics_history", "recent_logs"}
 )
 # Those too, where there is a store: each worker has a connection of its own to it.
 ASKED_OF_THE_STORE: Final = frozenset({"trades", "trade", "trade_stats"})
@@ -51,8 +50,7 @@ class RouteParts:
     event_clock: Clock
     trades: TradeSource
     status: Status | Any
-    log_ring: LogRing
-    system: SystemCollector
+    log_book: LogBook
     is_written: Callable[[], Awaitable[bool]]
 
 
@@ -74,7 +72,7 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     history.add_to(router)
     TradesRoutes(parts.published, parts.trades, parts.event_clock).add_to(router)
     StrategyRoutes(parts.published).add_to(router)
-    SystemRoutes(parts.published, parts.status, parts.log_ring, parts.system, parts.is_written).add_to(router)
+    SystemRoutes(parts.published, parts.status, parts.log_book, parts.is_written).add_to(router)
     PageRoutes(router, parts.exposition).add_to(router)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from observability.core.clock import Clock
 from observability.core.counters import Counters
+from observability.core.entry_log import EntryLog
 from observability.core.frames import Frame
-from observability.core.lane_log import LaneLog
 from observability.core.shared import SharedMapping
 from observability.core.shared_frames import SharedEventClock, SharedFrames
 from observability.core.wakeup import WakeUp
@@ -30,7 +30,7 @@ class SharedFeed:
         self._followers = [_LaneFollower(log, lanes[name]) for name, log in mapping.lanes().items()]
         self._listeners: list[Callable[[Frame], None]] = []
         self._has_frame = asyncio.Event()
-        self._lost = counters.counter("shared_records_lost_total", "Records overwritten before this worker copied them")
+        self.lost = counters.counter("shared_records_lost_total", "Records overwritten before this worker copied them")
         self._lost_before = 0
 
     def on_frame(self, listener: Callable[[Frame], None]) -> None:
@@ -64,7 +64,7 @@ class SharedFeed:
         self._has_frame.set()
         lost = self._records_lost()
         if lost > self._lost_before:
-            self._lost.add(lost - self._lost_before)
+            self.lost.add(lost - self._lost_before)
             self._lost_before = lost
         for listener in self._listeners:
             listener(frame)
@@ -80,7 +80,7 @@ class SharedFeed:
 class _LaneFollower:
     """Brings a lane of this worker up to the hub's."""
 
-    def __init__(self, log: LaneLog, lane: Lane) -> None:
+    def __init__(self, log: EntryLog, lane: Lane) -> None:
         self._log = log
         self._lane = lane
         self._position = log.start

@@ -32,6 +32,7 @@ from observability.http.exposition import Exposition
 from observability.http.headcount import Headcounts
 from observability.http.host_exposition import HostCollector
 from observability.http.lane_archive import AlertArchive, TradeArchive
+from observability.http.log_book import LogBook
 from observability.http.published import Published
 from observability.http.relay import Relay, RelayedGate
 from observability.http.route_table import IN_HUB, RouteParts, add_routes, relay_routes
@@ -152,8 +153,7 @@ class WorkerProcess:
             event_clock=shared.feed.event_clock,
             trades=IN_HUB if store is None else StoredTrades(store),
             status=WorkerStatus(self._context, shared, staleness),
-            log_ring=IN_HUB,
-            system=IN_HUB,
+            log_book=LogBook.of_host(self._context.mapping, shared.lost),
             is_written=IN_HUB,
         )
         add_routes(worker.router, parts)

@@ -6,20 +6,19 @@ No number is made here (see `status.py`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from observability.core.events import Severity
-from observability.core.logs import LogRing
 from observability.http.documents import ReadyDocument
+from observability.http.log_book import LogBook
 from observability.http.messages import Request, Response, json_response
 from observability.http.parameters import parameters_of, parse_query
 from observability.http.published import Published
 from observability.http.refusals import NotFound, Unavailable
 from observability.http.router import Parameter, Router
 from observability.http.status import Status
-from observability.metrics.system_collector import SystemCollector
 
 Meta = msgspec.Meta
 
@@ -53,16 +52,14 @@ class SystemRoutes:
         self,
         published: Published,
         status: Status,
-        log_ring: LogRing,
-        system: SystemCollector,
+        log_book: LogBook,
         is_written: Callable[[], Awaitable[bool]],
     ) -> None:
         """`is_written` waits until what was changed is on disk; False if that takes too long."""
         self._is_written = is_written
         self._published = published
         self._status = status
-        self._log_ring = log_ring
-        self._system = system
+        self._log_book = log_book
 
     def add_to(self, router: Router) -> None:
         for path, name, summary in (
@@ -161,14 +158,10 @@ class SystemRoutes:
         stage = None if wanted.state == "all" else wanted.state
         return json_response(self._status.alerts(stage, wanted.severity, wanted.limit))
 
-    def recent_logs(self, request: Request) -> Response:
+    async def recent_logs(self, request: Request) -> Response:
         wanted = parse_query(request, LogsQuery)
-        own = self._log_ring.recent(wanted.level, wanted.limit)
-        lines: list[dict[str, Any]] = [{**line, "source": "observability"} for line in own]
-        engine = self._system.recent_logs(wanted.level.lower(), wanted.limit)
-        lines.extend({**line, "level": line["level"].upper(), "source": "engine"} for line in engine)
-        lines.sort(key=_moment, reverse=True)
-        return json_response({"logs": lines[: wanted.limit], "count": len(lines[: wanted.limit])})
+        lines = await self._log_book.recent(wanted.level, wanted.limit)
+        return json_response({"logs": lines, "count": len(lines)})
 
     async def acknowledge(self, request: Request, alert_id: str) -> Response:
         alert = self._status.acknowledge(alert_id)
@@ -178,9 +171,3 @@ class SystemRoutes:
         if not await self._is_written():
             raise Unavailable("acknowledged, but not on disk yet; again is no error", RETRY_AFTER_SECONDS)
         return json_response(document)
-
-
-def _moment(line: dict[str, Any]) -> str:
-    """Returns when a line was written. No line is newer than its arrival, so that a clock of the engine that is ahead
-    hides no other line."""
-    return str(min(line["timestamp"], line.get("received", line["timestamp"])))

@@ -1,4 +1,4 @@
-"""The log of a lane: every entry once and in order, for readers and for the hub that comes next."""
+"""The log of entries: every one once and in order, for readers and for the writer that comes next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.core import shared_layout as layout
-from observability.core.lane_log import LaneLog, LoggedEntry
+from observability.core.entry_log import EntryLog, LoggedEntry
 
 ENTRIES = 8
 DATA_BYTES = 128
@@ -15,11 +15,11 @@ entry = st.tuples(st.none() | st.text(max_size=5), st.binary(max_size=60))
 
 
 def make_memory() -> memoryview[int]:
-    return memoryview(bytearray(layout.lane_bytes(ENTRIES, DATA_BYTES)))
+    return memoryview(bytearray(layout.entry_log_bytes(ENTRIES, DATA_BYTES)))
 
 
-def make_log(memory: memoryview[int] | None = None) -> LaneLog:
-    return LaneLog(make_memory() if memory is None else memory, ENTRIES, DATA_BYTES)
+def make_log(memory: memoryview[int] | None = None) -> EntryLog:
+    return EntryLog(make_memory() if memory is None else memory, ENTRIES, DATA_BYTES)
 
 
 @given(st.lists(entry, max_size=40))
@@ -27,12 +27,34 @@ def test_what_is_copied_is_what_was_appended_and_the_newest_is_always_there(
     appended: list[tuple[str | None, bytes]],
 ) -> None:
     log = make_log()
-    for seq, (symbol, members) in enumerate(appended, 1):
-        assert log.append(seq, symbol, members)
-        assert log.copy(seq - 1) == (seq, symbol, members)
+    for number, (key, content) in enumerate(appended, 1):
+        assert log.append(number, key, content)
+        assert log.copy(number - 1) == (number, key, content)
     for position in range(log.start, log.end):
         copied = log.copy(position)
         assert copied is None or copied == (position + 1, *appended[position])
+
+
+@given(st.lists(st.integers(20, 60), max_size=40))
+def test_from_the_newest_back_there_is_every_entry_whose_bytes_are_there_and_none_is_lost(lengths: list[int]) -> None:
+    log = make_log()
+    for number, length in enumerate(lengths, 1):
+        log.append(number, None, bytes([number]) * length)
+    there = [log.copy(position) for position in range(log.end - 1, log.start - 1, -1)]
+    log.entries_lost = 0
+    assert list(log.newest_first()) == there[: there.index(None) if None in there else None]
+    assert log.entries_lost == 0
+
+
+def test_an_entry_that_is_overwritten_while_others_are_copied_is_counted_as_lost() -> None:
+    log = make_log()
+    for number in range(1, ENTRIES + 1):
+        log.append(number, None, b"")
+    entries = log.newest_first()
+    assert next(entries) == (ENTRIES, None, b"")
+    log.append(ENTRIES + 1, None, b"")
+    assert [number for number, _, _ in entries] == list(range(ENTRIES - 1, 1, -1))
+    assert log.entries_lost == 1
 
 
 def test_an_entry_whose_bytes_were_overwritten_is_counted_as_lost() -> None:
@@ -48,7 +70,7 @@ def test_another_process_goes_on_behind_the_newest_entry() -> None:
     memory = make_memory()
     make_log(memory).append(7, "A", b"1")
     log = make_log(memory)
-    assert log.newest_seq == 7
+    assert log.newest_number == 7
     log.append(9, "B", b"2")
     entries: list[LoggedEntry | None] = [make_log(memory).copy(position) for position in range(log.end)]
     assert entries == [(7, "A", b"1"), (9, "B", b"2")]
@@ -58,11 +80,11 @@ def test_an_entry_that_was_not_finished_is_none_and_its_place_is_used_again() ->
     memory = make_memory()
     log = make_log(memory)
     log.append(1, "A", b"1")
-    words = memory[: layout.LANE_HEADER_WORDS * 8].cast("q")
+    words = memory[: layout.ENTRY_LOG_HEADER_WORDS * 8].cast("q")
     log.append(2, "A", b"2")
-    words[layout.LANE_END] = 1  # as if the hub had died before it wrote this word
+    words[layout.ENTRY_LOG_END] = 1  # as if the writer had died before it wrote this word
     successor = make_log(memory)
-    assert successor.newest_seq == 1
+    assert successor.newest_number == 1
     successor.append(2, "A", b"2 again")
     assert successor.copy(1) == (2, "A", b"2 again")
 
