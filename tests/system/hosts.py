@@ -12,13 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from server import TIMEOUT_SECONDS, Server
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection
+from websockets.sync.client import ClientConnection, connect
 
 WORKERS = 2
 
@@ -30,20 +30,34 @@ class Peer:
         self.sock = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_SECONDS)
         self._received = self.sock.makefile("rb")
 
+    @property
+    def local_port(self) -> int:
+        port: int = self.sock.getsockname()[1]
+        return port
+
     def get(self, path: str) -> tuple[int, bytes]:
-        return self._exchange(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        status, _, body = self._ask("GET", path)
+        return status, body
 
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        return self._exchange(f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        status, _, answer = self._ask("POST", path, body)
+        return status, answer
 
-    def _exchange(self, request: bytes) -> tuple[int, bytes]:
-        self.sock.sendall(request)
+    def get_version(self, path: str) -> tuple[bytes, bytes]:
+        """Returns the ETag of a document and its bytes."""
+        status, fields, body = self._ask("GET", path)
+        assert status == 200
+        return fields[b"etag"], body
+
+    def _ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, dict[bytes, bytes], bytes]:
+        head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.sock.sendall(head.encode() + body)
         status = int(self._received.readline().split()[1])
-        length = 0
+        fields = {}
         while (line := self._received.readline()) != b"\r\n":
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        return status, self._received.read(length)
+            name, _, value = line.partition(b":")
+            fields[name.lower()] = value.strip()
+        return status, fields, self._received.read(int(fields[b"content-length"]))
 
     def close(self) -> None:
         self._received.close()
@@ -62,7 +76,7 @@ def process_of(server: Server, local_port: int) -> int:
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
         if (fields := line.split()) and (fields[1][-4:], fields[2][-4:]) == wanted
     ]
-    for pid in children(server.process.pid):
+    for pid in children(server.process.pid) or {server.process.pid}:
         for fd in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):
                 if os.readlink(fd) == f"socket:[{inodes[0]}]":
@@ -90,17 +104,27 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def peers_on_every_worker(server: Server) -> Iterator[list[Peer]]:
+def peers_on_every_worker(server: Server, workers: int = WORKERS) -> Iterator[list[Peer]]:
     """Connections until each worker has one; only one of each worker is handed out."""
-    opened: list[Peer] = []
-    chosen: dict[int, Peer] = {}
-    while len(chosen) < WORKERS:
-        opened.append(Peer(server))
-        assert opened[-1].get("/health")[0] == 200
-        chosen.setdefault(process_of(server, opened[-1].sock.getsockname()[1]), opened[-1])
-    yield list(chosen.values())
-    for peer in opened:
-        peer.close()
+    with ExitStack() as opened:
+        chosen: dict[int, Peer] = {}
+        while len(chosen) < workers:
+            peer = opened.enter_context(closing(Peer(server)))
+            assert peer.get("/health")[0] == 200
+            chosen.setdefault(process_of(server, peer.local_port), peer)
+        yield list(chosen.values())
+
+
+@contextmanager
+def streams_on_every_worker(server: Server, workers: int, compression: str | None) -> Iterator[list[ClientConnection]]:
+    """The same of clients of the stream, each of which has been greeted; `compression` is "deflate" or None."""
+    with ExitStack() as opened:
+        chosen: dict[int, ClientConnection] = {}
+        while len(chosen) < workers:
+            client = opened.enter_context(connect(server.websocket_url, compression=compression))
+            assert json.loads(client.recv(timeout=10))["type"] == "connected"
+            chosen.setdefault(process_of(server, client.local_address[1]), client)
+        yield list(chosen.values())
 
 
 def exposed(server: Server) -> dict[str, float]:
