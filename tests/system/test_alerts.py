@@ -98,10 +98,10 @@ def test_an_alert_of_a_rule_lives_on_the_lane_over_rest_and_in_the_metrics(
         raised = receive(lane, "raised")
         assert (raised["rule"], raised["member"], raised["severity"]) == ("wide", "AAPL", "critical")
         assert (raised["title"], raised["state"], raised["seq"]) == ("AAPL: 198 bps", "active", 1)
+        assert "a critical alert is active" in server.next_snapshot()["system"]["health_reasons"]
         assert [alert["alert_id"] for alert in server.get("/api/system/alerts?state=active")["alerts"]] == [
             raised["alert_id"]
         ]
-        assert "a critical alert is active" in server.next_snapshot()["system"]["health_reasons"]
         assert samples(server, "alerts_active")[(("severity", "critical"),)] == 1
         for _ in range(2):
             assert acknowledge(server, raised["alert_id"])["state"] == "acknowledged"
@@ -109,6 +109,7 @@ def test_an_alert_of_a_rule_lives_on_the_lane_over_rest_and_in_the_metrics(
         resolved = receive(lane, "resolved")
     assert (resolved["alert_id"], resolved["prev"], resolved["seq"]) == (raised["alert_id"], 2, 3)
     assert resolved["acknowledged"] is not None
+    server.next_snapshot()
     assert server.get("/api/system/alerts?state=active")["count"] == 0
     assert server.get("/api/system/alerts?state=resolved&severity=critical")["count"] == 1
     assert server.get("/api/system/alerts?severity=info")["count"] == 0

@@ -135,6 +135,27 @@ def test_the_log_is_shown_by_every_worker_while_the_hub_does_not_answer(start_se
         os.kill(hub, signal.SIGCONT)
 
 
+def test_alerts_are_selected_by_every_worker_while_the_hub_does_not_answer(start_server: StartServer) -> None:
+    server = start_server("--workers", str(WORKERS))
+    severities = ("critical", "info", "critical")
+    post(server, "/api/ingest", [{"type": "alert", "severity": s, "title": f"{i}"} for i, s in enumerate(severities)])
+    server.next_snapshot()
+    hub = processes(server)["hub"]["pid"]
+    os.kill(hub, signal.SIGSTOP)
+    try:
+        with peers_on_every_worker(server) as peers:
+            everything = {peer.get("/api/system/alerts")[1] for peer in peers}
+            selected = {peer.get("/api/system/alerts?state=active&severity=critical&limit=5")[1] for peer in peers}
+            refused = {peer.get("/api/system/alerts?state=none")[0] for peer in peers}
+    finally:
+        os.kill(hub, signal.SIGCONT)
+    (document,), (selection,) = map(json.loads, everything), map(json.loads, selected)
+    critical = [alert for alert in document["alerts"] if alert["severity"] == "critical"]
+    assert [alert["title"] for alert in critical] == ["2", "0"]
+    assert selection == {"timestamp": document["timestamp"], "alerts": critical, "count": 2}
+    assert refused == {422}
+
+
 def test_what_dead_processes_have_logged_is_shown_beside_what_became_of_them(start_server: StartServer) -> None:
     server = start_server("--workers", str(WORKERS))
     post(server, "/api/ingest", {"type": "log", "level": "warning", "message": "no route"})

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -278,15 +279,18 @@ class AlertBook:
                 logger.warning("more than %d alerts are active: the oldest make room", self._max_alerts)
 
 
+def alert_documents(alerts: Iterable[AlertState]) -> list[dict[str, Any]]:
+    """Returns what is shown of alerts: those nobody has acknowledged first, those that are over last."""
+    return [alert.to_json() for alert in sorted(alerts, key=lambda alert: STAGES.index(alert.stage))]
+
+
 def select_alerts(
-    alerts: Iterable[AlertState], stage: Stage | None, severity: Severity | None, limit: int | None
-) -> list[AlertState]:
-    """Returns those of one stage and one severity (None for any), at most `limit`; those nobody has acknowledged
-    first."""
-    found = [
-        alert
-        for alert in alerts
-        if (stage is None or alert.stage == stage) and (severity is None or alert.severity == severity)
-    ]
-    found.sort(key=lambda alert: STAGES.index(alert.stage))
-    return found[:limit]
+    documents: Iterable[dict[str, Any]], stage: Stage | None, severity: Severity | None, limit: int
+) -> list[dict[str, Any]]:
+    """Returns the first `limit` of one stage and one severity (None for any), in the order they have."""
+    found = (
+        document
+        for document in documents
+        if (stage is None or document["state"] == stage) and (severity is None or document["severity"] == severity)
+    )
+    return list(islice(found, limit))

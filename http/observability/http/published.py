@@ -27,13 +27,13 @@ class Published:
 
     def snapshot(self, request: Request) -> ReadyDocument:
         """Answers with the snapshot: the same bytes that went to every WebSocket client."""
-        return self._document(SNAPSHOT)
+        return self.document(SNAPSHOT)
 
     def handler(self, name: str) -> Callable[[Request], ReadyDocument]:
         """Returns what answers with one of the hub's documents."""
 
         def answer(request: Request) -> ReadyDocument:
-            return self._document(name)
+            return self.document(name)
 
         self._handlers.add(answer)
         return answer
@@ -42,7 +42,8 @@ class Published:
         """Whether a route's handler answers with what was published."""
         return handler in self._handlers
 
-    def _document(self, name: str) -> ReadyDocument:
+    def document(self, name: str) -> ReadyDocument:
+        """Returns one of the hub's documents, or the snapshot."""
         # hot: once per poll (benchmarks/bench_http.py)
         frame = self._frames.latest()
         assert frame is not None, "the hub makes its first frame before the port opens"

@@ -29,9 +29,10 @@ from observability.http.status import Status
 from observability.metrics.bar_history import BarHistory
 
 # By name; published documents are answered everywhere, too.
-ANSWERED_BY_WORKERS: Final = frozenset(
-    {"root", "docs", "openapi", "prometheus", "health", "ready", "live", "metrics_history", "recent_logs"}
-)
+ANSWERED_BY_WORKERS: Final = frozenset({
+    "root", "docs", "openapi", "prometheus", "health", "ready", "live",
+    "metrics_history", "recent_logs", "system_alerts",
+})  # fmt: skip
 # Those too, where there is a store: each worker has a connection of its own to it.
 ASKED_OF_THE_STORE: Final = frozenset({"trades", "trade", "trade_stats"})
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import orjson
 
-from observability.core.events import TYPE_NAMES, Severity
+from observability.core.events import TYPE_NAMES
 from observability.core.frames import Frame
 from observability.core.hub import Hub
 from observability.core.snapshot import encode_json
 from observability.core.timestamps import NS_PER_S, format_iso_ms
 from observability.http.path_latency import PathLatency
 from observability.http.serving import Serving
-from observability.metrics.alerts import AlertState, Stage, select_alerts
+from observability.metrics.alerts import AlertState, alert_documents
 from observability.metrics.overview import Collectors
 from observability.metrics.rule_book import RuleBook
 
@@ -63,7 +63,7 @@ class Status:
             "system_performance": self.performance,
             "system_components": self.components,
             "system_stats": self.stats,
-            "system_alerts": self.all_alerts,
+            "system_alerts": self.alerts,
             "alert_rules": self.rules,
         }
 
@@ -150,17 +150,10 @@ class Status:
             "connections": self._connections(),
         }
 
-    def alerts(
-        self, stage: Stage | None = None, severity: Severity | None = None, limit: int | None = None
-    ) -> dict[str, Any]:
-        """Returns `GET /api/system/alerts`: those nobody has acknowledged first, those that are over last."""
-        found = select_alerts(self._collectors.system.alerts(), stage, severity, limit)
-        return {"timestamp": self._timestamp(), "alerts": [alert.to_json() for alert in found], "count": len(found)}
-
-    def all_alerts(self) -> dict[str, Any]:
-        """Returns the same of every alert; their bytes are kept while nothing changes."""
+    def alerts(self) -> dict[str, Any]:
+        """Returns `GET /api/system/alerts`; the bytes of the alerts are kept while nothing changes."""
         book = self._collectors.system.alert_book
-        fragment = self._alerts.get(book.version, lambda: self.alerts()["alerts"])
+        fragment = self._alerts.get(book.version, lambda: alert_documents(book.all()))
         return {"timestamp": self._timestamp(), "alerts": fragment, "count": len(book.all())}
 
     def rules(self) -> dict[str, Any]:
