@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,11 @@ class Server:
 
         return asyncio.run_coroutine_threadsafe(inside(), self.loop).result(WAIT_SECONDS)
 
+    def begin(self, coroutine: Any) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
     def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(WAIT_SECONDS)
+        return self.begin(coroutine).result(WAIT_SECONDS)
 
     def wait_until(self, predicate: Callable[[], bool]) -> None:
         """Turns the loop until `predicate`, called inside it, is true."""

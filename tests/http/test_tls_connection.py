@@ -146,3 +146,17 @@ def test_closing_ends_handshakes_at_once(start_tls: Callable[..., TlsServer]) ->
         tls.wait_for(2)
         tls.server.run(tls.listener.close(5.0))
         tls.wait_for(0)
+
+
+def test_who_shakes_hands_when_the_door_is_closed_may_still_ask(start_tls: Callable[..., TlsServer]) -> None:
+    tls = start_tls()
+    context = ssl.create_default_context(cafile=str(CERT))
+    with tls.connect() as sock:
+        tls.wait_for(1)
+        closing = tls.server.begin(tls.listener.close(5.0, newcomers_seconds=5.0))
+        with context.wrap_socket(sock, server_hostname="localhost") as client:
+            # It speaks HTTP from here on, and has not asked yet.
+            tls.server.wait_until(lambda: tls.listener.accepted == 1)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    closing.result(5)

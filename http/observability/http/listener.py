@@ -139,15 +139,18 @@ class HttpListener:
         just before has `newcomers_seconds` to ask: elsewhere it would have been answered."""
         for server in self._servers:
             server.close()
+        # Who was accepted on this turn of the loop is made known to us on the next.
+        await asyncio.sleep(0)
         if self._connections and newcomers_seconds:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), newcomers_seconds)
+                async with asyncio.timeout(newcomers_seconds):
+                    await self._wait_until_empty()
         for connection in tuple(self._connections):
             connection.drain()
         if self._connections:
             try:
                 async with asyncio.timeout(grace_seconds):
-                    await self._empty.wait()
+                    await self._wait_until_empty()
             except TimeoutError:
                 logger.info("%d connections did not end within %g s and are cut", len(self._connections), grace_seconds)
         if self._sweep_timer is not None:
@@ -156,6 +159,11 @@ class HttpListener:
             connection.abort()
         # The loop closes its handles on its next turn.
         await asyncio.sleep(0)
+
+    async def _wait_until_empty(self) -> None:
+        # A connection that is through with its handshake leaves as one of TLS, and is there again as one of HTTP.
+        while self._connections:
+            await self._empty.wait()
 
     def _add(self, connection: Connection, peer: str) -> bool:
         """Registers a connection; returns whether there is room for it, if only to be told that there is none."""
