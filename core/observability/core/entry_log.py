@@ -6,6 +6,7 @@ protocol layer).
 
 from __future__ import annotations
 
+import mmap
 import zlib
 from collections.abc import Iterator
 
@@ -24,7 +25,8 @@ class EntryLog:
         """`memory` is bytes, `layout.entry_log_bytes` of them or more; without it they are this process's own."""
         size = layout.entry_log_bytes(entries, data_bytes)
         if memory is None:
-            memory = memoryview(bytearray(size))
+            # Memory never written is never touched.
+            memory = memoryview(mmap.mmap(-1, size))
         self._words: memoryview[int] = memory[: size - data_bytes].cast("q")
         self._data = memory[size - data_bytes : size]
         self._data_bytes = data_bytes
