@@ -23,6 +23,7 @@ from observability.metrics.json_part import JsonPart
 from observability.metrics.marks import ClosingTouch, Mark, mark_of
 from observability.metrics.money import finite_or_none, to_nan
 from observability.metrics.sessions import session_end_ns
+from observability.metrics.touch import Touch
 from observability.metrics.update_rate import UpdateRate
 
 SERIES_FIELDS = ("last", "mid", "spread", "volume")
@@ -122,7 +123,6 @@ class SymbolState(JsonPart):
         "last_price",
         "locked",
         "low",
-        "mid",
         "note_offset",
         "quote_ns",
         "second_end_ns",
@@ -131,6 +131,7 @@ class SymbolState(JsonPart):
         "spread",
         "stale_after_ns",
         "symbol",
+        "touch",
         "turn_ns",
         "turnover",
         "updated_ns",
@@ -185,7 +186,7 @@ class SymbolState(JsonPart):
         self.second_end_ns = MAX_NS
         self._rate = UpdateRate()
         # Per tick.
-        self.mid: float | None = None
+        self.touch = Touch()
         self.is_stale = True
 
     @property
@@ -272,9 +273,8 @@ class SymbolState(JsonPart):
         # hot: once per symbol per tick (benchmarks/bench_tick.py)
         if self.series is None:
             return
-        mid = self.mid
-        spread = to_nan(None if mid is None or self.ask is None or self.bid is None else self.ask - self.bid)
-        self.series.record(now_ns, (to_nan(finite_or_none(self.last_price)), to_nan(mid), spread, self.turnover.volume))
+        mid, spread = to_nan(self.touch.mid), to_nan(self.touch.spread)
+        self.series.record(now_ns, (to_nan(finite_or_none(self.last_price)), mid, spread, self.turnover.volume))
 
     def to_record(self) -> SymbolRecord:
         """Returns everything that events and ticks have made of this symbol, for a checkpoint."""
@@ -359,13 +359,7 @@ class SymbolState(JsonPart):
 
     def _derive(self) -> None:
         bid, ask = finite_or_none(self.bid), finite_or_none(self.ask)
-        mid = spread_bps = None
-        if bid is not None and ask is not None:
-            mid = finite_or_none((bid + ask) / 2)
-            # A spread relative to a price of zero or less says nothing.
-            if mid is not None and mid > 0:
-                spread_bps = finite_or_none((ask - bid) / mid * 1e4)
-        self.mid = mid
+        self.touch.update(bid, ask)
         turnover, feed = self.turnover, self.feed.figures
         self.offer(
             {
@@ -382,7 +376,7 @@ class SymbolState(JsonPart):
                 "vwap": turnover.vwap,
                 "high": finite_or_none(self.high),
                 "low": finite_or_none(self.low),
-                "spread_bps": spread_bps,
+                "spread_bps": self.touch.spread_bps,
                 "time_weighted_spread": finite_or_none(self.time_weighted_spread),
                 "locked": self.locked,
                 "crossed": self.crossed,
