@@ -57,7 +57,8 @@ Slot of the fine ring, of a table: n + 4 words      Slot of a coarse ring: 6n + 
 
 The order of stores. That check rests on stores becoming visible in program order, and loads being made in it, as x86-64
 promises. On any other machine CRC covers sequence, TS_NS and payload, and a reader believes only what agrees with it;
-on x86-64 it is neither written nor read, since it would double what a row costs.
+on x86-64 it is neither written nor read: a row would cost a fifth more, and columns of many rows could not be copied at
+once.
 """
 
 from __future__ import annotations
