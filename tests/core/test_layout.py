@@ -22,7 +22,6 @@ def drawn(line: str) -> list[str]:
 
 def test_the_diagrams_agree_with_the_constants() -> None:
     for prefix, line in (
-        ("REGION", "MAGIC q | VERSION q"),
         ("DIRECTORY", "LENGTH q | CRC q"),
         ("RING", "CURSOR q | FORGOTTEN q"),
         ("REMNANT", "STATE q | START_NS q"),
@@ -30,7 +29,7 @@ def test_the_diagrams_agree_with_the_constants() -> None:
         ("SLOT", "BEGIN q | TS_NS q"),
     ):
         assert [getattr(layout, f"{prefix}_{name}") for name in drawn(line)] == [0, 1]
-    assert (layout.REGION_HEADER_WORDS, layout.RING_HEADER_WORDS, layout.TABLE_HEADER_WORDS) == (2, 2, 2)
+    assert (layout.RING_HEADER_WORDS, layout.TABLE_HEADER_WORDS) == (2, 2)
     assert layout.DIRECTORY_END == 0 and layout.DIRECTORY_HEADER_WORDS == 1
     assert layout.SLOT_PAYLOAD == 2
 

@@ -6,11 +6,9 @@ All words are 8 bytes and aligned: `q` is a signed integer, `d` a double, `B` by
 writes all of it; any process reads all of it, and while a hub is dead everything is as it was: the next one goes on.
 
 Region: anonymous memory, of one process or in the mapping of all (see `shared_layout.py`)
-    +---------+-----------+-------------+--------------------+---------+-------------------+
-    | MAGIC q | VERSION q | directory B | series 0 | table 0 | ... | ... | free              |
-    +---------+-----------+-------------+--------------------+---------+-------------------+
-      0         1           2
-    MAGIC, VERSION   written when it is made, checked by whoever attaches
+    +-------------+----------+---------+-----+-------------------+
+    | directory B | series 0 | table 0 | ... | free              |
+    +-------------+----------+---------+-----+-------------------+
 
 Directory: what there is, in the order in which it was made; also that of the counters
     +-------+---------+---------+-----+        Entry: two words, then MessagePack up to a whole word
@@ -73,12 +71,6 @@ from observability.core.timestamps import NS_PER_S
 WORD_BYTES: Final = 8
 
 STORES_ARE_ORDERED: Final = platform.machine() in ("x86_64", "AMD64")
-
-MAGIC: Final = 0x4F42_5345_5256_0001
-VERSION: Final = 2
-REGION_MAGIC: Final = 0
-REGION_VERSION: Final = 1
-REGION_HEADER_WORDS: Final = 2
 
 DIRECTORY_END: Final = 0
 DIRECTORY_HEADER_WORDS: Final = 1
@@ -170,8 +162,7 @@ class Budget:
 
     @property
     def size_bytes(self) -> int:
-        words = REGION_HEADER_WORDS
-        words += sum(count * series_words(fields) for fields, count in self.series.items())
+        words = sum(count * series_words(fields) for fields, count in self.series.items())
         words += sum(count * table_words(fields) for fields, count in self.tables.items())
         return words * WORD_BYTES + self.directory_bytes
 

@@ -47,20 +47,9 @@ class _Region:
 
     def __init__(self, memory: memoryview[int], directory_bytes: int) -> None:
         """`memory` is bytes."""
-        self._header: memoryview[int] = memory[: layout.REGION_HEADER_WORDS * layout.WORD_BYTES].cast("q")
-        directory_start = layout.REGION_HEADER_WORDS * layout.WORD_BYTES
-        start = directory_start + directory_bytes
-        self.directory = Directory(memory[directory_start:start])
-        self.words: memoryview[int] = memory[start:].cast("q")
-        self.doubles: memoryview[float] = memory[start:].cast("d")
-
-    @property
-    def is_made(self) -> bool:
-        return self._header[layout.REGION_MAGIC] == layout.MAGIC
-
-    def make(self) -> None:
-        self._header[layout.REGION_VERSION] = layout.VERSION
-        self._header[layout.REGION_MAGIC] = layout.MAGIC
+        self.directory = Directory(memory[:directory_bytes])
+        self.words: memoryview[int] = memory[directory_bytes:].cast("q")
+        self.doubles: memoryview[float] = memory[directory_bytes:].cast("d")
 
     def parts(self, entry: _Entry) -> tuple[memoryview[int], memoryview[float]]:
         """Returns the memory of an entry, as words and as doubles."""
@@ -82,8 +71,6 @@ class History:
         self.memory = memoryview(mmap.mmap(-1, budget.size_bytes)) if memory is None else memory
         self._budget = budget
         self._region = _Region(self.memory, budget.directory_bytes)
-        if not self._region.is_made:
-            self._region.make()
         self._found = {
             (entry.kind, entry.section, entry.key): entry
             for entry in map(_decode_entry, self._region.directory.read_new())

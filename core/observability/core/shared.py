@@ -95,9 +95,6 @@ class SharedMapping:
         self.layout = layout.SharedLayout(slots, max_symbols, history.size_bytes)
         self._memory: memoryview[int] = memoryview(mmap.mmap(-1, self.layout.size))
         self._header: memoryview[int] = self._memory[: layout.HEADER_WORDS * layout.WORD_BYTES].cast("q")
-        self._header[layout.HEADER_SLOTS] = slots
-        self._header[layout.HEADER_VERSION] = layout.VERSION
-        self._header[layout.HEADER_MAGIC] = layout.MAGIC
         region = self.layout.slots_region
         words: memoryview[int] = self._memory[region.offset : region.end].cast("q")
         self.slots = tuple(

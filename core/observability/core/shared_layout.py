@@ -13,12 +13,11 @@ Mapping: anonymous, made before the first fork, read and written by supervisor, 
     slot 0 is the hub's; the workers have one each of the others, and one is left over for a worker that takes
     another's place while that one still drains. Every region begins on a page of its own.
 
-Header: 5 words
-    +---------+-----------+---------+-----------------+------------------+
-    | MAGIC q | VERSION q | SLOTS q | GENERATION q    | EVENT_CLOCK_NS q |
-    +---------+-----------+---------+-----------------+------------------+
-      0         1           2         3                 4
-    MAGIC, VERSION, SLOTS   supervisor, once      checked by whoever attaches
+Header: 2 words
+    +--------------+------------------+
+    | GENERATION q | EVENT_CLOCK_NS q |
+    +--------------+------------------+
+      0              1
     GENERATION              supervisor            counts the hubs; read by hub and workers
     EVENT_CLOCK_NS          hub, on each tick     the newest tick's event time in a replay, else 0; read by workers
 
@@ -87,15 +86,9 @@ from observability.core import layout
 WORD_BYTES: Final = layout.WORD_BYTES
 PAGE_BYTES: Final = 4096
 
-MAGIC: Final = 0x4F42_5345_5256_0002
-VERSION: Final = 1
-
-HEADER_MAGIC: Final = 0
-HEADER_VERSION: Final = 1
-HEADER_SLOTS: Final = 2
-HEADER_GENERATION: Final = 3
-HEADER_EVENT_CLOCK_NS: Final = 4
-HEADER_WORDS: Final = 5
+HEADER_GENERATION: Final = 0
+HEADER_EVENT_CLOCK_NS: Final = 1
+HEADER_WORDS: Final = 2
 
 SLOT_PID: Final = 0
 SLOT_STATE: Final = 1
