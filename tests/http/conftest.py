@@ -21,6 +21,9 @@ from observability.http.listener import HttpListener
 
 # The log that is as fast as a test says is that of the gate's own tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from connected import Served
 
 WAIT_SECONDS = 5.0
 
@@ -132,3 +135,13 @@ def serve() -> Iterator[Callable[[Application], Server]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def served(clock: Any) -> Served:
+    return Served(clock)
+
+
+@pytest.fixture
+def server(serve: Callable[[Application], Any], served: Served) -> Any:
+    return serve(served.application)

@@ -1,0 +1,149 @@
+"""What the tests of connections share: an application with handlers of every temper, and requests to it.
+
+No tests here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from observability.http.application import Application, Limits
+from observability.http.connection import HttpConnection
+from observability.http.documents import ReadyDocument
+from observability.http.messages import Request, Response
+from observability.http.phases import Phase
+from observability.http.refusals import Refusal
+from observability.http.router import Router
+
+HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+# Of 64 such answers, what one turn may make, the kernel takes a part only.
+LARGE = b"x" * 256 * 1024
+
+
+class Served:
+    """An application with handlers for what connections go through, and a record of what its hook was told."""
+
+    def __init__(self, clock: Any, limits: Limits | None = None) -> None:
+        self.answers: list[tuple[str, str, int]] = []
+        self.gates: list[asyncio.Future[None]] = []
+        self.upgraded: list[bytes] = []
+        router = Router()
+        router.add("GET", "/hello", self.hello)
+        router.add("GET", "/slow", self.slow)
+        router.add("GET", "/large", self.large)
+        router.add("GET", "/echo/{word}", self.echo)
+        router.add("POST", "/echo", self.echo_body, role="open")
+        router.add("GET", "/fail", self.fail)
+        router.add("GET", "/fail-later", self.fail_later)
+        router.add("GET", "/refuse-later", self.refuse_later)
+        router.add_websocket("/ws")
+        self.application = Application(
+            router, clock, limits=limits or Limits(), upgrade=self.upgrade, on_request=self.count
+        )
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.answers.append((method, route, status))
+
+    def hello(self, request: Request) -> Response:
+        return Response(body=b"hello " + request.peer.encode())
+
+    async def slow(self, request: Request) -> Response:
+        gate = asyncio.get_running_loop().create_future()
+        self.gates.append(gate)
+        await gate
+        return Response(body=b"slow")
+
+    def large(self, request: Request) -> ReadyDocument:
+        return ReadyDocument(LARGE, b'"1"')
+
+    def echo(self, request: Request, word: str) -> Response:
+        return Response(body=word.encode())
+
+    def echo_body(self, request: Request) -> Response:
+        return Response(body=request.body)
+
+    def fail(self, request: Request) -> Response:
+        raise RuntimeError("s3cret")
+
+    async def fail_later(self, request: Request) -> Response:
+        raise RuntimeError("s3cret")
+
+    async def refuse_later(self, request: Request) -> Response:
+        raise Refusal(409, "two of them")
+
+    def upgrade(
+        self, request: Request, transport: asyncio.Transport, leftover: bytes, protocol: asyncio.Protocol
+    ) -> Response | None:
+        if request.query == "full":
+            return Response(503, b"full")
+        if request.query == "forbidden":
+            raise Refusal(403, "origin")
+        if request.query == "broken":
+            raise RuntimeError("s3cret")
+        taken = Taken(transport)
+        transport.set_protocol(taken)
+        transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        if leftover:
+            taken.data_received(leftover)
+        return None
+
+
+class Taken(asyncio.Protocol):
+    """What an upgrade hands the transport to: sends back what it gets, between brackets."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(b"<" + data + b">")
+
+
+def get(path: bytes, *fields: bytes, version: bytes = b"1.1") -> bytes:
+    return b"\r\n".join([b"GET " + path + b" HTTP/" + version, b"Host: a", *fields, b"", b""])
+
+
+def upgrade(target: bytes) -> bytes:
+    return get(target, b"Connection: keep-alive, Upgrade", b"Upgrade: websocket")
+
+
+def bodies(data: bytes) -> list[tuple[int, bytes]]:
+    """Returns status and content of each answer in `data`."""
+    answers = []
+    while data:
+        head, _, data = data.partition(b"\r\n\r\n")
+        lines = head.split(b"\r\n")
+        fields = dict(line.lower().split(b": ", 1) for line in lines[1:])
+        length = int(fields.get(b"content-length", 0))
+        answers.append((int(lines[0].split()[1]), data[:length]))
+        data = data[length:]
+    return answers
+
+
+def receive(sock: socket.socket, ending: bytes) -> bytes:
+    data = b""
+    while not data.endswith(ending):
+        part = sock.recv(65536)
+        assert part, f"the server ended the connection after {data!r}"
+        data += part
+    return data
+
+
+def receive_all(sock: socket.socket) -> bytes:
+    data = bytearray()
+    while part := sock.recv(1 << 20):
+        data += part
+    return bytes(data)
+
+
+def only_connection(server: Any) -> HttpConnection:
+    (connection,) = server.listener._connections
+    assert isinstance(connection, HttpConnection)
+    return connection
+
+
+def in_phase(server: Any, phase: Phase) -> Callable[[], bool]:
+    return lambda: [connection._phase for connection in server.listener._connections] == [phase]
