@@ -44,6 +44,7 @@ class Disk:
         self.changed = threading.Condition()
         open_database(self.path).close()
         self.writer = StoreWriter(
+            self.path,
             self._connect,
             1000,
             NoMaintenance(),
@@ -150,6 +151,22 @@ def test_a_file_that_has_gone_is_a_fault_and_not_made_again_empty(tmp_path: Path
     elsewhere.rename(disk.path)
     disk.wait_until(lambda: disk.durable == 1)
     assert disk.stop() == [1]
+
+
+def test_a_file_that_goes_while_it_is_open_is_a_fault_and_loses_nothing_when_it_is_back(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.put(1)
+    disk.writer.start()
+    disk.wait_until(lambda: disk.durable == 1)
+    elsewhere = disk.path.rename(tmp_path / "elsewhere")
+    disk.put(2)
+    disk.wait_until(lambda: bool(disk.faults))
+    assert disk.faults[0] == f"{disk.path} has been removed or replaced"
+    assert disk.durable == 1
+    elsewhere.rename(disk.path)
+    disk.wait_until(lambda: disk.durable == 2)
+    assert disk.stop() == [1, 2]
+    assert disk.faults[-1] is None
 
 
 def test_one_fault_is_told_once_however_often_it_is_met(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ class Store:
         self._queue_rows = counters.gauge("store_queue_rows", "Rows that wait for the disk")
         self._lost_rows = counters.counter("store_rows_lost_total", "Rows dropped because too many were waiting")
         self._writer = StoreWriter(
+            self.path,
             self._connect,
             limits.group_rows,
             Pruning(self.path, limits, host_clock, counters),

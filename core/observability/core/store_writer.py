@@ -19,10 +19,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
 from observability.core.counters import Counters
+from observability.core.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class StoreWriter:
 
     def __init__(
         self,
+        path: Path,
         connect: Callable[[], sqlite3.Connection],
         group_rows: int,
         maintenance: Maintenance,
@@ -81,7 +84,9 @@ class StoreWriter:
         on_fault: Callable[[str | None], None],
         on_end: Callable[[], None],
     ) -> None:
-        """`connect` returns a connection that is set up; `on_commit` is told a position and how many rows led to it."""
+        """`connect` returns a connection to the file at `path` that is set up; `on_commit` is told a position and how
+        many rows led to it."""
+        self._path = path
         self._connect = connect
         self._group_rows = group_rows
         self._maintenance = maintenance
@@ -90,6 +95,7 @@ class StoreWriter:
         self._on_end = on_end
         self._units: SimpleQueue[Sequence[Row] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._fault: str | None = None
         self._refused_statements: set[str] = set()
         self._stopping = threading.Event()
@@ -185,6 +191,9 @@ class StoreWriter:
         """Returns how many rows were left out."""
         # hot: once per row (benchmarks/bench_store.py)
         connection = self._connected()
+        if _identity(self._path) != self._identity:
+            # SQLite would write on, into a file that nobody can open again.
+            raise StoreError(f"{self._path} has been removed or replaced")
         connection.execute("BEGIN IMMEDIATE")
         try:
             for statement, run in groupby(group, _statement_of):
@@ -250,6 +259,7 @@ class StoreWriter:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = self._connect()
+            self._identity = _identity(self._path)
         return self._connection
 
     def _disconnect(self) -> None:
@@ -257,6 +267,15 @@ class StoreWriter:
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Returns what tells the file at a path from any other; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_of_a_row(error: Exception) -> bool:
