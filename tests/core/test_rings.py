@@ -70,6 +70,16 @@ def test_memory_that_a_dead_process_had_begun_to_use_begins_anew() -> None:
     assert (series.rings[0].cursor, list(table.copy_rows(0, 10 * NS_PER_S))) == (0, [])
 
 
+def test_a_series_that_goes_on_is_in_a_checkpoint_once() -> None:
+    budget = Budget({1: 1}, {})
+    first = History(budget)
+    first.open("s", "k", ("x",)).record(1, (1.0,))
+    then = History(budget, first.memory)
+    then.load_state(first.dump_state())
+    then.open("s", "k", ("x",))
+    assert then.dump_state() == first.dump_state()
+
+
 def test_rows_that_a_reader_was_too_late_for_are_counted() -> None:
     history, counters = History(Budget({1: 1}, {})), Counters()
     writer = history.open("s", "k", ("x",))

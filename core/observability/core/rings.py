@@ -96,16 +96,17 @@ class History:
             series = self._series[section, key] = RecordedSeries(
                 section, key, fields, words, doubles, self._minute_is_over, is_continued=is_continued
             )
+            # What the memory of a dead hub holds reaches further.
+            saved = self._saved.pop((section, key), None)
             if is_continued:
                 if self.on_continued is not None:
                     self.on_continued(series)
-            else:
-                if self.load_minutes is not None:
-                    series.resume_minutes(self.load_minutes(series))
-                saved = self._saved.pop((section, key), None)
-                if saved is not None:
-                    series.load_state(saved)
-                self._region.directory.add(msgspec.msgpack.encode(entry))
+                return series
+            if self.load_minutes is not None:
+                series.resume_minutes(self.load_minutes(series))
+            if saved is not None:
+                series.load_state(saved)
+            self._region.directory.add(msgspec.msgpack.encode(entry))
         return series
 
     def open_table(self, section: str, key: str, fields: tuple[str, ...]) -> RowTable:
