@@ -27,9 +27,9 @@ from observability.core.config import Config
 from observability.core.counters import Counters
 from observability.core.events import Quote
 from observability.core.frames import Frame
+from observability.core.history_memory import History
 from observability.core.hub import Hub
 from observability.core.layout import TIERS
-from observability.core.rings import History
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
 from observability.http.application import Application
 from observability.http.listener import HttpListener

@@ -12,8 +12,8 @@ from observability.core.aggregates import COUNT, LAST, Block, Column
 from observability.core.archive import ROWS_PER_READ, Archive, StoredMinutes
 from observability.core.counters import Counters
 from observability.core.history import make_plan, read_points, stored_until_ns
+from observability.core.history_memory import History
 from observability.core.layout import Budget
-from observability.core.rings import History
 from observability.core.store import Store
 from observability.core.store_limits import StoreLimits
 from observability.core.store_schema import UPSERT_MINUTE

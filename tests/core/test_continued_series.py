@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from observability.core.aggregates import COUNT, Column
 from observability.core.counters import Counters
 from observability.core.history import make_plan, read_points
+from observability.core.history_memory import History
 from observability.core.layout import Budget
 from observability.core.recorded_series import RecordedSeries
-from observability.core.rings import History
 from observability.core.row_ring import Ring
 from observability.core.timestamps import NS_PER_S
 

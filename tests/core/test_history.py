@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from observability.core import layout
 from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Block, Column
 from observability.core.history import Plan, Stretch, make_plan, read_points, stored_until_ns
+from observability.core.history_memory import History
 from observability.core.layout import Budget
 from observability.core.recorded_series import RecordedSeries
-from observability.core.rings import History
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S

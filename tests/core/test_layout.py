@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.core import layout
+from observability.core.history_memory import History
 from observability.core.layout import TIERS, Budget, Tier
-from observability.core.rings import History
 
 TEXT = layout.__doc__ or ""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from observability.core.history_memory import History
 from observability.core.layout import Budget
 from observability.core.recorded_series import RecordedSeries
-from observability.core.rings import History
 from observability.core.timestamps import NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S

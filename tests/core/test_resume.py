@@ -15,10 +15,10 @@ from observability.core.aggregates import COUNT, LAST, Block, Column
 from observability.core.checkpoint import pack
 from observability.core.errors import CheckpointError
 from observability.core.history import Stretch, make_plan, read_points, stored_until_ns
+from observability.core.history_memory import History
 from observability.core.layout import Budget
 from observability.core.open_bucket import HistoryState, OpenState, SeriesState
 from observability.core.recorded_series import RecordedSeries
-from observability.core.rings import History
 from observability.core.timestamps import NS_PER_MS, NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S

@@ -13,8 +13,8 @@ import pytest
 
 from observability.core.archive import Archive, StoredMinutes
 from observability.core.counters import Counters
+from observability.core.history_memory import History
 from observability.core.layout import Budget
-from observability.core.rings import History
 from observability.core.store import Store
 from observability.core.store_file import DATABASE_NAME
 from observability.core.store_limits import StoreLimits

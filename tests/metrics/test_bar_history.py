@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.core.counters import Counters
+from observability.core.history_memory import History, HistoryReader
 from observability.core.layout import Budget
-from observability.core.rings import History, HistoryReader
 from observability.core.store import Store
 from observability.core.store_limits import StoreLimits
 from observability.core.store_schema import UPSERT_BAR

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from observability.core.bus import Bus
 from observability.core.events import Fill, Order
+from observability.core.history_memory import History
 from observability.core.layout import Budget
-from observability.core.rings import History
 from observability.metrics import ExecutionCollector, StrategyCollector
 from observability.metrics.execution_collector import SERIES_FIELDS
 from observability.metrics.trade_log import TradeFilter, TradeLog

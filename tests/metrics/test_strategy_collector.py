@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from strategy_desk import DAY, NOON, D, Desk, S
 
 from observability.core.events import Equity, Position, Print, Signal
+from observability.core.history_memory import History
 from observability.core.layout import Budget
-from observability.core.rings import History
 from observability.metrics.strategy_collector import OTHER_STRATEGIES
 from observability.metrics.strategy_totals import SERIES_FIELDS
 from observability.metrics.trade_log import TradeFilter, TradeLog

@@ -17,8 +17,8 @@ import pytest
 from observability.core.bus import Bus
 from observability.core.clock import HostClock
 from observability.core.events import Alert, Heartbeat, Log
+from observability.core.history_memory import History
 from observability.core.layout import Budget
-from observability.core.rings import History
 from observability.metrics import SystemCollector
 from observability.metrics.host_sampler import HostSample, HostSampler
 from observability.metrics.system_collector import SERIES_FIELDS

@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from certified import FIRST
 from server import Server
 
 StartServer = Callable[..., Server]
@@ -27,6 +28,15 @@ def start_server() -> Iterator[StartServer]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate and its key, in files that a test may write others over."""
+    cert, key = tmp_path / "server.crt", tmp_path / "server.key"
+    cert.write_bytes(FIRST[0].read_bytes())
+    key.write_bytes(FIRST[1].read_bytes())
+    return cert, key
 
 
 @pytest.fixture(scope="module")

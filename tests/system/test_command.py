@@ -138,16 +138,17 @@ def test_a_collector_of_an_installed_package_is_in_the_snapshot_and_in_the_metri
     assert b'collector_metrics_collected_total{collector="queue"}' in server.get_bytes("/metrics")
 
 
-def test_reload_starts_again_when_a_source_changes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("workers", "said"), [("1", "listening"), ("2", "2 workers")])
+def test_reload_starts_again_when_a_source_changes(tmp_path: Path, workers: str, said: str) -> None:
     for root in ("core", "http"):
         subprocess.run(["cp", "-r", str(ROOT / root), str(tmp_path)], check=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path / "core"), str(tmp_path / "http")))}
-    command = [sys.executable, "-m", "observability.http", "serve", "--port", "0", "--reload"]
+    command = [sys.executable, "-m", "observability.http", "serve", "--port", "0", "--workers", workers, "--reload"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout is not None
-        assert "listening" in process.stdout.readline()
+        assert said in process.stdout.readline()
         changed = tmp_path / "core/observability/core/version.py"
         changed.write_text(changed.read_text().replace("0.", "9."))
         assert "observability 9." in process.stdout.readline()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certified import CERTIFICATES, FIRST, SECOND, trusting
 from server import ROOT, TIMEOUT_SECONDS, Server
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -23,9 +24,6 @@ from websockets.typing import Subprotocol
 
 StartServer = Callable[..., Server]
 
-CERTIFICATES = ROOT / "tests" / "certificates"
-FIRST = (CERTIFICATES / "first.crt", CERTIFICATES / "first.key")
-SECOND = (CERTIFICATES / "second.crt", CERTIFICATES / "second.key")
 SECRET = "hunter2-hunter2-hunter2"
 ACKNOWLEDGE = "/api/system/alerts/acknowledge/none"
 PATHS = ("/api/metrics/current", "/api/trades", "/api/system/logs/recent", "/metrics", "/openapi.json", "/")
@@ -167,18 +165,6 @@ def test_one_address_gets_so_many_websockets_until_one_leaves(start_server: Star
 
 
 # -- TLS
-
-
-def trusting(cert: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(cert))
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> tuple[Path, Path]:
-    cert, key = tmp_path / "server.crt", tmp_path / "server.key"
-    cert.write_bytes(FIRST[0].read_bytes())
-    key.write_bytes(FIRST[1].read_bytes())
-    return cert, key
 
 
 @pytest.fixture

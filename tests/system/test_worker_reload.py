@@ -1,42 +1,24 @@
-"""Workers replaced while they serve: for another certificate, or because the source has changed."""
+"""Workers replaced while they serve, for another certificate."""
 
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import ssl
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from certified import FIRST, SECOND, trusting
 from hosts import WORKERS, children, wait_until
-from server import ROOT, TIMEOUT_SECONDS, Server
+from server import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
-
-CERTIFICATES = ROOT / "tests" / "certificates"
-FIRST = (CERTIFICATES / "first.crt", CERTIFICATES / "first.key")
-SECOND = (CERTIFICATES / "second.crt", CERTIFICATES / "second.key")
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> tuple[Path, Path]:
-    cert, key = tmp_path / "server.crt", tmp_path / "server.key"
-    cert.write_bytes(FIRST[0].read_bytes())
-    key.write_bytes(FIRST[1].read_bytes())
-    return cert, key
 
 
 @pytest.fixture
 def tls_host(start_server: StartServer, pair: tuple[Path, Path]) -> Server:
     return start_server("--workers", str(WORKERS), "--tls-cert", str(pair[0]), "--tls-key", str(pair[1]))
-
-
-def trusting(cert: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(cert))
 
 
 def trusting_anything() -> ssl.SSLContext:
@@ -77,20 +59,3 @@ def test_a_pair_that_does_not_fit_leaves_the_workers_that_serve(tls_host: Server
     tls_host.wait_for_log("before it served; those it was to follow stay")
     wait_until(lambda: children(tls_host.process.pid) == before)
     assert all(answers(tls_host, trusting(FIRST[0])) for _ in range(10))
-
-
-def test_all_processes_start_again_when_a_source_changes(tmp_path: Path) -> None:
-    for root in ("core", "http"):
-        subprocess.run(["cp", "-r", str(ROOT / root), str(tmp_path)], check=True)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path / "core"), str(tmp_path / "http")))}
-    command = [sys.executable, "-m", "observability.http", "serve", "--port", "0", "--workers", "2", "--reload"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert "2 workers" in process.stdout.readline()
-        changed = tmp_path / "core/observability/core/version.py"
-        changed.write_text(changed.read_text().replace("0.", "9."))
-        assert "observability 9." in process.stdout.readline()
-        process.terminate()
-        assert process.wait(TIMEOUT_SECONDS) == 0

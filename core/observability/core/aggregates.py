@@ -1,6 +1,6 @@
 """Aggregates of an interval: first, min, max, last, sum and count per field, added up by row or by column.
 
-Nothing is kept here (see `rings.py`). NaN is an undefined value and counts nothing.
+Nothing is kept here (see `history_memory.py`). NaN is an undefined value and counts nothing.
 
     row     one interval    [first min max last sum count | first min max last sum count | ...]   field by field
     block   many intervals  times [t0 t1 t2 ...]   and per wanted column   [v0 v1 v2 ...]

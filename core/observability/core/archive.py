@@ -1,6 +1,6 @@
 """Minutes in the store: what the 1 min ring has finished is kept there, and comes back from there after a restart.
 
-No rings here (see `rings.py`), no threads (see `store.py`), and nothing of the time that the rings hold (see
+No rings here (see `history_memory.py`), no threads (see `store.py`), and nothing of the time that the rings hold (see
 `history.py`).
 """
 
@@ -13,9 +13,9 @@ from typing import Final
 
 from observability.core import layout
 from observability.core.aggregates import Block, Column, resample
+from observability.core.history_memory import History
 from observability.core.open_bucket import align_fields
 from observability.core.recorded_series import RecordedSeries
-from observability.core.rings import History
 from observability.core.series import Series
 from observability.core.store import Store
 from observability.core.store_reader import StoreReader

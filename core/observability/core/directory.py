@@ -1,6 +1,6 @@
 """Names what lies in a region of memory: one process adds entries, any process reads them, and none is ever changed.
 
-Nothing of what an entry means (see `counters.py`, `rings.py`). The offsets are drawn in `layout.py`.
+Nothing of what an entry means (see `counters.py`, `history_memory.py`). The offsets are drawn in `layout.py`.
 """
 
 from __future__ import annotations

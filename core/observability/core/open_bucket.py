@@ -1,6 +1,6 @@
 """The interval of a coarse tier that is not over yet, and its form in a checkpoint.
 
-No rings here (see `rings.py`).
+No rings here (see `history_memory.py`).
 """
 
 from __future__ import annotations

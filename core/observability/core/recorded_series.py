@@ -1,6 +1,6 @@
 """One series of the history as the hub writes it: each tick goes into the fine ring, and intervals into coarser ones.
 
-No memory is handed out here (see `rings.py`) and nothing is read (see `series.py`).
+No memory is handed out here (see `history_memory.py`) and nothing is read (see `series.py`).
 
     record --> fine ring (a row per tick)
            --> open second --> 1 s ring --> open minute --> 1 min ring, on_minute

@@ -9,9 +9,9 @@ from observability.core.accounting_settings import zone_of
 from observability.core.bus import Bus
 from observability.core.clock import Clock
 from observability.core.config import Config
+from observability.core.history_memory import History
 from observability.core.layout import Budget
 from observability.core.log_ring import LogRing
-from observability.core.rings import History
 from observability.core.sequence import EventSequence
 from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS

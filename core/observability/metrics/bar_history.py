@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Final
 
-from observability.core.rings import HistoryReader
+from observability.core.history_memory import HistoryReader
 from observability.core.store_reader import StoreReader
 from observability.metrics.bar_ring import BARS, Bar, BarRing
 

@@ -16,9 +16,9 @@ from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.errors import CheckpointError
 from observability.core.events import Event, Fill, Order
+from observability.core.history_memory import History
 from observability.core.parts import Group
 from observability.core.recorded_series import RecordedSeries
-from observability.core.rings import History
 from observability.metrics.collectors import BusCollector
 from observability.metrics.execution_group import MAX_GROUPS, ExecutionGroups, GroupsState
 from observability.metrics.execution_quality import ended, ratio, shortfall_bps

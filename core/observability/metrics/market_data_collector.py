@@ -16,9 +16,9 @@ from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.errors import CapacityError, EventError
 from observability.core.events import Event, Print, Quote
+from observability.core.history_memory import History
 from observability.core.market_settings import MAX_SYMBOL_LENGTH
 from observability.core.parts import Group
-from observability.core.rings import History
 from observability.core.timestamps import NS_PER_S
 from observability.metrics.bar_ring import BARS, Bar, BarRing
 from observability.metrics.bar_ring import FIELDS as BAR_FIELDS

@@ -19,7 +19,7 @@ from observability.core.bus import Bus
 from observability.core.clock import Clock
 from observability.core.config import Config
 from observability.core.counters import Counters
-from observability.core.rings import History
+from observability.core.history_memory import History
 from observability.core.sequence import EventSequence
 from observability.core.store import Store
 from observability.core.store_limits import StoreLimits

@@ -14,9 +14,9 @@ from observability.core.bus import Bus, Handler
 from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.events import Equity, Event, Fill, Position, Signal
+from observability.core.history_memory import History
 from observability.core.parts import Group
 from observability.core.recorded_series import RecordedSeries
-from observability.core.rings import History
 from observability.metrics.capital import Capital
 from observability.metrics.collectors import BusCollector
 from observability.metrics.drawdown import iso_or_none

@@ -20,10 +20,10 @@ from observability.core.bus import Bus, Handler
 from observability.core.checkpoint import pack, unpack
 from observability.core.clock import Clock, EventClock, HostClock
 from observability.core.events import Alert, Event, Heartbeat, Log, Metric
+from observability.core.history_memory import History
 from observability.core.log_ring import LogRing
 from observability.core.parts import Group
 from observability.core.recorded_series import RecordedSeries
-from observability.core.rings import History
 from observability.core.timestamps import NS_PER_S
 from observability.metrics.alerts import Action, AlertBook, AlertBookState, AlertState, TransitionListener
 from observability.metrics.collectors import BusCollector

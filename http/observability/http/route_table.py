@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from observability.core.archive import StoredMinutes
 from observability.core.clock import Clock
+from observability.core.history_memory import HistoryReader
 from observability.core.ingest import Gate
-from observability.core.rings import HistoryReader
 from observability.http.exposition import Exposition
 from observability.http.log_book import LogBook
 from observability.http.published import Published

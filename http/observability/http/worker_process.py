@@ -20,9 +20,9 @@ from observability.core.config import Config
 from observability.core.control import Channel, ChannelReceiver, say_serving
 from observability.core.errors import HubUnavailable
 from observability.core.frames import Frame
+from observability.core.history_memory import HistoryReader
 from observability.core.periodic import Periodic
 from observability.core.process_figures import ProcessFigures
-from observability.core.rings import HistoryReader
 from observability.core.shared import State
 from observability.core.store_file import DATABASE_NAME
 from observability.core.store_reader import StoreReader

@@ -21,7 +21,7 @@ from observability.core.archive import StoredMinutes
 from observability.core.clock import Clock
 from observability.core.errors import StoreError
 from observability.core.history import COARSEST, Plan, Stretch, make_plan, read_points, spacing_ns, stored_until_ns
-from observability.core.rings import HistoryReader
+from observability.core.history_memory import HistoryReader
 from observability.core.series import Series
 from observability.core.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.http.curves import Curve, encode_columns, encode_rows

@@ -8,8 +8,8 @@ import pytest
 
 from observability.core.counters import Counters
 from observability.core.errors import CapacityError
+from observability.core.history_memory import History, HistoryReader
 from observability.core.layout import Budget
-from observability.core.rings import History, HistoryReader
 from observability.core.timestamps import NS_PER_S
 
 
