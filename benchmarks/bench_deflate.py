@@ -20,7 +20,6 @@ from itertools import pairwise
 import orjson
 from websockets.sync.client import connect
 
-from observability.core.counters import Counters
 from observability.http.deflate import (
     CONTAINED_LEVEL,
     STEPPED_LEVEL,
@@ -31,6 +30,7 @@ from observability.http.deflate import (
     stepped,
 )
 from observability.http.inflate import inflate
+from observability.memory.counters import Counters
 
 SYMBOLS = {"1 KB": 3, "8 KB": 30, "31 KB": 115, "64 KB": 240}
 SHARES = (0.05, 0.3)

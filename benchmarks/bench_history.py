@@ -21,21 +21,21 @@ from typing import Any, Final
 
 import uvloop
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.config import Config
-from observability.core.counters import Counters
-from observability.core.events import Quote
-from observability.core.frames import Frame
-from observability.core.history_memory import History
-from observability.core.hub import Hub
-from observability.core.layout import TIERS
-from observability.core.timestamps import NS_PER_MS, NS_PER_S
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
+from observability.config.config import Config
+from observability.events import Quote
+from observability.history.history import History
+from observability.history.layout import TIERS
 from observability.http.application import Application
 from observability.http.listener import HttpListener
 from observability.http.router import Router
 from observability.http.routes.history import HistoryRoutes
+from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
+from observability.snapshot.frames import Frame
+from observability.snapshot.hub import Hub
 
 SYMBOLS: Final = 64
 INTERVAL_SECONDS: Final = 0.1

@@ -23,10 +23,10 @@ from itertools import count
 from serving import running_server
 from websockets.sync.client import connect
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.config import Config
-from observability.core.intake import EventDecoder
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.config.config import Config
+from observability.ingest.decoder import EventDecoder
 from observability.metrics.assembly import make_collectors, make_history
 
 BATCH_SIZES = (1, 100, 1000)

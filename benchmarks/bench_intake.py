@@ -15,10 +15,10 @@ import orjson
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.config import Config
-from observability.core.intake import EventDecoder
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.config.config import Config
+from observability.ingest.decoder import EventDecoder
 from observability.metrics.assembly import make_collectors, make_history
 
 BATCH = 1000

@@ -22,15 +22,15 @@ from decimal import Decimal
 from pathlib import Path
 from statistics import median
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.config import Config
-from observability.core.counters import Counters
-from observability.core.events import Event, Fill, Order
-from observability.core.store_file import DATABASE_NAME
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.config.config import Config
+from observability.events import Event, Fill, Order
+from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
 from observability.metrics.journal import CHECKPOINT_RECORDS
 from observability.metrics.persistence import Persistence
+from observability.store.file import DATABASE_NAME
 
 START_NS = 1_767_225_600_000_000_000
 STEP_NS = 10_000_000

@@ -20,12 +20,12 @@ from decimal import Decimal
 from pathlib import Path
 from statistics import median
 
-from observability.core.counters import Counters
-from observability.core.store import Store
-from observability.core.store_limits import StoreLimits
-from observability.core.store_schema import INSERT_FILL
+from observability.memory.counters import Counters
 from observability.metrics.stored_trades import StoredTrades
 from observability.metrics.trade_log import TradeFilter
+from observability.store.limits import StoreLimits
+from observability.store.schema import INSERT_FILL
+from observability.store.store import Store
 
 SECONDS = 3.0
 SYMBOLS = 64

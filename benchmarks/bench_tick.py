@@ -16,17 +16,17 @@ import orjson
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.config import Config
-from observability.core.counters import Counters
-from observability.core.events import Quote
-from observability.core.hub import Hub
-from observability.core.timestamps import NS_PER_S
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.clocks.timestamps import NS_PER_S
+from observability.config.config import Config
+from observability.events import Quote
+from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
 from observability.metrics.metric_paths import MetricSources
 from observability.metrics.rule_book import RuleBook
 from observability.metrics.rule_file import load_rules
+from observability.snapshot.hub import Hub
 
 INTERVAL_SECONDS = 0.1
 FIGURES = {name: lambda: 0 for name in ("ticks_missed", "websocket_disconnects", "store_fault")}

@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 from paced_log import PacedLog
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.counters import Counter, Counters
-from observability.core.events import EVENT_TYPES, Event
-from observability.core.ingest import IngestGate
-from observability.core.ingest_answers import IngestAnswer
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.events import EVENT_TYPES, Event
+from observability.ingest.answers import IngestAnswer
+from observability.ingest.gate import IngestGate
+from observability.memory.counters import Counter, Counters
 
 QUOTE = {"type": "quote", "symbol": "AAPL", "bid": 1.0, "ask": 2.0}
 HEARTBEAT = {"type": "heartbeat", "component": "engine"}

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from observability.core.bus import Bus
-from observability.core.events import Fill, Order
-from observability.core.ingest import Verdict
+from observability.bus import Bus
+from observability.events import Fill, Order
+from observability.ingest.gate import Verdict
 
 
 class PacedLog:

@@ -23,15 +23,15 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any
 
-from observability.core import layout as history_layout
-from observability.core import shared_layout as layout
-from observability.core.aggregates import Block
-from observability.core.entry_log import EntryLog
-from observability.core.layout import Tier
-from observability.core.records import Record, RecordRing
-from observability.core.row_ring import Ring
-from observability.core.row_slots import Row, RowSlots
-from observability.core.row_table import RowTable
+from observability.history import layout as history_layout
+from observability.history.aggregates import Block
+from observability.history.layout import Tier
+from observability.history.ring import Ring
+from observability.history.slots import Row, RowSlots
+from observability.history.table import RowTable
+from observability.memory import layout
+from observability.memory.entry_log import EntryLog
+from observability.memory.record_ring import Record, RecordRing
 
 RECORD_SLOTS = 4
 SLOT_BYTES = 32 * 1024

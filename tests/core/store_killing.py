@@ -18,11 +18,11 @@ from pathlib import Path
 
 from stored import fill_row
 
-from observability.core.counters import Counters
-from observability.core.store import Store
-from observability.core.store_file import DATABASE_NAME, open_database
-from observability.core.store_limits import StoreLimits
-from observability.core.store_schema import INSERT_FILL
+from observability.memory.counters import Counters
+from observability.store.file import DATABASE_NAME, open_database
+from observability.store.limits import StoreLimits
+from observability.store.schema import INSERT_FILL
+from observability.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 

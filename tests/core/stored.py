@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from observability.core.counters import Counter, Counters
+from observability.memory.counters import Counter, Counters
 
 NOON_NS = 1_340_280_000_000_000_000
 """2012-06-21T12:00Z."""

@@ -11,10 +11,10 @@ import signal
 import sys
 import time
 
-from observability.core.control import say_serving
-from observability.core.listeners import open_listeners
-from observability.core.shared import SharedMapping, State
-from observability.core.supervisor import ChildContext, Supervisor
+from observability.memory.mapping import SharedMapping, State
+from observability.processes.control import say_serving
+from observability.processes.listeners import open_listeners
+from observability.processes.supervisor import ChildContext, Supervisor
 
 
 def say(text: str) -> None:

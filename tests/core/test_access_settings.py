@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from observability.core.access_settings import ApiToken
-from observability.core.arguments import build_argument_parser, settings_table
-from observability.core.config import Config
-from observability.core.errors import ConfigError
+from observability.config.access import ApiToken
+from observability.config.command_line import build_argument_parser, settings_table
+from observability.config.config import Config
+from observability.errors import ConfigError
 
 
 def read(**environ: str) -> Config:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.accounting_settings import Amount, zone_of
-from observability.core.config import Config
-from observability.core.errors import ConfigError
+from observability.config.config import Config
+from observability.config.trading import Amount, zone_of
+from observability.errors import ConfigError
 
 D = Decimal
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from stored import NOON_NS
 
-from observability.core.aggregates import COUNT, LAST, Block, Column
-from observability.core.archive import ROWS_PER_READ, Archive, StoredMinutes
-from observability.core.counters import Counters
-from observability.core.history import make_plan, read_points, stored_until_ns
-from observability.core.history_memory import History
-from observability.core.layout import Budget
-from observability.core.store import Store
-from observability.core.store_limits import StoreLimits
-from observability.core.store_schema import UPSERT_MINUTE
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
+from observability.history.aggregates import COUNT, LAST, Block, Column
+from observability.history.archive import ROWS_PER_READ, Archive, StoredMinutes
+from observability.history.history import History
+from observability.history.layout import Budget
+from observability.history.query import make_plan, read_points, stored_until_ns
+from observability.memory.counters import Counters
+from observability.store.limits import StoreLimits
+from observability.store.schema import UPSERT_MINUTE
+from observability.store.store import Store
 
 SOON = 30.0
 MINUTE_NS = 60 * NS_PER_S

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from observability.core.bus import Bus, default_bus
-from observability.core.events import Event, Heartbeat, Print, Quote
+from observability.bus import Bus, default_bus
+from observability.events import Event, Heartbeat, Print, Quote
 
 QUOTE = Quote("AAPL", 1.0, 2.0)
 BEAT = Heartbeat("engine")

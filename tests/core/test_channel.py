@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from observability.core.channel import MAX_CALLS, Answer, Answerer, Caller
-from observability.core.errors import HubUnavailable
+from observability.errors import HubUnavailable
+from observability.processes.rpc import MAX_CALLS, Answer, Answerer, Caller
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.clock import EventClock, HostClock
+from observability.clocks.clock import EventClock, HostClock
 
 
 class FixedClock:

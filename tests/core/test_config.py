@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.arguments import build_argument_parser, settings_table
-from observability.core.config import SETTINGS, Config
-from observability.core.errors import ConfigError
+from observability.config.command_line import build_argument_parser, settings_table
+from observability.config.config import SETTINGS, Config
+from observability.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 

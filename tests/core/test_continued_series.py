@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from observability.core.aggregates import COUNT, Column
-from observability.core.counters import Counters
-from observability.core.history import make_plan, read_points
-from observability.core.history_memory import History
-from observability.core.layout import Budget
-from observability.core.recorded_series import RecordedSeries
-from observability.core.row_ring import Ring
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
+from observability.history.aggregates import COUNT, Column
+from observability.history.history import History
+from observability.history.layout import Budget
+from observability.history.query import make_plan, read_points
+from observability.history.ring import Ring
+from observability.history.series_writer import RecordedSeries
+from observability.memory.counters import Counters
 
 MINUTE_NS = 60 * NS_PER_S
 BUDGET = Budget({1: 1}, {})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from observability.core import shared_layout as layout
-from observability.core.counters import CAPACITY_WORDS, Counter, Counters, DurationHistogram
-from observability.core.errors import CapacityError
+from observability.errors import CapacityError
+from observability.memory import layout
+from observability.memory.counters import CAPACITY_WORDS, Counter, Counters, DurationHistogram
 
 
 def test_the_same_name_and_labels_are_the_same_word() -> None:

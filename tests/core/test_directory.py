@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core import layout
-from observability.core.directory import Directory
-from observability.core.errors import CapacityError
+from observability.errors import CapacityError
+from observability.history import layout
+from observability.memory.directory import Directory
 
 
 def make_memory(size: int = 4096) -> memoryview[int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core import shared_layout as layout
-from observability.core.entry_log import EntryLog, LoggedEntry
+from observability.memory import layout
+from observability.memory.entry_log import EntryLog, LoggedEntry
 
 ENTRIES = 8
 DATA_BYTES = 128

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.events import EVENT_TYPES, TYPE_NAMES, AnyEvent, Event, Fill, Order, Quote
+from observability.events import EVENT_TYPES, TYPE_NAMES, AnyEvent, Event, Fill, Order, Quote
 
 EVENTS: dict[str, dict[str, Any]] = {
     "quote": {"symbol": "AAPL", "bid": 1.0, "ask": 2.0},

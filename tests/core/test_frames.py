@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from observability.core.frames import FRAMES_KEPT, HEADROOM, FrameRing
-from observability.core.snapshot_index import SnapshotIndex
+from observability.snapshot.frames import FRAMES_KEPT, HEADROOM, FrameRing
+from observability.snapshot.index import SnapshotIndex
 
 
 def test_a_ring_without_ticks_has_no_latest_frame() -> None:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from observability.core import layout
-from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Block, Column
-from observability.core.history import Plan, Stretch, make_plan, read_points, stored_until_ns
-from observability.core.history_memory import History
-from observability.core.layout import Budget
-from observability.core.recorded_series import RecordedSeries
-from observability.core.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
+from observability.history import layout
+from observability.history.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, Block, Column
+from observability.history.history import History
+from observability.history.layout import Budget
+from observability.history.query import Plan, Stretch, make_plan, read_points, stored_until_ns
+from observability.history.series_writer import RecordedSeries
 
 MINUTE_NS = 60 * NS_PER_S
 HOUR_NS = 60 * MINUTE_NS

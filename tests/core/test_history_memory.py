@@ -6,11 +6,11 @@ from array import array
 
 import pytest
 
-from observability.core.counters import Counters
-from observability.core.errors import CapacityError
-from observability.core.history_memory import History, HistoryReader
-from observability.core.layout import Budget
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
+from observability.errors import CapacityError
+from observability.history.history import History, HistoryReader
+from observability.history.layout import Budget
+from observability.memory.counters import Counters
 
 
 def test_a_full_history_refuses_another_series() -> None:

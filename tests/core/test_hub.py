@@ -9,13 +9,13 @@ from typing import Any
 import orjson
 import pytest
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.counters import Counters
-from observability.core.custom import Collector
-from observability.core.errors import ConfigError
-from observability.core.frames import Frame
-from observability.core.hub import Hub, SlowDocument
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.errors import ConfigError
+from observability.memory.counters import Counters
+from observability.snapshot.custom_collectors import Collector
+from observability.snapshot.frames import Frame
+from observability.snapshot.hub import Hub, SlowDocument
 
 
 class Custom:

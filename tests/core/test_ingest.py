@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest_desk import HEARTBEAT, QUOTE, Desk, body, counts, fill, run
 
-from observability.core.events import Fill, Quote
-from observability.core.ingest import MAX_COMMAS, MAX_EVENTS
-from observability.core.ingest_answers import MAX_FAULTS_LISTED
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
+from observability.events import Fill, Quote
+from observability.ingest.answers import MAX_FAULTS_LISTED
+from observability.ingest.gate import MAX_COMMAS, MAX_EVENTS
 
 # -- what becomes of a batch
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observability.core.ingest_answers import AnswerMemory, IngestAnswer, Remembered
+from observability.ingest.answers import AnswerMemory, IngestAnswer, Remembered
 
 
 def remembered(size: int) -> Remembered:

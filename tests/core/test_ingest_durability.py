@@ -8,9 +8,9 @@ import orjson
 import pytest
 from ingest_desk import HEARTBEAT, QUOTE, Desk, body, counts, fill, run, turns
 
-from observability.core.counters import Counters
-from observability.core.ingest import MAX_KEY_CHARACTERS, IngestGate
-from observability.core.ingest_answers import IngestAnswer
+from observability.ingest.answers import IngestAnswer
+from observability.ingest.gate import MAX_KEY_CHARACTERS, IngestGate
+from observability.memory.counters import Counters
 
 LATE_SECONDS = 0.01
 

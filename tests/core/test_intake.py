@@ -7,9 +7,9 @@ from decimal import Decimal
 import orjson
 import pytest
 
-from observability.core.errors import EventError
-from observability.core.events import Fill, Order, Quote
-from observability.core.intake import EventDecoder
+from observability.errors import EventError
+from observability.events import Fill, Order, Quote
+from observability.ingest.decoder import EventDecoder
 
 NOW_NS = 1_700_000_000_000_000_000
 QUOTE = {"type": "quote", "symbol": "AAPL", "bid": 1.0, "ask": 2.0}

@@ -7,9 +7,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core import layout
-from observability.core.history_memory import History
-from observability.core.layout import TIERS, Budget, Tier
+from observability.history import layout
+from observability.history.history import History
+from observability.history.layout import TIERS, Budget, Tier
 
 TEXT = layout.__doc__ or ""
 

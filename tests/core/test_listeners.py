@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from observability.core.listeners import HAS_REUSE_PORT, open_listeners
+from observability.processes.listeners import HAS_REUSE_PORT, open_listeners
 
 
 def close(listeners: tuple[tuple[socket.socket, ...], ...]) -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core import shared_layout as layout
-from observability.core.entry_log import EntryLog
-from observability.core.log_ring import MAX_FIELDS_BYTES, MAX_LOGGER_CHARS, MAX_MESSAGE_CHARS, LogRing
-from observability.core.shared import SharedMapping
+from observability.logs.log_ring import MAX_FIELDS_BYTES, MAX_LOGGER_CHARS, MAX_MESSAGE_CHARS, LogRing
+from observability.memory import layout
+from observability.memory.entry_log import EntryLog
+from observability.memory.mapping import SharedMapping
 
 NOON_NS = 1_761_084_000_123_000_000
 

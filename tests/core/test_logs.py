@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.config import Config
-from observability.core.errors import ConfigError
-from observability.core.log_ring import LogRing
-from observability.core.logs import BACKUP_FILES, MAX_FILE_BYTES, configure_logging
+from observability.config.config import Config
+from observability.errors import ConfigError
+from observability.logs.log_ring import LogRing
+from observability.logs.setup import BACKUP_FILES, MAX_FILE_BYTES, configure_logging
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ +\S+: .*")
 
@@ -48,7 +48,7 @@ def messages(ring: LogRing) -> list[str]:
 
 def test_a_record_is_one_line_with_time_level_module_and_message(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Config())
-    logger = logging.getLogger("observability.core.hub")
+    logger = logging.getLogger("observability.snapshot.hub")
     record = logger.makeRecord(logger.name, logging.INFO, __file__, 1, "started with %d symbols", (3,), None)
     record.created = 1_761_084_000.1235
     logger.handle(record)
@@ -141,7 +141,7 @@ def test_processes_write_files_of_their_own(tmp_path: Path) -> None:
 
 
 def test_files_are_rotated_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("observability.core.logs.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("observability.logs.setup.MAX_FILE_BYTES", 1000)
     configure_logging(Config(log_dir=tmp_path))
     for number in range(200):
         logging.getLogger("x").warning("line %d", number)

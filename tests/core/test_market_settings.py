@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from observability.core.config import Config
-from observability.core.errors import ConfigError
+from observability.config.config import Config
+from observability.errors import ConfigError
 
 
 def faults(text: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from observability.core.history_memory import History
-from observability.core.layout import Budget
-from observability.core.recorded_series import RecordedSeries
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
+from observability.history.history import History
+from observability.history.layout import Budget
+from observability.history.series_writer import RecordedSeries
 
 MINUTE_NS = 60 * NS_PER_S
 

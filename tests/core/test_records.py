@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core import shared_layout as layout
-from observability.core.records import RecordRing
+from observability.memory import layout
+from observability.memory.record_ring import RecordRing
 
 SLOT_BYTES = 256
 

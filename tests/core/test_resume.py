@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.aggregates import COUNT, LAST, Block, Column
-from observability.core.checkpoint import pack
-from observability.core.errors import CheckpointError
-from observability.core.history import Stretch, make_plan, read_points, stored_until_ns
-from observability.core.history_memory import History
-from observability.core.layout import Budget
-from observability.core.open_bucket import HistoryState, OpenState, SeriesState
-from observability.core.recorded_series import RecordedSeries
-from observability.core.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
+from observability.errors import CheckpointError
+from observability.history.aggregates import COUNT, LAST, Block, Column
+from observability.history.history import History
+from observability.history.layout import Budget
+from observability.history.open_interval import HistoryState, OpenState, SeriesState
+from observability.history.query import Stretch, make_plan, read_points, stored_until_ns
+from observability.history.series_writer import RecordedSeries
+from observability.store.checkpoint import pack
 
 MINUTE_NS = 60 * NS_PER_S
 HOUR_NS = 60 * MINUTE_NS

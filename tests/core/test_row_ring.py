@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core import layout
-from observability.core.layout import Tier
-from observability.core.row_ring import Ring
+from observability.history import layout
+from observability.history.layout import Tier
+from observability.history.ring import Ring
 
 # Of a fine ring with one field.
 SLOT_WORDS = layout.SLOT_OVERHEAD_WORDS + 1

@@ -6,8 +6,8 @@ from array import array
 
 import pytest
 
-from observability.core import layout
-from observability.core.row_slots import Row, RowSlots
+from observability.history import layout
+from observability.history.slots import Row, RowSlots
 
 STEP = layout.SLOT_OVERHEAD_WORDS + 2
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 
-from observability.core import layout
-from observability.core.row_table import RowTable
+from observability.history import layout
+from observability.history.table import RowTable
 
 MINUTE_NS = layout.TABLE_INTERVAL_NS
 

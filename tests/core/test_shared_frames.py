@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from observability.core import shared_layout as layout
-from observability.core.clock import EventClock, HostClock
-from observability.core.counters import Counters
-from observability.core.frames import FRAMES_KEPT, HEADROOM, Frame, FrameRing
-from observability.core.shared import SharedMapping
-from observability.core.shared_frames import FrameWriter, SharedEventClock, SharedFrames
-from observability.core.snapshot import Serializer
+from observability.clocks.clock import EventClock, HostClock
+from observability.memory import layout
+from observability.memory.counters import Counters
+from observability.memory.mapping import SharedMapping
+from observability.snapshot.frames import FRAMES_KEPT, HEADROOM, Frame, FrameRing
+from observability.snapshot.serializer import Serializer
+from observability.snapshot.shared_frames import FrameWriter, SharedEventClock, SharedFrames
 
 
 class Hub:

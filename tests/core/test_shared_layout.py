@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core import shared_layout as layout
+from observability.memory import layout
 
 
 @given(st.integers(2, 258), st.integers(1, 100_000), st.integers(0, 10**9))

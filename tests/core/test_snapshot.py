@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from observability.core.parts import Group, Part
-from observability.core.snapshot import Serializer
+from observability.snapshot.sections import Group, Part
+from observability.snapshot.serializer import Serializer
 
 
 class Thing:

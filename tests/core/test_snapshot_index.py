@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.parts import Group, Part
-from observability.core.snapshot import Serializer
-from observability.core.snapshot_index import IndexReader, IndexWriter, Member, SnapshotIndex
+from observability.snapshot.index import IndexReader, IndexWriter, Member, SnapshotIndex
+from observability.snapshot.sections import Group, Part
+from observability.snapshot.serializer import Serializer
 
 
 class Thing:

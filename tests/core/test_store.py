@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stored import count_of, fill_row, select
 
-from observability.core.counters import Counters
-from observability.core.errors import StoreError
-from observability.core.store import Store
-from observability.core.store_file import DATABASE_NAME
-from observability.core.store_limits import StoreLimits
-from observability.core.store_schema import INSERT_EQUITY_REPORT, INSERT_FILL, UPDATE_FILL
+from observability.errors import StoreError
+from observability.memory.counters import Counters
+from observability.store.file import DATABASE_NAME
+from observability.store.limits import StoreLimits
+from observability.store.schema import INSERT_EQUITY_REPORT, INSERT_FILL, UPDATE_FILL
+from observability.store.store import Store
 
 SOON = 30.0
 

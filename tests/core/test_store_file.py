@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from stored import NOON_NS, fill_row, select
 
-from observability.core import store_schema as schema
-from observability.core.errors import StoreError
-from observability.core.store_file import DATABASE_NAME, LOCK_NAME, DirectoryLock, open_database, open_reader
+from observability.errors import StoreError
+from observability.store import schema
+from observability.store.file import DATABASE_NAME, LOCK_NAME, DirectoryLock, open_database, open_reader
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,7 +208,7 @@ def test_a_directory_in_use_is_refused_with_the_pid_of_its_holder(tmp_path: Path
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from observability.core.store_file import DirectoryLock\n"
+        "import sys, time; from pathlib import Path; from observability.store.file import DirectoryLock\n"
         "lock = DirectoryLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from store_killing import check, kill_often, kill_once
 
-from observability.core.store_file import DATABASE_NAME
+from observability.store.file import DATABASE_NAME
 
 KILLS = 20
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from stored import NOON_NS, count_of, fill_row
 
-from observability.core.counters import Counters
-from observability.core.store_file import DATABASE_NAME, open_database
-from observability.core.store_limits import DAY_NS, StoreLimits
-from observability.core.store_pruning import MARK_NS, Pruning
-from observability.core.store_schema import INSERT_FILL, UPSERT_BAR, UPSERT_CHECKPOINT
+from observability.memory.counters import Counters
+from observability.store.file import DATABASE_NAME, open_database
+from observability.store.limits import DAY_NS, StoreLimits
+from observability.store.pruning import MARK_NS, Pruning
+from observability.store.schema import INSERT_FILL, UPSERT_BAR, UPSERT_CHECKPOINT
 
 TODAY_NS = 1_800_000_000_000_000_000
 

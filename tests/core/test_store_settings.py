@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.config import Config
-from observability.core.errors import ConfigError
-from observability.core.store_settings import Size
+from observability.config.config import Config
+from observability.config.store_settings import Size
+from observability.errors import ConfigError
 
 SIZE = Size(16_000_000, 100 * 10**12)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from stored import count_of, fill_row, select
 
-from observability.core.counters import Counters
-from observability.core.store_file import DATABASE_NAME, connect, open_database, set_up_writer
-from observability.core.store_schema import INSERT_CONFLICT, INSERT_FILL
-from observability.core.store_writer import StoreWriter
+from observability.memory.counters import Counters
+from observability.store.file import DATABASE_NAME, connect, open_database, set_up_writer
+from observability.store.schema import INSERT_CONFLICT, INSERT_FILL
+from observability.store.writer import StoreWriter
 
 ROOT = Path(__file__).parents[2]
 SOON = 30.0
@@ -198,10 +198,10 @@ def test_stopping_while_nothing_can_be_written_tries_once_more_and_says_what_is_
 FILE_SIZE_LIMIT = """
 import asyncio, resource, sys
 from pathlib import Path
-from observability.core.counters import Counters
-from observability.core.store import Store
-from observability.core.store_limits import StoreLimits
-from observability.core.store_schema import INSERT_EQUITY_REPORT
+from observability.memory.counters import Counters
+from observability.store.store import Store
+from observability.store.limits import StoreLimits
+from observability.store.schema import INSERT_EQUITY_REPORT
 
 async def main() -> None:
     store = Store.open(Path(sys.argv[1]), StoreLimits(), Counters())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.tick import Schedule, Ticker
+from observability.clocks.timers import Schedule, Ticker
 
 INTERVAL_NS = 100_000_000
 DAY_SECONDS = 86_400

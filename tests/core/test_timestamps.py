@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.errors import EventError
-from observability.core.timestamps import MAX_NS, NS_PER_MS, NS_PER_S, IsoFormatter, format_iso_ms, parse_iso_ns
+from observability.clocks.timestamps import MAX_NS, NS_PER_MS, NS_PER_S, IsoFormatter, format_iso_ms, parse_iso_ns
+from observability.errors import EventError
 
 TIMES_NS = st.integers(0, MAX_NS)
 NOON = "2012-06-21T12:00:00"

@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 
 from ingest_desk import Desk
 
-from observability.core.events import Event, Fill, Print
-from observability.core.ingest_answers import MAX_FAULTS_LISTED, IngestAnswer
-from observability.core.intake import MAX_FAULT_CHARACTERS
-from observability.core.timestamps import MAX_NS
+from observability.clocks.timestamps import MAX_NS
+from observability.events import Event, Fill, Print
+from observability.ingest.answers import MAX_FAULTS_LISTED, IngestAnswer
+from observability.ingest.decoder import MAX_FAULT_CHARACTERS
 
 STATUSES: Final = frozenset({200, 400, 413, 422})
 # A fault's own words, the path of msgspec's, and the place in the batch.

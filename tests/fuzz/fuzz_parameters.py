@@ -18,14 +18,11 @@ from urllib.parse import quote
 
 from fuzzing import main
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock
-from observability.core.config import Config
-from observability.core.counters import Counters
-from observability.core.events import Fill, Quote
-from observability.core.frames import FrameRing
-from observability.core.snapshot_index import SnapshotIndex
-from observability.core.timestamps import NS_PER_S
+from observability.bus import Bus
+from observability.clocks.clock import EventClock
+from observability.clocks.timestamps import NS_PER_S
+from observability.config.config import Config
+from observability.events import Fill, Quote
 from observability.http.application import Application
 from observability.http.documents import ReadyDocument
 from observability.http.parser import RequestParser
@@ -35,7 +32,10 @@ from observability.http.router import Router
 from observability.http.routes.history import HistoryRoutes
 from observability.http.routes.metrics import MetricsRoutes
 from observability.http.routes.trades import RecentTrades, TradesRoutes
+from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
+from observability.snapshot.frames import FrameRing
+from observability.snapshot.index import SnapshotIndex
 
 NOW_NS: Final = 1_760_000_000 * NS_PER_S
 # What every path may answer beside what its description names: the path may have been mutated away.

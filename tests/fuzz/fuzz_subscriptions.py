@@ -14,7 +14,6 @@ from typing import Final
 import fuzz_messages
 from fuzzing import main
 
-from observability.core.snapshot import encode_json
 from observability.http.subscriptions import (
     DEFAULT,
     LANE_CHANNELS,
@@ -26,6 +25,7 @@ from observability.http.subscriptions import (
     subscribed,
     unsubscribed,
 )
+from observability.snapshot.serializer import encode_json
 
 SEEDS: Final = fuzz_messages.SEEDS
 DICTIONARY: Final = fuzz_messages.DICTIONARY

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 from fuzzing import main
 
-from observability.core.timestamps import MAX_NS, NS_PER_MS, NS_PER_S, format_iso_ms, parse_iso_ns
+from observability.clocks.timestamps import MAX_NS, NS_PER_MS, NS_PER_S, format_iso_ms, parse_iso_ns
 from observability.http.heads import parse_head
 from observability.http.messages import Request
 from observability.http.parameters import TimeNs, parse_query

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
 from observability.http.application import Application
 from observability.http.listener import HttpListener
 

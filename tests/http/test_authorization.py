@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from observability.core.access_settings import ApiToken
+from observability.config.access import ApiToken
 from observability.http.application import Application
 from observability.http.authorization import AccessPolicy, chosen_subprotocol
 from observability.http.heads import parse_head

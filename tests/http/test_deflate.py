@@ -17,8 +17,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from observability.core.counters import Counters
-from observability.core.frames import HEADROOM
 from observability.http.deflate import (
     STEP_MAX_BYTES,
     DeflateCounters,
@@ -28,6 +26,8 @@ from observability.http.deflate import (
     contained,
     stepped,
 )
+from observability.memory.counters import Counters
+from observability.snapshot.frames import HEADROOM
 
 TAIL = b"\x00\x00\xff\xff"
 SYMBOLS = ["AAPL", "AMZN", "GOOG", "INTC", "MSFT", "ES", "NQ", "CL"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from observability.core.shared import SharedMapping
 from observability.http.headcount import Headcounts
+from observability.memory.mapping import SharedMapping
 
 
 def test_a_process_alone_counts_itself() -> None:

@@ -11,23 +11,23 @@ from typing import Any
 
 import pytest
 
-from observability.core.archive import Archive, StoredMinutes
-from observability.core.counters import Counters
-from observability.core.history_memory import History
-from observability.core.layout import Budget
-from observability.core.store import Store
-from observability.core.store_file import DATABASE_NAME
-from observability.core.store_limits import StoreLimits
-from observability.core.store_reader import StoreReader
-from observability.core.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
+from observability.history.archive import Archive, StoredMinutes
+from observability.history.history import History
+from observability.history.layout import Budget
 from observability.http.application import Application
 from observability.http.documents import ReadyDocument
 from observability.http.parser import RequestParser
 from observability.http.router import Router
 from observability.http.routes.history import MAX_COLUMN_NUMBERS, HistoryRoutes, interval_name, interval_of
+from observability.memory.counters import Counters
 from observability.metrics.bar_history import BarHistory
 from observability.metrics.bar_ring import BARS, Bar, BarRing
 from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
+from observability.store.file import DATABASE_NAME
+from observability.store.limits import StoreLimits
+from observability.store.reader import StoreReader
+from observability.store.store import Store
 
 TICK_NS = 100 * NS_PER_MS
 MINUTE_NS = 60 * NS_PER_S

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from observability.core.shared import SharedMapping
-from observability.core.snapshot import encode_json
 from observability.http.exposition import Exposition
 from observability.http.host_exposition import HostCollector, MetricMirror
+from observability.memory.mapping import SharedMapping
+from observability.snapshot.serializer import encode_json
 
 
 class Hub:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.counters import Counters
-from observability.core.store import Store
-from observability.core.store_limits import StoreLimits
-from observability.core.store_schema import INSERT_ALERT_TRANSITION, INSERT_FILL
 from observability.http.lane_archive import AlertArchive, TradeArchive
 from observability.http.lanes import Page
+from observability.memory.counters import Counters
+from observability.store.limits import StoreLimits
+from observability.store.schema import INSERT_ALERT_TRANSITION, INSERT_FILL
+from observability.store.store import Store
 
 SOON = 30.0
 

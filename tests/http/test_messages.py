@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
 from observability.http.cors import CorsPolicy
 from observability.http.heads import parse_head
 from observability.http.messages import HttpDate, Request, Response, ResponseEncoder, json_response, problem_response

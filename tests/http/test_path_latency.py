@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock
-from observability.core.counters import Counters
-from observability.core.frames import Frame
-from observability.core.hub import Hub
-from observability.core.timestamps import NS_PER_MS
+from observability.bus import Bus
+from observability.clocks.clock import EventClock
+from observability.clocks.timestamps import NS_PER_MS
 from observability.http.path_latency import PathLatency
+from observability.memory.counters import Counters
 from observability.metrics.histogram import DurationHistogram
+from observability.snapshot.frames import Frame
+from observability.snapshot.hub import Hub
 
 NOW_NS = 1_700_000_000_000_000_000
 

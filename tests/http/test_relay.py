@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 import pytest
 
-from observability.core.errors import HubUnavailable
-from observability.core.ingest_answers import IngestAnswer
+from observability.errors import HubUnavailable
 from observability.http.documents import ReadyDocument
 from observability.http.heads import parse_head
 from observability.http.messages import Request, Response, json_response
 from observability.http.refusals import NotFound, Unavailable
 from observability.http.relay import HubDesk, Relay, RelayedGate
 from observability.http.router import Router
+from observability.ingest.answers import IngestAnswer
 
 
 class Gate:

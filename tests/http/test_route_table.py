@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from observability.core.frames import FrameSource
 from observability.http.published import Published
 from observability.http.relay import Relay
 from observability.http.route_table import IN_HUB, RouteParts, add_routes, relay_routes
 from observability.http.router import Router
+from observability.snapshot.frames import FrameSource
 
 
 async def call(message: bytes) -> bytes:

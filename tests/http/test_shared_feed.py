@@ -8,15 +8,15 @@ from typing import Any
 
 import uvloop
 
-from observability.core.clock import EventClock, HostClock
-from observability.core.counters import Counters
-from observability.core.frames import FrameRing
-from observability.core.shared import SharedMapping
-from observability.core.shared_frames import FrameWriter
-from observability.core.snapshot_index import SnapshotIndex
-from observability.core.wakeup import WakeUp
+from observability.clocks.clock import EventClock, HostClock
 from observability.http.lanes import Lane, LaneReader
 from observability.http.shared_feed import SharedFeed
+from observability.memory.counters import Counters
+from observability.memory.mapping import SharedMapping
+from observability.processes.wakeup import WakeUp
+from observability.snapshot.frames import FrameRing
+from observability.snapshot.index import SnapshotIndex
+from observability.snapshot.shared_frames import FrameWriter
 
 
 class Hub:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from observability.core.frames import FrameRing
-from observability.core.shared import SharedMapping, State
-from observability.core.snapshot_index import SnapshotIndex
 from observability.http.staleness import Staleness
+from observability.memory.mapping import SharedMapping, State
+from observability.snapshot.frames import FrameRing
+from observability.snapshot.index import SnapshotIndex
 
 NS_PER_S = 10**9
 

@@ -7,17 +7,17 @@ from typing import Any, cast
 
 import orjson
 
-from observability.core.counters import Counters
-from observability.core.events import Log
-from observability.core.log_ring import LogRing
-from observability.core.shared import SharedMapping
-from observability.core.shared_layout import LOG_ENTRIES
-from observability.core.timestamps import NS_PER_S as S
-from observability.http.log_book import LogBook
+from observability.clocks.timestamps import NS_PER_S as S
+from observability.events import Log
 from observability.http.parser import RequestParser
 from observability.http.published import Published
 from observability.http.routes.system import SystemRoutes
 from observability.http.status import Status
+from observability.logs.log_book import LogBook
+from observability.logs.log_ring import LogRing
+from observability.memory.counters import Counters
+from observability.memory.layout import LOG_ENTRIES
+from observability.memory.mapping import SharedMapping
 from observability.metrics.system_collector import SystemCollector
 
 NOW_NS = 1_700_000_000 * S

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from observability.http.turns import SLICE_NS, Turn
+from observability.clocks.slices import SLICE_NS, Turn
 
 
 def work(slices: float) -> None:

@@ -8,12 +8,12 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.counters import Counters
-from observability.core.frames import Frame, FrameRing
-from observability.core.parts import Group, Part
-from observability.core.snapshot import Serializer
 from observability.http.deflate import DeflateCounters
 from observability.http.views import EVERYTHING, View, ViewKey, Views
+from observability.memory.counters import Counters
+from observability.snapshot.frames import Frame, FrameRing
+from observability.snapshot.sections import Group, Part
+from observability.snapshot.serializer import Serializer
 
 
 class Thing:

@@ -14,16 +14,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock
-from observability.core.config import Config
-from observability.core.counters import Counters
-from observability.core.events import Alert, Fill, Order
-from observability.core.frames import Frame
-from observability.core.store_file import DATABASE_NAME
+from observability.bus import Bus
+from observability.clocks.clock import EventClock
+from observability.config.config import Config
+from observability.events import Alert, Fill, Order
+from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
 from observability.metrics.journal import Record
 from observability.metrics.persistence import Persistence
+from observability.snapshot.frames import Frame
+from observability.store.file import DATABASE_NAME
 
 NOON = 1_767_268_800_000_000_000  # 2026-01-01T12:00:00Z
 S = 1_000_000_000

@@ -6,8 +6,8 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
-from observability.core.bus import Bus
-from observability.core.events import Fill, Quote
+from observability.bus import Bus
+from observability.events import Fill, Quote
 from observability.metrics import MarketDataCollector, StrategyCollector
 from observability.metrics.sessions import UTC_DAYS, SessionCalendar
 

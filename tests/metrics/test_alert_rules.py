@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.timestamps import NS_PER_S as S
+from observability.clocks.timestamps import NS_PER_S as S
 from observability.metrics.alert_rules import INCREASE_SLOTS, Increase, Rule, Template, Trigger, template_faults
 from observability.metrics.metric_paths import MetricPath
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.checkpoint import pack, unpack
-from observability.core.errors import CheckpointError
-from observability.core.events import Alert
+from observability.errors import CheckpointError
+from observability.events import Alert
 from observability.metrics.alerts import (
     AlertBook,
     AlertBookState,
@@ -22,6 +21,7 @@ from observability.metrics.alerts import (
     select_alerts,
     transition_document,
 )
+from observability.store.checkpoint import pack, unpack
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000

@@ -11,14 +11,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.counters import Counters
-from observability.core.history_memory import History, HistoryReader
-from observability.core.layout import Budget
-from observability.core.store import Store
-from observability.core.store_limits import StoreLimits
-from observability.core.store_schema import UPSERT_BAR
+from observability.history.history import History, HistoryReader
+from observability.history.layout import Budget
+from observability.memory.counters import Counters
 from observability.metrics.bar_history import BARS_PER_READ, BarHistory, merge_bars
 from observability.metrics.bar_ring import BARS, FIELDS, NS_PER_MINUTE, Bar, BarRing
+from observability.store.limits import StoreLimits
+from observability.store.schema import UPSERT_BAR
+from observability.store.store import Store
 
 SOON = 30.0
 Print = tuple[int, float, float]

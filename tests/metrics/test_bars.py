@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.events import Print
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.events import Print
 from observability.metrics import MarketDataCollector
 from observability.metrics.bar_ring import NS_PER_MINUTE, Bar
 from observability.metrics.bars import AMENDABLE_MINUTES, GRACE_NS, MAX_AHEAD_NS

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from observability.core.errors import ConfigError
+from observability.errors import ConfigError
 from observability.metrics import BaseCollector, register_collector
 from observability.metrics import collectors as registry
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from observability.core.checkpoint import pack, unpack
-from observability.core.errors import EventError
-from observability.core.events import Side
+from observability.errors import EventError
+from observability.events import Side
 from observability.metrics.exact import ExactTurnover, TurnoverState
+from observability.store.checkpoint import pack, unpack
 
 WIDE = Context(prec=200)
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.bus import Bus
-from observability.core.events import Fill, Order
-from observability.core.history_memory import History
-from observability.core.layout import Budget
+from observability.bus import Bus
+from observability.events import Fill, Order
+from observability.history.history import History
+from observability.history.layout import Budget
 from observability.metrics import ExecutionCollector, StrategyCollector
 from observability.metrics.execution_collector import SERIES_FIELDS
 from observability.metrics.trade_log import TradeFilter, TradeLog

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trading_desk import DAY, NOON, S, TradingDesk, fill, order, quote
 
-from observability.core.events import Event
+from observability.events import Event
 
 LEGS = {
     "decision_to_send": 2.0,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trading_desk import MS, NOON, D, TradingDesk, fill, market_print, order, quote
 
-from observability.core.events import Event, Print, Quote
+from observability.events import Event, Print, Quote
 from observability.metrics.trade_log import Reader, Trade
 
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trading_desk import MS, NOON, D, TradingDesk, fill, market_print, order, quote
 
-from observability.core.checkpoint import pack
-from observability.core.errors import CheckpointError
-from observability.core.events import Event
+from observability.errors import CheckpointError
+from observability.events import Event
 from observability.metrics.execution_collector import ExecutionState
 from observability.metrics.trade_log import EVERY_READER
+from observability.store.checkpoint import pack
 
 STATUSES = ("pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "pending_cancel", "replaced")
 

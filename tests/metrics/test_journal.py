@@ -10,11 +10,11 @@ from typing import Any
 
 from lives import NOON, D, Life, S, fill, lives, order, read_table
 
-from observability.core.events import Alert, Equity
-from observability.core.ingest import Verdict
-from observability.core.store_file import DATABASE_NAME
+from observability.events import Alert, Equity
+from observability.ingest.gate import Verdict
 from observability.metrics.bar_ring import Bar
 from observability.metrics.journal import ALERTS, TRADES
+from observability.store.file import DATABASE_NAME
 
 
 def test_a_fill_is_told_once_it_is_on_disk_and_not_before() -> None:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.bus import Bus
-from observability.core.checkpoint import Stateful, pack
-from observability.core.errors import CheckpointError
-from observability.core.events import Event, Print, Quote
+from observability.bus import Bus
+from observability.errors import CheckpointError
+from observability.events import Event, Print, Quote
 from observability.metrics import MarketDataCollector
 from observability.metrics.bar_ring import Bar
 from observability.metrics.market_data_collector import MarketState
+from observability.store.checkpoint import Stateful, pack
 
 # Just before a session's end, so that some events are of the next one.
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z

@@ -11,12 +11,12 @@ from typing import Any
 import orjson
 import pytest
 
-from observability.core.bus import Bus, default_bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.errors import CapacityError, EventError
-from observability.core.events import Print, Quote
-from observability.core.history_memory import History
-from observability.core.layout import Budget
+from observability.bus import Bus, default_bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.errors import CapacityError, EventError
+from observability.events import Print, Quote
+from observability.history.history import History
+from observability.history.layout import Budget
 from observability.metrics import MarketDataCollector
 from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
 from observability.metrics.symbol_state import SERIES_FIELDS

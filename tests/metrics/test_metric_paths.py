@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from observability.core.events import Metric
-from observability.core.parts import Group
-from observability.metrics.json_part import JsonPart
+from observability.events import Metric
 from observability.metrics.metric_paths import MetricPath, MetricSources
 from observability.metrics.user_metrics import UserMetrics
+from observability.snapshot.json_part import JsonPart
+from observability.snapshot.sections import Group
 
 
 def part(**fields: Any) -> JsonPart:

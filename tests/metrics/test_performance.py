@@ -10,7 +10,7 @@ import orjson
 import pytest
 from strategy_desk import DAY, NOON, D, Desk, S
 
-from observability.core.events import Equity
+from observability.events import Equity
 from observability.metrics.capital import NO_CAPITAL
 from observability.metrics.daily_returns import TOO_FEW_DAYS
 from observability.metrics.performance import NOTHING_CLOSED, NOTHING_DECIDED, NOTHING_LOST

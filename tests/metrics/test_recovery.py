@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lives import NOON, D, Life, S, fill, lives, order
 
-from observability.core.events import AnyEvent, Equity, Fill, Order, Position, Quote
-from observability.core.ingest import Verdict
-from observability.core.store_file import DATABASE_NAME, open_reader
+from observability.events import AnyEvent, Equity, Fill, Order, Position, Quote
+from observability.ingest.gate import Verdict
 from observability.metrics.execution_collector import ExecutionCollector
 from observability.metrics.recovery import UNWRITTEN_NUMBERS, was_taken
+from observability.store.file import DATABASE_NAME, open_reader
 
 EVENTS = st.one_of(
     st.builds(

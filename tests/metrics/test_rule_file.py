@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from observability.core.errors import ConfigError
-from observability.core.timestamps import NS_PER_S as S
+from observability.clocks.timestamps import NS_PER_S as S
+from observability.errors import ConfigError
 from observability.metrics.alert_rules import Rule
 from observability.metrics.metric_paths import MetricPath
 from observability.metrics.rule_file import _KEYS, MAX_RULES, format_duration, load_rules, parse_rules

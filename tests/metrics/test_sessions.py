@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.events import Heartbeat
-from observability.core.timestamps import parse_iso_ns
+from observability.clocks.timestamps import parse_iso_ns
+from observability.events import Heartbeat
 from observability.metrics.sessions import Session, SessionCalendar, event_time_ns, session_end_ns
 
 MIDNIGHT = parse_iso_ns("2012-06-22T00:00:00Z")

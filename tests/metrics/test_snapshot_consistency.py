@@ -9,14 +9,14 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.counters import Counters
-from observability.core.events import Fill, Print, Quote
-from observability.core.hub import Hub
-from observability.core.timestamps import format_iso_ms
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Fill, Print, Quote
+from observability.memory.counters import Counters
 from observability.metrics import ExecutionCollector, MarketDataCollector, StrategyCollector
 from observability.metrics.trade_log import TradeLog
+from observability.snapshot.hub import Hub
 
 NOON = 1_340_280_000_000_000_000
 MS = 1_000_000

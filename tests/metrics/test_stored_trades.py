@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.errors import StoreError
-from observability.core.store_file import open_database, open_reader
-from observability.core.store_reader import StoreReader
-from observability.core.store_schema import INSERT_FILL
+from observability.errors import StoreError
 from observability.metrics.stored_trades import StoredTrades, find_key, selection_of
 from observability.metrics.trade_log import EVERY_READER, Trade, TradeFilter, TradeLog
+from observability.store.file import open_database, open_reader
+from observability.store.reader import StoreReader
+from observability.store.schema import INSERT_FILL
 
 NOON = 1_340_280_000_000_000_000
 ALL = TradeFilter()

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategy_desk import NOON, D, Desk, S
 
-from observability.core.events import Equity, Position
-from observability.core.timestamps import parse_iso_ns
+from observability.clocks.timestamps import parse_iso_ns
+from observability.events import Equity, Position
 from observability.metrics.sessions import SessionCalendar
 
 NEW_YORK = ZoneInfo("America/New_York")

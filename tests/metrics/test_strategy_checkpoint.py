@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategy_desk import DAY, NOON, D, Desk, S
 
-from observability.core.checkpoint import pack, unpack
-from observability.core.errors import CheckpointError
-from observability.core.events import Equity, Position, Signal
+from observability.errors import CheckpointError
+from observability.events import Equity, Position, Signal
 from observability.metrics import StrategyCollector
 from observability.metrics.equity_days import Days
 from observability.metrics.sessions import SessionCalendar
 from observability.metrics.strategy_state import StrategyState
+from observability.store.checkpoint import pack, unpack
 
 SYMBOLS = ("AAPL", "AMZN", "MSFT")
 STRATEGIES = ("a", "b", "c")

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategy_desk import DAY, NOON, D, Desk, S
 
-from observability.core.events import Equity, Position, Print, Signal
-from observability.core.history_memory import History
-from observability.core.layout import Budget
+from observability.events import Equity, Position, Print, Signal
+from observability.history.history import History
+from observability.history.layout import Budget
 from observability.metrics.strategy_collector import OTHER_STRATEGIES
 from observability.metrics.strategy_totals import SERIES_FIELDS
 from observability.metrics.trade_log import TradeFilter, TradeLog

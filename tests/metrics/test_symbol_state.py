@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.bus import Bus
-from observability.core.events import Print, Quote
+from observability.bus import Bus
+from observability.events import Print, Quote
 from observability.metrics import MarketDataCollector
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z

@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 import pytest
 
-from observability.core.bus import Bus
-from observability.core.clock import HostClock
-from observability.core.events import Alert, Heartbeat, Log
-from observability.core.history_memory import History
-from observability.core.layout import Budget
+from observability.bus import Bus
+from observability.clocks.clock import HostClock
+from observability.events import Alert, Heartbeat, Log
+from observability.history.history import History
+from observability.history.layout import Budget
 from observability.metrics import SystemCollector
 from observability.metrics.host_sampler import HostSample, HostSampler
 from observability.metrics.system_collector import SERIES_FIELDS

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.events import Fill
-from observability.core.sequence import EventSequence
+from observability.events import Fill
 from observability.metrics.trade_log import Reader, Refusal, Trade, TradeFilter, TradeLog
+from observability.store.sequence import EventSequence
 
 NOON = 1_340_280_000_000_000_000
 S = 1_000_000_000

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from observability.core.bus import Bus
-from observability.core.errors import CheckpointError
-from observability.core.events import Alert, Heartbeat, Log, Metric
+from observability.bus import Bus
+from observability.errors import CheckpointError
+from observability.events import Alert, Heartbeat, Log, Metric
 from observability.metrics.system_collector import SystemCollector
 from observability.metrics.user_metrics import MAX_LABELS, UserMetrics
 

@@ -6,8 +6,8 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
-from observability.core.bus import Bus
-from observability.core.events import Event, Fill, Order, Print, Quote
+from observability.bus import Bus
+from observability.events import Event, Fill, Order, Print, Quote
 from observability.metrics import ExecutionCollector, MarketDataCollector
 from observability.metrics.trade_log import TradeLog
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.events import Event, Print, Quote
-from observability.core.timestamps import parse_iso_ns
+from observability.clocks.timestamps import parse_iso_ns
+from observability.events import Event, Print, Quote
 from observability.sources.binance import read_binance
 from observability.sources.recording import Recording
 from observability.sources.tally import Tally

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.events import Event, Fill, Order, Quote
+from observability.events import Event, Fill, Order, Quote
 from observability.sources.event_lines import read_event_lines
 from observability.sources.tally import BAD_LINES_PER_LOG_LINE, Tally
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.errors import SourceError
-from observability.core.events import Event, Fill, Order, Print, Quote
+from observability.errors import SourceError
+from observability.events import Event, Fill, Order, Print, Quote
 from observability.sources.laps import Laps
 
 HOUR_NS = 3_600 * 10**9

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.errors import SourceError
+from observability.errors import SourceError
 from observability.sources.lines import LineReader
 
 

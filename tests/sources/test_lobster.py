@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.errors import SourceError
-from observability.core.events import Event, Log, Print, Quote
-from observability.core.timestamps import parse_iso_ns
+from observability.clocks.timestamps import parse_iso_ns
+from observability.errors import SourceError
+from observability.events import Event, Log, Print, Quote
 from observability.sources.lobster import midnight_ns, read_lobster, read_name
 from observability.sources.recording import Recording
 from observability.sources.tally import Tally

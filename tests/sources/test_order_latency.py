@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from observability.core.errors import SourceError
-from observability.core.events import Event, Order
-from observability.core.timestamps import NS_PER_MS, parse_iso_ns
+from observability.clocks.timestamps import NS_PER_MS, parse_iso_ns
+from observability.errors import SourceError
+from observability.events import Event, Order
 from observability.sources import order_latency
 from observability.sources.order_latency import read_order_latency
 from observability.sources.recording import Recording

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from observability.core.bus import Bus
-from observability.core.events import TERMINAL_STATUSES, Equity, Event, Fill, Order, Print, Quote, Signal
+from observability.bus import Bus
+from observability.events import TERMINAL_STATUSES, Equity, Event, Fill, Order, Print, Quote, Signal
 from observability.sources.paper import PaperConfig, PaperEngine
 from observability.sources.recording import Recording
 from observability.sources.simulator import SimulatedInstrument, Simulator

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from observability.core.events import Event, Fill, Order, Print, Quote, Side
+from observability.events import Event, Fill, Order, Print, Quote, Side
 from observability.sources.paper_venue import LatencyModel, PaperMarket, PaperVenue, VenueRules
 
 MS_NS = 10**6

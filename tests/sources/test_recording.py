@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from observability.core.errors import SourceError
-from observability.core.events import Print, Quote
+from observability.errors import SourceError
+from observability.events import Print, Quote
 from observability.sources.recording import Recording
 
 EVENT = b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1}\n'

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.errors import ConfigError, SourceError
-from observability.core.events import Event, Print, Quote
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.errors import ConfigError, SourceError
+from observability.events import Event, Print, Quote
 from observability.sources.replay import Replay, ReplayProgress
 
 DATA = Path(__file__).parents[2] / "../shared/data"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.core.errors import ConfigError
-from observability.core.events import Event, Print, Quote
+from observability.errors import ConfigError
+from observability.events import Event, Print, Quote
 from observability.sources.simulator import INSTRUMENTS, Simulator
 
 START_NS = 1_700_000_000 * 10**9

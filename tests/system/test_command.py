@@ -149,7 +149,7 @@ def test_reload_starts_again_when_a_source_changes(tmp_path: Path, workers: str,
     ) as process:
         assert process.stdout is not None
         assert said in process.stdout.readline()
-        changed = tmp_path / "core/observability/core/version.py"
+        changed = tmp_path / "core/observability/version.py"
         changed.write_text(changed.read_text().replace("0.", "9."))
         assert "observability 9." in process.stdout.readline()
         process.terminate()

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from server import ROOT
 
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
 from observability.metrics import MarketDataCollector
 from observability.metrics.bar_ring import Bar
 from observability.metrics.feed_latency import FeedLatency

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any, Final, Literal, TypeGuard, get_args
 
-from observability.core.events import Severity
+from observability.events import Severity
 from observability.metrics.metric_paths import MetricPath
 
 Comparison = Literal["above", "at_least", "below", "at_most", "equals"]

@@ -19,9 +19,9 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from observability.core.errors import CheckpointError, EventError
-from observability.core.events import Alert, Severity
-from observability.core.timestamps import format_iso_ms, parse_iso_ns
+from observability.clocks.timestamps import format_iso_ms, parse_iso_ns
+from observability.errors import CheckpointError, EventError
+from observability.events import Alert, Severity
 from observability.metrics.sessions import event_time_ns
 
 logger = logging.getLogger(__name__)

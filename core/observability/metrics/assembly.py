@@ -5,14 +5,13 @@ No collector is started here and nothing is subscribed.
 
 from __future__ import annotations
 
-from observability.core.accounting_settings import zone_of
-from observability.core.bus import Bus
-from observability.core.clock import Clock
-from observability.core.config import Config
-from observability.core.history_memory import History
-from observability.core.layout import Budget
-from observability.core.log_ring import LogRing
-from observability.core.sequence import EventSequence
+from observability.bus import Bus
+from observability.clocks.clock import Clock
+from observability.config.config import Config
+from observability.config.trading import zone_of
+from observability.history.history import History
+from observability.history.layout import Budget
+from observability.logs.log_ring import LogRing
 from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.execution_collector import ExecutionCollector
@@ -25,6 +24,7 @@ from observability.metrics.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
 from observability.metrics.system_collector import SystemCollector
 from observability.metrics.trade_log import TradeLog
+from observability.store.sequence import EventSequence
 
 
 def history_budget(max_symbols: int) -> Budget:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Final
 
-from observability.core.history_memory import HistoryReader
-from observability.core.store_reader import StoreReader
+from observability.history.history import HistoryReader
 from observability.metrics.bar_ring import BARS, Bar, BarRing
+from observability.store.reader import StoreReader
 
 # Bars of one read of the store: a week of one symbol.
 BARS_PER_READ: Final = 7 * 24 * 60

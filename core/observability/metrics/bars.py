@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from observability.core.events import Side
-from observability.core.timestamps import MAX_NS, NS_PER_S
+from observability.clocks.timestamps import MAX_NS, NS_PER_S
+from observability.events import Side
 from observability.metrics.bar_ring import NS_PER_MINUTE, Bar, BarRing
 from observability.metrics.exact import Amount, AmountState, ExactTurnover
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
-from observability.core.bus import Bus, Handler, default_bus
-from observability.core.errors import ConfigError
-from observability.core.events import Event
+from observability.bus import Bus, Handler, default_bus
+from observability.errors import ConfigError
+from observability.events import Event
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from observability.core.events import Heartbeat
-from observability.core.timestamps import NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.events import Heartbeat
 
 SILENT = "silent"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from observability.core.timestamps import format_iso_ms
+from observability.clocks.timestamps import format_iso_ms
 from observability.metrics.capital import NO_CAPITAL
 from observability.metrics.money import EXACT, ROUNDED, ZERO, to_float, to_float_or_none
 

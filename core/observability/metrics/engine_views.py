@@ -9,8 +9,8 @@ from collections.abc import Callable, Container, Iterator
 from decimal import Decimal
 from typing import Any
 
-from observability.core.events import Position as PositionReport
-from observability.core.timestamps import format_iso_ms
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Position as PositionReport
 from observability.metrics.money import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.position_part import PositionPart
 from observability.metrics.sessions import event_time_ns

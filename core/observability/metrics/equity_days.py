@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import msgspec
 
-from observability.core.checkpoint import pack, unpack
 from observability.metrics.money import ZERO
+from observability.store.checkpoint import pack, unpack
 
 # Ten years. Beyond, the oldest quarter goes, so that what was derived from the days starts again rarely.
 MAX_DAYS = 3_660

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from observability.core.errors import EventError
-from observability.core.events import Side
+from observability.errors import EventError
+from observability.events import Side
 from observability.metrics.money import EXACT, MAX_MAGNITUDE, exact_decimal
 
 # More decimals than this are rounded and counted in `rounded`. No exchange has that many; float noise has.

@@ -11,26 +11,26 @@ from typing import Any
 
 import msgspec
 
-from observability.core.bus import Bus, Handler
-from observability.core.checkpoint import pack, unpack
-from observability.core.clock import Clock, EventClock, HostClock
-from observability.core.errors import CheckpointError
-from observability.core.events import Event, Fill, Order
-from observability.core.history_memory import History
-from observability.core.parts import Group
-from observability.core.recorded_series import RecordedSeries
+from observability.bus import Bus, Handler
+from observability.clocks.clock import Clock, EventClock, HostClock
+from observability.errors import CheckpointError
+from observability.events import Event, Fill, Order
+from observability.history.history import History
+from observability.history.series_writer import RecordedSeries
 from observability.metrics.collectors import BusCollector
 from observability.metrics.execution_group import MAX_GROUPS, ExecutionGroups, GroupsState
 from observability.metrics.execution_quality import ended, ratio, shortfall_bps
 from observability.metrics.followed_symbol import FollowedState
 from observability.metrics.followed_symbols import MAX_FOLLOWED, FollowedSymbols
-from observability.metrics.json_part import JsonPart
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.markouts import MAX_PENDING, Markouts, MarkoutsState
 from observability.metrics.money import ZERO, to_float, to_nan
 from observability.metrics.order_ledger import LedgerState, OrderLedger
 from observability.metrics.sessions import session_end_ns
 from observability.metrics.trade_log import Reader, Refusal, TradeLog
+from observability.snapshot.json_part import JsonPart
+from observability.snapshot.sections import Group
+from observability.store.checkpoint import pack, unpack
 
 SERIES_FIELDS = ("orders_today", "fills_today", "fill_rate", "reject_rate", "avg_latency_ms", "latency_p99_ms")
 

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import msgspec
 
-from observability.core.checkpoint import pack, unpack
 from observability.metrics.execution_quality import quality_of
 from observability.metrics.money import EXACT, ZERO
 from observability.metrics.sparse_histogram import HistogramState, SparseHistogram
+from observability.store.checkpoint import pack, unpack
 
 LEGS: Final = (
     "decision_to_send",

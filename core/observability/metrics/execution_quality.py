@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from observability.core.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 from observability.metrics.money import ROUNDED, ZERO, to_float
 
 HORIZONS_NS: Final = {

@@ -25,7 +25,7 @@ from typing import Final
 
 import msgspec
 
-from observability.core.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 
 # Offsets are counted in steps of 2**shift ns, at first 1.024 us. When more steps than these are in use, each becomes
 # twice as wide: a window of 25 ms ends at steps of 65 us, and one late event of a minute still costs one step.

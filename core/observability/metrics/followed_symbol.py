@@ -19,8 +19,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from observability.core.events import Print, Quote
-from observability.core.timestamps import NS_PER_MS
+from observability.clocks.timestamps import NS_PER_MS
+from observability.events import Print, Quote
 from observability.metrics.exact import ExactTurnover
 from observability.metrics.money import EXACT, ZERO, price_or_none
 from observability.metrics.symbol_state import SymbolState

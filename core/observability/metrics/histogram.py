@@ -1,6 +1,6 @@
 """Durations in a log-linear histogram: three significant digits from 1 us to 1 h, in memory that never grows.
 
-No exposition format here, and no buckets of Prometheus (see `observability.core.counters`).
+No exposition format here, and no buckets of Prometheus (see `observability.memory.counters`).
 
 The layout is that of HdrHistogram (Gil Tene): values are counted in units of 2**9 ns, the largest power of two below
 1 us. The first 2048 units have a slot each; from there on every doubling of the value has 1024 slots.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from array import array
 from math import ceil
 
-from observability.core.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 
 MAX_NS = 3600 * NS_PER_S
 

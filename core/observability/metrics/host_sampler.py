@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
 from observability.metrics.cgroup import Cgroup
 
 

@@ -1,6 +1,6 @@
 """The journal: puts into the store what must survive, in the order in which it was taken, and tells when it has.
 
-No SQL here (see `observability.core.store_schema`), no rows (see `journal_rows.py`), and nothing is taken again after a
+No SQL here (see `observability.store.schema`), no rows (see `journal_rows.py`), and nothing is taken again after a
 restart (see `recovery.py`).
 
     bus --> collectors
@@ -16,22 +16,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from observability.core import store_schema as schema
-from observability.core.bus import Bus
-from observability.core.checkpoint import Checkpoint, Stateful, pack
-from observability.core.clock import Clock
-from observability.core.events import Equity, Fill, Order, Position
-from observability.core.frames import Frame
-from observability.core.ingest import Verdict
-from observability.core.sequence import EventSequence
-from observability.core.snapshot import encode_json
-from observability.core.store import Store
-from observability.core.timestamps import NS_PER_S
+from observability.bus import Bus
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S
+from observability.events import Equity, Fill, Order, Position
+from observability.ingest.gate import Verdict
 from observability.metrics import journal_rows as rows
 from observability.metrics.alerts import Action, AlertState, transition_document
 from observability.metrics.bar_ring import Bar
 from observability.metrics.overview import Collectors
 from observability.metrics.trade_log import Reader, Refusal, Trade
+from observability.snapshot.frames import Frame
+from observability.snapshot.serializer import encode_json
+from observability.store import schema
+from observability.store.checkpoint import Checkpoint, Stateful, pack
+from observability.store.sequence import EventSequence
+from observability.store.store import Store
 
 # What a restart has to take again is at most this old, or this much.
 CHECKPOINT_SECONDS: Final = 10

@@ -1,6 +1,6 @@
 """The store's rows of what the journal writes, and the events they were made of.
 
-No SQL here (see `observability.core.store_schema`, whose columns these are in order) and nothing is read or written.
+No SQL here (see `observability.store.schema`, whose columns these are in order) and nothing is read or written.
 
 A Decimal is its digits, a time integer nanoseconds; an event made of its row equals the event that made the row.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from observability.core.events import Equity, Fill, Order, Position
+from observability.events import Equity, Fill, Order, Position
 from observability.metrics.sessions import event_time_ns
 from observability.metrics.trade_log import Trade
 

@@ -11,20 +11,20 @@ from typing import Any
 
 import msgspec
 
-from observability.core.bus import Bus, Handler
-from observability.core.checkpoint import pack, unpack
-from observability.core.clock import Clock, EventClock, HostClock
-from observability.core.errors import CapacityError, EventError
-from observability.core.events import Event, Print, Quote
-from observability.core.history_memory import History
-from observability.core.market_settings import MAX_SYMBOL_LENGTH
-from observability.core.parts import Group
-from observability.core.timestamps import NS_PER_S
+from observability.bus import Bus, Handler
+from observability.clocks.clock import Clock, EventClock, HostClock
+from observability.clocks.timestamps import NS_PER_S
+from observability.config.market_settings import MAX_SYMBOL_LENGTH
+from observability.errors import CapacityError, EventError
+from observability.events import Event, Print, Quote
+from observability.history.history import History
 from observability.metrics.bar_ring import BARS, Bar, BarRing
 from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
 from observability.metrics.collectors import BusCollector
 from observability.metrics.sessions import session_end_ns
 from observability.metrics.symbol_state import SERIES_FIELDS, Follower, SymbolRecord, SymbolState, SymbolTerms
+from observability.snapshot.sections import Group
+from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from typing import Final
 
 import msgspec
 
-from observability.core.events import Fill, Side
+from observability.events import Fill, Side
 from observability.metrics.execution_group import ExecutionGroup
 from observability.metrics.execution_quality import HORIZONS_NS
 from observability.metrics.followed_symbol import FollowedSymbol

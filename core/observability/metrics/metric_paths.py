@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import msgspec
 
-from observability.core.parts import Group, Section
 from observability.metrics.user_metrics import UserMetrics, labels_text
+from observability.snapshot.sections import Group, Section
 
 EVERY: Final = "*"
 SERVER: Final = "server"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 
 # How sums stay exact over any number of events: an event's Decimal has at most 19 digits before and 18 behind the point
-# (observability.core.events), a product of two at most 38 and 36, with a contract's multiplier 57 and 54. The rest of
+# (observability.events), a product of two at most 38 and 36, with a contract's multiplier 57 and 54. The rest of
 # these 128 digits is room for 10**17 such products. Rounding would be a defect of ours, so it raises.
 EXACT = Context(prec=128, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from observability.core.events import TERMINAL_STATUSES
+from observability.events import TERMINAL_STATUSES
 from observability.metrics.money import EXACT, ROUNDED, ZERO
 from observability.metrics.order_state import OrderState
 from observability.metrics.shortfall import Shortfall, implementation_shortfall

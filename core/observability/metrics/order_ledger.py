@@ -13,9 +13,8 @@ from typing import Final
 
 import msgspec
 
-from observability.core.checkpoint import pack, unpack
-from observability.core.events import Fill, Order
-from observability.core.timestamps import NS_PER_MS
+from observability.clocks.timestamps import NS_PER_MS
+from observability.events import Fill, Order
 from observability.metrics.execution_group import LEGS, ExecutionGroup, ExecutionGroups
 from observability.metrics.followed_symbol import FollowedSymbol
 from observability.metrics.money import EXACT, ZERO, finite_or_none
@@ -23,6 +22,7 @@ from observability.metrics.order_figures import NO_FIGURES, Figures, figures_of
 from observability.metrics.order_state import OrderState, new_order
 from observability.metrics.sparse_histogram import HistogramState, SparseHistogram
 from observability.metrics.trade_log import Trade, TradeLog
+from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)
 

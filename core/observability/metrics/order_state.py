@@ -16,7 +16,7 @@ from decimal import Decimal
 
 import msgspec
 
-from observability.core.events import TERMINAL_STATUSES, Fill, Order, OrderStatus, Side
+from observability.events import TERMINAL_STATUSES, Fill, Order, OrderStatus, Side
 from observability.metrics.followed_symbol import FollowedSymbol
 from observability.metrics.money import EXACT, ROUNDED, ZERO
 from observability.metrics.sessions import event_time_ns

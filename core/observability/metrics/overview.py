@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from observability.core.timestamps import format_iso_ms
+from observability.clocks.timestamps import format_iso_ms
 from observability.metrics.execution_collector import ExecutionCollector
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy_collector import StrategyCollector

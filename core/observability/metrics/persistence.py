@@ -13,21 +13,21 @@ from typing import Final, TypeVar
 
 import orjson
 
-from observability.core import store_schema as schema
-from observability.core.archive import Archive
-from observability.core.bus import Bus
-from observability.core.clock import Clock
-from observability.core.config import Config
-from observability.core.counters import Counters
-from observability.core.history_memory import History
-from observability.core.sequence import EventSequence
-from observability.core.store import Store
-from observability.core.store_limits import StoreLimits
+from observability.bus import Bus
+from observability.clocks.clock import Clock
+from observability.config.config import Config
+from observability.history.archive import Archive
+from observability.history.history import History
+from observability.memory.counters import Counters
 from observability.metrics.journal import ALERTS, TRADES, Journal, Record
 from observability.metrics.overview import Collectors
 from observability.metrics.recovery import recover, was_taken
 from observability.metrics.stored_trades import find_key
 from observability.metrics.trade_log import MAX_KEYS
+from observability.store import schema
+from observability.store.limits import StoreLimits
+from observability.store.sequence import EventSequence
+from observability.store.store import Store
 
 logger = logging.getLogger(__name__)
 

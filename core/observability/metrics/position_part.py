@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from observability.core.events import Position as PositionReport
-from observability.core.timestamps import format_iso_ms
-from observability.metrics.json_part import JsonPart
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Position as PositionReport
 from observability.metrics.marks import MarkSource
 from observability.metrics.money import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.positions import Position
 from observability.metrics.strategy_state import PositionState
 from observability.metrics.symbol_state import SymbolState
+from observability.snapshot.json_part import JsonPart
 
 
 class PositionPart(JsonPart):

@@ -17,7 +17,7 @@ from decimal import Decimal
 
 import msgspec
 
-from observability.core.events import Fill
+from observability.events import Fill
 from observability.metrics.money import EXACT, ROUNDED, ZERO
 
 # What is left of a cost after a partial close is a quotient, rounded to this; the rest is realised, so nothing is lost.

@@ -19,14 +19,14 @@ from typing import Any, Final
 
 import orjson
 
-from observability.core import store_schema as schema
-from observability.core.bus import Bus
-from observability.core.checkpoint import Checkpoint, Stateful, unpack
-from observability.core.events import Event, Order
-from observability.core.sequence import EventSequence
+from observability.bus import Bus
+from observability.events import Event, Order
 from observability.metrics import journal_rows as rows
 from observability.metrics.sessions import event_time_ns
 from observability.metrics.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader, TradeLog
+from observability.store import schema
+from observability.store.checkpoint import Checkpoint, Stateful, unpack
+from observability.store.sequence import EventSequence
 
 SOURCE: Final = "recovery"
 

@@ -13,9 +13,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from observability.core.frames import Frame
-from observability.core.settings import shown
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
+from observability.config.setting import shown
 from observability.metrics.alert_rules import (
     MAX_DETAIL_CHARS,
     MAX_TITLE_CHARS,
@@ -28,6 +27,7 @@ from observability.metrics.alert_rules import (
 from observability.metrics.alerts import AlertBook, Raise, rule_alert_id
 from observability.metrics.metric_paths import Fields, MetricPath, MetricSources
 from observability.metrics.rule_file import format_duration
+from observability.snapshot.frames import Frame
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from observability.core.errors import ConfigError
-from observability.core.settings import shown
-from observability.core.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
+from observability.config.setting import shown
+from observability.errors import ConfigError
 from observability.metrics.alert_rules import COMPARISONS, TEMPLATE_FIELDS, Comparison, Rule, Value, template_faults
 from observability.metrics.alerts import SEVERITIES
 from observability.metrics.metric_paths import MetricPath

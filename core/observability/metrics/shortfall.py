@@ -23,7 +23,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from observability.core.events import Side
+from observability.events import Side
 from observability.metrics.money import EXACT
 
 

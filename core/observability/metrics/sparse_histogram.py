@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from observability.core.timestamps import NS_PER_MS
+from observability.clocks.timestamps import NS_PER_MS
 from observability.metrics.histogram import MAX_NS, nearest_rank, slot_middle_ns, slot_of
 
 _PERCENTILES: Final = {"p50_ms": 50.0, "p90_ms": 90.0, "p95_ms": 95.0, "p99_ms": 99.0, "p999_ms": 99.9}

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from observability.core.store_reader import StoreReader
-from observability.core.store_schema import FILL_COLUMNS
-from observability.core.timestamps import MAX_NS
+from observability.clocks.timestamps import MAX_NS
 from observability.metrics.journal_rows import trade_of
 from observability.metrics.trade_log import Key, Trade, TradeFilter
 from observability.metrics.trade_stats import TradeStats
+from observability.store.reader import StoreReader
+from observability.store.schema import FILL_COLUMNS
 
 # Rows of an index that one statement visits, and rows that one call adds up: about ten milliseconds each.
 WINDOW_ROWS: Final = 20_000

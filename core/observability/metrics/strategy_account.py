@@ -8,11 +8,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from observability.core.events import Fill, Signal
-from observability.core.timestamps import format_iso_ms
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Fill, Signal
 from observability.metrics.drawdown import Drawdown
 from observability.metrics.equity_days import EquityDays
-from observability.metrics.json_part import JsonPart
 from observability.metrics.money import EXACT, ZERO, to_float, total_of
 from observability.metrics.outcomes import Outcomes
 from observability.metrics.performance import HoldingTime, Performance
@@ -20,6 +19,7 @@ from observability.metrics.position_part import PositionPart
 from observability.metrics.positions import signed_quantity
 from observability.metrics.sessions import event_time_ns
 from observability.metrics.strategy_state import AccountState
+from observability.snapshot.json_part import JsonPart
 
 
 class StrategyAccount(JsonPart):

@@ -10,19 +10,16 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from observability.core.bus import Bus, Handler
-from observability.core.checkpoint import pack, unpack
-from observability.core.clock import Clock, EventClock, HostClock
-from observability.core.events import Equity, Event, Fill, Position, Signal
-from observability.core.history_memory import History
-from observability.core.parts import Group
-from observability.core.recorded_series import RecordedSeries
+from observability.bus import Bus, Handler
+from observability.clocks.clock import Clock, EventClock, HostClock
+from observability.events import Equity, Event, Fill, Position, Signal
+from observability.history.history import History
+from observability.history.series_writer import RecordedSeries
 from observability.metrics.capital import Capital
 from observability.metrics.collectors import BusCollector
 from observability.metrics.drawdown import iso_or_none
 from observability.metrics.engine_views import EngineViews
 from observability.metrics.equity_days import EquityDays
-from observability.metrics.json_part import JsonPart
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.money import ZERO, to_float_or_none, total_of
 from observability.metrics.position_part import PositionPart
@@ -31,6 +28,9 @@ from observability.metrics.strategy_account import StrategyAccount
 from observability.metrics.strategy_state import StrategyState
 from observability.metrics.strategy_totals import SERIES_FIELDS, StrategyTotals, earned_by
 from observability.metrics.trade_log import DEFAULT_STRATEGY, Reader, Refusal, TradeLog
+from observability.snapshot.json_part import JsonPart
+from observability.snapshot.sections import Group
+from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)
 

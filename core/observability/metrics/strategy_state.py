@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from observability.core.events import Position as PositionReport
+from observability.events import Position as PositionReport
 from observability.metrics.drawdown import Drawdown
 from observability.metrics.marks import MarkSource
 from observability.metrics.money import ZERO

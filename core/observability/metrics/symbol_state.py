@@ -12,19 +12,19 @@ from typing import Final, Protocol
 
 import msgspec
 
-from observability.core.events import Print, Quote
-from observability.core.recorded_series import RecordedSeries
-from observability.core.timestamps import MAX_NS, NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import MAX_NS, NS_PER_S, format_iso_ms
+from observability.events import Print, Quote
+from observability.history.series_writer import RecordedSeries
 from observability.metrics.bar_ring import Bar, BarRing
 from observability.metrics.bars import BarsState, SymbolBars
 from observability.metrics.exact import ExactTurnover, TurnoverState
 from observability.metrics.feed_latency import FeedLatency, FeedState
-from observability.metrics.json_part import JsonPart
 from observability.metrics.marks import ClosingTouch, Mark, mark_of
 from observability.metrics.money import finite_or_none, to_nan
 from observability.metrics.sessions import session_end_ns
 from observability.metrics.touch import Touch
 from observability.metrics.update_rate import UpdateRate
+from observability.snapshot.json_part import JsonPart
 
 SERIES_FIELDS = ("last", "mid", "spread", "volume")
 

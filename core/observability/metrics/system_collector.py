@@ -16,25 +16,25 @@ from typing import Any
 
 import msgspec
 
-from observability.core.bus import Bus, Handler
-from observability.core.checkpoint import pack, unpack
-from observability.core.clock import Clock, EventClock, HostClock
-from observability.core.events import Alert, Event, Heartbeat, Log, Metric
-from observability.core.history_memory import History
-from observability.core.log_ring import LogRing
-from observability.core.parts import Group
-from observability.core.recorded_series import RecordedSeries
-from observability.core.timestamps import NS_PER_S
+from observability.bus import Bus, Handler
+from observability.clocks.clock import Clock, EventClock, HostClock
+from observability.clocks.timestamps import NS_PER_S
+from observability.events import Alert, Event, Heartbeat, Log, Metric
+from observability.history.history import History
+from observability.history.series_writer import RecordedSeries
+from observability.logs.log_ring import LogRing
 from observability.metrics.alerts import Action, AlertBook, AlertBookState, AlertState, TransitionListener
 from observability.metrics.collectors import BusCollector
 from observability.metrics.components import ComponentBook
 from observability.metrics.health import assess
 from observability.metrics.host_sampler import HostSample, HostSampler
-from observability.metrics.json_part import JsonPart
 from observability.metrics.loop_lag import LoopLagProbe
 from observability.metrics.money import to_nan
 from observability.metrics.sessions import event_time_ns
 from observability.metrics.user_metrics import UserMetrics, UserMetricState
+from observability.snapshot.json_part import JsonPart
+from observability.snapshot.sections import Group
+from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)
 

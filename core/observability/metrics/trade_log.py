@@ -17,12 +17,12 @@ from decimal import Decimal
 from enum import Enum, IntFlag
 from typing import Any
 
-from observability.core.events import Fill
-from observability.core.sequence import EventSequence
-from observability.core.timestamps import format_iso_ms
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Fill
 from observability.metrics.money import to_float, to_float_or_none
 from observability.metrics.sessions import event_time_ns
 from observability.metrics.trade_stats import TradeStats
+from observability.store.sequence import EventSequence
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from observability.core.events import Metric
-from observability.core.timestamps import format_iso_ms
-from observability.metrics.json_part import JsonPart
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Metric
 from observability.metrics.money import finite_or_none
 from observability.metrics.sessions import event_time_ns
+from observability.snapshot.json_part import JsonPart
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from observability.core.events import Event, Print, Quote, Side
-from observability.core.timestamps import MAX_NS, NS_PER_MS
+from observability.clocks.timestamps import MAX_NS, NS_PER_MS
+from observability.events import Event, Print, Quote, Side
 from observability.sources.tally import Tally
 
 VENUE = "BINANCE"

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from observability.core.errors import EventError
-from observability.core.events import AnyEvent, Event, Order
-from observability.core.intake import UNDECODABLE
-from observability.core.timestamps import MAX_NS, parse_iso_ns
+from observability.clocks.timestamps import MAX_NS, parse_iso_ns
+from observability.errors import EventError
+from observability.events import AnyEvent, Event, Order
+from observability.ingest.decoder import UNDECODABLE
 from observability.sources.tally import Tally
 
 _decode = msgspec.json.Decoder(AnyEvent).decode

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from observability.core.errors import SourceError
-from observability.core.events import Event, Fill, Order, Print
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
+from observability.errors import SourceError
+from observability.events import Event, Fill, Order, Print
 
 _DAY_NS = 86_400 * NS_PER_S
 # A session this long starts again at the same time of day, so that daily figures begin anew with it; anything shorter

@@ -18,9 +18,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from observability.core.errors import SourceError
-from observability.core.events import Event, Log, Print, Quote, Side
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
+from observability.errors import SourceError
+from observability.events import Event, Log, Print, Quote, Side
 from observability.sources.tally import Tally
 
 VENUE = "NASDAQ"

@@ -21,9 +21,9 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Final
 
-from observability.core.errors import SourceError
-from observability.core.events import Event, Order, OrderStatus
-from observability.core.timestamps import MAX_NS, NS_PER_MS
+from observability.clocks.timestamps import MAX_NS, NS_PER_MS
+from observability.errors import SourceError
+from observability.events import Event, Order, OrderStatus
 from observability.sources.tally import Tally
 
 SYMBOL: Final = "UNKNOWN"

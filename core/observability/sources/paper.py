@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from observability.core.bus import Bus
-from observability.core.events import Equity, Event, Fill, Order, Print, Quote, Signal
-from observability.core.timestamps import NS_PER_S
+from observability.bus import Bus
+from observability.clocks.timestamps import NS_PER_S
+from observability.events import Equity, Event, Fill, Order, Print, Quote, Signal
 from observability.sources.paper_strategy import SAMPLE_NS, MeanReversion
 from observability.sources.paper_venue import LatencyModel, PaperMarket, PaperOrder, PaperVenue, VenueRules
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from observability.core.events import Side
-from observability.core.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
+from observability.events import Side
 
 SAMPLE_NS = 100 * NS_PER_MS
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Literal
 
-from observability.core.events import Event, Fill, Order, OrderStatus, Print, Quote, Side
-from observability.core.timestamps import NS_PER_MS
+from observability.clocks.timestamps import NS_PER_MS
+from observability.events import Event, Fill, Order, OrderStatus, Print, Quote, Side
 
 VENUE = "PAPER"
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 from typing import TextIO
 
-from observability.core.timestamps import NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms
 from observability.sources.replay import ReplayProgress
 
 logger = logging.getLogger(__name__)

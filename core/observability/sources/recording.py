@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from observability.core.clock import Clock, HostClock
-from observability.core.errors import SourceError
-from observability.core.events import Event
+from observability.clocks.clock import Clock, HostClock
+from observability.errors import SourceError
+from observability.events import Event
 from observability.sources import lobster
 from observability.sources.binance import looks_like_binance, read_binance
 from observability.sources.event_lines import looks_like_event_lines, read_event_lines

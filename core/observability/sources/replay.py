@@ -15,10 +15,10 @@ from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 
-from observability.core.clock import Clock, EventClock, HostClock
-from observability.core.errors import ConfigError, SourceError
-from observability.core.events import Event
-from observability.core.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.clock import Clock, EventClock, HostClock
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
+from observability.errors import ConfigError, SourceError
+from observability.events import Event
 from observability.sources.laps import Laps
 from observability.sources.recording import Recording
 

@@ -13,10 +13,10 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from observability.core.clock import Clock, HostClock
-from observability.core.errors import ConfigError
-from observability.core.events import Event, Print, Quote, Side
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.clock import Clock, HostClock
+from observability.clocks.timestamps import NS_PER_S
+from observability.errors import ConfigError
+from observability.events import Event, Print, Quote, Side
 
 VENUE = "SIM"
 

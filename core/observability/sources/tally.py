@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from observability.core.events import EVENT_TYPES, TYPE_NAMES, Event
+from observability.events import EVENT_TYPES, TYPE_NAMES, Event
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from observability.core.clock import Clock, HostClock
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.clock import Clock, HostClock
+from observability.clocks.timestamps import NS_PER_S
 from observability.http.addresses import TrustedProxies, limited_as
 from observability.http.authorization import AccessPolicy
 from observability.http.cors import CorsPolicy

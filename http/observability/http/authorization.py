@@ -20,7 +20,7 @@ from hmac import compare_digest
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from observability.core.access_settings import ApiToken
+from observability.config.access import ApiToken
 from observability.http.addresses import is_loopback
 from observability.http.messages import Request
 from observability.http.refusals import Refusal

@@ -14,26 +14,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from observability.core.archive import StoredMinutes
-from observability.core.bus import Bus
-from observability.core.clock import EventClock, HostClock
-from observability.core.config import Config
-from observability.core.counters import Counters
-from observability.core.hub import Hub, SlowDocument
-from observability.core.ingest import IngestGate
-from observability.core.log_ring import LogRing
-from observability.core.settings import MAX_SPEED
-from observability.core.shared import SharedMapping
-from observability.core.shared_layout import ENGINE
-from observability.core.supervisor import ChildContext
-from observability.core.timestamps import NS_PER_S
-from observability.core.version import VERSION
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.clocks.timestamps import NS_PER_S
+from observability.config.config import Config
+from observability.config.setting import MAX_SPEED
+from observability.history.archive import StoredMinutes
 from observability.http.exposition import Exposition, HubCollector, process_collector
 from observability.http.feed import Feed
 from observability.http.figures import server_figures
 from observability.http.hub_door import HubDoor
 from observability.http.lane_feed import LaneFeed
-from observability.http.log_book import LogBook
 from observability.http.published import Published
 from observability.http.route_table import RouteParts, add_routes
 from observability.http.routes.trades import RecentTrades
@@ -41,6 +32,12 @@ from observability.http.serving import Door
 from observability.http.status import Status
 from observability.http.worker import Worker
 from observability.http.worker_process import FOR_WORKERS, HUB_GAUGES
+from observability.ingest.gate import IngestGate
+from observability.logs.log_book import LogBook
+from observability.logs.log_ring import LogRing
+from observability.memory.counters import Counters
+from observability.memory.layout import ENGINE
+from observability.memory.mapping import SharedMapping
 from observability.metrics import overview
 from observability.metrics.alert_rules import Rule
 from observability.metrics.assembly import make_collectors, make_history
@@ -50,7 +47,10 @@ from observability.metrics.metric_paths import MetricSources
 from observability.metrics.persistence import Persistence
 from observability.metrics.rule_book import RuleBook
 from observability.metrics.stored_trades import StoredTrades
+from observability.processes.supervisor import ChildContext
+from observability.snapshot.hub import Hub, SlowDocument
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
+from observability.version import VERSION
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
-from observability.core.clock import Clock
-from observability.core.counters import Counters
-from observability.core.frames import Frame
+from observability.clocks.clock import Clock
 from observability.http.websocket import CloseCode
+from observability.memory.counters import Counters
 from observability.metrics.histogram import DurationHistogram
+from observability.snapshot.frames import Frame
 
 logger = logging.getLogger(__name__)
 

@@ -15,15 +15,15 @@ from typing import Final
 
 import uvloop
 
-from observability.core.arguments import build_argument_parser
-from observability.core.config import Config
-from observability.core.errors import ConfigError, ObservabilityError
-from observability.core.logs import configure_logging
-from observability.core.version import VERSION
+from observability.config.command_line import build_argument_parser
+from observability.config.config import Config
+from observability.errors import ConfigError, ObservabilityError
 from observability.http.backend import Backend
 from observability.http.host import run_host
 from observability.http.reload import run_reloading
+from observability.logs.setup import configure_logging
 from observability.metrics.rule_file import load_rules
+from observability.version import VERSION
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Final, cast
 
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
 from observability.http.application import OTHER_METHOD, UNMATCHED, Application, method_label
 from observability.http.documents import ReadyDocument
 from observability.http.messages import CONTINUE, Request, Response, problem_response

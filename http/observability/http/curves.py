@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import orjson
 
-from observability.core.timestamps import format_iso_ms
-from observability.http.turns import Turn
+from observability.clocks.slices import Turn
+from observability.clocks.timestamps import format_iso_ms
 
 # What is encoded without looking at the clock.
 ROWS_AT_ONCE: Final = 100

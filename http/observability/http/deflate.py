@@ -20,8 +20,8 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from observability.core.counters import Counters
-from observability.core.frames import HEADROOM
+from observability.memory.counters import Counters
+from observability.snapshot.frames import HEADROOM
 
 WINDOW_BITS: Final = 15
 # Deflate looks this far back: its window, less what it reads ahead (MIN_LOOKAHEAD in zlib's deflate.h). One message

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from observability.core.counters import Counter, Counters
+from observability.memory.counters import Counter, Counters
 
 FAMILY: Final = "websocket_disconnects_total"
 

@@ -14,13 +14,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from observability.core.counters import DurationHistogram, Family
-from observability.core.events import TYPE_NAMES
-from observability.core.hub import Hub
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
+from observability.events import TYPE_NAMES
+from observability.memory.counters import DurationHistogram, Family
 from observability.metrics.alerts import SEVERITIES
 from observability.metrics.system_collector import SystemCollector
 from observability.metrics.user_metrics import UserMetrics
+from observability.snapshot.hub import Hub
 
 _NOT_IN_LABELS = re.compile("[^a-zA-Z0-9_]")
 

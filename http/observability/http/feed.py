@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from observability.core.clock import Clock
-from observability.core.frames import FrameSource
+from observability.clocks.clock import Clock
 from observability.http.lanes import Lane
+from observability.snapshot.frames import FrameSource
 
 
 def _be_there() -> None:

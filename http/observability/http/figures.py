@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from observability.core.counters import Counted, Counter
-from observability.core.hub import Hub
-from observability.core.timestamps import NS_PER_MS
+from observability.clocks.timestamps import NS_PER_MS
 from observability.http.disconnects import FAMILY as DISCONNECTS
 from observability.http.disconnects import is_loss
+from observability.memory.counters import Counted, Counter
 from observability.metrics.metric_paths import Figure
 from observability.metrics.system_collector import SystemCollector
+from observability.snapshot.hub import Hub
 
 
 def server_figures(

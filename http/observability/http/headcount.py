@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from observability.core import shared_layout as layout
-from observability.core.shared import ProcessSlot
+from observability.memory import layout
+from observability.memory.mapping import ProcessSlot
 
 
 class Headcount(Protocol):

@@ -12,19 +12,19 @@ from typing import Any, Final
 
 import uvloop
 
-from observability.core.config import Config
-from observability.core.errors import ObservabilityError
-from observability.core.listeners import open_listeners
-from observability.core.log_ring import LogRing
-from observability.core.logs import configure_logging
-from observability.core.shared import SharedMapping
-from observability.core.shared_layout import SUPERVISOR
-from observability.core.supervisor import EXIT_FAILED, ChildContext, Supervisor
+from observability.config.config import Config
+from observability.errors import ObservabilityError
 from observability.http.backend import Backend, announce
 from observability.http.tls import make_context
 from observability.http.worker_process import WorkerProcess
+from observability.logs.log_ring import LogRing
+from observability.logs.setup import configure_logging
+from observability.memory.layout import SUPERVISOR
+from observability.memory.mapping import SharedMapping
 from observability.metrics.alert_rules import Rule
 from observability.metrics.assembly import history_budget
+from observability.processes.listeners import open_listeners
+from observability.processes.supervisor import EXIT_FAILED, ChildContext, Supervisor
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import orjson
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from observability.core.counters import Counters, HostCounters
-from observability.core.shared import SharedMapping
-from observability.core.snapshot import encode_json
 from observability.http.exposition import metric_of
+from observability.memory.counters import Counters, HostCounters
+from observability.memory.mapping import SharedMapping
+from observability.snapshot.serializer import encode_json
 
 
 class Gauge(msgspec.Struct, array_like=True):

@@ -13,28 +13,28 @@ from typing import Any, Final
 
 from prometheus_client.core import Metric
 
-from observability.core.channel import Answerer
-from observability.core.clock import HostClock
-from observability.core.config import Config
-from observability.core.control import Channel, ChannelReceiver, say_serving
-from observability.core.counters import Counters, HostCounters
-from observability.core.entry_log import EntryLog
-from observability.core.frames import Frame
-from observability.core.hub import Document, Hub
-from observability.core.ingest import Gate
-from observability.core.periodic import Periodic
-from observability.core.process_figures import ProcessFigures
-from observability.core.shared import ProcessSlot, State
-from observability.core.shared_frames import FrameWriter
-from observability.core.supervisor import ChildContext
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.clock import HostClock
+from observability.clocks.periodic import Periodic
+from observability.clocks.timestamps import NS_PER_S
+from observability.config.config import Config
 from observability.http.host_exposition import MetricMirror
 from observability.http.lanes import Entry, Lane
 from observability.http.relay import HubDesk
 from observability.http.router import Router
 from observability.http.serving import SentListener
 from observability.http.tls import Certificate
+from observability.ingest.gate import Gate
+from observability.memory.counters import Counters, HostCounters
+from observability.memory.entry_log import EntryLog
+from observability.memory.mapping import ProcessSlot, State
 from observability.metrics.histogram import DurationHistogram
+from observability.processes.control import Channel, ChannelReceiver, say_serving
+from observability.processes.rpc import Answerer
+from observability.processes.supervisor import ChildContext
+from observability.processes.usage import ProcessFigures
+from observability.snapshot.frames import Frame
+from observability.snapshot.hub import Document, Hub
+from observability.snapshot.shared_frames import FrameWriter
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """One sender of events over WebSocket: its messages go to the gate in order, and each is answered in order.
 
-No events here (see `observability.core.ingest`) and no framing (see `websocket.py`).
+No events here (see `observability.ingest.gate`) and no framing (see `websocket.py`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from observability.core.clock import Clock
-from observability.core.ingest import MAX_EVENTS, Gate
-from observability.core.ingest_answers import IngestAnswer, refusal
-from observability.core.snapshot import encode_json
-from observability.core.timestamps import format_iso_ms
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import format_iso_ms
 from observability.http.websocket import Client, CloseCode
+from observability.ingest.answers import IngestAnswer, refusal
+from observability.ingest.gate import MAX_EVENTS, Gate
+from observability.snapshot.serializer import encode_json
 
 logger = logging.getLogger(__name__)
 

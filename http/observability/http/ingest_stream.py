@@ -10,9 +10,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Final
 
-from observability.core.clock import Clock
-from observability.core.counters import Counters
-from observability.core.ingest import Gate
+from observability.clocks.clock import Clock
 from observability.http.authorization import chosen_subprotocol
 from observability.http.broadcast import Heartbeat
 from observability.http.extensions import answer_fields, negotiate
@@ -21,6 +19,8 @@ from observability.http.ingest_client import IngestClient
 from observability.http.messages import Request, Response
 from observability.http.refusals import Unavailable
 from observability.http.websocket import hand_over
+from observability.ingest.gate import Gate
+from observability.memory.counters import Counters
 
 PATH: Final = "/ws/ingest"
 # Each may have a message's worth of bytes waiting.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 
-from observability.core.snapshot import encode_json
-from observability.core.store_reader import StoreReader
-from observability.core.store_schema import FILL_COLUMNS
 from observability.http.lanes import Entry, Page, SymbolFilter
 from observability.metrics.journal_rows import trade_of
+from observability.snapshot.serializer import encode_json
+from observability.store.reader import StoreReader
+from observability.store.schema import FILL_COLUMNS
 
 
 class TradeArchive:

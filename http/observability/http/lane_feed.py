@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from observability.core.store import Store
 from observability.http.lane_archive import AlertArchive, TradeArchive
 from observability.http.lanes import Lane
 from observability.metrics.journal import ALERTS, TRADES, Record
+from observability.store.store import Store
 
 
 class LaneFeed:

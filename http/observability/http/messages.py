@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from observability.core.clock import Clock
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S
 from observability.http.cors import CorsPolicy
 from observability.http.heads import RequestHead, list_tokens
 from observability.http.refusals import REASONS, Headers, Refusal

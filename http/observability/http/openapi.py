@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from observability.core.timestamps import MAX_NS
-from observability.core.version import VERSION
+from observability.clocks.timestamps import MAX_NS
 from observability.http.parameters import TimeNs
 from observability.http.refusals import REASONS
 from observability.http.router import Parameter, Route, Router
+from observability.version import VERSION
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _SECURITY_SCHEMES = {
@@ -37,7 +37,7 @@ _DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?$"
 _NO_CONTROLS_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 # Years that are whole within what nanoseconds in 8 bytes can tell, whatever the offset.
 _YEAR_PATTERN = r"^(19[89][0-9]|2[01][0-9]{2}|22[0-5][0-9])-"
-# Of events, whose times are strings until they are decoded (see `observability.core.events`).
+# Of events, whose times are strings until they are decoded (see `observability.events`).
 _TIME_FIELDS = ("ts", "decision_ts")
 _PROBLEM_SCHEMA = {
     "type": "object",

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from observability.core.errors import EventError
-from observability.core.timestamps import MAX_NS, parse_iso_ns
+from observability.clocks.timestamps import MAX_NS, parse_iso_ns
+from observability.errors import EventError
 from observability.http.messages import Request
 from observability.http.refusals import Refusal, Unprocessable, UnsupportedMediaType
 from observability.http.router import Parameter

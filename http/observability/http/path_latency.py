@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from observability.core.frames import Frame
-from observability.core.hub import Hub
-from observability.core.parts import Section
 from observability.metrics.histogram import DurationHistogram
+from observability.snapshot.frames import Frame
+from observability.snapshot.hub import Hub
+from observability.snapshot.sections import Section
 
 PERCENTS: Final = (("p50_ms", 50.0), ("p95_ms", 95.0), ("p99_ms", 99.0))
 

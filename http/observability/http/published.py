@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from observability.core.frames import FrameSource
 from observability.http.documents import ReadyDocument
 from observability.http.messages import Request
+from observability.snapshot.frames import FrameSource
 
 SNAPSHOT = "snapshot"
 

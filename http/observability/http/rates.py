@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S
 
 BURST_SECONDS: Final = 2
 # About 10 MB; the address not heard of for longest is forgotten first, and its bucket is nearly always full.

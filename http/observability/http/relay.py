@@ -17,14 +17,14 @@ from typing import Final
 
 import msgspec
 
-from observability.core.errors import HubUnavailable
-from observability.core.ingest import Door, Gate
-from observability.core.ingest_answers import IngestAnswer, refusal
+from observability.errors import HubUnavailable
 from observability.http.documents import ReadyDocument
 from observability.http.heads import RequestHead, parse_head
 from observability.http.messages import Request, Response, problem_response
 from observability.http.refusals import Refusal, Unavailable
 from observability.http.router import Answer, Router
+from observability.ingest.answers import IngestAnswer, refusal
+from observability.ingest.gate import Door, Gate
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import observability.core
-import observability.http
+import observability
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +55,6 @@ def run_reloading(arguments: Sequence[str]) -> int:
 
 def _newest_change() -> tuple[int, int]:
     """Returns what tells one state of the sources from another: their number, and the newest change in nanoseconds."""
-    roots = [Path(path).parent for package in (observability.core, observability.http) for path in package.__path__]
+    roots = [Path(path) for path in observability.__path__]
     times = [file.stat().st_mtime_ns for root in roots for file in root.rglob("*.py")]
     return len(times), max(times)

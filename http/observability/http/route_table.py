@@ -9,12 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from observability.core.archive import StoredMinutes
-from observability.core.clock import Clock
-from observability.core.history_memory import HistoryReader
-from observability.core.ingest import Gate
+from observability.clocks.clock import Clock
+from observability.history.archive import StoredMinutes
+from observability.history.history import HistoryReader
 from observability.http.exposition import Exposition
-from observability.http.log_book import LogBook
 from observability.http.published import Published
 from observability.http.relay import Relay
 from observability.http.router import Router
@@ -26,6 +24,8 @@ from observability.http.routes.strategy import StrategyRoutes
 from observability.http.routes.system import SystemRoutes
 from observability.http.routes.trades import TradeSource, TradesRoutes
 from observability.http.status import Status
+from observability.ingest.gate import Gate
+from observability.logs.log_book import LogBook
 from observability.metrics.bar_history import BarHistory
 
 # By name; published documents are answered everywhere, too.

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from observability.core.counters import Counted
-from observability.core.frames import Frame
 from observability.http.router import Router
 from observability.http.tls import Certificate
+from observability.memory.counters import Counted
 from observability.metrics.histogram import DurationHistogram
+from observability.snapshot.frames import Frame
 
 SentListener = Callable[[Frame, int], None]
 """Told of a frame that has gone to everybody, and how long that took in nanoseconds."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from observability.core.clock import Clock
-from observability.core.counters import Counters
-from observability.core.entry_log import EntryLog
-from observability.core.frames import Frame
-from observability.core.shared import SharedMapping
-from observability.core.shared_frames import SharedEventClock, SharedFrames
-from observability.core.wakeup import WakeUp
+from observability.clocks.clock import Clock
 from observability.http.feed import Feed
 from observability.http.lanes import Entry, Lane, make_lanes
+from observability.memory.counters import Counters
+from observability.memory.entry_log import EntryLog
+from observability.memory.mapping import SharedMapping
+from observability.processes.wakeup import WakeUp
+from observability.snapshot.frames import Frame
+from observability.snapshot.shared_frames import SharedEventClock, SharedFrames
 
 
 class SharedFeed:

@@ -11,16 +11,16 @@ from typing import Any, Final
 
 import orjson
 
-from observability.core.events import TYPE_NAMES
-from observability.core.frames import Frame
-from observability.core.hub import Hub
-from observability.core.snapshot import encode_json
-from observability.core.timestamps import NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.events import TYPE_NAMES
 from observability.http.path_latency import PathLatency
 from observability.http.serving import Serving
 from observability.metrics.alerts import AlertState, alert_documents
 from observability.metrics.overview import Collectors
 from observability.metrics.rule_book import RuleBook
+from observability.snapshot.frames import Frame
+from observability.snapshot.hub import Hub
+from observability.snapshot.serializer import encode_json
 
 PERCENTS: Final = (("latency_p50", 50.0), ("latency_p95", 95.0), ("latency_p99", 99.0))
 _USAGES: Final = ("cpu", "memory", "disk")

@@ -12,9 +12,7 @@ from typing import Any, Final
 
 from picows import WSMsgType
 
-from observability.core.frames import HEADROOM, Frame
-from observability.core.snapshot import encode_json
-from observability.core.timestamps import format_iso_ms
+from observability.clocks.timestamps import format_iso_ms
 from observability.http.deflate import DeflateMemory
 from observability.http.lanes import LaneReader
 from observability.http.rates import MessageRate
@@ -31,6 +29,8 @@ from observability.http.subscriptions import (
 )
 from observability.http.views import Message, View
 from observability.http.websocket import Client, CloseCode, limit_unsent
+from observability.snapshot.frames import HEADROOM, Frame
+from observability.snapshot.serializer import encode_json
 
 logger = logging.getLogger(__name__)
 

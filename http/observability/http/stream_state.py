@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from observability.core.clock import Clock
-from observability.core.counters import Counters
-from observability.core.frames import FRAMES_KEPT, Frame, FrameSource
-from observability.core.timestamps import format_iso_ms
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import format_iso_ms
 from observability.http.broadcast import Broadcaster
 from observability.http.deflate import DeflateCounters
 from observability.http.disconnects import Disconnects
 from observability.http.lanes import Lane
 from observability.http.subscriptions import DEFAULT, Subscription
 from observability.http.views import Views
+from observability.memory.counters import Counters
+from observability.snapshot.frames import FRAMES_KEPT, Frame, FrameSource
 
 MAX_VIEWS: Final = 256
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from observability.core.errors import ObservabilityError
+from observability.errors import ObservabilityError
 from observability.http.messages import Request
 from observability.http.parameters import parse_query
 from observability.http.refusals import Unprocessable

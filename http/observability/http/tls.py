@@ -10,8 +10,8 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from observability.core.errors import ConfigError
-from observability.core.settings import shown
+from observability.config.setting import shown
+from observability.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

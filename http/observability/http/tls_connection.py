@@ -11,8 +11,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from observability.core.clock import Clock
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S
 from observability.http.registry import Registry
 
 # From the connection's first moment to the end of its handshake.

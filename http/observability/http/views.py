@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from observability.core.frames import HEADROOM, Frame, FrameSource
-from observability.core.snapshot import encode_json
-from observability.core.snapshot_index import GroupIndex, Member, SectionIndex, SnapshotIndex
 from observability.http.deflate import DeflateCounters, SharedDeflater
+from observability.snapshot.frames import HEADROOM, Frame, FrameSource
+from observability.snapshot.index import GroupIndex, Member, SectionIndex, SnapshotIndex
+from observability.snapshot.serializer import encode_json
 
 _TYPE_UPDATE = b'{"type":"metrics_update",'
 

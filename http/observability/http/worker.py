@@ -10,13 +10,9 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from observability.core.clock import Clock
-from observability.core.config import Config
-from observability.core.counters import Counter, Counters
-from observability.core.counters import DurationHistogram as BucketHistogram
-from observability.core.frames import Frame
-from observability.core.ingest import Gate
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S
+from observability.config.config import Config
 from observability.http.addresses import TrustedProxies
 from observability.http.application import Application, Limits, UpgradeCallback
 from observability.http.authorization import AccessPolicy
@@ -36,7 +32,11 @@ from observability.http.serving import SentListener
 from observability.http.stream import PATHS, MetricsStream
 from observability.http.stream_state import StreamState
 from observability.http.tls import Certificate
+from observability.ingest.gate import Gate
+from observability.memory.counters import Counter, Counters
+from observability.memory.counters import DurationHistogram as BucketHistogram
 from observability.metrics.histogram import DurationHistogram
+from observability.snapshot.frames import Frame
 
 # Where other workers go on accepting, a connection that has come to this one must not end without an answer.
 NEWCOMERS_SECONDS: Final = 0.5

@@ -13,36 +13,36 @@ from typing import Any, Final
 
 import orjson
 
-from observability.core.archive import StoredMinutes
-from observability.core.channel import Caller
-from observability.core.clock import HostClock
-from observability.core.config import Config
-from observability.core.control import Channel, ChannelReceiver, say_serving
-from observability.core.errors import HubUnavailable
-from observability.core.frames import Frame
-from observability.core.history_memory import HistoryReader
-from observability.core.periodic import Periodic
-from observability.core.process_figures import ProcessFigures
-from observability.core.shared import State
-from observability.core.store_file import DATABASE_NAME
-from observability.core.store_reader import StoreReader
-from observability.core.supervisor import ChildContext
-from observability.core.timestamps import NS_PER_S
+from observability.clocks.clock import HostClock
+from observability.clocks.periodic import Periodic
+from observability.clocks.timestamps import NS_PER_S
+from observability.config.config import Config
+from observability.errors import HubUnavailable
+from observability.history.archive import StoredMinutes
+from observability.history.history import HistoryReader
 from observability.http.exposition import Exposition
 from observability.http.headcount import Headcounts
 from observability.http.host_exposition import HostCollector
 from observability.http.lane_archive import AlertArchive, TradeArchive
-from observability.http.log_book import LogBook
 from observability.http.published import Published
 from observability.http.relay import Relay, RelayedGate
 from observability.http.route_table import IN_HUB, RouteParts, add_routes, relay_routes
 from observability.http.shared_feed import SharedFeed
 from observability.http.staleness import Staleness
 from observability.http.worker import Worker
+from observability.logs.log_book import LogBook
+from observability.memory.mapping import State
 from observability.metrics.assembly import history_budget
 from observability.metrics.bar_history import BarHistory
 from observability.metrics.journal import ALERTS, TRADES
 from observability.metrics.stored_trades import StoredTrades
+from observability.processes.control import Channel, ChannelReceiver, say_serving
+from observability.processes.rpc import Caller
+from observability.processes.supervisor import ChildContext
+from observability.processes.usage import ProcessFigures
+from observability.snapshot.frames import Frame
+from observability.store.file import DATABASE_NAME
+from observability.store.reader import StoreReader
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """`POST /api/metrics/history`: the past at any interval, from the rings, and from the store where they do not reach.
 
-Nothing is merged here (see `observability.core.history`) and nothing encoded (see `curves.py`).
+Nothing is merged here (see `observability.history.query`) and nothing encoded (see `curves.py`).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import orjson
 
-from observability.core.aggregates import COUNT, FIRST, LAST, MAX, MIN, NAN, SUM, Block, Column
-from observability.core.archive import StoredMinutes
-from observability.core.clock import Clock
-from observability.core.errors import StoreError
-from observability.core.history import COARSEST, Plan, Stretch, make_plan, read_points, spacing_ns, stored_until_ns
-from observability.core.history_memory import HistoryReader
-from observability.core.series import Series
-from observability.core.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
+from observability.clocks.clock import Clock
+from observability.clocks.slices import Turn
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
+from observability.errors import StoreError
+from observability.history.aggregates import COUNT, FIRST, LAST, MAX, MIN, NAN, SUM, Block, Column
+from observability.history.archive import StoredMinutes
+from observability.history.history import HistoryReader
+from observability.history.query import COARSEST, Plan, Stretch, make_plan, read_points, spacing_ns, stored_until_ns
+from observability.history.series import Series
 from observability.http.curves import Curve, encode_columns, encode_rows
 from observability.http.messages import Request, Response
 from observability.http.parameters import TimeNs, parse_body
 from observability.http.refusals import Unavailable, Unprocessable
 from observability.http.router import Router
-from observability.http.turns import Turn
 from observability.metrics.bar_history import BarHistory
 from observability.metrics.bar_ring import BARS, NS_PER_MINUTE, Bar
 

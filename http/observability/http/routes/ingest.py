@@ -1,6 +1,6 @@
 """`POST /api/ingest`: events in, over HTTP.
 
-Nothing is decoded or published here (see `observability.core.ingest`).
+Nothing is decoded or published here (see `observability.ingest.gate`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
-from observability.core.events import AnyEvent
-from observability.core.ingest import MAX_EVENTS, MAX_KEY_CHARACTERS, Gate
-from observability.core.ingest_answers import IngestAnswer
+from observability.events import AnyEvent
 from observability.http.messages import Request, Response, problem_response
 from observability.http.refusals import Headers, Refusal, UnsupportedMediaType
 from observability.http.router import Router
+from observability.ingest.answers import IngestAnswer
+from observability.ingest.gate import MAX_EVENTS, MAX_KEY_CHARACTERS, Gate
 
 PATH: Final = "/api/ingest"
 # The largest batch there may be, of fills with every field.

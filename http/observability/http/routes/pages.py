@@ -8,13 +8,13 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
-from observability.core.snapshot import encode_json
-from observability.core.version import VERSION
 from observability.http.exposition import Exposition
 from observability.http.messages import Request, Response, json_response
 from observability.http.openapi import describe
 from observability.http.router import Router
 from observability.http.stream import PATHS
+from observability.snapshot.serializer import encode_json
+from observability.version import VERSION
 
 HTML: Final = b"text/html; charset=utf-8"
 # The pages' own script and style are inline; nothing is loaded from elsewhere, nobody may frame them.

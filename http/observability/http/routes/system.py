@@ -11,15 +11,15 @@ from typing import Annotated, Final, Literal
 import msgspec
 import orjson
 
-from observability.core.events import Severity
+from observability.events import Severity
 from observability.http.documents import ReadyDocument
-from observability.http.log_book import LogBook
 from observability.http.messages import Request, Response, json_response
 from observability.http.parameters import parameters_of, parse_query
 from observability.http.published import Published
 from observability.http.refusals import NotFound, Unavailable
 from observability.http.router import Parameter, Router
 from observability.http.status import Status
+from observability.logs.log_book import LogBook
 from observability.metrics.alerts import select_alerts
 
 Meta = msgspec.Meta

@@ -13,8 +13,8 @@ from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
-from observability.core.clock import Clock
-from observability.core.errors import StoreError
+from observability.clocks.clock import Clock
+from observability.errors import StoreError
 from observability.http.messages import Request, Response, json_response
 from observability.http.parameters import TimeNs, parameters_of, parse_query
 from observability.http.published import Published

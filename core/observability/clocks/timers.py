@@ -1,0 +1,91 @@
+"""The tick: an absolute schedule of beats, and what fires on it.
+
+No work is done here; the hub is told of each beat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_MS
+
+logger = logging.getLogger(__name__)
+
+CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
+
+
+class Schedule:
+    """Beats at start + n * interval, for ever: lateness of one beat never moves the next."""
+
+    __slots__ = ("_start_ns", "beat", "interval_ns", "missed")
+
+    def __init__(self, start_ns: int, interval_ns: int) -> None:
+        self._start_ns = start_ns
+        self.interval_ns = interval_ns
+        self.beat = 0
+        """Number of the next beat."""
+        self.missed = 0
+        """Beats so far that could not be made."""
+
+    @property
+    def next_ns(self) -> int:
+        return self._start_ns + self.beat * self.interval_ns
+
+    def advance(self, now_ns: int) -> None:
+        """Takes the beat that is due at `now_ns` and skips, and counts, those behind it that are over already."""
+        due = (now_ns - self._start_ns) // self.interval_ns
+        assert due >= self.beat, "advanced before the beat was due"
+        self.missed += due - self.beat
+        self.beat = due + 1
+
+
+class Ticker:
+    """Calls `on_tick` on each beat of its schedule; a beat that cannot be made is skipped, never caught up in a burst.
+
+    `call_later(seconds, callback)` is the loop's; clock and timer are injected.
+    """
+
+    def __init__(
+        self, interval_seconds: float, clock: Clock, call_later: CallLater, on_tick: Callable[[], None]
+    ) -> None:
+        interval_ns = round(interval_seconds * 1e9)
+        self._clock = clock
+        self._call_later = call_later
+        self._on_tick = on_tick
+        self._timer: asyncio.TimerHandle | None = None
+        self.schedule = Schedule(clock.mono_ns(), interval_ns)
+        self.errors = 0
+        self.late_ns: int | None = None
+        """How late the last beat was; None before the first."""
+
+    def start(self) -> None:
+        self.schedule = Schedule(self._clock.mono_ns(), self.schedule.interval_ns)
+        self._arm()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        # uvloop's timers count whole milliseconds from the start of the loop's turn and may fire early: rounding up
+        # costs at most one millisecond, rounding down would spin until the beat is due.
+        delay_ms = math.ceil((self.schedule.next_ns - self._clock.mono_ns()) / NS_PER_MS)
+        self._timer = self._call_later(max(delay_ms, 0) / 1e3, self._fire)
+
+    def _fire(self) -> None:
+        now_ns = self._clock.mono_ns()
+        if now_ns >= self.schedule.next_ns:
+            self.late_ns = now_ns - self.schedule.next_ns
+            self.schedule.advance(now_ns)
+            try:
+                self._on_tick()
+            except Exception:
+                self.errors += 1
+                logger.exception("tick failed; the next one is on schedule")
+        if self._timer is not None:  # else stopped by the tick itself
+            self._arm()

@@ -1,0 +1,68 @@
+"""Times between the wire and the inside: ISO 8601 text outside, integer nanoseconds since the epoch inside.
+
+No clocks here.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from observability.errors import EventError
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+# What fits a signed word of 8 bytes: 2262-04-11.
+MAX_NS = 2**63 - 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+
+# RFC 3339 section 5.6, with a space allowed for the "T" (its note) and up to nanoseconds in the fraction.
+_ISO_8601 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-])([01]\d|2[0-3]):?([0-5]\d))",
+    re.ASCII,
+)
+
+
+def parse_iso_ns(text: str) -> int:
+    """Returns the nanoseconds since the epoch of an ISO 8601 time with an offset; exact to the nanosecond.
+
+    Raises EventError for anything else, a time without an offset included: a guess at a zone is a wrong P&L day.
+    """
+    match = _ISO_8601.fullmatch(text)
+    if match is None:
+        raise EventError(f"time {text[:40]!r}: expected ISO 8601 with an offset, as 2025-10-21T22:00:00.000Z")
+    year, month, day, hour, minute, second, fraction, _, sign, offset_h, offset_m = match.groups()
+    try:
+        moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+    except ValueError as error:
+        raise EventError(f"time {text[:40]!r}: {error}") from None
+    seconds = (moment - _EPOCH) // _SECOND
+    if sign is not None:
+        offset = int(offset_h) * 3600 + int(offset_m) * 60
+        seconds += offset if sign == "-" else -offset
+    ns = seconds * NS_PER_S + int((fraction or "").ljust(9, "0"))
+    if not 0 <= ns <= MAX_NS:
+        raise EventError(f"time {text[:40]!r}: expected a time between 1970 and 2262")
+    return ns
+
+
+class IsoFormatter:
+    """Formats nanoseconds as `2025-10-21T22:00:00.123Z`; remembers the last second, which most calls share."""
+
+    __slots__ = ("_prefix", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def __call__(self, ns: int) -> str:
+        second, rest = divmod(ns, NS_PER_S)
+        if second != self._second:
+            self._prefix = (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = second
+        return f"{self._prefix}.{rest // NS_PER_MS:03d}Z"
+
+
+format_iso_ms = IsoFormatter()

@@ -1,0 +1,125 @@
+"""The kinds of settings that say who gets in: tokens, networks of proxies, and the files of TLS.
+
+No token is compared here and no certificate is loaded (see `authorization.py` and `tls.py` of `http`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import ClassVar, Final
+
+from observability.config.setting import Kind, shown
+
+TOKEN_ROLES: Final = ("read", "write")
+MAX_TOKENS: Final = 100
+
+# What needs no escaping in a header, in a query and in the name of a WebSocket subprotocol: RFC 3986 section 2.3.
+_SECRET = re.compile(r"[A-Za-z0-9._~-]{1,256}")
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """Who shows `secret` has the role; its representation does not show it."""
+
+    role: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens(Kind):
+    """Tokens with their roles. A fault names the entry by its number, never by its text."""
+
+    metavar: ClassVar[str] = "TOKENS"
+    is_secret: ClassVar[bool] = True
+
+    @property
+    def expected(self) -> str:
+        return (
+            f"role:token pairs separated by commas, role one of {', '.join(TOKEN_ROLES)}, token up to 256 letters, "
+            "digits and -._~, none twice"
+        )
+
+    def parse(self, text: str) -> object:
+        entries = [entry.strip(" ").partition(":") for entry in text.split(",")]
+        tokens = tuple(ApiToken(role, secret) for role, _, secret in entries)
+        wrong = [number for number, token in enumerate(tokens, 1) if not _is_token(token)]
+        secrets = [token.secret for token in tokens]
+        wrong += [number for number, secret in enumerate(secrets, 1) if secret in secrets[: number - 1]]
+        if wrong:
+            numbers = ", ".join(map(str, sorted(set(wrong))))
+            raise ValueError(f"entry {numbers} of {len(tokens)} (not shown)")
+        if not self.accepts(tokens):
+            raise ValueError(f"{len(tokens)} entries, at most {MAX_TOKENS} are taken")
+        return tokens
+
+    def accepts(self, value: object) -> bool:
+        return (
+            isinstance(value, tuple)
+            and len(value) <= MAX_TOKENS
+            and all(isinstance(token, ApiToken) and _is_token(token) for token in value)
+            and len({token.secret for token in value}) == len(value)
+        )
+
+    def format(self, value: object) -> str:
+        """Returns nothing: tokens are written nowhere."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Networks(Kind):
+    """Addresses and networks in CIDR notation; an address is a network of one."""
+
+    metavar: ClassVar[str] = "NETWORKS"
+
+    @property
+    def expected(self) -> str:
+        return "IP addresses or networks such as 10.0.0.0/8, separated by commas"
+
+    def parse(self, text: str) -> object:
+        networks: list[Network] = []
+        wrong = []
+        for item in (item.strip(" ") for item in text.split(",")):
+            try:
+                # A network with host bits set ("10.0.0.1/8") is more often a slip than a wish.
+                networks.append(ip_network(item))
+            except ValueError:
+                wrong.append(item)
+        if wrong:
+            raise ValueError(", ".join(map(shown, wrong)))
+        return tuple(dict.fromkeys(networks))
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, tuple) and all(isinstance(network, Network) for network in value)
+
+    def format(self, value: object) -> str:
+        assert isinstance(value, tuple)
+        return ",".join(map(str, value))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableFile(Kind):
+    """A file that can be read; None means the feature is off."""
+
+    metavar: ClassVar[str] = "FILE"
+
+    @property
+    def expected(self) -> str:
+        return "a file that can be read"
+
+    def parse(self, text: str) -> object:
+        if "\0" in text or not os.path.isfile(text) or not os.access(text, os.R_OK):
+            raise ValueError(shown(text))
+        return Path(text)
+
+    def accepts(self, value: object) -> bool:
+        return value is None or isinstance(value, Path)
+
+
+def _is_token(token: ApiToken) -> bool:
+    return token.role in TOKEN_ROLES and _SECRET.fullmatch(token.secret) is not None

@@ -1,0 +1,83 @@
+"""How people see the settings: the command line of `observability serve`, its help, and the table in the README.
+
+No value is judged here: flags yield text, so that every fault is reported together by `Config.from_environment`.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from observability.config.config import SETTINGS
+from observability.config.setting import ExistingPaths, Setting, Switch
+
+_DESCRIPTION = """\
+Serves the state of a trading system, ten times a second, to every dashboard that asks: WebSocket at /ws/metrics,
+REST under /api, a live page at /, Prometheus at /metrics.
+
+A flag beats its environment variable, the variable beats the default. Faults are reported all at once."""
+
+_EXAMPLES = """\
+examples:
+  observability serve --demo                          everything moving, with no other service
+  observability serve --demo --replay DIR --speed 10  a paper strategy on recorded quotes, ten times as fast
+  observability serve --replay DIR --loop             the same day again and again
+  API_PORT=8080 observability serve --reload          another port, and a restart on every edit"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each setting that has one; a flag that is not given yields None."""
+    for setting in SETTINGS:
+        if setting.flag is None:
+            continue
+        if isinstance(setting.kind, Switch):
+            parser.add_argument(setting.flag, dest=setting.name, action="store_const", const=True, help=_help(setting))
+        elif isinstance(setting.kind, ExistingPaths):
+            parser.add_argument(
+                setting.flag, dest=setting.name, action="extend", nargs="+", metavar="PATH", help=_help(setting)
+            )
+        else:
+            parser.add_argument(setting.flag, dest=setting.name, metavar=setting.kind.metavar, help=_help(setting))
+
+
+def build_argument_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `observability serve`; `vars()` of its result are overrides for `from_environment`."""
+    parser = argparse.ArgumentParser(
+        prog="observability serve",
+        description=_DESCRIPTION,
+        epilog=f"{_EXAMPLES}\n\n{_variables()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_arguments(parser)
+    return parser
+
+
+def settings_table() -> str:
+    """Returns the settings as a Markdown table, one row each."""
+    rows = ["| variable | flag | default | expected | meaning |", "|---|---|---|---|---|"]
+    for setting in SETTINGS:
+        cells = (_code(setting.env), _code(setting.flag), _code(setting.default_text), setting.kind.expected)
+        rows.append("| " + " | ".join((*(cell.replace("|", r"\|") for cell in cells), setting.meaning)) + " |")
+    return "\n".join(rows)
+
+
+def _help(setting: Setting) -> str:
+    facts = [setting.env] if setting.env else []
+    if setting.default_text and not isinstance(setting.kind, Switch):
+        facts.append(f"default {setting.default_text}")
+    text = f"{setting.meaning} [{', '.join(facts)}]" if facts else setting.meaning
+    return text.replace("%", "%%")
+
+
+def _variables() -> str:
+    """Returns the settings that only have a variable, in the layout of argparse's own list."""
+    lines = ["environment variables without a flag:"]
+    for setting in SETTINGS:
+        if setting.flag is None:
+            lines.append(f"  {setting.env}  (default {setting.default_text or 'unset'}; {setting.kind.expected})")
+            lines.append(f"      {setting.meaning}")
+    return "\n".join(lines)
+
+
+def _code(text: str | None) -> str:
+    return f"`{text}`" if text else ""

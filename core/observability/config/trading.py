@@ -1,0 +1,159 @@
+"""The kinds of settings that say how money is accounted for: zones, times of day, amounts, contracts and years.
+
+No session is computed here (see `sessions.py` of `metrics`) and no ratio (see `performance.py` there).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, time, tzinfo
+from decimal import Decimal
+from typing import ClassVar, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from observability.config.market_settings import accepts_by_symbol, parse_by_symbol
+from observability.config.setting import Kind, shown
+
+UTC_NAME: Final = "UTC"
+YEAR_DAYS: Final = (252, 365)
+"""Trading days of a stock exchange in a year, and all its days."""
+
+_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+# The digits that an event's Decimal may have (see `events.py`).
+_AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
+
+Multipliers = tuple[tuple[str, Decimal], ...]
+
+
+def zone_of(name: str) -> tzinfo:
+    """Returns the zone of an IANA name. Raises ValueError if this host does not know it; every host knows UTC."""
+    if name == UTC_NAME:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        # A directory of the database, or a path that leaves it, is no zone either.
+        if available_timezones():
+            raise ValueError(shown(name)) from None
+        raise ValueError(f"{shown(name)} (this host has no time zones: install tzdata)") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Zone(Kind):
+    """A time zone by its IANA name."""
+
+    metavar: ClassVar[str] = "ZONE"
+
+    @property
+    def expected(self) -> str:
+        return "UTC or a time zone of the IANA database, such as America/New_York"
+
+    def parse(self, text: str) -> object:
+        zone_of(text)
+        return text
+
+    def accepts(self, value: object) -> bool:
+        if not isinstance(value, str):
+            return False
+        try:
+            zone_of(value)
+        except ValueError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOfDay(Kind):
+    """A local time to the minute."""
+
+    metavar: ClassVar[str] = "HH:MM"
+
+    @property
+    def expected(self) -> str:
+        return "a time from 00:00 to 23:59"
+
+    def parse(self, text: str) -> object:
+        match = _TIME_OF_DAY.fullmatch(text)
+        if match is None:
+            raise ValueError(shown(text))
+        return time(int(match[1]), int(match[2]))
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, time) and value.tzinfo is None and value.second == value.microsecond == 0
+
+    def format(self, value: object) -> str:
+        assert isinstance(value, time)
+        return f"{value:%H:%M}"
+
+
+@dataclass(frozen=True, slots=True)
+class Amount(Kind):
+    """An exact amount above zero; None means that there is none."""
+
+    metavar: ClassVar[str] = "AMOUNT"
+
+    @property
+    def expected(self) -> str:
+        return "a decimal number above 0, up to 18 digits on either side of the point"
+
+    def parse(self, text: str) -> object:
+        return _amount(text)
+
+    def accepts(self, value: object) -> bool:
+        return value is None or _is_amount(value)
+
+    def format(self, value: object) -> str:
+        return "" if value is None else f"{value:f}"
+
+
+@dataclass(frozen=True, slots=True)
+class ContractMultipliers(Kind):
+    """What one contract counts, by symbol. The last colon of an entry counts: a symbol may have one itself."""
+
+    metavar: ClassVar[str] = "SYMBOL:N,..."
+
+    @property
+    def expected(self) -> str:
+        return "symbol:multiplier pairs separated by commas, multipliers above 0, no symbol twice"
+
+    def parse(self, text: str) -> object:
+        return parse_by_symbol(text, _amount)
+
+    def accepts(self, value: object) -> bool:
+        return accepts_by_symbol(value, _is_amount)
+
+    def format(self, value: object) -> str:
+        assert isinstance(value, tuple)
+        return ",".join(f"{symbol}:{multiplier:f}" for symbol, multiplier in value)
+
+
+@dataclass(frozen=True, slots=True)
+class YearDays(Kind):
+    """How many daily returns make a year."""
+
+    metavar: ClassVar[str] = "DAYS"
+
+    @property
+    def expected(self) -> str:
+        return " or ".join(map(str, YEAR_DAYS))
+
+    def parse(self, text: str) -> object:
+        for days in YEAR_DAYS:
+            if text == str(days):
+                return days
+        raise ValueError(shown(text))
+
+    def accepts(self, value: object) -> bool:
+        return type(value) is int and value in YEAR_DAYS
+
+
+def _amount(text: str) -> Decimal:
+    amount = Decimal(text) if _AMOUNT.fullmatch(text) else None
+    if amount is None or not amount:
+        raise ValueError(shown(text))
+    return amount
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, Decimal) and _AMOUNT.fullmatch(f"{value:f}") is not None and bool(value)

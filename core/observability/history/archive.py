@@ -1,0 +1,142 @@
+"""Minutes in the store: what the 1 min ring has finished is kept there, and comes back from there after a restart.
+
+No rings here (see `history_memory.py`), no threads (see `store.py`), and nothing of the time that the rings hold (see
+`history.py`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Sequence
+from typing import Final
+
+from observability.clocks.timestamps import MAX_NS
+from observability.history import layout
+from observability.history.aggregates import Block, Column, resample
+from observability.history.history import History
+from observability.history.open_interval import align_fields
+from observability.history.series import Series
+from observability.history.series_writer import RecordedSeries
+from observability.store.reader import StoreReader
+from observability.store.schema import UPSERT_MINUTE
+from observability.store.store import Store
+
+_NEWEST: Final = "SELECT max(ts_ns) FROM minutes WHERE section = ? AND key = ?"
+_BOUNDS: Final = "SELECT min(ts_ns), max(ts_ns) FROM minutes WHERE section = ? AND key = ? AND ts_ns >= ? AND ts_ns < ?"
+_MINUTES: Final = (
+    "SELECT ts_ns, fields, aggregates FROM minutes WHERE section = ? AND key = ? AND ts_ns >= ? AND ts_ns < ?"
+    " ORDER BY ts_ns"
+)
+
+MINUTES: Final = layout.TIERS[-1]
+
+# Rows of one read: short, so that it holds up neither the writer's checkpoint nor, by the interpreter's lock, the tick.
+ROWS_PER_READ: Final = 1440
+
+
+class Archive:
+    """The minutes of every series. A field is stored by name: one that was added later has no values in older rows."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._connection = store.read_connection()
+
+    def attach(self, history: History) -> None:
+        """Fills each series that is opened from now on, and keeps each minute that is over."""
+        history.load_minutes = self.load
+        history.on_minute = self.record
+        history.on_continued = self.catch_up
+
+    def close(self) -> None:
+        """Ends the use of the file; what is queued is the store's."""
+        self._connection.close()
+
+    def record(self, series: RecordedSeries, start_ns: int, aggregates: array[float]) -> None:
+        """Queues one minute; a later record of the same one replaces it."""
+        self._store.put(
+            UPSERT_MINUTE, (series.section, series.key, start_ns, ",".join(series.fields), aggregates.tobytes())
+        )
+
+    def record_open(self, history: History) -> None:
+        """Queues the minutes that are not over, for a clean stop."""
+        for series in history.series():
+            for start_ns, aggregates in series.open_minutes():
+                self.record(series, start_ns, aggregates)
+
+    def catch_up(self, series: RecordedSeries) -> None:
+        """Queues the minutes that a hub had finished and that were not on disk when it died."""
+        (newest_ns,) = self._connection.execute(_NEWEST, (series.section, series.key)).fetchone()
+        # The newest one may have been stored when it was not over.
+        for row in series.rings[-1].copy_rows(newest_ns or 0, MAX_NS):
+            self.record(series, row.ts_ns, row.payload)
+
+    def load(self, series: RecordedSeries) -> list[tuple[int, array[float]]]:
+        """Returns the last 24 hours up to the newest minute stored, oldest first; some milliseconds at most."""
+        (newest_ns,) = self._connection.execute(_NEWEST, (series.section, series.key)).fetchone()
+        if newest_ns is None:
+            return []
+        first_ns = newest_ns - (MINUTES.rows - 1) * MINUTES.interval_ns
+        rows = self._connection.execute(_MINUTES, (series.section, series.key, first_ns, newest_ns + 1)).fetchall()
+        return [(ts_ns, _row(fields, aggregates, series.fields)) for ts_ns, fields, aggregates in rows]
+
+
+class StoredMinutes:
+    """The minutes as any process reads them that may read the file."""
+
+    def __init__(self, reader: StoreReader) -> None:
+        self._reader = reader
+
+    async def read(
+        self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, spacing_ns: int
+    ) -> Block:
+        """Returns the points of minutes with start_ns <= ts_ns < end_ns, read in turns with others who read."""
+        found = Block.empty(len(columns))
+        step_ns = ROWS_PER_READ * MINUTES.interval_ns
+        # An empty stretch, of years perhaps, is one look and no walk.
+        bounds = await self._reader.run(_bounds, series.section, series.key, start_ns, end_ns)
+        if bounds is None:
+            return found
+        first_ns, last_ns = bounds
+        while first_ns <= last_ns:
+            stop_ns = min(first_ns + step_ns, last_ns + 1)
+            found.extend(
+                await self._reader.run(
+                    _read, series.section, series.key, series.fields, columns, first_ns, stop_ns, spacing_ns
+                )
+            )
+            first_ns = stop_ns
+        return found
+
+
+def _bounds(
+    connection: sqlite3.Connection, section: str, key: str, start_ns: int, end_ns: int
+) -> tuple[int, int] | None:
+    first_ns, last_ns = connection.execute(_BOUNDS, (section, key, start_ns, end_ns)).fetchone()
+    return None if first_ns is None else (first_ns, last_ns)
+
+
+def _read(
+    connection: sqlite3.Connection,
+    section: str,
+    key: str,
+    fields: tuple[str, ...],
+    columns: Sequence[Column],
+    start_ns: int,
+    end_ns: int,
+    spacing_ns: int,
+) -> Block:
+    rows = connection.execute(_MINUTES, (section, key, start_ns, end_ns)).fetchall()
+    numbers = array("d")
+    for _, stored, aggregates in rows:
+        numbers.extend(_row(stored, aggregates, fields))
+    width = len(fields) * layout.AGGREGATE_WORDS
+    block = Block(array("q", [row[0] for row in rows]), [numbers[column.offset :: width] for column in columns])
+    # The points of a seam between two reads are merged when all are together.
+    return resample(block, columns, spacing_ns)
+
+
+def _row(stored: str, aggregates: bytes, fields: Sequence[str]) -> array[float]:
+    row = array("d")
+    row.frombytes(aggregates)
+    return align_fields(stored.split(","), fields, row)

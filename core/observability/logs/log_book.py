@@ -1,0 +1,66 @@
+"""The last lines of all logs there are, in one list: our own, of each process, and the engine's.
+
+No line is written or kept here (see `log_ring.py` of `core`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from observability.clocks.slices import Turn
+from observability.logs.log_ring import LogLine, LogRing
+from observability.memory.counters import Counter
+from observability.memory.layout import ENGINE
+from observability.memory.mapping import SharedMapping
+from observability.snapshot.serializer import encode_json
+
+OURS = "observability"
+
+
+class LogBook:
+    """Reads every log anew with each question, so that all who have the same logs say the same."""
+
+    def __init__(self, logs: Mapping[str, LogRing], engine_log: LogRing, lost: Counter | None = None) -> None:
+        """`logs` are by process, "" for the only one. `lost` counts the lines that were overwritten while they were
+        read."""
+        self._logs = [(ring, _members(name)) for name, ring in logs.items()]
+        self._logs.append((engine_log, encode_json({"source": ENGINE})[1:-1]))
+        self._lost = lost
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    def of_host(cls, mapping: SharedMapping, lost: Counter | None = None) -> LogBook:
+        """Returns the book of a host of several processes."""
+        logs = {name: LogRing(entries) for name, entries in mapping.logs().items()}
+        engine_log = logs.pop(ENGINE)
+        return cls(logs, engine_log, lost)
+
+    async def recent(self, level: str, limit: int) -> list[orjson.Fragment]:
+        """Returns up to `limit` lines of `level` or worse, newest first, of one moment those of the supervisor first,
+        then in the order of the slots; the engine's last. Raises ValueError for an unknown level."""
+        lines: list[tuple[LogLine, bytes]] = []
+        # Seven full logs take 20 ms.
+        async with Turn(self._lock) as turn:
+            lost_before = self._lines_lost
+            for ring, members in self._logs:
+                for line in ring.newest(level, limit):
+                    lines.append((line, members))
+                    await turn.offer()
+            if self._lost is not None:
+                self._lost.add(self._lines_lost - lost_before)
+        lines.sort(key=lambda found: -found[0].moment_ns)
+        return [orjson.Fragment(b"{%b,%b}" % (line.members, members)) for line, members in lines[:limit]]
+
+    @property
+    def _lines_lost(self) -> int:
+        return sum(ring.lines_lost for ring, _ in self._logs)
+
+
+def _members(process: str) -> bytes:
+    """Returns what each line of a process has besides its own, as JSON without the braces."""
+    further: dict[str, Any] = {"process": process} if process else {}
+    return encode_json({"source": OURS, **further})[1:-1]

@@ -1,0 +1,110 @@
+"""The last lines of one log, of ours or of the engine: one process writes them, in memory that others may read.
+
+No logging here (see `logs.py`), and no other log (see `log_book.py` of the protocol layer).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+
+from observability.clocks.timestamps import IsoFormatter
+from observability.config.config import LOG_LEVELS
+from observability.config.setting import shown
+from observability.memory import layout
+from observability.memory.entry_log import EntryLog
+from observability.snapshot.serializer import encode_json
+
+MAX_MESSAGE_CHARS: Final = 4096
+MAX_LOGGER_CHARS: Final = 256
+MAX_FIELDS_BYTES: Final = 16 * 1024
+
+# C0 and C1 controls forge lines and drive terminals; U+2028/9 end a line for some readers; bidirectional controls
+# (Unicode TR 36, section 2.6) show a line in another order than it is in; lone surrogates are no text and break JSON.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def escape(text: str) -> str:
+    r"""Returns `text` with everything that is not plain text as `\x0a` or `\u2028`."""
+    return _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line; `members` is its JSON without the braces."""
+
+    moment_ns: int
+    """When it was written, and not after it arrived, so that a clock that is ahead hides no other line."""
+    members: bytes
+
+
+class LogRing:
+    """As many of the last lines as an entry log has room for. Only the process that made the ring can write into it:
+    one that was forked writes nothing until it has a ring of its own."""
+
+    def __init__(self, entries: EntryLog | None = None) -> None:
+        """`entries` is a region that others read; without it the memory is this process's own."""
+        self._entries = EntryLog(None, layout.LOG_ENTRIES, layout.LOG_DATA_BYTES) if entries is None else entries
+        self._pid = os.getpid()
+        self._iso = IsoFormatter()
+
+    @property
+    def lines_lost(self) -> int:
+        """Lines that were overwritten while they were read here."""
+        return self._entries.entries_lost
+
+    def write(self, ts_ns: int, level: str, logger: str, message: str) -> None:
+        """Keeps one line of ours; to be called by one thread at a time."""
+        self._append(ts_ns, {"timestamp": self._iso(ts_ns)}, level, logger, message, {})
+
+    def write_received(
+        self, ts_ns: int, received_ns: int, level: str, logger: str, message: str, fields: Mapping[str, Any]
+    ) -> None:
+        """Keeps one line of somebody else. Its fields are left out (null) if they are larger than `MAX_FIELDS_BYTES` or
+        no JSON, as are integers of more than 64 bits."""
+        times = {"timestamp": self._iso(ts_ns), "received": self._iso(received_ns)}
+        try:
+            encoded = encode_json(fields)
+        except TypeError:
+            encoded = b"null"
+        if len(encoded) > MAX_FIELDS_BYTES:
+            encoded = b"null"
+        further = {"fields": orjson.Fragment(encoded)}
+        self._append(min(ts_ns, received_ns), times, level, logger, message, further)
+
+    def newest(self, level: str = "DEBUG", limit: int = layout.LOG_ENTRIES) -> Iterator[LogLine]:
+        """Copies up to `limit` lines of `level` or worse, newest first, one by one. Raises ValueError for others."""
+        if level.upper() not in LOG_LEVELS:
+            raise ValueError(f"level: {shown(level)}, expected one of {', '.join(LOG_LEVELS)}")
+        least = LOG_LEVELS.index(level.upper())
+        return islice(self._copy(frozenset(LOG_LEVELS[least:]) if least else None), limit)
+
+    def _copy(self, levels: frozenset[str] | None) -> Iterator[LogLine]:
+        for moment_ns, level, members in self._entries.newest_first():
+            if levels is None or level in levels:
+                yield LogLine(moment_ns, members)
+
+    def _append(
+        self, moment_ns: int, times: dict[str, str], level: str, logger: str, message: str, further: dict[str, Any]
+    ) -> None:
+        if os.getpid() != self._pid:
+            return
+        line = {
+            **times,
+            "level": level.upper(),
+            "logger": escape(logger[:MAX_LOGGER_CHARS]),
+            "message": escape(message[:MAX_MESSAGE_CHARS]),
+            **further,
+        }
+        self._entries.append(moment_ns, level.upper(), encode_json(line)[1:-1])

@@ -1,0 +1,116 @@
+"""Logging: one readable line per record to stderr, rotating files if asked for, and the last records in memory.
+
+No record is sent anywhere else, and nothing here is called from a hot path.
+
+    2025-10-21T22:00:00.123Z INFO     hub: started with 3 symbols
+    2025-10-21T22:00:00.124Z INFO     worker-1 worker: one of several processes
+    2025-10-21T22:00:00.125Z ERROR    store: cannot write
+        | Traceback (most recent call last):
+        | ...
+
+Only a record starts in the first column, and what a peer sent is escaped, so that nobody can forge a line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from logging.handlers import RotatingFileHandler
+from typing import Final
+
+from observability.clocks.timestamps import NS_PER_S, IsoFormatter
+from observability.config.config import Config
+from observability.config.setting import shown
+from observability.errors import ConfigError
+from observability.logs.log_ring import LogRing, escape
+
+LOG_FILE: Final = "observability"
+MAX_FILE_BYTES: Final = 10_000_000
+BACKUP_FILES: Final = 5
+
+_OURS: Final = "observability."
+_CONTINUATION: Final = "    | "
+
+
+def short_name(logger_name: str) -> str:
+    """Returns the module of one of our loggers, and any other name as it is."""
+    return logger_name.rpartition(".")[2] if logger_name.startswith(_OURS) else logger_name
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record as the module's docstring shows. One per handler: the handler's lock covers its memory.
+
+    `process` stands before the module, if several processes log to the same place.
+    """
+
+    def __init__(self, process: str = "") -> None:
+        super().__init__()
+        self._process = f"{process} " if process else ""
+        self._iso = IsoFormatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = self._iso(int(record.created * NS_PER_S))
+        name = escape(short_name(record.name))
+        lines = [f"{time} {record.levelname:<8} {self._process}{name}: {escape(record.getMessage())}"]
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        for text in (record.exc_text, record.stack_info):
+            if text:
+                lines.extend(_CONTINUATION + escape(line) for line in text.split("\n"))
+        return "\n".join(lines)
+
+
+class RingHandler(logging.Handler):
+    """Keeps each record as one line of a ring; an exception is named in it, and its traceback left out."""
+
+    def __init__(self, ring: LogRing) -> None:
+        super().__init__()
+        self._ring = ring
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+            if record.exc_info and record.exc_info[1] is not None:
+                error = record.exc_info[1]
+                message = f"{message} ({type(error).__name__}: {error})"
+            self._ring.write(int(record.created * NS_PER_S), record.levelname, short_name(record.name), message)
+        except Exception:
+            self.handleError(record)
+
+
+def configure_logging(config: Config, process: str = "", ring: LogRing | None = None) -> LogRing:
+    """Sets up this process's logging and returns the ring of its last records, `ring` or a new one; a second call
+    replaces the first's.
+
+    `process` tells the files of several processes apart, since two must not rotate the same one: `worker-1` logs to
+    `observability-worker-1.log`. Raises ConfigError if the files cannot be written.
+    """
+    ring = LogRing() if ring is None else ring
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), RingHandler(ring)]
+    if config.log_dir is not None:
+        handlers.append(_file_handler(config, process))
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if (handler.name or "").startswith(_OURS)]:
+        root.removeHandler(handler)
+        handler.close()
+    for handler in handlers:
+        handler.set_name(_OURS + type(handler).__name__)
+        handler.setFormatter(LineFormatter(process))
+        root.addHandler(handler)
+    root.setLevel(config.log_level)
+    # It logs a line per connection at INFO. A logger's own level beats the root's, hence not below it either.
+    logging.getLogger("picows").setLevel(max(logging.WARNING, root.level))
+    return ring
+
+
+def _file_handler(config: Config, process: str) -> RotatingFileHandler:
+    assert config.log_dir is not None
+    path = config.log_dir / (f"{LOG_FILE}-{process}.log" if process else f"{LOG_FILE}.log")
+    try:
+        config.log_dir.mkdir(parents=True, exist_ok=True)
+        return RotatingFileHandler(
+            path, maxBytes=MAX_FILE_BYTES, backupCount=BACKUP_FILES, encoding="utf-8", errors="backslashreplace"
+        )
+    except OSError as error:
+        fault = f"LOG_DIR: {shown(config.log_dir)}, expected a directory to write in ({error.strerror})"
+        raise ConfigError([fault]) from None

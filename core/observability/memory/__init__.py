@@ -1,0 +1,1 @@
+"""Memory that processes share: the mapping and its layout, checked records, append-only logs, counters."""

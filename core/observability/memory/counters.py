@@ -1,0 +1,284 @@
+"""Counters that hot paths add to: plain words in one preallocated block, named and labelled once.
+
+No exposition format here; whoever answers a scrape reads `families`. The block is drawn in `shared_layout.py`: it names
+its own words, so that other processes can read them, and a process that takes another's place counts on.
+"""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+
+from observability.errors import CapacityError
+from observability.memory import layout
+from observability.memory.directory import Directory
+
+CAPACITY_WORDS = layout.COUNTERS_WORDS
+
+# Upper bounds of the duration buckets, in seconds: 100 us to 10 s, about three to a decade.
+DURATION_BOUNDS_SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
+)  # fmt: skip
+
+Labels = tuple[tuple[str, str], ...]
+FamilyKind = Literal["counter", "gauge", "float_counter", "float_gauge", "histogram"]
+
+
+class Counter:
+    """One word. `add` on a gauge may be negative."""
+
+    __slots__ = ("_index", "_words")
+
+    def __init__(self, words: memoryview[int], index: int) -> None:
+        self._words = words
+        self._index = index
+
+    def add(self, n: int = 1) -> None:
+        self._words[self._index] += n
+
+    def set(self, value: int) -> None:
+        self._words[self._index] = value
+
+    @property
+    def value(self) -> int:
+        return self._words[self._index]
+
+
+class FloatSample:
+    """One word that holds a double; `add` on a gauge may be negative."""
+
+    __slots__ = ("_doubles", "_index")
+
+    def __init__(self, doubles: memoryview[float], index: int) -> None:
+        self._doubles = doubles
+        self._index = index
+
+    def add(self, x: float) -> None:
+        self._doubles[self._index] += x
+
+    def set(self, value: float) -> None:
+        self._doubles[self._index] = value
+
+    @property
+    def value(self) -> float:
+        return self._doubles[self._index]
+
+
+class DurationHistogram:
+    """Counts durations into buckets: one word per bound, one for what is longer, one for the sum in nanoseconds."""
+
+    __slots__ = ("_base", "_bounds_ns", "_words", "bounds_seconds")
+
+    def __init__(self, words: memoryview[int], base: int, bounds_seconds: Sequence[float]) -> None:
+        self._words = words
+        self._base = base
+        self.bounds_seconds = tuple(bounds_seconds)
+        self._bounds_ns = [round(bound * 1e9) for bound in bounds_seconds]
+
+    def record(self, duration_ns: int) -> None:
+        # hot: once per request and per tick
+        base = self._base
+        self._words[base + bisect_left(self._bounds_ns, duration_ns)] += 1
+        self._words[base + len(self._bounds_ns) + 1] += duration_ns
+
+    def add_all(self, other: DurationHistogram) -> None:
+        """Adds everything that `other` has counted."""
+        for i in range(len(self._bounds_ns) + 2):
+            self._words[self._base + i] += other._words[other._base + i]
+
+    @property
+    def counts(self) -> list[int]:
+        """Per bucket, not cumulative; the last one is everything above the last bound."""
+        return self._words[self._base : self._base + len(self._bounds_ns) + 1].tolist()
+
+    @property
+    def sum_ns(self) -> int:
+        return self._words[self._base + len(self._bounds_ns) + 1]
+
+
+Sample = Counter | FloatSample | DurationHistogram
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All samples of one name, by labels."""
+
+    name: str
+    kind: FamilyKind
+    help: str
+    samples: dict[Labels, Sample]
+
+
+class Counted(Protocol):
+    """What can be read of counters: of one process, or of all of them together."""
+
+    def families(self) -> Iterator[Family]:
+        """Every family with at least one sample."""
+
+    def total(self, name: str) -> int:
+        """Returns the sum of a counter or gauge over its labels; 0 if there is none of that name yet."""
+
+
+class _Named(msgspec.Struct, array_like=True):
+    """An entry of the directory: what a word, or the first of several, is."""
+
+    name: str
+    kind: FamilyKind
+    help: str
+    labels: Labels
+    base: int
+
+
+_decode_named = msgspec.msgpack.Decoder(_Named).decode
+
+
+class Counters:
+    """The block of words and its directory; one writer per word.
+
+    `memory` is bytes, of a process slot in the shared mapping; without it the block is this process's own. What the
+    block holds already is taken over.
+    """
+
+    def __init__(self, memory: memoryview[int] | None = None) -> None:
+        if memory is None:
+            memory = memoryview(mmap.mmap(-1, layout.counters_bytes()))
+        directory_start = layout.COUNTERS_HEADER_WORDS * layout.WORD_BYTES
+        words_start = directory_start + layout.COUNTERS_DIRECTORY_BYTES
+        self._header: memoryview[int] = memory[:directory_start].cast("q")
+        self._directory = Directory(memory[directory_start:words_start])
+        self._words: memoryview[int] = memory[words_start : words_start + CAPACITY_WORDS * layout.WORD_BYTES].cast("q")
+        self._doubles: memoryview[float] = memory[
+            words_start : words_start + len(self._words) * layout.WORD_BYTES
+        ].cast("d")
+        self._families: dict[str, Family] = {}
+        self._read_directory()
+
+    def counter(self, name: str, help_text: str, **labels: str) -> Counter:
+        return self._single(name, "counter", help_text, labels)
+
+    def gauge(self, name: str, help_text: str, **labels: str) -> Counter:
+        return self._single(name, "gauge", help_text, labels)
+
+    def float_counter(self, name: str, help_text: str, **labels: str) -> FloatSample:
+        return self._float(name, "float_counter", help_text, labels)
+
+    def float_gauge(self, name: str, help_text: str, **labels: str) -> FloatSample:
+        return self._float(name, "float_gauge", help_text, labels)
+
+    def histogram(self, name: str, help_text: str, **labels: str) -> DurationHistogram:
+        sample = self._sample(name, "histogram", help_text, tuple(sorted(labels.items())))
+        assert isinstance(sample, DurationHistogram)
+        return sample
+
+    def families(self) -> Iterator[Family]:
+        """Every family with at least one sample, in the order in which they were made, by whichever process."""
+        self._read_directory()
+        return iter(tuple(self._families.values()))
+
+    def total(self, name: str, labels: Labels | None = None) -> int:
+        """Returns the sum of a counter or gauge over its labels, or of those alone; 0 if there is none of that name."""
+        return sum(sample.value for sample in self._samples(name, labels) if isinstance(sample, Counter))
+
+    def float_total(self, name: str, labels: Labels | None = None) -> float:
+        """Returns the same for one of doubles."""
+        return sum(sample.value for sample in self._samples(name, labels) if isinstance(sample, FloatSample))
+
+    def add_all(self, other: Counters) -> None:
+        """Adds everything that `other` has counted, name by name."""
+        for family in other.families():
+            for labels, theirs in family.samples.items():
+                ours = self._sample(family.name, family.kind, family.help, labels)
+                if isinstance(ours, DurationHistogram):
+                    assert isinstance(theirs, DurationHistogram)
+                    ours.add_all(theirs)
+                elif isinstance(ours, FloatSample):
+                    assert isinstance(theirs, FloatSample)
+                    ours.add(theirs.value)
+                else:
+                    assert isinstance(theirs, Counter)
+                    ours.add(theirs.value)
+
+    def zero_gauges(self) -> None:
+        """Sets every gauge to 0: whose state they told is no more."""
+        for family in self.families():
+            if family.kind in ("gauge", "float_gauge"):
+                for sample in family.samples.values():
+                    assert not isinstance(sample, DurationHistogram)
+                    sample.set(0)
+
+    def _samples(self, name: str, labels: Labels | None) -> Iterable[Sample]:
+        self._read_directory()
+        family = self._families.get(name)
+        samples = {} if family is None else family.samples
+        return samples.values() if labels is None else [samples[labels]] if labels in samples else ()
+
+    def _float(self, name: str, kind: FamilyKind, help_text: str, labels: dict[str, str]) -> FloatSample:
+        sample = self._sample(name, kind, help_text, tuple(sorted(labels.items())))
+        assert isinstance(sample, FloatSample)
+        return sample
+
+    def _single(self, name: str, kind: FamilyKind, help_text: str, labels: dict[str, str]) -> Counter:
+        sample = self._sample(name, kind, help_text, tuple(sorted(labels.items())))
+        assert isinstance(sample, Counter)
+        return sample
+
+    def _sample(self, name: str, kind: FamilyKind, help_text: str, labels: Labels) -> Sample:
+        family = self._families.get(name)
+        sample = None if family is None else family.samples.get(labels)
+        if sample is None:
+            sample = self._add(_Named(name, kind, help_text, labels, self._header[layout.COUNTERS_WORDS_USED]))
+        assert self._families[name].kind == kind, f"{name} is a {self._families[name].kind}"
+        return sample
+
+    def _add(self, named: _Named) -> Sample:
+        """Takes words for a new sample and enters it into the directory."""
+        words = named.base + (_HISTOGRAM_WORDS if named.kind == "histogram" else 1)
+        if words > CAPACITY_WORDS:
+            raise CapacityError(f"all {CAPACITY_WORDS} words of the counters are in use")
+        # Before the words are named: a process that died between the two leaves them unused.
+        self._header[layout.COUNTERS_WORDS_USED] = words
+        self._directory.add(msgspec.msgpack.encode(named))
+        self._read_directory()
+        return self._families[named.name].samples[named.labels]
+
+    def _read_directory(self) -> None:
+        """Takes over the entries that were made since the last call, by this process or another."""
+        for entry in self._directory.read_new():
+            self._enter(_decode_named(entry))
+
+    def _enter(self, named: _Named) -> None:
+        sample: Sample
+        if named.kind == "histogram":
+            sample = DurationHistogram(self._words, named.base, DURATION_BOUNDS_SECONDS)
+        elif named.kind in ("float_counter", "float_gauge"):
+            sample = FloatSample(self._doubles, named.base)
+        else:
+            sample = Counter(self._words, named.base)
+        family = self._families.get(named.name)
+        if family is None:
+            family = self._families[named.name] = Family(named.name, named.kind, named.help, {})
+        family.samples[named.labels] = sample
+
+
+class HostCounters:
+    """The counters of all processes, added up whenever they are read; those of the dead included."""
+
+    def __init__(self, counters: Sequence[Counters]) -> None:
+        self._counters = tuple(counters)
+
+    def families(self) -> Iterator[Family]:
+        total = Counters()
+        for counters in self._counters:
+            total.add_all(counters)
+        return total.families()
+
+    def total(self, name: str) -> int:
+        return sum(counters.total(name) for counters in self._counters)
+
+
+_HISTOGRAM_WORDS = len(DURATION_BOUNDS_SECONDS) + 2

@@ -1,0 +1,167 @@
+"""The hub: the side that owns bus, collectors and tick. On each beat it encodes one snapshot and publishes one frame.
+
+No sockets here (see the worker) and no knowledge of what a section contains (see the collectors).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from observability.bus import Bus
+from observability.clocks.clock import Clock, EventClock
+from observability.clocks.timers import Ticker
+from observability.clocks.timestamps import NS_PER_S
+from observability.memory.counters import Counters
+from observability.snapshot.custom_collectors import Collector, CustomCollectors
+from observability.snapshot.frames import Frame, FrameRing
+from observability.snapshot.sections import Section
+from observability.snapshot.serializer import Serializer, encode_json
+
+logger = logging.getLogger(__name__)
+
+CUSTOM_COLLECTOR_TIMEOUT_SECONDS = 1.0
+
+Document = Callable[[], Any]
+"""Makes what one REST document says of this tick. If that is the very object it made before, it is not encoded again;
+so an object that was returned is never changed."""
+
+
+class SlowDocument:
+    """A document that costs more than a tick should: it is made at most once per second of the host."""
+
+    def __init__(self, make: Document, clock: Clock) -> None:
+        self._make = make
+        self._clock = clock
+        self._second = -1
+        self._document: Any = None
+
+    def __call__(self) -> Any:
+        second = self._clock.mono_ns() // NS_PER_S
+        if second != self._second:
+            self._second = second
+            self._document = self._make()
+        return self._document
+
+
+class SectionCollector(Section, Collector, Protocol):
+    """A built-in collector: part of the snapshot, refreshed on the tick."""
+
+
+class Hub:
+    """Owns the data path from the bus to the frames.
+
+    `documents` are REST documents by name, encoded together with each snapshot. `epoch` changes with each hub.
+    """
+
+    def __init__(
+        self,
+        interval_seconds: float,
+        bus: Bus,
+        host_clock: Clock,
+        event_clock: EventClock,
+        collectors: Sequence[SectionCollector],
+        custom: Mapping[str, Collector],
+        counters: Counters,
+        *,
+        frames_shown: int = 0,
+    ) -> None:
+        """`frames_shown` is the newest number that a frame of an earlier hub may have had."""
+        self.bus = bus
+        self.event_clock = event_clock
+        self.collectors = tuple(collectors)
+        self.counters = counters
+        self.custom = CustomCollectors(custom, interval_seconds, CUSTOM_COLLECTOR_TIMEOUT_SECONDS, counters)
+        self.documents: dict[str, Document] = {}
+        epoch = f"{host_clock.time_ns():x}"
+        self.serializer = Serializer(epoch, self.collectors)
+        self.frames = FrameRing(epoch, self.serializer.index, frames_shown)
+        self.ticker: Ticker | None = None
+        self.last_tick_ns = 0
+        """From the beat to the published frame, the last time."""
+        self.source_failures: list[str] = []
+        """What went wrong with sources that ended early, newest last."""
+        self._encoded_documents: dict[str, tuple[Any, bytes]] = {}
+        self._host_clock = host_clock
+        self._interval_seconds = interval_seconds
+        self._frame_listeners: list[Callable[[Frame], None]] = []
+        self._source_tasks: list[asyncio.Task[None]] = []
+        self._tick_duration = counters.histogram("tick_duration_seconds", "From the beat to the published frame")
+        self._snapshot_bytes = counters.gauge("snapshot_bytes", "Size of the last snapshot")
+
+    def on_frame(self, listener: Callable[[Frame], None]) -> None:
+        """Calls `listener` with each new frame, within the tick."""
+        self._frame_listeners.append(listener)
+
+    async def start_collectors(self) -> None:
+        """Starts the collectors; between this and `start` they may be given what an earlier hub has left."""
+        for collector in self.collectors:
+            await collector.start()
+
+    async def start(self) -> None:
+        """Makes the first frame at once, then ticks on schedule."""
+        await self.start_collectors()
+        await self.custom.start()
+        self.tick()
+        self.ticker = Ticker(self._interval_seconds, self._host_clock, asyncio.get_running_loop().call_later, self.tick)
+        self.ticker.start()
+
+    def add_source(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Runs a source until it ends; one that fails costs only itself and degrades the health."""
+        self._source_tasks.append(asyncio.create_task(self._run_source(name, run), name=f"source {name}"))
+
+    async def stop(self) -> None:
+        """Stops sources, tick and collectors, in the direction of the data."""
+        for task in self._source_tasks:
+            task.cancel()
+        await asyncio.gather(*self._source_tasks, return_exceptions=True)
+        if self.ticker is not None:
+            self.ticker.stop()
+        await self.custom.stop()
+        for collector in self.collectors:
+            await collector.stop()
+
+    @property
+    def ticks_missed(self) -> int:
+        """Beats of the schedule that could not be made."""
+        return 0 if self.ticker is None else self.ticker.schedule.missed
+
+    def not_ready(self) -> list[str]:
+        """Names what does not run: collectors that are stopped, and custom ones that have not started yet."""
+        everything: list[Collector] = [*self.collectors, *self.custom.collectors.values()]
+        return [collector.name for collector in everything if not collector.is_running]
+
+    def tick(self) -> None:
+        """Encodes one snapshot and publishes it."""
+        # hot: once per tick (benchmarks/bench_tick.py)
+        mono_ns = self._host_clock.mono_ns()
+        now_ns = self.event_clock.time_ns()
+        for collector in self.collectors:
+            collector.refresh(now_ns)
+            collector.metrics_collected += 1
+        frames = self.frames
+        payload = self.serializer.encode(frames.latest_seq + 1, now_ns, mono_ns, self.custom.encoded)
+        documents = {name: self._encode_document(name, document()) for name, document in self.documents.items()}
+        frame = frames.publish(payload, now_ns, mono_ns, documents)
+        self._snapshot_bytes.set(len(payload))
+        self.last_tick_ns = self._host_clock.mono_ns() - mono_ns
+        self._tick_duration.record(self.last_tick_ns)
+        for listener in self._frame_listeners:
+            listener(frame)
+
+    def _encode_document(self, name: str, document: Any) -> bytes:
+        """Encodes a document, unless it is the very object that was encoded last."""
+        kept = self._encoded_documents.get(name)
+        if kept is None or kept[0] is not document:
+            kept = self._encoded_documents[name] = (document, encode_json(document))
+        return kept[1]
+
+    async def _run_source(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await run()
+            logger.info("source %s has ended", name)
+        except Exception as error:
+            self.source_failures.append(f"{name}: {error}")
+            logger.exception("source %s failed", name)

@@ -1,0 +1,187 @@
+"""The serializer: all sections in, one encoded snapshot out, once per tick for everybody.
+
+No collecting here and no sending. Nothing else in the project encodes what is broadcast; views of a snapshot are joined
+from its bytes by the index that comes with it.
+
+    {"type":..,"seq":..,...,"market_data":{"AAPL":{..},"AMZN":{..}},"strategy":{"total_pnl":..,"positions":[{..}]}}
+     |------ head --------| |-------------- section -------------|             |--- fields ---| |--- group ---|
+                                           |- member -| |- member -|                                         |member|
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from observability.clocks.timestamps import NS_PER_MS, format_iso_ms
+from observability.snapshot.index import GroupIndex, Member, SectionIndex, SnapshotIndex
+from observability.snapshot.sections import Group, Part, Section
+
+RESERVED_NAMES = frozenset({"type", "seq", "prev_seq", "epoch", "timestamp", "mono_ns", "age_ms", "removed"})
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS
+
+
+def encode_json(value: Any) -> bytes:
+    """Encodes one JSON document; a NaN becomes null."""
+    return orjson.dumps(value, option=_OPTIONS)
+
+
+def _refresh(member: Member, part: Part, seq: int) -> bytes:
+    """Returns the part's bytes, encoded again only if its version has changed."""
+    # hot: once per part per tick (benchmarks/bench_tick.py)
+    version = part.version
+    if version != member.version:
+        member.data = member.prefix + encode_json(part.to_json())
+        member.version = version
+        member.changed_seq = seq
+    return member.data
+
+
+class _GroupEncoder:
+    """Encodes one group, and keeps its index."""
+
+    def __init__(self, group: Group) -> None:
+        self.index = GroupIndex(group.name, as_list=group.as_list)
+        self._parts = group.parts
+
+    @property
+    def is_invisible(self) -> bool:
+        """A group without a name and without members leaves no trace in the payload."""
+        return self.index.name is None and not self._parts
+
+    def encode(self, into: _Pieces, seq: int) -> None:
+        """Adds `"name":{...}`, `"name":[...]` or, for a group without a name, the bare members."""
+        index, parts = self.index, self._parts
+        members, as_list = index.members, index.as_list
+        if index.removed:
+            index.removed = []
+        if index.name is not None:
+            into.add(encode_json(index.name) + (b":[" if as_list else b":{"))
+        is_first = True
+        for key, part in parts.items():
+            member = members.get(key)
+            if member is None:
+                prefix = b"" if as_list else encode_json(key) + b":"
+                member = members[key] = Member(prefix, getattr(part, "symbol", None))
+            if is_first:
+                is_first = False
+            else:
+                into.add(b",")
+            data = _refresh(member, part, seq)
+            member.offset = into.add(data)
+            member.length = len(data)
+        if len(members) > len(parts):
+            index.removed = [key for key in members if key not in parts]
+            for key in index.removed:
+                del members[key]
+        if index.name is not None:
+            into.add(b"]" if as_list else b"}")
+
+
+class _SectionEncoder:
+    """Encodes one section, and keeps its index."""
+
+    def __init__(self, section: Section) -> None:
+        self.section = section
+        self._groups = [_GroupEncoder(group) for group in section.groups]
+        fields = None if section.fields is None else Member(b"", None)
+        groups = [group.index for group in self._groups]
+        self.index = SectionIndex(section.name, encode_json(section.name) + b":{", fields, groups)
+
+    def encode(self, into: _Pieces, seq: int) -> None:
+        """Adds `"name":{fields, groups}`."""
+        index = self.index
+        index.offset = into.add(index.prefix)
+        needs_comma = False
+        if index.fields is not None:
+            assert self.section.fields is not None
+            data = _refresh(index.fields, self.section.fields, seq)[1:-1]
+            index.fields.offset = into.add(data)
+            index.fields.length = len(data)
+            needs_comma = bool(data)
+        for group in self._groups:
+            if needs_comma and not group.is_invisible:
+                into.add(b",")
+            group.encode(into, seq)
+            needs_comma = needs_comma or not group.is_invisible
+        into.add(b"}")
+        index.length = into.length - index.offset
+
+
+class _Pieces:
+    """Bytes to be joined, and how many there are so far."""
+
+    __slots__ = ("_pieces", "length")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.length = 0
+
+    def add(self, data: bytes) -> int:
+        """Returns where `data` begins."""
+        offset = self.length
+        self._pieces.append(data)
+        self.length = offset + len(data)
+        return offset
+
+    def join(self) -> bytes:
+        return b"".join(self._pieces)
+
+
+class Serializer:
+    """Encodes each snapshot once; parts whose version did not change keep the bytes they had."""
+
+    def __init__(self, epoch: str, sections: Sequence[Section]) -> None:
+        self.epoch = epoch
+        self._sections = [_SectionEncoder(section) for section in sections]
+        self.index = SnapshotIndex([section.index for section in self._sections])
+        """Where everything stands in the newest payload; it changes with the next tick."""
+        self.snapshots_encoded = 0
+
+    def encode(self, seq: int, now_ns: int, mono_ns: int, custom: Mapping[str, bytes]) -> bytes:
+        """Returns the snapshot of one tick, and brings `index` up to it.
+
+        now_ns is the tick's time (event clock), mono_ns the host's monotonic clock; custom holds the already encoded
+        metrics of custom collectors by name.
+        """
+        index = self.index
+        pieces = _Pieces()
+        pieces.add(self._head(seq, now_ns, mono_ns))
+        index.head_length = pieces.length
+        for section in self._sections:
+            pieces.add(b",")
+            section.encode(pieces, seq)
+        for name, data in custom.items():
+            member = index.custom.get(name)
+            if member is None:
+                member = index.custom[name] = Member(encode_json(name) + b":", None)
+            if data != member.data:
+                member.data = data
+                member.changed_seq = seq
+            pieces.add(b",")
+            member.offset = pieces.add(member.prefix + data)
+            member.length = pieces.length - member.offset
+        pieces.add(b"}")
+        self.snapshots_encoded += 1
+        return pieces.join()
+
+    def _head(self, seq: int, now_ns: int, mono_ns: int) -> bytes:
+        ages = {section.index.name: _age_ms(section.section, now_ns) for section in self._sections}
+        head = {
+            "type": "metrics_update",
+            "seq": seq,
+            "epoch": self.epoch,
+            "timestamp": format_iso_ms(now_ns),
+            "mono_ns": mono_ns,
+            "age_ms": ages,
+        }
+        return encode_json(head)[:-1]
+
+
+def _age_ms(section: Section, now_ns: int) -> float | None:
+    if section.last_input_ns is None:
+        return None
+    return (now_ns - section.last_input_ns) / NS_PER_MS

@@ -1,0 +1,149 @@
+"""What leaves the store: the rows that came first, once they are too old or the file is too large.
+
+Nothing runs by itself here: the writer asks for a small step between two commits.
+
+A row's age is how long it has been in the store by the host's clock, not the time the event carries: a replay of 2012
+stays as long as any other, and one event dated 2262 ages nobody. Rows carry no such time, their numbers rise as they
+come; so a mark, hourly and whenever the file has grown by a 64th of its bound, says what number each table had reached.
+
+    marks      09:00 fills 120 bars 7    10:00 fills 300 bars 9   ...
+    pruning    everything up to the oldest mark, a few rows at a time, then the mark; then the next one
+
+Kept at any age: what is behind the checkpoint, which a restart takes again, and the newest row of a table, so that no
+number is given twice. With a fill goes its key: the same fill, delivered again after that, counts as a new one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S
+from observability.memory.counters import Counters
+from observability.store.limits import StoreLimits
+from observability.store.schema import NUMBERED, SEQUENCED
+
+logger = logging.getLogger(__name__)
+
+MARK_NS: Final = 3600 * NS_PER_S
+MARKS_PER_FILE: Final = 64
+# Two milliseconds of work or so, of which a commit waits for one at most.
+ROWS_PER_STEP: Final = 200
+PAGES_PER_STEP: Final = 64
+# Free pages are taken again by the rows that come; giving them back and asking for them again costs writes.
+FREE_SHARE: Final = 8
+
+_KEYS: Final = {**dict.fromkeys(SEQUENCED, "seq"), **dict.fromkeys(NUMBERED, "id")}
+
+
+class Pruning:
+    """Keeps the file within its limits; used by the writer's thread."""
+
+    def __init__(self, path: Path, limits: StoreLimits, host_clock: Clock, counters: Counters) -> None:
+        self._path = path
+        self._limits = limits
+        self._clock = host_clock
+        self._marked_ns: int | None = None
+        self._marked_bytes = 0
+        self._bytes = counters.gauge("store_bytes", "Size of the database and its write-ahead log")
+        self._pruned = counters.counter("store_rows_pruned_total", "Rows removed because of their age or the size")
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        """Does a little of what is due; returns whether there is more. Raises sqlite3.Error."""
+        page_bytes, pages, free_pages = (
+            _number(connection, f"PRAGMA {name}") for name in ("page_size", "page_count", "freelist_count")
+        )
+        used_bytes = (pages - free_pages) * page_bytes
+        self._bytes.set(self._size())
+        self._mark(connection, used_bytes)
+        mark_ns = self._due(connection, used_bytes)
+        if mark_ns is not None and self._prune(connection, mark_ns):
+            return True
+        if free_pages and (pages * page_bytes > self._limits.max_bytes or free_pages > pages // FREE_SHARE):
+            connection.execute(f"PRAGMA incremental_vacuum({PAGES_PER_STEP})").fetchall()
+            return free_pages > PAGES_PER_STEP
+        return False
+
+    def _size(self) -> int:
+        size = 0
+        for suffix in ("", "-wal"):
+            with suppress(OSError):
+                size += os.stat(f"{self._path}{suffix}").st_size
+        return size
+
+    def _mark(self, connection: sqlite3.Connection, used_bytes: int) -> None:
+        """Notes how far each table has come, when it is time to."""
+        now_ns = self._clock.time_ns()
+        if self._marked_ns is None:
+            self._marked_ns = _number(connection, "SELECT coalesce(max(ts_ns), 0) FROM marks")
+            self._marked_bytes = used_bytes
+        has_grown = used_bytes - self._marked_bytes >= self._limits.max_bytes // MARKS_PER_FILE
+        # A clock that was set back waits for the time it had reached.
+        if now_ns <= self._marked_ns or not (has_grown or now_ns - self._marked_ns >= MARK_NS):
+            return
+        self._marked_ns, self._marked_bytes = now_ns, used_bytes
+        newest = {
+            table: connection.execute(f"SELECT max({key}) FROM {table}").fetchone()[0] for table, key in _KEYS.items()
+        }
+        rows = [(table, now_ns, number) for table, number in newest.items() if number is not None]
+        if rows:
+            with _transaction(connection):
+                connection.executemany("INSERT INTO marks (section, ts_ns, newest) VALUES (?, ?, ?)", rows)
+
+    def _due(self, connection: sqlite3.Connection, used_bytes: int) -> int | None:
+        """Returns the oldest mark, if what came before it has to go."""
+        mark_ns: int | None = connection.execute("SELECT min(ts_ns) FROM marks").fetchone()[0]
+        if mark_ns is None:
+            return None
+        is_old = mark_ns < self._clock.time_ns() - self._limits.max_age_ns
+        return mark_ns if is_old or used_bytes > self._limits.max_bytes else None
+
+    def _prune(self, connection: sqlite3.Connection, mark_ns: int) -> bool:
+        """Removes the first rows before a mark, or the mark itself behind the last; False if a restart still needs
+        what is left of them."""
+        checkpoint = _number(connection, "SELECT coalesce(min(seq), 0) FROM checkpoints")
+        marked = connection.execute("SELECT section, newest FROM marks WHERE ts_ns = ?", (mark_ns,)).fetchall()
+        is_held = False
+        for table, newest in marked:
+            key = _KEYS[table]
+            last = newest
+            if table in SEQUENCED and last > checkpoint:
+                last, is_held = checkpoint, True
+            with _transaction(connection):
+                removed = connection.execute(
+                    f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {key} <= ? "
+                    f"AND {key} < (SELECT max({key}) FROM {table}) ORDER BY {key} LIMIT ?)",
+                    (last, ROWS_PER_STEP),
+                ).rowcount
+            if removed:
+                self._pruned.add(removed)
+                return True
+        if is_held:
+            return False
+        with _transaction(connection):
+            connection.execute("DELETE FROM marks WHERE ts_ns = ?", (mark_ns,))
+        logger.info("store: pruned what had come before %d ns", mark_ns)
+        return True
+
+
+def _number(connection: sqlite3.Connection, question: str) -> int:
+    number: int = connection.execute(question).fetchone()[0]
+    return number
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

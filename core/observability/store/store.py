@@ -1,0 +1,248 @@
+"""The store: what must survive goes in, in order, and whoever put it in is told when it is on disk.
+
+No SQL here (see `store_schema.py`) and no threads (see `store_writer.py`, `store_reader.py`); used from the loop.
+
+    put --> queue, at most `queue_rows` --> writer --- commit --> on_commit, durable
+                                                   --- cannot --> on_fault; the rows wait, in order
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from observability.clocks.clock import Clock, HostClock
+from observability.memory.counters import Counters
+from observability.store.file import (
+    DATABASE_NAME,
+    DirectoryLock,
+    connect,
+    open_database,
+    open_reader,
+    set_up_writer,
+)
+from observability.store.limits import StoreLimits
+from observability.store.pruning import Pruning
+from observability.store.reader import StoreReader
+from observability.store.writer import STOP_SECONDS, Row, StoreWriter
+
+logger = logging.getLogger(__name__)
+
+# Whoever can wait is asked to from here on; the rest is for those who cannot.
+ROOM_SHARE: Final = 0.75
+# What the writer gets beyond its own bound: one attempt at a disk that answers slowly.
+STOP_MARGIN_SECONDS: Final = 2.0
+
+CommitListener = Callable[[int], None]
+FaultListener = Callable[[str | None], None]
+T = TypeVar("T")
+
+
+class Store:
+    """One per data directory and host. Positions count the rows put in, from 1 in each process."""
+
+    def __init__(
+        self, directory: Path, limits: StoreLimits, counters: Counters, host_clock: Clock, lock: DirectoryLock
+    ) -> None:
+        self.path = directory / DATABASE_NAME
+        self.position = 0
+        """Of the newest row that is queued or on disk."""
+        self.durable_position = 0
+        """Everything queued up to here is on disk."""
+        self.lost = 0
+        """Rows dropped because too many were waiting."""
+        self.fault: str | None = None
+        """Why nothing can be written now."""
+        self.reader = StoreReader(self.path)
+        self._limits = limits
+        self._lock = lock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._next_position = 1
+        self._queued = 0
+        self._room = int(limits.queue_rows * ROOM_SHARE)
+        # While rows are dropped, all are until there is room: what is missing is one stretch.
+        self._is_dropping = False
+        self._has_lost = False
+        self._unit: list[Row] | None = None
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting_positions: list[int] = []
+        self._commit_listeners: list[CommitListener] = []
+        self._fault_listeners: list[FaultListener] = []
+        self._queue_rows = counters.gauge("store_queue_rows", "Rows that wait for the disk")
+        self._lost_rows = counters.counter("store_rows_lost_total", "Rows dropped because too many were waiting")
+        self._writer = StoreWriter(
+            self.path,
+            self._connect,
+            limits.group_rows,
+            Pruning(self.path, limits, host_clock, counters),
+            counters,
+            on_commit=lambda position, rows: self._tell(self._on_committed, position, rows),
+            on_fault=lambda fault: self._tell(self._on_faulted, fault),
+            on_end=lambda: self._tell(self._on_ended),
+        )
+
+    @classmethod
+    def open(cls, directory: Path, limits: StoreLimits, counters: Counters, host_clock: Clock | None = None) -> Store:
+        """Makes, locks and migrates what must be. Raises StoreError with the path and the reason."""
+        lock = DirectoryLock(directory)
+        try:
+            # Judged here, so that a start fails; the writer opens its own connection, again if it must.
+            open_database(directory / DATABASE_NAME).close()
+        except BaseException:
+            lock.release()
+            raise
+        return cls(directory, limits, counters, host_clock or HostClock(), lock)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begins to write."""
+        self._loop = loop
+        self._ended = loop.create_future()
+        self._writer.start()
+
+    def read_connection(self) -> sqlite3.Connection:
+        """Returns a connection that can only read, for the start, before the loop serves. Raises StoreError."""
+        return open_reader(self.path)
+
+    @property
+    def has_room(self) -> bool:
+        """False while so many rows wait that whoever can should."""
+        return self._queued < self._room and not self._is_dropping
+
+    @property
+    def queued(self) -> int:
+        """Rows that wait for the disk."""
+        return self._queued
+
+    @property
+    def trouble(self) -> str | None:
+        """Why what is put in may not survive: it cannot be written, or rows were dropped; None while all is well."""
+        if self.fault is not None:
+            return f"the store cannot write: {self.fault}"
+        return f"the store has lost {self.lost} rows" if self._has_lost else None
+
+    def put(self, statement: str, parameters: tuple[Any, ...]) -> int:
+        """Queues one row in order and returns its position; beyond the bound the row is dropped and counted."""
+        # hot: once per durable event (benchmarks/bench_store.py)
+        position = self._next_position
+        self._next_position = position + 1
+        if self._is_dropping or self._queued >= self._limits.queue_rows:
+            self._drop()
+            return position
+        self._queued += 1
+        self._queue_rows.set(self._queued)
+        self.position = position
+        row = (position, statement, parameters)
+        if self._unit is None:
+            self._writer.put((row,))
+        else:
+            self._unit.append(row)
+        return position
+
+    def begin_unit(self) -> None:
+        """From here to `end_unit` everything that is put in is committed together, or not at all."""
+        assert self._unit is None, "one unit at a time"
+        self._unit = []
+
+    def end_unit(self) -> None:
+        unit, self._unit = self._unit, None
+        if unit:
+            self._writer.put(unit)
+
+    async def durable(self, position: int, timeout_seconds: float) -> bool:
+        """Returns whether everything up to `position` is on disk, at the latest after `timeout_seconds`; a row that is
+        not yet stays queued.
+
+        After rows were dropped it is False until the queue has drained: whose they were is not known here.
+        """
+        if self._has_lost:
+            return False
+        if position <= self.durable_position:
+            return True
+        waiting = self._waiting.get(position)
+        if waiting is None:
+            waiting = self._waiting[position] = asyncio.get_running_loop().create_future()
+            heappush(self._waiting_positions, position)
+        done, _ = await asyncio.wait((waiting,), timeout=timeout_seconds)
+        return bool(done)
+
+    def on_commit(self, listener: CommitListener) -> None:
+        """Calls `listener` with `durable_position` after each commit."""
+        self._commit_listeners.append(listener)
+
+    def on_fault(self, listener: FaultListener) -> None:
+        """Calls `listener` with the reason when writing begins to fail, and with None when it works again."""
+        self._fault_listeners.append(listener)
+
+    async def stop(self) -> None:
+        """Writes what is queued, in bounded time, and closes the file."""
+        has_ended = True
+        self.end_unit()
+        if self._ended is not None:
+            self._writer.stop()
+            done, _ = await asyncio.wait((self._ended,), timeout=STOP_SECONDS + STOP_MARGIN_SECONDS)
+            has_ended = bool(done)
+        await self.reader.stop()
+        if has_ended:
+            self._lock.release()
+        else:
+            logger.error("store: the disk does not answer; %d rows may not be written", self._queued)
+
+    # -- the writer's thread
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect(self.path, "rw")
+        set_up_writer(connection)
+        return connection
+
+    def _tell(self, callback: Callable[..., None], *args: Any) -> None:
+        assert self._loop is not None
+        # The loop may be closed already, by those who did not wait for the stop.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *args)
+
+    # -- the loop's thread
+
+    def _on_committed(self, position: int, rows: int) -> None:
+        self.durable_position = position
+        self._queued -= rows
+        self._queue_rows.set(self._queued)
+        if self._is_dropping and self._queued < self._room:
+            self._is_dropping = False
+            logger.warning("store: there is room again; %d rows were lost in all", self.lost)
+        if not self._queued:
+            self._has_lost = False
+        positions = self._waiting_positions
+        while positions and positions[0] <= position:
+            self._waiting.pop(heappop(positions)).set_result(None)
+        _call(self._commit_listeners, position)
+
+    def _on_faulted(self, fault: str | None) -> None:
+        self.fault = fault
+        _call(self._fault_listeners, fault)
+
+    def _on_ended(self) -> None:
+        assert self._ended is not None
+        self._ended.set_result(None)
+
+    def _drop(self) -> None:
+        if not self._is_dropping:
+            self._is_dropping = self._has_lost = True
+            logger.error("store: %d rows wait for the disk: further ones are lost", self._queued)
+        self.lost += 1
+        self._lost_rows.add()
+
+
+def _call(listeners: Sequence[Callable[[T], None]], news: T) -> None:
+    """Calls each listener; one that raises is logged and costs the others nothing."""
+    for listener in listeners:
+        try:
+            listener(news)
+        except Exception:
+            logger.exception("store: a listener failed")

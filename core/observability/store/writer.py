@@ -1,0 +1,292 @@
+"""The store's writer: one thread that turns a queue of rows into commits, a group at a time.
+
+No bound on the queue here, nobody waits here (see `store.py`), and no table is known (see `store_schema.py`).
+
+    queue   r1 | r2 r3 (r4 r5) | r6 ...      while one group's fsync runs, the next one gathers;
+    commit  [1]  [ 2 3  4 5  ]  [ 6 ...      nobody sleeps to make a group larger, and a unit () is never cut
+
+A group that cannot be written stays first in line and is tried again, later and later. Only a row that can never be
+written, which is a defect of ours, is left out: counted, and logged once per statement.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Protocol
+
+from observability.errors import StoreError
+from observability.memory.counters import Counters
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS: Final = 0.1
+LAST_RETRY_SECONDS: Final = 5.0
+IDLE_SECONDS: Final = 1.0
+STOP_SECONDS: Final = 5.0
+
+Row = tuple[int, str, tuple[Any, ...]]
+"""Position, statement, parameters."""
+
+_statement_of = itemgetter(1)
+
+# What is wrong with one row: it will be as wrong the next time.
+_ROW_ERRORS: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    OverflowError,
+    ValueError,
+    TypeError,
+)
+
+_FAULTS: Final = {
+    sqlite3.SQLITE_FULL: "disk full",
+    sqlite3.SQLITE_READONLY: "read-only",
+    sqlite3.SQLITE_IOERR: "input/output error",
+    sqlite3.SQLITE_BUSY: "locked by another process",
+    sqlite3.SQLITE_CORRUPT: "damaged",
+    sqlite3.SQLITE_NOTADB: "damaged",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
+}
+# These are of the disk and pass; after anything else the connection itself may be what does not work.
+_PASSING: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM})
+
+
+class Maintenance(Protocol):
+    """What the writer does between commits."""
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        """Does a little of what is due; returns whether there is more. Raises sqlite3.Error."""
+
+
+class StoreWriter:
+    """Listeners are called on the writer's thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], sqlite3.Connection],
+        group_rows: int,
+        maintenance: Maintenance,
+        counters: Counters,
+        *,
+        on_commit: Callable[[int, int], None],
+        on_fault: Callable[[str | None], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        """`connect` returns a connection to the file at `path` that is set up; `on_commit` is told a position and how
+        many rows led to it."""
+        self._path = path
+        self._connect = connect
+        self._group_rows = group_rows
+        self._maintenance = maintenance
+        self._on_commit = on_commit
+        self._on_fault = on_fault
+        self._on_end = on_end
+        self._units: SimpleQueue[Sequence[Row] | None] = SimpleQueue()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._fault: str | None = None
+        self._refused_statements: set[str] = set()
+        self._stopping = threading.Event()
+        self._stop_at = float("inf")
+        self._maintain_at = 0.0
+        # As a daemon it cannot keep a process alive whose disk hangs.
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._commits = counters.counter("store_commits_total", "Groups of rows committed to disk")
+        self._committed_rows = counters.counter("store_rows_total", "Rows committed to disk")
+        self._refused_rows = counters.counter(
+            "store_rows_refused_total", "Rows that the database can never take: defects of this software"
+        )
+        self._errors = counters.counter("store_errors_total", "Attempts to write that failed")
+        self._duration = counters.histogram("store_commit_duration_seconds", "From the first row to the end of fsync")
+
+    def put(self, unit: Sequence[Row]) -> None:
+        """Queues rows that are committed together."""
+        self._units.put(unit)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks the thread to write what is queued and to end, at the latest after STOP_SECONDS and one attempt."""
+        self._stop_at = time.monotonic() + STOP_SECONDS
+        self._stopping.set()
+        self._units.put(None)
+
+    # -- the writer's thread
+
+    def _run(self) -> None:
+        group: list[Row] = []
+        retry_seconds = FIRST_RETRY_SECONDS
+        has_more = False
+        while True:
+            self._gather(group, wait_seconds=0 if has_more else IDLE_SECONDS)
+            if not group:
+                if self._stopping.is_set():
+                    break
+                has_more = self._maintain()
+            elif self._write(group):
+                group.clear()
+                retry_seconds = FIRST_RETRY_SECONDS
+                if has_more or time.monotonic() >= self._maintain_at:
+                    has_more = self._maintain()
+            elif self._stopping.is_set():
+                break
+            else:
+                self._stopping.wait(retry_seconds)
+                retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
+            if time.monotonic() >= self._stop_at:
+                break
+        # The request to stop itself waits behind the rows.
+        left = len(group) + sum(len(self._units.get_nowait() or ()) for _ in range(self._units.qsize()))
+        if left:
+            logger.error("store: stopped with %d rows that could not be written", left)
+        self._disconnect()
+        self._on_end()
+
+    def _gather(self, group: list[Row], wait_seconds: float) -> None:
+        """Fills the group with what is there; waits for a first row."""
+        units = self._units
+        if not group and not self._stopping.is_set():
+            try:
+                group += (units.get(timeout=wait_seconds) if wait_seconds else units.get_nowait()) or ()
+            except Empty:
+                return
+        # This thread alone takes units out, so as many are there at least.
+        for _ in range(units.qsize()):
+            if len(group) >= self._group_rows:
+                break
+            group += units.get_nowait() or ()
+
+    def _write(self, group: list[Row]) -> bool:
+        """Commits the group and tells of it; False if that failed, and then nothing of it was written."""
+        begin_ns = time.monotonic_ns()
+        try:
+            refused = self._commit(group)
+        except Exception as error:
+            self._fail(error)
+            return False
+        self._duration.record(time.monotonic_ns() - begin_ns)
+        self._commits.add()
+        self._committed_rows.add(len(group) - refused)
+        if self._fault is not None:
+            logger.warning("store: writing again after: %s", self._fault)
+            self._fault = None
+            self._on_fault(None)
+        self._on_commit(group[-1][0], len(group))
+        return True
+
+    def _commit(self, group: list[Row]) -> int:
+        """Returns how many rows were left out."""
+        # hot: once per row (benchmarks/bench_store.py)
+        connection = self._connected()
+        if _identity(self._path) != self._identity:
+            # SQLite would write on, into a file that nobody can open again.
+            raise StoreError(f"{self._path} has been removed or replaced")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement, run in groupby(group, _statement_of):
+                connection.executemany(statement, [parameters for _, _, parameters in run])
+            connection.execute("COMMIT")
+        except Exception as error:
+            _roll_back(connection)
+            if not _is_of_a_row(error):
+                raise
+        else:
+            return 0
+        return self._commit_singly(connection, group)
+
+    def _commit_singly(self, connection: sqlite3.Connection, group: list[Row]) -> int:
+        """Commits every row that can be; a statement that fails undoes only itself."""
+        refused = 0
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for _, statement, parameters in group:
+                try:
+                    connection.execute(statement, parameters)
+                except Exception as error:
+                    if not _is_of_a_row(error):
+                        raise
+                    refused += 1
+                    if statement not in self._refused_statements:
+                        self._refused_statements.add(statement)
+                        logger.exception(
+                            "store: a row was refused, others of this kind are only counted: %s", statement
+                        )
+            connection.execute("COMMIT")
+        except Exception:
+            _roll_back(connection)
+            raise
+        self._refused_rows.add(refused)
+        return refused
+
+    def _maintain(self) -> bool:
+        """Prunes a little; returns whether there is more."""
+        self._maintain_at = time.monotonic() + IDLE_SECONDS
+        try:
+            return self._maintenance.step(self._connected())
+        except sqlite3.Error as error:
+            # The next row will show whether this is a fault of writing as such.
+            self._errors.add()
+            logger.error("store: pruning failed: %s", error)
+            if self._connection is not None:
+                _roll_back(self._connection)
+            return False
+
+    def _fail(self, error: Exception) -> None:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        self._errors.add()
+        if code not in _PASSING:
+            self._disconnect()
+        kind = _FAULTS.get(code)
+        fault = f"{kind}: {error}" if kind is not None else str(error) or repr(error)
+        if fault != self._fault:
+            logger.error("store: cannot write, rows wait: %s", fault)
+            self._fault = fault
+            self._on_fault(fault)
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._connect()
+            self._identity = _identity(self._path)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Returns what tells the file at a path from any other; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_of_a_row(error: Exception) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        # SQL that does not fit the tables; everything else that is operational comes from outside.
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return isinstance(error, _ROW_ERRORS)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Ends the transaction, unless the error did; a connection that cannot fails again, and is replaced then."""
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
