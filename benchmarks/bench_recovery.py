@@ -28,8 +28,8 @@ from observability.config.config import Config
 from observability.events import Event, Fill, Order
 from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
-from observability.metrics.journal import CHECKPOINT_RECORDS
-from observability.metrics.persistence import Persistence
+from observability.metrics.durability.journal import CHECKPOINT_RECORDS
+from observability.metrics.durability.persistence import Persistence
 from observability.store.file import DATABASE_NAME
 
 START_NS = 1_767_225_600_000_000_000

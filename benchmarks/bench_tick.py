@@ -22,10 +22,10 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.events import Quote
 from observability.memory.counters import Counters
+from observability.metrics.alerts.metric_paths import MetricSources
+from observability.metrics.alerts.rule_book import RuleBook
+from observability.metrics.alerts.rule_file import load_rules
 from observability.metrics.assembly import make_collectors, make_history
-from observability.metrics.metric_paths import MetricSources
-from observability.metrics.rule_book import RuleBook
-from observability.metrics.rule_file import load_rules
 from observability.snapshot.hub import Hub
 
 INTERVAL_SECONDS = 0.1

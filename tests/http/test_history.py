@@ -21,9 +21,9 @@ from observability.http.parser import RequestParser
 from observability.http.router import Router
 from observability.http.routes.history import MAX_COLUMN_NUMBERS, HistoryRoutes, interval_name, interval_of
 from observability.memory.counters import Counters
-from observability.metrics.bar_history import BarHistory
-from observability.metrics.bar_ring import BARS, Bar, BarRing
-from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
+from observability.metrics.market.bar_history import BarHistory
+from observability.metrics.market.bar_table import BARS, Bar, BarRing
+from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
 from observability.store.file import DATABASE_NAME
 from observability.store.limits import StoreLimits
 from observability.store.reader import StoreReader

@@ -7,7 +7,7 @@ from observability.clocks.clock import EventClock
 from observability.clocks.timestamps import NS_PER_MS
 from observability.http.path_latency import PathLatency
 from observability.memory.counters import Counters
-from observability.metrics.histogram import DurationHistogram
+from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 

@@ -20,8 +20,8 @@ from observability.config.config import Config
 from observability.events import Alert, Fill, Order
 from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
-from observability.metrics.journal import Record
-from observability.metrics.persistence import Persistence
+from observability.metrics.durability.journal import Record
+from observability.metrics.durability.persistence import Persistence
 from observability.snapshot.frames import Frame
 from observability.store.file import DATABASE_NAME
 

@@ -9,7 +9,7 @@ from typing import Any
 from observability.bus import Bus
 from observability.events import Fill, Quote
 from observability.metrics import MarketDataCollector, StrategyCollector
-from observability.metrics.sessions import UTC_DAYS, SessionCalendar
+from observability.metrics.arithmetic.sessions import UTC_DAYS, SessionCalendar
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000

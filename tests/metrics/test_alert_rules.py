@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.clocks.timestamps import NS_PER_S as S
-from observability.metrics.alert_rules import INCREASE_SLOTS, Increase, Rule, Template, Trigger, template_faults
-from observability.metrics.metric_paths import MetricPath
+from observability.metrics.alerts.metric_paths import MetricPath
+from observability.metrics.alerts.rule import INCREASE_SLOTS, Increase, Rule, Template, Trigger, template_faults
 
 PATH = MetricPath("strategy", "", "drawdown_pct")
 

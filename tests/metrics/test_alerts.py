@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from observability.errors import CheckpointError
 from observability.events import Alert
-from observability.metrics.alerts import (
+from observability.metrics.alerts.book import (
     AlertBook,
     AlertBookState,
     AlertState,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from observability.metrics.cgroup import Cgroup, MemoryUse
+from observability.metrics.system.cgroup import Cgroup, MemoryUse
 
 
 def group(tmp_path: Path, membership: str, files: dict[str, str]) -> Cgroup:

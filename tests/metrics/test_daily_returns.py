@@ -12,8 +12,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from observability.metrics.capital import NO_CAPITAL
-from observability.metrics.daily_returns import (
+from observability.metrics.strategy.capital import NO_CAPITAL
+from observability.metrics.strategy.equity_days import MAX_DAYS, EquityDays
+from observability.metrics.strategy.returns import (
     NO_DAYS,
     NO_DEVIATION,
     NO_FALL,
@@ -22,7 +23,6 @@ from observability.metrics.daily_returns import (
     TOO_FEW_DAYS,
     DailyReturns,
 )
-from observability.metrics.equity_days import MAX_DAYS, EquityDays
 
 D = Decimal
 FIRST = 20_000

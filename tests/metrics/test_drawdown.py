@@ -8,8 +8,8 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.metrics.capital import NO_CAPITAL
-from observability.metrics.drawdown import NO_PEAK_EQUITY, Drawdown
+from observability.metrics.strategy.capital import NO_CAPITAL
+from observability.metrics.strategy.drawdown import NO_PEAK_EQUITY, Drawdown
 
 D = Decimal
 S = 1_000_000_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from observability.errors import EventError
 from observability.events import Side
-from observability.metrics.exact import ExactTurnover, TurnoverState
+from observability.metrics.arithmetic.turnover import ExactTurnover, TurnoverState
 from observability.store.checkpoint import pack, unpack
 
 WIDE = Context(prec=200)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trading_desk import MS, NOON, D, TradingDesk, fill, market_print, order, quote
 
 from observability.events import Event, Print, Quote
-from observability.metrics.trade_log import Reader, Trade
+from observability.metrics.trades.trade_log import Reader, Trade
 
 
 def shortfall_after(*events: Event) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from trading_desk import MS, NOON, D, TradingDesk, fill, market_print, order, qu
 from observability.errors import CheckpointError
 from observability.events import Event
 from observability.metrics.execution_collector import ExecutionState
-from observability.metrics.trade_log import EVERY_READER
+from observability.metrics.trades.trade_log import EVERY_READER
 from observability.store.checkpoint import pack
 
 STATUSES = ("pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "pending_cancel", "replaced")

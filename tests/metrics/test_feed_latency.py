@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.metrics.feed_latency import MAX_STEPS, FeedFigures, FeedLatency, FeedState, Offsets, figures_of
+from observability.metrics.market.feed import MAX_STEPS, FeedFigures, FeedLatency, FeedState, Offsets, figures_of
 from observability.store.checkpoint import pack, unpack
 
 S = 1_000_000_000

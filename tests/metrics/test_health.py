@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from observability.metrics.health import THRESHOLDS, assess
+from observability.metrics.system.health import THRESHOLDS, assess
 
 FINE = dict.fromkeys(THRESHOLDS, 1.0)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.metrics.histogram import MAX_NS, DurationHistogram
+from observability.metrics.arithmetic.histogram import MAX_NS, DurationHistogram
 
 US = 1_000
 MS = 1_000_000

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from observability.metrics.cgroup import Cgroup
-from observability.metrics.host_sampler import HostSampler
+from observability.metrics.system.cgroup import Cgroup
+from observability.metrics.system.host_sampler import HostSampler
 
 GIB = 1 << 30
 

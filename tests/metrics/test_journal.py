@@ -12,8 +12,8 @@ from lives import NOON, D, Life, S, fill, lives, order, read_table
 
 from observability.events import Alert, Equity
 from observability.ingest.gate import Verdict
-from observability.metrics.bar_ring import Bar
-from observability.metrics.journal import ALERTS, TRADES
+from observability.metrics.durability.journal import ALERTS, TRADES
+from observability.metrics.market.bar_table import Bar
 from observability.store.file import DATABASE_NAME
 
 

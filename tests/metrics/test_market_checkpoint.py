@@ -15,7 +15,7 @@ from observability.bus import Bus
 from observability.errors import CheckpointError
 from observability.events import Event, Print, Quote
 from observability.metrics import MarketDataCollector
-from observability.metrics.bar_ring import Bar
+from observability.metrics.market.bar_table import Bar
 from observability.metrics.market_data_collector import MarketState
 from observability.store.checkpoint import Stateful, pack
 

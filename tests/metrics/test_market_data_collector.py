@@ -18,8 +18,8 @@ from observability.events import Print, Quote
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.metrics import MarketDataCollector
-from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
-from observability.metrics.symbol_state import SERIES_FIELDS
+from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
+from observability.metrics.market.symbol_state import SERIES_FIELDS
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trading_desk import DAY, MS, NOON, TradingDesk, fill, order, quote
 
-from observability.metrics.execution_quality import HORIZONS_NS
+from observability.metrics.execution.quality import HORIZONS_NS
 
 
 def markout(desk: TradingDesk, horizon: str) -> tuple[Any, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from observability.events import Metric
-from observability.metrics.metric_paths import MetricPath, MetricSources
-from observability.metrics.user_metrics import UserMetrics
+from observability.metrics.alerts.metric_paths import MetricPath, MetricSources
+from observability.metrics.system.user_metrics import UserMetrics
 from observability.snapshot.json_part import JsonPart
 from observability.snapshot.sections import Group
 

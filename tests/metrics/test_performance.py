@@ -11,10 +11,10 @@ import pytest
 from strategy_desk import DAY, NOON, D, Desk, S
 
 from observability.events import Equity
-from observability.metrics.capital import NO_CAPITAL
-from observability.metrics.daily_returns import TOO_FEW_DAYS
-from observability.metrics.performance import NOTHING_CLOSED, NOTHING_DECIDED, NOTHING_LOST
-from observability.metrics.sessions import SessionCalendar
+from observability.metrics.arithmetic.sessions import SessionCalendar
+from observability.metrics.strategy.capital import NO_CAPITAL
+from observability.metrics.strategy.performance import NOTHING_CLOSED, NOTHING_DECIDED, NOTHING_LOST
+from observability.metrics.strategy.returns import TOO_FEW_DAYS
 
 MIDNIGHT = NOON + DAY // 2
 

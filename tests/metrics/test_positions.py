@@ -9,8 +9,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.metrics.money import EXACT
-from observability.metrics.positions import Position
+from observability.metrics.arithmetic.decimals import EXACT
+from observability.metrics.strategy.position import Position
 
 D = Decimal
 _CENT = D("0.01")

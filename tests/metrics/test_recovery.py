@@ -15,8 +15,8 @@ from lives import NOON, D, Life, S, fill, lives, order
 
 from observability.events import AnyEvent, Equity, Fill, Order, Position, Quote
 from observability.ingest.gate import Verdict
+from observability.metrics.durability.recovery import UNWRITTEN_NUMBERS, was_taken
 from observability.metrics.execution_collector import ExecutionCollector
-from observability.metrics.recovery import UNWRITTEN_NUMBERS, was_taken
 from observability.store.file import DATABASE_NAME, open_reader
 
 EVENTS = st.one_of(
@@ -161,7 +161,7 @@ def test_the_store_knows_a_report_by_its_order_status_and_time() -> None:
 def test_a_fill_counts_though_the_store_cannot_be_asked_for_its_key(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("observability.metrics.recovery.MAX_TRADES", 0)
+    monkeypatch.setattr("observability.metrics.durability.recovery.MAX_TRADES", 0)
 
     async def script(directory: Path) -> None:
         life = Life(directory)
@@ -207,7 +207,7 @@ def test_numbers_go_on_after_a_stop_and_leave_what_may_have_been_shown_after_a_k
 
 
 def test_a_fill_that_memory_has_forgotten_is_known_to_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("observability.metrics.recovery.MAX_TRADES", 0)
+    monkeypatch.setattr("observability.metrics.durability.recovery.MAX_TRADES", 0)
 
     async def script(directory: Path) -> None:
         for expected in (Verdict.ACCEPTED, Verdict.DUPLICATE):

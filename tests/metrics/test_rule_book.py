@@ -15,11 +15,11 @@ from observability.clocks.timestamps import NS_PER_MS
 from observability.clocks.timestamps import NS_PER_S as S
 from observability.config.config import Config
 from observability.events import Event, Fill, Metric, Order, Quote
-from observability.metrics.alerts import Action, AlertState
+from observability.metrics.alerts.book import Action, AlertState
+from observability.metrics.alerts.metric_paths import Figure, MetricSources
+from observability.metrics.alerts.rule_book import RuleBook
+from observability.metrics.alerts.rule_file import load_rules, parse_rules
 from observability.metrics.assembly import make_collectors, make_history
-from observability.metrics.metric_paths import Figure, MetricSources
-from observability.metrics.rule_book import RuleBook
-from observability.metrics.rule_file import load_rules, parse_rules
 from observability.snapshot.frames import FrameRing
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z

@@ -9,9 +9,9 @@ import pytest
 
 from observability.clocks.timestamps import NS_PER_S as S
 from observability.errors import ConfigError
-from observability.metrics.alert_rules import Rule
-from observability.metrics.metric_paths import MetricPath
-from observability.metrics.rule_file import _KEYS, MAX_RULES, format_duration, load_rules, parse_rules
+from observability.metrics.alerts.metric_paths import MetricPath
+from observability.metrics.alerts.rule import Rule
+from observability.metrics.alerts.rule_file import _KEYS, MAX_RULES, format_duration, load_rules, parse_rules
 
 DEFAULTS = Path(__file__).parents[2] / "core" / "observability" / "metrics" / "alerts.toml"
 

@@ -9,7 +9,7 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.metrics.shortfall import implementation_shortfall
+from observability.metrics.execution.shortfall import implementation_shortfall
 
 D = Decimal
 

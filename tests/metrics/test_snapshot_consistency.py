@@ -15,7 +15,7 @@ from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, Print, Quote
 from observability.memory.counters import Counters
 from observability.metrics import ExecutionCollector, MarketDataCollector, StrategyCollector
-from observability.metrics.trade_log import TradeLog
+from observability.metrics.trades.trade_log import TradeLog
 from observability.snapshot.hub import Hub
 
 NOON = 1_340_280_000_000_000_000

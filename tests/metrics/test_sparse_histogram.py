@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.metrics.histogram import MAX_NS, DurationHistogram
-from observability.metrics.sparse_histogram import HistogramState, SparseHistogram
+from observability.metrics.arithmetic.histogram import MAX_NS, DurationHistogram
+from observability.metrics.arithmetic.sparse_histogram import HistogramState, SparseHistogram
 
 MS = 1_000_000
 

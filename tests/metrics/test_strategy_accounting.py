@@ -13,7 +13,7 @@ from strategy_desk import NOON, D, Desk, S
 
 from observability.clocks.timestamps import parse_iso_ns
 from observability.events import Equity, Position
-from observability.metrics.sessions import SessionCalendar
+from observability.metrics.arithmetic.sessions import SessionCalendar
 
 NEW_YORK = ZoneInfo("America/New_York")
 

@@ -17,9 +17,9 @@ from strategy_desk import DAY, NOON, D, Desk, S
 from observability.errors import CheckpointError
 from observability.events import Equity, Position, Signal
 from observability.metrics import StrategyCollector
-from observability.metrics.equity_days import Days
-from observability.metrics.sessions import SessionCalendar
-from observability.metrics.strategy_state import StrategyState
+from observability.metrics.arithmetic.sessions import SessionCalendar
+from observability.metrics.strategy.equity_days import Days
+from observability.metrics.strategy.state import StrategyState
 from observability.store.checkpoint import pack, unpack
 
 SYMBOLS = ("AAPL", "AMZN", "MSFT")

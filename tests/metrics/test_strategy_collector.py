@@ -17,9 +17,9 @@ from strategy_desk import DAY, NOON, D, Desk, S
 from observability.events import Equity, Position, Print, Signal
 from observability.history.history import History
 from observability.history.layout import Budget
+from observability.metrics.strategy.totals import SERIES_FIELDS
 from observability.metrics.strategy_collector import OTHER_STRATEGIES
-from observability.metrics.strategy_totals import SERIES_FIELDS
-from observability.metrics.trade_log import TradeFilter, TradeLog
+from observability.metrics.trades.trade_log import TradeFilter, TradeLog
 
 
 def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:

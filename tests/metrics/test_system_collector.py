@@ -20,7 +20,7 @@ from observability.events import Alert, Heartbeat, Log
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.metrics import SystemCollector
-from observability.metrics.host_sampler import HostSample, HostSampler
+from observability.metrics.system.host_sampler import HostSample, HostSampler
 from observability.metrics.system_collector import SERIES_FIELDS
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z

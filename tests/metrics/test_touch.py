@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.metrics.touch import Touch
+from observability.metrics.market.touch import Touch
 
 # As many decimals as there are, from none to more than any venue has.
 prices = st.builds(lambda units, decimals: units / 10**decimals, st.integers(1, 10**15), st.integers(0, 15))

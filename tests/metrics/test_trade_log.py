@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Fill
-from observability.metrics.trade_log import Reader, Refusal, Trade, TradeFilter, TradeLog
+from observability.metrics.trades.trade_log import Reader, Refusal, Trade, TradeFilter, TradeLog
 from observability.store.sequence import EventSequence
 
 NOON = 1_340_280_000_000_000_000

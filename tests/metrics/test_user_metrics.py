@@ -10,8 +10,8 @@ import pytest
 from observability.bus import Bus
 from observability.errors import CheckpointError
 from observability.events import Alert, Heartbeat, Log, Metric
+from observability.metrics.system.user_metrics import MAX_LABELS, UserMetrics
 from observability.metrics.system_collector import SystemCollector
-from observability.metrics.user_metrics import MAX_LABELS, UserMetrics
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000

@@ -9,7 +9,7 @@ from typing import Any
 from observability.bus import Bus
 from observability.events import Event, Fill, Order, Print, Quote
 from observability.metrics import ExecutionCollector, MarketDataCollector
-from observability.metrics.trade_log import TradeLog
+from observability.metrics.trades.trade_log import TradeLog
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 MS = 1_000_000

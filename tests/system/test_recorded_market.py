@@ -18,8 +18,8 @@ from server import ROOT
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.metrics import MarketDataCollector
-from observability.metrics.bar_ring import Bar
-from observability.metrics.feed_latency import FeedLatency
+from observability.metrics.market.bar_table import Bar
+from observability.metrics.market.feed import FeedLatency
 from observability.sources import Replay
 
 DATA = ROOT / "../shared/data"

@@ -12,18 +12,18 @@ from observability.config.trading import zone_of
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.logs.log_ring import LogRing
-from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
+from observability.metrics.arithmetic.sessions import SessionCalendar
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.execution_collector import ExecutionCollector
+from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
+from observability.metrics.market.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.overview import Collectors
-from observability.metrics.sessions import SessionCalendar
+from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.strategy_collector import StrategyCollector
-from observability.metrics.strategy_totals import SERIES_FIELDS as STRATEGY_FIELDS
-from observability.metrics.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
 from observability.metrics.system_collector import SystemCollector
-from observability.metrics.trade_log import TradeLog
+from observability.metrics.trades.trade_log import TradeLog
 from observability.store.sequence import EventSequence
 
 

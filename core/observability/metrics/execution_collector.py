@@ -17,17 +17,17 @@ from observability.errors import CheckpointError
 from observability.events import Event, Fill, Order
 from observability.history.history import History
 from observability.history.series_writer import RecordedSeries
+from observability.metrics.arithmetic.decimals import ZERO, to_float, to_nan
+from observability.metrics.arithmetic.sessions import session_end_ns
 from observability.metrics.collectors import BusCollector
-from observability.metrics.execution_group import MAX_GROUPS, ExecutionGroups, GroupsState
-from observability.metrics.execution_quality import ended, ratio, shortfall_bps
-from observability.metrics.followed_symbol import FollowedState
-from observability.metrics.followed_symbols import MAX_FOLLOWED, FollowedSymbols
+from observability.metrics.execution.groups import MAX_GROUPS, ExecutionGroups, GroupsState
+from observability.metrics.execution.ledger import LedgerState, OrderLedger
+from observability.metrics.execution.markouts import MAX_PENDING, Markouts, MarkoutsState
+from observability.metrics.execution.order_market import FollowedState
+from observability.metrics.execution.order_markets import MAX_FOLLOWED, FollowedSymbols
+from observability.metrics.execution.quality import ended, ratio, shortfall_bps
 from observability.metrics.market_data_collector import MarketDataCollector
-from observability.metrics.markouts import MAX_PENDING, Markouts, MarkoutsState
-from observability.metrics.money import ZERO, to_float, to_nan
-from observability.metrics.order_ledger import LedgerState, OrderLedger
-from observability.metrics.sessions import session_end_ns
-from observability.metrics.trade_log import Reader, Refusal, TradeLog
+from observability.metrics.trades.trade_log import Reader, Refusal, TradeLog
 from observability.snapshot.json_part import JsonPart
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack

@@ -18,11 +18,11 @@ from observability.config.market_settings import MAX_SYMBOL_LENGTH
 from observability.errors import CapacityError, EventError
 from observability.events import Event, Print, Quote
 from observability.history.history import History
-from observability.metrics.bar_ring import BARS, Bar, BarRing
-from observability.metrics.bar_ring import FIELDS as BAR_FIELDS
+from observability.metrics.arithmetic.sessions import session_end_ns
 from observability.metrics.collectors import BusCollector
-from observability.metrics.sessions import session_end_ns
-from observability.metrics.symbol_state import SERIES_FIELDS, Follower, SymbolRecord, SymbolState, SymbolTerms
+from observability.metrics.market.bar_table import BARS, Bar, BarRing
+from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
+from observability.metrics.market.symbol_state import SERIES_FIELDS, Follower, SymbolRecord, SymbolState, SymbolTerms
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack
 

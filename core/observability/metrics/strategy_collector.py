@@ -15,19 +15,19 @@ from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.events import Equity, Event, Fill, Position, Signal
 from observability.history.history import History
 from observability.history.series_writer import RecordedSeries
-from observability.metrics.capital import Capital
+from observability.metrics.arithmetic.decimals import ZERO, to_float_or_none, total_of
+from observability.metrics.arithmetic.sessions import NS_PER_DAY, UTC_DAYS, Session, SessionCalendar
 from observability.metrics.collectors import BusCollector
-from observability.metrics.drawdown import iso_or_none
-from observability.metrics.engine_views import EngineViews
-from observability.metrics.equity_days import EquityDays
 from observability.metrics.market_data_collector import MarketDataCollector
-from observability.metrics.money import ZERO, to_float_or_none, total_of
-from observability.metrics.position_part import PositionPart
-from observability.metrics.sessions import NS_PER_DAY, UTC_DAYS, Session, SessionCalendar
-from observability.metrics.strategy_account import StrategyAccount
-from observability.metrics.strategy_state import StrategyState
-from observability.metrics.strategy_totals import SERIES_FIELDS, StrategyTotals, earned_by
-from observability.metrics.trade_log import DEFAULT_STRATEGY, Reader, Refusal, TradeLog
+from observability.metrics.strategy.account import StrategyAccount
+from observability.metrics.strategy.capital import Capital
+from observability.metrics.strategy.drawdown import iso_or_none
+from observability.metrics.strategy.equity_days import EquityDays
+from observability.metrics.strategy.position_part import PositionPart
+from observability.metrics.strategy.reconciliation import EngineViews
+from observability.metrics.strategy.state import StrategyState
+from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals, earned_by
+from observability.metrics.trades.trade_log import DEFAULT_STRATEGY, Reader, Refusal, TradeLog
 from observability.snapshot.json_part import JsonPart
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack

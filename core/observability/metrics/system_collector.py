@@ -23,15 +23,15 @@ from observability.events import Alert, Event, Heartbeat, Log, Metric
 from observability.history.history import History
 from observability.history.series_writer import RecordedSeries
 from observability.logs.log_ring import LogRing
-from observability.metrics.alerts import Action, AlertBook, AlertBookState, AlertState, TransitionListener
+from observability.metrics.alerts.book import Action, AlertBook, AlertBookState, AlertState, TransitionListener
+from observability.metrics.arithmetic.decimals import to_nan
+from observability.metrics.arithmetic.sessions import event_time_ns
 from observability.metrics.collectors import BusCollector
-from observability.metrics.components import ComponentBook
-from observability.metrics.health import assess
-from observability.metrics.host_sampler import HostSample, HostSampler
-from observability.metrics.loop_lag import LoopLagProbe
-from observability.metrics.money import to_nan
-from observability.metrics.sessions import event_time_ns
-from observability.metrics.user_metrics import UserMetrics, UserMetricState
+from observability.metrics.system.components import ComponentBook
+from observability.metrics.system.health import assess
+from observability.metrics.system.host_sampler import HostSample, HostSampler
+from observability.metrics.system.loop_lag import LoopLagProbe
+from observability.metrics.system.user_metrics import UserMetrics, UserMetricState
 from observability.snapshot.json_part import JsonPart
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack

@@ -39,14 +39,14 @@ from observability.memory.counters import Counters
 from observability.memory.layout import ENGINE
 from observability.memory.mapping import SharedMapping
 from observability.metrics import overview
-from observability.metrics.alert_rules import Rule
+from observability.metrics.alerts.metric_paths import MetricSources
+from observability.metrics.alerts.rule import Rule
+from observability.metrics.alerts.rule_book import RuleBook
 from observability.metrics.assembly import make_collectors, make_history
-from observability.metrics.bar_history import BarHistory
 from observability.metrics.collectors import custom_collectors
-from observability.metrics.metric_paths import MetricSources
-from observability.metrics.persistence import Persistence
-from observability.metrics.rule_book import RuleBook
-from observability.metrics.stored_trades import StoredTrades
+from observability.metrics.durability.persistence import Persistence
+from observability.metrics.market.bar_history import BarHistory
+from observability.metrics.trades.queries import StoredTrades
 from observability.processes.supervisor import ChildContext
 from observability.snapshot.hub import Hub, SlowDocument
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator

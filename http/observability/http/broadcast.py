@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from observability.clocks.clock import Clock
 from observability.http.websocket import CloseCode
 from observability.memory.counters import Counters
-from observability.metrics.histogram import DurationHistogram
+from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
 
 logger = logging.getLogger(__name__)

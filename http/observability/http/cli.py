@@ -22,7 +22,7 @@ from observability.http.backend import Backend
 from observability.http.host import run_host
 from observability.http.reload import run_reloading
 from observability.logs.setup import configure_logging
-from observability.metrics.rule_file import load_rules
+from observability.metrics.alerts.rule_file import load_rules
 from observability.version import VERSION
 
 EXIT_FAILED: Final = 1

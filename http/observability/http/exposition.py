@@ -17,9 +17,9 @@ from prometheus_client.registry import Collector
 from observability.clocks.timestamps import NS_PER_S
 from observability.events import TYPE_NAMES
 from observability.memory.counters import DurationHistogram, Family
-from observability.metrics.alerts import SEVERITIES
+from observability.metrics.alerts.book import SEVERITIES
+from observability.metrics.system.user_metrics import UserMetrics
 from observability.metrics.system_collector import SystemCollector
-from observability.metrics.user_metrics import UserMetrics
 from observability.snapshot.hub import Hub
 
 _NOT_IN_LABELS = re.compile("[^a-zA-Z0-9_]")

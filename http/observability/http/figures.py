@@ -12,7 +12,7 @@ from observability.clocks.timestamps import NS_PER_MS
 from observability.http.disconnects import FAMILY as DISCONNECTS
 from observability.http.disconnects import is_loss
 from observability.memory.counters import Counted, Counter
-from observability.metrics.metric_paths import Figure
+from observability.metrics.alerts.metric_paths import Figure
 from observability.metrics.system_collector import SystemCollector
 from observability.snapshot.hub import Hub
 

@@ -21,7 +21,7 @@ from observability.logs.log_ring import LogRing
 from observability.logs.setup import configure_logging
 from observability.memory.layout import SUPERVISOR
 from observability.memory.mapping import SharedMapping
-from observability.metrics.alert_rules import Rule
+from observability.metrics.alerts.rule import Rule
 from observability.metrics.assembly import history_budget
 from observability.processes.listeners import open_listeners
 from observability.processes.supervisor import EXIT_FAILED, ChildContext, Supervisor

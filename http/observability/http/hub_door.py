@@ -27,7 +27,7 @@ from observability.ingest.gate import Gate
 from observability.memory.counters import Counters, HostCounters
 from observability.memory.entry_log import EntryLog
 from observability.memory.mapping import ProcessSlot, State
-from observability.metrics.histogram import DurationHistogram
+from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.processes.control import Channel, ChannelReceiver, say_serving
 from observability.processes.rpc import Answerer
 from observability.processes.supervisor import ChildContext

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 from observability.http.lanes import Entry, Page, SymbolFilter
-from observability.metrics.journal_rows import trade_of
+from observability.metrics.durability.rows import trade_of
 from observability.snapshot.serializer import encode_json
 from observability.store.reader import StoreReader
 from observability.store.schema import FILL_COLUMNS

@@ -1,6 +1,6 @@
 """What goes into the lanes: our trades and the changes of alerts, each once it is on disk.
 
-No clients here (see `lanes.py`) and nothing waits for the disk here (see `observability.metrics.journal`).
+No clients here (see `lanes.py`) and nothing waits for the disk here (see `observability.metrics.durability.journal`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from observability.http.lane_archive import AlertArchive, TradeArchive
 from observability.http.lanes import Lane
-from observability.metrics.journal import ALERTS, TRADES, Record
+from observability.metrics.durability.journal import ALERTS, TRADES, Record
 from observability.store.store import Store
 
 

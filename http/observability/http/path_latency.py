@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from observability.metrics.histogram import DurationHistogram
+from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 from observability.snapshot.sections import Section

@@ -26,7 +26,7 @@ from observability.http.routes.trades import TradeSource, TradesRoutes
 from observability.http.status import Status
 from observability.ingest.gate import Gate
 from observability.logs.log_book import LogBook
-from observability.metrics.bar_history import BarHistory
+from observability.metrics.market.bar_history import BarHistory
 
 # By name; published documents are answered everywhere, too.
 ANSWERED_BY_WORKERS: Final = frozenset({

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from observability.http.router import Router
 from observability.http.tls import Certificate
 from observability.memory.counters import Counted
-from observability.metrics.histogram import DurationHistogram
+from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
 
 SentListener = Callable[[Frame, int], None]

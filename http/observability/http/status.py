@@ -15,9 +15,9 @@ from observability.clocks.timestamps import NS_PER_S, format_iso_ms
 from observability.events import TYPE_NAMES
 from observability.http.path_latency import PathLatency
 from observability.http.serving import Serving
-from observability.metrics.alerts import AlertState, alert_documents
+from observability.metrics.alerts.book import AlertState, alert_documents
+from observability.metrics.alerts.rule_book import RuleBook
 from observability.metrics.overview import Collectors
-from observability.metrics.rule_book import RuleBook
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 from observability.snapshot.serializer import encode_json

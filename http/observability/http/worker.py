@@ -35,7 +35,7 @@ from observability.http.tls import Certificate
 from observability.ingest.gate import Gate
 from observability.memory.counters import Counter, Counters
 from observability.memory.counters import DurationHistogram as BucketHistogram
-from observability.metrics.histogram import DurationHistogram
+from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
 
 # Where other workers go on accepting, a connection that has come to this one must not end without an answer.

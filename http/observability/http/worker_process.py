@@ -33,9 +33,9 @@ from observability.http.worker import Worker
 from observability.logs.log_book import LogBook
 from observability.memory.mapping import State
 from observability.metrics.assembly import history_budget
-from observability.metrics.bar_history import BarHistory
-from observability.metrics.journal import ALERTS, TRADES
-from observability.metrics.stored_trades import StoredTrades
+from observability.metrics.durability.journal import ALERTS, TRADES
+from observability.metrics.market.bar_history import BarHistory
+from observability.metrics.trades.queries import StoredTrades
 from observability.processes.control import Channel, ChannelReceiver, say_serving
 from observability.processes.rpc import Caller
 from observability.processes.supervisor import ChildContext

@@ -30,8 +30,8 @@ from observability.http.messages import Request, Response
 from observability.http.parameters import TimeNs, parse_body
 from observability.http.refusals import Unavailable, Unprocessable
 from observability.http.router import Router
-from observability.metrics.bar_history import BarHistory
-from observability.metrics.bar_ring import BARS, NS_PER_MINUTE, Bar
+from observability.metrics.market.bar_history import BarHistory
+from observability.metrics.market.bar_table import BARS, NS_PER_MINUTE, Bar
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from observability.http.refusals import NotFound, Unavailable
 from observability.http.router import Parameter, Router
 from observability.http.status import Status
 from observability.logs.log_book import LogBook
-from observability.metrics.alerts import select_alerts
+from observability.metrics.alerts.book import select_alerts
 
 Meta = msgspec.Meta
 

@@ -21,8 +21,8 @@ from observability.http.published import Published
 from observability.http.refusals import NotFound, Refusal, Unavailable
 from observability.http.router import Parameter, Router
 from observability.http.routes.history import RANGES
-from observability.metrics.trade_log import Trade, TradeFilter, TradeLog
-from observability.metrics.trade_stats import TradeStats
+from observability.metrics.trades.stats import TradeStats
+from observability.metrics.trades.trade_log import Trade, TradeFilter, TradeLog
 
 logger = logging.getLogger(__name__)
 

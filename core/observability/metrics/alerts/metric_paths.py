@@ -1,0 +1,143 @@
+"""Paths to every number that the server knows, as alert rules name them.
+
+Nothing is measured or encoded here: values are read from the JSON that the collectors have made for the snapshot.
+
+    strategy.drawdown_pct                a field of a section, nested ones too
+    market_data.BTCUSDT.spread_bps       a field of a member; a member's name may contain points (BRK.B)
+    market_data.*.stale                  the field of every member
+    strategy.strategies.*.total_pnl      of every member of a named group
+    queue.depth                          of a custom collector
+    server.ticks_missed                  of the server itself
+    metric.NAME                          what `metric` events say, a member per set of labels
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final
+
+import msgspec
+
+from observability.metrics.system.user_metrics import UserMetrics, labels_text
+from observability.snapshot.sections import Group, Section
+
+EVERY: Final = "*"
+SERVER: Final = "server"
+USER: Final = "metric"
+# Everything else is measured on this host, and goes by its clock.
+_OF_THE_EVENTS: Final = frozenset({USER, "market_data", "strategy", "execution"})
+
+Fields = Mapping[str, Any]
+Figure = Callable[[], float | bool | None]
+"""Reads one number of the server."""
+
+_PATH = re.compile(r"([^.\s]+)\.(?:(\S.*)\.)?([^.*]+)", re.DOTALL)
+_USER_PATH = re.compile(r"(metric)\.()([^*]+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPath:
+    """Where a value is: `field` of `place` in `section`."""
+
+    section: str
+    place: str
+    """Group, member, `*`, or nested objects; empty for the section itself."""
+    field: str
+
+    @classmethod
+    def parse(cls, text: str) -> MetricPath:
+        """Reads a path; raises ValueError for what is none."""
+        match = _USER_PATH.fullmatch(text) or _PATH.fullmatch(text)
+        if match is None or EVERY in match[1] or EVERY in (match[2] or "").removesuffix(EVERY):
+            raise ValueError(text)
+        place = match[2] or ""
+        if place.endswith(EVERY) and place != EVERY and not place.endswith("." + EVERY):
+            raise ValueError(text)
+        return cls(match[1], place, match[3])
+
+    @property
+    def is_many(self) -> bool:
+        """Whether there is a value per member."""
+        return self.place.endswith(EVERY) or self.section == USER
+
+    @property
+    def is_of_events(self) -> bool:
+        """Whether the value is made of events, whose own clock then says how long it has been what it is."""
+        return self.section in _OF_THE_EVENTS
+
+    def __str__(self) -> str:
+        return ".".join(part for part in (self.section, self.place, self.field) if part)
+
+
+class MetricSources:
+    """Everything a path can lead to."""
+
+    def __init__(
+        self,
+        sections: Sequence[Section],
+        user_metrics: UserMetrics,
+        figures: Mapping[str, Figure],
+        custom: Mapping[str, bytes],
+    ) -> None:
+        self._sections = {section.name: section for section in sections}
+        self._user_metrics = user_metrics
+        self._figures = figures
+        self._custom = custom
+
+    def read(self, path: MetricPath) -> Iterator[tuple[str, Fields]]:
+        """Yields each member's name (empty if there is only one) and the object that has the field, if it is there."""
+        # hot: once per rule per second
+        if path.section == SERVER:
+            yield "", {name: figure() for name, figure in self._figures.items()}
+        elif path.section == USER:
+            for metric in self._user_metrics.named(path.field):
+                yield labels_text(metric.labels), {path.field: metric.value}
+        elif path.section in self._sections:
+            yield from _read_section(self._sections[path.section], path.place)
+        elif path.section in self._custom:
+            yield from _read_object(msgspec.json.decode(self._custom[path.section]), path.place)
+
+    def is_known_section(self, path: MetricPath) -> bool:
+        return path.section in (SERVER, USER) or path.section in self._sections or path.section in self._custom
+
+    def near_misses(self, path: MetricPath) -> list[str]:
+        """Returns the paths that may have been meant by one that leads nowhere, the nearest first."""
+        if not self.is_known_section(path):
+            sections = get_close_matches(path.section, (SERVER, *self._sections, *self._custom))
+            return [str(MetricPath(name, path.place, path.field)) for name in sections]
+        fields = {name for _, fields in self.read(path) for name in fields}
+        return [str(MetricPath(path.section, path.place, name)) for name in get_close_matches(path.field, fields)]
+
+
+def _read_section(section: Section, place: str) -> Iterator[tuple[str, Fields]]:
+    for group in section.groups:
+        prefix = "" if group.name is None else f"{group.name}."
+        if place and place.startswith(prefix):
+            yield from _read_group(group, place.removeprefix(prefix))
+    if section.fields is not None:
+        yield from _read_object(section.fields.to_json(), place)
+
+
+def _read_group(group: Group, member: str) -> Iterator[tuple[str, Fields]]:
+    if member == EVERY:
+        for name, part in group.parts.items():
+            yield name, part.to_json()
+    elif member in group.parts:
+        yield "", group.parts[member].to_json()
+
+
+def _read_object(value: Any, place: str) -> Iterator[tuple[str, Fields]]:
+    """Yields the object at `place`, or each of the objects in it."""
+    names = place.split(".") if place else []
+    wants_every = bool(names) and names[-1] == EVERY
+    for name in names[:-1] if wants_every else names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping):
+        return
+    if not wants_every:
+        yield "", value
+    else:
+        yield from ((name, member) for name, member in value.items() if isinstance(member, Mapping))

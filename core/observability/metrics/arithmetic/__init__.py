@@ -1,0 +1,1 @@
+"""Exact sums, histograms and trading sessions: arithmetic without any knowledge of events."""

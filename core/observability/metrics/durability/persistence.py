@@ -1,0 +1,142 @@
+"""Everything that survives the process, put together: the store, the journal that fills it, the minutes of the history.
+
+No part does its work here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+import orjson
+
+from observability.bus import Bus
+from observability.clocks.clock import Clock
+from observability.config.config import Config
+from observability.history.archive import Archive
+from observability.history.history import History
+from observability.memory.counters import Counters
+from observability.metrics.durability.journal import ALERTS, TRADES, Journal, Record
+from observability.metrics.durability.recovery import recover, was_taken
+from observability.metrics.overview import Collectors
+from observability.metrics.trades.queries import find_key
+from observability.metrics.trades.trade_log import MAX_KEYS
+from observability.store import schema
+from observability.store.limits import StoreLimits
+from observability.store.sequence import EventSequence
+from observability.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_TOLD_ALERTS: Final = 1_000
+# A fill whose row still waits is one that memory knows the key of: no question to the store may miss it.
+MAX_QUEUED_ROWS: Final = MAX_KEYS
+
+
+class Persistence:
+    """One per hub. Without a data directory nothing survives, and everything else is the same.
+
+    Made before a series of the history is opened; then `attach`, once there are collectors; `recover`, once they have
+    subscribed; `start`. Raises StoreError if the directory cannot be used.
+    """
+
+    def __init__(
+        self, config: Config, bus: Bus, history: History, counters: Counters, host_clock: Clock, event_clock: Clock
+    ) -> None:
+        limits = StoreLimits(
+            max_age_days=config.store_max_age, max_bytes=config.store_max_bytes, queue_rows=MAX_QUEUED_ROWS
+        )
+        directory = config.data_dir
+        self.store = None if directory is None else Store.open(directory, limits, counters, host_clock)
+        self.archive = None if self.store is None else Archive(self.store)
+        self.sequence = EventSequence()
+        self.journal: Journal
+        self._bus = bus
+        self._history = history
+        self._host_clock = host_clock
+        self._event_clock = event_clock
+        self._collectors: Collectors
+        self._told_alerts: list[Record] = []
+        self._connection: sqlite3.Connection | None = None
+        self._lookups_failed = 0
+        if self.archive is not None:
+            self.archive.attach(history)
+
+    def attach(self, collectors: Collectors) -> Journal:
+        """Takes the collectors, whose events are to survive and whose states a checkpoint holds."""
+        self._collectors = collectors
+        self.journal = Journal(
+            self._bus,
+            collectors,
+            self.sequence,
+            (*collectors.sections, self._history),
+            self.store,
+            self._host_clock,
+            self._event_clock,
+        )
+        return self.journal
+
+    def recover(self) -> None:
+        """Brings everything to where it was when the process before this one ended. Raises CheckpointError."""
+        if self.store is None:
+            return
+        collectors = self._collectors
+        trades = collectors.execution.trades
+        connection = self._connection = self.store.read_connection()
+        found = recover(
+            connection,
+            self._bus,
+            self.journal.stateful,
+            trades,
+            collectors.system.alert_book.retake,
+            collectors.execution.remember_reports,
+            self.sequence,
+        )
+        trades.archive = lambda key: self._look_up(lambda: find_key(connection, key), None)
+        collectors.execution.remember_reports(lambda event: self._look_up(lambda: was_taken(connection, event), False))
+        newest = connection.execute(schema.SELECT_NEWEST_ALERT_TRANSITIONS, (found.seq, MAX_TOLD_ALERTS)).fetchall()
+        self._told_alerts = [(ALERTS, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
+        if found.seq:
+            logger.info(
+                "recovered up to record %d in %.2f s; %d were behind the checkpoint",
+                found.seq, found.seconds, found.records,
+            )  # fmt: skip
+
+    def _look_up(self, ask: Callable[[], T], unknown: T) -> T:
+        """Returns what the store says; `unknown` if it cannot be read, since an event must not be lost for that."""
+        try:
+            return ask()
+        except sqlite3.Error as error:
+            if not self._lookups_failed:
+                logger.error("the store cannot be read: what it was asked for counts as unknown: %s", error)
+            self._lookups_failed += 1
+            return unknown
+
+    def told(self) -> Iterator[Record]:
+        """Yields what an earlier process told last, per channel oldest first."""
+        for trade in self._collectors.execution.trades.newer_than(0):
+            yield TRADES, trade.seq, trade.symbol, trade.to_json()
+        yield from self._told_alerts
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begins to write."""
+        if self.store is not None:
+            self.store.start(loop)
+        self.journal.start()
+
+    async def stop(self) -> None:
+        """Writes what there is left to be written."""
+        if self.store is not None:
+            assert self.archive is not None
+            self.archive.record_open(self._history)
+            self.journal.stop()
+            self.archive.close()
+            # The last connection to be closed, the writer's, folds the log into the file.
+            if self._connection is not None:
+                self._connection.close()
+            await self.store.stop()

@@ -1,0 +1,129 @@
+"""What one order counts as: labels and exact amounts, in the session of its first report.
+
+Nothing is added up here (see `execution_group.py`): an order's figures before a report and after it are compared, and
+the difference is counted, so that reports in any order come to the same.
+
+A figure that cannot be had is a label too, with the reason behind a colon.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from observability.events import TERMINAL_STATUSES
+from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
+from observability.metrics.execution.order import OrderState
+from observability.metrics.execution.shortfall import Shortfall, implementation_shortfall
+
+BPS: Final = Decimal(10_000)
+QUANTUM: Final = Decimal("1e-18")
+_COUNTED_STATUSES = TERMINAL_STATUSES | {"partially_filled"}
+
+
+class Figures(NamedTuple):
+    """Labels count 1 each; amounts are added up."""
+
+    labels: frozenset[str]
+    amounts: dict[str, Decimal]
+
+
+NO_FIGURES: Final = Figures(frozenset(), {})
+
+
+def bps_cost(side: str, quantity: Decimal, notional: Decimal, reference: Decimal) -> Decimal:
+    """Returns quantity * cost in bps of the reference price, positive when it cost, rounded to 18 digits."""
+    cost = EXACT.subtract(notional, EXACT.multiply(reference, quantity))
+    signed = cost if side == "buy" else cost.copy_negate()
+    return ROUNDED.divide(EXACT.multiply(signed, BPS), reference).quantize(QUANTUM, context=ROUNDED)
+
+
+def figures_of(order: OrderState) -> Figures:
+    """Returns what an order counts as, as far as its reports say by now."""
+    # hot: twice per order report and fill (benchmarks/bench_intake.py)
+    labels = {"orders"}
+    amounts: dict[str, Decimal] = {}
+    status = order.status
+    if status in _COUNTED_STATUSES:
+        labels.add(status)
+    if order.is_accepted:
+        labels.add("accepted")
+        if order.quantity is not None:
+            amounts["ordered"] = order.quantity
+            amounts["executed"] = order.executed
+    _note_gaps(order, labels)
+    if order.filled:
+        arrival = order.arrival_price
+        if arrival is not None and arrival > 0:
+            labels.add("slippage")
+            amounts["slippage"] = bps_cost(order.side, order.filled, order.notional, arrival)
+            amounts["slippage_quantity"] = order.filled
+        vwap = _market_vwap(order)
+        if isinstance(vwap, Decimal):
+            labels.add("vwap")
+            amounts["vwap"] = bps_cost(order.side, order.filled, order.notional, vwap)
+            amounts["vwap_quantity"] = order.filled
+        else:
+            labels.add(vwap)
+    if order.is_terminal:
+        shortfall = _shortfall(order)
+        if isinstance(shortfall, Shortfall):
+            labels.add("shortfall")
+            amounts.update(zip(_SHORTFALL_AMOUNTS, shortfall, strict=True))
+        else:
+            labels.add(shortfall)
+    return Figures(frozenset(labels), amounts)
+
+
+_SHORTFALL_AMOUNTS = tuple(f"shortfall_{name}" for name in Shortfall._fields)
+
+
+def _note_gaps(order: OrderState, labels: set[str]) -> None:
+    if order.cancel_ns is not None and order.canceled_ns is None and not order.is_terminal:
+        labels.add("cancel_unacknowledged")
+    n = len(labels)
+    if order.status is None:
+        labels.add("without_report")
+    elif order.sent_ns is None:
+        labels.add("without_send")
+    # Only what is behind the acknowledgement shows that it is missing.
+    if order.acked_ns is None and (order.filled or order.status in _COUNTED_STATUSES):
+        labels.add("without_ack")
+    if order.executed > order.filled:
+        labels.add("without_fills")
+    if len(labels) > n:
+        labels.add("missing_report")
+
+
+def _market_vwap(order: OrderState) -> Decimal | str:
+    """Returns the market's VWAP from the order's first report to its last fill, or why there is none."""
+    if order.volume_start is None or order.notional_start is None or order.volume_end is None:
+        return "vwap:not_followed"
+    assert order.notional_end is not None, "both are kept together"
+    volume = EXACT.subtract(order.volume_end, order.volume_start)
+    if volume <= 0:
+        return "vwap:no_market_volume"
+    vwap = ROUNDED.divide(EXACT.subtract(order.notional_end, order.notional_start), volume)
+    vwap = vwap.quantize(QUANTUM, context=ROUNDED)
+    return vwap if vwap > 0 else "vwap:not_positive"
+
+
+def _shortfall(order: OrderState) -> Shortfall | str:
+    arrival = order.first_mid if order.arrival_price is None else order.arrival_price
+    if arrival is None:
+        return "shortfall:no_arrival_price"
+    decision = arrival if order.decided_ns is None else order.decision_mid
+    if decision is None:
+        return "shortfall:no_decision_price"
+    if order.quantity is None or order.executed > order.filled:
+        return "shortfall:missing_fills"
+    quantity = max(order.quantity, order.filled)
+    end = order.end_mid
+    if end is None:
+        if quantity > order.filled:
+            return "shortfall:no_end_price"
+        # Of no consequence where all is filled.
+        end = ZERO
+    return implementation_shortfall(
+        order.side, quantity, order.filled, order.notional, order.fees, decision, arrival, end
+    )

@@ -1,0 +1,157 @@
+"""What became of the market after each fill of ours: markouts at fixed horizons, and the effective spread at the fill.
+
+No quotes here: prices are asked of the followed symbol (see `followed_symbol.py`), sums are kept by the groups.
+
+With s = 1 for a buy and -1 for a sell, and the mid of both sides:
+
+    effective spread   2 * s * (price - mid at the fill)          a cost when positive
+    markout at h       s * (mid h after the fill - price)         a gain when positive
+    realized spread    2 * s * (price - mid h after the fill)     -2 * markout; effective - realized is price impact
+
+R. Huang and H. Stoll, "Dealer versus auction markets", Journal of Financial Economics 41(3), 1996. Each is also told in
+bps of the mid at the fill, and weighted by quantity.
+
+A fill begins when it arrives (`ts_init`). A horizon is counted once the event clock is past it, with the last mid known
+at the horizon, whatever the pace of ticks; a horizon without a mid, or with one that is stale, is counted as left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Final
+
+import msgspec
+
+from observability.events import Fill, Side
+from observability.metrics.arithmetic.decimals import EXACT, ROUNDED
+from observability.metrics.execution.figures import BPS, QUANTUM
+from observability.metrics.execution.groups import ExecutionGroup
+from observability.metrics.execution.order import OrderState
+from observability.metrics.execution.order_market import FollowedSymbol
+from observability.metrics.execution.quality import HORIZONS_NS
+
+_NAMES: Final = tuple(HORIZONS_NS)
+_DELAYS_NS: Final = tuple(HORIZONS_NS.values())
+
+# About 460 bytes each. Beyond, the newest fill is left out and counted.
+MAX_PENDING: Final = 20_000
+
+Amounts = Sequence[tuple[str, Decimal]]
+
+
+class PendingFill(msgspec.Struct, array_like=True, gc=False):
+    """A fill with horizons ahead of it."""
+
+    due_ns: int
+    number: int
+    symbol: str
+    strategy: str
+    venue: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    mid: Decimal
+    taken_ns: int
+    horizon: int = 0
+
+    def __lt__(self, other: PendingFill) -> bool:
+        return (self.due_ns, self.number) < (other.due_ns, other.number)
+
+
+class MarkoutsState(msgspec.Struct, array_like=True):
+    """What a checkpoint holds of the fills that wait."""
+
+    number: int = 0
+    pending: list[PendingFill] = []
+
+
+GroupsOf = Callable[[str, str, str], tuple[ExecutionGroup, ...]]
+
+
+class Markouts:
+    """Keeps the fills that wait for a horizon, the next one of each symbol first."""
+
+    def __init__(self, groups_of: GroupsOf, max_pending: int) -> None:
+        self._groups_of = groups_of
+        self._max_pending = max_pending
+        self._heaps: dict[str, list[PendingFill]] = {}
+        self._number = 0
+        self.pending = 0
+        """Fills with a horizon ahead of them."""
+
+    def take(self, order: OrderState, event: Fill, mid: Decimal | None) -> None:
+        """Counts the effective spread of one fill against the mid of its moment, and begins its markouts."""
+        symbol, strategy, venue = order.symbol, order.strategy, order.venue
+        side, quantity, price, taken_ns = event.side, event.quantity, event.price, event.ts_init
+        groups = self._groups_of(strategy, symbol, venue)
+        if mid is None or mid <= 0:
+            _count(groups, "fill:no_mid" if mid is None else "fill:mid_not_positive", ())
+            return
+        _count(groups, "effective", _cost("effective", side, quantity, price, mid, mid))
+        if self.pending >= self._max_pending:
+            _count(groups, "fill:too_many_pending", ())
+            return
+        self._number += 1
+        self.pending += 1
+        due_ns = taken_ns + _DELAYS_NS[0]
+        fill = PendingFill(due_ns, self._number, symbol, strategy, venue, side, quantity, price, mid, taken_ns)
+        heappush(self._heaps.setdefault(symbol, []), fill)
+
+    def due_ns(self, symbol: str) -> int | None:
+        """Returns the next horizon of a symbol, None without one."""
+        heap = self._heaps.get(symbol)
+        return heap[0].due_ns if heap else None
+
+    def settle(self, market: FollowedSymbol, now_ns: int) -> None:
+        """Counts the horizons of a symbol that lie before `now_ns`: what is known at a horizon includes what arrives
+        with the same time."""
+        heap = self._heaps.get(market.symbol)
+        while heap and heap[0].due_ns < now_ns:
+            fill = heap[0]
+            self._measure(fill, market.mid_at(fill.due_ns))
+            if fill.horizon + 1 < len(_NAMES):
+                fill.horizon += 1
+                fill.due_ns = fill.taken_ns + _DELAYS_NS[fill.horizon]
+                heapreplace(heap, fill)
+            else:
+                heappop(heap)
+                self.pending -= 1
+
+    def dump_state(self) -> MarkoutsState:
+        """Returns the fills that wait."""
+        return MarkoutsState(self._number, [fill for heap in self._heaps.values() for fill in heap])
+
+    def load_state(self, state: MarkoutsState) -> None:
+        """Takes over what was dumped."""
+        self._number = state.number
+        self.pending = len(state.pending)
+        self._heaps = {}
+        for fill in state.pending:
+            self._heaps.setdefault(fill.symbol, []).append(fill)
+        for heap in self._heaps.values():
+            heapify(heap)
+
+    def _measure(self, fill: PendingFill, mid: Decimal | None) -> None:
+        groups = self._groups_of(fill.strategy, fill.symbol, fill.venue)
+        label = f"markout_{_NAMES[fill.horizon]}"
+        if mid is None:
+            _count(groups, f"{label}:no_fresh_mid", ())
+        else:
+            _count(groups, label, _cost(label, fill.side, fill.quantity, fill.price, mid, fill.mid))
+
+
+def _count(groups: tuple[ExecutionGroup, ...], label: str, amounts: Amounts) -> None:
+    for group in groups:
+        group.count((label,))
+        group.add(amounts)
+
+
+def _cost(name: str, side: Side, quantity: Decimal, price: Decimal, mid: Decimal, base: Decimal) -> Amounts:
+    """Returns what a fill cost against `mid`, as amounts: quantity, quantity * price, and quantity * bps of `base`."""
+    cost = EXACT.multiply(quantity, EXACT.subtract(price, mid))
+    if side == "sell":
+        cost = cost.copy_negate()
+    bps = ROUNDED.divide(EXACT.multiply(cost, BPS), base).quantize(QUANTUM, context=ROUNDED)
+    return [(f"{name}_quantity", quantity), (f"{name}_cost", cost), (f"{name}_bps", bps)]

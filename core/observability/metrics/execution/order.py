@@ -1,0 +1,189 @@
+"""One order of ours, pieced together from reports that may be late, repeated, out of order or missing.
+
+No totals here (see `order_ledger.py`), and not what it counts as (see `order_figures.py`).
+
+A report never takes an order back: statuses rise along
+
+    pending_new < new, replaced < partially_filled < filled, canceled, rejected, expired
+
+and the last four are final. `pending_cancel` and `pending_replace` are requests: they are noted and leave the order
+what it is. Fills count whenever they arrive, after a cancel too: a race that the exchange decided.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from observability.events import TERMINAL_STATUSES, Fill, Order, OrderStatus, Side
+from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
+from observability.metrics.arithmetic.sessions import event_time_ns
+from observability.metrics.execution.order_market import FollowedSymbol
+from observability.metrics.trades.trade_log import DEFAULT_STRATEGY, Trade
+
+_RANK: dict[str, int] = {
+    "pending_cancel": -1, "pending_replace": -1, "pending_new": 0, "new": 1, "replaced": 1, "partially_filled": 2
+} | dict.fromkeys(TERMINAL_STATUSES, 3)  # fmt: skip
+_ACKNOWLEDGED = frozenset({"new", "rejected"})
+_NOT_YET_ACCEPTED = frozenset({"pending_new", "rejected", "pending_cancel", "pending_replace"})
+# Reports that leave an order what it is are late only when it has come to its end.
+_REQUESTS = frozenset({"pending_cancel", "pending_replace", "replaced"})
+
+_BPS = Decimal(10_000)
+
+# Fills that arrived before their order's arrival price, kept per order to be completed.
+_MAX_WAITING_TRADES = 16
+
+
+class OrderState(msgspec.Struct, array_like=True, gc=False):
+    """What is known of one order; packed, it is what a checkpoint holds of it. An order known by its fills alone has
+    neither quantity nor status."""
+
+    order_id: str
+    symbol: str
+    side: Side
+    strategy: str
+    venue: str
+    session: int
+    """Number of the session in which the first report arrived."""
+    status: OrderStatus | None = None
+    quantity: Decimal | None = None
+    quantity_ns: int = 0
+    """Time of the report that told the quantity."""
+    filled: Decimal = ZERO
+    notional: Decimal = ZERO
+    fees: Decimal = ZERO
+    is_accepted: bool = False
+    # Prices. The mids are the market's: at `decision_ts`, when the order was first reported, and when it ended.
+    arrival_price: Decimal | None = None
+    decision_mid: Decimal | None = None
+    first_mid: Decimal | None = None
+    end_mid: Decimal | None = None
+    # What the market had traded when the order was first reported, and at its last fill.
+    volume_start: Decimal | None = None
+    notional_start: Decimal | None = None
+    volume_end: Decimal | None = None
+    notional_end: Decimal | None = None
+    # Times by `ts`.
+    decided_ns: int | None = None
+    sent_ns: int | None = None
+    acked_ns: int | None = None
+    first_fill_ns: int | None = None
+    last_fill_ns: int | None = None
+    cancel_ns: int | None = None
+    """When its cancel was first requested."""
+    canceled_ns: int | None = None
+    ended_ns: int | None = None
+    """When it became final: by the report that said so, else by the last fill of its quantity."""
+    is_latency_known: bool = False
+    legs_known: int = 0
+    """A bit per leg that was measured."""
+    waiting: list[tuple[str, str]] = []
+    """Fills without arrival slippage, by trade id and venue."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL_STATUSES
+
+    @property
+    def is_open(self) -> bool:
+        return self.status is not None and not self.is_terminal
+
+    @property
+    def executed(self) -> Decimal:
+        """Quantity filled: what the fills say, or the whole order if it is reported filled and fills are missing."""
+        if self.status == "filled" and self.quantity is not None and self.quantity > self.filled:
+            return self.quantity
+        return self.filled
+
+    def begin(self, market: FollowedSymbol | None, now_ns: int) -> None:
+        """Notes the market that the order was first reported in."""
+        if market is not None:
+            self.first_mid = market.mid(now_ns)
+            self.volume_start, self.notional_start = market.traded()
+
+    def report(self, event: Order, market: FollowedSymbol | None) -> bool:
+        """Takes one report; returns whether it came too late to change the status."""
+        ts_ns = event_time_ns(event)
+        status = event.status
+        self._note_times(status, ts_ns)
+        if status not in _NOT_YET_ACCEPTED:
+            self.is_accepted = True
+        if isinstance(event.decision_ts, int) and self.decided_ns is None:
+            self.decided_ns = event.decision_ts
+            if market is not None:
+                self.decision_mid = market.mid_at(event.decision_ts)
+        if event.arrival_price is not None and self.arrival_price is None:
+            self.arrival_price = event.arrival_price
+        if self.quantity is None or ts_ns >= self.quantity_ns:
+            self.quantity = event.quantity
+            self.quantity_ns = ts_ns
+        current = self.status
+        if current is None or (not self.is_terminal and _RANK[status] >= _RANK[current]):
+            self.status = status
+            is_late = False
+        else:
+            # A report of what is known already is not late, and a replacement leaves a partly filled order what it is.
+            is_late = status != current and (self.is_terminal or status not in _REQUESTS)
+        self._complete()
+        self._note_end(ts_ns, market, event.ts_init)
+        return is_late
+
+    def fill(self, event: Fill, trade: Trade, market: FollowedSymbol | None) -> None:
+        """Adds one fill."""
+        ts_ns = event_time_ns(event)
+        self.is_accepted = True
+        self.filled = EXACT.add(self.filled, event.quantity)
+        self.notional = EXACT.add(self.notional, EXACT.multiply(event.quantity, event.price))
+        self.fees = EXACT.add(self.fees, event.commission)
+        if self.first_fill_ns is None or ts_ns < self.first_fill_ns:
+            self.first_fill_ns = ts_ns
+        if self.last_fill_ns is None or ts_ns > self.last_fill_ns:
+            self.last_fill_ns = ts_ns
+        if market is not None:
+            self.volume_end, self.notional_end = market.traded()
+        if self.arrival_price is None and len(self.waiting) < _MAX_WAITING_TRADES:
+            self.waiting.append((trade.trade_id, trade.venue))
+        self._complete()
+        self._note_end(self.last_fill_ns, market, event.ts_init)
+
+    def measure(self, trade: Trade) -> None:
+        """Writes the arrival slippage of one fill into its record."""
+        arrival = self.arrival_price
+        if arrival is not None and arrival > 0:
+            bps = ROUNDED.divide(EXACT.multiply(EXACT.subtract(trade.price, arrival), _BPS), arrival)
+            trade.slippage_bps = float(bps if self.side == "buy" else bps.copy_negate()) + 0.0
+
+    def _note_times(self, status: OrderStatus, ts_ns: int) -> None:
+        if status == "pending_new":
+            self.sent_ns = ts_ns if self.sent_ns is None else self.sent_ns
+        elif status in _ACKNOWLEDGED:
+            self.acked_ns = ts_ns if self.acked_ns is None else self.acked_ns
+        elif status == "pending_cancel":
+            self.cancel_ns = ts_ns if self.cancel_ns is None else self.cancel_ns
+        elif status == "canceled":
+            self.canceled_ns = ts_ns if self.canceled_ns is None else self.canceled_ns
+
+    def _complete(self) -> None:
+        """Draws the conclusion from the quantities when the reports are behind the fills."""
+        if self.quantity is None or self.status is None or self.is_terminal:
+            return
+        if self.filled >= self.quantity:
+            self.status = "filled"
+        elif self.filled and self.status != "partially_filled":
+            self.status = "partially_filled"
+
+    def _note_end(self, ts_ns: int, market: FollowedSymbol | None, now_ns: int) -> None:
+        if self.ended_ns is None and self.is_terminal:
+            # Fills that complete an order may have been waiting for the report of its quantity.
+            self.ended_ns = ts_ns if self.last_fill_ns is None else max(ts_ns, self.last_fill_ns)
+            if market is not None:
+                self.end_mid = market.mid(now_ns)
+
+
+def new_order(event: Order | Fill, session: int) -> OrderState:
+    """Returns an order of which `event` is the first that is heard; its strategy and venue are those of the event."""
+    return OrderState(
+        event.order_id, event.symbol, event.side, event.strategy or DEFAULT_STRATEGY, event.venue, session
+    )

@@ -1,0 +1,1 @@
+"""The market per symbol: touch, volumes, spreads, feed latency, staleness, 1-minute bars."""

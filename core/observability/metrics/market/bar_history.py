@@ -1,0 +1,81 @@
+"""Bars of the market's prints over any number of minutes, from memory and from the store.
+
+No bar is made of prints here (see `bars.py`) and none is written (see the journal).
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Final
+
+from observability.history.history import HistoryReader
+from observability.metrics.market.bar_table import BARS, Bar, BarRing
+from observability.store.reader import StoreReader
+
+# Bars of one read of the store: a week of one symbol.
+BARS_PER_READ: Final = 7 * 24 * 60
+
+_BARS: Final = (
+    "SELECT ts_ns, open, high, low, close, volume, trades, vwap FROM bars"
+    " WHERE symbol = ? AND ts_ns >= ? AND ts_ns < ? ORDER BY ts_ns LIMIT ?"
+)
+
+
+class BarHistory:
+    """The bars of every symbol, as far back as the store has them."""
+
+    def __init__(self, history: HistoryReader, reader: StoreReader | None = None) -> None:
+        self._history = history
+        self._reader = reader
+
+    @property
+    def symbols(self) -> set[str]:
+        """Those that were tracked; the store may know more."""
+        return self._history.table_keys(BARS)
+
+    async def read(self, symbol: str, start_ns: int, end_ns: int, interval_ns: int) -> list[Bar]:
+        """Returns the bars that begin in start_ns <= t < end_ns, oldest first; the one of `start_ns` is whole."""
+        start_ns -= start_ns % interval_ns
+        table = self._history.table(BARS, symbol)
+        recent = [] if table is None else list(BarRing(table).copy_bars(start_ns, end_ns))
+        stored: list[Bar] = []
+        if self._reader is not None:
+            stop_ns = recent[0].ts_ns if recent else end_ns
+            while start_ns < stop_ns:
+                page: list[Bar] = await self._reader.run(_read, symbol, start_ns, stop_ns)
+                stored += page
+                start_ns = page[-1].ts_ns + 1 if len(page) == BARS_PER_READ else stop_ns
+        return merge_bars(stored + recent, interval_ns)
+
+
+def merge_bars(bars: Iterable[Bar], interval_ns: int) -> list[Bar]:
+    """Merges bars, oldest first, into longer ones: volumes and turnover are summed without rounding on the way."""
+    merged = []
+    for start_ns, group in groupby(bars, lambda bar: bar.ts_ns - bar.ts_ns % interval_ns):
+        parts = list(group)
+        volume = math.fsum(bar.volume for bar in parts)
+        if len(parts) == 1:
+            vwap = parts[0].vwap
+        else:
+            turnover = math.fsum(bar.vwap * bar.volume for bar in parts if bar.vwap is not None)
+            vwap = turnover / volume if volume else None
+        merged.append(
+            Bar(
+                start_ns,
+                parts[0].open,
+                max(bar.high for bar in parts),
+                min(bar.low for bar in parts),
+                parts[-1].close,
+                volume,
+                sum(bar.trades for bar in parts),
+                vwap,
+            )
+        )
+    return merged
+
+
+def _read(connection: sqlite3.Connection, symbol: str, start_ns: int, end_ns: int) -> list[Bar]:
+    return [Bar(*row) for row in connection.execute(_BARS, (symbol, start_ns, end_ns, BARS_PER_READ)).fetchall()]

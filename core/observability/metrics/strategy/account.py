@@ -1,0 +1,219 @@
+"""The account of one strategy: its positions, P&L, fills and signals.
+
+No events' delivery and no bounds here (see `strategy_collector.py`).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Fill, Signal
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, total_of
+from observability.metrics.arithmetic.sessions import event_time_ns
+from observability.metrics.strategy.drawdown import Drawdown
+from observability.metrics.strategy.equity_days import EquityDays
+from observability.metrics.strategy.performance import HoldingTime, Performance
+from observability.metrics.strategy.position import signed_quantity
+from observability.metrics.strategy.position_part import PositionPart
+from observability.metrics.strategy.state import AccountState
+from observability.metrics.trades.outcomes import Outcomes
+from observability.snapshot.json_part import JsonPart
+
+
+class StrategyAccount(JsonPart):
+    """Adds up one strategy. Realised P&L is net of fees; a flat position may be forgotten without changing a sum."""
+
+    __slots__ = (
+        "_closed_quantity",
+        "_held_time",
+        "anchor",
+        "days",
+        "drawdown",
+        "fees",
+        "fills",
+        "gross_exposure",
+        "has_input",
+        "last_signal",
+        "name",
+        "net_exposure",
+        "open_positions",
+        "outcomes",
+        "performance",
+        "positions",
+        "realized_gross",
+        "signals",
+        "unrealized",
+    )
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.positions: dict[str, PositionPart] = {}
+        self.realized_gross = ZERO
+        self.fees = ZERO
+        self.fills = 0
+        self.signals = 0
+        self.last_signal: dict[str, Any] | None = None
+        self.outcomes = Outcomes()
+        self.anchor = ZERO
+        """Total P&L when the session began."""
+        self.drawdown = Drawdown()
+        self.days = EquityDays()
+        self.performance = Performance(self.days, self.outcomes)
+        # Of flat positions that were forgotten.
+        self._held_time = ZERO
+        self._closed_quantity = ZERO
+        # Per tick.
+        self.unrealized = ZERO
+        self.gross_exposure = ZERO
+        self.net_exposure = ZERO
+        self.open_positions = 0
+        self.has_input = True
+
+    @classmethod
+    def restored(cls, state: AccountState) -> StrategyAccount:
+        """Returns the account of a checkpoint."""
+        account = cls(state.name)
+        account.positions = {each.symbol: PositionPart.restored(state.name, each) for each in state.positions}
+        account.realized_gross, account.fees = state.realized_gross, state.fees
+        account.fills, account.signals, account.last_signal = state.fills, state.signals, state.last_signal
+        account.outcomes, account.anchor, account.drawdown = state.outcomes, state.anchor, state.drawdown
+        account._held_time, account._closed_quantity = state.held_time, state.closed_quantity
+        account.days = EquityDays.unpacked(state.days)
+        account.performance = Performance(account.days, account.outcomes)
+        account.value_positions()
+        return account
+
+    def state(self) -> AccountState:
+        """Returns what a checkpoint keeps; its parts are the live ones, to be packed at once."""
+        return AccountState(
+            name=self.name,
+            positions=[part.state() for part in self.positions.values()],
+            realized_gross=self.realized_gross,
+            fees=self.fees,
+            fills=self.fills,
+            signals=self.signals,
+            last_signal=self.last_signal,
+            outcomes=self.outcomes,
+            anchor=self.anchor,
+            held_time=self._held_time,
+            closed_quantity=self._closed_quantity,
+            drawdown=self.drawdown,
+            days=self.days.packed(),
+        )
+
+    @property
+    def realized(self) -> Decimal:
+        return EXACT.subtract(self.realized_gross, self.fees)
+
+    @property
+    def total(self) -> Decimal:
+        return EXACT.add(self.realized, self.unrealized)
+
+    @property
+    def daily(self) -> Decimal:
+        """P&L since the session began."""
+        return EXACT.subtract(self.total, self.anchor)
+
+    def apply(self, fill: Fill, part: PositionPart) -> Decimal | None:
+        """Adds one fill to a position of this account; returns what it realised net of its own commission, None if it
+        closed nothing."""
+        gross = part.apply(signed_quantity(fill), fill.price, fill.commission, fill.ts_init, event_time_ns(fill))
+        self.fees = EXACT.add(self.fees, fill.commission)
+        self.fills += 1
+        self.has_input = True
+        if gross is None:
+            return None
+        self.realized_gross = EXACT.add(self.realized_gross, gross)
+        pnl = EXACT.subtract(gross, fill.commission)
+        self.outcomes.add(pnl)
+        return pnl
+
+    def note_signal(self, event: Signal) -> None:
+        """Counts one signal and keeps it as the last."""
+        self.signals += 1
+        self.last_signal = {
+            "symbol": event.symbol,
+            "action": event.action,
+            "confidence": event.confidence,
+            "timestamp": format_iso_ms(event_time_ns(event)),
+        }
+        self.has_input = True
+
+    def forget(self, symbol: str) -> None:
+        """Gives up a flat position; what it added to the account stays."""
+        position = self.positions.pop(symbol).position
+        assert not position.quantity, f"{symbol} is open"
+        self._held_time = EXACT.add(self._held_time, position.held_time)
+        self._closed_quantity = EXACT.add(self._closed_quantity, position.closed_quantity)
+
+    @property
+    def holding(self) -> HoldingTime:
+        """Of all that was closed, forgotten positions included."""
+        positions = [part.position for part in self.positions.values()]
+        return (
+            EXACT.add(self._held_time, total_of(position.held_time for position in positions)),
+            EXACT.add(self._closed_quantity, total_of(position.closed_quantity for position in positions)),
+        )
+
+    def performance_json(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
+        """Returns this strategy's part of the document of performance."""
+        figures = self.performance.to_json(capital, annualization, self.holding)
+        return figures | {"drawdown": self.drawdown.to_json()}
+
+    def begin_session(self) -> None:
+        """Anchors the daily P&L to the total as it is marked now."""
+        self.value_positions()
+        self.anchor = self.total
+        self.has_input = True
+
+    def close_day(self, day: int, last: int) -> None:
+        """Ends a UTC day, and those without an event up to `last`, with the total as it is marked now."""
+        self.value_positions()
+        self.days.close(day, last, self.total)
+
+    def value_positions(self) -> None:
+        """Adds up the positions at the marks they have."""
+        unrealized = gross = net = ZERO
+        n_open = 0
+        for part in self.positions.values():
+            if part.position.quantity:
+                n_open += 1
+                unrealized = EXACT.add(unrealized, part.unrealized)
+                gross = EXACT.add(gross, part.value.copy_abs())
+                net = EXACT.add(net, part.value)
+        self.unrealized = unrealized
+        self.gross_exposure = gross
+        self.net_exposure = net
+        self.open_positions = n_open
+
+    def refresh(self, now_ns: int, capital: Decimal | None) -> None:
+        """Brings drawdown and JSON up to the positions' values."""
+        self.value_positions()
+        self.has_input = False
+        self.drawdown.observe(self.total, now_ns, capital)
+        outcomes = self.outcomes
+        self.offer(
+            {
+                "total_pnl": to_float(self.total),
+                "daily_pnl": to_float(self.daily),
+                "realized_pnl": to_float(self.realized),
+                "realized_gross_pnl": to_float(self.realized_gross),
+                "unrealized_pnl": to_float(self.unrealized),
+                "fees": to_float(self.fees),
+                "open_positions": self.open_positions,
+                "gross_exposure": to_float(self.gross_exposure),
+                "net_exposure": to_float(self.net_exposure),
+                "drawdown": to_float(self.drawdown.current),
+                "max_drawdown": to_float(self.drawdown.maximum),
+                "fills": self.fills,
+                "win_rate": outcomes.win_rate,
+                "n_wins": outcomes.n_wins,
+                "n_losses": outcomes.n_losses,
+                "n_breakeven": outcomes.n_breakeven,
+                "signals": self.signals,
+                "last_signal": self.last_signal,
+            }
+        )

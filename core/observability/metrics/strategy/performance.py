@@ -1,0 +1,90 @@
+"""How well an account has done: ratios of its days, outcomes of its closing fills, holding time and drawdown.
+
+No sum is kept here; see `daily_returns.py`, `outcomes.py`, `positions.py` and `drawdown.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from observability.metrics.arithmetic.decimals import EXACT, quotient_or_none, to_float_or_none
+from observability.metrics.strategy.equity_days import EquityDays
+from observability.metrics.strategy.returns import DailyReturns, figure
+from observability.metrics.trades.outcomes import Outcomes
+
+NOTHING_CLOSED = "no position was closed, not even in part"
+NOTHING_DECIDED = "no closing fill has won or lost"
+NOTHING_LOST = "no closing fill has lost"
+
+_NS_PER_S = Decimal(1_000_000_000)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+HoldingTime = tuple[Decimal, Decimal]
+"""Sum of closed quantity times holding time in nanoseconds, and the closed quantity."""
+
+
+class Performance:
+    """The figures of one account, derived again only when what they are made of has changed.
+
+    A trade is a closing fill, net of its own commission. Holding time is the average over the quantity closed: from the
+    average entry time of the position (entries weighted by quantity, as average cost weights prices) to the closing
+    fill, by the events' `ts`; no lots are matched first in, first out.
+    """
+
+    __slots__ = ("_days", "_figures", "_key", "_outcomes", "_returns")
+
+    def __init__(self, days: EquityDays, outcomes: Outcomes) -> None:
+        self._days = days
+        self._outcomes = outcomes
+        self._returns = DailyReturns(days)
+        self._key: tuple[Any, ...] | None = None
+        self._figures: dict[str, Any] = {}
+
+    def figures(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
+        """Returns each figure as {value, n, reason}, but for holding time; not to be changed."""
+        days = self._days
+        key = (self._outcomes.n_closing, days.n, days.generation, capital, annualization)
+        if key != self._key:
+            self._key = key
+            self._figures = self._derive(capital, annualization)
+        return self._figures
+
+    def to_json(self, capital: Decimal | None, annualization: int, holding: HoldingTime) -> dict[str, Any]:
+        """Returns the account's part of the document."""
+        days = self._days.days
+        outcomes = self._outcomes
+        held_time, quantity = holding
+        seconds = quotient_or_none(held_time, EXACT.multiply(quantity, _NS_PER_S))
+        return {
+            "starting_capital": to_float_or_none(capital),
+            "days": self._days.n,
+            "first_day": None if days.first is None else _date(days.first),
+            "last_day": None if days.last is None or not self._days.n else _date(days.last),
+            **self.figures(capital, annualization),
+            "holding_time_seconds": figure(seconds, outcomes.n_closing, None if outcomes.n_closing else NOTHING_CLOSED),
+            "n_wins": outcomes.n_wins,
+            "n_losses": outcomes.n_losses,
+            "n_breakeven": outcomes.n_breakeven,
+        }
+
+    def _derive(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
+        outcomes = self._outcomes
+        n = outcomes.n_closing
+        unclosed = None if n else NOTHING_CLOSED
+        undecided = unclosed or (None if outcomes.n_decided else NOTHING_DECIDED)
+        return {
+            **self._returns.figures(capital, annualization),
+            "win_rate": figure(outcomes.win_rate, outcomes.n_decided, undecided),
+            "profit_factor": figure(
+                outcomes.profit_factor, outcomes.n_decided, unclosed or (None if outcomes.n_losses else NOTHING_LOST)
+            ),
+            "expectancy": figure(outcomes.expectancy, n, unclosed),
+            "best": figure(to_float_or_none(outcomes.best), n, unclosed),
+            "worst": figure(to_float_or_none(outcomes.worst), n, unclosed),
+        }
+
+
+def _date(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).date().isoformat()

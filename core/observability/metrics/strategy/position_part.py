@@ -1,0 +1,147 @@
+"""One position of one strategy as the snapshot shows it: accounting, mark, and the engine's own view.
+
+No arithmetic of cost here (see `positions.py`).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Position as PositionReport
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
+from observability.metrics.market.marks import MarkSource
+from observability.metrics.market.symbol_state import SymbolState
+from observability.metrics.strategy.position import Position
+from observability.metrics.strategy.state import PositionState
+from observability.snapshot.json_part import JsonPart
+
+
+class PositionPart(JsonPart):
+    """A position, marked to the mid, else the last price, else (without any market data) to its own last fill.
+
+    `mark_updated` is the time of the input with which the mark became what it is, and `stale` whether the market has
+    been silent since for too long; an age would be another one at every tick. `difference` is the engine's quantity
+    less ours.
+    """
+
+    __slots__ = (
+        "_quoted",
+        "has_input",
+        "is_stale",
+        "mark",
+        "mark_ns",
+        "mark_source",
+        "position",
+        "report",
+        "strategy",
+        "symbol",
+        "unrealized",
+        "updated_ns",
+        "value",
+    )
+
+    def __init__(self, strategy: str, symbol: str, multiplier: Decimal) -> None:
+        super().__init__()
+        self.strategy = strategy
+        self.symbol = symbol
+        self.position = Position(multiplier)
+        self.mark = ZERO
+        self.mark_source: MarkSource = "fill"
+        self.mark_ns = 0
+        self.value = ZERO
+        self.unrealized = ZERO
+        self.updated_ns = 0
+        self.is_stale = True
+        self.report: PositionReport | None = None
+        """The engine's newest view, None before the first."""
+        self.has_input = True
+        # What the mark was made of: Decimals are made again only when it has changed.
+        self._quoted: tuple[float | None, float | None, float | None] | None = None
+
+    @classmethod
+    def restored(cls, strategy: str, state: PositionState) -> PositionPart:
+        """Returns the position of a checkpoint, at the mark it had."""
+        part = cls(strategy, state.symbol, state.position.multiplier)
+        part.position = state.position
+        part.mark, part.mark_source, part.mark_ns = state.mark, state.mark_source, state.mark_ns
+        part.updated_ns = state.updated_ns
+        part._value_position()
+        return part
+
+    def state(self) -> PositionState:
+        """Returns what a checkpoint keeps; the position is the live one, to be packed at once."""
+        return PositionState(self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns)
+
+    def apply(self, quantity: Decimal, price: Decimal, fee: Decimal, now_ns: int, ts_ns: int) -> Decimal | None:
+        """Adds one fill of signed `quantity`, seen at `now_ns` and executed at `ts_ns`; returns what it realised before
+        its fee, None if it closed nothing."""
+        realized = self.position.apply(quantity, price, fee, ts_ns)
+        if self.mark_source == "fill":
+            self.mark = price
+            self.mark_ns = now_ns
+        self.updated_ns = now_ns
+        self.has_input = True
+        # At the mark of the last tick: a session that turns before the next one is anchored to this.
+        self._value_position()
+        return realized
+
+    def refresh(self, market: SymbolState | None, now_ns: int) -> bool:
+        """Marks the position and brings its JSON up to `now_ns`; returns whether its value has changed."""
+        # hot: once per open position per tick (benchmarks/bench_tick.py)
+        is_moved = self.has_input
+        is_stale = True
+        if market is not None:
+            is_stale = now_ns - market.updated_ns > market.stale_after_ns
+            quoted = (market.bid, market.ask, market.last_price)
+            if quoted != self._quoted:
+                self._quoted = quoted
+                mark = market.mark()
+                if mark is not None and mark != (self.mark, self.mark_source):
+                    self.mark, self.mark_source = mark
+                    self.mark_ns = market.updated_ns
+                    self.updated_ns = max(self.updated_ns, market.updated_ns)
+                    is_moved = True
+        if is_moved:
+            self._value_position()
+        if is_moved or is_stale != self.is_stale:
+            self.has_input = False
+            self.is_stale = is_stale
+            self._offer()
+        return is_moved
+
+    def mark_before(self, market: SymbolState, boundary_ns: int) -> None:
+        """Marks the position to the last prices before a boundary that has just passed; the next tick marks it anew."""
+        mark = market.mark_before(boundary_ns)
+        if mark is not None and mark != (self.mark, self.mark_source):
+            self.mark, self.mark_source = mark
+            self.mark_ns = min(market.updated_ns, boundary_ns - 1)
+            self._quoted = None
+            self.has_input = True
+            self._value_position()
+
+    def _value_position(self) -> None:
+        self.value = self.position.value(self.mark)
+        self.unrealized = self.position.unrealized(self.mark)
+
+    def _offer(self) -> None:
+        position = self.position
+        report = self.report
+        self.offer(
+            {
+                "symbol": self.symbol,
+                "strategy": self.strategy,
+                "quantity": to_float(position.quantity),
+                "avg_price": to_float_or_none(position.avg_price),
+                "mark": to_float(self.mark),
+                "mark_source": self.mark_source,
+                "unrealized_pnl": to_float(self.unrealized),
+                "realized_pnl": to_float(position.realized),
+                "engine_quantity": None if report is None else to_float(report.quantity),
+                "engine_avg_price": None if report is None else to_float(report.avg_price),
+                "difference": None if report is None else to_float(EXACT.subtract(report.quantity, position.quantity)),
+                "mark_updated": format_iso_ms(self.mark_ns) if self.mark_ns > 0 else None,
+                "updated": format_iso_ms(self.updated_ns) if self.updated_ns > 0 else None,
+                "stale": self.is_stale,
+            }
+        )

@@ -1,0 +1,82 @@
+"""The engine's own view of its positions, held against ours: what differs is shown and counted, never taken over.
+
+No position is accounted for here (see `positions.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from decimal import Decimal
+from typing import Any
+
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Position as PositionReport
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
+from observability.metrics.arithmetic.sessions import event_time_ns
+from observability.metrics.strategy.position_part import PositionPart
+
+FindPart = Callable[[str, str], PositionPart | None]
+"""Finds our position by strategy and symbol."""
+
+
+class EngineViews:
+    """The newest report per (strategy, symbol), of which the oldest is forgotten beyond `max_views`."""
+
+    __slots__ = ("_max_views", "reports")
+
+    def __init__(self, max_views: int) -> None:
+        self._max_views = max_views
+        self.reports: dict[tuple[str, str], PositionReport] = {}
+
+    def take(self, strategy: str, report: PositionReport, find: FindPart) -> None:
+        """Takes the newest report over; a position whose report makes room for it shows none any more."""
+        key = strategy, report.symbol
+        if key not in self.reports and len(self.reports) >= self._max_views:
+            oldest = next(iter(self.reports))
+            del self.reports[oldest]
+            part = find(*oldest)
+            if part is not None:
+                part.report = None
+                part.has_input = True
+        self.reports[key] = report
+
+    def compare(self, find: FindPart, refused: Container[str]) -> int:
+        """Shows each report in our position; returns how many quantities differ, also where only the engine has one.
+
+        `refused` strategies have no account of their own to compare with.
+        """
+        breaks = 0
+        for _, report, part in self._pairs(find, refused):
+            breaks += report.quantity != _quantity(part)
+            if part is not None and part.report is not report:
+                part.report = report
+                part.has_input = True
+        return breaks
+
+    def breaks(self, find: FindPart, refused: Container[str]) -> list[dict[str, Any]]:
+        """Returns the positions whose quantities differ; `difference` is the engine's less ours."""
+        return [
+            {
+                "strategy": strategy,
+                "symbol": report.symbol,
+                "quantity": to_float(_quantity(part)),
+                "engine_quantity": to_float(report.quantity),
+                "difference": to_float(EXACT.subtract(report.quantity, _quantity(part))),
+                "avg_price": None if part is None else to_float_or_none(part.position.avg_price),
+                "engine_avg_price": to_float(report.avg_price),
+                "reported": format_iso_ms(event_time_ns(report)),
+            }
+            for strategy, report, part in self._pairs(find, refused)
+            if report.quantity != _quantity(part)
+        ]
+
+    def _pairs(
+        self, find: FindPart, refused: Container[str]
+    ) -> Iterator[tuple[str, PositionReport, PositionPart | None]]:
+        for (strategy, symbol), report in self.reports.items():
+            if strategy not in refused:
+                yield strategy, report, find(strategy, symbol)
+
+
+def _quantity(part: PositionPart | None) -> Decimal:
+    return ZERO if part is None else part.position.quantity

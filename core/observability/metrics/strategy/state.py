@@ -1,0 +1,66 @@
+"""What a checkpoint keeps of the strategy section.
+
+Nothing is derived here; see `strategy_collector.py`. Fields have defaults, so that a later version may add some.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from observability.events import Position as PositionReport
+from observability.metrics.arithmetic.decimals import ZERO
+from observability.metrics.market.marks import MarkSource
+from observability.metrics.strategy.drawdown import Drawdown
+from observability.metrics.strategy.position import Position
+from observability.metrics.trades.outcomes import Outcomes
+
+
+class PositionState(msgspec.Struct):
+    """A position and the mark it had."""
+
+    symbol: str = ""
+    position: Position = msgspec.field(default_factory=Position)
+    mark: Decimal = ZERO
+    mark_source: MarkSource = "fill"
+    mark_ns: int = 0
+    updated_ns: int = 0
+
+
+class AccountState(msgspec.Struct):
+    """One strategy. `days` is a packed `Days`: of many strategies they are most of the state, and change once a day."""
+
+    name: str = ""
+    positions: list[PositionState] = []
+    realized_gross: Decimal = ZERO
+    fees: Decimal = ZERO
+    fills: int = 0
+    signals: int = 0
+    last_signal: dict[str, Any] | None = None
+    outcomes: Outcomes = msgspec.field(default_factory=Outcomes)
+    anchor: Decimal = ZERO
+    held_time: Decimal = ZERO
+    closed_quantity: Decimal = ZERO
+    drawdown: Drawdown = msgspec.field(default_factory=Drawdown)
+    days: bytes = b""
+
+
+class StrategyState(msgspec.Struct):
+    """The section. Lists are in the order of the dictionaries they were; `open` is that of the positions shown."""
+
+    accounts: list[AccountState] = []
+    open: list[tuple[str, str]] = []
+    session_end_ns: int | None = None
+    day_end_ns: int | None = None
+    outcomes: Outcomes = msgspec.field(default_factory=Outcomes)
+    drawdown: Drawdown = msgspec.field(default_factory=Drawdown)
+    days: bytes = b""
+    capital: dict[str, Decimal] = {}
+    reported_equity: dict[str, Decimal] = {}
+    views: list[tuple[str, PositionReport]] = []
+    strategies_refused: list[str] = []
+    fills_refused: int = 0
+    duplicate_fills: int = 0
+    last_input_ns: int | None = None

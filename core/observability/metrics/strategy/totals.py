@@ -1,0 +1,115 @@
+"""All strategies taken together: sums, drawdown, days and outcomes of the whole account, as the snapshot shows them.
+
+No fill is accounted for here (see `strategy_account.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from decimal import Decimal
+from typing import Any
+
+from observability.metrics.arithmetic.decimals import EXACT, to_float, to_float_or_none, total_of
+from observability.metrics.strategy.account import StrategyAccount
+from observability.metrics.strategy.drawdown import Drawdown, iso_or_none
+from observability.metrics.strategy.equity_days import EquityDays
+from observability.metrics.strategy.performance import HoldingTime, Performance
+from observability.metrics.trades.outcomes import Outcomes
+
+Accounts = Collection[StrategyAccount]
+
+SERIES_FIELDS = (
+    "total_pnl", "daily_pnl", "realized_pnl", "unrealized_pnl", "gross_exposure", "net_exposure", "drawdown"
+)  # fmt: skip
+
+
+class StrategyTotals:
+    """What is kept of the whole beside what its accounts keep."""
+
+    __slots__ = ("annualization", "days", "drawdown", "outcomes", "performance", "row")
+
+    def __init__(self, annualization: int) -> None:
+        self.annualization = annualization
+        self.row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
+        """One row of history, as SERIES_FIELDS names it."""
+        self.take(Drawdown(), EquityDays(), Outcomes())
+
+    def take(self, drawdown: Drawdown, days: EquityDays, outcomes: Outcomes) -> None:
+        """Takes over what a checkpoint has kept."""
+        self.drawdown = drawdown
+        self.days = days
+        self.outcomes = outcomes
+        self.performance = Performance(days, outcomes)
+
+    def close_day(self, day: int, last: int, accounts: Accounts) -> None:
+        """Ends a UTC day, and those without an event up to `last`, of every account and of the whole."""
+        for account in accounts:
+            account.close_day(day, last)
+        self.days.close(day, last, total_of(account.total for account in accounts))
+
+    def derive(self, accounts: Accounts, capital: Decimal | None, now_ns: int) -> dict[str, Any]:
+        """Returns the sums and what follows from them; brings drawdown and `row` up to `now_ns`."""
+        # hot: once per tick in which something moved (benchmarks/bench_tick.py)
+        total = total_of(account.total for account in accounts)
+        drawdown = self.drawdown
+        drawdown.observe(total, now_ns, capital)
+        exact = (
+            total,
+            total_of(account.daily for account in accounts),
+            total_of(account.realized for account in accounts),
+            total_of(account.unrealized for account in accounts),
+            total_of(account.gross_exposure for account in accounts),
+            total_of(account.net_exposure for account in accounts),
+            drawdown.current,
+        )
+        self.row = row = tuple(map(to_float, exact))
+        deepest = drawdown.deepest
+        outcomes = self.outcomes
+        figures = self.performance.figures(capital, self.annualization)
+        return {
+            "total_pnl": row[0],
+            "daily_pnl": row[1],
+            "realized_pnl": row[2],
+            "realized_gross_pnl": to_float(total_of(account.realized_gross for account in accounts)),
+            "unrealized_pnl": row[3],
+            "fees": to_float(total_of(account.fees for account in accounts)),
+            "open_positions": sum(account.open_positions for account in accounts),
+            "gross_exposure": row[4],
+            "net_exposure": row[5],
+            "starting_capital": to_float_or_none(capital),
+            "equity": None if capital is None else to_float(EXACT.add(capital, total)),
+            "drawdown": row[6],
+            "max_drawdown": to_float(drawdown.maximum),
+            "drawdown_pct": to_float_or_none(drawdown.current_pct()),
+            "max_drawdown_pct": to_float_or_none(drawdown.maximum_pct()),
+            "drawdown_peak_time": iso_or_none(drawdown.peak_ns),
+            "max_drawdown_peak_time": iso_or_none(deepest.peak_ns),
+            "max_drawdown_trough_time": iso_or_none(deepest.trough_ns),
+            "max_drawdown_recovered_time": iso_or_none(deepest.recovered_ns),
+            "sharpe": figures["sharpe"]["value"],
+            "sortino": figures["sortino"]["value"],
+            "n_days": self.days.n,
+            "win_rate": outcomes.win_rate,
+            "profit_factor": outcomes.profit_factor,
+            "expectancy": outcomes.expectancy,
+            "n_closing": outcomes.n_closing,
+            "signals": sum(account.signals for account in accounts),
+            "fills": sum(account.fills for account in accounts),
+        }
+
+    def to_json(self, accounts: Accounts, capital: Decimal | None) -> dict[str, Any]:
+        """Returns the whole account's part of the document of performance."""
+        holdings = [account.holding for account in accounts]
+        holding: HoldingTime = (
+            total_of(held_time for held_time, _ in holdings),
+            total_of(quantity for _, quantity in holdings),
+        )
+        figures = self.performance.to_json(capital, self.annualization, holding)
+        return figures | {"drawdown": self.drawdown.to_json()}
+
+
+def earned_by(accounts: Accounts) -> Decimal:
+    """Returns the total P&L of now, fills since the last tick included."""
+    for account in accounts:
+        account.value_positions()
+    return total_of(account.total for account in accounts)

@@ -1,0 +1,101 @@
+"""One sample of the host and of this process: CPU, memory, disk, descriptors, threads.
+
+No schedule here (see `system_collector.py`); a sample reads files and may block, so it is taken off the event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+
+from observability.clocks.timestamps import NS_PER_S
+from observability.metrics.system.cgroup import Cgroup
+
+
+@dataclass(frozen=True, slots=True)
+class HostSample:
+    """What was measured; CPU figures are over the time since the sample before."""
+
+    cpu_percent: float | None
+    """Of the container's quota where there is one, else of all cores of the host."""
+    memory_percent: float
+    """Of the container's limit where there is one, else of the host's memory."""
+    memory_limit_bytes: int
+    disk_percent: float
+    process_rss_bytes: int
+    process_cpu_percent: float
+    """Of one core, as `top` shows it."""
+    num_fds: int
+    threads: int
+
+
+class HostSampler:
+    """Takes samples, from one thread at a time."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        cgroup: Cgroup | None = None,
+        mono_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._data_dir = data_dir
+        self._cgroup = Cgroup() if cgroup is None else cgroup
+        self._mono_ns = mono_ns
+        self._process = psutil.Process()
+        # The first call only sets where the next one measures from.
+        self._process.cpu_percent(None)
+        self._host_cpu = _host_cpu_seconds()
+        self._group_cpu = self._cgroup.cpu_seconds()
+        self._sampled_ns = mono_ns()
+
+    def sample(self) -> HostSample:
+        """Measures everything once. Raises OSError or psutil.Error if the host does not answer."""
+        process = self._process
+        cpu_percent = self._cpu_percent()
+        use = self._cgroup.memory()
+        host = psutil.virtual_memory()
+        if use is not None and use.limit_bytes < host.total:
+            memory_percent = use.used_bytes / use.limit_bytes * 100
+            memory_limit_bytes = use.limit_bytes
+        else:
+            memory_percent = float(host.percent)
+            memory_limit_bytes = host.total
+        with process.oneshot():
+            return HostSample(
+                cpu_percent=cpu_percent,
+                memory_percent=round(memory_percent, 1),
+                memory_limit_bytes=memory_limit_bytes,
+                disk_percent=float(psutil.disk_usage(str(self._data_dir)).percent),
+                process_rss_bytes=process.memory_info().rss,
+                process_cpu_percent=process.cpu_percent(None),
+                num_fds=process.num_fds(),
+                threads=process.num_threads(),
+            )
+
+    def _cpu_percent(self) -> float | None:
+        now_ns = self._mono_ns()
+        elapsed_seconds = (now_ns - self._sampled_ns) / NS_PER_S
+        host_cpu, group_cpu = _host_cpu_seconds(), self._cgroup.cpu_seconds()
+        last_host_cpu, last_group_cpu = self._host_cpu, self._group_cpu
+        self._sampled_ns, self._host_cpu, self._group_cpu = now_ns, host_cpu, group_cpu
+        cores = self._cgroup.cpu_limit_cores()
+        if cores and group_cpu is not None and last_group_cpu is not None:
+            return _percent(group_cpu - last_group_cpu, cores * elapsed_seconds)
+        return _percent(host_cpu[0] - last_host_cpu[0], host_cpu[1] - last_host_cpu[1])
+
+
+def _host_cpu_seconds() -> tuple[float, float]:
+    """Returns busy and total CPU time of all cores. psutil.cpu_percent would share its memory with other callers."""
+    times = psutil.cpu_times()
+    # Guest time is counted in user time already.
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total - times.idle - getattr(times, "iowait", 0.0), total
+
+
+def _percent(part: float, whole: float) -> float | None:
+    """Returns 0 to 100; None if no time has passed. The kernel's counters run in coarse steps, hence the clamp."""
+    return round(min(100.0, max(0.0, part / whole * 100)), 1) if whole > 0 else None

@@ -1,0 +1,137 @@
+"""The numbers that users want to see: the newest value of each `metric` event's name and labels.
+
+No history and no exposition format here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Metric
+from observability.metrics.arithmetic.decimals import finite_or_none
+from observability.metrics.arithmetic.sessions import event_time_ns
+from observability.snapshot.json_part import JsonPart
+
+logger = logging.getLogger(__name__)
+
+MAX_LABELS: Final = 8
+MAX_LABEL_CHARS: Final = 128
+
+
+class UserMetric(JsonPart):
+    """One series: a name with one set of labels."""
+
+    __slots__ = ("has_input", "labels", "name", "ts_ns", "value")
+
+    def __init__(self, name: str, labels: dict[str, str]) -> None:
+        super().__init__()
+        self.name = name
+        self.labels = labels
+        self.value: float | None = None
+        """None for what JSON has no number for."""
+        self.ts_ns = 0
+        self.has_input = False
+
+    def refresh(self) -> None:
+        """Brings the JSON up to the newest event."""
+        # hot: once per series per tick (benchmarks/bench_tick.py)
+        if self.has_input:
+            self.has_input = False
+            self.offer(
+                {
+                    "name": self.name,
+                    "value": self.value,
+                    "labels": self.labels,
+                    "updated": format_iso_ms(self.ts_ns) if self.ts_ns > 0 else None,
+                }
+            )
+
+
+class UserMetricState(msgspec.Struct):
+    """What a checkpoint holds of one series."""
+
+    name: str
+    labels: dict[str, str]
+    value: float | None = None
+    ts_ns: int = 0
+
+
+class UserMetrics:
+    """At most `max_series` series, in the order in which they appeared; further ones, and labels beyond the bounds, are
+    refused whole and counted by event."""
+
+    def __init__(self, max_series: int) -> None:
+        self.series: dict[str, UserMetric] = {}
+        """By name and labels, as Prometheus writes them: `queue{venue="X"}`."""
+        self.refused = 0
+        self._max_series = max_series
+
+    def note(self, event: Metric) -> None:
+        """Takes one value."""
+        key = series_key(event.name, event.labels)
+        metric = self.series.get(key)
+        if metric is None:
+            metric = self._admit(key, event)
+            if metric is None:
+                return
+        metric.value = finite_or_none(event.value)
+        metric.ts_ns = event_time_ns(event)
+        metric.has_input = True
+
+    def named(self, name: str) -> Iterator[UserMetric]:
+        """Yields every series of one name."""
+        return (metric for metric in self.series.values() if metric.name == name)
+
+    def refresh(self) -> None:
+        for metric in self.series.values():
+            metric.refresh()
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        return {key: dict(metric.to_json()) for key, metric in self.series.items()}
+
+    def to_state(self) -> list[UserMetricState]:
+        return [UserMetricState(m.name, m.labels, m.value, m.ts_ns) for m in self.series.values()]
+
+    def restore(self, states: list[UserMetricState]) -> None:
+        """Takes over what an earlier process kept."""
+        for state in states[: self._max_series]:
+            metric = UserMetric(state.name, state.labels)
+            metric.value, metric.ts_ns, metric.has_input = state.value, state.ts_ns, True
+            self.series[series_key(state.name, state.labels)] = metric
+
+    def _admit(self, key: str, event: Metric) -> UserMetric | None:
+        labels = event.labels
+        has_room = len(self.series) < self._max_series
+        if has_room and len(labels) <= MAX_LABELS and all(map(_is_short, (*labels.keys(), *labels.values()))):
+            metric = self.series[key] = UserMetric(event.name, dict(sorted(labels.items())))
+            return metric
+        self.refused += 1
+        if self.refused == 1:
+            logger.warning(
+                "metric %r is refused: expected at most %d series, %d labels of %d characters; others are only counted",
+                event.name, self._max_series, MAX_LABELS, MAX_LABEL_CHARS,
+            )  # fmt: skip
+        return None
+
+
+def series_key(name: str, labels: dict[str, str]) -> str:
+    """Returns what tells series apart: the name, and the labels in the order of their names."""
+    return f"{name}{{{labels_text(labels)}}}" if labels else name
+
+
+def labels_text(labels: dict[str, str]) -> str:
+    """Returns labels as Prometheus writes them, in the order of their names."""
+    return ",".join(f'{name}="{_quoted(value)}"' for name, value in sorted(labels.items()))
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= MAX_LABEL_CHARS

@@ -1,0 +1,242 @@
+"""Questions about all of our trades that the store has, answered as `TradeLog` answers them about the recent ones.
+
+Nothing is written here, and nothing is known of trades that are not on disk yet.
+
+    windows    newest |  w1  |  w2  |  w3  | ... oldest     a question over a million rows is asked window by window,
+                                                            each a short read; others have their turn in between
+
+A filter is one equality that an index answers in the order of seq, and a rest that is tested row by row. A range of
+times is narrowed to a range of seq first, because rows come in nearly in the order of their time, and is tested too.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from observability.clocks.timestamps import MAX_NS
+from observability.metrics.durability.rows import trade_of
+from observability.metrics.trades.stats import TradeStats
+from observability.metrics.trades.trade_log import Key, Trade, TradeFilter
+from observability.store.reader import StoreReader
+from observability.store.schema import FILL_COLUMNS
+
+# Rows of an index that one statement visits, and rows that one call adds up: about ten milliseconds each.
+WINDOW_ROWS: Final = 20_000
+SUM_ROWS: Final = 5_000
+# Candidates of one id; more are no answer to anybody.
+MAX_FOUND: Final = 1_000
+
+# Above every seq.
+NEWEST: Final = 2**63 - 1
+
+Row = tuple[Any, ...]
+
+_BY_ID: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE trade_id = ? ORDER BY seq LIMIT {MAX_FOUND}"
+_BY_KEY: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE venue = ? AND symbol = ? AND trade_id = ?"
+_SEQ_OF_TIMES: Final = "SELECT count(*), min(seq), max(seq) FROM fills WHERE ts_ns BETWEEN ? AND ?"
+
+# One min or max is the end of a tree; SQLite visits every row for two of them in one question.
+_ENDS: Final = "SELECT (SELECT min(seq) FROM fills), (SELECT max(seq) FROM fills)"
+
+
+def find_key(connection: sqlite3.Connection, key: Key) -> Trade | None:
+    """Returns the trade with that key: the archive of a TradeLog."""
+    row = connection.execute(_BY_KEY, key).fetchone()
+    return None if row is None else trade_of(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A filter as SQL: the rows of `lead` with start_seq <= seq < end_seq that pass `rest`."""
+
+    lead: str
+    lead_values: Row
+    rest: str
+    rest_values: Row
+    start_seq: int
+    end_seq: int
+    total: int | None
+    """How many match, if that is known already."""
+
+    @property
+    def is_everything(self) -> bool:
+        return not self.lead and not self.rest
+
+    def floor(self, connection: sqlite3.Connection, below: int, rows: int) -> int | None:
+        """Returns the seq of the `rows`-th row of the lead before `below`; None if there are fewer."""
+        sql = f"SELECT seq FROM fills WHERE {self.lead} seq >= ? AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+        found = connection.execute(sql, (*self.lead_values, self.start_seq, below, rows - 1)).fetchone()
+        return None if found is None else found[0]
+
+    def sql(self, columns: str, page: str = "") -> str:
+        """Returns the question for the matching rows of a window, in the order of `page`."""
+        return f"SELECT {columns} FROM fills WHERE {self.lead} seq >= ? AND seq < ? {self.rest} {page}"
+
+    def values(self, start_seq: int, below: int) -> Row:
+        """Returns the parameters of `sql`."""
+        return (*self.lead_values, start_seq, below, *self.rest_values)
+
+
+class StoredTrades:
+    """Reads through a StoreReader, in this process or another one. Its methods raise StoreError."""
+
+    def __init__(self, reader: StoreReader, window_rows: int = WINDOW_ROWS, sum_rows: int = SUM_ROWS) -> None:
+        self._reader = reader
+        self._window_rows = window_rows
+        self._sum_rows = sum_rows
+        self._counted = (0, 0, 0)
+        """First and last seq of all rows when they were counted, and how many there were."""
+
+    async def query(
+        self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
+    ) -> tuple[list[Trade], int]:
+        """Returns one page, newest first, and how many match in all; `before_seq` continues behind a page's last."""
+        selection = await self._reader.run(selection_of, wanted)
+        if selection is None:
+            return [], 0
+        return await self._page(selection, limit, offset, before_seq), await self._count(selection)
+
+    async def find(self, trade_id: str) -> list[Trade]:
+        """Returns every trade of that id, oldest first: exchanges number trades per symbol, so there may be several."""
+        return await self._reader.run(_find, trade_id)
+
+    async def stats(self, wanted: TradeFilter) -> TradeStats:
+        """Adds up the matching trades; exact, as every row's decimals are."""
+        stats = TradeStats()
+        selection = await self._reader.run(selection_of, wanted)
+        below = None if selection is None else selection.end_seq
+        while selection is not None and below is not None:
+            below = await self._reader.run(_add_up, selection, below, self._sum_rows, stats)
+        return stats
+
+    async def _count(self, selection: Selection) -> int:
+        if selection.total is not None:
+            return selection.total
+        if selection.is_everything:
+            self._counted = await self._reader.run(_count_all, self._counted)
+            return self._counted[-1]
+        total = 0
+        below: int | None = selection.end_seq
+        while below is not None:
+            count, below = await self._reader.run(_count_window, selection, below, self._window_rows)
+            total += count
+        return total
+
+    async def _page(self, selection: Selection, limit: int, offset: int, before_seq: int | None) -> list[Trade]:
+        page: list[Trade] = []
+        below: int | None = selection.end_seq if before_seq is None else min(before_seq, selection.end_seq)
+        while below is not None and len(page) < limit:
+            trades, offset, below = await self._reader.run(
+                _page_window, selection, below, self._window_rows, limit - len(page), offset
+            )
+            page += trades
+        return page
+
+
+# -- in the reader's thread
+
+
+def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selection | None:
+    """Returns what to ask for; None if nothing can match."""
+    lead = ""
+    lead_values: Row = ()
+    rest: list[str] = []
+    rest_values: list[Any] = []
+    # The field with the most values leads. The plus keeps SQLite from leading with another one: it knows no statistics.
+    for name in ("symbol", "strategy", "side"):
+        value = getattr(wanted, name)
+        if value is None:
+            continue
+        if lead:
+            rest.append(f"AND +{name} = ?")
+            rest_values.append(value)
+        else:
+            lead, lead_values = f"{name} = ? AND", (value,)
+    start_seq, end_seq, total = 0, NEWEST, None
+    if wanted.start_ns is not None or wanted.end_ns is not None:
+        times = (wanted.start_ns or 0, MAX_NS if wanted.end_ns is None else wanted.end_ns - 1)
+        count, first, last = connection.execute(_SEQ_OF_TIMES, times).fetchone()
+        if not count:
+            return None
+        start_seq, end_seq = first, last + 1
+        if not lead and wanted.min_quantity is None and wanted.max_quantity is None:
+            total = count
+        rest.append("AND +ts_ns BETWEEN ? AND ?")
+        rest_values += times
+    for bound, comparison in ((wanted.min_quantity, ">"), (wanted.max_quantity, "<")):
+        if bound is not None:
+            # Doubles are in the order of the decimals they are nearest to, except for those that share one.
+            rest.append(
+                f"AND (quantity_real {comparison} ? "
+                f"OR (quantity_real = ? AND decimal_compare(quantity, ?) {comparison}= 0))"
+            )
+            rest_values += (float(bound), float(bound), str(bound))
+    return Selection(lead, lead_values, " ".join(rest), tuple(rest_values), start_seq, end_seq, total)
+
+
+def _find(connection: sqlite3.Connection, trade_id: str) -> list[Trade]:
+    return [trade_of(row) for row in connection.execute(_BY_ID, (trade_id,)).fetchall()]
+
+
+def _count_all(connection: sqlite3.Connection, counted: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Counts all rows, or only those behind the ones that were counted: rows come in at one end and go at the other."""
+    first, last, total = counted
+    # One transaction, or a row that comes in between would be counted twice.
+    connection.execute("BEGIN")
+    try:
+        oldest, newest = connection.execute(_ENDS).fetchone()
+        if oldest is None:
+            return 0, 0, 0
+        if oldest == first:
+            newer: int = connection.execute("SELECT count(*) FROM fills WHERE seq > ?", (last,)).fetchone()[0]
+            return oldest, newest, total + newer
+        return oldest, newest, connection.execute("SELECT count(*) FROM fills").fetchone()[0]
+    finally:
+        connection.execute("COMMIT")
+
+
+def _count_window(
+    connection: sqlite3.Connection, selection: Selection, below: int, rows: int
+) -> tuple[int, int | None]:
+    """Returns how many match among the next `rows` below, and where they ended; None for the end of them all."""
+    floor = selection.floor(connection, below, rows)
+    if floor is not None and not selection.rest:
+        return rows, floor
+    start_seq = selection.start_seq if floor is None else floor
+    count: int = connection.execute(selection.sql("count(*)"), selection.values(start_seq, below)).fetchone()[0]
+    return count, floor
+
+
+def _page_window(
+    connection: sqlite3.Connection, selection: Selection, below: int, rows: int, limit: int, offset: int
+) -> tuple[list[Trade], int, int | None]:
+    """Returns what the next `rows` below add to the page, how many are still to be left out, and where they ended."""
+    if not offset and not selection.rest:
+        # An index alone leads to the page.
+        floor, start_seq = None, selection.start_seq
+    else:
+        floor = selection.floor(connection, below, rows)
+        start_seq = selection.start_seq if floor is None else floor
+    if offset:
+        count = _count_window(connection, selection, below, rows)[0]
+        if count <= offset:
+            return [], offset - count, floor
+    page = f"ORDER BY seq DESC LIMIT {limit} OFFSET {offset}"
+    found = connection.execute(selection.sql(FILL_COLUMNS, page), selection.values(start_seq, below)).fetchall()
+    return [trade_of(row) for row in found], 0, floor
+
+
+def _add_up(
+    connection: sqlite3.Connection, selection: Selection, below: int, rows: int, stats: TradeStats
+) -> int | None:
+    """Adds what matches among the next `rows` below; returns where they ended."""
+    floor = selection.floor(connection, below, rows)
+    start_seq = selection.start_seq if floor is None else floor
+    # Each step of the cursor lets go of the interpreter's lock, so the loop never waits for more than one row.
+    sql = selection.sql("side, quantity, price, commission, pnl")
+    for side, quantity, price, commission, pnl in connection.execute(sql, selection.values(start_seq, below)):
+        stats.add(side, Decimal(quantity), Decimal(price), Decimal(commission), None if pnl is None else Decimal(pnl))
+    return floor
