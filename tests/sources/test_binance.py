@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from observability.clocks.timestamps import parse_iso_ns
 from observability.events import Event, Print, Quote
-from observability.sources.binance import read_binance
-from observability.sources.recording import Recording
-from observability.sources.tally import Tally
+from observability.sources.recordings.binance import read_binance
+from observability.sources.recordings.recording import Recording
+from observability.sources.recordings.tally import Tally
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 

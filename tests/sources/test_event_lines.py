@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Event, Fill, Order, Quote
-from observability.sources.event_lines import read_event_lines
-from observability.sources.tally import BAD_LINES_PER_LOG_LINE, Tally
+from observability.sources.recordings.event_lines import read_event_lines
+from observability.sources.recordings.tally import BAD_LINES_PER_LOG_LINE, Tally
 
 OPENED_NS = 1_700_000_000_000_000_000
 

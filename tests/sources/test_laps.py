@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from observability.errors import SourceError
 from observability.events import Event, Fill, Order, Print, Quote
-from observability.sources.laps import Laps
+from observability.sources.recordings.laps import Laps
 
 HOUR_NS = 3_600 * 10**9
 DAY_NS = 24 * HOUR_NS

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.errors import SourceError
-from observability.sources.lines import LineReader
+from observability.sources.recordings.lines import LineReader
 
 
 def _write(directory: Path, name: str, content: bytes) -> Path:

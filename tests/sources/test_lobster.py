@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from observability.clocks.timestamps import parse_iso_ns
 from observability.errors import SourceError
 from observability.events import Event, Log, Print, Quote
-from observability.sources.lobster import midnight_ns, read_lobster, read_name
-from observability.sources.recording import Recording
-from observability.sources.tally import Tally
+from observability.sources.recordings.lobster import midnight_ns, read_lobster, read_name
+from observability.sources.recordings.recording import Recording
+from observability.sources.recordings.tally import Tally
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 DAY = date(2012, 6, 21)

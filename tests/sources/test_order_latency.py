@@ -11,10 +11,10 @@ import pytest
 from observability.clocks.timestamps import NS_PER_MS, parse_iso_ns
 from observability.errors import SourceError
 from observability.events import Event, Order
-from observability.sources import order_latency
-from observability.sources.order_latency import read_order_latency
-from observability.sources.recording import Recording
-from observability.sources.tally import Tally
+from observability.sources.recordings import order_latency
+from observability.sources.recordings.order_latency import read_order_latency
+from observability.sources.recordings.recording import Recording
+from observability.sources.recordings.tally import Tally
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 HEADER = b"Timestamp,Order_ID,Status"

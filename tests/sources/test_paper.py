@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from observability.bus import Bus
 from observability.events import TERMINAL_STATUSES, Equity, Event, Fill, Order, Print, Quote, Signal
-from observability.sources.paper import PaperConfig, PaperEngine
-from observability.sources.recording import Recording
+from observability.sources.paper.engine import PaperConfig, PaperEngine
+from observability.sources.recordings.recording import Recording
 from observability.sources.simulator import SimulatedInstrument, Simulator
 
 DATA = Path(__file__).parents[2] / "../shared/data"

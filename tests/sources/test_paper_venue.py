@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from observability.events import Event, Fill, Order, Print, Quote, Side
-from observability.sources.paper_venue import LatencyModel, PaperMarket, PaperVenue, VenueRules
+from observability.sources.paper.venue import LatencyModel, PaperMarket, PaperVenue, VenueRules
 
 MS_NS = 10**6
 S_NS = 10**9

@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from observability.sources.progress import ProgressBar, describe
-from observability.sources.replay import ReplayProgress
+from observability.sources.recordings.progress import ProgressBar, describe
+from observability.sources.recordings.replay import ReplayProgress
 
 HALF = ReplayProgress(
     bytes_read=500, bytes_total=1000, events=1_234_567, lap=2, event_time_ns=1_340_285_400_000_000_000,

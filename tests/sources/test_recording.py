@@ -9,7 +9,7 @@ import pytest
 
 from observability.errors import SourceError
 from observability.events import Print, Quote
-from observability.sources.recording import Recording
+from observability.sources.recordings.recording import Recording
 
 EVENT = b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1}\n'
 BINANCE = b'1700000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1.5","q":"2","T":1,"m":true}}\n'

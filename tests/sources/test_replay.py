@@ -17,7 +17,7 @@ from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.errors import ConfigError, SourceError
 from observability.events import Event, Print, Quote
-from observability.sources.replay import Replay, ReplayProgress
+from observability.sources.recordings.replay import Replay, ReplayProgress
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 START_NS = 1_700_000_000 * 10**9

@@ -3,10 +3,10 @@
 Only re-exports here.
 """
 
-from observability.sources.paper import PaperConfig, PaperEngine
-from observability.sources.progress import ProgressBar
-from observability.sources.recording import Recording
-from observability.sources.replay import Replay, ReplayProgress
+from observability.sources.paper.engine import PaperConfig, PaperEngine
+from observability.sources.recordings.progress import ProgressBar
+from observability.sources.recordings.recording import Recording
+from observability.sources.recordings.replay import Replay, ReplayProgress
 from observability.sources.simulator import Simulator
 
 __all__ = ["PaperConfig", "PaperEngine", "ProgressBar", "Recording", "Replay", "ReplayProgress", "Simulator"]

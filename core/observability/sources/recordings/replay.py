@@ -19,8 +19,8 @@ from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 from observability.errors import ConfigError, SourceError
 from observability.events import Event
-from observability.sources.laps import Laps
-from observability.sources.recording import Recording
+from observability.sources.recordings.laps import Laps
+from observability.sources.recordings.recording import Recording
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from observability.clocks.timestamps import MAX_NS, NS_PER_MS
 from observability.events import Event, Print, Quote, Side
-from observability.sources.tally import Tally
+from observability.sources.recordings.tally import Tally
 
 VENUE = "BINANCE"
 

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from observability.clocks.timestamps import NS_PER_S
 from observability.errors import SourceError
 from observability.events import Event, Log, Print, Quote, Side
-from observability.sources.tally import Tally
+from observability.sources.recordings.tally import Tally
 
 VENUE = "NASDAQ"
 

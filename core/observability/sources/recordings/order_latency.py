@@ -24,7 +24,7 @@ from typing import Final
 from observability.clocks.timestamps import MAX_NS, NS_PER_MS
 from observability.errors import SourceError
 from observability.events import Event, Order, OrderStatus
-from observability.sources.tally import Tally
+from observability.sources.recordings.tally import Tally
 
 SYMBOL: Final = "UNKNOWN"
 MAKER: Final = "maker"

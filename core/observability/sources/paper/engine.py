@@ -12,8 +12,8 @@ from decimal import Decimal
 from observability.bus import Bus
 from observability.clocks.timestamps import NS_PER_S
 from observability.events import Equity, Event, Fill, Order, Print, Quote, Signal
-from observability.sources.paper_strategy import SAMPLE_NS, MeanReversion
-from observability.sources.paper_venue import LatencyModel, PaperMarket, PaperOrder, PaperVenue, VenueRules
+from observability.sources.paper.strategy import SAMPLE_NS, MeanReversion
+from observability.sources.paper.venue import LatencyModel, PaperMarket, PaperOrder, PaperVenue, VenueRules
 
 STRATEGY = "paper_mean_reversion"
 SOURCE = "paper"

@@ -12,12 +12,12 @@ from typing import Literal
 from observability.clocks.clock import Clock, HostClock
 from observability.errors import SourceError
 from observability.events import Event
-from observability.sources import lobster
-from observability.sources.binance import looks_like_binance, read_binance
-from observability.sources.event_lines import looks_like_event_lines, read_event_lines
-from observability.sources.lines import LineReader
-from observability.sources.order_latency import looks_like_order_latency, read_order_latency
-from observability.sources.tally import Tally
+from observability.sources.recordings import lobster
+from observability.sources.recordings.binance import looks_like_binance, read_binance
+from observability.sources.recordings.event_lines import looks_like_event_lines, read_event_lines
+from observability.sources.recordings.lines import LineReader
+from observability.sources.recordings.order_latency import looks_like_order_latency, read_order_latency
+from observability.sources.recordings.tally import Tally
 
 RecordingKind = Literal["lobster", "binance", "order_latency", "events"]
 

@@ -11,7 +11,7 @@ import sys
 from typing import TextIO
 
 from observability.clocks.timestamps import NS_PER_S, format_iso_ms
-from observability.sources.replay import ReplayProgress
+from observability.sources.recordings.replay import ReplayProgress
 
 logger = logging.getLogger(__name__)
 

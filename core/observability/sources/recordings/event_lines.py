@@ -13,7 +13,7 @@ from observability.clocks.timestamps import MAX_NS, parse_iso_ns
 from observability.errors import EventError
 from observability.events import AnyEvent, Event, Order
 from observability.ingest.decoder import UNDECODABLE
-from observability.sources.tally import Tally
+from observability.sources.recordings.tally import Tally
 
 _decode = msgspec.json.Decoder(AnyEvent).decode
 

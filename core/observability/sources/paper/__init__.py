@@ -1,0 +1,1 @@
+"""The demo: a paper strategy that trades simulated or replayed quotes on a paper venue."""

@@ -1,0 +1,1 @@
+"""Recordings of several formats, and their replay as if they happened now."""
