@@ -20,7 +20,8 @@ from itertools import pairwise
 import orjson
 from websockets.sync.client import connect
 
-from observability.http.deflate import (
+from observability.memory.counters import Counters
+from observability.websocket.deflate import (
     CONTAINED_LEVEL,
     STEPPED_LEVEL,
     DeflateCounters,
@@ -29,8 +30,7 @@ from observability.http.deflate import (
     contained,
     stepped,
 )
-from observability.http.inflate import inflate
-from observability.memory.counters import Counters
+from observability.websocket.inflate import inflate
 
 SYMBOLS = {"1 KB": 3, "8 KB": 30, "31 KB": 115, "64 KB": 240}
 SHARES = (0.05, 0.3)

@@ -25,15 +25,15 @@ from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 from observability.config.config import Config
+from observability.connections.listener import HttpListener
 from observability.events import Quote
 from observability.history.history import History
 from observability.history.layout import TIERS
-from observability.http.application import Application
-from observability.http.listener import HttpListener
-from observability.http.router import Router
-from observability.http.routes.history import HistoryRoutes
 from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
+from observability.rest.history import HistoryRoutes
+from observability.routing.application import Application
+from observability.routing.router import Router
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 

@@ -14,8 +14,8 @@ from typing import Final
 
 from fuzzing import cut, main
 
-from observability.http.chunks import MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES, ChunkedBody
-from observability.http.refusals import Fatal
+from observability.http11.chunks import MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES, ChunkedBody
+from observability.http11.refusals import Fatal
 
 MAX_BODY_BYTES: Final = 4096
 REFUSALS: Final = frozenset({400, 413, 431})

@@ -17,7 +17,7 @@ from typing import Final
 from fuzzing import cut, main
 from served import HANDSHAKE, FrameReader, check_alive, connect, masked
 
-from observability.http.websocket import MAX_FRAGMENTS, MAX_MESSAGE_BYTES
+from observability.websocket.connection import MAX_FRAGMENTS, MAX_MESSAGE_BYTES
 
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 INPUTS_PER_HEALTH_CHECK: Final = 500

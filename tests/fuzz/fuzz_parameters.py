@@ -23,17 +23,17 @@ from observability.clocks.clock import EventClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.events import Fill, Quote
-from observability.http.application import Application
-from observability.http.documents import ReadyDocument
-from observability.http.parser import RequestParser
-from observability.http.published import Published
-from observability.http.refusals import Malformed, TargetTooLong
-from observability.http.router import Router
-from observability.http.routes.history import HistoryRoutes
-from observability.http.routes.metrics import MetricsRoutes
-from observability.http.routes.trades import RecentTrades, TradesRoutes
+from observability.http11.documents import ReadyDocument
+from observability.http11.parser import RequestParser
+from observability.http11.refusals import Malformed, TargetTooLong
 from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
+from observability.rest.history import HistoryRoutes
+from observability.rest.metrics import MetricsRoutes
+from observability.rest.published import Published
+from observability.rest.trades import RecentTrades, TradesRoutes
+from observability.routing.application import Application
+from observability.routing.router import Router
 from observability.snapshot.frames import FrameRing
 from observability.snapshot.index import SnapshotIndex
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from fuzzing import cut, main
 
-from observability.http.heads import MAX_HEAD_BYTES, HeadMemo
-from observability.http.messages import Request
-from observability.http.parser import RequestParser
-from observability.http.refusals import Fatal
+from observability.http11.heads import MAX_HEAD_BYTES, HeadMemo
+from observability.http11.messages import Request
+from observability.http11.parser import RequestParser
+from observability.http11.refusals import Fatal
 
 MAX_BODY_BYTES: Final = 1024
 REFUSALS: Final = frozenset({400, 411, 413, 414, 417, 431, 501, 505})

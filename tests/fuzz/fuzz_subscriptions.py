@@ -14,7 +14,8 @@ from typing import Final
 import fuzz_messages
 from fuzzing import main
 
-from observability.http.subscriptions import (
+from observability.snapshot.serializer import encode_json
+from observability.stream.subscriptions import (
     DEFAULT,
     LANE_CHANNELS,
     MAX_SYMBOL_LENGTH,
@@ -25,7 +26,6 @@ from observability.http.subscriptions import (
     subscribed,
     unsubscribed,
 )
-from observability.snapshot.serializer import encode_json
 
 SEEDS: Final = fuzz_messages.SEEDS
 DICTIONARY: Final = fuzz_messages.DICTIONARY

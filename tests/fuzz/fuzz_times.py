@@ -19,10 +19,10 @@ import msgspec
 from fuzzing import main
 
 from observability.clocks.timestamps import MAX_NS, NS_PER_MS, NS_PER_S, format_iso_ms, parse_iso_ns
-from observability.http.heads import parse_head
-from observability.http.messages import Request
-from observability.http.parameters import TimeNs, parse_query
-from observability.http.refusals import Unprocessable
+from observability.http11.heads import parse_head
+from observability.http11.messages import Request
+from observability.http11.refusals import Unprocessable
+from observability.routing.parameters import TimeNs, parse_query
 
 SEEDS: Final = [
     (b"2025", b"-", b"10", b"-", b"21", b"T", b"22", b":", b"00", b":", b"00", b".", b"000", b"Z"),

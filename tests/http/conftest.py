@@ -16,8 +16,8 @@ import pytest
 import uvloop
 
 from observability.clocks.timestamps import NS_PER_S
-from observability.http.application import Application
-from observability.http.listener import HttpListener
+from observability.connections.listener import HttpListener
+from observability.routing.application import Application
 
 # The log that is as fast as a test says is that of the gate's own tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))

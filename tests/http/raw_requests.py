@@ -5,9 +5,9 @@ No tests here.
 
 from __future__ import annotations
 
-from observability.http.chunks import MAX_CHUNK_LINE_BYTES, MAX_EXTENSION_BYTES, MAX_TRAILER_BYTES
-from observability.http.heads import MAX_FIELDS, MAX_HEAD_BYTES, MAX_REQUEST_LINE_BYTES
-from observability.http.parser import MAX_LEADING_EMPTY_LINES
+from observability.http11.chunks import MAX_CHUNK_LINE_BYTES, MAX_EXTENSION_BYTES, MAX_TRAILER_BYTES
+from observability.http11.heads import MAX_FIELDS, MAX_HEAD_BYTES, MAX_REQUEST_LINE_BYTES
+from observability.http11.parser import MAX_LEADING_EMPTY_LINES
 
 GOOD = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n"
 MAX_BODY_BYTES = 64 * 1024

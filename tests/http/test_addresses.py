@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from observability.http.addresses import MAX_HOPS, TrustedProxies, is_loopback, limited_as
+from observability.access.addresses import MAX_HOPS, TrustedProxies, is_loopback, limited_as
 
 PROXY = "10.0.0.1"
 

@@ -6,12 +6,12 @@ from typing import Any
 import orjson
 import pytest
 
-from observability.http.application import REFUSAL_LINES_PER_SECOND, Application, RefusalLog, method_label
-from observability.http.cors import CorsPolicy
-from observability.http.heads import parse_head
-from observability.http.messages import Request, Response
-from observability.http.refusals import Malformed, NotFound
-from observability.http.router import Router
+from observability.http11.cors import CorsPolicy
+from observability.http11.heads import parse_head
+from observability.http11.messages import Request, Response
+from observability.http11.refusals import Malformed, NotFound
+from observability.routing.application import REFUSAL_LINES_PER_SECOND, Application, RefusalLog, method_label
+from observability.routing.router import Router
 
 
 def request(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> Request:

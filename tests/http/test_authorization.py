@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
+from observability.access.authorization import AccessPolicy, chosen_subprotocol
 from observability.config.access import ApiToken
-from observability.http.application import Application
-from observability.http.authorization import AccessPolicy, chosen_subprotocol
-from observability.http.heads import parse_head
-from observability.http.messages import Request, Response
-from observability.http.refusals import Refusal
-from observability.http.router import Router
+from observability.http11.heads import parse_head
+from observability.http11.messages import Request, Response
+from observability.http11.refusals import Refusal
+from observability.routing.application import Application
+from observability.routing.router import Router
 
 WRITE = ApiToken("write", "writer-0123456789")
 READ = ApiToken("read", "reader-0123456789")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from connected import HELLO, LARGE, Served, bodies, get, in_phase, only_connection, receive, receive_all, upgrade
 
-from observability.http.connection import LINGER_BYTES
-from observability.http.phases import LINGER_SECONDS, Phase
+from observability.connections.connection import LINGER_BYTES
+from observability.connections.phases import LINGER_SECONDS, Phase
 
 # The order of answers
 

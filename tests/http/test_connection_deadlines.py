@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from connected import HELLO, LARGE, Served, bodies, get, in_phase, only_connection, receive, receive_all
 
-from observability.http.phases import Phase
+from observability.connections.phases import Phase
 
 # Peers that do not read
 

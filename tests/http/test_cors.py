@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from observability.http.cors import CorsPolicy
+from observability.http11.cors import CorsPolicy
 
 
 def test_a_listed_origin_is_echoed_and_no_other() -> None:

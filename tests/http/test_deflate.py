@@ -17,7 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from observability.http.deflate import (
+from observability.memory.counters import Counters
+from observability.snapshot.frames import HEADROOM
+from observability.websocket.deflate import (
     STEP_MAX_BYTES,
     DeflateCounters,
     DeflatedMessage,
@@ -26,8 +28,6 @@ from observability.http.deflate import (
     contained,
     stepped,
 )
-from observability.memory.counters import Counters
-from observability.snapshot.frames import HEADROOM
 
 TAIL = b"\x00\x00\xff\xff"
 SYMBOLS = ["AAPL", "AMZN", "GOOG", "INTC", "MSFT", "ES", "NQ", "CL"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from observability.http.disconnects import FAMILY, Disconnects, is_loss
 from observability.memory.counters import Counters
+from observability.websocket.close_codes import FAMILY, Disconnects, is_loss
 
 
 def test_codes_of_applications_are_counted_by_their_thousand() -> None:

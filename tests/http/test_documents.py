@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from observability.http.cors import CorsPolicy
-from observability.http.documents import GZIP_MIN_BYTES, ReadyDocument
-from observability.http.heads import parse_head
-from observability.http.messages import Request, ResponseEncoder
+from observability.http11.cors import CorsPolicy
+from observability.http11.documents import GZIP_MIN_BYTES, ReadyDocument
+from observability.http11.heads import parse_head
+from observability.http11.messages import Request, ResponseEncoder
 
 BODY = b'{"a":1}' * 200
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from connected import HELLO, bodies, in_phase, only_connection, receive, receive_all
 
-from observability.http.phases import Phase
+from observability.connections.phases import Phase
 
 
 def test_a_client_that_waits_for_100_gets_it_and_then_its_answer(server: Any) -> None:

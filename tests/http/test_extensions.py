@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.headers import build_extension, parse_extension
 
-from observability.http.extensions import MAX_OFFERS, MAX_VALUE_BYTES, DeflateParameters, negotiate
-from observability.http.refusals import HeadTooLarge, Malformed, Refusal
+from observability.http11.refusals import HeadTooLarge, Malformed, Refusal
+from observability.websocket.extensions import MAX_OFFERS, MAX_VALUE_BYTES, DeflateParameters, negotiate
 
 BASE = b"permessage-deflate; client_no_context_takeover"
 

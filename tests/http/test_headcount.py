@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observability.http.headcount import Headcounts
+from observability.access.headcount import Headcounts
 from observability.memory.mapping import SharedMapping
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from observability.http.heads import MEMO_MAX_HEAD_BYTES, HeadMemo, list_tokens, parse_head
+from observability.http11.heads import MEMO_MAX_HEAD_BYTES, HeadMemo, list_tokens, parse_head
 
 
 def head_of(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> bytes:

@@ -15,15 +15,15 @@ from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.history.archive import Archive, StoredMinutes
 from observability.history.history import History
 from observability.history.layout import Budget
-from observability.http.application import Application
-from observability.http.documents import ReadyDocument
-from observability.http.parser import RequestParser
-from observability.http.router import Router
-from observability.http.routes.history import MAX_COLUMN_NUMBERS, HistoryRoutes, interval_name, interval_of
+from observability.http11.documents import ReadyDocument
+from observability.http11.parser import RequestParser
 from observability.memory.counters import Counters
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.market.bar_table import BARS, Bar, BarRing
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
+from observability.rest.history import MAX_COLUMN_NUMBERS, HistoryRoutes, interval_name, interval_of
+from observability.routing.application import Application
+from observability.routing.router import Router
 from observability.store.file import DATABASE_NAME
 from observability.store.limits import StoreLimits
 from observability.store.reader import StoreReader

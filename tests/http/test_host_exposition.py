@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from observability.http.exposition import Exposition
-from observability.http.host_exposition import HostCollector, MetricMirror
 from observability.memory.mapping import SharedMapping
+from observability.monitoring.exposition import Exposition
+from observability.monitoring.host_exposition import HostCollector, MetricMirror
 from observability.snapshot.serializer import encode_json
 
 

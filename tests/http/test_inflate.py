@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from observability.http.deflate import contained
-from observability.http.inflate import MAX_FINAL_BLOCKS, TooBig, Undecodable, inflate
+from observability.websocket.deflate import contained
+from observability.websocket.inflate import MAX_FINAL_BLOCKS, TooBig, Undecodable, inflate
 
 MAX_BYTES = 64 * 1024
 TAIL = b"\x00\x00\xff\xff"

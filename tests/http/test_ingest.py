@@ -18,13 +18,13 @@ from websockets.sync.client import ClientConnection, connect
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
-from observability.http.application import Application, Limits
-from observability.http.ingest_client import MAX_ERRORS, MAX_MESSAGE_BYTES, MAX_TAKING, MAX_WAITING
-from observability.http.ingest_stream import PATH, IngestStream
-from observability.http.router import Router
-from observability.http.routes.ingest import MAX_BODY_BYTES, IngestRoutes
 from observability.ingest.gate import MAX_EVENTS, IngestGate
 from observability.memory.counters import Counters
+from observability.routing.application import Application, Limits
+from observability.routing.router import Router
+from observability.senders.endpoint import PATH, IngestStream
+from observability.senders.route import MAX_BODY_BYTES, IngestRoutes
+from observability.senders.sender import MAX_ERRORS, MAX_MESSAGE_BYTES, MAX_TAKING, MAX_WAITING
 
 WAIT_SECONDS = 10
 SMALL_BODY_BYTES = 1000

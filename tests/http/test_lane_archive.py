@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.http.lane_archive import AlertArchive, TradeArchive
-from observability.http.lanes import Page
 from observability.memory.counters import Counters
 from observability.store.limits import StoreLimits
 from observability.store.schema import INSERT_ALERT_TRANSITION, INSERT_FILL
 from observability.store.store import Store
+from observability.stream.lane_archive import AlertArchive, TradeArchive
+from observability.stream.lanes import Page
 
 SOON = 30.0
 

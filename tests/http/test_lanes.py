@@ -8,8 +8,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.http.lanes import Entry, Lane, LaneReader, Page, SymbolFilter
 from observability.snapshot.serializer import encode_json
+from observability.stream.lanes import Entry, Lane, LaneReader, Page, SymbolFilter
 
 
 def fill_lane(symbols: list[str], capacity: int = 100) -> Lane:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from observability.http.application import Application, Limits
-from observability.http.listener import REFUSAL_SLOTS, HttpListener
-from observability.http.messages import Request, Response
-from observability.http.router import Router
+from observability.connections.listener import REFUSAL_SLOTS, HttpListener
+from observability.http11.messages import Request, Response
+from observability.routing.application import Application, Limits
+from observability.routing.router import Router
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 ROOT = Path(__file__).parents[2]
@@ -146,10 +146,10 @@ def test_deadlines_are_checked_without_being_asked(serve: Callable[[Application]
 
 STARVED = """
 import asyncio, resource, uvloop
-from observability.http.application import Application
-from observability.http.listener import HttpListener
-from observability.http.messages import Response
-from observability.http.router import Router
+from observability.routing.application import Application
+from observability.connections.listener import HttpListener
+from observability.http11.messages import Response
+from observability.routing.router import Router
 
 async def main():
     router = Router()

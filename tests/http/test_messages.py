@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from observability.clocks.timestamps import NS_PER_S
-from observability.http.cors import CorsPolicy
-from observability.http.heads import parse_head
-from observability.http.messages import HttpDate, Request, Response, ResponseEncoder, json_response, problem_response
-from observability.http.refusals import MethodNotAllowed, Unprocessable, UpgradeRequired
+from observability.http11.cors import CorsPolicy
+from observability.http11.heads import parse_head
+from observability.http11.messages import HttpDate, Request, Response, ResponseEncoder, json_response, problem_response
+from observability.http11.refusals import MethodNotAllowed, Unprocessable, UpgradeRequired
 
 
 def request(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> Request:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from observability.http.negotiation import accepts_gzip, none_match_fails
+from observability.http11.negotiation import accepts_gzip, none_match_fails
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from observability.http.messages import Request
-from observability.http.parameters import MAX_FAULT_CHARACTERS, TimeNs, parse_body, parse_query
-from observability.http.parser import RequestParser
-from observability.http.refusals import Refusal, Unprocessable
+from observability.http11.messages import Request
+from observability.http11.parser import RequestParser
+from observability.http11.refusals import Refusal, Unprocessable
+from observability.routing.parameters import MAX_FAULT_CHARACTERS, TimeNs, parse_body, parse_query
 
 
 class Wanted(msgspec.Struct, frozen=True):

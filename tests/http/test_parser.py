@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_requests import ACCEPTED, GOOD, MAX_BODY_BYTES, REFUSED, chunked, head, post
 
-from observability.http import chunks as chunks_module
-from observability.http import parser as parser_module
-from observability.http.grammar import LINE_FAULT
-from observability.http.messages import Request
-from observability.http.parser import RequestParser
-from observability.http.refusals import Fatal
+from observability.http11 import chunks as chunks_module
+from observability.http11 import parser as parser_module
+from observability.http11.grammar import LINE_FAULT
+from observability.http11.messages import Request
+from observability.http11.parser import RequestParser
+from observability.http11.refusals import Fatal
 
 refused = pytest.mark.parametrize(("status", "data"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 accepted = pytest.mark.parametrize(

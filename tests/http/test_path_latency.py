@@ -5,9 +5,9 @@ from __future__ import annotations
 from observability.bus import Bus
 from observability.clocks.clock import EventClock
 from observability.clocks.timestamps import NS_PER_MS
-from observability.http.path_latency import PathLatency
 from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
+from observability.monitoring.path_latency import PathLatency
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 

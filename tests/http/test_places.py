@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
-from observability.http.places import MIN_SWEPT_ADDRESSES, Places
+from observability.access.places import MIN_SWEPT_ADDRESSES, Places
 
 
 @pytest.fixture

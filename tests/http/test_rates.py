@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from observability.access.rates import MessageRate, RequestRate
 from observability.clocks.timestamps import NS_PER_S
-from observability.http.rates import MessageRate, RequestRate
 
 START_NS = 1_700_000_000 * NS_PER_S
 

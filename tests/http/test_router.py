@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from observability.http.messages import Response
-from observability.http.refusals import MethodNotAllowed, NotFound, Refusal
-from observability.http.router import Router
+from observability.http11.messages import Response
+from observability.http11.refusals import MethodNotAllowed, NotFound, Refusal
+from observability.routing.router import Router
 
 
 def handler(request: object, **params: str) -> Response:

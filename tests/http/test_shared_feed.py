@@ -9,7 +9,6 @@ from typing import Any
 import uvloop
 
 from observability.clocks.clock import EventClock, HostClock
-from observability.http.lanes import Lane, LaneReader
 from observability.http.shared_feed import SharedFeed
 from observability.memory.counters import Counters
 from observability.memory.mapping import SharedMapping
@@ -17,6 +16,7 @@ from observability.processes.wakeup import WakeUp
 from observability.snapshot.frames import FrameRing
 from observability.snapshot.index import SnapshotIndex
 from observability.snapshot.shared_frames import FrameWriter
+from observability.stream.lanes import Lane, LaneReader
 
 
 class Hub:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from observability.http.staleness import Staleness
 from observability.memory.mapping import SharedMapping, State
+from observability.monitoring.staleness import Staleness
 from observability.snapshot.frames import FrameRing
 from observability.snapshot.index import SnapshotIndex
 

@@ -9,16 +9,16 @@ import orjson
 
 from observability.clocks.timestamps import NS_PER_S as S
 from observability.events import Log
-from observability.http.parser import RequestParser
-from observability.http.published import Published
-from observability.http.routes.system import SystemRoutes
-from observability.http.status import Status
+from observability.http11.parser import RequestParser
 from observability.logs.log_book import LogBook
 from observability.logs.log_ring import LogRing
 from observability.memory.counters import Counters
 from observability.memory.layout import LOG_ENTRIES
 from observability.memory.mapping import SharedMapping
 from observability.metrics.system_collector import SystemCollector
+from observability.monitoring.status import Status
+from observability.rest.published import Published
+from observability.rest.system import SystemRoutes
 
 NOW_NS = 1_700_000_000 * S
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.http.refusals import Refusal
-from observability.http.targets import MAX_QUERY_PARAMETERS, parse_query, parse_target
+from observability.http11.refusals import Refusal
+from observability.http11.targets import MAX_QUERY_PARAMETERS, parse_query, parse_target
 
 printable = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20)
 

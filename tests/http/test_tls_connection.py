@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from observability.http.application import Application, Limits
-from observability.http.listener import REFUSAL_SLOTS, HttpListener
-from observability.http.messages import Request, Response
-from observability.http.router import Router
-from observability.http.tls import Certificate
-from observability.http.tls_connection import HANDSHAKE_SECONDS
+from observability.connections.listener import REFUSAL_SLOTS, HttpListener
+from observability.connections.tls import Certificate
+from observability.connections.tls_connection import HANDSHAKE_SECONDS
+from observability.http11.messages import Request, Response
+from observability.routing.application import Application, Limits
+from observability.routing.router import Router
 
 CERTIFICATES = Path(__file__).parents[1] / "certificates"
 CERT, KEY = CERTIFICATES / "first.crt", CERTIFICATES / "first.key"

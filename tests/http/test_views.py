@@ -8,12 +8,12 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.http.deflate import DeflateCounters
-from observability.http.views import EVERYTHING, View, ViewKey, Views
 from observability.memory.counters import Counters
 from observability.snapshot.frames import Frame, FrameRing
 from observability.snapshot.sections import Group, Part
 from observability.snapshot.serializer import Serializer
+from observability.stream.views import EVERYTHING, View, ViewKey, Views
+from observability.websocket.deflate import DeflateCounters
 
 
 class Thing:

@@ -20,16 +20,9 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.config.setting import MAX_SPEED
 from observability.history.archive import StoredMinutes
-from observability.http.exposition import Exposition, HubCollector, process_collector
 from observability.http.feed import Feed
-from observability.http.figures import server_figures
 from observability.http.hub_door import HubDoor
-from observability.http.lane_feed import LaneFeed
-from observability.http.published import Published
 from observability.http.route_table import RouteParts, add_routes
-from observability.http.routes.trades import RecentTrades
-from observability.http.serving import Door
-from observability.http.status import Status
 from observability.http.worker import Worker
 from observability.http.worker_process import FOR_WORKERS, HUB_GAUGES
 from observability.ingest.gate import IngestGate
@@ -47,9 +40,16 @@ from observability.metrics.collectors import custom_collectors
 from observability.metrics.durability.persistence import Persistence
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.trades.queries import StoredTrades
+from observability.monitoring.exposition import Exposition, HubCollector, process_collector
+from observability.monitoring.server_figures import server_figures
+from observability.monitoring.serving import Door
+from observability.monitoring.status import Status
 from observability.processes.supervisor import ChildContext
+from observability.rest.published import Published
+from observability.rest.trades import RecentTrades
 from observability.snapshot.hub import Hub, SlowDocument
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
+from observability.stream.lane_feed import LaneFeed
 from observability.version import VERSION
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from observability.clocks.clock import Clock
-from observability.http.lanes import Lane
 from observability.snapshot.frames import FrameSource
+from observability.stream.lanes import Lane
 
 
 def _be_there() -> None:

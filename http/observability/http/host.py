@@ -13,9 +13,9 @@ from typing import Any, Final
 import uvloop
 
 from observability.config.config import Config
+from observability.connections.tls import make_context
 from observability.errors import ObservabilityError
 from observability.http.backend import Backend, announce
-from observability.http.tls import make_context
 from observability.http.worker_process import WorkerProcess
 from observability.logs.log_ring import LogRing
 from observability.logs.setup import configure_logging

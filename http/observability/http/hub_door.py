@@ -17,24 +17,24 @@ from observability.clocks.clock import HostClock
 from observability.clocks.periodic import Periodic
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
-from observability.http.host_exposition import MetricMirror
-from observability.http.lanes import Entry, Lane
+from observability.connections.tls import Certificate
 from observability.http.relay import HubDesk
-from observability.http.router import Router
-from observability.http.serving import SentListener
-from observability.http.tls import Certificate
 from observability.ingest.gate import Gate
 from observability.memory.counters import Counters, HostCounters
 from observability.memory.entry_log import EntryLog
 from observability.memory.mapping import ProcessSlot, State
 from observability.metrics.arithmetic.histogram import DurationHistogram
+from observability.monitoring.host_exposition import MetricMirror
+from observability.monitoring.serving import SentListener
 from observability.processes.control import Channel, ChannelReceiver, say_serving
 from observability.processes.rpc import Answerer
 from observability.processes.supervisor import ChildContext
 from observability.processes.usage import ProcessFigures
+from observability.routing.router import Router
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Document, Hub
 from observability.snapshot.shared_frames import FrameWriter
+from observability.stream.lanes import Entry, Lane
 
 logger = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ from typing import Final
 import msgspec
 
 from observability.errors import HubUnavailable
-from observability.http.documents import ReadyDocument
-from observability.http.heads import RequestHead, parse_head
-from observability.http.messages import Request, Response, problem_response
-from observability.http.refusals import Refusal, Unavailable
-from observability.http.router import Answer, Router
+from observability.http11.documents import ReadyDocument
+from observability.http11.heads import RequestHead, parse_head
+from observability.http11.messages import Request, Response, problem_response
+from observability.http11.refusals import Refusal, Unavailable
 from observability.ingest.answers import IngestAnswer, refusal
 from observability.ingest.gate import Door, Gate
+from observability.routing.router import Answer, Router
 
 logger = logging.getLogger(__name__)
 

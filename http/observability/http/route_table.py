@@ -12,21 +12,21 @@ from typing import Any, Final
 from observability.clocks.clock import Clock
 from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
-from observability.http.exposition import Exposition
-from observability.http.published import Published
 from observability.http.relay import Relay
-from observability.http.router import Router
-from observability.http.routes.history import HistoryRoutes
-from observability.http.routes.ingest import IngestRoutes
-from observability.http.routes.metrics import MetricsRoutes
-from observability.http.routes.pages import PageRoutes
-from observability.http.routes.strategy import StrategyRoutes
-from observability.http.routes.system import SystemRoutes
-from observability.http.routes.trades import TradeSource, TradesRoutes
-from observability.http.status import Status
 from observability.ingest.gate import Gate
 from observability.logs.log_book import LogBook
 from observability.metrics.market.bar_history import BarHistory
+from observability.monitoring.exposition import Exposition
+from observability.monitoring.status import Status
+from observability.rest.history import HistoryRoutes
+from observability.rest.metrics import MetricsRoutes
+from observability.rest.published import Published
+from observability.rest.strategy import StrategyRoutes
+from observability.rest.system import SystemRoutes
+from observability.rest.trades import TradeSource, TradesRoutes
+from observability.routing.router import Router
+from observability.senders.route import IngestRoutes
+from observability.web.pages import PageRoutes
 
 # By name; published documents are answered everywhere, too.
 ANSWERED_BY_WORKERS: Final = frozenset({

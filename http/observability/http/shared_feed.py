@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from observability.clocks.clock import Clock
 from observability.http.feed import Feed
-from observability.http.lanes import Entry, Lane, make_lanes
 from observability.memory.counters import Counters
 from observability.memory.entry_log import EntryLog
 from observability.memory.mapping import SharedMapping
 from observability.processes.wakeup import WakeUp
 from observability.snapshot.frames import Frame
 from observability.snapshot.shared_frames import SharedEventClock, SharedFrames
+from observability.stream.lanes import Entry, Lane, make_lanes
 
 
 class SharedFeed:

@@ -10,33 +10,33 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from observability.access.addresses import TrustedProxies
+from observability.access.authorization import AccessPolicy
+from observability.access.headcount import Headcounts
+from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
-from observability.http.addresses import TrustedProxies
-from observability.http.application import Application, Limits, UpgradeCallback
-from observability.http.authorization import AccessPolicy
-from observability.http.broadcast import Broadcaster, Heartbeat
-from observability.http.cors import CorsPolicy
-from observability.http.echo import PATH as ECHO_PATH
-from observability.http.echo import EchoEndpoint
+from observability.connections.listener import HttpListener
+from observability.connections.tls import Certificate
 from observability.http.feed import Feed
-from observability.http.headcount import Headcounts
-from observability.http.ingest_stream import PATH as INGEST_PATH
-from observability.http.ingest_stream import IngestStream
-from observability.http.listener import HttpListener
-from observability.http.messages import Request, Response
-from observability.http.rates import RequestRate
-from observability.http.router import Router
-from observability.http.serving import SentListener
-from observability.http.stream import PATHS, MetricsStream
-from observability.http.stream_state import StreamState
-from observability.http.tls import Certificate
+from observability.http11.cors import CorsPolicy
+from observability.http11.messages import Request, Response
 from observability.ingest.gate import Gate
 from observability.memory.counters import Counter, Counters
 from observability.memory.counters import DurationHistogram as BucketHistogram
 from observability.metrics.arithmetic.histogram import DurationHistogram
+from observability.monitoring.serving import SentListener
+from observability.routing.application import Application, Limits, UpgradeCallback
+from observability.routing.router import Router
+from observability.senders.endpoint import PATH as INGEST_PATH
+from observability.senders.endpoint import IngestStream
 from observability.snapshot.frames import Frame
+from observability.stream.broadcast import Broadcaster, Heartbeat
+from observability.stream.endpoint import PATHS, MetricsStream
+from observability.stream.state import StreamState
+from observability.websocket.echo import PATH as ECHO_PATH
+from observability.websocket.echo import EchoEndpoint
 
 # Where other workers go on accepting, a connection that has come to this one must not end without an answer.
 NEWCOMERS_SECONDS: Final = 0.5

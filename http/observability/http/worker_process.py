@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from observability.access.headcount import Headcounts
 from observability.clocks.clock import HostClock
 from observability.clocks.periodic import Periodic
 from observability.clocks.timestamps import NS_PER_S
@@ -20,15 +21,9 @@ from observability.config.config import Config
 from observability.errors import HubUnavailable
 from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
-from observability.http.exposition import Exposition
-from observability.http.headcount import Headcounts
-from observability.http.host_exposition import HostCollector
-from observability.http.lane_archive import AlertArchive, TradeArchive
-from observability.http.published import Published
 from observability.http.relay import Relay, RelayedGate
 from observability.http.route_table import IN_HUB, RouteParts, add_routes, relay_routes
 from observability.http.shared_feed import SharedFeed
-from observability.http.staleness import Staleness
 from observability.http.worker import Worker
 from observability.logs.log_book import LogBook
 from observability.memory.mapping import State
@@ -36,13 +31,18 @@ from observability.metrics.assembly import history_budget
 from observability.metrics.durability.journal import ALERTS, TRADES
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.trades.queries import StoredTrades
+from observability.monitoring.exposition import Exposition
+from observability.monitoring.host_exposition import HostCollector
+from observability.monitoring.staleness import Staleness
 from observability.processes.control import Channel, ChannelReceiver, say_serving
 from observability.processes.rpc import Caller
 from observability.processes.supervisor import ChildContext
 from observability.processes.usage import ProcessFigures
+from observability.rest.published import Published
 from observability.snapshot.frames import Frame
 from observability.store.file import DATABASE_NAME
 from observability.store.reader import StoreReader
+from observability.stream.lane_archive import AlertArchive, TradeArchive
 
 logger = logging.getLogger(__name__)
 

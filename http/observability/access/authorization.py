@@ -1,0 +1,160 @@
+"""Who may read and who may write: bearer tokens with roles, and without any, this machine.
+
+No routes here: each declares its role (see `router.py`), and all requests are checked in one place (`application.py`).
+
+    role    what                        without API_TOKENS   with write tokens    with read tokens too
+    open    /health, pages without data everybody            everybody            everybody
+    read    everything else             everybody            everybody            any token
+    write   what changes something      this machine         a write token        a write token
+
+A token comes as `Authorization: Bearer TOKEN` (RFC 6750), as `?token=TOKEN`, or, since a browser's WebSocket can send
+neither a field nor should put a secret into a URL, as a subprotocol: `observability, bearer.TOKEN`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from observability.access.addresses import is_loopback
+from observability.config.access import ApiToken
+from observability.http11.messages import Request
+from observability.http11.refusals import Refusal
+
+Role = Literal["open", "read", "write"]
+
+SUBPROTOCOL: Final = "observability"
+ANY_ORIGIN: Final = "*"
+
+_BEARER_SUBPROTOCOL: Final = b"bearer."
+# RFC 9110 section 11.1: the scheme is case-insensitive; RFC 6750 section 2.1: credentials = "Bearer" 1*SP b64token.
+_BEARER: Final = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)")
+_IS_BEARER: Final = re.compile(rb"(?i:bearer)(?: |\Z)")
+_FORWARDING_FIELDS: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
+_GRANTED: Final[dict[str, frozenset[str]]] = {"read": frozenset({"read"}), "write": frozenset({"read", "write"})}
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+class AccessPolicy:
+    """Decides by role and token; `guarded` holds the roles that not everybody has."""
+
+    __slots__ = ("_any_origin", "_origins", "_tokens", "guarded")
+
+    def __init__(self, tokens: Iterable[ApiToken] = (), origins: Iterable[str] = ()) -> None:
+        tokens = tuple(tokens)
+        # Digests have one length: comparing them tells nothing about that of a token.
+        self._tokens = tuple((sha256(token.secret.encode()).digest(), _GRANTED[token.role]) for token in tokens)
+        self._origins = frozenset(origin.encode("latin-1") for origin in origins)
+        self._any_origin = ANY_ORIGIN.encode() in self._origins
+        self.guarded: frozenset[str] = frozenset(
+            {"read", "write"} if any(token.role == "read" for token in tokens) else {"write"}
+        )
+
+    def check(self, request: Request, role: Role) -> None:
+        """Raises Refusal 401 or 403 unless `request` may do what needs `role`, 400 if its credentials are malformed."""
+        if role not in self.guarded:
+            return
+        if not self._tokens:
+            _check_local(request)
+            return
+        if role == "write":
+            self._check_origin(request)
+        given = _credentials(request)
+        if not given:
+            # RFC 6750 section 3.1: without credentials the challenge has no error.
+            raise _challenge(401, f"a token is needed to {role}; see API_TOKENS")
+        if len(given) > 1:
+            raise _challenge(400, "more than one token", b"invalid_request")
+        granted = self._granted(given[0])
+        if not granted:
+            raise _challenge(401, "this token is not known", b"invalid_token")
+        if role not in granted:
+            raise _challenge(403, f"this token may not {role}", b"insufficient_scope")
+
+    def _granted(self, secret: bytes) -> frozenset[str]:
+        """Returns the roles of a token. Every known one is compared, whichever it is."""
+        digest = sha256(secret).digest()
+        granted = _NOTHING
+        for known, roles in self._tokens:
+            if compare_digest(known, digest):
+                granted = roles
+        return granted
+
+    def _check_origin(self, request: Request) -> None:
+        origin = request.header(b"origin")
+        if origin is None or self._any_origin or origin.lower() in self._origins or _is_own_page(request, origin):
+            return
+        raise Refusal(403, "pages of this Origin may not write; see CORS_ORIGINS")
+
+
+def chosen_subprotocol(request: Request) -> str | None:
+    """Returns the subprotocol that the answer to a WebSocket handshake names, None for no such field.
+
+    A browser that offered some fails the connection unless one of them is named; one that is a token never is.
+    """
+    return SUBPROTOCOL if SUBPROTOCOL.encode() in _offered_subprotocols(request) else None
+
+
+def _credentials(request: Request) -> list[bytes]:
+    """Returns every token that comes with `request`."""
+    given = []
+    authorization = request.header(b"authorization")
+    # Credentials of another scheme are for somebody else: a proxy in between, say.
+    if authorization is not None and _IS_BEARER.match(authorization):
+        match = _BEARER.fullmatch(authorization)
+        if match is None:
+            raise _challenge(400, "Authorization: expected Bearer and one token", b"invalid_request")
+        given.append(match[1])
+    given += [value.encode() for name, value in request.query_params() if name == "token"]
+    if request.is_upgrade:
+        given += [
+            offered.removeprefix(_BEARER_SUBPROTOCOL)
+            for offered in _offered_subprotocols(request)
+            if offered.startswith(_BEARER_SUBPROTOCOL)
+        ]
+    return given
+
+
+def _offered_subprotocols(request: Request) -> list[bytes]:
+    # Names keep their case (RFC 6455 section 11.3.4), which `header_list` would not.
+    return [name.strip(b" \t") for name in (request.header(b"sec-websocket-protocol") or b"").split(b",")]
+
+
+def _challenge(status: int, detail: str, error: bytes | None = None) -> Refusal:
+    challenge = b'Bearer realm="observability"'
+    if error is not None:
+        challenge += b', error="' + error + b'"'
+    return Refusal(status, detail, headers=((b"WWW-Authenticate", challenge),))
+
+
+def _check_local(request: Request) -> None:
+    """Raises Refusal 403 unless a write comes from this machine: a peer on loopback that asks for a loopback host, was
+    not forwarded by a proxy, and is not a page of another origin."""
+    host = (request.header(b"host") or b"").decode("latin-1")
+    origin = request.header(b"origin")
+    if not (
+        is_loopback(request.peer)
+        and is_loopback(_host_name(f"//{host}"))
+        and not any(request.header(name) for name in _FORWARDING_FIELDS)
+        and (origin is None or _is_own_page(request, origin))
+    ):
+        raise Refusal(403, "writes are taken from this machine only; see API_TOKENS")
+
+
+def _is_own_page(request: Request, origin: bytes) -> bool:
+    """Whether a page of `origin` came from the host that the request is for."""
+    try:
+        return urlsplit(origin.decode("latin-1").lower()).netloc == (request.header(b"host") or b"").decode().lower()
+    except ValueError:
+        return False
+
+
+def _host_name(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

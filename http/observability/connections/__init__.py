@@ -1,0 +1,1 @@
+"""TCP and TLS connections: the listening port, one connection's life, certificates."""

@@ -1,0 +1,395 @@
+"""One HTTP/1.1 connection: feeds the parser, writes the answers in order, keeps the peer within its bounds.
+
+No parsing, routing or encoding here, and no timers of its own: the listener asks `check_deadline` once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Final, cast
+
+from observability.clocks.timestamps import NS_PER_S
+from observability.connections.phases import Phase, seconds_allowed
+from observability.connections.registry import Registry
+from observability.http11.documents import ReadyDocument
+from observability.http11.messages import CONTINUE, Request, Response, problem_response
+from observability.http11.parser import RequestParser
+from observability.http11.refusals import Fatal, Refusal, Timeout, Unavailable
+from observability.routing.application import OTHER_METHOD, UNMATCHED, Application, method_label
+from observability.routing.router import Answer
+
+logger = logging.getLogger(__name__)
+
+# A pipeliner gets this many answers in a row; then everybody else has a turn.
+REQUESTS_PER_TURN: Final = 64
+# Answers of one turn are joined into one write, up to about this size.
+FLUSH_BYTES: Final = 64 * 1024
+# What still comes after the last answer is read and dropped, up to this much.
+LINGER_BYTES: Final = 2 * 1024 * 1024
+# A reader that takes at least this much per deadline is slow, not stalled.
+MIN_DRAINED_BYTES: Final = 16 * 1024
+
+_NEVER: Final = 1 << 63
+
+
+class HttpConnection(asyncio.Protocol):
+    """Serves one peer until either side ends the connection or an upgrade takes the transport."""
+
+    __slots__ = (
+        "_application",
+        "_continued",
+        "_deadline_ns",
+        "_draining",
+        "_has_served",
+        "_is_proxied",
+        "_linger_bytes",
+        "_loop",
+        "_out",
+        "_out_bytes",
+        "_parser",
+        "_peer",
+        "_peer_done",
+        "_pending",
+        "_phase",
+        "_reading",
+        "_registry",
+        "_transport",
+        "_turn_over",
+        "_unsent_bytes",
+        "_write_paused",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, application: Application, registry: Registry, loop: asyncio.AbstractEventLoop) -> None:
+        # Per connection.
+        self._application = application
+        self._registry = registry
+        self._loop = loop
+        self._parser = RequestParser(application.memo, application.max_body_bytes)
+        self._peer = ""
+        self._is_proxied = False
+        self._phase = Phase.HEAD
+        self._deadline_ns = _NEVER
+        self._has_served = False
+        self._draining = False
+        self._peer_done = False
+        self._reading = True
+        self._write_paused = False
+        self._unsent_bytes = 0
+        self._linger_bytes = 0
+        # Per turn.
+        self._turn_over = False
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        # Per request.
+        self._continued = False
+        self._pending: asyncio.Task[None] | None = None
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peername = transport.get_extra_info("peername")
+        self._peer = peername[0] if isinstance(peername, tuple) else ""
+        self._is_proxied = self._application.proxies.trusts(self._peer)
+        self._enter(Phase.HEAD)
+        refusal = self._registry.admit(self, self._peer)
+        if refusal is not None and self._phase is Phase.HEAD:
+            self._refuse(refusal)
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is Phase.LINGER:
+            self._linger_bytes += len(data)
+            if self._linger_bytes > LINGER_BYTES:
+                self.abort()
+        elif self._phase is not Phase.DONE:
+            self._parser.feed(data)
+            if self._is_blocked():
+                # One segment at most is taken beyond what can be answered now.
+                self._pause_reading()
+            else:
+                self._advance()
+
+    def eof_received(self) -> bool:
+        """Keeps the write side open: answers that are still due go out after the peer has ended its side."""
+        self._peer_done = True
+        if self._phase not in (Phase.BUSY, Phase.STALLED, Phase.DONE):
+            self._close()
+        # TLS has no half-closed state.
+        return self._transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._unsent_bytes = self._transport.get_write_buffer_size()
+        if self._phase not in (Phase.LINGER, Phase.DONE):
+            self._pause_reading()
+            self._enter(Phase.STALLED)
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._phase is Phase.STALLED:
+            self._enter(Phase.BUSY)
+            if not self._is_blocked():
+                self._advance()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = Phase.DONE
+        self._deadline_ns = _NEVER
+        self._out.clear()
+        if self._pending is not None:
+            self._pending.cancel()
+        self._registry.release(self, self._peer)
+
+    # Called by the listener.
+
+    def check_deadline(self, now_ns: int) -> None:
+        """Ends what has taken too long."""
+        if now_ns < self._deadline_ns:
+            return
+        limits = self._application.limits
+        match self._phase:
+            case Phase.IDLE:
+                self._close()
+            case Phase.HEAD if self._parser.is_idle:
+                self._close()
+            case Phase.HEAD:
+                self._refuse(Timeout(f"head: expected whole within {limits.head_seconds} s"))
+            case Phase.BODY:
+                self._refuse(Timeout(f"content: expected whole within {limits.body_seconds} s"))
+            case Phase.STALLED | Phase.LINGER:
+                self._check_stall()
+
+    def drain(self) -> None:
+        """Ends the connection at once if it is idle, else with the answer that is due."""
+        self._draining = True
+        if self._phase in (Phase.IDLE, Phase.HEAD) and self._parser.is_idle:
+            self._close()
+
+    def abort(self) -> None:
+        """Ends the connection now, whatever is unsent."""
+        self._phase = Phase.DONE
+        self._deadline_ns = _NEVER
+        self._transport.abort()
+
+    # The way of a request.
+
+    def _advance(self) -> None:
+        """Answers what has been received, until something has to be waited for."""
+        parser = self._parser
+        served = False
+        try:
+            for _ in range(REQUESTS_PER_TURN):
+                request = parser.next_request()
+                if request is None:
+                    self._maybe_continue()
+                    break
+                served = True
+                request.peer = request.client_address = self._peer
+                if self._is_proxied:
+                    forwarded_for = request.header(b"x-forwarded-for")
+                    request.client_address = self._application.proxies.client_address(self._peer, forwarded_for)
+                self._serve(request)
+                if self._is_blocked():
+                    break
+            else:
+                self._turn_over = True
+                self._loop.call_soon(self._next_turn)
+        except Fatal as refusal:
+            self._refuse(refusal)
+        self._flush()
+        self._settle(served)
+
+    def _serve(self, request: Request) -> None:
+        # hot: once per request (benchmarks/bench_http.py)
+        application = self._application
+        started_ns = application.clock.mono_ns()
+        self._continued = False
+        self._has_served = True
+        if request.head.is_upgrade and self._upgrade(request, started_ns):
+            return
+        pattern, answer = application.dispatch(request)
+        if isinstance(answer, (Response, ReadyDocument)):
+            self._write_answer(request, pattern, started_ns, answer)
+        else:
+            self._pending = self._loop.create_task(self._await_answer(request, pattern, started_ns, answer))
+
+    async def _await_answer(
+        self, request: Request, pattern: str, started_ns: int, awaitable: Awaitable[Answer]
+    ) -> None:
+        answer = await self._application.settle(request, pattern, awaitable)
+        self._pending = None
+        if self._phase is Phase.DONE:
+            return
+        self._write_answer(request, pattern, started_ns, answer)
+        if self._is_blocked():
+            self._flush()
+            self._settle(served=True)
+        else:
+            self._advance()
+
+    def _write_answer(self, request: Request, pattern: str, started_ns: int, answer: Answer) -> None:
+        # hot: once per request (benchmarks/bench_http.py)
+        application = self._application
+        keep_alive = request.head.keep_alive and not self._draining
+        status, data, keep_alive = application.encode(request, pattern, answer, keep_alive)
+        self._out.append(data)
+        self._out_bytes += len(data)
+        seconds = (application.clock.mono_ns() - started_ns) / NS_PER_S
+        application.on_request(method_label(request.head.method), pattern, status, seconds)
+        if application.access_log:
+            path = ascii(request.path)[1:-1]
+            logger.info("%s %s %s %d %.3f ms", request.client_address, request.method, path, status, seconds * 1e3)
+        if not keep_alive:
+            self._finish()
+        elif self._out_bytes >= FLUSH_BYTES:
+            self._flush()
+
+    def _upgrade(self, request: Request, started_ns: int) -> bool:
+        """Offers an upgrade to the application; returns whether the request has been dealt with."""
+        application = self._application
+        if (
+            application.upgrade is None
+            or request.method != "GET"
+            or not application.router.is_websocket(request.path)
+            or b"websocket" not in request.header_list(b"upgrade")
+        ):
+            return False
+        self._flush()
+        self._resume_reading()
+        answer: Response | None
+        try:
+            if self._draining:
+                raise Unavailable("shutting down", application.limits.retry_after_seconds)
+            answer = application.begin_upgrade(request, self._transport, self._parser.leftover(), self)
+        except Refusal as refusal:
+            answer = application.refused(request, refusal)
+        except Exception as error:
+            answer = application.failed(request, request.path, error)
+            if self._transport.get_protocol() is not self:
+                self.abort()
+        if answer is not None:
+            self._write_answer(request, request.path, started_ns, answer)
+            return True
+        self._phase = Phase.DONE
+        self._deadline_ns = _NEVER
+        self._registry.release(self, self._peer)
+        application.on_request("GET", request.path, 101, (application.clock.mono_ns() - started_ns) / NS_PER_S)
+        return True
+
+    def _maybe_continue(self) -> None:
+        """RFC 9110 section 10.1.1: 100, or a final status, to a peer that waits before it sends content."""
+        parser = self._parser
+        head = parser.awaited_head
+        if head is None or not head.expects_continue or self._continued or parser.has_body_bytes:
+            return
+        self._continued = True
+        try:
+            self._application.check_head(Request(head, b"", self._peer))
+        except Refusal as refusal:
+            # Whether the content still comes cannot be known, so this answer is the last.
+            self._refuse(refusal)
+        else:
+            self._out.append(CONTINUE)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answers what is no request, and ends the connection."""
+        application = self._application
+        application.refusal_log.write(self._peer, refusal)
+        self._out.append(application.encoder.encode(None, problem_response(refusal), keep_alive=False))
+        application.on_request(OTHER_METHOD, UNMATCHED, refusal.status, 0.0)
+        self._finish()
+
+    # The state of the connection.
+
+    def _is_blocked(self) -> bool:
+        return (
+            self._pending is not None
+            or self._write_paused
+            or self._turn_over
+            or self._phase is Phase.LINGER
+            or self._phase is Phase.DONE
+        )
+
+    def _next_turn(self) -> None:
+        self._turn_over = False
+        if not self._is_blocked():
+            self._advance()
+
+    def _settle(self, served: bool) -> None:
+        """Finds out what is waited for now."""
+        if self._phase in (Phase.LINGER, Phase.DONE) or self._write_paused:
+            return
+        if self._pending is not None or self._turn_over:
+            self._enter(Phase.BUSY)
+            return
+        parser = self._parser
+        if self._peer_done or (self._draining and parser.is_idle):
+            self._close()
+            return
+        if parser.awaited_head is not None:
+            phase = Phase.BODY
+        elif parser.is_idle and self._has_served:
+            phase = Phase.IDLE
+        else:
+            phase = Phase.HEAD
+        # Deadlines are absolute: bytes that complete nothing do not move them.
+        if served or phase is not self._phase:
+            self._enter(phase)
+        self._resume_reading()
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase = phase
+        seconds = seconds_allowed(phase, self._application.limits)
+        if seconds is None:
+            self._deadline_ns = _NEVER
+        else:
+            self._deadline_ns = self._application.clock.mono_ns() + seconds * NS_PER_S
+
+    def _flush(self) -> None:
+        out = self._out
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self._out_bytes = 0
+            self._transport.write(data)
+
+    def _finish(self) -> None:
+        """Ends the connection after the last answer, when the peer has had the time to read it."""
+        self._flush()
+        self._enter(Phase.LINGER)
+        self._unsent_bytes = self._transport.get_write_buffer_size()
+        if self._peer_done or not self._transport.can_write_eof():
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+            self._resume_reading()
+
+    def _close(self) -> None:
+        """Ends the connection when what is written has been sent; nothing unread is lost by it."""
+        self._flush()
+        self._enter(Phase.LINGER)
+        self._unsent_bytes = self._transport.get_write_buffer_size()
+        self._transport.close()
+
+    def _check_stall(self) -> None:
+        unsent_bytes = self._transport.get_write_buffer_size()
+        drained_bytes = self._unsent_bytes - unsent_bytes
+        lingered = self._phase is Phase.LINGER and unsent_bytes == 0
+        if lingered or drained_bytes < MIN_DRAINED_BYTES:
+            self.abort()
+            return
+        self._unsent_bytes = unsent_bytes
+        self._deadline_ns = self._application.clock.mono_ns() + self._application.limits.stall_seconds * NS_PER_S
+
+    def _pause_reading(self) -> None:
+        if self._reading and not self._transport.is_closing():
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._reading and not self._peer_done and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()

@@ -1,0 +1,79 @@
+"""Ready documents: bytes that many clients ask for, answered with as little work each as can be.
+
+No clock and no eviction: a new version is a new document, and the old one's bytes go with it.
+"""
+
+from __future__ import annotations
+
+import gzip
+from typing import Final
+
+from observability.http11.messages import JSON, Request, Response, ResponseEncoder, connection_field
+from observability.http11.negotiation import none_match_fails
+
+# Below this a gzip saves less than its own frame and the client's work.
+GZIP_MIN_BYTES: Final = 512
+# Level 1: most of the saving at a fraction of the time, and the time is the loop's.
+GZIP_LEVEL: Final = 1
+
+
+class ReadyDocument:
+    """One version of a document; a handler may return it in place of a Response.
+
+    `etag` is a strong entity tag with its quotes; the gzip representation has one of its own. The bytes of answers
+    are kept per (origin allowed, connection mode, gzip, 304, HEAD) for the second their Date is right.
+    """
+
+    __slots__ = ("_answers", "_date", "_gzipped", "_gzipped_etag", "body", "cache_control", "content_type", "etag")
+
+    def __init__(
+        self, body: bytes, etag: bytes, content_type: bytes = JSON, cache_control: bytes = b"no-cache"
+    ) -> None:
+        assert etag[:1] == b'"' and etag[-1:] == b'"' and len(etag) > 2, f"etag {etag!r}: expected quotes around it"
+        self.body = body
+        self.etag = etag
+        self.content_type = content_type
+        self.cache_control = cache_control
+        self._gzipped: bytes | None = None
+        self._gzipped_etag = etag[:-1] + b'-gzip"'
+        self._answers: dict[tuple[bytes | None, bytes, bool, bool, bool], bytes] = {}
+        self._date = b""
+
+    def gzipped(self) -> bytes:
+        """Returns the body compressed; the work is done once, and only if somebody asks."""
+        if self._gzipped is None:
+            self._gzipped = gzip.compress(self.body, GZIP_LEVEL, mtime=0)
+        return self._gzipped
+
+    def encode(self, request: Request, encoder: ResponseEncoder, *, keep_alive: bool) -> tuple[int, bytes]:
+        """Returns status and bytes of the answer to `request`."""
+        # hot: once per poll (benchmarks/bench_http.py)
+        head = request.head
+        headers = head.headers
+        date = encoder.date.now()
+        if date is not self._date:
+            self._answers.clear()
+            self._date = date
+        use_gzip = len(self.body) >= GZIP_MIN_BYTES and head.accepts_gzip
+        etag = self._gzipped_etag if use_gzip else self.etag
+        known = headers.get(b"if-none-match")
+        not_modified = known is not None and none_match_fails(known, etag)
+        key = (
+            encoder.cors.allowed_origin(headers.get(b"origin")),
+            connection_field(request, keep_alive),
+            use_gzip,
+            not_modified,
+            head.method == "HEAD",
+        )
+        answer = self._answers.get(key)
+        status = 304 if not_modified else 200
+        if answer is None:
+            answer = encoder.encode(request, self._response(status, etag, use_gzip), keep_alive=keep_alive)
+            self._answers[key] = answer
+        return status, answer
+
+    def _response(self, status: int, etag: bytes, use_gzip: bool) -> Response:
+        fields = ((b"ETag", etag), (b"Cache-Control", self.cache_control))
+        if use_gzip:
+            return Response(status, self.gzipped(), self.content_type, (*fields, (b"Content-Encoding", b"gzip")))
+        return Response(status, self.body, self.content_type, fields)

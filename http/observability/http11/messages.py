@@ -1,0 +1,215 @@
+"""Requests and responses as handlers see them, and responses as the wire sees them.
+
+No negotiation of what is sent (see `documents.py`) and no transport.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S
+from observability.http11.cors import CorsPolicy
+from observability.http11.heads import RequestHead, list_tokens
+from observability.http11.refusals import REASONS, Headers, Refusal
+
+JSON: Final = b"application/json"
+PROBLEM_JSON: Final = b"application/problem+json"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# RFC 9110 section 6.4.1: these have no content, whatever the handler says.
+_BODILESS: Final = frozenset({204, 304})
+_STATUS_LINES: Final = {
+    status: f"HTTP/1.1 {status} {reason}\r\nDate: ".encode("ascii") for status, reason in REASONS.items()
+}
+_VARY: Final = b"\r\nVary: Origin, Accept-Encoding"
+# Nobody guesses types, no other site learns a URL (it may carry a token) or uses an answer as its script or picture;
+# reading by CORS is not touched by the last of them (WHATWG Fetch, "Cross-Origin-Resource-Policy header").
+_SECURITY: Final = (
+    b"\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin"
+)
+# RFC 6797. A day: it binds every port of this host name, so that of a dashboard on plain HTTP too.
+_HSTS: Final = b"\r\nStrict-Transport-Security: max-age=86400"
+_CONNECTION_CLOSE: Final = b"\r\nConnection: close"
+_CONNECTION_KEEP_ALIVE: Final = b"\r\nConnection: keep-alive"
+
+# RFC 9110 section 5.6.7: IMF-fixdate, in English whatever the locale.
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Request:
+    """One request of one connection: a head, which others may share, its content, and who sent it."""
+
+    __slots__ = ("body", "client_address", "head", "peer")
+
+    def __init__(self, head: RequestHead, body: bytes, peer: str = "") -> None:
+        self.head = head
+        self.body = body
+        self.peer = peer
+        """The peer's address without its port; empty for a socket that has none."""
+        self.client_address = peer
+        """Whom the peer asks for: itself, unless it is a trusted proxy."""
+
+    @property
+    def method(self) -> str:
+        return self.head.method
+
+    @property
+    def target(self) -> str:
+        """As sent."""
+        return self.head.target
+
+    @property
+    def path(self) -> str:
+        """Decoded; an encoded slash stays `%2F`."""
+        return self.head.path
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The path's segments, each decoded on its own."""
+        return self.head.segments
+
+    @property
+    def query(self) -> str:
+        """As sent, without the question mark."""
+        return self.head.query
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return self.head.version
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the peer lets the connection stay open after the answer."""
+        return self.head.keep_alive
+
+    @property
+    def expects_continue(self) -> bool:
+        return self.head.expects_continue
+
+    @property
+    def is_upgrade(self) -> bool:
+        return self.head.is_upgrade
+
+    @property
+    def accepts_gzip(self) -> bool:
+        return self.head.accepts_gzip
+
+    def header(self, name: bytes) -> bytes | None:
+        """Returns the value of a field, those of a repeated one joined by a comma; `name` in any case."""
+        return self.head.headers.get(name.lower())
+
+    def header_list(self, name: bytes) -> tuple[bytes, ...]:
+        """Returns the members of a list field in lower case, over all its lines."""
+        value = self.head.headers.get(name.lower())
+        return () if value is None else list_tokens(value)
+
+    def query_params(self) -> list[tuple[str, str]]:
+        """Returns the decoded parameters in the order sent; raises Refusal 400 if they do not decode."""
+        return self.head.query_parameters()
+
+
+@dataclass(slots=True)
+class Response:
+    """What a handler answers. Date, Content-Length, Connection, Vary and CORS fields are added on the way out."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: bytes = JSON
+    headers: Headers = ()
+    closes: bool = False
+    """Whether the connection ends with this answer."""
+
+
+def json_response(value: Any, status: int = 200, headers: Headers = ()) -> Response:
+    """Returns `value` as JSON."""
+    return Response(status, orjson.dumps(value), JSON, headers)
+
+
+def problem_response(refusal: Refusal) -> Response:
+    """Returns a refusal as RFC 9457 problem details."""
+    problem = {
+        "type": "about:blank",
+        "title": refusal.title,
+        "status": refusal.status,
+        "detail": refusal.detail,
+        **refusal.members,
+    }
+    return Response(refusal.status, orjson.dumps(problem, default=str), PROBLEM_JSON, refusal.headers, refusal.closes)
+
+
+class HttpDate:
+    """The Date field's value (RFC 9110 section 6.6.1), made once per second of the given clock."""
+
+    __slots__ = ("_second", "_time_ns", "_value")
+
+    def __init__(self, clock: Clock) -> None:
+        self._time_ns: Callable[[], int] = clock.time_ns
+        self._second = -1
+        self._value = b""
+
+    def now(self) -> bytes:
+        # hot: once per answer (benchmarks/bench_http.py)
+        second = self._time_ns() // NS_PER_S
+        if second != self._second:
+            t = time.gmtime(second)
+            self._value = (
+                f"{_DAYS[t.tm_wday]}, {t.tm_mday:02d} {_MONTHS[t.tm_mon - 1]} {t.tm_year:04d}"
+                f" {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} GMT"
+            ).encode("ascii")
+            self._second = second
+        return self._value
+
+
+class ResponseEncoder:
+    """Makes the bytes of answers."""
+
+    __slots__ = ("_always", "cors", "date")
+
+    def __init__(self, clock: Clock, cors: CorsPolicy, *, is_tls: bool = False) -> None:
+        self.date = HttpDate(clock)
+        self.cors = cors
+        self._always = _VARY + _SECURITY + (_HSTS if is_tls else b"")
+
+    def encode(self, request: Request | None, response: Response, *, keep_alive: bool) -> bytes:
+        """Returns head and content; `request` is None if none could be read. Raises ValueError for a field that
+        would end its own line."""
+        status = response.status
+        parts = [_STATUS_LINES[status], self.date.now()]
+        bodiless = status in _BODILESS
+        if not bodiless:
+            # RFC 9110 section 8.6: Content-Length of a HEAD is what the GET's would be; a 204 has none.
+            parts += (
+                b"\r\nContent-Type: ", response.content_type, b"\r\nContent-Length: %d" % len(response.body)
+            )  # fmt: skip
+        parts.append(self._always)
+        connection = connection_field(request, keep_alive)
+        parts.append(connection)
+        if request is not None:
+            allowed = self.cors.allowed_origin(request.head.headers.get(b"origin"))
+            if allowed is not None:
+                parts += (b"\r\nAccess-Control-Allow-Origin: ", allowed, self.cors.exposed)
+        for name, value in response.headers:
+            if b"\n" in value or b"\r" in value or b"\0" in value:
+                raise ValueError(f"field {name!r}: a value may not contain CR, LF or NUL")
+            parts += (b"\r\n", name, b": ", value)
+        parts.append(b"\r\n\r\n")
+        if not (bodiless or (request is not None and request.head.method == "HEAD")):
+            parts.append(response.body)
+        return b"".join(parts)
+
+
+def connection_field(request: Request | None, keep_alive: bool) -> bytes:
+    """Returns the line that says what becomes of the connection, where the version's default does not say it."""
+    if not keep_alive:
+        return _CONNECTION_CLOSE
+    # RFC 9112 section 9.3: an HTTP/1.0 client must be told that its keep-alive was understood.
+    if request is not None and request.head.version == (1, 0):
+        return _CONNECTION_KEEP_ALIVE
+    return b""

@@ -1,0 +1,1 @@
+"""The server about itself: its own figures, path latency, staleness, Prometheus exposition."""

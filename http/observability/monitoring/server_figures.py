@@ -1,0 +1,48 @@
+"""The server's own numbers, as alert rules read them under `server.`.
+
+Nothing is measured here; each figure reads what a part of the server counts. Those of clients are read off the
+counters, which hold what every worker has counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from observability.clocks.timestamps import NS_PER_MS
+from observability.memory.counters import Counted, Counter
+from observability.metrics.alerts.metric_paths import Figure
+from observability.metrics.system_collector import SystemCollector
+from observability.snapshot.hub import Hub
+from observability.websocket.close_codes import FAMILY as DISCONNECTS
+from observability.websocket.close_codes import is_loss
+
+
+def server_figures(
+    hub: Hub, system: SystemCollector, queues: Mapping[str, Callable[[], int]], counters: Counted
+) -> dict[str, Figure]:
+    """Returns every figure by name, the depths of `queues` among them; `counters` are those of all processes."""
+    bus = hub.bus
+    return {
+        "ticks": lambda: hub.frames.latest_seq,
+        "ticks_missed": lambda: hub.ticks_missed,
+        "tick_ms": lambda: hub.last_tick_ns / NS_PER_MS,
+        "events": lambda: sum(sum(published.values()) for published in bus.published.values()),
+        "event_handler_errors": lambda: bus.handler_errors,
+        "source_failures": lambda: len(hub.source_failures),
+        "websocket_connections": lambda: counters.total("websocket_connections_active"),
+        "websocket_disconnects": lambda: sum(
+            value for labels, value in _samples(counters, DISCONNECTS) if is_loss(labels["code"], labels["by"])
+        ),
+        "frames_skipped": lambda: counters.total("websocket_frames_skipped_total"),
+        "store_fault": lambda: system.health_reason("store") is not None,
+        **queues,
+    }
+
+
+def _samples(counters: Counted, name: str) -> Iterator[tuple[dict[str, str], int]]:
+    """Yields labels and value of each sample of one family."""
+    for family in counters.families():
+        if family.name == name:
+            for labels, sample in family.samples.items():
+                assert isinstance(sample, Counter)
+                yield dict(labels), sample.value

@@ -1,0 +1,246 @@
+"""The state of this server itself, as `/health` and `/api/system` tell it: every number is measured, none is a target.
+
+No routing here (see `routes/system.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import orjson
+
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.events import TYPE_NAMES
+from observability.metrics.alerts.book import AlertState, alert_documents
+from observability.metrics.alerts.rule_book import RuleBook
+from observability.metrics.overview import Collectors
+from observability.monitoring.path_latency import PathLatency
+from observability.monitoring.serving import Serving
+from observability.snapshot.frames import Frame
+from observability.snapshot.hub import Hub
+from observability.snapshot.serializer import encode_json
+
+PERCENTS: Final = (("latency_p50", 50.0), ("latency_p95", 95.0), ("latency_p99", 99.0))
+_USAGES: Final = ("cpu", "memory", "disk")
+
+
+class Status:
+    """Reads hub, collectors and whoever serves. `queues` are what may pile up, each with its depth."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        collectors: Collectors,
+        serving: Serving,
+        rules: RuleBook,
+        queues: Mapping[str, Callable[[], int]],
+    ) -> None:
+        self._hub = hub
+        self._collectors = collectors
+        self._serving = serving
+        self._rate = _Rate()
+        self._rules = rules
+        self._alerts = _Kept()
+        self._rules_seen = _Kept()
+        self._queues = dict(queues)
+        # Event times of the system section are those of its own samples.
+        inputs = (collectors.market, collectors.strategy, collectors.execution)
+        self._latency = PathLatency(hub, inputs, serving.fanout)
+        serving.on_sent(self._latency.on_sent)
+        self._measured: dict[str, Any] = {}
+        self._measured_second = -1
+
+    def on_frame(self, frame: Frame) -> None:
+        """Measures one tick; to be called before the frame is sent."""
+        self._latency.on_frame(frame)
+
+    def documents(self) -> dict[str, Callable[[], Any]]:
+        """Returns the documents that the hub encodes with each tick, by name."""
+        return {
+            "system_health": self.health,
+            "system_performance": self.performance,
+            "system_components": self.components,
+            "system_stats": self.stats,
+            "system_alerts": self.alerts,
+            "alert_rules": self.rules,
+        }
+
+    def not_ready(self) -> list[str]:
+        """Names what keeps this server from being ready."""
+        return [*self._hub.not_ready(), *self._serving.not_ready()]
+
+    def for_workers(self) -> dict[str, Any]:
+        """Returns what workers in processes of their own say of the hub."""
+        return {"not_ready": self.not_ready(), "uptime_seconds": self._system()["uptime_seconds"]}
+
+    def live(self) -> dict[str, Any]:
+        """Returns `GET /health/live`."""
+        return {
+            "alive": True,
+            "websocket_connections": self._serving.websocket_clients,
+            "uptime_seconds": self._system()["uptime_seconds"],
+        }
+
+    def health(self) -> dict[str, Any]:
+        """Returns `GET /api/system/health`."""
+        system = self._system()
+        reasons = [*system["health_reasons"], *self._hub.source_failures]
+        sample = self._collectors.system.sample
+        return {
+            "timestamp": self._timestamp(),
+            "status": "degraded" if system["health"] == "healthy" and reasons else system["health"],
+            "reasons": reasons,
+            "components": {usage: _usage_status(usage, reasons) for usage in _USAGES} | self._collector_states(),
+            "resources": None if sample is None else asdict(sample),
+            "connections": self._connections(),
+            "alerts": {"active": system["active_alerts"], "critical": system["critical_alerts"]},
+        }
+
+    def performance(self) -> dict[str, Any]:
+        """Returns `GET /api/system/performance`. Latencies are from the tick to the last byte handed to the kernel,
+        over all snapshots so far; null while no snapshot was sent to anybody."""
+        hub, serving = self._hub, self._serving
+        system = self._system()
+        return {
+            "timestamp": self._timestamp(),
+            **{name: serving.fanout.percentile_ms(percent) for name, percent in PERCENTS},
+            "latency_max": serving.fanout.max_ms,
+            "n_latency": serving.fanout.count,
+            "throughput_per_sec": self._rate.per_second(serving.messages_sent, hub.event_clock.mono_ns()),
+            "cpu_usage": system["process_cpu_percent"],
+            "memory_usage": system["process_rss_bytes"],
+            "event_loop_lag_ms": system["event_loop_lag_ms"],
+            "queue_depth": serving.clients_behind,
+            "frames_skipped": serving.frames_skipped,
+            "ticks": hub.frames.latest_seq,
+            "ticks_missed": hub.ticks_missed,
+            **self._measure(),
+        }
+
+    def components(self) -> dict[str, Any]:
+        """Returns `GET /api/system/components`: our own parts, and those of the engine by their heartbeats."""
+        engine = self._collectors.system.components(self._hub.event_clock.time_ns())
+        return {
+            "timestamp": self._timestamp(),
+            "components": {**self._collector_states(), **self._serving.processes(), **engine},
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Returns `GET /api/system/stats`: counts since the start."""
+        hub = self._hub
+        return {
+            "timestamp": self._timestamp(),
+            "epoch": hub.frames.epoch,
+            "uptime_seconds": self._system()["uptime_seconds"],
+            "ticks": hub.frames.latest_seq,
+            "snapshots_encoded": hub.serializer.snapshots_encoded,
+            "events": {
+                source: {TYPE_NAMES[kind]: count for kind, count in published.items() if count}
+                for source, published in hub.bus.published.items()
+            },
+            "symbols": {
+                "tracked": len(self._collectors.market.symbols),
+                "max": self._collectors.market.max_symbols,
+                "refused": self._collectors.market.symbols_refused,
+            },
+            "late_prints": self._collectors.market.late_prints,
+            "http_requests": self._serving.http_requests,
+            "connections": self._connections(),
+        }
+
+    def alerts(self) -> dict[str, Any]:
+        """Returns `GET /api/system/alerts`; the bytes of the alerts are kept while nothing changes."""
+        book = self._collectors.system.alert_book
+        fragment = self._alerts.get(book.version, lambda: alert_documents(book.all()))
+        return {"timestamp": self._timestamp(), "alerts": fragment, "count": len(book.all())}
+
+    def rules(self) -> dict[str, Any]:
+        """Returns `GET /api/system/alerts/rules`."""
+        fragment = self._rules_seen.get(self._rules.evaluations, self._rules.to_json)
+        return {"timestamp": self._timestamp(), "rules": fragment, "count": len(self._rules)}
+
+    def acknowledge(self, alert_id: str) -> AlertState | None:
+        """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
+        return self._collectors.system.acknowledge_alert(alert_id, self._hub.event_clock.time_ns())
+
+    def _system(self) -> dict[str, Any]:
+        assert self._collectors.system.fields is not None
+        return self._collectors.system.fields.to_json()
+
+    def _measure(self) -> dict[str, Any]:
+        """Latencies and queues, looked up once per second: percentiles cost more than a tick should."""
+        second = self._hub.event_clock.mono_ns() // NS_PER_S
+        if second != self._measured_second:
+            self._measured_second = second
+            queues = {name: depth() for name, depth in self._queues.items()}
+            self._measured = {"path": self._latency.to_json(), "queues": queues}
+        return self._measured
+
+    def _timestamp(self) -> str:
+        return format_iso_ms(self._hub.event_clock.time_ns())
+
+    def _connections(self) -> dict[str, int]:
+        return {
+            "websocket": self._serving.websocket_clients,
+            "http": self._serving.http_connections,
+        }
+
+    def _collector_states(self) -> dict[str, dict[str, Any]]:
+        now_ns = self._hub.event_clock.time_ns()
+        states: dict[str, dict[str, Any]] = {}
+        for section in self._hub.collectors:
+            age_ns = None if section.last_input_ns is None else now_ns - section.last_input_ns
+            states[section.name] = {
+                "status": "ok" if section.is_running else "down",
+                "reason": None if section.is_running else "stopped",
+                "metrics_collected": section.metrics_collected,
+                "input_age_seconds": None if age_ns is None else age_ns / NS_PER_S,
+            }
+        for name, collector in self._hub.custom.collectors.items():
+            running = "ok" if collector.is_running else "down"
+            failure = self._hub.custom.failing.get(name)
+            states[name] = {
+                "status": running if failure is None else "degraded",
+                "reason": failure,
+                "metrics_collected": collector.metrics_collected,
+            }
+        return states
+
+
+class _Kept:
+    """The encoded bytes of a part of a document, as long as its version stays the same."""
+
+    def __init__(self) -> None:
+        self._version = -1
+        self._fragment = orjson.Fragment(b"null")
+
+    def get(self, version: int, make: Callable[[], Any]) -> orjson.Fragment:
+        if version != self._version:
+            self._version = version
+            self._fragment = orjson.Fragment(encode_json(make()))
+        return self._fragment
+
+
+class _Rate:
+    """Messages per second, over the last whole second or more."""
+
+    def __init__(self) -> None:
+        self._since_ns: int | None = None
+        self._count = 0
+        self._value: float | None = None
+
+    def per_second(self, count: int, now_ns: int) -> float | None:
+        if self._since_ns is None:
+            self._since_ns, self._count = now_ns, count
+        elapsed_ns = now_ns - self._since_ns
+        if elapsed_ns >= NS_PER_S:
+            self._value = round((count - self._count) * NS_PER_S / elapsed_ns, 1)
+            self._since_ns, self._count = now_ns, count
+        return self._value
+
+
+def _usage_status(usage: str, reasons: list[str]) -> dict[str, str]:
+    reason = next((reason for reason in reasons if reason.startswith(usage + "_percent")), None)
+    return {"status": "ok"} if reason is None else {"status": "degraded", "detail": reason}

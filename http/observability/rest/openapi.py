@@ -1,0 +1,150 @@
+"""The OpenAPI description, made from the routing table and the Structs the handlers take.
+
+No path or parameter is described anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from observability.clocks.timestamps import MAX_NS
+from observability.http11.refusals import REASONS
+from observability.routing.parameters import TimeNs
+from observability.routing.router import Parameter, Route, Router
+from observability.version import VERSION
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of API_TOKENS. Writing needs one with the role write once there are any; until then it "
+        "is taken from the server's own host only. Reading needs one once there is any with the role read.",
+    },
+    "query": {"type": "apiKey", "in": "query", "name": "token", "description": "The same, where no field can be sent."},
+}
+# What a role adds: the schemes, each or (by the empty one) none, as the server's configuration has it; and statuses.
+_SECURITY: dict[str, list[dict[str, list[str]]]] = {
+    "open": [],
+    "read": [{}, {"bearer": []}, {"query": []}],
+    "write": [{}, {"bearer": []}, {"query": []}],
+}
+_STATUSES = {"open": {429}, "read": {400, 401, 429}, "write": {400, 401, 403, 429}}
+_DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?$"
+_NO_CONTROLS_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+# Years that are whole within what nanoseconds in 8 bytes can tell, whatever the offset.
+_YEAR_PATTERN = r"^(19[89][0-9]|2[01][0-9]{2}|22[0-5][0-9])-"
+# Of events, whose times are strings until they are decoded (see `observability.events`).
+_TIME_FIELDS = ("ts", "decision_ts")
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "description": "RFC 9457 problem details",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+
+
+def describe(router: Router) -> dict[str, Any]:
+    """Returns the OpenAPI 3.1 document."""
+    bodies = [route.request_type for route in router.routes if route.request_type is not None]
+    _, schemas = _schemas(bodies)
+    for schema in schemas.values():
+        _refine(schema)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in router.routes:
+        paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "observability", "version": VERSION},
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas, "Problem": _PROBLEM_SCHEMA},
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": list(route.tags),
+        "parameters": [_parameter(parameter) for parameter in route.parameters],
+        "responses": {
+            str(status): _response(status, route) for status in sorted({*route.statuses, *_STATUSES[route.role]})
+        },
+        "security": _SECURITY[route.role],
+    }
+    if route.request_type is not None:
+        ((schema,), _) = _schemas([route.request_type])
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return operation
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    ((schema,), _) = _schemas([parameter.kind])
+    for alternative in (schema, *schema.get("anyOf", ())):
+        _restrict(alternative)
+    return {
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.required,
+        "description": parameter.description or schema.pop("description", ""),
+        "schema": schema,
+    }
+
+
+def _refine(schema: dict[str, Any]) -> None:
+    """Says of a body's fields what msgspec does not: what a decimal is, and which strings are times."""
+    for name, field in schema.get("properties", {}).items():
+        for alternative in (field, *field.get("anyOf", ())):
+            if alternative.get("format") == "decimal":
+                alternative["pattern"] = _DECIMAL_PATTERN
+            elif alternative.get("type") == "string" and name in _TIME_FIELDS:
+                alternative.update({"format": "date-time", "pattern": _YEAR_PATTERN})
+
+
+def _restrict(schema: dict[str, Any]) -> None:
+    """Says of a string in a URL what holds for all of them, and what msgspec does not say of a decimal."""
+    if schema.get("type") == "string" and "pattern" not in schema:
+        is_decimal = schema.get("format") == "decimal"
+        schema["pattern"] = _DECIMAL_PATTERN if is_decimal else _NO_CONTROLS_PATTERN
+
+
+def _response(status: int, route: Route) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": REASONS[status]}
+    content: dict[str, Any] = {}
+    # 503 is said by a handler that is not ready, and by a server that is full.
+    if status < 400 or status == 503:
+        content.update((media_type, {}) for media_type in route.media_types)
+    if status >= 400:
+        content["application/problem+json"] = {"schema": PROBLEM}
+    # RFC 9110 section 15.4.5: a 304 has no content.
+    if status != 304:
+        response["content"] = content
+    return response
+
+
+def _schemas(kinds: Sequence[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    return msgspec.json.schema_components(
+        kinds, schema_hook=_schema_of_custom, ref_template="#/components/schemas/{name}"
+    )
+
+
+def _schema_of_custom(kind: type) -> dict[str, Any]:
+    if kind is TimeNs:
+        return {
+            "oneOf": [
+                {"type": "string", "format": "date-time", "pattern": _YEAR_PATTERN},
+                {"type": "integer", "minimum": 0, "maximum": MAX_NS, "description": "nanoseconds since the epoch"},
+            ]
+        }
+    raise NotImplementedError(f"no schema of {kind}")

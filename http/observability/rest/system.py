@@ -1,0 +1,178 @@
+"""`/api/system` and `/health`: how this server and the components it watches are doing.
+
+No number is made here (see `status.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, Literal
+
+import msgspec
+import orjson
+
+from observability.events import Severity
+from observability.http11.documents import ReadyDocument
+from observability.http11.messages import Request, Response, json_response
+from observability.http11.refusals import NotFound, Unavailable
+from observability.logs.log_book import LogBook
+from observability.metrics.alerts.book import select_alerts
+from observability.monitoring.status import Status
+from observability.rest.published import Published
+from observability.routing.parameters import parameters_of, parse_query
+from observability.routing.router import Parameter, Router
+
+Meta = msgspec.Meta
+
+RETRY_AFTER_SECONDS: Final = 5
+
+
+class LogsQuery(msgspec.Struct, frozen=True):
+    """What `GET /api/system/logs/recent` takes."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        Meta(description="least severe lines wanted"),
+    ] = "debug"
+    limit: Annotated[int, Meta(ge=1, le=1000, description="lines wanted")] = 100
+
+
+class AlertsQuery(msgspec.Struct, frozen=True):
+    """What `GET /api/system/alerts` takes."""
+
+    state: Annotated[
+        Literal["active", "acknowledged", "resolved", "all"], Meta(description="how far alerts have come")
+    ] = "all"
+    severity: Annotated[Severity | None, Meta(description="only this severity")] = None
+    limit: Annotated[int, Meta(ge=1, le=1000, description="alerts wanted")] = 1000
+
+
+class SystemRoutes:
+    """The handlers."""
+
+    def __init__(
+        self,
+        published: Published,
+        status: Status,
+        log_book: LogBook,
+        is_written: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """`is_written` waits until what was changed is on disk; False if that takes too long."""
+        self._is_written = is_written
+        self._published = published
+        self._status = status
+        self._log_book = log_book
+
+    def add_to(self, router: Router) -> None:
+        for path, name, summary in (
+            ("/api/system/health", "system_health", "Health, with its reasons"),
+            ("/api/system/performance", "system_performance", "Measured latencies and rates of this server"),
+            ("/api/system/components", "system_components", "Collectors, and components by their heartbeats"),
+            ("/api/system/stats", "system_stats", "Counts since the start"),
+            ("/api/system/alerts/rules", "alert_rules", "Alert rules, what they see and whether they are raised"),
+        ):
+            router.add(
+                "GET",
+                path,
+                self._published.handler(name),
+                name=name,
+                summary=summary,
+                tags=("system",),
+                statuses=(200, 304),
+            )
+        router.add(
+            "GET",
+            "/api/system/alerts",
+            self.alerts,
+            name="system_alerts",
+            summary="Alerts, those not acknowledged first",
+            tags=("system",),
+            parameters=parameters_of(AlertsQuery),
+            statuses=(200, 304, 400, 422),
+        )
+        router.add(
+            "GET",
+            "/api/system/logs/recent",
+            self.recent_logs,
+            name="recent_logs",
+            summary="Recent log lines, newest first",
+            tags=("system",),
+            parameters=parameters_of(LogsQuery),
+            statuses=(200, 400, 422),
+        )
+        router.add(
+            "POST",
+            "/api/system/alerts/acknowledge/{alert_id}",
+            self.acknowledge,
+            name="acknowledge_alert",
+            summary="Acknowledge an alert; again is no error",
+            tags=("system",),
+            statuses=(200, 404, 503),
+            parameters=(
+                Parameter("alert_id", str, "as `GET /api/system/alerts` gives it", required=True, where="path"),
+            ),
+        )
+        router.add(
+            "GET",
+            "/health",
+            self.health,
+            name="health",
+            summary="This server answers",
+            tags=("health",),
+            role="open",
+        )
+        router.add(
+            "GET",
+            "/health/ready",
+            self.ready,
+            name="ready",
+            summary="Every collector runs",
+            tags=("health",),
+            statuses=(200, 503),
+            role="open",
+        )
+        router.add(
+            "GET",
+            "/health/live",
+            self.live,
+            name="live",
+            summary="Alive, and how long",
+            tags=("health",),
+            role="open",
+        )
+
+    def health(self, request: Request) -> Response:
+        return json_response({"status": "healthy", "service": "observability"})
+
+    def ready(self, request: Request) -> Response:
+        missing = self._status.not_ready()
+        if missing:
+            return json_response({"status": "not ready", "not_ready": missing}, 503)
+        return json_response({"status": "ready"})
+
+    def live(self, request: Request) -> Response:
+        return json_response(self._status.live())
+
+    def alerts(self, request: Request) -> Response | ReadyDocument:
+        everything = self._published.document("system_alerts")
+        if not request.query_params():
+            return everything
+        wanted = parse_query(request, AlertsQuery)
+        stage = None if wanted.state == "all" else wanted.state
+        document = orjson.loads(everything.body)
+        found = select_alerts(document["alerts"], stage, wanted.severity, wanted.limit)
+        return json_response({**document, "alerts": found, "count": len(found)})
+
+    async def recent_logs(self, request: Request) -> Response:
+        wanted = parse_query(request, LogsQuery)
+        lines = await self._log_book.recent(wanted.level, wanted.limit)
+        return json_response({"logs": lines, "count": len(lines)})
+
+    async def acknowledge(self, request: Request, alert_id: str) -> Response:
+        alert = self._status.acknowledge(alert_id)
+        if alert is None:
+            raise NotFound("no alert of that id")
+        document = {"status": "acknowledged", **alert.to_json()}
+        if not await self._is_written():
+            raise Unavailable("acknowledged, but not on disk yet; again is no error", RETRY_AFTER_SECONDS)
+        return json_response(document)

@@ -1,0 +1,192 @@
+"""`/api/trades`: our fills, what they add up to, and how well they were executed.
+
+Nothing is computed here (see the record of trades, the store's trades and the execution collector).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Annotated, Final, Literal, Protocol
+
+import msgspec
+
+from observability.clocks.clock import Clock
+from observability.errors import StoreError
+from observability.http11.messages import Request, Response, json_response
+from observability.http11.refusals import NotFound, Refusal, Unavailable
+from observability.metrics.trades.stats import TradeStats
+from observability.metrics.trades.trade_log import Trade, TradeFilter, TradeLog
+from observability.rest.history import RANGES
+from observability.rest.published import Published
+from observability.routing.parameters import TimeNs, parameters_of, parse_query
+from observability.routing.router import Parameter, Router
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS: Final = 5
+
+Meta = msgspec.Meta
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class TradesQuery(msgspec.Struct, frozen=True):
+    """What `GET /api/trades` takes."""
+
+    symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
+    side: Annotated[Literal["buy", "sell"] | None, Meta(description="only this side")] = None
+    strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
+    start_time: Annotated[TimeNs | None, Meta(description="first moment wanted")] = None
+    end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
+    min_quantity: Annotated[Decimal | None, Meta(description="at least this quantity")] = None
+    max_quantity: Annotated[Decimal | None, Meta(description="at most this quantity")] = None
+    limit: Annotated[int, Meta(ge=1, le=1000, description="trades per page")] = 100
+    offset: Annotated[int, Meta(ge=0, le=10**9, description="trades to leave out first")] = 0
+    cursor: Annotated[
+        Annotated[str, Meta(pattern=r"\A[0-9]{1,18}\Z")] | None,
+        Meta(description="`next_cursor` of the page before: stable while trades come in, where offset is not"),
+    ] = None
+
+
+class StatsQuery(msgspec.Struct, frozen=True):
+    """What `GET /api/trades/stats/summary` takes."""
+
+    symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
+    strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
+    time_range: Annotated[Literal["1h", "24h", "7d", "30d"] | None, Meta(description="how far back from now")] = None
+
+
+class TradeSource(Protocol):
+    """Answers questions about trades; `StoredTrades` is one. Raises StoreError."""
+
+    async def query(
+        self, wanted: TradeFilter, limit: int, offset: int, before_seq: int | None
+    ) -> tuple[list[Trade], int]: ...
+
+    async def find(self, trade_id: str) -> list[Trade]: ...
+
+    async def stats(self, wanted: TradeFilter) -> TradeStats: ...
+
+
+class RecentTrades:
+    """The record of recent fills as a source: all there is without a store."""
+
+    def __init__(self, log: TradeLog) -> None:
+        self._log = log
+
+    async def query(
+        self, wanted: TradeFilter, limit: int, offset: int, before_seq: int | None
+    ) -> tuple[list[Trade], int]:
+        return self._log.query(wanted, limit, offset, before_seq)
+
+    async def find(self, trade_id: str) -> list[Trade]:
+        return self._log.find(trade_id)
+
+    async def stats(self, wanted: TradeFilter) -> TradeStats:
+        return self._log.stats(wanted)
+
+
+class TradesRoutes:
+    """The handlers, over a source of trades."""
+
+    def __init__(self, published: Published, trades: TradeSource, event_clock: Clock) -> None:
+        self._published = published
+        self._trades = trades
+        self._clock = event_clock
+
+    def add_to(self, router: Router) -> None:
+        tags = ("trades",)
+        router.add(
+            "GET",
+            "/api/trades",
+            self.trades,
+            name="trades",
+            summary="Our trades, newest first",
+            tags=tags,
+            parameters=parameters_of(TradesQuery),
+            statuses=(200, 400, 422, 503),
+        )
+        router.add(
+            "GET",
+            "/api/trades/stats/summary",
+            self.stats,
+            name="trade_stats",
+            summary="What trades add up to",
+            tags=tags,
+            parameters=parameters_of(StatsQuery),
+            statuses=(200, 400, 422, 503),
+        )
+        router.add(
+            "GET",
+            "/api/trades/execution/quality",
+            self._published.handler("execution_quality"),
+            name="execution_quality",
+            summary="How well orders were executed, each number with its sample count",
+            tags=tags,
+            statuses=(200, 304),
+        )
+        router.add(
+            "GET",
+            "/api/trades/{trade_id}",
+            self.trade,
+            name="trade",
+            summary="One trade",
+            tags=tags,
+            parameters=(Parameter("trade_id", str, "the engine's or exchange's id", required=True, where="path"),),
+            statuses=(200, 404, 409, 503),
+        )
+
+    async def trades(self, request: Request) -> Response:
+        wanted = parse_query(request, TradesQuery)
+        matching = TradeFilter(
+            wanted.symbol,
+            wanted.side,
+            wanted.strategy,
+            wanted.start_time,
+            wanted.end_time,
+            wanted.min_quantity,
+            wanted.max_quantity,
+        )
+        before_seq = None if wanted.cursor is None else int(wanted.cursor)
+        with _store_errors():
+            page, total = await self._trades.query(matching, wanted.limit, wanted.offset, before_seq)
+        return json_response(
+            {
+                "trades": [trade.to_json() for trade in page],
+                "total": total,
+                "limit": wanted.limit,
+                "offset": wanted.offset,
+                "next_cursor": str(page[-1].seq) if len(page) == wanted.limit else None,
+            }
+        )
+
+    async def trade(self, request: Request, trade_id: str) -> Response:
+        with _store_errors():
+            found = await self._trades.find(trade_id)
+        if not found:
+            raise NotFound("no trade of that id")
+        if len(found) > 1:
+            # Exchanges number trades per symbol: the id alone does not say which one is meant.
+            raise Refusal(409, "several trades have that id", candidates=[trade.to_json() for trade in found])
+        return json_response(found[0].to_json())
+
+    async def stats(self, request: Request) -> Response:
+        wanted = parse_query(request, StatsQuery)
+        start_ns = None if wanted.time_range is None else self._clock.time_ns() - RANGES[wanted.time_range][0]
+        with _store_errors():
+            stats = await self._trades.stats(
+                TradeFilter(symbol=wanted.symbol, strategy=wanted.strategy, start_ns=start_ns)
+            )
+        return json_response(stats.to_json())
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Answers 503 where the store cannot be read."""
+    try:
+        yield
+    except StoreError as error:
+        logger.error("%s", error)
+        raise Unavailable("the store cannot be read; the fault is in the log", RETRY_AFTER_SECONDS) from None

@@ -1,0 +1,233 @@
+"""What all connections share: routes, limits, hooks, and the way from a request to its answer.
+
+No sockets and no deadlines here (see `connection.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from observability.access.addresses import TrustedProxies, limited_as
+from observability.access.authorization import AccessPolicy
+from observability.access.places import Places
+from observability.access.rates import RequestRate
+from observability.clocks.clock import Clock, HostClock
+from observability.clocks.timestamps import NS_PER_S
+from observability.http11.cors import CorsPolicy
+from observability.http11.heads import HeadMemo, RequestHead
+from observability.http11.messages import Request, Response, ResponseEncoder, problem_response
+from observability.http11.parser import DEFAULT_MAX_BODY_BYTES
+from observability.http11.refusals import Refusal, TooManyRequests
+from observability.routing.router import METHODS, Answer, Router
+
+logger = logging.getLogger(__name__)
+
+UNMATCHED: Final = "unmatched"
+OTHER_METHOD: Final = "other"
+REFUSAL_LINES_PER_SECOND: Final = 10
+_SERVER_METHODS: Final = ", ".join(sorted(METHODS - {"TRACE"}))
+
+UpgradeCallback = Callable[[Request, asyncio.Transport, bytes, asyncio.Protocol], Response | None]
+RequestHook = Callable[[str, str, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one peer, and all of them, may take."""
+
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_connections: int = 10_000
+    max_connections_per_address: int | None = None
+    head_seconds: int = 10
+    """From a connection's first moment, or a further request's first byte, to the end of its head."""
+    body_seconds: int = 30
+    idle_seconds: int = 75
+    stall_seconds: int = 30
+    """How long a peer may leave an answer unread."""
+    retry_after_seconds: int = 5
+
+
+class RefusalLog:
+    """One line per refusal, up to a number of lines a second; how many more there were is a line too."""
+
+    __slots__ = ("_clock", "_lines", "_second", "_unlogged")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._unlogged = 0
+
+    def write(self, peer: str, refusal: Refusal) -> None:
+        # A detail may repeat what the peer sent: ascii() leaves nothing that could forge or disturb a line.
+        self.write_reason(peer, f"{refusal.status} {ascii(refusal.detail)[1:-1]}")
+
+    def write_reason(self, peer: str, reason: str) -> None:
+        """Writes the line of what got no answer."""
+        second = self._clock.mono_ns() // NS_PER_S
+        if second != self._second:
+            if self._unlogged:
+                logger.info("%d more refusals were not logged", self._unlogged)
+            self._second = second
+            self._lines = self._unlogged = 0
+        if self._lines >= REFUSAL_LINES_PER_SECOND:
+            self._unlogged += 1
+            return
+        self._lines += 1
+        logger.info("refused %s: %s", peer or "peer", reason)
+
+
+def _ignore_request(method: str, route: str, status: int, seconds: float) -> None:
+    """The hook of an application that counts nothing."""
+
+
+@dataclass(slots=True)
+class Application:
+    """One per worker.
+
+    `upgrade` is offered each GET with `Upgrade: websocket` for a path made one by `Router.add_websocket`: it takes
+    over the transport (and the bytes received behind the request) and returns None, or returns or raises a refusal.
+    `on_request` is told method, route pattern, status and seconds of each answer; both labels are from bounded sets.
+    """
+
+    router: Router
+    clock: Clock = field(default_factory=HostClock)
+    cors: CorsPolicy = field(default_factory=CorsPolicy)
+    limits: Limits = field(default_factory=Limits)
+    access: AccessPolicy = field(default_factory=AccessPolicy)
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    request_rate: RequestRate | None = None
+    is_tls: bool = False
+    upgrade: UpgradeCallback | None = None
+    on_request: RequestHook = _ignore_request
+    access_log: bool = False
+    memo: HeadMemo = field(default_factory=HeadMemo)
+    handler_errors: int = field(default=0, init=False)
+    encoder: ResponseEncoder = field(init=False)
+    refusal_log: RefusalLog = field(init=False)
+    _guarded: frozenset[str] = field(init=False)
+    _places: Places | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.encoder = ResponseEncoder(self.clock, self.cors, is_tls=self.is_tls)
+        self.refusal_log = RefusalLog(self.clock)
+        self._guarded = self.access.guarded
+        per_address = self.limits.max_connections_per_address
+        self._places = None if per_address is None else Places(per_address)
+
+    def dispatch(self, request: Request) -> tuple[str, Answer | Awaitable[Answer]]:
+        """Returns the route's pattern and its answer, or what will be one. Never raises."""
+        # hot: once per request (benchmarks/bench_http.py)
+        head = request.head
+        pattern = UNMATCHED
+        try:
+            if self.request_rate is not None:
+                self._check_rate(self.request_rate, request)
+            if head.method == "OPTIONS":
+                return self._options(request)
+            route, params = self.router.match(head.method, head.path, head.segments)
+            pattern = route.pattern
+            if route.role in self._guarded:
+                self.access.check(request, route.role)
+            return pattern, route.handler(request, **params)
+        except Refusal as refusal:
+            return pattern, self.refused(request, refusal)
+        except Exception as error:
+            return pattern, self.failed(request, pattern, error)
+
+    def max_body_bytes(self, head: RequestHead) -> int:
+        """Returns how much content the request of `head` may have; a path or method that is not known decides later."""
+        try:
+            route, _ = self.router.match(head.method, head.path, head.segments)
+        except Refusal:
+            return self.limits.max_body_bytes
+        return self.limits.max_body_bytes if route.max_body_bytes is None else route.max_body_bytes
+
+    def check_head(self, request: Request) -> None:
+        """Raises the Refusal that `request` meets before its content matters."""
+        head = request.head
+        if head.method != "OPTIONS":
+            route, _ = self.router.match(head.method, head.path, head.segments)
+            self.access.check(request, route.role)
+
+    def begin_upgrade(
+        self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
+    ) -> Response | None:
+        """Calls `upgrade` if the peer may have it; raises Refusal."""
+        role = self.router.websocket_role(request.path)
+        assert self.upgrade is not None and role is not None
+        if self.request_rate is not None:
+            self._check_rate(self.request_rate, request)
+        self.access.check(request, role)
+        places = self._places
+        if places is None:
+            return self.upgrade(request, transport, received, protocol)
+        address = limited_as(request.client_address)
+        if not places.has_room(address):
+            raise TooManyRequests(
+                f"more than {places.per_address} WebSocket clients of one address", self.limits.retry_after_seconds
+            )
+        answer = self.upgrade(request, transport, received, protocol)
+        if answer is None:
+            places.take(address, transport)
+        return answer
+
+    async def settle(self, request: Request, pattern: str, awaitable: Awaitable[Answer]) -> Answer:
+        """Awaits an answer; what it raises becomes one."""
+        try:
+            return await awaitable
+        except Refusal as refusal:
+            return self.refused(request, refusal)
+        except Exception as error:
+            return self.failed(request, pattern, error)
+
+    def encode(self, request: Request, pattern: str, answer: Answer, keep_alive: bool) -> tuple[int, bytes, bool]:
+        """Returns status, bytes, and whether the connection stays open. Never raises."""
+        try:
+            if not isinstance(answer, Response):
+                status, data = answer.encode(request, self.encoder, keep_alive=keep_alive)
+                return status, data, keep_alive
+            keep_alive = keep_alive and not answer.closes
+            return answer.status, self.encoder.encode(request, answer, keep_alive=keep_alive), keep_alive
+        except Exception as error:
+            failure = self.failed(request, pattern, error)
+            return failure.status, self.encoder.encode(request, failure, keep_alive=keep_alive), keep_alive
+
+    def refused(self, request: Request, refusal: Refusal) -> Response:
+        """Returns the answer of a refusal, and logs it."""
+        self.refusal_log.write(request.client_address, refusal)
+        return problem_response(refusal)
+
+    def failed(self, request: Request, pattern: str, error: Exception) -> Response:
+        """Returns the answer of a handler that raised; what it raised is for the log only."""
+        self.handler_errors += 1
+        logger.error("the handler of %s %s failed", method_label(request.method), pattern, exc_info=error)
+        return problem_response(Refusal(500, "the server failed to answer; the fault is in its log"))
+
+    def _check_rate(self, rate: RequestRate, request: Request) -> None:
+        wait_ns = rate.wait_ns(limited_as(request.client_address), self.clock.mono_ns())
+        if wait_ns:
+            detail = f"more than {rate.per_second} requests a second of one address"
+            raise TooManyRequests(detail, -(-wait_ns // NS_PER_S))
+
+    def _options(self, request: Request) -> tuple[str, Response]:
+        head = request.head
+        pattern = UNMATCHED
+        # RFC 9110 section 9.3.7: OPTIONS * asks about the server as a whole.
+        allow = _SERVER_METHODS
+        if head.path != "*":
+            resource, _ = self.router.find(head.path, head.segments)
+            pattern, allow = resource.pattern, resource.allow
+        fields: tuple[tuple[bytes, bytes], ...] = ((b"Allow", allow.encode("ascii")),)
+        if b"access-control-request-method" in head.headers:
+            fields += self.cors.preflight_fields(head.headers.get(b"origin"), fields[0][1])
+        return pattern, Response(204, headers=fields)
+
+
+def method_label(method: str) -> str:
+    """Returns `method`, or "other" for one a peer made up."""
+    return method if method in METHODS else OTHER_METHOD

@@ -1,0 +1,202 @@
+"""The routing table: which handler a method and a path have.
+
+No calling of handlers here (see `application.py`), no redirects, no trailing slashes: `/a/` is another path than `/a`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from observability.access.authorization import Role
+from observability.http11.documents import ReadyDocument
+from observability.http11.messages import Response
+from observability.http11.refusals import MethodNotAllowed, NotFound, Unsupported, UpgradeRequired
+
+Answer = Response | ReadyDocument
+Handler = Callable[..., Answer | Awaitable[Answer]]
+
+# RFC 9110 section 9.1 and RFC 5789. One that a path lacks is 405; any other is not implemented at all: 501.
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_DOT_SEGMENTS: Final = frozenset({".", ".."})
+_NO_PARAMS: Final[dict[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query or path parameter, for the description of the API."""
+
+    name: str
+    kind: Any = str
+    description: str = ""
+    required: bool = False
+    where: str = "query"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One method of one path, with what its description needs."""
+
+    method: str
+    pattern: str
+    handler: Handler
+    name: str = ""
+    summary: str = ""
+    tags: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    request_type: Any = None
+    response_type: Any = None
+    statuses: tuple[int, ...] = (200,)
+    role: Role = "write"
+    media_types: tuple[str, ...] = ("application/json",)
+    """What its handler answers with; refusals are problem documents."""
+    max_body_bytes: int | None = None
+    """What its requests may have as content, where that is not what every one may."""
+
+
+@dataclass(slots=True, eq=False)
+class Resource:
+    """What is known by one path pattern."""
+
+    pattern: str
+    segments: tuple[str, ...]
+    routes: dict[str, Route] = field(default_factory=dict)
+    websocket_role: Role | None = None
+    """What an upgrade of this path needs; None if it has none."""
+
+    @property
+    def is_websocket(self) -> bool:
+        return self.websocket_role is not None
+
+    @property
+    def allow(self) -> str:
+        """The value of Allow: the methods of this path, those that come by themselves included."""
+        methods = set(self.routes) | {"OPTIONS"}
+        if self.is_websocket:
+            methods.add("GET")
+        if "GET" in methods:
+            methods.add("HEAD")
+        return ", ".join(sorted(methods))
+
+    def match(self, segments: tuple[str, ...]) -> dict[str, str] | None:
+        """Returns the parameters of a path of this pattern, or None."""
+        params = {}
+        for mine, theirs in zip(self.segments, segments, strict=True):
+            if mine[:1] == "{":
+                # Dot segments are names to no route, so that nothing behind one can be reached by them.
+                if not theirs or theirs in _DOT_SEGMENTS:
+                    return None
+                params[mine[1:-1]] = theirs
+            elif mine != theirs:
+                return None
+        return params
+
+
+class Router:
+    """Paths without parameters are found in one dictionary, the others in a short list in the order added."""
+
+    def __init__(self) -> None:
+        self._static: dict[str, Resource] = {}
+        self._dynamic: list[Resource] = []
+
+    @property
+    def routes(self) -> list[Route]:
+        """Every route, in the order added within its path."""
+        return [route for resource in self.resources for route in resource.routes.values()]
+
+    @property
+    def resources(self) -> list[Resource]:
+        return [*self._static.values(), *self._dynamic]
+
+    def add(
+        self,
+        method: str,
+        pattern: str,
+        handler: Handler,
+        *,
+        name: str = "",
+        summary: str = "",
+        tags: Iterable[str] = (),
+        parameters: Iterable[Parameter] = (),
+        request_type: Any = None,
+        response_type: Any = None,
+        statuses: Iterable[int] = (200,),
+        role: Role | None = None,
+        media_types: Iterable[str] = ("application/json",),
+        max_body_bytes: int | None = None,
+    ) -> Route:
+        """Adds a route; HEAD and OPTIONS come by themselves. A pattern is `/a/{name}/b`. Unless `role` says otherwise,
+        a GET reads and everything else writes."""
+        assert method in METHODS - {"HEAD", "OPTIONS"}, f"method {method!r}: expected one that a route can have"
+        resource = self._resource(pattern)
+        assert method not in resource.routes, f"{method} {pattern}: added twice"
+        route = Route(
+            method,
+            pattern,
+            handler,
+            name or getattr(handler, "__name__", pattern),
+            summary,
+            tuple(tags),
+            tuple(parameters),
+            request_type,
+            response_type,
+            tuple(statuses),
+            role or ("read" if method == "GET" else "write"),
+            tuple(media_types),
+            max_body_bytes,
+        )
+        resource.routes[method] = route
+        return route
+
+    def add_websocket(self, path: str, role: Role = "read") -> None:
+        """Makes `path` one whose upgrades go to the application; without an upgrade and a GET route it is 426."""
+        resource = self._resource(path)
+        assert path in self._static, f"{path}: a WebSocket path has no parameters"
+        resource.websocket_role = role
+
+    def is_websocket(self, path: str) -> bool:
+        return self.websocket_role(path) is not None
+
+    def websocket_role(self, path: str) -> Role | None:
+        """Returns what an upgrade of `path` needs, None if it has none."""
+        resource = self._static.get(path)
+        return None if resource is None else resource.websocket_role
+
+    def find(self, path: str, segments: tuple[str, ...]) -> tuple[Resource, dict[str, str]]:
+        """Returns what is known by a path, and its parameters; raises NotFound."""
+        resource = self._static.get(path)
+        if resource is not None:
+            return resource, _NO_PARAMS
+        count = len(segments)
+        for candidate in self._dynamic:
+            if len(candidate.segments) == count:
+                params = candidate.match(segments)
+                if params is not None:
+                    return candidate, params
+        raise NotFound
+
+    def match(self, method: str, path: str, segments: tuple[str, ...]) -> tuple[Route, dict[str, str]]:
+        """Returns the route of a method, HEAD being GET; raises NotFound, MethodNotAllowed or UpgradeRequired."""
+        # RFC 9110 section 15.6.2: 501 when the method is not recognized for any resource.
+        if method not in METHODS:
+            raise Unsupported("this method is not implemented")
+        resource, params = self.find(path, segments)
+        route = resource.routes.get("GET" if method == "HEAD" else method)
+        if route is not None:
+            return route, params
+        if resource.is_websocket and method in ("GET", "HEAD"):
+            raise UpgradeRequired
+        raise MethodNotAllowed(resource.allow)
+
+    def _resource(self, pattern: str) -> Resource:
+        assert pattern[:1] == "/" and "%" not in pattern, f"pattern {pattern!r}: expected a decoded path"
+        segments = tuple(pattern[1:].split("/"))
+        if not any(segment[:1] == "{" for segment in segments):
+            return self._static.setdefault(pattern, Resource(pattern, segments))
+        for resource in self._dynamic:
+            if resource.pattern == pattern:
+                return resource
+        resource = Resource(pattern, segments)
+        self._dynamic.append(resource)
+        return resource

@@ -1,0 +1,1 @@
+"""Events from senders over HTTP and WebSocket."""

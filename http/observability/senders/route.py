@@ -1,0 +1,102 @@
+"""`POST /api/ingest`: events in, over HTTP.
+
+Nothing is decoded or published here (see `observability.ingest.gate`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final
+
+import msgspec
+
+from observability.events import AnyEvent
+from observability.http11.messages import Request, Response, problem_response
+from observability.http11.refusals import Headers, Refusal, UnsupportedMediaType
+from observability.ingest.answers import IngestAnswer
+from observability.ingest.gate import MAX_EVENTS, MAX_KEY_CHARACTERS, Gate
+from observability.routing.router import Router
+
+PATH: Final = "/api/ingest"
+# The largest batch there may be, of fills with every field.
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+
+# None registered; these are what senders of lines say.
+_IS_LINES: Final = {
+    b"application/json": False,
+    b"application/x-ndjson": True,
+    b"application/ndjson": True,
+    b"application/jsonl": True,
+    b"application/x-jsonlines": True,
+}
+# draft-ietf-httpapi-idempotency-key-header section 2.1: a String of RFC 8941 section 3.3.3; many send it bare.
+_KEY: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])+)"|([!#-+\--\[\]-~]+)')
+_ESCAPED: Final = re.compile(r"\\(.)")
+_REPLAYED: Final = (b"Idempotent-Replayed", b"true")
+
+
+class IngestRoutes:
+    """The handler, in front of the gate."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def add_to(self, router: Router) -> None:
+        router.add(
+            "POST",
+            PATH,
+            self.ingest,
+            name="ingest",
+            summary=(
+                f"Take events: one, an array, or lines of JSON as application/x-ndjson; at most {MAX_EVENTS}. "
+                "Answered once what must be durable is on disk; again with the same Idempotency-Key, answered the same"
+            ),
+            tags=("ingest",),
+            request_type=AnyEvent | list[AnyEvent],
+            statuses=(200, 400, 409, 413, 415, 422, 503),
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+
+    async def ingest(self, request: Request) -> Response:
+        is_lines, key = _is_lines(request), _idempotency_key(request)
+        # A peer that goes away ends its request, not a batch that is half taken.
+        taking = self._gate.take(request.body, source="http", is_lines=is_lines, key=key)
+        return _response(await asyncio.shield(taking))
+
+
+def _is_lines(request: Request) -> bool:
+    coding = (request.header(b"content-encoding") or b"identity").strip().lower()
+    if coding != b"identity":
+        # RFC 9110 section 15.5.16: a 415 for the coding says which ones are taken.
+        refusal = UnsupportedMediaType("content is taken as it is, without a coding")
+        refusal.headers = ((b"Accept-Encoding", b"identity"),)
+        raise refusal
+    media_type = (request.header(b"content-type") or b"application/json").partition(b";")[0].strip().lower()
+    is_lines = _IS_LINES.get(media_type)
+    if is_lines is None:
+        raise UnsupportedMediaType("expected application/json, or application/x-ndjson for lines")
+    return is_lines
+
+
+def _idempotency_key(request: Request) -> str | None:
+    value = request.header(b"idempotency-key")
+    if value is None:
+        return None
+    match = _KEY.fullmatch(value.strip())
+    if match is None or len(value) > MAX_KEY_CHARACTERS:
+        raise Refusal(
+            400, f"Idempotency-Key: expected one key of 1 to {MAX_KEY_CHARACTERS} characters, in quotes or bare"
+        )
+    quoted, bare = match.groups()
+    return str(bare.decode("ascii")) if quoted is None else _ESCAPED.sub(r"\1", quoted.decode("ascii"))
+
+
+def _response(answer: IngestAnswer) -> Response:
+    headers: Headers = (_REPLAYED,) if answer.is_replayed else ()
+    if answer.status < 400:
+        return Response(answer.status, answer.body, headers=headers)
+    if answer.retry_after_seconds is not None:
+        headers += ((b"Retry-After", b"%d" % answer.retry_after_seconds),)
+    members: dict[str, Any] = msgspec.json.decode(answer.body)
+    return problem_response(Refusal(answer.status, members.pop("detail"), headers=headers, **members))

@@ -1,0 +1,334 @@
+"""One client of the metrics stream: its subscription, and how far it has been served.
+
+No framing here (see `websocket.py`), no fan-out (see `broadcast.py`), no joining of views (see `views.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from picows import WSMsgType
+
+from observability.access.rates import MessageRate
+from observability.clocks.timestamps import format_iso_ms
+from observability.snapshot.frames import HEADROOM, Frame
+from observability.snapshot.serializer import encode_json
+from observability.stream.lanes import LaneReader
+from observability.stream.state import StreamState
+from observability.stream.subscriptions import (
+    DEFAULT,
+    ClientMessage,
+    StreamQuery,
+    Subscription,
+    SubscriptionError,
+    parse_message,
+    subscribed,
+    unsubscribed,
+)
+from observability.stream.views import Message, View
+from observability.websocket.connection import Client, CloseCode, limit_unsent
+from observability.websocket.deflate import DeflateMemory
+
+logger = logging.getLogger(__name__)
+
+# A client that keeps sending what is not understood is not one of ours.
+MAX_ERRORS: Final = 10
+# About two frames, and never less than TCP can send in one go.
+MIN_UNSENT_BYTES: Final = 16 * 1024
+
+
+class StreamClient(Client):
+    """One client of the stream: its subscription, and how far it has been served."""
+
+    def __init__(
+        self,
+        stream: StreamState,
+        number: int,
+        peer: str,
+        loop: asyncio.AbstractEventLoop,
+        query: StreamQuery,
+        subscription: Subscription,
+        deflate: DeflateMemory | None,
+        on_end: Callable[[StreamClient], None],
+    ) -> None:
+        super().__init__(number, peer, loop)
+        self.subscription = subscription
+        self.takes_deflate = deflate is not None
+        self.view: View | None = None
+        self.is_plain = False
+        """A frame is all there is to be sent."""
+        self.errors = 0
+        """Messages of this client that were not understood."""
+        self._stream = stream
+        self._query = query
+        self._deflate = deflate
+        self._on_end = on_end
+        self._rate = MessageRate(stream.messages_per_second)
+        # Clients of the first API know no `lag`: it goes to those who have asked for something.
+        self._knows_lag = subscription != DEFAULT or query.since is not None
+        self._last_seq = 0
+        self._skipped_now = 0
+        self._replay_seq: int | None = None
+        self._lanes: dict[str, LaneReader] = {}
+        self._fetches: set[asyncio.Task[None]] = set()
+
+    @property
+    def lane_backlog(self) -> int:
+        """Messages of the lanes that wait for this client."""
+        return sum(reader.backlog for reader in self._lanes.values())
+
+    # -- the tick
+
+    def skip_frame(self) -> None:
+        """The client has not taken what was sent before: it gets a newer frame instead of this one."""
+        self._skipped_now += 1
+        self.is_plain = False
+        if self._lanes:
+            self.send_lanes()
+
+    def send_frame(self, frame: Frame) -> None:
+        """Sends the client's view of the newest frame."""
+        # hot: once per client per tick (benchmarks/bench_fanout.py)
+        view = self.view
+        if view is not None and self.is_plain:
+            self.send_message(view.full(frame))
+        else:
+            self._send_with_care(frame)
+
+    def _send_with_care(self, frame: Frame) -> None:
+        """Sends a frame to a client that has more to be sent first, or wants deltas."""
+        if self._lanes:
+            self.send_lanes()
+        view = self.view
+        if view is None or self.is_closing:
+            return
+        if self._replay_seq is not None:
+            self._replay()
+        else:
+            if self._skipped_now:
+                self._tell_lag()
+            is_next = self._last_seq == frame.seq - 1
+            self.send_message(view.delta(frame) if view.key.is_delta and is_next else view.full(frame))
+            self._last_seq = frame.seq
+        self._judge()
+
+    def _judge(self) -> None:
+        """Decides whether the next frame needs more than to be sent."""
+        has_more = self._lanes or self._skipped_now or self._replay_seq is not None
+        self.is_plain = self.view is not None and not self.view.key.is_delta and not has_more
+
+    def send_message(self, message: Message) -> None:
+        """Sends one shared message, compressed for those who take that."""
+        # hot: once per client per tick (benchmarks/bench_fanout.py)
+        deflate = self._deflate
+        if deflate is None:
+            self.send_shared(WSMsgType.TEXT, message.buffer, HEADROOM)
+        else:
+            # fin and rsv1
+            self.send_shared(WSMsgType.TEXT, deflate.frame_for(message.deflated), HEADROOM, True, True)
+
+    def _tell_lag(self) -> None:
+        skipped, self._skipped_now = self._skipped_now, 0
+        if self._knows_lag:
+            self.send_text(encode_json({"type": "lag", "skipped": skipped, "timestamp": self._stream.timestamp()}))
+
+    def _replay(self) -> None:
+        """Sends frames that were missed while away, as long as the client takes them."""
+        frames = self._stream.frames
+        seq = self._replay_seq
+        while seq is not None and not self.buffered_bytes():
+            frame = frames.find(seq)
+            if frame is None:
+                # The client reads slower than the ring forgets; from here on it is as any slow reader.
+                self._skipped_now += frames.latest_seq - seq
+                seq = None
+                break
+            self.send_shared(WSMsgType.TEXT, frame.buffer, HEADROOM)
+            self._last_seq = seq
+            seq = seq + 1 if seq < frames.latest_seq else None
+        self._replay_seq = seq
+
+    # -- lanes
+
+    def send_lanes(self) -> None:
+        """Sends what the lanes hold for this client until its buffer fills; one that lags too far is closed."""
+        for reader in self._lanes.values():
+            while not self.is_closing and not self.buffered_bytes():
+                message = None if reader.has_lost else reader.next_message()
+                if message is None:
+                    break
+                self.send_text(message)
+            if reader.wants_page and not reader.is_fetching:
+                self._fetch_page(reader)
+            if reader.has_lost or reader.backlog > self._stream.max_backlog:
+                logger.info("websocket %s: %s behind in lane %s, closing", self.peer, reader.backlog, reader.lane.name)
+                self.close(CloseCode.TRY_AGAIN_LATER, "too slow for a lossless channel")
+                return
+
+    def _fetch_page(self, reader: LaneReader) -> None:
+        task = self.loop.create_task(reader.fetch(), name=f"lane {reader.lane.name}")
+        self._fetches.add(task)
+        task.add_done_callback(self._on_page)
+
+    def _on_page(self, fetch: asyncio.Task[None]) -> None:
+        self._fetches.discard(fetch)
+        error = None if fetch.cancelled() else fetch.exception()
+        if error is not None:
+            logger.warning("websocket %s: the store cannot be read, closing: %s", self.peer, error)
+            self.close(CloseCode.TRY_AGAIN_LATER, "the store cannot be read")
+        elif not self.is_closing:
+            self.send_lanes()
+
+    def on_drained(self) -> None:
+        # The lanes go first; the metrics wait for the next tick, whose frame is newer.
+        self.send_lanes()
+
+    # -- callbacks
+
+    def on_open(self) -> None:
+        stream = self._stream
+        stream.catch_up()
+        frame = stream.latest_frame()
+        limit_unsent(self.transport, max(MIN_UNSENT_BYTES, 2 * len(frame.buffer)))
+        if not self._enter_view():
+            self.close(CloseCode.TRY_AGAIN_LATER, "too many different subscriptions are in use")
+            return
+        self._replay_seq = stream.resumable_seq(self._query.since, self.subscription)
+        self.send_text(encode_json(self._greeting()))
+        self._enter_lanes(dict.fromkeys(self.subscription.lanes, self._query.lane_since))
+        if self._replay_seq is not None:
+            self._replay()
+        elif self.view is not None:
+            self.send_message(self.view.full(frame))
+            self._last_seq = frame.seq
+        if stream.stale_message is not None:
+            self.send_text(stream.stale_message)
+        self.send_lanes()
+        self._judge()
+        stream.broadcaster.add(self)
+
+    def on_message(self, message: bytes, is_text: bool) -> None:
+        if not is_text:
+            self.close(CloseCode.UNSUPPORTED_DATA, "expected text")
+        elif not self._rate.allow(self._stream.host_clock.mono_ns()):
+            self._refuse("rate_limited", f"expected at most {self._stream.messages_per_second} messages a second")
+        elif message == b"ping":
+            self.send_text(b"pong")
+        else:
+            try:
+                self._answer(parse_message(message))
+            except SubscriptionError as error:
+                self._refuse(error.code, str(error))
+
+    def on_closed(self) -> None:
+        if self.view is not None:
+            self._stream.views.leave(self.view)
+            self.view = None
+        self._lanes.clear()
+        self._stream.disconnects.note(self.close_code, self.closed_by)
+        for fetch in self._fetches:
+            fetch.cancel()
+        self._stream.broadcaster.discard(self)
+        self._on_end(self)
+
+    # -- requests
+
+    def _answer(self, message: ClientMessage) -> None:
+        if message.type in ("ping", "health"):
+            self._send({"type": "pong", "id": message.id, "timestamp": self._stream.timestamp()})
+        elif message.type == "subscribe":
+            self._change(message, subscribed(self.subscription, message, self._stream.views.channels))
+        elif message.type == "unsubscribe":
+            self._change(message, unsubscribed(self.subscription, message, self._stream.views.channels))
+        else:
+            raise SubscriptionError("unknown_type", f"no message type {message.type!r} is known here")
+
+    def _change(self, message: ClientMessage, wanted: Subscription) -> None:
+        before = self.subscription
+        self._knows_lag = True
+        self.subscription = wanted
+        if not self._enter_view():
+            self.subscription = before
+            raise SubscriptionError("too_many_views", "too many different subscriptions are in use; ask again later")
+        if self._replay_seq is not None:
+            # What was still to be replayed gives way to the newest snapshot.
+            self._skipped_now += self._stream.frames.latest_seq - self._replay_seq
+            self._replay_seq = None
+        since = message.lane_since or {}
+        if wanted.symbols != before.symbols:
+            self._leave_lanes(before.lanes)
+        self._leave_lanes(before.lanes - wanted.lanes)
+        self._enter_lanes({name: since.get(name) for name in wanted.lanes if name not in self._lanes})
+        self._send(
+            {
+                "type": f"{message.type}d",
+                "id": message.id,
+                "timestamp": self._stream.timestamp(),
+                **wanted.describe(self._stream.views.channels),
+                "lanes": self._lane_states(),
+            }
+        )
+        if self.view is not None and message.type == "subscribe":
+            frame = self._stream.latest_frame()
+            if self._skipped_now:
+                self._tell_lag()
+            self.send_message(self.view.full(frame))
+            self._last_seq = frame.seq
+        self.send_lanes()
+        self._judge()
+
+    def _enter_view(self) -> bool:
+        """Moves to the view of the subscription; returns whether there was room for it."""
+        key, views = self.subscription.view_key, self._stream.views
+        entered = None if key is None else views.enter(key)
+        if key is not None and entered is None:
+            return False
+        if self.view is not None:
+            views.leave(self.view)
+        self.view = entered
+        return True
+
+    def _enter_lanes(self, since: dict[str, int | None]) -> None:
+        self._stream.catch_up()
+        for name, seq in since.items():
+            self._lanes[name] = LaneReader(self._stream.lanes[name], self.subscription.symbols, seq)
+
+    def _leave_lanes(self, names: frozenset[str]) -> None:
+        for name in names:
+            self._lanes.pop(name, None)
+
+    def _lane_states(self) -> dict[str, dict[str, int]]:
+        """Per lane the newest sequence number, and the oldest that can still be replayed."""
+        return {
+            name: {"seq": reader.lane.seq, "oldest_seq": reader.lane.oldest_seq} for name, reader in self._lanes.items()
+        }
+
+    def _greeting(self) -> dict[str, Any]:
+        stream = self._stream
+        greeting = {
+            "type": "connected",
+            "timestamp": stream.timestamp(),
+            "client_id": stream.client_id(self.number),
+            "epoch": stream.frames.epoch,
+            "seq": stream.frames.latest_seq,
+            "update_frequency_hz": stream.update_frequency_hz,
+            "server_time": format_iso_ms(stream.host_clock.time_ns()),
+            "heartbeat_interval": stream.heartbeat_seconds,
+            **self.subscription.describe(stream.views.channels),
+        }
+        if self._query.since is not None:
+            greeting["recovered"] = self._replay_seq is not None or stream.is_current(self._query.since)
+        return greeting
+
+    def _send(self, document: dict[str, Any]) -> None:
+        self.send_text(encode_json(document))
+
+    def _refuse(self, code: str, message: str) -> None:
+        self.errors += 1
+        self._send({"type": "error", "code": code, "message": message, "timestamp": self._stream.timestamp()})
+        if self.errors >= MAX_ERRORS:
+            logger.info("websocket %s: %d messages not understood, closing", self.peer, self.errors)
+            self.close(CloseCode.POLICY_VIOLATION, "too many messages not understood")

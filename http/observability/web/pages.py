@@ -1,0 +1,110 @@
+"""What people see first: the live page, the API's description, and Prometheus' page.
+
+No data is made here.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+from observability.http11.messages import Request, Response, json_response
+from observability.monitoring.exposition import Exposition
+from observability.rest.openapi import describe
+from observability.routing.router import Router
+from observability.snapshot.serializer import encode_json
+from observability.stream.endpoint import PATHS
+from observability.version import VERSION
+
+HTML: Final = b"text/html; charset=utf-8"
+# The pages' own script and style are inline; nothing is loaded from elsewhere, nobody may frame them.
+_PAGE_FIELDS: Final = (
+    (
+        b"Content-Security-Policy",
+        b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
+        b"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"Cache-Control", b"no-cache"),
+)
+
+
+class PageRoutes:
+    """The handlers."""
+
+    def __init__(self, router: Router, exposition: Exposition) -> None:
+        self._router = router
+        self._exposition = exposition
+        self._live_page = _page("live.html")
+        self._docs_page = _page("docs.html")
+        self._openapi = b""
+
+    def add_to(self, router: Router) -> None:
+        tags = ("pages",)
+        router.add(
+            "GET",
+            "/",
+            self.root,
+            name="root",
+            summary="The live page for a browser, the service for others",
+            tags=tags,
+            role="open",
+            media_types=("application/json", "text/html"),
+        )
+        router.add(
+            "GET",
+            "/docs",
+            self.docs,
+            name="docs",
+            summary="This API, to read",
+            tags=tags,
+            role="open",
+            media_types=("text/html",),
+        )
+        router.add(
+            "GET",
+            "/openapi.json",
+            self.openapi,
+            name="openapi",
+            summary="This API, for machines",
+            tags=tags,
+            role="open",
+        )
+        router.add(
+            "GET",
+            "/metrics",
+            self.metrics,
+            name="prometheus",
+            summary="Prometheus or OpenMetrics, by Accept",
+            tags=tags,
+            media_types=("text/plain", "application/openmetrics-text"),
+        )
+
+    def root(self, request: Request) -> Response:
+        if b"text/html" in (request.header(b"accept") or b""):
+            return self._live_page
+        return json_response(
+            {
+                "service": "observability",
+                "version": VERSION,
+                "docs": "/docs",
+                "websocket": PATHS[0],
+                "endpoints": sorted({route.pattern for route in self._router.routes}),
+            }
+        )
+
+    def docs(self, request: Request) -> Response:
+        return self._docs_page
+
+    def openapi(self, request: Request) -> Response:
+        if not self._openapi:
+            self._openapi = encode_json(describe(self._router))
+        return Response(body=self._openapi)
+
+    def metrics(self, request: Request) -> Response:
+        body, content_type = self._exposition.render((request.header(b"accept") or b"").decode("latin-1"))
+        return Response(body=body, content_type=content_type.encode("latin-1"))
+
+
+def _page(name: str) -> Response:
+    body = files("observability.web").joinpath("static", name).read_bytes()
+    return Response(body=body, content_type=HTML, headers=_PAGE_FIELDS)

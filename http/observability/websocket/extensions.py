@@ -1,0 +1,114 @@
+"""The negotiation of WebSocket extensions: the client's offers in, the terms of permessage-deflate out, or none.
+
+No compression here (see `deflate.py`, `inflate.py`) and no handshake (see `handshake.py`). RFC 6455 section 9.1,
+RFC 7692 section 7.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from observability.http11.grammar import OWS_BYTES, TOKEN
+from observability.http11.refusals import HeadTooLarge, Malformed
+
+MAX_VALUE_BYTES: Final = 2048
+# Browsers make one offer; what follows this many is not looked at.
+MAX_OFFERS: Final = 16
+
+_DEFLATE: Final = b"permessage-deflate"
+_SERVER_NO_TAKEOVER: Final = b"server_no_context_takeover"
+_CLIENT_NO_TAKEOVER: Final = b"client_no_context_takeover"
+_SERVER_BITS: Final = b"server_max_window_bits"
+_CLIENT_BITS: Final = b"client_max_window_bits"
+
+# RFC 6455 section 9.1, by the list and whitespace rules of RFC 2616 (section 2.1): empty elements and whitespace around
+# separators are allowed, but one extension there must be.
+#   extension-list = 1#extension
+#   extension = extension-token *( ";" extension-param )
+#   extension-param = token [ "=" (token | quoted-string) ], where the unquoted value is a token too
+_OWS: Final = rb"[\t ]*+"
+_TOKEN: Final = TOKEN.pattern
+_QUOTED_TOKEN: Final = rb'"(?:\\?+' + _TOKEN + rb')++"'
+_VALUE: Final = _OWS + rb"=" + _OWS + rb"(?:" + _TOKEN + rb"|" + _QUOTED_TOKEN + rb")"
+_PARAM: Final = _OWS + rb";" + _OWS + _TOKEN + rb"(?:" + _VALUE + rb")?+"
+_EXTENSION: Final = _TOKEN + rb"(?:" + _PARAM + rb")*+" + _OWS
+_EXTENSION_LIST: Final = re.compile(
+    rb"(?:" + _OWS + rb",)*+" + _OWS + _EXTENSION + rb"(?:," + _OWS + rb"(?:" + _EXTENSION + rb")?+)*+"
+)
+
+# RFC 7692 section 7.1: the parameters an offer may have, and their values; None is no value at all. Window sizes are
+# decimal without leading zeros, from 8 to 15. The one compressor for everybody has the largest window, so a client that
+# cannot take it is declined.
+_ACCEPTABLE: Final[dict[bytes, frozenset[bytes | None]]] = {
+    _SERVER_NO_TAKEOVER: frozenset({None}),
+    _CLIENT_NO_TAKEOVER: frozenset({None}),
+    _SERVER_BITS: frozenset({b"15"}),
+    _CLIENT_BITS: frozenset({None, b"8", b"9", b"10", b"11", b"12", b"13", b"14", b"15"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeflateParameters:
+    """The terms of permessage-deflate on one connection. The client's side never keeps context between messages."""
+
+    server_takeover: bool
+    """Whether what we send may refer to the message before."""
+    response: bytes
+    """The value of Sec-WebSocket-Extensions in the 101."""
+
+
+def negotiate(value: bytes | None) -> DeflateParameters | None:
+    """Returns the terms of the first acceptable permessage-deflate offer in Sec-WebSocket-Extensions, None without one.
+
+    `value` is the field's lines joined by commas. Raises Malformed for what is no list of extensions: RFC 6455 section
+    9.1 makes the recipient fail the connection, and section 4.2.1 names status 400 for it. An offer that is well-formed
+    and not acceptable is declined (RFC 7692 section 7), and the next one is tried.
+    """
+    if value is None:
+        return None
+    if len(value) > MAX_VALUE_BYTES:
+        raise HeadTooLarge(f"Sec-WebSocket-Extensions: expected at most {MAX_VALUE_BYTES} bytes")
+    if not _EXTENSION_LIST.fullmatch(value):
+        raise Malformed("Sec-WebSocket-Extensions: expected a list of extensions, as in RFC 6455 section 9.1")
+    # No separator can stand inside a quoted value any more: separators are not of tokens.
+    offers = [offer for offer in value.split(b",") if offer.strip(OWS_BYTES)]
+    for offer in offers[:MAX_OFFERS]:
+        name, *params = offer.split(b";")
+        if name.strip(OWS_BYTES) == _DEFLATE:
+            parameters = _accept(params)
+            if parameters is not None:
+                return parameters
+    return None
+
+
+def answer_fields(parameters: DeflateParameters | None) -> list[tuple[str, str]]:
+    """Returns the fields of the 101 that say what was agreed."""
+    return [] if parameters is None else [("Sec-WebSocket-Extensions", parameters.response.decode("ascii"))]
+
+
+def _accept(params: Sequence[bytes]) -> DeflateParameters | None:
+    """RFC 7692 section 7: an offer with an unknown parameter, an invalid value or a parameter twice is declined."""
+    offered: dict[bytes, bytes | None] = {}
+    for param in params:
+        name, equals, text = param.partition(b"=")
+        name = name.strip(OWS_BYTES)
+        value = _unquote(text) if equals else None
+        if name in offered or value not in _ACCEPTABLE.get(name, ()):
+            return None
+        offered[name] = value
+    # RFC 7692 section 7.1.1.2: the server may demand this without its being offered.
+    response = [_DEFLATE, _CLIENT_NO_TAKEOVER]
+    # Sections 7.1.1.1 and 7.1.2.1: these two are accepted by being repeated. Section 7.1.2.2: not so the client's
+    # window, since an inflater of the largest size takes any.
+    if _SERVER_NO_TAKEOVER in offered:
+        response.append(_SERVER_NO_TAKEOVER)
+    if _SERVER_BITS in offered:
+        response.append(_SERVER_BITS + b"=15")
+    return DeflateParameters(server_takeover=_SERVER_NO_TAKEOVER not in offered, response=b"; ".join(response))
+
+
+def _unquote(text: bytes) -> bytes:
+    return text.strip(OWS_BYTES).strip(b'"').replace(b"\\", b"")
