@@ -83,7 +83,7 @@ async def fill_store(directory: Path, first: int, count: int, *, is_clean: bool)
 def start_seconds(directory: Path) -> float:
     """Returns the time from the command to its start line; ends the server by SIGKILL, so that the next start finds
     what this one found."""
-    command = [sys.executable, "-m", "observability.http", "serve", "--port", "0", "--data-dir", str(directory)]
+    command = [sys.executable, "-m", "observability", "serve", "--port", "0", "--data-dir", str(directory)]
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None

@@ -20,7 +20,7 @@ STOP_SECONDS = 20
 def running_server(*arguments: str, is_demo: bool = True, **environment: str) -> Iterator[tuple[int, int]]:
     """Runs `observability serve`, with its simulator unless `is_demo` says otherwise; yields process id and port."""
     demo = ["--demo"] if is_demo else []
-    command = [sys.executable, "-m", "observability.http", "serve", *demo, "--port", "0", *arguments]
+    command = [sys.executable, "-m", "observability", "serve", *demo, "--port", "0", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import pytest
 
 from observability.errors import HubUnavailable
-from observability.http.relay import HubDesk, Relay, RelayedGate
 from observability.http11.documents import ReadyDocument
 from observability.http11.heads import parse_head
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Unavailable
 from observability.ingest.answers import IngestAnswer
 from observability.routing.router import Router
+from observability.server.relay import HubDesk, Relay, RelayedGate
 
 
 class Gate:

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from observability.http.relay import Relay
-from observability.http.route_table import IN_HUB, RouteParts, add_routes, relay_routes
 from observability.rest.published import Published
 from observability.routing.router import Router
+from observability.server.relay import Relay
+from observability.server.route_table import IN_HUB, RouteParts, add_routes, relay_routes
 from observability.snapshot.frames import FrameSource
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import uvloop
 
 from observability.clocks.clock import EventClock, HostClock
-from observability.http.shared_feed import SharedFeed
 from observability.memory.counters import Counters
 from observability.memory.mapping import SharedMapping
 from observability.processes.wakeup import WakeUp
+from observability.server.shared_feed import SharedFeed
 from observability.snapshot.frames import FrameRing
 from observability.snapshot.index import SnapshotIndex
 from observability.snapshot.shared_frames import FrameWriter

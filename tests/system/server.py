@@ -25,7 +25,7 @@ class Server:
     def __init__(self, *arguments: str, **environment: str) -> None:
         path = os.pathsep.join((str(ROOT / "core"), str(ROOT / "http"), environment.pop("PYTHONPATH", "")))
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "observability.http", "serve", "--port", "0", *arguments],
+            [sys.executable, "-W", "error", "-m", "observability", "serve", "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

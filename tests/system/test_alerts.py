@@ -165,7 +165,7 @@ def test_the_engine_ends_its_own_alert(start_server: StartServer, tmp_path: Path
 def test_every_fault_of_the_rules_is_told_at_once(tmp_path: Path) -> None:
     path = rules_file(tmp_path, '[a]\nmetric = "x"\n[b]\nmetric = "strategy.drawdown"\nabove = "5"\n')
     result = subprocess.run(
-        [sys.executable, "-m", "observability.http", "serve", "--port", "0", "--alerts", path],
+        [sys.executable, "-m", "observability", "serve", "--port", "0", "--alerts", path],
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "core"), str(ROOT / "http")))},
         capture_output=True,
         text=True,

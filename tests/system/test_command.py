@@ -19,7 +19,7 @@ StartServer = Callable[..., Server]
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join((str(ROOT / "core"), str(ROOT / "http")))
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "observability.http", *arguments],
+        [sys.executable, "-W", "error", "-m", "observability", *arguments],
         env={**os.environ, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
@@ -143,7 +143,7 @@ def test_reload_starts_again_when_a_source_changes(tmp_path: Path, workers: str,
     for root in ("core", "http"):
         subprocess.run(["cp", "-r", str(ROOT / root), str(tmp_path)], check=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path / "core"), str(tmp_path / "http")))}
-    command = [sys.executable, "-m", "observability.http", "serve", "--port", "0", "--workers", workers, "--reload"]
+    command = [sys.executable, "-m", "observability", "serve", "--port", "0", "--workers", workers, "--reload"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

@@ -318,7 +318,7 @@ def test_a_hangup_with_a_bad_pair_keeps_the_old_one(tls_server: Server, pair: tu
 )
 def test_files_that_are_no_pair_are_a_clear_error(cert: Path, key: Path, fault: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "observability.http", "serve", "--port", "0"],
+        [sys.executable, "-W", "error", "-m", "observability", "serve", "--port", "0"],
         env={
             **os.environ,
             "PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT / 'http'}",

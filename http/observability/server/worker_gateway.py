@@ -18,7 +18,6 @@ from observability.clocks.periodic import Periodic
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.connections.tls import Certificate
-from observability.http.relay import HubDesk
 from observability.ingest.gate import Gate
 from observability.memory.counters import Counters, HostCounters
 from observability.memory.entry_log import EntryLog
@@ -31,6 +30,7 @@ from observability.processes.rpc import Answerer
 from observability.processes.supervisor import ChildContext
 from observability.processes.usage import ProcessFigures
 from observability.routing.router import Router
+from observability.server.relay import HubDesk
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Document, Hub
 from observability.snapshot.shared_frames import FrameWriter

@@ -25,7 +25,7 @@ FLAG: Final = "--reload"
 
 def run_reloading(arguments: Sequence[str]) -> int:
     """Runs `observability` with `arguments` less `--reload` until a signal ends it; returns the child's exit code."""
-    command = [sys.executable, "-m", "observability.http", *(word for word in arguments if word != FLAG)]
+    command = [sys.executable, "-m", "observability", *(word for word in arguments if word != FLAG)]
     stopping = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:

@@ -15,14 +15,14 @@ from typing import Final
 
 import uvloop
 
+from observability.cli.reload import run_reloading
 from observability.config.command_line import build_argument_parser
 from observability.config.config import Config
 from observability.errors import ConfigError, ObservabilityError
-from observability.http.backend import Backend
-from observability.http.host import run_host
-from observability.http.reload import run_reloading
 from observability.logs.setup import configure_logging
 from observability.metrics.alerts.rule_file import load_rules
+from observability.server.host import run_host
+from observability.server.hub_process import Backend
 from observability.version import VERSION
 
 EXIT_FAILED: Final = 1

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Callable
 
 from observability.clocks.clock import Clock
-from observability.http.feed import Feed
 from observability.memory.counters import Counters
 from observability.memory.entry_log import EntryLog
 from observability.memory.mapping import SharedMapping
 from observability.processes.wakeup import WakeUp
+from observability.server.feed import Feed
 from observability.snapshot.frames import Frame
 from observability.snapshot.shared_frames import SharedEventClock, SharedFrames
 from observability.stream.lanes import Entry, Lane, make_lanes

@@ -12,7 +12,6 @@ from typing import Any, Final
 from observability.clocks.clock import Clock
 from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
-from observability.http.relay import Relay
 from observability.ingest.gate import Gate
 from observability.logs.log_book import LogBook
 from observability.metrics.market.bar_history import BarHistory
@@ -26,6 +25,7 @@ from observability.rest.system import SystemRoutes
 from observability.rest.trades import TradeSource, TradesRoutes
 from observability.routing.router import Router
 from observability.senders.route import IngestRoutes
+from observability.server.relay import Relay
 from observability.web.pages import PageRoutes
 
 # By name; published documents are answered everywhere, too.

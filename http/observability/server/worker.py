@@ -19,7 +19,6 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.connections.listener import HttpListener
 from observability.connections.tls import Certificate
-from observability.http.feed import Feed
 from observability.http11.cors import CorsPolicy
 from observability.http11.messages import Request, Response
 from observability.ingest.gate import Gate
@@ -31,6 +30,7 @@ from observability.routing.application import Application, Limits, UpgradeCallba
 from observability.routing.router import Router
 from observability.senders.endpoint import PATH as INGEST_PATH
 from observability.senders.endpoint import IngestStream
+from observability.server.feed import Feed
 from observability.snapshot.frames import Frame
 from observability.stream.broadcast import Broadcaster, Heartbeat
 from observability.stream.endpoint import PATHS, MetricsStream

@@ -20,11 +20,6 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.config.setting import MAX_SPEED
 from observability.history.archive import StoredMinutes
-from observability.http.feed import Feed
-from observability.http.hub_door import HubDoor
-from observability.http.route_table import RouteParts, add_routes
-from observability.http.worker import Worker
-from observability.http.worker_process import FOR_WORKERS, HUB_GAUGES
 from observability.ingest.gate import IngestGate
 from observability.logs.log_book import LogBook
 from observability.logs.log_ring import LogRing
@@ -47,6 +42,11 @@ from observability.monitoring.status import Status
 from observability.processes.supervisor import ChildContext
 from observability.rest.published import Published
 from observability.rest.trades import RecentTrades
+from observability.server.feed import Feed
+from observability.server.route_table import RouteParts, add_routes
+from observability.server.worker import Worker
+from observability.server.worker_gateway import HubDoor
+from observability.server.worker_process import FOR_WORKERS, HUB_GAUGES
 from observability.snapshot.hub import Hub, SlowDocument
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
 from observability.stream.lane_feed import LaneFeed

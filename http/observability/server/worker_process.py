@@ -21,10 +21,6 @@ from observability.config.config import Config
 from observability.errors import HubUnavailable
 from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
-from observability.http.relay import Relay, RelayedGate
-from observability.http.route_table import IN_HUB, RouteParts, add_routes, relay_routes
-from observability.http.shared_feed import SharedFeed
-from observability.http.worker import Worker
 from observability.logs.log_book import LogBook
 from observability.memory.mapping import State
 from observability.metrics.assembly import history_budget
@@ -39,6 +35,10 @@ from observability.processes.rpc import Caller
 from observability.processes.supervisor import ChildContext
 from observability.processes.usage import ProcessFigures
 from observability.rest.published import Published
+from observability.server.relay import Relay, RelayedGate
+from observability.server.route_table import IN_HUB, RouteParts, add_routes, relay_routes
+from observability.server.shared_feed import SharedFeed
+from observability.server.worker import Worker
 from observability.snapshot.frames import Frame
 from observability.store.file import DATABASE_NAME
 from observability.store.reader import StoreReader

@@ -15,8 +15,6 @@ import uvloop
 from observability.config.config import Config
 from observability.connections.tls import make_context
 from observability.errors import ObservabilityError
-from observability.http.backend import Backend, announce
-from observability.http.worker_process import WorkerProcess
 from observability.logs.log_ring import LogRing
 from observability.logs.setup import configure_logging
 from observability.memory.layout import SUPERVISOR
@@ -25,6 +23,8 @@ from observability.metrics.alerts.rule import Rule
 from observability.metrics.assembly import history_budget
 from observability.processes.listeners import open_listeners
 from observability.processes.supervisor import EXIT_FAILED, ChildContext, Supervisor
+from observability.server.hub_process import Backend, announce
+from observability.server.worker_process import WorkerProcess
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Processes put together: from a configuration to a running hub and its workers."""
