@@ -11,6 +11,9 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
+# A real server on a loop of its own, for all tests of what a connection sees.
+pytest_plugins = ["served_application"]
+
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 hypothesis.settings.register_profile("project", deadline=None)

@@ -12,7 +12,6 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategy_desk import DAY, NOON, D, Desk, S
 
 from observability.events import Equity, Position, Print, Signal
 from observability.history.history import History
@@ -20,6 +19,7 @@ from observability.history.layout import Budget
 from observability.metrics.strategy.totals import SERIES_FIELDS
 from observability.metrics.strategy_collector import OTHER_STRATEGIES
 from observability.metrics.trades.trade_log import TradeFilter, TradeLog
+from strategy_desk import DAY, NOON, D, Desk, S
 
 
 def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from certified import FIRST
-from server import Server
+from server_process import Server
 
 StartServer = Callable[..., Server]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import TIMEOUT_SECONDS, Server
+
+from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 

@@ -16,9 +16,10 @@ from urllib.error import HTTPError
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from server import ROOT, TIMEOUT_SECONDS, Server
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+
+from server_process import ROOT, TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 

@@ -19,9 +19,10 @@ from typing import Any
 
 import picows
 import pytest
-from server import TIMEOUT_SECONDS, Server
 from websockets.asyncio.client import connect as connect_async
 from websockets.sync.client import connect
+
+from server_process import TIMEOUT_SECONDS, Server
 
 CURL = shutil.which("curl")
 TICKS = 10

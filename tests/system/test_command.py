@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from server import ROOT, TIMEOUT_SECONDS, Server
+
+from server_process import ROOT, TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 

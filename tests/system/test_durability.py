@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import TIMEOUT_SECONDS, Server
 from websockets.sync.client import connect
+
+from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 NOON_NS = 1_767_268_800_000_000_000  # 2026-01-01T12:00:00Z

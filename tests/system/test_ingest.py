@@ -10,10 +10,11 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from server import TIMEOUT_SECONDS, Server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
+
+from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 

@@ -1,4 +1,4 @@
-"""While processes are killed at random nobody misses anything (`kill_storm.py`, which can rage for longer)."""
+"""While processes are killed at random nobody misses anything (`storms/kill_storm.py`, which can rage for longer)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-STORM = Path(__file__).with_name("kill_storm.py")
 
 
 def storm(*arguments: str) -> str:
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("core", "http", "tests/support"))
     result = subprocess.run(
-        [sys.executable, str(STORM), "--seconds", "6", "--clients", "30", "--workers", "2", *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "core"), str(ROOT / "http")))},
+        [sys.executable, "-m", "storms.kill_storm", "--seconds", "6", "--clients", "30", "--workers", "2", *arguments],
+        env={
+            **os.environ,
+            "PYTHONPATH": path,
+        },
         capture_output=True,
         text=True,
         timeout=180,

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import ROOT, TIMEOUT_SECONDS, Server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
+
+from server_process import ROOT, TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 

@@ -18,7 +18,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from server import TIMEOUT_SECONDS, Server
+
+from server_process import TIMEOUT_SECONDS, Server
 
 EXAMPLES: Final = 25
 # Years that every offset leaves within the description's.

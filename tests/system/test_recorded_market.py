@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import ROOT
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
@@ -21,6 +20,7 @@ from observability.metrics import MarketDataCollector
 from observability.metrics.market.bar_table import Bar
 from observability.metrics.market.feed import FeedLatency
 from observability.sources import Replay
+from server_process import ROOT
 
 DATA = ROOT / "../shared/data"
 LOBSTER = [DATA / f"lobster/{symbol}_2012-06-21_34200000_57600000_message_1.csv.gz" for symbol in ("AAPL", "AMZN")]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import ROOT, Server
+
+from server_process import ROOT, Server
 
 DATA = ROOT / "../shared/data"
 LOBSTER = [DATA / f"lobster/{symbol}_2012-06-21_34200000_57600000_message_1.csv.gz" for symbol in ("AAPL", "AMZN")]

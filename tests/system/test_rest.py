@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
-from server import ROOT, Server
+
+from server_process import ROOT, Server
 
 StartServer = Callable[..., Server]
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certified import CERTIFICATES, FIRST, SECOND, trusting
-from server import ROOT, TIMEOUT_SECONDS, Server
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
+
+from certified import CERTIFICATES, FIRST, SECOND, trusting
+from server_process import ROOT, TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 

@@ -11,9 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hosts import WORKERS, exposed, is_ready, peers_on_every_worker, post, processes, wait_until
-from server import Server
 from websockets.sync.client import connect
+
+from hosts import WORKERS, exposed, is_ready, peers_on_every_worker, post, processes, wait_until
+from server_process import Server
 
 StartServer = Callable[..., Server]
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import Server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+
+from server_process import Server
 
 StartServer = Callable[..., Server]
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
+
 from hosts import (
     WORKERS,
     children,
@@ -27,8 +29,7 @@ from hosts import (
     read_to_the_end,
     wait_until,
 )
-from server import TIMEOUT_SECONDS, Server
-from websockets.sync.client import connect
+from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 

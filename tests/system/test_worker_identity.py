@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+
 from hosts import peers_on_every_worker, streams_on_every_worker
-from server import Server
+from server_process import Server
 
 TICKS = 5
 DOCUMENTS = (

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from certified import FIRST, SECOND, trusting
 from hosts import WORKERS, children, wait_until
-from server import TIMEOUT_SECONDS, Server
+from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 

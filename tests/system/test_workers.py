@@ -11,10 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hosts import WORKERS, exposed, fill, peers_on_every_worker, post, processes, wait_until
-from server import Server
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+
+from hosts import WORKERS, exposed, fill, peers_on_every_worker, post, processes, wait_until
+from server_process import Server
 
 StartServer = Callable[..., Server]
 

@@ -1,0 +1,112 @@
+"""A connection's patience: with peers that do not read, and with what takes too long."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from connected import HELLO, LARGE, Served, bodies, get, in_phase, only_connection, receive, receive_all
+from observability.connections.phases import Phase
+
+# Peers that do not read
+
+
+def test_a_pipeliner_that_never_reads_is_not_served_into_memory(server: Any, served: Served) -> None:
+    answer = server.exchange(get(b"/large"))
+    served.answers.clear()
+    with server.connect() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        sock.sendall(get(b"/large") * 200)
+        server.wait_until(in_phase(server, Phase.STALLED))
+        connection = only_connection(server)
+        assert server.call(connection._transport.get_write_buffer_size) < 2 * len(LARGE)
+        assert len(served.answers) < 150
+        assert not server.call(lambda: connection._transport.is_reading())
+        sock.shutdown(socket.SHUT_WR)
+        assert receive_all(sock) == answer * 200
+
+
+def test_a_peer_that_never_reads_is_cut_off(server: Any, clock: Any) -> None:
+    with server.connect() as sock:
+        sock.sendall(get(b"/large") * 200)
+        server.wait_until(in_phase(server, Phase.STALLED))
+        clock.advance(29)
+        server.sweep()
+        assert server.listener.connection_count == 1
+        clock.advance(2)
+        server.sweep()
+        server.wait_until(lambda: server.listener.connection_count == 0)
+
+
+def test_a_peer_that_reads_slowly_is_not_cut_off(server: Any, clock: Any) -> None:
+    with server.connect() as sock:
+        sock.sendall(get(b"/large") * 200)
+        server.wait_until(in_phase(server, Phase.STALLED))
+        connection = only_connection(server)
+        server.call(lambda: setattr(connection, "_unsent_bytes", connection._unsent_bytes + 32 * 1024))
+        clock.advance(31)
+        server.sweep()
+        assert server.listener.connection_count == 1
+
+
+# Deadlines
+
+
+def test_a_head_has_an_absolute_deadline(server: Any, clock: Any) -> None:
+    with server.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n")
+        server.wait_until(lambda: not only_connection(server)._parser.is_idle)
+        clock.advance(9)
+        server.sweep()
+        sock.sendall(b"Host: a\r\n")
+        server.wait_until(lambda: only_connection(server)._parser.leftover().endswith(b"a\r\n"))
+        clock.advance(2)
+        server.sweep()
+        assert bodies(receive_all(sock))[0][0] == 408
+
+
+def test_the_second_head_of_a_connection_has_the_same_deadline(server: Any, clock: Any) -> None:
+    with server.connect() as sock:
+        sock.sendall(get(b"/echo/one"))
+        receive(sock, b"one")
+        clock.advance(60)
+        sock.sendall(b"G")
+        server.wait_until(in_phase(server, Phase.HEAD))
+        clock.advance(11)
+        server.sweep()
+        assert bodies(receive_all(sock))[0][0] == 408
+
+
+def test_content_has_an_absolute_deadline(server: Any, clock: Any) -> None:
+    with server.connect() as sock:
+        sock.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        server.wait_until(in_phase(server, Phase.BODY))
+        clock.advance(29)
+        server.sweep()
+        sock.sendall(b"def")
+        server.wait_until(lambda: only_connection(server)._parser.leftover() == b"abcdef")
+        clock.advance(2)
+        server.sweep()
+        assert bodies(receive_all(sock))[0][0] == 408
+
+
+@pytest.mark.parametrize(("sent", "seconds"), [(HELLO, 76), (b"", 11), (b"\r\n", 11)], ids=["idle", "silent", "CRLF"])
+def test_a_connection_without_a_request_ends_without_a_word(server: Any, clock: Any, sent: bytes, seconds: int) -> None:
+    with server.connect() as sock:
+        sock.sendall(sent)
+        server.wait_until(in_phase(server, Phase.IDLE if sent == HELLO else Phase.HEAD))
+        clock.advance(seconds)
+        server.sweep()
+        assert len(bodies(receive_all(sock))) == (sent == HELLO)
+
+
+def test_a_handler_has_as_long_as_it_needs(server: Any, served: Served, clock: Any) -> None:
+    with server.connect() as sock:
+        sock.sendall(get(b"/slow"))
+        server.wait_until(lambda: bool(served.gates))
+        clock.advance(1000)
+        server.sweep()
+        server.call(lambda: served.gates[0].set_result(None))
+        assert receive(sock, b"slow")

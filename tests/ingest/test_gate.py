@@ -1,0 +1,216 @@
+"""The gate of ingest: what becomes of a batch, in which forms it may come, and in which order it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_desk import HEARTBEAT, QUOTE, Desk, body, counts, fill, run
+from observability.clocks.timestamps import NS_PER_S
+from observability.events import Fill, Quote
+from observability.ingest.answers import MAX_FAULTS_LISTED
+from observability.ingest.gate import MAX_COMMAS, MAX_EVENTS
+
+# -- what becomes of a batch
+
+
+def test_events_are_published_in_their_order_with_the_time_of_arrival() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.clock.advance(7 * NS_PER_S)
+        answer = await desk.take(fill(1), QUOTE, fill(2))
+        assert [type(event) for event in desk.events] == [Fill, Quote, Fill]
+        assert desk.log.fills == ["t1", "t2"]
+        assert {(event.ts, event.ts_init) for event in desk.events} == {(7 * NS_PER_S, 7 * NS_PER_S)}
+        assert (answer.status, counts(answer)) == (200, (3, 0, 0))
+
+    run(scene)
+
+
+@pytest.mark.parametrize("ts", [0, 4_000_000_000 * NS_PER_S])
+def test_a_clock_that_is_far_off_is_kept(ts: int) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        await desk.take({**QUOTE, "ts": ts})
+        assert [event.ts for event in desk.events] == [ts]
+
+    run(scene)
+
+
+def test_a_repeated_fill_is_a_duplicate_and_one_with_other_content_a_conflict() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        answer = await desk.take(fill(1), fill(1), fill(1, price="3"))
+        assert counts(answer) == (1, 1, 1)
+        (fault,) = body(answer)["rejected"]
+        assert fault["index"] == 2
+        assert fault["error"].startswith("conflict")
+        assert desk.count("ingest_duplicates_total") == 1
+        assert desk.count("ingest_rejected_total", reason="conflict") == 1
+
+    run(scene)
+
+
+def test_a_bad_event_costs_only_itself_and_is_named_by_its_path() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        answer = await desk.take(QUOTE, {**QUOTE, "bid": "x"}, QUOTE)
+        assert counts(answer) == (2, 0, 1)
+        assert body(answer)["rejected"] == [{"index": 1, "error": "Expected `float | null`, got `str` - at `$[1].bid`"}]
+        assert desk.count("ingest_rejected_total", reason="undecodable") == 1
+
+    run(scene)
+
+
+def test_a_batch_of_which_nothing_is_of_use_is_refused_with_every_fault() -> None:
+    async def scene() -> None:
+        answer = await Desk().take(7, {"type": "none"})
+        assert answer.status == 422
+        assert [fault["index"] for fault in body(answer)["rejected"]] == [0, 1]
+
+    run(scene)
+
+
+def test_a_batch_of_duplicates_is_no_failure() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        await desk.take(fill(1))
+        answer = await desk.take(fill(1))
+        assert (answer.status, counts(answer)) == (200, (0, 1, 0))
+
+    run(scene)
+
+
+def test_the_faults_listed_are_bounded_and_those_that_are_not_are_counted() -> None:
+    async def scene() -> None:
+        answer = await Desk().take(QUOTE, *[{"type": "x" * 10_000}] * 300)
+        assert body(answer)["rejected_count"] == 300
+        assert len(body(answer)["rejected"]) == MAX_FAULTS_LISTED
+        assert len(answer.body) < 300 * MAX_FAULTS_LISTED
+
+    run(scene)
+
+
+@given(st.lists(st.sampled_from(["new", "again", "other", "bad", "quote"]), max_size=30))
+def test_every_event_is_counted_once(kinds: list[str]) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        await desk.take(fill(0))
+        made = {"new": lambda n: fill(n), "again": lambda _: fill(0), "other": lambda _: fill(0, price="9"),
+                "bad": lambda _: {"type": "fill"}, "quote": lambda _: QUOTE}  # fmt: skip
+        answer = await desk.take(*(made[kind](number) for number, kind in enumerate(kinds, 1)))
+        accepted, duplicates, rejected = counts(answer)
+        assert accepted == kinds.count("new") + kinds.count("quote")
+        assert duplicates == kinds.count("again")
+        assert rejected == kinds.count("other") + kinds.count("bad")
+
+    run(scene)
+
+
+# -- forms
+
+
+@pytest.mark.parametrize(
+    ("data", "is_lines"),
+    [
+        (b'{"type":"heartbeat","component":"a"}', False),
+        (b' \n[ {"type":"heartbeat","component":"a"} ] \n', False),
+        (b'{\n "type": "heartbeat",\n "component": "a"\n}\n', None),
+        (b'{"type":"heartbeat","component":"a"}', True),
+        (b'\n\r\n{"type":"heartbeat","component":"a"}\r\n  \n', True),
+    ],
+)
+def test_one_event_may_stand_alone_in_an_array_or_on_a_line(data: bytes, is_lines: bool | None) -> None:
+    async def scene() -> None:
+        answer = await Desk().gate.take(data, source="http", is_lines=is_lines)
+        assert counts(answer) == (1, 0, 0)
+
+    run(scene)
+
+
+def test_lines_are_found_out_where_nobody_says_so() -> None:
+    async def scene() -> None:
+        answer = await Desk().gate.take(orjson.dumps(QUOTE) + b"\n" + orjson.dumps(QUOTE), source="ws")
+        assert counts(answer) == (2, 0, 0)
+
+    run(scene)
+
+
+def test_a_line_that_is_no_json_costs_only_itself() -> None:
+    async def scene() -> None:
+        lines = [orjson.dumps(QUOTE), b'{"type"', b"\xff", orjson.dumps(QUOTE) + b"," + orjson.dumps(QUOTE)]
+        answer = await Desk().gate.take(b"\n".join([*lines, orjson.dumps(HEARTBEAT)]), source="http", is_lines=True)
+        assert counts(answer) == (2, 0, 3)
+        assert [fault["index"] for fault in body(answer)["rejected"]] == [1, 2, 3]
+
+    run(scene)
+
+
+@pytest.mark.parametrize("data", [b"", b" ", b"[", b"[1,", b"[]]", b"nothing", b"\xff", b"[" * 100_000, b'{"a":1} {}'])
+def test_what_is_no_json_is_refused_as_a_whole(data: bytes) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        answer = await desk.gate.take(data, source="http", is_lines=False)
+        assert answer.status == 400
+        assert desk.count("ingest_batches_total", door="http", outcome="unreadable") == 1
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("data", "is_lines"),
+    [
+        (orjson.dumps([HEARTBEAT] * (MAX_EVENTS + 1)), False),
+        (b"\n".join([orjson.dumps(HEARTBEAT)] * (MAX_EVENTS + 2)), True),
+        (b"[" + b"0," * (MAX_COMMAS + 1) + b"0]", False),
+    ],
+    ids=["array", "lines", "values"],
+)
+def test_too_many_events_are_refused_before_one_is_taken(data: bytes, is_lines: bool) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        answer = await desk.gate.take(data, source="http", is_lines=is_lines)
+        assert answer.status == 413
+        assert desk.events == []
+
+    run(scene)
+
+
+def test_as_many_events_as_there_may_be_are_taken() -> None:
+    async def scene() -> None:
+        answer = await Desk().take(*[HEARTBEAT] * MAX_EVENTS)
+        assert counts(answer) == (MAX_EVENTS, 0, 0)
+
+    run(scene)
+
+
+# -- order, and turns of the loop
+
+
+def test_the_loop_has_turns_while_a_large_batch_is_taken_and_no_other_batch_comes_in_between() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        large = desk.begin(*(fill(number) for number in range(5_000)))
+        small = [desk.begin(fill(10_000 + number)) for number in range(3)]
+        had_turns = 0
+        while not large.done():
+            await asyncio.sleep(0)
+            had_turns += 1
+        await asyncio.gather(*small)
+        assert had_turns > 5
+        assert desk.log.fills == [f"t{number}" for number in (*range(5_000), 10_000, 10_001, 10_002)]
+
+    run(scene)
+
+
+def test_a_batch_with_a_key_does_not_fall_behind_one_without() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        await asyncio.gather(desk.begin(fill(1), key="k"), desk.begin(fill(2)))
+        assert desk.log.fills == ["t1", "t2"]
+
+    run(scene)

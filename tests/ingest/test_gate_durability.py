@@ -1,0 +1,217 @@
+"""The gate of ingest: when a batch is answered, when it is refused, and what a key is good for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from ingest_desk import HEARTBEAT, QUOTE, Desk, body, counts, fill, run, turns
+from observability.ingest.answers import IngestAnswer
+from observability.ingest.gate import MAX_KEY_CHARACTERS, IngestGate
+from observability.memory.counters import Counters
+
+LATE_SECONDS = 0.01
+
+
+# -- durability
+
+
+async def assert_waits(taking: asyncio.Task[IngestAnswer]) -> None:
+    await turns()
+    assert not taking.done()
+
+
+def test_a_batch_is_answered_when_its_rows_are_on_disk_and_not_before() -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False)
+        taking = desk.begin(fill(1), QUOTE, fill(2))
+        await assert_waits(taking)
+        desk.log.commit(1)
+        await assert_waits(taking)
+        desk.log.commit(2)
+        assert counts(await taking) == (3, 0, 0)
+
+    run(scene)
+
+
+def test_what_need_not_be_durable_waits_for_nobody() -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False)
+        waiting = desk.begin(fill(1))
+        await turns()
+        assert counts(await desk.take(QUOTE, HEARTBEAT)) == (2, 0, 0)
+        desk.log.commit()
+        await waiting
+
+    run(scene)
+
+
+def test_a_duplicate_waits_for_the_one_that_it_repeats() -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False)
+        first = desk.begin(fill(1))
+        await turns()
+        again = desk.begin(fill(1))
+        await assert_waits(again)
+        desk.log.commit()
+        assert counts(await first) == (1, 0, 0)
+        assert counts(await again) == (0, 1, 0)
+
+    run(scene)
+
+
+@pytest.mark.parametrize("fault", [None, "disk full"])
+def test_a_disk_that_is_late_makes_the_answer_that_nothing_is_sure(fault: str | None) -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False, durable_seconds=LATE_SECONDS)
+        desk.log.fault = fault
+        answer = await desk.take(fill(1))
+        assert (answer.status, answer.retry_after_seconds) == (503, 1)
+        assert (fault or "within") in body(answer)["detail"]
+        desk.log.commit()
+        assert counts(await desk.take(fill(1))) == (0, 1, 0)
+        assert desk.log.fills == ["t1"]
+
+    run(scene)
+
+
+def test_a_log_without_room_refuses_requests_before_anything_is_taken() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.log.has_room = False
+        answer = await desk.take(fill(1))
+        assert (answer.status, answer.retry_after_seconds, desk.events) == (503, 1, [])
+        assert desk.count("ingest_batches_total", door="http", outcome="busy") == 1
+
+    run(scene)
+
+
+def test_a_message_of_a_stream_waits_for_room() -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False)
+        first = desk.begin(fill(1), source="ws")
+        await turns()
+        desk.log.has_room = False
+        second = desk.begin(fill(2), source="ws")
+        await assert_waits(second)
+        assert desk.log.fills == ["t1"]
+        desk.log.has_room = True
+        desk.log.commit()
+        await first
+        await turns()
+        desk.log.commit()
+        assert counts(await second) == (1, 0, 0)
+
+    run(scene)
+
+
+def test_more_batches_at_once_than_there_may_be_are_refused() -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False, max_batches=2)
+        waiting = [desk.begin(fill(number)) for number in range(2)]
+        await turns()
+        assert (await desk.take(fill(3))).status == 503
+        desk.log.commit()
+        await asyncio.gather(*waiting)
+        assert desk.log.fills == ["t0", "t1"]
+        assert (await desk.take(QUOTE)).status == 200
+
+    run(scene)
+
+
+def test_draining_waits_for_every_batch() -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False)
+        await desk.gate.drain(0)
+        taking = desk.begin(fill(1))
+        await turns()
+        draining = asyncio.create_task(desk.gate.drain(10))
+        await turns()
+        assert not draining.done()
+        desk.log.commit()
+        await draining
+        assert taking.done()
+
+    run(scene)
+
+
+# -- keys
+
+
+def test_the_same_again_gets_the_same_answer_and_changes_nothing() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        first = await desk.take(fill(1), HEARTBEAT, 7, key="k")
+        again = await desk.take(fill(1), HEARTBEAT, 7, key="k")
+        assert (again.status, again.body, again.is_replayed) == (first.status, first.body, True)
+        assert not first.is_replayed
+        assert len(desk.events) == 2
+
+    run(scene)
+
+
+def test_a_key_with_other_content_is_refused() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        await desk.take(fill(1), key="k")
+        assert (await desk.take(fill(2), key="k")).status == 422
+        assert desk.log.fills == ["t1"]
+
+    run(scene)
+
+
+@pytest.mark.parametrize(("number", "status"), [(1, 409), (2, 422)])
+def test_a_key_that_is_being_taken_is_refused(number: int, status: int) -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False)
+        first = desk.begin(fill(1), key="k")
+        await turns()
+        assert (await desk.take(fill(number), key="k")).status == status
+        desk.log.commit()
+        assert (await first).status == 200
+
+    run(scene)
+
+
+def test_a_key_whose_batch_is_not_on_disk_yet_is_answered_when_it_is() -> None:
+    async def scene() -> None:
+        desk = Desk(is_prompt=False, durable_seconds=LATE_SECONDS)
+        assert (await desk.take(HEARTBEAT, key="k")).status == 503
+        assert (await desk.take(HEARTBEAT, key="k")).status == 503
+        desk.log.commit()
+        answer = await desk.take(HEARTBEAT, key="k")
+        assert (answer.status, answer.is_replayed, counts(answer)) == (200, True, (1, 0, 0))
+        assert len(desk.events) == 1
+
+    run(scene)
+
+
+def test_a_key_is_known_to_the_next_process() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        first = await desk.take(HEARTBEAT, key="k")
+        next_gate = IngestGate(desk.bus, desk.log, desk.clock, Counters())
+        again = await next_gate.take(orjson.dumps([HEARTBEAT]), source="ws", key="k")
+        assert (again.body, again.is_replayed) == (first.body, True)
+        assert len(desk.events) == 1
+
+    run(scene)
+
+
+def test_what_cannot_be_read_uses_no_key_up() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        assert (await desk.gate.take(b"[", source="http", is_lines=False, key="k")).status == 400
+        assert (await desk.take(HEARTBEAT, key="k")).status == 200
+
+    run(scene)
+
+
+@pytest.mark.parametrize("key", ["", "k" * (MAX_KEY_CHARACTERS + 1)])
+def test_a_key_has_bounds(key: str) -> None:
+    async def scene() -> None:
+        assert (await Desk().take(HEARTBEAT, key=key)).status == 400
+
+    run(scene)

@@ -1,0 +1,173 @@
+"""Alert rules in TOML: what is read, and every fault at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from observability.clocks.timestamps import NS_PER_S as S
+from observability.errors import ConfigError
+from observability.metrics.alerts.metric_paths import MetricPath
+from observability.metrics.alerts.rule import Rule
+from observability.metrics.alerts.rule_file import _KEYS, MAX_RULES, format_duration, load_rules, parse_rules
+
+DEFAULTS = Path(__file__).parents[3] / "core/observability/metrics/alerts/alerts.toml"
+
+RULE = """
+[spread]
+metric = "market_data.*.spread_bps"
+above = 10
+"""
+
+
+def faults(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as raised:
+        parse_rules(text, "my.toml")
+    return raised.value.faults
+
+
+def test_a_rule_is_read_with_every_key() -> None:
+    text = (
+        RULE
+        + """
+clear = 8.5
+for = "500ms"
+clear_for = "2m"
+increase_over = "1h"
+severity = "info"
+title = "{member}"
+detail = "{value}"
+samples = "trades"
+min_samples = 3
+absent = "raise"
+"""
+    )
+    assert parse_rules(text, "") == (
+        Rule(
+            name="spread",
+            metric=MetricPath("market_data", "*", "spread_bps"),
+            comparison="above",
+            threshold=10,
+            clear=8.5,
+            for_ns=S // 2,
+            clear_for_ns=120 * S,
+            severity="info",
+            title="{member}",
+            detail="{value}",
+            samples="trades",
+            min_samples=3,
+            increase_over_ns=3600 * S,
+            absent="raise",
+        ),
+    )
+
+
+def test_all_faults_are_reported_at_once_with_table_key_and_expectation() -> None:
+    found = faults(
+        """
+[a]
+metric = "spread"
+abvoe = 1
+[b]
+metric = "x.y"
+above = nan
+for = 5
+severity = "fatal"
+title = "{x}"
+"""
+    )
+    assert [re.sub(", expected.*", "", fault) for fault in found] == [
+        "my.toml [a] metric: 'spread'",
+        "my.toml [a] abvoe: unknown",
+        "my.toml [a]: no comparison",
+        "my.toml [b] above: nan",
+        "my.toml [b] for: 5",
+        "my.toml [b] severity: 'fatal'",
+        "my.toml [b] title: {x}",
+    ]
+    assert all(", expected " in fault for fault in found)
+    assert "did you mean above?" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "blamed"),
+    [
+        ('below = 1\nmetric = "x.y"\nabove = 2', "[r]"),
+        ("above = 2", "[r] metric"),
+        ('metric = "x.y"\nabove = 5\nclear = 6', "[r] clear"),
+        ('metric = "x.y"\nbelow = 5\nclear = 4', "[r] clear"),
+        ('metric = "x.y"\nequals = true\nclear = 4', "[r] clear"),
+        ('metric = "x.y"\nequals = 1\nincrease_over = "1m"', "[r] increase_over"),
+        ('metric = "x.y"\nabove = 1\nincrease_over = "500ms"', "[r] increase_over"),
+        ('metric = "x.y"\nabove = 1\nsamples = "n"', "[r] samples"),
+        ('metric = "x.y"\nabove = 1\nmin_samples = 2', "[r] min_samples"),
+        ('metric = "x.y"\nabove = 1\nmin_samples = true\nsamples = "n"', "[r] min_samples"),
+        ('metric = "x.y"\nabove = "1"', "[r] above"),
+        ('metric = "x.y"\nabove = true', "[r] above"),
+        ('metric = "x.y"\nequals = []', "[r] equals"),
+        ('metric = "x.y"\nabove = 1\nfor = "8h8"', "[r] for"),
+        ('metric = "x.y"\nabove = 1\nfor = "169h"', "[r] for"),
+        ('metric = "x.y"\nabove = 1\nabsent = "resolve"', "[r] absent"),
+        ('metric = "x.*.y.z"\nabove = 1', "[r] metric"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(lines: str, blamed: str) -> None:
+    (fault,) = faults(f"[r]\n{lines}\n")
+    assert fault.startswith(f"my.toml {blamed}: ")
+
+
+def test_a_name_is_shown_escaped() -> None:
+    (fault,) = faults('["a\\u001b[2J"]\nmetric = "x.y"\nabove = 1\n')
+    assert "\x1b" not in fault and "\\x1b" in fault
+
+
+def test_a_value_beside_the_tables_is_no_rule() -> None:
+    assert faults("above = 1") == ("my.toml [above]: 1, expected a table with the keys of a rule",)
+
+
+def test_what_is_not_toml_is_located() -> None:
+    (fault,) = faults("[a]\nabove = \n")
+    assert re.match(r"my\.toml: .*line 2.*, expected TOML", fault)
+
+
+def test_rules_are_bounded() -> None:
+    text = "".join(f'[r{n}]\nmetric = "x.y"\nabove = 1\n' for n in range(MAX_RULES + 1))
+    assert faults(text) == (f"my.toml: {MAX_RULES + 1} rules, expected at most {MAX_RULES}",)
+
+
+def test_a_file_without_rules_has_none() -> None:
+    assert parse_rules("", "") == ()
+
+
+def test_a_file_that_is_not_text_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.toml"
+    path.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="expected a TOML file"):
+        load_rules(path)
+
+
+def test_the_default_rules_watch_what_the_issue_names() -> None:
+    rules = {rule.name: rule for rule in load_rules(None)}
+    assert rules.keys() == {
+        "drawdown", "drawdown_absolute", "stale_feed", "reject_rate", "slippage", "latency", "position_breaks",
+        "disconnects", "missed_ticks", "disk", "cpu", "memory", "store_fault",
+    }  # fmt: skip
+    assert load_rules(DEFAULTS) == tuple(rules.values())
+
+
+def test_a_default_rule_has_room_between_raising_and_resolving() -> None:
+    for rule in load_rules(None):
+        assert rule.clear not in (None, rule.threshold) or rule.clear_for_ns > 0, rule.name
+
+
+def test_the_default_file_explains_every_key() -> None:
+    comments = "\n".join(line for line in DEFAULTS.read_text().splitlines() if line.startswith("#"))
+    assert [key for key in _KEYS if not re.search(rf"\b{key}\b", comments)] == []
+
+
+@pytest.mark.parametrize("text", ["0s", "500ms", "90s", "5m", "3h"])
+def test_a_duration_is_shown_as_it_was_written(text: str) -> None:
+    (rule,) = parse_rules(f'{RULE}for = "{text}"', "")
+    assert format_duration(rule.for_ns) == text

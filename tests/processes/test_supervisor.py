@@ -1,0 +1,121 @@
+"""The supervisor: who ends is replaced, not too often, and nobody outlives a stop (`supervised.py`)."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 20
+
+
+class Host:
+    """A supervisor in a process of its own, and what it and its children say."""
+
+    def __init__(self, behaviour: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(ROOT / "tests/support/supervised.py"), behaviour],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "core")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+
+    def wait_for(self, pattern: str, times: int = 1) -> list[str]:
+        """Reads until `pattern` has been said so often; returns those lines."""
+        assert self.process.stdout is not None
+        found = [line for line in self.said if re.search(pattern, line)]
+        while len(found) < times:
+            line = self.process.stdout.readline().rstrip("\n")
+            assert line, f"{pattern!r} was not said in {self.said}"
+            self.said.append(line)
+            if re.search(pattern, line):
+                found.append(line)
+        return found
+
+    def finish(self) -> tuple[int, str]:
+        """Returns the exit code, and what was logged."""
+        out, log = self.process.communicate(timeout=TIMEOUT_SECONDS)
+        self.said += out.splitlines()
+        return self.process.returncode, log
+
+    def pid_of(self, name: str) -> int:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        (pid,) = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == f"obs-{name}\n"]
+        return int(pid)
+
+
+@contextmanager
+def running(behaviour: str) -> Iterator[Host]:
+    host = Host(behaviour)
+    yield host
+    if host.process.poll() is None:
+        host.process.kill()
+        host.finish()
+
+
+def test_the_hub_is_stopped_after_the_last_worker() -> None:
+    with running("serve") as host:
+        host.wait_for("all serve")
+        host.process.send_signal(signal.SIGTERM)
+        code, _ = host.finish()
+    assert code == 0
+    assert [line for line in host.said if line.startswith("stop")][-1] == "stop hub"
+    assert len([line for line in host.said if line.startswith("stop")]) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_worker_that_ends_is_replaced_in_its_slot(number: int) -> None:
+    with running("serve") as host:
+        host.wait_for("all serve")
+        before = host.pid_of("worker-1")
+        os.kill(before, number)
+        host.wait_for("start worker-1", times=2)
+        assert host.pid_of("worker-1") != before
+
+
+def test_each_hub_has_a_generation_of_its_own() -> None:
+    with running("serve") as host:
+        host.wait_for("all serve")
+        os.kill(host.pid_of("hub"), signal.SIGKILL)
+        host.wait_for("start hub of hub 2")
+
+
+def test_who_keeps_dying_is_started_at_growing_intervals() -> None:
+    with running("dying-workers") as host:
+        starts = [float(line.split()[-1]) for line in host.wait_for("start worker", times=10)]
+    # Of ten starts of two workers, one worker has five: the first two at once, then after 0.1, 0.2 and 0.4 s.
+    assert starts[-1] - starts[0] >= 0.1 + 0.2 + 0.4
+
+
+def test_a_process_that_cannot_start_ends_everything_with_its_code() -> None:
+    with running("failing-hub") as host:
+        code, _ = host.finish()
+    assert code == 1
+
+
+def test_who_does_not_leave_is_killed() -> None:
+    with running("staying") as host:
+        host.wait_for("all serve")
+        host.process.send_signal(signal.SIGTERM)
+        code, log = host.finish()
+    assert code == 0
+    assert log.count("did not end in time and is killed") == 2
+
+
+def test_workers_are_replaced_one_after_the_other_into_the_slot_to_spare() -> None:
+    with running("serve") as host:
+        host.wait_for("all serve")
+        host.process.send_signal(signal.SIGHUP)
+        host.wait_for("stop worker", times=2)
+        order = [line.split(" of ")[0] for line in host.said if "worker" in line]
+    assert order[-4:] == ["start worker-3", "stop worker-1", "start worker-1", "stop worker-2"]

@@ -1,0 +1,135 @@
+"""Binance lines become quotes and prints; the recorded minutes are held against the referee's figures."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.clocks.timestamps import parse_iso_ns
+from observability.events import Event, Print, Quote
+from observability.sources.recordings.binance import read_binance
+from observability.sources.recordings.recording import Recording
+from observability.sources.recordings.tally import Tally
+
+DATA = Path(__file__).parents[3] / "../shared/data"
+
+needs_recordings = pytest.mark.skipif(not DATA.is_dir(), reason="the recordings are not beside the checkout")
+each_symbol = pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT"])
+
+
+@cache
+def expected(symbol: str) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((DATA / "expected/binance_spot.json").read_text())["symbols"][f"spot:{symbol}"]
+    return figures
+
+
+@cache
+def recorded(symbol: str) -> tuple[list[Event], Tally]:
+    (path,) = (DATA / "binance_spot").glob(f"{symbol.lower()}_*.gz")
+    recording = Recording(path)
+    return list(recording.events()), recording.tally
+
+
+def read(*lines: bytes) -> tuple[list[Event], Tally]:
+    tally = Tally(Path("binance"))
+    return list(read_binance(lines, tally=tally)), tally
+
+
+@needs_recordings
+@each_symbol
+def test_every_recorded_line_is_counted_by_what_it_is(symbol: str) -> None:
+    events, tally = recorded(symbol)
+    counts = {"bookTicker": tally.events[Quote], "trade": tally.events[Print], **tally.skipped}
+    assert counts == expected(symbol)["by_kind"]
+    assert tally.bad_lines == 0
+    assert len(events) == tally.events[Quote] + tally.events[Print]
+
+
+@needs_recordings
+@each_symbol
+def test_recorded_trades_add_up_to_the_referees_figures(symbol: str) -> None:
+    figures = expected(symbol)["trades"]
+    prints = [event for event in recorded(symbol)[0] if isinstance(event, Print)]
+    sizes = [Decimal(repr(event.size)) for event in prints]
+    volume = {"buy": Decimal(0), "sell": Decimal(0)}
+    for event, size in zip(prints, sizes, strict=True):
+        assert event.aggressor_side is not None
+        volume[event.aggressor_side] += size
+    assert len(prints) == figures["trades"]
+    assert volume["buy"] == Decimal(figures["aggressor_buy_volume"])
+    assert volume["sell"] == Decimal(figures["aggressor_sell_volume"])
+    assert sum(Decimal(repr(e.price)) * size for e, size in zip(prints, sizes, strict=True)) == Decimal(
+        figures["notional"]
+    )
+    assert (prints[0].price, prints[-1].price) == (float(figures["first_price"]), float(figures["last_price"]))
+    assert (prints[0].ts, prints[-1].ts) == (parse_iso_ns(figures["first_trade"]), parse_iso_ns(figures["last_trade"]))
+    assert max(e.price for e in prints) == float(figures["high"])
+    assert min(e.price for e in prints) == float(figures["low"])
+
+
+@needs_recordings
+@each_symbol
+def test_recorded_trade_ids_are_kept(symbol: str) -> None:
+    ids = [event.trade_id for event in recorded(symbol)[0] if isinstance(event, Print)]
+    figures = expected(symbol)
+    assert ids == list(range(figures["first_trade_id"], figures["last_trade_id"] + 1))
+
+
+@needs_recordings
+@each_symbol
+def test_the_last_recorded_touch_and_the_spreads_are_the_referees(symbol: str) -> None:
+    figures = expected(symbol)
+    quotes = [event for event in recorded(symbol)[0] if isinstance(event, Quote)]
+    touch = figures["last_book_ticker"]
+    last = quotes[-1]
+    assert (last.bid, last.ask) == (float(touch["bid"]), float(touch["ask"]))
+    assert (last.bid_size, last.ask_size) == (float(touch["bid_qty"]), float(touch["ask_qty"]))
+    assert last.ts == last.ts_init == touch["local_ts_ns"]
+    spreads = [Decimal(repr(quote.ask)) - Decimal(repr(quote.bid)) for quote in quotes]
+    assert (min(spreads), max(spreads)) == (Decimal(figures["spread_min"]), Decimal(figures["spread_max"]))
+
+
+def test_a_futures_book_ticker_has_the_exchanges_time() -> None:
+    data = b'{"E":1700000001234,"s":"X","b":"1","B":"2","a":"3","A":"4"}'
+    events, _ = read(b'1700000000000000000 {"stream":"x@bookTicker","data":%s}' % data)
+    assert events == [Quote("X", 1.0, 3.0, 2.0, 4.0, "BINANCE", ts=1700000001234000000, ts_init=1700000000000000000)]
+
+
+@pytest.mark.parametrize(("maker", "aggressor"), [(b"true", "sell"), (b"false", "buy")])
+def test_the_aggressor_is_who_was_not_the_maker(maker: bytes, aggressor: str) -> None:
+    line = b'1700000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1.5","q":"2","T":1700000000001,"m":%s}}'
+    events, _ = read(line % maker)
+    assert isinstance(events[0], Print) and events[0].aggressor_side == aggressor
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"no time at all",
+        b'1700000000000000000 {"stream":"x@trade","data":{"s":"X"}}',
+        b'1700000000000000000 {"stream":"x@trade","data":',
+        b'1700000000000000000 {"stream":"x@bookTicker","data":{"s":"X","b":"one","B":"2","a":"3","A":"4"}}',
+        b'17_0000000000000000 {"stream":"x@trade"}',
+        b'9300000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1","q":"2","T":1,"m":true}}',
+        b'1700000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1","q":"2","T":17000000000001,"m":true}}',
+    ],
+)
+def test_a_bad_line_is_counted_and_costs_only_itself(bad: bytes) -> None:
+    good = b'1700000000000000000 {"stream":"x@bookTicker","data":{"s":"X","b":"1","B":"2","a":"3","A":"4"}}'
+    events, tally = read(good, bad, good)
+    assert len(events) == 2
+    assert tally.bad_lines == 1
+
+
+@given(text=st.decimals(min_value=0, max_value=10**9, places=8, allow_nan=False, allow_infinity=False).map(str))
+def test_a_number_sent_as_text_is_the_nearest_double(text: str) -> None:
+    line = f'1700000000000000000 {{"stream":"x@bookTicker","data":{{"s":"X","b":"{text}","B":"1","a":"1","A":"1"}}}}'
+    events, _ = read(line.encode())
+    assert isinstance(events[0], Quote) and events[0].bid == float(text)

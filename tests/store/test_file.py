@@ -1,0 +1,254 @@
+"""The data directory and its database: what a start makes of it, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from observability.errors import StoreError
+from observability.store import schema
+from observability.store.file import DATABASE_NAME, LOCK_NAME, DirectoryLock, open_database, open_reader
+from stored import NOON_NS, fill_row, select
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / DATABASE_NAME
+
+
+def filled(path: Path, rows: int) -> None:
+    with closing(open_database(path)) as connection:
+        connection.execute("BEGIN")
+        connection.executemany(schema.INSERT_FILL, [fill_row(seq) for seq in range(1, rows + 1)])
+        connection.execute("COMMIT")
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(StoreError) as raised:
+        open_database(path)
+    return str(raised.value)
+
+
+def test_a_new_file_has_every_table_and_says_whose_it_is(path: Path) -> None:
+    open_database(path).close()
+    tables = select(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")
+    assert {*schema.SEQUENCED, *schema.NUMBERED, "checkpoints", "marks"} == set(tables)
+    assert select(path, "PRAGMA application_id") == [schema.APPLICATION_ID]
+    assert select(path, "PRAGMA user_version") == [len(schema.MIGRATIONS)]
+
+
+def test_every_commit_is_synced_and_freed_pages_can_be_given_back(path: Path) -> None:
+    with closing(open_database(path)) as connection:
+        settings = {
+            name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "auto_vacuum")
+        }
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
+
+
+def test_a_file_is_opened_again_with_what_it_had(path: Path) -> None:
+    filled(path, 3)
+    open_database(path).close()
+    assert select(path, "SELECT trade_id FROM fills") == ["t1", "t2", "t3"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "row"),
+    [
+        (schema.INSERT_FILL, fill_row(1, pnl="1.5")),
+        (schema.INSERT_CONFLICT, fill_row(1)),
+        (schema.INSERT_ORDER_REPORT, (1, 2, 3, "o", "AAPL", "buy", "1", "new", None, "", "", "", "", "", None, None)),
+        (schema.INSERT_EQUITY_REPORT, (1, 2, 3, "1000", "")),
+        (schema.INSERT_POSITION_REPORT, (1, 2, 3, "AAPL", "-5", "585.25", "alpha")),
+        (schema.INSERT_ALERT_TRANSITION, (1, 2, "a1", "raised", "{}")),
+        (schema.UPSERT_EQUITY, (1, "", "0.1", "0.1", None, None)),
+        (schema.UPSERT_MINUTE, ("market_data", "AAPL", 1, "last,mid", b"\x00")),
+        (schema.UPSERT_BAR, ("AAPL", 1, 1.0, 2.0, 0.5, 1.5, 10.0, 3, None)),
+        (schema.UPSERT_IDEMPOTENCY, ("k", 1, b"f", 200, b"{}")),
+        (schema.UPSERT_CHECKPOINT, ("all", 1, 2, b"state")),
+    ],
+)
+def test_a_row_comes_out_as_it_went_in(path: Path, statement: str, row: tuple[object, ...]) -> None:
+    with closing(open_database(path)) as connection:
+        connection.execute(statement, row)
+        table = statement.split()[2]
+        (kept,) = connection.execute(f"SELECT * FROM {table}")
+    assert kept[: len(row)] == row
+
+
+@pytest.mark.parametrize(
+    ("statement", "first", "second"),
+    [
+        (schema.UPSERT_EQUITY, (1, "", "0.1", "0", "0", None), (1, "", "0.2", "0", "0", None)),
+        (schema.UPSERT_MINUTE, ("s", "k", 1, "last", b"\x00"), ("s", "k", 1, "last", b"\x01")),
+        (schema.UPSERT_IDEMPOTENCY, ("k", 1, b"f", 200, b"{}"), ("k", 2, b"g", 422, b"[]")),
+        (schema.UPSERT_CHECKPOINT, ("all", 1, 2, b"old"), ("all", 5, 6, b"new")),
+    ],
+)
+def test_what_has_a_key_is_written_over(
+    path: Path, statement: str, first: tuple[object, ...], second: tuple[object, ...]
+) -> None:
+    with closing(open_database(path)) as connection:
+        connection.execute(statement, first)
+        connection.execute(statement, second)
+        (kept,) = connection.execute(f"SELECT * FROM {statement.split()[2]}")
+    assert kept[: len(second)] == second
+
+
+def test_slippage_can_be_added_to_a_fill(path: Path) -> None:
+    filled(path, 2)
+    with closing(open_database(path)) as connection:
+        connection.execute(schema.UPDATE_FILL, (1.25, 2))
+    assert select(path, "SELECT slippage_bps FROM fills ORDER BY seq") == [None, 1.25]
+
+
+def test_a_reader_cannot_write(path: Path) -> None:
+    filled(path, 1)
+    with closing(open_reader(path)) as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM fills")
+
+
+# -- migrations
+
+
+def add_a_column(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE fills ADD COLUMN account TEXT NOT NULL DEFAULT ''")
+
+
+def fail(connection: sqlite3.Connection) -> None:
+    raise sqlite3.OperationalError("made up")
+
+
+def test_an_older_file_is_brought_to_the_newest_version_with_its_rows(path: Path) -> None:
+    filled(path, 2)
+    with closing(open_database(path)) as connection:
+        schema.migrate(connection, (*schema.MIGRATIONS, add_a_column))
+        assert connection.execute("SELECT seq, account FROM fills").fetchall() == [(1, ""), (2, "")]
+        assert schema.read_version(connection) == 2
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
+    filled(path, 2)
+    with closing(open_database(path)) as connection:
+        with pytest.raises(sqlite3.OperationalError, match="made up"):
+            schema.migrate(connection, (*schema.MIGRATIONS, add_a_column, fail))
+        assert schema.read_version(connection) == 1
+        with pytest.raises(sqlite3.OperationalError, match="no such column"):
+            connection.execute("SELECT account FROM fills")
+
+
+def test_a_file_of_a_later_version_is_refused_and_not_changed(path: Path) -> None:
+    filled(path, 2)
+    with closing(open_database(path)) as connection:
+        schema.migrate(connection, (*schema.MIGRATIONS, add_a_column))
+    before = path.read_bytes()
+    message = refusal(path)
+    assert f"{path}: written by a later version of this software (schema 2, expected at most 1)" in message
+    assert path.read_bytes() == before
+
+
+# -- files that are none
+
+
+def test_a_file_that_is_no_database_is_refused_and_kept(path: Path) -> None:
+    path.write_bytes(b"not a database at all " * 1000)
+    message = refusal(path)
+    assert message.startswith(f"{path}: not a database")
+    assert "move it away" in message
+    assert path.read_bytes().startswith(b"not a database at all")
+
+
+def test_a_database_of_somebody_else_is_refused_and_not_changed(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    before = path.read_bytes()
+    assert "another application" in refusal(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kept_share", [0.3, 0.6, 0.9])
+def test_a_file_that_was_cut_short_is_refused(path: Path, kept_share: float) -> None:
+    filled(path, 5_000)
+    os.truncate(path, int(path.stat().st_size * kept_share))
+    message = refusal(path)
+    assert message.startswith(f"{path}: damaged")
+    assert "restore it from a copy" in message
+
+
+def test_an_empty_file_is_a_new_one(path: Path) -> None:
+    path.touch()
+    open_database(path).close()
+    assert select(path, "SELECT * FROM fills") == []
+
+
+# -- the directory
+
+
+def test_the_directory_is_made_where_it_is_missing(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b" / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+    lock.release()
+
+
+def test_a_directory_in_use_is_refused_with_the_pid_of_its_holder(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+    with pytest.raises(StoreError, match=rf"in use by process {os.getpid()}; expected one at a time"):
+        DirectoryLock(tmp_path)
+    lock.release()
+    DirectoryLock(tmp_path).release()
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from observability.store.file import DirectoryLock\n"
+        "lock = DirectoryLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path],
+        env={"PYTHONPATH": str(ROOT / "core")},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match=f"in use by process {holder.pid}"):
+            DirectoryLock(tmp_path)
+        holder.kill()
+    DirectoryLock(tmp_path).release()
+
+
+def test_a_directory_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be written: Not a directory"):
+        DirectoryLock(tmp_path / "file" / "data")
+
+
+def test_a_directory_on_which_nobody_can_write_is_refused_with_the_reason() -> None:
+    # Nobody makes files there, root included.
+    with pytest.raises(StoreError, match="'/proc/self' cannot be written: "):
+        DirectoryLock(Path("/proc/self"))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "order"),
+    [("1", "1.0", 0), ("0.1", "0.2", -1), ("1.000000000000000001", "1", 1), ("-5", "3", -1)],
+)
+def test_decimals_are_compared_by_value_and_to_the_last_digit(path: Path, left: str, right: str, order: int) -> None:
+    open_database(path).close()
+    with closing(open_reader(path)) as connection:
+        assert connection.execute("SELECT decimal_compare(?, ?)", (left, right)).fetchone() == (order,)
+
+
+def test_a_time_of_the_past_is_no_reason_to_refuse_a_row(path: Path) -> None:
+    with closing(open_database(path)) as connection:
+        connection.execute(schema.INSERT_FILL, fill_row(1, ts_ns=0))
+        connection.execute(schema.INSERT_FILL, fill_row(2, ts_ns=NOON_NS))
+    assert select(path, "SELECT ts_ns FROM fills") == [0, NOON_NS]

@@ -1,0 +1,196 @@
+"""What leaves the store by age and by size, and what stays whatever its age."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from observability.memory.counters import Counters
+from observability.store.file import DATABASE_NAME, open_database
+from observability.store.limits import DAY_NS, StoreLimits
+from observability.store.pruning import MARK_NS, Pruning
+from observability.store.schema import INSERT_FILL, UPSERT_BAR, UPSERT_CHECKPOINT
+from stored import NOON_NS, count_of, fill_row
+
+TODAY_NS = 1_800_000_000_000_000_000
+
+
+class Host:
+    """A clock that is set."""
+
+    def __init__(self) -> None:
+        self.now_ns = TODAY_NS
+
+    def time_ns(self) -> int:
+        return self.now_ns
+
+    def mono_ns(self) -> int:
+        return self.now_ns
+
+
+class Pruned:
+    """A database with its pruning, on a clock that the test sets."""
+
+    def __init__(self, directory: Path, limits: StoreLimits | None = None) -> None:
+        self.path = directory / DATABASE_NAME
+        self.connection = open_database(self.path)
+        self.host = Host()
+        self.counters = Counters()
+        self.limits = limits or StoreLimits(max_age_days=30)
+        self.restart()
+
+    def restart(self) -> None:
+        self.pruning = Pruning(self.path, self.limits, self.host, self.counters)
+
+    def run(self) -> int:
+        """Takes steps until there is no more to do; returns how many."""
+        steps = 1
+        while self.pruning.step(self.connection):
+            steps += 1
+        return steps
+
+    def pass_time(self, ns: int) -> None:
+        """Lets hours pass as they would, with a step in each."""
+        for _ in range(ns // MARK_NS):
+            self.host.now_ns += MARK_NS
+            self.run()
+
+    def put_fills(self, first: int, last: int) -> None:
+        self.put(INSERT_FILL, [fill_row(seq) for seq in range(first, last + 1)])
+
+    def put(self, statement: str, rows: list[tuple[object, ...]]) -> None:
+        self.connection.execute("BEGIN")
+        self.connection.executemany(statement, rows)
+        self.connection.execute("COMMIT")
+
+    def checkpoint(self, seq: int) -> None:
+        self.put(UPSERT_CHECKPOINT, [("all", seq, 0, b"")])
+
+    def seqs(self) -> list[int]:
+        return [seq for (seq,) in self.connection.execute("SELECT seq FROM fills ORDER BY seq")]
+
+    def pages(self) -> int:
+        pages: int = self.connection.execute("PRAGMA page_count").fetchone()[0]
+        return pages
+
+
+@pytest.fixture
+def pruned(tmp_path: Path) -> Iterator[Pruned]:
+    pruned = Pruned(tmp_path)
+    yield pruned
+    pruned.connection.close()
+
+
+def test_rows_go_once_they_have_been_there_for_too_long(pruned: Pruned) -> None:
+    pruned.put_fills(1, 5)
+    pruned.run()
+    pruned.pass_time(2 * DAY_NS)
+    pruned.put_fills(6, 9)
+    pruned.checkpoint(9)
+    pruned.pass_time(28 * DAY_NS)
+    assert pruned.seqs() == list(range(1, 10))
+    pruned.pass_time(DAY_NS)
+    assert pruned.seqs() == [6, 7, 8, 9]
+    assert count_of(pruned.counters, "store_rows_pruned_total") == 5
+
+
+def test_a_replay_of_an_old_day_ages_like_any_other_data(pruned: Pruned) -> None:
+    pruned.put(INSERT_FILL, [fill_row(1, ts_ns=NOON_NS), fill_row(2, ts_ns=2**62), fill_row(3, ts_ns=0)])
+    pruned.checkpoint(3)
+    pruned.run()
+    pruned.pass_time(29 * DAY_NS)
+    assert pruned.seqs() == [1, 2, 3]
+
+
+def test_the_age_goes_on_over_a_restart(pruned: Pruned) -> None:
+    pruned.put_fills(1, 5)
+    pruned.run()
+    pruned.put_fills(6, 9)
+    pruned.checkpoint(9)
+    pruned.host.now_ns += 31 * DAY_NS
+    pruned.restart()
+    pruned.run()
+    assert pruned.seqs() == [6, 7, 8, 9]
+
+
+def test_what_a_restart_takes_again_stays_whatever_its_age(pruned: Pruned) -> None:
+    pruned.put_fills(1, 9)
+    pruned.run()
+    pruned.pass_time(31 * DAY_NS)
+    assert pruned.seqs() == list(range(1, 10))
+    pruned.checkpoint(4)
+    pruned.run()
+    assert pruned.seqs() == [5, 6, 7, 8, 9]
+
+
+def test_the_newest_row_of_a_table_stays_so_that_no_number_is_given_twice(pruned: Pruned) -> None:
+    pruned.put(UPSERT_BAR, [("AAPL", ts_ns, 1.0, 1.0, 1.0, 1.0, 1.0, 1, 1.0) for ts_ns in range(4)])
+    pruned.run()
+    pruned.pass_time(31 * DAY_NS)
+    assert pruned.connection.execute("SELECT id, ts_ns FROM bars").fetchall() == [(4, 3)]
+
+
+def test_many_rows_go_a_few_at_a_time(pruned: Pruned) -> None:
+    pruned.put_fills(1, 2001)
+    pruned.checkpoint(2001)
+    pruned.run()
+    pruned.host.now_ns += 31 * DAY_NS
+    left = 2001
+    while pruned.pruning.step(pruned.connection):
+        now = len(pruned.seqs())
+        assert left - now <= 200
+        left = now
+    assert pruned.seqs() == [2001]
+
+
+def test_a_file_that_is_too_large_loses_what_came_first_and_shrinks(tmp_path: Path) -> None:
+    max_bytes = 2_000_000
+    pruned = Pruned(tmp_path, StoreLimits(max_bytes=max_bytes))
+    for first in range(1, 20_001, 200):
+        pruned.put_fills(first, first + 199)
+        pruned.checkpoint(first + 199)
+        pruned.host.now_ns += 1
+        pruned.run()
+        assert pruned.pages() * 4096 < 1.1 * max_bytes
+    seqs = pruned.seqs()
+    assert seqs == list(range(seqs[0], 20_001))
+    # A mark's worth of rows goes at a time, so most of what fits is kept.
+    assert pruned.pages() * 4096 > 0.8 * max_bytes
+    pruned.connection.close()
+
+
+def test_freed_pages_are_given_back(pruned: Pruned) -> None:
+    pruned.put_fills(1, 10_000)
+    pruned.checkpoint(10_000)
+    pruned.run()
+    before = pruned.pages()
+    pruned.host.now_ns += 31 * DAY_NS
+    pruned.run()
+    assert pruned.pages() < before // 4
+
+
+def test_a_clock_that_was_set_back_removes_nothing_and_marks_nothing_twice(pruned: Pruned) -> None:
+    pruned.put_fills(1, 5)
+    pruned.checkpoint(5)
+    pruned.run()
+    pruned.host.now_ns -= 10 * DAY_NS
+    pruned.pass_time(DAY_NS)
+    assert pruned.connection.execute("SELECT count(*) FROM marks WHERE section = 'fills'").fetchone() == (1,)
+    assert pruned.seqs() == [1, 2, 3, 4, 5]
+
+
+def test_the_size_is_shown(pruned: Pruned) -> None:
+    pruned.put_fills(1, 100)
+    pruned.run()
+    assert count_of(pruned.counters, "store_bytes") >= pruned.path.stat().st_size
+
+
+def test_a_step_that_fails_leaves_no_transaction_open(pruned: Pruned) -> None:
+    pruned.put_fills(1, 5)
+    pruned.connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(sqlite3.OperationalError):
+        pruned.run()
+    assert not pruned.connection.in_transaction

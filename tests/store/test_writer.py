@@ -1,0 +1,237 @@
+"""The writer while the disk does not do what it should: rows wait, in order, and everybody is told."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from observability.memory.counters import Counters
+from observability.store.file import DATABASE_NAME, connect, open_database, set_up_writer
+from observability.store.schema import INSERT_CONFLICT, INSERT_FILL
+from observability.store.writer import StoreWriter
+from stored import count_of, fill_row, select
+
+ROOT = Path(__file__).parents[2]
+SOON = 30.0
+
+
+class NoMaintenance:
+    """Leaves the file as it is."""
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        return False
+
+
+class Disk:
+    """A database whose next connections are spoilt by a statement, until it is healed; and what its writer told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / DATABASE_NAME
+        self.counters = Counters()
+        self.durable = 0
+        self.faults: list[str | None] = []
+        self.connections = 0
+        self.spoil: str | None = None
+        self.ended = threading.Event()
+        self.changed = threading.Condition()
+        open_database(self.path).close()
+        self.writer = StoreWriter(
+            self.path,
+            self._connect,
+            1000,
+            NoMaintenance(),
+            self.counters,
+            on_commit=self._on_commit,
+            on_fault=self._on_fault,
+            on_end=self.ended.set,
+        )
+
+    def put(self, *seqs: int) -> None:
+        for seq in seqs:
+            self.writer.put(((seq, INSERT_FILL, fill_row(seq)),))
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        with self.changed:
+            assert self.changed.wait_for(holds, SOON)
+
+    def stop(self) -> list[int]:
+        """Returns what is in the file then."""
+        self.writer.stop()
+        assert self.ended.wait(SOON)
+        return select(self.path, "SELECT seq FROM fills")
+
+    def _connect(self) -> sqlite3.Connection:
+        with self.changed:
+            self.connections += 1
+            self.changed.notify()
+        connection = connect(self.path, "rw")
+        set_up_writer(connection)
+        if self.spoil is not None:
+            connection.execute(self.spoil)
+        return connection
+
+    def _on_commit(self, position: int, rows: int) -> None:
+        with self.changed:
+            self.durable = position
+            self.changed.notify()
+
+    def _on_fault(self, fault: str | None) -> None:
+        with self.changed:
+            self.faults.append(fault)
+            self.changed.notify()
+
+
+READ_ONLY = "PRAGMA query_only = ON"
+
+
+def fill_up(path: Path) -> str:
+    """Puts rows into the file and returns the statement that lets it grow no further."""
+    with closing(connect(path, "rw")) as connection:
+        connection.execute("BEGIN")
+        connection.executemany(INSERT_CONFLICT, (fill_row(seq) for seq in range(1, 6001)))
+        connection.execute("COMMIT")
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    return f"PRAGMA max_page_count = {pages}"
+
+
+def make_space(path: Path) -> None:
+    with closing(connect(path, "rw")) as connection:
+        connection.execute("DELETE FROM conflicts")
+
+
+def test_a_full_disk_is_told_and_rows_wait_in_order_until_there_is_space(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = Disk(tmp_path)
+    disk.spoil = fill_up(disk.path)
+    disk.put(*range(1, 1001))
+    disk.writer.start()
+    disk.wait_until(lambda: bool(disk.faults))
+    assert disk.faults == ["disk full: database or disk is full"]
+    assert disk.durable == 0
+    disk.put(*range(1001, 2001))
+    make_space(disk.path)
+    disk.wait_until(lambda: disk.durable == 2000)
+    assert disk.faults[-1] is None
+    assert disk.stop() == list(range(1, 2001))
+    assert count_of(disk.counters, "store_errors_total") >= 1
+    assert caplog.text.count("cannot write, rows wait") == 1
+    assert "writing again after: disk full" in caplog.text
+
+
+def test_what_becomes_read_only_is_told_and_written_once_it_is_not(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.spoil = READ_ONLY
+    disk.put(1, 2, 3)
+    disk.writer.start()
+    disk.wait_until(lambda: bool(disk.faults))
+    assert disk.faults == ["read-only: attempt to write a readonly database"]
+    disk.spoil = None
+    disk.wait_until(lambda: disk.durable == 3)
+    assert disk.stop() == [1, 2, 3]
+    assert disk.faults[1:] == [None]
+
+
+def test_a_file_that_has_gone_is_a_fault_and_not_made_again_empty(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    elsewhere = disk.path.rename(tmp_path / "elsewhere")
+    disk.put(1)
+    disk.writer.start()
+    disk.wait_until(lambda: bool(disk.faults))
+    assert disk.faults == ["cannot be opened: unable to open database file"]
+    assert not disk.path.exists()
+    elsewhere.rename(disk.path)
+    disk.wait_until(lambda: disk.durable == 1)
+    assert disk.stop() == [1]
+
+
+def test_a_file_that_goes_while_it_is_open_is_a_fault_and_loses_nothing_when_it_is_back(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.put(1)
+    disk.writer.start()
+    disk.wait_until(lambda: disk.durable == 1)
+    elsewhere = disk.path.rename(tmp_path / "elsewhere")
+    disk.put(2)
+    disk.wait_until(lambda: bool(disk.faults))
+    assert disk.faults[0] == f"{disk.path} has been removed or replaced"
+    assert disk.durable == 1
+    elsewhere.rename(disk.path)
+    disk.wait_until(lambda: disk.durable == 2)
+    assert disk.stop() == [1, 2]
+    assert disk.faults[-1] is None
+
+
+def test_one_fault_is_told_once_however_often_it_is_met(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.spoil = READ_ONLY
+    disk.put(1)
+    disk.writer.start()
+    disk.wait_until(lambda: disk.connections == 3)
+    assert disk.stop() == []
+    assert len(disk.faults) == 1
+    assert count_of(disk.counters, "store_errors_total") >= 3
+
+
+def test_stopping_while_nothing_can_be_written_tries_once_more_and_says_what_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = Disk(tmp_path)
+    disk.spoil = READ_ONLY
+    disk.put(1, 2)
+    disk.writer.start()
+    disk.wait_until(lambda: bool(disk.faults))
+    disk.put(3)
+    with caplog.at_level(logging.ERROR):
+        assert disk.stop() == []
+    assert "stopped with 3 rows that could not be written" in caplog.text
+
+
+# A process of its own, because the limit holds for all of it: past it the kernel refuses writes with EFBIG.
+FILE_SIZE_LIMIT = """
+import asyncio, resource, sys
+from pathlib import Path
+from observability.memory.counters import Counters
+from observability.store.store import Store
+from observability.store.limits import StoreLimits
+from observability.store.schema import INSERT_EQUITY_REPORT
+
+async def main() -> None:
+    store = Store.open(Path(sys.argv[1]), StoreLimits(), Counters())
+    store.start(asyncio.get_running_loop())
+    faults = asyncio.Queue()
+    store.on_fault(faults.put_nowait)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    for seq in range(1, 20_001):
+        store.put(INSERT_EQUITY_REPORT, (seq, seq, seq, "1000.25", "alpha"))
+    fault = await asyncio.wait_for(faults.get(), 30)
+    assert store.fault == fault
+    assert not await store.durable(20_000, 0.01)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert await asyncio.wait_for(faults.get(), 30) is None
+    assert await store.durable(20_000, 30)
+    await store.stop()
+    print(fault)
+
+asyncio.run(main())
+"""
+
+
+def test_a_disk_that_refuses_to_write_stops_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FILE_SIZE_LIMIT, tmp_path],
+        env={"PYTHONPATH": str(ROOT / "core")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "input/output error: disk I/O error\n"), ran.stderr
+    assert select(tmp_path / DATABASE_NAME, "SELECT seq FROM equity_reports") == list(range(1, 20_001))

@@ -1,0 +1,204 @@
+"""Fuzz target: frames of a WebSocket client, sent to a real server that echoes messages.
+
+No compression here. Whatever the bytes are, the server answers with frames that RFC 6455 allows a server: the echoes
+and pongs a plain second reading of the RFC expects, in order, and if the bytes break a rule, a Close with a code for
+that rule. It goes on serving others, and reports no fault of its own.
+
+    PYTHONPATH=tests/support python -m fuzz.frames --inputs 1000000
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from dataclasses import dataclass, field
+from typing import Final
+
+from fuzz.fuzzing import cut, main
+from fuzz.served import HANDSHAKE, FrameReader, check_alive, connect, masked
+from observability.websocket.connection import MAX_FRAGMENTS, MAX_MESSAGE_BYTES
+
+TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
+INPUTS_PER_HEALTH_CHECK: Final = 500
+
+SEEDS: Final = [
+    (masked(TEXT, b"hello"), masked(BINARY, b"\x00\xff"), masked(PING, b"a"), masked(CLOSE, b"\x03\xe8bye")),
+    (masked(TEXT, b"he", fin=False), masked(PING, b"between"), masked(CONTINUATION, b"llo"), masked(TEXT, b"")),
+    (masked(TEXT, "h\u00e9\U0001f600".encode(), key=b"\x01\x02\x03\x04"), masked(PONG, b"unasked")),
+    (masked(TEXT, b"\xf0\x9f", fin=False), masked(CONTINUATION, b"\x98", fin=False), masked(CONTINUATION, b"\x80")),
+    (masked(BINARY, b"x" * 126), masked(BINARY, b"y" * 300, key=b"abcd"), masked(CLOSE, b"")),
+    (masked(BINARY, b"z" * MAX_MESSAGE_BYTES), masked(TEXT, b"behind")),
+    (masked(BINARY, b"", fin=False), *[masked(CONTINUATION, b"", fin=False)] * 3, masked(CONTINUATION, b"")),
+]
+DICTIONARY: Final = [
+    masked(TEXT, b"a"), masked(TEXT, b"\xff"), masked(TEXT, b"\xed\xa0\x80"), masked(TEXT, b"\xc3", fin=False),
+    masked(CONTINUATION, b"\xa9"), masked(CONTINUATION, b"", fin=False), masked(BINARY, b"", fin=False),
+    masked(PING, b""), masked(PING, b"p" * 125), masked(PING, b"p" * 126), masked(PING, b"", fin=False), masked(PONG,
+    b""),
+    masked(CLOSE, b""), masked(CLOSE, b"\x03"), masked(CLOSE, b"\x03\xe8"), masked(CLOSE, b"\x03\xed"),
+    masked(CLOSE, b"\x00\x00"), masked(CLOSE, b"\x03\xe8\xff"), masked(CLOSE, b"\x13\x88"), masked(CLOSE, b"\x0b\xb8x"),
+    masked(3, b""), masked(11, b""), masked(0x41, b"a"), masked(0x21, b"a"), masked(0x11, b"a"), masked(0x49, b""),
+    b"\x81\x01a", b"\x81\x00", b"\x82\xfe\x00\x01\0\0\0\0a", b"\x82\xff\x00\x00\x00\x00\x00\x00\x00\x01\0\0\0\0a",
+    b"\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00\0\0\0\0", b"\x82\xff\x00\x00\x00\x00\x00\x01\x00\x01\0\0\0\0",
+    b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", b"\x82\xfe\xff\xff\0\0\0\0", b"\x89\xfe\x00\x7e\0\0\0\0",
+    masked(BINARY, b"w" * 40000, fin=False), masked(CONTINUATION, b"w" * 40000), b"GET / HTTP/1.1\r\n\r\n", b"\x00",
+    b"\xff",
+]  # fmt: skip
+
+
+@dataclass
+class Expected:
+    """What the RFC makes of a client's bytes."""
+
+    answers: list[tuple[int, bytes]] = field(default_factory=list)
+    close_codes: frozenset[int] = frozenset()
+    """Any of these may end it; none means that nothing does. 1005 stands for a Close without a code."""
+    may_wait: bool = False
+    """The frame at fault has not all come: it may be waited for."""
+
+
+def expected(data: bytes) -> Expected:
+    """Reads `data` by RFC 6455 sections 5 to 7, frame by frame."""
+    result = Expected()
+    at = 0
+    message: bytes | None = None
+    fragments = 0
+    message_opcode = 0
+    while at + 2 <= len(data):
+        first, second = data[at], data[at + 1]
+        opcode, fin, size, start = first & 0x0F, bool(first & 0x80), second & 0x7F, at + 2
+        codes = set()
+        if first & 0x70 or not second & 0x80 or opcode not in (TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION):
+            codes.add(1002)
+        if opcode >= CLOSE and (not fin or size > 125):
+            codes.add(1002)
+        if size >= 126:
+            start += 2 if size == 126 else 8
+            if start > len(data):
+                result.close_codes, result.may_wait = frozenset(codes), True
+                return result
+            least = 126 if size == 126 else 65536
+            size = int.from_bytes(data[at + 2 : start], "big")
+            if size < least or size >> 63:
+                codes.add(1002)
+        if opcode < CLOSE and (opcode == CONTINUATION) != (message is not None):
+            codes.add(1002)
+        whole = (message or b"") if opcode == CONTINUATION else b""
+        if size > MAX_MESSAGE_BYTES or (opcode < CLOSE and len(whole) + size > MAX_MESSAGE_BYTES):
+            codes.add(1009)
+        if opcode < CLOSE and fragments >= MAX_FRAGMENTS:
+            codes.add(1009)
+        key, payload = data[start : start + 4], data[start + 4 : start + 4 + size]
+        end = start + 4 + size
+        if codes and opcode == CLOSE:
+            # Its reason may be a fault too.
+            codes.add(1007)
+        if codes or len(key) < 4 or len(payload) < size:
+            result.close_codes, result.may_wait = _or_of_next_frame(codes, data, end), end > len(data)
+            return result
+        if any(key):
+            payload = bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
+        at = end
+        if opcode == PING:
+            result.answers.append((PONG, payload))
+        elif opcode == CLOSE:
+            result.close_codes = _or_of_next_frame(_close_codes(payload), data, at)
+            return result
+        elif opcode != PONG:
+            if opcode != CONTINUATION:
+                message_opcode, fragments = opcode, 0
+            message = whole + payload
+            fragments += 1
+            if fin:
+                if message_opcode == TEXT and not _is_utf8(message):
+                    result.close_codes = _or_of_next_frame({1007}, data, at)
+                    return result
+                result.answers.append((message_opcode, message))
+                message, fragments = None, 0
+    return result
+
+
+def _or_of_next_frame(codes: set[int], data: bytes, end: int) -> frozenset[int]:
+    """picows reads one frame ahead: what is behind a frame that ends the connection can be the fault it names."""
+    return frozenset(codes | {1002, 1007, 1009} if codes and end < len(data) else codes)
+
+
+def _close_codes(payload: bytes) -> set[int]:
+    if not payload:
+        return {1000}
+    if len(payload) == 1:
+        return {1002}
+    if not _is_utf8(payload[2:]):
+        return {1002, 1007}
+    code = int.from_bytes(payload[:2], "big")
+    is_valid = 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
+    return {code if is_valid else 1002}
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_checked = 0
+
+
+def check(data: bytes, rng: random.Random) -> None:
+    """Raises AssertionError if the server answers `data` as RFC 6455 does not allow."""
+    global _checked
+    _checked += 1
+    answers, code, was_reset = _exchange(data, rng)
+    wanted = expected(data)
+    if wanted.close_codes:
+        # picows reads one frame ahead: a fault right behind a good frame is answered in its place.
+        assert answers == wanted.answers[: len(answers)], f"answered {answers}, expected {wanted.answers}"
+        assert code is not None or was_reset or wanted.may_wait, f"not closed, expected {wanted.close_codes}"
+        assert code is None or code in wanted.close_codes, f"closed with {code}, expected {wanted.close_codes}"
+    else:
+        assert (answers, code) == (wanted.answers, None), f"answered {answers} and {code}, expected {wanted.answers}"
+    if _checked % INPUTS_PER_HEALTH_CHECK == 0:
+        check_alive()
+
+
+def _exchange(data: bytes, rng: random.Random) -> tuple[list[tuple[int, bytes]], int | None, bool]:
+    """Sends handshake and `data`, ends the sending side; returns the frames received, the code of a Close, and whether
+    the server cut the connection, as it may where more comes behind a Close."""
+    answers: list[tuple[int, bytes]] = []
+    code: int | None = None
+    received = b""
+    was_reset = False
+    segments = [HANDSHAKE % b"/ws/echo", data]
+    with connect(f"127.0.{rng.randrange(256)}.{rng.randrange(1, 255)}") as sock:
+        try:
+            for segment in segments if rng.random() < 0.5 else cut(b"".join(segments), rng):
+                sock.sendall(segment)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            was_reset = True
+        try:
+            while part := sock.recv(1 << 20):
+                received += part
+        except ConnectionResetError:
+            was_reset = True
+    if was_reset and b"\r\n\r\n" not in received:
+        return [], None, True
+    head, _, rest = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 "), f"no handshake: {received[:200]!r}"
+    reader = FrameReader(rest)
+    while (frame := reader.next_frame()) is not None:
+        opcode, payload = frame
+        assert code is None, "something behind a Close"
+        if opcode == CLOSE:
+            code = int.from_bytes(payload[:2], "big") if payload else 1005
+            assert len(payload) != 1 and _is_utf8(payload[2:])
+        else:
+            answers.append((opcode, payload))
+    assert reader.is_empty or was_reset, "half a frame"
+    return answers, code, was_reset
+
+
+if __name__ == "__main__":
+    main(check, SEEDS, DICTIONARY, __doc__, inputs=10_000)

@@ -1,0 +1,146 @@
+"""Fuzz target: what a client of the stream may say, as text to a real server.
+
+No framing here (see `frames.py`). Whatever a text is, it is answered exactly once: with `pong`, with what is now
+in force, or with a documented error; what is in force keeps its bounds; the server goes on, and reports no fault of its
+own.
+
+    PYTHONPATH=tests/support python -m fuzz.messages --inputs 1000000
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from typing import Any, Final
+
+from fuzz.fuzzing import main
+from fuzz.served import HANDSHAKE, FrameReader, check_alive, connect, masked, read_head
+
+TEXT, CLOSE, PING = 1, 8, 9
+INPUTS_PER_HEALTH_CHECK: Final = 500
+# One below the number of errors after which a client is closed.
+ERRORS_PER_CLIENT: Final = 9
+ERROR_CODES: Final = frozenset({"bad_message", "unknown_type", "unknown_channel", "too_many_views"})
+PUSHED: Final = frozenset({"connected", "metrics_update", "metrics_delta", "lag", "trade", "alert", "gap"})
+CHANNELS: Final = frozenset({"market_data", "strategy", "execution", "system", "trades", "alerts"})
+
+SEEDS: Final = [
+    (b"{", b'"type":', b'"ping"', b",", b'"id":', b"1", b"}"),
+    (b"{", b'"type":', b'"subscribe"', b",", b'"channels":', b"[", b'"market_data"', b",", b'"trades"', b"]", b"}"),
+    (b"{", b'"type":', b'"subscribe"', b",", b'"symbols":', b'["AAPL","MSFT"]', b",", b'"mode":', b'"delta"', b"}"),
+    (b"{", b'"type":', b'"unsubscribe"', b",", b'"channels":', b'["metrics"]', b"}"),
+    (b"{", b'"type":', b'"subscribe"', b",", b'"lane_since":', b'{"trades":0}', b",", b'"channels":', b'["trades"]',
+     b"}"),
+    (b"{", b'"type":', b'"unsubscribe"', b"}"),
+    (b"{", b'"type":', b'"health"', b"}"),
+    (b"subscribe:", b"market_data", b",", b"execution"),
+    (b"ping",),
+]  # fmt: skip
+DICTIONARY: Final = [
+    b"null", b"true", b"[]", b"{}", b"1", b"-1", b"1.5", b"1e400", b'""', b'"ping"', b'"health"', b'"subscribe"',
+    b'"unsubscribe"', b'"full"', b'"delta"', b'"DELTA"', b'["metrics"]', b'["alerts"]', b'["nothing"]', b'[""]',
+    b"[null]",
+    b"[1]", b'["AAPL"]', b'["' + b"x" * 33 + b'"]', b'["' + b"x" * 32 + b'"]', b"[" + b'"A",' * 300 + b'"A"]',
+    b'{"trades":-1}',
+    b'{"alerts":9223372036854775807}', b'{"nothing":1}', b"9223372036854775808", b"18446744073709551616",
+    b"-" + b"9" * 30,
+    b'"' + b"i" * 65 + b'"', b'"\\ud800"', b'"\\u0000"', b'"\xf0\x9f\x98\x80"', b'"id":', b'"type":', b'"channels":',
+    b'"symbols":', b'"mode":', b'"lane_since":', b'"unknown":', b"[" * 2000, b'{"a":' * 2000, b",", b":",
+    b"subscribe:", b"\\",
+    b'"', b" ", b"\n", b"\x00", b"\xc2\x85",
+]  # fmt: skip
+
+
+class Conversation:
+    """One connection, and how many errors it may still make."""
+
+    def __init__(self) -> None:
+        self._sock: socket.socket | None = None
+        self._reader = FrameReader()
+        self._errors_left = 0
+        self._number = 0
+
+    def ask(self, text: bytes) -> list[dict[str, Any]]:
+        """Sends `text`, and returns everything that was said because of it; `pong` of a text ping as a document."""
+        sock = self._sock
+        if sock is None:
+            sock = self._open()
+        self._number += 1
+        last_id = f"last of {self._number}"
+        sock.sendall(masked(TEXT, text) + masked(TEXT, json.dumps({"type": "ping", "id": last_id}).encode()))
+        answers: list[dict[str, Any]] = []
+        while True:
+            message = self._next_text(sock)
+            document = {"type": "pong"} if message == b"pong" else json.loads(message)
+            if document.get("id") == last_id:
+                break
+            if document["type"] not in PUSHED:
+                answers.append(document)
+        self._errors_left -= sum(answer["type"] == "error" for answer in answers)
+        if not self._errors_left:
+            sock.close()
+            self._sock = None
+        return answers
+
+    def drop(self) -> None:
+        """Forgets the connection, whose state is not known any more."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _open(self) -> socket.socket:
+        self._sock = sock = connect()
+        sock.sendall(HANDSHAKE % b"/ws/metrics")
+        self._reader = FrameReader(read_head(sock))
+        self._errors_left = ERRORS_PER_CLIENT
+        return sock
+
+    def _next_text(self, sock: socket.socket) -> bytes:
+        while True:
+            while (frame := self._reader.next_frame()) is not None:
+                opcode, payload = frame
+                assert opcode in (TEXT, PING), f"closed: {payload!r}" if opcode == CLOSE else f"opcode {opcode}"
+                if opcode == TEXT:
+                    return payload
+            data = sock.recv(1 << 20)
+            assert data, "the connection was cut"
+            self._reader.feed(data)
+
+
+_conversation: Final = Conversation()
+_checked = 0
+
+
+def check(data: bytes, rng: random.Random) -> None:
+    """Raises AssertionError if a text is not answered as API.md says."""
+    global _checked
+    _checked += 1
+    # What is no UTF-8 is a matter of frames, and what is too long is a matter of messages.
+    text = data.decode(errors="replace").encode()[: 60 * 1024].decode(errors="ignore").encode()
+    try:
+        answers = _conversation.ask(text)
+        assert len(answers) == 1, f"answered with {answers}"
+        _check_answer(answers[0])
+    except Exception:
+        _conversation.drop()
+        raise
+    if _checked % INPUTS_PER_HEALTH_CHECK == 0:
+        check_alive()
+
+
+def _check_answer(answer: dict[str, Any]) -> None:
+    kind = answer["type"]
+    if kind == "error":
+        assert answer["code"] in ERROR_CODES, answer
+        assert answer["message"] and len(answer["message"]) < 2000
+    elif kind in ("subscribed", "unsubscribed"):
+        assert CHANNELS.issuperset(answer["channels"]), answer
+        assert answer["mode"] in ("full", "delta")
+        assert answer["symbols"] is None or all(0 < len(symbol) <= 32 for symbol in answer["symbols"])
+    else:
+        assert kind == "pong", answer
+
+
+if __name__ == "__main__":
+    main(check, SEEDS, DICTIONARY, __doc__, inputs=10_000)

@@ -1,0 +1,65 @@
+"""Fuzz target: what a client of the stream asks for, without a server around it.
+
+No socket here (see `messages.py`, which asks a real one). Whatever a message is, it is refused as documented or
+makes a subscription within its bounds, which can be told to the client, applied again without change, and taken back.
+
+    PYTHONPATH=tests/support python -m fuzz.subscriptions --inputs 10000000
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from fuzz import messages
+from fuzz.fuzzing import main
+from observability.snapshot.serializer import encode_json
+from observability.stream.subscriptions import (
+    DEFAULT,
+    LANE_CHANNELS,
+    MAX_SYMBOL_LENGTH,
+    MAX_SYMBOLS,
+    ClientMessage,
+    SubscriptionError,
+    parse_message,
+    subscribed,
+    unsubscribed,
+)
+
+SEEDS: Final = messages.SEEDS
+DICTIONARY: Final = messages.DICTIONARY
+KNOWN: Final = ("market_data", "strategy", "execution", "system", "mine")
+CODES: Final = frozenset({"bad_message", "unknown_channel"})
+MAX_ERROR_LENGTH: Final = 400
+
+
+def check(data: bytes, rng: random.Random) -> None:
+    """Raises AssertionError if a message does more than it may."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return  # closed with 1007 before it is a message
+    try:
+        message = parse_message(data)
+        wanted = subscribed(DEFAULT, message, KNOWN)
+    except SubscriptionError as error:
+        refusal, wanted = error, None
+    if wanted is None:
+        assert refusal.code in CODES
+        assert len(str(refusal)) < MAX_ERROR_LENGTH
+        return
+    encode_json({"id": message.id, **wanted.describe(KNOWN)})
+    assert wanted.channels is None or wanted.channels <= frozenset(KNOWN)
+    assert wanted.lanes <= frozenset(LANE_CHANNELS)
+    if wanted.symbols is not None:
+        assert 0 < len(wanted.symbols) <= MAX_SYMBOLS
+        assert all(0 < len(symbol) <= MAX_SYMBOL_LENGTH for symbol in wanted.symbols)
+    assert subscribed(wanted, message, KNOWN) == wanted
+    nothing = unsubscribed(wanted, ClientMessage(type="unsubscribe"), KNOWN)
+    assert nothing.view_key is None
+    assert not nothing.lanes
+    hash(wanted.view_key)
+
+
+if __name__ == "__main__":
+    main(check, SEEDS, DICTIONARY, __doc__, inputs=100_000)

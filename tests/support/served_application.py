@@ -1,0 +1,140 @@
+"""A real server on uvloop in a thread of its own, and a clock that tests move by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+import uvloop
+
+from connected import Served
+from observability.clocks.timestamps import NS_PER_S
+from observability.connections.listener import HttpListener
+from observability.routing.application import Application
+
+WAIT_SECONDS = 5.0
+
+
+class ManualClock:
+    """Stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.ns = 1_700_000_000 * NS_PER_S
+
+    def time_ns(self) -> int:
+        return self.ns
+
+    def mono_ns(self) -> int:
+        return self.ns
+
+    def advance(self, seconds: float) -> None:
+        self.ns += int(seconds * NS_PER_S)
+
+
+class Server:
+    """An `HttpListener` that runs; `call` runs a function inside its loop."""
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.listener: HttpListener
+        self.loop_errors: list[dict[str, Any]] = []
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._started.wait(WAIT_SECONDS)
+        self.port = self.call(lambda: self.listener.port)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._main())
+
+    async def _main(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(lambda _, context: self.loop_errors.append(context))
+        self._stop = asyncio.Event()
+        self.listener = HttpListener(self.application)
+        await self.listener.start()
+        self._started.set()
+        await self._stop.wait()
+        await self.listener.close(grace_seconds=0.05)
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        async def inside() -> Any:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(inside(), self.loop).result(WAIT_SECONDS)
+
+    def begin(self, coroutine: Any) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def run(self, coroutine: Any) -> Any:
+        return self.begin(coroutine).result(WAIT_SECONDS)
+
+    def wait_until(self, predicate: Callable[[], bool]) -> None:
+        """Turns the loop until `predicate`, called inside it, is true."""
+        until = time.monotonic() + WAIT_SECONDS
+        while not self.call(predicate):
+            assert time.monotonic() < until, "the server did not get there"
+
+    def sweep(self) -> None:
+        self.call(self.listener.sweep)
+
+    def connect(self) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def exchange(self, data: bytes) -> bytes:
+        """Sends `data`, ends the sending side, returns everything until the server has ended its own."""
+        with self.connect() as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            return read_all(sock)
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(WAIT_SECONDS)
+        assert not self._thread.is_alive()
+        assert self.loop_errors == []
+
+
+def read_all(sock: socket.socket) -> bytes:
+    parts = []
+    while part := sock.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Application], Server]]:
+    """Starts a server for an application; every server a test starts is stopped after it, and must not have failed."""
+    servers: list[Server] = []
+
+    def start(application: Application) -> Server:
+        servers.append(Server(application))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def served(clock: Any) -> Served:
+    return Served(clock)
+
+
+@pytest.fixture
+def server(serve: Callable[[Application], Any], served: Served) -> Any:
+    return serve(served.application)

@@ -1,0 +1,374 @@
+"""Question: what does a client miss while processes are killed at random?
+
+Starts a host with several workers, connects clients that follow snapshots, trades and alerts and resume when they are
+cut, sends fills and alerts without a pause, each again until it is acknowledged, and kills workers, and with
+`--kill-hub` the hub too. At the end every client must have every trade and every alert exactly once, a sequence of
+snapshots that is unbroken or was honestly begun anew (`recovered: false`), the history must have every tick of which
+anybody was sent a snapshot, and no counter may have gone back.
+
+    PYTHONPATH=tests/support python -m storms.kill_storm --clients 1000 --workers 4 --kill-hub --data-dir DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import http.client
+import json
+import os
+import random
+import re
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hosts import post
+from server_process import Server
+
+TIMEOUT_SECONDS = 30.0
+RECEIVE_BYTES = 1 << 16
+# A client that has what it wants in the end; the rest is on its way.
+SETTLE_SECONDS = 60.0
+SEQ = re.compile(rb'"seq":(\d+)')
+TIMESTAMP = re.compile(rb'"timestamp":"([^"]+)"')
+EPOCH = re.compile(rb'"epoch":"([0-9a-f]+)"')
+# Of these each one may only grow.
+COUNTERS = re.compile(r"^(\w+_(?:total|count|sum|bucket)(?:{[^}]*})?) (\S+)$", re.MULTILINE)
+
+
+@dataclass
+class Client:
+    """One client that never gives up."""
+
+    port: int
+    number: int
+    moments: set[str]
+    """Of everybody: the tenths of a second of which a snapshot was received."""
+    sock: socket.socket | None = None
+    buffer: bytearray = field(default_factory=bytearray)
+    is_open: bool = False
+    is_told_lag: bool = False
+    """Whether it has asked for something, so that it is told what it was too slow for."""
+    epoch: bytes = b""
+    seq: int = 0
+    trades: dict[str, list[int]] = field(default_factory=dict)
+    alerts: dict[str, list[int]] = field(default_factory=dict)
+    """The numbers under which each was told."""
+    lane_seqs: dict[str, int] = field(default_factory=lambda: {"trades": 0, "alerts": 0})
+    faults: list[str] = field(default_factory=list)
+    resumed: int = 0
+    begun_anew: int = 0
+    told_stale: int = 0
+    retry_at: float = 0.0
+
+    def connect(self) -> None:
+        since = f"&since={self.epoch.decode()}:{self.seq}" if self.epoch else ""
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.buffer.clear()
+        self.is_open = False
+        self.is_told_lag = bool(since)
+        self.sock = socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_SECONDS)
+        self.sock.sendall(
+            f"GET /ws/metrics?channels=metrics{since} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        self.sock.setblocking(False)
+
+    def feed(self, data: bytes) -> None:
+        buffer = self.buffer
+        buffer += data
+        if not self.is_open:
+            end = buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            if not buffer.startswith(b"HTTP/1.1 101"):
+                raise ConnectionError(bytes(buffer[:40]))
+            del buffer[: end + 4]
+            self.is_open = True
+            self._send({"type": "subscribe", "channels": ["trades", "alerts"], "lane_since": self.lane_seqs})
+        while len(buffer) >= 2:
+            length, start = buffer[1], 2
+            if length == 126:
+                length, start = int.from_bytes(buffer[2:4], "big"), 4
+            elif length == 127:
+                length, start = int.from_bytes(buffer[2:10], "big"), 10
+            if len(buffer) < start + length:
+                return
+            opcode, payload = buffer[0] & 0x0F, bytes(buffer[start : start + length])
+            del buffer[: start + length]
+            if opcode == 1:
+                self._take(payload)
+            elif opcode == 8:
+                raise ConnectionError("closed")
+            elif opcode == 9:
+                assert self.sock is not None
+                self.sock.send(b"\x8a\x80\x00\x00\x00\x00")  # an empty, masked pong
+
+    def _take(self, payload: bytes) -> None:
+        if payload.startswith(b'{"type":"metrics_update"'):
+            self._take_snapshot(payload[:200])
+            return
+        message: dict[str, Any] = json.loads(payload)
+        kind = message["type"]
+        if kind == "connected":
+            self.resumed += message.get("recovered") is True
+            if message.get("recovered") is False:
+                self.begun_anew += 1
+                self.epoch, self.seq = b"", 0
+        elif kind in ("trade", "alert"):
+            self._take_lane(kind, message)
+        elif kind == "subscribed":
+            self.is_told_lag = True
+        elif kind == "lag":
+            self.seq += message["skipped"]
+        elif kind == "stale":
+            self.told_stale += 1
+
+    def _take_snapshot(self, head: bytes) -> None:
+        epoch, seq = EPOCH.search(head)[1], int(SEQ.search(head)[1])  # type: ignore[index]
+        # A subscription is answered with the newest snapshot, which may have been sent already.
+        if self.is_told_lag and epoch == self.epoch and seq not in (self.seq, self.seq + 1):
+            self.faults.append(f"snapshot {seq} after {self.seq}")
+        self.epoch, self.seq = epoch, seq
+        self.moments.add(tenth(TIMESTAMP.search(head)[1].decode()))  # type: ignore[index]
+
+    def _take_lane(self, kind: str, message: dict[str, Any]) -> None:
+        lane = f"{kind}s"
+        if message["prev"] != self.lane_seqs[lane]:
+            self.faults.append(f"{kind} {message['seq']} names {message['prev']}, not {self.lane_seqs[lane]}")
+        self.lane_seqs[lane] = message["seq"]
+        if kind == "trade":
+            self.trades.setdefault(message["trade_id"], []).append(message["seq"])
+        elif message["action"] == "raised" and message["key"].startswith("storm-") and message["count"] == 1:
+            # An alert that was sent again, because its acknowledgement was lost, is told again with a higher count.
+            self.alerts.setdefault(message["key"], []).append(message["seq"])
+
+    def _send(self, document: dict[str, Any]) -> None:
+        assert self.sock is not None
+        data = json.dumps(document).encode()
+        size = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + len(data).to_bytes(2, "big")
+        self.sock.send(b"\x81" + size + bytes(4) + data)  # masked with zeros
+
+
+class Sender(threading.Thread):
+    """Sends a fill and an alert at a time, each until it is acknowledged."""
+
+    def __init__(self, port: int, pause_seconds: float) -> None:
+        super().__init__()
+        self._port = port
+        self._pause_seconds = pause_seconds
+        self.stopping = threading.Event()
+        self.trades: set[str] = set()
+        self.alerts: set[str] = set()
+        self.retries = 0
+
+    def run(self) -> None:
+        number = 0
+        while not self.stopping.wait(self._pause_seconds):
+            number += 1
+            fill = {
+                "type": "fill", "trade_id": f"t{number}", "order_id": f"o{number}", "symbol": "STORM",
+                "side": "buy" if number % 2 else "sell", "quantity": "1", "price": "10", "ts": time.time_ns(),
+            }  # fmt: skip
+            self._send_until_acknowledged(fill)
+            self.trades.add(fill["trade_id"])  # type: ignore[arg-type]
+            if number % 10 == 0:
+                key = f"storm-{number}"
+                self._send_until_acknowledged({"type": "alert", "severity": "info", "title": key, "key": key})
+                self.alerts.add(key)
+
+    def _send_until_acknowledged(self, event: dict[str, Any]) -> None:
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_SECONDS)
+            try:
+                connection.request("POST", "/api/ingest", json.dumps(event), {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status == 200:
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            finally:
+                connection.close()
+            self.retries += 1
+            time.sleep(0.05)
+
+
+class Storm:
+    """Kills, and watches what comes of it."""
+
+    def __init__(self, server: Server, clients: int, *, kill_hub: bool, rng: random.Random) -> None:
+        self.moments: set[str] = set()
+        self.clients = [Client(server.port, number, self.moments) for number in range(clients)]
+        self.kills: Counter[str] = Counter()
+        self.gone_back: list[str] = []
+        self._server = server
+        self._kill_hub = kill_hub
+        self._rng = rng
+        self._selector = selectors.DefaultSelector()
+        self._counters: dict[str, float] = {}
+        self._scrapes = 0
+
+    def run(self, seconds: float, kill_every: float) -> None:
+        """Rages for `seconds`."""
+        end = time.monotonic() + seconds
+        next_kill = time.monotonic() + kill_every
+        next_scrape = 0.0
+        while (now := time.monotonic()) < end:
+            if now >= next_kill:
+                next_kill = now + self._rng.uniform(0.5, 1.5) * kill_every
+                self._kill()
+            if now >= next_scrape:
+                next_scrape = now + 1.0
+                self.scrape()
+            self.turn()
+
+    def settle(self, trades: set[str], alerts: set[str]) -> None:
+        """Lets everything arrive."""
+        end = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < end:
+            for _ in range(20):
+                self.turn()
+            if all(set(client.trades) >= trades and set(client.alerts) >= alerts for client in self.clients):
+                return
+
+    def turn(self) -> None:
+        """Connects who is not connected, and reads what has come."""
+        now = time.monotonic()
+        for client in self.clients:
+            if client.sock is None and client.retry_at <= now:
+                self._connect(client)
+        for key, _ in self._selector.select(0.05):
+            client = key.data
+            try:
+                data = client.sock.recv(RECEIVE_BYTES)
+                if not data:
+                    raise ConnectionError("ended")
+                client.feed(data)
+            except OSError:
+                self._cut(client)
+
+    def _connect(self, client: Client) -> None:
+        try:
+            client.connect()
+        except OSError:
+            self._cut(client)
+            return
+        assert client.sock is not None
+        self._selector.register(client.sock, selectors.EVENT_READ, client)
+
+    def _cut(self, client: Client) -> None:
+        if client.sock is not None:
+            if client.sock in {key.fileobj for key in self._selector.get_map().values()}:
+                self._selector.unregister(client.sock)
+            client.sock.close()
+            client.sock = None
+        client.retry_at = time.monotonic() + self._rng.uniform(0.0, 0.3)
+
+    def close(self) -> None:
+        for client in self.clients:
+            self._cut(client)
+        self._selector.close()
+
+    def _kill(self) -> None:
+        supervisor = self._server.process.pid
+        children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+        names = {int(pid): Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
+        victims = [pid for pid, name in names.items() if self._kill_hub or name != "obs-hub"]
+        if victims:
+            pid = self._rng.choice(victims)
+            self.kills[names[pid].partition("-")[2].partition("-")[0]] += 1
+            os.kill(pid, self._rng.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM]))
+
+    def scrape(self) -> None:
+        """Compares every counter with what it was."""
+        try:
+            text = self._server.get_bytes("/metrics").decode()
+        except OSError:
+            return  # the worker died before it answered
+        self._scrapes += 1
+        for name, value in COUNTERS.findall(text):
+            if float(value) < self._counters.get(name, 0.0):
+                self.gone_back.append(f"{name}: {value} after {self._counters[name]}")
+            self._counters[name] = float(value)
+
+
+def tenth(timestamp: str) -> str:
+    """Returns the tenth of a second in which a moment is, which is a point of the history."""
+    return timestamp[: len("2025-10-21T22:00:00.1")] + "00Z"
+
+
+def not_in_history(server: Server, moments: set[str]) -> set[str]:
+    """Returns the tenths of a second, as far as the fine ring reaches, of which the history has no tick."""
+    question = {"metric_types": ["system"], "interval": "100ms", "limit": 10_000}
+    answer = post(server, "/api/metrics/history", question)
+    start = answer["tiers"][-1]["start"]
+    assert answer["tiers"][-1]["interval"] == "100ms"
+    return {moment for moment in moments if moment > start} - {row["timestamp"] for row in answer["data"]}
+
+
+def faults(storm: Storm, trades: set[str], alerts: set[str]) -> list[str]:
+    """Returns everything that must not be."""
+    found = [f"counter {fault}" for fault in storm.gone_back]
+    for client in storm.clients:
+        found += [f"client {client.number}: {fault}" for fault in client.faults]
+        for what, sent, seen in (("trades", trades, client.trades), ("alerts", alerts, client.alerts)):
+            missing = sent - set(seen)
+            twice = {ident: seqs for ident, seqs in seen.items() if len(seqs) > 1}
+            if missing or twice:
+                found.append(f"client {client.number}: {what}: {len(missing)} missing, twice {twice or 'none'}")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--kill-every", type=float, default=2.0)
+    parser.add_argument("--kill-hub", action="store_true")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    durable = () if args.data_dir is None else ("--data-dir", str(args.data_dir))
+    server = Server("--workers", str(args.workers), *durable)
+    sender = Sender(server.port, 0.02)
+    storm = Storm(server, args.clients, kill_hub=args.kill_hub, rng=random.Random(args.seed))
+    try:
+        for _ in range(20):
+            storm.turn()
+        sender.start()
+        storm.run(args.seconds, args.kill_every)
+        sender.stopping.set()
+        sender.join()
+        storm.settle(sender.trades, sender.alerts)
+        storm.scrape()
+        found = faults(storm, sender.trades, sender.alerts)
+        found += [f"the history has no tick at {moment}" for moment in not_in_history(server, storm.moments)]
+    finally:
+        sender.stopping.set()
+        storm.close()
+        server.stop()
+    clients = storm.clients
+    print(f"killed          {dict(storm.kills)}")
+    print(f"sent            {len(sender.trades)} trades, {len(sender.alerts)} alerts, {sender.retries} retries")
+    print(f"resumed         {sum(client.resumed for client in clients)} times, of {len(clients)} clients")
+    print(f"begun anew      {sum(client.begun_anew for client in clients)} times, told so")
+    print(f"told stale      {sum(client.told_stale for client in clients)} times")
+    print(f"ticks seen      {len(storm.moments)}, looked for in the history")
+    print(f"exit code       {server.process.returncode}")
+    print(f"faults          {len(found)}")
+    for fault in found[:20]:
+        print(f"    {fault}")
+    return 1 if found or server.process.returncode else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

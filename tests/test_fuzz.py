@@ -1,0 +1,78 @@
+"""A short run of every fuzz target, the same inputs each time; and that the loop finds what there is to find.
+
+Long runs are for the command line: `PYTHONPATH=tests/support python -m fuzz.requests --inputs 10000000`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from fuzz import chunks, frames, ingest, messages, parameters, requests, served, subscriptions, times
+from fuzz.fuzzing import Finding, cut, fuzz
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[None]:
+    """Ends the server that targets start, with their module."""
+    yield
+    served.check_alive()
+    served.server().stop()
+
+
+@pytest.mark.parametrize(
+    ("target", "inputs"),
+    [
+        (requests, 10_000),
+        (chunks, 20_000),
+        (parameters, 5_000),
+        (times, 20_000),
+        (subscriptions, 20_000),
+        (ingest, 3_000),
+    ],
+    ids=["requests", "chunks", "parameters", "times", "subscriptions", "ingest"],
+)
+def test_no_input_is_too_much_for_a_parser(target: object, inputs: int) -> None:
+    fuzz(target.check, target.SEEDS, target.DICTIONARY, inputs=inputs)  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("_server")
+def test_no_frames_are_too_much_for_the_server() -> None:
+    fuzz(frames.check, frames.SEEDS, frames.DICTIONARY, inputs=1_500)
+
+
+@pytest.mark.usefixtures("_server")
+def test_no_message_is_too_much_for_the_stream() -> None:
+    fuzz(messages.check, messages.SEEDS, messages.DICTIONARY, inputs=3_000, seed=2)
+
+
+def test_the_loop_gives_the_same_inputs_for_the_same_number() -> None:
+    runs: list[list[bytes]] = [[], [], []]
+    for run, seed in zip(runs, (1, 1, 2), strict=True):
+
+        def collect(data: bytes, rng: random.Random, run: list[bytes] = run) -> None:
+            run.append(data)
+
+        fuzz(collect, requests.SEEDS, requests.DICTIONARY, inputs=500, seed=seed)
+    assert runs[0] == runs[1] != runs[2]
+    assert runs[0][: len(requests.SEEDS)] == [b"".join(seed) for seed in requests.SEEDS]
+
+
+def test_a_finding_holds_the_input_and_its_cause() -> None:
+    def refuse_two_hosts(data: bytes, rng: random.Random) -> None:
+        assert data.count(b"Host: ") < 2, "two hosts"
+
+    with pytest.raises(Finding, match="Host: ") as caught:
+        fuzz(refuse_two_hosts, [(b"Host: a\r\n", b"\r\n")], [b"X: y\r\n"], inputs=10_000)
+    assert str(caught.value.__cause__).startswith("two hosts")
+
+
+def test_cut_segments_are_the_whole() -> None:
+    rng = random.Random(1)
+    for size in range(300):
+        data = bytes(rng.randrange(256) for _ in range(size))
+        segments = cut(data, rng)
+        assert b"".join(segments) == data
+        assert all(segments)
