@@ -53,7 +53,7 @@ def run(code: str, *, path: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "directory", ["core", "http", "core/observability", "http/observability", "tests", "tests/http"]
+    "directory", ["core", "http", "core/observability", "http/observability", "tests", "tests/support"]
 )
 def test_a_directory_that_could_shadow_another_package_has_no_init(directory: str) -> None:
     assert (ROOT / directory).is_dir()

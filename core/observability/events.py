@@ -200,3 +200,8 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     Quote, Print, Order, Fill, Position, Signal, Equity, Log, Alert, Heartbeat, Metric
 )  # fmt: skip
 TYPE_NAMES: dict[type[Event], str] = {kind: str(kind.__struct_config__.tag) for kind in EVENT_TYPES}
+
+
+def event_time_ns(event: Event) -> int:
+    """Returns `ts` (ts_event), or `ts_init` of an event whose `ts` is absent or was never read."""
+    return event.ts if isinstance(event.ts, int) else event.ts_init

@@ -1,4 +1,4 @@
-"""Places of an address: real transports, that close when they like."""
+"""AddressQuota of an address: real transports, that close when they like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
-from observability.access.places import MIN_SWEPT_ADDRESSES, Places
+from observability.access.places import MIN_SWEPT_ADDRESSES, AddressQuota
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def transports(count: int) -> AsyncIterator[list[asyncio.Transport]]:
 
 def test_an_address_gets_as_many_as_it_may_have(run: Callable[..., None]) -> None:
     async def main() -> None:
-        places = Places(2)
+        places = AddressQuota(2)
         async with transports(2) as both:
             for transport in both:
                 assert places.has_room("a")
@@ -48,7 +48,7 @@ def test_an_address_gets_as_many_as_it_may_have(run: Callable[..., None]) -> Non
 
 def test_a_closed_one_makes_room(run: Callable[..., None]) -> None:
     async def main() -> None:
-        places = Places(1)
+        places = AddressQuota(1)
         async with transports(1) as (transport,):
             places.take("a", transport)
             assert not places.has_room("a")
@@ -60,7 +60,7 @@ def test_a_closed_one_makes_room(run: Callable[..., None]) -> None:
 
 def test_addresses_that_have_gone_are_forgotten(run: Callable[..., None]) -> None:
     async def main() -> None:
-        places = Places(5)
+        places = AddressQuota(5)
         async with transports(2) as (gone, still):
             gone.abort()
             places.take("still", still)

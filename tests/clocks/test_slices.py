@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from observability.clocks.slices import SLICE_NS, Turn
+from observability.clocks.slices import SLICE_NS, Slice
 
 
 def work(slices: float) -> None:
@@ -19,7 +19,7 @@ def work(slices: float) -> None:
 def test_work_within_a_slice_is_not_interrupted() -> None:
     async def main() -> None:
         others: list[str] = []
-        async with Turn(asyncio.Lock()) as turn:
+        async with Slice(asyncio.Lock()) as turn:
             asyncio.get_running_loop().call_soon(others.append, "other")
             await turn.offer()
             assert others == []
@@ -30,7 +30,7 @@ def test_work_within_a_slice_is_not_interrupted() -> None:
 def test_after_a_slice_the_loop_has_its_turn() -> None:
     async def main() -> None:
         others: list[str] = []
-        async with Turn(asyncio.Lock()) as turn:
+        async with Slice(asyncio.Lock()) as turn:
             asyncio.get_running_loop().call_soon(others.append, "other")
             work(1)
             await turn.offer()
@@ -52,7 +52,7 @@ def test_a_turn_of_the_loop_has_one_slice_of_all_who_work() -> None:
                 loop.call_soon(count_turn)
 
         async def job(name: int) -> None:
-            async with Turn(lock) as turn:
+            async with Slice(lock) as turn:
                 for _ in range(5):
                     slices.append(turns)
                     work(1)
@@ -70,7 +70,7 @@ def test_a_turn_of_the_loop_has_one_slice_of_all_who_work() -> None:
 def test_who_comes_again_at_once_is_still_in_the_same_slice() -> None:
     async def main() -> None:
         others: list[str] = []
-        turn = Turn(asyncio.Lock())
+        turn = Slice(asyncio.Lock())
         asyncio.get_running_loop().call_soon(others.append, "other")
         async with turn:
             work(1)
@@ -85,7 +85,7 @@ def test_who_comes_again_at_once_is_still_in_the_same_slice() -> None:
 def test_who_is_cancelled_while_waiting_leaves_the_others_their_turns(has_begun: bool) -> None:
     async def main() -> None:
         lock = asyncio.Lock()
-        turn = Turn(lock)
+        turn = Slice(lock)
 
         async def job() -> None:
             async with turn:
@@ -93,7 +93,7 @@ def test_who_is_cancelled_while_waiting_leaves_the_others_their_turns(has_begun:
                 await turn.offer()
 
         async def other() -> None:
-            async with Turn(lock):
+            async with Slice(lock):
                 await forever.wait()
 
         forever = asyncio.Event()

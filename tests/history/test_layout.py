@@ -22,7 +22,6 @@ def drawn(line: str) -> list[str]:
 
 def test_the_diagrams_agree_with_the_constants() -> None:
     for prefix, line in (
-        ("DIRECTORY", "LENGTH q | CRC q"),
         ("RING", "CURSOR q | FORGOTTEN q"),
         ("REMNANT", "STATE q | START_NS q"),
         ("TABLE", "REVISIONS q | NEWEST_NS q"),
@@ -30,7 +29,6 @@ def test_the_diagrams_agree_with_the_constants() -> None:
     ):
         assert [getattr(layout, f"{prefix}_{name}") for name in drawn(line)] == [0, 1]
     assert (layout.RING_HEADER_WORDS, layout.TABLE_HEADER_WORDS) == (2, 2)
-    assert layout.DIRECTORY_END == 0 and layout.DIRECTORY_HEADER_WORDS == 1
     assert layout.SLOT_PAYLOAD == 2
 
 

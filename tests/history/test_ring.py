@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from observability.history import layout
 from observability.history.layout import Tier
 from observability.history.ring import Ring
+from observability.memory.layout import WORD_BYTES
 
 # Of a fine ring with one field.
 SLOT_WORDS = layout.SLOT_OVERHEAD_WORDS + 1
@@ -18,7 +19,7 @@ SLOT_WORDS = layout.SLOT_OVERHEAD_WORDS + 1
 
 def make_ring(rows: int = 4, fields: int = 2, spare: int = 0) -> Ring:
     tier = Tier(interval_ns=0, rows=rows, spare=spare)
-    memory = memoryview(bytearray(tier.ring_words(fields) * layout.WORD_BYTES))
+    memory = memoryview(bytearray(tier.ring_words(fields) * WORD_BYTES))
     return Ring(memory.cast("q"), memory.cast("d"), tier, fields)
 
 
@@ -47,7 +48,7 @@ def test_a_row_that_was_overwritten_is_counted_as_lost() -> None:
 
 def test_a_row_that_is_being_written_is_not_believed() -> None:
     tier = Tier(interval_ns=0, rows=2)
-    memory = memoryview(bytearray(tier.ring_words(1) * layout.WORD_BYTES))
+    memory = memoryview(bytearray(tier.ring_words(1) * WORD_BYTES))
     words = memory.cast("q")
     ring = Ring(words, memory.cast("d"), tier, 1)
     ring.write_row(10, array("d", (1.0,)))
@@ -57,7 +58,7 @@ def test_a_row_that_is_being_written_is_not_believed() -> None:
 
 def test_a_row_whose_end_is_not_written_yet_is_not_believed() -> None:
     tier = Tier(interval_ns=0, rows=2)
-    memory = memoryview(bytearray(tier.ring_words(1) * layout.WORD_BYTES))
+    memory = memoryview(bytearray(tier.ring_words(1) * WORD_BYTES))
     words = memory.cast("q")
     ring = Ring(words, memory.cast("d"), tier, 1)
     words[layout.RING_HEADER_WORDS + layout.SLOT_BEGIN] = 1  # a writer has begun its first row
@@ -67,7 +68,7 @@ def test_a_row_whose_end_is_not_written_yet_is_not_believed() -> None:
 @pytest.mark.parametrize("word", [layout.SLOT_BEGIN, SLOT_WORDS - 1])
 def test_a_block_leaves_out_a_row_that_is_being_written(word: int) -> None:
     tier = Tier(interval_ns=0, rows=3)
-    memory = memoryview(bytearray(tier.ring_words(1) * layout.WORD_BYTES))
+    memory = memoryview(bytearray(tier.ring_words(1) * WORD_BYTES))
     words = memory.cast("q")
     ring = Ring(words, memory.cast("d"), tier, 1)
     for ts_ns in (10, 20, 30):

@@ -8,12 +8,13 @@ import pytest
 
 from observability.history import layout
 from observability.history.slots import Row, RowSlots
+from observability.memory.layout import WORD_BYTES
 
 STEP = layout.SLOT_OVERHEAD_WORDS + 2
 
 
 def make_slots(*, has_crc: bool) -> tuple[RowSlots, memoryview[int]]:
-    memory = memoryview(bytearray(3 * STEP * layout.WORD_BYTES))
+    memory = memoryview(bytearray(3 * STEP * WORD_BYTES))
     words = memory.cast("q")
     slots = RowSlots(words, memory.cast("d"), 2, has_crc=has_crc)
     for n in range(3):

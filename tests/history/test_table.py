@@ -6,12 +6,13 @@ from array import array
 
 from observability.history import layout
 from observability.history.table import RowTable
+from observability.memory.layout import WORD_BYTES
 
 MINUTE_NS = layout.TABLE_INTERVAL_NS
 
 
 def make_table() -> tuple[RowTable, memoryview[int]]:
-    memory = memoryview(bytearray(layout.table_words(1) * layout.WORD_BYTES))
+    memory = memoryview(bytearray(layout.table_words(1) * WORD_BYTES))
     words = memory.cast("q")
     return RowTable(words, memory.cast("d"), 1), words
 

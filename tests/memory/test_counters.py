@@ -6,7 +6,7 @@ import pytest
 
 from observability.errors import CapacityError
 from observability.memory import layout
-from observability.memory.counters import CAPACITY_WORDS, Counter, Counters, DurationHistogram
+from observability.memory.counters import CAPACITY_WORDS, BucketHistogram, Counter, Counters
 
 
 def test_the_same_name_and_labels_are_the_same_word() -> None:
@@ -68,7 +68,7 @@ def test_another_process_reads_what_was_counted_by_name_and_labels() -> None:
     sample = families["x_total"].samples[("a", "1"), ("b", "2")]
     assert isinstance(sample, Counter) and sample.value == 3
     (durations,) = families["d"].samples.values()
-    assert isinstance(durations, DurationHistogram) and durations.sum_ns == 1
+    assert isinstance(durations, BucketHistogram) and durations.sum_ns == 1
 
 
 def test_a_process_that_takes_anothers_place_counts_on() -> None:

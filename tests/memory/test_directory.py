@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.errors import CapacityError
-from observability.history import layout
+from observability.memory import layout
 from observability.memory.directory import Directory
 
 

@@ -76,6 +76,9 @@ def test_the_diagrams_agree_with_the_constants() -> None:
     check("ENTRY_LOG", "END", "DATA_END")
     check("ENTRY", "BEGIN", "END", "CRC", "NUMBER", "OFFSET", "KEY_LENGTH", "LENGTH")
     check("COUNTERS", "WORDS_USED")
+    assert "| LENGTH q | CRC q | data B |" in (layout.__doc__ or "")
+    assert (layout.DIRECTORY_LENGTH, layout.DIRECTORY_CRC, layout.DIRECTORY_ENTRY_WORDS) == (0, 1, 2)
+    assert (layout.DIRECTORY_END, layout.DIRECTORY_HEADER_WORDS) == (0, 1)
 
 
 def test_the_sizes_in_the_text_agree_with_the_constants() -> None:

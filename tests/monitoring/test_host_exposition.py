@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from observability.encoding import encode_json
 from observability.memory.mapping import SharedMapping
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.host_exposition import HostCollector, MetricMirror
-from observability.snapshot.serializer import encode_json
 
 
 class Hub:

@@ -15,7 +15,7 @@ from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Unavailable
 from observability.ingest.answers import IngestAnswer
 from observability.routing.router import Router
-from observability.server.relay import HubDesk, Relay, RelayedGate
+from observability.server.relay import HubCalls, Relay, RelayedGate
 
 
 class Gate:
@@ -37,7 +37,7 @@ class World:
     def __init__(self) -> None:
         self.router = Router()
         self.gate = Gate()
-        desk = HubDesk(self.router, self.gate)
+        desk = HubCalls(self.router, self.gate)
         self.call = desk.answer
         self.refused: list[tuple[str, str]] = []
         self.relay = Relay(desk.answer, lambda address, reason: self.refused.append((address, reason)))

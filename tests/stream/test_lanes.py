@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.snapshot.serializer import encode_json
+from observability.encoding import encode_json
 from observability.stream.lanes import Entry, Lane, LaneReader, Page, SymbolFilter
 
 

@@ -14,7 +14,7 @@ from observability.clocks.timestamps import NS_PER_MS
 SLICE_NS: Final = NS_PER_MS
 
 
-class Turn:
+class Slice:
     """`async with` around such work, and `offer` within it as often as possible. However many share the lock, each turn
     of the loop has one slice of one of them, in the order in which they came.
     """
@@ -24,7 +24,7 @@ class Turn:
         self._is_held = False
         self._end_ns = 0
 
-    async def __aenter__(self) -> Turn:
+    async def __aenter__(self) -> Slice:
         # Who comes again without a turn of the loop in between is still in the slice of before.
         if self._end_ns and not self._lock.locked():
             await self._lock.acquire()

@@ -1,21 +1,14 @@
-"""Every offset of the history's memory: rings of rows, tables of bars, and the directory that names them.
+"""Every offset of the history's memory: rings of rows, tables of bars, under the directory that names them.
 
-No reading or writing here (see `row_slots.py`, `row_ring.py`, `row_table.py`, `series.py`, `directory.py`).
+No reading or writing here (see `slots.py`, `ring.py`, `table.py`, `series.py`).
 
 All words are 8 bytes and aligned: `q` is a signed integer, `d` a double, `B` bytes up to the next whole word. The hub
 writes all of it; any process reads all of it, and while a hub is dead everything is as it was: the next one goes on.
 
-Region: anonymous memory, of one process or in the mapping of all (see `shared_layout.py`)
+Region: anonymous memory, of one process or in the mapping of all (`memory/layout.py` draws the directory)
     +-------------+----------+---------+-----+-------------------+
     | directory B | series 0 | table 0 | ... | free              |
     +-------------+----------+---------+-----+-------------------+
-
-Directory: what there is, in the order in which it was made; also that of the counters
-    +-------+---------+---------+-----+        Entry: two words, then MessagePack up to a whole word
-    | END q | entry 0 | entry 1 | ... |            +----------+-------+--------+
-    +-------+---------+---------+-----+            | LENGTH q | CRC q | data B |
-      0       1                                    +----------+-------+--------+
-    END: bytes that the entries take. An entry counts once END is behind it, and never changes.
 
 Series of n fields: a ring per tier, one after the other
     +-------------------+---------------------+-----------------+
@@ -67,16 +60,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from observability.clocks.timestamps import NS_PER_S
-
-WORD_BYTES: Final = 8
+from observability.memory.layout import DIRECTORY_HEADER_WORDS, WORD_BYTES
 
 STORES_ARE_ORDERED: Final = platform.machine() in ("x86_64", "AMD64")
 
-DIRECTORY_END: Final = 0
-DIRECTORY_HEADER_WORDS: Final = 1
-DIRECTORY_LENGTH: Final = 0
-DIRECTORY_CRC: Final = 1
-DIRECTORY_ENTRY_WORDS: Final = 2
 # A symbol, the names of a dozen fields, and some more.
 NAME_BYTES: Final = 512
 
@@ -165,8 +152,3 @@ class Budget:
         words = sum(count * series_words(fields) for fields, count in self.series.items())
         words += sum(count * table_words(fields) for fields, count in self.tables.items())
         return words * WORD_BYTES + self.directory_bytes
-
-
-def words_up(size: int) -> int:
-    """Returns `size` rounded up to whole words."""
-    return -(-size // WORD_BYTES) * WORD_BYTES

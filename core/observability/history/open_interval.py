@@ -13,6 +13,7 @@ import msgspec
 from observability.errors import CheckpointError
 from observability.history import layout
 from observability.history.aggregates import empty_aggregates
+from observability.memory.layout import WORD_BYTES
 
 
 class OpenBucket:
@@ -75,7 +76,7 @@ class HistoryState(msgspec.Struct):
     def check(self, tiers: int) -> None:
         """Raises CheckpointError for a series that this version could not go on with."""
         for series in self.series:
-            row_bytes = len(series.fields) * layout.AGGREGATE_WORDS * layout.WORD_BYTES
+            row_bytes = len(series.fields) * layout.AGGREGATE_WORDS * WORD_BYTES
             sizes = [len(saved.aggregates) for saved in series.open if saved is not None]
             if len(series.open) != tiers or any(size != row_bytes for size in sizes):
                 raise CheckpointError(

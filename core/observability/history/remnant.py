@@ -17,7 +17,7 @@ class State(IntEnum):
     OVER = 2
 
 
-class Remnant:
+class SavedInterval:
     """One interval of one coarse ring: written before the first frame, and over when the ring has it."""
 
     __slots__ = ("_doubles", "_words")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from observability.history import layout
 from observability.history.aggregates import Block, Column, column_of_values
-from observability.history.remnant import Remnant
+from observability.history.remnant import SavedInterval
 from observability.history.ring import Ring, Span
 
 
@@ -33,7 +33,7 @@ class Series:
             if tier.interval_ns:
                 header = start + layout.RING_HEADER_WORDS
                 end = header + tier.remnant_words(len(fields))
-                remnants.append(Remnant(words[header:end], doubles[header:end]))
+                remnants.append(SavedInterval(words[header:end], doubles[header:end]))
             start = stop
         self.rings = tuple(rings)
         self.remnants = tuple(remnants)

@@ -17,6 +17,7 @@ from observability.history import layout
 from observability.history.aggregates import empty_aggregates, merge_aggregates, merge_values, values_counted
 from observability.history.open_interval import OpenBucket, SeriesState
 from observability.history.series import Series
+from observability.memory.layout import WORD_BYTES
 
 # A clock that is set back by less than this is waited for; by more, and it is another world's time.
 MAX_STEP_BACK_NS: Final = layout.TIERS[-1].interval_ns
@@ -42,7 +43,7 @@ class RecordedSeries(Series):
         self.is_continued = is_continued
         """Whether a process before this one has written into the same memory."""
         self.buckets = tuple(OpenBucket(tier.interval_ns, len(fields)) for tier in layout.TIERS[1:])
-        self._row = array("d", bytes(layout.WORD_BYTES * len(fields)))
+        self._row = array("d", bytes(WORD_BYTES * len(fields)))
         self._last_ns = -1
         self._has_recorded = False
         self._on_minute = on_minute

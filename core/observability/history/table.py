@@ -11,6 +11,7 @@ from typing import Final
 
 from observability.history import layout
 from observability.history.slots import Row, RowSlots
+from observability.memory.layout import WORD_BYTES
 
 # A row that is written while it is copied is copied again: more than this, and its writer does nothing else.
 MAX_ATTEMPTS: Final = 3
@@ -30,7 +31,7 @@ class RowTable:
 
     @classmethod
     def of_own_memory(cls, fields: int) -> RowTable:
-        memory = memoryview(bytearray(layout.table_words(fields) * layout.WORD_BYTES))
+        memory = memoryview(bytearray(layout.table_words(fields) * WORD_BYTES))
         return cls(memory.cast("q"), memory.cast("d"), fields)
 
     def clear(self) -> None:

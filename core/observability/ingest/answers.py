@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from observability.snapshot.serializer import encode_json
+from observability.encoding import encode_json
 
 MAX_FAULTS_LISTED: Final = 100
 # A thousand keys whose batches had every fault that is listed, or about 100,000 that had none.

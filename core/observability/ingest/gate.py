@@ -48,7 +48,7 @@ SLICE_NS: Final = NS_PER_MS
 # The clock is asked once in so many events.
 SLICE_EVENTS: Final = 32
 
-Door = Literal["http", "ws"]
+Transport = Literal["http", "ws"]
 _FINGERPRINT_BYTES: Final = 16
 
 
@@ -107,7 +107,7 @@ class Gate(Protocol):
     """Where batches go: the hub's gate, or what stands for it in another process."""
 
     async def take(
-        self, data: bytes, *, source: Door, is_lines: bool | None = None, key: str | None = None
+        self, data: bytes, *, source: Transport, is_lines: bool | None = None, key: str | None = None
     ) -> IngestAnswer:
         """Takes a batch, and returns what became of it."""
 
@@ -150,7 +150,7 @@ class IngestGate:
         }
 
     async def take(
-        self, data: bytes, *, source: Door, is_lines: bool | None = None, key: str | None = None
+        self, data: bytes, *, source: Transport, is_lines: bool | None = None, key: str | None = None
     ) -> IngestAnswer:
         """Takes a batch. `source` is the door it came through; a batch from `ws` waits for room in the log where one
         from `http` is refused.
@@ -180,7 +180,7 @@ class IngestGate:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_seconds)
 
-    def _refused_at_once(self, data: bytes, source: Door, key: str | None) -> _Settlement | None:
+    def _refused_at_once(self, data: bytes, source: Transport, key: str | None) -> _Settlement | None:
         if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
             return _unreadable(refusal(400, f"key: expected 1 to {MAX_KEY_CHARACTERS} characters"))
         if source == "http":
@@ -194,7 +194,7 @@ class IngestGate:
             return _Settlement(refusal(409, "a batch with this key is being taken"), "in_flight")
         return None
 
-    async def _take(self, data: bytes, source: Door, is_lines: bool | None, key: str | None) -> _Settlement:
+    async def _take(self, data: bytes, source: Transport, is_lines: bool | None, key: str | None) -> _Settlement:
         # No turn of the loop before the lock: callers take it in the order in which they came.
         fingerprint = b""
         if key is not None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-from observability.clocks.slices import Turn
+from observability.clocks.slices import Slice
+from observability.encoding import encode_json
 from observability.logs.log_ring import LogLine, LogRing
 from observability.memory.counters import Counter
 from observability.memory.layout import ENGINE
 from observability.memory.mapping import SharedMapping
-from observability.snapshot.serializer import encode_json
 
 OURS = "observability"
 
@@ -44,7 +44,7 @@ class LogBook:
         then in the order of the slots; the engine's last. Raises ValueError for an unknown level."""
         lines: list[tuple[LogLine, bytes]] = []
         # Seven full logs take 20 ms.
-        async with Turn(self._lock) as turn:
+        async with Slice(self._lock) as turn:
             lost_before = self._lines_lost
             for ring, members in self._logs:
                 for line in ring.newest(level, limit):

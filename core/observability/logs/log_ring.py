@@ -17,9 +17,9 @@ import orjson
 from observability.clocks.timestamps import IsoFormatter
 from observability.config.config import LOG_LEVELS
 from observability.config.setting import shown
+from observability.encoding import encode_json
 from observability.memory import layout
 from observability.memory.entry_log import EntryLog
-from observability.snapshot.serializer import encode_json
 
 MAX_MESSAGE_CHARS: Final = 4096
 MAX_LOGGER_CHARS: Final = 256

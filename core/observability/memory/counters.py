@@ -69,7 +69,7 @@ class FloatSample:
         return self._doubles[self._index]
 
 
-class DurationHistogram:
+class BucketHistogram:
     """Counts durations into buckets: one word per bound, one for what is longer, one for the sum in nanoseconds."""
 
     __slots__ = ("_base", "_bounds_ns", "_words", "bounds_seconds")
@@ -86,7 +86,7 @@ class DurationHistogram:
         self._words[base + bisect_left(self._bounds_ns, duration_ns)] += 1
         self._words[base + len(self._bounds_ns) + 1] += duration_ns
 
-    def add_all(self, other: DurationHistogram) -> None:
+    def add_all(self, other: BucketHistogram) -> None:
         """Adds everything that `other` has counted."""
         for i in range(len(self._bounds_ns) + 2):
             self._words[self._base + i] += other._words[other._base + i]
@@ -101,7 +101,7 @@ class DurationHistogram:
         return self._words[self._base + len(self._bounds_ns) + 1]
 
 
-Sample = Counter | FloatSample | DurationHistogram
+Sample = Counter | FloatSample | BucketHistogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +170,9 @@ class Counters:
     def float_gauge(self, name: str, help_text: str, **labels: str) -> FloatSample:
         return self._float(name, "float_gauge", help_text, labels)
 
-    def histogram(self, name: str, help_text: str, **labels: str) -> DurationHistogram:
+    def histogram(self, name: str, help_text: str, **labels: str) -> BucketHistogram:
         sample = self._sample(name, "histogram", help_text, tuple(sorted(labels.items())))
-        assert isinstance(sample, DurationHistogram)
+        assert isinstance(sample, BucketHistogram)
         return sample
 
     def families(self) -> Iterator[Family]:
@@ -193,8 +193,8 @@ class Counters:
         for family in other.families():
             for labels, theirs in family.samples.items():
                 ours = self._sample(family.name, family.kind, family.help, labels)
-                if isinstance(ours, DurationHistogram):
-                    assert isinstance(theirs, DurationHistogram)
+                if isinstance(ours, BucketHistogram):
+                    assert isinstance(theirs, BucketHistogram)
                     ours.add_all(theirs)
                 elif isinstance(ours, FloatSample):
                     assert isinstance(theirs, FloatSample)
@@ -208,7 +208,7 @@ class Counters:
         for family in self.families():
             if family.kind in ("gauge", "float_gauge"):
                 for sample in family.samples.values():
-                    assert not isinstance(sample, DurationHistogram)
+                    assert not isinstance(sample, BucketHistogram)
                     sample.set(0)
 
     def _samples(self, name: str, labels: Labels | None) -> Iterable[Sample]:
@@ -254,7 +254,7 @@ class Counters:
     def _enter(self, named: _Named) -> None:
         sample: Sample
         if named.kind == "histogram":
-            sample = DurationHistogram(self._words, named.base, DURATION_BOUNDS_SECONDS)
+            sample = BucketHistogram(self._words, named.base, DURATION_BOUNDS_SECONDS)
         elif named.kind in ("float_counter", "float_gauge"):
             sample = FloatSample(self._doubles, named.base)
         else:

@@ -1,6 +1,6 @@
 """Names what lies in a region of memory: one process adds entries, any process reads them, and none is ever changed.
 
-Nothing of what an entry means (see `counters.py`, `history_memory.py`). The offsets are drawn in `layout.py`.
+Nothing of what an entry means (see `counters.py`, `history/history.py`). The offsets are drawn in `memory/layout.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 from observability.errors import CapacityError
-from observability.history import layout
+from observability.memory import layout
 
 
 class Directory:

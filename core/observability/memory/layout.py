@@ -1,6 +1,6 @@
-"""Every offset of the mapping that hub and workers share, except those within the history (see `layout.py`).
+"""Every offset of the mapping that hub and workers share, except those within the history (see `history/layout.py`).
 
-No reading or writing here (see `shared.py`, `records.py`, `entry_log.py`, `counters.py`).
+No reading or writing here (see `mapping.py`, `record_ring.py`, `entry_log.py`, `counters.py`).
 
 All words are 8 bytes, aligned, signed (`q`), and have one writer at a time; `B` is bytes, up to the next whole word.
 "Supervisor" in a writer's place means: while no process lives in that slot.
@@ -61,7 +61,14 @@ Entry: 7 words; its data (the key, then the content) begins at OFFSET % the data
     supervisor log   written by the supervisor; read by workers                      the same
     engine log       written by the hub; read by workers                             the same
 
-Counters of a process: the directory of its families (see `layout.py`), and the words they name
+Directory: what a region holds, in the order in which it was made; the counters and the history have one each
+    +-------+---------+---------+-----+        Entry: two words, then MessagePack up to a whole word
+    | END q | entry 0 | entry 1 | ... |            +----------+-------+--------+
+    +-------+---------+---------+-----+            | LENGTH q | CRC q | data B |
+      0       1                                    +----------+-------+--------+
+    END: bytes that the entries take. An entry counts once END is behind it, and never changes.
+
+Counters of a process: the directory of its families, and the words they name
     +--------------+-------------+---------+
     | WORDS_USED q | directory B | words q |
     +--------------+-------------+---------+
@@ -81,9 +88,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from observability.history import layout
-
-WORD_BYTES: Final = layout.WORD_BYTES
+WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
 
 HEADER_GENERATION: Final = 0
@@ -125,6 +130,12 @@ ENTRY_OFFSET: Final = 4
 ENTRY_KEY_LENGTH: Final = 5
 ENTRY_LENGTH: Final = 6
 ENTRY_WORDS: Final = 7
+
+DIRECTORY_END: Final = 0
+DIRECTORY_HEADER_WORDS: Final = 1
+DIRECTORY_LENGTH: Final = 0
+DIRECTORY_CRC: Final = 1
+DIRECTORY_ENTRY_WORDS: Final = 2
 
 COUNTERS_WORDS_USED: Final = 0
 COUNTERS_HEADER_WORDS: Final = 1
@@ -177,11 +188,11 @@ class SharedLayout:
     @property
     def frame_bytes(self) -> int:
         """Room for one frame, its header included."""
-        return layout.words_up(FRAME_BASE_BYTES + FRAME_SYMBOL_BYTES * self.max_symbols)
+        return words_up(FRAME_BASE_BYTES + FRAME_SYMBOL_BYTES * self.max_symbols)
 
     @property
     def detail_bytes(self) -> int:
-        return layout.words_up(DETAIL_BASE_BYTES + DETAIL_SYMBOL_BYTES * self.max_symbols)
+        return words_up(DETAIL_BASE_BYTES + DETAIL_SYMBOL_BYTES * self.max_symbols)
 
     @property
     def slots_region(self) -> Region:
@@ -235,3 +246,8 @@ def _pages_up(size: int) -> int:
 
 def _behind(end: int, size: int) -> Region:
     return Region(_pages_up(end), _pages_up(size))
+
+
+def words_up(size: int) -> int:
+    """Returns `size` rounded up to whole words."""
+    return -(-size // WORD_BYTES) * WORD_BYTES

@@ -9,14 +9,12 @@ import mmap
 from enum import IntEnum
 from typing import Final
 
-from observability.history.layout import Budget
 from observability.memory import layout
 from observability.memory.counters import Counters
 from observability.memory.entry_log import EntryLog
 from observability.memory.record_ring import RecordRing
 
 HUB_SLOT: Final = 0
-NO_HISTORY: Final = Budget({}, {})
 
 
 class State(IntEnum):
@@ -91,8 +89,8 @@ _NOTHING = memoryview(bytes(layout.SLOT_WORDS * layout.WORD_BYTES)).cast("q")
 class SharedMapping:
     """One anonymous mapping and its regions."""
 
-    def __init__(self, slots: int, max_symbols: int, history: Budget = NO_HISTORY) -> None:
-        self.layout = layout.SharedLayout(slots, max_symbols, history.size_bytes)
+    def __init__(self, slots: int, max_symbols: int, history_bytes: int = 0) -> None:
+        self.layout = layout.SharedLayout(slots, max_symbols, history_bytes)
         self._memory: memoryview[int] = memoryview(mmap.mmap(-1, self.layout.size))
         self._header: memoryview[int] = self._memory[: layout.HEADER_WORDS * layout.WORD_BYTES].cast("q")
         region = self.layout.slots_region

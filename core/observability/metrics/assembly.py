@@ -1,12 +1,13 @@
-"""The collectors and the history's memory, made as a configuration says.
-
-No collector is started here and nothing is subscribed.
-"""
+"""The four collectors and the history's memory, made from a configuration, and the documents they make together."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from observability.bus import Bus
 from observability.clocks.clock import Clock
+from observability.clocks.timestamps import format_iso_ms
 from observability.config.config import Config
 from observability.config.trading import zone_of
 from observability.history.history import History
@@ -18,13 +19,27 @@ from observability.metrics.execution_collector import ExecutionCollector
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
 from observability.metrics.market.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
 from observability.metrics.market_data_collector import MarketDataCollector
-from observability.metrics.overview import Collectors
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.strategy_collector import StrategyCollector
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
 from observability.metrics.system_collector import SystemCollector
 from observability.metrics.trades.trade_log import TradeLog
 from observability.store.sequence import EventSequence
+
+
+@dataclass(frozen=True, slots=True)
+class Collectors:
+    """The four collectors of one hub."""
+
+    market: MarketDataCollector
+    strategy: StrategyCollector
+    execution: ExecutionCollector
+    system: SystemCollector
+
+    @property
+    def sections(self) -> tuple[MarketDataCollector, StrategyCollector, ExecutionCollector, SystemCollector]:
+        """In the order of the snapshot, which is also that of their refresh: strategies are marked to the market."""
+        return self.market, self.strategy, self.execution, self.system
 
 
 def history_budget(max_symbols: int) -> Budget:
@@ -84,3 +99,39 @@ def make_collectors(
         bus=bus, clock=event_clock, history=history, data_dir=config.data_dir, engine_log=engine_log
     )
     return Collectors(market, strategy, execution, system)
+
+
+def symbols_document(collectors: Collectors) -> dict[str, Any]:
+    """Returns `GET /api/metrics/symbols`."""
+    tracked = collectors.market.symbols
+    return {"symbols": tracked, "count": len(tracked)}
+
+
+def summary_document(collectors: Collectors, now_ns: int) -> dict[str, Any]:
+    """Returns `GET /api/metrics/summary`."""
+    market = collectors.market
+    states = [state for symbol in market.symbols if (state := market.symbol_state(symbol)) is not None]
+    strategy = collectors.strategy.fields.to_json()
+    execution = collectors.execution.fields.to_json()
+    system = collectors.system.fields.to_json()
+    return {
+        "timestamp": format_iso_ms(now_ns),
+        "market": {
+            "symbols_tracked": len(states),
+            "total_trades": sum(state.trades for state in states),
+            "total_volume": sum(state.turnover.volume for state in states),
+        },
+        "strategy": {
+            "active_strategies": collectors.strategy.strategy_count,
+            "total_pnl": strategy["total_pnl"],
+            "daily_pnl": strategy["daily_pnl"],
+            "open_positions": strategy["open_positions"],
+        },
+        "execution": {name: execution[name] for name in ("orders_today", "fills_today", "fill_rate", "avg_latency_ms")},
+        "system": {
+            "cpu_usage": system["cpu_percent"],
+            "memory_usage": system["memory_percent"],
+            "uptime_seconds": system["uptime_seconds"],
+            "health_status": system["health"],
+        },
+    }

@@ -24,10 +24,10 @@ from observability.metrics.execution.groups import MAX_GROUPS, ExecutionGroups, 
 from observability.metrics.execution.ledger import LedgerState, OrderLedger
 from observability.metrics.execution.markouts import MAX_PENDING, Markouts, MarkoutsState
 from observability.metrics.execution.order_market import FollowedState
-from observability.metrics.execution.order_markets import MAX_FOLLOWED, FollowedSymbols
+from observability.metrics.execution.order_markets import MAX_FOLLOWED, OrderMarkets
 from observability.metrics.execution.quality import ended, ratio, shortfall_bps
 from observability.metrics.market_data_collector import MarketDataCollector
-from observability.metrics.trades.trade_log import Reader, Refusal, TradeLog
+from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
 from observability.snapshot.json_part import JsonPart
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack
@@ -118,8 +118,8 @@ class ExecutionCollector(BusCollector):
     def on_fill(self, event: Fill) -> None:
         """Takes one fill; a repeated or conflicting one changes nothing."""
         trade = self.trades.admit(event, Reader.EXECUTION)
-        if isinstance(trade, Refusal):
-            self.duplicate_fills += trade is Refusal.DUPLICATE
+        if isinstance(trade, Rejection):
+            self.duplicate_fills += trade is Rejection.DUPLICATE
             self._has_input = True
             return
         self._note_input(event)
@@ -178,7 +178,7 @@ class ExecutionCollector(BusCollector):
         orders.load_state(state.orders)
         markouts = Markouts(groups.of, self._max_pending_markouts)
         markouts.load_state(state.markouts)
-        symbols = FollowedSymbols(self._market, markouts, self._note_due, self._max_symbols)
+        symbols = OrderMarkets(self._market, markouts, self._note_due, self._max_symbols)
         symbols.load_state(state.symbols)
         self._by, self._orders, self._markouts, self._symbols = groups, orders, markouts, symbols
         symbols.attach()

@@ -27,7 +27,7 @@ from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.reconciliation import EngineViews
 from observability.metrics.strategy.state import StrategyState
 from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals, earned_by
-from observability.metrics.trades.trade_log import DEFAULT_STRATEGY, Reader, Refusal, TradeLog
+from observability.metrics.trades.trade_log import DEFAULT_STRATEGY, Reader, Rejection, TradeLog
 from observability.snapshot.json_part import JsonPart
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack
@@ -224,8 +224,8 @@ class StrategyCollector(BusCollector):
     def on_fill(self, event: Fill) -> None:
         """Accounts for one fill; a repeated or conflicting one changes nothing."""
         trade = self.trades.admit(event, Reader.ACCOUNTING)
-        if isinstance(trade, Refusal):
-            self.duplicate_fills += trade is Refusal.DUPLICATE
+        if isinstance(trade, Rejection):
+            self.duplicate_fills += trade is Rejection.DUPLICATE
             self._has_input = True
             return
         self._note_input(event)

@@ -19,13 +19,12 @@ import msgspec
 from observability.bus import Bus, Handler
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
-from observability.events import Alert, Event, Heartbeat, Log, Metric
+from observability.events import Alert, Event, Heartbeat, Log, Metric, event_time_ns
 from observability.history.history import History
 from observability.history.series_writer import RecordedSeries
 from observability.logs.log_ring import LogRing
 from observability.metrics.alerts.book import Action, AlertBook, AlertBookState, AlertState, TransitionListener
 from observability.metrics.arithmetic.decimals import to_nan
-from observability.metrics.arithmetic.sessions import event_time_ns
 from observability.metrics.collectors import BusCollector
 from observability.metrics.system.components import ComponentBook
 from observability.metrics.system.health import assess

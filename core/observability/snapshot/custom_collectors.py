@@ -10,9 +10,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from observability.encoding import encode_json
 from observability.errors import ConfigError
 from observability.memory.counters import Counters
-from observability.snapshot.serializer import RESERVED_NAMES, encode_json
+from observability.snapshot.serializer import RESERVED_NAMES
 
 logger = logging.getLogger(__name__)
 

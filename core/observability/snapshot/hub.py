@@ -14,11 +14,12 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock, EventClock
 from observability.clocks.timers import Ticker
 from observability.clocks.timestamps import NS_PER_S
+from observability.encoding import encode_json
 from observability.memory.counters import Counters
 from observability.snapshot.custom_collectors import Collector, CustomCollectors
 from observability.snapshot.frames import Frame, FrameRing
 from observability.snapshot.sections import Section
-from observability.snapshot.serializer import Serializer, encode_json
+from observability.snapshot.serializer import Serializer
 
 logger = logging.getLogger(__name__)
 

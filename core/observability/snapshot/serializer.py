@@ -11,22 +11,13 @@ from its bytes by the index that comes with it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import orjson
 
 from observability.clocks.timestamps import NS_PER_MS, format_iso_ms
+from observability.encoding import encode_json
 from observability.snapshot.index import GroupIndex, Member, SectionIndex, SnapshotIndex
 from observability.snapshot.sections import Group, Part, Section
 
 RESERVED_NAMES = frozenset({"type", "seq", "prev_seq", "epoch", "timestamp", "mono_ns", "age_ms", "removed"})
-
-_OPTIONS = orjson.OPT_NON_STR_KEYS
-
-
-def encode_json(value: Any) -> bytes:
-    """Encodes one JSON document; a NaN becomes null."""
-    return orjson.dumps(value, option=_OPTIONS)
 
 
 def _refresh(member: Member, part: Part, seq: int) -> bytes:

@@ -12,7 +12,7 @@ from observability.memory import layout
 from observability.memory.mapping import ProcessSlot
 
 
-class Headcount(Protocol):
+class ClientCount(Protocol):
     """Counts one kind of client."""
 
     def set(self, own: int) -> int:
@@ -46,15 +46,15 @@ class HostHeadcount:
         return own
 
 
-class Headcounts:
+class ClientCounts:
     """Both kinds, of one process."""
 
     def __init__(self) -> None:
-        self.websockets: Headcount = OwnHeadcount()
-        self.connections: Headcount = OwnHeadcount()
+        self.websockets: ClientCount = OwnHeadcount()
+        self.connections: ClientCount = OwnHeadcount()
 
     @classmethod
-    def of_host(cls, slots: Sequence[ProcessSlot], own: ProcessSlot) -> Headcounts:
+    def of_host(cls, slots: Sequence[ProcessSlot], own: ProcessSlot) -> ClientCounts:
         """Returns those of the worker in slot `own`, beside the others."""
         counts = cls()
         counts.websockets = HostHeadcount(slots, own, layout.SLOT_WEBSOCKETS)

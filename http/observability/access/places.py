@@ -12,13 +12,13 @@ from typing import Final
 MIN_SWEPT_ADDRESSES: Final = 1024
 
 
-class Places:
+class AddressQuota:
     """At most `per_address` open transports for each address; what is remembered is at most twice what is open."""
 
     __slots__ = ("_held", "_sweep_at", "per_address")
 
     def __init__(self, per_address: int) -> None:
-        assert per_address > 0, f"per_address {per_address}: expected at least 1; no limit is no Places"
+        assert per_address > 0, f"per_address {per_address}: expected at least 1; no limit is no AddressQuota"
         self.per_address = per_address
         self._held: dict[str, list[asyncio.Transport]] = {}
         self._sweep_at = MIN_SWEPT_ADDRESSES

@@ -22,7 +22,7 @@ from observability.errors import ConfigError, ObservabilityError
 from observability.logs.setup import configure_logging
 from observability.metrics.alerts.rule_file import load_rules
 from observability.server.host import run_host
-from observability.server.hub_process import Backend
+from observability.server.hub_process import HubProcess
 from observability.version import VERSION
 
 EXIT_FAILED: Final = 1
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if config.workers > 1:
             return run_host(config, rules)
-        uvloop.run(Backend(config, log_ring, rules).run())
+        uvloop.run(HubProcess(config, log_ring, rules).run())
     except (ObservabilityError, OSError) as error:
         print(f"observability: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from observability.access.addresses import limited_as
-from observability.access.headcount import Headcount, OwnHeadcount
+from observability.access.headcount import ClientCount, OwnHeadcount
 from observability.connections.connection import HttpConnection
 from observability.connections.registry import Connection
 from observability.connections.tls import Certificate
@@ -35,7 +35,7 @@ REFUSAL_SLOTS: Final = 64
 class HttpListener:
     """Owns the listening socket and every connection that has not been upgraded."""
 
-    def __init__(self, application: Application, headcount: Headcount | None = None) -> None:
+    def __init__(self, application: Application, headcount: ClientCount | None = None) -> None:
         """`headcount` counts beyond this process, if limits hold for several."""
         self.application = application
         self.accepted = 0

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from observability.clocks.timestamps import NS_PER_S
 from observability.events import TYPE_NAMES
-from observability.memory.counters import DurationHistogram, Family
+from observability.memory.counters import BucketHistogram, Family
 from observability.metrics.alerts.book import SEVERITIES
 from observability.metrics.system.user_metrics import UserMetrics
 from observability.metrics.system_collector import SystemCollector
@@ -110,7 +110,7 @@ def metric_of(family: Family) -> Metric:
     kind = CounterMetricFamily if family.kind in ("counter", "float_counter") else GaugeMetricFamily
     metric = kind(family.name, family.help, labels=names)
     for labels, sample in family.samples.items():
-        assert not isinstance(sample, DurationHistogram)
+        assert not isinstance(sample, BucketHistogram)
         metric.add_metric([value for _, value in labels], sample.value)
     return metric
 
@@ -139,7 +139,7 @@ def _label_name(name: str) -> str:
 def _histogram(family: Family, names: list[str]) -> HistogramMetricFamily:
     metric = HistogramMetricFamily(family.name, family.help, labels=names)
     for labels, sample in family.samples.items():
-        assert isinstance(sample, DurationHistogram)
+        assert isinstance(sample, BucketHistogram)
         bounds = [*(str(bound) for bound in sample.bounds_seconds), "+Inf"]
         buckets = list(zip(bounds, accumulate(sample.counts), strict=True))
         metric.add_metric([value for _, value in labels], buckets=buckets, sum_value=sample.sum_ns / NS_PER_S)

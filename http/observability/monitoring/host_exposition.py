@@ -13,10 +13,10 @@ import orjson
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from observability.encoding import encode_json
 from observability.memory.counters import Counters, HostCounters
 from observability.memory.mapping import SharedMapping
 from observability.monitoring.exposition import metric_of
-from observability.snapshot.serializer import encode_json
 
 
 class Gauge(msgspec.Struct, array_like=True):

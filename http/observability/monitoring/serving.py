@@ -64,7 +64,7 @@ class Serving(Protocol):
         """Names the processes that do not serve."""
 
 
-class Door(Serving, Protocol):
+class Frontend(Serving, Protocol):
     """What stands between the hub and its clients."""
 
     router: Router

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
+from observability.encoding import encode_json
 from observability.memory.mapping import ProcessSlot, State
 from observability.snapshot.frames import FrameSource
-from observability.snapshot.serializer import encode_json
 
 # Beats that may be missed, and the least time that must have passed, before data is called stale.
 BEATS_ALLOWED: Final = 3

@@ -12,15 +12,15 @@ from typing import Any, Final
 import orjson
 
 from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.encoding import encode_json
 from observability.events import TYPE_NAMES
 from observability.metrics.alerts.book import AlertState, alert_documents
 from observability.metrics.alerts.rule_book import RuleBook
-from observability.metrics.overview import Collectors
+from observability.metrics.assembly import Collectors
 from observability.monitoring.path_latency import PathLatency
 from observability.monitoring.serving import Serving
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
-from observability.snapshot.serializer import encode_json
 
 PERCENTS: Final = (("latency_p50", 50.0), ("latency_p95", 95.0), ("latency_p99", 99.0))
 _USAGES: Final = ("cpu", "memory", "disk")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from observability.clocks.slices import Turn
+from observability.clocks.slices import Slice
 from observability.clocks.timestamps import format_iso_ms
 
 # What is encoded without looking at the clock.
@@ -43,7 +43,7 @@ class Curve:
                 del values[:drop]
 
 
-async def encode_columns(curves: Sequence[Curve], turn: Turn) -> list[bytes]:
+async def encode_columns(curves: Sequence[Curve], turn: Slice) -> list[bytes]:
     """Returns the pieces of an array with an object per curve."""
     pieces = [b"["]
     known_times = array("q")
@@ -64,7 +64,7 @@ async def encode_columns(curves: Sequence[Curve], turn: Turn) -> list[bytes]:
     return _closed(pieces)
 
 
-async def encode_rows(curves: Sequence[Curve], limit: int, turn: Turn) -> list[bytes]:
+async def encode_rows(curves: Sequence[Curve], limit: int, turn: Slice) -> list[bytes]:
     """Returns the pieces of an array with an object per point, by time, then in the order of the curves; the newest
     `limit`."""
     # Each curve is a run in order, which sorting merges. Numbers first: tuples of them all are much to collect.
@@ -107,7 +107,7 @@ def _closed(pieces: list[bytes]) -> list[bytes]:
     return pieces
 
 
-async def _encode_times(times: Sequence[int], turn: Turn) -> bytes:
+async def _encode_times(times: Sequence[int], turn: Slice) -> bytes:
     parts = []
     for start in range(0, len(times), TIMES_AT_ONCE):
         parts.append(orjson.dumps([format_iso_ms(ts_ns) for ts_ns in times[start : start + TIMES_AT_ONCE]])[1:-1])

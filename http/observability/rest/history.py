@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from observability.clocks.clock import Clock
-from observability.clocks.slices import Turn
+from observability.clocks.slices import Slice
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.errors import StoreError
 from observability.history.aggregates import COUNT, FIRST, LAST, MAX, MIN, NAN, SUM, Block, Column
@@ -195,7 +195,7 @@ class HistoryRoutes:
             limit = wanted.limit
             # A quarter more, for a series that has not all points.
             span_ns = question.interval_ns * (limit * 5 // (4 * max(1, count)) + 2)
-        turn = Turn(self._lock)
+        turn = Slice(self._lock)
         # The newest points are read first, and more only if there are too few: most of a month is not asked for.
         while True:
             start_ns = max(question.start_ns, question.end_ns - span_ns)
@@ -228,7 +228,7 @@ class HistoryRoutes:
         return Response(body=b"".join((orjson.dumps(head)[:-1], b',"data":', *pieces, b"}")))
 
     async def _read(
-        self, question: Question, series: Sequence[Series], symbols: Iterable[str], start_ns: int, turn: Turn
+        self, question: Question, series: Sequence[Series], symbols: Iterable[str], start_ns: int, turn: Slice
     ) -> tuple[list[Curve], Plan]:
         wanted, interval_ns, end_ns = question.wanted, question.interval_ns, question.end_ns
         plan = make_plan([one.view() for one in series], interval_ns)
@@ -250,7 +250,7 @@ class HistoryRoutes:
         return curves, plan
 
     async def _read_series(
-        self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, plan: Plan, turn: Turn
+        self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, plan: Plan, turn: Slice
     ) -> Block:
         """Returns the points of one series, from the store as far as the rings do not reach."""
         spacing = spacing_ns(plan.interval_ns, COARSEST)

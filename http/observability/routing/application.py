@@ -13,7 +13,7 @@ from typing import Final
 
 from observability.access.addresses import TrustedProxies, limited_as
 from observability.access.authorization import AccessPolicy
-from observability.access.places import Places
+from observability.access.places import AddressQuota
 from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock, HostClock
 from observability.clocks.timestamps import NS_PER_S
@@ -110,14 +110,14 @@ class Application:
     encoder: ResponseEncoder = field(init=False)
     refusal_log: RefusalLog = field(init=False)
     _guarded: frozenset[str] = field(init=False)
-    _places: Places | None = field(init=False)
+    _places: AddressQuota | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.encoder = ResponseEncoder(self.clock, self.cors, is_tls=self.is_tls)
         self.refusal_log = RefusalLog(self.clock)
         self._guarded = self.access.guarded
         per_address = self.limits.max_connections_per_address
-        self._places = None if per_address is None else Places(per_address)
+        self._places = None if per_address is None else AddressQuota(per_address)
 
     def dispatch(self, request: Request) -> tuple[str, Answer | Awaitable[Answer]]:
         """Returns the route's pattern and its answer, or what will be one. Never raises."""

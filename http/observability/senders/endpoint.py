@@ -16,11 +16,11 @@ from observability.http11.messages import Request, Response
 from observability.http11.refusals import Unavailable
 from observability.ingest.gate import Gate
 from observability.memory.counters import Counters
-from observability.senders.sender import IngestClient
-from observability.stream.broadcast import Heartbeat
+from observability.senders.sender import Sender
 from observability.websocket.connection import hand_over
 from observability.websocket.extensions import answer_fields, negotiate
 from observability.websocket.handshake import check_handshake
+from observability.websocket.heartbeat import Heartbeat
 
 PATH: Final = "/ws/ingest"
 # Each may have a message's worth of bytes waiting.
@@ -47,7 +47,7 @@ class IngestStream:
         self._heartbeat_seconds = heartbeat_seconds
         self._allowed_origins = allowed_origins
         self._numbers = count(1)
-        self._connected: dict[IngestClient, None] = {}
+        self._connected: dict[Sender, None] = {}
         self._senders = counters.gauge("ingest_senders_active", "WebSocket senders of events connected now")
         self._empty = asyncio.Event()
         self.heartbeat = Heartbeat(self._connected, heartbeat_seconds, loop)
@@ -64,7 +64,7 @@ class IngestStream:
         subprotocol = chosen_subprotocol(request)
         if subprotocol is not None:
             fields.append(("Sec-WebSocket-Protocol", subprotocol))
-        client = IngestClient(
+        client = Sender(
             next(self._numbers),
             request.client_address,
             self._loop,
@@ -93,7 +93,7 @@ class IngestStream:
         # Transports report their end on the loop's next turn.
         await asyncio.sleep(0)
 
-    def _on_end(self, client: IngestClient) -> None:
+    def _on_end(self, client: Sender) -> None:
         self._connected.pop(client, None)
         self._senders.set(len(self._connected))
         if not self._connected:

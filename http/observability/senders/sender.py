@@ -15,10 +15,10 @@ import msgspec
 
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import format_iso_ms
+from observability.encoding import encode_json
 from observability.ingest.answers import IngestAnswer, refusal
 from observability.ingest.gate import MAX_EVENTS, Gate
-from observability.snapshot.serializer import encode_json
-from observability.websocket.connection import Client, CloseCode
+from observability.websocket.connection import CloseCode, WebSocketConnection
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ async def _unreadable(fault: str) -> IngestAnswer:
     return refusal(400, fault)
 
 
-class IngestClient(Client):
+class Sender(WebSocketConnection):
     """One sender."""
 
     max_message_bytes: ClassVar[int] = MAX_MESSAGE_BYTES
@@ -76,7 +76,7 @@ class IngestClient(Client):
         gate: Gate,
         event_clock: Clock,
         heartbeat_seconds: float,
-        on_end: Callable[[IngestClient], None],
+        on_end: Callable[[Sender], None],
     ) -> None:
         super().__init__(number, peer, loop)
         self._gate = gate

@@ -23,7 +23,7 @@ from observability.metrics.alerts.rule import Rule
 from observability.metrics.assembly import history_budget
 from observability.processes.listeners import open_listeners
 from observability.processes.supervisor import EXIT_FAILED, ChildContext, Supervisor
-from observability.server.hub_process import Backend, announce
+from observability.server.hub_process import HubProcess, announce
 from observability.server.worker_process import WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ def run_host(config: Config, rules: Sequence[Rule]) -> int:
     if config.tls_cert is not None and config.tls_key is not None:
         make_context(config.tls_cert, config.tls_key)
     listeners = open_listeners(config.host, config.port, config.workers)
-    mapping = SharedMapping(config.workers + _FURTHER_SLOTS, config.max_symbols, history_budget(config.max_symbols))
+    history_bytes = history_budget(config.max_symbols).size_bytes
+    mapping = SharedMapping(config.workers + _FURTHER_SLOTS, config.max_symbols, history_bytes)
     port = int(listeners[0][0].getsockname()[1])
 
     def log_to_mapping(context: ChildContext) -> LogRing:
@@ -46,7 +47,7 @@ def run_host(config: Config, rules: Sequence[Rule]) -> int:
 
     def run_hub(context: ChildContext) -> int:
         log_ring = log_to_mapping(context)
-        return _run(Backend(config, log_ring, rules, context).run())
+        return _run(HubProcess(config, log_ring, rules, context).run())
 
     def run_worker(context: ChildContext) -> int:
         log_to_mapping(context)

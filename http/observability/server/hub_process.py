@@ -26,18 +26,17 @@ from observability.logs.log_ring import LogRing
 from observability.memory.counters import Counters
 from observability.memory.layout import ENGINE
 from observability.memory.mapping import SharedMapping
-from observability.metrics import overview
 from observability.metrics.alerts.metric_paths import MetricSources
 from observability.metrics.alerts.rule import Rule
 from observability.metrics.alerts.rule_book import RuleBook
-from observability.metrics.assembly import make_collectors, make_history
+from observability.metrics.assembly import make_collectors, make_history, summary_document, symbols_document
 from observability.metrics.collectors import custom_collectors
 from observability.metrics.durability.persistence import Persistence
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.trades.queries import StoredTrades
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
 from observability.monitoring.server_figures import server_figures
-from observability.monitoring.serving import Door
+from observability.monitoring.serving import Frontend
 from observability.monitoring.status import Status
 from observability.processes.supervisor import ChildContext
 from observability.rest.published import Published
@@ -45,7 +44,7 @@ from observability.rest.trades import RecentTrades
 from observability.server.feed import Feed
 from observability.server.route_table import RouteParts, add_routes
 from observability.server.worker import Worker
-from observability.server.worker_gateway import HubDoor
+from observability.server.worker_gateway import WorkerGateway
 from observability.server.worker_process import FOR_WORKERS, HUB_GAUGES
 from observability.snapshot.hub import Hub, SlowDocument
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
@@ -60,7 +59,7 @@ EXIT_INTERRUPTED: Final = 130
 MIN_TOKEN_CHARS: Final = 16
 
 
-class Backend:
+class HubProcess:
     """One server: `run` serves until SIGINT or SIGTERM. With a `context` it is the hub of a host whose workers have
     processes of their own."""
 
@@ -143,14 +142,14 @@ class Backend:
             os._exit(EXIT_INTERRUPTED)
         stopping.set()
 
-    def _make_door(self, loop: asyncio.AbstractEventLoop) -> Door:
+    def _make_door(self, loop: asyncio.AbstractEventLoop) -> Frontend:
         hub, lanes = self._hub, self._lane_feed.lanes
         if self._context is None:
             feed = Feed(hub.frames, lanes, hub.event_clock)
             return Worker(self._config, feed, self._gate, self._counters, self._host_clock, loop)
-        return HubDoor(self._config, self._context, hub, self._gate, lanes, self._counters, loop)
+        return WorkerGateway(self._config, self._context, hub, self._gate, lanes, self._counters, loop)
 
-    def _add_routes(self, door: Door) -> None:
+    def _add_routes(self, door: Frontend) -> None:
         hub, collectors = self._hub, self._collectors
         queues: dict[str, Callable[[], int]] = {
             "clients_behind": lambda: door.clients_behind,
@@ -174,8 +173,8 @@ class Backend:
         hub.on_frame(rule_book.on_frame)
         hub.documents.update(
             {
-                "symbols": partial(overview.symbols, collectors),
-                "summary": lambda: overview.summary(collectors, self._event_clock.time_ns()),
+                "symbols": partial(symbols_document, collectors),
+                "summary": lambda: summary_document(collectors, self._event_clock.time_ns()),
                 "execution_quality": collectors.execution.quality,
                 "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
                 "strategy_breaks": lambda: {"breaks": collectors.strategy.breaks()},
@@ -183,7 +182,7 @@ class Backend:
             }
         )
         hub_collector = HubCollector(hub, collectors.system)
-        if isinstance(door, HubDoor):
+        if isinstance(door, WorkerGateway):
             hub.documents[FOR_WORKERS] = status.for_workers
             hub.documents[HUB_GAUGES] = door.mirror(hub_collector.hub_metrics)
         parts = RouteParts(

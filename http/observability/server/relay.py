@@ -23,7 +23,7 @@ from observability.http11.heads import RequestHead, parse_head
 from observability.http11.messages import Request, Response, problem_response
 from observability.http11.refusals import Refusal, Unavailable
 from observability.ingest.answers import IngestAnswer, refusal
-from observability.ingest.gate import Door, Gate
+from observability.ingest.gate import Gate, Transport
 from observability.routing.router import Answer, Router
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class RelayedBatch(msgspec.Struct, array_like=True, tag="batch"):
     """Events on their way to the hub's gate."""
 
     data: bytes
-    source: Door
+    source: Transport
     is_lines: bool | None
     key: str | None
 
@@ -107,7 +107,7 @@ class RelayedGate:
         self._call = call
 
     async def take(
-        self, data: bytes, *, source: Door, is_lines: bool | None = None, key: str | None = None
+        self, data: bytes, *, source: Transport, is_lines: bool | None = None, key: str | None = None
     ) -> IngestAnswer:
         """Has the hub take a batch; 503 without an answer: it may be taken or not, and sent again."""
         message = msgspec.msgpack.encode(RelayedBatch(data, source, is_lines, key))
@@ -120,7 +120,7 @@ class RelayedGate:
             return refusal(503, f"the hub did not answer within {TIMEOUT_SECONDS:g} s", RETRY_AFTER_SECONDS)
 
 
-class HubDesk:
+class HubCalls:
     """The hub's side: runs the handlers of its routing table and its gate for the workers. Access was checked
     where the request was received."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from observability.access.addresses import TrustedProxies
 from observability.access.authorization import AccessPolicy
-from observability.access.headcount import Headcounts
+from observability.access.headcount import ClientCounts
 from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S
@@ -22,8 +22,7 @@ from observability.connections.tls import Certificate
 from observability.http11.cors import CorsPolicy
 from observability.http11.messages import Request, Response
 from observability.ingest.gate import Gate
-from observability.memory.counters import Counter, Counters
-from observability.memory.counters import DurationHistogram as BucketHistogram
+from observability.memory.counters import BucketHistogram, Counter, Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.monitoring.serving import SentListener
 from observability.routing.application import Application, Limits, UpgradeCallback
@@ -32,11 +31,12 @@ from observability.senders.endpoint import PATH as INGEST_PATH
 from observability.senders.endpoint import IngestStream
 from observability.server.feed import Feed
 from observability.snapshot.frames import Frame
-from observability.stream.broadcast import Broadcaster, Heartbeat
+from observability.stream.broadcast import Broadcaster
 from observability.stream.endpoint import PATHS, MetricsStream
 from observability.stream.state import StreamState
 from observability.websocket.echo import PATH as ECHO_PATH
 from observability.websocket.echo import EchoEndpoint
+from observability.websocket.heartbeat import Heartbeat
 
 # Where other workers go on accepting, a connection that has come to this one must not end without an answer.
 NEWCOMERS_SECONDS: Final = 0.5
@@ -80,14 +80,14 @@ class Worker:
         host_clock: Clock,
         loop: asyncio.AbstractEventLoop,
         *,
-        headcounts: Headcounts | None = None,
+        headcounts: ClientCounts | None = None,
         listening: Sequence[socket.socket] = (),
         slot: int | None = None,
     ) -> None:
         """`listening` are sockets to accept from in place of the configured address; `slot` tells apart the workers
         that share a port, whose clients `headcounts` counts together."""
         if headcounts is None:
-            headcounts = Headcounts()
+            headcounts = ClientCounts()
         self.certificate = _certificate(config)
         self.router = Router()
         self.broadcaster = Broadcaster(counters, host_clock, loop)

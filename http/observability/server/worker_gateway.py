@@ -30,7 +30,7 @@ from observability.processes.rpc import Answerer
 from observability.processes.supervisor import ChildContext
 from observability.processes.usage import ProcessFigures
 from observability.routing.router import Router
-from observability.server.relay import HubDesk
+from observability.server.relay import HubCalls
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Document, Hub
 from observability.snapshot.shared_frames import FrameWriter
@@ -42,7 +42,7 @@ FIGURES_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 5.0
 
 
-class HubDoor:
+class WorkerGateway:
     """Serves the workers, and knows of them what their slots say."""
 
     def __init__(
@@ -66,7 +66,7 @@ class HubDoor:
         self._workers = mapping.workers
         self._worker_counters = [slot.counters() for slot in mapping.workers]
         self._fanout_seqs = [slot.sent_seq for slot in mapping.workers]
-        self._desk = HubDesk(self.router, gate)
+        self._desk = HubCalls(self.router, gate)
         self._answerers: dict[int, Answerer] = {}
         self._writer = FrameWriter(mapping, hub.frames.epoch, hub.serializer.index, hub.event_clock, counters)
         self._clock = HostClock()

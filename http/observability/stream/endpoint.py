@@ -11,11 +11,11 @@ from itertools import count
 from typing import Final
 
 from observability.access.authorization import chosen_subprotocol
-from observability.access.headcount import Headcount, OwnHeadcount
+from observability.access.headcount import ClientCount, OwnHeadcount
 from observability.http11.messages import Request, Response
 from observability.http11.refusals import Unavailable
 from observability.stream.state import StreamState
-from observability.stream.subscriber import StreamClient
+from observability.stream.subscriber import Subscriber
 from observability.stream.subscriptions import parse_url
 from observability.websocket.connection import CloseCode, hand_over
 from observability.websocket.deflate import DeflateMemory
@@ -36,7 +36,7 @@ class MetricsStream:
         *,
         max_connections: int,
         allowed_origins: frozenset[str],
-        headcount: Headcount | None = None,
+        headcount: ClientCount | None = None,
     ) -> None:
         """`headcount` counts beyond this process, if the limit holds for several."""
         self._state = state
@@ -45,7 +45,7 @@ class MetricsStream:
         self._headcount = OwnHeadcount() if headcount is None else headcount
         self._loop = loop
         self._numbers = count(1)
-        self._connected: set[StreamClient] = set()
+        self._connected: set[Subscriber] = set()
         self._empty = asyncio.Event()
 
     @property
@@ -69,7 +69,7 @@ class MetricsStream:
             self._headcount.set(len(self._connected))
             raise Unavailable(f"all {self._max_connections} WebSocket connections are in use", RETRY_AFTER_SECONDS)
         number, address = next(self._numbers), request.client_address
-        client = StreamClient(self._state, number, address, self._loop, query, subscription, memory, self._on_end)
+        client = Subscriber(self._state, number, address, self._loop, query, subscription, memory, self._on_end)
         self._connected.add(client)
         self._empty.clear()
         hand_over(client, transport, key, received, fields)
@@ -87,7 +87,7 @@ class MetricsStream:
         # Transports report their end on the loop's next turn.
         await asyncio.sleep(0)
 
-    def _on_end(self, client: StreamClient) -> None:
+    def _on_end(self, client: Subscriber) -> None:
         self._connected.discard(client)
         self._headcount.set(len(self._connected))
         if not self._connected:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from observability.metrics.durability.rows import trade_of
-from observability.snapshot.serializer import encode_json
+from observability.encoding import encode_json
+from observability.metrics.trades.rows import trade_of
 from observability.store.reader import StoreReader
 from observability.store.schema import FILL_COLUMNS
 from observability.stream.lanes import Entry, Page, SymbolFilter

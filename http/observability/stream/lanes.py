@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from observability.snapshot.serializer import encode_json
+from observability.encoding import encode_json
 
 ENTRIES_KEPT: Final = 10_000
 # Encoded messages that are kept for the next reader; all readers of one tick want the same few.

@@ -14,8 +14,8 @@ from picows import WSMsgType
 
 from observability.access.rates import MessageRate
 from observability.clocks.timestamps import format_iso_ms
+from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame
-from observability.snapshot.serializer import encode_json
 from observability.stream.lanes import LaneReader
 from observability.stream.state import StreamState
 from observability.stream.subscriptions import (
@@ -29,7 +29,7 @@ from observability.stream.subscriptions import (
     unsubscribed,
 )
 from observability.stream.views import Message, View
-from observability.websocket.connection import Client, CloseCode, limit_unsent
+from observability.websocket.connection import CloseCode, WebSocketConnection, limit_unsent
 from observability.websocket.deflate import DeflateMemory
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ MAX_ERRORS: Final = 10
 MIN_UNSENT_BYTES: Final = 16 * 1024
 
 
-class StreamClient(Client):
+class Subscriber(WebSocketConnection):
     """One client of the stream: its subscription, and how far it has been served."""
 
     def __init__(
@@ -52,7 +52,7 @@ class StreamClient(Client):
         query: StreamQuery,
         subscription: Subscription,
         deflate: DeflateMemory | None,
-        on_end: Callable[[StreamClient], None],
+        on_end: Callable[[Subscriber], None],
     ) -> None:
         super().__init__(number, peer, loop)
         self.subscription = subscription

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame, FrameSource
 from observability.snapshot.index import GroupIndex, Member, SectionIndex, SnapshotIndex
-from observability.snapshot.serializer import encode_json
 from observability.websocket.deflate import DeflateCounters, SharedDeflater
 
 _TYPE_UPDATE = b'{"type":"metrics_update",'

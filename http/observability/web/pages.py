@@ -8,11 +8,11 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
+from observability.encoding import encode_json
 from observability.http11.messages import Request, Response, json_response
 from observability.monitoring.exposition import Exposition
 from observability.rest.openapi import describe
 from observability.routing.router import Router
-from observability.snapshot.serializer import encode_json
 from observability.stream.endpoint import PATHS
 from observability.version import VERSION
 

@@ -78,7 +78,7 @@ class CloseCode(IntEnum):
     TRY_AGAIN_LATER = 1013
 
 
-class Client(WSListener):
+class WebSocketConnection(WSListener):
     """One connected client: frames in, whole messages to `on_message`; all sending goes through it, and after `close`
     nothing is sent. What a path does with its clients is in a subclass."""
 
@@ -307,7 +307,7 @@ def _is_close_code(code: int) -> bool:
 
 
 def hand_over(
-    client: Client,
+    client: WebSocketConnection,
     transport: asyncio.Transport,
     key: bytes,
     received: bytes,

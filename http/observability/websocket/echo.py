@@ -10,14 +10,14 @@ from itertools import count
 from typing import Final
 
 from observability.http11.messages import Request, Response
-from observability.websocket.connection import Client, hand_over
+from observability.websocket.connection import WebSocketConnection, hand_over
 from observability.websocket.extensions import answer_fields, negotiate
 from observability.websocket.handshake import check_handshake
 
 PATH: Final = "/ws/echo"
 
 
-class EchoClient(Client):
+class EchoClient(WebSocketConnection):
     """Sends back what it gets."""
 
     def on_open(self) -> None: ...

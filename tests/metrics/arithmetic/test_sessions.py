@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.clocks.timestamps import parse_iso_ns
-from observability.events import Heartbeat
-from observability.metrics.arithmetic.sessions import Session, SessionCalendar, event_time_ns, session_end_ns
+from observability.events import Heartbeat, event_time_ns
+from observability.metrics.arithmetic.sessions import Session, SessionCalendar, session_end_ns
 
 MIDNIGHT = parse_iso_ns("2012-06-22T00:00:00Z")
 DAY = 86_400_000_000_000

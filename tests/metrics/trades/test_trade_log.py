@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Fill
-from observability.metrics.trades.trade_log import Reader, Refusal, Trade, TradeFilter, TradeLog
+from observability.metrics.trades.trade_log import Reader, Rejection, Trade, TradeFilter, TradeLog
 from observability.store.sequence import EventSequence
 
 NOON = 1_340_280_000_000_000_000
@@ -46,8 +46,8 @@ def test_both_readers_are_given_the_same_record_once() -> None:
     log = TradeLog()
     first = log.admit(fill(), Reader.ACCOUNTING)
     assert log.admit(fill(), Reader.EXECUTION) is first
-    assert log.admit(fill(), Reader.ACCOUNTING) is Refusal.DUPLICATE
-    assert log.admit(fill(), Reader.EXECUTION) is Refusal.DUPLICATE
+    assert log.admit(fill(), Reader.ACCOUNTING) is Rejection.DUPLICATE
+    assert log.admit(fill(), Reader.EXECUTION) is Rejection.DUPLICATE
     assert len(log) == 1
 
 
@@ -66,7 +66,7 @@ def test_however_deliveries_repeat_each_reader_gets_each_fill_once(deliveries: l
 def test_the_same_amount_written_otherwise_is_a_duplicate() -> None:
     log = TradeLog()
     log.admit(fill(), Reader.ACCOUNTING)
-    assert log.admit(fill(quantity=Decimal("10.00")), Reader.ACCOUNTING) is Refusal.DUPLICATE
+    assert log.admit(fill(quantity=Decimal("10.00")), Reader.ACCOUNTING) is Rejection.DUPLICATE
 
 
 def test_a_conflict_is_kept_apart_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -74,7 +74,7 @@ def test_a_conflict_is_kept_apart_and_reported_once(caplog: pytest.LogCaptureFix
     log.admit(fill(), Reader.ACCOUNTING)
     with caplog.at_level(logging.ERROR):
         for reader in Reader:
-            assert log.admit(fill(price=Decimal(151)), reader) is Refusal.CONFLICT
+            assert log.admit(fill(price=Decimal(151)), reader) is Rejection.CONFLICT
     assert (log.conflicts, len(log), len(caplog.records)) == (1, 1, 1)
     assert [trade.price for trade in log.conflicting()] == [151]
     assert [trade.price for trade in log.find("1")] == [Decimal("150.25")]
@@ -133,7 +133,7 @@ def test_old_records_make_room_but_their_keys_are_remembered() -> None:
     for number in range(3):
         log.admit(fill(str(number)), Reader.ACCOUNTING)
     assert (len(log), log.find("0")) == (2, [])
-    assert log.admit(fill("0"), Reader.ACCOUNTING) is Refusal.DUPLICATE
+    assert log.admit(fill("0"), Reader.ACCOUNTING) is Rejection.DUPLICATE
     assert isinstance(log.admit(fill("0"), Reader.EXECUTION), Trade)
     log.admit(fill("3"), Reader.ACCOUNTING)
     assert isinstance(log.admit(fill("0"), Reader.ACCOUNTING), Trade)
@@ -207,17 +207,17 @@ def test_a_restored_trade_is_a_duplicate_to_those_who_had_it_and_new_to_the_othe
     trade = admitted(before, fill(strategy=""))
     log = TradeLog()
     log.restore(trade, Reader.ACCOUNTING)
-    assert log.admit(fill(), Reader.ACCOUNTING) is Refusal.DUPLICATE
+    assert log.admit(fill(), Reader.ACCOUNTING) is Rejection.DUPLICATE
     assert log.admit(fill(), Reader.EXECUTION) is trade
-    assert log.admit(fill(price=Decimal(1)), Reader.EXECUTION) is Refusal.CONFLICT
+    assert log.admit(fill(price=Decimal(1)), Reader.EXECUTION) is Rejection.CONFLICT
 
 
 def test_a_key_that_has_left_memory_is_looked_up_in_the_archive() -> None:
     log = TradeLog(max_trades=1, max_keys=1)
     archived = {("", "AAPL", number): admitted(log, fill(number)) for number in ("1", "2", "3")}
     log.archive = archived.get
-    assert log.admit(fill("1"), Reader.ACCOUNTING) is Refusal.DUPLICATE
-    assert log.admit(fill("2", price=Decimal(1)), Reader.ACCOUNTING) is Refusal.CONFLICT
+    assert log.admit(fill("1"), Reader.ACCOUNTING) is Rejection.DUPLICATE
+    assert log.admit(fill("2", price=Decimal(1)), Reader.ACCOUNTING) is Rejection.CONFLICT
     assert isinstance(log.admit(fill("4"), Reader.ACCOUNTING), Trade)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from fuzz import messages
 from fuzz.fuzzing import main
-from observability.snapshot.serializer import encode_json
+from observability.encoding import encode_json
 from observability.stream.subscriptions import (
     DEFAULT,
     LANE_CHANNELS,

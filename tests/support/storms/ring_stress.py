@@ -68,8 +68,8 @@ class Memory:
         self.word = memoryview(mmap.mmap(-1, layout.PAGE_BYTES)).cast("q")
         self._records = memoryview(mmap.mmap(-1, layout.record_ring_bytes(RECORD_SLOTS, SLOT_BYTES)))
         self._lane = memoryview(mmap.mmap(-1, layout.entry_log_bytes(ENTRIES, DATA_BYTES)))
-        self._table = memoryview(mmap.mmap(-1, history_layout.table_words(ROW_FIELDS) * history_layout.WORD_BYTES))
-        self._rows = memoryview(mmap.mmap(-1, TIER.ring_words(ROW_FIELDS) * history_layout.WORD_BYTES))
+        self._table = memoryview(mmap.mmap(-1, history_layout.table_words(ROW_FIELDS) * layout.WORD_BYTES))
+        self._rows = memoryview(mmap.mmap(-1, TIER.ring_words(ROW_FIELDS) * layout.WORD_BYTES))
 
     def records(self, kind: type[RecordRing] = RecordRing) -> RecordRing:
         return kind(self._records, RECORD_SLOTS, SLOT_BYTES)

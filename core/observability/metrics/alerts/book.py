@@ -21,8 +21,7 @@ import msgspec
 
 from observability.clocks.timestamps import format_iso_ms, parse_iso_ns
 from observability.errors import CheckpointError, EventError
-from observability.events import Alert, Severity
-from observability.metrics.arithmetic.sessions import event_time_ns
+from observability.events import Alert, Severity, event_time_ns
 
 logger = logging.getLogger(__name__)
 

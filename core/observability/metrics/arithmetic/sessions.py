@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from observability.clocks.timestamps import NS_PER_S
-from observability.events import Event
 
 NS_PER_DAY = 86_400 * NS_PER_S
 
@@ -20,11 +19,6 @@ _SECOND = timedelta(seconds=1)
 def session_end_ns(now_ns: int) -> int:
     """Returns the first moment after the UTC day that `now_ns` belongs to."""
     return now_ns - now_ns % NS_PER_DAY + NS_PER_DAY
-
-
-def event_time_ns(event: Event) -> int:
-    """Returns `ts` (ts_event), or `ts_init` of an event whose `ts` is absent or was never read."""
-    return event.ts if isinstance(event.ts, int) else event.ts_init
 
 
 class SessionCalendar:

@@ -19,15 +19,16 @@ from typing import Any, Final
 from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S
+from observability.encoding import encode_json
 from observability.events import Equity, Fill, Order, Position
 from observability.ingest.gate import Verdict
 from observability.metrics.alerts.book import Action, AlertState, transition_document
+from observability.metrics.assembly import Collectors
 from observability.metrics.durability import rows
 from observability.metrics.market.bar_table import Bar
-from observability.metrics.overview import Collectors
-from observability.metrics.trades.trade_log import Reader, Refusal, Trade
+from observability.metrics.trades.rows import fill_row
+from observability.metrics.trades.trade_log import Reader, Rejection, Trade
 from observability.snapshot.frames import Frame
-from observability.snapshot.serializer import encode_json
 from observability.store import schema
 from observability.store.checkpoint import Checkpoint, Stateful, pack
 from observability.store.sequence import EventSequence
@@ -43,7 +44,7 @@ MINUTE_NS: Final = 60 * NS_PER_S
 TRADES: Final = "trades"
 ALERTS: Final = "alerts"
 
-_VERDICTS: Final = {Refusal.DUPLICATE: Verdict.DUPLICATE, Refusal.CONFLICT: Verdict.CONFLICT}
+_VERDICTS: Final = {Rejection.DUPLICATE: Verdict.DUPLICATE, Rejection.CONFLICT: Verdict.CONFLICT}
 
 Record = tuple[str, int, str | None, dict[str, Any]]
 """What is told of a record: channel, sequence number, symbol (None for every one), document."""
@@ -154,14 +155,14 @@ class Journal:
     def on_fill(self, event: Fill) -> None:
         # hot: once per fill (benchmarks/bench_intake.py)
         trade = self._trades.admit(event, Reader.JOURNAL)
-        if isinstance(trade, Refusal):
+        if isinstance(trade, Rejection):
             self.last_verdict = _VERDICTS[trade]
-            if trade is Refusal.CONFLICT:
+            if trade is Rejection.CONFLICT:
                 self._keep_conflict(event)
             return
         self.last_verdict = Verdict.ACCEPTED
         if self._store is not None:
-            self._store.put(schema.INSERT_FILL, rows.fill_row(trade, event.ts_init))
+            self._store.put(schema.INSERT_FILL, fill_row(trade, event.ts_init))
         self._tell_durable(lambda: (TRADES, trade.seq, trade.symbol, trade.to_json()))
 
     def on_amended(self, trade: Trade) -> None:
@@ -196,7 +197,7 @@ class Journal:
     def _keep_conflict(self, event: Fill) -> None:
         conflict = self._trades.number_conflict(event)
         if conflict is not None and self._store is not None:
-            self._store.put(schema.INSERT_CONFLICT, rows.fill_row(conflict, event.ts_init))
+            self._store.put(schema.INSERT_CONFLICT, fill_row(conflict, event.ts_init))
 
     # -- the tick
 

@@ -19,9 +19,9 @@ from observability.config.config import Config
 from observability.history.archive import Archive
 from observability.history.history import History
 from observability.memory.counters import Counters
+from observability.metrics.assembly import Collectors
 from observability.metrics.durability.journal import ALERTS, TRADES, Journal, Record
 from observability.metrics.durability.recovery import recover, was_taken
-from observability.metrics.overview import Collectors
 from observability.metrics.trades.queries import find_key
 from observability.metrics.trades.trade_log import MAX_KEYS
 from observability.store import schema

@@ -20,9 +20,9 @@ from typing import Any, Final
 import orjson
 
 from observability.bus import Bus
-from observability.events import Event, Order
-from observability.metrics.arithmetic.sessions import event_time_ns
+from observability.events import Event, Order, event_time_ns
 from observability.metrics.durability import rows
+from observability.metrics.trades.rows import Row, fill_of, trade_of
 from observability.metrics.trades.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader, TradeLog
 from observability.store import schema
 from observability.store.checkpoint import Checkpoint, Stateful, unpack
@@ -71,10 +71,10 @@ def recover(
         if part.name in checkpoint.parts:
             part.load_state(checkpoint.parts[part.name])
     for row in connection.execute(schema.SELECT_NEWEST_FILLS, (checkpoint.seq, MAX_TRADES)).fetchall()[::-1]:
-        trades.restore(rows.trade_of(row), EVERY_READER)
+        trades.restore(trade_of(row), EVERY_READER)
     trades.has_forgotten = len(trades) == MAX_TRADES
     for row in connection.execute(schema.SELECT_NEWEST_CONFLICTS, (MAX_CONFLICTS,)).fetchall()[::-1]:
-        trades.restore_conflict(rows.trade_of(row))
+        trades.restore_conflict(trade_of(row))
     records = taking = 0
     remember_reports(lambda event: was_taken(connection, event, taking))
     for seq, publish in heapq.merge(
@@ -104,15 +104,15 @@ def _tails(
 ) -> Iterator[Iterator[Record]]:
     """Yields, per table, the records behind `seq` with what publishes each."""
 
-    def publish_fill(row: rows.Row) -> None:
+    def publish_fill(row: Row) -> None:
         # The journal has it already; its mid is the one of its own moment.
-        trades.restore(rows.trade_of(row), Reader.JOURNAL)
-        bus.publish(rows.fill_of(row), SOURCE)
+        trades.restore(trade_of(row), Reader.JOURNAL)
+        bus.publish(fill_of(row), SOURCE)
 
-    def tail(statement: str, publish: Callable[[rows.Row], None]) -> Iterator[Record]:
+    def tail(statement: str, publish: Callable[[Row], None]) -> Iterator[Record]:
         return ((row[0], partial(publish, row)) for row in connection.execute(statement, (seq,)))
 
-    def publisher(event_of: Callable[[rows.Row], Event]) -> Callable[[rows.Row], None]:
+    def publisher(event_of: Callable[[Row], Event]) -> Callable[[Row], None]:
         return lambda row: bus.publish(event_of(row), SOURCE)
 
     yield tail(schema.SELECT_FILLS_BEHIND, publish_fill)

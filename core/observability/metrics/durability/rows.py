@@ -1,4 +1,4 @@
-"""The store's rows of what the journal writes, and the events they were made of.
+"""The store's rows of order reports, equity and position reports, and the events they were made of.
 
 No SQL here (see `observability.store.schema`, whose columns these are in order) and nothing is read or written.
 
@@ -9,81 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
 
-from observability.events import Equity, Fill, Order, Position
-from observability.metrics.arithmetic.sessions import event_time_ns
-from observability.metrics.trades.trade_log import Trade
-
-Row = tuple[Any, ...]
-
-
-def fill_row(trade: Trade, ts_init_ns: int) -> Row:
-    """Returns the row of a fill that was taken."""
-    return (
-        trade.seq,
-        trade.ts_ns,
-        ts_init_ns,
-        trade.trade_id,
-        trade.order_id,
-        trade.symbol,
-        trade.side,
-        str(trade.quantity),
-        str(trade.price),
-        str(trade.commission),
-        trade.liquidity,
-        trade.strategy,
-        trade.venue,
-        trade.latency_ms,
-        _text(trade.mid),
-        trade.slippage_bps,
-        _text(trade.pnl),
-        float(trade.quantity),
-    )
-
-
-def trade_of(row: Row) -> Trade:
-    """Returns the record of a fill."""
-    seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
-    latency_ms, mid, slippage_bps, pnl = row[13:17]
-    return Trade(
-        seq=seq,
-        trade_id=trade_id,
-        order_id=order_id,
-        symbol=symbol,
-        side=side,
-        quantity=Decimal(quantity),
-        price=Decimal(price),
-        ts_ns=ts_ns,
-        strategy=strategy,
-        venue=venue,
-        commission=Decimal(commission),
-        liquidity=liquidity,
-        latency_ms=latency_ms,
-        slippage_bps=slippage_bps,
-        pnl=_decimal(pnl),
-        mid=_decimal(mid),
-    )
-
-
-def fill_of(row: Row) -> Fill:
-    """Returns the event."""
-    trade = trade_of(row)
-    return Fill(
-        trade.trade_id,
-        trade.order_id,
-        trade.symbol,
-        trade.side,  # type: ignore[arg-type]  # one of the two, as the event had it
-        trade.quantity,
-        trade.price,
-        trade.commission,
-        trade.liquidity,  # type: ignore[arg-type]
-        trade.strategy,
-        trade.venue,
-        trade.latency_ms,
-        ts=trade.ts_ns,
-        ts_init=row[2],
-    )
+from observability.events import Equity, Order, Position, event_time_ns
+from observability.metrics.trades.rows import Row, decimal_or_none, text_or_none
 
 
 def order_row(seq: int, event: Order) -> Row:
@@ -96,13 +24,13 @@ def order_row(seq: int, event: Order) -> Row:
         event.side,
         str(event.quantity),
         event.status,
-        _text(event.price),
+        text_or_none(event.price),
         event.order_type,
         event.strategy,
         event.venue,
         event.client_order_id,
         event.reason,
-        _text(event.arrival_price),
+        text_or_none(event.arrival_price),
         event.decision_ts if isinstance(event.decision_ts, int) else None,
     )
 
@@ -116,13 +44,13 @@ def order_of(row: Row) -> Order:
         side,
         Decimal(quantity),
         status,
-        _decimal(price),
+        decimal_or_none(price),
         order_type,
         strategy,
         venue,
         client_order_id,
         reason,
-        _decimal(arrival_price),
+        decimal_or_none(arrival_price),
         decision_ns,
         ts=ts_ns,
         ts_init=ts_init_ns,
@@ -150,12 +78,4 @@ def position_report_of(row: Row) -> Position:
 
 def account_row(ts_ns: int, strategy: str, money: Sequence[Decimal | None]) -> Row:
     """Returns the row of an account's minute: total, realised and unrealised P&L, capital."""
-    return ts_ns, strategy, *map(_text, money)
-
-
-def _text(value: Decimal | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
+    return ts_ns, strategy, *map(text_or_none, money)

@@ -20,7 +20,7 @@ from observability.metrics.arithmetic.sparse_histogram import HistogramState, Sp
 from observability.metrics.execution.figures import NO_FIGURES, Figures, figures_of
 from observability.metrics.execution.groups import LEGS, ExecutionGroup, ExecutionGroups
 from observability.metrics.execution.order import OrderState, new_order
-from observability.metrics.execution.order_market import FollowedSymbol
+from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.trades.trade_log import Trade, TradeLog
 from observability.store.checkpoint import pack, unpack
 
@@ -79,7 +79,7 @@ class OrderLedger:
         self.latency = SparseHistogram()
         self._groups.begin_session()
 
-    def report(self, event: Order, market: FollowedSymbol | None) -> None:
+    def report(self, event: Order, market: OrderMarket | None) -> None:
         """Takes one report of an order."""
         key = (event.symbol, event.order_id)
         if self._is_archived(key, event):
@@ -91,7 +91,7 @@ class OrderLedger:
             self._amend(order)
         self._put(key, order, before)
 
-    def fill(self, event: Fill, trade: Trade, market: FollowedSymbol | None) -> OrderState:
+    def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> OrderState:
         """Takes one fill, which must not be a repeated one; returns its order."""
         key = (event.symbol, event.order_id)
         order, before = self._find(key, event, market)
@@ -138,7 +138,7 @@ class OrderLedger:
         self._recent = OrderedDict(self._unpack(state.recent))
         self.canceling = {key for key, order in self.open.items() if order.cancel_ns is not None}
 
-    def _find(self, key: Key, event: Order | Fill, market: FollowedSymbol | None) -> tuple[OrderState, Figures]:
+    def _find(self, key: Key, event: Order | Fill, market: OrderMarket | None) -> tuple[OrderState, Figures]:
         """Returns the order, a new one if need be, and what it has counted as so far."""
         self._packed.pop(key, None)
         order = self.open.get(key) or self._recent.get(key)

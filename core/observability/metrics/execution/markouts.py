@@ -29,7 +29,7 @@ from observability.metrics.arithmetic.decimals import EXACT, ROUNDED
 from observability.metrics.execution.figures import BPS, QUANTUM
 from observability.metrics.execution.groups import ExecutionGroup
 from observability.metrics.execution.order import OrderState
-from observability.metrics.execution.order_market import FollowedSymbol
+from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.execution.quality import HORIZONS_NS
 
 _NAMES: Final = tuple(HORIZONS_NS)
@@ -104,7 +104,7 @@ class Markouts:
         heap = self._heaps.get(symbol)
         return heap[0].due_ns if heap else None
 
-    def settle(self, market: FollowedSymbol, now_ns: int) -> None:
+    def settle(self, market: OrderMarket, now_ns: int) -> None:
         """Counts the horizons of a symbol that lie before `now_ns`: what is known at a horizon includes what arrives
         with the same time."""
         heap = self._heaps.get(market.symbol)

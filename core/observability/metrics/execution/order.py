@@ -16,10 +16,9 @@ from decimal import Decimal
 
 import msgspec
 
-from observability.events import TERMINAL_STATUSES, Fill, Order, OrderStatus, Side
+from observability.events import TERMINAL_STATUSES, Fill, Order, OrderStatus, Side, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
-from observability.metrics.arithmetic.sessions import event_time_ns
-from observability.metrics.execution.order_market import FollowedSymbol
+from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.trades.trade_log import DEFAULT_STRATEGY, Trade
 
 _RANK: dict[str, int] = {
@@ -97,13 +96,13 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             return self.quantity
         return self.filled
 
-    def begin(self, market: FollowedSymbol | None, now_ns: int) -> None:
+    def begin(self, market: OrderMarket | None, now_ns: int) -> None:
         """Notes the market that the order was first reported in."""
         if market is not None:
             self.first_mid = market.mid(now_ns)
             self.volume_start, self.notional_start = market.traded()
 
-    def report(self, event: Order, market: FollowedSymbol | None) -> bool:
+    def report(self, event: Order, market: OrderMarket | None) -> bool:
         """Takes one report; returns whether it came too late to change the status."""
         ts_ns = event_time_ns(event)
         status = event.status
@@ -130,7 +129,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         self._note_end(ts_ns, market, event.ts_init)
         return is_late
 
-    def fill(self, event: Fill, trade: Trade, market: FollowedSymbol | None) -> None:
+    def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> None:
         """Adds one fill."""
         ts_ns = event_time_ns(event)
         self.is_accepted = True
@@ -174,7 +173,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         elif self.filled and self.status != "partially_filled":
             self.status = "partially_filled"
 
-    def _note_end(self, ts_ns: int, market: FollowedSymbol | None, now_ns: int) -> None:
+    def _note_end(self, ts_ns: int, market: OrderMarket | None, now_ns: int) -> None:
         if self.ended_ns is None and self.is_terminal:
             # Fills that complete an order may have been waiting for the report of its quantity.
             self.ended_ns = ts_ns if self.last_fill_ns is None else max(ts_ns, self.last_fill_ns)

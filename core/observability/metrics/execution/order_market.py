@@ -35,7 +35,7 @@ _HALF = Decimal("0.5")
 class Horizons(Protocol):
     """What waits for times to pass."""
 
-    def settle(self, market: FollowedSymbol, now_ns: int) -> None:
+    def settle(self, market: OrderMarket, now_ns: int) -> None:
         """Looks at the market as it was before `now_ns`."""
 
     def due_ns(self, symbol: str) -> int | None:
@@ -57,7 +57,7 @@ class FollowedState(msgspec.Struct, array_like=True):
     notional: Decimal = ZERO
 
 
-class FollowedSymbol:
+class OrderMarket:
     """One symbol."""
 
     __slots__ = (
@@ -170,7 +170,7 @@ class FollowedSymbol:
         )  # fmt: skip
 
     @classmethod
-    def from_state(cls, state: FollowedState, horizons: Horizons) -> FollowedSymbol:
+    def from_state(cls, state: FollowedState, horizons: Horizons) -> OrderMarket:
         """Returns the symbol that was dumped."""
         followed = cls(state.symbol, state.stale_after_ns, horizons)
         followed.bid, followed.ask, followed.touch_ns = state.bid, state.ask, state.touch_ns

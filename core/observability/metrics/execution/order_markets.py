@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from observability.metrics.execution.markouts import Markouts
-from observability.metrics.execution.order_market import FollowedState, FollowedSymbol
+from observability.metrics.execution.order_market import FollowedState, OrderMarket
 from observability.metrics.market_data_collector import MarketDataCollector
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 MAX_FOLLOWED: Final = 256
 
 
-class FollowedSymbols:
+class OrderMarkets:
     """Follows a symbol from its first order on, as far as there is a market to follow.
 
     `on_due` is called with the time before horizons are counted, so that they fall into the session they belong to.
@@ -36,10 +36,10 @@ class FollowedSymbols:
         self._markouts = markouts
         self._on_due = on_due
         self._max_symbols = max_symbols
-        self._symbols: dict[str, FollowedSymbol] = {}
+        self._symbols: dict[str, OrderMarket] = {}
         self._is_full = False
 
-    def follow(self, symbol: str) -> FollowedSymbol | None:
+    def follow(self, symbol: str) -> OrderMarket | None:
         """Returns the symbol, followed from now on; None beyond `max_symbols`, whose figures have no prices then."""
         followed = self._symbols.get(symbol)
         if followed is None and self._market is not None:
@@ -56,7 +56,7 @@ class FollowedSymbols:
         """Returns the next horizon of a symbol, None without one."""
         return self._markouts.due_ns(symbol)
 
-    def settle(self, followed: FollowedSymbol, now_ns: int) -> None:
+    def settle(self, followed: OrderMarket, now_ns: int) -> None:
         """Counts the horizons of a symbol that lie before `now_ns`."""
         due_ns = self._markouts.due_ns(followed.symbol)
         if due_ns is not None and due_ns < now_ns:
@@ -81,7 +81,7 @@ class FollowedSymbols:
 
     def load_state(self, states: Sequence[FollowedState]) -> None:
         """Takes over what was dumped; after the fills that wait."""
-        self._symbols = {state.symbol: FollowedSymbol.from_state(state, self) for state in states}
+        self._symbols = {state.symbol: OrderMarket.from_state(state, self) for state in states}
 
     def attach(self) -> None:
         """Follows what was loaded."""
@@ -89,8 +89,8 @@ class FollowedSymbols:
             for followed in self._symbols.values():
                 self._market.follow(followed.symbol, followed)
 
-    def _begin(self, market: MarketDataCollector, symbol: str) -> FollowedSymbol:
-        followed = self._symbols[symbol] = FollowedSymbol(symbol, market.stale_after_ns(symbol), self)
+    def _begin(self, market: MarketDataCollector, symbol: str) -> OrderMarket:
+        followed = self._symbols[symbol] = OrderMarket(symbol, market.stale_after_ns(symbol), self)
         state = market.symbol_state(symbol)
         if state is not None:
             followed.begin(state)

@@ -9,9 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from observability.clocks.timestamps import format_iso_ms
-from observability.events import Fill, Signal
+from observability.events import Fill, Signal, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, total_of
-from observability.metrics.arithmetic.sessions import event_time_ns
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.performance import HoldingTime, Performance

@@ -11,8 +11,8 @@ from typing import Any
 
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Position as PositionReport
+from observability.events import event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
-from observability.metrics.arithmetic.sessions import event_time_ns
 from observability.metrics.strategy.position_part import PositionPart
 
 FindPart = Callable[[str, str], PositionPart | None]

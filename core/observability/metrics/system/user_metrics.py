@@ -12,9 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from observability.clocks.timestamps import format_iso_ms
-from observability.events import Metric
+from observability.events import Metric, event_time_ns
 from observability.metrics.arithmetic.decimals import finite_or_none
-from observability.metrics.arithmetic.sessions import event_time_ns
 from observability.snapshot.json_part import JsonPart
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from observability.clocks.timestamps import MAX_NS
-from observability.metrics.durability.rows import trade_of
+from observability.metrics.trades.rows import trade_of
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade_log import Key, Trade, TradeFilter
 from observability.store.reader import StoreReader

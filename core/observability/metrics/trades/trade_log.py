@@ -2,8 +2,8 @@
 
 No accounting here: the collectors write P&L, latency and slippage into the records they are given.
 
-    fill --> admit(fill, ACCOUNTING) --> record, once     a second delivery       --> Refusal.DUPLICATE
-         --> admit(fill, EXECUTION)  --> same record      same key, other content --> Refusal.CONFLICT, kept apart
+    fill --> admit(fill, ACCOUNTING) --> record, once     a second delivery       --> Rejection.DUPLICATE
+         --> admit(fill, EXECUTION)  --> same record      same key, other content --> Rejection.CONFLICT, kept apart
          --> admit(fill, JOURNAL)    --> same record
 """
 
@@ -18,9 +18,8 @@ from enum import Enum, IntFlag
 from typing import Any
 
 from observability.clocks.timestamps import format_iso_ms
-from observability.events import Fill
+from observability.events import Fill, event_time_ns
 from observability.metrics.arithmetic.decimals import to_float, to_float_or_none
-from observability.metrics.arithmetic.sessions import event_time_ns
 from observability.metrics.trades.stats import TradeStats
 from observability.store.sequence import EventSequence
 
@@ -46,7 +45,7 @@ EVERY_READER = Reader.ACCOUNTING | Reader.EXECUTION | Reader.JOURNAL
 _READER_BITS = 3
 
 
-class Refusal(Enum):
+class Rejection(Enum):
     """Why a fill is not given."""
 
     DUPLICATE = "duplicate"
@@ -167,7 +166,7 @@ class TradeLog:
     def __len__(self) -> int:
         return len(self._trades)
 
-    def admit(self, fill: Fill, reader: Reader) -> Trade | Refusal:
+    def admit(self, fill: Fill, reader: Reader) -> Trade | Rejection:
         """Returns the fill's record if `reader` is given it for the first time, else why not."""
         key = (fill.venue, fill.symbol, fill.trade_id)
         content = _content(fill)
@@ -183,9 +182,9 @@ class TradeLog:
             return trade
         if seen >> _READER_BITS != content:
             self._keep_apart(key, content, fill)
-            return Refusal.CONFLICT
+            return Rejection.CONFLICT
         if seen & bit:
-            return Refusal.DUPLICATE
+            return Rejection.DUPLICATE
         self._seen[key] = seen | bit
         for trade in self._by_id.get(fill.trade_id, ()):
             if trade.venue == fill.venue and trade.symbol == fill.symbol:

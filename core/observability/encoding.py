@@ -1,0 +1,14 @@
+"""JSON as this project writes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS
+
+
+def encode_json(value: Any) -> bytes:
+    """Encodes one JSON document; a NaN becomes null."""
+    return orjson.dumps(value, option=_OPTIONS)

@@ -1,0 +1,91 @@
+"""The store's row of a trade, and the trade and the event that a row was made of.
+
+A Decimal is stored as its digits and a time as integer nanoseconds, so that an event made from its row equals the event
+that made the row. The columns are those of `observability.store.schema`, in order.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from observability.events import Fill
+from observability.metrics.trades.trade_log import Trade
+
+Row = tuple[Any, ...]
+
+
+def fill_row(trade: Trade, ts_init_ns: int) -> Row:
+    """Returns the row of a fill that was taken."""
+    return (
+        trade.seq,
+        trade.ts_ns,
+        ts_init_ns,
+        trade.trade_id,
+        trade.order_id,
+        trade.symbol,
+        trade.side,
+        str(trade.quantity),
+        str(trade.price),
+        str(trade.commission),
+        trade.liquidity,
+        trade.strategy,
+        trade.venue,
+        trade.latency_ms,
+        text_or_none(trade.mid),
+        trade.slippage_bps,
+        text_or_none(trade.pnl),
+        float(trade.quantity),
+    )
+
+
+def trade_of(row: Row) -> Trade:
+    """Returns the record of a fill."""
+    seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
+    latency_ms, mid, slippage_bps, pnl = row[13:17]
+    return Trade(
+        seq=seq,
+        trade_id=trade_id,
+        order_id=order_id,
+        symbol=symbol,
+        side=side,
+        quantity=Decimal(quantity),
+        price=Decimal(price),
+        ts_ns=ts_ns,
+        strategy=strategy,
+        venue=venue,
+        commission=Decimal(commission),
+        liquidity=liquidity,
+        latency_ms=latency_ms,
+        slippage_bps=slippage_bps,
+        pnl=decimal_or_none(pnl),
+        mid=decimal_or_none(mid),
+    )
+
+
+def fill_of(row: Row) -> Fill:
+    """Returns the event."""
+    trade = trade_of(row)
+    return Fill(
+        trade.trade_id,
+        trade.order_id,
+        trade.symbol,
+        trade.side,  # type: ignore[arg-type]  # one of the two, as the event had it
+        trade.quantity,
+        trade.price,
+        trade.commission,
+        trade.liquidity,  # type: ignore[arg-type]
+        trade.strategy,
+        trade.venue,
+        trade.latency_ms,
+        ts=trade.ts_ns,
+        ts_init=row[2],
+    )
+
+
+def text_or_none(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def decimal_or_none(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
