@@ -78,7 +78,7 @@ class Desk:
         self._history = make_history(SYMBOLS)
         collectors = make_collectors(Config(max_symbols=SYMBOLS), self._bus, clock, self._history)
         self._hub = Hub(INTERVAL_SECONDS, self._bus, host_clock, clock, collectors.sections, {}, Counters())
-        self._hub.on_frame(self._on_frame)
+        self._hub.add_frame_listener(self._on_frame)
         self._prices = count(1)
         self.lateness_ms: list[float] = []
         router = Router()

@@ -50,7 +50,7 @@ class Path:
         self.hub = Hub(0.1, Bus(), clock, self.event_clock, [], {}, Counters())
         self.section = FakeSection()
         self.latency = PathLatency(self.hub, [self.section], DurationHistogram())
-        self.hub.on_frame(self._on_frame)
+        self.hub.add_frame_listener(self._on_frame)
 
     def _on_frame(self, frame: Frame) -> None:
         self.latency.on_frame(frame)

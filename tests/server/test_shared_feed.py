@@ -70,7 +70,7 @@ def test_a_worker_that_is_woken_takes_the_newest_frame_and_what_the_lanes_have()
             seen.append((frame.seq, world.trades.seq))
             done.set()
 
-        world.shared.on_frame(on_frame)
+        world.shared.add_frame_listener(on_frame)
         world.shared.start(loop)
         world.hub.lanes["trades"].append(7, "A", b'"x":1')
         world.hub.tick()
@@ -87,7 +87,7 @@ def test_many_wake_ups_before_the_worker_looks_are_one() -> None:
         world = World()
         loop = asyncio.get_running_loop()
         seen: list[int] = []
-        world.shared.on_frame(lambda frame: seen.append(frame.seq))
+        world.shared.add_frame_listener(lambda frame: seen.append(frame.seq))
         world.shared.start(loop)
         for _ in range(100_000):  # more than a pipe holds
             world.wakeup.wake()

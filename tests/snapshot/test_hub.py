@@ -54,7 +54,7 @@ async def next_frame(hub: Hub) -> dict[str, Any]:
         if not future.done():
             future.set_result(frame.payload)
 
-    hub.on_frame(on_frame)
+    hub.add_frame_listener(on_frame)
     document: dict[str, Any] = orjson.loads(await future)
     return document
 

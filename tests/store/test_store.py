@@ -120,7 +120,7 @@ def test_listeners_are_told_rising_positions_on_the_loop(tmp_path: Path) -> None
             assert asyncio.get_running_loop() is loop
             told.append(position)
 
-        store.on_commit(listen)
+        store.add_commit_listener(listen)
         for seq in range(1, 30):
             put_fills(store, seq)
             await asyncio.sleep(0)
@@ -138,8 +138,8 @@ def test_a_listener_that_raises_costs_nobody_else_anything(tmp_path: Path, caplo
         raise RuntimeError("made up")
 
     async def use(store: Store) -> None:
-        store.on_commit(fail)
-        store.on_commit(told.append)
+        store.add_commit_listener(fail)
+        store.add_commit_listener(told.append)
         assert await store.durable(put_fills(store, 1), SOON)
 
     run(tmp_path, use)
@@ -234,7 +234,7 @@ def test_a_unit_is_committed_whole_however_large(
     committed: list[int] = []
 
     async def use(store: Store) -> None:
-        store.on_commit(committed.append)
+        store.add_commit_listener(committed.append)
         seq = 0
         for size in sizes:
             store.begin_unit()
@@ -268,7 +268,7 @@ def test_beyond_the_bound_the_newest_are_dropped_and_counted_until_there_is_room
         assert not await store.durable(100, SOON)
         store.start(asyncio.get_running_loop())
         drained = asyncio.Event()
-        store.on_commit(lambda position: drained.set() if position == 100 else None)
+        store.add_commit_listener(lambda position: drained.set() if position == 100 else None)
         await asyncio.wait_for(drained.wait(), SOON)
         assert store.has_room
         assert put_fills(store, 131) == 131

@@ -207,7 +207,7 @@ async def main() -> None:
     store = Store.open(Path(sys.argv[1]), StoreLimits(), Counters())
     store.start(asyncio.get_running_loop())
     faults = asyncio.Queue()
-    store.on_fault(faults.put_nowait)
+    store.add_fault_listener(faults.put_nowait)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     for seq in range(1, 20_001):

@@ -62,7 +62,7 @@ class Life:
             await collector.start()
         self.bus.subscribe(Alert, self.collectors.system.on_alert)
         self.persistence.recover()
-        self.journal.on_announced(lambda *record: self.told.append(record))
+        self.journal.add_announcement_listener(lambda *record: self.told.append(record))
         self.persistence.start(asyncio.get_running_loop())
 
     def tick(self) -> dict[str, Any]:

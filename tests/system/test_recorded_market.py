@@ -43,7 +43,7 @@ class Market:
         clock = EventClock(HostClock())
         self.collector = MarketDataCollector(bus=bus, clock=clock, feed_window_seconds=24 * 3600)
         self.handed_on: dict[str, dict[int, Bar]] = defaultdict(dict)
-        self.collector.on_bar(lambda symbol, bar: self.handed_on[symbol].__setitem__(bar.ts_ns, bar))
+        self.collector.add_bar_listener(lambda symbol, bar: self.handed_on[symbol].__setitem__(bar.ts_ns, bar))
         batches = 0
 
         def publish(events: Any) -> None:

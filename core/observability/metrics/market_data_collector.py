@@ -92,7 +92,7 @@ class MarketDataCollector(BusCollector):
         """Prints that are in no bar, because they came too late for theirs or were dated far ahead of their arrival."""
         return sum(state.bars.late_prints for state in self._symbols.values())
 
-    def on_bar(self, listener: Callable[[str, Bar], None]) -> None:
+    def add_bar_listener(self, listener: Callable[[str, Bar], None]) -> None:
         """Calls `listener` with a symbol and its 1-minute bar when that is finished, and again when it was amended:
         within the tick, or within a print that leaves no more time for it."""
         self._bar_listeners.append(listener)

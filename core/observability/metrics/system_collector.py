@@ -85,7 +85,7 @@ class SystemCollector(BusCollector):
         self._sampler = sampler
         self._sample_interval_seconds = sample_interval_seconds
         self.alert_book = AlertBook(max_alerts)
-        self.alert_book.on_transition(self._on_transition)
+        self.alert_book.add_transition_listener(self._on_transition)
         self._components = ComponentBook(max_components, round(component_silent_after_seconds * NS_PER_S))
         self._health_reasons: dict[str, Callable[[], str | None]] = {}
         self.engine_log = LogRing() if engine_log is None else engine_log
@@ -136,9 +136,9 @@ class SystemCollector(BusCollector):
         self._components.note(event)
         self._has_input = True
 
-    def on_transition(self, listener: TransitionListener) -> None:
+    def add_transition_listener(self, listener: TransitionListener) -> None:
         """Calls `listener` with each alert that was raised, acknowledged or resolved (see `AlertBook`)."""
-        self.alert_book.on_transition(listener)
+        self.alert_book.add_transition_listener(listener)
 
     def add_health_reason(self, name: str, reason: Callable[[], str | None]) -> None:
         """Degrades the health as long as `reason` returns one; it is asked once per second and input."""

@@ -92,7 +92,7 @@ class Hub:
         self._tick_duration = counters.histogram("tick_duration_seconds", "From the beat to the published frame")
         self._snapshot_bytes = counters.gauge("snapshot_bytes", "Size of the last snapshot")
 
-    def on_frame(self, listener: Callable[[Frame], None]) -> None:
+    def add_frame_listener(self, listener: Callable[[Frame], None]) -> None:
         """Calls `listener` with each new frame, within the tick."""
         self._frame_listeners.append(listener)
 

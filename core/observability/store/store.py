@@ -2,7 +2,7 @@
 
 No SQL here (see `store_schema.py`) and no threads (see `store_writer.py`, `store_reader.py`); used from the loop.
 
-    put --> queue, at most `queue_rows` --> writer --- commit --> on_commit, durable
+    put --> queue, at most `queue_rows` --> writer --- commit --> listeners, durable
                                                    --- cannot --> on_fault; the rows wait, in order
 """
 
@@ -172,11 +172,11 @@ class Store:
         done, _ = await asyncio.wait((waiting,), timeout=timeout_seconds)
         return bool(done)
 
-    def on_commit(self, listener: CommitListener) -> None:
+    def add_commit_listener(self, listener: CommitListener) -> None:
         """Calls `listener` with `durable_position` after each commit."""
         self._commit_listeners.append(listener)
 
-    def on_fault(self, listener: FaultListener) -> None:
+    def add_fault_listener(self, listener: FaultListener) -> None:
         """Calls `listener` with the reason when writing begins to fail, and with None when it works again."""
         self._fault_listeners.append(listener)
 

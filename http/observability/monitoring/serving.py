@@ -54,7 +54,7 @@ class Serving(Protocol):
     def fanout(self) -> DurationHistogram:
         """From the tick to the last byte handed to the kernel, per frame and worker."""
 
-    def on_sent(self, listener: SentListener) -> None:
+    def add_sent_listener(self, listener: SentListener) -> None:
         """Has `listener` told of each frame that has gone to everybody."""
 
     def processes(self) -> dict[str, dict[str, Any]]:

@@ -48,7 +48,7 @@ class Status:
         # Event times of the system section are those of its own samples.
         inputs = (collectors.market, collectors.strategy, collectors.execution)
         self._latency = PathLatency(hub, inputs, serving.fanout)
-        serving.on_sent(self._latency.on_sent)
+        serving.add_sent_listener(self._latency.on_sent)
         self._measured: dict[str, Any] = {}
         self._measured_second = -1
 

@@ -121,8 +121,8 @@ class HubProcess:
         if self._context is not None:
             self._persistence.sequence.skip_to(newest_shown(self._context.mapping))
         self._lane_feed.resume(self._persistence.told())
-        self._journal.on_announced(self._lane_feed.announce)
-        self._hub.on_frame(self._journal.on_frame)
+        self._journal.add_announcement_listener(self._lane_feed.announce)
+        self._hub.add_frame_listener(self._journal.on_frame)
         self._persistence.start(loop)
         await self._hub.start()
         try:
@@ -168,9 +168,9 @@ class HubProcess:
         )
         rule_book = RuleBook(self._rules, sources, collectors.system.alert_book)
         status = Status(hub, collectors, door, rule_book, queues)
-        hub.on_frame(status.on_frame)
-        hub.on_frame(door.send_frame)
-        hub.on_frame(rule_book.on_frame)
+        hub.add_frame_listener(status.on_frame)
+        hub.add_frame_listener(door.send_frame)
+        hub.add_frame_listener(rule_book.on_frame)
         hub.documents.update(
             {
                 "symbols": partial(symbols_document, collectors),

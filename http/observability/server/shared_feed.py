@@ -33,7 +33,7 @@ class SharedFeed:
         self.lost = counters.counter("shared_records_lost_total", "Records overwritten before this worker copied them")
         self._lost_before = 0
 
-    def on_frame(self, listener: Callable[[Frame], None]) -> None:
+    def add_frame_listener(self, listener: Callable[[Frame], None]) -> None:
         """Calls `listener` with each new frame."""
         self._listeners.append(listener)
 

@@ -171,7 +171,7 @@ class Worker:
         """Sends a frame to every client."""
         self.broadcaster.send_frame(frame)
 
-    def on_sent(self, listener: SentListener) -> None:
+    def add_sent_listener(self, listener: SentListener) -> None:
         self.broadcaster.on_sent = listener
 
     @property

@@ -83,7 +83,7 @@ class WorkerGateway:
         self._counters = counters
         self._on_sent: SentListener | None = None
         # Before anybody else looks at the new frame: what is taken note of here is about the one before.
-        hub.on_frame(self._note_fanout)
+        hub.add_frame_listener(self._note_fanout)
         self._share_lanes(lanes)
 
     def mirror(self, metrics: Callable[[], Iterable[Metric]]) -> Document:
@@ -164,7 +164,7 @@ class WorkerGateway:
         self._writer.write_frame(frame)
         self._wake()
 
-    def on_sent(self, listener: SentListener) -> None:
+    def add_sent_listener(self, listener: SentListener) -> None:
         self._on_sent = listener
 
     def _note_fanout(self, frame: Frame) -> None:

@@ -92,8 +92,8 @@ class WorkerProcess:
             listening=context.listeners,
             slot=slot.number,
         )
-        worker.on_sent(self._on_sent)
-        shared.on_frame(worker.send_frame)
+        worker.add_sent_listener(self._on_sent)
+        shared.add_frame_listener(worker.send_frame)
         shared.start(loop)
         staleness = Staleness(
             context.mapping.hub,

@@ -38,7 +38,7 @@ def watched(max_alerts: int = 100) -> tuple[AlertBook, list[tuple[str, str]]]:
     """A book, and the (title, action) of each of its transitions."""
     book = AlertBook(max_alerts)
     told: list[tuple[str, str]] = []
-    book.on_transition(lambda state, action: told.append((state.title, action)))
+    book.add_transition_listener(lambda state, action: told.append((state.title, action)))
     return book, told
 
 
@@ -226,7 +226,7 @@ def test_transitions_taken_again_make_the_same_book(before: list[Step], after: l
     restored = AlertBook(100)
     restored.restore(unpack(pack(book.to_state()), AlertBookState))
     documents: list[dict[str, Any]] = []
-    book.on_transition(lambda state, action: documents.append(transition_document(state, action)))
+    book.add_transition_listener(lambda state, action: documents.append(transition_document(state, action)))
     for step in after:
         take(book, step)
     for document in documents:

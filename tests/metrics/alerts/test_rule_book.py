@@ -39,7 +39,7 @@ class System:
         system = self.collectors.system
         self.alerts = system.alert_book
         self.told: list[tuple[str, str]] = []
-        system.on_transition(self._tell)
+        system.add_transition_listener(self._tell)
         sources = MetricSources(self.collectors.sections, system.user_metrics, figures or {}, custom or {})
         self.rules = RuleBook(parse_rules(rules, "") if rules else load_rules(None), sources, self.alerts)
         self._frames = FrameRing("")

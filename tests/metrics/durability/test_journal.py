@@ -49,7 +49,7 @@ def test_what_is_told_is_on_disk_by_then() -> None:
             if positions[document["trade_id"]] > store.durable_position:
                 early.append(document["trade_id"])
 
-        life.journal.on_announced(on_told)
+        life.journal.add_announcement_listener(on_told)
         for number in range(1, 201):
             life.bus.publish(fill(number))
             positions[f"t{number}"] = life.journal.position

@@ -30,7 +30,7 @@ class Market:
         self.bus = Bus()
         self.collector = MarketDataCollector(bus=self.bus, **settings)
         self.handed_on: list[Bar] = []
-        self.collector.on_bar(lambda _, bar: self.handed_on.append(bar))
+        self.collector.add_bar_listener(lambda _, bar: self.handed_on.append(bar))
         asyncio.run(self.collector.start())
 
     def trade(self, seconds: float, price: float, size: float = 1.0, ts_init: int | None = None) -> None:

@@ -32,7 +32,7 @@ class Process:
         self.bus = Bus()
         self.collector = MarketDataCollector(bus=self.bus, **settings)
         self.bars: list[tuple[str, Bar]] = []
-        self.collector.on_bar(lambda symbol, bar: self.bars.append((symbol, bar)))
+        self.collector.add_bar_listener(lambda symbol, bar: self.bars.append((symbol, bar)))
         asyncio.run(self.collector.start())
 
     def take(self, steps: list[Event | int]) -> None:

@@ -38,7 +38,7 @@ async def write(directory: Path, first_seq: int) -> None:
     """Puts fills in bursts of random length and prints what is durable after each commit, until it is killed."""
     store = Store.open(directory, StoreLimits(group_rows=GROUP_ROWS), Counters())
     # One system call per line, and only after the commit.
-    store.on_commit(lambda position: _say(first_seq + position - 1))
+    store.add_commit_listener(lambda position: _say(first_seq + position - 1))
     store.start(asyncio.get_running_loop())
     seq = first_seq
     while True:

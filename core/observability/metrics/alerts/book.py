@@ -141,7 +141,7 @@ class AlertBook:
         self._alerts: dict[str, AlertState] = {}
         self._listeners: list[TransitionListener] = []
 
-    def on_transition(self, listener: TransitionListener) -> None:
+    def add_transition_listener(self, listener: TransitionListener) -> None:
         """Calls `listener` with each alert that was raised, acknowledged or resolved, at once and in order. The state
         goes on changing: what is to be kept of it is to be copied."""
         self._listeners.append(listener)

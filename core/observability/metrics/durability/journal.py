@@ -127,23 +127,23 @@ class Journal:
 
     # -- life
 
-    def on_announced(self, listener: Listener) -> None:
+    def add_announcement_listener(self, listener: Listener) -> None:
         """Calls `listener` with each trade and each change of an alert once it is on disk, in order."""
         self._listeners.append(listener)
 
     def start(self) -> None:
         """Begins to write; to be called once the collectors have subscribed."""
         self._bus.subscribe(Fill, self.on_fill)
-        self._collectors.system.on_transition(self.on_transition)
+        self._collectors.system.add_transition_listener(self.on_transition)
         store = self._store
         if store is not None:
             self._bus.subscribe(Order, self.on_order)
             self._bus.subscribe(Equity, self.on_equity)
             self._bus.subscribe(Position, self.on_position)
             self._trades.on_amended = self.on_amended
-            self._collectors.market.on_bar(self.on_bar)
-            store.on_commit(self._tell)
-            store.on_fault(self._on_fault)
+            self._collectors.market.add_bar_listener(self.on_bar)
+            store.add_commit_listener(self._tell)
+            store.add_fault_listener(self._on_fault)
             self.checkpoint()
 
     def stop(self) -> None:
