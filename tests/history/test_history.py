@@ -75,9 +75,9 @@ def test_a_series_that_goes_on_is_in_a_checkpoint_once() -> None:
     first = History(budget)
     first.open("s", "k", ("x",)).record(1, (1.0,))
     then = History(budget, first.memory)
-    then.load_state(first.dump_state())
+    then.load(first.save())
     then.open("s", "k", ("x",))
-    assert then.dump_state() == first.dump_state()
+    assert then.save() == first.save()
 
 
 def test_rows_that_a_reader_was_too_late_for_are_counted() -> None:

@@ -48,7 +48,7 @@ class Process:
         self.history.load_minutes = lambda _: [(ts_ns, row[:]) for ts_ns, row in sorted(stored.items())]
         self.history.on_minute = self._keep
         if state is not None:
-            self.history.load_state(state)
+            self.history.load(state)
         self.series = self.history.open("s", "k", fields)
 
     def record(self, ticks: Ticks) -> None:
@@ -59,7 +59,7 @@ class Process:
         """Ends as a clean stop does, and returns the last checkpoint."""
         for start_ns, aggregates in self.series.open_minutes():
             self.stored[start_ns] = aggregates
-        return self.history.dump_state()
+        return self.history.save()
 
     def minutes(self) -> Points:
         return self.ask(MINUTE_NS)
@@ -94,9 +94,9 @@ def test_a_restart_changes_no_minute(ticks: Ticks, data: st.DataObject, is_clean
     for start, end in zip([0, *cuts], [*cuts, len(ticks)], strict=True):
         process.record(ticks[start:end])
         if end < len(ticks):
-            process = Process(stored, process.stop() if is_clean else process.history.dump_state())
+            process = Process(stored, process.stop() if is_clean else process.history.save())
     assert ring_rows(process) == ring_rows(whole)
-    assert process.history.dump_state() == whole.history.dump_state()
+    assert process.history.save() == whole.history.save()
     assert (process.minutes().times, process.minutes().columns) == (whole.minutes().times, whole.minutes().columns)
 
 
@@ -107,7 +107,7 @@ def test_a_crash_loses_at_most_what_came_after_the_checkpoint(ticks: Ticks, data
     stored: Stored = {}
     process = Process(stored)
     process.record(ticks[:checkpoint])
-    state = process.history.dump_state()
+    state = process.history.save()
     process.record(ticks[checkpoint:crash])
     process = Process(stored, state)
     process.record(ticks[crash:])
@@ -140,7 +140,7 @@ def test_every_tick_counts_once_across_a_restart(interval_ns: int, later_ns: int
 def test_a_minute_in_the_store_beats_an_older_checkpoint_of_it() -> None:
     process = Process({})
     process.record([(n * NS_PER_S, 1.0) for n in range(30)])
-    state = process.history.dump_state()
+    state = process.history.save()
     process.record([(n * NS_PER_S, 1.0) for n in range(30, 65)])
     process = Process(process.stored, state)
     process.record([(70 * NS_PER_S, 1.0)])
@@ -183,26 +183,26 @@ def test_a_recording_of_an_earlier_time_starts_anew() -> None:
 def test_a_field_that_was_added_has_no_values_before() -> None:
     process = Process({})
     process.record([(n * NS_PER_S, 1.0) for n in range(10)])
-    process = Process({}, process.history.dump_state(), fields=("y", "x"))
+    process = Process({}, process.history.save(), fields=("y", "x"))
     assert process.ask(MINUTE_NS, [Column(0, COUNT), Column(1, COUNT)]).columns == [[0], [10]]
 
 
 def test_a_series_that_is_open_takes_its_state_over_too() -> None:
     process = Process({})
     process.record([(n * NS_PER_S, 1.0) for n in range(10)])
-    state = process.history.dump_state()
+    state = process.history.save()
     process = Process({})
-    process.history.load_state(state)
+    process.history.load(state)
     assert process.minutes().columns == [[10]]
 
 
 def test_the_state_of_a_series_that_never_opened_is_kept() -> None:
     process = Process({})
     process.record([(0, 1.0)])
-    state = process.history.dump_state()
+    state = process.history.save()
     history = History(Budget({1: 1}, {}))
-    history.load_state(state)
-    assert history.dump_state() == state
+    history.load(state)
+    assert history.save() == state
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_the_state_of_a_series_that_never_opened_is_kept() -> None:
 def test_a_state_that_cannot_be_read_changes_nothing(series: SeriesState) -> None:
     process = Process({})
     process.record([(0, 1.0)])
-    before = process.history.dump_state()
+    before = process.history.save()
     with pytest.raises(CheckpointError, match="the series s k cannot be read"):
-        process.history.load_state(pack(HistoryState([series])))
-    assert process.history.dump_state() == before
+        process.history.load(pack(HistoryState([series])))
+    assert process.history.save() == before

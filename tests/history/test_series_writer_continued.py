@@ -89,7 +89,7 @@ def test_a_kill_between_ticks_changes_nothing(ticks: Ticks, data: st.DataObject)
             hub = hub.next()
     assert rows(hub) == rows(whole)
     assert hub.minutes == whole.minutes
-    assert hub.history.dump_state() == whole.history.dump_state()
+    assert hub.history.save() == whole.history.save()
     assert hub.counts(MINUTE_NS) == whole.counts(MINUTE_NS)
 
 
@@ -116,7 +116,7 @@ def test_a_kill_in_the_midst_of_a_tick_loses_at_most_that_tick(ticks: Ticks, dat
         whole.record(ticks[:at] + ticks[at + 1 :])
     assert rows(hub) == rows(whole)
     assert hub.minutes == whole.minutes
-    assert hub.history.dump_state() == whole.history.dump_state()
+    assert hub.history.save() == whole.history.save()
 
 
 def killing(write: int, *, is_before: bool) -> Callable[..., None]:
@@ -160,10 +160,10 @@ def test_a_hub_that_dies_before_its_first_tick_leaves_what_it_found() -> None:
 def test_a_checkpoint_knows_less_than_the_memory() -> None:
     hub = Hub({})
     hub.record([(n * NS_PER_S, 1.0) for n in range(10)])
-    state = hub.history.dump_state()
+    state = hub.history.save()
     hub.record([(n * NS_PER_S, 1.0) for n in range(10, 20)])
     hub = hub.next()
-    hub.history.load_state(state)
+    hub.history.load(state)
     assert hub.counts(MINUTE_NS) == {0: 20}
 
 

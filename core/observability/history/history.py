@@ -128,11 +128,11 @@ class History:
         """Returns what reads the same memory."""
         return HistoryReader(self._budget, self.memory, counters)
 
-    def dump_state(self) -> bytes:
+    def save(self) -> bytes:
         """Returns the intervals that are not over yet."""
         return pack(HistoryState([*(series.dump_state() for series in self._series.values()), *self._saved.values()]))
 
-    def load_state(self, data: bytes) -> None:
+    def load(self, data: bytes) -> None:
         """Takes over the open intervals of an earlier process; before the first row. Raises CheckpointError."""
         state = unpack(data, HistoryState)
         state.check(len(layout.TIERS) - 1)

@@ -143,7 +143,7 @@ class ExecutionCollector(BusCollector):
             self._quality = {**self._by.to_json(), "pending_markouts": self._markouts.pending}
         return self._quality
 
-    def dump_state(self) -> bytes:
+    def save(self) -> bytes:
         """Returns everything that events have made of the section; orders and groups that did not change keep their
         packed bytes."""
         return pack(
@@ -158,8 +158,8 @@ class ExecutionCollector(BusCollector):
             )
         )
 
-    def load_state(self, data: bytes) -> None:
-        """Takes over what `dump_state` returned; before the first event. Raises CheckpointError for what it cannot
+    def load(self, data: bytes) -> None:
+        """Takes over what `save` returned; before the first event. Raises CheckpointError for what it cannot
         read, and then has changed nothing."""
         try:
             self._set_up(unpack(data, ExecutionState))

@@ -218,7 +218,7 @@ class MarketDataCollector(BusCollector):
         if follower is not None:
             follower.on_print(event)
 
-    def dump_state(self) -> bytes:
+    def save(self) -> bytes:
         return pack(
             MarketState(
                 [state.to_record() for state in self._symbols.values()],
@@ -228,7 +228,7 @@ class MarketDataCollector(BusCollector):
             )
         )
 
-    def load_state(self, data: bytes) -> None:
+    def load(self, data: bytes) -> None:
         """Takes over the symbols of an earlier process, in their order and as far as there is room."""
         loaded = unpack(data, MarketState)
         for record in loaded.symbols:

@@ -164,7 +164,7 @@ class StrategyCollector(BusCollector):
         for account in accounts:
             yield account.name, account.total, account.realized, account.unrealized, self._capital.of(account.name)
 
-    def dump_state(self) -> bytes:
+    def save(self) -> bytes:
         """Returns the section as `strategy_state.py` describes it; a day's ends are packed once a day."""
         return pack(
             StrategyState(
@@ -185,8 +185,8 @@ class StrategyCollector(BusCollector):
             )
         )
 
-    def load_state(self, data: bytes) -> None:
-        """Takes over what `dump_state` returned; before the first event. Raises CheckpointError, and then has changed
+    def load(self, data: bytes) -> None:
+        """Takes over what `save` returned; before the first event. Raises CheckpointError, and then has changed
         nothing. A session that began under other settings lasts until its own end."""
         state = unpack(data, StrategyState)
         accounts = {each.name: StrategyAccount.restored(each) for each in state.accounts}

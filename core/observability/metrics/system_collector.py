@@ -169,7 +169,7 @@ class SystemCollector(BusCollector):
         """Returns status, detail and last heartbeat of each component."""
         return self._components.to_json(now_ns)
 
-    def dump_state(self) -> bytes:
+    def save(self) -> bytes:
         """Returns what events have made of this section, packed."""
         return pack(
             SystemState(
@@ -180,8 +180,8 @@ class SystemCollector(BusCollector):
             )
         )
 
-    def load_state(self, data: bytes) -> None:
-        """Takes over what `dump_state` returned in an earlier process. Raises CheckpointError."""
+    def load(self, data: bytes) -> None:
+        """Takes over what `save` returned in an earlier process. Raises CheckpointError."""
         state = unpack(data, SystemState)
         self.alert_book.restore(state.alerts)
         self._components.restore(state.heartbeats)

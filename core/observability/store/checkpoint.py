@@ -1,9 +1,10 @@
-"""What survives a restart beside the store's rows: the state that events have made of a collector, packed.
+"""A checkpoint: the state that events have produced in every collector and in the history, packed as of one record.
 
-Nothing is written to disk here (see `store.py`) and nobody's state is known here; each keeper of state packs its own.
+    records 1 .. n        --> checkpoint as of record n     a restart loads it and replays the records after n,
+    records n+1, n+2, ... --> replayed                      so that it ends with the state the previous process had
 
-    rows with seq 1 .. n  --> state n, packed         a restart loads state n and takes the rows behind n again
-    rows n+1, n+2, ...    --> taken again             so that it ends where the process before it was
+A whole (a collector, the history) implements `Stateful`. A part of one has `to_state() -> XState` and
+`load_state(state)`, or the classmethod `from_state(state)` if it is created from its state.
 """
 
 from __future__ import annotations
@@ -18,35 +19,38 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Checkpoint(msgspec.Struct):
-    """The state of every keeper at one moment, as of the durable record `seq`."""
+    """The state of every `Stateful` at one moment, as of the durable record `seq`."""
 
     seq: int
     is_clean: bool
-    """Whether the process stopped behind it: then no number above `seq` was ever shown to anybody."""
+    """Whether the process wrote it as it stopped; then no client has seen a number above `seq`."""
     parts: dict[str, bytes]
-    """What `dump_state` returned, by name."""
+    """The result of each `save`, by name."""
 
 
 class Stateful(Protocol):
-    """Keeps state that a checkpoint holds."""
+    """Something whose state is kept in a checkpoint."""
 
     name: str
 
-    def dump_state(self) -> bytes:
-        """Returns everything that events have made of this part, as `pack` makes it; a few milliseconds at most."""
+    def save(self) -> bytes:
+        """Returns everything that events have made of this object, encoded by `pack`. Takes a few milliseconds at
+        most."""
 
-    def load_state(self, data: bytes) -> None:
-        """Takes over what `dump_state` returned in an earlier process; before the first event. Raises CheckpointError
-        for what it cannot read, and then has changed nothing."""
+    def load(self, data: bytes) -> None:
+        """Restores the state that `save` returned in an earlier process. Call it before the first event.
+
+        Raises CheckpointError for data that it cannot read, and then has changed nothing.
+        """
 
 
 def pack(state: msgspec.Struct) -> bytes:
-    """Encodes a Struct as MessagePack: a Decimal as its digits, a double as its bits; nothing is rounded."""
+    """Encodes a Struct as MessagePack. Nothing is rounded: a Decimal is its digits, a double its bits."""
     return msgspec.msgpack.encode(state)
 
 
 def unpack(data: bytes, kind: type[S]) -> S:
-    """Returns the Struct that `pack` encoded; a field that it lacks takes its default. Raises CheckpointError."""
+    """Decodes what `pack` returned; a missing field takes its default. Raises CheckpointError."""
     try:
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

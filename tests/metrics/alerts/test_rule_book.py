@@ -296,7 +296,7 @@ def test_every_default_rule_knows_its_metric(caplog: pytest.LogCaptureFixture) -
 
 def restarted(before: System, rules: str) -> System:
     system = System(rules)
-    system.collectors.system.load_state(before.collectors.system.dump_state())
+    system.collectors.system.load(before.collectors.system.save())
     system.publish(quote("AAPL", 101))
     return system
 

@@ -43,12 +43,12 @@ def test_it_says_what_the_dense_one_says(values: list[int]) -> None:
 
 @given(st.lists(durations, max_size=50), st.lists(durations, max_size=50))
 def test_one_that_was_dumped_and_loaded_goes_on_as_if_nothing_had_happened(before: list[int], after: list[int]) -> None:
-    packed = msgspec.msgpack.encode(histogram_of(before).dump_state())
+    packed = msgspec.msgpack.encode(histogram_of(before).to_state())
     loaded = SparseHistogram.from_state(msgspec.msgpack.decode(packed, type=HistogramState))
     for value in after:
         loaded.record(value)
     assert loaded.summary() == histogram_of(before + after).summary()
-    assert loaded.dump_state() == histogram_of(before + after).dump_state()
+    assert loaded.to_state() == histogram_of(before + after).to_state()
 
 
 def test_a_summary_is_looked_up_again_after_a_duration() -> None:
@@ -62,5 +62,5 @@ def test_a_summary_is_looked_up_again_after_a_duration() -> None:
 
 @pytest.mark.parametrize(("values", "limit"), [(range(0), 500), (range(100 * MS, 800 * MS, 2000), 25_000)])
 def test_it_takes_what_its_docstring_says(values: range, limit: int) -> None:
-    state = histogram_of(list(values)).dump_state()
+    state = histogram_of(list(values)).to_state()
     assert sys.getsizeof(state.slots) + sys.getsizeof(state.counts) < limit

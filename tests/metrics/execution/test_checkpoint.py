@@ -53,10 +53,10 @@ def show(desk: TradingDesk, at_ms: int) -> tuple[dict[str, Any], dict[str, Any]]
 def take_over(desk: TradingDesk) -> TradingDesk:
     """Starts another process: the market data section as it was, the trades as a store keeps them."""
     after = TradingDesk()
-    after.market.load_state(desk.market.dump_state())
+    after.market.load(desk.market.save())
     for trade in desk.trades.newer_than(0):
         after.trades.restore(trade, EVERY_READER)
-    after.execution.load_state(desk.execution.dump_state())
+    after.execution.load(desk.execution.save())
     return after
 
 
@@ -76,7 +76,7 @@ def test_what_was_loaded_goes_on_as_if_nothing_had_happened(before: list[Make], 
             if event is None:
                 each.tick(at_ms)
                 # What was packed for one checkpoint must not be in the next if it has changed since.
-                each.execution.dump_state()
+                each.execution.save()
             else:
                 each.bus.publish(event)
     end_ms = at_ms + 400_000
@@ -104,20 +104,20 @@ def test_the_mids_of_the_last_seconds_are_kept() -> None:
 def test_a_checkpoint_that_was_made_twice_is_the_same() -> None:
     desk = TradingDesk()
     desk.take(quote(99, 101), order("new"), fill("t1", 4, "100", 1), order("canceled", 2))
-    assert desk.execution.dump_state() == desk.execution.dump_state()
+    assert desk.execution.save() == desk.execution.save()
 
 
 def test_an_order_that_changed_is_packed_again() -> None:
     desk = TradingDesk()
     desk.take(order("new"))
-    desk.execution.dump_state()
+    desk.execution.save()
     desk.take(order("filled", 1))
     assert take_over(desk).tick(1)["open_orders"] == 0
 
 
 def test_a_state_of_an_earlier_version_lacks_what_it_did_not_know() -> None:
     desk = TradingDesk()
-    desk.execution.load_state(pack(ExecutionState(duplicate_fills=3)))
+    desk.execution.load(pack(ExecutionState(duplicate_fills=3)))
     assert desk.tick()["duplicate_fills"] == 3
 
 
@@ -127,14 +127,14 @@ def test_what_is_no_state_is_refused_and_changes_nothing(data: bytes) -> None:
     desk.take(order("new"))
     before = show(desk, 0)
     with pytest.raises(CheckpointError):
-        desk.execution.load_state(data)
+        desk.execution.load(data)
     assert show(desk, 0) == before
 
 
 def test_a_damaged_part_of_a_state_changes_nothing_either() -> None:
     desk, other = TradingDesk(), TradingDesk()
     other.take(order("new", order_id="a-long-order-id"))
-    data = other.execution.dump_state().replace(b"a-long-order-id", b"\xff-long-order-id")
+    data = other.execution.save().replace(b"a-long-order-id", b"\xff-long-order-id")
     with pytest.raises(CheckpointError):
-        desk.execution.load_state(data)
+        desk.execution.load(data)
     assert desk.tick()["open_orders"] == 0

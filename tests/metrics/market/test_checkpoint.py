@@ -82,14 +82,14 @@ def test_a_collector_out_of_a_checkpoint_equals_the_one_that_never_stopped(
     kept = Process(max_symbols=2)
     kept.take(before)
     loaded = Process(max_symbols=2)
-    loaded.collector.load_state(kept.collector.dump_state())
+    loaded.collector.load(kept.collector.save())
     kept.bars.clear()
     for process in (kept, loaded):
         process.take(after)
     for now_ns in (EVE + 3600 * S, EVE + 3601 * S, EVE + 4000 * S):
         assert loaded.metrics(now_ns) == kept.metrics(now_ns)
     assert loaded.bars == kept.bars
-    assert loaded.collector.dump_state() == kept.collector.dump_state()
+    assert loaded.collector.save() == kept.collector.save()
     assert loaded.collector.last_input_ns == kept.collector.last_input_ns
     assert loaded.collector.events_refused == kept.collector.events_refused
 
@@ -106,7 +106,7 @@ def test_what_was_shown_is_shown_again_before_the_first_event() -> None:
     )
     shown = kept.metrics(EVE + 2 * S)
     loaded = Process()
-    loaded.collector.load_state(kept.collector.dump_state())
+    loaded.collector.load(kept.collector.save())
     assert loaded.metrics(EVE + 2 * S) == shown
     assert (shown["AAPL"]["volume"], shown["AAPL"]["n_feed_latency"], shown["AAPL"]["update_rate"]) == (3.0, 1, 1.0)
 
@@ -116,7 +116,7 @@ def test_finished_bars_that_can_be_amended_come_back_without_a_gap() -> None:
     kept.take([Print("AAPL", 10.0, 1.0, ts=EVE + s * S, ts_init=EVE + s * S) for s in (0, 60, 120, 180)])
     kept.take([EVE + 125 * S])
     loaded = Process()
-    loaded.collector.load_state(kept.collector.dump_state())
+    loaded.collector.load(kept.collector.save())
     assert list(loaded.collector.bars("AAPL", 0, 2 * EVE)) == list(kept.collector.bars("AAPL", 0, 2 * EVE)) != []
 
 
@@ -124,7 +124,7 @@ def test_the_second_that_was_cut_by_the_restart_is_one_second() -> None:
     kept = Process()
     kept.take([Quote("AAPL", 1.0, 2.0, ts=EVE + ns, ts_init=EVE + ns) for ns in (0, S // 2)])
     loaded = Process()
-    loaded.collector.load_state(kept.collector.dump_state())
+    loaded.collector.load(kept.collector.save())
     loaded.take([Quote("AAPL", 1.0, 2.0, ts=EVE + S - 1, ts_init=EVE + S - 1)])
     assert loaded.metrics(EVE + S)["AAPL"]["update_rate"] == 3.0
 
@@ -136,7 +136,7 @@ def test_symbols_come_back_in_their_order_and_no_more_than_there_is_room_for(
     kept.take([Quote(symbol, 1.0, 2.0, ts=EVE, ts_init=EVE) for symbol in ("C", "A", "B")])
     loaded = Process(max_symbols=2)
     with caplog.at_level(logging.WARNING):
-        loaded.collector.load_state(kept.collector.dump_state())
+        loaded.collector.load(kept.collector.save())
     assert loaded.collector.symbols == ("C", "A")
     assert "symbol 'B' is refused" in caplog.text
 
@@ -145,7 +145,7 @@ def test_a_threshold_of_staleness_is_that_of_the_new_process() -> None:
     kept = Process()
     kept.take([Quote("AAPL", 1.0, 2.0, ts=EVE, ts_init=EVE)])
     loaded = Process(stale_after_seconds_by_symbol={"AAPL": 60.0})
-    loaded.collector.load_state(kept.collector.dump_state())
+    loaded.collector.load(kept.collector.save())
     assert loaded.metrics(EVE + 30 * S)["AAPL"]["stale"] is False
 
 
@@ -153,15 +153,15 @@ def test_a_threshold_of_staleness_is_that_of_the_new_process() -> None:
 def test_what_cannot_be_read_changes_nothing(data: bytes) -> None:
     process = Process()
     process.take([Quote("AAPL", 1.0, 2.0, ts=EVE, ts_init=EVE)])
-    before = process.collector.dump_state()
+    before = process.collector.save()
     with pytest.raises(CheckpointError):
-        process.collector.load_state(data)
-    assert process.collector.dump_state() == before
+        process.collector.load(data)
+    assert process.collector.save() == before
 
 
 def test_a_state_of_before_a_field_existed_takes_its_default() -> None:
     loaded = Process()
-    loaded.collector.load_state(b"\x81\xa7symbols\x91\x81\xa6symbol\xa4AAPL")
+    loaded.collector.load(b"\x81\xa7symbols\x91\x81\xa6symbol\xa4AAPL")
     assert loaded.collector.symbols == ("AAPL",)
     loaded.take([Print("AAPL", 10.0, 1.0, ts=EVE, ts_init=EVE)])
     assert loaded.metrics(EVE)["AAPL"]["volume"] == 1.0

@@ -79,7 +79,7 @@ def restart(desk: Desk) -> None:
     old = desk.strategy
     asyncio.run(old.stop())
     desk.strategy = StrategyCollector(bus=desk.bus, market=desk.market, trades=old.trades, **SETTINGS)
-    desk.strategy.load_state(old.dump_state())
+    desk.strategy.load(old.save())
     asyncio.run(desk.strategy.start())
 
 
@@ -109,7 +109,7 @@ def test_restarts_at_any_moments_change_nothing(sequence: list[tuple[int, bool, 
     for desk in (steady, restarted):
         desk.tick(desk.now)
     assert shown(restarted) == shown(steady)
-    assert restarted.strategy.dump_state() == steady.strategy.dump_state()
+    assert restarted.strategy.save() == steady.strategy.save()
 
 
 def test_an_anchor_outlives_a_restart() -> None:
@@ -128,15 +128,15 @@ def test_an_anchor_outlives_a_restart() -> None:
 )
 def test_a_state_that_cannot_be_read_changes_nothing(data: bytes) -> None:
     desk = Desk()
-    before = desk.strategy.dump_state()
+    before = desk.strategy.save()
     with pytest.raises(CheckpointError):
-        desk.strategy.load_state(data)
-    assert desk.strategy.dump_state() == before
+        desk.strategy.load(data)
+    assert desk.strategy.save() == before
 
 
 def test_a_state_of_an_earlier_version_takes_the_defaults() -> None:
     desk = Desk()
-    desk.strategy.load_state(b"\x80")
+    desk.strategy.load(b"\x80")
     assert desk.tick()["total_pnl"] == 0.0
 
 
@@ -145,7 +145,7 @@ def test_a_state_keeps_every_digit() -> None:
     desk.fill("0.000000000000000001", "999999999999999999.999999999999999999")
     desk.fill("3", "0.1")
     desk.fill("-1", "0.3")
-    state = unpack(desk.strategy.dump_state(), StrategyState)
+    state = unpack(desk.strategy.save(), StrategyState)
     part = desk.strategy.account("mean")
     assert part is not None
     (kept,) = state.accounts[0].positions

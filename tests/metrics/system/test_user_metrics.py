@@ -102,7 +102,7 @@ def test_a_restored_section_goes_on_as_if_it_had_never_stopped() -> None:
     bus.publish_all([metric(), metric(venue="X"), Heartbeat("feed", "degraded", "slow", ts=NOON, ts_init=NOON)])
     bus.publish(Alert("critical", "Feed lost", ts=NOON, ts_init=NOON))
     other_bus, restored = collector()
-    restored.load_state(system.dump_state())
+    restored.load(system.save())
     for target in (bus, other_bus):
         target.publish_all(
             [metric(value=9.0, seconds=2), Alert("critical", "Feed lost", ts=NOON + S, ts_init=NOON + S)]
@@ -114,13 +114,13 @@ def test_a_restored_section_goes_on_as_if_it_had_never_stopped() -> None:
     assert restored.components(NOON + S) == system.components(NOON + S)
     assert restored.alerts() == system.alerts()
     assert restored.last_input_ns == system.last_input_ns
-    assert restored.dump_state() == system.dump_state()
+    assert restored.save() == system.save()
 
 
 def test_a_state_that_cannot_be_read_changes_nothing() -> None:
     bus, system = collector()
     bus.publish(Log("info", "hello", ts=NOON, ts_init=NOON))
-    before = system.dump_state()
+    before = system.save()
     with pytest.raises(CheckpointError):
-        system.load_state(b"\xc1")
-    assert system.dump_state() == before
+        system.load(b"\xc1")
+    assert system.save() == before

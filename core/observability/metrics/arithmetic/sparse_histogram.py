@@ -83,7 +83,7 @@ class SparseHistogram:
             self._summary = self._derive()
         return self._summary
 
-    def dump_state(self) -> HistogramState:
+    def to_state(self) -> HistogramState:
         """Returns everything that was counted."""
         return HistogramState(
             self._slots.tobytes(), self._counts.tobytes(), self.count, self.negative,

@@ -226,7 +226,7 @@ class Journal:
             return
         self._checkpoint_seq = self._sequence.newest
         self._checkpoint_due_ns = self._host_clock.mono_ns() + CHECKPOINT_SECONDS * NS_PER_S
-        state = Checkpoint(self._checkpoint_seq, is_clean, {part.name: part.dump_state() for part in self.stateful})
+        state = Checkpoint(self._checkpoint_seq, is_clean, {part.name: part.save() for part in self.stateful})
         self._put(schema.UPSERT_CHECKPOINT, (schema.CHECKPOINT_KEY, state.seq, self._host_clock.time_ns(), pack(state)))
 
     # -- the store

@@ -69,7 +69,7 @@ def recover(
     checkpoint = _load_checkpoint(connection)
     for part in stateful:
         if part.name in checkpoint.parts:
-            part.load_state(checkpoint.parts[part.name])
+            part.load(checkpoint.parts[part.name])
     for row in connection.execute(schema.SELECT_NEWEST_FILLS, (checkpoint.seq, MAX_TRADES)).fetchall()[::-1]:
         trades.restore(trade_of(row), EVERY_READER)
     trades.has_forgotten = len(trades) == MAX_TRADES

@@ -191,9 +191,7 @@ class ExecutionGroups:
 
 
 def _dump(histograms: dict[str, SparseHistogram]) -> dict[str, HistogramState]:
-    return {
-        leg: histogram.dump_state() for leg, histogram in histograms.items() if histogram.count or histogram.negative
-    }
+    return {leg: histogram.to_state() for leg, histogram in histograms.items() if histogram.count or histogram.negative}
 
 
 def _load(packed: msgspec.Raw) -> ExecutionGroup:

@@ -124,7 +124,7 @@ class OrderLedger:
     def dump_state(self) -> LedgerState:
         """Returns everything but the groups. Orders that did not change since the last call cost no packing."""
         return LedgerState(
-            self._session, self.evicted, self.late_reports, self.overfilled, self.latency.dump_state(),
+            self._session, self.evicted, self.late_reports, self.overfilled, self.latency.to_state(),
             self._pack(self.open), self._pack(self._recent),
         )  # fmt: skip
 
