@@ -28,8 +28,7 @@ from observability.metrics.execution.order_markets import MAX_FOLLOWED, OrderMar
 from observability.metrics.execution.quality import ended, ratio, shortfall_bps
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
-from observability.snapshot.json_part import JsonPart
-from observability.snapshot.sections import Group
+from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
 
 SERIES_FIELDS = ("orders_today", "fills_today", "fill_rate", "reject_rate", "avg_latency_ms", "latency_p99_ms")

@@ -28,8 +28,7 @@ from observability.metrics.strategy.reconciliation import EngineViews
 from observability.metrics.strategy.state import StrategyState
 from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals, earned_by
 from observability.metrics.trades.trade_log import DEFAULT_STRATEGY, Reader, Rejection, TradeLog
-from observability.snapshot.json_part import JsonPart
-from observability.snapshot.sections import Group
+from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)

@@ -31,8 +31,7 @@ from observability.metrics.system.health import assess
 from observability.metrics.system.host_sampler import HostSample, HostSampler
 from observability.metrics.system.loop_lag import LoopLagProbe
 from observability.metrics.system.user_metrics import UserMetrics, UserMetricState
-from observability.snapshot.json_part import JsonPart
-from observability.snapshot.sections import Group
+from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)

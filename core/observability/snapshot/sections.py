@@ -1,19 +1,24 @@
-"""What a snapshot is made of: sections, groups and parts, as the serializer sees them.
-
-No encoding here (see `snapshot.py`) and no accounting (see the collectors).
+"""The sections of a snapshot, as the serializer sees them: frame > section > part.
 
     snapshot
-    ├── market_data   group of symbols            {"AAPL": part, "AMZN": part}
-    ├── strategy      fields, and the groups      "strategies": {"paper": part}, "positions": [part, part]
+    ├── market_data   a group of symbols          {"AAPL": part, "AMZN": part}
+    ├── strategy      fields, and two groups      "strategies": {"paper": part}, "positions": [part, part]
     ├── execution     fields
     └── system        fields
+
+A part is the smallest thing that is encoded on its own. The fields of a section are one part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol
+
+# One sequence for all parts: a part that replaces another under the same key must never repeat its version, or the
+# serializer would keep the bytes of the part that is gone.
+_versions = count(1)
 
 
 class Part(Protocol):
@@ -25,11 +30,32 @@ class Part(Protocol):
         """Returns the object to encode; called only after `version` has changed."""
 
 
+class JsonPart:
+    """A part that holds a JSON object and raises its version exactly when that object changes."""
+
+    __slots__ = ("_json", "version")
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._json: dict[str, Any] | None = None
+
+    def offer(self, json: dict[str, Any]) -> None:
+        """Replaces the object by `json` if they differ. A field must keep its type: 1, 1.0 and True are equal here, but
+        not on the wire."""
+        if json != self._json:
+            self._json = json
+            self.version = next(_versions)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the object offered last; it must not be changed."""
+        return {} if self._json is None else self._json
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parts under one name: an object by key or, with `as_list`, an array in key order of insertion.
+    """Parts under one name: an object by key or, with `as_list`, an array in the order in which the keys were added.
 
-    `name` None puts the members into the section itself.
+    Without a name the members stand in the section itself.
     """
 
     name: str | None
@@ -43,12 +69,12 @@ class Section(Protocol):
     name: str
     groups: tuple[Group, ...]
     last_input_ns: int | None
-    """Event time (`ts_init`) of the newest input, None before the first; a heartbeat does not count."""
+    """Arrival (`ts_init`, by the event clock) of the newest input but heartbeats; None before the first."""
 
     @property
     def fields(self) -> Part | None:
         """The section's own fields; a plain attribute will do."""
 
     def refresh(self, now_ns: int) -> None:
-        """Brings every part up to `now_ns` (event time), raises the `version` of those that changed, records a row of
-        history. Called once per tick, before encoding."""
+        """Brings every part up to `now_ns` (event time), raises the `version` of those that changed, and records a row
+        of history. Called once per tick, before encoding."""

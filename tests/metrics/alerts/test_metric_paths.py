@@ -9,8 +9,7 @@ import pytest
 from observability.events import Metric
 from observability.metrics.alerts.metric_paths import MetricPath, MetricSources
 from observability.metrics.system.user_metrics import UserMetrics
-from observability.snapshot.json_part import JsonPart
-from observability.snapshot.sections import Group
+from observability.snapshot.sections import Group, JsonPart
 
 
 def part(**fields: Any) -> JsonPart:

@@ -24,7 +24,7 @@ from observability.metrics.market.feed import FeedLatency, FeedState
 from observability.metrics.market.marks import ClosingTouch, Mark, mark_of
 from observability.metrics.market.touch import Touch
 from observability.metrics.market.update_rate import UpdateRate
-from observability.snapshot.json_part import JsonPart
+from observability.snapshot.sections import JsonPart
 
 SERIES_FIELDS = ("last", "mid", "spread", "volume")
 

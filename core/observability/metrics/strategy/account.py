@@ -18,7 +18,7 @@ from observability.metrics.strategy.position import signed_quantity
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.state import AccountState
 from observability.metrics.trades.outcomes import Outcomes
-from observability.snapshot.json_part import JsonPart
+from observability.snapshot.sections import JsonPart
 
 
 class StrategyAccount(JsonPart):

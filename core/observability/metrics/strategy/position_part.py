@@ -14,7 +14,7 @@ from observability.metrics.market.marks import MarkSource
 from observability.metrics.market.symbol_state import SymbolState
 from observability.metrics.strategy.position import Position
 from observability.metrics.strategy.state import PositionState
-from observability.snapshot.json_part import JsonPart
+from observability.snapshot.sections import JsonPart
 
 
 class PositionPart(JsonPart):

@@ -14,7 +14,7 @@ import msgspec
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Metric, event_time_ns
 from observability.metrics.arithmetic.decimals import finite_or_none
-from observability.snapshot.json_part import JsonPart
+from observability.snapshot.sections import JsonPart
 
 logger = logging.getLogger(__name__)
 
