@@ -238,7 +238,7 @@ def test_a_signal_drains_everybody_and_ends_with_0(start_server: StartServer, nu
     assert code == 1001
     assert server.process.wait(TIMEOUT_SECONDS) == 0
     log = server.stop()
-    assert "hub backend: stopped" in log[-1]
+    assert "hub hub_process: stopped" in log[-1]
     assert not any(is_alive(pid) for pid in left)
 
 

@@ -41,7 +41,7 @@ from observability.monitoring.status import Status
 from observability.processes.supervisor import ChildContext
 from observability.rest.published import Published
 from observability.rest.trades import RecentTrades
-from observability.server.feed import Feed
+from observability.server.feed import LocalFeed
 from observability.server.route_table import RouteParts, add_routes
 from observability.server.worker import Worker
 from observability.server.worker_gateway import WorkerGateway
@@ -145,7 +145,7 @@ class HubProcess:
     def _make_door(self, loop: asyncio.AbstractEventLoop) -> Frontend:
         hub, lanes = self._hub, self._lane_feed.lanes
         if self._context is None:
-            feed = Feed(hub.frames, lanes, hub.event_clock)
+            feed = LocalFeed(hub.frames, lanes, hub.event_clock)
             return Worker(self._config, feed, self._gate, self._counters, self._host_clock, loop)
         return WorkerGateway(self._config, self._context, hub, self._gate, lanes, self._counters, loop)
 

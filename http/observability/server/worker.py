@@ -15,15 +15,15 @@ from observability.access.authorization import AccessPolicy
 from observability.access.headcount import ClientCounts
 from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.connections.listener import HttpListener
 from observability.connections.tls import Certificate
 from observability.http11.cors import CorsPolicy
 from observability.http11.messages import Request, Response
 from observability.ingest.gate import Gate
-from observability.memory.counters import BucketHistogram, Counter, Counters
+from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
+from observability.monitoring.request_counters import RequestCounters
 from observability.monitoring.serving import SentListener
 from observability.routing.application import Application, Limits, UpgradeCallback
 from observability.routing.router import Router
@@ -40,29 +40,6 @@ from observability.websocket.heartbeat import Heartbeat
 
 # Where other workers go on accepting, a connection that has come to this one must not end without an answer.
 NEWCOMERS_SECONDS: Final = 0.5
-
-
-class RequestCounters:
-    """Counts answers by method, route and status, and times them by route."""
-
-    def __init__(self, counters: Counters) -> None:
-        self._counters = counters
-        self._known: dict[tuple[str, str, int], tuple[Counter, BucketHistogram]] = {}
-
-    def on_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        # hot: once per request (benchmarks/bench_http.py)
-        known = self._known.get((method, route, status))
-        if known is None:
-            known = self._known[method, route, status] = (
-                self._counters.counter(
-                    "http_requests_total", "HTTP requests answered", method=method, route=route, status=str(status)
-                ),
-                self._counters.histogram(
-                    "http_request_duration_seconds", "From the parsed request to its written answer", route=route
-                ),
-            )
-        known[0].add()
-        known[1].record(int(seconds * NS_PER_S))
 
 
 class Worker:

@@ -35,9 +35,9 @@ from observability.processes.rpc import Caller
 from observability.processes.supervisor import ChildContext
 from observability.processes.usage import ProcessFigures
 from observability.rest.published import Published
+from observability.server.feed import SharedFeed
 from observability.server.relay import Relay, RelayedGate
 from observability.server.route_table import IN_HUB, RouteParts, add_routes, relay_routes
-from observability.server.shared_feed import SharedFeed
 from observability.server.worker import Worker
 from observability.snapshot.frames import Frame
 from observability.store.file import DATABASE_NAME
@@ -79,11 +79,11 @@ class WorkerProcess:
         shared = SharedFeed(context.mapping, context.wakeups[slot.number], self._clock, counters)
         store = None if config.data_dir is None else StoreReader(config.data_dir / DATABASE_NAME)
         if store is not None:
-            shared.feed.lanes[TRADES].archive = TradeArchive(store)
-            shared.feed.lanes[ALERTS].archive = AlertArchive(store)
+            shared.lanes[TRADES].archive = TradeArchive(store)
+            shared.lanes[ALERTS].archive = AlertArchive(store)
         worker = Worker(
             config,
-            shared.feed,
+            shared,
             RelayedGate(link.call),
             counters,
             self._clock,
@@ -150,7 +150,7 @@ class WorkerProcess:
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
             minutes=None if store is None else StoredMinutes(store),
             bars=BarHistory(history, store),
-            event_clock=shared.feed.event_clock,
+            event_clock=shared.event_clock,
             trades=IN_HUB if store is None else StoredTrades(store),
             status=WorkerStatus(self._context, shared, staleness),
             log_book=LogBook.of_host(self._context.mapping, shared.lost),

@@ -12,7 +12,7 @@ from observability.clocks.clock import EventClock, HostClock
 from observability.memory.counters import Counters
 from observability.memory.mapping import SharedMapping
 from observability.processes.wakeup import WakeUp
-from observability.server.shared_feed import SharedFeed
+from observability.server.feed import SharedFeed
 from observability.snapshot.frames import FrameRing
 from observability.snapshot.index import SnapshotIndex
 from observability.snapshot.shared_frames import FrameWriter
@@ -46,7 +46,7 @@ class World:
 
     @property
     def trades(self) -> Lane:
-        return self.shared.feed.lanes["trades"]
+        return self.shared.lanes["trades"]
 
     def read(self, reader: LaneReader) -> list[bytes]:
         messages = []
@@ -104,7 +104,7 @@ def test_a_worker_that_comes_later_can_replay_what_the_lane_still_has() -> None:
     world = World()
     for seq in range(1, 6):
         world.hub.lanes["trades"].append(seq, "A", b'"n":%d' % seq)
-    world.shared.refresh()
+    world.shared.catch_up()
     assert world.read(LaneReader(world.trades, None, 3)) == [
         b'{"type":"trade","seq":4,"prev":3,"n":4}',
         b'{"type":"trade","seq":5,"prev":4,"n":5}',
@@ -115,12 +115,12 @@ def test_a_reader_is_told_when_its_worker_was_too_late() -> None:
     world = World()
     log = world.hub.lanes["trades"]
     log.append(1, "A", b"")
-    world.shared.refresh()
+    world.shared.catch_up()
     reader = LaneReader(world.trades, None, None)
     for seq in range(2, 10_020):
         log.append(seq, "A", b"")
     world.hub.tick()
-    world.shared.refresh()
+    world.shared.catch_up()
     assert reader.has_lost
     assert world.counters.total("shared_records_lost_total") == 18
     assert world.trades.seq == 10_019
@@ -146,14 +146,14 @@ def test_a_client_that_comes_from_a_worker_that_knew_more_finds_no_less_here() -
     world = World()
     log = world.hub.lanes["trades"]
     log.append(1, "A", b"")
-    world.shared.refresh()
+    world.shared.catch_up()
     # Another worker has been woken for these already, this one has not.
     log.append(2, "A", b"")
     world.hub.tick()
-    world.shared.feed.catch_up()
+    world.shared.catch_up()
     assert world.shared.frames.latest_seq == 1
     reader = LaneReader(world.trades, None, 2)
     assert world.read(reader) == []
     log.append(3, "A", b"")
-    world.shared.refresh()
+    world.shared.catch_up()
     assert world.read(reader) == [b'{"type":"trade","seq":3,"prev":2,}']
