@@ -14,7 +14,7 @@ import pytest
 
 from connected import HELLO, LARGE, Served, bodies, get, in_phase, only_connection, receive, receive_all, upgrade
 from observability.connections.connection import LINGER_BYTES
-from observability.connections.phases import LINGER_SECONDS, Phase
+from observability.connections.phases import Phase
 
 # The order of answers
 
@@ -112,12 +112,12 @@ def test_a_peer_that_never_stops_sending_is_cut_off(server: Any) -> None:
             sock.sendall(b"x" * 64 * 1024 * 1024)
 
 
-def test_a_peer_that_does_not_close_is_closed(server: Any, clock: Any) -> None:
+def test_a_peer_that_does_not_close_is_closed(server: Any, served: Served, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/hello", b"Connection: close"))
         receive_all(sock)
         server.wait_until(in_phase(server, Phase.LINGER))
-        clock.advance(LINGER_SECONDS + 1)
+        clock.advance(served.application.limits.linger_seconds + 1)
         server.sweep()
         server.wait_until(lambda: server.listener.connection_count == 0)
 

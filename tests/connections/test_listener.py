@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from observability.access.limits import Limits
 from observability.connections.listener import REFUSAL_SLOTS, HttpListener
 from observability.http11.messages import Request, Response
-from observability.routing.application import Application, Limits
+from observability.routing.application import Application
 from observability.routing.router import Router
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"

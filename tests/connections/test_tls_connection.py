@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from observability.access.limits import Limits
 from observability.connections.listener import REFUSAL_SLOTS, HttpListener
 from observability.connections.tls import Certificate
 from observability.connections.tls_connection import HANDSHAKE_SECONDS
 from observability.http11.messages import Request, Response
-from observability.routing.application import Application, Limits
+from observability.routing.application import Application
 from observability.routing.router import Router
 
 CERTIFICATES = Path(__file__).parents[1] / "certificates"

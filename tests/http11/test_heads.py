@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from observability.http11.heads import MEMO_MAX_HEAD_BYTES, HeadMemo, list_tokens, parse_head
+from observability.http11.heads import (
+    MEMO_MAX_HEAD_BYTES,
+    HeadMemo,
+    accepts_gzip,
+    list_tokens,
+    none_match_fails,
+    parse_head,
+)
 
 
 def head_of(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> bytes:
@@ -23,6 +30,52 @@ def test_values_of_a_repeated_field_are_joined() -> None:
 
 def test_list_members_are_trimmed_lowered_and_never_empty() -> None:
     assert list_tokens(b" Keep-Alive ,, UPGRADE\t,") == (b"keep-alive", b"upgrade")
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [
+        (None, False),
+        (b"", False),
+        (b"gzip", True),
+        (b"GZIP", True),
+        (b"x-gzip", True),
+        (b"deflate, gzip;q=1.0, *;q=0.5", True),
+        (b"gzip, deflate, br, zstd", True),
+        (b"gzip;q=0", False),
+        (b"gzip;q=0.000", False),
+        (b"gzip ; Q=0.001", True),
+        (b"*", True),
+        (b"*;q=0", False),
+        (b"gzip;q=0, *", False),
+        (b"br", False),
+        (b"identity", False),
+        (b"gzip;q=0.5, identity;q=0.8", False),
+        (b"gzip;q=0.8, identity;q=0.5", True),
+        (b"gzip;q=2", False),
+        (b"gzip;q=", False),
+        (b"notgzip", False),
+    ],
+)
+def test_gzip_is_used_only_if_the_client_rates_it_at_least_as_identity(value: bytes | None, accepted: bool) -> None:
+    assert accepts_gzip(value) is accepted
+
+
+@pytest.mark.parametrize(
+    ("value", "matches"),
+    [
+        (b'"7-1"', True),
+        (b'W/"7-1"', True),
+        (b'"a", W/"b,c", "7-1"', True),
+        (b"*", True),
+        (b'"7-2"', False),
+        (b'"7-1', False),
+        (b"7-1", False),
+        (b"", False),
+    ],
+)
+def test_if_none_match_finds_an_entity_tag_by_weak_comparison(value: bytes, matches: bool) -> None:
+    assert none_match_fails(value, b'"7-1"') is matches
 
 
 @pytest.mark.parametrize("data", [head_of(), head_of(b"HEAD /a?b=c HTTP/1.1"), head_of(b"GET / HTTP/1.0")])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import orjson
@@ -9,8 +8,7 @@ import pytest
 from observability.http11.cors import CorsPolicy
 from observability.http11.heads import parse_head
 from observability.http11.messages import Request, Response
-from observability.http11.refusals import Malformed, NotFound
-from observability.routing.application import REFUSAL_LINES_PER_SECOND, Application, RefusalLog, method_label
+from observability.routing.application import Application, method_label
 from observability.routing.router import Router
 
 
@@ -89,23 +87,3 @@ def test_a_preflight_is_told_methods_and_fields(application: Application) -> Non
 def test_a_method_a_peer_made_up_is_no_label() -> None:
     assert method_label("GET") == "GET"
     assert method_label("X" * 20) == "other"
-
-
-def test_a_refusal_is_one_line_that_cannot_be_forged(clock: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    RefusalLog(clock).write("192.0.2.1", Malformed("value 'a\nrefused \x1b[31m\u2028'"))
-    assert caplog.messages == ["refused 192.0.2.1: 400 value 'a\\nrefused \\x1b[31m\\u2028'"]
-
-
-def test_a_flood_of_refusals_does_not_flood_the_log(clock: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    log = RefusalLog(clock)
-    for _ in range(100):
-        log.write("192.0.2.1", NotFound())
-    assert len(caplog.messages) == REFUSAL_LINES_PER_SECOND
-    clock.advance(1)
-    log.write("192.0.2.1", NotFound())
-    assert caplog.messages[REFUSAL_LINES_PER_SECOND] == "90 more refusals were not logged"
-    clock.advance(1)
-    log.write("192.0.2.1", NotFound())
-    assert len(caplog.messages) == REFUSAL_LINES_PER_SECOND + 3

@@ -15,11 +15,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from observability.access.limits import Limits
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.ingest.gate import MAX_EVENTS, IngestGate
 from observability.memory.counters import Counters
-from observability.routing.application import Application, Limits
+from observability.routing.application import Application
 from observability.routing.router import Router
 from observability.senders.endpoint import PATH, IngestStream
 from observability.senders.route import MAX_BODY_BYTES, IngestRoutes

@@ -10,12 +10,13 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from observability.access.limits import Limits
 from observability.connections.connection import HttpConnection
 from observability.connections.phases import Phase
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response
 from observability.http11.refusals import Refusal
-from observability.routing.application import Application, Limits
+from observability.routing.application import Application
 from observability.routing.router import Router
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from observability.access.addresses import limited_as
-from observability.access.headcount import ClientCount, OwnHeadcount
+from observability.access.limits import ClientCount, ProcessClientCount
 from observability.connections.connection import HttpConnection
 from observability.connections.registry import Connection
 from observability.connections.tls import Certificate
@@ -35,14 +35,14 @@ REFUSAL_SLOTS: Final = 64
 class HttpListener:
     """Owns the listening socket and every connection that has not been upgraded."""
 
-    def __init__(self, application: Application, headcount: ClientCount | None = None) -> None:
-        """`headcount` counts beyond this process, if limits hold for several."""
+    def __init__(self, application: Application, client_count: ClientCount | None = None) -> None:
+        """`client_count` counts beyond this process, if limits hold for several."""
         self.application = application
         self.accepted = 0
         self.refused = 0
         self._connections: set[Connection] = set()
         self._per_address: Counter[str] = Counter()
-        self._headcount = OwnHeadcount() if headcount is None else headcount
+        self._client_count = ProcessClientCount() if client_count is None else client_count
         self._servers: list[asyncio.Server] = []
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
@@ -95,7 +95,7 @@ class HttpListener:
         self.accepted += 1
         if not self._add(connection, peer):
             return None
-        count = self._headcount.set(len(self._connections)) - 1
+        count = self._client_count.set(len(self._connections)) - 1
         per_address = self._limit_of(peer)
         if count < limits.max_connections and (
             per_address is None or self._per_address[limited_as(peer)] <= per_address
@@ -119,7 +119,7 @@ class HttpListener:
         if connection not in self._connections:
             return
         self._connections.remove(connection)
-        self._headcount.set(len(self._connections))
+        self._client_count.set(len(self._connections))
         if self._limit_of(peer) is not None:
             address = limited_as(peer)
             self._per_address[address] -= 1
@@ -171,7 +171,7 @@ class HttpListener:
         self._empty.clear()
         if self._limit_of(peer) is not None:
             self._per_address[limited_as(peer)] += 1
-        if self._headcount.set(len(self._connections)) <= self.application.limits.max_connections + REFUSAL_SLOTS:
+        if self._client_count.set(len(self._connections)) <= self.application.limits.max_connections + REFUSAL_SLOTS:
             return True
         self.refused += 1
         connection.abort()

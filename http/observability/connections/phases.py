@@ -15,13 +15,8 @@ No clock here; a connection keeps the moment at which its phase must have ended.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final
 
-from observability.routing.application import Limits
-
-# RFC 9112 section 9.6: closing while the peer still sends resets the connection and destroys the answer it has not
-# read; so the write side closes first, and the rest waits this long for the peer to close its own.
-LINGER_SECONDS: Final = 2
+from observability.access.limits import Limits
 
 
 class Phase(Enum):
@@ -47,4 +42,4 @@ def seconds_allowed(phase: Phase, limits: Limits) -> int | None:
         return limits.body_seconds
     if phase is Phase.STALLED:
         return limits.stall_seconds
-    return LINGER_SECONDS if phase is Phase.LINGER else None
+    return limits.linger_seconds if phase is Phase.LINGER else None

@@ -8,8 +8,8 @@ from __future__ import annotations
 import gzip
 from typing import Final
 
+from observability.http11.heads import none_match_fails
 from observability.http11.messages import JSON, Request, Response, ResponseEncoder, connection_field
-from observability.http11.negotiation import none_match_fails
 
 # Below this a gzip saves less than its own frame and the client's work.
 GZIP_MIN_BYTES: Final = 512

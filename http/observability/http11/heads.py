@@ -11,13 +11,14 @@ from observability.http11.grammar import (
     AUTHORITY,
     CONTENT_LENGTH,
     DIGITS,
+    ENTITY_TAG,
     FIELD_LINE,
     FIELD_LINES,
     OWS_BYTES,
     REQUEST_LINE,
     TOKEN,
+    WEIGHTED,
 )
-from observability.http11.negotiation import accepts_gzip
 from observability.http11.refusals import (
     ContentTooLarge,
     ExpectationFailed,
@@ -216,6 +217,29 @@ def _read_connection(head: RequestHead) -> None:
 def list_tokens(value: bytes) -> tuple[bytes, ...]:
     """Returns the members of a comma-separated list in lower case; empty ones are none (RFC 9110 section 5.6.1)."""
     return tuple(token for part in value.lower().split(b",") if (token := part.strip(OWS_BYTES)))
+
+
+def accepts_gzip(accept_encoding: bytes | None) -> bool:
+    """Returns whether gzip is acceptable, and rated at least as high as identity (RFC 9110 section 12.5.3)."""
+    if accept_encoding is None:
+        return False
+    weights: dict[bytes, float] = {}
+    for part in accept_encoding.split(b","):
+        match = WEIGHTED.fullmatch(part.strip(OWS_BYTES))
+        if match is not None:
+            weights[match[1].lower()] = float(match[2]) if match[2] is not None else 1.0
+    # RFC 9110 section 8.4.1.3: x-gzip is gzip.
+    gzip = weights.get(b"gzip", weights.get(b"x-gzip", weights.get(b"*", 0.0)))
+    return gzip > 0 and gzip >= weights.get(b"identity", 0.0)
+
+
+def none_match_fails(if_none_match: bytes, etag: bytes) -> bool:
+    """Returns whether If-None-Match lists `etag` by weak comparison: the answer is 304 (RFC 9110 section 13.1.2)."""
+    # hot: once per poll, and nearly every client sends back the one tag it was given (benchmarks/bench_http.py)
+    if if_none_match in (etag, b"*"):
+        return True
+    opaque = etag.removeprefix(b"W/")
+    return any(match[1] == opaque for match in ENTITY_TAG.finditer(if_none_match))
 
 
 def _request_line_fault(data: bytes) -> Exception:

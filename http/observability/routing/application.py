@@ -13,72 +13,25 @@ from typing import Final
 
 from observability.access.addresses import TrustedProxies, limited_as
 from observability.access.authorization import AccessPolicy
-from observability.access.places import AddressQuota
+from observability.access.limits import AddressQuota, Limits
 from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.http11.cors import CorsPolicy
 from observability.http11.heads import HeadMemo, RequestHead
 from observability.http11.messages import Request, Response, ResponseEncoder, problem_response
-from observability.http11.parser import DEFAULT_MAX_BODY_BYTES
 from observability.http11.refusals import Refusal, TooManyRequests
+from observability.routing.refusal_log import RefusalLog
 from observability.routing.router import METHODS, Answer, Router
 
 logger = logging.getLogger(__name__)
 
 UNMATCHED: Final = "unmatched"
 OTHER_METHOD: Final = "other"
-REFUSAL_LINES_PER_SECOND: Final = 10
 _SERVER_METHODS: Final = ", ".join(sorted(METHODS - {"TRACE"}))
 
 UpgradeCallback = Callable[[Request, asyncio.Transport, bytes, asyncio.Protocol], Response | None]
 RequestHook = Callable[[str, str, int, float], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one peer, and all of them, may take."""
-
-    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
-    max_connections: int = 10_000
-    max_connections_per_address: int | None = None
-    head_seconds: int = 10
-    """From a connection's first moment, or a further request's first byte, to the end of its head."""
-    body_seconds: int = 30
-    idle_seconds: int = 75
-    stall_seconds: int = 30
-    """How long a peer may leave an answer unread."""
-    retry_after_seconds: int = 5
-
-
-class RefusalLog:
-    """One line per refusal, up to a number of lines a second; how many more there were is a line too."""
-
-    __slots__ = ("_clock", "_lines", "_second", "_unlogged")
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._second = 0
-        self._lines = 0
-        self._unlogged = 0
-
-    def write(self, peer: str, refusal: Refusal) -> None:
-        # A detail may repeat what the peer sent: ascii() leaves nothing that could forge or disturb a line.
-        self.write_reason(peer, f"{refusal.status} {ascii(refusal.detail)[1:-1]}")
-
-    def write_reason(self, peer: str, reason: str) -> None:
-        """Writes the line of what got no answer."""
-        second = self._clock.mono_ns() // NS_PER_S
-        if second != self._second:
-            if self._unlogged:
-                logger.info("%d more refusals were not logged", self._unlogged)
-            self._second = second
-            self._lines = self._unlogged = 0
-        if self._lines >= REFUSAL_LINES_PER_SECOND:
-            self._unlogged += 1
-            return
-        self._lines += 1
-        logger.info("refused %s: %s", peer or "peer", reason)
 
 
 def _ignore_request(method: str, route: str, status: int, seconds: float) -> None:
@@ -110,14 +63,14 @@ class Application:
     encoder: ResponseEncoder = field(init=False)
     refusal_log: RefusalLog = field(init=False)
     _guarded: frozenset[str] = field(init=False)
-    _places: AddressQuota | None = field(init=False)
+    _websockets: AddressQuota | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.encoder = ResponseEncoder(self.clock, self.cors, is_tls=self.is_tls)
         self.refusal_log = RefusalLog(self.clock)
         self._guarded = self.access.guarded
         per_address = self.limits.max_connections_per_address
-        self._places = None if per_address is None else AddressQuota(per_address)
+        self._websockets = None if per_address is None else AddressQuota(per_address)
 
     def dispatch(self, request: Request) -> tuple[str, Answer | Awaitable[Answer]]:
         """Returns the route's pattern and its answer, or what will be one. Never raises."""
@@ -163,17 +116,17 @@ class Application:
         if self.request_rate is not None:
             self._check_rate(self.request_rate, request)
         self.access.check(request, role)
-        places = self._places
-        if places is None:
+        websockets = self._websockets
+        if websockets is None:
             return self.upgrade(request, transport, received, protocol)
         address = limited_as(request.client_address)
-        if not places.has_room(address):
+        if not websockets.has_room(address):
             raise TooManyRequests(
-                f"more than {places.per_address} WebSocket clients of one address", self.limits.retry_after_seconds
+                f"more than {websockets.per_address} WebSocket clients of one address", self.limits.retry_after_seconds
             )
         answer = self.upgrade(request, transport, received, protocol)
         if answer is None:
-            places.take(address, transport)
+            websockets.take(address, transport)
         return answer
 
     async def settle(self, request: Request, pattern: str, awaitable: Awaitable[Answer]) -> Answer:

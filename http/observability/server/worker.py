@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from observability.access.addresses import TrustedProxies
 from observability.access.authorization import AccessPolicy
-from observability.access.headcount import ClientCounts
+from observability.access.limits import ClientCounts, Limits
 from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock
 from observability.config.config import Config
@@ -25,7 +25,7 @@ from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.monitoring.request_counters import RequestCounters
 from observability.monitoring.serving import SentListener
-from observability.routing.application import Application, Limits, UpgradeCallback
+from observability.routing.application import Application, UpgradeCallback
 from observability.routing.router import Router
 from observability.senders.endpoint import PATH as INGEST_PATH
 from observability.senders.endpoint import IngestStream
@@ -57,14 +57,14 @@ class Worker:
         host_clock: Clock,
         loop: asyncio.AbstractEventLoop,
         *,
-        headcounts: ClientCounts | None = None,
+        client_counts: ClientCounts | None = None,
         listening: Sequence[socket.socket] = (),
         slot: int | None = None,
     ) -> None:
         """`listening` are sockets to accept from in place of the configured address; `slot` tells apart the workers
-        that share a port, whose clients `headcounts` counts together."""
-        if headcounts is None:
-            headcounts = ClientCounts()
+        that share a port, whose clients `client_counts` counts together."""
+        if client_counts is None:
+            client_counts = ClientCounts()
         self.certificate = _certificate(config)
         self.router = Router()
         self.broadcaster = Broadcaster(counters, host_clock, loop)
@@ -88,7 +88,7 @@ class Worker:
             loop,
             max_connections=config.ws_max_connections,
             allowed_origins=frozenset(config.cors_origins),
-            headcount=headcounts.websockets,
+            client_count=client_counts.websockets,
         )
         self._endpoints: dict[str, UpgradeCallback] = dict.fromkeys(PATHS, self.stream.upgrade)
         if config.echo:
@@ -120,7 +120,7 @@ class Worker:
             upgrade=self._upgrade,
             on_request=RequestCounters(counters).on_request,
         )
-        self.listener = HttpListener(self.application, headcounts.connections)
+        self.listener = HttpListener(self.application, client_counts.connections)
         self._config = config
         self._counters = counters
         self._listening = listening

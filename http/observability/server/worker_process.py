@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from observability.access.headcount import ClientCounts
+from observability.access.limits import ClientCounts
 from observability.clocks.clock import HostClock
 from observability.clocks.periodic import Periodic
 from observability.clocks.timestamps import NS_PER_S
@@ -88,7 +88,7 @@ class WorkerProcess:
             counters,
             self._clock,
             loop,
-            headcounts=ClientCounts.of_host(context.mapping.workers, slot),
+            client_counts=ClientCounts.of_host(context.mapping.workers, slot),
             listening=context.listeners,
             slot=slot.number,
         )

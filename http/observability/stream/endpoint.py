@@ -11,7 +11,7 @@ from itertools import count
 from typing import Final
 
 from observability.access.authorization import chosen_subprotocol
-from observability.access.headcount import ClientCount, OwnHeadcount
+from observability.access.limits import ClientCount, ProcessClientCount
 from observability.http11.messages import Request, Response
 from observability.http11.refusals import Unavailable
 from observability.stream.state import StreamState
@@ -36,13 +36,13 @@ class MetricsStream:
         *,
         max_connections: int,
         allowed_origins: frozenset[str],
-        headcount: ClientCount | None = None,
+        client_count: ClientCount | None = None,
     ) -> None:
-        """`headcount` counts beyond this process, if the limit holds for several."""
+        """`client_count` counts beyond this process, if the limit holds for several."""
         self._state = state
         self._max_connections = max_connections
         self._allowed_origins = allowed_origins
-        self._headcount = OwnHeadcount() if headcount is None else headcount
+        self._client_count = ProcessClientCount() if client_count is None else client_count
         self._loop = loop
         self._numbers = count(1)
         self._connected: set[Subscriber] = set()
@@ -65,8 +65,8 @@ class MetricsStream:
         subprotocol = chosen_subprotocol(request)
         if subprotocol is not None:
             fields.append(("Sec-WebSocket-Protocol", subprotocol))
-        if self._headcount.set(len(self._connected) + 1) > self._max_connections:
-            self._headcount.set(len(self._connected))
+        if self._client_count.set(len(self._connected) + 1) > self._max_connections:
+            self._client_count.set(len(self._connected))
             raise Unavailable(f"all {self._max_connections} WebSocket connections are in use", RETRY_AFTER_SECONDS)
         number, address = next(self._numbers), request.client_address
         client = Subscriber(self._state, number, address, self._loop, query, subscription, memory, self._on_end)
@@ -89,6 +89,6 @@ class MetricsStream:
 
     def _on_end(self, client: Subscriber) -> None:
         self._connected.discard(client)
-        self._headcount.set(len(self._connected))
+        self._client_count.set(len(self._connected))
         if not self._connected:
             self._empty.set()

@@ -1,0 +1,45 @@
+"""The log of refusals: one line says which peer was refused, and why, at a bounded number of lines a second."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S
+from observability.http11.refusals import Refusal
+
+logger = logging.getLogger(__name__)
+
+REFUSAL_LINES_PER_SECOND: Final = 10
+
+
+class RefusalLog:
+    """Logs refusals. Those beyond `REFUSAL_LINES_PER_SECOND` are counted, and a later line says how many there were."""
+
+    __slots__ = ("_clock", "_lines", "_second", "_unlogged")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._unlogged = 0
+
+    def write(self, peer: str, refusal: Refusal) -> None:
+        """Logs a refusal that was answered."""
+        # A detail may repeat what the peer sent: ascii() leaves nothing that could forge or garble a line.
+        self.write_reason(peer, f"{refusal.status} {ascii(refusal.detail)[1:-1]}")
+
+    def write_reason(self, peer: str, reason: str) -> None:
+        """Logs a refusal without an answer, such as a failed TLS handshake."""
+        second = self._clock.mono_ns() // NS_PER_S
+        if second != self._second:
+            if self._unlogged:
+                logger.info("%d more refusals were not logged", self._unlogged)
+            self._second = second
+            self._lines = self._unlogged = 0
+        if self._lines >= REFUSAL_LINES_PER_SECOND:
+            self._unlogged += 1
+            return
+        self._lines += 1
+        logger.info("refused %s: %s", peer or "peer", reason)
