@@ -1,28 +1,42 @@
-"""The duration histogram: percentiles by nearest rank, within three digits, in memory that does not grow."""
+"""The dense and the sparse histogram of durations: percentiles by nearest rank, within three significant digits."""
 
 from __future__ import annotations
 
 import sys
 from math import ceil
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.metrics.arithmetic.histogram import MAX_NS, DurationHistogram
+from observability.metrics.arithmetic.histogram import (
+    MAX_DURATION_NS,
+    DurationHistogram,
+    HistogramState,
+    SparseHistogram,
+)
 
 US = 1_000
 MS = 1_000_000
 
-durations = st.one_of(
-    st.integers(min_value=0, max_value=5 * MS), st.integers(min_value=0, max_value=MAX_NS), st.just(MAX_NS)
-)
+durations = st.one_of(st.integers(0, 5 * MS), st.integers(0, MAX_DURATION_NS), st.just(MAX_DURATION_NS))
 samples = st.lists(durations, min_size=1, max_size=200)
+any_durations = st.one_of(durations, st.integers(-10, 0), st.just(3 * MAX_DURATION_NS))
 percents = st.sampled_from([0.1, 1.0, 25.0, 50.0, 90.0, 95.0, 99.0, 99.9, 100.0])
 
+SUMMARY_PERCENTS = {"p50_ms": 50, "p90_ms": 90, "p95_ms": 95, "p99_ms": 99, "p999_ms": 99.9}
 
-def histogram_of(values: list[int]) -> DurationHistogram:
+
+def dense_of(values: list[int]) -> DurationHistogram:
     histogram = DurationHistogram()
+    for value in values:
+        histogram.record(value)
+    return histogram
+
+
+def sparse_of(values: list[int]) -> SparseHistogram:
+    histogram = SparseHistogram()
     for value in values:
         histogram.record(value)
     return histogram
@@ -31,57 +45,48 @@ def histogram_of(values: list[int]) -> DurationHistogram:
 @given(samples, percents)
 def test_a_percentile_is_the_nearest_rank_within_three_digits(values: list[int], percent: float) -> None:
     wanted = sorted(values)[max(1, ceil(round(percent * len(values) / 100, 6))) - 1]
-    found = histogram_of(values).percentile_ns(percent)
+    found = dense_of(values).percentile_ns(percent)
     assert found is not None
     assert abs(found - wanted) <= max(256, wanted * 0.0005)
 
 
 @given(samples)
 def test_mean_and_maximum_are_exact(values: list[int]) -> None:
-    histogram = histogram_of(values)
+    histogram = dense_of(values)
     assert histogram.count == len(values)
     assert histogram.mean_ms == sum(values) / (len(values) * MS)
     assert histogram.percentile_ns(100) == max(values)
     assert histogram.max_ms == max(values) / MS
 
 
-@given(samples, st.lists(durations, max_size=50), percents)
-def test_a_merged_histogram_has_seen_both(left: list[int], right: list[int], percent: float) -> None:
-    merged = histogram_of(left)
-    merged.merge(histogram_of(right))
-    both = histogram_of(left + right)
-    assert merged.percentile_ns(percent) == both.percentile_ns(percent)
-    assert (merged.count, merged.mean_ms, merged.max_ms) == (both.count, both.mean_ms, both.max_ms)
-
-
 def test_one_duration_is_every_percentile_unrounded() -> None:
-    histogram = histogram_of([123_456_789])
+    histogram = dense_of([123_456_789])
     assert {histogram.percentile_ns(percent) for percent in (0.1, 50, 99.9, 100)} == {123_456_789}
 
 
-def test_the_rank_is_not_spoiled_by_doubles() -> None:
+def test_a_rank_is_not_shifted_by_the_rounding_of_doubles() -> None:
     # 99.9 * 41000 / 100 is 40959.00000000001 in doubles.
-    histogram = histogram_of([1 * MS] * 40_959 + [500 * MS] * 41)
+    histogram = dense_of([1 * MS] * 40_959 + [500 * MS] * 41)
     assert histogram.percentile_ns(99.9) == pytest.approx(1 * MS, rel=0.001)
 
 
-def test_without_durations_nothing_is_claimed() -> None:
+def test_an_empty_histogram_has_no_percentile_mean_or_maximum() -> None:
     histogram = DurationHistogram()
     assert (histogram.percentile_ns(50), histogram.mean_ms, histogram.max_ms) == (None, None, None)
 
 
 def test_negative_durations_are_counted_apart() -> None:
-    histogram = histogram_of([5 * MS, -1_272 * MS])
+    histogram = dense_of([5 * MS, -1_272 * MS])
     assert (histogram.count, histogram.negative, histogram.mean_ms) == (1, 1, 5.0)
 
 
-def test_beyond_an_hour_the_maximum_is_still_the_truth() -> None:
-    histogram = histogram_of([1 * US, 5 * MAX_NS, 6 * MAX_NS])
-    assert histogram.percentile_ns(100) == 6 * MAX_NS
-    assert histogram.percentile_ns(50) == pytest.approx(MAX_NS, rel=0.0005)
+def test_the_maximum_of_durations_beyond_an_hour_is_exact() -> None:
+    histogram = dense_of([1 * US, 5 * MAX_DURATION_NS, 6 * MAX_DURATION_NS])
+    assert histogram.percentile_ns(100) == 6 * MAX_DURATION_NS
+    assert histogram.percentile_ns(50) == pytest.approx(MAX_DURATION_NS, rel=0.0005)
 
 
-def test_it_never_grows() -> None:
+def test_a_dense_histogram_never_grows() -> None:
     histogram = DurationHistogram()
     before = sys.getsizeof(histogram._counts)
     for exponent in range(60):
@@ -89,8 +94,40 @@ def test_it_never_grows() -> None:
     assert sys.getsizeof(histogram._counts) == before
 
 
-def test_cleared_it_is_as_new() -> None:
-    histogram = histogram_of([5 * MS, -1])
-    histogram.clear()
+@given(st.lists(any_durations, max_size=200))
+def test_a_sparse_histogram_has_the_figures_of_a_dense_one(values: list[int]) -> None:
+    dense = dense_of(values)
+    counted = [value for value in values if value >= 0]
+    assert sparse_of(values).summary() == {
+        "n": dense.count,
+        "n_negative": dense.negative,
+        "mean_ms": dense.mean_ms,
+        **{name: dense.percentile_ms(percent) for name, percent in SUMMARY_PERCENTS.items()},
+        "min_ms": min(counted) / MS if counted else None,
+        "max_ms": dense.max_ms,
+    }
+
+
+@given(st.lists(any_durations, max_size=50), st.lists(any_durations, max_size=50))
+def test_a_histogram_made_from_its_state_continues_unchanged(before: list[int], after: list[int]) -> None:
+    packed = msgspec.msgpack.encode(sparse_of(before).to_state())
+    loaded = SparseHistogram.from_state(msgspec.msgpack.decode(packed, type=HistogramState))
+    for value in after:
+        loaded.record(value)
+    assert loaded.summary() == sparse_of(before + after).summary()
+    assert loaded.to_state() == sparse_of(before + after).to_state()
+
+
+def test_a_summary_includes_every_later_duration() -> None:
+    histogram = sparse_of([5 * MS])
+    assert histogram.summary()["max_ms"] == 5.0
     histogram.record(7 * MS)
-    assert (histogram.count, histogram.negative, histogram.percentile_ns(1)) == (1, 0, 7 * MS)
+    assert histogram.summary()["max_ms"] == 7.0
+    histogram.record(-1)
+    assert histogram.summary()["n_negative"] == 1
+
+
+@pytest.mark.parametrize(("values", "limit"), [(range(0), 500), (range(100 * MS, 800 * MS, 2000), 25_000)])
+def test_a_sparse_histogram_takes_the_memory_its_module_states(values: range, limit: int) -> None:
+    state = sparse_of(list(values)).to_state()
+    assert sys.getsizeof(state.slots) + sys.getsizeof(state.counts) < limit

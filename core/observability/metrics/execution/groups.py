@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from observability.metrics.arithmetic.decimals import EXACT, ZERO
-from observability.metrics.arithmetic.sparse_histogram import HistogramState, SparseHistogram
+from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.quality import quality_of
 from observability.store.checkpoint import pack, unpack
 

@@ -16,7 +16,7 @@ import msgspec
 from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Fill, Order
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, finite_or_none
-from observability.metrics.arithmetic.sparse_histogram import HistogramState, SparseHistogram
+from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.figures import NO_FIGURES, Figures, figures_of
 from observability.metrics.execution.groups import LEGS, ExecutionGroup, ExecutionGroups
 from observability.metrics.execution.order import OrderState, new_order
