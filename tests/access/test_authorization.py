@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from observability.access.authorization import AccessPolicy, chosen_subprotocol
+from observability.access.authorization import AccessPolicy, OriginCheck, chosen_subprotocol
 from observability.config.access import ApiToken
+from observability.http11.cors import CorsPolicy
 from observability.http11.heads import parse_head
 from observability.http11.messages import Request, Response
 from observability.http11.refusals import Refusal
@@ -45,7 +46,9 @@ def make_application(clock: Any) -> Any:
         router.add("POST", "/query", succeed, role="read")
         router.add("GET", "/health", succeed, role="open")
         router.add_websocket("/ws")
-        return Application(router, clock, access=AccessPolicy(tokens, origins), upgrade=lambda *_: None)
+        return Application(
+            router, clock, access=AccessPolicy(tokens, OriginCheck(CorsPolicy(origins))), upgrade=lambda *_: None
+        )
 
     return make
 
@@ -172,6 +175,43 @@ def test_a_page_writes_only_if_its_origin_is_allowed(make_application: Any) -> N
     assert answer(application, request(b"POST /data", BEARER_WRITE, b"Origin: http://evil.example")).status == 403
     anybody = make_application(WRITE, origins=("*",))
     assert answer(anybody, request(b"POST /data", BEARER_WRITE, b"Origin: http://evil.example")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"),
+    [
+        (None, True),
+        (b"http://localhost:8000", True),
+        (b"https://LocalHost:8000", True),
+        (b"http://dash.example:3000", True),
+        (b"HTTP://Dash.Example:3000", True),
+        (b"http://dash.example", False),
+        (b"http://localhost:3000", False),
+        (b"http://localhost:8000.evil.example", False),
+        (b"null", False),
+        (b"", False),
+        (b"http://[:::", False),
+        (b"\xff", False),
+    ],
+)
+def test_a_page_may_act_if_it_is_ours_or_its_origin_is_listed(origin: bytes | None, is_allowed: bool) -> None:
+    check = OriginCheck(CorsPolicy(["http://dash.example:3000"]))
+    asked = request(b"GET /ws", *(() if origin is None else (b"Origin: " + origin,)))
+    if is_allowed:
+        check.check(asked)
+    else:
+        with pytest.raises(Refusal, match="403"):
+            check.check(asked)
+
+
+def test_a_request_without_a_host_has_no_pages_of_its_own() -> None:
+    asked = Request(parse_head(b"POST /data HTTP/1.0\r\nOrigin: null\r\n\r\n"), b"")
+    with pytest.raises(Refusal, match="403"):
+        OriginCheck().check(asked)
+
+
+def test_any_page_may_act_if_every_origin_is_listed() -> None:
+    OriginCheck(CorsPolicy(["*"])).check(request(b"GET /ws", b"Origin: http://evil.example"))
 
 
 # -- what routes need

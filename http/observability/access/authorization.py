@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 
 from observability.access.addresses import is_loopback
 from observability.config.access import ApiToken
+from observability.http11.cors import CorsPolicy
 from observability.http11.messages import Request
 from observability.http11.refusals import Refusal
 
 Role = Literal["open", "read", "write"]
 
 SUBPROTOCOL: Final = "observability"
-ANY_ORIGIN: Final = "*"
 
 _BEARER_SUBPROTOCOL: Final = b"bearer."
 # RFC 9110 section 11.1: the scheme is case-insensitive; RFC 6750 section 2.1: credentials = "Bearer" 1*SP b64token.
@@ -39,17 +39,34 @@ _GRANTED: Final[dict[str, frozenset[str]]] = {"read": frozenset({"read"}), "writ
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
+class OriginCheck:
+    """Decides which web pages may write or open a WebSocket: the server's own, and those of listed origins.
+
+    Browsers let any page send such requests to any server, and only the Origin field says whose page it is.
+    """
+
+    __slots__ = ("_listed",)
+
+    def __init__(self, listed: CorsPolicy | None = None) -> None:
+        self._listed = CorsPolicy() if listed is None else listed
+
+    def check(self, request: Request) -> None:
+        """Raises Refusal 403 unless the Origin of `request` is allowed. Without an Origin no page has sent it."""
+        origin = request.header(b"origin")
+        if origin is not None and not self._listed.allows(origin) and not _is_own_page(request, origin):
+            raise Refusal(403, "this Origin is not allowed; see CORS_ORIGINS")
+
+
 class AccessPolicy:
     """Decides by role and token; `guarded` holds the roles that not everybody has."""
 
-    __slots__ = ("_any_origin", "_origins", "_tokens", "guarded")
+    __slots__ = ("_origins", "_tokens", "guarded")
 
-    def __init__(self, tokens: Iterable[ApiToken] = (), origins: Iterable[str] = ()) -> None:
+    def __init__(self, tokens: Iterable[ApiToken] = (), origins: OriginCheck | None = None) -> None:
         tokens = tuple(tokens)
         # Digests have one length: comparing them tells nothing about that of a token.
         self._tokens = tuple((sha256(token.secret.encode()).digest(), _GRANTED[token.role]) for token in tokens)
-        self._origins = frozenset(origin.encode("latin-1") for origin in origins)
-        self._any_origin = ANY_ORIGIN.encode() in self._origins
+        self._origins = OriginCheck() if origins is None else origins
         self.guarded: frozenset[str] = frozenset(
             {"read", "write"} if any(token.role == "read" for token in tokens) else {"write"}
         )
@@ -62,7 +79,7 @@ class AccessPolicy:
             _check_local(request)
             return
         if role == "write":
-            self._check_origin(request)
+            self._origins.check(request)
         given = _credentials(request)
         if not given:
             # RFC 6750 section 3.1: without credentials the challenge has no error.
@@ -83,12 +100,6 @@ class AccessPolicy:
             if compare_digest(known, digest):
                 granted = roles
         return granted
-
-    def _check_origin(self, request: Request) -> None:
-        origin = request.header(b"origin")
-        if origin is None or self._any_origin or origin.lower() in self._origins or _is_own_page(request, origin):
-            return
-        raise Refusal(403, "pages of this Origin may not write; see CORS_ORIGINS")
 
 
 def chosen_subprotocol(request: Request) -> str | None:
@@ -146,9 +157,10 @@ def _check_local(request: Request) -> None:
 
 
 def _is_own_page(request: Request, origin: bytes) -> bool:
-    """Whether a page of `origin` came from the host that the request is for."""
+    """Returns whether a page of `origin` came from the host that the request is for."""
+    host = request.header(b"host")
     try:
-        return urlsplit(origin.decode("latin-1").lower()).netloc == (request.header(b"host") or b"").decode().lower()
+        return host is not None and urlsplit(origin.decode("latin-1").lower()).netloc == host.decode().lower()
     except ValueError:
         return False
 

@@ -27,6 +27,10 @@ class CorsPolicy:
         self._allowed = frozenset(origin.rstrip("/").lower().encode("latin-1") for origin in allowed)
         self.exposed = _EXPOSED
 
+    def allows(self, origin: bytes) -> bool:
+        """Returns whether `origin` is on the list, in any case."""
+        return self._any or origin.lower() in self._allowed
+
     def allowed_origin(self, origin: bytes | None) -> bytes | None:
         """Returns the value of Access-Control-Allow-Origin, or None for no such field."""
         if origin is None:

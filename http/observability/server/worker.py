@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from observability.access.addresses import TrustedProxies
-from observability.access.authorization import AccessPolicy
+from observability.access.authorization import AccessPolicy, OriginCheck
 from observability.access.limits import ClientCounts, Limits
 from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock
@@ -105,15 +105,16 @@ class Worker:
         )
         self._endpoints[INGEST_PATH] = self.ingest.upgrade
         self.router.add_websocket(INGEST_PATH, "write")
+        cors = CorsPolicy(config.cors_origins)
         self.application = Application(
             self.router,
             clock=host_clock,
-            cors=CorsPolicy(config.cors_origins),
+            cors=cors,
             limits=Limits(
                 max_connections=config.ws_max_connections,
                 max_connections_per_address=config.max_connections_per_address or None,
             ),
-            access=AccessPolicy(config.api_tokens, config.cors_origins),
+            access=AccessPolicy(config.api_tokens, OriginCheck(cors)),
             proxies=TrustedProxies(config.trusted_proxies),
             request_rate=RequestRate(config.http_rate_limit) if config.http_rate_limit else None,
             is_tls=self.certificate is not None,
