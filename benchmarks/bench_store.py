@@ -22,7 +22,7 @@ from statistics import median
 
 from observability.memory.counters import Counters
 from observability.metrics.trades.queries import StoredTrades
-from observability.metrics.trades.trade_log import TradeFilter
+from observability.metrics.trades.trade import TradeFilter
 from observability.store.limits import StoreLimits
 from observability.store.schema import INSERT_FILL
 from observability.store.store import Store

@@ -18,7 +18,8 @@ from observability.history.history import History
 from observability.history.layout import Budget
 from observability.metrics import ExecutionCollector, StrategyCollector
 from observability.metrics.execution_collector import SERIES_FIELDS
-from observability.metrics.trades.trade_log import TradeFilter, TradeLog
+from observability.metrics.trades.trade import TradeFilter
+from observability.metrics.trades.trade_log import TradeLog
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 MS = 1_000_000

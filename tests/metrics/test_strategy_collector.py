@@ -18,7 +18,8 @@ from observability.history.history import History
 from observability.history.layout import Budget
 from observability.metrics.strategy.totals import SERIES_FIELDS
 from observability.metrics.strategy_collector import OTHER_STRATEGIES
-from observability.metrics.trades.trade_log import TradeFilter, TradeLog
+from observability.metrics.trades.trade import TradeFilter
+from observability.metrics.trades.trade_log import TradeLog
 from strategy_desk import DAY, NOON, D, Desk, S
 
 

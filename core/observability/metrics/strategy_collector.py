@@ -27,7 +27,8 @@ from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.reconciliation import EngineViews
 from observability.metrics.strategy.state import StrategyState
 from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals, earned_by
-from observability.metrics.trades.trade_log import DEFAULT_STRATEGY, Reader, Rejection, TradeLog
+from observability.metrics.trades.trade import DEFAULT_STRATEGY
+from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
 

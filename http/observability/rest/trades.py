@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -17,8 +17,8 @@ from observability.clocks.clock import Clock
 from observability.errors import StoreError
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Refusal, Unavailable
-from observability.metrics.trades.stats import TradeStats
-from observability.metrics.trades.trade_log import Trade, TradeFilter, TradeLog
+from observability.metrics.trades.queries import TradeSource
+from observability.metrics.trades.trade import TradeFilter
 from observability.rest.history import RANGES
 from observability.rest.published import Published
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
@@ -56,36 +56,6 @@ class StatsQuery(msgspec.Struct, frozen=True):
     symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
     strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
     time_range: Annotated[Literal["1h", "24h", "7d", "30d"] | None, Meta(description="how far back from now")] = None
-
-
-class TradeSource(Protocol):
-    """Answers questions about trades; `StoredTrades` is one. Raises StoreError."""
-
-    async def query(
-        self, wanted: TradeFilter, limit: int, offset: int, before_seq: int | None
-    ) -> tuple[list[Trade], int]: ...
-
-    async def find(self, trade_id: str) -> list[Trade]: ...
-
-    async def stats(self, wanted: TradeFilter) -> TradeStats: ...
-
-
-class RecentTrades:
-    """The record of recent fills as a source: all there is without a store."""
-
-    def __init__(self, log: TradeLog) -> None:
-        self._log = log
-
-    async def query(
-        self, wanted: TradeFilter, limit: int, offset: int, before_seq: int | None
-    ) -> tuple[list[Trade], int]:
-        return self._log.query(wanted, limit, offset, before_seq)
-
-    async def find(self, trade_id: str) -> list[Trade]:
-        return self._log.find(trade_id)
-
-    async def stats(self, wanted: TradeFilter) -> TradeStats:
-        return self._log.stats(wanted)
 
 
 class TradesRoutes:

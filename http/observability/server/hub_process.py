@@ -33,14 +33,13 @@ from observability.metrics.assembly import make_collectors, make_history, summar
 from observability.metrics.collectors import custom_collectors
 from observability.metrics.durability.persistence import Persistence
 from observability.metrics.market.bar_history import BarHistory
-from observability.metrics.trades.queries import StoredTrades
+from observability.metrics.trades.queries import RecentTrades, StoredTrades
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
 from observability.monitoring.server_figures import server_figures
 from observability.monitoring.serving import Frontend
 from observability.monitoring.status import Status
 from observability.processes.supervisor import ChildContext
 from observability.rest.published import Published
-from observability.rest.trades import RecentTrades
 from observability.server.feed import LocalFeed
 from observability.server.route_table import RouteParts, add_routes
 from observability.server.worker import Worker

@@ -15,6 +15,7 @@ from observability.history.history import HistoryReader
 from observability.ingest.gate import Gate
 from observability.logs.log_book import LogBook
 from observability.metrics.market.bar_history import BarHistory
+from observability.metrics.trades.queries import TradeSource
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.status import Status
 from observability.rest.history import HistoryRoutes
@@ -22,7 +23,7 @@ from observability.rest.metrics import MetricsRoutes
 from observability.rest.published import Published
 from observability.rest.strategy import StrategyRoutes
 from observability.rest.system import SystemRoutes
-from observability.rest.trades import TradeSource, TradesRoutes
+from observability.rest.trades import TradesRoutes
 from observability.routing.router import Router
 from observability.senders.route import IngestRoutes
 from observability.server.relay import Relay

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Event, Print, Quote
-from observability.metrics.trades.trade_log import Reader, Trade
+from observability.metrics.trades.trade import Trade
+from observability.metrics.trades.trade_log import Reader
 from trading_desk import MS, NOON, D, TradingDesk, fill, market_print, order, quote
 
 
@@ -262,7 +263,7 @@ def test_no_bps_are_told_of_a_price_below_zero() -> None:
 def test_whoever_keeps_the_records_is_told_of_an_arrival_price_that_came_late() -> None:
     desk = TradingDesk()
     amended: list[Trade] = []
-    desk.trades.on_amended = amended.append
+    desk.trades.add_amended_listener(amended.append)
     desk.take(fill("t1", 1, "101"), fill("t2", 1, "102"), order("new", 1, arrival_price=D(100)))
     assert [(trade.trade_id, trade.slippage_bps) for trade in amended] == [("t1", 100.0), ("t2", 200.0)]
     desk.take(fill("t3", 1, "103"))

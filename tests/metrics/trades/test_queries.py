@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from observability.errors import StoreError
 from observability.metrics.trades.queries import StoredTrades, find_key, selection_of
-from observability.metrics.trades.trade_log import EVERY_READER, Trade, TradeFilter, TradeLog
+from observability.metrics.trades.trade import Trade, TradeFilter
+from observability.metrics.trades.trade_log import EVERY_READER, TradeLog
 from observability.store.file import open_database, open_reader
 from observability.store.reader import StoreReader
 from observability.store.schema import INSERT_FILL

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Fill
-from observability.metrics.trades.trade_log import Reader, Rejection, Trade, TradeFilter, TradeLog
+from observability.metrics.trades.trade import Trade, TradeFilter
+from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
 from observability.store.sequence import EventSequence
 
 NOON = 1_340_280_000_000_000_000
@@ -76,8 +77,10 @@ def test_a_conflict_is_kept_apart_and_reported_once(caplog: pytest.LogCaptureFix
         for reader in Reader:
             assert log.admit(fill(price=Decimal(151)), reader) is Rejection.CONFLICT
     assert (log.conflicts, len(log), len(caplog.records)) == (1, 1, 1)
-    assert [trade.price for trade in log.conflicting()] == [151]
     assert [trade.price for trade in log.find("1")] == [Decimal("150.25")]
+    conflict = log.number_conflict(fill(price=Decimal(151)))
+    assert conflict is not None and (conflict.price, conflict.seq) == (151, 2)
+    assert log.number_conflict(fill(price=Decimal(151))) is None
 
 
 def test_an_id_used_for_several_symbols_or_venues_has_several_candidates() -> None:

@@ -27,10 +27,11 @@ from observability.http11.parser import RequestParser
 from observability.http11.refusals import Malformed, TargetTooLong
 from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
+from observability.metrics.trades.queries import RecentTrades
 from observability.rest.history import HistoryRoutes
 from observability.rest.metrics import MetricsRoutes
 from observability.rest.published import Published
-from observability.rest.trades import RecentTrades, TradesRoutes
+from observability.rest.trades import TradesRoutes
 from observability.routing.application import Application
 from observability.routing.router import Router
 from observability.snapshot.frames import FrameRing

@@ -27,7 +27,8 @@ from observability.metrics.assembly import Collectors
 from observability.metrics.durability import rows
 from observability.metrics.market.bar_table import Bar
 from observability.metrics.trades.rows import fill_row
-from observability.metrics.trades.trade_log import Reader, Rejection, Trade
+from observability.metrics.trades.trade import Trade
+from observability.metrics.trades.trade_log import Reader, Rejection
 from observability.snapshot.frames import Frame
 from observability.store import schema
 from observability.store.checkpoint import Checkpoint, Stateful, pack
@@ -140,7 +141,7 @@ class Journal:
             self._bus.subscribe(Order, self.on_order)
             self._bus.subscribe(Equity, self.on_equity)
             self._bus.subscribe(Position, self.on_position)
-            self._trades.on_amended = self.on_amended
+            self._trades.add_amended_listener(self.on_amended)
             self._collectors.market.add_bar_listener(self.on_bar)
             store.add_commit_listener(self._tell)
             store.add_fault_listener(self._on_fault)

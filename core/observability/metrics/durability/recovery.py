@@ -22,7 +22,7 @@ import orjson
 from observability.bus import Bus
 from observability.events import Event, Order, event_time_ns
 from observability.metrics.durability import rows
-from observability.metrics.trades.rows import Row, fill_of, trade_of
+from observability.metrics.trades.rows import StoreRow, fill_of, trade_of
 from observability.metrics.trades.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader, TradeLog
 from observability.store import schema
 from observability.store.checkpoint import Checkpoint, Stateful, unpack
@@ -104,15 +104,15 @@ def _tails(
 ) -> Iterator[Iterator[Record]]:
     """Yields, per table, the records behind `seq` with what publishes each."""
 
-    def publish_fill(row: Row) -> None:
+    def publish_fill(row: StoreRow) -> None:
         # The journal has it already; its mid is the one of its own moment.
         trades.restore(trade_of(row), Reader.JOURNAL)
         bus.publish(fill_of(row), SOURCE)
 
-    def tail(statement: str, publish: Callable[[Row], None]) -> Iterator[Record]:
+    def tail(statement: str, publish: Callable[[StoreRow], None]) -> Iterator[Record]:
         return ((row[0], partial(publish, row)) for row in connection.execute(statement, (seq,)))
 
-    def publisher(event_of: Callable[[Row], Event]) -> Callable[[Row], None]:
+    def publisher(event_of: Callable[[StoreRow], Event]) -> Callable[[StoreRow], None]:
         return lambda row: bus.publish(event_of(row), SOURCE)
 
     yield tail(schema.SELECT_FILLS_BEHIND, publish_fill)

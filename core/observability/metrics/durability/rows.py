@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from observability.events import Equity, Order, Position, event_time_ns
-from observability.metrics.trades.rows import Row, decimal_or_none, text_or_none
+from observability.metrics.trades.rows import StoreRow, decimal_or_none, text_or_none
 
 
-def order_row(seq: int, event: Order) -> Row:
+def order_row(seq: int, event: Order) -> StoreRow:
     return (
         seq,
         event_time_ns(event),
@@ -35,7 +35,7 @@ def order_row(seq: int, event: Order) -> Row:
     )
 
 
-def order_of(row: Row) -> Order:
+def order_of(row: StoreRow) -> Order:
     _, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue = row[:12]
     client_order_id, reason, arrival_price, decision_ns = row[12:]
     return Order(
@@ -57,25 +57,25 @@ def order_of(row: Row) -> Order:
     )
 
 
-def equity_report_row(seq: int, event: Equity) -> Row:
+def equity_report_row(seq: int, event: Equity) -> StoreRow:
     return seq, event_time_ns(event), event.ts_init, str(event.value), event.strategy
 
 
-def equity_report_of(row: Row) -> Equity:
+def equity_report_of(row: StoreRow) -> Equity:
     _, ts_ns, ts_init_ns, value, strategy = row
     return Equity(Decimal(value), strategy, ts=ts_ns, ts_init=ts_init_ns)
 
 
-def position_report_row(seq: int, event: Position) -> Row:
+def position_report_row(seq: int, event: Position) -> StoreRow:
     quantity, avg_price = str(event.quantity), str(event.avg_price)
     return seq, event_time_ns(event), event.ts_init, event.symbol, quantity, avg_price, event.strategy
 
 
-def position_report_of(row: Row) -> Position:
+def position_report_of(row: StoreRow) -> Position:
     _, ts_ns, ts_init_ns, symbol, quantity, avg_price, strategy = row
     return Position(symbol, Decimal(quantity), Decimal(avg_price), strategy, ts=ts_ns, ts_init=ts_init_ns)
 
 
-def account_row(ts_ns: int, strategy: str, money: Sequence[Decimal | None]) -> Row:
+def account_row(ts_ns: int, strategy: str, money: Sequence[Decimal | None]) -> StoreRow:
     """Returns the row of an account's minute: total, realised and unrealised P&L, capital."""
     return ts_ns, strategy, *map(text_or_none, money)

@@ -21,7 +21,8 @@ from observability.metrics.execution.figures import NO_FIGURES, Figures, figures
 from observability.metrics.execution.groups import LEGS, ExecutionGroup, ExecutionGroups
 from observability.metrics.execution.order import OrderState, new_order
 from observability.metrics.execution.order_market import OrderMarket
-from observability.metrics.trades.trade_log import Trade, TradeLog
+from observability.metrics.trades.trade import Trade
+from observability.metrics.trades.trade_log import TradeLog
 from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)

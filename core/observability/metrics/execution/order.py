@@ -19,7 +19,7 @@ import msgspec
 from observability.events import TERMINAL_STATUSES, Fill, Order, OrderStatus, Side, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
 from observability.metrics.execution.order_market import OrderMarket
-from observability.metrics.trades.trade_log import DEFAULT_STRATEGY, Trade
+from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
 
 _RANK: dict[str, int] = {
     "pending_cancel": -1, "pending_replace": -1, "pending_new": 0, "new": 1, "replaced": 1, "partially_filled": 2

@@ -17,7 +17,7 @@ from observability.metrics.strategy.performance import HoldingTime, Performance
 from observability.metrics.strategy.position import signed_quantity
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.state import AccountState
-from observability.metrics.trades.outcomes import Outcomes
+from observability.metrics.trades.stats import Outcomes
 from observability.snapshot.sections import JsonPart
 
 

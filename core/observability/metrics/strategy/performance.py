@@ -12,7 +12,7 @@ from typing import Any
 from observability.metrics.arithmetic.decimals import EXACT, quotient_or_none, to_float_or_none
 from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.returns import DailyReturns, figure
-from observability.metrics.trades.outcomes import Outcomes
+from observability.metrics.trades.stats import Outcomes
 
 NOTHING_CLOSED = "no position was closed, not even in part"
 NOTHING_DECIDED = "no closing fill has won or lost"

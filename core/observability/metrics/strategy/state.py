@@ -15,7 +15,7 @@ from observability.metrics.arithmetic.decimals import ZERO
 from observability.metrics.market.marks import MarkSource
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.position import Position
-from observability.metrics.trades.outcomes import Outcomes
+from observability.metrics.trades.stats import Outcomes
 
 
 class PositionState(msgspec.Struct):

@@ -14,7 +14,7 @@ from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.drawdown import Drawdown, iso_or_none
 from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.performance import HoldingTime, Performance
-from observability.metrics.trades.outcomes import Outcomes
+from observability.metrics.trades.stats import Outcomes
 
 Accounts = Collection[StrategyAccount]
 

@@ -1,12 +1,12 @@
-"""Questions about all of our trades that the store has, answered as `TradeLog` answers them about the recent ones.
+"""Queries over our trades: a protocol that the API asks, and its two sources, the store and the trades in memory.
 
-Nothing is written here, and nothing is known of trades that are not on disk yet.
+`StoredTrades` knows only what is on disk, and answers as `TradeLog` does about recent trades. A query over a million
+rows is split into windows, each of them a short read, so that other queries are answered in between:
 
-    windows    newest |  w1  |  w2  |  w3  | ... oldest     a question over a million rows is asked window by window,
-                                                            each a short read; others have their turn in between
+    windows    newest |  w1  |  w2  |  w3  | ... oldest
 
-A filter is one equality that an index answers in the order of seq, and a rest that is tested row by row. A range of
-times is narrowed to a range of seq first, because rows come in nearly in the order of their time, and is tested too.
+A filter becomes one equality that an index answers in the order of seq, and a rest that is tested row by row. A range
+of times is first narrowed to a range of seq, because rows arrive nearly in the order of their times, and then tested.
 """
 
 from __future__ import annotations
@@ -14,74 +14,70 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from observability.clocks.timestamps import MAX_NS
 from observability.metrics.trades.rows import trade_of
 from observability.metrics.trades.stats import TradeStats
-from observability.metrics.trades.trade_log import Key, Trade, TradeFilter
+from observability.metrics.trades.trade import Trade, TradeFilter, TradeKey
+from observability.metrics.trades.trade_log import TradeLog
 from observability.store.reader import StoreReader
 from observability.store.schema import FILL_COLUMNS
 
-# Rows of an index that one statement visits, and rows that one call adds up: about ten milliseconds each.
+# Index rows that one statement visits, and rows that one call adds up: about ten milliseconds each.
 WINDOW_ROWS: Final = 20_000
 SUM_ROWS: Final = 5_000
-# Candidates of one id; more are no answer to anybody.
-MAX_FOUND: Final = 1_000
+# Trades returned for one id; a longer list would help no client.
+MAX_CANDIDATES: Final = 1_000
 
-# Above every seq.
-NEWEST: Final = 2**63 - 1
+_AFTER_EVERY_SEQ: Final = 2**63 - 1
 
-Row = tuple[Any, ...]
+SqlValues = tuple[Any, ...]
 
-_BY_ID: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE trade_id = ? ORDER BY seq LIMIT {MAX_FOUND}"
+_BY_ID: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE trade_id = ? ORDER BY seq LIMIT {MAX_CANDIDATES}"
 _BY_KEY: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE venue = ? AND symbol = ? AND trade_id = ?"
 _SEQ_OF_TIMES: Final = "SELECT count(*), min(seq), max(seq) FROM fills WHERE ts_ns BETWEEN ? AND ?"
 
-# One min or max is the end of a tree; SQLite visits every row for two of them in one question.
+# One min or max reads the end of a tree; for two of them in one SELECT, SQLite visits every row.
 _ENDS: Final = "SELECT (SELECT min(seq) FROM fills), (SELECT max(seq) FROM fills)"
 
 
-def find_key(connection: sqlite3.Connection, key: Key) -> Trade | None:
-    """Returns the trade with that key: the archive of a TradeLog."""
-    row = connection.execute(_BY_KEY, key).fetchone()
-    return None if row is None else trade_of(row)
+class TradeSource(Protocol):
+    """Answers queries over trades. Raises StoreError."""
+
+    async def query(
+        self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
+    ) -> tuple[list[Trade], int]:
+        """Returns one page, newest first, and how many trades match in all. `before_seq`, the `seq` of a page's last
+        trade, asks for the next page."""
+
+    async def find(self, trade_id: str) -> list[Trade]:
+        """Returns every trade of that id, oldest first: exchanges number trades per symbol, so there may be several."""
+
+    async def stats(self, wanted: TradeFilter) -> TradeStats:
+        """Adds up the matching trades; exact, as every row's decimals are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """A filter as SQL: the rows of `lead` with start_seq <= seq < end_seq that pass `rest`."""
+class RecentTrades:
+    """The trades in memory: all there are without a store."""
 
-    lead: str
-    lead_values: Row
-    rest: str
-    rest_values: Row
-    start_seq: int
-    end_seq: int
-    total: int | None
-    """How many match, if that is known already."""
+    def __init__(self, log: TradeLog) -> None:
+        self._log = log
 
-    @property
-    def is_everything(self) -> bool:
-        return not self.lead and not self.rest
+    async def query(
+        self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
+    ) -> tuple[list[Trade], int]:
+        return self._log.query(wanted, limit, offset, before_seq)
 
-    def floor(self, connection: sqlite3.Connection, below: int, rows: int) -> int | None:
-        """Returns the seq of the `rows`-th row of the lead before `below`; None if there are fewer."""
-        sql = f"SELECT seq FROM fills WHERE {self.lead} seq >= ? AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
-        found = connection.execute(sql, (*self.lead_values, self.start_seq, below, rows - 1)).fetchone()
-        return None if found is None else found[0]
+    async def find(self, trade_id: str) -> list[Trade]:
+        return self._log.find(trade_id)
 
-    def sql(self, columns: str, page: str = "") -> str:
-        """Returns the question for the matching rows of a window, in the order of `page`."""
-        return f"SELECT {columns} FROM fills WHERE {self.lead} seq >= ? AND seq < ? {self.rest} {page}"
-
-    def values(self, start_seq: int, below: int) -> Row:
-        """Returns the parameters of `sql`."""
-        return (*self.lead_values, start_seq, below, *self.rest_values)
+    async def stats(self, wanted: TradeFilter) -> TradeStats:
+        return self._log.stats(wanted)
 
 
 class StoredTrades:
-    """Reads through a StoreReader, in this process or another one. Its methods raise StoreError."""
+    """The trades on disk, read through a StoreReader in any process."""
 
     def __init__(self, reader: StoreReader, window_rows: int = WINDOW_ROWS, sum_rows: int = SUM_ROWS) -> None:
         self._reader = reader
@@ -93,18 +89,15 @@ class StoredTrades:
     async def query(
         self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
     ) -> tuple[list[Trade], int]:
-        """Returns one page, newest first, and how many match in all; `before_seq` continues behind a page's last."""
         selection = await self._reader.run(selection_of, wanted)
         if selection is None:
             return [], 0
         return await self._page(selection, limit, offset, before_seq), await self._count(selection)
 
     async def find(self, trade_id: str) -> list[Trade]:
-        """Returns every trade of that id, oldest first: exchanges number trades per symbol, so there may be several."""
         return await self._reader.run(_find, trade_id)
 
     async def stats(self, wanted: TradeFilter) -> TradeStats:
-        """Adds up the matching trades; exact, as every row's decimals are."""
         stats = TradeStats()
         selection = await self._reader.run(selection_of, wanted)
         below = None if selection is None else selection.end_seq
@@ -136,16 +129,55 @@ class StoredTrades:
         return page
 
 
+def find_key(connection: sqlite3.Connection, key: TradeKey) -> Trade | None:
+    """Returns the trade with that key: the archive of a TradeLog."""
+    row = connection.execute(_BY_KEY, key).fetchone()
+    return None if row is None else trade_of(row)
+
+
 # -- in the reader's thread
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A filter as SQL: the rows of `lead` with start_seq <= seq < end_seq that pass `rest`."""
+
+    lead: str
+    lead_values: SqlValues
+    rest: str
+    rest_values: SqlValues
+    start_seq: int
+    end_seq: int
+    total: int | None
+    """How many match, if that is known already."""
+
+    @property
+    def is_everything(self) -> bool:
+        return not self.lead and not self.rest
+
+    def floor(self, connection: sqlite3.Connection, below: int, rows: int) -> int | None:
+        """Returns the seq of the `rows`-th row of the lead before `below`; None if there are fewer."""
+        sql = f"SELECT seq FROM fills WHERE {self.lead} seq >= ? AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+        found = connection.execute(sql, (*self.lead_values, self.start_seq, below, rows - 1)).fetchone()
+        return None if found is None else found[0]
+
+    def sql(self, columns: str, page: str = "") -> str:
+        """Returns the statement for the matching rows of a window, in the order of `page`."""
+        return f"SELECT {columns} FROM fills WHERE {self.lead} seq >= ? AND seq < ? {self.rest} {page}"
+
+    def values(self, start_seq: int, below: int) -> SqlValues:
+        """Returns the parameters of `sql`."""
+        return (*self.lead_values, start_seq, below, *self.rest_values)
+
+
 def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selection | None:
-    """Returns what to ask for; None if nothing can match."""
+    """Returns a filter as SQL; None if nothing can match."""
     lead = ""
-    lead_values: Row = ()
+    lead_values: SqlValues = ()
     rest: list[str] = []
     rest_values: list[Any] = []
-    # The field with the most values leads. The plus keeps SQLite from leading with another one: it knows no statistics.
+    # The field with the most values leads. SQLite has no statistics to choose by; the unary plus keeps it from leading
+    # with another field.
     for name in ("symbol", "strategy", "side"):
         value = getattr(wanted, name)
         if value is None:
@@ -155,7 +187,7 @@ def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selecti
             rest_values.append(value)
         else:
             lead, lead_values = f"{name} = ? AND", (value,)
-    start_seq, end_seq, total = 0, NEWEST, None
+    start_seq, end_seq, total = 0, _AFTER_EVERY_SEQ, None
     if wanted.start_ns is not None or wanted.end_ns is not None:
         times = (wanted.start_ns or 0, MAX_NS if wanted.end_ns is None else wanted.end_ns - 1)
         count, first, last = connection.execute(_SEQ_OF_TIMES, times).fetchone()
@@ -168,7 +200,7 @@ def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selecti
         rest_values += times
     for bound, comparison in ((wanted.min_quantity, ">"), (wanted.max_quantity, "<")):
         if bound is not None:
-            # Doubles are in the order of the decimals they are nearest to, except for those that share one.
+            # Doubles sort as the decimals that they approximate, except for decimals that share a double.
             rest.append(
                 f"AND (quantity_real {comparison} ? "
                 f"OR (quantity_real = ? AND decimal_compare(quantity, ?) {comparison}= 0))"
@@ -182,9 +214,10 @@ def _find(connection: sqlite3.Connection, trade_id: str) -> list[Trade]:
 
 
 def _count_all(connection: sqlite3.Connection, counted: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Counts all rows, or only those behind the ones that were counted: rows come in at one end and go at the other."""
+    """Counts all rows, or only those after the ones already counted: rows are added at one end and pruned at the
+    other."""
     first, last, total = counted
-    # One transaction, or a row that comes in between would be counted twice.
+    # In one transaction, or a row written between the statements would be counted twice.
     connection.execute("BEGIN")
     try:
         oldest, newest = connection.execute(_ENDS).fetchone()
@@ -201,7 +234,7 @@ def _count_all(connection: sqlite3.Connection, counted: tuple[int, int, int]) ->
 def _count_window(
     connection: sqlite3.Connection, selection: Selection, below: int, rows: int
 ) -> tuple[int, int | None]:
-    """Returns how many match among the next `rows` below, and where they ended; None for the end of them all."""
+    """Returns how many match among the next `rows` below, and the seq of the last of them; None if no rows remain."""
     floor = selection.floor(connection, below, rows)
     if floor is not None and not selection.rest:
         return rows, floor
@@ -213,9 +246,10 @@ def _count_window(
 def _page_window(
     connection: sqlite3.Connection, selection: Selection, below: int, rows: int, limit: int, offset: int
 ) -> tuple[list[Trade], int, int | None]:
-    """Returns what the next `rows` below add to the page, how many are still to be left out, and where they ended."""
+    """Returns the trades that the next `rows` below add to the page, how many matches are still to be skipped, and the
+    seq of the last row; None if no rows remain."""
     if not offset and not selection.rest:
-        # An index alone leads to the page.
+        # The index alone yields the page.
         floor, start_seq = None, selection.start_seq
     else:
         floor = selection.floor(connection, below, rows)
@@ -232,10 +266,10 @@ def _page_window(
 def _add_up(
     connection: sqlite3.Connection, selection: Selection, below: int, rows: int, stats: TradeStats
 ) -> int | None:
-    """Adds what matches among the next `rows` below; returns where they ended."""
+    """Adds the matches among the next `rows` below; returns the seq of the last row, None if no rows remain."""
     floor = selection.floor(connection, below, rows)
     start_seq = selection.start_seq if floor is None else floor
-    # Each step of the cursor lets go of the interpreter's lock, so the loop never waits for more than one row.
+    # Each step of the cursor releases the interpreter's lock, so the loop never waits for more than one row.
     sql = selection.sql("side, quantity, price, commission, pnl")
     for side, quantity, price, commission, pnl in connection.execute(sql, selection.values(start_seq, below)):
         stats.add(side, Decimal(quantity), Decimal(price), Decimal(commission), None if pnl is None else Decimal(pnl))

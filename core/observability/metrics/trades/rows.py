@@ -1,6 +1,6 @@
-"""The store's row of a trade, and the trade and the event that a row was made of.
+"""The store's row of a trade, and back again: the trade and the fill that a row was made of.
 
-A Decimal is stored as its digits and a time as integer nanoseconds, so that an event made from its row equals the event
+A Decimal is stored as its digits and a time as integer nanoseconds, so that a fill made from its row equals the fill
 that made the row. The columns are those of `observability.store.schema`, in order.
 """
 
@@ -10,13 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 from observability.events import Fill
-from observability.metrics.trades.trade_log import Trade
+from observability.metrics.trades.trade import Trade
 
-Row = tuple[Any, ...]
+StoreRow = tuple[Any, ...]
+"""The values of one row, in the order of its table's columns."""
 
 
-def fill_row(trade: Trade, ts_init_ns: int) -> Row:
-    """Returns the row of a fill that was taken."""
+def fill_row(trade: Trade, ts_init_ns: int) -> StoreRow:
+    """Returns the row of a trade; `ts_init_ns` is when its fill arrived."""
     return (
         trade.seq,
         trade.ts_ns,
@@ -39,8 +40,8 @@ def fill_row(trade: Trade, ts_init_ns: int) -> Row:
     )
 
 
-def trade_of(row: Row) -> Trade:
-    """Returns the record of a fill."""
+def trade_of(row: StoreRow) -> Trade:
+    """Returns the trade."""
     seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
     latency_ms, mid, slippage_bps, pnl = row[13:17]
     return Trade(
@@ -63,14 +64,14 @@ def trade_of(row: Row) -> Trade:
     )
 
 
-def fill_of(row: Row) -> Fill:
-    """Returns the event."""
+def fill_of(row: StoreRow) -> Fill:
+    """Returns the fill."""
     trade = trade_of(row)
     return Fill(
         trade.trade_id,
         trade.order_id,
         trade.symbol,
-        trade.side,  # type: ignore[arg-type]  # one of the two, as the event had it
+        trade.side,  # type: ignore[arg-type]  # one of the two, as the fill had it
         trade.quantity,
         trade.price,
         trade.commission,

@@ -1,7 +1,4 @@
-"""What a set of trades adds up to: volume, averages, realised P&L and how often it was won.
-
-No selection of trades here (see `trade_log.py`).
-"""
+"""What a set of trades adds up to: volume, averages, realised P&L, and how many closing fills won or lost."""
 
 from __future__ import annotations
 
@@ -9,8 +6,61 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, quotient_or_none, to_float, to_float_or_none
-from observability.metrics.trades.outcomes import Outcomes
+
+
+class Outcomes(msgspec.Struct):
+    """Counts and exact sums over closing fills, each judged by what it realised net of its own commission. A break-even
+    is a closing fill that neither won nor lost."""
+
+    n_wins: int = 0
+    n_losses: int = 0
+    n_breakeven: int = 0
+    won: Decimal = ZERO
+    lost: Decimal = ZERO
+    """The sum over the losing fills, so never above zero."""
+    best: Decimal | None = None
+    worst: Decimal | None = None
+
+    def add(self, pnl: Decimal) -> None:
+        if pnl > 0:
+            self.n_wins += 1
+            self.won = EXACT.add(self.won, pnl)
+        elif pnl < 0:
+            self.n_losses += 1
+            self.lost = EXACT.add(self.lost, pnl)
+        else:
+            self.n_breakeven += 1
+        if self.best is None or pnl > self.best:
+            self.best = pnl
+        if self.worst is None or pnl < self.worst:
+            self.worst = pnl
+
+    @property
+    def n_closing(self) -> int:
+        return self.n_wins + self.n_losses + self.n_breakeven
+
+    @property
+    def n_decided(self) -> int:
+        """Wins and losses."""
+        return self.n_wins + self.n_losses
+
+    @property
+    def win_rate(self) -> float | None:
+        """Wins among wins and losses; None without any."""
+        return self.n_wins / self.n_decided if self.n_decided else None
+
+    @property
+    def profit_factor(self) -> float | None:
+        """Gains per unit of losses; None without losses."""
+        return quotient_or_none(self.won, self.lost.copy_abs())
+
+    @property
+    def expectancy(self) -> float | None:
+        """The average P&L of a closing fill, break-evens included; None without any."""
+        return quotient_or_none(EXACT.add(self.won, self.lost), Decimal(self.n_closing))
 
 
 @dataclass(slots=True)
@@ -32,7 +82,7 @@ class SideTotal:
 
 @dataclass(slots=True)
 class TradeStats:
-    """Sums over trades; exact until they leave as JSON.
+    """Sums over trades, exact until they are rounded for JSON.
 
     `realized_pnl` is net of the commissions of all trades, opening ones included; win rate, expectancy, best and worst
     are over closing trades, each net of its own commission.

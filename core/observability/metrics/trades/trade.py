@@ -1,0 +1,115 @@
+"""A fill of ours as it is kept, the key that identifies it, and the filter that selects some of many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from observability.clocks.timestamps import format_iso_ms
+from observability.events import Fill, event_time_ns
+from observability.metrics.arithmetic.decimals import to_float, to_float_or_none
+
+DEFAULT_STRATEGY = "default"
+
+TradeKey = tuple[str, str, str]
+"""Venue, symbol and trade id: exchanges number trades per symbol."""
+
+
+@dataclass(slots=True)
+class Trade:
+    """One fill. `seq` rises from trade to trade; `pnl` is what the fill realised net of its own commission, None if it
+    closed nothing."""
+
+    seq: int
+    trade_id: str
+    order_id: str
+    symbol: str
+    side: str
+    quantity: Decimal
+    price: Decimal
+    ts_ns: int
+    strategy: str
+    venue: str
+    commission: Decimal
+    liquidity: str
+    latency_ms: float | None = None
+    slippage_bps: float | None = None
+    pnl: Decimal | None = None
+    mid: Decimal | None = None
+    """The market's mid when the fill arrived, None without one. It is set once: a fill that is replayed after a restart
+    meets another market and keeps the mid it had."""
+
+    @classmethod
+    def from_fill(cls, seq: int, fill: Fill) -> Trade:
+        """Returns the trade of a fill, before any collector has added what it computes."""
+        return cls(
+            seq=seq,
+            trade_id=fill.trade_id,
+            order_id=fill.order_id,
+            symbol=fill.symbol,
+            side=fill.side,
+            quantity=fill.quantity,
+            price=fill.price,
+            ts_ns=event_time_ns(fill),
+            strategy=fill.strategy or DEFAULT_STRATEGY,
+            venue=fill.venue,
+            commission=fill.commission,
+            liquidity=fill.liquidity,
+            latency_ms=fill.latency_ms,
+        )
+
+    @property
+    def key(self) -> TradeKey:
+        return self.venue, self.symbol, self.trade_id
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "trade_id": self.trade_id,
+            "order_id": self.order_id,
+            "symbol": self.symbol,
+            "side": self.side,
+            "quantity": to_float(self.quantity),
+            "price": to_float(self.price),
+            "timestamp": format_iso_ms(self.ts_ns),
+            "strategy": self.strategy,
+            "venue": self.venue,
+            "commission": to_float(self.commission),
+            "latency_ms": self.latency_ms,
+            "slippage_bps": self.slippage_bps,
+            "pnl": to_float_or_none(self.pnl),
+            "liquidity": self.liquidity,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TradeFilter:
+    """Selects trades; a field that is None accepts every trade. start_ns <= time < end_ns."""
+
+    symbol: str | None = None
+    side: str | None = None
+    strategy: str | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+    min_quantity: Decimal | None = None
+    max_quantity: Decimal | None = None
+
+    def predicate(self) -> Callable[[Trade], bool]:
+        """Returns the test for one trade."""
+        tests: list[Callable[[Trade], bool]] = []
+        for name in ("symbol", "side", "strategy"):
+            wanted = getattr(self, name)
+            if wanted is not None:
+                tests.append(lambda trade, name=name, wanted=wanted: getattr(trade, name) == wanted)  # type: ignore[misc]
+        start_ns, end_ns = self.start_ns, self.end_ns
+        if start_ns is not None:
+            tests.append(lambda trade: trade.ts_ns >= start_ns)
+        if end_ns is not None:
+            tests.append(lambda trade: trade.ts_ns < end_ns)
+        low, high = self.min_quantity, self.max_quantity
+        if low is not None:
+            tests.append(lambda trade: trade.quantity >= low)
+        if high is not None:
+            tests.append(lambda trade: trade.quantity <= high)
+        return lambda trade: all(test(trade) for test in tests)
