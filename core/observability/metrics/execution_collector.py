@@ -17,7 +17,7 @@ from observability.errors import CheckpointError
 from observability.events import Event, Fill, Order
 from observability.history.history import History
 from observability.history.series_writer import RecordedSeries
-from observability.metrics.arithmetic.decimals import ZERO, to_float, to_nan
+from observability.metrics.arithmetic.decimals import ZERO, nan_if_none, to_float
 from observability.metrics.arithmetic.sessions import session_end_ns
 from observability.metrics.collectors import BusCollector
 from observability.metrics.execution.groups import MAX_GROUPS, ExecutionGroups, GroupsState
@@ -270,8 +270,8 @@ class ExecutionCollector(BusCollector):
         self._row = (
             float(n_orders),
             float(n("fills", 0)),
-            to_nan(fill_rate),
-            to_nan(reject_rate),
-            to_nan(latency["mean_ms"]),
-            to_nan(latency["p99_ms"]),
+            nan_if_none(fill_rate),
+            nan_if_none(reject_rate),
+            nan_if_none(latency["mean_ms"]),
+            nan_if_none(latency["p99_ms"]),
         )

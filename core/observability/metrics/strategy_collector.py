@@ -15,7 +15,7 @@ from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.events import Equity, Event, Fill, Position, Signal
 from observability.history.history import History
 from observability.history.series_writer import RecordedSeries
-from observability.metrics.arithmetic.decimals import ZERO, to_float_or_none, total_of
+from observability.metrics.arithmetic.decimals import ZERO, exact_sum, to_float_or_none
 from observability.metrics.arithmetic.sessions import NS_PER_DAY, UTC_DAYS, Session, SessionCalendar
 from observability.metrics.collectors import BusCollector
 from observability.metrics.market_data_collector import MarketDataCollector
@@ -156,9 +156,9 @@ class StrategyCollector(BusCollector):
         accounts = self._accounts.values()
         yield (
             "",
-            total_of(account.total for account in accounts),
-            total_of(account.realized for account in accounts),
-            total_of(account.unrealized for account in accounts),
+            exact_sum(account.total for account in accounts),
+            exact_sum(account.realized for account in accounts),
+            exact_sum(account.unrealized for account in accounts),
             self.capital,
         )
         for account in accounts:

@@ -24,7 +24,7 @@ from observability.history.history import History
 from observability.history.series_writer import RecordedSeries
 from observability.logs.log_ring import LogRing
 from observability.metrics.alerts.book import Action, AlertBook, AlertBookState, AlertState, TransitionListener
-from observability.metrics.arithmetic.decimals import to_nan
+from observability.metrics.arithmetic.decimals import nan_if_none
 from observability.metrics.collectors import BusCollector
 from observability.metrics.system.components import ComponentBook
 from observability.metrics.system.health import assess
@@ -110,9 +110,9 @@ class SystemCollector(BusCollector):
             self._series.record(
                 now_ns,
                 (
-                    to_nan(None if sample is None else sample.cpu_percent),
-                    to_nan(None if sample is None else sample.memory_percent),
-                    to_nan(self._lag_ms),
+                    nan_if_none(None if sample is None else sample.cpu_percent),
+                    nan_if_none(None if sample is None else sample.memory_percent),
+                    nan_if_none(self._lag_ms),
                 ),
             )
 

@@ -1,8 +1,6 @@
-"""Exact volume (in all and by aggressor), notional and VWAP of prints whose prices and sizes arrive as doubles.
+"""Exact volume (total and by aggressor) and VWAP of prints whose prices and sizes arrive as doubles.
 
-No prices of a session (see `symbol_state.py`) and no money of ours (see `money.py`).
-
-A double is taken for the decimal it was written as: the shortest one that reads back as the same double, which is what
+A double stands for the decimal it was written as: the shortest one that reads back as the same double, which is what
 `repr` prints. The sums are integers in units of 10**-decimals, which are exact over any number of events.
 
     price  150.25 --> 15025 units at scale 100      notional units at scale 100 * 10
@@ -20,16 +18,16 @@ from observability.errors import EventError
 from observability.events import Side
 from observability.metrics.arithmetic.decimals import EXACT, MAX_MAGNITUDE, exact_decimal
 
-# More decimals than this are rounded and counted in `rounded`. No exchange has that many; float noise has.
-MAX_DECIMALS = 12
+# Further decimals are rounded away. No exchange has that many; the noise of float arithmetic does.
+MAX_DECIMALS: Final = 12
 
 # n / scale == x proves that x was written as n / scale only while the double's spacing is finer than the decimals':
 # 1 / scale > ulp(x), which holds for every |n| < 2**52.
 PROOF_LIMIT: Final = 2**52
 
 
-class Amount(NamedTuple):
-    """The exact sums of some prints; those of two amounts can be added and subtracted."""
+class PrintSums(NamedTuple):
+    """The exact sums of some prints. Sums can be added to each other and subtracted from each other."""
 
     trades: int = 0
     volume_units: int = 0
@@ -49,25 +47,30 @@ class Amount(NamedTuple):
             return None
         return self.notional_units / (self.volume_units * self.price_scale)
 
-    def plus(self, other: Amount) -> Amount:
-        """Returns the sums of both."""
+    def plus(self, other: PrintSums) -> PrintSums:
+        """Returns the sums of all prints of both."""
         return self._combine(other, 1)
 
-    def minus(self, other: Amount) -> Amount:
-        """Returns the sums of what is in this amount and not in `other`."""
+    def minus(self, other: PrintSums) -> PrintSums:
+        """Returns the sums of the prints that are not in `other`."""
         return self._combine(other, -1)
 
-    def to_state(self) -> AmountState:
+    def to_state(self) -> PrintSumsState:
         volume_units, notional_units = _to_bytes(self.volume_units), _to_bytes(self.notional_units)
-        return AmountState(self.trades, volume_units, notional_units, self.price_scale, self.size_scale)
+        return PrintSumsState(self.trades, volume_units, notional_units, self.price_scale, self.size_scale)
 
-    def _combine(self, other: Amount, sign: int) -> Amount:
+    @classmethod
+    def from_state(cls, state: PrintSumsState) -> PrintSums:
+        volume_units, notional_units = _from_bytes(state.volume_units), _from_bytes(state.notional_units)
+        return cls(state.trades, volume_units, notional_units, state.price_scale, state.size_scale)
+
+    def _combine(self, other: PrintSums, sign: int) -> PrintSums:
         # Scales are powers of ten, so the larger one holds the decimals of both.
         price_scale = max(self.price_scale, other.price_scale)
         size_scale = max(self.size_scale, other.size_scale)
         ours, theirs = size_scale // self.size_scale, size_scale // other.size_scale
         ours_price, theirs_price = price_scale // self.price_scale, price_scale // other.price_scale
-        return Amount(
+        return PrintSums(
             self.trades + sign * other.trades,
             self.volume_units * ours + sign * other.volume_units * theirs,
             self.notional_units * ours * ours_price + sign * other.notional_units * theirs * theirs_price,
@@ -76,8 +79,8 @@ class Amount(NamedTuple):
         )
 
 
-class AmountState(msgspec.Struct, array_like=True):
-    """An amount in a checkpoint. MessagePack has no integers beyond 64 bits, so the sums are their bytes."""
+class PrintSumsState(msgspec.Struct, array_like=True):
+    """The sums in a checkpoint. MessagePack has no integers beyond 64 bits, so sums are stored as bytes."""
 
     trades: int
     volume_units: bytes
@@ -85,26 +88,20 @@ class AmountState(msgspec.Struct, array_like=True):
     price_scale: int
     size_scale: int
 
-    def to_amount(self) -> Amount:
-        volume_units, notional_units = _from_bytes(self.volume_units), _from_bytes(self.notional_units)
-        return Amount(self.trades, volume_units, notional_units, self.price_scale, self.size_scale)
-
 
 class TurnoverState(msgspec.Struct):
     """A turnover in a checkpoint."""
 
-    amount: AmountState
+    amount: PrintSumsState
     buy_units: bytes = b""
     sell_units: bytes = b""
-    rounded: int = 0
 
 
 class ExactTurnover:
-    """Adds up prints, in all and by aggressor."""
+    """Adds up prints, in total and by aggressor."""
 
     __slots__ = (
-        "_buy_units", "_notional_units", "_price_scale", "_sell_units", "_size_scale", "_volume_units", "rounded",
-        "trades",
+        "_buy_units", "_notional_units", "_price_scale", "_sell_units", "_size_scale", "_volume_units", "trades"
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -115,12 +112,11 @@ class ExactTurnover:
         self._buy_units = 0
         self._sell_units = 0
         self.trades = 0
-        """Prints added."""
-        self.rounded = 0
-        """Prices and sizes that had more than MAX_DECIMALS decimals."""
+        """How many prints were added."""
 
     def add(self, price: float, size: float, aggressor_side: Side | None = None) -> None:
-        """Adds one print. Raises EventError for numbers not finite or beyond MAX_MAGNITUDE; nothing is added then."""
+        """Adds one print. Raises EventError for a number that is not finite or at least MAX_MAGNITUDE, and then adds
+        nothing."""
         # hot: once per print (benchmarks/bench_intake.py)
         price_scale = self._price_scale
         size_scale = self._size_scale
@@ -129,8 +125,9 @@ class ExactTurnover:
             size_units = round(size * size_scale)
         except (ValueError, OverflowError):
             raise EventError(f"print of {size!r} at {price!r}: expected finite numbers") from None
-        # True division of integers is correctly rounded, so equality is the proof; a failed one is not yet a misfit,
-        # because the product above may have been rounded. A product within the limit says that both factors are.
+        # True division of integers is correctly rounded, so equality proves that the units are exact. A failure proves
+        # nothing, because the product above may have been rounded. If the notional is within the limit, so are both
+        # factors.
         notional_units = price_units * size_units
         if (
             price_units / price_scale == price
@@ -148,13 +145,13 @@ class ExactTurnover:
             self._sell_units += size_units
 
     def clear(self) -> None:
-        """Starts new sums; the scales found so far are kept."""
+        """Sets all sums to zero; the scales stay."""
         self._volume_units = self._notional_units = self._buy_units = self._sell_units = 0
         self.trades = 0
 
-    def amount(self) -> Amount:
-        """Returns the sums so far, to tell later what has come since."""
-        return Amount(self.trades, self._volume_units, self._notional_units, self._price_scale, self._size_scale)
+    def sums(self) -> PrintSums:
+        """Returns the current sums; later ones minus these are the sums of the prints in between."""
+        return PrintSums(self.trades, self._volume_units, self._notional_units, self._price_scale, self._size_scale)
 
     @property
     def volume(self) -> float:
@@ -163,23 +160,18 @@ class ExactTurnover:
 
     @property
     def buy_volume(self) -> float:
-        """The double nearest to the exact volume that buyers took."""
+        """The double nearest to the exact volume of prints with a buying aggressor."""
         return self._buy_units / self._size_scale
 
     @property
     def sell_volume(self) -> float:
-        """The double nearest to the exact volume that sellers took."""
+        """The double nearest to the exact volume of prints with a selling aggressor."""
         return self._sell_units / self._size_scale
 
     @property
     def unknown_volume(self) -> float:
         """The double nearest to the exact volume of prints without an aggressor, such as those of an auction."""
         return (self._volume_units - self._buy_units - self._sell_units) / self._size_scale
-
-    @property
-    def notional(self) -> float:
-        """The double nearest to the exact notional."""
-        return self._notional_units / (self._price_scale * self._size_scale)
 
     @property
     def vwap(self) -> float | None:
@@ -190,25 +182,23 @@ class ExactTurnover:
 
     def to_state(self) -> TurnoverState:
         buy_units, sell_units = _to_bytes(self._buy_units), _to_bytes(self._sell_units)
-        return TurnoverState(self.amount().to_state(), buy_units, sell_units, self.rounded)
+        return TurnoverState(self.sums().to_state(), buy_units, sell_units)
 
     def load_state(self, state: TurnoverState) -> None:
-        """Takes over what `to_state` returned."""
-        amount = state.amount.to_amount()
-        self.trades, self._volume_units, self._notional_units, self._price_scale, self._size_scale = amount
+        sums = PrintSums.from_state(state.amount)
+        self.trades, self._volume_units, self._notional_units, self._price_scale, self._size_scale = sums
         self._buy_units = _from_bytes(state.buy_units)
         self._sell_units = _from_bytes(state.sell_units)
-        self.rounded = state.rounded
 
     def _add_decimal(self, price: float, size: float) -> int:
-        """Adds one print by way of Decimal, after growing the scales to its decimals where they do not hold them;
-        returns its size in units."""
+        """Adds one print by way of Decimal, after growing the scales where they are too small for its decimals; returns
+        its size in units."""
         if not (abs(price) < MAX_MAGNITUDE and abs(size) < MAX_MAGNITUDE):
             raise EventError(f"print of {size!r} at {price!r}: expected numbers below {MAX_MAGNITUDE:g}")
         exact_price = exact_decimal(price)
         price_units = _units(exact_price, self._price_scale)
         if price_units is None:
-            exact_price = self._at_most_max_decimals(exact_price)
+            exact_price = _at_most_max_decimals(exact_price)
             factor = _growth(self._price_scale, exact_price)
             self._price_scale *= factor
             self._notional_units *= factor
@@ -216,7 +206,7 @@ class ExactTurnover:
         exact_size = exact_decimal(size)
         size_units = _units(exact_size, self._size_scale)
         if size_units is None:
-            exact_size = self._at_most_max_decimals(exact_size)
+            exact_size = _at_most_max_decimals(exact_size)
             factor = _growth(self._size_scale, exact_size)
             self._size_scale *= factor
             self._notional_units *= factor
@@ -228,12 +218,6 @@ class ExactTurnover:
         self._volume_units += size_units
         self._notional_units += price_units * size_units
         return size_units
-
-    def _at_most_max_decimals(self, value: Decimal) -> Decimal:
-        if _decimals(value) <= MAX_DECIMALS:
-            return value
-        self.rounded += 1
-        return Decimal(f"{value:.{MAX_DECIMALS}f}")
 
 
 def _are_provable(price_units: int, size_units: int) -> bool:
@@ -249,16 +233,20 @@ def _from_bytes(data: bytes) -> int:
 
 
 def _decimals(value: Decimal) -> int:
-    """Returns how many digits behind the point the value needs."""
+    """Returns how many digits the value has after the decimal point."""
     exponent = value.normalize(EXACT).as_tuple().exponent
     assert isinstance(exponent, int)
     return max(0, -exponent)
 
 
 def _growth(scale: int, value: Decimal) -> int:
-    """Returns the factor that makes `scale` hold the decimals of `value`."""
-    wanted: int = 10 ** _decimals(value)
-    return wanted // scale if wanted > scale else 1
+    """Returns the factor by which `scale` must grow to hold the decimals of `value`."""
+    needed: int = 10 ** _decimals(value)
+    return needed // scale if needed > scale else 1
+
+
+def _at_most_max_decimals(value: Decimal) -> Decimal:
+    return value if _decimals(value) <= MAX_DECIMALS else Decimal(f"{value:.{MAX_DECIMALS}f}")
 
 
 def _units(value: Decimal, scale: int) -> int | None:

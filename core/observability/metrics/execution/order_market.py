@@ -152,7 +152,7 @@ class OrderMarket:
         """Returns volume and notional of all prints since the symbol is followed, exactly."""
         # Orders and fills ask more often than the market trades.
         if self._traded is None:
-            amount = self._turnover.amount()
+            amount = self._turnover.sums()
             # Scales are powers of ten, so that the quotients end.
             size_scale, notional_scale = Decimal(amount.size_scale), Decimal(amount.size_scale * amount.price_scale)
             volume = EXACT.divide(Decimal(amount.volume_units), size_scale)

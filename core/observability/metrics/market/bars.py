@@ -15,7 +15,7 @@ import msgspec
 
 from observability.clocks.timestamps import MAX_NS, NS_PER_S
 from observability.events import Side
-from observability.metrics.arithmetic.turnover import Amount, AmountState, ExactTurnover
+from observability.metrics.arithmetic.turnover import ExactTurnover, PrintSums, PrintSumsState
 from observability.metrics.market.bar_table import NS_PER_MINUTE, Bar, BarRing
 
 # A bar is finished when the event clock is past its end by this; what comes later amends it.
@@ -31,14 +31,14 @@ _NEVER: Final = MAX_NS
 class OpenBar:
     """A bar that can still change. Open and close go by `ts`, and by arrival where that is the same."""
 
-    __slots__ = ("amount", "close", "end_ns", "first_ns", "high", "is_changed", "last_ns", "low", "open", "ts_ns")
+    __slots__ = ("close", "end_ns", "first_ns", "high", "is_changed", "last_ns", "low", "open", "sums", "ts_ns")
 
     def __init__(self, minute_ns: int, ts_ns: int, price: float) -> None:
         self.ts_ns = minute_ns
         self.end_ns = minute_ns + NS_PER_MINUTE
         self.first_ns = self.last_ns = ts_ns
         self.open = self.high = self.low = self.close = price
-        self.amount = Amount()
+        self.sums = PrintSums()
         self.is_changed = True
         """Whether the listener has yet to see it as it is."""
 
@@ -56,13 +56,13 @@ class OpenBar:
             self.low = price
 
     def to_bar(self) -> Bar:
-        sums = self.amount
+        sums = self.sums
         return Bar(self.ts_ns, self.open, self.high, self.low, self.close, sums.volume, sums.trades, sums.vwap)
 
     def to_state(self) -> OpenBarState:
         prices = (self.open, self.high, self.low, self.close)
         times = (self.ts_ns, self.first_ns, self.last_ns)
-        return OpenBarState(*times, *prices, self.amount.to_state(), self.is_changed)
+        return OpenBarState(*times, *prices, self.sums.to_state(), self.is_changed)
 
 
 class OpenBarState(msgspec.Struct, array_like=True):
@@ -75,14 +75,14 @@ class OpenBarState(msgspec.Struct, array_like=True):
     high: float
     low: float
     close: float
-    amount: AmountState
+    sums: PrintSumsState
     is_changed: bool
 
     def to_bar(self) -> OpenBar:
         bar = OpenBar(self.ts_ns, self.first_ns, self.open)
         bar.last_ns = self.last_ns
         bar.high, bar.low, bar.close = self.high, self.low, self.close
-        bar.amount = self.amount.to_amount()
+        bar.sums = PrintSums.from_state(self.sums)
         bar.is_changed = self.is_changed
         return bar
 
@@ -105,15 +105,15 @@ class SymbolBars:
     """Makes the bars of one symbol. `current` is for the collector, which widens it in place on its hot path.
 
     A print is added up once, by the session's turnover: the sums of the current bar are what that has counted since
-    `_mark`, and so as exact.
+    `_settled`, and so as exact.
     """
 
     __slots__ = (
         "_listener",
-        "_mark",
         "_newest_ns",
         "_recent",
         "_ring",
+        "_settled",
         "_turnover",
         "current",
         "due_ns",
@@ -129,7 +129,7 @@ class SymbolBars:
         """Prints in no bar: dated too long before the newest bar, or too far ahead of their arrival."""
         self._turnover = turnover
         self._listener = listener
-        self._mark = Amount()
+        self._settled = PrintSums()
         # By minute: those before the current one that can be amended, at most AMENDABLE_MINUTES + 1 of them.
         self._recent: dict[int, OpenBar] = {}
         self._newest_ns = -1
@@ -159,7 +159,7 @@ class SymbolBars:
         else:
             self.late_prints += 1
         # It is in the turnover, but not in the current bar.
-        self._mark = self._turnover.amount()
+        self._settled = self._turnover.sums()
 
     def finish(self, now_ns: int) -> None:
         """Hands on what is finished at `now_ns` (event clock), and again what was amended since."""
@@ -200,7 +200,7 @@ class SymbolBars:
         self._recent = {bar.ts_ns: bar.to_bar() for bar in state.recent}
         self._newest_ns = state.newest_ns
         self.late_prints = state.late_prints
-        self._mark = self._turnover.amount()
+        self._settled = self._turnover.sums()
         self.due_ns = 0
         # Whoever reads older ones elsewhere does so up to the first of these: none may be missing between them.
         for bar in self._recent.values():
@@ -209,10 +209,10 @@ class SymbolBars:
 
     def _settle(self) -> None:
         """Brings the sums of the current bar up to the turnover."""
-        sums = self._turnover.amount()
+        sums = self._turnover.sums()
         if self.current is not _NO_BAR:
-            self.current.amount = self.current.amount.plus(sums.minus(self._mark))
-        self._mark = sums
+            self.current.sums = self.current.sums.plus(sums.minus(self._settled))
+        self._settled = sums
 
     def _close(self) -> None:
         if self.current is not _NO_BAR:
@@ -233,7 +233,7 @@ class SymbolBars:
             bar = self._recent[minute_ns] = OpenBar(minute_ns, ts_ns, price)
         else:
             bar.widen(ts_ns, price)
-        bar.amount = bar.amount.plus(self._turnover.amount().minus(self._mark))
+        bar.sums = bar.sums.plus(self._turnover.sums().minus(self._settled))
         bar.is_changed = True
         self._plan(bar)
 

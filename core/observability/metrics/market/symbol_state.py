@@ -15,7 +15,7 @@ import msgspec
 from observability.clocks.timestamps import MAX_NS, NS_PER_S, format_iso_ms
 from observability.events import Print, Quote
 from observability.history.series_writer import RecordedSeries
-from observability.metrics.arithmetic.decimals import finite_or_none, to_nan
+from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
 from observability.metrics.arithmetic.sessions import session_end_ns
 from observability.metrics.arithmetic.turnover import ExactTurnover, TurnoverState
 from observability.metrics.market.bar_table import Bar, BarRing
@@ -273,8 +273,8 @@ class SymbolState(JsonPart):
         # hot: once per symbol per tick (benchmarks/bench_tick.py)
         if self.series is None:
             return
-        mid, spread = to_nan(self.touch.mid), to_nan(self.touch.spread)
-        self.series.record(now_ns, (to_nan(finite_or_none(self.last_price)), mid, spread, self.turnover.volume))
+        mid, spread = nan_if_none(self.touch.mid), nan_if_none(self.touch.spread)
+        self.series.record(now_ns, (nan_if_none(finite_or_none(self.last_price)), mid, spread, self.turnover.volume))
 
     def to_record(self) -> SymbolRecord:
         """Returns everything that events and ticks have made of this symbol, for a checkpoint."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, Signal, event_time_ns
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, total_of
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.performance import HoldingTime, Performance
@@ -153,8 +153,8 @@ class StrategyAccount(JsonPart):
         """Of all that was closed, forgotten positions included."""
         positions = [part.position for part in self.positions.values()]
         return (
-            EXACT.add(self._held_time, total_of(position.held_time for position in positions)),
-            EXACT.add(self._closed_quantity, total_of(position.closed_quantity for position in positions)),
+            EXACT.add(self._held_time, exact_sum(position.held_time for position in positions)),
+            EXACT.add(self._closed_quantity, exact_sum(position.closed_quantity for position in positions)),
         )
 
     def performance_json(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:

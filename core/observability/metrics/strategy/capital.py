@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from observability.metrics.arithmetic.decimals import EXACT, total_of
+from observability.metrics.arithmetic.decimals import EXACT, exact_sum
 
 NO_CAPITAL = "no starting capital is known"
 
@@ -32,7 +32,7 @@ class Capital:
             return self._setting
         if "" in self.known:
             return self.known[""]
-        return total_of(self.known.values()) if self.known else None
+        return exact_sum(self.known.values()) if self.known else None
 
     def of(self, strategy: str) -> Decimal | None:
         """What was reported for one strategy; an account's capital is not divided among its strategies by guess."""

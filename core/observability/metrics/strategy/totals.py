@@ -9,7 +9,7 @@ from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
-from observability.metrics.arithmetic.decimals import EXACT, to_float, to_float_or_none, total_of
+from observability.metrics.arithmetic.decimals import EXACT, exact_sum, to_float, to_float_or_none
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.drawdown import Drawdown, iso_or_none
 from observability.metrics.strategy.equity_days import EquityDays
@@ -45,21 +45,21 @@ class StrategyTotals:
         """Ends a UTC day, and those without an event up to `last`, of every account and of the whole."""
         for account in accounts:
             account.close_day(day, last)
-        self.days.close(day, last, total_of(account.total for account in accounts))
+        self.days.close(day, last, exact_sum(account.total for account in accounts))
 
     def derive(self, accounts: Accounts, capital: Decimal | None, now_ns: int) -> dict[str, Any]:
         """Returns the sums and what follows from them; brings drawdown and `row` up to `now_ns`."""
         # hot: once per tick in which something moved (benchmarks/bench_tick.py)
-        total = total_of(account.total for account in accounts)
+        total = exact_sum(account.total for account in accounts)
         drawdown = self.drawdown
         drawdown.observe(total, now_ns, capital)
         exact = (
             total,
-            total_of(account.daily for account in accounts),
-            total_of(account.realized for account in accounts),
-            total_of(account.unrealized for account in accounts),
-            total_of(account.gross_exposure for account in accounts),
-            total_of(account.net_exposure for account in accounts),
+            exact_sum(account.daily for account in accounts),
+            exact_sum(account.realized for account in accounts),
+            exact_sum(account.unrealized for account in accounts),
+            exact_sum(account.gross_exposure for account in accounts),
+            exact_sum(account.net_exposure for account in accounts),
             drawdown.current,
         )
         self.row = row = tuple(map(to_float, exact))
@@ -70,9 +70,9 @@ class StrategyTotals:
             "total_pnl": row[0],
             "daily_pnl": row[1],
             "realized_pnl": row[2],
-            "realized_gross_pnl": to_float(total_of(account.realized_gross for account in accounts)),
+            "realized_gross_pnl": to_float(exact_sum(account.realized_gross for account in accounts)),
             "unrealized_pnl": row[3],
-            "fees": to_float(total_of(account.fees for account in accounts)),
+            "fees": to_float(exact_sum(account.fees for account in accounts)),
             "open_positions": sum(account.open_positions for account in accounts),
             "gross_exposure": row[4],
             "net_exposure": row[5],
@@ -101,8 +101,8 @@ class StrategyTotals:
         """Returns the whole account's part of the document of performance."""
         holdings = [account.holding for account in accounts]
         holding: HoldingTime = (
-            total_of(held_time for held_time, _ in holdings),
-            total_of(quantity for _, quantity in holdings),
+            exact_sum(held_time for held_time, _ in holdings),
+            exact_sum(quantity for _, quantity in holdings),
         )
         figures = self.performance.to_json(capital, self.annualization, holding)
         return figures | {"drawdown": self.drawdown.to_json()}
@@ -112,4 +112,4 @@ def earned_by(accounts: Accounts) -> Decimal:
     """Returns the total P&L of now, fills since the last tick included."""
     for account in accounts:
         account.value_positions()
-    return total_of(account.total for account in accounts)
+    return exact_sum(account.total for account in accounts)
