@@ -114,7 +114,7 @@ def test_headers_are_found_in_any_case() -> None:
 
 
 def test_query_parameters_are_decoded() -> None:
-    assert request(b"GET /?a=b%20c&a=d+e HTTP/1.1").query_params() == [("a", "b c"), ("a", "d e")]
+    assert request(b"GET /?a=b%20c&a=d+e HTTP/1.1").query_parameters() == [("a", "b c"), ("a", "d e")]
 
 
 def test_json_answers_are_json() -> None:

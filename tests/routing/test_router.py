@@ -4,7 +4,7 @@ import pytest
 
 from observability.http11.messages import Response
 from observability.http11.refusals import MethodNotAllowed, NotFound, Refusal
-from observability.routing.router import Router
+from observability.routing.router import RouteDescription, Router
 
 
 def handler(request: object, **params: str) -> Response:
@@ -14,7 +14,13 @@ def handler(request: object, **params: str) -> Response:
 @pytest.fixture
 def router() -> Router:
     router = Router()
-    router.add("GET", "/api/trades", handler, name="trades", summary="Trade history")
+    router.add(
+        "GET",
+        "/api/trades",
+        handler,
+        name="trades",
+        description=RouteDescription("Trade history"),
+    )
     router.add("GET", "/api/trades/{trade_id}", handler)
     router.add("GET", "/api/trades/stats/summary", handler)
     router.add("POST", "/api/alerts/{alert_id}/acknowledge", handler)
@@ -80,7 +86,7 @@ def test_what_cannot_be_answered_has_its_status(router: Router, method: str, pat
 
 def test_routes_are_listed_with_what_describes_them(router: Router) -> None:
     assert len(router.routes) == 4
-    assert (router.routes[0].name, router.routes[0].summary) == ("trades", "Trade history")
+    assert (router.routes[0].name, router.routes[0].description.summary) == ("trades", "Trade history")
 
 
 def test_a_route_added_twice_is_a_bug_of_ours(router: Router) -> None:

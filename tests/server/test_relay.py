@@ -57,7 +57,7 @@ def test_the_handler_sees_the_request_as_it_was_sent() -> None:
 
     def handler(request: Request, name: str) -> Response:
         seen.append(request)
-        return json_response({"name": name, "query": request.query_params()})
+        return json_response({"name": name, "query": request.query_parameters()})
 
     world.router.add("POST", "/things/{name}", handler)
     answer = world.ask(

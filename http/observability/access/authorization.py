@@ -120,7 +120,7 @@ def _credentials(request: Request) -> list[bytes]:
         if match is None:
             raise _challenge(400, "Authorization: expected Bearer and one token", b"invalid_request")
         given.append(match[1])
-    given += [value.encode() for name, value in request.query_params() if name == "token"]
+    given += [value.encode() for name, value in request.query_parameters() if name == "token"]
     if request.is_upgrade:
         given += [
             offered.removeprefix(_BEARER_SUBPROTOCOL)

@@ -28,7 +28,7 @@ from observability.http11.refusals import (
     Unsupported,
     VersionUnsupported,
 )
-from observability.http11.targets import parse_query, parse_target
+from observability.http11.targets import parse_target, split_query
 
 MAX_REQUEST_LINE_BYTES: Final = 8 * 1024
 MAX_HEAD_BYTES: Final = 16 * 1024
@@ -96,7 +96,7 @@ class RequestHead:
 
     def query_parameters(self) -> list[tuple[str, str]]:
         if self._query_parameters is None:
-            self._query_parameters = parse_query(self.query)
+            self._query_parameters = split_query(self.query)
         return self._query_parameters
 
     _accepts_gzip: bool | None

@@ -110,7 +110,7 @@ class Request:
         value = self.head.headers.get(name.lower())
         return () if value is None else list_tokens(value)
 
-    def query_params(self) -> list[tuple[str, str]]:
+    def query_parameters(self) -> list[tuple[str, str]]:
         """Returns the decoded parameters in the order sent; raises Refusal 400 if they do not decode."""
         return self.head.query_parameters()
 

@@ -78,7 +78,7 @@ def _decode_segment(segment: str) -> str:
     return decoded
 
 
-def parse_query(query: str) -> list[tuple[str, str]]:
+def split_query(query: str) -> list[tuple[str, str]]:
     """Returns names and values in the order sent; raises Refusal 400 for what does not decode, or is too much."""
     if not query:
         return []

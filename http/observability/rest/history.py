@@ -31,7 +31,7 @@ from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.market.bar_table import BARS, NS_PER_MINUTE, Bar
 from observability.rest.curves import Curve, encode_columns, encode_rows
 from observability.routing.parameters import TimeNs, parse_body
-from observability.routing.router import Router
+from observability.routing.router import RouteDescription, Router
 
 logger = logging.getLogger(__name__)
 
@@ -150,11 +150,13 @@ class HistoryRoutes:
             "/api/metrics/history",
             self.history,
             name="metrics_history",
-            summary="Past values at an interval, as rows or columns",
-            tags=("metrics",),
-            request_type=HistoryRequest,
             role="read",
-            statuses=(200, 400, 415, 422, 503),
+            description=RouteDescription(
+                "Past values at an interval, as rows or columns",
+                tags=("metrics",),
+                request_type=HistoryRequest,
+                statuses=(200, 400, 415, 422, 503),
+            ),
         )
 
     def history(self, request: Request) -> Awaitable[Response]:

@@ -6,7 +6,7 @@ Nothing is computed here: documents come encoded from the hub. The past is in `h
 from __future__ import annotations
 
 from observability.rest.published import Published
-from observability.routing.router import Router
+from observability.routing.router import RouteDescription, Router
 
 
 class MetricsRoutes:
@@ -22,25 +22,21 @@ class MetricsRoutes:
             "/api/metrics/current",
             self._published.snapshot,
             name="current_metrics",
-            summary="The current snapshot: the bytes of the last tick",
-            tags=tags,
-            statuses=(200, 304),
+            description=RouteDescription(
+                "The current snapshot: the bytes of the last tick", tags=tags, statuses=(200, 304)
+            ),
         )
         router.add(
             "GET",
             "/api/metrics/symbols",
             self._published.handler("symbols"),
             name="symbols",
-            summary="Tracked symbols",
-            tags=tags,
-            statuses=(200, 304),
+            description=RouteDescription("Tracked symbols", tags=tags, statuses=(200, 304)),
         )
         router.add(
             "GET",
             "/api/metrics/summary",
             self._published.handler("summary"),
             name="summary",
-            summary="The headline numbers",
-            tags=tags,
-            statuses=(200, 304),
+            description=RouteDescription("The headline numbers", tags=tags, statuses=(200, 304)),
         )

@@ -13,7 +13,7 @@ import msgspec
 from observability.clocks.timestamps import MAX_NS
 from observability.http11.refusals import REASONS
 from observability.routing.parameters import TimeNs
-from observability.routing.router import Parameter, Route, Router
+from observability.routing.router import Parameter, Route, RouteDescription, Router
 from observability.version import VERSION
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -54,7 +54,7 @@ _PROBLEM_SCHEMA = {
 
 def describe(router: Router) -> dict[str, Any]:
     """Returns the OpenAPI 3.1 document."""
-    bodies = [route.request_type for route in router.routes if route.request_type is not None]
+    bodies = [kind for route in router.routes if (kind := route.description.request_type) is not None]
     _, schemas = _schemas(bodies)
     for schema in schemas.values():
         _refine(schema)
@@ -73,18 +73,20 @@ def describe(router: Router) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
+    description = route.description
     operation: dict[str, Any] = {
         "operationId": route.name,
-        "summary": route.summary,
-        "tags": list(route.tags),
-        "parameters": [_parameter(parameter) for parameter in route.parameters],
+        "summary": description.summary,
+        "tags": list(description.tags),
+        "parameters": [_parameter(parameter) for parameter in description.parameters],
         "responses": {
-            str(status): _response(status, route) for status in sorted({*route.statuses, *_STATUSES[route.role]})
+            str(status): _response(status, description)
+            for status in sorted({*description.statuses, *_STATUSES[route.role]})
         },
         "security": _SECURITY[route.role],
     }
-    if route.request_type is not None:
-        ((schema,), _) = _schemas([route.request_type])
+    if description.request_type is not None:
+        ((schema,), _) = _schemas([description.request_type])
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
 
@@ -119,12 +121,12 @@ def _restrict(schema: dict[str, Any]) -> None:
         schema["pattern"] = _DECIMAL_PATTERN if is_decimal else _NO_CONTROLS_PATTERN
 
 
-def _response(status: int, route: Route) -> dict[str, Any]:
+def _response(status: int, description: RouteDescription) -> dict[str, Any]:
     response: dict[str, Any] = {"description": REASONS[status]}
     content: dict[str, Any] = {}
     # 503 is said by a handler that is not ready, and by a server that is full.
     if status < 400 or status == 503:
-        content.update((media_type, {}) for media_type in route.media_types)
+        content.update((media_type, {}) for media_type in description.media_types)
     if status >= 400:
         content["application/problem+json"] = {"schema": PROBLEM}
     # RFC 9110 section 15.4.5: a 304 has no content.

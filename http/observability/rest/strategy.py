@@ -6,7 +6,7 @@ Nothing is computed here: documents come encoded from the hub.
 from __future__ import annotations
 
 from observability.rest.published import Published
-from observability.routing.router import Router
+from observability.routing.router import RouteDescription, Router
 
 
 class StrategyRoutes:
@@ -29,7 +29,5 @@ class StrategyRoutes:
                 path,
                 self._published.handler(document),
                 name=document,
-                summary=summary,
-                tags=("strategy",),
-                statuses=(200, 304),
+                description=RouteDescription(summary, tags=("strategy",), statuses=(200, 304)),
             )

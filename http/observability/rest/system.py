@@ -20,7 +20,7 @@ from observability.metrics.alerts.book import select_alerts
 from observability.monitoring.status import Status
 from observability.rest.published import Published
 from observability.routing.parameters import parameters_of, parse_query
-from observability.routing.router import Parameter, Router
+from observability.routing.router import Parameter, RouteDescription, Router
 
 Meta = msgspec.Meta
 
@@ -76,40 +76,44 @@ class SystemRoutes:
                 path,
                 self._published.handler(name),
                 name=name,
-                summary=summary,
-                tags=("system",),
-                statuses=(200, 304),
+                description=RouteDescription(summary, tags=("system",), statuses=(200, 304)),
             )
         router.add(
             "GET",
             "/api/system/alerts",
             self.alerts,
             name="system_alerts",
-            summary="Alerts, those not acknowledged first",
-            tags=("system",),
-            parameters=parameters_of(AlertsQuery),
-            statuses=(200, 304, 400, 422),
+            description=RouteDescription(
+                "Alerts, those not acknowledged first",
+                tags=("system",),
+                parameters=parameters_of(AlertsQuery),
+                statuses=(200, 304, 400, 422),
+            ),
         )
         router.add(
             "GET",
             "/api/system/logs/recent",
             self.recent_logs,
             name="recent_logs",
-            summary="Recent log lines, newest first",
-            tags=("system",),
-            parameters=parameters_of(LogsQuery),
-            statuses=(200, 400, 422),
+            description=RouteDescription(
+                "Recent log lines, newest first",
+                tags=("system",),
+                parameters=parameters_of(LogsQuery),
+                statuses=(200, 400, 422),
+            ),
         )
         router.add(
             "POST",
             "/api/system/alerts/acknowledge/{alert_id}",
             self.acknowledge,
             name="acknowledge_alert",
-            summary="Acknowledge an alert; again is no error",
-            tags=("system",),
-            statuses=(200, 404, 503),
-            parameters=(
-                Parameter("alert_id", str, "as `GET /api/system/alerts` gives it", required=True, where="path"),
+            description=RouteDescription(
+                "Acknowledge an alert; again is no error",
+                tags=("system",),
+                statuses=(200, 404, 503),
+                parameters=(
+                    Parameter("alert_id", str, "as `GET /api/system/alerts` gives it", required=True, where="path"),
+                ),
             ),
         )
         router.add(
@@ -117,28 +121,24 @@ class SystemRoutes:
             "/health",
             self.health,
             name="health",
-            summary="This server answers",
-            tags=("health",),
             role="open",
+            description=RouteDescription("This server answers", tags=("health",)),
         )
         router.add(
             "GET",
             "/health/ready",
             self.ready,
             name="ready",
-            summary="Every collector runs",
-            tags=("health",),
-            statuses=(200, 503),
             role="open",
+            description=RouteDescription("Every collector runs", tags=("health",), statuses=(200, 503)),
         )
         router.add(
             "GET",
             "/health/live",
             self.live,
             name="live",
-            summary="Alive, and how long",
-            tags=("health",),
             role="open",
+            description=RouteDescription("Alive, and how long", tags=("health",)),
         )
 
     def health(self, request: Request) -> Response:
@@ -155,7 +155,7 @@ class SystemRoutes:
 
     def alerts(self, request: Request) -> Response | ReadyDocument:
         everything = self._published.document("system_alerts")
-        if not request.query_params():
+        if not request.query_parameters():
             return everything
         wanted = parse_query(request, AlertsQuery)
         stage = None if wanted.state == "all" else wanted.state

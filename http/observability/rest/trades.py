@@ -22,7 +22,7 @@ from observability.metrics.trades.trade import TradeFilter
 from observability.rest.history import RANGES
 from observability.rest.published import Published
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
-from observability.routing.router import Parameter, Router
+from observability.routing.router import Parameter, RouteDescription, Router
 
 logger = logging.getLogger(__name__)
 
@@ -73,39 +73,42 @@ class TradesRoutes:
             "/api/trades",
             self.trades,
             name="trades",
-            summary="Our trades, newest first",
-            tags=tags,
-            parameters=parameters_of(TradesQuery),
-            statuses=(200, 400, 422, 503),
+            description=RouteDescription(
+                "Our trades, newest first",
+                tags=tags,
+                parameters=parameters_of(TradesQuery),
+                statuses=(200, 400, 422, 503),
+            ),
         )
         router.add(
             "GET",
             "/api/trades/stats/summary",
             self.stats,
             name="trade_stats",
-            summary="What trades add up to",
-            tags=tags,
-            parameters=parameters_of(StatsQuery),
-            statuses=(200, 400, 422, 503),
+            description=RouteDescription(
+                "What trades add up to", tags=tags, parameters=parameters_of(StatsQuery), statuses=(200, 400, 422, 503)
+            ),
         )
         router.add(
             "GET",
             "/api/trades/execution/quality",
             self._published.handler("execution_quality"),
             name="execution_quality",
-            summary="How well orders were executed, each number with its sample count",
-            tags=tags,
-            statuses=(200, 304),
+            description=RouteDescription(
+                "How well orders were executed, each number with its sample count", tags=tags, statuses=(200, 304)
+            ),
         )
         router.add(
             "GET",
             "/api/trades/{trade_id}",
             self.trade,
             name="trade",
-            summary="One trade",
-            tags=tags,
-            parameters=(Parameter("trade_id", str, "the engine's or exchange's id", required=True, where="path"),),
-            statuses=(200, 404, 409, 503),
+            description=RouteDescription(
+                "One trade",
+                tags=tags,
+                parameters=(Parameter("trade_id", str, "the engine's or exchange's id", required=True, where="path"),),
+                statuses=(200, 404, 409, 503),
+            ),
         )
 
     async def trades(self, request: Request) -> Response:

@@ -40,7 +40,7 @@ def parse_query(request: Request, kind: type[T]) -> T:
     """Returns the query as a `kind`; unknown parameters are ignored. Raises Unprocessable with every fault."""
     values: dict[str, Any] = {}
     repeated = []
-    for name, value in request.query_params():
+    for name, value in request.query_parameters():
         if name in values:
             repeated.append({"parameter": name, "error": "given more than once"})
         values[name] = value

@@ -5,7 +5,7 @@ No calling of handlers here (see `application.py`), no redirects, no trailing sl
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,24 +35,34 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Route:
-    """One method of one path, with what its description needs."""
+class RouteDescription:
+    """What the description of the API says of a route; routing does not depend on it."""
 
-    method: str
-    pattern: str
-    handler: Handler
-    name: str = ""
     summary: str = ""
     tags: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     request_type: Any = None
-    response_type: Any = None
     statuses: tuple[int, ...] = (200,)
-    role: Role = "write"
     media_types: tuple[str, ...] = ("application/json",)
-    """What its handler answers with; refusals are problem documents."""
-    max_body_bytes: int | None = None
-    """What its requests may have as content, where that is not what every one may."""
+    """The media types of answers other than refusals, which are problem documents."""
+
+
+UNDESCRIBED: Final = RouteDescription()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One method of one path."""
+
+    method: str
+    pattern: str
+    handler: Handler
+    name: str
+    """Unique; the operation's id in the description of the API."""
+    role: Role
+    max_body_bytes: int | None
+    """How much content a request may have, if not as much as any other."""
+    description: RouteDescription
 
 
 @dataclass(slots=True, eq=False)
@@ -116,18 +126,14 @@ class Router:
         handler: Handler,
         *,
         name: str = "",
-        summary: str = "",
-        tags: Iterable[str] = (),
-        parameters: Iterable[Parameter] = (),
-        request_type: Any = None,
-        response_type: Any = None,
-        statuses: Iterable[int] = (200,),
         role: Role | None = None,
-        media_types: Iterable[str] = ("application/json",),
         max_body_bytes: int | None = None,
+        description: RouteDescription = UNDESCRIBED,
     ) -> Route:
-        """Adds a route; HEAD and OPTIONS come by themselves. A pattern is `/a/{name}/b`. Unless `role` says otherwise,
-        a GET reads and everything else writes."""
+        """Adds a route for a pattern such as `/a/{name}/b`; HEAD and OPTIONS are answered without one.
+
+        The role that a request needs is by default `read` for GET and `write` for any other method.
+        """
         assert method in METHODS - {"HEAD", "OPTIONS"}, f"method {method!r}: expected one that a route can have"
         resource = self._resource(pattern)
         assert method not in resource.routes, f"{method} {pattern}: added twice"
@@ -136,15 +142,9 @@ class Router:
             pattern,
             handler,
             name or getattr(handler, "__name__", pattern),
-            summary,
-            tuple(tags),
-            tuple(parameters),
-            request_type,
-            response_type,
-            tuple(statuses),
             role or ("read" if method == "GET" else "write"),
-            tuple(media_types),
             max_body_bytes,
+            description,
         )
         resource.routes[method] = route
         return route

@@ -16,7 +16,7 @@ from observability.http11.messages import Request, Response, problem_response
 from observability.http11.refusals import Headers, Refusal, UnsupportedMediaType
 from observability.ingest.answers import IngestAnswer
 from observability.ingest.gate import MAX_EVENTS, MAX_KEY_CHARACTERS, Gate
-from observability.routing.router import Router
+from observability.routing.router import RouteDescription, Router
 
 PATH: Final = "/api/ingest"
 # The largest batch there may be, of fills with every field.
@@ -48,14 +48,14 @@ class IngestRoutes:
             PATH,
             self.ingest,
             name="ingest",
-            summary=(
-                f"Take events: one, an array, or lines of JSON as application/x-ndjson; at most {MAX_EVENTS}. "
-                "Answered once what must be durable is on disk; again with the same Idempotency-Key, answered the same"
-            ),
-            tags=("ingest",),
-            request_type=AnyEvent | list[AnyEvent],
-            statuses=(200, 400, 409, 413, 415, 422, 503),
             max_body_bytes=MAX_BODY_BYTES,
+            description=RouteDescription(
+                f"Take events: one, an array, or lines of JSON as application/x-ndjson; at most {MAX_EVENTS}. "
+                "Answered once what must be durable is on disk; again with the same Idempotency-Key, answered the same",
+                tags=("ingest",),
+                request_type=AnyEvent | list[AnyEvent],
+                statuses=(200, 400, 409, 413, 415, 422, 503),
+            ),
         )
 
     async def ingest(self, request: Request) -> Response:

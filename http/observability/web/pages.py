@@ -12,7 +12,7 @@ from observability.encoding import encode_json
 from observability.http11.messages import Request, Response, json_response
 from observability.monitoring.exposition import Exposition
 from observability.rest.openapi import describe
-from observability.routing.router import Router
+from observability.routing.router import RouteDescription, Router
 from observability.stream.endpoint import PATHS
 from observability.version import VERSION
 
@@ -45,38 +45,39 @@ class PageRoutes:
             "/",
             self.root,
             name="root",
-            summary="The live page for a browser, the service for others",
-            tags=tags,
             role="open",
-            media_types=("application/json", "text/html"),
+            description=RouteDescription(
+                "The live page for a browser, the service for others",
+                tags=tags,
+                media_types=("application/json", "text/html"),
+            ),
         )
         router.add(
             "GET",
             "/docs",
             self.docs,
             name="docs",
-            summary="This API, to read",
-            tags=tags,
             role="open",
-            media_types=("text/html",),
+            description=RouteDescription("This API, to read", tags=tags, media_types=("text/html",)),
         )
         router.add(
             "GET",
             "/openapi.json",
             self.openapi,
             name="openapi",
-            summary="This API, for machines",
-            tags=tags,
             role="open",
+            description=RouteDescription("This API, for machines", tags=tags),
         )
         router.add(
             "GET",
             "/metrics",
             self.metrics,
             name="prometheus",
-            summary="Prometheus or OpenMetrics, by Accept",
-            tags=tags,
-            media_types=("text/plain", "application/openmetrics-text"),
+            description=RouteDescription(
+                "Prometheus or OpenMetrics, by Accept",
+                tags=tags,
+                media_types=("text/plain", "application/openmetrics-text"),
+            ),
         )
 
     def root(self, request: Request) -> Response:

@@ -110,7 +110,7 @@ def _application() -> Application:
 
 
 _APPLICATION: Final = _application()
-_STATUSES: Final = {route.pattern: ANYWHERE.union(route.statuses) for route in _APPLICATION.router.routes}
+_STATUSES: Final = {route.pattern: ANYWHERE.union(route.description.statuses) for route in _APPLICATION.router.routes}
 
 
 def check(data: bytes, rng: random.Random) -> None:
