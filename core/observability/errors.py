@@ -1,4 +1,4 @@
-"""The exception tree.
+"""The exception tree, and the statuses with which a process exits.
 
 No exception class of this project is defined anywhere else, except the protocol layer's refusals, which carry a status.
 
@@ -15,6 +15,15 @@ No exception class of this project is defined anywhere else, except the protocol
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+"""After a second SIGINT or SIGTERM, which ends a process without its shutdown: what a shell reports for SIGINT."""
+
+# msgspec quotes a value that is none of those expected, however long it is.
+MAX_FAULT_CHARACTERS: Final = 200
 
 
 class ObservabilityError(Exception):

@@ -11,7 +11,7 @@ positions and equity are Decimal, because money is added up from them.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -26,7 +26,11 @@ TERMINAL_STATUSES: frozenset[str] = frozenset({"filled", "canceled", "rejected",
 Side = Literal["buy", "sell"]
 Severity = Literal["info", "warning", "critical"]
 
-Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+MAX_SYMBOL_LENGTH: Final = 32
+BPS: Final = 10_000
+"""Basis points in one, the unit of every `_bps`."""
+
+Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SYMBOL_LENGTH)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]

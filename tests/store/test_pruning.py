@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from observability.clocks.timestamps import NS_PER_DAY
 from observability.memory.counters import Counters
 from observability.store.file import DATABASE_NAME, open_database
-from observability.store.limits import DAY_NS, StoreLimits
+from observability.store.limits import StoreLimits
 from observability.store.pruning import MARK_NS, Pruning
 from observability.store.schema import INSERT_FILL, UPSERT_BAR, UPSERT_CHECKPOINT
 from stored import NOON_NS, count_of, fill_row
 
-TODAY_NS = 1_800_000_000_000_000_000
+TONS_PER_DAY = 1_800_000_000_000_000_000
 
 
 class Host:
     """A clock that is set."""
 
     def __init__(self) -> None:
-        self.now_ns = TODAY_NS
+        self.now_ns = TONS_PER_DAY
 
     def time_ns(self) -> int:
         return self.now_ns
@@ -87,12 +88,12 @@ def pruned(tmp_path: Path) -> Iterator[Pruned]:
 def test_rows_go_once_they_have_been_there_for_too_long(pruned: Pruned) -> None:
     pruned.put_fills(1, 5)
     pruned.run()
-    pruned.pass_time(2 * DAY_NS)
+    pruned.pass_time(2 * NS_PER_DAY)
     pruned.put_fills(6, 9)
     pruned.checkpoint(9)
-    pruned.pass_time(28 * DAY_NS)
+    pruned.pass_time(28 * NS_PER_DAY)
     assert pruned.seqs() == list(range(1, 10))
-    pruned.pass_time(DAY_NS)
+    pruned.pass_time(NS_PER_DAY)
     assert pruned.seqs() == [6, 7, 8, 9]
     assert count_of(pruned.counters, "store_rows_pruned_total") == 5
 
@@ -101,7 +102,7 @@ def test_a_replay_of_an_old_day_ages_like_any_other_data(pruned: Pruned) -> None
     pruned.put(INSERT_FILL, [fill_row(1, ts_ns=NOON_NS), fill_row(2, ts_ns=2**62), fill_row(3, ts_ns=0)])
     pruned.checkpoint(3)
     pruned.run()
-    pruned.pass_time(29 * DAY_NS)
+    pruned.pass_time(29 * NS_PER_DAY)
     assert pruned.seqs() == [1, 2, 3]
 
 
@@ -110,7 +111,7 @@ def test_the_age_goes_on_over_a_restart(pruned: Pruned) -> None:
     pruned.run()
     pruned.put_fills(6, 9)
     pruned.checkpoint(9)
-    pruned.host.now_ns += 31 * DAY_NS
+    pruned.host.now_ns += 31 * NS_PER_DAY
     pruned.restart()
     pruned.run()
     assert pruned.seqs() == [6, 7, 8, 9]
@@ -119,7 +120,7 @@ def test_the_age_goes_on_over_a_restart(pruned: Pruned) -> None:
 def test_what_a_restart_takes_again_stays_whatever_its_age(pruned: Pruned) -> None:
     pruned.put_fills(1, 9)
     pruned.run()
-    pruned.pass_time(31 * DAY_NS)
+    pruned.pass_time(31 * NS_PER_DAY)
     assert pruned.seqs() == list(range(1, 10))
     pruned.checkpoint(4)
     pruned.run()
@@ -129,7 +130,7 @@ def test_what_a_restart_takes_again_stays_whatever_its_age(pruned: Pruned) -> No
 def test_the_newest_row_of_a_table_stays_so_that_no_number_is_given_twice(pruned: Pruned) -> None:
     pruned.put(UPSERT_BAR, [("AAPL", ts_ns, 1.0, 1.0, 1.0, 1.0, 1.0, 1, 1.0) for ts_ns in range(4)])
     pruned.run()
-    pruned.pass_time(31 * DAY_NS)
+    pruned.pass_time(31 * NS_PER_DAY)
     assert pruned.connection.execute("SELECT id, ts_ns FROM bars").fetchall() == [(4, 3)]
 
 
@@ -137,7 +138,7 @@ def test_many_rows_go_a_few_at_a_time(pruned: Pruned) -> None:
     pruned.put_fills(1, 2001)
     pruned.checkpoint(2001)
     pruned.run()
-    pruned.host.now_ns += 31 * DAY_NS
+    pruned.host.now_ns += 31 * NS_PER_DAY
     left = 2001
     while pruned.pruning.step(pruned.connection):
         now = len(pruned.seqs())
@@ -167,7 +168,7 @@ def test_freed_pages_are_given_back(pruned: Pruned) -> None:
     pruned.checkpoint(10_000)
     pruned.run()
     before = pruned.pages()
-    pruned.host.now_ns += 31 * DAY_NS
+    pruned.host.now_ns += 31 * NS_PER_DAY
     pruned.run()
     assert pruned.pages() < before // 4
 
@@ -176,8 +177,8 @@ def test_a_clock_that_was_set_back_removes_nothing_and_marks_nothing_twice(prune
     pruned.put_fills(1, 5)
     pruned.checkpoint(5)
     pruned.run()
-    pruned.host.now_ns -= 10 * DAY_NS
-    pruned.pass_time(DAY_NS)
+    pruned.host.now_ns -= 10 * NS_PER_DAY
+    pruned.pass_time(NS_PER_DAY)
     assert pruned.connection.execute("SELECT count(*) FROM marks WHERE section = 'fills'").fetchone() == (1,)
     assert pruned.seqs() == [1, 2, 3, 4, 5]
 

@@ -10,12 +10,16 @@ from datetime import UTC, datetime, timedelta
 
 from observability.errors import EventError
 
-NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+NS_PER_S = 1_000 * NS_PER_MS
+NS_PER_MINUTE = 60 * NS_PER_S
+NS_PER_HOUR = 60 * NS_PER_MINUTE
+NS_PER_DAY = 24 * NS_PER_HOUR
 # What fits a signed word of 8 bytes: 2262-04-11.
 MAX_NS = 2**63 - 1
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _SECOND = timedelta(seconds=1)
 
 # RFC 3339 section 5.6, with a space allowed for the "T" (its note) and up to nanoseconds in the fraction.
@@ -38,14 +42,18 @@ def parse_iso_ns(text: str) -> int:
         moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=UTC)
     except ValueError as error:
         raise EventError(f"time {text[:40]!r}: {error}") from None
-    seconds = (moment - _EPOCH) // _SECOND
+    ns = datetime_to_ns(moment) + int((fraction or "").ljust(9, "0"))
     if sign is not None:
         offset = int(offset_h) * 3600 + int(offset_m) * 60
-        seconds += offset if sign == "-" else -offset
-    ns = seconds * NS_PER_S + int((fraction or "").ljust(9, "0"))
+        ns += (offset if sign == "-" else -offset) * NS_PER_S
     if not 0 <= ns <= MAX_NS:
         raise EventError(f"time {text[:40]!r}: expected a time between 1970 and 2262")
     return ns
+
+
+def datetime_to_ns(moment: datetime) -> int:
+    """Returns the nanoseconds since the epoch of an aware datetime, whose fraction of a second is dropped."""
+    return (moment - EPOCH) // _SECOND * NS_PER_S
 
 
 class IsoFormatter:
@@ -60,7 +68,7 @@ class IsoFormatter:
     def __call__(self, ns: int) -> str:
         second, rest = divmod(ns, NS_PER_S)
         if second != self._second:
-            self._prefix = (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+            self._prefix = (EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
             self._second = second
         return f"{self._prefix}.{rest // NS_PER_MS:03d}Z"
 

@@ -1,4 +1,4 @@
-"""The kinds of settings that say who gets in: tokens, networks of proxies, and the files of TLS.
+"""The kinds of settings that say where the server listens and who gets in: origins, tokens, proxies, files of TLS.
 
 No token is compared here and no certificate is loaded (see `authorization.py` and `tls.py` of `http`).
 """
@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import ClassVar, Final
 
-from observability.config.setting import Kind, shown
+from observability.config.setting import Kind, accepted, shown
+
+MAX_PORT: Final = 65535
+ANY_ORIGIN: Final = "*"
+"""In place of a list of origins: pages of any origin."""
 
 TOKEN_ROLES: Final = ("read", "write")
 MAX_TOKENS: Final = 100
@@ -20,7 +24,68 @@ MAX_TOKENS: Final = 100
 # What needs no escaping in a header, in a query and in the name of a WebSocket subprotocol: RFC 3986 section 2.3.
 _SECRET = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 
+# RFC 1123 section 2.1: letters, digits and inner hyphens, at most 63 characters a label.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+# Four numbers are an address or nothing: "256.1.1.1" is no name (RFC 3696 section 2: the last label is not all digits).
+_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?[0-9]+")
+
+# RFC 6454 section 6.2: scheme "://" host [ ":" port ], and nothing behind it.
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
 Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Host(Kind):
+    """A name or address to listen on."""
+
+    metavar: ClassVar[str] = "HOST"
+
+    @property
+    def expected(self) -> str:
+        return "a host name or an IP address"
+
+    def parse(self, text: str) -> object:
+        return accepted(self, text, text)
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, str) and (_is_address(value) or _is_host_name(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Origins(Kind):
+    """Web origins, separated by commas, or `*` alone; kept as browsers send them: lower case, no default port."""
+
+    metavar: ClassVar[str] = "ORIGINS"
+    # An operator who empties the list wants no foreign origin, not the default ones.
+    empty_is_a_value: ClassVar[bool] = True
+
+    @property
+    def expected(self) -> str:
+        return f"scheme://host[:port] without a path, separated by commas, or {ANY_ORIGIN} alone"
+
+    def parse(self, text: str) -> object:
+        if not text:
+            return ()
+        items = [item.strip(" ") for item in text.split(",")]
+        if items == [ANY_ORIGIN]:
+            return (ANY_ORIGIN,)
+        origins = [_normal_origin(item) for item in items]
+        wrong = [item for item, origin in zip(items, origins, strict=True) if origin is None]
+        if wrong:
+            raise ValueError(", ".join(map(shown, wrong)))
+        return tuple(dict.fromkeys(origins))
+
+    def accepts(self, value: object) -> bool:
+        if not isinstance(value, tuple):
+            return False
+        return value == (ANY_ORIGIN,) or all(isinstance(o, str) and _normal_origin(o) == o for o in value)
+
+    def format(self, value: object) -> str:
+        assert isinstance(value, tuple)
+        return ",".join(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +188,28 @@ class ReadableFile(Kind):
 
 def _is_token(token: ApiToken) -> bool:
     return token.role in TOKEN_ROLES and _SECRET.fullmatch(token.secret) is not None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host_name(text: str) -> bool:
+    return len(text) <= 253 and bool(_HOST_NAME.fullmatch(text)) and not _ENDS_IN_NUMBER.fullmatch(text)
+
+
+def _normal_origin(text: str) -> str | None:
+    """Returns the origin as RFC 6454 serialises it, None if it is none."""
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        return None
+    scheme, host, port = match[1].lower(), match[2].lower(), match[3]
+    if not (_is_address(host.strip("[]")) or _is_host_name(host)):
+        return None
+    if port is None or int(port) == _DEFAULT_PORTS.get(scheme):
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{int(port)}" if 1 <= int(port) <= MAX_PORT else None

@@ -15,17 +15,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from observability.config.access import ApiToken, Network, Networks, ReadableFile, Tokens
+from observability.config.access import MAX_PORT, ApiToken, Host, Network, Networks, Origins, ReadableFile, Tokens
 from observability.config.market_settings import SecondsBySymbol, SymbolSeconds
 from observability.config.setting import (
-    MAX_PORT,
     Choice,
     Directory,
     ExistingPaths,
-    Host,
     Integer,
     Kind,
-    Origins,
     Seconds,
     Setting,
     Speed,

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from observability.config.setting import Kind, Seconds, shown
-
-MAX_SYMBOL_LENGTH: Final = 32
+from observability.events import MAX_SYMBOL_LENGTH
 
 SymbolSeconds = tuple[tuple[str, float], ...]
 

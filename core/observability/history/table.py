@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from typing import Final
 
 from observability.history import layout
 from observability.history.slots import Row, RowSlots
-from observability.memory.layout import WORD_BYTES
-
-# A row that is written while it is copied is copied again: more than this, and its writer does nothing else.
-MAX_ATTEMPTS: Final = 3
+from observability.memory.layout import MAX_ATTEMPTS, WORD_BYTES
 
 
 class RowTable:

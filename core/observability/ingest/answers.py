@@ -12,6 +12,8 @@ from typing import Any, Final
 from observability.encoding import encode_json
 
 MAX_FAULTS_LISTED: Final = 100
+BUSY_RETRY_SECONDS: Final = 1
+"""When a sender may try again while the hub or the disk is behind: such a backlog is gone in less."""
 # A thousand keys whose batches had every fault that is listed, or about 100,000 that had none.
 MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024
 _ENTRY_BYTES: Final = 160

@@ -12,13 +12,11 @@ from typing import Final
 import msgspec
 
 from observability.clocks.timestamps import parse_iso_ns
-from observability.errors import EventError
+from observability.errors import MAX_FAULT_CHARACTERS, EventError
 from observability.events import AnyEvent, Order
 
 # What decoding raises for bytes that a sender chose; the last two are not of msgspec's tree.
 UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# msgspec repeats a value that is none of those expected, however long it is.
-MAX_FAULT_CHARACTERS: Final = 200
 
 _PATH_ROOT: Final = "`$"
 _SPACE: Final = b" \t\r\n"

@@ -27,10 +27,10 @@ from typing import Final, Literal, Protocol
 
 from observability.bus import Bus
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import NS_PER_MS
+from observability.clocks.slices import SLICE_NS
 from observability.errors import EventError
 from observability.events import Fill
-from observability.ingest.answers import AnswerMemory, IngestAnswer, Remembered, Tally, refusal
+from observability.ingest.answers import BUSY_RETRY_SECONDS, AnswerMemory, IngestAnswer, Remembered, Tally, refusal
 from observability.ingest.decoder import Element, EventDecoder
 from observability.memory.counters import Counters
 
@@ -43,8 +43,6 @@ MAX_KEY_CHARACTERS: Final = 255
 MAX_BATCHES: Final = 1024
 MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
 DURABLE_SECONDS: Final = 5.0
-RETRY_AFTER_SECONDS: Final = 1
-SLICE_NS: Final = NS_PER_MS
 # The clock is asked once in so many events.
 SLICE_EVENTS: Final = 32
 
@@ -290,7 +288,7 @@ class IngestGate:
                 refusal(
                     503,
                     f"taken, but not on disk{why}; send it again with the same key or ids to be sure",
-                    RETRY_AFTER_SECONDS,
+                    BUSY_RETRY_SECONDS,
                 ),
                 "not_durable",
             )
@@ -319,4 +317,4 @@ def _other_content() -> _Settlement:
 
 
 def _busy(why: str) -> _Settlement:
-    return _Settlement(refusal(503, f"{why}; nothing was taken, send it again", RETRY_AFTER_SECONDS), "busy")
+    return _Settlement(refusal(503, f"{why}; nothing was taken, send it again", BUSY_RETRY_SECONDS), "busy")

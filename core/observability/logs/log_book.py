@@ -13,12 +13,10 @@ import orjson
 
 from observability.clocks.slices import Slice
 from observability.encoding import encode_json
-from observability.logs.log_ring import LogLine, LogRing
+from observability.logs.log_ring import OURS, LogLine, LogRing
 from observability.memory.counters import Counter
 from observability.memory.layout import ENGINE
 from observability.memory.mapping import SharedMapping
-
-OURS = "observability"
 
 
 class LogBook:

@@ -21,6 +21,9 @@ from observability.encoding import encode_json
 from observability.memory import layout
 from observability.memory.entry_log import EntryLog
 
+OURS: Final = "observability"
+"""Where our own lines come from, and the first word of our loggers' and log files' names."""
+
 MAX_MESSAGE_CHARS: Final = 4096
 MAX_LOGGER_CHARS: Final = 256
 MAX_FIELDS_BYTES: Final = 16 * 1024

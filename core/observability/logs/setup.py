@@ -22,13 +22,12 @@ from observability.clocks.timestamps import NS_PER_S, IsoFormatter
 from observability.config.config import Config
 from observability.config.setting import shown
 from observability.errors import ConfigError
-from observability.logs.log_ring import LogRing, escape
+from observability.logs.log_ring import OURS, LogRing, escape
 
-LOG_FILE: Final = "observability"
 MAX_FILE_BYTES: Final = 10_000_000
 BACKUP_FILES: Final = 5
 
-_OURS: Final = "observability."
+_OURS: Final = f"{OURS}."
 _CONTINUATION: Final = "    | "
 
 
@@ -105,7 +104,7 @@ def configure_logging(config: Config, process: str = "", ring: LogRing | None = 
 
 def _file_handler(config: Config, process: str) -> RotatingFileHandler:
     assert config.log_dir is not None
-    path = config.log_dir / (f"{LOG_FILE}-{process}.log" if process else f"{LOG_FILE}.log")
+    path = config.log_dir / (f"{OURS}-{process}.log" if process else f"{OURS}.log")
     try:
         config.log_dir.mkdir(parents=True, exist_ok=True)
         return RotatingFileHandler(

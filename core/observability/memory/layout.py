@@ -145,7 +145,9 @@ COUNTERS_WORDS: Final = 8192
 
 FRAME_SLOTS: Final = 50
 DETAIL_SLOTS: Final = 4
-LANES: Final = ("trades", "alerts")
+TRADES_LANE: Final = "trades"
+ALERTS_LANE: Final = "alerts"
+LANES: Final = (TRADES_LANE, ALERTS_LANE)
 LANE_ENTRIES: Final = 10_000
 # Trades take about 400 bytes, an alert some more: room for all entries of either.
 LANE_DATA_BYTES: Final = 8 * 1024 * 1024
@@ -163,6 +165,9 @@ FRAME_BASE_BYTES: Final = 256 * 1024
 FRAME_SYMBOL_BYTES: Final = 2 * 1024
 DETAIL_BASE_BYTES: Final = 2 * 1024 * 1024
 DETAIL_SYMBOL_BYTES: Final = 1024
+
+# A reader copies again what was overwritten under its hands; overtaken this often, it gives up and counts a loss.
+MAX_ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ import msgspec
 from observability.bus import Bus, Handler
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
-from observability.config.market_settings import MAX_SYMBOL_LENGTH
 from observability.errors import CapacityError, EventError
-from observability.events import Event, Print, Quote
+from observability.events import MAX_SYMBOL_LENGTH, Event, Print, Quote
 from observability.history.history import History
 from observability.metrics.arithmetic.sessions import session_end_ns
 from observability.metrics.collectors import BusCollector

@@ -12,11 +12,12 @@ from typing import Any
 
 from observability.bus import Bus, Handler
 from observability.clocks.clock import Clock, EventClock, HostClock
+from observability.clocks.timestamps import NS_PER_DAY
 from observability.events import Equity, Event, Fill, Position, Signal
 from observability.history.history import History
 from observability.history.series_writer import RecordedSeries
-from observability.metrics.arithmetic.decimals import ZERO, exact_sum, to_float_or_none
-from observability.metrics.arithmetic.sessions import NS_PER_DAY, UTC_DAYS, Session, SessionCalendar
+from observability.metrics.arithmetic.decimals import ONE, ZERO, exact_sum, to_float_or_none
+from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, SessionCalendar
 from observability.metrics.collectors import BusCollector
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
@@ -42,8 +43,6 @@ MAX_REFUSED_NAMES = 1024
 
 EquityRow = tuple[str, Decimal, Decimal, Decimal, Decimal | None]
 """Strategy, total, realised and unrealised P&L, capital."""
-
-_ONE = Decimal(1)
 
 
 class StrategyCollector(BusCollector):
@@ -334,7 +333,7 @@ class StrategyCollector(BusCollector):
         """Makes room by forgetting a flat position if it must; None if there is none."""
         if self._n_positions >= self.max_positions and not self._forget_flat_position():
             return None
-        part = PositionPart(account.name, symbol, self._multipliers.get(symbol, _ONE))
+        part = PositionPart(account.name, symbol, self._multipliers.get(symbol, ONE))
         account.positions[symbol] = part
         self._n_positions += 1
         return part

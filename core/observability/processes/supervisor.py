@@ -25,16 +25,13 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Final
 
+from observability.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from observability.memory.mapping import HUB_SLOT, ProcessSlot, SharedMapping, State
 from observability.processes.child import HANDLED, begin_child, set_title
 from observability.processes.control import Channel, control_pair, send_channel
 from observability.processes.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
-
-EXIT_FAILED: Final = 1
-# A second signal does not wait for anybody: the code a shell gives to what SIGINT ended.
-EXIT_INTERRUPTED: Final = 130
 
 # Who lived this long does not keep dying. The first to die is replaced at once, those that follow after pauses.
 STABLE_SECONDS: Final = 10.0

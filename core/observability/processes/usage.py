@@ -14,6 +14,9 @@ from typing import Final
 from observability.clocks.timestamps import NS_PER_S
 from observability.memory.counters import Counters
 
+FIGURES_SECONDS: Final = 1.0
+"""How often a process measures itself, and tells the others what it measured."""
+
 _PAGE_BYTES: Final = resource.getpagesize()
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 # proc(5), /proc/pid/stat: utime and stime, counted from the field behind the name in parentheses.

@@ -10,21 +10,18 @@ No offsets here (see `shared_layout.py`), no encoding and no sockets.
 from __future__ import annotations
 
 import logging
-from typing import Final
 
 import msgspec
 
 from observability.clocks.clock import Clock, EventClock
 from observability.memory.counters import Counters
+from observability.memory.layout import MAX_ATTEMPTS
 from observability.memory.mapping import SharedMapping
 from observability.memory.record_ring import Record
 from observability.snapshot.frames import FRAMES_KEPT, HEADROOM, Frame
 from observability.snapshot.index import IndexReader, IndexWriter, SnapshotIndex
 
 logger = logging.getLogger(__name__)
-
-# A worker that is overtaken while it copies tries again with the newer frame; more than this it waits for the next.
-MAX_ATTEMPTS: Final = 3
 
 _decode_documents = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 

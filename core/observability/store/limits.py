@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from observability.clocks.timestamps import NS_PER_S
-
-DAY_NS = 86_400 * NS_PER_S
+from observability.clocks.timestamps import NS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,4 +25,4 @@ class StoreLimits:
 
     @property
     def max_age_ns(self) -> int:
-        return self.max_age_days * DAY_NS
+        return self.max_age_days * NS_PER_DAY

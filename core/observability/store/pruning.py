@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Final
 
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_HOUR
 from observability.memory.counters import Counters
 from observability.store.limits import StoreLimits
 from observability.store.schema import NUMBERED, SEQUENCED
 
 logger = logging.getLogger(__name__)
 
-MARK_NS: Final = 3600 * NS_PER_S
+MARK_NS: Final = NS_PER_HOUR
 MARKS_PER_FILE: Final = 64
 # Two milliseconds of work or so, of which a commit waits for one at most.
 ROWS_PER_STEP: Final = 200

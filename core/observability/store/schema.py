@@ -26,6 +26,9 @@ from typing import Final
 # "OBSV": how `file` and we ourselves know that a database is ours (https://www.sqlite.org/fileformat2.html, 1.3).
 APPLICATION_ID: Final = 0x4F425356
 
+MAX_SEQ: Final = 2**63 - 1
+"""Above every sequence number: an INTEGER of SQLite has 8 bytes."""
+
 SEQUENCED: Final = (
     "fills", "conflicts", "order_reports", "equity_reports", "position_reports", "alert_transitions"
 )  # fmt: skip

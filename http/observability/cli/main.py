@@ -11,22 +11,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 import uvloop
 
 from observability.cli.reload import run_reloading
 from observability.config.command_line import build_argument_parser
 from observability.config.config import Config
-from observability.errors import ConfigError, ObservabilityError
+from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError
 from observability.logs.setup import configure_logging
 from observability.metrics.alerts.rule_file import load_rules
 from observability.server.host import run_host
 from observability.server.hub_process import HubProcess
 from observability.version import VERSION
-
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:

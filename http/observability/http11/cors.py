@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-ANY_ORIGIN: Final = "*"
+from observability.config.access import ANY_ORIGIN
+
 PREFLIGHT_MAX_AGE_SECONDS: Final = 600
 _ALLOWED_FIELDS: Final = b"Authorization, Content-Type, If-None-Match, Idempotency-Key"
 _EXPOSED: Final = b"\r\nAccess-Control-Expose-Headers: ETag, Retry-After"

@@ -43,6 +43,9 @@ REASONS: Final[dict[int, str]] = {
     504: "Gateway Timeout", 505: "HTTP Version Not Supported", 507: "Insufficient Storage",
 }  # fmt: skip
 
+RETRY_AFTER_SECONDS: Final = 5
+"""When a client may try again if the answer says nothing else."""
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -109,7 +112,7 @@ class TooManyRequests(Refusal):
 class Unavailable(Refusal):
     """Full, or not ready yet."""
 
-    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+    def __init__(self, detail: str, retry_after_seconds: int = RETRY_AFTER_SECONDS) -> None:
         super().__init__(503, detail, headers=((b"Retry-After", b"%d" % retry_after_seconds),))
 
 

@@ -18,7 +18,7 @@ import orjson
 
 from observability.clocks.clock import Clock
 from observability.clocks.slices import Slice
-from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.errors import StoreError
 from observability.history.aggregates import COUNT, FIRST, LAST, MAX, MIN, NAN, SUM, Block, Column
 from observability.history.archive import StoredMinutes
@@ -28,29 +28,29 @@ from observability.history.series import Series
 from observability.http11.messages import Request, Response
 from observability.http11.refusals import Unavailable, Unprocessable
 from observability.metrics.market.bar_history import BarHistory
-from observability.metrics.market.bar_table import BARS, NS_PER_MINUTE, Bar
+from observability.metrics.market.bar_table import BARS, Bar
 from observability.rest.curves import Curve, encode_columns, encode_rows
 from observability.routing.parameters import TimeNs, parse_body
 from observability.routing.router import RouteDescription, Router
 
 logger = logging.getLogger(__name__)
 
-HOUR_NS: Final = 60 * NS_PER_MINUTE
-DAY_NS: Final = 24 * HOUR_NS
-
-UNITS_NS: Final = {"d": DAY_NS, "h": HOUR_NS, "m": NS_PER_MINUTE, "s": NS_PER_S, "ms": NS_PER_MS}
+UNITS_NS: Final = {"d": NS_PER_DAY, "h": NS_PER_HOUR, "m": NS_PER_MINUTE, "s": NS_PER_S, "ms": NS_PER_MS}
 # Answered whatever the time between ticks is.
 FINEST_NS: Final = 100 * NS_PER_MS
 # Per range: how far back, and an interval that makes a few hundred points of it.
-RANGES: Final = {"1h": (HOUR_NS, "10s"), "24h": (DAY_NS, "5m"), "7d": (7 * DAY_NS, "1h"), "30d": (30 * DAY_NS, "1d")}
+RANGES: Final = {
+    "1h": (NS_PER_HOUR, "10s"),
+    "24h": (NS_PER_DAY, "5m"),
+    "7d": (7 * NS_PER_DAY, "1h"),
+    "30d": (30 * NS_PER_DAY, "1d"),
+}
 DEFAULT_RANGE: Final = "1h"
 MAX_POINTS: Final = 10_000
 # In columns, of all series together: 5 minutes of ticks of 64 symbols with 4 fields.
 MAX_COLUMN_NUMBERS: Final = 800_000
 # By how much more is looked at where the newest part of a range had too few points.
 WIDENING: Final = 4
-
-RETRY_AFTER_SECONDS: Final = 5
 
 BAR_FIELDS: Final = Bar._fields[1:]
 # What each aggregate is made of.
@@ -167,7 +167,7 @@ class HistoryRoutes:
             return await self._answer(question)
         except StoreError as error:
             logger.warning("history: %s", error)
-            raise Unavailable("the store cannot be read now", RETRY_AFTER_SECONDS) from None
+            raise Unavailable("the store cannot be read now") from None
         finally:
             self._history.count_lost()
 

@@ -6,7 +6,7 @@ No number is made here (see `status.py`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import orjson
@@ -23,8 +23,6 @@ from observability.routing.parameters import parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
 
 Meta = msgspec.Meta
-
-RETRY_AFTER_SECONDS: Final = 5
 
 
 class LogsQuery(msgspec.Struct, frozen=True):
@@ -174,5 +172,5 @@ class SystemRoutes:
             raise NotFound("no alert of that id")
         document = {"status": "acknowledged", **alert.to_json()}
         if not await self._is_written():
-            raise Unavailable("acknowledged, but not on disk yet; again is no error", RETRY_AFTER_SECONDS)
+            raise Unavailable("acknowledged, but not on disk yet; again is no error")
         return json_response(document)

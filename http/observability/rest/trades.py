@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -26,7 +26,6 @@ from observability.routing.router import Parameter, RouteDescription, Router
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS: Final = 5
 
 Meta = msgspec.Meta
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -162,4 +161,4 @@ def _store_errors() -> Iterator[None]:
         yield
     except StoreError as error:
         logger.error("%s", error)
-        raise Unavailable("the store cannot be read; the fault is in the log", RETRY_AFTER_SECONDS) from None
+        raise Unavailable("the store cannot be read; the fault is in the log") from None

@@ -9,20 +9,18 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from observability.clocks.timestamps import MAX_NS, parse_iso_ns
-from observability.errors import EventError
+from observability.errors import MAX_FAULT_CHARACTERS, EventError
 from observability.http11.messages import Request
 from observability.http11.refusals import Refusal, Unprocessable, UnsupportedMediaType
 from observability.routing.router import Parameter
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# msgspec repeats a value that is none of those expected, however long it is.
-MAX_FAULT_CHARACTERS: Final = 200
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
 

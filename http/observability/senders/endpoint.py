@@ -25,7 +25,6 @@ from observability.websocket.heartbeat import Heartbeat
 PATH: Final = "/ws/ingest"
 # Each may have a message's worth of bytes waiting.
 MAX_SENDERS: Final = 256
-RETRY_AFTER_SECONDS: Final = 5
 
 
 class IngestStream:
@@ -58,7 +57,7 @@ class IngestStream:
         """Takes the connection over; raises Refusal for a bad handshake and when all places are taken."""
         key = check_handshake(request, self._allowed_origins)
         if len(self._connected) >= MAX_SENDERS:
-            raise Unavailable(f"all {MAX_SENDERS} places for senders are in use", RETRY_AFTER_SECONDS)
+            raise Unavailable(f"all {MAX_SENDERS} places for senders are in use")
         deflate = negotiate(request.header(b"sec-websocket-extensions"))
         fields = answer_fields(deflate)
         subprotocol = chosen_subprotocol(request)

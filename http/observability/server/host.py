@@ -14,7 +14,7 @@ import uvloop
 
 from observability.config.config import Config
 from observability.connections.tls import make_context
-from observability.errors import ObservabilityError
+from observability.errors import EXIT_FAILED, ObservabilityError
 from observability.logs.log_ring import LogRing
 from observability.logs.setup import configure_logging
 from observability.memory.layout import SUPERVISOR
@@ -22,7 +22,7 @@ from observability.memory.mapping import SharedMapping
 from observability.metrics.alerts.rule import Rule
 from observability.metrics.assembly import history_budget
 from observability.processes.listeners import open_listeners
-from observability.processes.supervisor import EXIT_FAILED, ChildContext, Supervisor
+from observability.processes.supervisor import ChildContext, Supervisor
 from observability.server.hub_process import HubProcess, announce
 from observability.server.worker_process import WorkerProcess
 

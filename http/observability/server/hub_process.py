@@ -19,6 +19,7 @@ from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.config.setting import MAX_SPEED
+from observability.errors import EXIT_INTERRUPTED
 from observability.history.archive import StoredMinutes
 from observability.ingest.gate import IngestGate
 from observability.logs.log_book import LogBook
@@ -52,8 +53,6 @@ from observability.version import VERSION
 
 logger = logging.getLogger(__name__)
 
-# A second signal does not wait for anybody: the code a shell gives to what SIGINT ended.
-EXIT_INTERRUPTED: Final = 130
 # 16 random letters and digits have over 90 bits.
 MIN_TOKEN_CHARS: Final = 16
 

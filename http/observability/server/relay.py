@@ -22,13 +22,12 @@ from observability.http11.documents import ReadyDocument
 from observability.http11.heads import RequestHead, parse_head
 from observability.http11.messages import Request, Response, problem_response
 from observability.http11.refusals import Refusal, Unavailable
-from observability.ingest.answers import IngestAnswer, refusal
+from observability.ingest.answers import BUSY_RETRY_SECONDS, IngestAnswer, refusal
 from observability.ingest.gate import Gate, Transport
 from observability.routing.router import Answer, Router
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS: Final = 1
 # The longest that an answer may wait: what must be durable is waited for.
 TIMEOUT_SECONDS: Final = 30.0
 
@@ -92,9 +91,9 @@ class Relay:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer = _decode_answer(await self._call(message))
         except HubUnavailable as error:
-            raise Unavailable(f"the hub does not answer: {error}", RETRY_AFTER_SECONDS) from None
+            raise Unavailable(f"the hub does not answer: {error}", BUSY_RETRY_SECONDS) from None
         except TimeoutError:
-            raise Unavailable(f"the hub did not answer within {TIMEOUT_SECONDS:g} s", RETRY_AFTER_SECONDS) from None
+            raise Unavailable(f"the hub did not answer within {TIMEOUT_SECONDS:g} s", BUSY_RETRY_SECONDS) from None
         if answer.refusal is not None:
             self._on_refused(request.client_address, answer.refusal)
         return Response(answer.status, answer.body, answer.content_type, tuple(answer.headers), answer.closes)
@@ -115,9 +114,9 @@ class RelayedGate:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 return _decode_ingest_answer(await self._call(message))
         except HubUnavailable as error:
-            return refusal(503, f"the hub does not answer: {error}", RETRY_AFTER_SECONDS)
+            return refusal(503, f"the hub does not answer: {error}", BUSY_RETRY_SECONDS)
         except TimeoutError:
-            return refusal(503, f"the hub did not answer within {TIMEOUT_SECONDS:g} s", RETRY_AFTER_SECONDS)
+            return refusal(503, f"the hub did not answer within {TIMEOUT_SECONDS:g} s", BUSY_RETRY_SECONDS)
 
 
 class HubCalls:

@@ -28,7 +28,7 @@ from observability.monitoring.serving import SentListener
 from observability.processes.control import Channel, ChannelReceiver, say_serving
 from observability.processes.rpc import Answerer
 from observability.processes.supervisor import ChildContext
-from observability.processes.usage import ProcessFigures
+from observability.processes.usage import FIGURES_SECONDS, ProcessFigures
 from observability.routing.router import Router
 from observability.server.relay import HubCalls
 from observability.snapshot.frames import Frame
@@ -38,7 +38,6 @@ from observability.stream.lanes import Entry, Lane
 
 logger = logging.getLogger(__name__)
 
-FIGURES_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 5.0
 
 

@@ -22,9 +22,9 @@ from observability.errors import HubUnavailable
 from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
 from observability.logs.log_book import LogBook
+from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.memory.mapping import State
 from observability.metrics.assembly import history_budget
-from observability.metrics.durability.journal import ALERTS, TRADES
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.trades.queries import StoredTrades
 from observability.monitoring.exposition import Exposition
@@ -33,7 +33,7 @@ from observability.monitoring.staleness import Staleness
 from observability.processes.control import Channel, ChannelReceiver, say_serving
 from observability.processes.rpc import Caller
 from observability.processes.supervisor import ChildContext
-from observability.processes.usage import ProcessFigures
+from observability.processes.usage import FIGURES_SECONDS, ProcessFigures
 from observability.rest.published import Published
 from observability.server.feed import SharedFeed
 from observability.server.relay import Relay, RelayedGate
@@ -46,7 +46,6 @@ from observability.stream.lane_archive import AlertArchive, TradeArchive
 
 logger = logging.getLogger(__name__)
 
-FIGURES_SECONDS: Final = 1.0
 FOR_WORKERS: Final = "for_workers"
 """The document that tells workers what the hub knows of itself."""
 HUB_GAUGES: Final = "hub_gauges"
@@ -79,8 +78,8 @@ class WorkerProcess:
         shared = SharedFeed(context.mapping, context.wakeups[slot.number], self._clock, counters)
         store = None if config.data_dir is None else StoreReader(config.data_dir / DATABASE_NAME)
         if store is not None:
-            shared.lanes[TRADES].archive = TradeArchive(store)
-            shared.lanes[ALERTS].archive = AlertArchive(store)
+            shared.lanes[TRADES_LANE].archive = TradeArchive(store)
+            shared.lanes[ALERTS_LANE].archive = AlertArchive(store)
         worker = Worker(
             config,
             shared,

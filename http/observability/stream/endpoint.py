@@ -23,7 +23,6 @@ from observability.websocket.extensions import answer_fields, negotiate
 from observability.websocket.handshake import check_handshake
 
 PATHS: Final = ("/ws/metrics", "/ws")
-RETRY_AFTER_SECONDS: Final = 5
 
 
 class MetricsStream:
@@ -67,7 +66,7 @@ class MetricsStream:
             fields.append(("Sec-WebSocket-Protocol", subprotocol))
         if self._client_count.set(len(self._connected) + 1) > self._max_connections:
             self._client_count.set(len(self._connected))
-            raise Unavailable(f"all {self._max_connections} WebSocket connections are in use", RETRY_AFTER_SECONDS)
+            raise Unavailable(f"all {self._max_connections} WebSocket connections are in use")
         number, address = next(self._numbers), request.client_address
         client = Subscriber(self._state, number, address, self._loop, query, subscription, memory, self._on_end)
         self._connected.add(client)

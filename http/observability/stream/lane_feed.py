@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from observability.metrics.durability.journal import ALERTS, TRADES, Record
+from observability.memory.layout import ALERTS_LANE, TRADES_LANE
+from observability.metrics.durability.journal import Record
 from observability.store.store import Store
 from observability.stream.lane_archive import AlertArchive, TradeArchive
 from observability.stream.lanes import Lane
@@ -20,8 +21,8 @@ class LaneFeed:
     def __init__(self, store: Store | None) -> None:
         reader = None if store is None else store.reader
         self.lanes = {
-            TRADES: Lane("trade", archive=None if reader is None else TradeArchive(reader)),
-            ALERTS: Lane("alert", archive=None if reader is None else AlertArchive(reader)),
+            TRADES_LANE: Lane("trade", archive=None if reader is None else TradeArchive(reader)),
+            ALERTS_LANE: Lane("alert", archive=None if reader is None else AlertArchive(reader)),
         }
 
     def resume(self, records: Iterable[Record]) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from observability.encoding import encode_json
+from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 
 ENTRIES_KEPT: Final = 10_000
 # Encoded messages that are kept for the next reader; all readers of one tick want the same few.
@@ -122,7 +123,7 @@ class Lane:
 
 def make_lanes(capacity: int = ENTRIES_KEPT) -> dict[str, Lane]:
     """Returns the lanes there are, by channel; empty."""
-    return {"trades": Lane("trade", capacity), "alerts": Lane("alert", capacity)}
+    return {TRADES_LANE: Lane("trade", capacity), ALERTS_LANE: Lane("alert", capacity)}
 
 
 class LaneReader:

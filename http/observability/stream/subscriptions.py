@@ -11,17 +11,17 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from observability.errors import ObservabilityError
+from observability.events import MAX_SYMBOL_LENGTH
 from observability.http11.messages import Request
 from observability.http11.refusals import Unprocessable
+from observability.memory.layout import LANES
 from observability.routing.parameters import parse_query
 from observability.stream.views import ViewKey
 
-LANE_CHANNELS: Final = ("trades", "alerts")
 EVERY_METRIC: Final = "metrics"
 MAX_CHANNELS: Final = 64
 MAX_FAULT_LENGTH: Final = 200
 MAX_SYMBOLS: Final = 256
-MAX_SYMBOL_LENGTH: Final = 32
 
 _TEXT_FORM: Final = "subscribe:"
 
@@ -85,7 +85,7 @@ class Subscription:
         """Returns what is in force, for `connected` and `subscribed`; `known` are the metrics channels there are."""
         metrics = [name for name in known if self.channels is None or name in self.channels]
         return {
-            "channels": [*metrics, *(name for name in LANE_CHANNELS if name in self.lanes)],
+            "channels": [*metrics, *(name for name in LANES if name in self.lanes)],
             "symbols": None if self.symbols is None else sorted(self.symbols),
             "mode": self.mode,
         }
@@ -176,11 +176,11 @@ def _listed(text: str | None) -> list[str]:
 def _split(names: list[str], known: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
     """Returns the metrics channels and the lanes among `names`."""
     wanted = frozenset(names)
-    lanes = wanted.intersection(LANE_CHANNELS)
+    lanes = wanted.intersection(LANES)
     channels = wanted - lanes
     unknown = channels.difference(known, (EVERY_METRIC,))
     if unknown:
-        expected = ", ".join((EVERY_METRIC, *known, *LANE_CHANNELS))
+        expected = ", ".join((EVERY_METRIC, *known, *LANES))
         raise SubscriptionError(
             "unknown_channel", f"no channel {sorted(unknown)[0][:64]!r}; expected one of {expected}"
         )

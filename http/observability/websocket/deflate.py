@@ -22,8 +22,8 @@ from typing import Final
 
 from observability.memory.counters import Counters
 from observability.snapshot.frames import HEADROOM
+from observability.websocket.extensions import SYNC_FLUSH_TAIL, WINDOW_BITS
 
-WINDOW_BITS: Final = 15
 # Deflate looks this far back: its window, less what it reads ahead (MIN_LOOKAHEAD in zlib's deflate.h). One message
 # further back is where the same fields were; of longer messages they are out of sight, and stepping gains only 2 %
 # at the same level while it costs a second compression (benchmarks/bench_deflate.py).
@@ -35,8 +35,6 @@ STEPPED_LEVEL: Final = 6
 # A larger hash makes zlib's tables too large for malloc's heap, and mapping them anew costs 20 us per message.
 MEMORY_LEVEL: Final = 8
 
-# RFC 7692 section 7.2.1: what a sync flush ends with, and the sender removes.
-_TAIL: Final = b"\x00\x00\xff\xff"
 _HEADROOM: Final = bytes(HEADROOM)
 # Nobody's last message, hence what a message that cannot be stepped to follows.
 _NONE_BEFORE: Final = object()
@@ -146,6 +144,6 @@ def _compress(payload: bytes, level: int, dictionary: bytes) -> bytes:
         level, zlib.DEFLATED, -WINDOW_BITS, MEMORY_LEVEL, zlib.Z_DEFAULT_STRATEGY, zdict=dictionary
     )
     data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    assert data.endswith(_TAIL), "a sync flush ends with an empty stored block"
+    assert data.endswith(SYNC_FLUSH_TAIL), "a sync flush ends with an empty stored block"
     # An empty payload leaves one zero byte, as RFC 7692 section 7.2.3.6 has it.
-    return data[: -len(_TAIL)]
+    return data[: -len(SYNC_FLUSH_TAIL)]

@@ -18,6 +18,10 @@ MAX_VALUE_BYTES: Final = 2048
 # Browsers make one offer; what follows this many is not looked at.
 MAX_OFFERS: Final = 16
 
+WINDOW_BITS: Final = 15
+SYNC_FLUSH_TAIL: Final = b"\x00\x00\xff\xff"
+"""What a sync flush ends with: the sender removes it (RFC 7692 section 7.2.1), the receiver puts it back (7.2.2)."""
+
 _DEFLATE: Final = b"permessage-deflate"
 _SERVER_NO_TAKEOVER: Final = b"server_no_context_takeover"
 _CLIENT_NO_TAKEOVER: Final = b"client_no_context_takeover"

@@ -11,12 +11,12 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 from urllib.parse import urlsplit
 
+from observability.config.access import ANY_ORIGIN
 from observability.http11.messages import Request
 from observability.http11.refusals import Refusal
 
-VERSION: Final = b"13"
+WEBSOCKET_VERSION: Final = b"13"
 KEY_BYTES: Final = 16
-ANY_ORIGIN: Final = "*"
 
 
 def check_handshake(request: Request, allowed_origins: AbstractSet[str]) -> bytes:
@@ -32,8 +32,9 @@ def check_handshake(request: Request, allowed_origins: AbstractSet[str]) -> byte
     if b"upgrade" not in request.header_list(b"connection"):
         raise Refusal(400, "a WebSocket handshake needs Connection: Upgrade")
     # RFC 6455 section 4.4: a version that is not supported is answered with those that are.
-    if request.header(b"sec-websocket-version") != VERSION:
-        raise Refusal(426, "expected Sec-WebSocket-Version: 13", headers=((b"Sec-WebSocket-Version", VERSION),))
+    if request.header(b"sec-websocket-version") != WEBSOCKET_VERSION:
+        supported = ((b"Sec-WebSocket-Version", WEBSOCKET_VERSION),)
+        raise Refusal(426, "expected Sec-WebSocket-Version: 13", headers=supported)
     key = request.header(b"sec-websocket-key")
     if key is None or not _is_key(key):
         raise Refusal(400, "expected a Sec-WebSocket-Key of 16 bytes in base64")

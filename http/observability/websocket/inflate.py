@@ -13,13 +13,12 @@ from __future__ import annotations
 import zlib
 from typing import ClassVar, Final
 
-WINDOW_BITS: Final = 15
+from observability.websocket.extensions import SYNC_FLUSH_TAIL, WINDOW_BITS
+
 WINDOW_BYTES: Final = 1 << WINDOW_BITS
 # RFC 7692 section 7.2.1 allows BFINAL = 1 anywhere; each such block costs a new inflater, about 2 us.
 MAX_FINAL_BLOCKS: Final = 64
 
-# RFC 7692 section 7.2.2: what the sender removed is put back.
-_TAIL: Final = b"\x00\x00\xff\xff"
 # An empty final block of our own: it counts as one only where a block may begin, which shows that nothing is missing.
 _FINAL: Final = b"\x01\x00\x00\xff\xff"
 
@@ -60,7 +59,7 @@ def inflate(data: bytes, max_bytes: int) -> bytes:
             has_final_block = inflater.eof
             if not has_final_block:
                 # Room for one byte: where either would add to the message, it can then not be taken in whole.
-                inflater.decompress(_TAIL, 1)
+                inflater.decompress(SYNC_FLUSH_TAIL, 1)
                 if not inflater.eof:
                     inflater.decompress(_FINAL, 1)
                 if not inflater.eof or inflater.unused_data:

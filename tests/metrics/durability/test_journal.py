@@ -11,7 +11,7 @@ from typing import Any
 from lives import NOON, D, Life, S, fill, lives, order, read_table
 from observability.events import Alert, Equity
 from observability.ingest.gate import Verdict
-from observability.metrics.durability.journal import ALERTS, TRADES
+from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.market.bar_table import Bar
 from observability.store.file import DATABASE_NAME
 
@@ -30,7 +30,13 @@ def test_a_fill_is_told_once_it_is_on_disk_and_not_before() -> None:
             other.execute("ROLLBACK")
         await life.written()
         ((channel, seq, symbol, document),) = life.told
-        assert (channel, seq, symbol, document["trade_id"], "durable" in document) == (TRADES, 1, "AAPL", "t1", False)
+        assert (channel, seq, symbol, document["trade_id"], "durable" in document) == (
+            TRADES_LANE,
+            1,
+            "AAPL",
+            "t1",
+            False,
+        )
         await life.end(is_clean=True)
 
     lives(script)
@@ -80,7 +86,7 @@ def test_without_a_store_everything_is_told_at_once() -> None:
         await life.begin()
         life.bus.publish(fill(1))
         life.bus.publish(Alert("critical", "kill switch", ts=NOON, ts_init=NOON))
-        assert [(channel, seq) for channel, seq, _, _ in life.told] == [(TRADES, 1), (ALERTS, 2)]
+        assert [(channel, seq) for channel, seq, _, _ in life.told] == [(TRADES_LANE, 1), (ALERTS_LANE, 2)]
         assert await life.journal.is_written()
         await life.end(is_clean=True)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.clocks.timestamps import NS_PER_MINUTE
 from observability.history.history import History, HistoryReader
 from observability.history.layout import Budget
 from observability.memory.counters import Counters
 from observability.metrics.market.bar_history import BARS_PER_READ, BarHistory, merge_bars
-from observability.metrics.market.bar_table import BARS, FIELDS, NS_PER_MINUTE, Bar, BarRing
+from observability.metrics.market.bar_table import BARS, FIELDS, Bar, BarRing
 from observability.store.limits import StoreLimits
 from observability.store.schema import UPSERT_BAR
 from observability.store.store import Store

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from observability.metrics.market.bar_table import MAX_BARS, NS_PER_MINUTE, Bar, BarRing
+from observability.clocks.timestamps import NS_PER_MINUTE
+from observability.metrics.market.bar_table import MAX_BARS, Bar, BarRing
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
+from observability.clocks.timestamps import NS_PER_MINUTE
 from observability.events import Print
 from observability.metrics import MarketDataCollector
-from observability.metrics.market.bar_table import NS_PER_MINUTE, Bar
+from observability.metrics.market.bar_table import Bar
 from observability.metrics.market.bars import AMENDABLE_MINUTES, GRACE_NS, MAX_AHEAD_NS
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z

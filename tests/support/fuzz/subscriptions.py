@@ -14,10 +14,10 @@ from typing import Final
 from fuzz import messages
 from fuzz.fuzzing import main
 from observability.encoding import encode_json
+from observability.events import MAX_SYMBOL_LENGTH
+from observability.memory.layout import LANES
 from observability.stream.subscriptions import (
     DEFAULT,
-    LANE_CHANNELS,
-    MAX_SYMBOL_LENGTH,
     MAX_SYMBOLS,
     ClientMessage,
     SubscriptionError,
@@ -50,7 +50,7 @@ def check(data: bytes, rng: random.Random) -> None:
         return
     encode_json({"id": message.id, **wanted.describe(KNOWN)})
     assert wanted.channels is None or wanted.channels <= frozenset(KNOWN)
-    assert wanted.lanes <= frozenset(LANE_CHANNELS)
+    assert wanted.lanes <= frozenset(LANES)
     if wanted.symbols is not None:
         assert 0 < len(wanted.symbols) <= MAX_SYMBOLS
         assert all(0 < len(symbol) <= MAX_SYMBOL_LENGTH for symbol in wanted.symbols)

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.timestamps import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_MS, NS_PER_S
 from observability.config.setting import shown
 from observability.errors import ConfigError
 from observability.metrics.alerts.book import SEVERITIES
@@ -30,8 +30,8 @@ MAX_DAYS: Final = 7
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DURATION = re.compile(r"([0-9]{1,6})(ms|s|m|h)")
-_UNITS_NS: Final = {"ms": NS_PER_MS, "s": NS_PER_S, "m": 60 * NS_PER_S, "h": 3600 * NS_PER_S}
-_MAX_NS: Final = MAX_DAYS * 24 * 3600 * NS_PER_S
+_UNITS_NS: Final = {"ms": NS_PER_MS, "s": NS_PER_S, "m": NS_PER_MINUTE, "h": NS_PER_HOUR}
+_MAX_NS: Final = MAX_DAYS * NS_PER_DAY
 
 # A rule that resolves only where it would raise again would never resolve, or never stop.
 _CLEAR_IS_BELOW: Final = frozenset({"above", "at_least"})

@@ -16,6 +16,9 @@ EXACT: Final = Context(prec=128, traps=[Inexact, InvalidOperation, DivisionByZer
 ROUNDED: Final = Context(prec=128, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 ZERO: Final = Decimal(0)
+HALF: Final = Decimal("0.5")
+ONE: Final = Decimal(1)
+TWO: Final = Decimal(2)
 
 # A price is smaller than this; sums of larger numbers would not fit EXACT.
 MAX_MAGNITUDE: Final = 1e18

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from observability.clocks.timestamps import NS_PER_S
-
-NS_PER_DAY = 86_400 * NS_PER_S
+from observability.clocks.timestamps import EPOCH, NS_PER_DAY, NS_PER_S, datetime_to_ns
 
 _MIDNIGHT = time()
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = timedelta(seconds=1)
 
 
 def session_end_ns(now_ns: int) -> int:
@@ -44,7 +40,7 @@ class SessionCalendar:
     def end_ns(self, now_ns: int) -> int:
         """Returns the first moment after the session that `now_ns` belongs to."""
         if not self._begin_ns <= now_ns < self._end_ns:
-            day = (_EPOCH + timedelta(seconds=now_ns // NS_PER_S)).astimezone(self.zone).date()
+            day = (EPOCH + timedelta(seconds=now_ns // NS_PER_S)).astimezone(self.zone).date()
             # A zone that moves to the other side of the date line skips a day or has it twice: two on either side.
             boundaries = [self._boundary_ns(day + timedelta(days=offset)) for offset in (-2, -1, 0, 1, 2)]
             self._begin_ns = max(boundary for boundary in boundaries if boundary <= now_ns)
@@ -53,8 +49,7 @@ class SessionCalendar:
 
     def _boundary_ns(self, day: date) -> int:
         # fold=0 is what RFC 5545 says, in the gap and in the fold (PEP 495).
-        boundary = datetime.combine(day, self.start, tzinfo=self.zone).astimezone(UTC)
-        return (boundary - _EPOCH) // _SECOND * NS_PER_S
+        return datetime_to_ns(datetime.combine(day, self.start, tzinfo=self.zone).astimezone(UTC))
 
 
 UTC_DAYS = SessionCalendar()

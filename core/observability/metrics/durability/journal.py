@@ -18,10 +18,11 @@ from typing import Any, Final
 
 from observability.bus import Bus
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_S
 from observability.encoding import encode_json
 from observability.events import Equity, Fill, Order, Position
 from observability.ingest.gate import Verdict
+from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.alerts.book import Action, AlertState, transition_document
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability import rows
@@ -39,11 +40,6 @@ from observability.store.store import Store
 CHECKPOINT_SECONDS: Final = 10
 CHECKPOINT_RECORDS: Final = 20_000
 WRITTEN_SECONDS: Final = 5.0
-
-MINUTE_NS: Final = 60 * NS_PER_S
-
-TRADES: Final = "trades"
-ALERTS: Final = "alerts"
 
 _VERDICTS: Final = {Rejection.DUPLICATE: Verdict.DUPLICATE, Rejection.CONFLICT: Verdict.CONFLICT}
 
@@ -164,7 +160,7 @@ class Journal:
         self.last_verdict = Verdict.ACCEPTED
         if self._store is not None:
             self._store.put(schema.INSERT_FILL, fill_row(trade, event.ts_init))
-        self._tell_durable(lambda: (TRADES, trade.seq, trade.symbol, trade.to_json()))
+        self._tell_durable(lambda: (TRADES_LANE, trade.seq, trade.symbol, trade.to_json()))
 
     def on_amended(self, trade: Trade) -> None:
         """Takes a trade whose slippage became known after it was written."""
@@ -193,7 +189,7 @@ class Journal:
             self._store.put(
                 schema.INSERT_ALERT_TRANSITION, (seq, self._event_clock.time_ns(), state.alert_id, action, text)
             )
-        self._tell_durable(lambda: (ALERTS, seq, None, document))
+        self._tell_durable(lambda: (ALERTS_LANE, seq, None, document))
 
     def _keep_conflict(self, event: Fill) -> None:
         conflict = self._trades.number_conflict(event)
@@ -206,11 +202,11 @@ class Journal:
         """Writes what is due: the minute's equity, a checkpoint."""
         if self._store is None:
             return
-        minute = frame.ts_ns // MINUTE_NS
+        minute = frame.ts_ns // NS_PER_MINUTE
         if minute != self._minute:
             self._minute = minute
             for strategy, *money in self._collectors.strategy.equity_rows(frame.ts_ns):
-                self._put(schema.UPSERT_EQUITY, rows.account_row(minute * MINUTE_NS, strategy, money))
+                self._put(schema.UPSERT_EQUITY, rows.account_row(minute * NS_PER_MINUTE, strategy, money))
         session_end_ns = self._collectors.strategy.session_end_ns
         if (
             self._host_clock.mono_ns() >= self._checkpoint_due_ns

@@ -19,8 +19,9 @@ from observability.config.config import Config
 from observability.history.archive import Archive
 from observability.history.history import History
 from observability.memory.counters import Counters
+from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.assembly import Collectors
-from observability.metrics.durability.journal import ALERTS, TRADES, Journal, Record
+from observability.metrics.durability.journal import Journal, Record
 from observability.metrics.durability.recovery import recover, was_taken
 from observability.metrics.trades.queries import find_key
 from observability.metrics.trades.trade_log import MAX_KEYS
@@ -100,7 +101,7 @@ class Persistence:
         trades.archive = lambda key: self._look_up(lambda: find_key(connection, key), None)
         collectors.execution.remember_reports(lambda event: self._look_up(lambda: was_taken(connection, event), False))
         newest = connection.execute(schema.SELECT_NEWEST_ALERT_TRANSITIONS, (found.seq, MAX_TOLD_ALERTS)).fetchall()
-        self._told_alerts = [(ALERTS, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
+        self._told_alerts = [(ALERTS_LANE, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
         if found.seq:
             logger.info(
                 "recovered up to record %d in %.2f s; %d were behind the checkpoint",
@@ -120,7 +121,7 @@ class Persistence:
     def told(self) -> Iterator[Record]:
         """Yields what an earlier process told last, per channel oldest first."""
         for trade in self._collectors.execution.trades.newer_than(0):
-            yield TRADES, trade.seq, trade.symbol, trade.to_json()
+            yield TRADES_LANE, trade.seq, trade.symbol, trade.to_json()
         yield from self._told_alerts
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -26,6 +26,7 @@ from observability.metrics.trades.rows import StoreRow, fill_of, trade_of
 from observability.metrics.trades.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader, TradeLog
 from observability.store import schema
 from observability.store.checkpoint import Checkpoint, Stateful, unpack
+from observability.store.schema import MAX_SEQ
 from observability.store.sequence import EventSequence
 
 SOURCE: Final = "recovery"
@@ -34,7 +35,6 @@ Record = tuple[int, Callable[[], None]]
 Retake = Callable[[Mapping[str, Any]], None]
 
 # Above every seq.
-NEWEST: Final = 2**63 - 1
 
 # Numbers that a process may have shown before it died without writing them: more than its queue could hold.
 UNWRITTEN_NUMBERS: Final = 1_000_000
@@ -88,7 +88,7 @@ def recover(
     return Recovered(newest, checkpoint.seq, records, time.monotonic() - started)
 
 
-def was_taken(connection: sqlite3.Connection, event: Order, before_seq: int = NEWEST) -> bool:
+def was_taken(connection: sqlite3.Connection, event: Order, before_seq: int = MAX_SEQ) -> bool:
     """Returns whether the very same report of an order is in the store."""
     report = (event.order_id, event.symbol, event.status, event_time_ns(event), before_seq)
     return connection.execute(schema.SELECT_ORDER_REPORT, report).fetchone() is not None

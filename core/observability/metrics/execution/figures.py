@@ -11,12 +11,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from observability.events import TERMINAL_STATUSES
+from observability.events import BPS, TERMINAL_STATUSES
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.shortfall import Shortfall, implementation_shortfall
 
-BPS: Final = Decimal(10_000)
 QUANTUM: Final = Decimal("1e-18")
 _COUNTED_STATUSES = TERMINAL_STATUSES | {"partially_filled"}
 

@@ -24,9 +24,9 @@ from typing import Final
 
 import msgspec
 
-from observability.events import Fill, Side
+from observability.events import BPS, Fill, Side
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED
-from observability.metrics.execution.figures import BPS, QUANTUM
+from observability.metrics.execution.figures import QUANTUM
 from observability.metrics.execution.groups import ExecutionGroup
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.order_market import OrderMarket

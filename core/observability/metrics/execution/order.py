@@ -16,7 +16,7 @@ from decimal import Decimal
 
 import msgspec
 
-from observability.events import TERMINAL_STATUSES, Fill, Order, OrderStatus, Side, event_time_ns
+from observability.events import BPS, TERMINAL_STATUSES, Fill, Order, OrderStatus, Side, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
 from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
@@ -29,7 +29,6 @@ _NOT_YET_ACCEPTED = frozenset({"pending_new", "rejected", "pending_cancel", "pen
 # Reports that leave an order what it is are late only when it has come to its end.
 _REQUESTS = frozenset({"pending_cancel", "pending_replace", "replaced"})
 
-_BPS = Decimal(10_000)
 
 # Fills that arrived before their order's arrival price, kept per order to be completed.
 _MAX_WAITING_TRADES = 16
@@ -151,7 +150,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         """Writes the arrival slippage of one fill into its record."""
         arrival = self.arrival_price
         if arrival is not None and arrival > 0:
-            bps = ROUNDED.divide(EXACT.multiply(EXACT.subtract(trade.price, arrival), _BPS), arrival)
+            bps = ROUNDED.divide(EXACT.multiply(EXACT.subtract(trade.price, arrival), BPS), arrival)
             trade.slippage_bps = float(bps if self.side == "buy" else bps.copy_negate()) + 0.0
 
     def _note_times(self, status: OrderStatus, ts_ns: int) -> None:

@@ -21,15 +21,13 @@ import msgspec
 
 from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Print, Quote
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, price_or_none
+from observability.metrics.arithmetic.decimals import EXACT, HALF, ZERO, price_or_none
 from observability.metrics.arithmetic.turnover import ExactTurnover
 from observability.metrics.market.symbol_state import SymbolState
 
 SAMPLE_NS: Final = 10 * NS_PER_MS
 # At least 10 s, and longer where quotes come less often; 24 kB, which a checkpoint holds too.
 MAX_SAMPLES: Final = 1024
-
-_HALF = Decimal("0.5")
 
 
 class Horizons(Protocol):
@@ -184,4 +182,4 @@ class OrderMarket:
         if age_ns > self.stale_after_ns:
             return None
         low, high = price_or_none(bid), price_or_none(ask)
-        return None if low is None or high is None else EXACT.multiply(EXACT.add(low, high), _HALF)
+        return None if low is None or high is None else EXACT.multiply(EXACT.add(low, high), HALF)

@@ -26,22 +26,21 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
-from observability.metrics.arithmetic.decimals import ROUNDED, ZERO, to_float
+from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
+from observability.events import BPS
+from observability.metrics.arithmetic.decimals import ROUNDED, TWO, ZERO, to_float
 
 HORIZONS_NS: Final = {
     "50ms": 50 * NS_PER_MS,
     "1s": NS_PER_S,
     "10s": 10 * NS_PER_S,
-    "1m": 60 * NS_PER_S,
+    "1m": NS_PER_MINUTE,
     "5m": 300 * NS_PER_S,
 }
 """How far behind a fill the market is looked at."""
 ENDED: Final = ("filled", "canceled", "rejected", "expired")
 _PARTS: Final = ("total", "delay", "trading", "opportunity", "fees")
-_TWO = Decimal(2)
 _MINUS_ONE = Decimal(-1)
-_BPS = Decimal(10_000)
 
 Counts = Mapping[str, int]
 Amounts = Mapping[str, Decimal]
@@ -62,7 +61,7 @@ def shortfall_bps(amounts: Amounts, part: str = "total") -> float | None:
     notional = amounts.get("shortfall_notional", ZERO)
     if notional <= 0:
         return None
-    return ratio(ROUNDED.multiply(amounts.get(f"shortfall_{part}", ZERO), _BPS), notional)
+    return ratio(ROUNDED.multiply(amounts.get(f"shortfall_{part}", ZERO), BPS), notional)
 
 
 def quality_of(counts: Counts, amounts: Amounts) -> dict[str, Any]:
@@ -97,8 +96,8 @@ def quality_of(counts: Counts, amounts: Amounts) -> dict[str, Any]:
             "left_out": _left_out(counts, "vwap"),
         },
         "effective_spread": {
-            "price": _quotient(amounts, "effective_cost", "effective_quantity", _TWO),
-            "bps": _quotient(amounts, "effective_bps", "effective_quantity", _TWO),
+            "price": _quotient(amounts, "effective_cost", "effective_quantity", TWO),
+            "bps": _quotient(amounts, "effective_bps", "effective_quantity", TWO),
             "n": n("effective", 0),
             "quantity": to_float(amounts.get("effective_quantity", ZERO)),
             "left_out": {why: count for why, count in unpriced.items() if why != "too_many_pending"},
@@ -119,8 +118,8 @@ def _markout(counts: Counts, amounts: Amounts, name: str, unpriced: dict[str, in
     return {
         "price": _quotient(amounts, f"{name}_cost", quantity, _MINUS_ONE),
         "bps": _quotient(amounts, f"{name}_bps", quantity, _MINUS_ONE),
-        "realized_spread": _quotient(amounts, f"{name}_cost", quantity, _TWO),
-        "realized_spread_bps": _quotient(amounts, f"{name}_bps", quantity, _TWO),
+        "realized_spread": _quotient(amounts, f"{name}_cost", quantity, TWO),
+        "realized_spread_bps": _quotient(amounts, f"{name}_bps", quantity, TWO),
         "n": counts.get(name, 0),
         "quantity": to_float(amounts.get(quantity, ZERO)),
         "left_out": unpriced | _left_out(counts, name),

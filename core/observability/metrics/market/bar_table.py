@@ -10,11 +10,9 @@ from array import array
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from observability.clocks.timestamps import NS_PER_S
 from observability.history.layout import TABLE_ROWS
 from observability.history.table import RowTable
 
-NS_PER_MINUTE: Final = 60 * NS_PER_S
 MAX_BARS: Final = TABLE_ROWS
 
 

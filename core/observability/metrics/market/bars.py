@@ -13,17 +13,17 @@ from typing import Final
 
 import msgspec
 
-from observability.clocks.timestamps import MAX_NS, NS_PER_S
+from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
 from observability.events import Side
 from observability.metrics.arithmetic.turnover import ExactTurnover, PrintSums, PrintSumsState
-from observability.metrics.market.bar_table import NS_PER_MINUTE, Bar, BarRing
+from observability.metrics.market.bar_table import Bar, BarRing
 
 # A bar is finished when the event clock is past its end by this; what comes later amends it.
 GRACE_NS: Final = 2 * NS_PER_S
 # How many minutes before its newest one a symbol's bars can still be amended.
 AMENDABLE_MINUTES: Final = 5
 # A print dated later than this after its arrival is nobody's: it would make every real one too late.
-MAX_AHEAD_NS: Final = 3600 * NS_PER_S
+MAX_AHEAD_NS: Final = NS_PER_HOUR
 
 _NEVER: Final = MAX_NS
 

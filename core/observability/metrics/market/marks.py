@@ -10,20 +10,18 @@ from typing import Literal
 
 import msgspec
 
-from observability.metrics.arithmetic.decimals import EXACT, price_or_none
+from observability.metrics.arithmetic.decimals import EXACT, HALF, price_or_none
 
 MarkSource = Literal["mid", "last", "fill"]
 
 Mark = tuple[Decimal, MarkSource]
-
-_HALF = Decimal("0.5")
 
 
 def mark_of(bid: float | None, ask: float | None, last_price: float | None) -> Mark | None:
     """Returns the mid if both sides are quoted, else the last price; exact, of the decimals that arrived."""
     exact_bid, exact_ask = price_or_none(bid), price_or_none(ask)
     if exact_bid is not None and exact_ask is not None:
-        return EXACT.multiply(EXACT.add(exact_bid, exact_ask), _HALF), "mid"
+        return EXACT.multiply(EXACT.add(exact_bid, exact_ask), HALF), "mid"
     last = price_or_none(last_price)
     return None if last is None else (last, "last")
 

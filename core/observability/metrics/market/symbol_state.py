@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from observability.clocks.timestamps import MAX_NS, NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, format_iso_ms
 from observability.events import Print, Quote
 from observability.history.series_writer import RecordedSeries
 from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
@@ -29,7 +29,7 @@ from observability.snapshot.sections import JsonPart
 SERIES_FIELDS = ("last", "mid", "spread", "volume")
 
 # A spread that stood for longer, or for less than nothing, is a clock gone wrong; no session is longer than this.
-MAX_STOOD_NS: Final = 25 * 3600 * NS_PER_S
+MAX_STOOD_NS: Final = 25 * NS_PER_HOUR
 
 # Arrivals that may wait for the end of the second; more are counted on the tick.
 MAX_WAITING: Final = 1024

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation
 
-from observability.metrics.arithmetic.decimals import to_float
+from observability.events import BPS
+from observability.metrics.arithmetic.decimals import TWO, to_float
 from observability.metrics.arithmetic.turnover import MAX_DECIMALS, PROOF_LIMIT
 
 # Twice as many digits as a double has: what is rounded here is the nearest double all the same.
 _CONTEXT = Context(prec=34, traps=[InvalidOperation, DivisionByZero])
-_TWO = Decimal(2)
-_BPS = 10_000
 
 
 class Touch:
@@ -50,17 +49,17 @@ class Touch:
                 total = low + high
                 self.mid = total / (2 * scale)
                 self.spread = (high - low) / scale
-                self.spread_bps = (high - low) * 2 * _BPS / total if total > 0 else None
+                self.spread_bps = (high - low) * 2 * BPS / total if total > 0 else None
                 return
         self._derive_from_decimals(Decimal(repr(bid)), Decimal(repr(ask)))
 
     def _derive_from_decimals(self, low: Decimal, high: Decimal) -> None:
         """Does the same for prices that the scale is too small for, or for which there is none."""
-        mid = _CONTEXT.divide(_CONTEXT.add(low, high), _TWO)
+        mid = _CONTEXT.divide(_CONTEXT.add(low, high), TWO)
         spread = _CONTEXT.subtract(high, low)
         self.mid = to_float(mid)
         self.spread = to_float(spread)
-        self.spread_bps = to_float(_CONTEXT.divide(_CONTEXT.multiply(spread, Decimal(_BPS)), mid)) if mid > 0 else None
+        self.spread_bps = to_float(_CONTEXT.divide(_CONTEXT.multiply(spread, BPS), mid)) if mid > 0 else None
         decimals = -min(int(price.as_tuple().exponent) for price in (low, high))
         if 0 < decimals <= MAX_DECIMALS:
             self._scale = max(self._scale, 10**decimals)

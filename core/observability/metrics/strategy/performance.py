@@ -5,10 +5,11 @@ No sum is kept here; see `daily_returns.py`, `outcomes.py`, `positions.py` and `
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from observability.clocks.timestamps import EPOCH
 from observability.metrics.arithmetic.decimals import EXACT, quotient_or_none, to_float_or_none
 from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.returns import DailyReturns, figure
@@ -19,7 +20,6 @@ NOTHING_DECIDED = "no closing fill has won or lost"
 NOTHING_LOST = "no closing fill has lost"
 
 _NS_PER_S = Decimal(1_000_000_000)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 HoldingTime = tuple[Decimal, Decimal]
 """Sum of closed quantity times holding time in nanoseconds, and the closed quantity."""
@@ -87,4 +87,4 @@ class Performance:
 
 
 def _date(day: int) -> str:
-    return (_EPOCH + timedelta(days=day)).date().isoformat()
+    return (EPOCH + timedelta(days=day)).date().isoformat()

@@ -18,14 +18,13 @@ from decimal import Decimal
 import msgspec
 
 from observability.events import Fill
-from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO
 
 # What is left of a cost after a partial close is a quotient, rounded to this; the rest is realised, so nothing is lost.
 # It is always taken of the cost when the position was last added to, never of an earlier remainder: closing in parts
 # leaves what closing at once does, to the last digit.
 COST_QUANTUM = Decimal("1e-12")
 
-_ONE = Decimal(1)
 
 # Signs are changed with `copy_negate` and `copy_abs`: the operators `-x` and `abs(x)` round to the ambient context.
 
@@ -37,7 +36,7 @@ class Position(msgspec.Struct):
     the sum of signed quantity times entry in nanoseconds, `held_time` that of closed quantity times holding time.
     """
 
-    multiplier: Decimal = _ONE
+    multiplier: Decimal = ONE
     quantity: Decimal = ZERO
     open_cost: Decimal = ZERO
     realized_gross: Decimal = ZERO

@@ -22,7 +22,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, to_float
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, to_float
 from observability.metrics.strategy.capital import NO_CAPITAL
 from observability.metrics.strategy.equity_days import EquityDays
 
@@ -33,7 +33,6 @@ NO_DEVIATION = "all daily returns are equal"
 NO_LOSING_DAY = "no day has lost"
 NO_FALL = "no day ended below an earlier one"
 
-_ONE = Decimal(1)
 
 # Equal returns that do not terminate leave this much of a variance behind, in parts of the sum of squares: the digits
 # of ROUNDED, less those that millions of additions cost.
@@ -80,9 +79,9 @@ class DailyReturns:
         return {
             "sharpe": _ratio(mean, deviation, root, n, few or (None if deviation else NO_DEVIATION)),
             "sortino": _ratio(mean, downside, root, n, few or (None if downside else NO_LOSING_DAY)),
-            "annual_return": _ratio(annual_return or ZERO, _ONE, _ONE, n, none),
-            "volatility": _ratio(deviation, _ONE, root, n, few),
-            "calmar": _ratio(annual_return or ZERO, self._fall, _ONE, n, none or (None if self._fall else NO_FALL)),
+            "annual_return": _ratio(annual_return or ZERO, ONE, ONE, n, none),
+            "volatility": _ratio(deviation, ONE, root, n, few),
+            "calmar": _ratio(annual_return or ZERO, self._fall, ONE, n, none or (None if self._fall else NO_FALL)),
         }
 
     def _advance(self, capital: Decimal | None) -> None:
@@ -130,15 +129,15 @@ class DailyReturns:
         spread = ROUNDED.subtract(self._squares, ROUNDED.divide(ROUNDED.multiply(self._sum, self._sum), n))
         if spread <= ROUNDED.multiply(self._squares, _ROUNDING):
             return ZERO
-        return ROUNDED.divide(spread, ROUNDED.subtract(n, _ONE))
+        return ROUNDED.divide(spread, ROUNDED.subtract(n, ONE))
 
     def _annual_return(self, year: Decimal) -> Decimal:
         """A loss of everything, or of more, is a return of -1."""
         assert self._capital is not None
         growth = ROUNDED.divide(self._equity, EXACT.add(self._capital, self._days.days.base))
         if growth <= 0:
-            return _ONE.copy_negate()
-        return ROUNDED.subtract(ROUNDED.power(growth, ROUNDED.divide(year, Decimal(self._n))), _ONE)
+            return ONE.copy_negate()
+        return ROUNDED.subtract(ROUNDED.power(growth, ROUNDED.divide(year, Decimal(self._n))), ONE)
 
 
 def figure(value: float | None, n: int, reason: str | None) -> dict[str, Any]:

@@ -24,15 +24,14 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Literal
 
-from observability.clocks.timestamps import NS_PER_MS
-from observability.events import Event, Fill, Order, OrderStatus, Print, Quote, Side
+from observability.clocks.timestamps import MAX_NS, NS_PER_MS
+from observability.events import BPS, Event, Fill, Order, OrderStatus, Print, Quote, Side
 
 VENUE = "PAPER"
 
 _ZERO = Decimal(0)
 _COMMISSION_STEP = Decimal("0.00000001")
-_BPS = Decimal(10_000)
-_NEVER_NS = 2**63 - 1
+_NEVER_NS = MAX_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +222,7 @@ class PaperVenue:
             return f"quantity {quantity}: expected a multiple of the lot {market.lot}"
         if price <= 0 or price % market.tick:
             return f"price {price}: expected a multiple of the tick {market.tick}"
-        collar = self._rules.collar_bps / _BPS
+        collar = self._rules.collar_bps / BPS
         if order.is_buy:
             bound = Decimal(repr(market.ask)) * (1 + collar)
             is_outside = price > bound
@@ -269,7 +268,7 @@ class PaperVenue:
         self.reports.append(
             Fill(
                 f"{order.order_id}.{order.fill_count}", order.order_id, market.symbol, order.side, quantity, price,
-                (quantity * price * fee_bps / _BPS).quantize(_COMMISSION_STEP), liquidity, order.strategy, VENUE,
+                (quantity * price * fee_bps / BPS).quantize(_COMMISSION_STEP), liquidity, order.strategy, VENUE,
                 (order.ack_ns - order.decision_ns) / NS_PER_MS,
                 ts=at_ns, ts_init=self._now_ns,
             )

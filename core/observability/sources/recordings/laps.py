@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import MAX_NS, NS_PER_DAY, NS_PER_HOUR, NS_PER_S
 from observability.errors import SourceError
 from observability.events import Event, Fill, Order, Print
 
-_DAY_NS = 86_400 * NS_PER_S
 # A session this long starts again at the same time of day, so that daily figures begin anew with it; anything shorter
 # simply goes on after a second.
-_SESSION_NS = 3_600 * NS_PER_S
+_SESSION_NS = NS_PER_HOUR
 _PAUSE_NS = NS_PER_S
 # Recordings years apart would take the shift past the end of 64-bit time within a few laps.
-_MAX_GAP_NS = 7 * _DAY_NS
-_MAX_NS = 2**63 - 1 - 365 * _DAY_NS
+_MAX_GAP_NS = 7 * NS_PER_DAY
+_LAST_BEGIN_NS = MAX_NS - 365 * NS_PER_DAY
 
 
 class Laps:
@@ -51,12 +50,12 @@ class Laps:
         begin_ns = 0
         while last_ns > begin_ns:
             self.lap += 1
-            if last_ns > _MAX_NS:
+            if last_ns > _LAST_BEGIN_NS:
                 raise SourceError(f"lap {self.lap}: its times would pass the year 2262; start the replay again")
             begin_ns = last_ns
             shift = last_ns + _PAUSE_NS - first_ns
             if is_session:
-                shift = -(-shift // _DAY_NS) * _DAY_NS
+                shift = -(-shift // NS_PER_DAY) * NS_PER_DAY
             for event in self._open_lap():
                 shift = min(shift, last_ns + _MAX_GAP_NS - event.ts_init)
                 event.ts_init += shift

@@ -14,11 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S, datetime_to_ns
 from observability.errors import SourceError
 from observability.events import Event, Log, Print, Quote, Side
 from observability.sources.recordings.tally import Tally
@@ -26,7 +26,6 @@ from observability.sources.recordings.tally import Tally
 VENUE = "NASDAQ"
 
 _NEW_YORK = ZoneInfo("America/New_York")
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _PRICE_SCALE = 10_000
 # An empty side of the book carries these prices, and size 0.
 _NO_BID, _NO_ASK = -9_999_999_999, 9_999_999_999
@@ -84,8 +83,7 @@ def read_name(path: Path) -> LobsterName:
 
 def midnight_ns(day: date) -> int:
     """Returns when `day` begins in New York, in nanoseconds since the epoch; knows daylight saving time."""
-    begin = datetime(day.year, day.month, day.day, tzinfo=_NEW_YORK)
-    return (begin - _EPOCH) // timedelta(seconds=1) * NS_PER_S
+    return datetime_to_ns(datetime(day.year, day.month, day.day, tzinfo=_NEW_YORK))
 
 
 def read_lobster(
