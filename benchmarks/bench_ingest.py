@@ -26,6 +26,7 @@ from websockets.sync.client import connect
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.config.config import Config
+from observability.errors import EventError
 from observability.ingest.decoder import EventDecoder
 from observability.metrics.assembly import make_collectors, make_history
 
@@ -142,7 +143,11 @@ def floor(size: int, seconds: float) -> float:
     while spent_ns < seconds * 1e9:
         batch = next(source)
         started_ns = time.perf_counter_ns()
-        bus.publish_all(decoder.decode_array(batch, clock.time_ns()).events, "bench")
+        now_ns = clock.time_ns()
+        for index, element in enumerate(decoder.split(batch, is_lines=False)):
+            event = decoder.decode_element(element, index, now_ns)
+            assert not isinstance(event, EventError)
+            bus.publish(event, "bench")
         spent_ns += time.perf_counter_ns() - started_ns
         fills += size
     return fills / spent_ns * 1e9

@@ -1,6 +1,8 @@
-"""Question: how many events a second does one core take in, from bytes to rings, by type?
+"""Question: how many events a second does one core ingest, by type, without a store and with one?
 
-Decode (msgspec, a JSON array of BATCH events), bus, collectors; every 40 batches a tick writes its rows into the rings.
+The whole path of an event except the network: the gate of ingest takes JSON arrays of BATCH events, IN_FLIGHT at once,
+and answers each; in between are the decoder, the bus, the collectors and the journal. With a store an answer waits for
+the disk, in `--basetemp DIR`. Every 40 batches a tick writes its rows of history and, when one is due, a checkpoint.
 
     pytest benchmarks/bench_intake.py
 """
@@ -8,23 +10,33 @@ Decode (msgspec, a JSON array of BATCH events), bus, collectors; every 40 batche
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import orjson
 import pytest
+import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.config.config import Config
-from observability.ingest.decoder import EventDecoder
+from observability.ingest.gate import SOURCE, IngestGate
+from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
+from observability.metrics.durability.persistence import Persistence
+from observability.snapshot.frames import Frame
 
 BATCH = 1000
+IN_FLIGHT = 8
 BATCHES_PER_TICK = 40
 TICK_NS = 100_000_000
 NOW_NS = 1_700_000_000_000_000_000
+SYMBOLS = 64
+ROUNDS = 30
+
+Make = Callable[[int], dict[str, object]]
 
 
 def quote(n: int) -> dict[str, object]:
@@ -89,42 +101,77 @@ def heartbeat(n: int) -> dict[str, object]:
     return {"type": "heartbeat", "component": f"engine{n % 5}"}
 
 
-def measure(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, object]], first: bytes = b"[]") -> None:
-    bus = Bus()
-    clock = EventClock(HostClock())
-    collectors = make_collectors(Config(max_symbols=64), bus, clock, make_history(64))
-    for collector in (collectors.market, collectors.strategy, collectors.execution):
-        asyncio.run(collector.start())
-    tick_sections = collectors.sections[:3]
-    decoder = EventDecoder()
-    bus.publish_all(decoder.decode_array(first, NOW_NS).events, "bench")
-    now_ns = NOW_NS
-    batch_numbers = count(1)
-    # Keys of fills must be new each time, or only duplicates would be measured.
+class Intake:
+    """A hub's side of ingest: gate, bus, collectors, journal and, in a directory, a store."""
+
+    def __init__(self, directory: Path | None) -> None:
+        host_clock, self.bus, counters = HostClock(), Bus(), Counters()
+        self._clock, history = EventClock(host_clock), make_history(SYMBOLS)
+        self._clock.advance(NOW_NS)
+        config = Config(max_symbols=SYMBOLS, data_dir=directory)
+        self._persistence = Persistence(config, self.bus, history, counters, host_clock, self._clock)
+        collectors = make_collectors(config, self.bus, self._clock, history, self._persistence.sequence)
+        self._journal = self._persistence.attach(collectors)
+        self._gate = IngestGate(self.bus, self._journal, self._clock, counters)
+        self._sections = collectors.sections[:3]
+        self._frame = Frame()
+        self._batches = 0
+
+    async def start(self) -> None:
+        for section in self._sections:
+            await section.start()
+        self._persistence.start(asyncio.get_running_loop())
+
+    async def stop(self) -> None:
+        await self._persistence.stop()
+
+    async def take(self, batches: list[bytes]) -> None:
+        """Returns once every batch has been answered."""
+        answers = await asyncio.gather(*(self._gate.take(batch, source="http") for batch in batches))
+        assert all(answer.status == 200 for answer in answers)
+        # 10 Hz at 400,000 events a second.
+        self._batches += len(batches)
+        self._clock.advance(self._clock.time_ns() + TICK_NS * len(batches) // BATCHES_PER_TICK)
+        if self._batches % BATCHES_PER_TICK == 0:
+            self._frame.ts_ns = self._clock.time_ns()
+            for section in self._sections:
+                section.refresh(self._frame.ts_ns)
+            self._journal.on_frame(self._frame)
+
+
+@contextmanager
+def running(directory: Path | None) -> Iterator[tuple[Intake, asyncio.Runner]]:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        intake = Intake(directory)
+        runner.run(intake.start())
+        yield intake, runner
+        runner.run(intake.stop())
+
+
+def measure(benchmark: BenchmarkFixture, make: Make, directory: Path | None, first: bytes = b"[]") -> None:
+    # The keys of fills must be new each time, or only duplicates would be measured.
     batches = (orjson.dumps([make(n) for n in range(start, start + BATCH)]) for start in range(0, 10**9, BATCH))
 
-    def setup() -> tuple[tuple[bytes], dict[str, object]]:
-        return (next(batches),), {}
+    with running(directory) as (intake, runner):
+        runner.run(intake.take([first]))
+        published = len(orjson.loads(first))
 
-    def take_in(batch: bytes) -> None:
-        nonlocal now_ns
-        bus.publish_all(decoder.decode_array(batch, now_ns).events, "bench")
-        # 10 Hz at 400,000 events a second: a tick per 40 batches, and its row in every ring.
-        now_ns += TICK_NS // BATCHES_PER_TICK
-        if next(batch_numbers) % BATCHES_PER_TICK == 0:
-            for section in tick_sections:
-                section.refresh(now_ns)
+        def setup() -> tuple[tuple[list[bytes]], dict[str, object]]:
+            return ([next(batches) for _ in range(IN_FLIGHT)],), {}
 
-    benchmark.pedantic(take_in, setup=setup, rounds=200, warmup_rounds=5)
-    benchmark.extra_info["events_per_second"] = round(BATCH / benchmark.stats.stats.median)
+        benchmark.pedantic(lambda some: runner.run(intake.take(some)), setup=setup, rounds=ROUNDS, warmup_rounds=2)
+        published += (ROUNDS + 2) * IN_FLIGHT * BATCH
+        assert sum(intake.bus.published[SOURCE].values()) == published
+    benchmark.extra_info["events_per_second"] = round(IN_FLIGHT * BATCH / benchmark.stats.stats.median)
 
 
+@pytest.mark.parametrize("has_store", [False, True], ids=["no store", "store"])
 @pytest.mark.parametrize("make", [quote, market_print, order, fill, signal, heartbeat], ids=lambda make: make.__name__)
-def test_intake(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, object]]) -> None:
-    measure(benchmark, make)
+def test_intake(benchmark: BenchmarkFixture, make: Make, has_store: bool, tmp_path: Path) -> None:
+    measure(benchmark, make, tmp_path if has_store else None)
 
 
 @pytest.mark.parametrize("make", [quote, market_print], ids=lambda make: make.__name__)
-def test_intake_with_orders(benchmark: BenchmarkFixture, make: Callable[[int], dict[str, object]]) -> None:
+def test_intake_with_orders(benchmark: BenchmarkFixture, make: Make) -> None:
     """The execution section follows the market of a symbol from its first order on."""
-    measure(benchmark, make, orjson.dumps([order(3 * n) for n in range(20)]))
+    measure(benchmark, make, None, orjson.dumps([order(3 * n) for n in range(20)]))

@@ -1,4 +1,4 @@
-"""Decoding of events: each fault costs its own event only and is named by its path."""
+"""The decoder of events: a fault costs its own event only and is named by its path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decimal import Decimal
 import orjson
 import pytest
 
-from observability.errors import EventError
+from observability.errors import MAX_FAULT_CHARACTERS, EventError
 from observability.events import Fill, Order, Quote
 from observability.ingest.decoder import EventDecoder
 
@@ -16,11 +16,21 @@ QUOTE = {"type": "quote", "symbol": "AAPL", "bid": 1.0, "ask": 2.0}
 
 
 def decode(*events: object) -> tuple[list[object], list[tuple[int, str]]]:
-    batch = EventDecoder().decode_array(orjson.dumps(events), NOW_NS)
-    return list(batch.events), batch.rejected
+    """Returns the events of an array that can be decoded, and index and fault of each of the others."""
+    return decode_bytes(orjson.dumps(events))
 
 
-def test_an_event_without_a_time_has_its_arrival_time() -> None:
+def decode_bytes(data: bytes) -> tuple[list[object], list[tuple[int, str]]]:
+    decoder = EventDecoder()
+    decoded = [
+        (index, decoder.decode_element(element, index, NOW_NS))
+        for index, element in enumerate(decoder.split(data, is_lines=None))
+    ]
+    events = [event for _, event in decoded if not isinstance(event, EventError)]
+    return list(events), [(index, str(fault)) for index, fault in decoded if isinstance(fault, EventError)]
+
+
+def test_an_event_without_a_time_gets_its_arrival_time() -> None:
     (event,), _ = decode(QUOTE)
     assert isinstance(event, Quote)
     assert (event.ts, event.ts_init) == (NOW_NS, NOW_NS)
@@ -29,7 +39,7 @@ def test_an_event_without_a_time_has_its_arrival_time() -> None:
 @pytest.mark.parametrize(
     "ts", [1_340_285_400_275_016_159, "2012-06-21T13:30:00.275016159Z", "2012-06-21T09:30:00.275016159-04:00"]
 )
-def test_a_time_is_exact_to_the_nanosecond_in_every_form(ts: object) -> None:
+def test_a_time_is_exact_to_the_nanosecond_in_every_format(ts: object) -> None:
     (event,), _ = decode({**QUOTE, "ts": ts})
     assert isinstance(event, Quote)
     assert event.ts == 1_340_285_400_275_016_159
@@ -56,7 +66,7 @@ def test_the_sender_cannot_choose_the_arrival_time() -> None:
         (7, "object"),
     ],
 )
-def test_a_bad_event_is_rejected_alone_and_named(bad: object, fault: str) -> None:
+def test_a_bad_event_is_rejected_alone_with_the_path_of_its_fault(bad: object, fault: str) -> None:
     events, rejected = decode(QUOTE, bad, QUOTE)
     assert len(events) == 2
     ((index, message),) = rejected
@@ -65,24 +75,23 @@ def test_a_bad_event_is_rejected_alone_and_named(bad: object, fault: str) -> Non
 
 
 @pytest.mark.parametrize("quantity", ["NaN", "Infinity", "1e999999999", "1e-40", 0, -5])
-def test_a_quantity_that_cannot_be_added_up_is_rejected(quantity: object) -> None:
+def test_a_quantity_that_cannot_be_summed_is_rejected(quantity: object) -> None:
     fill = {"type": "fill", "trade_id": "1", "order_id": "1", "symbol": "A", "side": "buy", "quantity": 1, "price": 1}
     _, rejected = decode({**fill, "quantity": quantity})
     assert len(rejected) == 1
     assert "quantity" in rejected[0][1]
 
 
-def test_money_is_decimal_to_the_last_digit() -> None:
-    data = (
+def test_quantities_and_prices_of_fills_are_exact_decimals() -> None:
+    (fill,), _ = decode_bytes(
         b'{"type":"fill","trade_id":"1","order_id":"1","symbol":"A","side":"buy",'
         b'"quantity":0.1,"price":123456789.123456789}'
     )
-    fill = EventDecoder().decode_event(data, NOW_NS)
     assert isinstance(fill, Fill)
     assert (fill.quantity, fill.price) == (Decimal("0.1"), Decimal("123456789.123456789"))
 
 
-def test_the_decision_time_of_an_order_is_a_time_too() -> None:
+def test_the_decision_time_of_an_order_may_be_an_iso_time() -> None:
     order = {"type": "order", "order_id": "1", "symbol": "A", "side": "buy", "quantity": 1, "status": "new"}
     (event,), _ = decode({**order, "decision_ts": "1970-01-01T00:00:01Z"})
     assert isinstance(event, Order)
@@ -97,12 +106,24 @@ def test_unknown_fields_are_ignored() -> None:
 
 def test_an_event_that_is_not_utf_8_is_rejected_alone() -> None:
     data = b'[{"type":"quote","symbol":"\xff","bid":1,"ask":2},{"type":"quote","symbol":"A","bid":1,"ask":2}]'
-    batch = EventDecoder().decode_array(data, NOW_NS)
-    assert len(batch.events) == 1
-    assert [index for index, _ in batch.rejected] == [0]
+    events, rejected = decode_bytes(data)
+    assert len(events) == 1
+    assert [index for index, _ in rejected] == [0]
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[" * 100_000, b"[", b"[1,", b"null", b"\xff"])
-def test_what_is_not_an_array_is_an_error(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"{}", b"null", b"7"])
+def test_json_that_is_no_event_is_rejected_at_index_0(data: bytes) -> None:
+    events, ((index, _),) = decode_bytes(data)
+    assert (events, index) == ([], 0)
+
+
+@pytest.mark.parametrize("data", [b"", b"[" * 100_000, b"[", b"[1,", b"\xff"])
+def test_bytes_that_are_not_json_are_refused_whole(data: bytes) -> None:
     with pytest.raises(EventError, match="array"):
-        EventDecoder().decode_array(data, NOW_NS)
+        EventDecoder().split(data, is_lines=None)
+
+
+def test_a_fault_is_shortened_however_long_the_value_is() -> None:
+    _, ((_, fault),) = decode({"type": "x" * 10_000})
+    assert len(fault) < MAX_FAULT_CHARACTERS + len(" - at `$[0].type`")
+    assert "$[0]" in fault
