@@ -16,15 +16,12 @@ from observability.memory.counters import Counters
 from observability.memory.layout import LOG_ENTRIES
 from observability.memory.mapping import SharedMapping
 from observability.metrics.system_collector import SystemCollector
-from observability.monitoring.status import Status
+from observability.monitoring.acknowledgements import Acknowledger
+from observability.monitoring.status import ServerStatus
 from observability.rest.published import Published
 from observability.rest.system import SystemRoutes
 
 NOW_NS = 1_700_000_000 * S
-
-
-async def _written() -> bool:
-    return True
 
 
 class Logs:
@@ -34,7 +31,7 @@ class Logs:
         self.own = LogRing()
         self.system = SystemCollector()
         book = LogBook({"": self.own}, self.system.engine_log) if mapping is None else LogBook.of_host(mapping)
-        self._routes = SystemRoutes(cast(Published, None), cast(Status, None), book, _written)
+        self._routes = SystemRoutes(cast(Published, None), cast(ServerStatus, None), cast(Acknowledger, None), book)
 
     def engine(self, message: str, seconds: int, received: int | None = None, level: Any = "info") -> None:
         arrival = seconds if received is None else received

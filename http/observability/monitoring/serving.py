@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from observability.connections.tls import Certificate
 from observability.memory.counters import Counted
 from observability.metrics.arithmetic.histogram import DurationHistogram
-from observability.routing.router import Router
 from observability.snapshot.frames import Frame
 
 SentListener = Callable[[Frame, int], None]
@@ -67,7 +66,6 @@ class Serving(Protocol):
 class Frontend(Serving, Protocol):
     """What stands between the hub and its clients."""
 
-    router: Router
     certificate: Certificate | None
 
     def send_frame(self, frame: Frame) -> None:

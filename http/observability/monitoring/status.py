@@ -7,23 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
 from observability.clocks.timestamps import NS_PER_S, format_iso_ms
 from observability.encoding import encode_json
 from observability.events import TYPE_NAMES
-from observability.metrics.alerts.book import AlertState, alert_documents
+from observability.metrics.alerts.book import alert_documents
 from observability.metrics.alerts.rule_book import RuleBook
 from observability.metrics.assembly import Collectors
 from observability.monitoring.path_latency import PathLatency
 from observability.monitoring.serving import Serving
+from observability.monitoring.worker_status import HubState
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 
 PERCENTS: Final = (("latency_p50", 50.0), ("latency_p95", 95.0), ("latency_p99", 99.0))
 _USAGES: Final = ("cpu", "memory", "disk")
+
+
+class ServerStatus(Protocol):
+    """What `/health` says: of this process, or in a worker, of the whole host."""
+
+    def not_ready(self) -> list[str]:
+        """Names what keeps this server from being ready."""
+
+    def live(self) -> dict[str, Any]:
+        """Returns `GET /health/live`."""
 
 
 class Status:
@@ -71,9 +82,9 @@ class Status:
         """Names what keeps this server from being ready."""
         return [*self._hub.not_ready(), *self._serving.not_ready()]
 
-    def for_workers(self) -> dict[str, Any]:
-        """Returns what workers in processes of their own say of the hub."""
-        return {"not_ready": self.not_ready(), "uptime_seconds": self._system()["uptime_seconds"]}
+    def hub_state(self) -> HubState:
+        """Returns the document by which workers know the hub's state."""
+        return HubState(self.not_ready(), self._system()["uptime_seconds"])
 
     def live(self) -> dict[str, Any]:
         """Returns `GET /health/live`."""
@@ -160,10 +171,6 @@ class Status:
         """Returns `GET /api/system/alerts/rules`."""
         fragment = self._rules_seen.get(self._rules.evaluations, self._rules.to_json)
         return {"timestamp": self._timestamp(), "rules": fragment, "count": len(self._rules)}
-
-    def acknowledge(self, alert_id: str) -> AlertState | None:
-        """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
-        return self._collectors.system.acknowledge_alert(alert_id, self._hub.event_clock.time_ns())
 
     def _system(self) -> dict[str, Any]:
         assert self._collectors.system.fields is not None

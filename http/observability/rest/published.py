@@ -6,7 +6,6 @@ Nothing is encoded here: bytes come from the frame, heads are kept by the ready 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request
@@ -23,8 +22,6 @@ class Published:
         self._seq = 0
         self._ready: dict[str, ReadyDocument] = {}
 
-        self._handlers: set[Callable[..., Any]] = {self.snapshot}
-
     def snapshot(self, request: Request) -> ReadyDocument:
         """Answers with the snapshot: the same bytes that went to every WebSocket client."""
         return self.document(SNAPSHOT)
@@ -35,12 +32,7 @@ class Published:
         def answer(request: Request) -> ReadyDocument:
             return self.document(name)
 
-        self._handlers.add(answer)
         return answer
-
-    def answers(self, handler: Callable[..., Any]) -> bool:
-        """Whether a route's handler answers with what was published."""
-        return handler in self._handlers
 
     def document(self, name: str) -> ReadyDocument:
         """Returns one of the hub's documents, or the snapshot."""

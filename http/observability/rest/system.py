@@ -5,7 +5,6 @@ No number is made here (see `status.py`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,7 +16,8 @@ from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Unavailable
 from observability.logs.log_book import LogBook
 from observability.metrics.alerts.book import select_alerts
-from observability.monitoring.status import Status
+from observability.monitoring.acknowledgements import Acknowledger
+from observability.monitoring.status import ServerStatus
 from observability.rest.published import Published
 from observability.routing.parameters import parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
@@ -49,16 +49,11 @@ class SystemRoutes:
     """The handlers."""
 
     def __init__(
-        self,
-        published: Published,
-        status: Status,
-        log_book: LogBook,
-        is_written: Callable[[], Awaitable[bool]],
+        self, published: Published, status: ServerStatus, acknowledger: Acknowledger, log_book: LogBook
     ) -> None:
-        """`is_written` waits until what was changed is on disk; False if that takes too long."""
-        self._is_written = is_written
         self._published = published
         self._status = status
+        self._acknowledger = acknowledger
         self._log_book = log_book
 
     def add_to(self, router: Router) -> None:
@@ -167,10 +162,9 @@ class SystemRoutes:
         return json_response({"logs": lines, "count": len(lines)})
 
     async def acknowledge(self, request: Request, alert_id: str) -> Response:
-        alert = self._status.acknowledge(alert_id)
-        if alert is None:
+        acknowledged = await self._acknowledger.acknowledge(alert_id)
+        if acknowledged is None:
             raise NotFound("no alert of that id")
-        document = {"status": "acknowledged", **alert.to_json()}
-        if not await self._is_written():
+        if not acknowledged.is_on_disk:
             raise Unavailable("acknowledged, but not on disk yet; again is no error")
-        return json_response(document)
+        return json_response({"status": "acknowledged", **acknowledged.alert.to_json()})

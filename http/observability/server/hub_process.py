@@ -34,18 +34,21 @@ from observability.metrics.assembly import make_collectors, make_history, summar
 from observability.metrics.collectors import custom_collectors
 from observability.metrics.durability.persistence import Persistence
 from observability.metrics.market.bar_history import BarHistory
-from observability.metrics.trades.queries import RecentTrades, StoredTrades
+from observability.metrics.trades.queries import RecentTrades, StoredTrades, TradeSource
+from observability.monitoring.acknowledgements import HubAcknowledger
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
 from observability.monitoring.server_figures import server_figures
 from observability.monitoring.serving import Frontend
 from observability.monitoring.status import Status
+from observability.monitoring.worker_status import HUB_STATE
 from observability.processes.supervisor import ChildContext
 from observability.rest.published import Published
 from observability.server.feed import LocalFeed
+from observability.server.relay import HubCalls
 from observability.server.route_table import RouteParts, add_routes
 from observability.server.worker import Worker
 from observability.server.worker_gateway import WorkerGateway
-from observability.server.worker_process import FOR_WORKERS, HUB_GAUGES
+from observability.server.worker_process import HUB_GAUGES
 from observability.snapshot.hub import Hub, SlowDocument
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
 from observability.stream.lane_feed import LaneFeed
@@ -98,6 +101,13 @@ class HubProcess:
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._persistence.store)
         self._gate = IngestGate(self._bus, self._journal, self._event_clock, self._counters)
+        self._acknowledger = HubAcknowledger(
+            self._collectors.system.alert_book, self._event_clock, self._journal.is_written
+        )
+        store = self._persistence.store
+        self._trades: TradeSource = (
+            RecentTrades(self._collectors.execution.trades) if store is None else StoredTrades(store.reader)
+        )
 
     async def run(self) -> None:
         """Serves; returns once everything has been taken down. Raises OSError if the port cannot be had, SourceError
@@ -113,7 +123,7 @@ class HubProcess:
         door = self._make_door(loop)
         if door.certificate is not None:
             loop.add_signal_handler(signal.SIGHUP, door.certificate.reload)
-        self._add_routes(door)
+        self._watch(door)
         await self._hub.start_collectors()
         self._persistence.recover()
         if self._context is not None:
@@ -145,16 +155,16 @@ class HubProcess:
         if self._context is None:
             feed = LocalFeed(hub.frames, lanes, hub.event_clock)
             return Worker(self._config, feed, self._gate, self._counters, self._host_clock, loop)
-        return WorkerGateway(self._config, self._context, hub, self._gate, lanes, self._counters, loop)
+        calls = HubCalls(self._gate, self._acknowledger, self._trades)
+        return WorkerGateway(self._config, self._context, hub, calls, lanes, self._counters, loop)
 
-    def _add_routes(self, door: Frontend) -> None:
+    def _watch(self, door: Frontend) -> None:
         hub, collectors = self._hub, self._collectors
         queues: dict[str, Callable[[], int]] = {
             "clients_behind": lambda: door.clients_behind,
             "lane_backlog": lambda: door.lane_backlog,
         }
         store = self._persistence.store
-        history = self._history.reader(self._counters)
         if store is not None:
             queues["store_rows"] = lambda: store.queued
             collectors.system.add_health_reason("store", lambda: store.trouble)
@@ -181,28 +191,29 @@ class HubProcess:
         )
         hub_collector = HubCollector(hub, collectors.system)
         if isinstance(door, WorkerGateway):
-            hub.documents[FOR_WORKERS] = status.for_workers
+            hub.documents[HUB_STATE] = status.hub_state
             hub.documents[HUB_GAUGES] = door.mirror(hub_collector.hub_metrics)
+        if isinstance(door, Worker):
+            self._add_routes(door, status, Exposition(hub_collector, process_collector()))
+
+    def _add_routes(self, worker: Worker, status: Status, exposition: Exposition) -> None:
+        store = self._persistence.store
+        history = self._history.reader(self._counters)
         parts = RouteParts(
-            published=Published(hub.frames),
+            published=Published(self._hub.frames),
+            event_clock=self._event_clock,
             gate=self._gate,
-            exposition=Exposition(hub_collector, process_collector()),
+            trades=self._trades,
+            acknowledger=self._acknowledger,
+            status=status,
             history=history,
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
             minutes=None if store is None else StoredMinutes(store.reader),
             bars=BarHistory(history, None if store is None else store.reader),
-            event_clock=self._event_clock,
-            trades=RecentTrades(collectors.execution.trades) if store is None else StoredTrades(store.reader),
-            status=status,
-            log_book=self._log_book(),
-            is_written=self._journal.is_written,
+            log_book=LogBook({"": self._log_ring}, self._collectors.system.engine_log),
+            exposition=exposition,
         )
-        add_routes(door.router, parts)
-
-    def _log_book(self) -> LogBook:
-        if self._context is None:
-            return LogBook({"": self._log_ring}, self._collectors.system.engine_log)
-        return LogBook.of_host(self._context.mapping)
+        add_routes(worker.router, parts)
 
     def _make_replay(self) -> Replay:
         config = self._config

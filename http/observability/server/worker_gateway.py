@@ -18,7 +18,6 @@ from observability.clocks.periodic import Periodic
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.connections.tls import Certificate
-from observability.ingest.gate import Gate
 from observability.memory.counters import Counters, HostCounters
 from observability.memory.entry_log import EntryLog
 from observability.memory.mapping import ProcessSlot, State
@@ -29,7 +28,6 @@ from observability.processes.control import Channel, ChannelReceiver, say_servin
 from observability.processes.rpc import Answerer
 from observability.processes.supervisor import ChildContext
 from observability.processes.usage import FIGURES_SECONDS, ProcessFigures
-from observability.routing.router import Router
 from observability.server.relay import HubCalls
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Document, Hub
@@ -49,13 +47,12 @@ class WorkerGateway:
         config: Config,
         context: ChildContext,
         hub: Hub,
-        gate: Gate,
+        calls: HubCalls,
         lanes: dict[str, Lane],
         counters: Counters,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         mapping = context.mapping
-        self.router = Router()
         self.certificate: Certificate | None = None
         """None: the workers have it."""
         self.fanout = DurationHistogram()
@@ -65,7 +62,7 @@ class WorkerGateway:
         self._workers = mapping.workers
         self._worker_counters = [slot.counters() for slot in mapping.workers]
         self._fanout_seqs = [slot.sent_seq for slot in mapping.workers]
-        self._desk = HubCalls(self.router, gate)
+        self._calls = calls
         self._answerers: dict[int, Answerer] = {}
         self._writer = FrameWriter(mapping, hub.frames.epoch, hub.serializer.index, hub.event_clock, counters)
         self._clock = HostClock()
@@ -192,7 +189,7 @@ class WorkerGateway:
     # -- channels
 
     async def _open(self, channel: Channel) -> None:
-        answerer = Answerer(channel.generation, self._desk.answer)
+        answerer = Answerer(channel.generation, self._calls.answer)
         before = self._answerers.get(channel.slot)
         if before is not None:
             before.close()

@@ -11,8 +11,6 @@ import signal
 from functools import partial
 from typing import Any, Final
 
-import orjson
-
 from observability.access.limits import ClientCounts
 from observability.clocks.clock import HostClock
 from observability.clocks.periodic import Periodic
@@ -30,14 +28,15 @@ from observability.metrics.trades.queries import StoredTrades
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.host_exposition import HostCollector
 from observability.monitoring.staleness import Staleness
+from observability.monitoring.worker_status import WorkerStatus, hub_document
 from observability.processes.control import Channel, ChannelReceiver, say_serving
 from observability.processes.rpc import Caller
 from observability.processes.supervisor import ChildContext
 from observability.processes.usage import FIGURES_SECONDS, ProcessFigures
 from observability.rest.published import Published
 from observability.server.feed import SharedFeed
-from observability.server.relay import Relay, RelayedGate
-from observability.server.route_table import IN_HUB, RouteParts, add_routes, relay_routes
+from observability.server.relay import RemoteHub
+from observability.server.route_table import RouteParts, add_routes
 from observability.server.worker import Worker
 from observability.snapshot.frames import Frame
 from observability.store.file import DATABASE_NAME
@@ -46,8 +45,6 @@ from observability.stream.lane_archive import AlertArchive, TradeArchive
 
 logger = logging.getLogger(__name__)
 
-FOR_WORKERS: Final = "for_workers"
-"""The document that tells workers what the hub knows of itself."""
 HUB_GAUGES: Final = "hub_gauges"
 """The document with the gauges that workers expose for the hub."""
 
@@ -80,10 +77,11 @@ class WorkerProcess:
         if store is not None:
             shared.lanes[TRADES_LANE].archive = TradeArchive(store)
             shared.lanes[ALERTS_LANE].archive = AlertArchive(store)
+        hub = RemoteHub(link.call)
         worker = Worker(
             config,
             shared,
-            RelayedGate(link.call),
+            hub,
             counters,
             self._clock,
             loop,
@@ -101,7 +99,7 @@ class WorkerProcess:
             config.metric_collection_interval,
             worker.state.tell_stale,
         )
-        self._add_routes(worker, shared, staleness, link, store)
+        self._add_routes(worker, shared, staleness, hub, store)
         figures = ProcessFigures(counters, slot.role, slot.number, self._clock.time_ns())
         periodics = [
             Periodic(FIGURES_SECONDS, figures.update, loop),
@@ -136,64 +134,29 @@ class WorkerProcess:
         slot.lane_backlog = worker.lane_backlog
 
     def _add_routes(
-        self, worker: Worker, shared: SharedFeed, staleness: Staleness, link: _HubLink, store: StoreReader | None
+        self, worker: Worker, shared: SharedFeed, staleness: Staleness, hub: RemoteHub, store: StoreReader | None
     ) -> None:
-        published = Published(shared.frames)
         mapping, counters = self._context.mapping, self._context.slot.counters()
         history = HistoryReader(history_budget(self._config.max_symbols), mapping.history_memory(), counters)
         parts = RouteParts(
-            published=published,
-            gate=IN_HUB,
-            exposition=Exposition(HostCollector(mapping, lambda: _document(shared, HUB_GAUGES))),
+            published=Published(shared.frames),
+            event_clock=shared.event_clock,
+            gate=hub,
+            trades=hub if store is None else StoredTrades(store),
+            acknowledger=hub,
+            status=WorkerStatus(shared.frames, staleness, mapping.workers),
             history=history,
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
             minutes=None if store is None else StoredMinutes(store),
             bars=BarHistory(history, store),
-            event_clock=shared.event_clock,
-            trades=IN_HUB if store is None else StoredTrades(store),
-            status=WorkerStatus(self._context, shared, staleness),
-            log_book=LogBook.of_host(self._context.mapping, shared.lost),
-            is_written=IN_HUB,
+            log_book=LogBook.of_host(mapping, shared.lost),
+            exposition=Exposition(HostCollector(mapping, partial(hub_document, shared.frames, HUB_GAUGES))),
         )
         add_routes(worker.router, parts)
-        relay = Relay(link.call, worker.application.refusal_log.write_reason)
-        relay_routes(worker.router, published, relay, has_store=store is not None)
 
 
 def _say_nothing(port: int) -> None:
     """Where everything is, the supervisor says once for all."""
-
-
-class WorkerStatus:
-    """What a worker says of the host's health without asking anybody."""
-
-    def __init__(self, context: ChildContext, shared: SharedFeed, staleness: Staleness) -> None:
-        self._context = context
-        self._shared = shared
-        self._staleness = staleness
-
-    def not_ready(self) -> list[str]:
-        """Names what keeps the host from being ready."""
-        missing: list[str] = self._told()["not_ready"]
-        return ["hub", *missing] if self._staleness.is_stale else missing
-
-    def live(self) -> dict[str, Any]:
-        """Returns `GET /health/live`."""
-        return {
-            "alive": True,
-            "websocket_connections": sum(slot.websockets for slot in self._context.mapping.workers),
-            "uptime_seconds": self._told()["uptime_seconds"],
-        }
-
-    def _told(self) -> dict[str, Any]:
-        told: dict[str, Any] = orjson.loads(_document(self._shared, FOR_WORKERS))
-        return told
-
-
-def _document(shared: SharedFeed, name: str) -> bytes:
-    frame = shared.frames.latest()
-    assert frame is not None, "the port opens after the first frame"
-    return frame.documents[name]
 
 
 class _HubLink:

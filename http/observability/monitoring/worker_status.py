@@ -1,0 +1,57 @@
+"""What a worker's process says of the host's health: out of its slots and what the hub publishes, without asking it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from observability.memory.mapping import ProcessSlot
+from observability.monitoring.staleness import Staleness
+from observability.snapshot.frames import FrameSource
+
+HUB_STATE: Final = "hub_state"
+"""Names the document in which the hub publishes its `HubState`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubState:
+    """What the hub knows of itself and workers cannot see."""
+
+    not_ready: list[str]
+    uptime_seconds: int | None
+
+
+_decode_hub_state = msgspec.json.Decoder(HubState).decode
+
+
+class WorkerStatus:
+    """The status of the host as any of its workers tells it."""
+
+    def __init__(self, frames: FrameSource, staleness: Staleness, workers: Sequence[ProcessSlot]) -> None:
+        self._frames = frames
+        self._staleness = staleness
+        self._workers = tuple(workers)
+
+    def not_ready(self) -> list[str]:
+        missing = self._hub_state().not_ready
+        return ["hub", *missing] if self._staleness.is_stale else missing
+
+    def live(self) -> dict[str, Any]:
+        return {
+            "alive": True,
+            "websocket_connections": sum(slot.websockets for slot in self._workers),
+            "uptime_seconds": self._hub_state().uptime_seconds,
+        }
+
+    def _hub_state(self) -> HubState:
+        return _decode_hub_state(hub_document(self._frames, HUB_STATE))
+
+
+def hub_document(frames: FrameSource, name: str) -> bytes:
+    """Returns a document that the hub published with its newest frame."""
+    frame = frames.latest()
+    assert frame is not None, "the port opens after the first frame"
+    return frame.documents[name]
