@@ -15,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from observability.access.authorization import OriginCheck
 from observability.access.limits import Limits
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
@@ -22,7 +23,7 @@ from observability.ingest.gate import MAX_EVENTS, IngestGate
 from observability.memory.counters import Counters
 from observability.routing.application import Application
 from observability.routing.router import Router
-from observability.senders.endpoint import PATH, IngestStream
+from observability.senders.endpoint import SenderEndpoint
 from observability.senders.route import MAX_BODY_BYTES, IngestRoutes
 from observability.senders.sender import MAX_ERRORS, MAX_MESSAGE_BYTES, MAX_TAKING, MAX_WAITING
 from paced_log import PacedLog
@@ -60,17 +61,17 @@ class Doors:
         self.log = PacedLog(bus, is_prompt=is_prompt)
         self.gate = IngestGate(bus, self.log, clock, counters, **options)
         IngestRoutes(self.gate).add_to(router)
-        router.add_websocket(PATH, "write")
+        router.add_websocket("/ws/ingest", "write")
         application = Application(router, limits=Limits(max_body_bytes=SMALL_BODY_BYTES))
         self.server = serve(application)
-        self.stream: IngestStream = self.server.call(
-            lambda: IngestStream(
+        self.stream: SenderEndpoint = self.server.call(
+            lambda: SenderEndpoint(
                 self.gate,
                 clock,
                 counters,
                 self.server.loop,
                 heartbeat_seconds=heartbeat_seconds,
-                allowed_origins=frozenset(),
+                origins=OriginCheck(),
             )
         )
         application.upgrade = self.stream.upgrade
@@ -91,7 +92,7 @@ class Doors:
 
     @contextmanager
     def sender(self, **options: Any) -> Iterator[ClientConnection]:
-        with connect(f"ws://127.0.0.1:{self.server.port}{PATH}", **options) as connection:
+        with connect(f"ws://127.0.0.1:{self.server.port}/ws/ingest", **options) as connection:
             assert json.loads(connection.recv(WAIT_SECONDS))["type"] == "connected"
             yield connection
 
@@ -202,7 +203,7 @@ def test_messages_are_acknowledged_in_order_each_when_it_is_on_disk(doors: MakeD
 def test_a_sender_is_not_read_from_while_too_much_of_it_waits(doors: MakeDoors) -> None:
     door = doors(durable_seconds=WAIT_SECONDS)
     with door.sender() as sender:
-        (client,) = door.stream._connected
+        (client,) = door.stream.clients.values()
         sent = 2 * MAX_WAITING
         for number in range(sent):
             sender.send(fill(number))
@@ -219,9 +220,9 @@ def test_a_sender_is_not_read_from_while_too_much_of_it_waits(doors: MakeDoors) 
 
 def test_a_sender_that_is_held_is_not_taken_for_dead(doors: MakeDoors) -> None:
     door = doors(heartbeat_seconds=0.05, durable_seconds=WAIT_SECONDS)
-    door.server.call(door.stream.heartbeat.start)
+    door.server.call(door.stream.start)
     with door.sender() as sender:
-        (client,) = door.stream._connected
+        (client,) = door.stream.clients.values()
         beats: list[None] = []
         send_ping = client.send_ping
         client.send_ping = lambda: beats.append(send_ping())  # type: ignore[method-assign,func-returns-value]
@@ -242,7 +243,7 @@ def test_on_shutdown_what_was_taken_is_acknowledged_before_the_close(doors: Make
         door.wait_for_fills(1)
         closing_stream = threading.Thread(target=lambda: door.server.run(door.stream.close(WAIT_SECONDS)))
         closing_stream.start()
-        (client,) = door.stream._connected
+        (client,) = door.stream.clients.values()
         door.server.wait_until(lambda: client._is_finishing)
         door.commit()
         assert receive(sender)["accepted"] == 1
@@ -302,6 +303,6 @@ def test_messages_of_a_sender_that_is_gone_are_still_taken_once_begun(doors: Mak
     with door.sender() as sender:
         sender.send(json.dumps({"events": [json.loads(fill(1))], "key": "k"}))
         door.wait_for_fills(1)
-    door.server.wait_until(lambda: not door.stream._connected)
+    door.server.wait_until(lambda: not door.stream.clients)
     door.commit()
     assert door.post(f"[{fill(1)}]", Idempotency_Key="k")[1]["Idempotent-Replayed"] == "true"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from observability.memory.counters import Counters
-from observability.websocket.close_codes import FAMILY, Disconnects, is_loss
+from observability.websocket.close_codes import DISCONNECTS, DisconnectCounters, is_loss
 
 
 def test_codes_of_applications_are_counted_by_their_thousand() -> None:
     counters = Counters()
-    disconnects = Disconnects(counters)
+    disconnects = DisconnectCounters(counters)
     for code in (1000, 1000, *range(3000, 5000)):
-        disconnects.note(code, "client")
+        disconnects.add(code, "client")
     (family,) = counters.families()
-    assert family.name == FAMILY
+    assert family.name == DISCONNECTS
     assert {dict(labels)["code"]: sample.value for labels, sample in family.samples.items()} == {  # type: ignore[union-attr]
         "1000": 2, "3xxx": 1000, "4xxx": 1000
     }  # fmt: skip

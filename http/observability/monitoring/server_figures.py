@@ -13,8 +13,7 @@ from observability.memory.counters import Counted, Counter
 from observability.metrics.alerts.metric_paths import Figure
 from observability.metrics.system_collector import SystemCollector
 from observability.snapshot.hub import Hub
-from observability.websocket.close_codes import FAMILY as DISCONNECTS
-from observability.websocket.close_codes import is_loss
+from observability.websocket.close_codes import DISCONNECTS, is_loss
 
 
 def server_figures(

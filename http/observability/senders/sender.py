@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -18,7 +17,8 @@ from observability.clocks.timestamps import format_iso_ms
 from observability.encoding import encode_json
 from observability.ingest.answers import IngestAnswer, refusal
 from observability.ingest.gate import MAX_EVENTS, Gate
-from observability.websocket.connection import CloseCode, WebSocketConnection
+from observability.websocket.close_codes import CloseCode
+from observability.websocket.connection import Accepted, WebSocketConnection
 
 logger = logging.getLogger(__name__)
 
@@ -68,21 +68,11 @@ class Sender(WebSocketConnection):
 
     max_message_bytes: ClassVar[int] = MAX_MESSAGE_BYTES
 
-    def __init__(
-        self,
-        number: int,
-        peer: str,
-        loop: asyncio.AbstractEventLoop,
-        gate: Gate,
-        event_clock: Clock,
-        heartbeat_seconds: float,
-        on_end: Callable[[Sender], None],
-    ) -> None:
-        super().__init__(number, peer, loop)
+    def __init__(self, accepted: Accepted, gate: Gate, event_clock: Clock, heartbeat_seconds: float) -> None:
+        super().__init__(accepted)
         self._gate = gate
         self._event_clock = event_clock
         self._heartbeat_seconds = heartbeat_seconds
-        self._on_end = on_end
         self._received = 0
         self._errors = 0
         self._is_finishing = False
@@ -132,7 +122,6 @@ class Sender(WebSocketConnection):
 
     def on_closed(self) -> None:
         self._waiting.clear()
-        self._on_end(self)
 
     # -- the way of a message
 

@@ -27,16 +27,14 @@ from observability.monitoring.request_counters import RequestCounters
 from observability.monitoring.serving import SentListener
 from observability.routing.application import Application, UpgradeCallback
 from observability.routing.router import Router
-from observability.senders.endpoint import PATH as INGEST_PATH
-from observability.senders.endpoint import IngestStream
+from observability.senders.endpoint import SenderEndpoint
 from observability.server.feed import Feed
 from observability.snapshot.frames import Frame
 from observability.stream.broadcast import Broadcaster
-from observability.stream.endpoint import PATHS, MetricsStream
+from observability.stream.endpoint import StreamEndpoint
 from observability.stream.state import StreamState
-from observability.websocket.echo import PATH as ECHO_PATH
 from observability.websocket.echo import EchoEndpoint
-from observability.websocket.heartbeat import Heartbeat
+from observability.websocket.endpoint import WebSocketEndpoint
 
 # Where other workers go on accepting, a connection that has come to this one must not end without an answer.
 NEWCOMERS_SECONDS: Final = 0.5
@@ -68,7 +66,6 @@ class Worker:
         self.certificate = _certificate(config)
         self.router = Router()
         self.broadcaster = Broadcaster(counters, host_clock, loop)
-        self.heartbeat = Heartbeat(self.broadcaster.clients, config.ws_heartbeat_interval, loop)
         self.state = StreamState(
             feed.frames,
             feed.lanes,
@@ -83,29 +80,31 @@ class Worker:
             slot=slot,
             catch_up=feed.catch_up,
         )
-        self.stream = MetricsStream(
+        cors = CorsPolicy(config.cors_origins)
+        origins = OriginCheck(cors)
+        self.stream = StreamEndpoint(
             self.state,
             loop,
-            max_connections=config.ws_max_connections,
-            allowed_origins=frozenset(config.cors_origins),
+            max_clients=config.ws_max_connections,
+            origins=origins,
             client_count=client_counts.websockets,
         )
-        self._endpoints: dict[str, UpgradeCallback] = dict.fromkeys(PATHS, self.stream.upgrade)
-        if config.echo:
-            self._endpoints[ECHO_PATH] = EchoEndpoint(loop).upgrade
-        for path in self._endpoints:
-            self.router.add_websocket(path)
-        self.ingest = IngestStream(
+        senders = SenderEndpoint(
             gate,
             feed.event_clock,
             counters,
             loop,
+            origins=origins,
             heartbeat_seconds=config.ws_heartbeat_interval,
-            allowed_origins=frozenset(config.cors_origins),
         )
-        self._endpoints[INGEST_PATH] = self.ingest.upgrade
-        self.router.add_websocket(INGEST_PATH, "write")
-        cors = CorsPolicy(config.cors_origins)
+        self._endpoints: list[WebSocketEndpoint[Any]] = [self.stream, senders]
+        if config.echo:
+            self._endpoints.append(EchoEndpoint(loop, max_clients=config.ws_max_connections))
+        self._upgrades: dict[str, UpgradeCallback] = {}
+        for endpoint in self._endpoints:
+            for path in endpoint.paths:
+                self.router.add_websocket(path, endpoint.role)
+                self._upgrades[path] = endpoint.upgrade
         self.application = Application(
             self.router,
             clock=host_clock,
@@ -114,7 +113,7 @@ class Worker:
                 max_connections=config.ws_max_connections,
                 max_connections_per_address=config.max_connections_per_address or None,
             ),
-            access=AccessPolicy(config.api_tokens, OriginCheck(cors)),
+            access=AccessPolicy(config.api_tokens, origins),
             proxies=TrustedProxies(config.trusted_proxies),
             request_rate=RequestRate(config.http_rate_limit) if config.http_rate_limit else None,
             is_tls=self.certificate is not None,
@@ -131,18 +130,16 @@ class Worker:
         await self.listener.start(
             self._config.host, self._config.port, socks=self._listening, certificate=self.certificate
         )
-        self.heartbeat.start()
-        self.ingest.heartbeat.start()
+        for endpoint in self._endpoints:
+            endpoint.start()
         on_listening(self.listener.port)
 
     async def stop(self) -> None:
         """Stops accepting, lets answers go out, closes every WebSocket with 1001, within the grace period."""
-        self.heartbeat.stop()
         grace_seconds = self._config.shutdown_grace_seconds
         await asyncio.gather(
             self.listener.close(grace_seconds, NEWCOMERS_SECONDS if self._listening else 0.0),
-            self.stream.close(grace_seconds),
-            self.ingest.close(grace_seconds),
+            *(endpoint.close(grace_seconds) for endpoint in self._endpoints),
         )
 
     def send_frame(self, frame: Frame) -> None:
@@ -197,7 +194,7 @@ class Worker:
     def _upgrade(
         self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
     ) -> Response | None:
-        return self._endpoints[request.path](request, transport, received, protocol)
+        return self._upgrades[request.path](request, transport, received, protocol)
 
 
 def _certificate(config: Config) -> Certificate | None:

@@ -13,13 +13,12 @@ from observability.clocks.clock import Clock
 from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
-from observability.websocket.heartbeat import Peer
 
 # A turn of the loop between chunks keeps REST answers waiting for one chunk, not for all clients.
 CHUNK_CLIENTS: Final = 128
 
 
-class Receiver(Peer, Protocol):
+class Receiver(Protocol):
     """A client of the broadcast."""
 
     @property

@@ -17,7 +17,7 @@ from observability.stream.broadcast import Broadcaster
 from observability.stream.lanes import Lane
 from observability.stream.subscriptions import DEFAULT, Subscription
 from observability.stream.views import Views
-from observability.websocket.close_codes import Disconnects
+from observability.websocket.close_codes import DisconnectCounters
 from observability.websocket.deflate import DeflateCounters
 
 MAX_VIEWS: Final = 256
@@ -47,7 +47,7 @@ class StreamState:
         self.lanes = lanes
         """By channel."""
         self.broadcaster = broadcaster
-        self.disconnects = Disconnects(counters)
+        self.disconnects = DisconnectCounters(counters)
         self.host_clock = host_clock
         self.update_frequency_hz = round(1 / interval_seconds, 3)
         self.heartbeat_seconds = heartbeat_seconds

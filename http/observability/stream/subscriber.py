@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any, Final
 
 from picows import WSMsgType
@@ -29,7 +28,8 @@ from observability.stream.subscriptions import (
     unsubscribed,
 )
 from observability.stream.views import Message, View
-from observability.websocket.connection import CloseCode, WebSocketConnection, limit_unsent
+from observability.websocket.close_codes import CloseCode
+from observability.websocket.connection import Accepted, WebSocketConnection, limit_unsent
 from observability.websocket.deflate import DeflateMemory
 
 logger = logging.getLogger(__name__)
@@ -46,17 +46,12 @@ class Subscriber(WebSocketConnection):
     def __init__(
         self,
         stream: StreamState,
-        number: int,
-        peer: str,
-        loop: asyncio.AbstractEventLoop,
+        accepted: Accepted,
         query: StreamQuery,
         subscription: Subscription,
-        deflate: DeflateMemory | None,
-        on_end: Callable[[Subscriber], None],
     ) -> None:
-        super().__init__(number, peer, loop)
+        super().__init__(accepted)
         self.subscription = subscription
-        self.takes_deflate = deflate is not None
         self.view: View | None = None
         self.is_plain = False
         """A frame is all there is to be sent."""
@@ -64,8 +59,8 @@ class Subscriber(WebSocketConnection):
         """Messages of this client that were not understood."""
         self._stream = stream
         self._query = query
-        self._deflate = deflate
-        self._on_end = on_end
+        deflate = accepted.deflate
+        self._deflate = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
         self._rate = MessageRate(stream.messages_per_second)
         # Clients of the first API know no `lag`: it goes to those who have asked for something.
         self._knows_lag = subscription != DEFAULT or query.since is not None
@@ -228,11 +223,10 @@ class Subscriber(WebSocketConnection):
             self._stream.views.leave(self.view)
             self.view = None
         self._lanes.clear()
-        self._stream.disconnects.note(self.close_code, self.closed_by)
+        self._stream.disconnects.add(self.close_code, self.closed_by)
         for fetch in self._fetches:
             fetch.cancel()
         self._stream.broadcaster.discard(self)
-        self._on_end(self)
 
     # -- requests
 

@@ -13,7 +13,7 @@ from observability.http11.messages import Request, Response, json_response
 from observability.monitoring.exposition import Exposition
 from observability.rest.openapi import describe
 from observability.routing.router import RouteDescription, Router
-from observability.stream.endpoint import PATHS
+from observability.stream.endpoint import StreamEndpoint
 from observability.version import VERSION
 
 HTML: Final = b"text/html; charset=utf-8"
@@ -88,7 +88,7 @@ class PageRoutes:
                 "service": "observability",
                 "version": VERSION,
                 "docs": "/docs",
-                "websocket": PATHS[0],
+                "websocket": StreamEndpoint.paths[0],
                 "endpoints": sorted({route.pattern for route in self._router.routes}),
             }
         )

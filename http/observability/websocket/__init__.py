@@ -1,1 +1,1 @@
-"""WebSocket (RFC 6455): the handshake, extensions, one connection's frames, compression, closing."""
+"""WebSocket (RFC 6455): the base of all endpoints, the handshake, extensions, connections, compression, close codes."""

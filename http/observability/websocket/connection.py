@@ -1,8 +1,5 @@
-"""One WebSocket client over picows: the hand-over of the socket, messages out of frames, and the rules of RFC 6455 that
-picows leaves to its user.
-
-No broadcasting here (see `broadcast.py`) and no handshake (see `handshake.py`).
-"""
+"""One WebSocket connection over picows: taking over the socket, assembling messages from frames, and the rules of RFC
+6455 that picows leaves to its user."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import logging
 import socket
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from enum import IntEnum
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from picows import (
@@ -25,20 +22,22 @@ from picows import (
 )
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its stubs
 
-from observability.websocket.close_codes import NO_CLOSE, NO_STATUS, Side
+from observability.websocket.close_codes import NO_CLOSE, NO_STATUS, CloseCode, Ender, is_sendable
+from observability.websocket.extensions import DeflateParameters
 from observability.websocket.inflate import InflateRefusal, inflate
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_FRAGMENTS: Final = 256
-# Per client; it grows with a message and shrinks never, so it starts at picows' least.
+# Per connection. The buffer grows with a message and never shrinks, so it starts at picows' minimum.
 READ_BUFFER_BYTES: Final = 2048
-# A peer that does not take what it asked for (pongs, answers) is not read from; this long, then it is gone.
-WRITE_STALL_SECONDS: Final = 30.0
-# After our Close frame the peer has this long for its own.
-CLOSE_TIMEOUT_SECONDS: Final = 2.0
+# With more than this unsent, a peer is not read from: it asks for answers (pongs, say) faster than it reads them.
 MAX_BACKLOG_BYTES: Final = 64 * 1024
+# A peer that leaves its backlog unread for this long is disconnected.
+WRITE_STALL_SECONDS: Final = 30.0
+# How long after our Close frame the peer may take to send its own.
+CLOSE_TIMEOUT_SECONDS: Final = 2.0
 
-# picows wants a head of its own liking: Connection with "upgrade" alone.
+# picows accepts only heads whose Connection is "upgrade" alone.
 _HEAD: Final = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
@@ -48,10 +47,10 @@ logger = logging.getLogger(__name__)
 
 
 class _PeerLog(logging.LoggerAdapter[logging.Logger]):
-    """picows' logger. It tells of every connection, and calls a peer's violation of the protocol an error: here the one
-    is of no interest, and the other is one more refusal.
+    """picows' logger, with levels lowered: picows reports every connection, and reports a peer's violation of the
+    protocol as an error.
 
-    An adapter, because picows makes a child of a plain logger for every connection and keeps it.
+    It is an adapter because picows makes a child of a plain logger for every connection and keeps it.
     """
 
     def info(self, msg: object, *args: object, **kwargs: Any) -> None:
@@ -64,45 +63,44 @@ class _PeerLog(logging.LoggerAdapter[logging.Logger]):
 _picows_logger = _PeerLog(logger, {})
 
 
-class CloseCode(IntEnum):
-    """RFC 6455 section 7.4.1, and the IANA registry: those this server sends."""
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an endpoint gives to each connection that it accepts."""
 
-    NORMAL = 1000
-    GOING_AWAY = 1001
-    PROTOCOL_ERROR = 1002
-    UNSUPPORTED_DATA = 1003
-    INVALID_TEXT = 1007
-    POLICY_VIOLATION = 1008
-    MESSAGE_TOO_BIG = 1009
-    INTERNAL_ERROR = 1011
-    TRY_AGAIN_LATER = 1013
+    number: int
+    """Distinguishes the connections of one endpoint."""
+    peer: str
+    loop: asyncio.AbstractEventLoop
+    deflate: DeflateParameters | None
+    """The negotiated permessage-deflate, if any."""
+    on_end: Callable[[int], None]
+    """Called with the number once the connection has ended."""
 
 
 class WebSocketConnection(WSListener):
-    """One connected client: frames in, whole messages to `on_message`; all sending goes through it, and after `close`
-    nothing is sent. What a path does with its clients is in a subclass."""
+    """One connection. It passes whole messages to `on_message`, and sends nothing after `close`."""
 
     max_message_bytes: ClassVar[int] = MAX_MESSAGE_BYTES
 
-    def __init__(self, number: int, peer: str, loop: asyncio.AbstractEventLoop) -> None:
-        self.number = number
-        """Counts the clients of this worker."""
-        self.peer = peer
-        self.loop = loop
+    def __init__(self, accepted: Accepted) -> None:
+        self.number = accepted.number
+        self.peer = accepted.peer
+        self.loop = accepted.loop
         self.silent_heartbeats = 0
-        """Heartbeats since something was received."""
+        """Heartbeats since the peer last sent something."""
         self.is_closing = False
         self.close_code = NO_CLOSE
-        """Of the Close that ended the connection, the first one if both sides sent one."""
-        self.closed_by: Side = "client"
-        self.takes_deflate = False
-        """permessage-deflate was negotiated: messages may come with RSV1."""
+        """The code of the Close that ended the connection: the first one if both sides sent one."""
+        self.closed_by: Ender = "client"
+        self.takes_deflate = accepted.deflate is not None
+        """Whether messages may come compressed, with RSV1."""
         self.is_held = False
-        """It is not read from, for a reason of the subclass."""
+        """Whether the subclass has paused reading."""
         self.transport: asyncio.Transport
-        # Bound on connection, for the broadcast's inner loop.
+        # Bound once connected, for the inner loop of the broadcast.
         self.buffered_bytes: Callable[[], int]
         self.send_shared: Callable[..., None]
+        self._on_end = accepted.on_end
         self._ws: WSTransport
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
@@ -110,33 +108,35 @@ class WebSocketConnection(WSListener):
         self._is_compressed = False
         self._stall_timer: asyncio.TimerHandle | None = None
 
-    # -- for the subclass
+    # -- for subclasses
 
-    @abstractmethod
     def on_open(self) -> None:
-        """The handshake is done and its answer is on its way."""
+        """Called after the handshake: what is sent from now on follows its answer."""
 
     @abstractmethod
     def on_message(self, message: bytes, is_text: bool) -> None:
-        """A whole message; text is UTF-8."""
+        """Called with each whole message; text is valid UTF-8."""
 
-    @abstractmethod
     def on_closed(self) -> None:
-        """The connection has ended, opened or not."""
+        """Called when the connection has ended, whether it had opened or not."""
 
     def on_drained(self) -> None:
-        """Everything sent so far has left for the kernel, after it had not for a while."""
+        """Called when the kernel has taken everything that had to wait in the transport's buffer."""
+
+    def finish(self) -> None:
+        """Closes with 1001; called on shutdown."""
+        self.close(CloseCode.GOING_AWAY, "server shutdown")
 
     def hold(self, is_held: bool) -> None:
-        """Stops reading from the peer, or goes on."""
+        """Pauses or resumes reading from the peer."""
         if is_held != self.is_held:
             self.is_held = is_held
-            self._judge_reading()
+            self._update_reading()
 
     # -- sending
 
     def send_text(self, data: bytes) -> None:
-        """Sends one text message; a client that is closing gets nothing more."""
+        """Sends one text message, unless the connection is closing."""
         if not self.is_closing:
             self._ws.send(WSMsgType.TEXT, data)
             self._check_backlog()
@@ -151,16 +151,16 @@ class WebSocketConnection(WSListener):
             self._ws.send_ping()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Sends Close; the socket is closed when the peer's Close comes, or after `CLOSE_TIMEOUT_SECONDS`."""
+        """Sends Close; the socket is closed when the peer's Close arrives, or after `CLOSE_TIMEOUT_SECONDS`."""
         if self.is_closing:
             return
         self.is_closing = True
         self.close_code, self.closed_by = code, "server"
         self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # takes any code
         self._end_stall()
-        # The peer's own Close is still to be read.
-        self._judge_reading()
-        # What a peer that reads nothing has not taken by then, it will not take.
+        # The peer's Close must still be read.
+        self._update_reading()
+        # A peer that reads nothing must not keep the connection.
         self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
 
     def abort(self) -> None:
@@ -174,17 +174,21 @@ class WebSocketConnection(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._ws = transport
         self.transport = transport.underlying_transport
-        # Zero: `resume_writing` then says when everything has left.
+        # Zero makes the transport call `resume_writing` when its buffer is empty.
         self.transport.set_write_buffer_limits(high=0)
         self.buffered_bytes = self.transport.get_write_buffer_size
         self.send_shared = transport.send_reuse_external_bytearray
-        # The 101 is on its way only at the end of this turn of the loop: what is sent in the next goes straight out.
+        # The 101 is written at the end of this iteration of the loop; what is sent in the next one is written at once.
         self.loop.call_soon(self._open)
+
+    def _open(self) -> None:
+        if not self.is_closing:
+            self.on_open()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         opcode = frame.msg_type
         if self.is_closing:
-            # RFC 6455 section 1.4: after a Close nothing counts but the peer's own.
+            # RFC 6455 section 1.4: after a Close only the peer's Close matters.
             if opcode == WSMsgType.CLOSE:
                 transport.disconnect()
             return
@@ -207,31 +211,32 @@ class WebSocketConnection(WSListener):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         self.on_closed()
+        self._on_end(self.number)
 
     def pause_writing(self) -> None:
-        """Called by the transport once something waits in its buffer; `_check_backlog` judges how much is too much."""
+        """Called by the transport once its buffer is not empty; `_check_backlog` decides how much is too much."""
 
     def resume_writing(self) -> None:
         self._end_stall()
         if not self.is_closing:
             self.on_drained()
 
-    # -- messages
+    # -- flow control
 
     def _check_backlog(self) -> None:
-        """Stops reading from a peer that does not take the answers it asks for."""
+        """Pauses reading from a peer that leaves too many answers unread."""
         if self._stall_timer is None and self.buffered_bytes() > MAX_BACKLOG_BYTES:
             self._stall_timer = self.loop.call_later(WRITE_STALL_SECONDS, self.abort)
-            self._judge_reading()
+            self._update_reading()
 
     def _end_stall(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
-            self._judge_reading()
+            self._update_reading()
 
-    def _judge_reading(self) -> None:
-        # A closing transport refuses either.
+    def _update_reading(self) -> None:
+        # A closing transport allows neither.
         if self.transport.is_closing():
             return
         if self._stall_timer is None and (self.is_closing or not self.is_held):
@@ -239,9 +244,7 @@ class WebSocketConnection(WSListener):
         else:
             self.transport.pause_reading()
 
-    def _open(self) -> None:
-        if not self.is_closing:
-            self.on_open()
+    # -- messages
 
     def _on_data_frame(self, frame: WSFrame) -> None:
         is_continuation = frame.msg_type == WSMsgType.CONTINUATION
@@ -279,17 +282,17 @@ class WebSocketConnection(WSListener):
     def _on_close_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self.is_closing = True
         if frame.payload_size == 0:
-            # RFC 6455 section 5.5.1 leaves the code of the answer open. An empty Close of ours is one that picows does
-            # not count: it would send another for a fault behind the peer's.
+            # RFC 6455 section 5.5.1 leaves the code of the answer open. An empty Close would not do: picows does not
+            # count it as sent, and sends another for a fault that follows the peer's.
             echoed: int = CloseCode.NORMAL
             self.close_code = NO_STATUS
         else:
             code = int.from_bytes(frame.get_payload_as_bytes()[:2], "big")
-            echoed = code if _is_close_code(code) else CloseCode.PROTOCOL_ERROR
+            echoed = code if is_sendable(code) else CloseCode.PROTOCOL_ERROR
             self.close_code = echoed
         transport.send_close(echoed)  # type: ignore[arg-type]  # takes any code
         transport.disconnect()
-        # A peer that reads nothing would keep what is unsent, and the connection with it.
+        # A peer that reads nothing must not keep the connection.
         self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
 
 
@@ -301,11 +304,6 @@ def _is_utf8(message: bytes) -> bool:
     return True
 
 
-def _is_close_code(code: int) -> bool:
-    """RFC 6455 section 7.4: codes an endpoint may put into a Close frame."""
-    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
-
-
 def hand_over(
     client: WebSocketConnection,
     transport: asyncio.Transport,
@@ -313,8 +311,8 @@ def hand_over(
     received: bytes,
     fields: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Makes picows the protocol of `transport`, which completes the handshake with `key` (checked already) and then
-    reads frames, beginning with `received`. `fields` join the 101. Raises nothing a peer can cause."""
+    """Makes picows the protocol of `transport`. It answers the handshake whose valid key is `key` with a 101 that has
+    `fields`, and then reads frames, beginning with `received`. Raises nothing that a peer can cause."""
     response = WSUpgradeResponse.create_101_response(fields)
     protocol: Any = WSProtocol(
         None,  # host and port
@@ -323,8 +321,8 @@ def hand_over(
         lambda _request: WSUpgradeResponseWithListener(response, client),
         _picows_logger,
         True,  # disconnect_on_exception
-        None,  # handshake timeout: the whole head is fed right here
-        False,  # auto ping: the worker's heartbeat pings
+        None,  # handshake timeout: the whole head is fed below
+        False,  # auto ping: the endpoint pings
         0.0,
         0.0,
         WSAutoPingStrategy.PING_WHEN_IDLE,
@@ -348,7 +346,7 @@ def hand_over(
 
 
 def limit_unsent(transport: asyncio.Transport, unsent_bytes: int) -> None:
-    """Lets the kernel hold about `unsent_bytes` that are not on the wire yet: a slow reader is then noticed after a few
-    frames, where the default lets megabytes pile up unseen."""
+    """Limits what the kernel holds back for the peer to about `unsent_bytes`. A slow reader is then noticed after a few
+    frames; by default the kernel accepts megabytes first."""
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)

@@ -1,26 +1,16 @@
-"""An echo of every message, for conformance suites that need one; served only where the configuration asks for it.
-
-Nothing of the product passes here.
-"""
+"""`/ws/echo`: sends every message back, for conformance suites; served only if the configuration asks for it."""
 
 from __future__ import annotations
 
-import asyncio
-from itertools import count
-from typing import Final
+from typing import ClassVar
 
-from observability.http11.messages import Request, Response
-from observability.websocket.connection import WebSocketConnection, hand_over
-from observability.websocket.extensions import answer_fields, negotiate
-from observability.websocket.handshake import check_handshake
-
-PATH: Final = "/ws/echo"
+from observability.http11.messages import Request
+from observability.websocket.connection import Accepted, WebSocketConnection
+from observability.websocket.endpoint import WebSocketEndpoint
 
 
 class EchoClient(WebSocketConnection):
-    """Sends back what it gets."""
-
-    def on_open(self) -> None: ...
+    """Sends back what it receives."""
 
     def on_message(self, message: bytes, is_text: bool) -> None:
         if is_text:
@@ -28,22 +18,11 @@ class EchoClient(WebSocketConnection):
         else:
             self.send_binary(message)
 
-    def on_closed(self) -> None: ...
 
+class EchoEndpoint(WebSocketEndpoint[EchoClient]):
+    """The endpoint. Suites expect nothing but echoes, so it is made without a heartbeat."""
 
-class EchoEndpoint:
-    """Takes the connections of the echo's path."""
+    paths: ClassVar[tuple[str, ...]] = ("/ws/echo",)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._numbers = count(1)
-
-    def upgrade(
-        self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
-    ) -> Response | None:
-        key = check_handshake(request, frozenset())
-        deflate = negotiate(request.header(b"sec-websocket-extensions"))
-        client = EchoClient(next(self._numbers), request.client_address, self._loop)
-        client.takes_deflate = deflate is not None
-        hand_over(client, transport, key, received, answer_fields(deflate))
-        return None
+    def make_client(self, request: Request, accepted: Accepted) -> EchoClient:
+        return EchoClient(accepted)

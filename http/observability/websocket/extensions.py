@@ -88,11 +88,6 @@ def negotiate(value: bytes | None) -> DeflateParameters | None:
     return None
 
 
-def answer_fields(parameters: DeflateParameters | None) -> list[tuple[str, str]]:
-    """Returns the fields of the 101 that say what was agreed."""
-    return [] if parameters is None else [("Sec-WebSocket-Extensions", parameters.response.decode("ascii"))]
-
-
 def _accept(params: Sequence[bytes]) -> DeflateParameters | None:
     """RFC 7692 section 7: an offer with an unknown parameter, an invalid value or a parameter twice is declined."""
     offered: dict[bytes, bytes | None] = {}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import zlib
 from typing import ClassVar, Final
 
+from observability.websocket.close_codes import CloseCode
 from observability.websocket.extensions import SYNC_FLUSH_TAIL, WINDOW_BITS
 
 WINDOW_BYTES: Final = 1 << WINDOW_BITS
@@ -26,7 +27,7 @@ _FINAL: Final = b"\x01\x00\x00\xff\xff"
 class InflateRefusal(Exception):
     """A compressed message is not taken; the connection closes with `close_code`."""
 
-    close_code: ClassVar[int]
+    close_code: ClassVar[CloseCode]
 
 
 class Undecodable(InflateRefusal):
@@ -36,13 +37,13 @@ class Undecodable(InflateRefusal):
     would say that the framing was wrong, which it was not. Node's `ws` answers 1007 too.
     """
 
-    close_code = 1007
+    close_code = CloseCode.INVALID_TEXT
 
 
 class TooBig(InflateRefusal):
     """More than this server processes (RFC 6455 section 7.4.1)."""
 
-    close_code = 1009
+    close_code = CloseCode.MESSAGE_TOO_BIG
 
 
 def inflate(data: bytes, max_bytes: int) -> bytes:

@@ -1,0 +1,120 @@
+"""The base of every WebSocket endpoint: it checks the handshake, admits the client, pings it, and closes all clients on
+shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from itertools import count
+from typing import ClassVar, Generic, TypeVar
+
+from observability.access.authorization import OriginCheck, Role, chosen_subprotocol
+from observability.access.limits import ClientCount, ProcessClientCount
+from observability.http11.messages import Request
+from observability.http11.refusals import Unavailable
+from observability.websocket.connection import Accepted, WebSocketConnection, hand_over
+from observability.websocket.extensions import DeflateParameters, negotiate
+from observability.websocket.handshake import check_handshake
+from observability.websocket.heartbeat import ClientPinger
+
+ClientT = TypeVar("ClientT", bound=WebSocketConnection)
+
+
+class WebSocketEndpoint(ABC, Generic[ClientT]):
+    """Accepts the clients of some paths and keeps track of them. A subclass makes the clients."""
+
+    paths: ClassVar[tuple[str, ...]]
+    role: ClassVar[Role] = "read"
+    """The role that a client needs."""
+    clients_are: ClassVar[str] = "WebSocket connections"
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_clients: int,
+        origins: OriginCheck | None = None,
+        heartbeat_seconds: float | None = None,
+        client_count: ClientCount | None = None,
+    ) -> None:
+        """`client_count` counts beyond this process if `max_clients` holds for several processes. Without
+        `heartbeat_seconds` clients are not pinged."""
+        self.clients: dict[int, ClientT] = {}
+        """Connected clients by their numbers."""
+        self._loop = loop
+        self._max_clients = max_clients
+        self._origins = OriginCheck() if origins is None else origins
+        self._client_count = ProcessClientCount() if client_count is None else client_count
+        self._pinger = (
+            None if heartbeat_seconds is None else ClientPinger(self.clients.values(), heartbeat_seconds, loop)
+        )
+        self._numbers = count(1)
+        self._empty = asyncio.Event()
+
+    @abstractmethod
+    def make_client(self, request: Request, accepted: Accepted) -> ClientT:
+        """Returns the connection of a client whose handshake is valid. Raises Refusal."""
+
+    def on_count(self, clients: int) -> None:
+        """Called with the number of clients whenever it has changed."""
+
+    def start(self) -> None:
+        """Begins to ping clients."""
+        if self._pinger is not None:
+            self._pinger.start()
+
+    def upgrade(
+        self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
+    ) -> None:
+        """Turns an HTTP connection into a client; `received` came behind the request. Raises Refusal for a bad
+        handshake, and if `max_clients` are connected."""
+        if transport.is_closing():
+            # The peer is gone already. picows would never report the end of this client.
+            return
+        key = check_handshake(request)
+        self._origins.check(request)
+        deflate = negotiate(request.header(b"sec-websocket-extensions"))
+        number = next(self._numbers)
+        client = self.make_client(
+            request, Accepted(number, request.client_address, self._loop, deflate, on_end=self._forget)
+        )
+        if self._client_count.set(len(self.clients) + 1) > self._max_clients:
+            self._client_count.set(len(self.clients))
+            raise Unavailable(f"all {self._max_clients} {self.clients_are} are in use")
+        self.clients[number] = client
+        self.on_count(len(self.clients))
+        self._empty.clear()
+        hand_over(client, transport, key, received, _answer_fields(request, deflate))
+
+    async def close(self, grace_seconds: float) -> None:
+        """Asks every client to finish, waits up to `grace_seconds` for them, and aborts those that remain."""
+        if self._pinger is not None:
+            self._pinger.stop()
+        for client in tuple(self.clients.values()):
+            client.finish()
+        if self.clients:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), grace_seconds)
+        for client in tuple(self.clients.values()):
+            client.abort()
+        # Transports report their end in the loop's next iteration.
+        await asyncio.sleep(0)
+
+    def _forget(self, number: int) -> None:
+        self.clients.pop(number, None)
+        self._client_count.set(len(self.clients))
+        self.on_count(len(self.clients))
+        if not self.clients:
+            self._empty.set()
+
+
+def _answer_fields(request: Request, deflate: DeflateParameters | None) -> list[tuple[str, str]]:
+    """Returns the fields of the 101 that name what was negotiated."""
+    fields = []
+    if deflate is not None:
+        fields.append(("Sec-WebSocket-Extensions", deflate.response.decode("ascii")))
+    subprotocol = chosen_subprotocol(request)
+    if subprotocol is not None:
+        fields.append(("Sec-WebSocket-Protocol", subprotocol))
+    return fields

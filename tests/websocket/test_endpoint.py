@@ -1,0 +1,135 @@
+"""The base of WebSocket endpoints, tested through the echo over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from observability.access.authorization import OriginCheck
+from observability.http11.cors import CorsPolicy
+from observability.http11.heads import parse_head
+from observability.http11.messages import Request
+from observability.routing.application import Application
+from observability.routing.router import Router
+from observability.websocket.echo import EchoEndpoint
+from ws_client import CLOSE, PING, RawClient, handshake, read_to_close
+
+WAIT_SECONDS = 10
+
+
+class Echo:
+    """A server with nothing but an echo."""
+
+    def __init__(self, serve: Callable[[Application], Any], **options: Any) -> None:
+        router = Router()
+        router.add_websocket("/ws/echo", EchoEndpoint.role)
+        application = Application(router)
+        self.server = serve(application)
+        self.endpoint: EchoEndpoint = self.server.call(
+            lambda: EchoEndpoint(self.server.loop, **{"max_clients": 2, **options})
+        )
+        application.upgrade = self.endpoint.upgrade
+        self.server.call(self.endpoint.start)
+
+    def raw_client(self) -> RawClient:
+        return RawClient(self.server.port, "/ws/echo")
+
+    @contextmanager
+    def client(self, **options: Any) -> Iterator[ClientConnection]:
+        with connect(f"ws://127.0.0.1:{self.server.port}/ws/echo", **options) as connection:
+            yield connection
+
+    def close(self, grace_seconds: float) -> None:
+        self.server.run(self.endpoint.close(grace_seconds))
+
+
+MakeEcho = Callable[..., Echo]
+
+
+@pytest.fixture
+def echoes(serve: Callable[[Application], Any]) -> Iterator[MakeEcho]:
+    made: list[Echo] = []
+
+    def make(**options: Any) -> Echo:
+        made.append(Echo(serve, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close(0.05)
+
+
+def test_a_client_more_than_allowed_is_refused_until_one_leaves(echoes: MakeEcho) -> None:
+    echo = echoes(max_clients=2)
+    with ExitStack() as opened:
+        first = opened.enter_context(echo.client())
+        opened.enter_context(echo.client())
+        with pytest.raises(InvalidStatus) as refused:
+            opened.enter_context(echo.client())
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["Retry-After"] == "5"
+        first.close()
+        echo.server.wait_until(lambda: len(echo.endpoint.clients) == 1)
+        opened.enter_context(echo.client())
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://page.example", 101), ("http://other.example", 403), ("null", 403), ("http://127.0.0.1:{port}", 101)],
+)
+def test_a_page_connects_only_from_an_allowed_origin(echoes: MakeEcho, origin: str, status: int) -> None:
+    echo = echoes(origins=OriginCheck(CorsPolicy(["http://page.example"])))
+    try:
+        with echo.client(origin=Origin(origin.format(port=echo.server.port))):
+            answered = 101
+    except InvalidStatus as refused:
+        answered = refused.response.status_code
+    assert answered == status
+
+
+def test_a_shutdown_closes_every_client_with_1001(echoes: MakeEcho) -> None:
+    echo = echoes()
+    with echo.client() as first, echo.client() as second:
+        closing = echo.server.begin(echo.endpoint.close(WAIT_SECONDS))
+        assert [read_to_close(client) for client in (first, second)] == [([], 1001)] * 2
+        closing.result(WAIT_SECONDS)
+    assert not echo.endpoint.clients
+
+
+def test_a_shutdown_aborts_clients_that_outstay_its_grace_period(echoes: MakeEcho) -> None:
+    echo = echoes()
+    with echo.raw_client():
+        echo.server.wait_until(lambda: len(echo.endpoint.clients) == 1)
+        echo.close(0.05)
+        assert not echo.endpoint.clients
+
+
+def test_the_heartbeat_closes_silent_clients_and_keeps_answering_ones(echoes: MakeEcho) -> None:
+    echo = echoes(heartbeat_seconds=0.1)
+    with echo.client(ping_interval=None) as answering, echo.raw_client() as silent:
+        frames = list(silent.frames())
+        assert frames[-1] == (CLOSE, b"\x03\xe9no sign of life")
+        assert {opcode for opcode, _ in frames[:-1]} == {PING}
+        answering.send("still here")
+        assert answering.recv(WAIT_SECONDS) == "still here"
+
+
+class GoneTransport(asyncio.Transport):
+    """A transport whose peer has reset the connection."""
+
+    def is_closing(self) -> bool:
+        return True
+
+
+def test_a_client_that_is_gone_before_its_upgrade_is_not_registered(echoes: MakeEcho) -> None:
+    endpoint = echoes().endpoint
+    request = Request(parse_head(handshake("/ws/echo")), b"")
+    endpoint.upgrade(request, GoneTransport(), b"", asyncio.Protocol())
+    assert not endpoint.clients
