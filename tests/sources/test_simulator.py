@@ -1,4 +1,4 @@
-"""The simulator: labelled, repeatable, and consistent with itself."""
+"""The simulator's events are labelled, repeatable and consistent with each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ S_NS = 10**9
 
 
 def discard(events: Sequence[Event]) -> None:
-    """Publishes to nobody."""
+    """Publishes to no subscriber."""
 
 
 def simulator(seed: int = 1, quotes_per_second: float = 200.0) -> Simulator:
@@ -32,13 +32,13 @@ def run_for(simulation: Simulator, seconds: int, step_ns: int = S_NS // 10) -> l
     return events
 
 
-def test_the_same_seed_gives_the_same_events_and_another_seed_others() -> None:
+def test_only_the_same_seed_gives_the_same_events() -> None:
     assert run_for(simulator(7), 5) == run_for(simulator(7), 5)
     assert run_for(simulator(7), 5) != run_for(simulator(8), 5)
 
 
 @given(cuts=st.lists(st.integers(0, S_NS), max_size=10).map(sorted))
-def test_how_time_is_cut_into_steps_changes_nothing(cuts: list[int]) -> None:
+def test_the_division_of_time_into_steps_changes_nothing(cuts: list[int]) -> None:
     whole, cut = simulator(), simulator()
     expected = whole.step(START_NS) + whole.step(START_NS + S_NS)
     events = cut.step(START_NS)
@@ -47,19 +47,19 @@ def test_how_time_is_cut_into_steps_changes_nothing(cuts: list[int]) -> None:
     assert events == expected
 
 
-def test_everything_is_labelled_as_simulated() -> None:
+def test_every_event_is_labelled_as_simulated() -> None:
     for event in run_for(simulator(), 5):
         assert isinstance(event, Quote | Print)
         assert event.venue == "SIM"
         assert event.symbol.endswith(".SIM")
 
 
-def test_every_symbol_has_a_quote_at_once() -> None:
+def test_the_first_step_quotes_every_symbol() -> None:
     first = simulator().step(START_NS)
     assert [event.symbol for event in first if isinstance(event, Quote)] == [item.symbol for item in INSTRUMENTS]
 
 
-def test_the_rates_are_those_asked_for() -> None:
+def test_the_rates_are_those_requested() -> None:
     events = run_for(simulator(), 100)
     quotes = sum(isinstance(event, Quote) for event in events)
     assert 19_000 < quotes < 21_000
@@ -67,7 +67,7 @@ def test_the_rates_are_those_asked_for() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-def test_prices_are_whole_ticks_and_the_market_is_never_crossed(seed: int) -> None:
+def test_prices_are_multiples_of_the_tick_and_never_crossed(seed: int) -> None:
     for event in run_for(simulator(seed), 2):
         if isinstance(event, Quote):
             assert event.bid is not None and event.ask is not None
@@ -77,7 +77,7 @@ def test_prices_are_whole_ticks_and_the_market_is_never_crossed(seed: int) -> No
 
 
 @given(seed=st.integers(0, 2**32))
-def test_a_trade_is_at_the_touch_its_aggressor_takes_and_no_larger(seed: int) -> None:
+def test_a_trade_is_at_the_touch_and_no_larger_than_its_size(seed: int) -> None:
     touch: dict[str, Quote] = {}
     for event in run_for(simulator(seed), 2):
         if isinstance(event, Quote):
@@ -103,13 +103,13 @@ def test_trade_ids_do_not_repeat() -> None:
     assert len(keys) > 100 and len(set(keys)) == len(keys)
 
 
-def test_a_pause_is_not_caught_up_with() -> None:
+def test_the_events_of_a_pause_are_skipped() -> None:
     simulation = simulator()
     simulation.step(START_NS)
     assert len(simulation.step(START_NS + 3_600 * S_NS)) < 10
 
 
-def test_it_publishes_at_the_time_of_its_clock_until_cancelled() -> None:
+def test_the_simulator_publishes_at_its_clocks_time_until_cancelled() -> None:
     published: list[Event] = []
 
     class Clock:
@@ -144,7 +144,7 @@ def test_it_publishes_at_the_time_of_its_clock_until_cancelled() -> None:
     assert published[0].ts_init == START_NS < published[-1].ts_init <= clock.now_ns
 
 
-def test_impossible_rates_are_refused_all_at_once() -> None:
+def test_all_impossible_arguments_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
         Simulator(publish=discard, instruments=(), quotes_per_second=0, prints_per_second=-1)
     assert len(raised.value.faults) == 3

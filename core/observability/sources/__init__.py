@@ -1,7 +1,4 @@
-"""Where events come from: recordings, the simulator, and the paper engine.
-
-Only re-exports here.
-"""
+"""Where events come from: recordings and their replay, the simulator, and the paper engine."""
 
 from observability.sources.paper.engine import PaperConfig, PaperEngine
 from observability.sources.recordings.progress import ProgressBar

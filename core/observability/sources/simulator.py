@@ -1,9 +1,8 @@
-"""A simulator of quotes and trades for a first look without a recording; everything it says carries the venue "SIM".
+"""A simulator of quotes and trades, for a first look without a recording. All of its events have the venue "SIM".
 
-No claim to realism, and no orders here (see `paper.py`).
-
-The touch of each symbol walks by ticks, spread and sizes vary, and a trade takes from the touch and is followed by the
-quote that is left. Arrivals are a Poisson process. The same seed gives the same events, however time is cut into steps.
+The touch of each symbol moves by ticks, spread and sizes vary, and a trade takes from the touch and is followed by the
+remaining quote. Arrivals are a Poisson process; no further realism is claimed. The same seed gives the same events,
+however time is divided into steps.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.errors import ConfigError
 from observability.events import Event, Print, Quote, Side
 
-VENUE = "SIM"
+SIMULATED_VENUE = "SIM"
 
 _STEP_SECONDS = 0.01
-# After a pause (a suspended host), or a step of the host's clock, the simulation goes on from where the clock is.
+# After a longer pause (a suspended host), or a step of the host's clock, the simulation continues at the clock's time.
 _MAX_CATCH_UP_NS = NS_PER_S
 _MAX_SPREAD_TICKS = 6
 _LOT = 100
@@ -29,7 +28,7 @@ _LOT = 100
 
 @dataclass(frozen=True, slots=True)
 class SimulatedInstrument:
-    """A made-up symbol; prices are whole multiples of the tick, `tick_denominator` ticks to the unit of money."""
+    """An invented symbol; prices are multiples of the tick, of which `tick_denominator` make one unit of money."""
 
     symbol: str
     price: int
@@ -61,7 +60,7 @@ class _Market:
 
 
 class Simulator:
-    """Makes `quotes_per_second` quotes and `prints_per_second` trades over all symbols, on average."""
+    """Generates on average `quotes_per_second` quotes and `prints_per_second` trades, over all symbols together."""
 
     def __init__(
         self,
@@ -80,7 +79,7 @@ class Simulator:
         if not 0 < quotes_per_second <= 100_000:
             faults.append(f"quotes_per_second: {quotes_per_second!r}, expected more than 0, at most 100000")
         if not 0 <= prints_per_second <= quotes_per_second:
-            # Each trade changes the touch, and is therefore followed by a quote.
+            # Each trade changes the touch and is followed by a quote.
             faults.append(f"prints_per_second: {prints_per_second!r}, expected 0 to quotes_per_second")
         if faults:
             raise ConfigError(faults)
@@ -96,7 +95,7 @@ class Simulator:
         self._due_ns = 0
 
     async def run(self) -> None:
-        """Publishes at the clock's time until cancelled."""
+        """Publishes events at the clock's time until cancelled."""
         while True:
             events = self.step(self._clock.time_ns())
             if events:
@@ -104,7 +103,7 @@ class Simulator:
             await self._sleep(_STEP_SECONDS)
 
     def step(self, now_ns: int) -> list[Event]:
-        """Returns what happened since the step before, at most a second of it; the first shows every symbol once."""
+        """Returns the events since the last step, of at most one second; the first step quotes every symbol once."""
         events: list[Event] = []
         if self._started_ns is None:
             self._started_ns = self._stepped_ns = self._due_ns = now_ns
@@ -130,7 +129,7 @@ class Simulator:
         events.append(self._quote(market, at_ns))
 
     def _move(self, market: _Market) -> None:
-        """Either the sizes change, or the touch moves and widens or narrows."""
+        """Changes only the sizes, or also the bid and the spread."""
         generator = self._random
         if generator.random() < 0.5:
             market.bid_ticks = max(1, market.bid_ticks + generator.choice((-1, 1)))
@@ -140,7 +139,7 @@ class Simulator:
         market.ask_lots = generator.randint(1, 20)
 
     def _trade(self, market: _Market, at_ns: int) -> Print:
-        """Takes from one side of the touch; a side that is used up moves away by a tick."""
+        """Takes from one side of the touch; an exhausted side moves away by a tick."""
         generator = self._random
         side: Side = "buy" if generator.random() < 0.5 else "sell"
         market.trade_count += 1
@@ -161,10 +160,10 @@ class Simulator:
                 if market.bid_ticks > 1:
                     market.bid_ticks -= 1
                     market.spread_ticks = min(market.spread_ticks + 1, _MAX_SPREAD_TICKS)
-        # The start keeps the ids of two runs apart.
+        # The start time makes the ids of two runs differ.
         trade_id = f"{self._started_ns or 0:x}-{market.trade_count}"
         return Print(
-            market.symbol, price_ticks / market.denominator, float(lots * _LOT), side, trade_id, VENUE,
+            market.symbol, price_ticks / market.denominator, float(lots * _LOT), side, trade_id, SIMULATED_VENUE,
             ts=at_ns, ts_init=at_ns,
         )  # fmt: skip
 
@@ -175,7 +174,7 @@ class Simulator:
             (market.bid_ticks + market.spread_ticks) / market.denominator,
             float(market.bid_lots * _LOT),
             float(market.ask_lots * _LOT),
-            VENUE,
+            SIMULATED_VENUE,
             ts=at_ns,
             ts_init=at_ns,
         )

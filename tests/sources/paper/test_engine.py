@@ -1,4 +1,4 @@
-"""The paper engine on a bus: properties that hold on any market, and its day on the recorded one."""
+"""The paper engine on a bus: properties that hold on any market, and its trading on a recorded day."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATA = Path(__file__).parents[3] / "../shared/data"
 START_NS = 1_700_000_000 * 10**9
 FLUSH_NS = 2**62
 REPORTS = (Order, Fill, Signal, Equity)
-# What may follow what in the life of an order; None is its beginning.
+# The statuses that may follow each status of an order; None is before the first.
 NEXT_STATUSES: dict[str | None, set[str]] = {
     None: {"pending_new"},
     "pending_new": {"new", "rejected"},
@@ -35,11 +35,11 @@ needs_recordings = pytest.mark.skipif(not DATA.is_dir(), reason="the recordings 
 
 
 def discard(events: Sequence[Event]) -> None:
-    """Publishes to nobody."""
+    """Publishes to no subscriber."""
 
 
 class Session:
-    """Everything that went over the bus, in order, while the engine traded."""
+    """All events on the bus, in order, while the engine traded on a market."""
 
     def __init__(self, market: Iterable[Event], config: PaperConfig | None = None) -> None:
         bus = Bus()
@@ -85,7 +85,7 @@ def recorded_day() -> Session:
 
 
 def check_orders(session: Session) -> None:
-    """Orders live legal lives, and their fills never exceed them or are worse than their limit."""
+    """Statuses follow each other as they may; fills never exceed their order or are worse than its limit."""
     filled: dict[str, Decimal] = defaultdict(Decimal)
     by_order = session.orders()
     for fill in session.fills():
@@ -104,8 +104,8 @@ def check_orders(session: Session) -> None:
 
 
 def check_liquidity(session: Session) -> None:
-    """Fills from one state of one side of the touch, or from one print, never exceed what it showed."""
-    # What is left of each side of the touch, in a list so that an unchanged side stays the same one over many quotes.
+    """The fills from one state of one side of the touch, or from one print, never exceed its size."""
+    # The remaining size of each side of the touch, in a list that stays the same object while the side is unchanged.
     shown: dict[tuple[str, str], tuple[object, list[Decimal]]] = {}
     shown_before = dict(shown)
     newest: Event | None = None
@@ -128,7 +128,8 @@ def check_liquidity(session: Session) -> None:
                 left_of_print -= event.quantity
                 assert left_of_print >= 0
             else:
-                # An order that arrives between two market events is known with the second, and met the first's touch.
+                # An order that arrives between two market events is reported with the second, but met the touch of the
+                # first.
                 is_before = event.liquidity == "taker" and is_own and isinstance(newest, Quote)
                 left = (shown_before if is_before else shown)[event.symbol, event.side][1]
                 left[0] -= event.quantity
@@ -147,7 +148,7 @@ def check_positions(session: Session) -> None:
 
 @settings(max_examples=12)
 @given(seed=st.integers(0, 2**32))
-def test_on_any_simulated_market_orders_fills_and_positions_are_lawful(seed: int) -> None:
+def test_orders_fills_and_positions_are_valid_on_any_simulated_market(seed: int) -> None:
     session = Session(simulated_market(seed))
     check_orders(session)
     check_liquidity(session)
@@ -155,18 +156,18 @@ def test_on_any_simulated_market_orders_fills_and_positions_are_lawful(seed: int
 
 
 @needs_recordings
-def test_on_the_recorded_day_orders_fills_and_positions_are_lawful() -> None:
+def test_orders_fills_and_positions_are_valid_on_the_recorded_day() -> None:
     check_orders(recorded_day())
     check_positions(recorded_day())
 
 
 @needs_recordings
-def test_on_the_recorded_day_no_fill_exceeds_what_the_market_showed() -> None:
+def test_no_fill_exceeds_the_displayed_size_on_the_recorded_day() -> None:
     check_liquidity(recorded_day())
 
 
 @needs_recordings
-def test_the_recorded_day_has_some_of_everything() -> None:
+def test_every_kind_of_report_occurs_on_the_recorded_day() -> None:
     counts = recorded_day().engine.counts
     for what in ("fills", "filled", "partially_filled", "canceled", "rejected"):
         assert counts[what] >= 20, what
@@ -174,7 +175,7 @@ def test_the_recorded_day_has_some_of_everything() -> None:
     assert 100 < counts["orders"] < 10_000
 
 
-def test_the_same_market_and_seed_give_the_same_trades_and_another_seed_other_latencies() -> None:
+def test_only_the_same_market_and_seed_give_the_same_reports() -> None:
     first, second = Session(simulated_market(3)), Session(simulated_market(3))
     assert first.fills()
     assert first.reports() == second.reports()
@@ -187,14 +188,14 @@ def test_the_starting_capital_is_the_first_report() -> None:
     assert equities == [reports[0]] == [Equity(Decimal(250_000), "paper_mean_reversion", ts=START_NS, ts_init=START_NS)]
 
 
-def test_there_is_a_signal_for_each_decision() -> None:
+def test_every_order_has_a_signal() -> None:
     reports = Session(simulated_market(3)).reports()
     wanted = [(event.symbol, event.action) for event in reports if isinstance(event, Signal)]
     sent = [(e.symbol, e.side) for e in reports if isinstance(e, Order) and e.status == "pending_new"]
     assert wanted and sorted(wanted) == sorted(sent)
 
 
-def test_a_report_is_known_with_the_first_market_event_after_it_happened() -> None:
+def test_a_report_arrives_with_the_first_market_event_after_it() -> None:
     market_ns = market_before_ns = 0
     for event in Session(simulated_market(3)).events:
         assert isinstance(event.ts, int)
@@ -227,7 +228,7 @@ def test_entries_join_the_touch_and_exits_cross_it() -> None:
 
 
 @needs_recordings
-def test_there_is_one_order_at_a_time_and_a_pause_after_a_rejection() -> None:
+def test_orders_follow_one_another_with_a_pause_after_a_rejection() -> None:
     ended: dict[str, tuple[int, str]] = {}
     for reports in recorded_day().orders().values():
         first, last = reports[0], reports[-1]
@@ -262,7 +263,7 @@ def test_ids_never_repeat_and_begin_with_the_prefix() -> None:
     assert all(name.startswith("run7-") for name in [*trade_ids, *session.orders()])
 
 
-def test_symbols_beyond_the_bound_are_counted_and_not_traded() -> None:
+def test_symbols_beyond_the_maximum_are_counted_and_not_traded() -> None:
     quotes = [Quote(f"S{number}", 1.0, 1.01, 1.0, 1.0, ts=START_NS, ts_init=START_NS) for number in range(5)]
     engine = Session(quotes, PaperConfig(max_symbols=3)).engine
     assert engine.symbols_refused == 2
@@ -281,7 +282,7 @@ def test_symbols_beyond_the_bound_are_counted_and_not_traded() -> None:
         max_size=10,
     )
 )
-def test_no_touch_however_odd_that_meets_an_order_makes_the_engine_fail(
+def test_no_touch_that_an_order_meets_makes_the_engine_fail(
     touches: list[tuple[float | None, float | None, float | None]],
 ) -> None:
     bus = Bus()
@@ -300,7 +301,7 @@ def test_no_touch_however_odd_that_meets_an_order_makes_the_engine_fail(
     assert bus.handler_errors == 0
 
 
-def test_reports_stay_in_order_when_a_subscriber_publishes_quotes_in_between() -> None:
+def test_reports_stay_in_order_when_a_subscriber_publishes_quotes() -> None:
     bus = Bus()
     PaperEngine(bus).start()
     status: dict[str, str] = {}
@@ -323,7 +324,7 @@ def test_reports_stay_in_order_when_a_subscriber_publishes_quotes_in_between() -
     assert "filled" in status.values()
 
 
-def test_a_stopped_engine_sees_no_more_quotes() -> None:
+def test_a_stopped_engine_ignores_quotes() -> None:
     bus = Bus()
     engine = PaperEngine(bus)
     engine.start()

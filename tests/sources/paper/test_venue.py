@@ -1,4 +1,4 @@
-"""The paper venue, order by order: what it fills, at which price, and what it refuses."""
+"""The paper venue, order by order: which orders it fills, at which price, and which it rejects."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def paper() -> Fixture:
     return Fixture()
 
 
-def test_a_marketable_order_takes_the_displayed_size_at_the_touch_and_the_rest_rests(paper: Fixture) -> None:
+def test_a_marketable_order_takes_the_displayed_size_and_rests(paper: Fixture) -> None:
     paper.order("buy", "150", "100.05")
     assert paper.statuses == ["pending_new", "new", "partially_filled"]
     assert paper.fills == [(Decimal(100), Decimal("100.02"), "taker")]
@@ -72,14 +72,14 @@ def test_a_marketable_order_takes_the_displayed_size_at_the_touch_and_the_rest_r
     assert paper.fills[-1] == (Decimal(50), Decimal("100.05"), "maker")
 
 
-def test_displayed_size_is_taken_only_once_while_the_touch_stands(paper: Fixture) -> None:
+def test_displayed_size_is_taken_only_once_while_the_touch_is_unchanged(paper: Fixture) -> None:
     paper.order("sell", "80", "99.98")
     paper.quote(ask=100.03, at_ns=START_NS + S_NS)
     paper.order("sell", "80", "99.98", at_ns=START_NS + 2 * S_NS)
     assert [quantity for quantity, _, _ in paper.fills] == [Decimal(80), Decimal(20)]
 
 
-def test_nothing_happens_before_the_order_has_arrived(paper: Fixture) -> None:
+def test_an_order_is_not_reported_before_it_arrives(paper: Fixture) -> None:
     paper.venue.submit(paper.market, "buy", Decimal(10), Decimal(101), now_ns=START_NS, time_in_force_ns=S_NS)
     arrival_ns = paper.venue.next_due_ns
     assert START_NS < arrival_ns < START_NS + 100 * MS_NS
@@ -87,7 +87,7 @@ def test_nothing_happens_before_the_order_has_arrived(paper: Fixture) -> None:
     assert paper.statuses == ["pending_new"]
 
 
-def test_the_book_at_the_arrival_counts_and_not_the_one_at_the_decision(paper: Fixture) -> None:
+def test_an_order_meets_the_book_at_its_arrival_not_at_its_decision(paper: Fixture) -> None:
     paper.venue.submit(paper.market, "buy", Decimal(10), Decimal("100.02"), now_ns=START_NS, time_in_force_ns=S_NS)
     paper.quote(ask=100.03, at_ns=START_NS + 1)
     paper.venue.advance(START_NS + 100 * MS_NS)
@@ -112,7 +112,7 @@ def test_a_resting_order_fills_from_prints_at_or_through_its_price(
     assert paper.fills == ([(Decimal(10), Decimal("99.98"), "maker")] if is_filled else [])
 
 
-def test_a_print_fills_no_more_than_its_size_and_the_best_price_first(paper: Fixture) -> None:
+def test_a_print_fills_at_most_its_size_and_the_best_price_first(paper: Fixture) -> None:
     paper.order("buy", "10", "99.97")
     paper.order("buy", "10", "99.98", at_ns=START_NS + MS_NS)
     paper.trade(99.90, 15.0, "sell")
@@ -128,7 +128,7 @@ def test_a_time_in_force_ends_in_a_cancel(paper: Fixture) -> None:
     assert paper.fills == []
 
 
-def test_the_cancel_of_a_filled_order_comes_too_late(paper: Fixture) -> None:
+def test_the_cancel_of_a_filled_order_does_nothing(paper: Fixture) -> None:
     paper.order("buy", "10", "100.02")
     paper.venue.advance(START_NS + 60 * S_NS)
     assert paper.statuses == ["pending_new", "new", "filled"]
@@ -144,7 +144,7 @@ def test_the_cancel_of_a_filled_order_comes_too_late(paper: Fixture) -> None:
         ("sell", "31", "99.98", "position limit"),
     ],
 )
-def test_what_breaks_a_rule_is_rejected_with_the_rule(
+def test_a_rejection_names_the_rule_that_the_order_breaks(
     paper: Fixture, side: Side, quantity: str, price: str, reason: str
 ) -> None:
     paper.market.position_limit = Decimal(30)
@@ -185,7 +185,7 @@ def test_commission_is_the_fee_of_the_liquidity_to_8_decimals(paper: Fixture) ->
     assert isinstance(maker, Fill) and maker.commission == Decimal("0.03499300")
 
 
-def test_reports_say_what_was_known_at_the_decision(paper: Fixture) -> None:
+def test_reports_have_the_mid_and_the_time_of_the_decision(paper: Fixture) -> None:
     paper.order("buy", "10", "100.02")
     for report in paper.of(Order):
         assert isinstance(report, Order)
@@ -193,7 +193,7 @@ def test_reports_say_what_was_known_at_the_decision(paper: Fixture) -> None:
         assert (report.price, report.venue, report.order_type) == (Decimal("100.02"), "PAPER", "limit")
 
 
-def test_latency_is_from_the_decision_to_the_acknowledgement_in_event_time(paper: Fixture) -> None:
+def test_latency_is_the_event_time_from_decision_to_acknowledgement(paper: Fixture) -> None:
     paper.order("buy", "10", "100.02")
     acknowledged = next(r for r in paper.venue.reports if isinstance(r, Order) and r.status == "new")
     fill = paper.of(Fill)[0]
@@ -202,12 +202,12 @@ def test_latency_is_from_the_decision_to_the_acknowledgement_in_event_time(paper
     assert fill.ts == acknowledged.ts
 
 
-def test_the_fill_comes_before_the_report_that_closes_the_order(paper: Fixture) -> None:
+def test_the_fill_comes_before_the_report_that_ends_the_order(paper: Fixture) -> None:
     paper.order("buy", "10", "100.02")
     assert [type(report) for report in paper.venue.reports[-2:]] == [Fill, Order]
 
 
-def test_a_report_has_the_time_it_happened_and_the_time_it_was_known(paper: Fixture) -> None:
+def test_a_report_has_the_times_it_happened_and_became_known(paper: Fixture) -> None:
     paper.order("buy", "10", "99.98", tif_ns=S_NS)
     paper.venue.advance(START_NS + 3_600 * S_NS)
     cancel = paper.venue.reports[-1]
@@ -215,7 +215,7 @@ def test_a_report_has_the_time_it_happened_and_the_time_it_was_known(paper: Fixt
     assert cancel.ts_init == START_NS + 3_600 * S_NS
 
 
-def test_latencies_repeat_with_the_seed_and_stay_in_their_bounds() -> None:
+def test_latencies_repeat_with_the_seed_and_stay_within_bounds() -> None:
     first, second = LatencyModel(5), LatencyModel(5)
     draws = [first.draw_ns() for _ in range(2000)]
     assert draws == [second.draw_ns() for _ in range(2000)]

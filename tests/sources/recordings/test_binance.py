@@ -1,4 +1,4 @@
-"""Binance lines become quotes and prints; the recorded minutes are held against the referee's figures."""
+"""Binance lines become quotes and prints, and the recorded minutes agree with independently computed figures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from observability.clocks.timestamps import parse_iso_ns
 from observability.events import Event, Print, Quote
 from observability.sources.recordings.binance import read_binance
+from observability.sources.recordings.lines import RecordingCounts
 from observability.sources.recordings.recording import Recording
-from observability.sources.recordings.tally import Tally
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 
@@ -31,30 +31,30 @@ def expected(symbol: str) -> dict[str, Any]:
 
 
 @cache
-def recorded(symbol: str) -> tuple[list[Event], Tally]:
+def recorded(symbol: str) -> tuple[list[Event], RecordingCounts]:
     (path,) = (DATA / "binance_spot").glob(f"{symbol.lower()}_*.gz")
     recording = Recording(path)
-    return list(recording.events()), recording.tally
+    return list(recording.events()), recording.counts
 
 
-def read(*lines: bytes) -> tuple[list[Event], Tally]:
-    tally = Tally(Path("binance"))
-    return list(read_binance(lines, tally=tally)), tally
-
-
-@needs_recordings
-@each_symbol
-def test_every_recorded_line_is_counted_by_what_it_is(symbol: str) -> None:
-    events, tally = recorded(symbol)
-    counts = {"bookTicker": tally.events[Quote], "trade": tally.events[Print], **tally.skipped}
-    assert counts == expected(symbol)["by_kind"]
-    assert tally.bad_lines == 0
-    assert len(events) == tally.events[Quote] + tally.events[Print]
+def read(*lines: bytes) -> tuple[list[Event], RecordingCounts]:
+    counts = RecordingCounts(Path("binance"))
+    return list(read_binance(lines, counts=counts)), counts
 
 
 @needs_recordings
 @each_symbol
-def test_recorded_trades_add_up_to_the_referees_figures(symbol: str) -> None:
+def test_every_recorded_line_is_counted_by_kind(symbol: str) -> None:
+    events, counts = recorded(symbol)
+    by_kind = {"bookTicker": counts.events[Quote], "trade": counts.events[Print], **counts.skipped}
+    assert by_kind == expected(symbol)["by_kind"]
+    assert counts.bad_lines == 0
+    assert len(events) == counts.events[Quote] + counts.events[Print]
+
+
+@needs_recordings
+@each_symbol
+def test_recorded_trades_add_up_to_the_expected_figures(symbol: str) -> None:
     figures = expected(symbol)["trades"]
     prints = [event for event in recorded(symbol)[0] if isinstance(event, Print)]
     sizes = [Decimal(repr(event.size)) for event in prints]
@@ -84,7 +84,7 @@ def test_recorded_trade_ids_are_kept(symbol: str) -> None:
 
 @needs_recordings
 @each_symbol
-def test_the_last_recorded_touch_and_the_spreads_are_the_referees(symbol: str) -> None:
+def test_the_last_recorded_touch_and_the_spreads_are_as_expected(symbol: str) -> None:
     figures = expected(symbol)
     quotes = [event for event in recorded(symbol)[0] if isinstance(event, Quote)]
     touch = figures["last_book_ticker"]
@@ -103,7 +103,7 @@ def test_a_futures_book_ticker_has_the_exchanges_time() -> None:
 
 
 @pytest.mark.parametrize(("maker", "aggressor"), [(b"true", "sell"), (b"false", "buy")])
-def test_the_aggressor_is_who_was_not_the_maker(maker: bytes, aggressor: str) -> None:
+def test_the_aggressor_is_the_side_that_was_not_the_maker(maker: bytes, aggressor: str) -> None:
     line = b'1700000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1.5","q":"2","T":1700000000001,"m":%s}}'
     events, _ = read(line % maker)
     assert isinstance(events[0], Print) and events[0].aggressor_side == aggressor
@@ -121,11 +121,11 @@ def test_the_aggressor_is_who_was_not_the_maker(maker: bytes, aggressor: str) ->
         b'1700000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1","q":"2","T":17000000000001,"m":true}}',
     ],
 )
-def test_a_bad_line_is_counted_and_costs_only_itself(bad: bytes) -> None:
+def test_a_bad_line_is_counted_and_skipped(bad: bytes) -> None:
     good = b'1700000000000000000 {"stream":"x@bookTicker","data":{"s":"X","b":"1","B":"2","a":"3","A":"4"}}'
-    events, tally = read(good, bad, good)
+    events, counts = read(good, bad, good)
     assert len(events) == 2
-    assert tally.bad_lines == 1
+    assert counts.bad_lines == 1
 
 
 @given(text=st.decimals(min_value=0, max_value=10**9, places=8, allow_nan=False, allow_infinity=False).map(str))

@@ -1,4 +1,4 @@
-"""JSON lines of our own events, good and bad."""
+"""Recordings of our own events: good lines become events, bad lines are counted and skipped."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from observability.events import Event, Fill, Order, Quote
 from observability.sources.recordings.event_lines import read_event_lines
-from observability.sources.recordings.tally import BAD_LINES_PER_LOG_LINE, Tally
+from observability.sources.recordings.lines import BAD_LINES_PER_LOG_LINE, RecordingCounts
 
 OPENED_NS = 1_700_000_000_000_000_000
 
 
-def read(*lines: bytes) -> tuple[list[Event], Tally]:
-    tally = Tally(Path("events.jsonl"))
-    return list(read_event_lines(lines, opened_ns=OPENED_NS, tally=tally)), tally
+def read(*lines: bytes) -> tuple[list[Event], RecordingCounts]:
+    counts = RecordingCounts(Path("events.jsonl"))
+    return list(read_event_lines(lines, opened_ns=OPENED_NS, counts=counts)), counts
 
 
 @given(
@@ -28,7 +28,7 @@ def read(*lines: bytes) -> tuple[list[Event], Tally]:
     ts=st.integers(1, 2**63 - 1),
     ts_init=st.integers(1, 2**63 - 1),
 )
-def test_what_was_written_is_what_is_read(bid: float | None, ts: int, ts_init: int) -> None:
+def test_a_written_event_is_read_back_unchanged(bid: float | None, ts: int, ts_init: int) -> None:
     event = Quote("X", bid, 2.5, ts=ts, ts_init=ts_init)
     assert read(msgspec.json.encode(event))[0] == [event]
 
@@ -44,7 +44,7 @@ def test_times_as_text_become_integers() -> None:
     assert order.quantity == Decimal("1.5")
 
 
-def test_an_event_without_times_was_seen_with_the_one_before_it() -> None:
+def test_an_event_without_times_arrived_with_the_one_before_it() -> None:
     untimed = b'{"type":"quote","symbol":"X","bid":1,"ask":2}'
     events, _ = read(untimed, b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1800000000000000000}', untimed)
     assert [event.ts_init for event in events] == [OPENED_NS, 1_800_000_000_000_000_000, 1_800_000_000_000_000_000]
@@ -66,17 +66,17 @@ def test_an_event_without_times_was_seen_with_the_one_before_it() -> None:
         b"\xff\xfe",
     ],
 )
-def test_a_bad_line_is_counted_and_costs_only_itself(bad: bytes) -> None:
+def test_a_bad_line_is_counted_and_skipped(bad: bytes) -> None:
     good = b'{"type":"fill","trade_id":"t","order_id":"o","symbol":"X","side":"buy","quantity":1,"price":1}'
-    events, tally = read(good, bad, b"", good)
+    events, counts = read(good, bad, b"", good)
     assert [type(event) for event in events] == [Fill, Fill]
-    assert tally.bad_lines == 1
+    assert counts.bad_lines == 1
 
 
-def test_bad_lines_are_logged_with_file_and_line_but_not_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_one_bad_line_in_a_thousand_is_logged_with_file_and_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        _, tally = read(*[b"{}"] * (BAD_LINES_PER_LOG_LINE + 1))
-    assert tally.bad_lines == BAD_LINES_PER_LOG_LINE + 1
+        _, counts = read(*[b"{}"] * (BAD_LINES_PER_LOG_LINE + 1))
+    assert counts.bad_lines == BAD_LINES_PER_LOG_LINE + 1
     assert [record.message.split(" ")[0] for record in caplog.records] == [
         "events.jsonl:1:",
         f"events.jsonl:{BAD_LINES_PER_LOG_LINE + 1}:",

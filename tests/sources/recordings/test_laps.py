@@ -1,4 +1,4 @@
-"""Laps: time never goes back and ids never repeat, however often a recording is repeated."""
+"""Laps: time never goes back and ids never repeat, however many laps there are."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def test_the_first_lap_is_as_recorded() -> None:
     assert list(islice(laps, 2)) == events
 
 
-def test_both_times_of_an_event_are_shifted_alike() -> None:
+def test_both_times_of_an_event_are_shifted_by_the_same_amount() -> None:
     laps = Laps(lambda: iter([quote(START_NS), quote(START_NS + 7)]))
     for event in islice(laps, 6):
         assert event.ts == event.ts_init - 5
 
 
-def test_a_session_starts_again_at_the_same_time_of_day() -> None:
+def test_a_long_recording_is_repeated_at_the_same_time_of_day() -> None:
     laps = Laps(lambda: iter([quote(START_NS), quote(START_NS + 6 * HOUR_NS)]))
     starts = [event.ts_init for event in islice(laps, 0, 6, 2)]
     assert starts == [START_NS, START_NS + DAY_NS, START_NS + 2 * DAY_NS]
 
 
-def test_a_short_recording_goes_on_after_a_second() -> None:
+def test_a_short_recording_is_repeated_after_a_pause_of_a_second() -> None:
     laps = Laps(lambda: iter([quote(START_NS), quote(START_NS + 500)]))
     starts = [event.ts_init for event in islice(laps, 0, 6, 2)]
     assert starts == [START_NS, START_NS + 500 + 10**9, START_NS + 2 * (500 + 10**9)]
 
 
-def test_years_between_recordings_are_not_repeated() -> None:
+def test_a_gap_of_years_between_recordings_is_not_repeated() -> None:
     laps = Laps(lambda: iter([quote(START_NS), quote(START_NS + 4_000 * DAY_NS)]))
     times = [event.ts_init for event in islice(laps, 200)]
     assert times[1] - times[0] == 4_000 * DAY_NS
@@ -73,13 +73,13 @@ def test_integer_trade_ids_do_not_repeat(ids: list[int]) -> None:
     assert len(set(seen)) == 3 * len(ids)
 
 
-def test_integer_trade_ids_without_gaps_stay_without_gaps() -> None:
+def test_contiguous_integer_trade_ids_stay_contiguous() -> None:
     laps = Laps(lambda: (trade(START_NS + number, number) for number in range(100, 105)))
     seen = [event.trade_id for event in islice(laps, 15) if isinstance(event, Print)]
     assert seen == list(range(100, 115))
 
 
-def test_ids_of_orders_and_fills_do_not_repeat_and_still_belong_together() -> None:
+def test_ids_of_orders_and_fills_do_not_repeat_and_still_match() -> None:
     def lap() -> list[Event]:
         order = Order("o", "X", "buy", Decimal(1), "new", decision_ts=START_NS, ts=START_NS, ts_init=START_NS)
         return [order, Fill("t", "o", "X", "buy", Decimal(1), Decimal(1), ts=START_NS + 1, ts_init=START_NS + 1)]
@@ -95,11 +95,11 @@ def test_ids_of_orders_and_fills_do_not_repeat_and_still_belong_together() -> No
     assert [order.decision_ts for order in orders] == [order.ts for order in orders]
 
 
-def test_recordings_without_events_do_not_go_round_for_ever() -> None:
+def test_recordings_without_events_end_at_once() -> None:
     assert list(Laps(lambda: iter([]))) == []
 
 
-def test_recordings_that_have_become_unreadable_end_the_laps() -> None:
+def test_a_lap_without_events_is_the_last() -> None:
     laps = iter([[quote(START_NS)], [quote(START_NS)]])
     assert len(list(islice(Laps(lambda: iter(next(laps, []))), 10))) == 2
 

@@ -1,4 +1,4 @@
-"""Lines of plain and gzip files, whole and damaged."""
+"""Lines are read from plain and gzip files alike, and damage is an error at its line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_plain_and_gzip_files_have_the_same_lines(tmp_path_factory: pytest.TempP
     assert plain == zipped == [b"begin", *lines]
 
 
-def test_gzip_is_told_by_content_and_not_by_name(tmp_path: Path) -> None:
+def test_gzip_is_recognised_by_content_and_not_by_name(tmp_path: Path) -> None:
     assert list(LineReader(_write(tmp_path, "plain.gz", b"one\ntwo"))) == [b"one", b"two"]
     assert list(LineReader(_write(tmp_path, "zipped.csv", gzip.compress(b"one\ntwo")))) == [b"one", b"two"]
 
@@ -40,16 +40,16 @@ def test_lines_that_cross_many_chunks_stay_whole(tmp_path: Path) -> None:
     assert list(LineReader(path)) == lines
 
 
-def test_gzip_members_in_a_row_are_one_file(tmp_path: Path) -> None:
+def test_consecutive_gzip_members_are_one_file(tmp_path: Path) -> None:
     path = _write(tmp_path, "two.gz", gzip.compress(b"one\ntw") + gzip.compress(b"o\n") + bytes(512))
     assert list(LineReader(path)) == [b"one", b"two"]
 
 
-def test_a_cut_gzip_delivers_its_whole_lines_and_then_says_so(tmp_path: Path) -> None:
+def test_a_truncated_gzip_delivers_its_whole_lines_and_then_an_error(tmp_path: Path) -> None:
     lines = [b"line %d" % (number * 7919) for number in range(50_000)]
     path = _write(tmp_path, "cut.gz", gzip.compress(b"\n".join(lines))[:-5000])
     delivered: list[bytes] = []
-    # extend() keeps what came before the error.
+    # extend() keeps the items from before the error.
     with pytest.raises(SourceError, match=r"cut\.gz:\d+: the gzip data ends too early") as raised:
         delivered.extend(LineReader(path))
     assert len(delivered) > 30_000
@@ -72,7 +72,7 @@ def test_a_damaged_gzip_is_an_error(tmp_path: Path) -> None:
         (str, "No such file"),
     ],
 )
-def test_what_is_no_readable_file_is_refused_at_once(
+def test_a_path_that_is_not_a_readable_file_is_refused_at_once(
     tmp_path: Path, make: Callable[[Path], object], message: str
 ) -> None:
     path = tmp_path / "recording"
@@ -81,13 +81,13 @@ def test_what_is_no_readable_file_is_refused_at_once(
         LineReader(path)
 
 
-def test_a_file_without_line_ends_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+def test_a_file_without_line_ends_is_refused_before_it_fills_memory(tmp_path: Path) -> None:
     path = _write(tmp_path, "bomb.gz", gzip.compress(bytes(40_000_000), 1))
     with pytest.raises(SourceError, match="without a line end"):
         list(LineReader(path))
 
 
-def test_bytes_read_reach_the_size_of_the_file_on_disk(tmp_path: Path) -> None:
+def test_bytes_read_reach_the_file_size_on_disk(tmp_path: Path) -> None:
     reader = LineReader(_write(tmp_path, "a.gz", gzip.compress(b"one\ntwo\n" * 100_000)))
     list(reader)
     assert reader.bytes_read == reader.bytes_total

@@ -1,4 +1,4 @@
-"""LOBSTER rows become prints and quotes; the recorded day is held against the referee's figures."""
+"""LOBSTER rows become prints and quotes, and the recorded day agrees with independently computed figures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from observability.clocks.timestamps import parse_iso_ns
 from observability.errors import SourceError
 from observability.events import Event, Log, Print, Quote
+from observability.sources.recordings.lines import RecordingCounts
 from observability.sources.recordings.lobster import midnight_ns, read_lobster, read_name
 from observability.sources.recordings.recording import Recording
-from observability.sources.recordings.tally import Tally
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 DAY = date(2012, 6, 21)
@@ -40,14 +40,14 @@ def recorded(symbol: str) -> list[Event]:
     return list(Recording(path).events())
 
 
-def read(messages: list[bytes], books: list[bytes]) -> tuple[list[Event], Tally]:
-    tally = Tally(Path("XYZ.csv"))
-    return list(read_lobster(messages, books, symbol="XYZ", day=DAY, tally=tally)), tally
+def read(messages: list[bytes], books: list[bytes]) -> tuple[list[Event], RecordingCounts]:
+    counts = RecordingCounts(Path("XYZ.csv"))
+    return list(read_lobster(messages, books, symbol="XYZ", day=DAY, counts=counts)), counts
 
 
 @needs_recordings
 @each_symbol
-def test_recorded_trades_add_up_to_the_referees_figures(symbol: str) -> None:
+def test_recorded_trades_add_up_to_the_expected_figures(symbol: str) -> None:
     figures = expected(symbol)["trades_all_types_4_5"]
     prints = [event for event in recorded(symbol) if isinstance(event, Print)]
     prices = [Decimal(repr(event.price)) for event in prints]
@@ -61,7 +61,7 @@ def test_recorded_trades_add_up_to_the_referees_figures(symbol: str) -> None:
 
 @needs_recordings
 @each_symbol
-def test_recorded_aggressors_are_the_referees(symbol: str) -> None:
+def test_recorded_aggressors_are_as_expected(symbol: str) -> None:
     figures = expected(symbol)["trades_all_types_4_5"]
     volume = {"buy": 0, "sell": 0}
     for event in recorded(symbol):
@@ -82,7 +82,7 @@ def test_recorded_trade_times_are_exact_to_the_nanosecond(symbol: str) -> None:
 
 @needs_recordings
 @each_symbol
-def test_there_is_a_quote_for_each_recorded_change_of_the_touch(symbol: str) -> None:
+def test_each_recorded_change_of_the_touch_is_a_quote(symbol: str) -> None:
     figures = expected(symbol)
     quotes = [event for event in recorded(symbol) if isinstance(event, Quote)]
     assert len(quotes) == figures["bbo_row_changes_price_or_size"]
@@ -100,7 +100,7 @@ def test_recorded_times_never_go_back(symbol: str) -> None:
     assert times == sorted(times)
 
 
-def test_a_trade_comes_before_the_quote_it_led_to() -> None:
+def test_a_trade_comes_before_the_quote_that_it_caused() -> None:
     events, _ = read([b"34200.5,4,7,30,1000100,-1"], [b"1000200,50,1000000,10"])
     ts = MIDNIGHT_NS + 34_200_500_000_000
     assert events == [
@@ -109,7 +109,7 @@ def test_a_trade_comes_before_the_quote_it_led_to() -> None:
     ]
 
 
-def test_a_book_row_that_leaves_the_touch_as_it_was_is_no_quote() -> None:
+def test_a_book_row_with_an_unchanged_touch_is_not_a_quote() -> None:
     messages = [b"34200.1,1,1,1,1,1", b"34200.2,1,2,1,1,1", b"34200.3,1,3,1,1,1"]
     books = [b"1000200,50,1000000,10,1000300,1,990000,1", b"1000200,50,1000000,10,1000400,1,990000,1",
              b"1000200,51,1000000,10,1000400,1,990000,1"]  # fmt: skip
@@ -136,17 +136,21 @@ def test_a_cross_is_a_trade_without_an_aggressor() -> None:
     assert isinstance(events[0], Print) and events[0].aggressor_side is None
 
 
-def test_a_bad_row_is_counted_and_costs_only_itself() -> None:
+def test_a_bad_row_is_counted_and_skipped() -> None:
     messages = [b"34200.1,4,1,1,1000000,1", b"34200.1_5,4,1,1,1000000,1", b"34200.3,4,1,1,1000000,1"]
-    events, tally = read(messages, [b"1000200,5,1000000,5", b"1000200,6,1000000,5", b"1000200,5,1000000,5"])
+    events, counts = read(messages, [b"1000200,5,1000000,5", b"1000200,6,1000000,5", b"1000200,5,1000000,5"])
     assert [type(event) for event in events] == [Print, Quote, Print]
-    assert tally.bad_lines == 1
+    assert counts.bad_lines == 1
 
 
 @pytest.mark.parametrize(("messages", "books"), [(2, 1), (1, 2)])
-def test_files_of_different_length_are_an_error_after_the_common_rows(messages: int, books: int) -> None:
+def test_files_of_different_lengths_are_an_error_after_their_common_rows(messages: int, books: int) -> None:
     events = read_lobster(
-        [b"1,1,1,1,1,1"] * messages, [b"2,1,1,1"] * books, symbol="XYZ", day=DAY, tally=Tally(Path("XYZ.csv"))
+        [b"1,1,1,1,1,1"] * messages,
+        [b"2,1,1,1"] * books,
+        symbol="XYZ",
+        day=DAY,
+        counts=RecordingCounts(Path("XYZ.csv")),
     )
     assert isinstance(next(events), Quote)
     with pytest.raises(SourceError, match="order book file"):
@@ -167,12 +171,12 @@ def test_a_price_is_the_nearest_double(price: int) -> None:
     assert events[0].price == float(Decimal(price) / 10_000)
 
 
-def test_midnight_knows_daylight_saving_time() -> None:
+def test_midnight_follows_daylight_saving_time() -> None:
     assert midnight_ns(date(2012, 6, 21)) == parse_iso_ns("2012-06-21T00:00:00-04:00")
     assert midnight_ns(date(2012, 12, 21)) == parse_iso_ns("2012-12-21T00:00:00-05:00")
 
 
-def test_the_name_says_symbol_and_day(tmp_path: Path) -> None:
+def test_symbol_and_day_come_from_the_file_name(tmp_path: Path) -> None:
     (tmp_path / "BRK.B_2013-01-02_34200000_57600000_orderbook_10.csv").touch()
     name = read_name(tmp_path / "BRK.B_2013-01-02_34200000_57600000_message_10.csv.gz")
     assert (name.symbol, name.day) == ("BRK.B", date(2013, 1, 2))
@@ -188,6 +192,6 @@ def test_the_name_says_symbol_and_day(tmp_path: Path) -> None:
         ("messages.csv", "expected SYMBOL_YYYY-MM-DD"),
     ],
 )
-def test_a_name_that_does_not_say_what_is_needed_is_an_error(tmp_path: Path, name: str, message: str) -> None:
+def test_a_file_name_without_symbol_day_or_order_book_is_an_error(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         read_name(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Order latency rows become order reports in the order of time, and makers and takers are told apart."""
+"""Order latency rows become order reports in the order of time, and makers are distinguished from takers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from observability.clocks.timestamps import NS_PER_MS, parse_iso_ns
 from observability.errors import SourceError
 from observability.events import Event, Order
 from observability.sources.recordings import order_latency
+from observability.sources.recordings.lines import RecordingCounts
 from observability.sources.recordings.order_latency import read_order_latency
 from observability.sources.recordings.recording import Recording
-from observability.sources.recordings.tally import Tally
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 HEADER = b"Timestamp,Order_ID,Status"
@@ -26,9 +26,9 @@ each_file = pytest.mark.parametrize(
 )
 
 
-def read(*rows: bytes) -> tuple[list[Order], Tally]:
-    tally = Tally(Path("latencies"))
-    return orders(read_order_latency([HEADER, *rows], tally=tally)), tally
+def read(*rows: bytes) -> tuple[list[Order], RecordingCounts]:
+    counts = RecordingCounts(Path("latencies"))
+    return orders(read_order_latency([HEADER, *rows], counts=counts)), counts
 
 
 def orders(events: object) -> list[Order]:
@@ -47,21 +47,21 @@ def test_every_recorded_row_is_a_report_of_its_status(name: str) -> None:
     counts = Counter(report.status for report in reports)
     asked = expected["status"]["PENDING_CREATE"] + expected["status"]["PENDING_EXECUTE"]
     assert counts == {"pending_new": asked} | {word: expected["status"][row] for row, word in STATUS_OF.items()}
-    assert (len(reports), recording.tally.bad_lines) == (expected["rows"], 0)
+    assert (len(reports), recording.counts.bad_lines) == (expected["rows"], 0)
     assert len({report.order_id for report in reports}) == expected["orders"]
     assert len({report.order_id for report in reports if report.strategy == "taker"}) == expected["execute_ms"]["n"]
 
 
 @needs_recordings
 @each_file
-def test_a_recording_of_several_runs_comes_out_in_the_order_of_time(name: str) -> None:
+def test_a_recording_of_several_runs_is_sorted_by_time(name: str) -> None:
     expected = json.loads((DATA / "expected/order_latency.json").read_text())["files"][name]
     times = [report.ts for report in orders(Recording(DATA / "order_latency" / name).events())]
     assert times == sorted(times)  # type: ignore[type-var]  # all of them are integers by now
     assert (times[0], times[-1]) == (parse_iso_ns(expected["first"]), parse_iso_ns(expected["last"]))
 
 
-def test_an_order_is_a_takers_from_its_first_row_to_its_last() -> None:
+def test_every_row_of_a_takers_order_has_the_strategy_taker() -> None:
     reports, _ = read(b"1000,a,PENDING_EXECUTE", b"1001,b,PENDING_CREATE", b"1002,a,CREATED", b"1003,a,EXECUTED")
     assert [(report.order_id, report.strategy, report.status) for report in reports] == [
         ("a", "taker", "pending_new"),
@@ -72,7 +72,7 @@ def test_an_order_is_a_takers_from_its_first_row_to_its_last() -> None:
     assert (reports[0].ts, reports[0].ts_init) == (1000 * NS_PER_MS, 1000 * NS_PER_MS)
 
 
-def test_rows_of_the_same_time_stay_in_the_order_of_the_file() -> None:
+def test_rows_of_the_same_time_keep_the_order_of_the_file() -> None:
     reports, _ = read(b"1000,b,CREATED", b"999,a,CREATED", b"1000,a,CANCELED")
     assert [(report.order_id, report.status) for report in reports] == [("a", "new"), ("b", "new"), ("a", "canceled")]
 
@@ -81,12 +81,12 @@ def test_rows_of_the_same_time_stay_in_the_order_of_the_file() -> None:
     "row",
     [b"1000,a", b"1000,a,b,CREATED", b"-1,a,CREATED", b"9999999999999,a,CREATED", b"1000,a,LOST", b"1000,,CREATED"],
 )
-def test_a_row_that_cannot_be_is_counted_and_left_out(row: bytes) -> None:
-    reports, tally = read(row, b"1000,a,CREATED")
-    assert (len(reports), tally.bad_lines) == (1, 1)
+def test_a_bad_row_is_counted_and_skipped(row: bytes) -> None:
+    reports, counts = read(row, b"1000,a,CREATED")
+    assert (len(reports), counts.bad_lines) == (1, 1)
 
 
-def test_a_file_that_cannot_be_sorted_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_too_large_to_be_sorted_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order_latency, "MAX_ROWS", 1)
     with pytest.raises(SourceError, match="latencies:3: more than 1 rows"):
         read(b"1000,a,CREATED", b"1001,a,CANCELED")

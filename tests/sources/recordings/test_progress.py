@@ -1,4 +1,4 @@
-"""The progress line on a terminal, and its absence elsewhere."""
+"""Progress is one line on a terminal, and one log line at the end everywhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from observability.sources.recordings.progress import ProgressBar, describe
+from observability.sources.recordings.progress import ProgressBar, progress_line
 from observability.sources.recordings.replay import ReplayProgress
 
 HALF = ReplayProgress(
@@ -21,13 +21,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_line_says_how_far_how_fast_and_when() -> None:
-    line = describe(HALF)
+def test_the_line_has_share_rate_event_time_speed_and_lap() -> None:
+    line = progress_line(HALF)
     for part in (" 50%", "1,234,567 events", "617,284/s", "2012-06-21T13:30:00.000Z", "x3,600.0", "lap 2"):
         assert part in line
 
 
-def test_a_terminal_shows_each_update_in_place_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_update_replaces_the_previous_one_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     terminal = Terminal()
     bar = ProgressBar(terminal)
@@ -38,7 +38,7 @@ def test_a_terminal_shows_each_update_in_place_of_the_one_before(monkeypatch: py
     assert [len(line) for line in shown.split("\r\x1b[K")] == [0, 39, 39]
 
 
-def test_an_interrupted_replay_leaves_the_terminal_clean() -> None:
+def test_an_interrupted_replay_erases_its_line() -> None:
     terminal = Terminal()
 
     def interrupted() -> None:
@@ -51,7 +51,7 @@ def test_an_interrupted_replay_leaves_the_terminal_clean() -> None:
     assert terminal.getvalue().endswith("\r\x1b[K")
 
 
-def test_elsewhere_there_is_one_log_line_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stream_that_is_no_terminal_gets_nothing_but_the_log_line(caplog: pytest.LogCaptureFixture) -> None:
     stream = io.StringIO()
     with caplog.at_level(logging.INFO), ProgressBar(stream) as bar:
         bar.update(HALF)

@@ -1,4 +1,4 @@
-"""Kinds of recordings are told by content, and what is none is refused with a reason."""
+"""The kind of a recording is recognised by its content, and any other file is refused with a reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEM = "XYZ_2013-01-02_34200000_57600000_{}_1.csv"
     ("content", "kind"),
     [(EVENT, "events"), (b"\n" + EVENT, "events"), (BINANCE, "binance"), (LATENCY, "order_latency")],
 )
-def test_the_kind_is_told_by_the_first_line(tmp_path: Path, content: bytes, kind: str, pack: type[bytes]) -> None:
+def test_the_kind_is_recognised_by_the_first_line(tmp_path: Path, content: bytes, kind: str, pack: type[bytes]) -> None:
     path = tmp_path / "any-name"
     path.write_bytes(pack(content))
     recording = Recording(path)
@@ -30,18 +30,18 @@ def test_the_kind_is_told_by_the_first_line(tmp_path: Path, content: bytes, kind
     assert len(list(recording.events())) == 1
 
 
-def test_a_lobster_recording_is_its_two_files(tmp_path: Path) -> None:
+def test_a_lobster_recording_consists_of_two_files(tmp_path: Path) -> None:
     message, book = tmp_path / STEM.format("message"), tmp_path / STEM.format("orderbook")
     message.write_bytes(b"34200.000000001,5,0,1,1000000,-1\n")
     book.write_bytes(gzip.compress(b"1000100,1,1000000,1\n"))
     recording = Recording(message)
     assert recording.kind == "lobster"
     assert [type(event) for event in recording.events()] == [Print, Quote]
-    assert recording.tally.events_by_name() == {"print": 1, "quote": 1}
+    assert {kind: count for kind, count in recording.counts.events.items() if count} == {Print: 1, Quote: 1}
     assert recording.bytes_read == recording.bytes_total == message.stat().st_size + book.stat().st_size
 
 
-def test_a_lobster_recording_without_its_order_book_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_missing_lobster_order_book_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / STEM.format("message")
     path.write_bytes(b"34200.1,5,0,1,1000000,-1\n")
     with pytest.raises(SourceError, match=STEM.format("orderbook")):
@@ -56,15 +56,15 @@ def test_a_recording_can_be_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"time,bid,ask\n1,2,3\n", b"\x89PNG\r\n\x1a\n\0\0", b"[]\n"])
-def test_something_else_is_refused_with_its_first_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_an_unknown_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "something"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match="something:1: not a recording known here"):
+    with pytest.raises(SourceError, match="something:1: not a recording of a known kind"):
         Recording(path)
 
 
 def test_a_file_of_blank_lines_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "blank"
     path.write_bytes(b"\n \n")
-    with pytest.raises(SourceError, match="no line in it"):
+    with pytest.raises(SourceError, match="only blank lines"):
         Recording(path)

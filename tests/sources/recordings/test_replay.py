@@ -1,4 +1,4 @@
-"""Replay: order, pacing, laps, errors and cancellation, on a clock that only its own sleeps move."""
+"""Replay: order, pacing, laps, errors and cancellation, on a clock that only the replay's own sleeps advance."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ S_NS = 10**9
 
 
 def discard(events: Sequence[Event]) -> None:
-    """Publishes to nobody."""
+    """Publishes to no subscriber."""
 
 
 class ManualClock:
-    """Stands still until somebody sleeps on it."""
+    """Stands still except during `sleep`."""
 
     def __init__(self) -> None:
         self.now_ns = 5 * S_NS
@@ -46,7 +46,7 @@ class ManualClock:
 
 
 class Published:
-    """Keeps what was published, when, and what the event clock said to it."""
+    """Keeps the published batches, when each was published, and the event clock's time then."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -111,7 +111,7 @@ def test_events_are_paced_and_never_early(tmp_path: Path, speed: float) -> None:
         assert 0 <= delay - offset / speed <= 5 * MS_NS
 
 
-def test_what_is_due_together_is_one_batch(tmp_path: Path) -> None:
+def test_events_that_are_due_together_are_one_batch(tmp_path: Path) -> None:
     made, published = replay([write_quotes(tmp_path / "a", [0, *range(S_NS, S_NS + 50 * MS_NS, MS_NS // 10)])], 1.0)
     asyncio.run(made.run())
     assert len(published.events) == 501
@@ -126,7 +126,7 @@ def test_an_idle_gap_is_shortened_to_five_seconds(tmp_path: Path) -> None:
     assert published.events[1].ts_init == START_NS + year_ns
 
 
-def test_a_replay_that_was_suspended_goes_on_from_where_it_was(tmp_path: Path) -> None:
+def test_a_suspended_replay_continues_from_where_it_was(tmp_path: Path) -> None:
     made, published = replay([write_quotes(tmp_path / "a", [0, S_NS, 2 * S_NS])], 1.0)
 
     async def suspended(seconds: float) -> None:
@@ -144,7 +144,7 @@ def test_the_event_clock_stands_at_the_newest_event_published(tmp_path: Path, sp
     assert published.event_times == [batch[-1].ts_init for _, batch in published.batches]
 
 
-def test_a_loop_goes_on_until_it_is_cancelled(tmp_path: Path) -> None:
+def test_a_looping_replay_runs_until_it_is_cancelled(tmp_path: Path) -> None:
     made, published = replay([write_quotes(tmp_path / "a", [0, MS_NS])], 1.0, loop=True)
 
     async def run() -> None:
@@ -163,12 +163,12 @@ def test_a_loop_goes_on_until_it_is_cancelled(tmp_path: Path) -> None:
     assert made.progress().lap >= 3
 
 
-def test_a_replay_flat_out_lets_the_loop_have_its_turn(tmp_path: Path) -> None:
+def test_a_replay_flat_out_lets_other_tasks_run(tmp_path: Path) -> None:
     path = write_quotes(tmp_path / "a", range(2000))
-    turns = 0
+    steps = 0
 
     async def run() -> None:
-        nonlocal turns
+        nonlocal steps
 
         def slow(events: Sequence[Event]) -> None:
             began = time.perf_counter_ns()
@@ -177,11 +177,11 @@ def test_a_replay_flat_out_lets_the_loop_have_its_turn(tmp_path: Path) -> None:
 
         task = asyncio.ensure_future(Replay([path], publish=slow, event_clock=EventClock(HostClock())).run())
         while not task.done():
-            turns += 1
+            steps += 1
             await asyncio.sleep(0)
 
     asyncio.run(run())
-    assert turns >= 4
+    assert steps >= 4
 
 
 def test_cancellation_closes_the_files(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_cancellation_closes_the_files(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_recording_cut_short_costs_only_its_rest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_recording_loses_only_its_rest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = write_quotes(tmp_path / "whole", range(20_000), "A")
     cut = tmp_path / "cut"
     cut.write_bytes(gzip.compress(write_quotes(tmp_path / "b", range(20_000), "B").read_bytes())[:-2000])
@@ -213,7 +213,7 @@ def test_a_recording_cut_short_costs_only_its_rest(tmp_path: Path, caplog: pytes
     assert "ends too early" in caplog.text
 
 
-def test_progress_ends_with_everything(tmp_path: Path) -> None:
+def test_the_last_progress_covers_everything(tmp_path: Path) -> None:
     seen: list[ReplayProgress] = []
     clock = ManualClock()
     path = write_quotes(tmp_path / "a", range(0, 10 * S_NS, S_NS))
@@ -229,7 +229,7 @@ def test_progress_ends_with_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_speed_that_is_none_is_refused(tmp_path: Path, speed: float) -> None:
+def test_an_invalid_speed_is_refused(tmp_path: Path, speed: float) -> None:
     with pytest.raises(ConfigError, match="speed"):
         replay([write_quotes(tmp_path / "a", [0])], speed)
 
@@ -240,7 +240,7 @@ def test_a_missing_recording_is_refused_before_anything_is_published(tmp_path: P
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the recordings are not beside the checkout")
-def test_a_whole_recorded_day_goes_over_the_bus() -> None:
+def test_a_whole_recorded_day_is_published_on_the_bus() -> None:
     bus = Bus()
     counts = {Print: 0, Quote: 0}
 

@@ -1,1 +1,1 @@
-"""The demo: a paper strategy that trades simulated or replayed quotes on a paper venue."""
+"""The demo: a paper strategy that trades on simulated or replayed quotes, at a venue that fills its orders on paper."""

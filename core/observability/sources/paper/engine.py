@@ -1,6 +1,7 @@
 """The paper engine: a small strategy that trades on the quotes of the bus through the paper venue.
 
-Nothing is invented here: orders come from `paper_strategy.py`, and what becomes of them from `paper_venue.py`.
+bus -- quotes, prints --> engine -- touch --> strategy.py -- decision --> venue.py
+    <-- orders, fills, signals, equity ---------------------------------- reports
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from decimal import Decimal
 from observability.bus import Bus
 from observability.clocks.timestamps import NS_PER_S
 from observability.events import Equity, Event, Fill, Order, Print, Quote, Signal
-from observability.sources.paper.strategy import SAMPLE_NS, MeanReversion
+from observability.sources.paper.strategy import SAMPLE_INTERVAL_NS, MeanReversion
 from observability.sources.paper.venue import LatencyModel, PaperMarket, PaperOrder, PaperVenue, VenueRules
 
 STRATEGY = "paper_mean_reversion"
-SOURCE = "paper"
+PAPER_SOURCE = "paper"
 
 _ENTRY_TIME_IN_FORCE_NS = 5 * NS_PER_S
 _EXIT_TIME_IN_FORCE_NS = NS_PER_S
-# A price beyond this is a fault of its sender, and would not go through the exact arithmetic of the orders.
+# A price beyond this is an error of its sender, and too large for the exact arithmetic of orders.
 _MAX_PRICE = 1e12
-# Tick and lot by the venue that quotes; ticks of an exchange whose symbols each have their own are not checked.
+# Tick and lot by quoting venue. Where each symbol has a tick of its own it is not checked: a smaller one is used.
 _STEPS = {
     "NASDAQ": (Decimal("0.01"), Decimal(1)),
     "SIM": (Decimal("0.01"), Decimal(1)),
@@ -42,7 +43,7 @@ class PaperConfig:
     """The position limit of a symbol, in orders of its size."""
     max_symbols: int = 256
     id_prefix: str = "P"
-    """Begins every order id. Ids repeat when a recording is replayed again; another prefix makes a run its own."""
+    """Begins every order id. A repeated replay gives the same ids; a new prefix makes a run distinct."""
     latency_median_ms: float = 1.0
     rules: VenueRules = field(default_factory=VenueRules)
 
@@ -61,10 +62,10 @@ class _Trader:
 
 
 class PaperEngine:
-    """Trades on every symbol the bus quotes, up to `max_symbols`; a symbol quoted by several venues is one market.
+    """Trades on every symbol quoted on the bus, up to `max_symbols`; a symbol quoted by several venues is one market.
 
-    Works in the time of the events (`ts_init`). A report's `ts` is when it happened at the venue, its `ts_init` the
-    event that let it be known. With the same seed and the same events it does exactly the same again.
+    Times are those of the events (`ts_init`). A report's `ts` is when it happened at the venue, its `ts_init` that of
+    the market event with which it becomes known. The same seed and the same events give the same reports.
     """
 
     def __init__(self, bus: Bus, config: PaperConfig | None = None) -> None:
@@ -81,10 +82,10 @@ class PaperEngine:
         self.counts: dict[str, int] = {"orders": 0, "fills": 0}
         """Orders, fills, and reports by status."""
         self.symbols_refused = 0
-        """Quotes of symbols beyond `max_symbols`."""
+        """Quotes ignored because their symbol was beyond `max_symbols`."""
 
     def start(self) -> None:
-        """Subscribes to the bus; a second call does nothing. The starting capital follows with the first quote."""
+        """Subscribes to the bus; a second call does nothing. The starting capital is published with the first quote."""
         if not self._unsubscribe:
             self._unsubscribe = [
                 self._bus.subscribe(Quote, self._on_quote),
@@ -92,13 +93,13 @@ class PaperEngine:
             ]
 
     def stop(self) -> None:
-        """Ends the subscriptions; orders that are out stay as they are."""
+        """Ends the subscriptions; open orders stay as they are."""
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._unsubscribe = []
 
     def flush(self, now_ns: int) -> None:
-        """Publishes what is due up to `now_ns` (event time) without waiting for the next quote."""
+        """Publishes the reports that are due by `now_ns` (event time), without waiting for the next quote."""
         if now_ns >= self._venue.next_due_ns:
             self._venue.advance(now_ns)
         self._publish()
@@ -108,7 +109,7 @@ class PaperEngine:
         return self._traders[symbol].market.position if symbol in self._traders else Decimal(0)
 
     def position_limit(self, symbol: str) -> Decimal | None:
-        """Returns the bound of the position, either way; None before the first whole quote."""
+        """Returns the largest position allowed, long or short; None before the first two-sided quote."""
         return self._traders[symbol].market.position_limit if symbol in self._traders else None
 
     def _on_quote(self, quote: Quote) -> None:
@@ -153,7 +154,7 @@ class PaperEngine:
         return trader
 
     def _sample(self, trader: _Trader, now_ns: int) -> None:
-        trader.next_sample_ns = now_ns + SAMPLE_NS
+        trader.next_sample_ns = now_ns + SAMPLE_INTERVAL_NS
         market = trader.market
         bid, ask = market.bid, market.ask
         if bid is None or ask is None or bid <= 0 or ask > _MAX_PRICE:
@@ -171,7 +172,7 @@ class PaperEngine:
         if decision is None:
             return
         side = decision.side
-        # An entry joins its own side of the touch, an exit takes the other one.
+        # An entry joins its own side of the touch, an exit takes the opposite one.
         price = bid if (side == "buy") is not decision.is_exit else ask
         self._reports.append(Signal(STRATEGY, market.symbol, side, decision.confidence, ts=now_ns, ts_init=now_ns))
         trader.last_order = self._venue.submit(
@@ -185,7 +186,7 @@ class PaperEngine:
         )
 
     def _size_orders(self, trader: _Trader) -> None:
-        """Fixes the order size, and with it the position limit, by the first mid."""
+        """Sets the order size, and with it the position limit, by the first mid."""
         market = trader.market
         mid = market.mid()
         assert mid is not None
@@ -193,8 +194,8 @@ class PaperEngine:
         market.position_limit = trader.order_quantity * self._config.position_limit_orders
 
     def _publish(self) -> None:
-        # A subscriber may publish a quote, which comes back to here: what follows from it waits until everybody knows
-        # the reports before it.
+        # A subscriber that publishes a quote re-enters here. The reports caused by that quote wait until every
+        # subscriber has seen the reports before it.
         if self._is_publishing:
             return
         self._is_publishing = True
@@ -203,7 +204,7 @@ class PaperEngine:
                 reports: list[Event] = self._reports[:]
                 self._reports.clear()
                 self._count(reports)
-                self._bus.publish_all(reports, SOURCE)
+                self._bus.publish_all(reports, PAPER_SOURCE)
         finally:
             self._is_publishing = False
 

@@ -1,14 +1,14 @@
 """The paper strategy: mean reversion of the mid, deliberately simple, so that its orders are easy to check by eye.
 
-No orders, positions or latencies here (see `paper_venue.py`), and no claim that it earns money.
+It is not expected to earn money.
 
 1. The mid is sampled at most every 100 ms; its mean and variance are exponentially weighted (weight 1/100 per sample).
 2. Flat or holding: if the mid is more than 2 standard deviations, and more than the spread, from its mean, join the
-   touch on the side that bets on its return (passive). It goes on adding while that is so, whatever it holds already:
-   the position limit is the venue's business.
+   touch on the side that profits from its return (passive). Entries repeat while this holds, whatever the position; the
+   venue enforces the position limit.
 3. Holding: if the mid is back at its mean, or after 2 minutes, cross the spread with the whole position.
-4. One decision a second and symbol at most, none while an order is out, none for 30 s after a rejection.
-5. After a minute without a sample, or on a locked or crossed market, it forgets what it knew and learns again.
+4. At most one decision per second and symbol, none while an order is open, none for 30 s after a rejection.
+5. After a minute without a sample, or in a locked or crossed market, mean and variance start again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 from observability.events import Side
 
-SAMPLE_NS = 100 * NS_PER_MS
+SAMPLE_INTERVAL_NS = 100 * NS_PER_MS
 
 _WEIGHT = 0.01
 _WARM_UP_SAMPLES = 100
@@ -30,7 +30,7 @@ _REJECT_PAUSE_NS = 30 * NS_PER_S
 
 
 class Decision(NamedTuple):
-    """What the strategy wants: a passive entry, or an exit that takes liquidity."""
+    """A decision to trade: a passive entry, or an exit that takes liquidity."""
 
     side: Side
     is_exit: bool
@@ -38,7 +38,7 @@ class Decision(NamedTuple):
 
 
 class MeanReversion:
-    """What the strategy knows of one symbol."""
+    """The strategy's state of one symbol."""
 
     __slots__ = ("_held_since_ns", "_mean", "_paused_until_ns", "_sample_ns", "_samples", "_variance")
 
@@ -51,7 +51,7 @@ class MeanReversion:
         self._paused_until_ns = 0
 
     def sample(self, now_ns: int, bid: float, ask: float, direction: int, is_busy: bool) -> Decision | None:
-        """Learns from one touch and decides; `direction` is the position's sign, `is_busy` that an order is out."""
+        """Updates the mean with one touch and decides; `direction` is the position's sign, `is_busy` an open order."""
         mid = (bid + ask) / 2
         if now_ns - self._sample_ns > _MAX_GAP_NS or bid >= ask:
             self._samples = 0
@@ -75,7 +75,7 @@ class MeanReversion:
         return decision
 
     def on_reject(self, now_ns: int) -> None:
-        """Keeps quiet for a while."""
+        """Makes no decision for the next 30 s."""
         self._paused_until_ns = now_ns + _REJECT_PAUSE_NS
 
     def _decide(self, now_ns: int, deviation: float, spread: float, direction: int) -> Decision | None:

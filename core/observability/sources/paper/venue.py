@@ -1,18 +1,15 @@
-"""The paper venue: acknowledges, fills, cancels and rejects orders against the book and the trades of the real market.
+"""The paper venue: acknowledges, fills, cancels and rejects orders against the book and the trades of a market.
 
-No strategy here (see `paper_strategy.py`), and no impact: the market does not react to the orders.
-
-What it does, all of it in event time:
-- An order arrives after a latency that is this venue's model, not a measurement: log-normal around 1 ms, seeded. A
-  cancel takes its own.
-- On arrival a limit order takes what the opposite touch displays, at the touch's price, and the rest stays in the book.
-- A resting order fills at its limit: from a print through its price, from a print at its price by the other side, up to
-  the print's size; and when the opposite touch comes to its price, up to the displayed size. Its place in the queue is
-  not modelled: it stands first.
-- Displayed size that was taken does not come back until that side of the touch changes. A side without a size shows
-  none.
-- Refused are: a book without one of its sides, prices off the tick, quantities off the lot, prices beyond the collar
-  around the opposite touch, and what could take the position over its limit.
+All of it happens in event time, and without market impact: the market does not react to the orders.
+- An order arrives after a modelled latency, not a measured one: log-normal around 1 ms, seeded. So does a cancel.
+- On arrival a limit order takes what the opposite touch displays, at the touch's price; the rest stays in the book.
+- A resting order fills at its limit from a print through its price, or at its price by the other side, up to the
+  print's size; and when the opposite touch reaches its price, up to the displayed size. The queue is not modelled: the
+  order is always first in it.
+- Displayed size that was taken does not come back until that side of the touch changes. A side without a size displays
+  nothing.
+- Rejected are orders that meet a one-sided book, whose price is off the tick or beyond the collar around the opposite
+  touch, whose quantity is off the lot, or that could take the position beyond its limit.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from typing import Literal
 from observability.clocks.timestamps import MAX_NS, NS_PER_MS
 from observability.events import BPS, Event, Fill, Order, OrderStatus, Print, Quote, Side
 
-VENUE = "PAPER"
+PAPER_VENUE = "PAPER"
 
 _ZERO = Decimal(0)
 _COMMISSION_STEP = Decimal("0.00000001")
@@ -36,7 +33,7 @@ _NEVER_NS = MAX_NS
 
 @dataclass(frozen=True, slots=True)
 class VenueRules:
-    """What the venue charges and refuses; fees in basis points of the notional."""
+    """Fees in basis points of the notional, and how far from the opposite touch a price may be."""
 
     maker_fee_bps: Decimal = Decimal("0.5")
     taker_fee_bps: Decimal = Decimal("1.5")
@@ -44,7 +41,7 @@ class VenueRules:
 
 
 class LatencyModel:
-    """One-way times to the paper venue: log-normal, the same for the same seed."""
+    """One-way latencies to the paper venue: log-normal, the same for the same seed."""
 
     _MIN_MS, _MAX_MS = 0.05, 100.0
 
@@ -59,7 +56,7 @@ class LatencyModel:
 
 
 class PaperOrder:
-    """A limit order as the venue knows it."""
+    """A limit order and its state at the venue."""
 
     __slots__ = (
         "ack_ns", "arrival_price", "decision_ns", "fill_count", "is_buy", "limit", "market", "order_id", "price",
@@ -87,7 +84,7 @@ class PaperOrder:
 
 
 class PaperMarket:
-    """One symbol: the touch, what we took of it, our resting orders, best price first, and our position."""
+    """One symbol: the touch, how much of it was taken, the resting orders, best price first, and the position."""
 
     __slots__ = (
         "ask", "ask_size", "ask_taken", "bid", "bid_size", "bid_taken", "live_orders", "lot", "position",
@@ -106,18 +103,18 @@ class PaperMarket:
         self.ask_taken = _ZERO
         self.resting: list[PaperOrder] = []
         self.live_orders = 0
-        """Orders that are not yet at their end, those still on their way included."""
+        """Orders that have not ended, including those that have not arrived."""
         self.position = _ZERO
         self.position_limit: Decimal | None = None
 
     def mid(self) -> Decimal | None:
-        """Returns the exact middle of the touch, None while a side is missing."""
+        """Returns the exact mid; None while a side is missing."""
         if self.bid is None or self.ask is None:
             return None
         return (Decimal(repr(self.bid)) + Decimal(repr(self.ask))) / 2
 
     def whole_lots(self, size: float | None) -> Decimal:
-        """Returns a market size rounded down to our lot."""
+        """Returns a market size rounded down to a multiple of the lot."""
         if size is None or not math.isfinite(size):
             return _ZERO
         return self.round_down(Decimal(repr(size)))
@@ -127,17 +124,17 @@ class PaperMarket:
 
 
 class PaperVenue:
-    """Works on the orders of all symbols; what happens to them is appended to `reports`, for the caller to publish."""
+    """Handles the orders of all symbols. Reports are appended to `reports`, for the caller to publish."""
 
     def __init__(self, latency: LatencyModel, rules: VenueRules | None = None, id_prefix: str = "P") -> None:
         self.reports: list[Event] = []
         self.next_due_ns = _NEVER_NS
-        """When `advance` has something to do next."""
+        """When the next order or cancel arrives."""
         self._latency = latency
         self._rules = VenueRules() if rules is None else rules
         self._id_prefix = id_prefix
         self._order_count = 0
-        # (when, number, order, arrival or cancel); the number keeps orders of the same time apart.
+        # (time, number, order, kind); the number orders arrivals of the same time.
         self._due: list[tuple[int, int, PaperOrder, Literal["arrival", "cancel"]]] = []
         self._due_count = 0
         self._now_ns = 0
@@ -146,10 +143,10 @@ class PaperVenue:
         self, market: PaperMarket, side: Side, quantity: Decimal, price: Decimal, *, now_ns: int,
         time_in_force_ns: int, strategy: str = "",
     ) -> PaperOrder:  # fmt: skip
-        """Sends a limit order on its way, decided at `now_ns`; after `time_in_force_ns` a cancel follows it."""
+        """Sends a limit order that was decided at `now_ns`, and a cancel `time_in_force_ns` later."""
         self._now_ns = max(self._now_ns, now_ns)
         self._order_count += 1
-        # The time keeps ids apart between runs, and lets a repeated replay repeat them.
+        # The time makes the ids of two runs differ, and those of a repeated replay equal.
         order_id = f"{self._id_prefix}{now_ns:x}-{self._order_count}"
         order = PaperOrder(order_id, market, side, quantity, price, now_ns, strategy)
         market.live_orders += 1
@@ -160,7 +157,7 @@ class PaperVenue:
         return order
 
     def advance(self, now_ns: int) -> None:
-        """Does what was due up to `now_ns`, against the book as it stands; call it before the book changes."""
+        """Lets orders and cancels arrive up to `now_ns`, against the current book; call it before the book changes."""
         self._now_ns = max(self._now_ns, now_ns)
         due = self._due
         while due and due[0][0] <= now_ns:
@@ -173,7 +170,7 @@ class PaperVenue:
         self.next_due_ns = due[0][0] if due else _NEVER_NS
 
     def on_quote(self, market: PaperMarket, quote: Quote) -> None:
-        """Takes over a new touch; resting orders that it comes to are filled."""
+        """Replaces the touch and fills the resting orders that it reaches."""
         # hot: once per quote
         if quote.bid != market.bid or quote.bid_size != market.bid_size:
             market.bid, market.bid_size, market.bid_taken = quote.bid, quote.bid_size, _ZERO
@@ -185,7 +182,7 @@ class PaperVenue:
                 self._take(order, quote.ts_init, order.price, "maker")
 
     def on_print(self, market: PaperMarket, trade: Print) -> None:
-        """Fills resting orders from a trade of the market, never more than its size in all."""
+        """Fills resting orders from a trade of the market, up to its size in total."""
         self._now_ns = max(self._now_ns, trade.ts_init)
         left = market.whole_lots(trade.size)
         for order in tuple(market.resting):
@@ -239,7 +236,7 @@ class PaperVenue:
         return ""
 
     def _take(self, order: PaperOrder, at_ns: int, price: Decimal, liquidity: Literal["maker", "taker"]) -> None:
-        """Fills `order` at `price` from what the opposite touch still displays, if the touch is within its limit."""
+        """Fills `order` at `price` from the remaining size of the opposite touch, if the touch is within its limit."""
         market = order.market
         if order.is_buy:
             if market.ask is None or market.ask > order.limit:
@@ -264,11 +261,11 @@ class PaperVenue:
         order.fill_count += 1
         market.position += quantity if order.is_buy else -quantity
         fee_bps = self._rules.maker_fee_bps if liquidity == "maker" else self._rules.taker_fee_bps
-        # The fill goes first: the report that closes the order may make others forget it.
+        # The fill comes first, because the report that ends the order may make subscribers forget it.
         self.reports.append(
             Fill(
                 f"{order.order_id}.{order.fill_count}", order.order_id, market.symbol, order.side, quantity, price,
-                (quantity * price * fee_bps / BPS).quantize(_COMMISSION_STEP), liquidity, order.strategy, VENUE,
+                (quantity * price * fee_bps / BPS).quantize(_COMMISSION_STEP), liquidity, order.strategy, PAPER_VENUE,
                 (order.ack_ns - order.decision_ns) / NS_PER_MS,
                 ts=at_ns, ts_init=self._now_ns,
             )
@@ -288,7 +285,7 @@ class PaperVenue:
         self.reports.append(
             Order(
                 order.order_id, order.market.symbol, order.side, order.quantity, status, order.price, "limit",
-                order.strategy, VENUE, "", reason, order.arrival_price, order.decision_ns,
+                order.strategy, PAPER_VENUE, "", reason, order.arrival_price, order.decision_ns,
                 ts=at_ns, ts_init=self._now_ns,
             )
         )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Recordings of several formats, and their replay as if they happened now."""
+"""Recordings of several formats, each with a reader that yields events, and the replay that publishes them in time."""

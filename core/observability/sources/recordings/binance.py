@@ -1,9 +1,9 @@
-"""Binance recordings: combined-stream messages as they came, one per line behind the local time of their arrival.
-
-Level 1 only: depth updates and snapshots are counted, and no book is built from them.
+"""Binance recordings: messages of combined streams as received, one per line, each after the local time of its arrival.
 
     1723161254087891268 {"stream":"btcusdt@bookTicker","data":{"s":"BTCUSDT","b":"61837.63","B":"3.7","a":...}}
     └ local ns, ts_init └ as sent
+
+Level 1 only: depth updates and snapshots are counted, and no book is built from them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 
 from observability.clocks.timestamps import MAX_NS, NS_PER_MS
 from observability.events import Event, Print, Quote, Side
-from observability.sources.recordings.tally import Tally
+from observability.sources.recordings.lines import RecordingCounts
 
-VENUE = "BINANCE"
+BINANCE_VENUE = "BINANCE"
 
 _LINE = re.compile(rb"(\d{16,19}) (\{.*)", re.DOTALL)
 
@@ -38,7 +38,7 @@ class _BookTicker(
     bid_size: float
     ask: float
     ask_size: float
-    # Futures send it, spot does not.
+    # Sent by futures, not by spot.
     event_ms: int | None = None
 
 
@@ -55,32 +55,32 @@ class _Trade(
     buyer_is_maker: bool
 
 
-# Not strict: the exchange writes numbers as text.
+# Not strict, because the exchange sends numbers as text.
 _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_book_ticker = msgspec.json.Decoder(_BookTicker, strict=False).decode
 _decode_trade = msgspec.json.Decoder(_Trade, strict=False).decode
 
 
 def looks_like_binance(line: bytes) -> bool:
-    """Says whether a line has the form of this recording."""
+    """Returns whether a line has the form of this recording."""
     return _LINE.fullmatch(line) is not None
 
 
-def read_binance(lines: Iterable[bytes], *, tally: Tally) -> Iterator[Event]:
-    """Yields a quote per book ticker and a print per trade; counts the rest; a bad line is counted and left out.
+def read_binance(lines: Iterable[bytes], *, counts: RecordingCounts) -> Iterator[Event]:
+    """Yields a quote per book ticker and a print per trade; counts other messages; counts and skips bad lines.
 
-    The two clocks disagree, either way round: `ts` is the exchange's time (the local one where it sends none) and
-    `ts_init` the recorder's; neither is corrected by the other.
+    `ts` is the exchange's time (the recorder's where the exchange sends none), `ts_init` the recorder's. Either of the
+    two clocks may be ahead of the other; neither is corrected.
     """
     # hot: once per line
     read_line = _LINE.fullmatch
-    counts = tally.events
+    delivered = counts.events
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         fields = read_line(line)
         if fields is None:
-            tally.bad_line(number, f"expected <ns since the epoch> <JSON>, got {line[:80]!r}")
+            counts.bad_line(number, f"expected <ns since the epoch> <JSON>, got {line[:80]!r}")
             continue
         local, payload = fields.groups()
         ts_init = int(local)
@@ -91,7 +91,7 @@ def read_binance(lines: Iterable[bytes], *, tally: Tally) -> Iterator[Event]:
                 touch = _decode_book_ticker(message.data)
                 ts = ts_init if touch.event_ms is None else touch.event_ms * NS_PER_MS
                 event: Event = Quote(
-                    touch.symbol, touch.bid, touch.ask, touch.bid_size, touch.ask_size, VENUE,
+                    touch.symbol, touch.bid, touch.ask, touch.bid_size, touch.ask_size, BINANCE_VENUE,
                     ts=ts, ts_init=ts_init,
                 )  # fmt: skip
             elif channel == "trade":
@@ -99,18 +99,18 @@ def read_binance(lines: Iterable[bytes], *, tally: Tally) -> Iterator[Event]:
                 aggressor_side: Side = "sell" if trade.buyer_is_maker else "buy"
                 ts = trade.trade_ms * NS_PER_MS
                 event = Print(
-                    trade.symbol, trade.price, trade.size, aggressor_side, trade.trade_id, VENUE,
+                    trade.symbol, trade.price, trade.size, aggressor_side, trade.trade_id, BINANCE_VENUE,
                     ts=ts, ts_init=ts_init,
                 )  # fmt: skip
             else:
-                tally.skip(channel or ("rest_depth_snapshot" if message.last_update_id is not None else "unknown"))
+                counts.skip(channel or ("rest_depth_snapshot" if message.last_update_id is not None else "unknown"))
                 continue
         except msgspec.MsgspecError as error:
-            tally.bad_line(number, error)
+            counts.bad_line(number, error)
             continue
         if ts_init > MAX_NS or not 0 <= ts <= MAX_NS:
-            # A stream in microseconds, for one, would end up here.
-            tally.bad_line(number, f"times {ts_init} and {ts} ns: expected times before the year 2262")
+            # For example a stream whose times are in microseconds.
+            counts.bad_line(number, f"times {ts_init} and {ts} ns: expected times before the year 2262")
             continue
-        counts[event.__class__] += 1
+        delivered[event.__class__] += 1
         yield event

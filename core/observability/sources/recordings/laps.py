@@ -1,6 +1,6 @@
-"""The same recordings again and again: each lap behind the one before it in time, with ids that do not repeat.
+"""Laps: the same recordings over and over, each lap later in time than the one before it, with ids that never repeat.
 
-No pacing here, and nothing of a lap is kept but its span and the range of its trade ids.
+All that is kept of a lap is its span and the range of its trade ids.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from observability.clocks.timestamps import MAX_NS, NS_PER_DAY, NS_PER_HOUR, NS_
 from observability.errors import SourceError
 from observability.events import Event, Fill, Order, Print
 
-# A session this long starts again at the same time of day, so that daily figures begin anew with it; anything shorter
-# simply goes on after a second.
+# A recording this long is repeated at the same time of day, so that daily figures start again with each lap; a shorter
+# one is repeated after a pause of one second.
 _SESSION_NS = NS_PER_HOUR
 _PAUSE_NS = NS_PER_S
-# Recordings years apart would take the shift past the end of 64-bit time within a few laps.
+# Repeating a gap of years between two recordings would exceed 64-bit time within a few laps.
 _MAX_GAP_NS = 7 * NS_PER_DAY
 _LAST_BEGIN_NS = MAX_NS - 365 * NS_PER_DAY
 
 
 class Laps:
-    """Iterates over the events of `open_lap()` again and again; ends only when a lap has no event.
+    """Iterates over the events of `open_lap()` over and over; ends only when a lap has no event.
 
-    The first lap is as recorded. Later ones are shifted in time; integer trade ids go on where the lap before ended,
-    and text ids get `~LAP` behind them. Raises SourceError when shifted times would leave 64 bits (the year 2262).
+    The first lap is as recorded. Later laps are shifted in time; their integer trade ids continue where the previous
+    lap ended, and text ids get the suffix `~LAP`. Raises SourceError when shifted times would exceed 64 bits (the year
+    2262).
     """
 
     def __init__(self, open_lap: Callable[[], Iterator[Event]]) -> None:
         self._open_lap = open_lap
         self._id_ranges: dict[tuple[str, str], tuple[int, int]] = {}
         self.lap = 0
-        """The lap under way, from 1."""
+        """The current lap, from 1."""
 
     def __iter__(self) -> Iterator[Event]:
         ranges = self._id_ranges
@@ -51,7 +52,7 @@ class Laps:
         while last_ns > begin_ns:
             self.lap += 1
             if last_ns > _LAST_BEGIN_NS:
-                raise SourceError(f"lap {self.lap}: its times would pass the year 2262; start the replay again")
+                raise SourceError(f"lap {self.lap}: its times would be after the year 2262; restart the replay")
             begin_ns = last_ns
             shift = last_ns + _PAUSE_NS - first_ns
             if is_session:

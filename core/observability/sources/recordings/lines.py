@@ -1,10 +1,8 @@
-"""The lines of a file, plain or gzip; which of the two is told by its content, not by its name.
-
-Nothing here knows what a line means.
-"""
+"""The lines of a recording's file, plain or gzip, and the counts of what became of them."""
 
 from __future__ import annotations
 
+import logging
 import stat
 import zlib
 from collections.abc import Iterator
@@ -12,6 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from observability.errors import SourceError
+from observability.events import EVENT_TYPES, Event
+
+logger = logging.getLogger(__name__)
 
 _GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 _GZIP_WBITS = 31
@@ -20,17 +21,21 @@ _GZIP_WBITS = 31
 _CHUNK_BYTES = 16 * 1024
 MAX_LINE_BYTES = 16 * 1024 * 1024
 
+# The first bad line is logged, then one in so many: a broken file must not flood the log.
+BAD_LINES_PER_LOG_LINE = 1000
+
 
 class LineReader:
     """Iterates over the lines of one file, without their line ends; each iteration starts at the beginning.
 
-    Raises SourceError for what is not a readable file, and after the last whole line of a gzip file that was cut short.
+    Whether a file is gzip is decided by its content, not by its name. Raises SourceError for a path that is not a
+    readable file, and after the last whole line of a gzip file that was cut short.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.bytes_read = 0
-        """Bytes of the file, as it is on disk, read by the latest iteration."""
+        """Bytes of the file, as stored on disk, that the latest iteration has read."""
         try:
             status = path.stat()
         except OSError as error:
@@ -73,7 +78,7 @@ class LineReader:
                 yield chunk
                 chunk = self._read(file)
             return
-        # The gzip module loses what it had inflated when the end of a cut file surprises it; zlib does not.
+        # At the unexpected end of a cut file the gzip module discards what it has inflated; zlib does not.
         inflater = zlib.decompressobj(_GZIP_WBITS)
         while chunk:
             try:
@@ -96,3 +101,26 @@ class LineReader:
         chunk = file.read(_CHUNK_BYTES)
         self.bytes_read += len(chunk)
         return chunk
+
+
+class RecordingCounts:
+    """What one recording delivered and what could not be used, over all laps."""
+
+    __slots__ = ("bad_lines", "events", "path", "skipped")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events: dict[type[Event], int] = dict.fromkeys(EVENT_TYPES, 0)
+        self.skipped: dict[str, int] = {}
+        """Well-formed lines that become no event, by kind."""
+        self.bad_lines = 0
+
+    def skip(self, kind: str) -> None:
+        """Counts one well-formed line that becomes no event."""
+        self.skipped[kind] = self.skipped.get(kind, 0) + 1
+
+    def bad_line(self, number: int, why: object) -> None:
+        """Counts one line that cannot be read; logs the first and then one in `BAD_LINES_PER_LOG_LINE`."""
+        if self.bad_lines % BAD_LINES_PER_LOG_LINE == 0:
+            logger.warning("%s:%d: bad line skipped: %s (%d before it)", self.path, number, why, self.bad_lines)
+        self.bad_lines += 1

@@ -1,12 +1,11 @@
-"""LOBSTER recordings: NASDAQ's book, rebuilt, as a message file and an order book file with as many rows.
-
-Only the touch is read; order ids and deeper levels become no events.
+"""LOBSTER recordings: NASDAQ's book, reconstructed, as a message file and an order book file with one row per message.
 
     message    time, type, order id, size, price, direction        34200.190226476,4,11885113,21,2238100,1
     orderbook  ask price, ask size, bid price, bid size, deeper    2239500,100,2237500,100
 
 Source: LOBSTER's readme of its sample files (2013). Time is seconds after midnight in New York, prices are USD x 10000,
-row i of the order book is the book after message i.
+row i of the order book is the book after message i. Only the touch is read: order ids and deeper levels become no
+events.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from zoneinfo import ZoneInfo
 from observability.clocks.timestamps import NS_PER_S, datetime_to_ns
 from observability.errors import SourceError
 from observability.events import Event, Log, Print, Quote, Side
-from observability.sources.recordings.tally import Tally
+from observability.sources.recordings.lines import RecordingCounts
 
-VENUE = "NASDAQ"
+NASDAQ_VENUE = "NASDAQ"
 
 _NEW_YORK = ZoneInfo("America/New_York")
 _PRICE_SCALE = 10_000
-# An empty side of the book carries these prices, and size 0.
+# The prices of an empty side of the book; its size is 0.
 _NO_BID, _NO_ASK = -9_999_999_999, 9_999_999_999
 
 _NAME = re.compile(r"([A-Za-z0-9.\-]{1,32})_(\d{4}-\d\d-\d\d)_\d+_\d+_(message|orderbook)_\d+\.csv(?:\.gz)?", re.ASCII)
@@ -43,7 +42,7 @@ _HALT_WORDS = {b"-1": "trading halted", b"0": "quoting resumed", b"1": "trading 
 
 @dataclass(frozen=True, slots=True)
 class LobsterName:
-    """What the name of a message file says, and where its order book file is."""
+    """Symbol and day from the name of a message file, and the path of its order book file."""
 
     symbol: str
     day: date
@@ -51,25 +50,25 @@ class LobsterName:
 
 
 def looks_like_message(line: bytes) -> bool:
-    """Says whether a line has the form of a row of a message file."""
+    """Returns whether a line has the form of a row of a message file."""
     return _MESSAGE.fullmatch(line) is not None
 
 
 def looks_like_orderbook(line: bytes) -> bool:
-    """Says whether a line has the form of a row of an order book file."""
+    """Returns whether a line has the form of a row of an order book file."""
     return _BOOK.fullmatch(line) is not None
 
 
 def read_name(path: Path) -> LobsterName:
-    """Returns what the name of a message file says.
+    """Returns the parts of a message file's name.
 
-    Raises SourceError for another name, and for an order book file that is not beside the message file.
+    Raises SourceError if the name has another form or if there is no order book file beside the message file.
     """
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise SourceError(f"{path}: the rows are LOBSTER's, the name is not; expected {_NAME_FORM}")
+        raise SourceError(f"{path}: the rows are LOBSTER's, but not the name; expected {_NAME_FORM}")
     if match[3] == "orderbook":
-        raise SourceError(f"{path}: an order book file; give its message file, this one is then found beside it")
+        raise SourceError(f"{path}: an order book file; give its message file, beside which this one is found")
     try:
         day = date.fromisoformat(match[2])
     except ValueError:
@@ -78,26 +77,26 @@ def read_name(path: Path) -> LobsterName:
     for name in (beside, beside.removesuffix(".gz"), beside.removesuffix(".gz") + ".gz"):
         if path.with_name(name).is_file():
             return LobsterName(symbol=match[1], day=day, orderbook_path=path.with_name(name))
-    raise SourceError(f"{path}: its order book file {beside} is missing beside it")
+    raise SourceError(f"{path}: the order book file {beside} is missing beside it")
 
 
 def midnight_ns(day: date) -> int:
-    """Returns when `day` begins in New York, in nanoseconds since the epoch; knows daylight saving time."""
+    """Returns when `day` begins in New York, in nanoseconds since the epoch, with daylight saving time."""
     return datetime_to_ns(datetime(day.year, day.month, day.day, tzinfo=_NEW_YORK))
 
 
 def read_lobster(
-    messages: Iterable[bytes], orderbook: Iterable[bytes], *, symbol: str, day: date, tally: Tally
+    messages: Iterable[bytes], orderbook: Iterable[bytes], *, symbol: str, day: date, counts: RecordingCounts
 ) -> Iterator[Event]:
-    """Yields, row by row, the trade and then the quote it led to, if the touch changed in price or size.
+    """Yields, row by row, the trade if there was one, then the new quote if the touch changed in price or size.
 
-    Executions (visible or hidden) and crosses become prints, halts log lines. A bad row is counted and left out.
+    Executions (visible or hidden) and crosses become prints, halts become log lines. Bad rows are counted and skipped.
     Raises SourceError if one file has more rows than the other.
     """
     # hot: once per row (a day of one symbol has 10^5 of them)
     midnight = midnight_ns(day)
     read_message, read_book = _MESSAGE.fullmatch, _BOOK.fullmatch
-    counts = tally.events
+    delivered = counts.events
     books = iter(orderbook)
     book_before = b""
     touch_before: tuple[bytes, ...] = ()
@@ -105,33 +104,33 @@ def read_lobster(
     for number, message in enumerate(messages, 1):
         book = next(books, None)
         if book is None:
-            raise SourceError(f"{tally.path}:{number}: the order book file ends before this row")
+            raise SourceError(f"{counts.path}:{number}: the order book file ends before this row")
         fields = read_message(message)
         if fields is None:
-            tally.bad_line(number, f"expected time,type,id,size,price,direction, got {message[:80]!r}")
+            counts.bad_line(number, f"expected time,type,id,size,price,direction, got {message[:80]!r}")
             continue
         seconds, fraction, kind, _, size, price, direction = fields.groups()
-        # As text, digit by digit: a double does not hold the nanoseconds of a day exactly.
+        # Converted as text, because a double cannot hold the nanoseconds of a day exactly.
         ts = midnight + int(seconds) * NS_PER_S + (int(fraction.ljust(9, b"0")) if fraction else 0)
         if kind == b"4" or kind == b"5":
-            counts[Print] += 1
+            delivered[Print] += 1
             yield Print(
-                symbol, int(price) / _PRICE_SCALE, float(size), _AGGRESSOR.get(direction), None, VENUE,
+                symbol, int(price) / _PRICE_SCALE, float(size), _AGGRESSOR.get(direction), None, NASDAQ_VENUE,
                 ts=ts, ts_init=ts,
             )  # fmt: skip
         elif kind == b"6":
             # The result of an auction: a trade without an aggressor.
-            counts[Print] += 1
-            yield Print(symbol, int(price) / _PRICE_SCALE, float(size), None, None, VENUE, ts=ts, ts_init=ts)
+            delivered[Print] += 1
+            yield Print(symbol, int(price) / _PRICE_SCALE, float(size), None, None, NASDAQ_VENUE, ts=ts, ts_init=ts)
         elif kind == b"7":
-            counts[Log] += 1
+            delivered[Log] += 1
             text = f"{symbol}: {_HALT_WORDS.get(price, 'trading status changed')}"
-            yield Log("warning", text, "lobster", {"symbol": symbol, "venue": VENUE}, ts=ts, ts_init=ts)
+            yield Log("warning", text, "lobster", {"symbol": symbol, "venue": NASDAQ_VENUE}, ts=ts, ts_init=ts)
         if book == book_before:
             continue
         fields = read_book(book)
         if fields is None:
-            tally.bad_line(number, f"order book: expected ask,size,bid,size, got {book[:80]!r}")
+            counts.bad_line(number, f"order book: expected ask,size,bid,size, got {book[:80]!r}")
             continue
         book_before = book
         touch = fields.groups()
@@ -140,16 +139,16 @@ def read_lobster(
         touch_before = touch
         ask, ask_size, bid, bid_size = map(int, touch)
         has_ask, has_bid = ask != _NO_ASK, bid != _NO_BID
-        counts[Quote] += 1
+        delivered[Quote] += 1
         yield Quote(
             symbol,
             bid / _PRICE_SCALE if has_bid else None,
             ask / _PRICE_SCALE if has_ask else None,
             float(bid_size) if has_bid else None,
             float(ask_size) if has_ask else None,
-            VENUE,
+            NASDAQ_VENUE,
             ts=ts,
             ts_init=ts,
         )
     if next(books, None) is not None:
-        raise SourceError(f"{tally.path}:{number}: the order book file goes on after this row, the last one")
+        raise SourceError(f"{counts.path}:{number}: the message file ends here, the order book file has more rows")

@@ -1,17 +1,15 @@
-"""Order latency recordings: when a bot asked for something, and when the exchange said so, in milliseconds.
-
-Nothing is filled here: the recording has no price, size, side or symbol.
+"""Order latency recordings: when a bot sent each request and when it heard the exchange's answer, in milliseconds.
 
     Timestamp,Order_ID,Status
-    1695221610001,x-XEKWYICXSBBEH605cb89e133311206,PENDING_CREATE     asked     pending_new
-    1695221610116,x-XEKWYICXSBBEH605cb89e133311206,CREATED            said so   new
-    1695221616002,x-XEKWYICXSBBEH605cb89e133311206,PENDING_CANCEL     asked     pending_cancel
-    1695221616072,x-XEKWYICXSBBEH605cb89e133311206,CANCELED           said so   canceled
-    └ the bot's clock, also the arrival
+    1695221610001,x-XEKWYICXSBBEH605cb89e133311206,PENDING_CREATE     request   pending_new
+    1695221610116,x-XEKWYICXSBBEH605cb89e133311206,CREATED            answer    new
+    1695221616002,x-XEKWYICXSBBEH605cb89e133311206,PENDING_CANCEL     request   pending_cancel
+    1695221616072,x-XEKWYICXSBBEH605cb89e133311206,CANCELED           answer    canceled
+    └ by the bot's clock: ts and ts_init
 
-What an order event must have and the file has not is made up, the same for each order: symbol `UNKNOWN`, side `buy`,
-quantity 1. The strategy tells the two kinds of orders apart: `maker`, or `taker` for those sent to be executed at once
-(PENDING_EXECUTE as `pending_new`, EXECUTED as `filled`).
+The file has no price, size, side or symbol, and so no fills. Where an order event needs one it is the same for every
+order: symbol `UNKNOWN`, side `buy`, quantity 1. The strategy distinguishes two kinds of orders: `maker`, and `taker`
+for orders sent to be executed at once (PENDING_EXECUTE becomes `pending_new`, EXECUTED becomes `filled`).
 """
 
 from __future__ import annotations
@@ -24,13 +22,13 @@ from typing import Final
 from observability.clocks.timestamps import MAX_NS, NS_PER_MS
 from observability.errors import SourceError
 from observability.events import Event, Order, OrderStatus
-from observability.sources.recordings.tally import Tally
+from observability.sources.recordings.lines import RecordingCounts
 
 SYMBOL: Final = "UNKNOWN"
 MAKER: Final = "maker"
 TAKER: Final = "taker"
 
-# A file is several runs one after another and has to be sorted whole; some 250 bytes a row.
+# A file holds several runs one after another and must be sorted as a whole; about 250 bytes per row.
 MAX_ROWS: Final = 1_000_000
 
 _HEADER = b"Timestamp,Order_ID,Status"
@@ -48,13 +46,13 @@ _QUANTITY = Decimal(1)
 
 
 def looks_like_order_latency(line: bytes) -> bool:
-    """Says whether a line is the first one of this recording."""
+    """Returns whether a line is the header of this recording."""
     return line.strip() == _HEADER
 
 
-def read_order_latency(lines: Iterable[bytes], *, tally: Tally) -> Iterator[Event]:
-    """Yields an order report per row, in order of time and for the same time in that of the file; a bad row is counted
-    and left out. Raises SourceError for more than MAX_ROWS rows."""
+def read_order_latency(lines: Iterable[bytes], *, counts: RecordingCounts) -> Iterator[Event]:
+    """Yields an order report per row, in the order of time and, at the same time, of the file; counts and skips bad
+    rows. Raises SourceError for more than MAX_ROWS rows."""
     rows: list[tuple[int, str, bytes]] = []
     takers: set[str] = set()
     for number, line in enumerate(lines, 1):
@@ -62,17 +60,17 @@ def read_order_latency(lines: Iterable[bytes], *, tally: Tally) -> Iterator[Even
             continue
         fields = _ROW.fullmatch(line)
         if fields is None or fields[3] not in _STATUSES or int(fields[1]) * NS_PER_MS > MAX_NS:
-            tally.bad_line(number, f"expected <ms since the epoch>,<order id>,<status>, got {line[:80]!r}")
+            counts.bad_line(number, f"expected <ms since the epoch>,<order id>,<status>, got {line[:80]!r}")
             continue
         if len(rows) >= MAX_ROWS:
-            raise SourceError(f"{tally.path}:{number}: more than {MAX_ROWS} rows cannot be sorted here")
+            raise SourceError(f"{counts.path}:{number}: more than {MAX_ROWS} rows cannot be sorted in memory")
         order_id = fields[2].decode("ascii")
         rows.append((int(fields[1]) * NS_PER_MS, order_id, fields[3]))
         if fields[3] == _EXECUTE:
             takers.add(order_id)
     rows.sort(key=lambda row: row[0])
     for ts, order_id, status in rows:
-        tally.events[Order] += 1
+        counts.events[Order] += 1
         yield Order(
             order_id,
             SYMBOL,

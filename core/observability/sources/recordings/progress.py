@@ -1,7 +1,4 @@
-"""A replay's progress on a terminal: one line that rewrites itself, and one log line at the end.
-
-Where no terminal is, only the log line.
-"""
+"""A replay's progress: on a terminal one line that is rewritten in place, and one log line at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _ERASE_LINE = "\r\x1b[K"  # ECMA-48: carriage return, erase to the end of the li
 
 
 class ProgressBar:
-    """Shows progress; `finish` (also on Ctrl-C) leaves the terminal as it was and logs the sum."""
+    """Shows progress if the stream is a terminal; `finish` (also on Ctrl-C) erases the line and logs the totals."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -34,16 +31,16 @@ class ProgressBar:
         self.finish()
 
     def update(self, progress: ReplayProgress) -> None:
-        """Shows `progress` in place of what was shown before."""
+        """Shows `progress` in place of the previous one."""
         self._latest = progress
         if self._is_terminal:
             columns = shutil.get_terminal_size().columns
             # The last column stays free: a full line would wrap and could not be erased.
-            self._stream.write(_ERASE_LINE + describe(progress)[: max(0, columns - 1)])
+            self._stream.write(_ERASE_LINE + progress_line(progress)[: max(0, columns - 1)])
             self._stream.flush()
 
     def finish(self) -> None:
-        """Removes the line and logs the sum; a second call does nothing."""
+        """Erases the line and logs the totals; a second call does nothing."""
         if self._latest is None:
             return
         if self._is_terminal:
@@ -57,8 +54,8 @@ class ProgressBar:
         )  # fmt: skip
 
 
-def describe(progress: ReplayProgress) -> str:
-    """Returns the line: bar, percent of the bytes, events, events per second, event time, speed, lap."""
+def progress_line(progress: ReplayProgress) -> str:
+    """Returns one line: bar, percent of the bytes, events, events per second, event time, speed, lap."""
     share = min(1.0, progress.bytes_read / progress.bytes_total) if progress.bytes_total else 1.0
     filled = int(share * _BAR_CELLS)
     words = [

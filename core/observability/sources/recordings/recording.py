@@ -1,7 +1,4 @@
-"""A recording on disk: which of the known kinds it is, told by its first line, and its events.
-
-No pacing and no merging here; see `replay.py`.
-"""
+"""A recording on disk: its kind, recognised by its first line, and its events."""
 
 from __future__ import annotations
 
@@ -15,24 +12,23 @@ from observability.events import Event
 from observability.sources.recordings import lobster
 from observability.sources.recordings.binance import looks_like_binance, read_binance
 from observability.sources.recordings.event_lines import looks_like_event_lines, read_event_lines
-from observability.sources.recordings.lines import LineReader
+from observability.sources.recordings.lines import LineReader, RecordingCounts
 from observability.sources.recordings.order_latency import looks_like_order_latency, read_order_latency
-from observability.sources.recordings.tally import Tally
 
 RecordingKind = Literal["lobster", "binance", "order_latency", "events"]
 
 
 class Recording:
-    """One recording; `events` reads it from the beginning, as often as it is called, and holds no more than a chunk
-    (order latencies, which must be sorted, whole).
+    """One recording. Each call of `events` reads it from the beginning, in chunks; only order latencies, which must be
+    sorted, are read as a whole.
 
-    Raises SourceError for what is not a recording. The files are closed when the iterator of `events` ends or is
-    closed.
+    Raises SourceError if the file is not a recording of a known kind. The files are closed when the iterator of
+    `events` ends or is closed.
     """
 
     def __init__(self, path: str | Path, clock: Clock | None = None) -> None:
         self.path = Path(path)
-        self.tally = Tally(self.path)
+        self.counts = RecordingCounts(self.path)
         self._clock = HostClock() if clock is None else clock
         self._lines = LineReader(self.path)
         self._orderbook_lines: LineReader | None = None
@@ -51,7 +47,7 @@ class Recording:
         return self._lines.bytes_read + (self._orderbook_lines.bytes_read if self._orderbook_lines else 0)
 
     def events(self) -> Iterator[Event]:
-        """Returns an iterator over the events in the order of the file; raises SourceError where it cannot go on."""
+        """Yields the events in the order of the file. Raises SourceError where the file is damaged."""
         return self._read()
 
     def _recognise(self, line: bytes) -> None:
@@ -62,23 +58,23 @@ class Recording:
             self._read = lambda: self._lobster_events(name)
         elif looks_like_binance(line):
             self.kind = "binance"
-            self._read = lambda: read_binance(self._lines, tally=self.tally)
+            self._read = lambda: read_binance(self._lines, counts=self.counts)
         elif looks_like_order_latency(line):
             self.kind = "order_latency"
-            self._read = lambda: read_order_latency(self._lines, tally=self.tally)
+            self._read = lambda: read_order_latency(self._lines, counts=self.counts)
         elif looks_like_event_lines(line):
             self.kind = "events"
-            self._read = lambda: read_event_lines(self._lines, opened_ns=self._clock.time_ns(), tally=self.tally)
+            self._read = lambda: read_event_lines(self._lines, opened_ns=self._clock.time_ns(), counts=self.counts)
         else:
             raise SourceError(
-                f"{self.path}:1: not a recording known here: expected a LOBSTER message file, Binance lines "
+                f"{self.path}:1: not a recording of a known kind: expected a LOBSTER message file, Binance lines "
                 f"(<ns> <JSON>), order latencies (Timestamp,Order_ID,Status) or JSON lines of events, got {line[:60]!r}"
             )
 
     def _lobster_events(self, name: lobster.LobsterName) -> Iterator[Event]:
         assert self._orderbook_lines is not None
         return lobster.read_lobster(
-            self._lines, self._orderbook_lines, symbol=name.symbol, day=name.day, tally=self.tally
+            self._lines, self._orderbook_lines, symbol=name.symbol, day=name.day, counts=self.counts
         )
 
 
@@ -90,4 +86,4 @@ def _first_line(lines: LineReader) -> bytes:
                 return line
     finally:
         reader.close()  # type: ignore[attr-defined]
-    raise SourceError(f"{lines.path}: the file has no line in it")
+    raise SourceError(f"{lines.path}: the file has only blank lines")

@@ -1,7 +1,4 @@
-"""Replay: recordings merged in the order of arrival and published at the recorded speed, at a multiple, or flat out.
-
-No event is changed here (see `laps.py`), and nothing is shown (see `progress.py`).
-"""
+"""Replay: recordings merged in the order of arrival and published at the recorded speed, at a multiple, or flat out."""
 
 from __future__ import annotations
 
@@ -24,12 +21,13 @@ from observability.sources.recordings.recording import Recording
 
 logger = logging.getLogger(__name__)
 
-# The loop gets its turn at least this often; a batch is small enough not to overrun it with a few µs per event.
-_TURN_NS = 5 * NS_PER_MS
+# The event loop runs other tasks at least this often; at a few µs per event, a batch takes less.
+_SLICE_NS = 5 * NS_PER_MS
 _BATCH_EVENTS = 128
-# Nothing for longer than this, between two recordings or in one, is shortened to it.
+# A longer gap without events, between two recordings or within one, is shortened to this.
 _MAX_IDLE_NS = 5 * NS_PER_S
-# Behind schedule by more than this (a suspended laptop, a speed beyond the machine's) it goes on from where it is.
+# A replay that is later than this (a suspended laptop, a speed that the machine cannot reach) postpones its schedule
+# instead of catching up.
 _MAX_LATE_NS = NS_PER_S
 _PROGRESS_NS = 250 * NS_PER_MS
 
@@ -38,7 +36,7 @@ _TS_INIT = attrgetter("ts_init")
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
-    """How far a replay is."""
+    """How far a replay has come."""
 
     bytes_read: int
     bytes_total: int
@@ -47,16 +45,16 @@ class ReplayProgress:
     event_time_ns: int | None
     """`ts_init` of the newest event published; None before the first."""
     events_span_ns: int
-    """How far the recordings' time went, idle gaps shortened (flat out: to the nearest batch)."""
+    """Time covered by the recordings, with idle gaps shortened (flat out: to the nearest batch)."""
     elapsed_ns: int
 
 
 class Replay:
-    """Publishes the events of recordings in order of `ts_init`; those of the same time in the order of `paths`.
+    """Publishes the events of recordings in the order of `ts_init`, at the same time in the order of `paths`.
 
-    `speed` is a factor of the recorded speed, None for as fast as possible. The event clock stands at the newest event
-    published. A recording that cannot be read to its end costs only its rest: the error is logged and kept in `errors`.
-    Raises SourceError at once for a path that is no recording, ConfigError for a speed that is none.
+    `speed` is a multiple of the recorded speed, None for as fast as possible. The event clock shows the newest event
+    published. If a recording cannot be read to its end, the error is logged and kept in `errors`; the others continue.
+    The constructor raises SourceError for a path that is not a recording and ConfigError for an invalid speed.
     """
 
     def __init__(
@@ -79,7 +77,7 @@ class Replay:
         self.recordings = tuple(Recording(path, self._clock) for path in paths)
         self.errors: dict[Path, SourceError] = {}
         self.events = 0
-        """Events published."""
+        """How many events were published."""
         self._publish = publish
         self._event_clock = event_clock
         self._speed = speed
@@ -94,7 +92,7 @@ class Replay:
         self._progress_due_ns = 0
 
     async def run(self) -> None:
-        """Publishes everything, for ever with `loop`; ends early only by cancellation; closes the files in any case."""
+        """Publishes everything, or with `loop` until it is cancelled; closes the files in either case."""
         self._started_ns = self._clock.mono_ns()
         stream = self._open_lap() if self._laps is None else iter(self._laps)
         try:
@@ -107,7 +105,7 @@ class Replay:
             self._report_progress()
 
     def progress(self) -> ReplayProgress:
-        """Returns how far the replay is."""
+        """Returns how far the replay has come."""
         return ReplayProgress(
             bytes_read=sum(recording.bytes_read for recording in self.recordings),
             bytes_total=self._bytes_total,
@@ -120,7 +118,7 @@ class Replay:
 
     async def _run_flat_out(self, stream: Iterator[Event]) -> None:
         mono_ns = self._clock.mono_ns
-        turn_began_ns = mono_ns()
+        slice_began_ns = mono_ns()
         before_ns: int | None = None
         while batch := list(islice(stream, _BATCH_EVENTS)):
             last_ns = batch[-1].ts_init
@@ -128,13 +126,13 @@ class Replay:
                 self._span_ns += min(max(0, last_ns - before_ns), _MAX_IDLE_NS * len(batch))
             before_ns = last_ns
             self._publish_batch(batch)
-            if mono_ns() - turn_began_ns >= _TURN_NS:
+            if mono_ns() - slice_began_ns >= _SLICE_NS:
                 await self._sleep(0)
-                turn_began_ns = mono_ns()
+                slice_began_ns = mono_ns()
 
     async def _run_paced(self, stream: Iterator[Event], speed: float) -> None:
         mono_ns = self._clock.mono_ns
-        # An event is due at origin + span / speed; the span is kept in integers so that nothing adds up over days.
+        # An event is due at origin + span / speed; the span is an integer, so that no rounding accumulates over days.
         origin_ns = now_ns = mono_ns()
         span_ns = 0
         newest_ns: int | None = None
@@ -151,8 +149,8 @@ class Replay:
                     self._publish_batch(batch)
                     batch = []
                 now_ns = mono_ns()
-                # Sleeping no shorter than a turn makes batches of what is due together.
-                await self._sleep(max(due_ns - now_ns, _TURN_NS) / NS_PER_S if due_ns > now_ns else 0)
+                # Sleeping for at least a slice makes one batch of the events that are due in it.
+                await self._sleep(max(due_ns - now_ns, _SLICE_NS) / NS_PER_S if due_ns > now_ns else 0)
                 now_ns = mono_ns()
                 if now_ns - due_ns > _MAX_LATE_NS:
                     origin_ns += now_ns - due_ns
@@ -184,7 +182,7 @@ class Replay:
             yield from recording.events()
         except SourceError as error:
             if recording.path not in self.errors:
-                logger.error("%s; its events up to there are replayed", error)
+                logger.error("%s; only the events before this line are replayed", error)
                 self.errors[recording.path] = error
 
     def _close(self, stream: Iterator[Event]) -> None:
