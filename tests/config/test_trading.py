@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.config.config import Config
-from observability.config.trading import Amount, zone_of
+from observability.config.trading import PositiveAmount, zone_of
 from observability.errors import ConfigError
 
 D = Decimal
@@ -28,6 +28,28 @@ def fault(**environ: str) -> str:
         read(**environ)
     (only,) = raised.value.faults
     return only
+
+
+def test_seconds_are_read_by_symbol() -> None:
+    config = read(STALE_AFTER="2.5", STALE_AFTER_BY_SYMBOL="BTCUSDT:1, AAPL:30.5")
+    assert (config.stale_after, config.stale_after_by_symbol) == (2.5, (("BTCUSDT", 1.0), ("AAPL", 30.5)))
+
+
+def test_a_symbol_may_have_a_colon_itself() -> None:
+    config = read(STALE_AFTER_BY_SYMBOL="spot:BTCUSDT:1")
+    assert config.stale_after_by_symbol == (("spot:BTCUSDT", 1.0),)
+
+
+@pytest.mark.parametrize(
+    "entry", ["AAPL", ":5", "AAPL:", "AAPL:0", "AAPL:-1", "AAPL:x", "AAPL:1e3", "AAPL:604801", "", "X" * 33 + ":1"]
+)
+def test_a_wrong_duration_is_named_and_the_others_are_not(entry: str) -> None:
+    wrong = fault(STALE_AFTER_BY_SYMBOL=f"MSFT:5,{entry}")
+    assert wrong.startswith(f"STALE_AFTER_BY_SYMBOL: {entry!r}, expected symbol:seconds pairs")
+
+
+def test_a_symbol_given_twice_is_refused() -> None:
+    assert fault(STALE_AFTER_BY_SYMBOL="AAPL:5,AAPL:6").startswith("STALE_AFTER_BY_SYMBOL: 'AAPL:6', expected")
 
 
 def test_a_session_is_a_utc_day_unless_told() -> None:
@@ -83,7 +105,7 @@ def test_a_wrong_contract_is_named_and_the_others_are_not(entry: str) -> None:
 
 @given(st.decimals(min_value=D("1e-18"), max_value=D(10**18 - 1), places=18))
 def test_an_amount_that_is_shown_reads_as_the_same(amount: Decimal) -> None:
-    assert Amount().parse(Amount().format(amount)) == amount
+    assert PositiveAmount().parse(PositiveAmount().format(amount)) == amount
 
 
 def test_a_year_has_as_many_returns_as_the_market_has_days() -> None:
@@ -102,6 +124,11 @@ def test_a_year_has_as_many_returns_as_the_market_has_days() -> None:
         {"contract_multipliers": (("ES", D(0)),)},
         {"contract_multipliers": (("ES", D(1)), ("ES", D(2)))},
         {"annualization": 365.0},
+        {"stale_after_by_symbol": {"AAPL": 5.0}},
+        {"stale_after_by_symbol": ("AAPL",)},
+        {"stale_after_by_symbol": (("AAPL", "5"),)},
+        {"stale_after_by_symbol": (("AAPL", 5.0), ("AAPL", 6.0))},
+        {"stale_after_by_symbol": ((5.0, 5.0),)},
     ],
 )
 def test_a_config_made_directly_is_judged_too(wrong: dict[str, object]) -> None:

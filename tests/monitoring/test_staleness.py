@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from observability.memory.mapping import SharedMapping, State
+from observability.memory.mapping import ProcessState, SharedMapping
 from observability.monitoring.staleness import Staleness
 from observability.snapshot.frames import FrameRing
 from observability.snapshot.index import SnapshotIndex
@@ -35,7 +35,7 @@ class World:
         self.frames = FrameRing("e", SnapshotIndex([]))
         self.told: list[bytes | None] = []
         self.staleness = Staleness(self.hub, self.frames, self.clock, interval_seconds, self.told.append)
-        self.hub.state = State.SERVING
+        self.hub.state = ProcessState.SERVING
         self.tick()
 
     def tick(self) -> None:

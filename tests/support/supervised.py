@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from observability.memory.mapping import SharedMapping, State
+from observability.memory.mapping import ProcessState, SharedMapping
 from observability.processes.control import say_serving
 from observability.processes.listeners import open_listeners
 from observability.processes.supervisor import ChildContext, Supervisor
@@ -26,7 +26,7 @@ def serve(context: ChildContext) -> int:
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
     say(f"start {context.slot.name} of hub {context.mapping.generation} at {time.monotonic()}")
-    context.slot.state = State.SERVING
+    context.slot.state = ProcessState.SERVING
     say_serving(context.control)
     while not stopping:
         signal.pause()
@@ -50,7 +50,7 @@ def fail(context: ChildContext) -> int:
 def stay(context: ChildContext) -> int:
     """Does not end when it is asked to."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    context.slot.state = State.SERVING
+    context.slot.state = ProcessState.SERVING
     say_serving(context.control)
     while True:
         signal.pause()

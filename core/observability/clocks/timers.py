@@ -89,3 +89,28 @@ class Ticker:
                 logger.exception("tick failed; the next one is on schedule")
         if self._timer is not None:  # else stopped by the tick itself
             self._arm()
+
+
+class Periodic:
+    """Calls `action` at once and then every `seconds` from the end of the last call; a failure is logged once."""
+
+    def __init__(self, seconds: float, action: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        self._seconds = seconds
+        self._action = action
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._has_failed = False
+
+    def start(self) -> None:
+        try:
+            self._action()
+        except Exception:
+            if not self._has_failed:
+                self._has_failed = True
+                logger.exception("%r failed; later failures are not logged", self._action)
+        self._timer = self._loop.call_later(self._seconds, self.start)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -74,3 +74,8 @@ class IsoFormatter:
 
 
 format_iso_ms = IsoFormatter()
+
+
+def iso_or_none(ns: int | None) -> str | None:
+    """Returns the ISO 8601 form of a time; None for no time yet, which is None or 0."""
+    return format_iso_ms(ns) if ns else None

@@ -5,11 +5,9 @@ No token is compared here and no certificate is loaded (see `authorization.py` a
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from pathlib import Path
 from typing import ClassVar, Final
 
 from observability.config.setting import Kind, accepted, shown
@@ -165,25 +163,6 @@ class Networks(Kind):
     def format(self, value: object) -> str:
         assert isinstance(value, tuple)
         return ",".join(map(str, value))
-
-
-@dataclass(frozen=True, slots=True)
-class ReadableFile(Kind):
-    """A file that can be read; None means the feature is off."""
-
-    metavar: ClassVar[str] = "FILE"
-
-    @property
-    def expected(self) -> str:
-        return "a file that can be read"
-
-    def parse(self, text: str) -> object:
-        if "\0" in text or not os.path.isfile(text) or not os.access(text, os.R_OK):
-            raise ValueError(shown(text))
-        return Path(text)
-
-    def accepts(self, value: object) -> bool:
-        return value is None or isinstance(value, Path)
 
 
 def _is_token(token: ApiToken) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 
 from observability.config.config import SETTINGS
-from observability.config.setting import ExistingPaths, Setting, Switch
+from observability.config.kinds import ExistingPaths, Switch
+from observability.config.setting import Setting
 
 _DESCRIPTION = """\
 Serves the state of a trading system, ten times a second, to every dashboard that asks: WebSocket at /ws/metrics,

@@ -15,22 +15,29 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from observability.config.access import MAX_PORT, ApiToken, Host, Network, Networks, Origins, ReadableFile, Tokens
-from observability.config.market_settings import SecondsBySymbol, SymbolSeconds
-from observability.config.setting import (
+from observability.config.access import MAX_PORT, ApiToken, Host, Network, Networks, Origins, Tokens
+from observability.config.kinds import (
+    ByteSize,
     Choice,
-    Directory,
+    DirectoryPath,
     ExistingPaths,
     Integer,
-    Kind,
+    ReadableFile,
     Seconds,
-    Setting,
     Speed,
     Switch,
-    shown,
 )
-from observability.config.store_settings import Size
-from observability.config.trading import Amount, ContractMultipliers, Multipliers, TimeOfDay, YearDays, Zone
+from observability.config.setting import Kind, Setting, shown
+from observability.config.trading import (
+    ContractMultipliers,
+    Multipliers,
+    PositiveAmount,
+    SecondsBySymbol,
+    SymbolSeconds,
+    TimeOfDay,
+    YearDays,
+    Zone,
+)
 from observability.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -119,10 +126,12 @@ class Config:
     log_level: str = _setting(
         "INFO", Choice(LOG_LEVELS), "Least severe lines to log.", env="LOG_LEVEL", flag="--log-level"
     )
-    log_dir: Path | None = _setting(None, Directory(), "Also log to rotating files in this directory.", env="LOG_DIR")
+    log_dir: Path | None = _setting(
+        None, DirectoryPath(), "Also log to rotating files in this directory.", env="LOG_DIR"
+    )
     data_dir: Path | None = _setting(
         None,
-        Directory(),
+        DirectoryPath(),
         "Directory for data that outlives the process; its disk is the one watched.",
         env="DATA_DIR",
         flag="--data-dir",
@@ -135,7 +144,7 @@ class Config:
     )
     store_max_bytes: int = _setting(
         4_000_000_000,
-        Size(16_000_000, 100 * 10**12),
+        ByteSize(16_000_000, 100 * 10**12),
         "Size of the store beyond which the rows that came first are removed.",
         env="STORE_MAX_BYTES",
     )
@@ -167,7 +176,7 @@ class Config:
     )
     starting_capital: Decimal | None = _setting(
         None,
-        Amount(),
+        PositiveAmount(),
         "Equity before the first fill; without it, the first `equity` event tells.",
         env="STARTING_CAPITAL",
     )

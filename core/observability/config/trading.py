@@ -6,14 +6,16 @@ No session is computed here (see `sessions.py` of `metrics`) and no ratio (see `
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, time, tzinfo
 from decimal import Decimal
 from typing import ClassVar, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from observability.config.market_settings import accepts_by_symbol, parse_by_symbol
+from observability.config.kinds import Seconds
 from observability.config.setting import Kind, shown
+from observability.events import MAX_SYMBOL_LENGTH
 
 UTC_NAME: Final = "UTC"
 YEAR_DAYS: Final = (252, 365)
@@ -23,6 +25,7 @@ _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 # The digits that an event's Decimal may have (see `events.py`).
 _AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
 
+SymbolSeconds = tuple[tuple[str, float], ...]
 Multipliers = tuple[tuple[str, Decimal], ...]
 
 
@@ -88,7 +91,7 @@ class TimeOfDay(Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class Amount(Kind):
+class PositiveAmount(Kind):
     """An exact amount above zero; None means that there is none."""
 
     metavar: ClassVar[str] = "AMOUNT"
@@ -108,6 +111,33 @@ class Amount(Kind):
 
 
 @dataclass(frozen=True, slots=True)
+class SecondsBySymbol(Kind):
+    """Durations by symbol. The last colon of an entry separates the two, since a symbol may have one itself."""
+
+    low: float
+    high: float
+    metavar: ClassVar[str] = "SYMBOL:SECONDS,..."
+
+    @property
+    def expected(self) -> str:
+        return f"symbol:seconds pairs separated by commas, seconds from {self.low:g} to {self.high:g}, no symbol twice"
+
+    def parse(self, text: str) -> object:
+        return _parse_by_symbol(text, self._seconds.parse)
+
+    def accepts(self, value: object) -> bool:
+        return _accepts_by_symbol(value, self._seconds.accepts)
+
+    def format(self, value: object) -> str:
+        assert isinstance(value, tuple)
+        return ",".join(f"{symbol}:{seconds:g}" for symbol, seconds in value)
+
+    @property
+    def _seconds(self) -> Seconds:
+        return Seconds(self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
 class ContractMultipliers(Kind):
     """What one contract counts, by symbol. The last colon of an entry counts: a symbol may have one itself."""
 
@@ -118,10 +148,10 @@ class ContractMultipliers(Kind):
         return "symbol:multiplier pairs separated by commas, multipliers above 0, no symbol twice"
 
     def parse(self, text: str) -> object:
-        return parse_by_symbol(text, _amount)
+        return _parse_by_symbol(text, _amount)
 
     def accepts(self, value: object) -> bool:
-        return accepts_by_symbol(value, _is_amount)
+        return _accepts_by_symbol(value, _is_amount)
 
     def format(self, value: object) -> str:
         assert isinstance(value, tuple)
@@ -157,3 +187,35 @@ def _amount(text: str) -> Decimal:
 
 def _is_amount(value: object) -> bool:
     return isinstance(value, Decimal) and _AMOUNT.fullmatch(f"{value:f}") is not None and bool(value)
+
+
+def _parse_by_symbol(text: str, parse: Callable[[str], object]) -> object:
+    """Returns the symbol:value pairs of a list separated by commas; raises ValueError with those that are wrong."""
+    by_symbol: dict[str, object] = {}
+    wrong = []
+    for item in (item.strip(" ") for item in text.split(",")):
+        symbol, _, value = item.rpartition(":")
+        try:
+            if not _is_symbol(symbol) or symbol in by_symbol:
+                raise ValueError
+            by_symbol[symbol] = parse(value)
+        except ValueError:
+            wrong.append(item)
+    if wrong:
+        raise ValueError(", ".join(map(shown, wrong)))
+    return tuple(by_symbol.items())
+
+
+def _accepts_by_symbol(value: object, accepts: Callable[[object], bool]) -> bool:
+    """Whether `value` is what `_parse_by_symbol` may return."""
+    return (
+        isinstance(value, tuple)
+        and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
+        and all(_is_symbol(symbol) and accepts(of_symbol) for symbol, of_symbol in value)
+        and len(dict(value)) == len(value)
+    )
+
+
+def _is_symbol(value: object) -> bool:
+    """Whether `value` may be the name of a symbol."""
+    return isinstance(value, str) and 1 <= len(value) <= MAX_SYMBOL_LENGTH

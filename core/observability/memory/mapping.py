@@ -17,7 +17,7 @@ from observability.memory.record_ring import RecordRing
 HUB_SLOT: Final = 0
 
 
-class State(IntEnum):
+class ProcessState(IntEnum):
     """What the process in a slot is doing."""
 
     FREE = 0
@@ -74,7 +74,7 @@ class ProcessSlot:
         """Notes that a process has been started in this slot."""
         self.clear()
         self.started_ns = now_ns
-        self.state = State.STARTING
+        self.state = ProcessState.STARTING
         self.pid = pid
 
     def clear(self) -> None:

@@ -15,7 +15,7 @@ Meta = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CopiedRecord:
     """A copy of one record."""
 
     sequence: int
@@ -73,7 +73,7 @@ class RecordRing:
         words[layout.RECORD_CURSOR] = sequence
         return True
 
-    def copy(self, sequence: int) -> Record | None:
+    def copy(self, sequence: int) -> CopiedRecord | None:
         """Copies the record, or returns None if it was overwritten before or while it was copied."""
         # hot: once per tick and worker (benchmarks/bench_workers.py)
         words, memory = self._words, self._bytes
@@ -93,7 +93,7 @@ class RecordRing:
                     parts.append(part)
                     start += length
                 if words[slot + layout.RECORD_BEGIN] == sequence and crc == wanted_crc:
-                    return Record(sequence, tuple(meta), tuple(parts))
+                    return CopiedRecord(sequence, tuple(meta), tuple(parts))
         self.records_lost += 1
         return None
 

@@ -24,7 +24,7 @@ from observability.metrics.strategy_collector import StrategyCollector
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
 from observability.metrics.system_collector import SystemCollector
 from observability.metrics.trades.trade_log import TradeLog
-from observability.store.sequence import EventSequence
+from observability.store.checkpoint import EventSequence
 
 
 @dataclass(frozen=True, slots=True)

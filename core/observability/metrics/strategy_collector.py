@@ -12,7 +12,7 @@ from typing import Any
 
 from observability.bus import Bus, Handler
 from observability.clocks.clock import Clock, EventClock, HostClock
-from observability.clocks.timestamps import NS_PER_DAY
+from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
 from observability.events import Equity, Event, Fill, Position, Signal
 from observability.history.history import History
 from observability.history.series_writer import RecordedSeries
@@ -22,7 +22,6 @@ from observability.metrics.collectors import BusCollector
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.capital import Capital
-from observability.metrics.strategy.drawdown import iso_or_none
 from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.reconciliation import EngineViews

@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Final
 
 from observability.errors import EXIT_FAILED, EXIT_INTERRUPTED
-from observability.memory.mapping import HUB_SLOT, ProcessSlot, SharedMapping, State
+from observability.memory.mapping import HUB_SLOT, ProcessSlot, ProcessState, SharedMapping
 from observability.processes.child import HANDLED, begin_child, set_title
 from observability.processes.control import Channel, control_pair, send_channel
 from observability.processes.wakeup import WakeUp
@@ -188,7 +188,7 @@ class Supervisor:
             channel.sock.close()
 
     def _free_slot(self) -> ProcessSlot:
-        return next(slot for slot in self._mapping.workers if slot.state == State.FREE)
+        return next(slot for slot in self._mapping.workers if slot.state == ProcessState.FREE)
 
     def _make_channels(self, slot: ProcessSlot) -> tuple[tuple[Channel, ...], list[tuple[_Child, Channel]]]:
         """Returns the new process's ends of its channels, and for whom the other ends are."""

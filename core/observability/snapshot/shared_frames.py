@@ -17,7 +17,7 @@ from observability.clocks.clock import Clock, EventClock
 from observability.memory.counters import Counters
 from observability.memory.layout import MAX_ATTEMPTS
 from observability.memory.mapping import SharedMapping
-from observability.memory.record_ring import Record
+from observability.memory.record_ring import CopiedRecord
 from observability.snapshot.frames import FRAMES_KEPT, HEADROOM, Frame
 from observability.snapshot.index import IndexReader, IndexWriter, SnapshotIndex
 
@@ -129,7 +129,7 @@ class SharedEventClock:
         return self._host_clock.mono_ns()
 
 
-def _frame(record: Record, index: SnapshotIndex | None) -> Frame:
+def _frame(record: CopiedRecord, index: SnapshotIndex | None) -> Frame:
     frame = Frame(index)
     frame.seq = record.sequence
     _, frame.ts_ns, frame.mono_ns, _ = record.meta

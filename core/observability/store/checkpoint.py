@@ -55,3 +55,22 @@ def unpack(data: bytes, kind: type[S]) -> S:
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"the state of {kind.__name__} cannot be read: {error}") from None
+
+
+class EventSequence:
+    """Rising numbers; gaps mean nothing. A restart goes on behind what the process before it may have shown."""
+
+    __slots__ = ("newest",)
+
+    def __init__(self, newest: int = 0) -> None:
+        self.newest = newest
+        """The number drawn last; 0 before the first."""
+
+    def draw(self) -> int:
+        """Returns the next number."""
+        self.newest += 1
+        return self.newest
+
+    def skip_to(self, newest: int) -> None:
+        """Goes on behind `newest`, if it is not there yet."""
+        self.newest = max(self.newest, newest)

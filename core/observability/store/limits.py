@@ -6,8 +6,12 @@ Nothing is enforced here (see `store.py`, `store_writer.py` and `store_pruning.p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from observability.clocks.timestamps import NS_PER_DAY
+
+STOP_SECONDS: Final = 5.0
+"""How long a thread of the store may take to finish what is queued once it is told to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,10 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from observability.errors import StoreError
 from observability.store.file import open_reader
+from observability.store.limits import STOP_SECONDS
 
 # Each is a request that waits for its answer; more than this are refused.
-MAX_WAITING: Final = 1_000
-STOP_SECONDS: Final = 5.0
+MAX_WAITING_READS: Final = 1_000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,8 +47,8 @@ class StoreReader:
         """
         if self._is_stopped:
             raise StoreError(f"{self._path}: closed")
-        if self._tasks.qsize() >= MAX_WAITING:
-            raise StoreError(f"{self._path}: {MAX_WAITING} questions are waiting already")
+        if self._tasks.qsize() >= MAX_WAITING_READS:
+            raise StoreError(f"{self._path}: {MAX_WAITING_READS} questions are waiting already")
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="store-reader", daemon=True)
             self._thread.start()

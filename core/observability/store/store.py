@@ -27,10 +27,10 @@ from observability.store.file import (
     open_reader,
     set_up_writer,
 )
-from observability.store.limits import StoreLimits
+from observability.store.limits import STOP_SECONDS, StoreLimits
 from observability.store.pruning import Pruning
 from observability.store.reader import StoreReader
-from observability.store.writer import STOP_SECONDS, Row, StoreWriter
+from observability.store.writer import PendingRow, StoreWriter
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Store:
         # While rows are dropped, all are until there is room: what is missing is one stretch.
         self._is_dropping = False
         self._has_lost = False
-        self._unit: list[Row] | None = None
+        self._unit: list[PendingRow] | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._waiting_positions: list[int] = []
         self._commit_listeners: list[CommitListener] = []

@@ -25,15 +25,15 @@ from typing import Any, Final, Protocol
 
 from observability.errors import StoreError
 from observability.memory.counters import Counters
+from observability.store.limits import STOP_SECONDS
 
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS: Final = 0.1
 LAST_RETRY_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 1.0
-STOP_SECONDS: Final = 5.0
 
-Row = tuple[int, str, tuple[Any, ...]]
+PendingRow = tuple[int, str, tuple[Any, ...]]
 """Position, statement, parameters."""
 
 _statement_of = itemgetter(1)
@@ -93,7 +93,7 @@ class StoreWriter:
         self._on_commit = on_commit
         self._on_fault = on_fault
         self._on_end = on_end
-        self._units: SimpleQueue[Sequence[Row] | None] = SimpleQueue()
+        self._units: SimpleQueue[Sequence[PendingRow] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._fault: str | None = None
@@ -111,7 +111,7 @@ class StoreWriter:
         self._errors = counters.counter("store_errors_total", "Attempts to write that failed")
         self._duration = counters.histogram("store_commit_duration_seconds", "From the first row to the end of fsync")
 
-    def put(self, unit: Sequence[Row]) -> None:
+    def put(self, unit: Sequence[PendingRow]) -> None:
         """Queues rows that are committed together."""
         self._units.put(unit)
 
@@ -127,7 +127,7 @@ class StoreWriter:
     # -- the writer's thread
 
     def _run(self) -> None:
-        group: list[Row] = []
+        group: list[PendingRow] = []
         retry_seconds = FIRST_RETRY_SECONDS
         has_more = False
         while True:
@@ -155,7 +155,7 @@ class StoreWriter:
         self._disconnect()
         self._on_end()
 
-    def _gather(self, group: list[Row], wait_seconds: float) -> None:
+    def _gather(self, group: list[PendingRow], wait_seconds: float) -> None:
         """Fills the group with what is there; waits for a first row."""
         units = self._units
         if not group and not self._stopping.is_set():
@@ -169,7 +169,7 @@ class StoreWriter:
                 break
             group += units.get_nowait() or ()
 
-    def _write(self, group: list[Row]) -> bool:
+    def _write(self, group: list[PendingRow]) -> bool:
         """Commits the group and tells of it; False if that failed, and then nothing of it was written."""
         begin_ns = time.monotonic_ns()
         try:
@@ -187,7 +187,7 @@ class StoreWriter:
         self._on_commit(group[-1][0], len(group))
         return True
 
-    def _commit(self, group: list[Row]) -> int:
+    def _commit(self, group: list[PendingRow]) -> int:
         """Returns how many rows were left out."""
         # hot: once per row (benchmarks/bench_store.py)
         connection = self._connected()
@@ -207,7 +207,7 @@ class StoreWriter:
             return 0
         return self._commit_singly(connection, group)
 
-    def _commit_singly(self, connection: sqlite3.Connection, group: list[Row]) -> int:
+    def _commit_singly(self, connection: sqlite3.Connection, group: list[PendingRow]) -> int:
         """Commits every row that can be; a statement that fails undoes only itself."""
         refused = 0
         connection.execute("BEGIN IMMEDIATE")

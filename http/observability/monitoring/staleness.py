@@ -11,7 +11,7 @@ from typing import Any, Final
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.encoding import encode_json
-from observability.memory.mapping import ProcessSlot, State
+from observability.memory.mapping import ProcessSlot, ProcessState
 from observability.snapshot.frames import FrameSource
 
 # Beats that may be missed, and the least time that must have passed, before data is called stale.
@@ -46,7 +46,7 @@ class Staleness:
             self._tell(None if reason is None else encode_json(self._message(reason)))
 
     def _reason(self) -> str | None:
-        if self._hub.state != State.SERVING:
+        if self._hub.state != ProcessState.SERVING:
             return "the hub is being started again"
         return None if self._age_ns() <= self._allowed_ns else "the hub is late"
 

@@ -18,7 +18,7 @@ from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
-from observability.config.setting import MAX_SPEED
+from observability.config.kinds import MAX_SPEED
 from observability.errors import EXIT_INTERRUPTED
 from observability.history.archive import StoredMinutes
 from observability.ingest.gate import IngestGate

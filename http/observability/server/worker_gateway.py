@@ -14,13 +14,13 @@ from typing import Any, Final
 from prometheus_client.core import Metric
 
 from observability.clocks.clock import HostClock
-from observability.clocks.periodic import Periodic
+from observability.clocks.timers import Periodic
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.connections.tls import Certificate
 from observability.memory.counters import Counters, HostCounters
 from observability.memory.entry_log import EntryLog
-from observability.memory.mapping import ProcessSlot, State
+from observability.memory.mapping import ProcessSlot, ProcessState
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.monitoring.host_exposition import MetricMirror
 from observability.monitoring.serving import SentListener
@@ -104,7 +104,7 @@ class WorkerGateway:
 
     async def stop(self) -> None:
         """Answers what has been asked, and nothing after that."""
-        self._context.slot.state = State.DRAINING
+        self._context.slot.state = ProcessState.DRAINING
         for periodic in self._periodics:
             periodic.stop()
         for answerer in self._answerers.values():
@@ -146,7 +146,7 @@ class WorkerGateway:
         return {view.slot.name: view.to_json() for view in self._processes.values() if view.slot.pid}
 
     def not_ready(self) -> list[str]:
-        serving = sum(1 for slot in self._workers if slot.state == State.SERVING)
+        serving = sum(1 for slot in self._workers if slot.state == ProcessState.SERVING)
         wanted = self._config.workers
         return [] if serving >= wanted else [f"workers: {serving} of {wanted} serve"]
 
@@ -154,9 +154,9 @@ class WorkerGateway:
 
     def send_frame(self, frame: Frame) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
-        if self._context.slot.state == State.STARTING:
+        if self._context.slot.state == ProcessState.STARTING:
             # Before the first frame: a worker that has one finds that its hub serves.
-            self._context.slot.state = State.SERVING
+            self._context.slot.state = ProcessState.SERVING
         self._writer.write_frame(frame)
         self._wake()
 
@@ -222,7 +222,9 @@ class _ProcessView:
     def to_json(self) -> dict[str, Any]:
         slot = self.slot
         return {
-            "status": {State.SERVING: "ok", State.STARTING: "starting"}.get(State(slot.state), "draining"),
+            "status": {ProcessState.SERVING: "ok", ProcessState.STARTING: "starting"}.get(
+                ProcessState(slot.state), "draining"
+            ),
             "role": slot.role,
             "pid": slot.pid,
             "cpu_percent": self._cpu_percent,

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from observability.access.limits import ClientCounts
 from observability.clocks.clock import HostClock
-from observability.clocks.periodic import Periodic
+from observability.clocks.timers import Periodic
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.errors import HubUnavailable
@@ -21,7 +21,7 @@ from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
 from observability.logs.log_book import LogBook
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
-from observability.memory.mapping import State
+from observability.memory.mapping import ProcessState
 from observability.metrics.assembly import history_budget
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.trades.queries import StoredTrades
@@ -110,10 +110,10 @@ class WorkerProcess:
             for periodic in periodics:
                 periodic.start()
             await worker.start(_say_nothing)
-            slot.state = State.SERVING
+            slot.state = ProcessState.SERVING
             say_serving(context.control)
             await stopping.wait()
-            slot.state = State.DRAINING
+            slot.state = ProcessState.DRAINING
             logger.info("stopping: closing %d WebSocket clients", worker.websocket_clients)
             await worker.stop()
             for periodic in periodics:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from observability.events import Fill
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
-from observability.store.sequence import EventSequence
+from observability.store.checkpoint import EventSequence
 
 NOON = 1_340_280_000_000_000_000
 S = 1_000_000_000

@@ -31,7 +31,7 @@ from observability.history.slots import Row, RowSlots
 from observability.history.table import RowTable
 from observability.memory import layout
 from observability.memory.entry_log import EntryLog
-from observability.memory.record_ring import Record, RecordRing
+from observability.memory.record_ring import CopiedRecord, RecordRing
 
 RECORD_SLOTS = 4
 SLOT_BYTES = 32 * 1024
@@ -100,12 +100,12 @@ class PackedWords:
 class BelievingRing(RecordRing):
     """Believes whatever is in the slot."""
 
-    def copy(self, sequence: int) -> Record | None:
+    def copy(self, sequence: int) -> CopiedRecord | None:
         slot = self._slot(sequence)
         lengths = self._words[slot + layout.RECORD_LENGTHS : slot + layout.RECORD_HEADER_WORDS].tolist()
         start = (slot + layout.RECORD_HEADER_WORDS) * layout.WORD_BYTES
         meta = self._words[slot + layout.RECORD_META : slot + layout.RECORD_LENGTHS].tolist()
-        return Record(sequence, tuple(meta), (bytes(self._bytes[start : start + lengths[0]]),))
+        return CopiedRecord(sequence, tuple(meta), (bytes(self._bytes[start : start + lengths[0]]),))
 
 
 class BelievingSlots(RowSlots):

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from observability.clocks.timestamps import format_iso_ms, parse_iso_ns
+from observability.clocks.timestamps import format_iso_ms, iso_or_none, parse_iso_ns
 from observability.errors import CheckpointError, EventError
 from observability.events import Alert, Severity, event_time_ns
 
@@ -74,9 +74,9 @@ class AlertState(msgspec.Struct):
             "first_seen": format_iso_ms(self.first_seen_ns),
             "last_seen": format_iso_ms(self.last_seen_ns),
             "count": self.count,
-            "acknowledged": None if self.acknowledged_ns is None else format_iso_ms(self.acknowledged_ns),
+            "acknowledged": iso_or_none(self.acknowledged_ns),
             "state": self.stage,
-            "resolved": None if self.resolved_ns is None else format_iso_ms(self.resolved_ns),
+            "resolved": iso_or_none(self.resolved_ns),
             "rule": self.rule,
             "member": self.member,
             "occurrence": self.occurrence,

@@ -32,8 +32,7 @@ from observability.metrics.trades.trade import Trade
 from observability.metrics.trades.trade_log import Reader, Rejection
 from observability.snapshot.frames import Frame
 from observability.store import schema
-from observability.store.checkpoint import Checkpoint, Stateful, pack
-from observability.store.sequence import EventSequence
+from observability.store.checkpoint import Checkpoint, EventSequence, Stateful, pack
 from observability.store.store import Store
 
 # What a restart has to take again is at most this old, or this much.

@@ -26,8 +26,8 @@ from observability.metrics.durability.recovery import recover, was_taken
 from observability.metrics.trades.queries import find_key
 from observability.metrics.trades.trade_log import MAX_KEYS
 from observability.store import schema
+from observability.store.checkpoint import EventSequence
 from observability.store.limits import StoreLimits
-from observability.store.sequence import EventSequence
 from observability.store.store import Store
 
 logger = logging.getLogger(__name__)

@@ -25,9 +25,8 @@ from observability.metrics.durability import rows
 from observability.metrics.trades.rows import StoreRow, fill_of, trade_of
 from observability.metrics.trades.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader, TradeLog
 from observability.store import schema
-from observability.store.checkpoint import Checkpoint, Stateful, unpack
+from observability.store.checkpoint import Checkpoint, EventSequence, Stateful, unpack
 from observability.store.schema import MAX_SEQ
-from observability.store.sequence import EventSequence
 
 SOURCE: Final = "recovery"
 

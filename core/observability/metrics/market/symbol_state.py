@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, iso_or_none
 from observability.events import Print, Quote
 from observability.history.series_writer import RecordedSeries
 from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
@@ -386,7 +386,7 @@ class SymbolState(JsonPart):
                 "feed_latency_p99_ms": feed.p99_ms,
                 "feed_latency_max_ms": feed.max_ms,
                 "n_feed_latency": feed.n,
-                "updated": format_iso_ms(self.updated_ns) if self.updated_ns > 0 else None,
+                "updated": iso_or_none(self.updated_ns),
                 "stale": self.is_stale,
             }
         )

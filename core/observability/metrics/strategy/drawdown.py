@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from observability.clocks.timestamps import format_iso_ms
+from observability.clocks.timestamps import iso_or_none
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, to_float, to_float_or_none
 from observability.metrics.strategy.capital import NO_CAPITAL
 
@@ -128,8 +128,3 @@ class Drawdown(msgspec.Struct):
         percent = dip.percent(self.capital)
         if percent is not None and percent > (self.deepest_percent.percent(self.capital) or ZERO):
             self.deepest_percent = dip
-
-
-def iso_or_none(ns: int | None) -> str | None:
-    """Returns a moment as the wire has it; None for none, and for one that was never told."""
-    return format_iso_ms(ns) if ns else None

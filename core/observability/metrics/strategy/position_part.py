@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from observability.clocks.timestamps import format_iso_ms
+from observability.clocks.timestamps import iso_or_none
 from observability.events import Position as PositionReport
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.market.marks import MarkSource
@@ -140,8 +140,8 @@ class PositionPart(JsonPart):
                 "engine_quantity": None if report is None else to_float(report.quantity),
                 "engine_avg_price": None if report is None else to_float(report.avg_price),
                 "difference": None if report is None else to_float(EXACT.subtract(report.quantity, position.quantity)),
-                "mark_updated": format_iso_ms(self.mark_ns) if self.mark_ns > 0 else None,
-                "updated": format_iso_ms(self.updated_ns) if self.updated_ns > 0 else None,
+                "mark_updated": iso_or_none(self.mark_ns),
+                "updated": iso_or_none(self.updated_ns),
                 "stale": self.is_stale,
             }
         )

@@ -9,9 +9,10 @@ from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
+from observability.clocks.timestamps import iso_or_none
 from observability.metrics.arithmetic.decimals import EXACT, exact_sum, to_float, to_float_or_none
 from observability.metrics.strategy.account import StrategyAccount
-from observability.metrics.strategy.drawdown import Drawdown, iso_or_none
+from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.performance import HoldingTime, Performance
 from observability.metrics.trades.stats import Outcomes

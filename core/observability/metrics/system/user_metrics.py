@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from observability.clocks.timestamps import format_iso_ms
+from observability.clocks.timestamps import iso_or_none
 from observability.events import Metric, event_time_ns
 from observability.metrics.arithmetic.decimals import finite_or_none
 from observability.snapshot.sections import JsonPart
@@ -46,7 +46,7 @@ class UserMetric(JsonPart):
                     "name": self.name,
                     "value": self.value,
                     "labels": self.labels,
-                    "updated": format_iso_ms(self.ts_ns) if self.ts_ns > 0 else None,
+                    "updated": iso_or_none(self.ts_ns),
                 }
             )
 

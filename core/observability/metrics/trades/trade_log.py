@@ -17,7 +17,7 @@ from enum import Enum, IntFlag
 from observability.events import Fill
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade, TradeFilter, TradeKey
-from observability.store.sequence import EventSequence
+from observability.store.checkpoint import EventSequence
 
 logger = logging.getLogger(__name__)
 
