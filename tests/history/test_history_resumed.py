@@ -16,9 +16,9 @@ from observability.errors import CheckpointError
 from observability.history.aggregates import COUNT, LAST, Block, Column
 from observability.history.history import History
 from observability.history.layout import Budget
-from observability.history.open_interval import HistoryState, OpenState, SeriesState
+from observability.history.open_interval import HistoryState, OpenIntervalState, SeriesState
 from observability.history.query import Stretch, make_plan, read_points, stored_until_ns
-from observability.history.series_writer import RecordedSeries
+from observability.history.series_writer import SeriesWriter
 from observability.store.checkpoint import pack
 
 MINUTE_NS = 60 * NS_PER_S
@@ -26,6 +26,22 @@ HOUR_NS = 60 * MINUTE_NS
 COUNTS = [Column(0, COUNT)]
 Ticks = list[tuple[int, float]]
 Stored = dict[int, "array[float]"]
+
+
+class Minutes:
+    """Stands for the store: start and aggregates of each minute."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+
+    def record(self, series: SeriesWriter, start_ns: int, aggregates: array[float]) -> None:
+        self._stored[start_ns] = aggregates[:]
+
+    def load(self, series: SeriesWriter) -> list[tuple[int, array[float]]]:
+        return [(ts_ns, row[:]) for ts_ns, row in sorted(self._stored.items())]
+
+    def catch_up(self, series: SeriesWriter) -> None:
+        raise AssertionError("the memory is new in each process")
 
 
 class Points(NamedTuple):
@@ -45,8 +61,7 @@ class Process:
     def __init__(self, stored: Stored, state: bytes | None = None, fields: tuple[str, ...] = ("x",)) -> None:
         self.stored = stored
         self.history = History(Budget({len(fields): 1}, {}))
-        self.history.load_minutes = lambda _: [(ts_ns, row[:]) for ts_ns, row in sorted(stored.items())]
-        self.history.on_minute = self._keep
+        self.history.archive = Minutes(stored)
         if state is not None:
             self.history.load(state)
         self.series = self.history.open("s", "k", fields)
@@ -68,9 +83,6 @@ class Process:
         return Points.of(
             read_points(self.series.view(), columns, 0, 2**62, make_plan([self.series.view()], interval_ns))
         )
-
-    def _keep(self, series: RecordedSeries, start_ns: int, aggregates: array[float]) -> None:
-        self.stored[start_ns] = aggregates[:]
 
 
 def ring_rows(process: Process) -> list[tuple[int, bytes]]:
@@ -209,7 +221,7 @@ def test_the_state_of_a_series_that_never_opened_is_kept() -> None:
     "series",
     [
         SeriesState("s", "k", ("x",), (None,)),
-        SeriesState("s", "k", ("x",), (OpenState(0, bytes(47)), None)),
+        SeriesState("s", "k", ("x",), (OpenIntervalState(0, bytes(47)), None)),
     ],
 )
 def test_a_state_that_cannot_be_read_changes_nothing(series: SeriesState) -> None:

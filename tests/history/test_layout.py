@@ -23,7 +23,7 @@ def drawn(line: str) -> list[str]:
 def test_the_diagrams_agree_with_the_constants() -> None:
     for prefix, line in (
         ("RING", "CURSOR q | FORGOTTEN q"),
-        ("REMNANT", "STATE q | START_NS q"),
+        ("SAVED", "STATE q | START_NS q"),
         ("TABLE", "REVISIONS q | NEWEST_NS q"),
         ("SLOT", "BEGIN q | TS_NS q"),
     ):

@@ -16,7 +16,7 @@ from observability.history.aggregates import COUNT, FIRST, LAST, MAX, MIN, SUM, 
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.history.query import Plan, Stretch, make_plan, read_points, stored_until_ns
-from observability.history.series_writer import RecordedSeries
+from observability.history.series_writer import SeriesWriter
 
 MINUTE_NS = 60 * NS_PER_S
 HOUR_NS = 60 * MINUTE_NS
@@ -36,22 +36,20 @@ class Points(NamedTuple):
         return cls(block.times.tolist(), [column.tolist() for column in block.columns])
 
 
-def recorded(times_ns: Sequence[int]) -> RecordedSeries:
+def recorded(times_ns: Sequence[int]) -> SeriesWriter:
     series = History(Budget({1: 1}, {})).open("s", "k", ("x",))
     for n, ts_ns in enumerate(times_ns):
         series.record(ts_ns, (float(n),))
     return series
 
 
-def ask(
-    series: RecordedSeries, start_ns: int, end_ns: int, interval_ns: int, columns: Sequence[Column] = ALL
-) -> Points:
+def ask(series: SeriesWriter, start_ns: int, end_ns: int, interval_ns: int, columns: Sequence[Column] = ALL) -> Points:
     view = series.view()
     return Points.of(read_points(view, columns, start_ns, end_ns, make_plan([view], interval_ns)))
 
 
 @pytest.fixture(scope="module")
-def two_hours() -> RecordedSeries:
+def two_hours() -> SeriesWriter:
     """A tick every tenth of a second for two hours: ticks and seconds have been lapped."""
     return recorded(range(0, 2 * HOUR_NS, TICK_NS))
 
@@ -75,14 +73,14 @@ def test_every_tick_counts_once_at_any_interval(gaps_ns: list[int], interval_ns:
 
 @settings(deadline=None, max_examples=40)
 @given(interval_ms=st.integers(1, 3_000_000).map(lambda n: n * 100))
-def test_every_tick_counts_once_across_tiers(two_hours: RecordedSeries, interval_ms: int) -> None:
+def test_every_tick_counts_once_across_tiers(two_hours: SeriesWriter, interval_ms: int) -> None:
     points = ask(two_hours, 0, 2 * HOUR_NS, interval_ms * NS_PER_MS, [Column(0, COUNT), Column(0, LAST)])
     assert sum(points.columns[0]) == 2 * HOUR_NS // TICK_NS
     assert points.times == sorted(set(points.times))
     assert points.columns[1] == sorted(points.columns[1])
 
 
-def test_coarser_points_stand_where_no_finer_ones_are_left(two_hours: RecordedSeries) -> None:
+def test_coarser_points_stand_where_no_finer_ones_are_left(two_hours: SeriesWriter) -> None:
     plan = make_plan([two_hours.view()], TICK_NS)
     ticks, seconds, minutes = reversed(plan.stretches(0, 2 * HOUR_NS))
     assert minutes == Stretch(0, seconds.start_ns, MINUTE_NS)
@@ -93,13 +91,13 @@ def test_coarser_points_stand_where_no_finer_ones_are_left(two_hours: RecordedSe
     assert points.times == [*expected, *range(ticks.start_ns, 2 * HOUR_NS, TICK_NS)]
 
 
-def test_finer_tiers_reach_back_as_far_as_their_rings(two_hours: RecordedSeries) -> None:
+def test_finer_tiers_reach_back_as_far_as_their_rings(two_hours: SeriesWriter) -> None:
     (_, seconds, ticks) = make_plan([two_hours.view()], TICK_NS).stretches(0, 2 * HOUR_NS)
     assert 0 <= 2 * HOUR_NS - layout.TIERS[0].rows * TICK_NS - ticks.start_ns + NS_PER_S <= NS_PER_S
     assert 0 <= seconds.start_ns - (2 * HOUR_NS - layout.TIERS[1].rows * NS_PER_S) <= MINUTE_NS
 
 
-def test_a_question_that_one_tier_answers_is_one_stretch(two_hours: RecordedSeries) -> None:
+def test_a_question_that_one_tier_answers_is_one_stretch(two_hours: SeriesWriter) -> None:
     plan = make_plan([two_hours.view()], NS_PER_S)
     start_ns = 2 * HOUR_NS - 30 * MINUTE_NS
     assert plan.stretches(start_ns, 2 * HOUR_NS) == [Stretch(start_ns, 2 * HOUR_NS, NS_PER_S)]
@@ -164,7 +162,7 @@ def test_a_later_series_does_not_coarsen_the_others() -> None:
     ]
 
 
-def test_the_rings_hold_everything_from_their_oldest_minute_on(two_hours: RecordedSeries) -> None:
+def test_the_rings_hold_everything_from_their_oldest_minute_on(two_hours: SeriesWriter) -> None:
     for interval_ns in (TICK_NS, NS_PER_S, MINUTE_NS):
         plan = make_plan([two_hours.view()], interval_ns)
         assert stored_until_ns(two_hours.view(), 0, HOUR_NS, plan) == 0

@@ -7,12 +7,12 @@ import math
 from observability.clocks.timestamps import NS_PER_S
 from observability.history.history import History
 from observability.history.layout import Budget
-from observability.history.series_writer import RecordedSeries
+from observability.history.series_writer import SeriesWriter
 
 MINUTE_NS = 60 * NS_PER_S
 
 
-def make_series(fields: tuple[str, ...] = ("x",)) -> RecordedSeries:
+def make_series(fields: tuple[str, ...] = ("x",)) -> SeriesWriter:
     return History(Budget({len(fields): 1}, {})).open("test", "", fields)
 
 

@@ -18,7 +18,7 @@ from observability.history.history import History
 from observability.history.layout import Budget
 from observability.history.query import make_plan, read_points
 from observability.history.ring import Ring
-from observability.history.series_writer import RecordedSeries
+from observability.history.series_writer import SeriesWriter
 from observability.memory.counters import Counters
 
 MINUTE_NS = 60 * NS_PER_S
@@ -31,17 +31,31 @@ class KilledError(Exception):
     """Stands for a kill at that very moment."""
 
 
+class MinuteRows:
+    """Stands for the store: records into `minutes`, and loads `stored`."""
+
+    def __init__(self, minutes: Minutes, stored: Minutes) -> None:
+        self._minutes = minutes
+        self._stored = stored
+
+    def record(self, series: SeriesWriter, start_ns: int, aggregates: array[float]) -> None:
+        self._minutes[start_ns] = aggregates.tobytes()
+
+    def load(self, series: SeriesWriter) -> list[tuple[int, array[float]]]:
+        return [(ts_ns, array("d", row)) for ts_ns, row in sorted(self._stored.items())]
+
+    def catch_up(self, series: SeriesWriter) -> None:
+        for row in series.rings[2].copy_rows(0, 2**62):
+            self._minutes[row.ts_ns] = row.payload.tobytes()
+
+
 class Hub:
     """One hub's history of one series, in memory that outlives it; `minutes` is the store."""
 
     def __init__(self, minutes: Minutes, memory: memoryview[int] | None = None, stored: Minutes | None = None) -> None:
         self.minutes = minutes
         self.history = History(BUDGET, memory)
-        self.history.on_minute = self._keep
-        self.history.load_minutes = lambda _: [
-            (ts_ns, array("d", row)) for ts_ns, row in sorted((stored or {}).items())
-        ]
-        self.history.on_continued = self._catch_up
+        self.history.archive = MinuteRows(minutes, stored or {})
         self.series = self.history.open("s", "k", ("x",))
 
     def record(self, ticks: Ticks) -> None:
@@ -57,13 +71,6 @@ class Hub:
         view = series.view()
         block = read_points(view, [Column(0, COUNT)], 0, 2**62, make_plan([view], interval_ns))
         return dict(zip(block.times, block.columns[0], strict=True))
-
-    def _keep(self, series: RecordedSeries, start_ns: int, aggregates: array[float]) -> None:
-        self.minutes[start_ns] = array("d", aggregates).tobytes()
-
-    def _catch_up(self, series: RecordedSeries) -> None:
-        for row in series.rings[2].copy_rows(0, 2**62):
-            self.minutes[row.ts_ns] = row.payload.tobytes()
 
 
 def rows(hub: Hub) -> list[list[tuple[int, bytes]]]:

@@ -1,1 +1,4 @@
-"""The past in memory of fixed size: rings of rows in three resolutions, the series over them, and queries."""
+"""History in memory of fixed size: rings of rows in three resolutions, the series and tables over them, and queries.
+
+The hub writes it, any process reads it, and it outlives the hub; finished minutes are also kept in the store.
+"""

@@ -1,6 +1,6 @@
-"""Aggregates of an interval: first, min, max, last, sum and count per field, added up by row or by column.
+"""Aggregates of an interval: first, min, max, last, sum and count per field, merged by row or by column.
 
-Nothing is kept here (see `history_memory.py`). NaN is an undefined value and counts nothing.
+NaN is an undefined value: it enters no aggregate and is not counted.
 
     row     one interval    [first min max last sum count | first min max last sum count | ...]   field by field
     block   many intervals  times [t0 t1 t2 ...]   and per wanted column   [v0 v1 v2 ...]
@@ -28,23 +28,23 @@ COUNT: Final = 5
 
 
 class Column(NamedTuple):
-    """One of the six numbers of one field."""
+    """One of the six aggregates of one field."""
 
     field: int
     aggregate: int
 
     @property
     def offset(self) -> int:
-        """Where it is in a row."""
+        """Its offset in a row of aggregates."""
         return self.field * layout.AGGREGATE_WORDS + self.aggregate
 
 
 @dataclass(slots=True)
 class Block:
-    """Rows of one series as columns; times rise.
+    """Rows of one series as columns, in the order of their times.
 
-    Arrays, as lists would be looked through by each garbage collection: that made the tick late by tens of milliseconds
-    (benchmarks/bench_history.py).
+    The columns are arrays because each garbage collection traverses lists, which delayed the tick by tens of
+    milliseconds (benchmarks/bench_history.py).
     """
 
     times: array[int]
@@ -55,27 +55,27 @@ class Block:
         return cls(array("q"), [array("d") for _ in range(width)])
 
     def extend(self, later: Block) -> None:
-        """Appends rows of the same columns."""
+        """Appends later rows of the same columns."""
         self.times.extend(later.times)
         for mine, theirs in zip(self.columns, later.columns, strict=True):
             mine.extend(theirs)
 
 
 def empty_aggregates(fields: int) -> array[float]:
-    """Six numbers per field, of no values yet."""
+    """Returns the aggregates of no values."""
     return array("d", (NAN, NAN, NAN, NAN, 0.0, 0.0) * fields)
 
 
 def values_counted(aggregates: Sequence[float]) -> float:
-    """Returns how many values a row is made of, over all its fields."""
+    """Returns how many values a row aggregates, over all its fields."""
     return sum(aggregates[COUNT :: layout.AGGREGATE_WORDS])
 
 
 def merge_values(into: array[float], values: Sequence[float]) -> None:
-    """Adds one value per field to aggregates."""
+    """Merges one value per field into aggregates."""
     base = 0
     for value in values:
-        if value == value:  # false for NaN alone, at a third of the cost of math.isnan
+        if value == value:  # false only for NaN, at a third of the cost of math.isnan
             if into[base + 5]:
                 if value < into[base + 1]:
                     into[base + 1] = value
@@ -90,7 +90,7 @@ def merge_values(into: array[float], values: Sequence[float]) -> None:
 
 
 def merge_aggregates(into: array[float], later: Sequence[float]) -> None:
-    """Adds the aggregates of a later interval."""
+    """Merges the aggregates of a later interval into those of an earlier one."""
     for base in range(0, len(into), layout.AGGREGATE_WORDS):
         first, low, high, last, total, count = later[base : base + layout.AGGREGATE_WORDS]
         if not count:
@@ -106,7 +106,7 @@ def merge_aggregates(into: array[float], later: Sequence[float]) -> None:
 
 
 def column_of_values(values: array[float], aggregate: int) -> array[float]:
-    """Returns one of the six numbers of rows that hold a single value each."""
+    """Returns one aggregate of rows that hold a single value each."""
     if aggregate == SUM:
         return array("d", [value if value == value else 0.0 for value in values])
     if aggregate == COUNT:
@@ -115,15 +115,15 @@ def column_of_values(values: array[float], aggregate: int) -> array[float]:
 
 
 def resample(block: Block, columns: Sequence[Column], spacing_ns: int, not_before_ns: int = 0) -> Block:
-    """Merges rows into intervals of `spacing_ns`; an interval that began before `not_before_ns` is named by that."""
+    """Merges rows into intervals of `spacing_ns`; one that would begin before `not_before_ns` begins there instead."""
     times = array("q")
     starts: list[int] = []
-    bucket_end_ns = -1
+    end_ns = -1
     for row, ts_ns in enumerate(block.times):
-        if ts_ns >= bucket_end_ns:
-            bucket_ns = ts_ns - ts_ns % spacing_ns
-            bucket_end_ns = bucket_ns + spacing_ns
-            times.append(bucket_ns if bucket_ns > not_before_ns else not_before_ns)
+        if ts_ns >= end_ns:
+            start_ns = ts_ns - ts_ns % spacing_ns
+            end_ns = start_ns + spacing_ns
+            times.append(start_ns if start_ns > not_before_ns else not_before_ns)
             starts.append(row)
     if len(times) == len(block.times):
         return Block(times, block.columns)

@@ -1,7 +1,7 @@
-"""Minutes in the store: what the 1 min ring has finished is kept there, and comes back from there after a restart.
+"""The minutes of the history in the store: finished ones are put there, and fill the 1 min ring after a restart.
 
-No rings here (see `history_memory.py`), no threads (see `store.py`), and nothing of the time that the rings hold (see
-`history.py`).
+hub          Archive         writes minutes, and loads the last day of them at a start
+any process  StoredMinutes   reads the minutes from before the rings
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from observability.history.aggregates import Block, Column, resample
 from observability.history.history import History
 from observability.history.open_interval import align_fields
 from observability.history.series import Series
-from observability.history.series_writer import RecordedSeries
+from observability.history.series_writer import SeriesWriter
 from observability.store.reader import StoreReader
 from observability.store.schema import UPSERT_MINUTE
 from observability.store.store import Store
@@ -31,48 +31,46 @@ _MINUTES: Final = (
 
 MINUTES: Final = layout.TIERS[-1]
 
-# Rows of one read: short, so that it holds up neither the writer's checkpoint nor, by the interpreter's lock, the tick.
+# Rows of one read. A longer one would delay the WAL checkpoint and, by holding the interpreter's lock, the tick.
 ROWS_PER_READ: Final = 1440
 
 
 class Archive:
-    """The minutes of every series. A field is stored by name: one that was added later has no values in older rows."""
+    """The minutes of every series. Fields are stored by name, so that one added later has no values in older rows."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._connection = store.read_connection()
 
     def attach(self, history: History) -> None:
-        """Fills each series that is opened from now on, and keeps each minute that is over."""
-        history.load_minutes = self.load
-        history.on_minute = self.record
-        history.on_continued = self.catch_up
+        """Loads each series that is opened from now on, and records its finished minutes."""
+        history.archive = self
 
     def close(self) -> None:
-        """Ends the use of the file; what is queued is the store's."""
+        """Closes this reader of the file; the rows that are queued still belong to the store."""
         self._connection.close()
 
-    def record(self, series: RecordedSeries, start_ns: int, aggregates: array[float]) -> None:
-        """Queues one minute; a later record of the same one replaces it."""
+    def record(self, series: SeriesWriter, start_ns: int, aggregates: array[float]) -> None:
+        """Queues one minute; a later record of the same minute replaces it."""
         self._store.put(
             UPSERT_MINUTE, (series.section, series.key, start_ns, ",".join(series.fields), aggregates.tobytes())
         )
 
     def record_open(self, history: History) -> None:
-        """Queues the minutes that are not over, for a clean stop."""
+        """Queues the minutes that are still open, at a clean stop."""
         for series in history.series():
             for start_ns, aggregates in series.open_minutes():
                 self.record(series, start_ns, aggregates)
 
-    def catch_up(self, series: RecordedSeries) -> None:
-        """Queues the minutes that a hub had finished and that were not on disk when it died."""
+    def catch_up(self, series: SeriesWriter) -> None:
+        """Queues the minutes that an earlier hub had finished but that were not on disk when it died."""
         (newest_ns,) = self._connection.execute(_NEWEST, (series.section, series.key)).fetchone()
-        # The newest one may have been stored when it was not over.
+        # The newest stored minute is included: it may have been stored while it was open.
         for row in series.rings[-1].copy_rows(newest_ns or 0, MAX_NS):
             self.record(series, row.ts_ns, row.payload)
 
-    def load(self, series: RecordedSeries) -> list[tuple[int, array[float]]]:
-        """Returns the last 24 hours up to the newest minute stored, oldest first; some milliseconds at most."""
+    def load(self, series: SeriesWriter) -> list[tuple[int, array[float]]]:
+        """Returns the 24 hours up to the newest stored minute, oldest first. Takes a few milliseconds at most."""
         (newest_ns,) = self._connection.execute(_NEWEST, (series.section, series.key)).fetchone()
         if newest_ns is None:
             return []
@@ -82,7 +80,7 @@ class Archive:
 
 
 class StoredMinutes:
-    """The minutes as any process reads them that may read the file."""
+    """The minutes, for any process that can read the file."""
 
     def __init__(self, reader: StoreReader) -> None:
         self._reader = reader
@@ -90,10 +88,11 @@ class StoredMinutes:
     async def read(
         self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, spacing_ns: int
     ) -> Block:
-        """Returns the points of minutes with start_ns <= ts_ns < end_ns, read in turns with others who read."""
+        """Returns the points of the minutes with start_ns <= ts_ns < end_ns, in short reads, so that others come in
+        between."""
         found = Block.empty(len(columns))
         step_ns = ROWS_PER_READ * MINUTES.interval_ns
-        # An empty stretch, of years perhaps, is one look and no walk.
+        # An empty stretch, of years perhaps, costs one query and not one per step.
         bounds = await self._reader.run(_bounds, series.section, series.key, start_ns, end_ns)
         if bounds is None:
             return found
@@ -132,7 +131,7 @@ def _read(
         numbers.extend(_row(stored, aggregates, fields))
     width = len(fields) * layout.AGGREGATE_WORDS
     block = Block(array("q", [row[0] for row in rows]), [numbers[column.offset :: width] for column in columns])
-    # The points of a seam between two reads are merged when all are together.
+    # A point that two reads share is merged by the caller, who resamples the whole.
     return resample(block, columns, spacing_ns)
 
 

@@ -1,15 +1,11 @@
-"""The history's memory: every series and table of bars in one region, which the hub fills and any process reads.
-
-No row is written here (see `recorded_series.py`), no queries over intervals (see `history.py`), no offsets (see
-`layout.py`), nothing on disk (see `archive.py`).
-"""
+"""The history's memory: every series and table of bars in one region, which the hub fills and any process reads."""
 
 from __future__ import annotations
 
 import mmap
 from array import array
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -18,7 +14,7 @@ from observability.history import layout
 from observability.history.layout import Budget
 from observability.history.open_interval import HistoryState, SeriesState
 from observability.history.series import Series
-from observability.history.series_writer import OnMinute, RecordedSeries
+from observability.history.series_writer import SeriesWriter
 from observability.history.table import RowTable
 from observability.memory.counters import Counters
 from observability.memory.directory import Directory
@@ -26,7 +22,7 @@ from observability.store.checkpoint import pack, unpack
 
 
 class _Entry(msgspec.Struct, array_like=True, frozen=True):
-    """What lies at a word of the region, as its directory says."""
+    """An entry of the directory: a series or table, and the word of the region at which it begins."""
 
     kind: Literal["series", "table"]
     section: str
@@ -43,7 +39,7 @@ _decode_entry = msgspec.msgpack.Decoder(_Entry).decode
 
 
 class _Region:
-    """The memory and its directory."""
+    """The directory, and the memory of the series and tables after it."""
 
     def __init__(self, memory: memoryview[int], directory_bytes: int) -> None:
         """`memory` is bytes."""
@@ -51,22 +47,36 @@ class _Region:
         self.words: memoryview[int] = memory[directory_bytes:].cast("q")
         self.doubles: memoryview[float] = memory[directory_bytes:].cast("d")
 
-    def parts(self, entry: _Entry) -> tuple[memoryview[int], memoryview[float]]:
+    def memory_of(self, entry: _Entry) -> tuple[memoryview[int], memoryview[float]]:
         """Returns the memory of an entry, as words and as doubles."""
-        place = slice(entry.base, entry.base + entry.words)
-        return self.words[place], self.doubles[place]
+        bounds = slice(entry.base, entry.base + entry.words)
+        return self.words[bounds], self.doubles[bounds]
+
+
+class MinuteArchive(Protocol):
+    """Keeps the minutes of every series beyond the life of the memory."""
+
+    def record(self, series: SeriesWriter, start_ns: int, aggregates: array[float]) -> None:
+        """Stores a finished minute; called as each one ends."""
+
+    def load(self, series: SeriesWriter) -> Iterable[tuple[int, array[float]]]:
+        """Returns start and aggregates of the last minutes stored, oldest first; called when a series is created."""
+
+    def catch_up(self, series: SeriesWriter) -> None:
+        """Stores the minutes that are in the rings only; called when a series continues that of an earlier hub."""
 
 
 class History:
-    """The hub's side: all series and tables in memory whose size is fixed when it is made.
+    """The hub's side: all series and tables, in memory whose size is fixed from the beginning.
 
-    What an earlier hub has left in the same memory goes on. Memory never written is never touched.
+    The series and tables that an earlier hub left in the same memory are continued. Memory that is never written is
+    never touched.
     """
 
     name = "history"
 
     def __init__(self, budget: Budget, memory: memoryview[int] | None = None) -> None:
-        """`memory` is bytes, `budget.size_bytes` of them; without it the history is this process's own."""
+        """`memory` is bytes, `budget.size_bytes` of them; None allocates memory that no other process shares."""
         self.size_bytes = budget.size_bytes
         self.memory = memoryview(mmap.mmap(-1, budget.size_bytes)) if memory is None else memory
         self._budget = budget
@@ -76,81 +86,77 @@ class History:
             for entry in map(_decode_entry, self._region.directory.read_new())
         }
         self._free = max((entry.base + entry.words for entry in self._found.values()), default=0)
-        self._series: dict[tuple[str, str], RecordedSeries] = {}
+        self._series: dict[tuple[str, str], SeriesWriter] = {}
         self._tables: dict[tuple[str, str], RowTable] = {}
-        # Of series that are not open yet.
-        self._saved: dict[tuple[str, str], SeriesState] = {}
-        self.on_minute: OnMinute | None = None
-        """Is told of each minute that is over."""
-        self.load_minutes: Callable[[RecordedSeries], Iterable[tuple[int, array[float]]]] | None = None
-        """Says what an earlier process knew of a series, oldest first: start and aggregates of its last minutes."""
-        self.on_continued: Callable[[RecordedSeries], None] | None = None
-        """Is told of each series that goes on where an earlier hub's has ended."""
+        # From a checkpoint, of series that are not open yet.
+        self._loaded: dict[tuple[str, str], SeriesState] = {}
+        self.archive: MinuteArchive | None = None
 
-    def open(self, section: str, key: str, fields: tuple[str, ...]) -> RecordedSeries:
-        """Returns the series, made on first use. Raises CapacityError when its memory is not left."""
+    def open(self, section: str, key: str, fields: tuple[str, ...]) -> SeriesWriter:
+        """Returns a series, created on first use. Raises CapacityError if there is no memory left for it."""
         series = self._series.get((section, key))
         if series is None:
-            entry, is_continued = self._place("series", section, key, fields)
-            words, doubles = self._region.parts(entry)
-            series = self._series[section, key] = RecordedSeries(
-                section, key, fields, words, doubles, self._minute_is_over, is_continued=is_continued
+            entry, is_continued = self._locate("series", section, key, fields)
+            words, doubles = self._region.memory_of(entry)
+            series = self._series[section, key] = SeriesWriter(
+                section, key, fields, words, doubles, self._on_minute, is_continued=is_continued
             )
-            # What the memory of a dead hub holds reaches further.
-            saved = self._saved.pop((section, key), None)
+            loaded = self._loaded.pop((section, key), None)
             if is_continued:
-                if self.on_continued is not None:
-                    self.on_continued(series)
+                # The memory of a dead hub reaches further than the store and the checkpoint.
+                if self.archive is not None:
+                    self.archive.catch_up(series)
                 return series
-            if self.load_minutes is not None:
-                series.resume_minutes(self.load_minutes(series))
-            if saved is not None:
-                series.load_state(saved)
+            if self.archive is not None:
+                series.restore_minutes(self.archive.load(series))
+            if loaded is not None:
+                series.load_state(loaded)
             self._region.directory.add(msgspec.msgpack.encode(entry))
         return series
 
     def open_table(self, section: str, key: str, fields: tuple[str, ...]) -> RowTable:
-        """Returns the table, made on first use. Raises CapacityError when its memory is not left."""
+        """Returns a table, created on first use. Raises CapacityError if there is no memory left for it."""
         table = self._tables.get((section, key))
         if table is None:
-            entry, is_continued = self._place("table", section, key, fields)
-            table = self._tables[section, key] = RowTable(*self._region.parts(entry), len(fields))
+            entry, is_continued = self._locate("table", section, key, fields)
+            table = self._tables[section, key] = RowTable(*self._region.memory_of(entry), len(fields))
             if not is_continued:
                 table.clear()
                 self._region.directory.add(msgspec.msgpack.encode(entry))
         return table
 
-    def series(self) -> tuple[RecordedSeries, ...]:
-        """Every open series, in the order in which they were opened."""
+    def series(self) -> tuple[SeriesWriter, ...]:
+        """Returns every open series, in the order in which they were opened."""
         return tuple(self._series.values())
 
     def reader(self, counters: Counters) -> HistoryReader:
-        """Returns what reads the same memory."""
+        """Returns a reader of the same memory."""
         return HistoryReader(self._budget, self.memory, counters)
 
     def save(self) -> bytes:
-        """Returns the intervals that are not over yet."""
-        return pack(HistoryState([*(series.dump_state() for series in self._series.values()), *self._saved.values()]))
+        """Returns the open intervals of every series, for a checkpoint."""
+        return pack(HistoryState([*(series.to_state() for series in self._series.values()), *self._loaded.values()]))
 
     def load(self, data: bytes) -> None:
-        """Takes over the open intervals of an earlier process; before the first row. Raises CheckpointError."""
+        """Restores the open intervals that `save` returned in an earlier process. Call it before the first row. Raises
+        CheckpointError."""
         state = unpack(data, HistoryState)
         state.check(len(layout.TIERS) - 1)
-        for saved in state.series:
-            series = self._series.get((saved.section, saved.key))
+        for loaded in state.series:
+            series = self._series.get((loaded.section, loaded.key))
             if series is None:
-                self._saved[saved.section, saved.key] = saved
+                self._loaded[loaded.section, loaded.key] = loaded
             else:
-                series.load_state(saved)
+                series.load_state(loaded)
 
-    def _minute_is_over(self, series: RecordedSeries, start_ns: int, aggregates: array[float]) -> None:
-        if self.on_minute is not None:
-            self.on_minute(series, start_ns, aggregates)
+    def _on_minute(self, series: SeriesWriter, start_ns: int, aggregates: array[float]) -> None:
+        if self.archive is not None:
+            self.archive.record(series, start_ns, aggregates)
 
-    def _place(
+    def _locate(
         self, kind: Literal["series", "table"], section: str, key: str, fields: tuple[str, ...]
     ) -> tuple[_Entry, bool]:
-        """Returns where something is or is to be, and whether it is there."""
+        """Returns the entry of an earlier hub, or a new one in the free memory, and whether it is the former."""
         entry = self._found.get((kind, section, key))
         if entry is not None:
             assert entry.fields == fields, f"{section} {key} has the fields {entry.fields}"
@@ -164,10 +170,10 @@ class History:
 
 
 class HistoryReader:
-    """Any process's side: what there is, in the order in which it was made. Rows it was too late for are counted."""
+    """Any process's side: every series and table, in the order of their creation."""
 
     def __init__(self, budget: Budget, memory: memoryview[int], counters: Counters) -> None:
-        """`memory` is bytes, made by a History of the same budget, now or later."""
+        """`memory` is bytes, the memory of a History of the same budget, which may be created later."""
         self._region = _Region(memory, budget.directory_bytes)
         self._series: list[Series] = []
         self._tables: dict[tuple[str, str], RowTable] = {}
@@ -175,7 +181,7 @@ class HistoryReader:
         self._lost_before = 0
 
     def series(self) -> tuple[Series, ...]:
-        """Every series."""
+        """Returns every series."""
         self._read_directory()
         return tuple(self._series)
 
@@ -189,7 +195,7 @@ class HistoryReader:
         return self._tables.get((section, key))
 
     def count_lost(self) -> None:
-        """Brings the counter of lost rows up to date."""
+        """Updates the counter of rows that were overwritten before this process copied them."""
         lost = sum(series.rows_lost for series in self._series)
         lost += sum(table.rows_lost for table in self._tables.values())
         self._lost.add(lost - self._lost_before)
@@ -197,7 +203,7 @@ class HistoryReader:
 
     def _read_directory(self) -> None:
         for entry in map(_decode_entry, self._region.directory.read_new()):
-            words, doubles = self._region.parts(entry)
+            words, doubles = self._region.memory_of(entry)
             if entry.kind == "series":
                 self._series.append(Series(entry.section, entry.key, entry.fields, words, doubles))
             else:

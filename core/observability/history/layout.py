@@ -1,9 +1,7 @@
-"""Every offset of the history's memory: rings of rows, tables of bars, under the directory that names them.
-
-No reading or writing here (see `slots.py`, `ring.py`, `table.py`, `series.py`).
+"""Every offset of the history's memory: rings of rows and tables of bars, after the directory that names them.
 
 All words are 8 bytes and aligned: `q` is a signed integer, `d` a double, `B` bytes up to the next whole word. The hub
-writes all of it; any process reads all of it, and while a hub is dead everything is as it was: the next one goes on.
+writes all of it and any process reads all of it. While a hub is dead nothing changes, and the next hub continues in it.
 
 Region: anonymous memory, of one process or in the mapping of all (`memory/layout.py` draws the directory)
     +-------------+----------+---------+-----+-------------------+
@@ -15,27 +13,27 @@ Series of n fields: a ring per tier, one after the other
     | fine ring (ticks) | 1 s ring            | 1 min ring      |
     +-------------------+---------------------+-----------------+
 
-Ring: two words, what was left, then the slots; the row with sequence s (from 1) is in slot (s - 1) % slots
-    +----------+-------------+-----------+--------+--------+-----+
-    | CURSOR q | FORGOTTEN q | remnant   | slot 0 | slot 1 | ... |
-    +----------+-------------+-----------+--------+--------+-----+
+Ring: two words, the saved interval (coarse rings), the slots; the row with sequence s (from 1) is in (s - 1) % slots
+    +----------+-------------+----------------+--------+--------+-----+
+    | CURSOR q | FORGOTTEN q | saved interval | slot 0 | slot 1 | ... |
+    +----------+-------------+----------------+--------+--------+-----+
       0          1             2
-    CURSOR      sequence of the newest whole row; 0 when there is none
-    FORGOTTEN   sequence of the newest row that counts no more, as all before it: time went back
-    A row leaves the ring `rows` rows after it was written, and its slot is used again SPARE_ROWS later: whoever has
-    begun to copy it has the time.
+    CURSOR      sequence of the newest complete row; 0 without one
+    FORGOTTEN   sequence of the newest row that no longer counts, like all before it, since time has gone back
+    A row leaves the ring `rows` rows after it was written, and its slot is reused SPARE_ROWS later: a reader that has
+    begun to copy the row has that long to finish.
 
-Remnant of a coarse ring: what an earlier process had made of an interval that was not over
+Saved interval of a coarse ring: the aggregates of an interval that was still open when the previous process ended
     +---------+------------+--------------------------------+
-    | STATE q | START_NS q | n x first min max last sum cnt |     STATE: NONE, OPEN, or OVER when the ring has it
-    +---------+------------+--------------------------------+
+    | STATE q | START_NS q | n x first min max last sum cnt |     STATE: NONE, OPEN, or OVER once the ring has the
+    +---------+------------+--------------------------------+     whole interval
       0         1            2
-    written before the first frame, when nobody reads; after that only STATE is.
+    Written before the first frame, while there are no readers; after that only STATE changes.
 
-Table of n fields: two words, then a slot per minute of a day; a row replaces itself, or that of a day before
+Table of n fields: two words, then a slot per minute of a day; a new row replaces that of the same minute of the day
     +-------------+-------------+--------+--------+-----+
     | REVISIONS q | NEWEST_NS q | slot 0 | slot 1 | ... |    REVISIONS counts the rows written, NEWEST_NS is the latest
-    +-------------+-------------+--------+--------+-----+    time of one; 0 when there is none
+    +-------------+-------------+--------+--------+-----+    time of one; both 0 without a row
       0             1             2
 
 Slot of the fine ring, of a table: n + 4 words      Slot of a coarse ring: 6n + 4 words
@@ -44,12 +42,11 @@ Slot of the fine ring, of a table: n + 4 words      Slot of a coarse ring: 6n + 
     +---------+---------+-----+-------+-------+       +---------+---------+--------------------------------+-----+-----+
       0         1         2
     BEGIN and END hold the row's sequence (in a table: its revision). The writer stores BEGIN, TS_NS, payload, CRC, END,
-    then CURSOR; a reader loads END, copies, loads BEGIN, and believes the copy only if both are what it wanted.
+    then CURSOR. A reader loads END, copies, loads BEGIN; the copy is torn unless both are the sequence it wanted.
 
-The order of stores. That check rests on stores becoming visible in program order, and loads being made in it, as x86-64
-promises. On any other machine CRC covers sequence, TS_NS and payload, and a reader believes only what agrees with it;
-on x86-64 it is neither written nor read: a row would cost a fifth more, and columns of many rows could not be copied at
-once.
+This check relies on stores becoming visible in program order and on loads being made in it, as x86-64 guarantees. On
+any other machine CRC covers sequence, TS_NS and payload, and a copy that disagrees with it is torn. On x86-64 the CRC
+is neither written nor read: a row would cost a fifth more, and columns of many rows could not be copied at once.
 """
 
 from __future__ import annotations
@@ -64,16 +61,16 @@ from observability.memory.layout import DIRECTORY_HEADER_WORDS, WORD_BYTES
 
 STORES_ARE_ORDERED: Final = platform.machine() in ("x86_64", "AMD64")
 
-# A symbol, the names of a dozen fields, and some more.
+# Of a directory entry: a symbol, the names of a dozen fields, and a reserve.
 NAME_BYTES: Final = 512
 
 RING_CURSOR: Final = 0
 RING_FORGOTTEN: Final = 1
 RING_HEADER_WORDS: Final = 2
 
-REMNANT_STATE: Final = 0
-REMNANT_START_NS: Final = 1
-REMNANT_HEADER_WORDS: Final = 2
+SAVED_STATE: Final = 0
+SAVED_START_NS: Final = 1
+SAVED_HEADER_WORDS: Final = 2
 
 TABLE_REVISIONS: Final = 0
 TABLE_NEWEST_NS: Final = 1
@@ -87,15 +84,15 @@ SLOT_PAYLOAD: Final = 2
 SLOT_OVERHEAD_WORDS: Final = 4
 
 AGGREGATE_WORDS: Final = 6
-# While a reader copies, this many rows may be written: 1.6 s of ticks at 10 Hz.
+# How many rows may be written while a reader copies: 1.6 s of ticks at 10 Hz.
 SPARE_ROWS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One resolution of the history: `rows` rows of `interval_ns` each; interval 0 keeps every tick.
+    """One resolution of the history: `rows` rows, one per `interval_ns`, or one per tick if that is 0.
 
-    `spare` slots are between the oldest row and the newest one.
+    `spare` slots lie between the newest row and the oldest.
     """
 
     interval_ns: int
@@ -109,12 +106,12 @@ class Tier:
     def payload_words(self, fields: int) -> int:
         return fields * AGGREGATE_WORDS if self.interval_ns else fields
 
-    def remnant_words(self, fields: int) -> int:
-        return REMNANT_HEADER_WORDS + self.payload_words(fields) if self.interval_ns else 0
+    def saved_words(self, fields: int) -> int:
+        return SAVED_HEADER_WORDS + self.payload_words(fields) if self.interval_ns else 0
 
     def ring_words(self, fields: int) -> int:
         slot_words = SLOT_OVERHEAD_WORDS + self.payload_words(fields)
-        return RING_HEADER_WORDS + self.remnant_words(fields) + self.slots * slot_words
+        return RING_HEADER_WORDS + self.saved_words(fields) + self.slots * slot_words
 
 
 # Ticks for 5 minutes at 10 Hz, seconds for an hour, minutes for a day.
@@ -126,18 +123,18 @@ TIERS: Final = (
 
 
 def series_words(fields: int) -> int:
-    """Words that one series of `fields` fields takes over all tiers."""
+    """Returns the size of one series of `fields` fields, over all tiers."""
     return sum(tier.ring_words(fields) for tier in TIERS)
 
 
 def table_words(fields: int) -> int:
-    """Words that one table of `fields` fields takes."""
+    """Returns the size of one table of `fields` fields."""
     return TABLE_HEADER_WORDS + TABLE_ROWS * (SLOT_OVERHEAD_WORDS + fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the history has room for: how many series, and how many tables, by their number of fields."""
+    """How many series and how many tables the history has room for, by their number of fields."""
 
     series: Mapping[int, int]
     tables: Mapping[int, int]

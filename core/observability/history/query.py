@@ -1,12 +1,11 @@
-"""Questions to the history: points of any interval, out of whichever tier holds a stretch of time best.
-
-Nothing is recorded here (see `recorded_series.py`) and nothing is read from disk (see `archive.py`).
+"""Queries: the points of a series at any interval, each stretch of time read from the tier that holds it best.
 
     time  ------------------------------------------------------------------------------------------>  now
     1s    | store, 1 min ring: a point per minute | cut | 1 s ring: a point per second | ticks: the open second |
     5m    | store, 1 min ring: a point per 5 minutes                  | 1 s ring, ticks: the open minute |
 
-Where only a coarser tier reaches, points are as far apart as it has them; nothing is made up in between.
+Where only a coarser tier reaches, the points are as far apart as its rows; nothing is interpolated. The caller reads
+the store (see `archive.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ COARSEST: Final = len(layout.TIERS) - 1
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of the time asked for, and how far apart its points are."""
+    """A piece of the time queried, and the distance between its points."""
 
     start_ns: int
     end_ns: int
@@ -33,9 +32,10 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a question about some series is answered: the same cuts for all, so that their points fall together.
+    """How a query is answered: the same cuts for all of its series, so that their points have the same times.
 
-    `cuts[n]` is where tier n takes over from tier n + 1, which has not every point of the interval; -1 if it has all.
+    `cuts[n]` is the time from which tier n is read instead of tier n + 1, whose rows are too far apart; -1 if tier n
+    reaches back far enough.
     """
 
     interval_ns: int
@@ -54,7 +54,7 @@ class Plan:
 
 
 def make_plan(views: Sequence[SeriesView], interval_ns: int) -> Plan:
-    """Returns the plan by which these series are read."""
+    """Returns the plan for reading these series together."""
     cuts = [-1] * COARSEST
     for finer in range(best_tier(interval_ns), COARSEST):
         spacing = spacing_ns(interval_ns, finer + 1)
@@ -64,18 +64,18 @@ def make_plan(views: Sequence[SeriesView], interval_ns: int) -> Plan:
 
 
 def best_tier(interval_ns: int) -> int:
-    """Returns the coarsest tier that has every point of an interval; 0, the ticks, if no other has."""
+    """Returns the coarsest tier that has every point of an interval; tier 0, the ticks, if no other has."""
     return max((n for n in range(1, COARSEST + 1) if interval_ns % layout.TIERS[n].interval_ns == 0), default=0)
 
 
 def spacing_ns(interval_ns: int, tier: int) -> int:
-    """Returns how far apart a tier's points are: its first multiple that is not below the interval wanted."""
+    """Returns the distance between the points of a tier: its first multiple that is not below the interval."""
     tier_ns = layout.TIERS[tier].interval_ns if tier > best_tier(interval_ns) else interval_ns
     return -(-interval_ns // tier_ns) * tier_ns
 
 
 def stored_until_ns(view: SeriesView, start_ns: int, end_ns: int, plan: Plan) -> int:
-    """Returns up to where the store is to be asked: what the rings hold begins there. 0 if it need not be."""
+    """Returns the time up to which the store must be read, where the rings begin; 0 if it need not be read."""
     stop_ns = _stop(view, COARSEST, end_ns, plan)
     if stop_ns <= start_ns:
         return 0
@@ -87,34 +87,36 @@ def stored_until_ns(view: SeriesView, start_ns: int, end_ns: int, plan: Plan) ->
 def read_points(
     view: SeriesView, columns: Sequence[Column], start_ns: int, end_ns: int, plan: Plan, stored: Block | None = None
 ) -> Block:
-    """Returns the intervals that begin in start_ns <= t < end_ns and have a row, oldest first; each tick is in one.
+    """Returns the points of the intervals in start_ns <= t < end_ns that have a row, oldest first. Each tick is in
+    exactly one point.
 
-    The interval in which `start_ns` falls is there whole. `stored` is what the store knows of before the rings.
+    The interval that contains `start_ns` is complete. `stored` holds the points that the store has from before the
+    rings.
     """
-    answer = Block.empty(len(columns))
-    # Rows that become points of one spacing, none before `since_ns`.
+    points = Block.empty(len(columns))
+    # Rows that become points of one spacing, none of them before `since_ns`.
     rows = Block.empty(len(columns)) if stored is None else stored
     spacing = spacing_ns(plan.interval_ns, COARSEST)
     since_ns = reached_ns = 0
     for tier in range(COARSEST, -1, -1):
         tier_spacing = spacing_ns(plan.interval_ns, tier)
         if tier_spacing != spacing:
-            answer.extend(resample(rows, columns, spacing, since_ns))
+            points.extend(resample(rows, columns, spacing, since_ns))
             rows = Block.empty(len(columns))
             spacing, since_ns = tier_spacing, reached_ns
         stop_ns = _stop(view, tier, end_ns, plan)
         if stop_ns > start_ns:
             rows.extend(view.copy_block(tier, max(reached_ns, start_ns - start_ns % spacing), stop_ns, columns))
-        # What this tier has not finished is in the next finer one.
+        # The interval that is still open in this tier is read from the next finer one.
         newest_ns = view.span(tier).last_ns if tier else None
         if newest_ns is not None:
             reached_ns = max(reached_ns, min(stop_ns, newest_ns + layout.TIERS[tier].interval_ns))
-    answer.extend(resample(rows, columns, spacing, since_ns))
-    return answer
+    points.extend(resample(rows, columns, spacing, since_ns))
+    return points
 
 
 def _stop(view: SeriesView, tier: int, end_ns: int, plan: Plan) -> int:
-    """Returns up to where a tier is read as far as it is finished."""
+    """Returns the time up to which the finished intervals of a tier are read."""
     if tier <= best_tier(plan.interval_ns):
         return end_ns
     own_ns = _cut(view, tier - 1, spacing_ns(plan.interval_ns, tier))
@@ -122,19 +124,19 @@ def _stop(view: SeriesView, tier: int, end_ns: int, plan: Plan) -> int:
 
 
 def _cut(view: SeriesView, finer: int, spacing: int) -> int | None:
-    """Returns where a tier takes over from the next coarser one in this series: -1 if it has everything, None if it has
-    nothing."""
+    """Returns the time from which a series is read from a tier instead of the next coarser one: -1 if the tier has
+    everything, None if it has nothing."""
     tier_ns = layout.TIERS[finer + 1].interval_ns
     known = (view.first_ns(tier) for tier in range(finer, -1, -1))
     first_ns = next((ts_ns for ts_ns in known if ts_ns is not None), None)
     if first_ns is None:
         return None
-    bucket_ns = first_ns - first_ns % tier_ns
-    if not view.span(finer).is_lapped and bucket_ns != view.began_ns(finer):
-        # Nothing of this interval is missing: this tier's oldest row is the first that was ever taken of it.
+    start_ns = first_ns - first_ns % tier_ns
+    if not view.span(finer).is_lapped and start_ns != view.saved_start_ns(finer):
+        # The tier holds this interval from its beginning: its oldest row is the first that was ever recorded.
         oldest_ns = view.first_ns(finer + 1)
-        return bucket_ns if oldest_ns is not None and oldest_ns < bucket_ns else -1
+        return start_ns if oldest_ns is not None and oldest_ns < start_ns else -1
     newest_ns = view.span(finer + 1).last_ns
-    if newest_ns is None or bucket_ns > newest_ns:
+    if newest_ns is None or start_ns > newest_ns:
         return first_ns
     return -(-first_ns // spacing) * spacing

@@ -1,7 +1,4 @@
-"""One ring of rows: the newest replaces the oldest; one writer and any number of readers.
-
-No offsets here (see `layout.py`), no checks (see `row_slots.py`) and no tiers (see `series.py`).
-"""
+"""One ring of rows: the newest row replaces the oldest; one writer and any number of readers."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from observability.history.slots import Row, RowSlots
 class Ring:
     """Fixed-size rows over preallocated words.
 
-    What a reader wanted and was overwritten is counted in `rows_lost`; it is no error.
+    Rows that were overwritten before this reader copied them are counted in `rows_lost`; that is no error.
     """
 
     __slots__ = ("_slots", "_tier", "_words", "rows_lost")
@@ -34,26 +31,26 @@ class Ring:
     ) -> None:
         self._words = words
         self._tier = tier
-        start = layout.RING_HEADER_WORDS + tier.remnant_words(fields)
+        start = layout.RING_HEADER_WORDS + tier.saved_words(fields)
         self._slots = RowSlots(words[start:], doubles[start:], tier.payload_words(fields), has_crc=has_crc)
         self.rows_lost = 0
 
     @property
     def cursor(self) -> int:
-        """Sequence of the newest whole row; 0 when there is none."""
+        """Sequence of the newest complete row; 0 without one."""
         return self._words[layout.RING_CURSOR]
 
     @property
     def oldest_slot(self) -> int:
-        """Sequence of the oldest row whose slot has not been used again."""
+        """Sequence of the oldest row whose slot has not been reused."""
         return self.cursor - self._tier.slots + 1
 
     def clear(self) -> None:
-        """Makes the ring one without rows; for memory that nobody reads yet."""
+        """Removes every row. There must be no readers yet."""
         self._words[layout.RING_CURSOR] = self._words[layout.RING_FORGOTTEN] = 0
 
     def write_row(self, ts_ns: int, payload: array[float]) -> None:
-        """Publishes one row."""
+        """Appends one row."""
         # hot: once per series per tick (benchmarks/bench_tick.py)
         words = self._words
         sequence = words[layout.RING_CURSOR] + 1
@@ -61,7 +58,7 @@ class Ring:
         words[layout.RING_CURSOR] = sequence
 
     def copy_row(self, sequence: int) -> Row | None:
-        """Copies the row, or None if it was overwritten before or while it was copied."""
+        """Copies a row; None if it was overwritten before it was copied."""
         row = self._slots.copy((sequence - 1) % self._tier.slots, sequence)
         if row is None:
             self.rows_lost += 1
@@ -71,10 +68,10 @@ class Ring:
         """Copies rows as columns, one per offset into the payload."""
         block = Block.empty(len(offsets))
         while sequences:
-            # The end of the memory cuts what is wanted in two.
+            # Rows that wrap around the end of the memory are copied in two pieces.
             first_slot = (sequences.start - 1) % self._tier.slots
-            whole = self._tier.slots - first_slot
-            wanted, sequences = sequences[:whole], sequences[whole:]
+            until_end = self._tier.slots - first_slot
+            wanted, sequences = sequences[:until_end], sequences[until_end:]
             copied = self._slots.copy_block(first_slot, wanted, offsets)
             self.rows_lost += len(wanted) - len(copied.times)
             block.extend(copied)
@@ -89,28 +86,28 @@ class Ring:
                 yield row
 
     def forget(self) -> None:
-        """Lets no row count that was written so far; whoever copies them now is not disturbed."""
+        """Forgets all rows written so far. Readers that are copying them are unaffected."""
         self._words[layout.RING_FORGOTTEN] = self.cursor
 
     def drop_from(self, ts_ns: int) -> None:
-        """Takes back the rows of this time and later; while nobody reads, since their slots are written again."""
+        """Removes the rows at `ts_ns` and later. There must be no readers yet, since their slots are reused at once."""
         words = self._words
         while self.span().sequences and self.ts_ns(self.cursor) >= ts_ns:
             words[layout.RING_CURSOR] -= 1
 
     def span(self) -> Span:
-        """Returns what the ring holds at this moment."""
+        """Returns the rows that the ring holds now."""
         cursor, forgotten = self.cursor, self._words[layout.RING_FORGOTTEN]
         oldest = max(forgotten, cursor - self._tier.rows) + 1
         return Span(self, range(oldest, cursor + 1), is_lapped=oldest > forgotten + 1)
 
     def ts_ns(self, sequence: int) -> int:
-        """Returns the time of a row that the ring holds."""
+        """Returns the time of a row that the ring holds; it may be torn."""
         return self._slots.ts_ns((sequence - 1) % self._tier.slots)
 
 
 class Span:
-    """The rows that a ring held at one moment; those written since are not among them. Times never go back."""
+    """The rows that a ring held at one moment, in the order of their times, which never decrease."""
 
     __slots__ = ("is_lapped", "ring", "sequences")
 
@@ -118,21 +115,21 @@ class Span:
         self.ring = ring
         self.sequences = sequences
         self.is_lapped = is_lapped
-        """Whether older rows have been replaced."""
+        """Whether the ring has replaced older rows."""
 
     @property
     def first_ns(self) -> int | None:
-        """Time of the oldest row; None when there is none."""
+        """Time of the oldest row; None without one."""
         return self.ring.ts_ns(self.sequences[0]) if self.sequences else None
 
     @property
     def last_ns(self) -> int | None:
-        """Time of the newest row; None when there is none."""
+        """Time of the newest row; None without one."""
         return self.ring.ts_ns(self.sequences[-1]) if self.sequences else None
 
     def between(self, start_ns: int, end_ns: int) -> range:
-        """Returns the sequences of the rows with start_ns <= ts_ns < end_ns. Those whose slots have been used again
-        since are lost, if they may have been wanted."""
+        """Returns the sequences of the rows with start_ns <= ts_ns < end_ns. Rows whose slots have been reused since
+        count as lost if they might be among them."""
         ring = self.ring
         sequences = self.sequences[max(0, ring.oldest_slot - self.sequences.start) :]
         if len(sequences) < len(self.sequences) and not (sequences and ring.ts_ns(sequences[0]) <= start_ns):
@@ -142,5 +139,5 @@ class Span:
         return sequences[first:last]
 
     def copy_block(self, start_ns: int, end_ns: int, offsets: Sequence[int]) -> Block:
-        """Copies those rows as columns, one per offset into the payload."""
+        """Copies the rows with start_ns <= ts_ns < end_ns as columns, one per offset into the payload."""
         return self.ring.copy_block(self.between(start_ns, end_ns), offsets)

@@ -1,7 +1,4 @@
-"""One series of the history as any process reads it: a row of numbers per tick, in tiers of falling resolution.
-
-Nothing is written here (see `recorded_series.py`), and nothing merged (see `history.py`).
-"""
+"""One series of the history as any process reads it: a row of numbers per tick, and tiers of coarser resolution."""
 
 from __future__ import annotations
 
@@ -10,14 +7,14 @@ from collections.abc import Sequence
 
 from observability.history import layout
 from observability.history.aggregates import Block, Column, column_of_values
-from observability.history.remnant import SavedInterval
+from observability.history.open_interval import SavedInterval
 from observability.history.ring import Ring, Span
 
 
 class Series:
-    """The rings of one series; a coarse row has six numbers per field (see `layout.py`)."""
+    """The rings of one series, one per tier. A row of a coarse tier has six aggregates per field."""
 
-    __slots__ = ("fields", "key", "remnants", "rings", "section")
+    __slots__ = ("fields", "key", "rings", "saved_intervals", "section")
 
     def __init__(
         self, section: str, key: str, fields: tuple[str, ...], words: memoryview[int], doubles: memoryview[float]
@@ -26,56 +23,56 @@ class Series:
         self.section = section
         self.key = key
         self.fields = fields
-        rings, remnants, start = [], [], 0
+        rings, saved_intervals, start = [], [], 0
         for tier in layout.TIERS:
             stop = start + tier.ring_words(len(fields))
             rings.append(Ring(words[start:stop], doubles[start:stop], tier, len(fields)))
             if tier.interval_ns:
                 header = start + layout.RING_HEADER_WORDS
-                end = header + tier.remnant_words(len(fields))
-                remnants.append(SavedInterval(words[header:end], doubles[header:end]))
+                end = header + tier.saved_words(len(fields))
+                saved_intervals.append(SavedInterval(words[header:end], doubles[header:end]))
             start = stop
         self.rings = tuple(rings)
-        self.remnants = tuple(remnants)
-        """Of the coarse tiers."""
+        self.saved_intervals = tuple(saved_intervals)
+        """One per coarse tier."""
 
     @property
     def rows_lost(self) -> int:
-        """Rows that this process was too late for."""
+        """Rows that were overwritten before this process copied them."""
         return sum(ring.rows_lost for ring in self.rings)
 
     def view(self) -> SeriesView:
-        """Returns what is there at this moment."""
+        """Returns what the series holds now."""
         return SeriesView(self)
 
 
 class SeriesView:
-    """What a series held at one moment: while it is read, another process may write on."""
+    """What a series held at one moment. Rows written since are not in it."""
 
-    __slots__ = ("_left", "_spans", "series")
+    __slots__ = ("_saved", "_spans", "series")
 
     def __init__(self, series: Series) -> None:
         self.series = series
-        # A remnant before its ring: it is over only once the ring has its interval, so that one of them is seen.
-        self._left = tuple(remnant.copy() for remnant in series.remnants)
+        # Saved intervals before rings: one is over only after its ring has it, so that it is seen in either.
+        self._saved = tuple(saved.copy() for saved in series.saved_intervals)
         self._spans = tuple(ring.span() for ring in series.rings)
 
     def span(self, tier: int) -> Span:
-        """Returns the rows of a tier, which is without what an earlier process left."""
+        """Returns the rows in the ring of a tier, without its saved interval."""
         return self._spans[tier]
 
-    def began_ns(self, tier: int) -> int | None:
-        """Returns the start of the interval of the next coarser tier that an earlier process began."""
-        return self.series.remnants[tier].start_ns
+    def saved_start_ns(self, tier: int) -> int | None:
+        """Returns the start of the saved interval of the next coarser tier, open or over; None without one."""
+        return self.series.saved_intervals[tier].start_ns
 
     def first_ns(self, tier: int) -> int | None:
-        """Returns the time of the oldest row of a tier, what an earlier process left included."""
+        """Returns the time of the oldest row of a tier, its saved interval included."""
         first_ns = self._spans[tier].first_ns
-        left = self._left[tier - 1] if tier else None
-        return left[0] if first_ns is None and left is not None else first_ns
+        saved = self._saved[tier - 1] if tier else None
+        return saved[0] if first_ns is None and saved is not None else first_ns
 
     def copy_block(self, tier: int, start_ns: int, end_ns: int, columns: Sequence[Column]) -> Block:
-        """Copies the rows of one tier that begin in start_ns <= t < end_ns, what an earlier process left included."""
+        """Copies the rows of one tier that begin in start_ns <= t < end_ns, its saved interval included."""
         span = self._spans[tier]
         if tier == 0:
             block = span.copy_block(start_ns, end_ns, [column.field for column in columns])
@@ -85,7 +82,7 @@ class SeriesView:
             ]
             return block
         block = span.copy_block(start_ns, end_ns, [column.offset for column in columns])
-        left = self._left[tier - 1]
-        if left is not None and start_ns <= left[0] < end_ns and (span.last_ns is None or span.last_ns < left[0]):
-            block.extend(Block(array("q", [left[0]]), [array("d", [left[1][column.offset]]) for column in columns]))
+        saved = self._saved[tier - 1]
+        if saved is not None and start_ns <= saved[0] < end_ns and (span.last_ns is None or span.last_ns < saved[0]):
+            block.extend(Block(array("q", [saved[0]]), [array("d", [saved[1][column.offset]]) for column in columns]))
         return block

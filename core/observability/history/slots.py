@@ -1,6 +1,6 @@
-"""Slots of one row each, written by one process and copied by any number: a copy is believed only if it is whole.
+"""Slots of one row each: one process writes them, any number copy them, and torn copies are discarded.
 
-No offsets here (see `layout.py`), and nothing of which row is in which slot (see `row_ring.py`, `row_table.py`).
+`layout.py` draws a slot. Which row is in which slot is up to the ring or the table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from observability.history.aggregates import Block
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A copy of one slot: `payload` is a value per field, or six numbers per field in the rings of coarse tiers."""
+    """A copy of one slot: one value per field or, in the ring of a coarse tier, six aggregates per field."""
 
     sequence: int
     ts_ns: int
@@ -24,7 +24,7 @@ class Row:
 
 
 class RowSlots:
-    """Slots over preallocated words. Where stores are not ordered each row has a CRC."""
+    """Slots over preallocated words. Each row has a CRC where the machine does not order stores."""
 
     __slots__ = ("_doubles", "_has_crc", "_step", "_words")
 
@@ -55,7 +55,7 @@ class RowSlots:
         words[end] = sequence
 
     def copy(self, slot: int, sequence: int) -> Row | None:
-        """Copies a row, or returns None if another one is in the slot, or is being written."""
+        """Copies a row; None if the slot holds another row or is being written."""
         words = self._words
         begin = slot * self._step
         end = begin + self._step - 1
@@ -68,18 +68,18 @@ class RowSlots:
         return None
 
     def sequence(self, slot: int) -> int:
-        """Returns the sequence of the row that was written last; 0 without one."""
+        """Returns the sequence of the row in a slot; 0 without one."""
         return self._words[(slot + 1) * self._step - 1]
 
     def ts_ns(self, slot: int) -> int:
-        """Returns the time of the row in a slot, unchecked."""
+        """Returns the time of the row in a slot, which may be torn."""
         return self._words[slot * self._step + layout.SLOT_TS_NS]
 
     def copy_block(self, first_slot: int, sequences: range, offsets: Sequence[int]) -> Block:
-        """Copies neighbouring rows as columns, one per offset into the payload, at a tenth of the cost; those that
-        could not be believed are left out."""
+        """Copies neighbouring rows as columns, one per offset into the payload, at a tenth of the cost of `copy`. Torn
+        rows are left out."""
         if self._has_crc:
-            return self._copy_one_by_one(first_slot, sequences, offsets)
+            return self._copy_rows(first_slot, sequences, offsets)
         words, doubles, step = self._words, self._doubles, self._step
         start = first_slot * step
         stop = start + len(sequences) * step
@@ -97,7 +97,7 @@ class RowSlots:
             array("q", [times[n] for n in kept]), [array("d", [column[n] for n in kept]) for column in columns]
         )
 
-    def _copy_one_by_one(self, first_slot: int, sequences: range, offsets: Sequence[int]) -> Block:
+    def _copy_rows(self, first_slot: int, sequences: range, offsets: Sequence[int]) -> Block:
         block = Block.empty(len(offsets))
         for slot, sequence in enumerate(sequences, first_slot):
             row = self.copy(slot, sequence)

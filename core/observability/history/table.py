@@ -1,6 +1,6 @@
-"""A table of rows by the minute they are of: a row replaces itself, or that of a day before.
+"""A table of rows by minute: a slot per minute of the day, so that a row replaces that of a day before.
 
-No offsets here (see `layout.py`) and no checks (see `row_slots.py`).
+A row may be put again; it then replaces itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from observability.memory.layout import MAX_ATTEMPTS, WORD_BYTES
 
 
 class RowTable:
-    """A slot per minute of the day; one writer and any number of readers."""
+    """The rows of the last 24 hours by minute; one writer and any number of readers."""
 
     __slots__ = ("_slots", "_words", "rows_lost")
 
@@ -31,16 +31,16 @@ class RowTable:
         return cls(memory.cast("q"), memory.cast("d"), fields)
 
     def clear(self) -> None:
-        """Makes the table one without rows; for memory that nobody reads yet."""
+        """Removes every row. There must be no readers yet."""
         self._words[layout.TABLE_REVISIONS] = self._words[layout.TABLE_NEWEST_NS] = 0
 
     def put(self, ts_ns: int, payload: array[float]) -> None:
-        """Keeps the row of a minute, unless it is a day older than the newest one."""
+        """Stores the row of a minute, unless that is a day or more before the newest one."""
         words = self._words
         newest_ns = words[layout.TABLE_NEWEST_NS]
         if words[layout.TABLE_REVISIONS] and ts_ns <= newest_ns - layout.TABLE_ROWS * layout.TABLE_INTERVAL_NS:
             return
-        # Counted first: a writer that dies on the way leaves no revision that the next one would use again.
+        # Counted first, so that a writer that dies here leaves no revision that the next writer would reuse.
         revision = words[layout.TABLE_REVISIONS] = words[layout.TABLE_REVISIONS] + 1
         self._slots.write(_slot(ts_ns), revision, ts_ns, payload)
         words[layout.TABLE_NEWEST_NS] = max(newest_ns, ts_ns)
@@ -58,7 +58,7 @@ class RowTable:
                 yield row
 
     def copy_row(self, ts_ns: int) -> Row | None:
-        """Copies the row of a minute; None if it has none."""
+        """Copies the row of a minute; None without one, or if the writer kept overwriting it, which counts as lost."""
         slot = _slot(ts_ns)
         for _ in range(MAX_ATTEMPTS):
             revision = self._slots.sequence(slot)

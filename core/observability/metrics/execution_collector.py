@@ -16,7 +16,7 @@ from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.errors import CheckpointError
 from observability.events import Event, Fill, Order
 from observability.history.history import History
-from observability.history.series_writer import RecordedSeries
+from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import ZERO, nan_if_none, to_float
 from observability.metrics.arithmetic.sessions import session_end_ns
 from observability.metrics.collectors import BusCollector
@@ -97,7 +97,7 @@ class ExecutionCollector(BusCollector):
         self._set_up(ExecutionState())
         self._session_end_of = session_end_ns
         self._row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
-        self._series: RecordedSeries | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+        self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())

@@ -15,7 +15,7 @@ from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
 from observability.events import Equity, Event, Fill, Position, Signal
 from observability.history.history import History
-from observability.history.series_writer import RecordedSeries
+from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import ONE, ZERO, exact_sum, to_float_or_none
 from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, SessionCalendar
 from observability.metrics.collectors import BusCollector
@@ -98,7 +98,7 @@ class StrategyCollector(BusCollector):
         self._views = EngineViews(max_positions)
         self._capital = Capital(starting_capital, max_strategies)
         self._has_input = True
-        self._series: RecordedSeries | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+        self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
     @property
     def strategy_count(self) -> int:

@@ -21,7 +21,7 @@ from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.events import Alert, Event, Heartbeat, Log, Metric, event_time_ns
 from observability.history.history import History
-from observability.history.series_writer import RecordedSeries
+from observability.history.series_writer import SeriesWriter
 from observability.logs.log_ring import LogRing
 from observability.metrics.alerts.book import Action, AlertBook, AlertBookState, AlertState, TransitionListener
 from observability.metrics.arithmetic.decimals import nan_if_none
@@ -96,7 +96,7 @@ class SystemCollector(BusCollector):
         self._executor: ThreadPoolExecutor | None = None
         self._sampling: asyncio.Task[None] | None = None
         self._has_input = True
-        self._series: RecordedSeries | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+        self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())

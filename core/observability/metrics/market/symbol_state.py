@@ -14,7 +14,7 @@ import msgspec
 
 from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, iso_or_none
 from observability.events import Print, Quote
-from observability.history.series_writer import RecordedSeries
+from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
 from observability.metrics.arithmetic.sessions import session_end_ns
 from observability.metrics.arithmetic.turnover import ExactTurnover, TurnoverState
@@ -138,7 +138,7 @@ class SymbolState(JsonPart):
         "updates",
     )
 
-    def __init__(self, symbol: str, terms: SymbolTerms, series: RecordedSeries | None, bars: BarRing | None) -> None:
+    def __init__(self, symbol: str, terms: SymbolTerms, series: SeriesWriter | None, bars: BarRing | None) -> None:
         super().__init__()
         self.symbol = symbol
         self.stale_after_ns = terms.stale_after_ns
