@@ -1,1 +1,3 @@
-"""Every setting: its name, default, meaning and validation. One frozen `Config` is built from flags and environment."""
+"""Every setting: its name, default, meaning and validation. Flags and environment make one frozen `Config`; all faults
+are reported together. The same declarations produce the command line's help and the documented table.
+"""

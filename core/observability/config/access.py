@@ -1,7 +1,4 @@
-"""The kinds of settings that say where the server listens and who gets in: origins, tokens, proxies, files of TLS.
-
-No token is compared here and no certificate is loaded (see `authorization.py` and `tls.py` of `http`).
-"""
+"""The kinds of values that concern access: the address to listen on, allowed origins, tokens, trusted proxies."""
 
 from __future__ import annotations
 
@@ -14,21 +11,21 @@ from observability.config.setting import Kind, accepted, shown
 
 MAX_PORT: Final = 65535
 ANY_ORIGIN: Final = "*"
-"""In place of a list of origins: pages of any origin."""
+"""Stands for all origins, in place of a list."""
 
 TOKEN_ROLES: Final = ("read", "write")
 MAX_TOKENS: Final = 100
 
-# What needs no escaping in a header, in a query and in the name of a WebSocket subprotocol: RFC 3986 section 2.3.
+# Characters that need no escaping in a header, a query or the name of a WebSocket subprotocol: RFC 3986 section 2.3.
 _SECRET = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 
 # RFC 1123 section 2.1: letters, digits and inner hyphens, at most 63 characters a label.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-# Four numbers are an address or nothing: "256.1.1.1" is no name (RFC 3696 section 2: the last label is not all digits).
+# "256.1.1.1" is neither an address nor a name: the last label of a name is not all digits (RFC 3696 section 2).
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?[0-9]+")
 
-# RFC 6454 section 6.2: scheme "://" host [ ":" port ], and nothing behind it.
+# RFC 6454 section 6.2: scheme "://" host [ ":" port ], and nothing after it.
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -54,10 +51,10 @@ class Host(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Origins(Kind):
-    """Web origins, separated by commas, or `*` alone; kept as browsers send them: lower case, no default port."""
+    """Web origins, separated by commas, or `*` alone; stored as browsers send them: lower case, no default port."""
 
     metavar: ClassVar[str] = "ORIGINS"
-    # An operator who empties the list wants no foreign origin, not the default ones.
+    # An operator who empties the list wants no other origin, not the default ones.
     empty_is_a_value: ClassVar[bool] = True
 
     @property
@@ -88,7 +85,7 @@ class Origins(Kind):
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """Who shows `secret` has the role; its representation does not show it."""
+    """A client that presents `secret` has the role. The representation leaves the secret out."""
 
     role: str
     secret: str = field(repr=False)
@@ -96,7 +93,7 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class Tokens(Kind):
-    """Tokens with their roles. A fault names the entry by its number, never by its text."""
+    """Tokens with their roles. A fault gives the number of an entry, never its text."""
 
     metavar: ClassVar[str] = "TOKENS"
     is_secret: ClassVar[bool] = True
@@ -105,7 +102,7 @@ class Tokens(Kind):
     def expected(self) -> str:
         return (
             f"role:token pairs separated by commas, role one of {', '.join(TOKEN_ROLES)}, token up to 256 letters, "
-            "digits and -._~, none twice"
+            "digits and -._~, no token twice"
         )
 
     def parse(self, text: str) -> object:
@@ -118,7 +115,7 @@ class Tokens(Kind):
             numbers = ", ".join(map(str, sorted(set(wrong))))
             raise ValueError(f"entry {numbers} of {len(tokens)} (not shown)")
         if not self.accepts(tokens):
-            raise ValueError(f"{len(tokens)} entries, at most {MAX_TOKENS} are taken")
+            raise ValueError(f"{len(tokens)} entries, at most {MAX_TOKENS} are allowed")
         return tokens
 
     def accepts(self, value: object) -> bool:
@@ -130,13 +127,13 @@ class Tokens(Kind):
         )
 
     def format(self, value: object) -> str:
-        """Returns nothing: tokens are written nowhere."""
+        """Returns an empty text: tokens are never written out."""
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Networks(Kind):
-    """Addresses and networks in CIDR notation; an address is a network of one."""
+    """Addresses and networks in CIDR notation; an address is a network of one host."""
 
     metavar: ClassVar[str] = "NETWORKS"
 
@@ -149,7 +146,7 @@ class Networks(Kind):
         wrong = []
         for item in (item.strip(" ") for item in text.split(",")):
             try:
-                # A network with host bits set ("10.0.0.1/8") is more often a slip than a wish.
+                # Strict: a network with host bits set ("10.0.0.1/8") is more likely a mistake than intended.
                 networks.append(ip_network(item))
             except ValueError:
                 wrong.append(item)
@@ -182,7 +179,7 @@ def _is_host_name(text: str) -> bool:
 
 
 def _normal_origin(text: str) -> str | None:
-    """Returns the origin as RFC 6454 serialises it, None if it is none."""
+    """Returns the origin as RFC 6454 serializes it; None if `text` is not an origin."""
     match = _ORIGIN.fullmatch(text)
     if match is None:
         return None

@@ -1,6 +1,6 @@
-"""How people see the settings: the command line of `observability serve`, its help, and the table in the README.
+"""The settings as operators see them: the command line of `observability serve`, its help, and the documented table.
 
-No value is judged here: flags yield text, so that every fault is reported together by `Config.from_environment`.
+Flags yield text, which `Config.from_environment` parses together with the variables, so that it reports all faults.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from observability.config.kinds import ExistingPaths, Switch
 from observability.config.setting import Setting
 
 _DESCRIPTION = """\
-Serves the state of a trading system, ten times a second, to every dashboard that asks: WebSocket at /ws/metrics,
+Serves the state of a trading system, ten times a second, to every connected dashboard: WebSocket at /ws/metrics,
 REST under /api, a live page at /, Prometheus at /metrics.
 
-A flag beats its environment variable, the variable beats the default. Faults are reported all at once."""
+A flag takes precedence over its environment variable, and the variable over the default.
+All faults are reported at once."""
 
 _EXAMPLES = """\
 examples:
-  observability serve --demo                          everything moving, with no other service
-  observability serve --demo --replay DIR --speed 10  a paper strategy on recorded quotes, ten times as fast
-  observability serve --replay DIR --loop             the same day again and again
+  observability serve --demo                          a live dashboard with no other service
+  observability serve --demo --replay DIR --speed 10  a paper strategy on recorded quotes, at ten times the pace
+  observability serve --replay DIR --loop             one recorded day, over and over
   API_PORT=8080 observability serve --reload          another port, and a restart on every edit"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for each setting that has one; a flag that is not given yields None."""
+    """Adds a flag for each setting that has one; a flag that is absent yields None."""
     for setting in SETTINGS:
         if setting.flag is None:
             continue
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def build_argument_parser() -> argparse.ArgumentParser:
-    """Returns the parser of `observability serve`; `vars()` of its result are overrides for `from_environment`."""
+    """Returns the parser of `observability serve`; `vars()` of its result are the overrides of `from_environment`."""
     parser = argparse.ArgumentParser(
         prog="observability serve",
         description=_DESCRIPTION,
@@ -71,7 +72,7 @@ def _help(setting: Setting) -> str:
 
 
 def _variables() -> str:
-    """Returns the settings that only have a variable, in the layout of argparse's own list."""
+    """Lists the settings that have only a variable, in the layout of argparse's own lists."""
     lines = ["environment variables without a flag:"]
     for setting in SETTINGS:
         if setting.flag is None:

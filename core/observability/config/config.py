@@ -1,7 +1,7 @@
 """The configuration: every setting, declared once, with its variable, flag, range, default and meaning.
 
-No value is read or judged here in detail (see `settings.py`), and nothing reads the environment but `from_environment`.
-The command line, its help and the README's table are made from these declarations (see `arguments.py`).
+The command line, its help and the documented table of settings are made from these declarations (`command_line.py`).
+Only `from_environment` reads the environment.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DEFAULT_CORS_ORIGINS: Final = ("http://localhost:3000", "http://localhost:5173")
 
-# What two names must have in common (difflib's ratio) for one to be a slip of the other: all but a letter or two.
+# The similarity (difflib's ratio) from which one name counts as a misspelling of another: all but a letter or two.
 NEAR_MISS_RATIO: Final = 0.85
 
 
@@ -55,154 +55,201 @@ def _setting(default: object, kind: Kind, meaning: str, *, env: str | None = Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What one server is told. An instance is valid: making one raises ConfigError, which lists every fault."""
+    """The configuration of one server. Every instance is valid: the constructor raises ConfigError with all faults."""
 
-    host: str = _setting("127.0.0.1", Host(), "Address to listen on.", env="API_HOST", flag="--host")
-    port: int = _setting(8000, Integer(0, MAX_PORT), "Port; 0 takes any free one.", env="API_PORT", flag="--port")
+    host: str = _setting(
+        "127.0.0.1",
+        Host(),
+        "Address to listen on: 127.0.0.1 serves this machine only, 0.0.0.0 all its networks.",
+        env="API_HOST",
+        flag="--host",
+    )
+    port: int = _setting(
+        8000, Integer(0, MAX_PORT), "Port to listen on; 0 picks a free one.", env="API_PORT", flag="--port"
+    )
     workers: int = _setting(
         1,
         Integer(1, 256),
-        "Processes that serve clients, beside one that collects; 1 is one process for all.",
+        "Processes that serve clients. 1 does everything in one process; more run beside a process that collects.",
         env="API_WORKERS",
         flag="--workers",
     )
     cors_origins: tuple[str, ...] = _setting(
         DEFAULT_CORS_ORIGINS,
         Origins(),
-        "Web pages that may read from a browser; `*` allows all, empty none but our own.",
+        "Origins whose pages may call the API from a browser. `*` allows any; empty allows only the built-in pages.",
         env="CORS_ORIGINS",
     )
     ws_max_connections: int = _setting(
-        10_000, Integer(1, 1_000_000), "WebSocket clients at a time; more get 503.", env="WS_MAX_CONNECTIONS"
+        10_000,
+        Integer(1, 1_000_000),
+        "WebSocket clients that may be connected at once, to all workers together; further ones get 503.",
+        env="WS_MAX_CONNECTIONS",
     )
     ws_heartbeat_interval: float = _setting(
         15.0,
         Seconds(0.1, 3600),
-        "Time between pings; a client silent for two is closed.",
+        "Time between pings to a WebSocket client; a client silent for two of them is disconnected.",
         env="WS_HEARTBEAT_INTERVAL",
     )
     ws_message_queue_size: int = _setting(
         1000,
         Integer(1, 1_000_000),
-        "Trades and alerts that may wait for one slow client before it is closed.",
+        "Trades, and likewise alerts, that may wait for a slow client; a client further behind is disconnected.",
         env="WS_MESSAGE_QUEUE_SIZE",
     )
     ws_rate_limit: int = _setting(
         50,
         Integer(0, 1_000_000),
-        "Messages a second that one WebSocket client may send, twice as many at once; 0 is no limit.",
+        "Messages a WebSocket client may send per second, with bursts of twice as many; 0 means no limit.",
         env="WS_RATE_LIMIT",
     )
     http_rate_limit: int = _setting(
         0,
         Integer(0, 1_000_000),
-        "Requests a second that one address may make, twice as many at once; more get 429; 0 is no limit.",
+        "Requests an address may make per second, with bursts of twice as many; further ones get 429. 0 "
+        "means no limit.",
         env="HTTP_RATE_LIMIT",
     )
     max_connections_per_address: int = _setting(
         0,
         Integer(0, 1_000_000),
-        "HTTP connections, and as many WebSocket clients, of one address; more get 429; 0 is no limit.",
+        "HTTP connections, and likewise WebSocket clients, that an address may have; further ones get 429. "
+        "0 means no limit.",
         env="MAX_CONNECTIONS_PER_ADDRESS",
     )
     trusted_proxies: tuple[Network, ...] = _setting(
-        (), Networks(), "Proxies whose X-Forwarded-For is believed.", env="TRUSTED_PROXIES"
+        (),
+        Networks(),
+        "Reverse proxies whose X-Forwarded-For header is trusted to name the client's address.",
+        env="TRUSTED_PROXIES",
     )
     api_tokens: tuple[ApiToken, ...] = _setting(
         (),
         Tokens(),
-        "Who may write (`write`, which includes reading); with a `read` token, reading needs one too.",
+        "Tokens that clients must present. With none, only this machine may write; with any, a write needs a `write` "
+        "token; if one of them is a `read` token, a read needs a token too.",
         env="API_TOKENS",
     )
     tls_cert: Path | None = _setting(
-        None, ReadableFile(), "Certificate chain in PEM; with it only https and wss.", env="TLS_CERT", flag="--tls-cert"
+        None,
+        ReadableFile(),
+        "Certificate chain in PEM format; with it the server speaks only https and wss.",
+        env="TLS_CERT",
+        flag="--tls-cert",
     )
     tls_key: Path | None = _setting(
-        None, ReadableFile(), "Its private key in PEM, without a passphrase.", env="TLS_KEY", flag="--tls-key"
+        None,
+        ReadableFile(),
+        "Private key of the certificate in PEM format, without a passphrase.",
+        env="TLS_KEY",
+        flag="--tls-key",
     )
     metric_collection_interval: float = _setting(
-        0.1, Seconds(0.01, 60), "Time between snapshots; 0.1 is 10 Hz.", env="METRIC_COLLECTION_INTERVAL"
+        0.1, Seconds(0.01, 60), "Time between snapshots; 0.1 makes ten per second.", env="METRIC_COLLECTION_INTERVAL"
     )
     log_level: str = _setting(
-        "INFO", Choice(LOG_LEVELS), "Least severe lines to log.", env="LOG_LEVEL", flag="--log-level"
+        "INFO", Choice(LOG_LEVELS), "Least severe level that is logged.", env="LOG_LEVEL", flag="--log-level"
     )
     log_dir: Path | None = _setting(
-        None, DirectoryPath(), "Also log to rotating files in this directory.", env="LOG_DIR"
+        None,
+        DirectoryPath(),
+        "Directory for rotating log files, written in addition to the log on stderr.",
+        env="LOG_DIR",
     )
     data_dir: Path | None = _setting(
         None,
         DirectoryPath(),
-        "Directory for data that outlives the process; its disk is the one watched.",
+        "Directory for what must survive a restart: trades, alerts, history. Without it they are kept in "
+        "memory only. Its disk is the one that is monitored.",
         env="DATA_DIR",
         flag="--data-dir",
     )
     store_max_age: int = _setting(
         90,
         Integer(1, 36_500),
-        "Days that rows stay in the store, by the host's clock since they came, not by their own time.",
+        "How many days the store keeps a row, counted from its arrival by the host's clock.",
         env="STORE_MAX_AGE",
     )
     store_max_bytes: int = _setting(
         4_000_000_000,
         ByteSize(16_000_000, 100 * 10**12),
-        "Size of the store beyond which the rows that came first are removed.",
+        "Size beyond which the store removes the rows that arrived first.",
         env="STORE_MAX_BYTES",
     )
     alert_rules: Path | None = _setting(
         None,
         ReadableFile(),
-        "Alert rules in TOML, in place of the default ones.",
+        "Alert rules in TOML, which replace the built-in ones.",
         env="ALERT_RULES",
         flag="--alerts",
     )
     max_symbols: int = _setting(
-        64, Integer(1, 100_000), "Symbols to reserve memory for; further ones are refused.", env="MAX_SYMBOLS"
+        64,
+        Integer(1, 100_000),
+        "Symbols that memory is reserved for at the start; further symbols are refused.",
+        env="MAX_SYMBOLS",
     )
     stale_after: float = _setting(
         5.0,
         Seconds(0.1, 604_800),
-        "A symbol without a quote or print for longer is stale.",
+        "Time without a quote or print after which a symbol is shown as stale.",
         env="STALE_AFTER",
     )
     stale_after_by_symbol: SymbolSeconds = _setting(
         (),
         SecondsBySymbol(0.1, 604_800),
-        "The same for single symbols that are quoted more or less often, as `BTCUSDT:1,BOND:600`.",
+        "The same for symbols that are quoted more or less often than others, such as `BTCUSDT:1,BOND:600`.",
         env="STALE_AFTER_BY_SYMBOL",
     )
-    session_timezone: str = _setting("UTC", Zone(), "Where a session's days are counted.", env="SESSION_TIMEZONE")
+    session_timezone: str = _setting("UTC", Zone(), "Time zone of `SESSION_START`.", env="SESSION_TIMEZONE")
     session_start: time = _setting(
-        time(), TimeOfDay(), "Local time at which a session begins: daily P&L starts anew.", env="SESSION_START"
+        time(),
+        TimeOfDay(),
+        "Local time at which a trading day begins and daily P&L starts at 0 again.",
+        env="SESSION_START",
     )
     starting_capital: Decimal | None = _setting(
         None,
         PositiveAmount(),
-        "Equity before the first fill; without it, the first `equity` event tells.",
+        "Equity before the first fill. Without it, the first `equity` event sets it.",
         env="STARTING_CAPITAL",
     )
     contract_multipliers: Multipliers = _setting(
-        (), ContractMultipliers(), "What one contract counts, by symbol; 1 for all others.", env="CONTRACT_MULTIPLIERS"
+        (),
+        ContractMultipliers(),
+        "Contract multipliers by symbol: `ES:50` means that one contract gains 50 per point. 1 for all other symbols.",
+        env="CONTRACT_MULTIPLIERS",
     )
     annualization: int = _setting(
-        365, YearDays(), "Daily returns in a year, for Sharpe, Sortino and Calmar.", env="ANNUALIZATION"
+        365,
+        YearDays(),
+        "Daily returns in a year, by which Sharpe, Sortino and Calmar are annualized.",
+        env="ANNUALIZATION",
     )
     shutdown_grace_seconds: float = _setting(
-        10.0, Seconds(0, 600), "Time that clients get to finish on shutdown.", env="SHUTDOWN_GRACE"
+        10.0,
+        Seconds(0, 600),
+        "How long a shutdown waits for clients to finish before it cuts them off.",
+        env="SHUTDOWN_GRACE",
     )
     echo: bool = _setting(
         False,
         Switch(),
-        "Also serve `/ws/echo`, which conformance suites want; not for production.",
+        "Also serve `/ws/echo`, for WebSocket conformance suites; not for production.",
         env="OBSERVABILITY_ECHO",
     )
     demo: bool = _setting(False, Switch(), "Run a paper strategy on simulated or replayed quotes.", flag="--demo")
     replay: tuple[Path, ...] = _setting(
-        (), ExistingPaths(), "Recordings to play as if they happened now.", flag="--replay"
+        (), ExistingPaths(), "Recordings to play back as if they were happening now.", flag="--replay"
     )
     speed: float | Literal["max"] = _setting(
-        1.0, Speed(1_000_000), "Pace of a replay: a factor, or as fast as possible.", flag="--speed"
+        1.0,
+        Speed(1_000_000),
+        "Pace of the replay: a factor of the recorded pace, or `max` for as fast as possible.",
+        flag="--speed",
     )
-    loop: bool = _setting(False, Switch(), "Start a replay again when it ends.", flag="--loop")
+    loop: bool = _setting(False, Switch(), "Start the replay again when it ends.", flag="--loop")
     reload: bool = _setting(False, Switch(), "Restart when a source file changes; for development.", flag="--reload")
 
     def __post_init__(self) -> None:
@@ -223,10 +270,10 @@ class Config:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], overrides: Mapping[str, object]) -> Config:
-        """Returns the configuration of `environ`, where `overrides` (what the command line gave) wins.
+        """Returns the configuration that `environ` describes; `overrides`, from the command line, take precedence.
 
-        `overrides` is by setting name; a text, or a list of texts, is read like a variable's, None stands for nothing
-        given. Raises ConfigError with every fault, each under the name of the variable or flag it came from.
+        `overrides` are by the setting's name: a text, or a list of texts, is parsed like a variable, and None means not
+        given. Raises ConfigError with every fault, each under the name of its variable or flag.
         """
         _warn_of_near_misses(environ)
         unknown = overrides.keys() - {setting.name for setting in SETTINGS}
@@ -259,7 +306,7 @@ SETTINGS: Final = tuple(
 
 
 def _value(kind: Kind, given: object) -> object:
-    """Returns the value of what was given for a setting; raises ValueError with the part that is wrong."""
+    """Returns the value of a setting; raises ValueError with the part of `given` that is wrong."""
     if isinstance(given, str):
         return kind.parse(given)
     if isinstance(given, list) and isinstance(kind, ExistingPaths):

@@ -1,4 +1,4 @@
-"""The kinds of values that settings of any subject have: numbers, durations, sizes, words, paths."""
+"""The general kinds of values: numbers, durations, sizes, words, switches, paths."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ MAX_SPEED: Final = "max"
 
 _SWITCHES: Final = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
-# int() and float() also take "1_0", "+5", " 5", "\u0665" and "nan"; and some readers take "010" for eight.
+# int() and float() also accept "1_0", "+5", " 5", "\u0665" and "nan", and some people read "010" as eight.
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
-# Decimal units, as disks are sold and as SI has them.
+
+# Decimal units: those of the SI, and of disks on sale.
 _UNITS: Final = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "": 1}
 _SIZE: Final = re.compile(r"(0|[1-9][0-9]{0,14})([KMGT]B)?", re.IGNORECASE)
 
@@ -67,7 +68,7 @@ class Seconds(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Speed(Kind):
-    """A factor of the recorded pace, or `max` for no waiting at all."""
+    """A factor of the recorded pace, or `max` for no pauses at all."""
 
     high: float
     metavar: ClassVar[str] = "N|max"
@@ -118,7 +119,7 @@ class ByteSize(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Choice(Kind):
-    """One of a few words; case does not matter."""
+    """One of a few words, in any case."""
 
     words: tuple[str, ...]
     metavar: ClassVar[str] = "WORD"
@@ -136,7 +137,7 @@ class Choice(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Switch(Kind):
-    """On or off; off unless asked for."""
+    """On or off; off by default."""
 
     @property
     def expected(self) -> str:
@@ -154,7 +155,7 @@ class Switch(Kind):
 
 @dataclass(frozen=True, slots=True)
 class DirectoryPath(Kind):
-    """A directory that is made when it is first needed; None means the feature is off."""
+    """A directory, created when it is first needed; None turns the feature off."""
 
     metavar: ClassVar[str] = "DIR"
 
@@ -173,7 +174,7 @@ class DirectoryPath(Kind):
 
 @dataclass(frozen=True, slots=True)
 class ReadableFile(Kind):
-    """A file that can be read; None means the feature is off."""
+    """A readable file; None turns the feature off."""
 
     metavar: ClassVar[str] = "FILE"
 
@@ -192,7 +193,7 @@ class ReadableFile(Kind):
 
 @dataclass(frozen=True, slots=True)
 class ExistingPaths(Kind):
-    """Files or directories to read."""
+    """Existing files or directories."""
 
     metavar: ClassVar[str] = "PATH"
 
@@ -204,7 +205,7 @@ class ExistingPaths(Kind):
         return self.parse_all([text])
 
     def parse_all(self, texts: Sequence[str]) -> tuple[Path, ...]:
-        """Returns the paths; raises ValueError with every one that is not there."""
+        """Returns the paths; raises ValueError with all that do not exist."""
         missing = [text for text in texts if not os.path.exists(text)]
         if missing:
             raise ValueError(", ".join(map(shown, missing)))

@@ -1,7 +1,4 @@
-"""The kinds of settings that say how money is accounted for: zones, times of day, amounts, contracts and years.
-
-No session is computed here (see `sessions.py` of `metrics`) and no ratio (see `performance.py` there).
-"""
+"""The kinds of values that concern trading: time zones and times of day, amounts, values by symbol, days in a year."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ from observability.events import MAX_SYMBOL_LENGTH
 
 UTC_NAME: Final = "UTC"
 YEAR_DAYS: Final = (252, 365)
-"""Trading days of a stock exchange in a year, and all its days."""
+"""The trading days of a stock exchange in a year, and the calendar days."""
 
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
-# The digits that an event's Decimal may have (see `events.py`).
+# As many digits as a Decimal of an event may have (`events.py`).
 _AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
 
 SymbolSeconds = tuple[tuple[str, float], ...]
@@ -30,13 +27,13 @@ Multipliers = tuple[tuple[str, Decimal], ...]
 
 
 def zone_of(name: str) -> tzinfo:
-    """Returns the zone of an IANA name. Raises ValueError if this host does not know it; every host knows UTC."""
+    """Returns the time zone of an IANA name. Raises ValueError if this host does not know it; every host knows UTC."""
     if name == UTC_NAME:
         return UTC
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        # A directory of the database, or a path that leaves it, is no zone either.
+        # OSError and ValueError: the name of a directory of the database, or of a path outside it.
         if available_timezones():
             raise ValueError(shown(name)) from None
         raise ValueError(f"{shown(name)} (this host has no time zones: install tzdata)") from None
@@ -92,7 +89,7 @@ class TimeOfDay(Kind):
 
 @dataclass(frozen=True, slots=True)
 class PositiveAmount(Kind):
-    """An exact amount above zero; None means that there is none."""
+    """An exact amount above zero; None if not given."""
 
     metavar: ClassVar[str] = "AMOUNT"
 
@@ -112,7 +109,7 @@ class PositiveAmount(Kind):
 
 @dataclass(frozen=True, slots=True)
 class SecondsBySymbol(Kind):
-    """Durations by symbol. The last colon of an entry separates the two, since a symbol may have one itself."""
+    """Durations by symbol. The last colon of an entry separates the two, since a symbol may contain one."""
 
     low: float
     high: float
@@ -139,7 +136,7 @@ class SecondsBySymbol(Kind):
 
 @dataclass(frozen=True, slots=True)
 class ContractMultipliers(Kind):
-    """What one contract counts, by symbol. The last colon of an entry counts: a symbol may have one itself."""
+    """Multipliers by symbol. The last colon of an entry separates the two, since a symbol may contain one."""
 
     metavar: ClassVar[str] = "SYMBOL:N,..."
 
@@ -160,7 +157,7 @@ class ContractMultipliers(Kind):
 
 @dataclass(frozen=True, slots=True)
 class YearDays(Kind):
-    """How many daily returns make a year."""
+    """The number of daily returns in a year."""
 
     metavar: ClassVar[str] = "DAYS"
 
@@ -190,7 +187,7 @@ def _is_amount(value: object) -> bool:
 
 
 def _parse_by_symbol(text: str, parse: Callable[[str], object]) -> object:
-    """Returns the symbol:value pairs of a list separated by commas; raises ValueError with those that are wrong."""
+    """Returns the pairs of a comma-separated list of symbol:value; raises ValueError with the wrong entries."""
     by_symbol: dict[str, object] = {}
     wrong = []
     for item in (item.strip(" ") for item in text.split(",")):
@@ -207,7 +204,7 @@ def _parse_by_symbol(text: str, parse: Callable[[str], object]) -> object:
 
 
 def _accepts_by_symbol(value: object, accepts: Callable[[object], bool]) -> bool:
-    """Whether `value` is what `_parse_by_symbol` may return."""
+    """Whether `value` could be a result of `_parse_by_symbol`."""
     return (
         isinstance(value, tuple)
         and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
@@ -217,5 +214,5 @@ def _accepts_by_symbol(value: object, accepts: Callable[[object], bool]) -> bool
 
 
 def _is_symbol(value: object) -> bool:
-    """Whether `value` may be the name of a symbol."""
+    """Whether `value` can be the name of a symbol."""
     return isinstance(value, str) and 1 <= len(value) <= MAX_SYMBOL_LENGTH
