@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from connected import HELLO, LARGE, Served, bodies, get, in_phase, only_connection, receive, receive_all, upgrade
+from connected import HELLO, LARGE, Served, bodies, get, in_state, only_connection, receive, receive_all, upgrade
 from observability.connections.connection import LINGER_BYTES
-from observability.connections.phases import Phase
+from observability.connections.states import ConnectionState
 
 # The order of answers
 
@@ -36,7 +36,7 @@ def test_a_request_behind_a_slow_one_waits_for_it(server: Any, served: Served) -
 
 def test_answers_of_one_segment_leave_in_one_write(server: Any) -> None:
     with server.connect() as sock:
-        server.wait_until(in_phase(server, Phase.HEAD))
+        server.wait_until(in_state(server, ConnectionState.HEAD))
         writes = []
 
         def count_writes() -> None:
@@ -116,7 +116,7 @@ def test_a_peer_that_does_not_close_is_closed(server: Any, served: Served, clock
     with server.connect() as sock:
         sock.sendall(get(b"/hello", b"Connection: close"))
         receive_all(sock)
-        server.wait_until(in_phase(server, Phase.LINGER))
+        server.wait_until(in_state(server, ConnectionState.LINGER))
         clock.advance(served.application.limits.linger_seconds + 1)
         server.sweep()
         server.wait_until(lambda: server.listener.connection_count == 0)
@@ -191,6 +191,14 @@ def test_an_upgrade_hands_over_the_transport_and_what_came_behind(server: Any, s
 def test_a_refused_upgrade_is_an_answer_like_any_other(server: Any, query: bytes, status: int) -> None:
     answers = bodies(server.exchange(upgrade(b"/ws?" + query) + HELLO))
     assert [answer[0] for answer in answers] == [status, 200]
+
+
+def test_an_upgrade_that_fails_after_the_handover_cuts_the_connection(server: Any, served: Served) -> None:
+    with server.connect() as sock:
+        sock.sendall(upgrade(b"/ws?broken-late"))
+        assert receive_all(sock) == b""
+    server.wait_until(lambda: server.listener.connection_count == 0)
+    assert served.answers == [("GET", "/ws", 500)]
 
 
 def test_an_upgrade_of_another_path_is_ignored(server: Any) -> None:

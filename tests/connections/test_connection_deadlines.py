@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connected import HELLO, LARGE, Served, bodies, get, in_phase, only_connection, receive, receive_all
-from observability.connections.phases import Phase
+from connected import HELLO, LARGE, Served, bodies, get, in_state, only_connection, receive, receive_all
+from observability.connections.states import ConnectionState
 
 # Peers that do not read
 
@@ -19,7 +19,7 @@ def test_a_pipeliner_that_never_reads_is_not_served_into_memory(server: Any, ser
     with server.connect() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         sock.sendall(get(b"/large") * 200)
-        server.wait_until(in_phase(server, Phase.STALLED))
+        server.wait_until(in_state(server, ConnectionState.STALLED))
         connection = only_connection(server)
         assert server.call(connection._transport.get_write_buffer_size) < 2 * len(LARGE)
         assert len(served.answers) < 150
@@ -31,7 +31,7 @@ def test_a_pipeliner_that_never_reads_is_not_served_into_memory(server: Any, ser
 def test_a_peer_that_never_reads_is_cut_off(server: Any, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/large") * 200)
-        server.wait_until(in_phase(server, Phase.STALLED))
+        server.wait_until(in_state(server, ConnectionState.STALLED))
         clock.advance(29)
         server.sweep()
         assert server.listener.connection_count == 1
@@ -43,7 +43,7 @@ def test_a_peer_that_never_reads_is_cut_off(server: Any, clock: Any) -> None:
 def test_a_peer_that_reads_slowly_is_not_cut_off(server: Any, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/large") * 200)
-        server.wait_until(in_phase(server, Phase.STALLED))
+        server.wait_until(in_state(server, ConnectionState.STALLED))
         connection = only_connection(server)
         server.call(lambda: setattr(connection, "_unsent_bytes", connection._unsent_bytes + 32 * 1024))
         clock.advance(31)
@@ -73,7 +73,7 @@ def test_the_second_head_of_a_connection_has_the_same_deadline(server: Any, cloc
         receive(sock, b"one")
         clock.advance(60)
         sock.sendall(b"G")
-        server.wait_until(in_phase(server, Phase.HEAD))
+        server.wait_until(in_state(server, ConnectionState.HEAD))
         clock.advance(11)
         server.sweep()
         assert bodies(receive_all(sock))[0][0] == 408
@@ -82,7 +82,7 @@ def test_the_second_head_of_a_connection_has_the_same_deadline(server: Any, cloc
 def test_content_has_an_absolute_deadline(server: Any, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
-        server.wait_until(in_phase(server, Phase.BODY))
+        server.wait_until(in_state(server, ConnectionState.BODY))
         clock.advance(29)
         server.sweep()
         sock.sendall(b"def")
@@ -96,7 +96,7 @@ def test_content_has_an_absolute_deadline(server: Any, clock: Any) -> None:
 def test_a_connection_without_a_request_ends_without_a_word(server: Any, clock: Any, sent: bytes, seconds: int) -> None:
     with server.connect() as sock:
         sock.sendall(sent)
-        server.wait_until(in_phase(server, Phase.IDLE if sent == HELLO else Phase.HEAD))
+        server.wait_until(in_state(server, ConnectionState.IDLE if sent == HELLO else ConnectionState.HEAD))
         clock.advance(seconds)
         server.sweep()
         assert len(bodies(receive_all(sock))) == (sent == HELLO)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from connected import HELLO, bodies, in_phase, only_connection, receive, receive_all
-from observability.connections.phases import Phase
+from connected import HELLO, bodies, in_state, only_connection, receive, receive_all
+from observability.connections.states import ConnectionState
 
 
 def test_a_client_that_waits_for_100_gets_it_and_then_its_answer(server: Any) -> None:
@@ -41,7 +41,7 @@ def test_content_that_has_come_already_is_not_asked_for(server: Any) -> None:
 def test_content_that_has_begun_to_come_is_not_asked_for(server: Any) -> None:
     with server.connect() as sock:
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\na")
-        server.wait_until(in_phase(server, Phase.BODY))
+        server.wait_until(in_state(server, ConnectionState.BODY))
         sock.sendall(b"bc")
         assert bodies(receive(sock, b"abc")) == [(200, b"abc")]
 
@@ -49,7 +49,7 @@ def test_content_that_has_begun_to_come_is_not_asked_for(server: Any) -> None:
 def test_content_is_asked_for_once(server: Any) -> None:
     with server.connect() as sock:
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-        server.wait_until(in_phase(server, Phase.BODY))
+        server.wait_until(in_state(server, ConnectionState.BODY))
         server.call(lambda: only_connection(server).pause_writing())
         server.call(lambda: only_connection(server).resume_writing())
         sock.sendall(b"abc")
@@ -60,6 +60,6 @@ def test_an_http_1_0_client_is_never_sent_100(server: Any) -> None:
     data = b"POST /echo HTTP/1.0\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
     with server.connect() as sock:
         sock.sendall(data)
-        server.wait_until(in_phase(server, Phase.BODY))
+        server.wait_until(in_state(server, ConnectionState.BODY))
         sock.sendall(b"abc")
         assert bodies(receive_all(sock)) == [(200, b"abc")]

@@ -12,7 +12,7 @@ from typing import Any
 
 from observability.access.limits import Limits
 from observability.connections.connection import HttpConnection
-from observability.connections.phases import Phase
+from observability.connections.states import ConnectionState
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response
 from observability.http11.refusals import Refusal
@@ -87,6 +87,8 @@ class Served:
             raise RuntimeError("s3cret")
         taken = Taken(transport)
         transport.set_protocol(taken)
+        if request.query == "broken-late":
+            raise RuntimeError("s3cret")
         transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
         if leftover:
             taken.data_received(leftover)
@@ -146,5 +148,5 @@ def only_connection(server: Any) -> HttpConnection:
     return connection
 
 
-def in_phase(server: Any, phase: Phase) -> Callable[[], bool]:
-    return lambda: [connection._phase for connection in server.listener._connections] == [phase]
+def in_state(server: Any, state: ConnectionState) -> Callable[[], bool]:
+    return lambda: [connection._state for connection in server.listener._connections] == [state]

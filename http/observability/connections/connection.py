@@ -1,6 +1,7 @@
-"""One HTTP/1.1 connection: feeds the parser, writes the answers in order, keeps the peer within its bounds.
+"""One HTTP/1.1 connection: feeds the parser, writes the answers in order, and keeps the peer within its limits.
 
-No parsing, routing or encoding here, and no timers of its own: the listener asks `check_deadline` once a second.
+Its states, and what leads from one to the next, are the table in `states.py`. It has no timers: the listener calls
+`check_deadline` once a second.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Awaitable
 from typing import Final, cast
 
 from observability.clocks.timestamps import NS_PER_S
-from observability.connections.phases import Phase, seconds_allowed
 from observability.connections.registry import Registry
+from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, seconds_allowed
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import CONTINUE, Request, Response, problem_response
 from observability.http11.parser import RequestParser
@@ -22,20 +23,20 @@ from observability.routing.router import Answer
 
 logger = logging.getLogger(__name__)
 
-# A pipeliner gets this many answers in a row; then everybody else has a turn.
+# A peer that pipelines gets this many answers in a row; then the other connections have their turn.
 REQUESTS_PER_TURN: Final = 64
-# Answers of one turn are joined into one write, up to about this size.
+# The answers of one turn are joined into one write, up to about this size.
 FLUSH_BYTES: Final = 64 * 1024
-# What still comes after the last answer is read and dropped, up to this much.
+# Bytes that arrive after the last answer are read and dropped, up to this many.
 LINGER_BYTES: Final = 2 * 1024 * 1024
-# A reader that takes at least this much per deadline is slow, not stalled.
+# A peer that reads at least this much before each deadline is slow, not stalled.
 MIN_DRAINED_BYTES: Final = 16 * 1024
 
 _NEVER: Final = 1 << 63
 
 
 class HttpConnection(asyncio.Protocol):
-    """Serves one peer until either side ends the connection or an upgrade takes the transport."""
+    """Serves one peer until either side ends the connection, or an upgrade hands the transport to another protocol."""
 
     __slots__ = (
         "_application",
@@ -52,9 +53,10 @@ class HttpConnection(asyncio.Protocol):
         "_peer",
         "_peer_done",
         "_pending",
-        "_phase",
         "_reading",
         "_registry",
+        "_seconds",
+        "_state",
         "_transport",
         "_turn_over",
         "_unsent_bytes",
@@ -71,7 +73,8 @@ class HttpConnection(asyncio.Protocol):
         self._parser = RequestParser(application.memo, application.max_body_bytes)
         self._peer = ""
         self._is_proxied = False
-        self._phase = Phase.HEAD
+        self._state = ConnectionState.HEAD
+        self._seconds = seconds_allowed(application.limits)
         self._deadline_ns = _NEVER
         self._has_served = False
         self._draining = False
@@ -95,49 +98,44 @@ class HttpConnection(asyncio.Protocol):
         peername = transport.get_extra_info("peername")
         self._peer = peername[0] if isinstance(peername, tuple) else ""
         self._is_proxied = self._application.proxies.trusts(self._peer)
-        self._enter(Phase.HEAD)
+        self._on(ConnectionEvent.HEAD_DUE)
         refusal = self._registry.admit(self, self._peer)
-        if refusal is not None and self._phase is Phase.HEAD:
+        if refusal is not None:
             self._refuse(refusal)
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is Phase.LINGER:
+        if self._state is ConnectionState.LINGER:
             self._linger_bytes += len(data)
             if self._linger_bytes > LINGER_BYTES:
                 self.abort()
-        elif self._phase is not Phase.DONE:
+        elif self._state is not ConnectionState.DONE:
             self._parser.feed(data)
             if self._is_blocked():
-                # One segment at most is taken beyond what can be answered now.
+                # At most one segment is accepted beyond what can be answered now.
                 self._pause_reading()
             else:
                 self._advance()
 
     def eof_received(self) -> bool:
-        """Keeps the write side open: answers that are still due go out after the peer has ended its side."""
+        """Keeps the sending side open while answers are due."""
         self._peer_done = True
-        if self._phase not in (Phase.BUSY, Phase.STALLED, Phase.DONE):
-            self._close()
+        self._close(ConnectionEvent.PEER_ENDED)
         # TLS has no half-closed state.
         return self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._write_paused = True
         self._unsent_bytes = self._transport.get_write_buffer_size()
-        if self._phase not in (Phase.LINGER, Phase.DONE):
+        if self._on(ConnectionEvent.PAUSED):
             self._pause_reading()
-            self._enter(Phase.STALLED)
 
     def resume_writing(self) -> None:
         self._write_paused = False
-        if self._phase is Phase.STALLED:
-            self._enter(Phase.BUSY)
-            if not self._is_blocked():
-                self._advance()
+        if self._on(ConnectionEvent.RESUMED) and not self._is_blocked():
+            self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._phase = Phase.DONE
-        self._deadline_ns = _NEVER
+        self._on(ConnectionEvent.LOST)
         self._out.clear()
         if self._pending is not None:
             self._pending.cancel()
@@ -146,38 +144,37 @@ class HttpConnection(asyncio.Protocol):
     # Called by the listener.
 
     def check_deadline(self, now_ns: int) -> None:
-        """Ends what has taken too long."""
+        """Ends the connection if its state has lasted too long."""
         if now_ns < self._deadline_ns:
             return
         limits = self._application.limits
-        match self._phase:
-            case Phase.IDLE:
+        match self._state:
+            case ConnectionState.IDLE:
                 self._close()
-            case Phase.HEAD if self._parser.is_idle:
+            case ConnectionState.HEAD if self._parser.is_idle:
                 self._close()
-            case Phase.HEAD:
+            case ConnectionState.HEAD:
                 self._refuse(Timeout(f"head: expected whole within {limits.head_seconds} s"))
-            case Phase.BODY:
+            case ConnectionState.BODY:
                 self._refuse(Timeout(f"content: expected whole within {limits.body_seconds} s"))
-            case Phase.STALLED | Phase.LINGER:
+            case ConnectionState.STALLED | ConnectionState.LINGER:
                 self._check_stall()
 
     def drain(self) -> None:
-        """Ends the connection at once if it is idle, else with the answer that is due."""
+        """Ends the connection: now if it is idle, otherwise after the answer that is due."""
         self._draining = True
-        if self._phase in (Phase.IDLE, Phase.HEAD) and self._parser.is_idle:
+        if self._state in (ConnectionState.IDLE, ConnectionState.HEAD) and self._parser.is_idle:
             self._close()
 
     def abort(self) -> None:
-        """Ends the connection now, whatever is unsent."""
-        self._phase = Phase.DONE
-        self._deadline_ns = _NEVER
+        """Ends the connection now and drops whatever is unsent."""
+        self._on(ConnectionEvent.LOST)
         self._transport.abort()
 
-    # The way of a request.
+    # From a request to its answer.
 
     def _advance(self) -> None:
-        """Answers what has been received, until something has to be waited for."""
+        """Answers the requests received, until one of them or the peer has to be waited for."""
         parser = self._parser
         served = False
         try:
@@ -221,7 +218,7 @@ class HttpConnection(asyncio.Protocol):
     ) -> None:
         answer = await self._application.settle(request, pattern, awaitable)
         self._pending = None
-        if self._phase is Phase.DONE:
+        if self._state is ConnectionState.DONE:
             return
         self._write_answer(request, pattern, started_ns, answer)
         if self._is_blocked():
@@ -248,7 +245,7 @@ class HttpConnection(asyncio.Protocol):
             self._flush()
 
     def _upgrade(self, request: Request, started_ns: int) -> bool:
-        """Offers an upgrade to the application; returns whether the request has been dealt with."""
+        """Offers an upgrade to the application; returns False for a request that is to be answered like any other."""
         application = self._application
         if (
             application.upgrade is None
@@ -269,18 +266,19 @@ class HttpConnection(asyncio.Protocol):
         except Exception as error:
             answer = application.failed(request, request.path, error)
             if self._transport.get_protocol() is not self:
+                # Another protocol has the transport, and this one will not be told of its end.
                 self.abort()
+                self._registry.release(self, self._peer)
         if answer is not None:
             self._write_answer(request, request.path, started_ns, answer)
             return True
-        self._phase = Phase.DONE
-        self._deadline_ns = _NEVER
+        self._on(ConnectionEvent.UPGRADED)
         self._registry.release(self, self._peer)
         application.on_request("GET", request.path, 101, (application.clock.mono_ns() - started_ns) / NS_PER_S)
         return True
 
     def _maybe_continue(self) -> None:
-        """RFC 9110 section 10.1.1: 100, or a final status, to a peer that waits before it sends content."""
+        """Sends 100, or a final status, to a peer that waits with its content (RFC 9110 section 10.1.1)."""
         parser = self._parser
         head = parser.awaited_head
         if head is None or not head.expects_continue or self._continued or parser.has_body_bytes:
@@ -289,13 +287,13 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._application.check_head(Request(head, b"", self._peer))
         except Refusal as refusal:
-            # Whether the content still comes cannot be known, so this answer is the last.
+            # Whether the content will still come cannot be known, so this answer is the last.
             self._refuse(refusal)
         else:
             self._out.append(CONTINUE)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answers what is no request, and ends the connection."""
+        """Answers bytes that are no request, or a connection that is one too many, and ends the connection."""
         application = self._application
         application.refusal_log.write(self._peer, refusal)
         self._out.append(application.encoder.encode(None, problem_response(refusal), keep_alive=False))
@@ -309,8 +307,8 @@ class HttpConnection(asyncio.Protocol):
             self._pending is not None
             or self._write_paused
             or self._turn_over
-            or self._phase is Phase.LINGER
-            or self._phase is Phase.DONE
+            or self._state is ConnectionState.LINGER
+            or self._state is ConnectionState.DONE
         )
 
     def _next_turn(self) -> None:
@@ -319,34 +317,36 @@ class HttpConnection(asyncio.Protocol):
             self._advance()
 
     def _settle(self, served: bool) -> None:
-        """Finds out what is waited for now."""
-        if self._phase in (Phase.LINGER, Phase.DONE) or self._write_paused:
+        """Moves to the state that says what is waited for now; `served` says that a request has been answered."""
+        if self._state in (ConnectionState.LINGER, ConnectionState.DONE) or self._write_paused:
             return
         if self._pending is not None or self._turn_over:
-            self._enter(Phase.BUSY)
+            self._on(ConnectionEvent.ANSWER_DUE)
             return
         parser = self._parser
         if self._peer_done or (self._draining and parser.is_idle):
             self._close()
             return
         if parser.awaited_head is not None:
-            phase = Phase.BODY
+            event = ConnectionEvent.BODY_DUE
         elif parser.is_idle and self._has_served:
-            phase = Phase.IDLE
+            event = ConnectionEvent.ANSWERED
         else:
-            phase = Phase.HEAD
+            event = ConnectionEvent.HEAD_DUE
         # Deadlines are absolute: bytes that complete nothing do not move them.
-        if served or phase is not self._phase:
-            self._enter(phase)
+        if served or TRANSITIONS[self._state][event] is not self._state:
+            self._on(event)
         self._resume_reading()
 
-    def _enter(self, phase: Phase) -> None:
-        self._phase = phase
-        seconds = seconds_allowed(phase, self._application.limits)
-        if seconds is None:
-            self._deadline_ns = _NEVER
-        else:
-            self._deadline_ns = self._application.clock.mono_ns() + seconds * NS_PER_S
+    def _on(self, event: ConnectionEvent) -> bool:
+        """Enters the state that `event` leads to, with a new deadline; returns False if it changes nothing."""
+        state = TRANSITIONS[self._state].get(event)
+        if state is None:
+            return False
+        self._state = state
+        seconds = self._seconds[state]
+        self._deadline_ns = _NEVER if seconds is None else self._application.clock.mono_ns() + seconds * NS_PER_S
+        return True
 
     def _flush(self) -> None:
         out = self._out
@@ -357,9 +357,10 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def _finish(self) -> None:
-        """Ends the connection after the last answer, when the peer has had the time to read it."""
+        """Ends the connection after the last answer, once the peer has had time to read it."""
+        if not self._on(ConnectionEvent.ENDED):
+            return
         self._flush()
-        self._enter(Phase.LINGER)
         self._unsent_bytes = self._transport.get_write_buffer_size()
         if self._peer_done or not self._transport.can_write_eof():
             self._transport.close()
@@ -367,17 +368,18 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write_eof()
             self._resume_reading()
 
-    def _close(self) -> None:
-        """Ends the connection when what is written has been sent; nothing unread is lost by it."""
+    def _close(self, event: ConnectionEvent = ConnectionEvent.ENDED) -> None:
+        """Ends the connection, unless `event` changes nothing, as soon as everything written has been sent."""
+        if not self._on(event):
+            return
         self._flush()
-        self._enter(Phase.LINGER)
         self._unsent_bytes = self._transport.get_write_buffer_size()
         self._transport.close()
 
     def _check_stall(self) -> None:
         unsent_bytes = self._transport.get_write_buffer_size()
         drained_bytes = self._unsent_bytes - unsent_bytes
-        lingered = self._phase is Phase.LINGER and unsent_bytes == 0
+        lingered = self._state is ConnectionState.LINGER and unsent_bytes == 0
         if lingered or drained_bytes < MIN_DRAINED_BYTES:
             self.abort()
             return
