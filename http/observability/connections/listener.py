@@ -53,8 +53,6 @@ class HttpListener:
         port: int = 0,
         *,
         socks: Sequence[socket.socket] = (),
-        reuse_port: bool = False,
-        backlog: int = BACKLOG,
         certificate: Certificate | None = None,
     ) -> None:
         """Begins to accept, on `socks` if any are given; port 0 takes any that is free. With a certificate all is TLS.
@@ -70,12 +68,9 @@ class HttpListener:
             return TlsConnection(certificate.context, self, make_http, self.application.clock, loop)
 
         if socks:
-            self._servers = [await loop.create_server(make_connection, sock=sock, backlog=backlog) for sock in socks]
+            self._servers = [await loop.create_server(make_connection, sock=sock, backlog=BACKLOG) for sock in socks]
         else:
-            server = await loop.create_server(
-                make_connection, host, port, backlog=backlog, reuse_address=True, reuse_port=reuse_port
-            )
-            self._servers = [server]
+            self._servers = [await loop.create_server(make_connection, host, port, backlog=BACKLOG, reuse_address=True)]
         self._arm_sweep(loop)
 
     @property

@@ -41,8 +41,9 @@ AUTHORITY: Final = re.compile(rb"(?:" + _HOST + rb"|" + _IP_LITERAL + rb")(?::[0
 # RFC 9112 section 3.2.2: absolute-form = absolute-URI, of the schemes "http" and "https" (RFC 9110 section 4.2).
 ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?+://([^/?]*+)(/[^?]*+)?+(?:\?(.*+))?+")
 
-# RFC 3986 section 3.3: pchar = unreserved / pct-encoded / sub-delims / ":" / "@"
-PATH: Final = re.compile(rb"(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]++|%[0-9A-Fa-f]{2})*+)++")
+# RFC 9110 section 4.1: absolute-path = 1*( "/" segment ); RFC 3986 section 3.3: segment = *pchar
+# pchar = unreserved / pct-encoded / sub-delims / ":" / "@"
+ABSOLUTE_PATH: Final = re.compile(rb"(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]++|%[0-9A-Fa-f]{2})*+)++")
 
 # RFC 3986 section 3.4: query = *( pchar / "/" / "?" ), and what browsers leave unescaped in a query beside it
 # (WHATWG URL, "query percent-encode set"): [ ] ^ { } | ` and the backslash.

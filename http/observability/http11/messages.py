@@ -30,7 +30,7 @@ _STATUS_LINES: Final = {
 _VARY: Final = b"\r\nVary: Origin, Accept-Encoding"
 # Nobody guesses types, no other site learns a URL (it may carry a token) or uses an answer as its script or picture;
 # reading by CORS is not touched by the last of them (WHATWG Fetch, "Cross-Origin-Resource-Policy header").
-_SECURITY: Final = (
+_SECURITY_FIELDS: Final = (
     b"\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin"
 )
 # RFC 6797. A day: it binds every port of this host name, so that of a dashboard on plain HTTP too.
@@ -175,7 +175,7 @@ class ResponseEncoder:
     def __init__(self, clock: Clock, cors: CorsPolicy, *, is_tls: bool = False) -> None:
         self.date = HttpDate(clock)
         self.cors = cors
-        self._always = _VARY + _SECURITY + (_HSTS if is_tls else b"")
+        self._always = _VARY + _SECURITY_FIELDS + (_HSTS if is_tls else b"")
 
     def encode(self, request: Request | None, response: Response, *, keep_alive: bool) -> bytes:
         """Returns head and content; `request` is None if none could be read. Raises ValueError for a field that

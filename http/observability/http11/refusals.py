@@ -13,7 +13,6 @@ No answer is encoded here (see `messages.py`) and nothing is logged.
     └── Fatal                  the end of this request is unknown or will not be waited for: the connection closes
         ├── Malformed          400
         ├── Timeout            408
-        ├── LengthRequired     411
         ├── ContentTooLarge    413
         ├── TargetTooLong      414
         ├── ExpectationFailed  417
@@ -136,12 +135,6 @@ class Timeout(Fatal):
     """The request did not arrive in time."""
 
     fixed_status = 408
-
-
-class LengthRequired(Fatal):
-    """The request needs content of a known length."""
-
-    fixed_status = 411
 
 
 class ContentTooLarge(Fatal):

@@ -9,7 +9,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from observability.http11.grammar import ABSOLUTE_FORM, AUTHORITY, PATH, QUERY
+from observability.http11.grammar import ABSOLUTE_FORM, ABSOLUTE_PATH, AUTHORITY, QUERY
 from observability.http11.refusals import Malformed, Refusal, Unsupported
 
 MAX_QUERY_PARAMETERS: Final = 100
@@ -55,7 +55,7 @@ def parse_target(method: bytes, target: bytes) -> Target:
             raise Malformed("target: the URI has no valid host")
         raw_path = absolute[2] or b"/"
         raw_query = absolute[3] or b""
-    if PATH.fullmatch(raw_path) is None:
+    if ABSOLUTE_PATH.fullmatch(raw_path) is None:
         raise Malformed("target: the path has a character or an escape that RFC 3986 does not allow")
     if QUERY.fullmatch(raw_query) is None:
         raise Malformed("target: the query has a character or an escape that no URL may have")
