@@ -12,23 +12,25 @@ import orjson
 import pytest
 
 from observability.bus import Bus, default_bus
-from observability.clocks.clock import EventClock, HostClock
+from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.errors import CapacityError, EventError
 from observability.events import Print, Quote
 from observability.history.history import History
 from observability.history.layout import Budget
-from observability.metrics import MarketDataCollector
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
-from observability.metrics.market.symbol_state import SERIES_FIELDS
+from observability.metrics.market.tracked_symbol import SERIES_FIELDS
+from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
 DAY = 86_400 * S
 
 
-def started(**settings: Any) -> tuple[Bus, MarketDataCollector]:
+def started(
+    clock: Clock | None = None, history: History | None = None, **settings: Any
+) -> tuple[Bus, MarketDataCollector]:
     bus = Bus()
-    collector = MarketDataCollector(bus=bus, **settings)
+    collector = MarketDataCollector(bus=bus, clock=clock, history=history, settings=MarketDataSettings(**settings))
     asyncio.run(collector.start())
     return bus, collector
 
@@ -119,7 +121,7 @@ def test_what_json_cannot_carry_is_shown_as_null(bad: float) -> None:
     bus.publish(quote(bad, 10.0))
     metrics = shown(collector)
     assert (metrics["bid"], metrics["spread_bps"]) == (None, None)
-    assert collector.symbol_state("AAPL").mark() is None  # type: ignore[union-attr]
+    assert collector.symbol("AAPL").mark() is None  # type: ignore[union-attr]
 
 
 def test_a_print_that_is_no_number_changes_nothing() -> None:
@@ -246,7 +248,7 @@ def test_an_event_without_a_time_counts_as_of_the_tick() -> None:
 def test_a_mark_is_the_exact_mid_or_else_the_last_price() -> None:
     bus, collector = started()
     bus.publish(trade(0.3, 1.0))
-    state = collector.symbol_state("AAPL")
+    state = collector.symbol("AAPL")
     assert state is not None
     assert state.mark() == (Decimal("0.3"), "last")
     bus.publish(quote(0.1, 0.2))

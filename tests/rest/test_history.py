@@ -19,7 +19,7 @@ from observability.http11.documents import ReadyDocument
 from observability.http11.parser import RequestParser
 from observability.memory.counters import Counters
 from observability.metrics.market.bar_history import BarHistory
-from observability.metrics.market.bar_table import BARS, Bar, BarRing
+from observability.metrics.market.bar_table import BARS, Bar, BarTable
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
 from observability.rest.history import MAX_COLUMN_NUMBERS, HistoryRoutes, interval_name, interval_of
 from observability.routing.application import Application
@@ -71,7 +71,7 @@ class Desk:
 
     def keep_bars(self) -> None:
         """Ten minutes of one symbol's bars."""
-        ring = BarRing(self.history.open_table(BARS, "AAPL", BAR_FIELDS))
+        ring = BarTable(self.history.open_table(BARS, "AAPL", BAR_FIELDS))
         for n in range(10):
             ring.put(Bar(NOON_NS + n * MINUTE_NS, 1.0 + n, 3.0 + n, 0.5 + n, 2.0 + n, 10.0, 4, 2.0))
 

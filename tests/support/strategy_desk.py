@@ -10,6 +10,7 @@ from observability.bus import Bus
 from observability.events import Fill, Quote
 from observability.metrics import MarketDataCollector, StrategyCollector
 from observability.metrics.arithmetic.sessions import UTC_DAYS, SessionCalendar
+from observability.metrics.market_data_collector import MarketDataSettings
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
@@ -23,7 +24,8 @@ class Desk:
     def __init__(self, **settings: Any) -> None:
         self.bus = Bus()
         calendar: SessionCalendar = settings.get("calendar", UTC_DAYS)
-        self.market = MarketDataCollector(bus=self.bus, session_end_ns=calendar.end_ns)
+        market_settings = MarketDataSettings(session_end_ns=calendar.end_ns)
+        self.market = MarketDataCollector(bus=self.bus, settings=market_settings)
         self.strategy = StrategyCollector(bus=self.bus, market=self.market, **settings)
         asyncio.run(self.market.start())
         asyncio.run(self.strategy.start())

@@ -16,9 +16,9 @@ import pytest
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
-from observability.metrics import MarketDataCollector
 from observability.metrics.market.bar_table import Bar
 from observability.metrics.market.feed import FeedLatency
+from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 from observability.sources import Replay
 from server_process import ROOT
 
@@ -41,7 +41,8 @@ class Market:
     def __init__(self, paths: list[Path], *, ticks_every: int = 0) -> None:
         bus = Bus()
         clock = EventClock(HostClock())
-        self.collector = MarketDataCollector(bus=bus, clock=clock, feed_window_seconds=24 * 3600)
+        settings = MarketDataSettings(feed_window_seconds=24 * 3600)
+        self.collector = MarketDataCollector(bus=bus, clock=clock, settings=settings)
         self.handed_on: dict[str, dict[int, Bar]] = defaultdict(dict)
         self.collector.add_bar_listener(lambda symbol, bar: self.handed_on[symbol].__setitem__(bar.ts_ns, bar))
         batches = 0
@@ -115,7 +116,7 @@ def test_the_latency_of_a_replayed_feed_is_that_of_its_prints() -> None:
     market = Market(BINANCE)
     for path, symbol in zip(BINANCE, ("BTCUSDT", "ETHUSDT"), strict=True):
         offsets = sorted((local_ns - trade["T"] * 10**6) / 10**6 for local_ns, trade in arrivals(path))
-        state = market.collector.symbol_state(symbol)
+        state = market.collector.symbol(symbol)
         assert state is not None
         found = state.feed.figures
         assert (found.n, found.clock_offset_ms) == (len(offsets), pytest.approx(offsets[0], abs=1e-6))
@@ -141,7 +142,7 @@ def test_the_time_weighted_spread_of_lobster_is_that_of_its_rows() -> None:
         rows = touches(path)
         # From the first touch to the newest one, which has yet to stand for any time.
         changes = [rows[0], *(row for before, row in pairwise(rows) if row != before)]
-        state = market.collector.symbol_state(symbol)
+        state = market.collector.symbol(symbol)
         assert state is not None
         end = Fraction(state.quote_ns % (24 * HOUR_NS) - 4 * HOUR_NS, 10**9)
         weights = [(spread, min(then, end) - now) for (now, spread), (then, _) in pairwise(changes) if now < end]

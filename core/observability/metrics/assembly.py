@@ -17,8 +17,8 @@ from observability.metrics.arithmetic.sessions import SessionCalendar
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.execution_collector import ExecutionCollector
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
-from observability.metrics.market.symbol_state import SERIES_FIELDS as SYMBOL_FIELDS
-from observability.metrics.market_data_collector import MarketDataCollector
+from observability.metrics.market.tracked_symbol import SERIES_FIELDS as SYMBOL_FIELDS
+from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.strategy_collector import StrategyCollector
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
@@ -71,10 +71,12 @@ def make_collectors(
         bus=bus,
         clock=event_clock,
         history=history,
-        max_symbols=config.max_symbols,
-        stale_after_seconds=config.stale_after,
-        stale_after_seconds_by_symbol=dict(config.stale_after_by_symbol),
-        session_end_ns=calendar.end_ns,
+        settings=MarketDataSettings(
+            max_symbols=config.max_symbols,
+            stale_after_seconds=config.stale_after,
+            stale_after_seconds_by_symbol=dict(config.stale_after_by_symbol),
+            session_end_ns=calendar.end_ns,
+        ),
     )
     strategy = StrategyCollector(
         bus=bus,
@@ -110,16 +112,16 @@ def symbols_document(collectors: Collectors) -> dict[str, Any]:
 def summary_document(collectors: Collectors, now_ns: int) -> dict[str, Any]:
     """Returns `GET /api/metrics/summary`."""
     market = collectors.market
-    states = [state for symbol in market.symbols if (state := market.symbol_state(symbol)) is not None]
+    tracked = [found for symbol in market.symbols if (found := market.symbol(symbol)) is not None]
     strategy = collectors.strategy.fields.to_json()
     execution = collectors.execution.fields.to_json()
     system = collectors.system.fields.to_json()
     return {
         "timestamp": format_iso_ms(now_ns),
         "market": {
-            "symbols_tracked": len(states),
-            "total_trades": sum(state.trades for state in states),
-            "total_volume": sum(state.turnover.volume for state in states),
+            "symbols_tracked": len(tracked),
+            "total_trades": sum(each.trades for each in tracked),
+            "total_volume": sum(each.turnover.volume for each in tracked),
         },
         "strategy": {
             "active_strategies": collectors.strategy.strategy_count,

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "observability.collectors"
 
+# How many names that a collector has refused are kept so that each is logged once.
+MAX_REFUSED_NAMES = 1024
+
 
 class BaseCollector(ABC):
     """Keeps the current state of one part of the snapshot.

@@ -18,7 +18,7 @@ from observability.events import Event, Fill, Order
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import ZERO, nan_if_none, to_float
-from observability.metrics.arithmetic.sessions import session_end_ns
+from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.collectors import BusCollector
 from observability.metrics.execution.groups import MAX_GROUPS, ExecutionGroups, GroupsState
 from observability.metrics.execution.ledger import LedgerState, OrderLedger
@@ -72,7 +72,7 @@ class ExecutionCollector(BusCollector):
         history: History | None = None,
         market: MarketDataCollector | None = None,
         trades: TradeLog | None = None,
-        session_end_ns: Callable[[int], int] = session_end_ns,
+        session_end_ns: Callable[[int], int] = utc_day_end_ns,
         max_open_orders: int = 10_000,
         max_recent_orders: int = 10_000,
         max_pending_markouts: int = MAX_PENDING,

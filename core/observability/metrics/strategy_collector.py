@@ -18,7 +18,7 @@ from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import ONE, ZERO, exact_sum, to_float_or_none
 from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, SessionCalendar
-from observability.metrics.collectors import BusCollector
+from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.capital import Capital
@@ -37,8 +37,6 @@ logger = logging.getLogger(__name__)
 # What strategies beyond `max_strategies` are added up under: one row less in the table, not a cent less in the total.
 OTHER_STRATEGIES = "(other)"
 
-# Names of refused strategies that are kept, so that each is logged once.
-MAX_REFUSED_NAMES = 1024
 
 EquityRow = tuple[str, Decimal, Decimal, Decimal, Decimal | None]
 """Strategy, total, realised and unrealised P&L, capital."""
@@ -289,13 +287,13 @@ class StrategyCollector(BusCollector):
     def _turn(self, now_ns: int) -> None:
         """Starts the session and the UTC day of `now_ns`, unless they are the current ones."""
         accounts = self._accounts.values()
-        if self._session.has_turned(now_ns):
+        if self._session.roll_over(now_ns):
             self._has_input = True
             self._mark_before(self._session.calendar.begin_ns(now_ns))
             for account in accounts:
                 account.begin_session()
         ended_ns = self._day.end_ns
-        if self._day.has_turned(now_ns) and ended_ns is not None:
+        if self._day.roll_over(now_ns) and ended_ns is not None:
             self._has_input = True
             self._mark_before(ended_ns)
             self._totals.close_day(ended_ns // NS_PER_DAY - 1, now_ns // NS_PER_DAY - 1, accounts)
@@ -310,7 +308,7 @@ class StrategyCollector(BusCollector):
             return
         for account in self._accounts.values():
             for part in account.positions.values():
-                state = self._market.symbol_state(part.symbol) if part.position.quantity else None
+                state = self._market.symbol(part.symbol) if part.position.quantity else None
                 if state is not None:
                     part.mark_before(state, boundary_ns)
 
@@ -367,7 +365,7 @@ class StrategyCollector(BusCollector):
         market = self._market
         for part in account.positions.values():
             if part.position.quantity:
-                state = None if market is None else market.symbol_state(part.symbol)
+                state = None if market is None else market.symbol(part.symbol)
                 is_moved |= part.refresh(state, now_ns)
                 self._open.setdefault(_key(part), part)
             elif part.has_input:

@@ -153,7 +153,7 @@ class Status:
             },
             "symbols": {
                 "tracked": len(self._collectors.market.symbols),
-                "max": self._collectors.market.max_symbols,
+                "max": self._collectors.market.settings.max_symbols,
                 "refused": self._collectors.market.symbols_refused,
             },
             "late_prints": self._collectors.market.late_prints,

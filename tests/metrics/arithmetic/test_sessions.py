@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from observability.clocks.timestamps import parse_iso_ns
 from observability.events import Heartbeat, event_time_ns
-from observability.metrics.arithmetic.sessions import Session, SessionCalendar, session_end_ns
+from observability.metrics.arithmetic.sessions import Session, SessionCalendar, utc_day_end_ns
 
 MIDNIGHT = parse_iso_ns("2012-06-22T00:00:00Z")
 DAY = 86_400_000_000_000
@@ -20,13 +20,13 @@ HOUR = DAY // 24
 
 @pytest.mark.parametrize(("offset", "end"), [(-1, 0), (0, DAY), (DAY - 1, DAY)])
 def test_a_session_ends_at_the_next_utc_midnight(offset: int, end: int) -> None:
-    assert session_end_ns(MIDNIGHT + offset) == MIDNIGHT + end
+    assert utc_day_end_ns(MIDNIGHT + offset) == MIDNIGHT + end
 
 
 def test_a_session_turns_once_per_midnight_and_never_back() -> None:
     session = Session()
     times = (MIDNIGHT - 5, MIDNIGHT - 1, MIDNIGHT, MIDNIGHT - 1, MIDNIGHT + 1, MIDNIGHT + 3 * DAY, MIDNIGHT)
-    assert [session.has_turned(time) for time in times] == [False, False, True, False, False, True, False]
+    assert [session.roll_over(time) for time in times] == [False, False, True, False, False, True, False]
 
 
 @pytest.mark.parametrize(("ts", "expected"), [(7, 7), (None, 9), ("2012-06-22T00:00:00Z", 9)])
@@ -47,7 +47,7 @@ def ends(zone: str, start: str, since: str, count: int) -> list[str]:
 
 @given(st.integers(0, 4_000_000_000_000_000_000))
 def test_a_calendar_that_was_told_nothing_has_utc_days(now_ns: int) -> None:
-    assert SessionCalendar().end_ns(now_ns) == session_end_ns(now_ns)
+    assert SessionCalendar().end_ns(now_ns) == utc_day_end_ns(now_ns)
 
 
 def test_a_session_is_an_hour_short_or_long_where_the_clocks_change() -> None:
@@ -86,4 +86,4 @@ def test_every_moment_is_in_a_session_of_about_a_day(zone: str, start: time, sec
 def test_a_session_turns_where_its_calendar_says() -> None:
     session = Session(SessionCalendar(ZoneInfo("Europe/Zurich"), time(0)))
     times = ("2012-06-21T12:00:00Z", "2012-06-21T21:59:59Z", "2012-06-21T22:00:00Z", "2012-06-22T00:00:00Z")
-    assert [session.has_turned(parse_iso_ns(at)) for at in times] == [False, False, True, False]
+    assert [session.roll_over(parse_iso_ns(at)) for at in times] == [False, False, True, False]

@@ -16,7 +16,7 @@ from observability.history.history import History, HistoryReader
 from observability.history.layout import Budget
 from observability.memory.counters import Counters
 from observability.metrics.market.bar_history import BARS_PER_READ, BarHistory, merge_bars
-from observability.metrics.market.bar_table import BARS, FIELDS, Bar, BarRing
+from observability.metrics.market.bar_table import BARS, FIELDS, Bar, BarTable
 from observability.store.limits import StoreLimits
 from observability.store.schema import UPSERT_BAR
 from observability.store.store import Store
@@ -28,7 +28,7 @@ Print = tuple[int, float, float]
 def recorded(bars: Iterable[Bar]) -> HistoryReader:
     """A history that has bars of one symbol."""
     history = History(Budget({}, {len(FIELDS): 1}))
-    ring = BarRing(history.open_table(BARS, "AAPL", FIELDS))
+    ring = BarTable(history.open_table(BARS, "AAPL", FIELDS))
     for bar in bars:
         ring.put(bar)
     return history.reader(Counters())

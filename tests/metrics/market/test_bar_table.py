@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from observability.clocks.timestamps import NS_PER_MINUTE
-from observability.metrics.market.bar_table import MAX_BARS, Bar, BarRing
+from observability.metrics.market.bar_table import MAX_BARS, Bar, BarTable
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 
@@ -12,20 +12,20 @@ def bar(minute: int, trades: int = 1, vwap: float | None = 10.25) -> Bar:
     return Bar(NOON + minute * NS_PER_MINUTE, 10.0, 10.5, 9.5, 10.25, 300.0, trades, vwap)
 
 
-def kept(ring: BarRing, start: int = -(10**6), end: int = 10**6) -> list[int]:
+def kept(ring: BarTable, start: int = -(10**6), end: int = 10**6) -> list[int]:
     start_ns, end_ns = NOON + start * NS_PER_MINUTE, NOON + end * NS_PER_MINUTE
     return [(bar.ts_ns - NOON) // NS_PER_MINUTE for bar in ring.copy_bars(start_ns, end_ns)]
 
 
 def test_a_bar_comes_back_as_it_was_put() -> None:
-    ring = BarRing()
+    ring = BarTable()
     ring.put(bar(0))
     ring.put(bar(1, vwap=None))
     assert list(ring.copy_bars(0, NOON + 10 * NS_PER_MINUTE)) == [bar(0), bar(1, vwap=None)]
 
 
 def test_an_amended_bar_replaces_itself() -> None:
-    ring = BarRing()
+    ring = BarTable()
     ring.put(bar(0))
     ring.put(bar(1))
     ring.put(bar(0, trades=2))
@@ -33,14 +33,14 @@ def test_an_amended_bar_replaces_itself() -> None:
 
 
 def test_minutes_without_a_print_have_no_bar() -> None:
-    ring = BarRing()
+    ring = BarTable()
     for minute in (0, 3, 7):
         ring.put(bar(minute))
     assert kept(ring) == [0, 3, 7]
 
 
 def test_a_range_takes_in_its_start_and_leaves_out_its_end() -> None:
-    ring = BarRing()
+    ring = BarTable()
     for minute in range(5):
         ring.put(bar(minute))
     assert kept(ring, 1, 3) == [1, 2]
@@ -48,32 +48,32 @@ def test_a_range_takes_in_its_start_and_leaves_out_its_end() -> None:
 
 
 def test_a_day_is_kept_and_what_is_older_gives_way() -> None:
-    ring = BarRing()
+    ring = BarTable()
     for minute in range(MAX_BARS + 5):
         ring.put(bar(minute))
     assert kept(ring) == list(range(5, MAX_BARS + 5))
 
 
 def test_what_a_gap_of_days_left_behind_is_not_shown() -> None:
-    ring = BarRing()
+    ring = BarTable()
     ring.put(bar(0))
     ring.put(bar(2 * MAX_BARS + 3))
     assert kept(ring) == [2 * MAX_BARS + 3]
 
 
 def test_a_bar_older_than_a_day_does_not_take_the_slot_of_a_newer_one() -> None:
-    ring = BarRing()
+    ring = BarTable()
     ring.put(bar(MAX_BARS))
     ring.put(bar(0))
     assert kept(ring) == [MAX_BARS]
 
 
 def test_an_empty_ring_has_no_bar_of_1970() -> None:
-    assert list(BarRing().copy_bars(0, NOON)) == []
+    assert list(BarTable().copy_bars(0, NOON)) == []
 
 
 def test_a_bar_of_fewer_prints_does_not_replace_one_of_more() -> None:
-    ring = BarRing()
+    ring = BarTable()
     ring.put(bar(0, trades=3))
     ring.put(bar(0, trades=2))
     assert [b.trades for b in ring.copy_bars(0, NOON + NS_PER_MINUTE)] == [3]

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.bus import Bus
-from observability.clocks.clock import EventClock, HostClock
+from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_MINUTE
 from observability.events import Print
-from observability.metrics import MarketDataCollector
 from observability.metrics.market.bar_table import Bar
 from observability.metrics.market.bars import AMENDABLE_MINUTES, GRACE_NS, MAX_AHEAD_NS
+from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
@@ -27,9 +27,9 @@ MIDNIGHT = NOON + 12 * 3600 * S
 class Market:
     """A collector and the bars it has handed on."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, clock: Clock | None = None, **settings: Any) -> None:
         self.bus = Bus()
-        self.collector = MarketDataCollector(bus=self.bus, **settings)
+        self.collector = MarketDataCollector(bus=self.bus, clock=clock, settings=MarketDataSettings(**settings))
         self.handed_on: list[Bar] = []
         self.collector.add_bar_listener(lambda _, bar: self.handed_on.append(bar))
         asyncio.run(self.collector.start())

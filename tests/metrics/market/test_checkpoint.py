@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from observability.bus import Bus
 from observability.errors import CheckpointError
 from observability.events import Event, Print, Quote
-from observability.metrics import MarketDataCollector
 from observability.metrics.market.bar_table import Bar
-from observability.metrics.market_data_collector import MarketState
+from observability.metrics.market.state import MarketState
+from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 from observability.store.checkpoint import Stateful, pack
 
 # Just before a session's end, so that some events are of the next one.
@@ -30,7 +30,7 @@ class Process:
 
     def __init__(self, **settings: Any) -> None:
         self.bus = Bus()
-        self.collector = MarketDataCollector(bus=self.bus, **settings)
+        self.collector = MarketDataCollector(bus=self.bus, settings=MarketDataSettings(**settings))
         self.bars: list[tuple[str, Bar]] = []
         self.collector.add_bar_listener(lambda symbol, bar: self.bars.append((symbol, bar)))
         asyncio.run(self.collector.start())

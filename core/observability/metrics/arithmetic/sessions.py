@@ -1,6 +1,6 @@
-"""Sessions: days that begin at one local time of one zone, as the events' own times tell them; UTC days unless told.
+"""Sessions: days that begin at one local time of one zone; UTC days by default.
 
-No clock here; whoever asks brings the time.
+A session starts and ends by the times of events, never by a clock of its own.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from observability.clocks.timestamps import EPOCH, NS_PER_DAY, NS_PER_S, datetim
 _MIDNIGHT = time()
 
 
-def session_end_ns(now_ns: int) -> int:
-    """Returns the first moment after the UTC day that `now_ns` belongs to."""
+def utc_day_end_ns(now_ns: int) -> int:
+    """Returns the first moment after the UTC day of `now_ns`."""
     return now_ns - now_ns % NS_PER_DAY + NS_PER_DAY
 
 
 class SessionCalendar:
-    """Where sessions end: each day at `start` in `zone`. One in which the clocks change has 23 or 25 hours.
+    """When sessions end: each day at `start` in `zone`. A session in which the clocks change has 23 or 25 hours.
 
-    RFC 5545 section 3.3.5 on the two odd boundaries: a local time that does not occur is read with the offset before
-    the gap (02:30 in New York is 03:30 on the day the clocks go forward), one that occurs twice is the first of them.
+    The two odd boundaries follow RFC 5545 section 3.3.5: a local time that does not occur is read with the offset
+    before the gap (02:30 in New York is 03:30 on the day the clocks go forward), one that occurs twice is the first.
     """
 
     __slots__ = ("_begin_ns", "_end_ns", "start", "zone")
@@ -29,19 +29,19 @@ class SessionCalendar:
     def __init__(self, zone: tzinfo = UTC, start: time = _MIDNIGHT) -> None:
         self.zone = zone
         self.start = start
-        # The session asked for last: at a boundary every symbol asks for the same one.
+        # The newest answer: at a boundary, every symbol asks for the same session.
         self._begin_ns = self._end_ns = 0
 
     def begin_ns(self, now_ns: int) -> int:
-        """Returns the first moment of the session that `now_ns` belongs to."""
+        """Returns the first moment of the session of `now_ns`."""
         self.end_ns(now_ns)
         return self._begin_ns
 
     def end_ns(self, now_ns: int) -> int:
-        """Returns the first moment after the session that `now_ns` belongs to."""
+        """Returns the first moment after the session of `now_ns`."""
         if not self._begin_ns <= now_ns < self._end_ns:
             day = (EPOCH + timedelta(seconds=now_ns // NS_PER_S)).astimezone(self.zone).date()
-            # A zone that moves to the other side of the date line skips a day or has it twice: two on either side.
+            # Two days on either side: a zone that moves across the date line skips a day or has it twice.
             boundaries = [self._boundary_ns(day + timedelta(days=offset)) for offset in (-2, -1, 0, 1, 2)]
             self._begin_ns = max(boundary for boundary in boundaries if boundary <= now_ns)
             self._end_ns = min(boundary for boundary in boundaries if boundary > now_ns)
@@ -56,17 +56,17 @@ UTC_DAYS = SessionCalendar()
 
 
 class Session:
-    """The current session. It never goes back: a late event belongs to the session it arrives in."""
+    """The current session. It never goes back: a late event belongs to the session that it arrives in."""
 
     __slots__ = ("calendar", "end_ns")
 
     def __init__(self, calendar: SessionCalendar = UTC_DAYS) -> None:
         self.calendar = calendar
         self.end_ns: int | None = None
-        """The first moment after it, None before the first event; kept over a restart as it is."""
+        """The first moment after it; None before the first event. A restart keeps it, even under another calendar."""
 
-    def has_turned(self, now_ns: int) -> bool:
-        """Moves on to the session of `now_ns`; returns whether that ended another one."""
+    def roll_over(self, now_ns: int) -> bool:
+        """Makes the session of `now_ns` the current one, unless it is or was; returns whether another one ended."""
         if self.end_ns is not None and now_ns < self.end_ns:
             return False
         is_first = self.end_ns is None

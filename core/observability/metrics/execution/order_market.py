@@ -1,6 +1,6 @@
 """The market of a symbol that we have orders in: its touch, its mids of the last seconds, and what it traded.
 
-No session figures here (see `symbol_state.py`) and nothing of the orders themselves.
+No session figures here (see `tracked_symbol.py`) and nothing of the orders themselves.
 
     quotes   q1 q2 q3      q4   q5 q6                the newest one is the touch
     samples  q1            q4        q6              one per SAMPLE_NS, up to MAX_SAMPLES
@@ -23,7 +23,7 @@ from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Print, Quote
 from observability.metrics.arithmetic.decimals import EXACT, HALF, ZERO, price_or_none
 from observability.metrics.arithmetic.turnover import ExactTurnover
-from observability.metrics.market.symbol_state import SymbolState
+from observability.metrics.market.tracked_symbol import TrackedSymbol
 
 SAMPLE_NS: Final = 10 * NS_PER_MS
 # At least 10 s, and longer where quotes come less often; 24 kB, which a checkpoint holds too.
@@ -112,7 +112,7 @@ class OrderMarket:
         self._traded = None
         self._turnover.add(event.price, event.size)
 
-    def begin(self, market: SymbolState) -> None:
+    def begin(self, market: TrackedSymbol) -> None:
         """Starts with the touch that the market data section knows."""
         if market.updated_ns:
             self.bid, self.ask, self.touch_ns = market.bid, market.ask, market.updated_ns

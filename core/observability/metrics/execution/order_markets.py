@@ -91,7 +91,7 @@ class OrderMarkets:
 
     def _begin(self, market: MarketDataCollector, symbol: str) -> OrderMarket:
         followed = self._symbols[symbol] = OrderMarket(symbol, market.stale_after_ns(symbol), self)
-        state = market.symbol_state(symbol)
+        state = market.symbol(symbol)
         if state is not None:
             followed.begin(state)
         market.follow(symbol, followed)

@@ -1,7 +1,4 @@
-"""Bars of the market's prints over any number of minutes, from memory and from the store.
-
-No bar is made of prints here (see `bars.py`) and none is written (see the journal).
-"""
+"""Bars of any number of minutes, merged from the 1-minute bars in memory and in the store."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from itertools import groupby
 from typing import Final
 
 from observability.history.history import HistoryReader
-from observability.metrics.market.bar_table import BARS, Bar, BarRing
+from observability.metrics.market.bar_table import BARS, Bar, BarTable
 from observability.store.reader import StoreReader
 
-# Bars of one read of the store: a week of one symbol.
+# How many bars one read of the store returns: a week of one symbol.
 BARS_PER_READ: Final = 7 * 24 * 60
 
 _BARS: Final = (
@@ -33,14 +30,17 @@ class BarHistory:
 
     @property
     def symbols(self) -> set[str]:
-        """Those that were tracked; the store may know more."""
+        """The symbols that this process has tracked; the store may have bars of more."""
         return self._history.table_keys(BARS)
 
     async def read(self, symbol: str, start_ns: int, end_ns: int, interval_ns: int) -> list[Bar]:
-        """Returns the bars that begin in start_ns <= t < end_ns, oldest first; the one of `start_ns` is whole."""
+        """Returns the bars that begin in start_ns <= t < end_ns, oldest first.
+
+        `start_ns` is moved back to the beginning of its interval, so that the first bar is complete.
+        """
         start_ns -= start_ns % interval_ns
         table = self._history.table(BARS, symbol)
-        recent = [] if table is None else list(BarRing(table).copy_bars(start_ns, end_ns))
+        recent = [] if table is None else list(BarTable(table).copy_bars(start_ns, end_ns))
         stored: list[Bar] = []
         if self._reader is not None:
             stop_ns = recent[0].ts_ns if recent else end_ns
@@ -52,25 +52,25 @@ class BarHistory:
 
 
 def merge_bars(bars: Iterable[Bar], interval_ns: int) -> list[Bar]:
-    """Merges bars, oldest first, into longer ones: volumes and turnover are summed without rounding on the way."""
+    """Merges bars, oldest first, into longer ones. Volumes and notionals are rounded only once, after summing."""
     merged = []
     for start_ns, group in groupby(bars, lambda bar: bar.ts_ns - bar.ts_ns % interval_ns):
-        parts = list(group)
-        volume = math.fsum(bar.volume for bar in parts)
-        if len(parts) == 1:
-            vwap = parts[0].vwap
+        inside = list(group)
+        volume = math.fsum(bar.volume for bar in inside)
+        if len(inside) == 1:
+            vwap = inside[0].vwap
         else:
-            turnover = math.fsum(bar.vwap * bar.volume for bar in parts if bar.vwap is not None)
-            vwap = turnover / volume if volume else None
+            notional = math.fsum(bar.vwap * bar.volume for bar in inside if bar.vwap is not None)
+            vwap = notional / volume if volume else None
         merged.append(
             Bar(
                 start_ns,
-                parts[0].open,
-                max(bar.high for bar in parts),
-                min(bar.low for bar in parts),
-                parts[-1].close,
+                inside[0].open,
+                max(bar.high for bar in inside),
+                min(bar.low for bar in inside),
+                inside[-1].close,
                 volume,
-                sum(bar.trades for bar in parts),
+                sum(bar.trades for bar in inside),
                 vwap,
             )
         )

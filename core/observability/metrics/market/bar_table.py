@@ -1,7 +1,4 @@
-"""One symbol's finished 1-minute bars of the last 24 hours, in a table of the history.
-
-No bar is made here (see `bars.py`) and nothing is kept beyond a day (see the store).
-"""
+"""The finished 1-minute bars of one symbol, of the last 24 hours, in a table of the history."""
 
 from __future__ import annotations
 
@@ -36,18 +33,18 @@ FIELDS: Final = ("open", "high", "low", "close", "volume", "trades", "vwap")
 _TRADES: Final = FIELDS.index("trades")
 
 
-class BarRing:
-    """A slot per minute of the day; a bar replaces that of a day before, or itself when amended."""
+class BarTable:
+    """A slot per minute of the day. A bar replaces the one of a day before, or its own earlier version."""
 
     __slots__ = ("_table",)
 
     def __init__(self, table: RowTable | None = None) -> None:
-        """`table` is of `FIELDS`; without it the bars are this object's own."""
+        """`table` has the columns `FIELDS`; without one the bars are in memory of this object's own."""
         self._table = RowTable.of_own_memory(len(FIELDS)) if table is None else table
 
     def put(self, bar: Bar) -> None:
-        """Keeps a bar, unless it is a day older than the newest one, or knows of fewer prints than the one it would
-        replace: that is made by a restart whose state is older than the bar."""
+        """Keeps a bar unless it is a day older than the newest one, or has fewer prints than the bar of its minute:
+        after a restart, a bar made from an older checkpoint may be less complete than the one in shared memory."""
         before = self._table.copy_row(bar.ts_ns)
         if before is not None and before.payload[_TRADES] > bar.trades:
             return

@@ -1,9 +1,7 @@
-"""1-minute bars of one symbol's prints, by the prints' own time (`ts`), as an exchange's own bars are.
+"""1-minute bars of one symbol's prints by the prints' own time (`ts`), as an exchange's own bars are.
 
-Nothing is stored here (see the listener) and no longer interval is made; five of these bars make one of five minutes.
-
-    prints --> current bar --(a later minute begins, or its time is over by GRACE_NS)--> recent bars --> listener, ring
-    a late print --> its recent bar, amended --> listener and ring again             too late a print --> `late_prints`
+prints --> current bar --(a later minute begins, or its end is GRACE_NS ago)--> recent bars --> listener, table
+a late print --> its recent bar, amended --> listener and table again          a print that is too late --> counted
 """
 
 from __future__ import annotations
@@ -16,20 +14,20 @@ import msgspec
 from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
 from observability.events import Side
 from observability.metrics.arithmetic.turnover import ExactTurnover, PrintSums, PrintSumsState
-from observability.metrics.market.bar_table import Bar, BarRing
+from observability.metrics.market.bar_table import Bar, BarTable
 
-# A bar is finished when the event clock is past its end by this; what comes later amends it.
+# A bar is finished when its end is this long ago by the event clock; later prints amend it.
 GRACE_NS: Final = 2 * NS_PER_S
-# How many minutes before its newest one a symbol's bars can still be amended.
+# How many minutes before its newest bar a symbol's bars can still be amended.
 AMENDABLE_MINUTES: Final = 5
-# A print dated later than this after its arrival is nobody's: it would make every real one too late.
+# A print dated further ahead of its arrival than this is in no bar: it would make every later print a late one.
 MAX_AHEAD_NS: Final = NS_PER_HOUR
 
 _NEVER: Final = MAX_NS
 
 
 class OpenBar:
-    """A bar that can still change. Open and close go by `ts`, and by arrival where that is the same."""
+    """A bar that can still change. Open and close are the first and last print by `ts`, then by arrival."""
 
     __slots__ = ("close", "end_ns", "first_ns", "high", "is_changed", "last_ns", "low", "open", "sums", "ts_ns")
 
@@ -40,10 +38,10 @@ class OpenBar:
         self.open = self.high = self.low = self.close = price
         self.sums = PrintSums()
         self.is_changed = True
-        """Whether the listener has yet to see it as it is."""
+        """Whether it has changed since it was published."""
 
     def widen(self, ts_ns: int, price: float) -> None:
-        """Takes the price of a print in whatever order it comes."""
+        """Adds the price of a print, which may have arrived out of order."""
         if ts_ns >= self.last_ns:
             self.last_ns = ts_ns
             self.close = price
@@ -64,9 +62,18 @@ class OpenBar:
         times = (self.ts_ns, self.first_ns, self.last_ns)
         return OpenBarState(*times, *prices, self.sums.to_state(), self.is_changed)
 
+    @classmethod
+    def from_state(cls, state: OpenBarState) -> OpenBar:
+        bar = cls(state.ts_ns, state.first_ns, state.open)
+        bar.last_ns = state.last_ns
+        bar.high, bar.low, bar.close = state.high, state.low, state.close
+        bar.sums = PrintSums.from_state(state.sums)
+        bar.is_changed = state.is_changed
+        return bar
+
 
 class OpenBarState(msgspec.Struct, array_like=True):
-    """A bar in a checkpoint."""
+    """An open bar in a checkpoint."""
 
     ts_ns: int
     first_ns: int
@@ -78,17 +85,9 @@ class OpenBarState(msgspec.Struct, array_like=True):
     sums: PrintSumsState
     is_changed: bool
 
-    def to_bar(self) -> OpenBar:
-        bar = OpenBar(self.ts_ns, self.first_ns, self.open)
-        bar.last_ns = self.last_ns
-        bar.high, bar.low, bar.close = self.high, self.low, self.close
-        bar.sums = PrintSums.from_state(self.sums)
-        bar.is_changed = self.is_changed
-        return bar
-
 
 class BarsState(msgspec.Struct):
-    """The bars that can still change, in a checkpoint."""
+    """The bars of a symbol that can still change, in a checkpoint."""
 
     current: OpenBarState | None = None
     recent: list[OpenBarState] = []
@@ -96,50 +95,50 @@ class BarsState(msgspec.Struct):
     late_prints: int = 0
 
 
-# Stands where no bar is current: nothing is at or after its `last_ns` and before its `end_ns`.
+# Stands for "no current bar", so that the hot path need not test for None: no print falls between equal times.
 _NO_BAR: Final = OpenBar(-NS_PER_MINUTE, -NS_PER_MINUTE, 0.0)
 _NO_BAR.last_ns = _NO_BAR.end_ns = _NEVER
 
 
 class SymbolBars:
-    """Makes the bars of one symbol. `current` is for the collector, which widens it in place on its hot path.
+    """Makes the bars of one symbol. The collector widens `current` in place on its hot path.
 
-    A print is added up once, by the session's turnover: the sums of the current bar are what that has counted since
-    `_settled`, and so as exact.
+    Each print is added up once, by the session's turnover. The sums of the current bar are the turnover's, minus those
+    that it had when the bar was last settled, and therefore exact.
     """
 
     __slots__ = (
         "_listener",
         "_newest_ns",
         "_recent",
-        "_ring",
         "_settled",
+        "_table",
         "_turnover",
         "current",
         "due_ns",
         "late_prints",
     )
 
-    def __init__(self, turnover: ExactTurnover, listener: Callable[[Bar], None], ring: BarRing | None = None) -> None:
-        """Without a `ring` the finished bars are kept in memory of this object's own."""
+    def __init__(self, turnover: ExactTurnover, listener: Callable[[Bar], None], table: BarTable | None = None) -> None:
+        """Without a `table` the finished bars are in memory of this object's own."""
         self.current = _NO_BAR
         self.due_ns = _NEVER
-        """When `finish` has something to do."""
+        """When `finish` must be called next."""
         self.late_prints = 0
         """Prints in no bar: dated too long before the newest bar, or too far ahead of their arrival."""
         self._turnover = turnover
         self._listener = listener
         self._settled = PrintSums()
-        # By minute: those before the current one that can be amended, at most AMENDABLE_MINUTES + 1 of them.
+        # By minute: the bars before the current one that can be amended, at most AMENDABLE_MINUTES + 1 of them.
         self._recent: dict[int, OpenBar] = {}
         self._newest_ns = -1
-        # If it is our own, made with the first bar: many a symbol is only quoted.
-        self._ring = ring
+        # A table of our own is made with the first bar, because many a symbol is only quoted.
+        self._table = table
 
-    def take(self, ts_ns: int, price: float, size: float, side: Side | None, now_ns: int) -> None:
+    def add(self, ts_ns: int, price: float, size: float, side: Side | None, now_ns: int) -> None:
         """Adds a print that does not simply continue the current bar, to the turnover too; `now_ns` is its arrival.
 
-        Raises EventError for what the turnover refuses; then nothing is added.
+        Raises EventError for a print that the turnover refuses, and then adds nothing.
         """
         self._settle()
         self._turnover.add(price, size, side)
@@ -152,37 +151,37 @@ class SymbolBars:
             self._newest_ns = minute_ns
             self._drop_old()
             self.current = OpenBar(minute_ns, ts_ns, price)
-            self._plan(self.current)
+            self._schedule(self.current)
             return
         if self._newest_ns - AMENDABLE_MINUTES * NS_PER_MINUTE <= minute_ns <= self._newest_ns:
             self._amend(minute_ns, ts_ns, price)
         else:
             self.late_prints += 1
-        # It is in the turnover, but not in the current bar.
+        # The turnover has counted the print, but it is not part of the current bar.
         self._settled = self._turnover.sums()
 
     def finish(self, now_ns: int) -> None:
-        """Hands on what is finished at `now_ns` (event clock), and again what was amended since."""
+        """Publishes the bars that are finished at `now_ns` (event clock), and again those amended since."""
         if self.current.end_ns + GRACE_NS <= now_ns:
             self._settle()
             self._close()
         self.due_ns = _NEVER
-        self._plan(self.current)
+        self._schedule(self.current)
         for bar in self._recent.values():
             if bar.is_changed and bar.end_ns + GRACE_NS <= now_ns:
-                self._hand_on(bar)
+                self._publish(bar)
             elif bar.is_changed:
-                self._plan(bar)
+                self._schedule(bar)
 
-    def turn_session(self) -> None:
-        """Clears the turnover. A bar is of one session: what its minute brings in the next one amends it."""
+    def end_session(self) -> None:
+        """Clears the turnover. A bar belongs to one session: prints of its minute in the next session amend it."""
         self._settle()
         self._close()
         self._turnover.clear()
 
     def copy_bars(self, start_ns: int, end_ns: int) -> Iterator[Bar]:
         """Yields the finished bars of the last 24 hours that begin in start_ns <= t < end_ns, oldest first."""
-        return iter(()) if self._ring is None else self._ring.copy_bars(start_ns, end_ns)
+        return iter(()) if self._table is None else self._table.copy_bars(start_ns, end_ns)
 
     def to_state(self) -> BarsState:
         self._settle()
@@ -194,18 +193,17 @@ class SymbolBars:
         )
 
     def load_state(self, state: BarsState) -> None:
-        """Takes over what `to_state` returned; behind the turnover, which is loaded first. Of the finished bars only
-        those that can still be amended come back."""
-        self.current = _NO_BAR if state.current is None else state.current.to_bar()
-        self._recent = {bar.ts_ns: bar.to_bar() for bar in state.recent}
+        """Restores the bars that can still change. Call it after the turnover has been restored."""
+        self.current = _NO_BAR if state.current is None else OpenBar.from_state(state.current)
+        self._recent = {bar.ts_ns: OpenBar.from_state(bar) for bar in state.recent}
         self._newest_ns = state.newest_ns
         self.late_prints = state.late_prints
         self._settled = self._turnover.sums()
         self.due_ns = 0
-        # Whoever reads older ones elsewhere does so up to the first of these: none may be missing between them.
+        # A reader takes older bars from the store up to the first bar in the table, so none may be missing after it.
         for bar in self._recent.values():
             if not bar.is_changed:
-                self._keep(bar.to_bar())
+                self._put(bar.to_bar())
 
     def _settle(self) -> None:
         """Brings the sums of the current bar up to the turnover."""
@@ -224,10 +222,10 @@ class SymbolBars:
         for minute_ns in [minute_ns for minute_ns in self._recent if minute_ns < oldest_ns]:
             bar = self._recent.pop(minute_ns)
             if bar.is_changed:
-                self._hand_on(bar)
+                self._publish(bar)
 
     def _amend(self, minute_ns: int, ts_ns: int, price: float) -> None:
-        """Adds the print that the turnover has just counted to an earlier bar, or makes that."""
+        """Adds the print that the turnover has just counted to an earlier bar, which may be a new one."""
         bar = self._recent.get(minute_ns)
         if bar is None:
             bar = self._recent[minute_ns] = OpenBar(minute_ns, ts_ns, price)
@@ -235,18 +233,18 @@ class SymbolBars:
             bar.widen(ts_ns, price)
         bar.sums = bar.sums.plus(self._turnover.sums().minus(self._settled))
         bar.is_changed = True
-        self._plan(bar)
+        self._schedule(bar)
 
-    def _plan(self, bar: OpenBar) -> None:
+    def _schedule(self, bar: OpenBar) -> None:
         self.due_ns = min(self.due_ns, bar.end_ns + GRACE_NS)
 
-    def _hand_on(self, bar: OpenBar) -> None:
+    def _publish(self, bar: OpenBar) -> None:
         bar.is_changed = False
         finished = bar.to_bar()
-        self._keep(finished)
+        self._put(finished)
         self._listener(finished)
 
-    def _keep(self, bar: Bar) -> None:
-        if self._ring is None:
-            self._ring = BarRing()
-        self._ring.put(bar)
+    def _put(self, bar: Bar) -> None:
+        if self._table is None:
+            self._table = BarTable()
+        self._table.put(bar)

@@ -1,23 +1,22 @@
-"""How late a symbol's events arrive, in a way that survives clocks that disagree.
+"""A symbol's feed: how often its events arrive, and how late, measured so that disagreeing clocks do no harm.
 
-No clock here and no histogram of durations known to be true (see `histogram.py`).
-
-The exchange stamps `ts`, we stamp `ts_init`; their difference is the latency plus however much the clocks disagree,
-often more than the latency, and as often negative. What can be known is how much later than the fastest an event came:
+The exchange stamps `ts`, we stamp `ts_init`. Their difference is the latency plus the disagreement of the clocks, which
+is often larger than the latency and as often negative. What can be known is how much later than the fastest one an
+event came:
 
     offset  = ts_init - ts                 -1275.018 ms .. -1249.979 ms in a recording whose clock is 1.27 s behind
-    clock_offset = the smallest offset     the clocks' disagreement, plus the latency nobody can see from one end
+    clock_offset = the smallest offset     the clocks' disagreement, plus the latency that cannot be seen from one end
     latency = offset - clock_offset        0 .. 25.039 ms
 
-The smallest offset is that of a sliding window of half to one `window_seconds`, so that a drift of the clocks is in the
-latencies only as far as it comes within that: 1 ppm is 60 us a minute. A step of a clock is wrong for as long.
+The smallest offset is that of a sliding window of half to one `window_seconds`, so latencies contain the drift of the
+clocks only over that time: 1 ppm is 60 us a minute. After a step of a clock they are wrong for as long.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import accumulate, repeat
 from operator import rshift
@@ -27,14 +26,40 @@ import msgspec
 
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 
+RATE_SECONDS: Final = 5
+
 # Offsets are counted in steps of 2**shift ns, at first 1.024 us. When more steps than these are in use, each becomes
-# twice as wide: a window of 25 ms ends at steps of 65 us, and one late event of a minute still costs one step.
+# twice as wide: a window of 25 ms ends at steps of 65 us, and one event that is a minute late still costs one step.
 MAX_STEPS: Final = 512
 _FIRST_SHIFT: Final = 10
 
 
+class UpdateRate:
+    """Quotes and prints per second over the last RATE_SECONDS whole seconds, or over fewer at first."""
+
+    __slots__ = ("_seconds", "value")
+
+    def __init__(self) -> None:
+        self._seconds: deque[int] = deque(maxlen=RATE_SECONDS)
+        self.value: float | None = None
+        """Updates per second; None before the first whole second."""
+
+    def end_seconds(self, updates: int, seconds: int) -> None:
+        """Ends a second that had `updates`, and `seconds` - 1 silent ones after it."""
+        self._seconds.append(updates)
+        self._seconds.extend([0] * min(seconds - 1, RATE_SECONDS))
+        self.value = sum(self._seconds) / len(self._seconds)
+
+    def to_state(self) -> list[int]:
+        return list(self._seconds)
+
+    def load_state(self, state: list[int]) -> None:
+        self._seconds.extend(state)
+        self.value = sum(state) / len(state) if state else None
+
+
 class FeedFigures(msgspec.Struct, frozen=True):
-    """What is shown of a window: latencies as defined above, and how many events they are of; all None without any."""
+    """The figures of a window: latencies as defined above, and of how many events; None without any."""
 
     n: int = 0
     clock_offset_ms: float | None = None
@@ -54,7 +79,7 @@ class OffsetsState(msgspec.Struct, array_like=True):
 
 
 class FeedState(msgspec.Struct):
-    """A feed in a checkpoint."""
+    """The latency of a feed in a checkpoint."""
 
     current: OffsetsState = msgspec.field(default_factory=OffsetsState)
     before: OffsetsState = msgspec.field(default_factory=OffsetsState)
@@ -64,7 +89,7 @@ class FeedState(msgspec.Struct):
 
 
 class Offsets:
-    """Counts of offsets in steps; minimum and maximum are exact."""
+    """Counts offsets in steps; minimum and maximum are exact."""
 
     __slots__ = ("_steps", "count", "max_ns", "min_ns", "shift")
 
@@ -76,7 +101,7 @@ class Offsets:
         self._steps: Counter[int] = Counter()
 
     def add(self, offsets: array[int]) -> None:
-        """Counts some, at least one; their order does not matter."""
+        """Counts at least one offset; their order does not matter."""
         low, high = min(offsets), max(offsets)
         if not self.count or low < self.min_ns:
             self.min_ns = low
@@ -88,7 +113,7 @@ class Offsets:
             self._coarsen()
 
     def steps_ns(self) -> Iterator[tuple[int, int]]:
-        """Yields each step in use, by its middle and kept between minimum and maximum, with its count."""
+        """Yields each step in use, as its middle limited to the minimum and the maximum, with its count."""
         shift, low, high = self.shift, self.min_ns, self.max_ns
         half_step = (1 << shift) // 2
         for step, count in self._steps.items():
@@ -97,10 +122,13 @@ class Offsets:
     def to_state(self) -> OffsetsState:
         return OffsetsState(self.shift, dict(self._steps), self.count, self.min_ns, self.max_ns)
 
-    def load_state(self, state: OffsetsState) -> None:
-        """Takes over what `to_state` returned."""
-        self.shift, self.count, self.min_ns, self.max_ns = state.shift, state.count, state.min_ns, state.max_ns
-        self._steps = Counter(state.steps)
+    @classmethod
+    def from_state(cls, state: OffsetsState) -> Offsets:
+        offsets = cls()
+        offsets.shift, offsets.count = state.shift, state.count
+        offsets.min_ns, offsets.max_ns = state.min_ns, state.max_ns
+        offsets._steps.update(state.steps)
+        return offsets
 
     def _coarsen(self) -> None:
         self.shift += 1
@@ -110,39 +138,39 @@ class Offsets:
         self._steps = steps
 
 
-def figures_of(*parts: Offsets) -> FeedFigures:
-    """Returns the figures of all offsets in `parts`: percentiles by nearest rank, within half a step."""
-    parts = tuple(part for part in parts if part.count)
-    if not parts:
+def figures_of(*halves: Offsets) -> FeedFigures:
+    """Returns the figures of all offsets: percentiles by nearest rank, within half a step."""
+    halves = tuple(half for half in halves if half.count)
+    if not halves:
         return FeedFigures()
-    steps = sorted(step for part in parts for step in part.steps_ns())
+    steps = sorted(step for half in halves for step in half.steps_ns())
     upto = list(accumulate(count for _, count in steps))
-    low = min(part.min_ns for part in parts)
-    high = max(part.max_ns for part in parts)
+    low = min(half.min_ns for half in halves)
+    high = max(half.max_ns for half in halves)
     p50, p99 = (steps[bisect_left(upto, -(-percent * upto[-1] // 100))][0] for percent in (50, 99))
     return FeedFigures(upto[-1], low / NS_PER_MS, *((value - low) / NS_PER_MS for value in (p50, p99, high)))
 
 
 class FeedLatency:
-    """One symbol's feed. The collector appends to `arrived` once per event; the rest is done once per second.
+    """The latency of one symbol's feed. `arrived` is appended to once per event; the rest happens once per second.
 
-    A symbol whose events come from several venues mixes their clocks, and shows the disagreement of these too.
+    If a symbol's events come from several venues, their clocks are mixed, and their disagreement shows as latency.
     """
 
-    __slots__ = ("_before", "_current", "_half_ns", "_is_changed", "_turn_ns", "arrived", "figures")
+    __slots__ = ("_before", "_current", "_half_end_ns", "_half_ns", "_is_changed", "arrived", "figures")
 
     def __init__(self, window_seconds: float) -> None:
         self.arrived = array("q")
-        """Offsets that are not counted yet."""
+        """Offsets not counted yet."""
         self.figures = FeedFigures()
         self._half_ns = round(window_seconds * NS_PER_S / 2)
-        self._turn_ns = 0
+        self._half_end_ns = 0
         self._is_changed = False
         self._current = Offsets()
         self._before = Offsets()
 
     def count_arrived(self) -> None:
-        """Counts what has arrived, so that it does not wait for the second in thousands."""
+        """Counts the offsets that have arrived, which bounds how many wait for the end of the second."""
         if self.arrived:
             self._current.add(self.arrived)
             del self.arrived[:]
@@ -150,30 +178,27 @@ class FeedLatency:
 
     def refresh(self, now_ns: int) -> None:
         """Brings `figures` up to `now_ns` (event clock)."""
-        if not self._turn_ns:
-            self._turn_ns = now_ns + self._half_ns
-        is_turning = now_ns >= self._turn_ns
-        if is_turning:
-            is_over = now_ns >= self._turn_ns + self._half_ns
-            self._before = Offsets() if is_over else self._current
+        if not self._half_end_ns:
+            self._half_end_ns = now_ns + self._half_ns
+        is_half_over = now_ns >= self._half_end_ns
+        if is_half_over:
+            is_window_over = now_ns >= self._half_end_ns + self._half_ns
+            self._before = Offsets() if is_window_over else self._current
             self._current = Offsets()
-            self._turn_ns = now_ns + self._half_ns
+            self._half_end_ns = now_ns + self._half_ns
         self.count_arrived()
-        if self._is_changed or (is_turning and self.figures.n):
+        if self._is_changed or (is_half_over and self.figures.n):
             self._is_changed = False
             self.figures = figures_of(self._before, self._current)
 
     def to_state(self) -> FeedState:
         self.count_arrived()
         return FeedState(
-            self._current.to_state(), self._before.to_state(), self._turn_ns, self._is_changed, self.figures
+            self._current.to_state(), self._before.to_state(), self._half_end_ns, self._is_changed, self.figures
         )
 
     def load_state(self, state: FeedState) -> None:
-        """Takes over what `to_state` returned."""
-        self._current, self._before = Offsets(), Offsets()
-        self._current.load_state(state.current)
-        self._before.load_state(state.before)
-        self._turn_ns = state.turn_ns
+        self._current, self._before = Offsets.from_state(state.current), Offsets.from_state(state.before)
+        self._half_end_ns = state.turn_ns
         self._is_changed = state.is_changed
         self.figures = state.figures

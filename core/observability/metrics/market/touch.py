@@ -1,24 +1,31 @@
-"""Mid and spread of a touch as the decimals make them that the venue has sent, not as their doubles do.
+"""The touch of a symbol, its best bid and ask: mid, spread, and the mark at which positions are valued.
 
-    24.78 and 24.82: a spread of 0.04, and not of 0.03999999999999915
+All are those of the decimals that the venue sent, not of their doubles:
 
-No quotes are taken here (see `symbol_state.py`); why a double is a decimal, `exact.py` says.
+    24.78 and 24.82: a spread of 0.04, not of 0.03999999999999915
 """
 
 from __future__ import annotations
 
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation
+from typing import Literal
+
+import msgspec
 
 from observability.events import BPS
-from observability.metrics.arithmetic.decimals import TWO, to_float
+from observability.metrics.arithmetic.decimals import EXACT, HALF, TWO, price_or_none, to_float
 from observability.metrics.arithmetic.turnover import MAX_DECIMALS, PROOF_LIMIT
 
-# Twice as many digits as a double has: what is rounded here is the nearest double all the same.
+# Twice as many digits as a double has, so that rounding to these and then to a double gives the nearest double.
 _CONTEXT = Context(prec=34, traps=[InvalidOperation, DivisionByZero])
+
+MarkSource = Literal["mid", "last", "fill"]
+
+Mark = tuple[Decimal, MarkSource]
 
 
 class Touch:
-    """The figures of the newest touch; None where one of its sides is. Made again only when a side has moved."""
+    """The figures of the newest touch, computed again only when a side has moved; None while a side is missing."""
 
     __slots__ = ("_scale", "_sides", "mid", "spread", "spread_bps")
 
@@ -27,13 +34,14 @@ class Touch:
         self.spread: float | None = None
         """Ask - bid, negative while crossed."""
         self.spread_bps: float | None = None
-        """The spread relative to the mid; None where that is zero or less, and it says nothing."""
+        """The spread relative to the mid; None also for a mid of zero or less, of which a spread is no meaningful part.
+        """
         self._sides: tuple[float | None, float | None] = (None, None)
-        # A power of ten that makes integers of the prices so far.
+        # A power of ten that makes the prices so far integers.
         self._scale = 1
 
     def update(self, bid: float | None, ask: float | None) -> None:
-        """Takes the sides over; each is finite or None."""
+        """Sets both sides; each is finite or None."""
         # hot: once per tick and symbol that has an event (benchmarks/bench_tick.py)
         if (bid, ask) == self._sides:
             return
@@ -54,7 +62,7 @@ class Touch:
         self._derive_from_decimals(Decimal(repr(bid)), Decimal(repr(ask)))
 
     def _derive_from_decimals(self, low: Decimal, high: Decimal) -> None:
-        """Does the same for prices that the scale is too small for, or for which there is none."""
+        """Computes the same for prices that the scale is too small for, or that no scale fits."""
         mid = _CONTEXT.divide(_CONTEXT.add(low, high), TWO)
         spread = _CONTEXT.subtract(high, low)
         self.mid = to_float(mid)
@@ -63,3 +71,25 @@ class Touch:
         decimals = -min(int(price.as_tuple().exponent) for price in (low, high))
         if 0 < decimals <= MAX_DECIMALS:
             self._scale = max(self._scale, 10**decimals)
+
+
+def mark_of(bid: float | None, ask: float | None, last_price: float | None) -> Mark | None:
+    """Returns the exact mid if both sides are quoted, else the last price."""
+    exact_bid, exact_ask = price_or_none(bid), price_or_none(ask)
+    if exact_bid is not None and exact_ask is not None:
+        return EXACT.multiply(EXACT.add(exact_bid, exact_ask), HALF), "mid"
+    last = price_or_none(last_price)
+    return None if last is None else (last, "last")
+
+
+class ClosingTouch(msgspec.Struct, frozen=True):
+    """The prices of a symbol when a session or day ended, which stood until its first event afterwards."""
+
+    end_ns: int
+    next_ns: int
+    bid: float | None
+    ask: float | None
+    last_price: float | None
+
+    def stood_at(self, boundary_ns: int) -> bool:
+        return self.end_ns <= boundary_ns <= self.next_ns

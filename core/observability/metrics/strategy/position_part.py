@@ -10,8 +10,8 @@ from decimal import Decimal
 from observability.clocks.timestamps import iso_or_none
 from observability.events import Position as PositionReport
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
-from observability.metrics.market.marks import MarkSource
-from observability.metrics.market.symbol_state import SymbolState
+from observability.metrics.market.touch import MarkSource
+from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.strategy.position import Position
 from observability.metrics.strategy.state import PositionState
 from observability.snapshot.sections import JsonPart
@@ -86,7 +86,7 @@ class PositionPart(JsonPart):
         self._value_position()
         return realized
 
-    def refresh(self, market: SymbolState | None, now_ns: int) -> bool:
+    def refresh(self, market: TrackedSymbol | None, now_ns: int) -> bool:
         """Marks the position and brings its JSON up to `now_ns`; returns whether its value has changed."""
         # hot: once per open position per tick (benchmarks/bench_tick.py)
         is_moved = self.has_input
@@ -110,7 +110,7 @@ class PositionPart(JsonPart):
             self._offer()
         return is_moved
 
-    def mark_before(self, market: SymbolState, boundary_ns: int) -> None:
+    def mark_before(self, market: TrackedSymbol, boundary_ns: int) -> None:
         """Marks the position to the last prices before a boundary that has just passed; the next tick marks it anew."""
         mark = market.mark_before(boundary_ns)
         if mark is not None and mark != (self.mark, self.mark_source):

@@ -12,7 +12,7 @@ import msgspec
 
 from observability.events import Position as PositionReport
 from observability.metrics.arithmetic.decimals import ZERO
-from observability.metrics.market.marks import MarkSource
+from observability.metrics.market.touch import MarkSource
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.position import Position
 from observability.metrics.trades.stats import Outcomes

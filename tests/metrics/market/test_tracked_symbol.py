@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from observability.bus import Bus
 from observability.events import Print, Quote
-from observability.metrics import MarketDataCollector
+from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
@@ -26,7 +26,7 @@ class Market:
 
     def __init__(self, **settings: Any) -> None:
         self.bus = Bus()
-        self.collector = MarketDataCollector(bus=self.bus, **settings)
+        self.collector = MarketDataCollector(bus=self.bus, settings=MarketDataSettings(**settings))
         asyncio.run(self.collector.start())
 
     def quote(self, ns: int, bid: float | None = 10.0, ask: float | None = 10.02, ts_init: int | None = None) -> None:
@@ -44,7 +44,7 @@ class Market:
         return self.collector.groups[0].parts["AAPL"].version
 
     def time_weighted_spread(self) -> Any:
-        state = self.collector.symbol_state("AAPL")
+        state = self.collector.symbol("AAPL")
         assert state is not None
         return state.time_weighted_spread
 
@@ -254,7 +254,7 @@ def test_what_waits_to_be_counted_is_bounded_by_the_tick() -> None:
     for number in range(5000):
         market.quote(number, ts_init=NOON + MS)
     market.shown(2 * MS)
-    state = market.collector.symbol_state("AAPL")
+    state = market.collector.symbol("AAPL")
     assert state is not None
     assert len(state.feed.arrived) == 0
     assert market.shown(2 * S)["n_feed_latency"] == 5000

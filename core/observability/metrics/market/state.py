@@ -1,0 +1,54 @@
+"""The market data section in a checkpoint.
+
+Every field but a symbol's name has a default, so that a later version may add some.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from observability.clocks.timestamps import MAX_NS
+from observability.metrics.arithmetic.turnover import TurnoverState
+from observability.metrics.market.bars import BarsState
+from observability.metrics.market.feed import FeedState
+from observability.metrics.market.touch import ClosingTouch
+
+
+class SymbolState(msgspec.Struct):
+    """One symbol."""
+
+    symbol: str
+    bid: float | None = None
+    ask: float | None = None
+    bid_size: float | None = None
+    ask_size: float | None = None
+    last_price: float | None = None
+    quote_ns: int = 0
+    updated_ns: int = 0
+    session_end_ns: int = 0
+    turnover: TurnoverState | None = None
+    high: float | None = None
+    low: float | None = None
+    locked: int = 0
+    crossed: int = 0
+    spread: float | None = None
+    spread_since_ns: int = 0
+    spread_time: float = 0.0
+    quoted_ns: int = 0
+    second_end_ns: int = MAX_NS
+    updates: int = 0
+    update_seconds: list[int] = []
+    bars: BarsState = msgspec.field(default_factory=BarsState)
+    feed: FeedState = msgspec.field(default_factory=FeedState)
+    day_end_ns: int = 0
+    session_close: ClosingTouch | None = None
+    day_close: ClosingTouch | None = None
+
+
+class MarketState(msgspec.Struct):
+    """The section. Symbols are in the order in which they appeared."""
+
+    symbols: list[SymbolState] = []
+    last_input_ns: int | None = None
+    events_refused: int = 0
+    refused: list[str] = []
