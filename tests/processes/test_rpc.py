@@ -11,14 +11,14 @@ import pytest
 import uvloop
 
 from observability.errors import HubUnavailable
-from observability.processes.rpc import MAX_CALLS, Answer, Answerer, Caller
+from observability.processes.rpc import MAX_CALLS, Answerer, Caller, RpcHandler
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     uvloop.run(asyncio.wait_for(main, 10))
 
 
-async def connect(answer: Answer, generations: tuple[int, int] = (1, 1)) -> tuple[Caller, Answerer]:
+async def connect(answer: RpcHandler, generations: tuple[int, int] = (1, 1)) -> tuple[Caller, Answerer]:
     loop = asyncio.get_running_loop()
     here, there = socket.socketpair()
     caller, answerer = Caller(generations[0]), Answerer(generations[1], answer)

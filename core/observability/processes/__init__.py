@@ -1,1 +1,4 @@
-"""Processes of one host: the supervisor and its children, listening sockets, calls from a worker to the hub."""
+"""The processes of one host: supervisor and children, their listening sockets, calls from a worker to the hub.
+
+Nothing here knows what a hub or a worker does.
+"""

@@ -1,10 +1,10 @@
-"""What the supervisor and its children say to each other: "I serve", and "here is your channel to that one".
+"""The control socket between the supervisor and each child: a child reports that it serves, and is given RPC sockets.
 
-No processes here (see `supervisor.py`) and nothing of what goes over the channels (see `channel.py`).
+    child      -> supervisor   1 byte: it serves
+    supervisor -> child        8 bytes, slot of the other end and generation of the hub, with a socket (SCM_RIGHTS)
+    end of stream              the other side has ended
 
-    child       -> supervisor   1 byte: it serves
-    supervisor  -> child        8 bytes, slot and generation of the hub, with a socket (SCM_RIGHTS)
-    supervisor dies             end of stream
+What goes over an RPC socket is in `rpc.py`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 SERVES: Final = b"S"
-_CHANNEL: Final = struct.Struct("<II")
+_HEADER: Final = struct.Struct("<II")
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
-    """One end of a channel between hub and worker: whose the other end is, and of which generation the hub."""
+class RpcSocket:
+    """One end of a socket for calls between a worker and a hub: the slot of the other end, the hub's generation."""
 
     slot: int
     generation: int
@@ -31,7 +31,7 @@ class Channel:
 
 
 def control_pair() -> tuple[socket.socket, socket.socket]:
-    """Returns the supervisor's and the child's end."""
+    """Returns the supervisor's end and the child's end."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     ours.setblocking(False)
     theirs.setblocking(False)
@@ -39,30 +39,30 @@ def control_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def say_serving(control: socket.socket) -> None:
-    """Tells the supervisor that this child serves."""
+    """Reports to the supervisor that this child serves."""
     control.send(SERVES)
 
 
-def send_channel(control: socket.socket, channel: Channel) -> bool:
-    """Gives a child its end of a channel; returns False if it takes nothing any more."""
+def send_rpc_socket(control: socket.socket, rpc_socket: RpcSocket) -> bool:
+    """Gives a child its end of an RPC socket; returns False if the child has ended or does not read."""
     try:
-        socket.send_fds(control, [_CHANNEL.pack(channel.slot, channel.generation)], [channel.sock.fileno()])
+        socket.send_fds(control, [_HEADER.pack(rpc_socket.slot, rpc_socket.generation)], [rpc_socket.sock.fileno()])
     except OSError:
         return False
     return True
 
 
-class ChannelReceiver:
-    """Opens each channel that the supervisor gives to this child, and ends this child with the supervisor."""
+class RpcSocketReceiver:
+    """Opens each RPC socket that the supervisor gives to this child, and ends this child with the supervisor."""
 
     def __init__(
         self,
         control: socket.socket,
-        open_channel: Callable[[Channel], Coroutine[Any, Any, None]],
+        open_rpc_socket: Callable[[RpcSocket], Coroutine[Any, Any, None]],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._control = control
-        self._open = open_channel
+        self._open = open_rpc_socket
         self._loop = loop
         self._opening: set[asyncio.Task[None]] = set()
 
@@ -74,24 +74,24 @@ class ChannelReceiver:
 
     def _on_control(self) -> None:
         try:
-            channel = _receive_channel(self._control)
+            rpc_socket = _receive_rpc_socket(self._control)
         except BlockingIOError:
             return
-        if channel is None:
-            # The supervisor is gone: where the kernel does not end its children, they do so themselves.
+        if rpc_socket is None:
+            # The supervisor has died. Where the kernel does not end its children (see `child.py`), they end themselves.
             os._exit(1)
-        # The loop alone keeps no task alive.
-        task = self._loop.create_task(self._open(channel))
+        # The loop holds only a weak reference to a task.
+        task = self._loop.create_task(self._open(rpc_socket))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
 
-def _receive_channel(control: socket.socket) -> Channel | None:
-    """Returns the next channel given to this child, None at the end of the stream. Raises BlockingIOError."""
-    data, fds, _, _ = socket.recv_fds(control, _CHANNEL.size, 1)
+def _receive_rpc_socket(control: socket.socket) -> RpcSocket | None:
+    """Returns the next RPC socket given to this child; None at the end of the stream. Raises BlockingIOError."""
+    data, fds, _, _ = socket.recv_fds(control, _HEADER.size, 1)
     if not data:
         return None
-    slot, generation = _CHANNEL.unpack(data)
+    slot, generation = _HEADER.unpack(data)
     sock = socket.socket(fileno=fds[0])
     sock.setblocking(False)
-    return Channel(slot, generation, sock)
+    return RpcSocket(slot, generation, sock)

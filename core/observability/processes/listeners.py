@@ -1,6 +1,6 @@
 """The listening sockets of several workers on one port.
 
-No accepting here: whoever makes them keeps them, so that connections wait while a worker is replaced.
+The supervisor keeps them open, so that connections wait in the backlog while a worker is replaced.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import time
 from typing import Final
 
 BACKLOG: Final = 2048
-# Processes that were killed a moment ago may still hold the port while the kernel takes them down.
+# Processes that were just killed may still hold the port while the kernel tears them down.
 PATIENCE_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.05
 
-# Elsewhere the option exists, but does not spread connections.
+# Other systems have the option, but do not spread connections over the sockets.
 HAS_REUSE_PORT: Final = sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
 
 
 def open_listeners(
     host: str, port: int, count: int, *, reuse_port: bool = HAS_REUSE_PORT
 ) -> tuple[tuple[socket.socket, ...], ...]:
-    """Returns for each of `count` workers its listening sockets, one per address of `host`; without `reuse_port` all
-    share the same. Port 0 takes any that is free. Raises OSError if somebody else listens there."""
+    """Returns the listening sockets of each of `count` workers, one per address of `host`; without `reuse_port` all
+    workers share the same. Port 0 takes any free port. Raises OSError if another server listens on the port."""
     infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses = list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in infos))
-    # By themselves several servers could share a port with SO_REUSEPORT, and each would get a part of the clients: a
-    # bind without it fails where anybody listens.
+    # With SO_REUSEPORT two servers could share a port by accident, and each would get some of the clients. A bind
+    # without it fails if another server listens.
     probes = []
     for family, sockaddr in addresses:
         probes.append((family, _bind_patiently(family, _with_port(sockaddr, port))))
@@ -78,6 +78,6 @@ def _make(family: int) -> socket.socket:
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
-        # Each address has a socket of its own.
+        # IPv4 addresses have sockets of their own.
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return sock

@@ -1,11 +1,10 @@
-"""Calls between a worker and the hub: bounded, never blocking, and none of them waits for a peer that is gone.
-
-Nothing of what is asked or answered here (see `relay.py` of the protocol layer).
+"""Calls from a worker to the hub: bounded and non-blocking, and failing at once when the hub has died.
 
     message   | LENGTH u32 | MessagePack of (generation, id, body) |
-    A worker calls with an id of its own and the hub answers with the same. Each generation of the hub has a socket of
-    its own to each worker, so that a death in mid-message leaves nobody in the middle of one; the generation in each
-    message proves it.
+
+A worker calls with an id of its own and the hub answers with the same id. Each generation of the hub has its own socket
+to each worker, so that a death in mid-message cannot desynchronize the next hub; the generation in each message proves
+it. What the bodies hold is up to the callers.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from observability.errors import HubUnavailable
 
 logger = logging.getLogger(__name__)
 
-# Larger than any body that a request may have, and than any answer that is asked for here.
+# Larger than any request body, and than any answer.
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 MAX_CALLS: Final = 256
-# What a worker may have unsent before further calls are refused.
+# Unsent bytes of a worker above which further calls are refused.
 MAX_UNSENT_BYTES: Final = 16 * 1024 * 1024
 
 _LENGTH: Final = struct.Struct("<I")
 
-Answer = Callable[[bytes], Awaitable[bytes]]
+RpcHandler = Callable[[bytes], Awaitable[bytes]]
 
 
 class _Message(msgspec.Struct, array_like=True):
@@ -44,8 +43,8 @@ class _Message(msgspec.Struct, array_like=True):
 _decode = msgspec.msgpack.Decoder(_Message).decode
 
 
-class _End(asyncio.Protocol):
-    """One end of a channel: messages out of bytes, and bytes out of messages."""
+class _RpcEnd(asyncio.Protocol):
+    """One end of an RPC socket: parses bytes into messages, and writes messages as bytes."""
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
@@ -68,7 +67,7 @@ class _End(asyncio.Protocol):
 
     @abstractmethod
     def on_message(self, ident: int, body: bytes) -> None:
-        """A whole message."""
+        """Handles one complete message."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -88,8 +87,8 @@ class _End(asyncio.Protocol):
             self.on_message(message.id, message.body)
 
 
-class Caller(_End):
-    """A worker's end: asks, and waits for the answer."""
+class Caller(_RpcEnd):
+    """A worker's end: calls, and waits for the answer."""
 
     def __init__(self, generation: int) -> None:
         super().__init__(generation)
@@ -98,8 +97,11 @@ class Caller(_End):
         self._is_lost = False
 
     async def call(self, body: bytes) -> bytes:
-        """Returns the hub's answer. Raises HubUnavailable if it is not there, or too busy, or goes before it has
-        answered: it may then have done what it was asked, or not."""
+        """Returns the hub's answer.
+
+        Raises HubUnavailable if the hub is down, too busy, or dies before it has answered; in the last case it may or
+        may not have done what the call asked for.
+        """
         if self._is_lost or self._transport is None:
             raise HubUnavailable("it is being started again")
         if len(self._waiting) >= MAX_CALLS or self.unsent_bytes > MAX_UNSENT_BYTES:
@@ -125,10 +127,11 @@ class Caller(_End):
                 future.set_exception(HubUnavailable("it has ended before it answered"))
 
 
-class Answerer(_End):
-    """The hub's end: answers each message in a task of its own; what `answer` raises is a defect, and closes."""
+class Answerer(_RpcEnd):
+    """The hub's end: answers each message in a task of its own. An exception from `answer` is a defect, and closes the
+    socket."""
 
-    def __init__(self, generation: int, answer: Answer) -> None:
+    def __init__(self, generation: int, answer: RpcHandler) -> None:
         super().__init__(generation)
         self._answer = answer
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,11 +142,11 @@ class Answerer(_End):
         task.add_done_callback(self._tasks.discard)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # What was asked is done nevertheless: a batch that was begun is not left half taken.
+        # The calls that have begun are completed nevertheless, so that no batch is ingested by half.
         self._transport = None
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Waits until everything asked so far has been answered."""
+        """Waits until every call received so far has been answered."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_seconds)
 
@@ -151,7 +154,7 @@ class Answerer(_End):
         try:
             answer = await self._answer(body)
         except Exception:
-            logger.exception("a worker's call failed")
+            logger.exception("a call from a worker failed; its connection to the hub is closed")
             self.close()
             return
         if self._transport is not None:

@@ -28,7 +28,7 @@ from typing import Final
 from observability.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from observability.memory.mapping import HUB_SLOT, ProcessSlot, ProcessState, SharedMapping
 from observability.processes.child import HANDLED, begin_child, set_title
-from observability.processes.control import Channel, control_pair, send_channel
+from observability.processes.control import RpcSocket, control_pair, send_rpc_socket
 from observability.processes.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class ChildContext:
     mapping: SharedMapping
     slot: ProcessSlot
     control: socket.socket
-    channels: tuple[Channel, ...]
+    rpc_sockets: tuple[RpcSocket, ...]
     """To the hub, if it lives; for the hub to each worker. Further ones come over `control`."""
     wakeups: Mapping[int, WakeUp]
     """By the worker's slot."""
@@ -162,7 +162,7 @@ class Supervisor:
         if place.is_hub:
             self._mapping.generation += 1
         ours, theirs = control_pair()
-        channels, others = self._make_channels(slot)
+        rpc_sockets, others = self._make_rpc_sockets(slot)
         slot.occupy(0, time.monotonic_ns())
         parent_pid = os.getpid()
         sys.stdout.flush()
@@ -170,10 +170,12 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         pid = os.fork()
         if pid == 0:
-            for sock in (ours, *(channel.sock for _, channel in others)):
+            for sock in (ours, *(rpc_socket.sock for _, rpc_socket in others)):
                 sock.close()
             self._be_child(
-                place, ChildContext(self._mapping, slot, theirs, channels, self._wakeups, place.listeners), parent_pid
+                place,
+                ChildContext(self._mapping, slot, theirs, rpc_sockets, self._wakeups, place.listeners),
+                parent_pid,
             )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         slot.pid = pid
@@ -181,16 +183,16 @@ class Supervisor:
         child = _Child(pid, slot, place, ours, time.monotonic(), replaces=replaces)
         self._children[pid] = child
         self._selector.register(ours, selectors.EVENT_READ, child)
-        for channel in channels:
-            channel.sock.close()
-        for other, channel in others:
-            send_channel(other.control, channel)
-            channel.sock.close()
+        for rpc_socket in rpc_sockets:
+            rpc_socket.sock.close()
+        for other, rpc_socket in others:
+            send_rpc_socket(other.control, rpc_socket)
+            rpc_socket.sock.close()
 
     def _free_slot(self) -> ProcessSlot:
         return next(slot for slot in self._mapping.workers if slot.state == ProcessState.FREE)
 
-    def _make_channels(self, slot: ProcessSlot) -> tuple[tuple[Channel, ...], list[tuple[_Child, Channel]]]:
+    def _make_rpc_sockets(self, slot: ProcessSlot) -> tuple[tuple[RpcSocket, ...], list[tuple[_Child, RpcSocket]]]:
         """Returns the new process's ends of its channels, and for whom the other ends are."""
         generation = self._mapping.generation
         mine, others = [], []
@@ -199,8 +201,8 @@ class Supervisor:
                 here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 here.setblocking(False)
                 there.setblocking(False)
-                mine.append(Channel(child.slot.number, generation, here))
-                others.append((child, Channel(slot.number, generation, there)))
+                mine.append(RpcSocket(child.slot.number, generation, here))
+                others.append((child, RpcSocket(slot.number, generation, there)))
         return tuple(mine), others
 
     def _be_child(self, place: _Place, context: ChildContext, parent_pid: int) -> None:

@@ -1,6 +1,6 @@
-"""What a process takes of the host: CPU, memory, descriptors, as counters of a slot.
+"""The resources that a process uses (CPU, memory, descriptors), as counters of its slot.
 
-No schedule here. A process measures itself; the supervisor, which has no loop, is measured by the hub.
+A process measures itself; the supervisor, which has no event loop, is measured by the hub.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.memory.counters import Counters
 
 FIGURES_SECONDS: Final = 1.0
-"""How often a process measures itself, and tells the others what it measured."""
+"""How often a process measures itself and publishes the figures."""
 
 _PAGE_BYTES: Final = resource.getpagesize()
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
-# proc(5), /proc/pid/stat: utime and stime, counted from the field behind the name in parentheses.
+# proc(5), /proc/pid/stat: utime and stime, counted from the field after the name in parentheses.
 _UTIME: Final = 14 - 3
 
 
-class ProcessFigures:
-    """The `process_*` families of one process. CPU time goes on from that of the processes before it in its slot."""
+class ProcessUsage:
+    """The `process_*` families of one process. CPU time adds to that of earlier processes in the same slot."""
 
     def __init__(
         self, counters: Counters, role: str, slot: int | None, started_ns: int | None = None, pid: int | None = None
     ) -> None:
-        """`started_ns` is since the epoch; `pid` is another process than this one."""
+        """`started_ns` is since the epoch; `pid` None is this process."""
         labels = {"role": role, "slot": "" if slot is None else str(slot)}
         self._pid = pid
         self._cpu = counters.float_counter("process_cpu_seconds_total", "CPU time, user and system", **labels)
@@ -37,15 +37,15 @@ class ProcessFigures:
         self._virtual = counters.gauge("process_virtual_memory_bytes", "Virtual memory", **labels)
         self._fds = counters.gauge("process_open_fds", "Open file descriptors", **labels)
         if pid is None:
-            most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            counters.gauge("process_max_fds", "Most descriptors that may be open", **labels).set(most)
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            counters.gauge("process_max_fds", "Maximum number of open file descriptors", **labels).set(limit)
         if started_ns is not None:
             start = counters.float_gauge("process_start_time_seconds", "Start, in seconds since the epoch", **labels)
             start.set(started_ns / NS_PER_S)
         self._cpu_counted = 0.0
 
     def update(self) -> None:
-        """Measures once; some 20 us."""
+        """Measures once, in about 20 us."""
         cpu_seconds = self._cpu_seconds()
         self._cpu.add(cpu_seconds - self._cpu_counted)
         self._cpu_counted = cpu_seconds
@@ -54,7 +54,7 @@ class ProcessFigures:
             virtual, resident = Path(proc, "statm").read_text().split()[:2]
             self._virtual.set(int(virtual) * _PAGE_BYTES)
             self._resident.set(int(resident) * _PAGE_BYTES)
-            # Since Linux 6.2 the directory's size is the number of descriptors; before, it is 0.
+            # Since Linux 6.2 the size of the directory is the number of descriptors; before that it is 0.
             self._fds.set(os.stat(f"{proc}/fd").st_size or len(os.listdir(f"{proc}/fd")))
 
     def _cpu_seconds(self) -> float:

@@ -1,7 +1,4 @@
-"""A wake-up channel: one byte says that there is something new in the mapping, and a lost one costs nothing.
-
-Nothing is told here but that; what there is lies in the mapping.
-"""
+"""A wake-up pipe: one byte means that the mapping holds something new, and a byte that is lost costs nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ _DRAIN_BYTES: Final = 4096
 
 
 class WakeUp:
-    """A pipe that is made before the fork and outlives its users on both sides."""
+    """A pipe that is created before the fork and outlives the processes on both sides."""
 
     def __init__(self) -> None:
         self._read_fd, self._write_fd = os.pipe()
@@ -21,17 +18,17 @@ class WakeUp:
         os.set_blocking(self._write_fd, False)
 
     def fileno(self) -> int:
-        """The side that becomes readable."""
+        """Returns the descriptor that becomes readable."""
         return self._read_fd
 
     def wake(self) -> None:
-        """Wakes whoever waits; if the pipe is full, it has been woken often enough."""
+        """Wakes the reader. A full pipe has woken it already."""
         # hot: once per tick and worker
         with suppress(BlockingIOError):
             os.write(self._write_fd, b"\0")
 
     def drain(self) -> None:
-        """Takes everything that has come."""
+        """Discards the bytes that have arrived."""
         with suppress(BlockingIOError):
             while len(os.read(self._read_fd, _DRAIN_BYTES)) == _DRAIN_BYTES:
                 pass

@@ -24,10 +24,10 @@ from observability.memory.mapping import ProcessSlot, ProcessState
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.monitoring.host_exposition import MetricMirror
 from observability.monitoring.serving import SentListener
-from observability.processes.control import Channel, ChannelReceiver, say_serving
+from observability.processes.control import RpcSocket, RpcSocketReceiver, say_serving
 from observability.processes.rpc import Answerer
 from observability.processes.supervisor import ChildContext
-from observability.processes.usage import FIGURES_SECONDS, ProcessFigures
+from observability.processes.usage import FIGURES_SECONDS, ProcessUsage
 from observability.server.relay import HubCalls
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Document, Hub
@@ -67,12 +67,12 @@ class WorkerGateway:
         self._writer = FrameWriter(mapping, hub.frames.epoch, hub.serializer.index, hub.event_clock, counters)
         self._clock = HostClock()
         self._processes = {slot.number: _ProcessView(slot, self._clock) for slot in mapping.slots}
-        figures = ProcessFigures(counters, context.slot.role, context.slot.number, self._clock.time_ns())
-        supervisor = ProcessFigures(counters, "supervisor", None, pid=os.getppid())
-        self._channels = ChannelReceiver(context.control, self._open, loop)
+        usage = ProcessUsage(counters, context.slot.role, context.slot.number, self._clock.time_ns())
+        supervisor_usage = ProcessUsage(counters, "supervisor", None, pid=os.getppid())
+        self._rpc_sockets = RpcSocketReceiver(context.control, self._open, loop)
         self._periodics = [
-            Periodic(FIGURES_SECONDS, figures.update, loop),
-            Periodic(FIGURES_SECONDS, supervisor.update, loop),
+            Periodic(FIGURES_SECONDS, usage.update, loop),
+            Periodic(FIGURES_SECONDS, supervisor_usage.update, loop),
             Periodic(FIGURES_SECONDS, self._measure_processes, loop),
         ]
         self.counted = HostCounters([slot.counters() for slot in mapping.slots])
@@ -95,9 +95,9 @@ class WorkerGateway:
 
     async def start(self, on_listening: Callable[[int], None]) -> None:
         """Begins to answer the workers; who listens is theirs to say."""
-        self._channels.start()
-        for channel in self._context.channels:
-            await self._open(channel)
+        self._rpc_sockets.start()
+        for rpc_socket in self._context.rpc_sockets:
+            await self._open(rpc_socket)
         for periodic in self._periodics:
             periodic.start()
         say_serving(self._context.control)
@@ -110,7 +110,7 @@ class WorkerGateway:
         for answerer in self._answerers.values():
             await answerer.drain(DRAIN_SECONDS)
             answerer.close()
-        self._channels.stop()
+        self._rpc_sockets.stop()
 
     # -- of the workers
 
@@ -186,15 +186,15 @@ class WorkerGateway:
         for view in self._processes.values():
             view.measure()
 
-    # -- channels
+    # -- rpc
 
-    async def _open(self, channel: Channel) -> None:
-        answerer = Answerer(channel.generation, self._calls.answer)
-        before = self._answerers.get(channel.slot)
+    async def _open(self, rpc_socket: RpcSocket) -> None:
+        answerer = Answerer(rpc_socket.generation, self._calls.answer)
+        before = self._answerers.get(rpc_socket.slot)
         if before is not None:
             before.close()
-        self._answerers[channel.slot] = answerer
-        await self._loop.create_unix_connection(lambda: answerer, sock=channel.sock)
+        self._answerers[rpc_socket.slot] = answerer
+        await self._loop.create_unix_connection(lambda: answerer, sock=rpc_socket.sock)
 
 
 class _ProcessView:

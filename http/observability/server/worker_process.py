@@ -29,10 +29,10 @@ from observability.monitoring.exposition import Exposition
 from observability.monitoring.host_exposition import HostCollector
 from observability.monitoring.staleness import Staleness
 from observability.monitoring.worker_status import WorkerStatus, hub_document
-from observability.processes.control import Channel, ChannelReceiver, say_serving
+from observability.processes.control import RpcSocket, RpcSocketReceiver, say_serving
 from observability.processes.rpc import Caller
 from observability.processes.supervisor import ChildContext
-from observability.processes.usage import FIGURES_SECONDS, ProcessFigures
+from observability.processes.usage import FIGURES_SECONDS, ProcessUsage
 from observability.rest.published import Published
 from observability.server.feed import SharedFeed
 from observability.server.relay import RemoteHub
@@ -100,9 +100,9 @@ class WorkerProcess:
             worker.state.tell_stale,
         )
         self._add_routes(worker, shared, staleness, hub, store)
-        figures = ProcessFigures(counters, slot.role, slot.number, self._clock.time_ns())
+        usage = ProcessUsage(counters, slot.role, slot.number, self._clock.time_ns())
         periodics = [
-            Periodic(FIGURES_SECONDS, figures.update, loop),
+            Periodic(FIGURES_SECONDS, usage.update, loop),
             Periodic(FIGURES_SECONDS, partial(self._tell_queues, worker), loop),
             Periodic(config.metric_collection_interval, staleness.check, loop),
         ]
@@ -118,7 +118,7 @@ class WorkerProcess:
             await worker.stop()
             for periodic in periodics:
                 periodic.stop()
-            figures.update()
+            usage.update()
         shared.stop(loop)
         if store is not None:
             await store.stop()
@@ -160,18 +160,18 @@ def _say_nothing(port: int) -> None:
 
 
 class _HubLink:
-    """The channel to the hub, whichever lives."""
+    """The RPC connection to the hub that is alive."""
 
     def __init__(self, context: ChildContext, loop: asyncio.AbstractEventLoop) -> None:
         self._context = context
         self._loop = loop
         self._caller: Caller | None = None
-        self._channels = ChannelReceiver(context.control, self._open, loop)
+        self._rpc_sockets = RpcSocketReceiver(context.control, self._open, loop)
 
     async def start(self) -> None:
-        self._channels.start()
-        for channel in self._context.channels:
-            await self._open(channel)
+        self._rpc_sockets.start()
+        for rpc_socket in self._context.rpc_sockets:
+            await self._open(rpc_socket)
 
     async def call(self, message: bytes) -> bytes:
         """Asks the hub. Raises HubUnavailable."""
@@ -180,16 +180,16 @@ class _HubLink:
         return await self._caller.call(message)
 
     def close(self) -> None:
-        self._channels.stop()
+        self._rpc_sockets.stop()
         if self._caller is not None:
             self._caller.close()
 
-    async def _open(self, channel: Channel) -> None:
-        caller = Caller(channel.generation)
+    async def _open(self, rpc_socket: RpcSocket) -> None:
+        caller = Caller(rpc_socket.generation)
         if self._caller is not None:
             self._caller.close()
         self._caller = caller
-        await self._loop.create_unix_connection(lambda: caller, sock=channel.sock)
+        await self._loop.create_unix_connection(lambda: caller, sock=rpc_socket.sock)
 
 
 async def _first(wanted: Any, other: Any) -> bool:
