@@ -8,14 +8,13 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.encoding import encode_json
 from observability.stream.lanes import Entry, Lane, LaneReader, Page, SymbolFilter
 
 
 def fill_lane(symbols: list[str], capacity: int = 100) -> Lane:
     lane = Lane("trade", capacity)
     for seq, symbol in enumerate(symbols, 1):
-        lane.append(seq, symbol, {"symbol": symbol})
+        lane.append(Entry.of(seq, symbol, {"symbol": symbol}))
     return lane
 
 
@@ -33,7 +32,7 @@ def test_each_message_names_the_one_before_it() -> None:
     lane = fill_lane([])
     reader = LaneReader(lane, None, None)
     for seq in (1, 2, 5):
-        lane.append(seq, "A", {"x": 1})
+        lane.append(Entry.of(seq, "A", {"x": 1}))
     assert drain(reader) == [(1, 0), (2, 1), (5, 2)]
 
 
@@ -44,7 +43,7 @@ def test_a_filtered_reader_sees_a_chain_without_gaps() -> None:
 
 def test_a_filter_over_symbols_lets_through_what_has_none() -> None:
     lane = Lane("alert")
-    lane.append(1, None, {"x": 1})
+    lane.append(Entry.of(1, None, {"x": 1}))
     reader = LaneReader(lane, frozenset({"A"}), 0)
     assert reader.next_message() is not None
 
@@ -62,7 +61,7 @@ def test_a_replay_holds_exactly_what_came_after(symbols: list[str], since: int, 
 def test_without_a_replay_only_the_future_is_read() -> None:
     lane = fill_lane(["A", "A"])
     reader = LaneReader(lane, None, None)
-    lane.append(3, "A", {"x": 1})
+    lane.append(Entry.of(3, "A", {"x": 1}))
     assert drain(reader) == [(3, 2)]
 
 
@@ -71,7 +70,7 @@ def test_a_replay_is_no_backlog_and_what_comes_live_is() -> None:
     reader = LaneReader(lane, None, 0)
     assert reader.backlog == 0
     for seq in range(51, 61):
-        lane.append(seq, "A", {"x": 1})
+        lane.append(Entry.of(seq, "A", {"x": 1}))
     assert reader.backlog == 10
     drain(reader)
     assert reader.backlog == 0
@@ -81,7 +80,7 @@ def test_a_reader_whose_messages_were_dropped_is_told() -> None:
     lane = fill_lane([], capacity=10)
     reader = LaneReader(lane, None, None)
     for seq in range(1, 12):
-        lane.append(seq, "A", {"x": 1})
+        lane.append(Entry.of(seq, "A", {"x": 1}))
     assert reader.has_lost
 
 
@@ -106,7 +105,7 @@ class Ledger:
         self.entries: list[Entry] = []
 
     def write(self, seq: int, symbol: str) -> None:
-        self.entries.append(Entry(seq, symbol, encode_json({"symbol": symbol})[1:-1]))
+        self.entries.append(Entry.of(seq, symbol, {"symbol": symbol}))
 
     async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
         passing = [entry for entry in self.entries if entry.passes(symbols)]
@@ -128,7 +127,7 @@ def test_a_replay_goes_from_the_archive_into_the_ring_without_a_gap_or_a_repeat(
     symbols = list(before)
     for seq, symbol in enumerate(before, 1):
         ledger.write(seq, symbol)
-        lane.append(seq, symbol, {"symbol": symbol})
+        lane.append(Entry.of(seq, symbol, {"symbol": symbol}))
     since = min(since, len(before))
     reader = LaneReader(lane, wanted, since)
     read: list[tuple[int, int]] = []
@@ -138,7 +137,7 @@ def test_a_replay_goes_from_the_archive_into_the_ring_without_a_gap_or_a_repeat(
             symbols.append(symbol)
             ledger.write(len(symbols), symbol)
         elif action == "tell" and lane.seq < len(ledger.entries):
-            lane.append(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]})
+            lane.append(Entry.of(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]}))
         elif action == "fetch" and reader.wants_page:
             asyncio.run(reader.fetch())
         elif action == "read":
@@ -147,7 +146,7 @@ def test_a_replay_goes_from_the_archive_into_the_ring_without_a_gap_or_a_repeat(
             return
     while lane.seq < len(ledger.entries):
         read += drain(reader)
-        lane.append(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]})
+        lane.append(Entry.of(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]}))
     read += drain(reader)
     while reader.wants_page:
         asyncio.run(reader.fetch())

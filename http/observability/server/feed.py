@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from observability.clocks.clock import Clock
 from observability.memory.counters import Counters
@@ -14,25 +13,9 @@ from observability.memory.mapping import SharedMapping
 from observability.processes.wakeup import WakeUp
 from observability.snapshot.frames import Frame, FrameSource
 from observability.snapshot.shared_frames import SharedEventClock, SharedFrames
-from observability.stream.lanes import Entry, Lane, make_lanes
-
-
-class Feed(Protocol):
-    """Everything a worker needs from the hub in order to serve the stream."""
-
-    @property
-    def frames(self) -> FrameSource: ...
-
-    @property
-    def lanes(self) -> Mapping[str, Lane]:
-        """By channel."""
-
-    @property
-    def event_clock(self) -> Clock: ...
-
-    def catch_up(self) -> None:
-        """Reads what the hub has published by now: a client that comes from another worker may have seen more than
-        this one has been woken for."""
+from observability.store.reader import StoreReader
+from observability.stream.lane_feed import make_lanes
+from observability.stream.lanes import Entry, Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +34,17 @@ class SharedFeed:
     """The feed of a worker in a process of its own: copies what the hub publishes into the mapping, whenever it is
     woken. One hub may replace another; the feed reads on."""
 
-    def __init__(self, mapping: SharedMapping, wakeup: WakeUp, host_clock: Clock, counters: Counters) -> None:
+    def __init__(
+        self,
+        mapping: SharedMapping,
+        wakeup: WakeUp,
+        host_clock: Clock,
+        counters: Counters,
+        reader: StoreReader | None = None,
+    ) -> None:
+        """`reader` reads the store that the lanes are written to, if there is one."""
         self.frames = SharedFrames(mapping)
-        self.lanes: Mapping[str, Lane] = make_lanes()
+        self.lanes: Mapping[str, Lane] = make_lanes(reader)
         self.event_clock = SharedEventClock(mapping, host_clock)
         self.lost = counters.counter("shared_records_lost_total", "Records overwritten before this worker copied them")
         self._wakeup = wakeup
@@ -130,4 +121,4 @@ class _LaneFollower:
             if copied is None:
                 lane.lose_older()
             else:
-                lane.add(Entry(*copied))
+                lane.append(Entry(*copied))

@@ -99,7 +99,7 @@ class HubProcess:
             frames_shown=0 if context is None else context.mapping.frames().cursor + 1,
         )
         self._journal = self._persistence.attach(self._collectors)
-        self._lane_feed = LaneFeed(self._persistence.store)
+        self._lane_feed = LaneFeed(None if self._persistence.store is None else self._persistence.store.reader)
         self._gate = IngestGate(self._bus, self._journal, self._event_clock, self._counters)
         self._acknowledger = HubAcknowledger(
             self._collectors.system.alert_book, self._event_clock, self._journal.is_written
@@ -128,8 +128,8 @@ class HubProcess:
         self._persistence.recover()
         if self._context is not None:
             self._persistence.sequence.skip_to(newest_shown(self._context.mapping))
-        self._lane_feed.resume(self._persistence.told())
-        self._journal.add_announcement_listener(self._lane_feed.announce)
+        self._lane_feed.restore(self._persistence.told())
+        self._journal.add_announcement_listener(self._lane_feed.on_announcement)
         self._hub.add_frame_listener(self._journal.on_frame)
         self._persistence.start(loop)
         await self._hub.start()

@@ -28,11 +28,10 @@ from observability.monitoring.serving import SentListener
 from observability.routing.application import Application, UpgradeCallback
 from observability.routing.router import Router
 from observability.senders.endpoint import SenderEndpoint
-from observability.server.feed import Feed
 from observability.snapshot.frames import Frame
 from observability.stream.broadcast import Broadcaster
 from observability.stream.endpoint import StreamEndpoint
-from observability.stream.state import StreamState
+from observability.stream.state import Feed, StreamSettings, StreamState
 from observability.websocket.echo import EchoEndpoint
 from observability.websocket.endpoint import WebSocketEndpoint
 
@@ -66,20 +65,14 @@ class Worker:
         self.certificate = _certificate(config)
         self.router = Router()
         self.broadcaster = Broadcaster(counters, host_clock, loop)
-        self.state = StreamState(
-            feed.frames,
-            feed.lanes,
-            self.broadcaster,
-            feed.event_clock,
-            host_clock,
-            counters,
+        settings = StreamSettings(
             interval_seconds=config.metric_collection_interval,
             heartbeat_seconds=config.ws_heartbeat_interval,
             max_backlog=config.ws_message_queue_size,
             messages_per_second=config.ws_rate_limit,
             slot=slot,
-            catch_up=feed.catch_up,
         )
+        self.state = StreamState(feed, settings, self.broadcaster, host_clock, counters)
         cors = CorsPolicy(config.cors_origins)
         origins = OriginCheck(cors)
         self.stream = StreamEndpoint(
@@ -147,7 +140,7 @@ class Worker:
         self.broadcaster.send_frame(frame)
 
     def add_sent_listener(self, listener: SentListener) -> None:
-        self.broadcaster.on_sent = listener
+        self.broadcaster.add_sent_listener(listener)
 
     @property
     def counted(self) -> Counters:

@@ -91,7 +91,7 @@ class WorkerGateway:
     def _share_lanes(self, lanes: dict[str, Lane]) -> None:
         """Puts every entry of the hub's lanes into the mapping."""
         for name, log in self._context.mapping.lanes().items():
-            lanes[name].on_entry = _appender(log)
+            lanes[name].add_entry_listener(_appender(log))
 
     async def start(self, on_listening: Callable[[int], None]) -> None:
         """Begins to answer the workers; who listens is theirs to say."""

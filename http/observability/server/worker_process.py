@@ -20,7 +20,6 @@ from observability.errors import HubUnavailable
 from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
 from observability.logs.log_book import LogBook
-from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.memory.mapping import ProcessState
 from observability.metrics.assembly import history_budget
 from observability.metrics.market.bar_history import BarHistory
@@ -41,7 +40,6 @@ from observability.server.worker import Worker
 from observability.snapshot.frames import Frame
 from observability.store.file import DATABASE_NAME
 from observability.store.reader import StoreReader
-from observability.stream.lane_archive import AlertArchive, TradeArchive
 
 logger = logging.getLogger(__name__)
 
@@ -72,11 +70,8 @@ class WorkerProcess:
     async def _serve(self, link: _HubLink, stopping: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
         config, context, slot = self._config, self._context, self._context.slot
         counters = slot.counters()
-        shared = SharedFeed(context.mapping, context.wakeups[slot.number], self._clock, counters)
         store = None if config.data_dir is None else StoreReader(config.data_dir / DATABASE_NAME)
-        if store is not None:
-            shared.lanes[TRADES_LANE].archive = TradeArchive(store)
-            shared.lanes[ALERTS_LANE].archive = AlertArchive(store)
+        shared = SharedFeed(context.mapping, context.wakeups[slot.number], self._clock, counters, store)
         hub = RemoteHub(link.call)
         worker = Worker(
             config,
@@ -97,7 +92,7 @@ class WorkerProcess:
             shared.frames,
             self._clock,
             config.metric_collection_interval,
-            worker.state.tell_stale,
+            worker.state.set_stale,
         )
         self._add_routes(worker, shared, staleness, hub, store)
         usage = ProcessUsage(counters, slot.role, slot.number, self._clock.time_ns())

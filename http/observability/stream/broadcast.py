@@ -1,7 +1,5 @@
-"""The broadcast: the bytes of one frame to every client.
-
-Nothing is encoded or copied per client here, and nobody waits for a slow reader.
-"""
+"""The broadcast: sends each frame to every client, without encoding or copying anything per client, and without
+waiting for a slow one."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
 
-# A turn of the loop between chunks keeps REST answers waiting for one chunk, not for all clients.
+# The loop runs between chunks, so that a REST answer waits for one chunk and not for all clients.
 CHUNK_CLIENTS: Final = 128
 
 
@@ -32,13 +30,13 @@ class Receiver(Protocol):
 
 
 class Broadcaster:
-    """Sends each frame to every client whose last one has left; the others are skipped this time and counted, and get
-    a newer frame instead: each frame is complete, so the newest replaces what was missed."""
+    """Sends each frame to every client whose transport buffer is empty. Other clients are skipped and counted; they get
+    a later frame instead, which is complete and replaces the skipped one."""
 
     def __init__(self, counters: Counters, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
         self.clients: dict[Receiver, None] = {}
         self.fanout = DurationHistogram()
-        """From the tick to the last byte handed to the kernel, per frame."""
+        """Durations from the tick until the last byte of its frame was handed to the kernel."""
         self._clock = clock
         self._loop = loop
         self._active = counters.gauge("websocket_connections_active", "WebSocket clients connected now")
@@ -49,8 +47,7 @@ class Broadcaster:
         self._duration = counters.histogram(
             "websocket_send_duration_seconds", "From the tick to the last byte handed to the kernel, per snapshot"
         )
-        self.on_sent: Callable[[Frame, int], None] | None = None
-        """Called with each frame that has gone to everybody, and how long after its tick that was."""
+        self._sent_listeners: list[Callable[[Frame, int], None]] = []
         self._frame: Frame | None = None
         self._waiting: Sequence[Receiver] = ()
         self._position = 0
@@ -65,8 +62,12 @@ class Broadcaster:
 
     @property
     def clients_behind(self) -> int:
-        """Clients that have not taken everything sent to them."""
+        """Clients that have not read everything sent to them."""
         return sum(1 for client in self.clients if client.buffered_bytes())
+
+    def add_sent_listener(self, listener: Callable[[Frame, int], None]) -> None:
+        """Calls `listener` with each frame that has been sent to every client, and the nanoseconds since its tick."""
+        self._sent_listeners.append(listener)
 
     def add(self, client: Receiver) -> None:
         self.clients[client] = None
@@ -77,7 +78,7 @@ class Broadcaster:
         self._active.set(len(self.clients))
 
     def send_frame(self, frame: Frame) -> None:
-        """Starts to send `frame`; whoever still waits for the one before is skipped and gets this one."""
+        """Starts to send `frame`. Clients that still wait for the previous frame skip that one."""
         in_progress = self._position < len(self._waiting)
         if in_progress:
             late = self._waiting[self._position :]
@@ -87,7 +88,7 @@ class Broadcaster:
         self._frame = frame
         self._waiting = tuple(self.clients)
         self._position = 0
-        if not in_progress:  # else the chunk that is due goes on with the new frame
+        if not in_progress:  # otherwise the chunk that is scheduled sends the new frame
             self._send_chunk()
 
     def _send_chunk(self) -> None:
@@ -113,5 +114,5 @@ class Broadcaster:
             duration_ns = self._clock.mono_ns() - frame.mono_ns
             self._duration.record(duration_ns)
             self.fanout.record(duration_ns)
-            if self.on_sent is not None:
-                self.on_sent(frame, duration_ns)
+            for listener in self._sent_listeners:
+                listener(frame, duration_ns)

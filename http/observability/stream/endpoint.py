@@ -33,7 +33,7 @@ class StreamEndpoint(WebSocketEndpoint[Subscriber]):
             loop,
             max_clients=max_clients,
             origins=origins,
-            heartbeat_seconds=state.heartbeat_seconds,
+            heartbeat_seconds=state.settings.heartbeat_seconds,
             client_count=client_count,
         )
         self._state = state

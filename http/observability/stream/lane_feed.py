@@ -1,35 +1,77 @@
-"""What goes into the lanes: our trades and the changes of alerts, each once it is on disk.
-
-No clients here (see `lanes.py`) and nothing waits for the disk here (see `observability.metrics.durability.journal`).
-"""
+"""What fills the lanes: the trades and alerts that the journal announces, and the store for entries that have left the
+rings."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.durability.journal import Record
-from observability.store.store import Store
-from observability.stream.lane_archive import AlertArchive, TradeArchive
-from observability.stream.lanes import Lane
+from observability.metrics.trades.rows import trade_of
+from observability.store.reader import StoreReader
+from observability.store.schema import FILL_COLUMNS
+from observability.stream.lanes import Entry, Lane, Page, SymbolFilter
+
+
+class TradeArchive:
+    """The fills in the store."""
+
+    def __init__(self, reader: StoreReader) -> None:
+        self._reader = reader
+
+    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+        return await self._reader.run(_read_trades, after_seq, symbols, limit)
+
+
+class AlertArchive:
+    """The changes of alerts in the store. They have no symbol, so every filter passes them."""
+
+    def __init__(self, reader: StoreReader) -> None:
+        self._reader = reader
+
+    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+        return await self._reader.run(_read_alerts, after_seq, limit)
 
 
 class LaneFeed:
-    """Fills both lanes. With a store they reach back as far as it does."""
+    """Appends to the lanes what the journal announces."""
 
-    def __init__(self, store: Store | None) -> None:
-        reader = None if store is None else store.reader
-        self.lanes = {
-            TRADES_LANE: Lane("trade", archive=None if reader is None else TradeArchive(reader)),
-            ALERTS_LANE: Lane("alert", archive=None if reader is None else AlertArchive(reader)),
-        }
+    def __init__(self, reader: StoreReader | None) -> None:
+        self.lanes = make_lanes(reader)
 
-    def resume(self, records: Iterable[Record]) -> None:
-        """Fills the lanes with what an earlier process has told, per channel oldest first."""
+    def restore(self, records: Iterable[Record]) -> None:
+        """Appends the entries that an earlier process has announced, per lane oldest first."""
         for record in records:
-            self.announce(*record)
+            self.on_announcement(*record)
 
-    def announce(self, channel: str, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
-        """Appends one entry; a listener of the journal."""
-        self.lanes[channel].append(seq, symbol, document)
+    def on_announcement(self, lane: str, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
+        self.lanes[lane].append(Entry.of(seq, symbol, document))
+
+
+def make_lanes(reader: StoreReader | None) -> dict[str, Lane]:
+    """Returns the lanes, empty. With a `reader` they reach back as far as the store does."""
+    return {
+        TRADES_LANE: Lane("trade", archive=None if reader is None else TradeArchive(reader)),
+        ALERTS_LANE: Lane("alert", archive=None if reader is None else AlertArchive(reader)),
+    }
+
+
+def _read_trades(connection: sqlite3.Connection, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+    names = [] if symbols is None else sorted(symbols)
+    among = f" AND symbol IN ({', '.join('?' * len(names))})" if names else ""
+    (prev,) = connection.execute(f"SELECT max(seq) FROM fills WHERE seq <= ?{among}", (after_seq, *names)).fetchone()
+    rows = connection.execute(
+        f"SELECT {FILL_COLUMNS} FROM fills WHERE seq > ?{among} ORDER BY seq LIMIT ?", (after_seq, *names, limit)
+    ).fetchall()
+    trades = [trade_of(row) for row in rows]
+    return Page(prev or 0, [Entry.of(trade.seq, trade.symbol, trade.to_json()) for trade in trades])
+
+
+def _read_alerts(connection: sqlite3.Connection, after_seq: int, limit: int) -> Page:
+    (prev,) = connection.execute("SELECT max(seq) FROM alert_transitions WHERE seq <= ?", (after_seq,)).fetchone()
+    rows = connection.execute(
+        "SELECT seq, document FROM alert_transitions WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit)
+    ).fetchall()
+    return Page(prev or 0, [Entry(seq, None, document.encode()[1:-1]) for seq, document in rows])

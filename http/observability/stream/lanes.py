@@ -1,16 +1,14 @@
-"""The lossless lanes: trades and alerts, every one of them and in order, beside the conflated metrics.
-
-No sockets here (see `stream.py`) and no disk: a lane keeps its last entries in memory, an archive knows the others.
+"""The lossless lanes: every trade and every alert, in order, beside the conflated metrics.
 
     entries        1:AAPL  2:AMZN  3:AMZN  4:AAPL  5:AMZN      a ring; nothing is queued per client
     reader, all    {1,prev 0} {2,prev 1} {3,prev 2} ...        a cursor into the ring, and a filter
-    reader, AAPL   {1,prev 0}            {4,prev 1}            `prev` is the one before in the same filter, so that a
-                                                               client can tell a gap from a filter
+    reader, AAPL   {1,prev 0}            {4,prev 1}            `prev` is the previous entry that passes the filter, so
+                                                               that a client can tell a gap from a filter
 
-Readers that are at the same entry behind the same one share the bytes of the message.
+Readers at the same entry with the same `prev` share the bytes of the message.
 
-    archive        |1 2 3 4 5 6 7 8 9|         what is older than the ring is read from the archive, page by page,
-    ring                       |7 8 9 10 11|   until the ring has what comes next
+    archive        |1 2 3 4 5 6 7 8 9|         entries that have left the ring are read from the archive, page by page,
+    ring                       |7 8 9 10 11|   until the ring holds the next entry
 """
 
 from __future__ import annotations
@@ -21,12 +19,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from observability.encoding import encode_json
-from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 
 ENTRIES_KEPT: Final = 10_000
-# Encoded messages that are kept for the next reader; all readers of one tick want the same few.
+# Encoded messages kept for other readers: within one tick all readers need the same few.
 MESSAGES_CACHED: Final = 1_000
-# Entries of one page of the archive.
 PAGE_ENTRIES: Final = 500
 
 SymbolFilter = frozenset[str] | None
@@ -34,11 +30,16 @@ SymbolFilter = frozenset[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event of a lane. `symbol` None belongs to every filter; `members` is its JSON without the braces."""
+    """One event of a lane. An entry without a symbol passes every filter; `members` is its JSON without the braces."""
 
     seq: int
     symbol: str | None
     members: bytes
+
+    @classmethod
+    def of(cls, seq: int, symbol: str | None, document: dict[str, Any]) -> Entry:
+        """Returns the entry whose JSON is `document`."""
+        return cls(seq, symbol, encode_json(document)[1:-1])
 
     def passes(self, symbols: SymbolFilter) -> bool:
         return symbols is None or self.symbol is None or self.symbol in symbols
@@ -46,31 +47,32 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries behind a sequence number that pass a filter, oldest first; `prev` is the passing one before them."""
+    """Entries that follow a sequence number and pass a filter, oldest first."""
 
     prev: int
+    """The sequence number of the entry before them that passes the filter; 0 without one."""
     entries: Sequence[Entry]
 
 
 class LaneArchive(Protocol):
-    """Knows every entry that was ever appended, as long as it is kept."""
+    """Holds the entries of a lane for as long as the store keeps them."""
 
     async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-        """Returns the first `limit` entries behind `after_seq`. Raises StoreError."""
+        """Returns the first `limit` entries after `after_seq`. Raises StoreError."""
 
 
 class Lane:
-    """One kind of event: its last entries, by position. Positions count from 0 and have no gaps; `seq` may have."""
+    """The newest entries of one kind of event, by position. Positions count from 0 without gaps; sequence numbers may
+    have gaps."""
 
     def __init__(self, name: str, capacity: int = ENTRIES_KEPT, archive: LaneArchive | None = None) -> None:
         self.name = name
         self.archive = archive
         self.seq = 0
-        """Of the newest entry."""
+        """The sequence number of the newest entry."""
         self.end = 0
-        """Position behind the newest entry."""
-        self.on_entry: Callable[[Entry], None] | None = None
-        """Called with each entry that is added."""
+        """The position after the newest entry."""
+        self._listeners: list[Callable[[Entry], None]] = []
         self._ring: list[Entry | None] = [None] * capacity
         self._first = 0
         self._type = encode_json(name)
@@ -78,40 +80,40 @@ class Lane:
 
     @property
     def start(self) -> int:
-        """Position of the oldest entry kept."""
+        """The position of the oldest entry in the ring."""
         return max(self._first, self.end - len(self._ring))
 
     @property
     def oldest_seq(self) -> int:
-        """Of the oldest entry kept; `seq + 1` if there is none."""
+        """The sequence number of the oldest entry in the ring; `seq + 1` if the ring is empty."""
         return self.entry(self.start).seq if self.start < self.end else self.seq + 1
 
-    def append(self, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
-        """Adds one event; `seq` is above that of the one before."""
-        self.add(Entry(seq, symbol, encode_json(document)[1:-1]))
+    def add_entry_listener(self, listener: Callable[[Entry], None]) -> None:
+        """Calls `listener` with each entry that is appended."""
+        self._listeners.append(listener)
 
-    def add(self, entry: Entry) -> None:
-        """Adds one event that is encoded already."""
+    def append(self, entry: Entry) -> None:
+        """Appends an entry, whose sequence number is above all earlier ones."""
         assert entry.seq > self.seq, f"lane {self.name}: {entry.seq} after {self.seq}"
         self._ring[self.end % len(self._ring)] = entry
         self.seq = entry.seq
         self.end += 1
-        if self.on_entry is not None:
-            self.on_entry(entry)
+        for listener in self._listeners:
+            listener(entry)
 
     def lose_older(self) -> None:
-        """Takes note that entries are missing here: readers that have not read everything before have lost some."""
+        """Records that entries are missing at the end; readers that have not read everything before have lost some."""
         self.end += 1
         self._first = self.end
 
     def entry(self, position: int) -> Entry:
-        """Returns the entry at a position from `start` up to, not including, `end`."""
+        """Returns the entry at a position from `start` up to but not including `end`."""
         entry = self._ring[position % len(self._ring)]
         assert entry is not None, f"lane {self.name}: nothing at position {position}"
         return entry
 
     def message(self, entry: Entry, prev: int) -> bytes:
-        """Returns the message of an entry for those whose last one was `prev`."""
+        """Returns the message of an entry for readers whose previous entry was `prev`."""
         message = self._messages.get((entry.seq, prev))
         if message is None:
             if len(self._messages) >= MESSAGES_CACHED:
@@ -121,26 +123,21 @@ class Lane:
         return message
 
 
-def make_lanes(capacity: int = ENTRIES_KEPT) -> dict[str, Lane]:
-    """Returns the lanes there are, by channel; empty."""
-    return {TRADES_LANE: Lane("trade", capacity), ALERTS_LANE: Lane("alert", capacity)}
-
-
 class LaneReader:
-    """Where one client stands in one lane. What was there before it came is replayed at its own pace; what comes while
-    it is there may pile up only so far."""
+    """The position of one client in one lane. Entries from before it subscribed are replayed at its own pace; later
+    entries form its backlog, which is limited."""
 
     __slots__ = ("_archived", "_archived_seq", "_live_from", "_position", "_prev", "_symbols", "is_fetching", "lane")
 
     def __init__(self, lane: Lane, symbols: SymbolFilter, since_seq: int | None) -> None:
-        """Begins behind `since_seq`, or at the lane's end."""
+        """Starts after `since_seq`, or at the lane's end."""
         self.lane = lane
         self.is_fetching = False
-        """Whether a page of the archive is on its way."""
+        """Whether a page of the archive is being read."""
         self._symbols = symbols
         self._archived: deque[Entry] = deque()
         self._archived_seq: int | None = None
-        """How far the archive has been read; None where the ring goes on."""
+        """The last sequence number read from the archive; None while reading from the ring."""
         self._live_from = self._position = lane.end
         if since_seq is not None:
             self._seek(since_seq)
@@ -151,25 +148,24 @@ class LaneReader:
 
     @property
     def backlog(self) -> int:
-        """Entries that came while the client was there, and that it has not been sent yet; those of the archive wait
-        on disk."""
+        """Entries appended since the client subscribed that have not been sent to it; 0 while it reads the archive."""
         if self._archived_seq is not None:
             return 0
         return self.lane.end - max(self._position, self._live_from)
 
     @property
     def has_lost(self) -> bool:
-        """Whether the lane has dropped entries before they were sent."""
+        """Whether entries have left the ring before they were sent."""
         return self._archived_seq is None and self._position < self.lane.start
 
     @property
     def wants_page(self) -> bool:
-        """Whether nothing can be sent before the next page of the archive."""
+        """Whether the next page of the archive is needed before anything can be sent."""
         return self._archived_seq is not None and not self._archived
 
     def fetch(self) -> Coroutine[Any, Any, None]:
-        """Returns what reads the next page of the archive; it raises StoreError."""
-        # From now on, not from when it first runs: nobody may ask for the same page in between.
+        """Returns a coroutine that reads the next page of the archive. It raises StoreError."""
+        # Set here, before the coroutine first runs, so that the same page is not requested twice.
         self.is_fetching = True
         return self._fetch()
 
@@ -187,7 +183,7 @@ class LaneReader:
             self._join_ring()
 
     def next_message(self) -> bytes | None:
-        """Returns the next message that passes the filter, and moves on; None at the end, or before the next page."""
+        """Returns the next message that passes the filter, and advances; None at the end, or if a page is needed."""
         lane = self.lane
         if self._archived_seq is not None:
             if not self._archived:
@@ -201,7 +197,7 @@ class LaneReader:
         while self._position < lane.end:
             entry = lane.entry(self._position)
             self._position += 1
-            # What was read of the archive may come into the ring only now.
+            # The ring may receive an entry that has been read from the archive already.
             if entry.seq > self._prev and entry.passes(self._symbols):
                 message = lane.message(entry, self._prev)
                 self._prev = entry.seq
@@ -209,20 +205,20 @@ class LaneReader:
         return None
 
     def _join_ring(self) -> None:
-        """Goes on in the ring, behind what was read of the archive."""
+        """Continues in the ring, after the last entry read from the archive."""
         assert self._archived_seq is not None
         self._live_from = self._position = self.lane.end
         self._seek(self._archived_seq)
         self._archived_seq = None
 
     def _seek(self, seq: int) -> None:
-        """Moves back to the first entry behind `seq` that the ring has."""
+        """Moves back to the first entry after `seq` that the ring holds."""
         lane = self.lane
         while self._position > lane.start and lane.entry(self._position - 1).seq > seq:
             self._position -= 1
 
     def _seq_before(self, position: int) -> int:
-        """Returns the newest entry before `position` that passes the filter; 0 without one."""
+        """Returns the sequence number of the newest entry before `position` that passes the filter; 0 without one."""
         lane = self.lane
         while position > lane.start:
             position -= 1

@@ -1,7 +1,4 @@
-"""One client of the metrics stream: its subscription, and how far it has been served.
-
-No framing here (see `websocket.py`), no fan-out (see `broadcast.py`), no joining of views (see `views.py`).
-"""
+"""One client of the stream: its subscription, what has been sent to it, and what is due."""
 
 from __future__ import annotations
 
@@ -34,14 +31,14 @@ from observability.websocket.deflate import DeflateMemory
 
 logger = logging.getLogger(__name__)
 
-# A client that keeps sending what is not understood is not one of ours.
-MAX_ERRORS: Final = 10
-# About two frames, and never less than TCP can send in one go.
+# A client whose messages are refused this often does not speak this protocol, and is closed.
+MAX_REFUSED_MESSAGES: Final = 10
+# The limit on unsent bytes is two frames, but at least what TCP may send in one segment.
 MIN_UNSENT_BYTES: Final = 16 * 1024
 
 
 class Subscriber(WebSocketConnection):
-    """One client of the stream: its subscription, and how far it has been served."""
+    """One client of the stream."""
 
     def __init__(
         self,
@@ -54,32 +51,31 @@ class Subscriber(WebSocketConnection):
         self.subscription = subscription
         self.view: View | None = None
         self.is_plain = False
-        """A frame is all there is to be sent."""
-        self.errors = 0
-        """Messages of this client that were not understood."""
+        """Whether the next frame is sent whole, with nothing before it: the broadcast's short path."""
         self._stream = stream
         self._query = query
         deflate = accepted.deflate
         self._deflate = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
-        self._rate = MessageRate(stream.messages_per_second)
-        # Clients of the first API know no `lag`: it goes to those who have asked for something.
-        self._knows_lag = subscription != DEFAULT or query.since is not None
+        self._rate = MessageRate(stream.settings.messages_per_second)
+        # Clients of the first API do not know `lag`. A client that has asked for something knows it.
+        self._accepts_lag = subscription != DEFAULT or query.since is not None
+        self._refused_messages = 0
         self._last_seq = 0
-        self._skipped_now = 0
-        self._replay_seq: int | None = None
+        self._skipped = 0
+        self._missed_seq: int | None = None
         self._lanes: dict[str, LaneReader] = {}
         self._fetches: set[asyncio.Task[None]] = set()
 
     @property
     def lane_backlog(self) -> int:
-        """Messages of the lanes that wait for this client."""
+        """Entries of the lanes that have not been sent to this client."""
         return sum(reader.backlog for reader in self._lanes.values())
 
     # -- the tick
 
     def skip_frame(self) -> None:
-        """The client has not taken what was sent before: it gets a newer frame instead of this one."""
-        self._skipped_now += 1
+        """Counts a frame that is not sent, because the client has not read what was sent before."""
+        self._skipped += 1
         self.is_plain = False
         if self._lanes:
             self.send_lanes()
@@ -91,32 +87,31 @@ class Subscriber(WebSocketConnection):
         if view is not None and self.is_plain:
             self.send_message(view.full(frame))
         else:
-            self._send_with_care(frame)
+            self._send_what_is_due(frame)
 
-    def _send_with_care(self, frame: Frame) -> None:
-        """Sends a frame to a client that has more to be sent first, or wants deltas."""
+    def _send_what_is_due(self, frame: Frame) -> None:
+        """Sends a frame, and what is due before it: lanes, missed frames, `lag`."""
         if self._lanes:
             self.send_lanes()
         view = self.view
         if view is None or self.is_closing:
             return
-        if self._replay_seq is not None:
-            self._replay()
+        if self._missed_seq is not None:
+            self._send_missed()
         else:
-            if self._skipped_now:
-                self._tell_lag()
+            if self._skipped:
+                self._send_lag()
             is_next = self._last_seq == frame.seq - 1
             self.send_message(view.delta(frame) if view.key.is_delta and is_next else view.full(frame))
             self._last_seq = frame.seq
-        self._judge()
+        self._update_is_plain()
 
-    def _judge(self) -> None:
-        """Decides whether the next frame needs more than to be sent."""
-        has_more = self._lanes or self._skipped_now or self._replay_seq is not None
-        self.is_plain = self.view is not None and not self.view.key.is_delta and not has_more
+    def _update_is_plain(self) -> None:
+        is_more_due = self._lanes or self._skipped or self._missed_seq is not None
+        self.is_plain = self.view is not None and not self.view.key.is_delta and not is_more_due
 
     def send_message(self, message: Message) -> None:
-        """Sends one shared message, compressed for those who take that."""
+        """Sends one shared message, compressed if that was negotiated."""
         # hot: once per client per tick (benchmarks/bench_fanout.py)
         deflate = self._deflate
         if deflate is None:
@@ -125,31 +120,31 @@ class Subscriber(WebSocketConnection):
             # fin and rsv1
             self.send_shared(WSMsgType.TEXT, deflate.frame_for(message.deflated), HEADROOM, True, True)
 
-    def _tell_lag(self) -> None:
-        skipped, self._skipped_now = self._skipped_now, 0
-        if self._knows_lag:
+    def _send_lag(self) -> None:
+        skipped, self._skipped = self._skipped, 0
+        if self._accepts_lag:
             self.send_text(encode_json({"type": "lag", "skipped": skipped, "timestamp": self._stream.timestamp()}))
 
-    def _replay(self) -> None:
-        """Sends frames that were missed while away, as long as the client takes them."""
+    def _send_missed(self) -> None:
+        """Sends frames that the client missed before it reconnected, until its buffer fills."""
         frames = self._stream.frames
-        seq = self._replay_seq
+        seq = self._missed_seq
         while seq is not None and not self.buffered_bytes():
             frame = frames.find(seq)
             if frame is None:
-                # The client reads slower than the ring forgets; from here on it is as any slow reader.
-                self._skipped_now += frames.latest_seq - seq
+                # The client reads more slowly than frames leave the ring: it has lagged like any slow reader.
+                self._skipped += frames.latest_seq - seq
                 seq = None
                 break
             self.send_shared(WSMsgType.TEXT, frame.buffer, HEADROOM)
             self._last_seq = seq
             seq = seq + 1 if seq < frames.latest_seq else None
-        self._replay_seq = seq
+        self._missed_seq = seq
 
     # -- lanes
 
     def send_lanes(self) -> None:
-        """Sends what the lanes hold for this client until its buffer fills; one that lags too far is closed."""
+        """Sends entries of the lanes until the buffer fills. A client that lags too far is closed."""
         for reader in self._lanes.values():
             while not self.is_closing and not self.buffered_bytes():
                 message = None if reader.has_lost else reader.next_message()
@@ -158,7 +153,7 @@ class Subscriber(WebSocketConnection):
                 self.send_text(message)
             if reader.wants_page and not reader.is_fetching:
                 self._fetch_page(reader)
-            if reader.has_lost or reader.backlog > self._stream.max_backlog:
+            if reader.has_lost or reader.backlog > self._stream.settings.max_backlog:
                 logger.info("websocket %s: %s behind in lane %s, closing", self.peer, reader.backlog, reader.lane.name)
                 self.close(CloseCode.TRY_AGAIN_LATER, "too slow for a lossless channel")
                 return
@@ -178,38 +173,39 @@ class Subscriber(WebSocketConnection):
             self.send_lanes()
 
     def on_drained(self) -> None:
-        # The lanes go first; the metrics wait for the next tick, whose frame is newer.
+        # The next frame is newer than any that could be sent now, so only the lanes are sent.
         self.send_lanes()
 
     # -- callbacks
 
     def on_open(self) -> None:
         stream = self._stream
-        stream.catch_up()
+        stream.feed.catch_up()
         frame = stream.latest_frame()
         limit_unsent(self.transport, max(MIN_UNSENT_BYTES, 2 * len(frame.buffer)))
         if not self._enter_view():
             self.close(CloseCode.TRY_AGAIN_LATER, "too many different subscriptions are in use")
             return
-        self._replay_seq = stream.resumable_seq(self._query.since, self.subscription)
+        self._missed_seq = stream.resumable_seq(self._query.since, self.subscription)
         self.send_text(encode_json(self._greeting()))
         self._enter_lanes(dict.fromkeys(self.subscription.lanes, self._query.lane_since))
-        if self._replay_seq is not None:
-            self._replay()
+        if self._missed_seq is not None:
+            self._send_missed()
         elif self.view is not None:
             self.send_message(self.view.full(frame))
             self._last_seq = frame.seq
         if stream.stale_message is not None:
             self.send_text(stream.stale_message)
         self.send_lanes()
-        self._judge()
+        self._update_is_plain()
         stream.broadcaster.add(self)
 
     def on_message(self, message: bytes, is_text: bool) -> None:
         if not is_text:
             self.close(CloseCode.UNSUPPORTED_DATA, "expected text")
         elif not self._rate.allow(self._stream.host_clock.mono_ns()):
-            self._refuse("rate_limited", f"expected at most {self._stream.messages_per_second} messages a second")
+            limit = self._stream.settings.messages_per_second
+            self._refuse("rate_limited", f"expected at most {limit} messages a second")
         elif message == b"ping":
             self.send_text(b"pong")
         else:
@@ -242,15 +238,15 @@ class Subscriber(WebSocketConnection):
 
     def _change(self, message: ClientMessage, wanted: Subscription) -> None:
         before = self.subscription
-        self._knows_lag = True
+        self._accepts_lag = True
         self.subscription = wanted
         if not self._enter_view():
             self.subscription = before
             raise SubscriptionError("too_many_views", "too many different subscriptions are in use; ask again later")
-        if self._replay_seq is not None:
-            # What was still to be replayed gives way to the newest snapshot.
-            self._skipped_now += self._stream.frames.latest_seq - self._replay_seq
-            self._replay_seq = None
+        if self._missed_seq is not None:
+            # The newest snapshot replaces the missed frames.
+            self._skipped += self._stream.frames.latest_seq - self._missed_seq
+            self._missed_seq = None
         since = message.lane_since or {}
         if wanted.symbols != before.symbols:
             self._leave_lanes(before.lanes)
@@ -267,15 +263,15 @@ class Subscriber(WebSocketConnection):
         )
         if self.view is not None and message.type == "subscribe":
             frame = self._stream.latest_frame()
-            if self._skipped_now:
-                self._tell_lag()
+            if self._skipped:
+                self._send_lag()
             self.send_message(self.view.full(frame))
             self._last_seq = frame.seq
         self.send_lanes()
-        self._judge()
+        self._update_is_plain()
 
     def _enter_view(self) -> bool:
-        """Moves to the view of the subscription; returns whether there was room for it."""
+        """Changes to the view of the subscription; returns False if there are too many views."""
         key, views = self.subscription.view_key, self._stream.views
         entered = None if key is None else views.enter(key)
         if key is not None and entered is None:
@@ -286,16 +282,16 @@ class Subscriber(WebSocketConnection):
         return True
 
     def _enter_lanes(self, since: dict[str, int | None]) -> None:
-        self._stream.catch_up()
+        self._stream.feed.catch_up()
         for name, seq in since.items():
-            self._lanes[name] = LaneReader(self._stream.lanes[name], self.subscription.symbols, seq)
+            self._lanes[name] = LaneReader(self._stream.feed.lanes[name], self.subscription.symbols, seq)
 
     def _leave_lanes(self, names: frozenset[str]) -> None:
         for name in names:
             self._lanes.pop(name, None)
 
     def _lane_states(self) -> dict[str, dict[str, int]]:
-        """Per lane the newest sequence number, and the oldest that can still be replayed."""
+        """Returns the newest and the oldest sequence number that each lane's ring holds."""
         return {
             name: {"seq": reader.lane.seq, "oldest_seq": reader.lane.oldest_seq} for name, reader in self._lanes.items()
         }
@@ -308,21 +304,21 @@ class Subscriber(WebSocketConnection):
             "client_id": stream.client_id(self.number),
             "epoch": stream.frames.epoch,
             "seq": stream.frames.latest_seq,
-            "update_frequency_hz": stream.update_frequency_hz,
+            "update_frequency_hz": round(1 / stream.settings.interval_seconds, 3),
             "server_time": format_iso_ms(stream.host_clock.time_ns()),
-            "heartbeat_interval": stream.heartbeat_seconds,
+            "heartbeat_interval": stream.settings.heartbeat_seconds,
             **self.subscription.describe(stream.views.channels),
         }
         if self._query.since is not None:
-            greeting["recovered"] = self._replay_seq is not None or stream.is_current(self._query.since)
+            greeting["recovered"] = self._missed_seq is not None or stream.is_current(self._query.since)
         return greeting
 
     def _send(self, document: dict[str, Any]) -> None:
         self.send_text(encode_json(document))
 
     def _refuse(self, code: str, message: str) -> None:
-        self.errors += 1
+        self._refused_messages += 1
         self._send({"type": "error", "code": code, "message": message, "timestamp": self._stream.timestamp()})
-        if self.errors >= MAX_ERRORS:
-            logger.info("websocket %s: %d messages not understood, closing", self.peer, self.errors)
+        if self._refused_messages >= MAX_REFUSED_MESSAGES:
+            logger.info("websocket %s: %d messages not understood, closing", self.peer, self._refused_messages)
             self.close(CloseCode.POLICY_VIOLATION, "too many messages not understood")

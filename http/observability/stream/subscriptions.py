@@ -1,7 +1,4 @@
-"""What a client asks for: messages and URL parameters in, the subscription in force out.
-
-No sockets here and no views (see `views.py`).
-"""
+"""Subscriptions: what a client asks for by messages and by its URL, and the subscription that results."""
 
 from __future__ import annotations
 
@@ -25,14 +22,14 @@ MAX_SYMBOLS: Final = 256
 
 _TEXT_FORM: Final = "subscribe:"
 
-# What goes back must fit what JSON is encoded to: 64 bits.
+# An id is sent back, and the JSON encoder is limited to 64 bits.
 MessageId = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 ChannelName = Annotated[str, msgspec.Meta(max_length=64)]
 SymbolName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SYMBOL_LENGTH)]
 
 
 class SubscriptionError(ObservabilityError):
-    """A client asks for what there is not; `code` is the one of the error message it gets."""
+    """A client's message cannot be understood or fulfilled; `code` is that of the error message it gets."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
@@ -40,7 +37,7 @@ class SubscriptionError(ObservabilityError):
 
 
 class ClientMessage(msgspec.Struct, frozen=True):
-    """What a client sends as JSON. The seed's dashboard asks for `health` where others `ping`."""
+    """A client's message as JSON. The first API's dashboard sends `health` where others send `ping`."""
 
     type: Annotated[str, msgspec.Meta(max_length=64)]
     id: MessageId | Annotated[str, msgspec.Meta(max_length=64)] | None = None
@@ -52,11 +49,11 @@ class ClientMessage(msgspec.Struct, frozen=True):
     lane_since: dict[str, MessageId] | None = None
 
 
-_decode = msgspec.json.Decoder(ClientMessage).decode
+_decoder: Final = msgspec.json.Decoder(ClientMessage)
 
 
 class StreamQuery(msgspec.Struct, frozen=True):
-    """What the URL of a WebSocket may ask for."""
+    """The query of a WebSocket's URL."""
 
     channels: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
     symbols: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
@@ -67,7 +64,7 @@ class StreamQuery(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What is in force for one client: metrics channels (None: all of them), lanes, symbols (None: all), mode."""
+    """What one client has subscribed to. None means all channels of metrics, or all symbols."""
 
     channels: frozenset[str] | None = None
     lanes: frozenset[str] = frozenset()
@@ -76,13 +73,13 @@ class Subscription:
 
     @property
     def view_key(self) -> ViewKey | None:
-        """The view of the metrics; None if no metrics are wanted."""
+        """The view of the metrics; None for a client that wants no metrics."""
         if self.channels is not None and not self.channels:
             return None
         return ViewKey(self.channels, self.symbols, self.mode == "delta")
 
     def describe(self, known: tuple[str, ...]) -> dict[str, Any]:
-        """Returns what is in force, for `connected` and `subscribed`; `known` are the metrics channels there are."""
+        """Returns the members of `connected` and `subscribed`; `known` lists all channels of metrics."""
         metrics = [name for name in known if self.channels is None or name in self.channels]
         return {
             "channels": [*metrics, *(name for name in LANES if name in self.lanes)],
@@ -95,21 +92,21 @@ DEFAULT: Final = Subscription()
 
 
 def subscribed(current: Subscription, message: ClientMessage, known: tuple[str, ...]) -> Subscription:
-    """Returns what is in force after a `subscribe`: channels are added (the first metrics channels replace the default
-    of all), `symbols` and `mode` are set where given. Raises SubscriptionError."""
+    """Returns the subscription after a `subscribe`. Channels are added, except that the first channels of metrics
+    replace the default of all; `symbols` and `mode` replace what was set. Raises SubscriptionError."""
     channels, lanes = _split(message.channels or [], known)
     if channels:
         merged = channels if current.channels is None or EVERY_METRIC in channels else current.channels | channels
         current = replace(current, channels=None if EVERY_METRIC in merged else merged)
     if message.symbols is not msgspec.UNSET:
-        # Null, or an empty list, is no filter.
+        # Null and an empty list remove the filter.
         current = replace(current, symbols=frozenset(message.symbols) if message.symbols else None)
     return replace(current, lanes=current.lanes | lanes, mode=message.mode or current.mode)
 
 
 def unsubscribed(current: Subscription, message: ClientMessage, known: tuple[str, ...]) -> Subscription:
-    """Returns what is in force after an `unsubscribe` from channels and symbols; from everything if it names none.
-    Raises SubscriptionError."""
+    """Returns the subscription after an `unsubscribe` from channels and symbols, or from everything if it names
+    neither. Raises SubscriptionError."""
     if message.channels is None and message.symbols is msgspec.UNSET:
         return replace(current, channels=frozenset(), lanes=frozenset())
     channels, lanes = _split(message.channels or [], known)
@@ -126,16 +123,16 @@ def unsubscribed(current: Subscription, message: ClientMessage, known: tuple[str
 
 
 def parse_message(message: bytes) -> ClientMessage:
-    """Returns a client's message; the seed's `subscribe:market_data,execution` is one too. Raises SubscriptionError for
-    what is none. `message` is UTF-8."""
+    """Returns a client's message from UTF-8: JSON, or the first API's `subscribe:market_data,execution`. Raises
+    SubscriptionError."""
     text = message.decode()
     if text.startswith(_TEXT_FORM):
         names = text.removeprefix(_TEXT_FORM).split(",")
         return ClientMessage(type="subscribe", channels=[name.strip() for name in names[:MAX_CHANNELS]])
     try:
-        return _decode(message)
+        return _decoder.decode(message)
     except msgspec.DecodeError as error:
-        # A fault may repeat what was sent, at any length.
+        # The decoder's message may quote the client's, which may be long.
         fault = str(error)[:MAX_FAULT_LENGTH]
         raise SubscriptionError("bad_message", f"expected ping, or a JSON object with a type: {fault}") from None
     except RecursionError:
@@ -143,10 +140,10 @@ def parse_message(message: bytes) -> ClientMessage:
 
 
 def parse_url(request: Request, known: tuple[str, ...]) -> tuple[StreamQuery, Subscription]:
-    """Returns the parameters of a WebSocket's URL, and the subscription they make: `channels` is the whole list there.
+    """Returns the query of a WebSocket's URL and the subscription it asks for, in which `channels` is the whole list.
     Raises Unprocessable."""
     query = parse_query(request, StreamQuery)
-    symbols = _listed(query.symbols)
+    symbols = _names(query.symbols)
     if len(symbols) > MAX_SYMBOLS or any(len(symbol) > MAX_SYMBOL_LENGTH for symbol in symbols):
         raise Unprocessable(
             [
@@ -158,7 +155,7 @@ def parse_url(request: Request, known: tuple[str, ...]) -> tuple[StreamQuery, Su
         )
     message = ClientMessage(
         type="subscribe",
-        channels=_listed(query.channels) or None,
+        channels=_names(query.channels) or None,
         symbols=symbols or None,
         mode=query.mode,
     )
@@ -169,7 +166,7 @@ def parse_url(request: Request, known: tuple[str, ...]) -> tuple[StreamQuery, Su
         raise Unprocessable([{"parameter": "channels", "error": str(error)}]) from None
 
 
-def _listed(text: str | None) -> list[str]:
+def _names(text: str | None) -> list[str]:
     return [name for name in (text or "").split(",") if name]
 
 

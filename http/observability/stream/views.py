@@ -1,6 +1,6 @@
-"""Views: what of each snapshot a client wants, joined once per tick for all who want the same.
+"""Views: the part of each snapshot that clients want, joined once per tick for all clients that want the same.
 
-No encoding here: a view is sliced out of the encoded snapshot by its index. No sockets either (see `stream.py`).
+A view is sliced out of the encoded snapshot by its index; nothing is encoded again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _TYPE_UPDATE = b'{"type":"metrics_update",'
 
 @dataclass(frozen=True, slots=True)
 class ViewKey:
-    """What tells views apart: sections and custom collectors by name (None: all of them), symbols (None: all), and
-    whether only changes are wanted."""
+    """What distinguishes views. None means all channels, or all symbols."""
 
     channels: frozenset[str] | None = None
+    """Names of sections and custom collectors."""
     symbols: frozenset[str] | None = None
     is_delta: bool = False
 
@@ -30,8 +30,8 @@ EVERYTHING = ViewKey()
 
 
 class Message:
-    """One message of one tick, shared by all clients of a view: the payload behind the headroom of its header, as it
-    is and compressed."""
+    """One message of one tick, shared by all clients of a view, uncompressed and compressed. `buffer` has room for the
+    header of its frame in front."""
 
     __slots__ = ("buffer", "deflated", "payload", "seq")
 
@@ -43,20 +43,20 @@ class Message:
 
 
 class View:
-    """One view and its messages of the newest tick, made when the first client needs them."""
+    """One view. Its messages of a tick are made when the first client needs them."""
 
     def __init__(self, key: ViewKey, counters: DeflateCounters) -> None:
         self.key = key
         self.clients = 0
-        """Clients that have this view now."""
-        # One each: a client in step with the deltas is not in step with the full messages.
+        """The number of clients that have this view now."""
+        # A client in step with the deltas is not in step with the full messages.
         self._full_deflater = SharedDeflater(counters)
         self._delta_deflater = SharedDeflater(counters)
         self._full: Message | None = None
         self._delta: Message | None = None
 
     def full(self, frame: Frame) -> Message:
-        """Returns the view's part of the newest frame."""
+        """Returns the view of `frame`, which is the newest."""
         message = self._full
         if message is None or message.seq != frame.seq:
             if self.key.channels is None and self.key.symbols is None:
@@ -67,7 +67,7 @@ class View:
         return message
 
     def delta(self, frame: Frame) -> Message:
-        """Returns what of the view changed on the newest frame's tick."""
+        """Returns what has changed in the view since the frame before `frame`, which is the newest."""
         message = self._delta
         if message is None or message.seq != frame.seq:
             message = self._delta = Message(frame.seq, self._join_delta(frame), self._delta_deflater)
@@ -131,7 +131,7 @@ class View:
 
 
 class Views:
-    """Every view in use, at most `max_views` of them beside the whole snapshot."""
+    """All views in use: the whole snapshot, and at most `max_views` others."""
 
     def __init__(self, frames: FrameSource, max_views: int, counters: DeflateCounters) -> None:
         self.everything = View(EVERYTHING, counters)
@@ -148,7 +148,7 @@ class Views:
         return (*(section.name for section in frame.index.sections), *frame.index.custom)
 
     def enter(self, key: ViewKey) -> View | None:
-        """Returns the view of `key` with one client more; None if there are as many views as may be."""
+        """Adds a client to the view of `key` and returns the view; None if that would be one view too many."""
         view = self._views.get(key)
         if view is None:
             if len(self._views) > self._max_views:
@@ -158,7 +158,7 @@ class Views:
         return view
 
     def leave(self, view: View) -> None:
-        """Takes one client out; a view without clients is forgotten."""
+        """Removes one client from a view, and a view that has no clients left."""
         view.clients -= 1
         if not view.clients and view is not self.everything:
             del self._views[view.key]

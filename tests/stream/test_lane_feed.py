@@ -14,7 +14,7 @@ from observability.memory.counters import Counters
 from observability.store.limits import StoreLimits
 from observability.store.schema import INSERT_ALERT_TRANSITION, INSERT_FILL
 from observability.store.store import Store
-from observability.stream.lane_archive import AlertArchive, TradeArchive
+from observability.stream.lane_feed import AlertArchive, TradeArchive
 from observability.stream.lanes import Page
 
 SOON = 30.0
