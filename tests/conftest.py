@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 # A real server on a loop of its own, for all tests of what a connection sees.
-pytest_plugins = ["served_application"]
+pytest_plugins = ["http_server"]
 
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 

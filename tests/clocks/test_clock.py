@@ -5,39 +5,30 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_clock import FakeClock
 from observability.clocks.clock import EventClock, HostClock
 
 
-class FixedClock:
-    """A host whose clocks stand still."""
-
-    def time_ns(self) -> int:
-        return 1_000
-
-    def mono_ns(self) -> int:
-        return 7
-
-
 def test_a_live_clock_is_the_hosts() -> None:
-    clock = EventClock(FixedClock())
+    clock = EventClock(FakeClock(1_000, mono_ns=7))
     assert (clock.time_ns(), clock.mono_ns(), clock.is_replayed) == (1_000, 7, False)
 
 
 def test_a_replay_may_be_long_before_the_hosts_time() -> None:
-    clock = EventClock(FixedClock())
+    clock = EventClock(FakeClock(1_000, mono_ns=7))
     clock.advance(5)
     assert (clock.time_ns(), clock.is_replayed) == (5, True)
 
 
 def test_a_replay_does_not_touch_the_clock_of_the_tick() -> None:
-    clock = EventClock(FixedClock())
+    clock = EventClock(FakeClock(1_000, mono_ns=7))
     clock.advance(5_000)
     assert clock.mono_ns() == 7
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1))
 def test_events_out_of_order_never_turn_time_around(times: list[int]) -> None:
-    clock = EventClock(FixedClock())
+    clock = EventClock(FakeClock(1_000, mono_ns=7))
     seen = []
     for time_ns in times:
         clock.advance(time_ns)

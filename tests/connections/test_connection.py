@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 
-from connected import HELLO, LARGE, Served, bodies, get, in_state, only_connection, receive, receive_all, upgrade
+from http_application import (
+    HELLO,
+    LARGE,
+    HttpApplication,
+    bodies,
+    get,
+    in_state,
+    only_connection,
+    receive,
+    receive_all,
+    upgrade,
+)
 from observability.connections.connection import LINGER_BYTES
 from observability.connections.states import ConnectionState
 
@@ -24,7 +35,7 @@ def test_pipelined_requests_are_answered_in_order(server: Any) -> None:
     assert bodies(server.exchange(data)) == [(200, b"%d" % number) for number in range(500)]
 
 
-def test_a_request_behind_a_slow_one_waits_for_it(server: Any, served: Served) -> None:
+def test_a_request_behind_a_slow_one_waits_for_it(server: Any, served: HttpApplication) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/slow") + HELLO)
         server.wait_until(lambda: bool(served.gates))
@@ -70,7 +81,7 @@ def test_nothing_is_answered_behind_close(server: Any) -> None:
     assert data.count(b"Connection: close\r\n") == 1
 
 
-def test_a_flood_of_requests_lets_others_have_their_turn(server: Any, served: Served) -> None:
+def test_a_flood_of_requests_lets_others_have_their_turn(server: Any, served: HttpApplication) -> None:
     with server.connect() as flood, server.connect() as other:
         server.wait_until(lambda: server.listener.connection_count == 2)
         release = threading.Event()
@@ -85,7 +96,7 @@ def test_a_flood_of_requests_lets_others_have_their_turn(server: Any, served: Se
 # Ends
 
 
-def test_answers_that_are_due_go_out_after_a_half_close(server: Any, served: Served) -> None:
+def test_answers_that_are_due_go_out_after_a_half_close(server: Any, served: HttpApplication) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/slow") + HELLO)
         server.wait_until(lambda: bool(served.gates))
@@ -112,7 +123,7 @@ def test_a_peer_that_never_stops_sending_is_cut_off(server: Any) -> None:
             sock.sendall(b"x" * 64 * 1024 * 1024)
 
 
-def test_a_peer_that_does_not_close_is_closed(server: Any, served: Served, clock: Any) -> None:
+def test_a_peer_that_does_not_close_is_closed(server: Any, served: HttpApplication, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/hello", b"Connection: close"))
         receive_all(sock)
@@ -131,7 +142,7 @@ def test_a_tls_hello_is_refused_in_plain_words(server: Any, caplog: pytest.LogCa
     ]
 
 
-def test_a_client_that_goes_away_cancels_what_it_asked_for(server: Any, served: Served) -> None:
+def test_a_client_that_goes_away_cancels_what_it_asked_for(server: Any, served: HttpApplication) -> None:
     with server.connect() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         sock.sendall(get(b"/slow"))
@@ -151,7 +162,7 @@ def test_a_failing_handler_costs_its_own_request_only(server: Any, path: bytes, 
     assert b"s3cret" not in answers[0][1]
 
 
-def test_the_hook_is_told_labels_from_bounded_sets_only(server: Any, served: Served) -> None:
+def test_the_hook_is_told_labels_from_bounded_sets_only(server: Any, served: HttpApplication) -> None:
     server.exchange(get(b"/echo/a") + get(b"/none/at/all") + b"BREW /hello HTTP/1.1\r\nHost: a\r\n\r\n")
     server.exchange(b"\x00")
     assert served.answers == [
@@ -175,7 +186,9 @@ def test_an_http_1_0_client_keeps_the_connection_only_if_it_asks(server: Any) ->
 # Upgrades
 
 
-def test_an_upgrade_hands_over_the_transport_and_what_came_behind(server: Any, served: Served, clock: Any) -> None:
+def test_an_upgrade_hands_over_the_transport_and_what_came_behind(
+    server: Any, served: HttpApplication, clock: Any
+) -> None:
     with server.connect() as sock:
         sock.sendall(HELLO + upgrade(b"/ws") + b"early")
         assert receive(sock, b"<early>").startswith(b"HTTP/1.1 200")
@@ -193,7 +206,7 @@ def test_a_refused_upgrade_is_an_answer_like_any_other(server: Any, query: bytes
     assert [answer[0] for answer in answers] == [status, 200]
 
 
-def test_an_upgrade_that_fails_after_the_handover_cuts_the_connection(server: Any, served: Served) -> None:
+def test_an_upgrade_that_fails_after_the_handover_cuts_the_connection(server: Any, served: HttpApplication) -> None:
     with server.connect() as sock:
         sock.sendall(upgrade(b"/ws?broken-late"))
         assert receive_all(sock) == b""

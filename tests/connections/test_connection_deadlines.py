@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from connected import HELLO, LARGE, Served, bodies, get, in_state, only_connection, receive, receive_all
+from http_application import HELLO, LARGE, HttpApplication, bodies, get, in_state, only_connection, receive, receive_all
 from observability.connections.states import ConnectionState
 
 # Peers that do not read
 
 
-def test_a_pipeliner_that_never_reads_is_not_served_into_memory(server: Any, served: Served) -> None:
+def test_a_pipeliner_that_never_reads_is_not_served_into_memory(server: Any, served: HttpApplication) -> None:
     answer = server.exchange(get(b"/large"))
     served.answers.clear()
     with server.connect() as sock:
@@ -102,7 +102,7 @@ def test_a_connection_without_a_request_ends_without_a_word(server: Any, clock: 
         assert len(bodies(receive_all(sock))) == (sent == HELLO)
 
 
-def test_a_handler_has_as_long_as_it_needs(server: Any, served: Served, clock: Any) -> None:
+def test_a_handler_has_as_long_as_it_needs(server: Any, served: HttpApplication, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/slow"))
         server.wait_until(lambda: bool(served.gates))

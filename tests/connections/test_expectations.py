@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connected import HELLO, bodies, in_state, only_connection, receive, receive_all
+from http_application import HELLO, bodies, in_state, only_connection, receive, receive_all
 from observability.connections.states import ConnectionState
 
 

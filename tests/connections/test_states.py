@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connected import HELLO, Served, get, upgrade
+from http_application import HELLO, HttpApplication, get, upgrade
 from observability.access.limits import Limits
 from observability.connections import states
 from observability.connections.connection import HttpConnection
@@ -108,7 +108,7 @@ class Walk:
     """One connection, led into a state and then given an event."""
 
     def __init__(self, clock: Any) -> None:
-        self.served = Served(clock)
+        self.served = HttpApplication(clock)
         self.wire = Wire()
         self.connection = WatchedConnection(self.served.application, Registry(), asyncio.get_running_loop())
         self.wire.protocol = self.connection

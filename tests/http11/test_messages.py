@@ -32,7 +32,7 @@ def test_an_answer_carries_date_type_length_and_vary(encoder: ResponseEncoder) -
 
 @pytest.mark.parametrize("second", [0, 68169599, 951782400, 1_700_000_000, 4_102_444_799])
 def test_the_date_is_that_of_the_standard_library(second: int, clock: Any) -> None:
-    clock.ns = second * NS_PER_S + 999_999_999
+    clock.now_ns = second * NS_PER_S + 999_999_999
     assert HttpDate(clock).now().decode() == formatdate(second, usegmt=True)
 
 

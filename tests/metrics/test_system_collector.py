@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
+from fake_clock import FakeClock
 from observability.bus import Bus
 from observability.clocks.clock import HostClock
 from observability.events import Alert, Heartbeat, Log
@@ -32,19 +33,6 @@ FIGURES = (
 )  # fmt: skip
 
 
-class SteppedClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_ns = NOON
-
-    def time_ns(self) -> int:
-        return self.now_ns
-
-    def mono_ns(self) -> int:
-        return self.now_ns
-
-
 class FailingSampler(HostSampler):
     """A sampler on a host that stops answering after the first sample."""
 
@@ -59,10 +47,10 @@ class FailingSampler(HostSampler):
         return super().sample()
 
 
-def idle(clock: SteppedClock | None = None, **settings: Any) -> tuple[Bus, SystemCollector]:
+def idle(clock: FakeClock | None = None, **settings: Any) -> tuple[Bus, SystemCollector]:
     """A collector that takes events but was never started, so that nothing is sampled."""
     bus = Bus()
-    collector = SystemCollector(bus=bus, clock=clock or SteppedClock(), **settings)
+    collector = SystemCollector(bus=bus, clock=clock or FakeClock(NOON), **settings)
     for kind, handler in collector._handlers().items():
         bus.subscribe(kind, handler)
     return bus, collector
@@ -174,7 +162,7 @@ def test_a_host_that_stops_answering_keeps_the_figures_and_is_logged_once(caplog
 
 def test_uptime_is_in_whole_seconds_so_that_bytes_stay() -> None:
     async def main() -> None:
-        clock = SteppedClock()
+        clock = FakeClock(NOON)
         collector = SystemCollector(bus=Bus(), clock=clock, sample_interval_seconds=3600)
         await collector.start()
         versions = []
@@ -230,7 +218,7 @@ def test_alerts_are_bounded_and_acknowledged_ones_make_room_first(caplog: pytest
 
 def test_a_component_falls_silent() -> None:
     async def main() -> None:
-        clock = SteppedClock()
+        clock = FakeClock(NOON)
         bus = Bus()
         collector = SystemCollector(bus=bus, clock=clock, component_silent_after_seconds=30.0)
         await collector.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fake_clock import FakeClock
 from observability.memory.mapping import ProcessState, SharedMapping
 from observability.monitoring.staleness import Staleness
 from observability.snapshot.frames import FrameRing
@@ -13,24 +14,11 @@ from observability.snapshot.index import SnapshotIndex
 NS_PER_S = 10**9
 
 
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.ns = NS_PER_S
-
-    def time_ns(self) -> int:
-        return self.ns
-
-    def mono_ns(self) -> int:
-        return self.ns
-
-
 class World:
     """A hub's slot, its frames, and what clients are told."""
 
     def __init__(self, interval_seconds: float = 0.1) -> None:
-        self.clock = Clock()
+        self.clock = FakeClock(NS_PER_S)
         self.hub = SharedMapping(3, 1).hub
         self.frames = FrameRing("e", SnapshotIndex([]))
         self.told: list[bytes | None] = []
@@ -39,11 +27,11 @@ class World:
         self.tick()
 
     def tick(self) -> None:
-        self.frames.publish(b"{}", self.clock.ns, self.clock.ns, {})
+        self.frames.publish(b"{}", self.clock.now_ns, self.clock.now_ns, {})
 
     def check_after(self, seconds: float) -> list[dict[str, Any] | None]:
         """What was told by a check so much later."""
-        self.clock.ns += round(seconds * NS_PER_S)
+        self.clock.advance(seconds)
         self.told.clear()
         self.staleness.check()
         return [None if message is None else json.loads(message) for message in self.told]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fake_clock import FakeClock
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.history.archive import Archive, StoredMinutes
 from observability.history.history import History
@@ -36,19 +37,6 @@ NOON_NS = 1_700_000_000 * NS_PER_S // DAY_NS * DAY_NS + DAY_NS // 2
 SOON = 30.0
 
 
-class StoppedClock:
-    """Stands still where a test puts it."""
-
-    def __init__(self) -> None:
-        self.ns = NOON_NS
-
-    def time_ns(self) -> int:
-        return self.ns
-
-    def mono_ns(self) -> int:
-        return self.ns
-
-
 class Desk:
     """The route over a history of two symbols and a section, at a time that tests set."""
 
@@ -62,7 +50,7 @@ class Desk:
         self.msft = self.history.open("market_data", "MSFT", ("last", "mid"))
         self.system = self.history.open("system", "", ("cpu_percent", "memory_percent"))
         self.aapl = self.history.open("market_data", "AAPL", ("last", "mid"))
-        self.clock = StoppedClock()
+        self.clock = FakeClock(NOON_NS)
         router = Router()
         history = self.history.reader(Counters())
         minutes = None if reader is None else StoredMinutes(reader)
@@ -76,7 +64,7 @@ class Desk:
             ring.put(Bar(NOON_NS + n * MINUTE_NS, 1.0 + n, 3.0 + n, 0.5 + n, 2.0 + n, 10.0, 4, 2.0))
 
     def tick(self, ts_ns: int, value: float) -> None:
-        self.clock.ns = ts_ns
+        self.clock.now_ns = ts_ns
         for series in (self.msft, self.system, self.aapl):
             series.record(ts_ns, (value, -value))
 
@@ -220,7 +208,7 @@ def test_columns_are_bounded_in_all(hour: Desk) -> None:
 def test_bars_are_answered_at_any_number_of_minutes() -> None:
     desk = Desk()
     desk.keep_bars()
-    desk.clock.ns = NOON_NS + 10 * MINUTE_NS
+    desk.clock.now_ns = NOON_NS + 10 * MINUTE_NS
     answer = desk.ask(metric_types=["bars"], interval="5m")
     assert answer["data"] == [
         {
@@ -234,7 +222,7 @@ def test_bars_are_answered_at_any_number_of_minutes() -> None:
 def test_bars_come_by_the_minute_unless_something_else_is_wanted() -> None:
     desk = Desk()
     desk.keep_bars()
-    desk.clock.ns = NOON_NS + 10 * MINUTE_NS
+    desk.clock.now_ns = NOON_NS + 10 * MINUTE_NS
     answer = desk.ask(metric_types=["bars"], metrics=["close"], format="columns", limit=4)
     assert answer["interval"] == "1m"
     assert [curve["close"] for curve in answer["data"]] == [[8.0, 9.0, 10.0, 11.0]]

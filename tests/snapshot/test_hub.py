@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from fake_clock import FakeClock
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.errors import ConfigError
@@ -182,13 +183,7 @@ def test_what_has_not_started_is_named() -> None:
 
 
 def test_a_slow_document_is_made_once_per_second() -> None:
-    class Stopwatch(HostClock):
-        now_ns = 5_000_000_000
-
-        def mono_ns(self) -> int:
-            return self.now_ns
-
-    clock = Stopwatch()
+    clock = FakeClock(5_000_000_000)
     made: list[int] = []
     document = SlowDocument(lambda: made.append(clock.now_ns) or len(made), clock)
     assert [document(), document()] == [1, 1]

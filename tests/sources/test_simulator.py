@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_clock import FakeClock
 from observability.errors import ConfigError
 from observability.events import Event, Print, Quote
 from observability.sources.simulator import INSTRUMENTS, Simulator
@@ -112,16 +113,7 @@ def test_the_events_of_a_pause_are_skipped() -> None:
 def test_the_simulator_publishes_at_its_clocks_time_until_cancelled() -> None:
     published: list[Event] = []
 
-    class Clock:
-        now_ns = START_NS
-
-        def time_ns(self) -> int:
-            return self.now_ns
-
-        def mono_ns(self) -> int:
-            return self.now_ns
-
-    clock = Clock()
+    clock = FakeClock(START_NS)
     enough = asyncio.Event()
 
     def publish(events: Sequence[Event]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fake_clock import FakeClock
 from observability.clocks.timestamps import NS_PER_DAY
 from observability.memory.counters import Counters
 from observability.store.file import DATABASE_NAME, open_database
@@ -19,26 +20,13 @@ from stored import NOON_NS, count_of, fill_row
 TONS_PER_DAY = 1_800_000_000_000_000_000
 
 
-class Host:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.now_ns = TONS_PER_DAY
-
-    def time_ns(self) -> int:
-        return self.now_ns
-
-    def mono_ns(self) -> int:
-        return self.now_ns
-
-
 class Pruned:
     """A database with its pruning, on a clock that the test sets."""
 
     def __init__(self, directory: Path, limits: StoreLimits | None = None) -> None:
         self.path = directory / DATABASE_NAME
         self.connection = open_database(self.path)
-        self.host = Host()
+        self.host = FakeClock(TONS_PER_DAY)
         self.counters = Counters()
         self.limits = limits or StoreLimits(max_age_days=30)
         self.restart()

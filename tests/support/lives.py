@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from fake_clock import FakeClock
 from observability.bus import Bus
 from observability.clocks.clock import EventClock
 from observability.config.config import Config
@@ -30,24 +31,12 @@ S = 1_000_000_000
 D = Decimal
 
 
-class SteppedClock:
-    """A host's clock that moves when it is told to; no checkpoint is due by the time that passes."""
-
-    def __init__(self) -> None:
-        self.now_ns = NOON
-
-    def time_ns(self) -> int:
-        return self.now_ns
-
-    def mono_ns(self) -> int:
-        return 0
-
-
 class Life:
     """One life of a hub's keepers of state: from the opening of a directory (None: nothing survives) to its end."""
 
     def __init__(self, directory: Path | None) -> None:
-        self.clock = SteppedClock()
+        # The monotonic clock stands still, so no checkpoint falls due by itself.
+        self.clock = FakeClock(NOON, mono_ns=0)
         event_clock = EventClock(self.clock)
         config = Config(max_symbols=4, data_dir=directory)
         self.bus = Bus()

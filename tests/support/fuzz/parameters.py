@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Final
 from urllib.parse import quote
 
+from fake_clock import FakeClock
 from fuzz.fuzzing import main
 from observability.bus import Bus
 from observability.clocks.clock import EventClock
@@ -74,20 +75,10 @@ DICTIONARY: Final = [
 ]  # fmt: skip
 
 
-class StoppedClock:
-    """Always the same moment: an input's answer depends on nothing else."""
-
-    def time_ns(self) -> int:
-        return NOW_NS
-
-    def mono_ns(self) -> int:
-        return NOW_NS
-
-
 def _application() -> Application:
     """Returns the routes that take parameters, over a few trades and points."""
     bus = Bus()
-    clock = EventClock(StoppedClock())
+    clock = EventClock(FakeClock(NOW_NS))
     history = make_history(4)
     collectors = make_collectors(Config(max_symbols=4), bus, clock, history)
     for collector in (collectors.market, collectors.strategy, collectors.execution):
@@ -106,7 +97,7 @@ def _application() -> Application:
     MetricsRoutes(published).add_to(router)
     HistoryRoutes(history.reader(Counters()), clock).add_to(router)
     TradesRoutes(published, RecentTrades(collectors.execution.trades), clock).add_to(router)
-    return Application(router, clock=StoppedClock())
+    return Application(router, clock=FakeClock(NOW_NS))
 
 
 _APPLICATION: Final = _application()

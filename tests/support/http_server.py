@@ -1,4 +1,4 @@
-"""A real server on uvloop in a thread of its own, and a clock that tests move by hand."""
+"""An HTTP server on uvloop in a thread of its own, and the fixtures that start one."""
 
 from __future__ import annotations
 
@@ -13,31 +13,15 @@ from typing import Any
 import pytest
 import uvloop
 
-from connected import Served
-from observability.clocks.timestamps import NS_PER_S
+from fake_clock import FakeClock
+from http_application import HttpApplication, receive_all
 from observability.connections.listener import HttpListener
 from observability.routing.application import Application
 
 WAIT_SECONDS = 5.0
 
 
-class ManualClock:
-    """Stands still until it is advanced."""
-
-    def __init__(self) -> None:
-        self.ns = 1_700_000_000 * NS_PER_S
-
-    def time_ns(self) -> int:
-        return self.ns
-
-    def mono_ns(self) -> int:
-        return self.ns
-
-    def advance(self, seconds: float) -> None:
-        self.ns += int(seconds * NS_PER_S)
-
-
-class Server:
+class HttpServer:
     """An `HttpListener` that runs; `call` runs a function inside its loop."""
 
     def __init__(self, application: Application) -> None:
@@ -95,7 +79,7 @@ class Server:
         with self.connect() as sock:
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
-            return read_all(sock)
+            return receive_all(sock)
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self._stop.set)
@@ -104,25 +88,18 @@ class Server:
         assert self.loop_errors == []
 
 
-def read_all(sock: socket.socket) -> bytes:
-    parts = []
-    while part := sock.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Application], Server]]:
+def serve() -> Iterator[Callable[[Application], HttpServer]]:
     """Starts a server for an application; every server a test starts is stopped after it, and must not have failed."""
-    servers: list[Server] = []
+    servers: list[HttpServer] = []
 
-    def start(application: Application) -> Server:
-        servers.append(Server(application))
+    def start(application: Application) -> HttpServer:
+        servers.append(HttpServer(application))
         return servers[-1]
 
     yield start
@@ -131,10 +108,10 @@ def serve() -> Iterator[Callable[[Application], Server]]:
 
 
 @pytest.fixture
-def served(clock: Any) -> Served:
-    return Served(clock)
+def served(clock: Any) -> HttpApplication:
+    return HttpApplication(clock)
 
 
 @pytest.fixture
-def server(serve: Callable[[Application], Any], served: Served) -> Any:
+def server(serve: Callable[[Application], Any], served: HttpApplication) -> Any:
     return serve(served.application)

@@ -24,7 +24,7 @@ HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 LARGE = b"x" * 256 * 1024
 
 
-class Served:
+class HttpApplication:
     """An application with handlers for what connections go through, and a record of what its hook was told."""
 
     def __init__(self, clock: Any, limits: Limits | None = None) -> None:
