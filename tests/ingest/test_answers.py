@@ -1,4 +1,4 @@
-"""The memory of answers: the newest by key, within its bytes."""
+"""The memory of answers: it keeps the newest by key, within its number of bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def remembered(size: int) -> Remembered:
     return Remembered(b"print", IngestAnswer(200, b"x" * size), 0)
 
 
-def test_the_oldest_answers_make_room_for_the_newest() -> None:
+def test_the_oldest_answers_are_dropped_for_new_ones() -> None:
     memory = AnswerMemory(max_bytes=10_000)
     for number in range(100):
         memory.put(f"k{number}", remembered(840))
@@ -18,7 +18,7 @@ def test_the_oldest_answers_make_room_for_the_newest() -> None:
     assert memory.get("k91") is not None
 
 
-def test_an_answer_that_is_too_large_alone_is_not_kept() -> None:
+def test_an_answer_larger_than_the_memory_is_not_kept() -> None:
     memory = AnswerMemory(max_bytes=1_000)
     memory.put("k", remembered(2_000))
     memory.put("l", remembered(10))

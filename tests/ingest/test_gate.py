@@ -1,4 +1,4 @@
-"""The gate of ingest: what becomes of a batch, in which forms it may come, and in which order it is taken."""
+"""The gate of ingest: how it counts the events of a batch, which formats it takes, and in which order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from observability.events import Fill, Quote
 from observability.ingest.answers import MAX_FAULTS_LISTED
 from observability.ingest.gate import MAX_COMMAS, MAX_EVENTS
 
-# -- what becomes of a batch
+# -- outcomes
 
 
-def test_events_are_published_in_their_order_with_the_time_of_arrival() -> None:
+def test_events_are_published_in_order_with_their_arrival_time() -> None:
     async def scene() -> None:
         desk = Desk()
         desk.clock.advance(7 * NS_PER_S)
@@ -32,7 +32,7 @@ def test_events_are_published_in_their_order_with_the_time_of_arrival() -> None:
 
 
 @pytest.mark.parametrize("ts", [0, 4_000_000_000 * NS_PER_S])
-def test_a_clock_that_is_far_off_is_kept(ts: int) -> None:
+def test_an_event_time_far_from_the_clock_is_kept(ts: int) -> None:
     async def scene() -> None:
         desk = Desk()
         await desk.take({**QUOTE, "ts": ts})
@@ -41,7 +41,7 @@ def test_a_clock_that_is_far_off_is_kept(ts: int) -> None:
     run(scene)
 
 
-def test_a_repeated_fill_is_a_duplicate_and_one_with_other_content_a_conflict() -> None:
+def test_a_repeated_fill_is_a_duplicate_or_with_other_content_a_conflict() -> None:
     async def scene() -> None:
         desk = Desk()
         answer = await desk.take(fill(1), fill(1), fill(1, price="3"))
@@ -55,7 +55,7 @@ def test_a_repeated_fill_is_a_duplicate_and_one_with_other_content_a_conflict() 
     run(scene)
 
 
-def test_a_bad_event_costs_only_itself_and_is_named_by_its_path() -> None:
+def test_a_bad_event_is_rejected_alone_with_the_path_of_its_fault() -> None:
     async def scene() -> None:
         desk = Desk()
         answer = await desk.take(QUOTE, {**QUOTE, "bid": "x"}, QUOTE)
@@ -66,7 +66,7 @@ def test_a_bad_event_costs_only_itself_and_is_named_by_its_path() -> None:
     run(scene)
 
 
-def test_a_batch_of_which_nothing_is_of_use_is_refused_with_every_fault() -> None:
+def test_a_batch_of_bad_events_is_refused_with_every_fault() -> None:
     async def scene() -> None:
         answer = await Desk().take(7, {"type": "none"})
         assert answer.status == 422
@@ -75,7 +75,7 @@ def test_a_batch_of_which_nothing_is_of_use_is_refused_with_every_fault() -> Non
     run(scene)
 
 
-def test_a_batch_of_duplicates_is_no_failure() -> None:
+def test_a_batch_of_duplicates_succeeds() -> None:
     async def scene() -> None:
         desk = Desk()
         await desk.take(fill(1))
@@ -85,7 +85,7 @@ def test_a_batch_of_duplicates_is_no_failure() -> None:
     run(scene)
 
 
-def test_the_faults_listed_are_bounded_and_those_that_are_not_are_counted() -> None:
+def test_every_fault_is_counted_and_a_bounded_number_is_listed() -> None:
     async def scene() -> None:
         answer = await Desk().take(QUOTE, *[{"type": "x" * 10_000}] * 300)
         assert body(answer)["rejected_count"] == 300
@@ -111,7 +111,7 @@ def test_every_event_is_counted_once(kinds: list[str]) -> None:
     run(scene)
 
 
-# -- forms
+# -- formats
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_every_event_is_counted_once(kinds: list[str]) -> None:
         (b'\n\r\n{"type":"heartbeat","component":"a"}\r\n  \n', True),
     ],
 )
-def test_one_event_may_stand_alone_in_an_array_or_on_a_line(data: bytes, is_lines: bool | None) -> None:
+def test_an_event_may_come_alone_in_an_array_or_on_a_line(data: bytes, is_lines: bool | None) -> None:
     async def scene() -> None:
         answer = await Desk().gate.take(data, source="http", is_lines=is_lines)
         assert counts(answer) == (1, 0, 0)
@@ -132,7 +132,7 @@ def test_one_event_may_stand_alone_in_an_array_or_on_a_line(data: bytes, is_line
     run(scene)
 
 
-def test_lines_are_found_out_where_nobody_says_so() -> None:
+def test_lines_are_detected_where_the_format_is_not_stated() -> None:
     async def scene() -> None:
         answer = await Desk().gate.take(orjson.dumps(QUOTE) + b"\n" + orjson.dumps(QUOTE), source="ws")
         assert counts(answer) == (2, 0, 0)
@@ -140,7 +140,7 @@ def test_lines_are_found_out_where_nobody_says_so() -> None:
     run(scene)
 
 
-def test_a_line_that_is_no_json_costs_only_itself() -> None:
+def test_a_line_that_is_not_json_is_rejected_alone() -> None:
     async def scene() -> None:
         lines = [orjson.dumps(QUOTE), b'{"type"', b"\xff", orjson.dumps(QUOTE) + b"," + orjson.dumps(QUOTE)]
         answer = await Desk().gate.take(b"\n".join([*lines, orjson.dumps(HEARTBEAT)]), source="http", is_lines=True)
@@ -151,7 +151,7 @@ def test_a_line_that_is_no_json_costs_only_itself() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b" ", b"[", b"[1,", b"[]]", b"nothing", b"\xff", b"[" * 100_000, b'{"a":1} {}'])
-def test_what_is_no_json_is_refused_as_a_whole(data: bytes) -> None:
+def test_a_batch_that_is_not_json_is_refused_whole(data: bytes) -> None:
     async def scene() -> None:
         desk = Desk()
         answer = await desk.gate.take(data, source="http", is_lines=False)
@@ -170,7 +170,7 @@ def test_what_is_no_json_is_refused_as_a_whole(data: bytes) -> None:
     ],
     ids=["array", "lines", "values"],
 )
-def test_too_many_events_are_refused_before_one_is_taken(data: bytes, is_lines: bool) -> None:
+def test_a_batch_of_too_many_events_is_refused_whole(data: bytes, is_lines: bool) -> None:
     async def scene() -> None:
         desk = Desk()
         answer = await desk.gate.take(data, source="http", is_lines=is_lines)
@@ -180,7 +180,7 @@ def test_too_many_events_are_refused_before_one_is_taken(data: bytes, is_lines: 
     run(scene)
 
 
-def test_as_many_events_as_there_may_be_are_taken() -> None:
+def test_a_batch_of_the_maximum_size_is_taken() -> None:
     async def scene() -> None:
         answer = await Desk().take(*[HEARTBEAT] * MAX_EVENTS)
         assert counts(answer) == (MAX_EVENTS, 0, 0)
@@ -188,10 +188,10 @@ def test_as_many_events_as_there_may_be_are_taken() -> None:
     run(scene)
 
 
-# -- order, and turns of the loop
+# -- order, and turns of the event loop
 
 
-def test_the_loop_has_turns_while_a_large_batch_is_taken_and_no_other_batch_comes_in_between() -> None:
+def test_a_large_batch_lets_the_loop_run_but_no_other_batch_in_between() -> None:
     async def scene() -> None:
         desk = Desk()
         large = desk.begin(*(fill(number) for number in range(5_000)))
@@ -207,7 +207,7 @@ def test_the_loop_has_turns_while_a_large_batch_is_taken_and_no_other_batch_come
     run(scene)
 
 
-def test_a_batch_with_a_key_does_not_fall_behind_one_without() -> None:
+def test_a_batch_with_a_key_keeps_its_place_before_one_without() -> None:
     async def scene() -> None:
         desk = Desk()
         await asyncio.gather(desk.begin(fill(1), key="k"), desk.begin(fill(2)))

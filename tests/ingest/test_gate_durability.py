@@ -1,4 +1,4 @@
-"""The gate of ingest: when a batch is answered, when it is refused, and what a key is good for."""
+"""The gate of ingest: when it answers a batch, when it refuses one, and what an idempotency key does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def assert_waits(taking: asyncio.Task[IngestAnswer]) -> None:
     assert not taking.done()
 
 
-def test_a_batch_is_answered_when_its_rows_are_on_disk_and_not_before() -> None:
+def test_a_batch_is_answered_once_its_rows_are_on_disk() -> None:
     async def scene() -> None:
         desk = Desk(is_prompt=False)
         taking = desk.begin(fill(1), QUOTE, fill(2))
@@ -36,7 +36,7 @@ def test_a_batch_is_answered_when_its_rows_are_on_disk_and_not_before() -> None:
     run(scene)
 
 
-def test_what_need_not_be_durable_waits_for_nobody() -> None:
+def test_events_that_are_not_stored_are_answered_at_once() -> None:
     async def scene() -> None:
         desk = Desk(is_prompt=False)
         waiting = desk.begin(fill(1))
@@ -48,7 +48,7 @@ def test_what_need_not_be_durable_waits_for_nobody() -> None:
     run(scene)
 
 
-def test_a_duplicate_waits_for_the_one_that_it_repeats() -> None:
+def test_a_duplicate_waits_for_the_fill_that_it_repeats() -> None:
     async def scene() -> None:
         desk = Desk(is_prompt=False)
         first = desk.begin(fill(1))
@@ -63,7 +63,7 @@ def test_a_duplicate_waits_for_the_one_that_it_repeats() -> None:
 
 
 @pytest.mark.parametrize("fault", [None, "disk full"])
-def test_a_disk_that_is_late_makes_the_answer_that_nothing_is_sure(fault: str | None) -> None:
+def test_a_late_disk_is_answered_with_503_and_the_reason(fault: str | None) -> None:
     async def scene() -> None:
         desk = Desk(is_prompt=False, durable_seconds=LATE_SECONDS)
         desk.log.fault = fault
@@ -77,7 +77,7 @@ def test_a_disk_that_is_late_makes_the_answer_that_nothing_is_sure(fault: str | 
     run(scene)
 
 
-def test_a_log_without_room_refuses_requests_before_anything_is_taken() -> None:
+def test_a_full_log_refuses_a_request_whole() -> None:
     async def scene() -> None:
         desk = Desk()
         desk.log.has_room = False
@@ -88,7 +88,7 @@ def test_a_log_without_room_refuses_requests_before_anything_is_taken() -> None:
     run(scene)
 
 
-def test_a_message_of_a_stream_waits_for_room() -> None:
+def test_a_message_of_a_stream_waits_for_room_in_the_log() -> None:
     async def scene() -> None:
         desk = Desk(is_prompt=False)
         first = desk.begin(fill(1), source="ws")
@@ -107,7 +107,7 @@ def test_a_message_of_a_stream_waits_for_room() -> None:
     run(scene)
 
 
-def test_more_batches_at_once_than_there_may_be_are_refused() -> None:
+def test_too_many_batches_at_once_are_refused() -> None:
     async def scene() -> None:
         desk = Desk(is_prompt=False, max_batches=2)
         waiting = [desk.begin(fill(number)) for number in range(2)]
@@ -140,7 +140,7 @@ def test_draining_waits_for_every_batch() -> None:
 # -- keys
 
 
-def test_the_same_again_gets_the_same_answer_and_changes_nothing() -> None:
+def test_a_repeated_batch_gets_the_same_answer_and_changes_nothing() -> None:
     async def scene() -> None:
         desk = Desk()
         first = await desk.take(fill(1), HEARTBEAT, 7, key="k")
@@ -163,7 +163,7 @@ def test_a_key_with_other_content_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(1, 409), (2, 422)])
-def test_a_key_that_is_being_taken_is_refused(number: int, status: int) -> None:
+def test_a_key_whose_batch_is_being_taken_is_refused(number: int, status: int) -> None:
     async def scene() -> None:
         desk = Desk(is_prompt=False)
         first = desk.begin(fill(1), key="k")
@@ -175,7 +175,7 @@ def test_a_key_that_is_being_taken_is_refused(number: int, status: int) -> None:
     run(scene)
 
 
-def test_a_key_whose_batch_is_not_on_disk_yet_is_answered_when_it_is() -> None:
+def test_a_repeated_batch_is_answered_once_the_first_is_on_disk() -> None:
     async def scene() -> None:
         desk = Desk(is_prompt=False, durable_seconds=LATE_SECONDS)
         assert (await desk.take(HEARTBEAT, key="k")).status == 503
@@ -200,7 +200,7 @@ def test_a_key_is_known_to_the_next_process() -> None:
     run(scene)
 
 
-def test_what_cannot_be_read_uses_no_key_up() -> None:
+def test_a_batch_that_cannot_be_split_does_not_use_its_key() -> None:
     async def scene() -> None:
         desk = Desk()
         assert (await desk.gate.take(b"[", source="http", is_lines=False, key="k")).status == 400
@@ -210,7 +210,7 @@ def test_what_cannot_be_read_uses_no_key_up() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "k" * (MAX_KEY_CHARACTERS + 1)])
-def test_a_key_has_bounds(key: str) -> None:
+def test_a_key_that_is_empty_or_too_long_is_refused(key: str) -> None:
     async def scene() -> None:
         assert (await Desk().take(HEARTBEAT, key=key)).status == 400
 

@@ -1,6 +1,6 @@
-"""What senders are told of their batches, and the memory of what they were told under a key.
+"""Answers to batches of events, and the newest answers by idempotency key.
 
-Nothing is decided here (see `ingest.py`), and what a restart must not forget is the log's.
+Older answers, and those from before a restart, are in the durable log (see `gate.py`).
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from observability.encoding import encode_json
 
 MAX_FAULTS_LISTED: Final = 100
 BUSY_RETRY_SECONDS: Final = 1
-"""When a sender may try again while the hub or the disk is behind: such a backlog is gone in less."""
-# A thousand keys whose batches had every fault that is listed, or about 100,000 that had none.
+"""When a sender may try again while the hub or the disk is behind; such a backlog clears in less."""
+# A thousand keys of batches with as many faults as are listed, or about 100,000 keys of batches without one.
 MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024
 _ENTRY_BYTES: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
 class IngestAnswer:
-    """An HTTP status, and a JSON object: what became of the batch, or with `detail` why it was not taken."""
+    """An HTTP status and a JSON object: the outcome of the batch, or with `detail` why it was refused."""
 
     status: int
     body: bytes
     is_replayed: bool = False
-    """Whether this is what was answered to an earlier request of the same key."""
+    """Whether this repeats the answer to an earlier batch with the same key."""
     retry_after_seconds: int | None = None
 
 
 @dataclass(slots=True)
-class Tally:
-    """What has become of the events of one batch so far."""
+class BatchOutcome:
+    """The events of one batch, counted by what became of them."""
 
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
     faults: list[dict[str, Any]] = field(default_factory=list)
-    """The first `MAX_FAULTS_LISTED` of those rejected."""
+    """Index and fault of the first `MAX_FAULTS_LISTED` events rejected."""
 
     def reject(self, index: int, fault: str) -> None:
         self.rejected += 1
@@ -47,12 +47,12 @@ class Tally:
 
     @property
     def is_refused(self) -> bool:
-        """Whether nothing of it was of use."""
+        """Whether every event was rejected."""
         return bool(self.rejected) and not (self.accepted or self.duplicates)
 
     @property
-    def outcome(self) -> str:
-        """The word for it in the metrics."""
+    def label(self) -> str:
+        """The value of the label `outcome` in the metrics."""
         if not self.rejected:
             return "accepted"
         return "rejected" if self.is_refused else "partial"
@@ -70,13 +70,13 @@ class Tally:
 
 
 def refusal(status: int, detail: str, retry_after_seconds: int | None = None) -> IngestAnswer:
-    """Returns the answer to a batch that is not taken."""
+    """Returns the answer to a batch that is refused."""
     return IngestAnswer(status, encode_json({"detail": detail}), retry_after_seconds=retry_after_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """An answer, the content it was for, and the position in the log that it must not be told before."""
+    """An answer, the fingerprint of its batch, and the position in the log that must be on disk before it is given."""
 
     fingerprint: bytes
     answer: IngestAnswer
@@ -84,7 +84,7 @@ class Remembered:
 
 
 class AnswerMemory:
-    """The newest answers by key, up to a number of bytes."""
+    """The newest answers by key; the oldest are dropped above a number of bytes."""
 
     def __init__(self, max_bytes: int = MAX_MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes

@@ -1,17 +1,14 @@
-"""The gate of ingest: takes a batch of events as bytes, publishes what can be used, and answers once it is on disk.
+"""The gate of ingest: takes a batch of events as bytes, publishes the valid ones, and answers once they are durable.
 
-No request and no socket here (see `routes/ingest.py` and `ingest_stream.py` of `observability.http`): arguments and
-answers are plain values, so that they can come from another process.
+    bytes --> split --> decode, publish (slice by slice) --> remember the key --> on disk? --> answer
+                              one batch at a time                            any number at a time
 
-    bytes --> split --> decode, publish (slice by slice) --> remember the key --> durable? --> answer
-                              one batch at a time                           any number at a time
-
-- The events of one batch are published in their order and next to each other: no other batch comes in between. Batches
-  are taken in the order in which `take` was called.
-- An answer means that whatever must be durable is on disk, of repeated events too. A 503 says that this is not known:
-  the same again, with the same key or the same ids, changes nothing twice.
-- A batch is on disk whole or not at all, with the answer under its key: after a crash the same again is either taken as
-  if for the first time, or answered as it was.
+- The events of a batch are published in their order, without events of another batch in between. Batches are taken in
+  the order of the calls of `take`.
+- An answer means that everything that must be durable is on disk, including the events that a duplicate repeats. A 503
+  means that this is unknown: sending the batch again, with the same key or the same ids, changes nothing twice.
+- A batch is on disk whole or not at all, together with the answer under its key. After a crash the same batch is
+  therefore either taken as a new one or given its first answer.
 """
 
 from __future__ import annotations
@@ -30,20 +27,27 @@ from observability.clocks.clock import Clock
 from observability.clocks.slices import SLICE_NS
 from observability.errors import EventError
 from observability.events import Fill
-from observability.ingest.answers import BUSY_RETRY_SECONDS, AnswerMemory, IngestAnswer, Remembered, Tally, refusal
+from observability.ingest.answers import (
+    BUSY_RETRY_SECONDS,
+    AnswerMemory,
+    BatchOutcome,
+    IngestAnswer,
+    Remembered,
+    refusal,
+)
 from observability.ingest.decoder import Element, EventDecoder
 from observability.memory.counters import Counters
 
 SOURCE: Final = "ingest"
 MAX_EVENTS: Final = 10_000
-# No event has more values than this on average; what has is not worth the time of taking it apart.
+# No batch of valid events has more values than this; one that has is not worth the time to split it.
 MAX_COMMAS: Final = 32 * MAX_EVENTS
 MAX_KEY_CHARACTERS: Final = 255
-# Taken over HTTP and not answered yet, of all senders together; what comes over WebSocket is bounded by its reading.
+# Batches over HTTP that are not answered yet, of all senders together. Over WebSocket the bound is on reading.
 MAX_BATCHES: Final = 1024
 MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
 DURABLE_SECONDS: Final = 5.0
-# The clock is asked once in so many events.
+# How many events are published between two looks at the clock.
 SLICE_EVENTS: Final = 32
 
 Transport = Literal["http", "ws"]
@@ -51,7 +55,7 @@ _FINGERPRINT_BYTES: Final = 16
 
 
 class Verdict(Enum):
-    """What became of a fill."""
+    """The outcome of a fill."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -59,59 +63,60 @@ class Verdict(Enum):
 
 
 class DurableLog(Protocol):
-    """Where events go that must survive: subscribed to the bus behind the collectors."""
+    """Stores the events that must survive; it is subscribed to the bus after the collectors."""
 
     @property
     def last_verdict(self) -> Verdict:
-        """Of the fill that was published last."""
+        """The outcome of the fill that was published last."""
 
     @property
     def position(self) -> int:
-        """Of the newest row that is queued."""
+        """The position of the newest row that is queued."""
 
     @property
     def has_room(self) -> bool:
-        """Whether rows can be queued."""
+        """Whether the queue takes more rows."""
 
     @property
     def fault(self) -> str | None:
-        """Why nothing can be written now."""
+        """Why rows cannot be written now; None if they can."""
 
     async def durable(self, position: int, timeout_seconds: float) -> bool:
-        """Returns whether everything up to `position` is on disk, at the latest after `timeout_seconds`."""
+        """Waits until every row up to `position` is on disk; returns False after `timeout_seconds`."""
 
     def begin_batch(self) -> None:
-        """Everything from here to `end_batch` is to be on disk together."""
+        """Begins a unit: the rows queued up to `end_batch` are committed together."""
 
     def end_batch(self) -> None: ...
 
     def remember(self, key: str, fingerprint: bytes, status: int, body: bytes) -> None:
-        """Queues what was answered under a key, behind the rows of its batch."""
+        """Queues the answer under a key, after the rows of its batch."""
 
     async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
-        """Returns fingerprint, status and body that are on disk under a key."""
+        """Returns fingerprint, status and body of the answer on disk under a key; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Settlement:
-    """An answer, and what has to be on disk before it is given."""
+class _PendingAnswer:
+    """An answer, and the position in the log that must be on disk before it is given."""
 
     answer: IngestAnswer
-    outcome: str
+    label: str
+    """The value of the label `outcome` in the metrics."""
     position: int = 0
 
 
 class Gate(Protocol):
-    """Where batches go: the hub's gate, or what stands for it in another process."""
+    """Takes batches: the hub's gate, or the stand-in for it in another process."""
 
     async def take(
         self, data: bytes, *, source: Transport, is_lines: bool | None = None, key: str | None = None
     ) -> IngestAnswer:
-        """Takes a batch, and returns what became of it."""
+        """Takes a batch, and returns the answer to it."""
 
 
 class IngestGate:
-    """One per hub."""
+    """The gate of a hub, one for all senders."""
 
     def __init__(
         self,
@@ -135,12 +140,12 @@ class IngestGate:
         self._bytes = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        # Fingerprints by key, of batches that are being taken.
+        # Fingerprints by key of the batches that are not answered yet.
         self._taking: dict[str, bytes] = {}
         self._memory = AnswerMemory()
-        self._duplicates = counters.counter("ingest_duplicates_total", "Fills that had been taken before")
+        self._duplicates = counters.counter("ingest_duplicates_total", "Fills received again")
         self._durable_time = counters.histogram(
-            "ingest_durable_seconds", "From a batch's last event published to all of it on disk"
+            "ingest_durable_seconds", "Time from publishing the last event of a batch to having all of it on disk"
         )
         self._rejected = {
             reason: counters.counter("ingest_rejected_total", "Events rejected", reason=reason)
@@ -150,35 +155,33 @@ class IngestGate:
     async def take(
         self, data: bytes, *, source: Transport, is_lines: bool | None = None, key: str | None = None
     ) -> IngestAnswer:
-        """Takes a batch. `source` is the door it came through; a batch from `ws` waits for room in the log where one
-        from `http` is refused.
+        """Takes a batch, and returns the answer to it. While the log is full, a batch from `ws` waits and one from
+        `http` is refused.
 
-        200 if anything was of use, 422 if nothing was or the key had other content, 400 for what cannot be read, 409
-        while the same key is being taken, 413 for more than `MAX_EVENTS`, 503 if there is no room or the disk is late.
-        """
-        settlement = self._refused_at_once(data, source, key)
-        if settlement is None:
+        The status is 200 if any event was accepted or a duplicate, 422 if every event was rejected or the key is that
+        of other content, 400 for bytes that cannot be split, 409 while a batch with the same key is being taken, 413
+        for more than `MAX_EVENTS`, 503 if the log is full or the disk is late."""
+        pending = self._refuse_at_once(data, source, key)
+        if pending is None:
             self._batches += 1
             self._bytes += len(data)
             self._idle.clear()
             try:
-                settlement = await self._take(data, source, is_lines, key)
+                pending = await self._take(data, source, is_lines, key)
             finally:
                 self._batches -= 1
                 self._bytes -= len(data)
                 if not self._batches:
                     self._idle.set()
-        self._counters.counter(
-            "ingest_batches_total", "Batches answered", door=source, outcome=settlement.outcome
-        ).add()
-        return settlement.answer
+        self._counters.counter("ingest_batches_total", "Batches answered", door=source, outcome=pending.label).add()
+        return pending.answer
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Waits until every batch has been answered, those too whose senders have gone away."""
+        """Waits until every batch has been answered, including those of senders that have disconnected."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_seconds)
 
-    def _refused_at_once(self, data: bytes, source: Transport, key: str | None) -> _Settlement | None:
+    def _refuse_at_once(self, data: bytes, source: Transport, key: str | None) -> _PendingAnswer | None:
         if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
             return _unreadable(refusal(400, f"key: expected 1 to {MAX_KEY_CHARACTERS} characters"))
         if source == "http":
@@ -189,11 +192,11 @@ class IngestGate:
         if key is not None and key in self._taking:
             if self._taking[key] != _fingerprint(data):
                 return _other_content()
-            return _Settlement(refusal(409, "a batch with this key is being taken"), "in_flight")
+            return _PendingAnswer(refusal(409, "a batch with this key is being taken"), "in_flight")
         return None
 
-    async def _take(self, data: bytes, source: Transport, is_lines: bool | None, key: str | None) -> _Settlement:
-        # No turn of the loop before the lock: callers take it in the order in which they came.
+    async def _take(self, data: bytes, source: Transport, is_lines: bool | None, key: str | None) -> _PendingAnswer:
+        # Nothing is awaited before the lock, so that callers acquire it in the order of their calls.
         fingerprint = b""
         if key is not None:
             fingerprint = self._taking[key] = _fingerprint(data)
@@ -203,16 +206,16 @@ class IngestGate:
                     await self._log.durable(self._log.position, self._durable_seconds)
                     if not self._log.has_room:
                         return _busy(self._why_no_room())
-                settlement = None if key is None else await self._replay(key, fingerprint)
-                if settlement is None:
-                    settlement = await self._apply(data, is_lines, key, fingerprint)
-            return await self._settle(settlement)
+                pending = None if key is None else await self._replay(key, fingerprint)
+                if pending is None:
+                    pending = await self._apply(data, is_lines, key, fingerprint)
+            return await self._wait_for_disk(pending)
         finally:
             if key is not None:
                 del self._taking[key]
 
-    async def _replay(self, key: str, fingerprint: bytes) -> _Settlement | None:
-        """Returns what was answered under `key`, or that it was for something else."""
+    async def _replay(self, key: str, fingerprint: bytes) -> _PendingAnswer | None:
+        """Returns the earlier answer under `key`, or a refusal if its batch was another; None without one."""
         known = self._memory.get(key)
         if known is None:
             stored = await self._log.recall(key)
@@ -222,9 +225,9 @@ class IngestGate:
         if known.fingerprint != fingerprint:
             return _other_content()
         answer = IngestAnswer(known.answer.status, known.answer.body, is_replayed=True)
-        return _Settlement(answer, "replayed", known.position)
+        return _PendingAnswer(answer, "replayed", known.position)
 
-    async def _apply(self, data: bytes, is_lines: bool | None, key: str | None, fingerprint: bytes) -> _Settlement:
+    async def _apply(self, data: bytes, is_lines: bool | None, key: str | None, fingerprint: bytes) -> _PendingAnswer:
         if data.count(b",") > MAX_COMMAS or (is_lines and data.count(b"\n") > MAX_EVENTS):
             return _unreadable(_too_many())
         try:
@@ -233,22 +236,22 @@ class IngestGate:
             return _unreadable(refusal(400, str(error)))
         if len(elements) > MAX_EVENTS:
             return _unreadable(_too_many())
-        tally = Tally()
+        outcome = BatchOutcome()
         self._log.begin_batch()
         try:
-            position = await self._publish(elements, tally)
-            answer = tally.answer()
+            position = await self._publish(elements, outcome)
+            answer = outcome.answer()
             if key is not None:
                 self._log.remember(key, fingerprint, answer.status, answer.body)
                 position = self._log.position
                 self._memory.put(key, Remembered(fingerprint, answer, position))
         finally:
             self._log.end_batch()
-        return _Settlement(answer, tally.outcome, position)
+        return _PendingAnswer(answer, outcome.label, position)
 
-    async def _publish(self, elements: Sequence[Element], tally: Tally) -> int:
-        """Decodes and publishes; returns the position that has to be on disk."""
-        # hot: once per event (benchmarks/bench_ingest.py)
+    async def _publish(self, elements: Sequence[Element], outcome: BatchOutcome) -> int:
+        """Decodes and publishes; returns the position that must be on disk before the answer is given."""
+        # hot: once per event (benchmarks/bench_intake.py)
         decode, publish, log = self._decoder.decode_element, self._bus.publish, self._log
         ts_init = self._event_clock.time_ns()
         position = 0
@@ -260,7 +263,7 @@ class IngestGate:
             event = decode(element, index, ts_init)
             if isinstance(event, EventError):
                 self._rejected["undecodable"].add()
-                tally.reject(index, str(event))
+                outcome.reject(index, str(event))
                 continue
             before = log.position
             publish(event, SOURCE)
@@ -268,23 +271,23 @@ class IngestGate:
             if after != before:
                 position = after
             if event.__class__ is not Fill or log.last_verdict is Verdict.ACCEPTED:
-                tally.accepted += 1
+                outcome.accepted += 1
             elif log.last_verdict is Verdict.DUPLICATE:
                 self._duplicates.add()
-                tally.duplicates += 1
-                # The first one may still be on its way.
+                outcome.duplicates += 1
+                # The fill that it repeats may still be queued.
                 position = after
             else:
                 self._rejected["conflict"].add()
-                tally.reject(index, f"conflict: a fill of this key has other content - at `$[{index}]`")
+                outcome.reject(index, f"conflict: a fill of this key has other content - at `$[{index}]`")
         return position
 
-    async def _settle(self, settlement: _Settlement) -> _Settlement:
-        """Returns `settlement` once it may be told, or that it may not yet."""
+    async def _wait_for_disk(self, pending: _PendingAnswer) -> _PendingAnswer:
+        """Returns `pending` once its position is on disk, or a 503 if that takes too long."""
         started_ns = time.monotonic_ns()
-        if not await self._log.durable(settlement.position, self._durable_seconds):
+        if not await self._log.durable(pending.position, self._durable_seconds):
             why = f": {self._log.fault}" if self._log.fault else f" within {self._durable_seconds:g} s"
-            return _Settlement(
+            return _PendingAnswer(
                 refusal(
                     503,
                     f"taken, but not on disk{why}; send it again with the same key or ids to be sure",
@@ -292,9 +295,9 @@ class IngestGate:
                 ),
                 "not_durable",
             )
-        if settlement.position:
+        if pending.position:
             self._durable_time.record(time.monotonic_ns() - started_ns)
-        return settlement
+        return pending
 
     def _why_no_room(self) -> str:
         return f"the store cannot write: {self._log.fault}" if self._log.fault else "the store is behind"
@@ -304,17 +307,17 @@ def _fingerprint(data: bytes) -> bytes:
     return blake2b(data, digest_size=_FINGERPRINT_BYTES).digest()
 
 
-def _unreadable(answer: IngestAnswer) -> _Settlement:
-    return _Settlement(answer, "unreadable")
+def _unreadable(answer: IngestAnswer) -> _PendingAnswer:
+    return _PendingAnswer(answer, "unreadable")
 
 
 def _too_many() -> IngestAnswer:
     return refusal(413, f"expected at most {MAX_EVENTS} events")
 
 
-def _other_content() -> _Settlement:
-    return _Settlement(refusal(422, "this key was used for other content"), "other_content")
+def _other_content() -> _PendingAnswer:
+    return _PendingAnswer(refusal(422, "this key was used for other content"), "other_content")
 
 
-def _busy(why: str) -> _Settlement:
-    return _Settlement(refusal(503, f"{why}; nothing was taken, send it again", BUSY_RETRY_SECONDS), "busy")
+def _busy(why: str) -> _PendingAnswer:
+    return _PendingAnswer(refusal(503, f"{why}; nothing was taken, send it again", BUSY_RETRY_SECONDS), "busy")
