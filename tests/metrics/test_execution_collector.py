@@ -17,7 +17,7 @@ from observability.events import Fill, Order
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.metrics import ExecutionCollector, StrategyCollector
-from observability.metrics.execution_collector import SERIES_FIELDS
+from observability.metrics.execution_collector import SERIES_FIELDS, ExecutionSettings
 from observability.metrics.trades.trade import TradeFilter
 from observability.metrics.trades.trade_log import TradeLog
 
@@ -289,7 +289,7 @@ def test_ticks_before_a_replay_begin_no_session() -> None:
 
 
 def test_too_many_open_orders_cost_the_oldest_its_place_but_not_its_count(caplog: pytest.LogCaptureFixture) -> None:
-    desk = Desk(max_open_orders=2)
+    desk = Desk(settings=ExecutionSettings(max_open_orders=2))
     for name in "abc":
         desk.order("new", name)
     assert desk.count("orders_today", "open_orders", "evicted_orders") == (3, 2, 1)
@@ -299,7 +299,7 @@ def test_too_many_open_orders_cost_the_oldest_its_place_but_not_its_count(caplog
 
 
 def test_finished_orders_are_remembered_for_late_reports_up_to_a_bound() -> None:
-    desk = Desk(max_recent_orders=1)
+    desk = Desk(settings=ExecutionSettings(max_recent_orders=1))
     desk.order("filled", "a")
     desk.order("new", "a")
     assert desk.count("orders_today", "late_reports") == (1, 1)
@@ -377,7 +377,7 @@ def test_records_are_shared_in_whatever_order_the_sections_subscribe() -> None:
 
 
 def test_a_report_that_memory_has_forgotten_counts_once_if_an_archive_knows_it() -> None:
-    desk = Desk(max_recent_orders=2)
+    desk = Desk(settings=ExecutionSettings(max_recent_orders=2))
     desk.execution.remember_reports(lambda event: event.ts == NOON)
     for number in range(4):
         desk.order("rejected", f"o{number}")

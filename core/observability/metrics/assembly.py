@@ -15,7 +15,7 @@ from observability.history.layout import Budget
 from observability.logs.log_ring import LogRing
 from observability.metrics.arithmetic.sessions import SessionCalendar
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
-from observability.metrics.execution_collector import ExecutionCollector
+from observability.metrics.execution_collector import ExecutionCollector, ExecutionSettings
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
 from observability.metrics.market.tracked_symbol import SERIES_FIELDS as SYMBOL_FIELDS
 from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
@@ -95,7 +95,7 @@ def make_collectors(
         history=history,
         market=market,
         trades=trades,
-        session_end_ns=calendar.end_ns,
+        settings=ExecutionSettings(session_end_ns=calendar.end_ns),
     )
     system = SystemCollector(
         bus=bus, clock=event_clock, history=history, data_dir=config.data_dir, engine_log=engine_log

@@ -1,12 +1,16 @@
-"""The execution section: order counts and rates, latencies, and what execution cost, of the session.
+"""The execution section: counts and rates of orders, latencies, and the costs of execution.
 
-No P&L here (see `strategy_collector.py`), no order states (see `order_ledger.py`) and no definitions of figures (see
-`execution_quality.py`).
+    order, fill   --> ledger: orders, legs --> figures --> groups --> quality
+    fill          --> markouts ------------------------->
+    quote, print  --> order_market: the prices around the orders
+
+Each step is a module of `execution/`; `quality` defines the figures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,11 +24,10 @@ from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import ZERO, nan_if_none, to_float
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.collectors import BusCollector
-from observability.metrics.execution.groups import MAX_GROUPS, ExecutionGroups, GroupsState
+from observability.metrics.execution.groups import ExecutionGroups, GroupsState
 from observability.metrics.execution.ledger import LedgerState, OrderLedger
-from observability.metrics.execution.markouts import MAX_PENDING, Markouts, MarkoutsState
-from observability.metrics.execution.order_market import FollowedState
-from observability.metrics.execution.order_markets import MAX_FOLLOWED, OrderMarkets
+from observability.metrics.execution.markouts import Markouts, MarkoutsState
+from observability.metrics.execution.order_market import OrderMarkets, OrderMarketState
 from observability.metrics.execution.quality import ended, ratio, shortfall_bps
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
@@ -34,13 +37,32 @@ from observability.store.checkpoint import pack, unpack
 SERIES_FIELDS = ("orders_today", "fills_today", "fill_rate", "reject_rate", "avg_latency_ms", "latency_p99_ms")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionSettings:
+    """The session of the execution section, and the most that it keeps in memory."""
+
+    session_end_ns: Callable[[int], int] = utc_day_end_ns
+    """Returns the end of the session that a time belongs to."""
+    max_open_orders: int = 10_000
+    """Beyond them, the oldest no longer counts as open."""
+    max_recent_orders: int = 10_000
+    """Ended orders that are remembered for late and repeated reports."""
+    max_pending_markouts: int = 20_000
+    """Fills that wait for a horizon, about 460 bytes each. Beyond them, a new fill has no markouts."""
+    max_groups: int = 64
+    """Strategies, symbols and venues with figures of their own. Measured: 4 kB each when new, 23 kB with 300 orders,
+    330 kB with 50,000 whose latencies spread over two decades."""
+    max_symbols: int = 256
+    """Symbols whose market is followed, at most 50 kB each. Beyond them, orders are measured without its prices."""
+
+
 class ExecutionState(msgspec.Struct):
-    """What a checkpoint holds of the section."""
+    """The section in a checkpoint."""
 
     groups: GroupsState | None = None
     orders: LedgerState = msgspec.field(default_factory=LedgerState)
     markouts: MarkoutsState = msgspec.field(default_factory=MarkoutsState)
-    symbols: list[FollowedState] = []
+    symbols: list[OrderMarketState] = []
     session_end_ns: int | None = None
     last_input_ns: int | None = None
     duplicate_fills: int = 0
@@ -49,19 +71,19 @@ class ExecutionState(msgspec.Struct):
 class ExecutionCollector(BusCollector):
     """Follows every order of ours from its reports and fills, and the market around it.
 
-    All numbers are of the session (UTC day of the event clock, unless `session_end_ns` says otherwise), except
+    All figures are of the session (by default the UTC day of the event clock), except
     `open_orders`, `unacknowledged_cancels`, `latency_total` and the counts of irregularities. An order belongs to the
-    session of its first report, a markout to the one in which its horizon is passed. What each figure is: see
-    `execution_quality.py`.
-    - latency: `pending_new` to `new` or `rejected` by `ts`, one per order. An order without that pair counts with the
-      `latency_ms` of its first fill that carries one. Whichever is seen first stays.
-    - avg_slippage_bps: arrival slippage, positive when it cost, weighted by quantity.
-    - unacknowledged_cancels: open orders whose `pending_cancel` was reported, and nothing final since.
+    session of its first report, a markout to the one in which its horizon passes. `execution/quality.py` defines the
+    figures; besides:
+    - latency: from `pending_new` to `new` or `rejected` by `ts`, one per order. An order without that pair counts with
+      the `latency_ms` of its first fill that has one. Whichever is known first stays.
+    - avg_slippage_bps: arrival slippage, weighted by quantity; a cost is positive.
+    - unacknowledged_cancels: open orders with a reported `pending_cancel`.
 
-    Prices are those of `market`; without one, nothing that needs them is told. A symbol is followed from its first
-    order on: what was quoted before is not known, but for the touch of that moment. What a restart takes again keeps
-    the mids that the state or the fill's record has; the rest is measured by the touch of the state, or left out if
-    that is stale.
+    Prices are those of `market`; without it, figures that need prices are undefined. A symbol is followed from its
+    first order on; of its earlier quotes only the touch of that moment is known. Events that are replayed after a
+    restart keep the mids in the checkpoint and in the trades; other mids are those of the checkpoint's touch, or are
+    left out if it is stale.
     """
 
     def __init__(
@@ -72,12 +94,7 @@ class ExecutionCollector(BusCollector):
         history: History | None = None,
         market: MarketDataCollector | None = None,
         trades: TradeLog | None = None,
-        session_end_ns: Callable[[int], int] = utc_day_end_ns,
-        max_open_orders: int = 10_000,
-        max_recent_orders: int = 10_000,
-        max_pending_markouts: int = MAX_PENDING,
-        max_groups: int = MAX_GROUPS,
-        max_symbols: int = MAX_FOLLOWED,
+        settings: ExecutionSettings | None = None,
     ) -> None:
         super().__init__("execution", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
@@ -85,17 +102,12 @@ class ExecutionCollector(BusCollector):
         self.fields = JsonPart()
         self.groups: tuple[Group, ...] = ()
         self._market = market
-        self._max_open_orders = max_open_orders
-        self._max_recent_orders = max_recent_orders
-        self._max_pending_markouts = max_pending_markouts
-        self._max_groups = max_groups
-        self._max_symbols = max_symbols
+        self.settings = ExecutionSettings() if settings is None else settings
         self.last_input_ns: int | None = None
         self.duplicate_fills = 0
         self._has_input = True
         self._quality: dict[str, Any] | None = None
         self._set_up(ExecutionState())
-        self._session_end_of = session_end_ns
         self._row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
         self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
@@ -110,12 +122,12 @@ class ExecutionCollector(BusCollector):
             self._series.record(now_ns, self._row)
 
     def on_order(self, event: Order) -> None:
-        """Takes one report of an order, in whatever order they arrive."""
+        """Applies one order report. Reports may arrive in any order."""
         self._note_input(event)
-        self._orders.report(event, self._symbols.follow(event.symbol))
+        self._orders.report(event, self._markets.follow(event.symbol))
 
     def on_fill(self, event: Fill) -> None:
-        """Takes one fill; a repeated or conflicting one changes nothing."""
+        """Applies one fill; a duplicate or conflicting one changes nothing."""
         trade = self.trades.admit(event, Reader.EXECUTION)
         if isinstance(trade, Rejection):
             self.duplicate_fills += trade is Rejection.DUPLICATE
@@ -123,34 +135,33 @@ class ExecutionCollector(BusCollector):
             return
         self._note_input(event)
         now_ns = event.ts_init
-        market = self._symbols.follow(event.symbol)
+        market = self._markets.follow(event.symbol)
         if trade.mid is None and market is not None:
             trade.mid = market.mid(now_ns)
         order = self._orders.fill(event, trade, market)
-        self._markouts.take(order, event, None if market is None else trade.mid)
+        self._markouts.add(order, event, None if market is None else trade.mid)
         if market is not None:
             market.sample()
 
     def remember_reports(self, archive: Callable[[Order], bool]) -> None:
-        """Has `archive` asked whether a report was taken before, of orders that memory may have lost."""
+        """Lets `archive` say whether a report has arrived before, for orders that are no longer in memory."""
         self._orders.archive = archive
 
     def quality(self) -> dict[str, Any]:
-        """Returns the execution quality of the session, each figure with its sample count `n`; not to be changed."""
-        # Asked for once per tick; figures are looked up only after an input.
+        """Returns the execution quality of the session, each figure with its sample count `n`; do not modify it."""
+        # Called once per tick, computed only after an input.
         if self._quality is None:
-            self._quality = {**self._by.to_json(), "pending_markouts": self._markouts.pending}
+            self._quality = {**self._order_groups.to_json(), "pending_markouts": self._markouts.pending}
         return self._quality
 
     def save(self) -> bytes:
-        """Returns everything that events have made of the section; orders and groups that did not change keep their
-        packed bytes."""
+        """Returns the packed state of the section. Orders and groups that have not changed are not packed again."""
         return pack(
             ExecutionState(
-                groups=self._by.dump_state(),
-                orders=self._orders.dump_state(),
-                markouts=self._markouts.dump_state(),
-                symbols=self._symbols.dump_state(),
+                groups=self._order_groups.to_state(),
+                orders=self._orders.to_state(),
+                markouts=self._markouts.to_state(),
+                symbols=self._markets.to_state(),
                 session_end_ns=self._session_end_ns,
                 last_input_ns=self.last_input_ns,
                 duplicate_fills=self.duplicate_fills,
@@ -158,8 +169,8 @@ class ExecutionCollector(BusCollector):
         )
 
     def load(self, data: bytes) -> None:
-        """Takes over what `save` returned; before the first event. Raises CheckpointError for what it cannot
-        read, and then has changed nothing."""
+        """Restores the state that `save` returned; to be called before the first event. Raises CheckpointError for data
+        that it cannot read, and then has changed nothing."""
         try:
             self._set_up(unpack(data, ExecutionState))
         except ValueError as error:
@@ -169,18 +180,19 @@ class ExecutionCollector(BusCollector):
         return {Order: self.on_order, Fill: self.on_fill}
 
     def _set_up(self, state: ExecutionState) -> None:
-        """Makes every part as the state says, or changes none."""
-        groups = ExecutionGroups(self._max_groups)
+        """Replaces every part by one with the given state, or none if that fails."""
+        settings = self.settings
+        groups = ExecutionGroups(settings.max_groups)
         if state.groups is not None:
             groups.load_state(state.groups)
-        orders = OrderLedger(groups, self.trades, self._max_open_orders, self._max_recent_orders)
+        orders = OrderLedger(groups, self.trades, settings.max_open_orders, settings.max_recent_orders)
         orders.load_state(state.orders)
-        markouts = Markouts(groups.of, self._max_pending_markouts)
+        markouts = Markouts(groups.of, settings.max_pending_markouts)
         markouts.load_state(state.markouts)
-        symbols = OrderMarkets(self._market, markouts, self._note_due, self._max_symbols)
-        symbols.load_state(state.symbols)
-        self._by, self._orders, self._markouts, self._symbols = groups, orders, markouts, symbols
-        symbols.attach()
+        markets = OrderMarkets(self._market, markouts, self._note_due, settings.max_symbols)
+        markets.load_state(state.symbols)
+        self._order_groups, self._orders, self._markouts, self._markets = groups, orders, markouts, markets
+        markets.attach()
         self._session_end_ns = state.session_end_ns
         self.last_input_ns = state.last_input_ns
         self.duplicate_fills = state.duplicate_fills
@@ -204,19 +216,19 @@ class ExecutionCollector(BusCollector):
         end_ns = self._session_end_ns
         if end_ns is not None and now_ns < end_ns:
             return
-        self._session_end_ns = self._session_end_of(now_ns)
+        self._session_end_ns = self.settings.session_end_ns(now_ns)
         if end_ns is not None:
-            # What was due before the end belongs to the session that ends.
-            self._symbols.settle_all(end_ns)
+            # A horizon before the end belongs to the session that ends.
+            self._markets.settle_all(end_ns)
             self._orders.begin_session()
             self._quality = None
             self._has_input = True
 
     def _update(self, now_ns: int) -> None:
-        # Ticks begin no session: those before a replay are of the host's time.
+        # A tick does not start the first session: before a replay, ticks have the host's time.
         if self._session_end_ns is not None:
             self._turn_session(now_ns)
-        if self._symbols.settle_all(now_ns):
+        if self._markets.settle_all(now_ns):
             self._quality = None
             self._has_input = True
         if self._has_input:
@@ -224,7 +236,7 @@ class ExecutionCollector(BusCollector):
             self._derive()
 
     def _derive(self) -> None:
-        orders, counts, amounts = self._orders, self._by.all.counts, self._by.all.amounts
+        orders, counts, amounts = self._orders, self._order_groups.all.counts, self._order_groups.all.amounts
         n = counts.get
         latency = orders.latency.summary()
         n_orders, accepted, n_ended = n("orders", 0), n("accepted", 0), ended(counts)

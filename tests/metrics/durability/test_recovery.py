@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from lives import NOON, D, Life, S, fill, lives, order
 from observability.events import AnyEvent, Equity, Fill, Order, Position, Quote
 from observability.ingest.gate import Verdict
+from observability.metrics import assembly
 from observability.metrics.durability.recovery import UNWRITTEN_NUMBERS, was_taken
-from observability.metrics.execution_collector import ExecutionCollector
+from observability.metrics.execution_collector import ExecutionSettings
 from observability.store.file import DATABASE_NAME, open_reader
 
 EVENTS = st.one_of(
@@ -119,7 +121,7 @@ def test_an_event_made_of_its_row_is_the_event_that_made_the_row() -> None:
 def test_a_report_of_a_forgotten_order_that_was_sent_again_counts_once_after_a_kill_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(ExecutionCollector.__init__.__kwdefaults__, "max_recent_orders", 2)
+    monkeypatch.setattr(assembly, "ExecutionSettings", partial(ExecutionSettings, max_recent_orders=2))
 
     async def script(directory: Path) -> None:
         life = Life(directory)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Event
+from observability.metrics.execution_collector import ExecutionSettings
 from trading_desk import DAY, NOON, S, TradingDesk, fill, order, quote
 
 LEGS = {
@@ -49,7 +50,7 @@ def test_what_has_no_name_is_grouped_under_one() -> None:
 
 
 def test_groups_beyond_the_bound_are_one() -> None:
-    desk = TradingDesk(max_groups=2)
+    desk = TradingDesk(settings=ExecutionSettings(max_groups=2))
     for number, strategy in enumerate("abcda"):
         desk.take(order("new", order_id=f"o{number}", strategy=strategy))
     orders = {name: group["orders"] for name, group in desk.quality()["by_strategy"].items()}
@@ -78,7 +79,7 @@ def test_the_groups_of_a_dimension_add_up_to_all(
         )
         desk.take(quote(99, 100 + amount, at_ms, symbol), event)
     desk.tick(at_ms + 400_000)
-    groups = desk.execution._by
+    groups = desk.execution._order_groups
     for members in groups.by.values():
         for label, count in groups.all.counts.items():
             assert sum(group.counts.get(label, 0) for group in members.values()) == count
@@ -188,7 +189,7 @@ def test_a_report_that_arrives_after_all_is_no_longer_missing() -> None:
 
 
 def test_symbols_beyond_the_bound_are_measured_without_prices(caplog: pytest.LogCaptureFixture) -> None:
-    desk = TradingDesk(max_symbols=1)
+    desk = TradingDesk(settings=ExecutionSettings(max_symbols=1))
     desk.take(quote(99, 101), quote(99, 101, symbol="AMZN"), order("new"))
     for trade_id in ("t1", "t2"):
         desk.take(fill(trade_id, 1, "100", symbol="AMZN"))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.metrics.execution.quality import HORIZONS_NS
+from observability.metrics.execution_collector import ExecutionSettings
 from trading_desk import DAY, MS, NOON, TradingDesk, fill, order, quote
 
 
@@ -82,7 +83,7 @@ def test_a_fill_that_arrives_late_is_held_against_the_market_of_its_time() -> No
 
 
 def test_too_many_fills_that_wait_are_counted_not_kept() -> None:
-    desk = TradingDesk(max_pending_markouts=1)
+    desk = TradingDesk(settings=ExecutionSettings(max_pending_markouts=1))
     desk.take(quote(99, 101), fill("a", 1, "100"), fill("b", 1, "100"))
     desk.tick(60)
     assert markout(desk, "50ms") == (0.0, 1, {"too_many_pending": 1})

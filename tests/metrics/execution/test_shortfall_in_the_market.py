@@ -185,11 +185,11 @@ def test_splitting_and_repeating_fills_changes_no_figure(
         desk.take(quote(99.5, 100.25), order("new", side=side, quantity=D(total + 5), arrival_price=D(101)))
         desk.take(market_print(100.5, 7, 1), *fills, quote(101, 102, 30), order("canceled", 3000, side=side))
         desk.tick(400_000)
-    assert split.execution._by.all.amounts.keys() == whole.execution._by.all.amounts.keys()
-    for name, amount in whole.execution._by.all.amounts.items():
+    assert split.execution._order_groups.all.amounts.keys() == whole.execution._order_groups.all.amounts.keys()
+    for name, amount in whole.execution._order_groups.all.amounts.items():
         # Costs in bps are quotients, rounded to 18 digits once per fill or order.
         slack = D("1e-16") if name.endswith("_bps") else 0
-        assert abs(split.execution._by.all.amounts[name] - amount) <= slack, name
+        assert abs(split.execution._order_groups.all.amounts[name] - amount) <= slack, name
     assert split.quality()["implementation_shortfall"] == whole.quality()["implementation_shortfall"]
 
 

@@ -1,9 +1,7 @@
-"""What one order counts as: labels and exact amounts, in the session of its first report.
+"""The figures of one order: labels and exact amounts that count in the session of its first report.
 
-Nothing is added up here (see `execution_group.py`): an order's figures before a report and after it are compared, and
-the difference is counted, so that reports in any order come to the same.
-
-A figure that cannot be had is a label too, with the reason behind a colon.
+An order's figures before and after a report are compared, and the difference is added to its groups. So the totals do
+not depend on the order of the reports. A figure that cannot be computed is a label too, with the reason after a colon.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ _COUNTED_STATUSES = TERMINAL_STATUSES | {"partially_filled"}
 
 
 class Figures(NamedTuple):
-    """Labels count 1 each; amounts are added up."""
+    """Each label counts 1; amounts are added up."""
 
     labels: frozenset[str]
     amounts: dict[str, Decimal]
@@ -31,14 +29,14 @@ NO_FIGURES: Final = Figures(frozenset(), {})
 
 
 def bps_cost(side: str, quantity: Decimal, notional: Decimal, reference: Decimal) -> Decimal:
-    """Returns quantity * cost in bps of the reference price, positive when it cost, rounded to 18 digits."""
+    """Returns quantity * cost in bps of the reference price, rounded to 18 digits; a cost is positive."""
     cost = EXACT.subtract(notional, EXACT.multiply(reference, quantity))
     signed = cost if side == "buy" else cost.copy_negate()
     return ROUNDED.divide(EXACT.multiply(signed, BPS), reference).quantize(QUANTUM, context=ROUNDED)
 
 
-def figures_of(order: OrderState) -> Figures:
-    """Returns what an order counts as, as far as its reports say by now."""
+def order_figures(order: OrderState) -> Figures:
+    """Returns the figures of an order, by the reports so far."""
     # hot: twice per order report and fill (benchmarks/bench_intake.py)
     labels = {"orders"}
     amounts: dict[str, Decimal] = {}
@@ -85,7 +83,7 @@ def _note_gaps(order: OrderState, labels: set[str]) -> None:
         labels.add("without_report")
     elif order.sent_ns is None:
         labels.add("without_send")
-    # Only what is behind the acknowledgement shows that it is missing.
+    # Only a report that follows the acknowledgement shows that it is missing.
     if order.acked_ns is None and (order.filled or order.status in _COUNTED_STATUSES):
         labels.add("without_ack")
     if order.executed > order.filled:
@@ -95,10 +93,10 @@ def _note_gaps(order: OrderState, labels: set[str]) -> None:
 
 
 def _market_vwap(order: OrderState) -> Decimal | str:
-    """Returns the market's VWAP from the order's first report to its last fill, or why there is none."""
+    """Returns the market's VWAP from the order's first report to its last fill, or a label with the reason for none."""
     if order.volume_start is None or order.notional_start is None or order.volume_end is None:
         return "vwap:not_followed"
-    assert order.notional_end is not None, "both are kept together"
+    assert order.notional_end is not None, "always set together with the volume"
     volume = EXACT.subtract(order.volume_end, order.volume_start)
     if volume <= 0:
         return "vwap:no_market_volume"
@@ -121,7 +119,7 @@ def _shortfall(order: OrderState) -> Shortfall | str:
     if end is None:
         if quantity > order.filled:
             return "shortfall:no_end_price"
-        # Of no consequence where all is filled.
+        # An order filled completely has no opportunity cost, so the price does not matter.
         end = ZERO
     return implementation_shortfall(
         order.side, quantity, order.filled, order.notional, order.fees, decision, arrival, end

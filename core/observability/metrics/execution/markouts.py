@@ -1,6 +1,4 @@
-"""What became of the market after each fill of ours: markouts at fixed horizons, and the effective spread at the fill.
-
-No quotes here: prices are asked of the followed symbol (see `followed_symbol.py`), sums are kept by the groups.
+"""Markouts: how the market moved after each fill of ours, at fixed horizons, and the effective spread at the fill.
 
 With s = 1 for a buy and -1 for a sell, and the mid of both sides:
 
@@ -8,11 +6,12 @@ With s = 1 for a buy and -1 for a sell, and the mid of both sides:
     markout at h       s * (mid h after the fill - price)         a gain when positive
     realized spread    2 * s * (price - mid h after the fill)     -2 * markout; effective - realized is price impact
 
-R. Huang and H. Stoll, "Dealer versus auction markets", Journal of Financial Economics 41(3), 1996. Each is also told in
-bps of the mid at the fill, and weighted by quantity.
+R. Huang and H. Stoll, "Dealer versus auction markets", Journal of Financial Economics 41(3), 1996. Each is also given
+in bps of the mid at the fill, and weighted by quantity.
 
-A fill begins when it arrives (`ts_init`). A horizon is counted once the event clock is past it, with the last mid known
-at the horizon, whatever the pace of ticks; a horizon without a mid, or with one that is stale, is counted as left out.
+A horizon is measured from the fill's arrival (`ts_init`). It is counted once the event clock has passed it, with the
+last mid known at the horizon, so the pace of ticks does not matter. A horizon whose mid is missing or stale is counted
+as left out.
 """
 
 from __future__ import annotations
@@ -35,14 +34,11 @@ from observability.metrics.execution.quality import HORIZONS_NS
 _NAMES: Final = tuple(HORIZONS_NS)
 _DELAYS_NS: Final = tuple(HORIZONS_NS.values())
 
-# About 460 bytes each. Beyond, the newest fill is left out and counted.
-MAX_PENDING: Final = 20_000
-
-Amounts = Sequence[tuple[str, Decimal]]
+NamedAmounts = Sequence[tuple[str, Decimal]]
 
 
 class PendingFill(msgspec.Struct, array_like=True, gc=False):
-    """A fill with horizons ahead of it."""
+    """A fill that waits for a horizon; packed, it is in a checkpoint."""
 
     due_ns: int
     number: int
@@ -61,7 +57,7 @@ class PendingFill(msgspec.Struct, array_like=True, gc=False):
 
 
 class MarkoutsState(msgspec.Struct, array_like=True):
-    """What a checkpoint holds of the fills that wait."""
+    """The waiting fills in a checkpoint."""
 
     number: int = 0
     pending: list[PendingFill] = []
@@ -71,7 +67,8 @@ GroupsOf = Callable[[str, str, str], tuple[ExecutionGroup, ...]]
 
 
 class Markouts:
-    """Keeps the fills that wait for a horizon, the next one of each symbol first."""
+    """The fills that wait for a horizon: per symbol a heap, the next horizon first. Beyond `max_pending` waiting fills,
+    a new fill has no markouts and is counted as left out."""
 
     def __init__(self, groups_of: GroupsOf, max_pending: int) -> None:
         self._groups_of = groups_of
@@ -79,10 +76,10 @@ class Markouts:
         self._heaps: dict[str, list[PendingFill]] = {}
         self._number = 0
         self.pending = 0
-        """Fills with a horizon ahead of them."""
+        """How many fills wait for a horizon."""
 
-    def take(self, order: OrderState, event: Fill, mid: Decimal | None) -> None:
-        """Counts the effective spread of one fill against the mid of its moment, and begins its markouts."""
+    def add(self, order: OrderState, event: Fill, mid: Decimal | None) -> None:
+        """Counts the effective spread of one fill against the mid at the fill, and starts its markouts."""
         symbol, strategy, venue = order.symbol, order.strategy, order.venue
         side, quantity, price, taken_ns = event.side, event.quantity, event.price, event.ts_init
         groups = self._groups_of(strategy, symbol, venue)
@@ -105,8 +102,8 @@ class Markouts:
         return heap[0].due_ns if heap else None
 
     def settle(self, market: OrderMarket, now_ns: int) -> None:
-        """Counts the horizons of a symbol that lie before `now_ns`: what is known at a horizon includes what arrives
-        with the same time."""
+        """Counts the horizons of a symbol that lie before `now_ns`. A horizon at `now_ns` must wait, because a quote
+        that arrives at the same time still counts."""
         heap = self._heaps.get(market.symbol)
         while heap and heap[0].due_ns < now_ns:
             fill = heap[0]
@@ -119,12 +116,10 @@ class Markouts:
                 heappop(heap)
                 self.pending -= 1
 
-    def dump_state(self) -> MarkoutsState:
-        """Returns the fills that wait."""
+    def to_state(self) -> MarkoutsState:
         return MarkoutsState(self._number, [fill for heap in self._heaps.values() for fill in heap])
 
     def load_state(self, state: MarkoutsState) -> None:
-        """Takes over what was dumped."""
         self._number = state.number
         self.pending = len(state.pending)
         self._heaps = {}
@@ -142,14 +137,14 @@ class Markouts:
             _count(groups, label, _cost(label, fill.side, fill.quantity, fill.price, mid, fill.mid))
 
 
-def _count(groups: tuple[ExecutionGroup, ...], label: str, amounts: Amounts) -> None:
+def _count(groups: tuple[ExecutionGroup, ...], label: str, amounts: NamedAmounts) -> None:
     for group in groups:
         group.count((label,))
         group.add(amounts)
 
 
-def _cost(name: str, side: Side, quantity: Decimal, price: Decimal, mid: Decimal, base: Decimal) -> Amounts:
-    """Returns what a fill cost against `mid`, as amounts: quantity, quantity * price, and quantity * bps of `base`."""
+def _cost(name: str, side: Side, quantity: Decimal, price: Decimal, mid: Decimal, base: Decimal) -> NamedAmounts:
+    """Returns the cost of a fill against `mid`: its quantity, quantity * cost, and quantity * cost in bps of `base`."""
     cost = EXACT.multiply(quantity, EXACT.subtract(price, mid))
     if side == "sell":
         cost = cost.copy_negate()

@@ -1,13 +1,11 @@
-"""One order of ours, pieced together from reports that may be late, repeated, out of order or missing.
+"""The state of one order of ours, from reports that may be late, repeated, out of order or missing.
 
-No totals here (see `order_ledger.py`), and not what it counts as (see `order_figures.py`).
-
-A report never takes an order back: statuses rise along
+A report never moves an order backwards. Statuses rise along
 
     pending_new < new, replaced < partially_filled < filled, canceled, rejected, expired
 
-and the last four are final. `pending_cancel` and `pending_replace` are requests: they are noted and leave the order
-what it is. Fills count whenever they arrive, after a cancel too: a race that the exchange decided.
+and the last four are final. `pending_cancel` and `pending_replace` are requests: they are noted but do not change the
+status. Fills count whenever they arrive, even after a cancel: the exchange has decided that race.
 """
 
 from __future__ import annotations
@@ -26,17 +24,16 @@ _RANK: dict[str, int] = {
 } | dict.fromkeys(TERMINAL_STATUSES, 3)  # fmt: skip
 _ACKNOWLEDGED = frozenset({"new", "rejected"})
 _NOT_YET_ACCEPTED = frozenset({"pending_new", "rejected", "pending_cancel", "pending_replace"})
-# Reports that leave an order what it is are late only when it has come to its end.
+# Reports that do not change the status; they are late only once the order has ended.
 _REQUESTS = frozenset({"pending_cancel", "pending_replace", "replaced"})
 
-
-# Fills that arrived before their order's arrival price, kept per order to be completed.
+# Fills per order that are remembered until the order's arrival price is known.
 _MAX_WAITING_TRADES = 16
 
 
 class OrderState(msgspec.Struct, array_like=True, gc=False):
-    """What is known of one order; packed, it is what a checkpoint holds of it. An order known by its fills alone has
-    neither quantity nor status."""
+    """The state of one order; packed, it is in a checkpoint. An order known only by its fills has neither quantity nor
+    status."""
 
     order_id: str
     symbol: str
@@ -48,7 +45,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     status: OrderStatus | None = None
     quantity: Decimal | None = None
     quantity_ns: int = 0
-    """Time of the report that told the quantity."""
+    """Time of the report that the quantity is from."""
     filled: Decimal = ZERO
     notional: Decimal = ZERO
     fees: Decimal = ZERO
@@ -58,7 +55,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     decision_mid: Decimal | None = None
     first_mid: Decimal | None = None
     end_mid: Decimal | None = None
-    # What the market had traded when the order was first reported, and at its last fill.
+    # Turnover of the market when the order was first reported, and at its last fill.
     volume_start: Decimal | None = None
     notional_start: Decimal | None = None
     volume_end: Decimal | None = None
@@ -73,12 +70,12 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """When its cancel was first requested."""
     canceled_ns: int | None = None
     ended_ns: int | None = None
-    """When it became final: by the report that said so, else by the last fill of its quantity."""
+    """When it ended: the time of the first final report, or of the last fill if that is later."""
     is_latency_known: bool = False
     legs_known: int = 0
-    """A bit per leg that was measured."""
+    """One bit per leg that was measured."""
     waiting: list[tuple[str, str]] = []
-    """Fills without arrival slippage, by trade id and venue."""
+    """Trade id and venue of fills without arrival slippage."""
 
     @property
     def is_terminal(self) -> bool:
@@ -90,19 +87,19 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def executed(self) -> Decimal:
-        """Quantity filled: what the fills say, or the whole order if it is reported filled and fills are missing."""
+        """Quantity filled: the sum of the fills, or the whole quantity of a filled order with missing fills."""
         if self.status == "filled" and self.quantity is not None and self.quantity > self.filled:
             return self.quantity
         return self.filled
 
     def begin(self, market: OrderMarket | None, now_ns: int) -> None:
-        """Notes the market that the order was first reported in."""
+        """Notes the market at the first report."""
         if market is not None:
             self.first_mid = market.mid(now_ns)
             self.volume_start, self.notional_start = market.traded()
 
     def report(self, event: Order, market: OrderMarket | None) -> bool:
-        """Takes one report; returns whether it came too late to change the status."""
+        """Applies one report; returns whether it came too late to change the status."""
         ts_ns = event_time_ns(event)
         status = event.status
         self._note_times(status, ts_ns)
@@ -122,14 +119,14 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             self.status = status
             is_late = False
         else:
-            # A report of what is known already is not late, and a replacement leaves a partly filled order what it is.
+            # A report of the current status is not late, and a replacement does not change a partly filled order.
             is_late = status != current and (self.is_terminal or status not in _REQUESTS)
         self._complete()
         self._note_end(ts_ns, market, event.ts_init)
         return is_late
 
     def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> None:
-        """Adds one fill."""
+        """Applies one fill."""
         ts_ns = event_time_ns(event)
         self.is_accepted = True
         self.filled = EXACT.add(self.filled, event.quantity)
@@ -147,7 +144,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         self._note_end(self.last_fill_ns, market, event.ts_init)
 
     def measure(self, trade: Trade) -> None:
-        """Writes the arrival slippage of one fill into its record."""
+        """Writes the arrival slippage of one fill into its trade."""
         arrival = self.arrival_price
         if arrival is not None and arrival > 0:
             bps = ROUNDED.divide(EXACT.multiply(EXACT.subtract(trade.price, arrival), BPS), arrival)
@@ -164,7 +161,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             self.canceled_ns = ts_ns if self.canceled_ns is None else self.canceled_ns
 
     def _complete(self) -> None:
-        """Draws the conclusion from the quantities when the reports are behind the fills."""
+        """Raises the status to what the fills imply, when reports lag behind them."""
         if self.quantity is None or self.status is None or self.is_terminal:
             return
         if self.filled >= self.quantity:
@@ -174,14 +171,14 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
 
     def _note_end(self, ts_ns: int, market: OrderMarket | None, now_ns: int) -> None:
         if self.ended_ns is None and self.is_terminal:
-            # Fills that complete an order may have been waiting for the report of its quantity.
+            # The completing fills may have arrived before the report of the quantity.
             self.ended_ns = ts_ns if self.last_fill_ns is None else max(ts_ns, self.last_fill_ns)
             if market is not None:
                 self.end_mid = market.mid(now_ns)
 
 
 def new_order(event: Order | Fill, session: int) -> OrderState:
-    """Returns an order of which `event` is the first that is heard; its strategy and venue are those of the event."""
+    """Returns the state of an order before its first report or fill, `event`, which gives its strategy and venue."""
     return OrderState(
         event.order_id, event.symbol, event.side, event.strategy or DEFAULT_STRATEGY, event.venue, session
     )

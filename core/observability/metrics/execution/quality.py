@@ -1,23 +1,23 @@
-"""The figures of execution quality, out of the counts and exact sums of one set of orders.
-
-Nothing is counted here (see `execution_group.py`). A quotient is divided once, at the end.
+"""Execution quality: the definition of every figure, computed from the counts and exact sums of one set of orders.
 
 - fill_rate: quantity filled / quantity ordered, over accepted orders of known quantity, open ones included.
-- fill_rate_orders: orders filled whole / orders accepted. fill_rate_terminal: orders filled whole / orders that came to
-  an end (filled, cancelled, rejected, expired). Accepted is what was acknowledged other than by a reject.
+- fill_rate_orders: orders filled completely / orders accepted. fill_rate_terminal: orders filled completely / orders
+  that ended (filled, cancelled, rejected, expired). An order is accepted once it is acknowledged other than by a
+  reject.
 - reject_rate, cancel_rate: rejected or cancelled orders / all orders.
-- arrival_slippage_bps: average price against the engine's arrival price, weighted by quantity; a cost when positive. It
-  is the trading part of the shortfall, of open orders too.
-- implementation_shortfall: see `shortfall.py`; over orders that came to an end. The decision's price is the mid at
-  `decision_ts`; an order without one is decided when it arrives, so that its delay is 0. The arrival's price is the
-  engine's, else the mid when the order was first reported. The end's price is the mid when the order ended. In bps of
-  the quantity ordered at the decision's price.
+- arrival_slippage_bps: average price against the engine's arrival price, weighted by quantity; a cost is positive. It
+  is the trading part of the shortfall, but over open orders too.
+- implementation_shortfall: see `shortfall.py`; over orders that ended. The decision price is the mid at `decision_ts`;
+  an order without one counts as decided when it arrives, so its delay is 0. The arrival price is the engine's, else the
+  mid when the order was first reported. The end price is the mid when the order ended. In bps of the quantity ordered
+  at the decision price.
 - vwap_deviation_bps: average price against the VWAP of the market's prints from the order's first report to its last
-  fill, weighted by quantity; a cost when positive. S. Berkowitz, D. Logue and E. Noser, "The Total Cost of Transactions
-  on the NYSE", Journal of Finance 43(1), 1988. Prints that are our own fills are in the market's.
+  fill, weighted by quantity; a cost is positive. S. Berkowitz, D. Logue and E. Noser, "The Total Cost of Transactions
+  on the NYSE", Journal of Finance 43(1), 1988. The market's prints include those of our own fills.
 - effective_spread, markouts: see `markouts.py`; `price` in quote currency per unit.
 
-`n` counts the orders or fills behind a figure, `left_out` those that could not be measured, by reason.
+`n` counts the orders or fills behind a figure, `left_out` those that could not be measured, by reason. Every quotient
+is divided only once, at the end.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HORIZONS_NS: Final = {
     "1m": NS_PER_MINUTE,
     "5m": 300 * NS_PER_S,
 }
-"""How far behind a fill the market is looked at."""
+"""How long after a fill each markout is measured."""
 ENDED: Final = ("filled", "canceled", "rejected", "expired")
 _PARTS: Final = ("total", "delay", "trading", "opportunity", "fees")
 _MINUS_ONE = Decimal(-1)
@@ -47,17 +47,17 @@ Amounts = Mapping[str, Decimal]
 
 
 def ratio(part: Decimal | int, whole: Decimal | int) -> float | None:
-    """Returns the nearest double of a quotient; None without a whole."""
+    """Returns the nearest double of a quotient; None if the whole is zero."""
     return float(ROUNDED.divide(Decimal(part), Decimal(whole))) + 0.0 if whole else None
 
 
 def ended(counts: Counts) -> int:
-    """Returns how many orders came to an end."""
+    """Returns how many orders have ended."""
     return sum(counts.get(status, 0) for status in ENDED)
 
 
 def shortfall_bps(amounts: Amounts, part: str = "total") -> float | None:
-    """Returns a part of the shortfall, or all of it, relative to the notional; None unless that is positive."""
+    """Returns the shortfall, or a part of it, relative to the notional; None unless the notional is positive."""
     notional = amounts.get("shortfall_notional", ZERO)
     if notional <= 0:
         return None
@@ -65,7 +65,7 @@ def shortfall_bps(amounts: Amounts, part: str = "total") -> float | None:
 
 
 def quality_of(counts: Counts, amounts: Amounts) -> dict[str, Any]:
-    """Returns every figure but the latencies."""
+    """Returns every figure except the latencies."""
     n = counts.get
     orders, accepted, n_ended = n("orders", 0), n("accepted", 0), ended(counts)
     unpriced = _left_out(counts, "fill")

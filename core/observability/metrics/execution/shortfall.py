@@ -1,21 +1,20 @@
-"""Implementation shortfall: what an order cost against the decision to trade, and where.
-
-No market data and no orders' states here; the prices are handed in (see `order_figures.py`).
+"""Implementation shortfall: the cost of an order against the decision to trade, and its parts.
 
 A. F. Perold, "The Implementation Shortfall: Paper versus Reality", Journal of Portfolio Management 14(3), 1988: the
-paper portfolio trades the whole quantity Q at the price of the decision and is worth what the market says at the end;
-the shortfall is by how much the real one ends behind it. With the side s (buy 1, sell -1), F filled at prices p_i:
+paper portfolio trades the whole quantity Q at the decision price and is valued at the market's price at the end; the
+shortfall is the amount by which the real portfolio falls short of it. With the side s (buy 1, sell -1), F filled in
+parts q_i at prices p_i:
 
     total  =  s * Q * (end - decision)  -  (s * sum of q_i * (end - p_i) - fees)
 
-It is told in the parts of R. Kissell, "The Expanded Implementation Shortfall", Journal of Trading 1(3), 2006:
+Its parts are those of R. Kissell, "The Expanded Implementation Shortfall", Journal of Trading 1(3), 2006:
 
-    delay        s * Q * (arrival - decision)            the market moved before the order was there
+    delay        s * Q * (arrival - decision)            the market moved before the order arrived
     trading      s * sum of q_i * (p_i - arrival)        spread, impact and timing
-    opportunity  s * (Q - F) * (end - arrival)           what was not filled
+    opportunity  s * (Q - F) * (end - arrival)           the quantity that was not filled
     fees         commissions
 
-Positive is a cost. The parts sum to the total exactly.
+A cost is positive. The parts sum to the total exactly.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from observability.metrics.arithmetic.decimals import EXACT
 
 
 class Shortfall(NamedTuple):
-    """Costs in quote currency. `notional` is the quantity at the price of the decision, which makes them relative."""
+    """Costs in quote currency. `notional` is the quantity at the decision price; costs in bps are relative to it."""
 
     total: Decimal
     delay: Decimal
@@ -57,7 +56,7 @@ def implementation_shortfall(
     opportunity = multiply(subtract(quantity, filled), subtract(end, arrival))
     total = subtract(paper, real)
     if side == "sell":
-        # A minus sign would round to the digits of the thread's context.
+        # A unary minus would round to the precision of the thread's context.
         total, delay, trading, opportunity = (
             part.copy_negate() for part in (total, delay, trading, opportunity)
         )  # fmt: skip

@@ -1,7 +1,10 @@
 """The paper engine: a small strategy that trades on the quotes of the bus through the paper venue.
 
-bus -- quotes, prints --> engine -- touch --> strategy.py -- decision --> venue.py
-    <-- orders, fills, signals, equity ---------------------------------- reports
+    bus --- quotes, prints ---------> engine --- touch --> strategy --- decision --> venue
+        <-- orders, fills, signals ---                                                 |
+                                      <---------------------------------- reports -----+
+
+The strategy decides and the venue fills; the engine publishes what both say.
 """
 
 from __future__ import annotations
