@@ -254,8 +254,8 @@ def test_a_difference_to_the_engines_view_is_shown_until_it_is_gone() -> None:
     assert (desk.positions()[0]["quantity"], desk.positions()[0]["engine_quantity"]) == (5.0, 7.0)
     desk.fill(2, 100)
     assert desk.tick()["position_breaks"] == 1
-    view = desk.strategy.engine_view("mean", "AMZN")
-    assert view is not None and view.avg_price == 50
+    (only,) = desk.strategy.breaks()
+    assert (only["symbol"], only["engine_avg_price"]) == ("AMZN", 50.0)
 
 
 def test_a_position_that_went_flat_leaves_the_list_and_comes_back_with_a_new_version() -> None:

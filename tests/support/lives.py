@@ -60,13 +60,10 @@ class Life:
         for section in self.collectors.sections[:3]:
             section.refresh(now_ns)
         strategy = self.collectors.strategy
+        accounts = strategy.groups[0].parts
         return {
             "strategy": dict(strategy.fields.to_json()),
-            "strategies": {
-                name: dict(account.to_json())
-                for name in ("alpha", "beta")
-                if (account := strategy.account(name)) is not None
-            },
+            "strategies": {name: dict(account.to_json()) for name, account in accounts.items()},
             "execution": dict(self.collectors.execution.fields.to_json()),
         }
 

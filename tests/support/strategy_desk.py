@@ -1,4 +1,4 @@
-"""A strategy section at work, for the tests of the accounting."""
+"""A market and a strategy section on one bus, and fills, quotes and ticks for them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from observability.bus import Bus
 from observability.events import Fill, Quote
-from observability.metrics import MarketDataCollector, StrategyCollector
-from observability.metrics.arithmetic.sessions import UTC_DAYS, SessionCalendar
-from observability.metrics.market_data_collector import MarketDataSettings
+from observability.history.history import History
+from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
+from observability.metrics.strategy_collector import StrategyCollector, StrategySettings
+from observability.metrics.trades.trade_log import TradeLog
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
@@ -19,18 +20,23 @@ D = Decimal
 
 
 class Desk:
-    """A bus with the market and the strategy section on it."""
+    """Both sections, of which the market section has the calendar of the other."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, trades: TradeLog | None = None, history: History | None = None, **settings: Any) -> None:
         self.bus = Bus()
-        calendar: SessionCalendar = settings.get("calendar", UTC_DAYS)
-        market_settings = MarketDataSettings(session_end_ns=calendar.end_ns)
+        self.settings = StrategySettings(**settings)
+        market_settings = MarketDataSettings(session_end_ns=self.settings.calendar.end_ns)
         self.market = MarketDataCollector(bus=self.bus, settings=market_settings)
-        self.strategy = StrategyCollector(bus=self.bus, market=self.market, **settings)
+        self.strategy = self.make_section(trades, history)
         asyncio.run(self.market.start())
         asyncio.run(self.strategy.start())
         self.now = NOON
         self._trade_ids = 0
+
+    def make_section(self, trades: TradeLog | None, history: History | None = None) -> StrategyCollector:
+        return StrategyCollector(
+            bus=self.bus, history=history, market=self.market, trades=trades, settings=self.settings
+        )
 
     def fill(self, quantity: int | str, price: int | str, *, strategy: str = "mean", **changes: Any) -> Fill:
         self._trade_ids += 1

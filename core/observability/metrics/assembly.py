@@ -20,7 +20,7 @@ from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
 from observability.metrics.market.tracked_symbol import SERIES_FIELDS as SYMBOL_FIELDS
 from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
-from observability.metrics.strategy_collector import StrategyCollector
+from observability.metrics.strategy_collector import StrategyCollector, StrategySettings
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
 from observability.metrics.system_collector import SystemCollector
 from observability.metrics.trades.trade_log import TradeLog
@@ -84,10 +84,12 @@ def make_collectors(
         history=history,
         market=market,
         trades=trades,
-        multipliers=dict(config.contract_multipliers),
-        calendar=calendar,
-        starting_capital=config.starting_capital,
-        annualization=config.annualization,
+        settings=StrategySettings(
+            multipliers=dict(config.contract_multipliers),
+            calendar=calendar,
+            starting_capital=config.starting_capital,
+            annualization=config.annualization,
+        ),
     )
     execution = ExecutionCollector(
         bus=bus,

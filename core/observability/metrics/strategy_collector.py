@@ -1,12 +1,10 @@
-"""The strategy section: P&L, exposure and drawdown of the whole account, of each strategy, and of each open position.
-
-No order states here (see `execution_collector.py`) and no quotes: marks are read from the market data section.
-"""
+"""The strategy section: P&L, exposure and drawdown of the whole account, of each strategy and of each open position."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -22,9 +20,8 @@ from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.capital import Capital
-from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.position_part import PositionPart
-from observability.metrics.strategy.reconciliation import EngineViews
+from observability.metrics.strategy.reconciliation import Reconciliation
 from observability.metrics.strategy.state import StrategyState
 from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals, earned_by
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
@@ -34,21 +31,34 @@ from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)
 
-# What strategies beyond `max_strategies` are added up under: one row less in the table, not a cent less in the total.
+# The account of all strategies beyond `max_strategies`, so that the total is complete.
 OTHER_STRATEGIES = "(other)"
 
 
 EquityRow = tuple[str, Decimal, Decimal, Decimal, Decimal | None]
-"""Strategy, total, realised and unrealised P&L, capital."""
+"""Strategy, total P&L, realised P&L, unrealised P&L, capital."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategySettings:
+    """The limits of the strategy section and the conventions of its accounting."""
+
+    max_strategies: int = 64
+    max_positions: int = 1024
+    multipliers: Mapping[str, Decimal] = field(default_factory=dict)
+    """Contract multipliers by symbol; 1 for every other symbol."""
+    calendar: SessionCalendar = UTC_DAYS
+    starting_capital: Decimal | None = None
+    annualization: int = 365
+    """How many daily returns a year has."""
 
 
 class StrategyCollector(BusCollector):
     """Accounts for every fill once, by (strategy, symbol), at average cost.
 
-    daily_pnl counts from the last session boundary of the event clock (see SessionCalendar), marked with the last
-    prices before it. UTC days, whose ends make the daily returns, end alike. Drawdown is sampled once per tick. Without
-    `starting_capital`, the first equity event tells it, being the equity of that moment; later ones are the engine's
-    view of it and shown beside ours.
+    `daily_pnl` counts from the last session boundary of the event clock, marked with the last prices before it; so do
+    UTC days, whose ends make the daily returns. Drawdown is sampled once per tick. Without `starting_capital` the first
+    equity event determines the capital, as the equity of that moment; later ones are shown beside our own equity.
     """
 
     def __init__(
@@ -59,18 +69,15 @@ class StrategyCollector(BusCollector):
         history: History | None = None,
         market: MarketDataCollector | None = None,
         trades: TradeLog | None = None,
-        max_strategies: int = 64,
-        max_positions: int = 1024,
-        multipliers: Mapping[str, Decimal] | None = None,
-        calendar: SessionCalendar = UTC_DAYS,
-        starting_capital: Decimal | None = None,
-        annualization: int = 365,
+        settings: StrategySettings | None = None,
     ) -> None:
+        """Without `bus` the process's default one is used, without `clock` one that follows the events, and without
+        `history` none is written. Without `market` positions are marked to their own last fill. `trades` is the trade
+        log that other collectors share."""
         super().__init__("strategy", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.trades = TradeLog() if trades is None else trades
-        self.max_strategies = max_strategies
-        self.max_positions = max_positions
+        self.settings = StrategySettings() if settings is None else settings
         self.fields = JsonPart()
         self._accounts: dict[str, StrategyAccount] = {}
         self._open: dict[str, PositionPart] = {}
@@ -82,34 +89,25 @@ class StrategyCollector(BusCollector):
         self.duplicate_fills = 0
         self.fills_refused = 0
         self.position_breaks = 0
-        """Positions whose quantity in the engine's newest view differs from ours, as of the last tick."""
+        """Positions whose quantity in the engine's newest report differed from ours at the last tick."""
         self._market = market
-        self._multipliers = dict(multipliers or {})
-        self._session = Session(calendar)
+        self._session = Session(self.settings.calendar)
         self._day = Session()
-        self._turn_ns = 0
-        """Before this, neither the session nor the UTC day ends; 0 before the first event. Ticks begin neither: those
-        before a replay are of the host's time."""
-        self._totals = StrategyTotals(annualization)
+        self._rollover_ns = 0
+        """When the session or the UTC day ends next; 0 before the first event. A tick begins neither, because the ticks
+        before a replay have the host's time."""
+        self._totals = StrategyTotals(self.settings.annualization)
         self._n_positions = 0
         self._strategies_refused: set[str] = set()
-        self._views = EngineViews(max_positions)
-        self._capital = Capital(starting_capital, max_strategies)
+        self._reconciliation = Reconciliation(self.settings.max_positions)
+        self._capital = Capital(self.settings.starting_capital, self.settings.max_strategies)
         self._has_input = True
         self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
     @property
     def strategy_count(self) -> int:
-        """Strategies with an account."""
+        """How many strategies have an account."""
         return len(self._accounts)
-
-    def account(self, strategy: str) -> StrategyAccount | None:
-        """Returns the live account of one strategy."""
-        return self._accounts.get(strategy)
-
-    def engine_view(self, strategy: str, symbol: str) -> Position | None:
-        """Returns the engine's newest position event."""
-        return self._views.reports.get((strategy or DEFAULT_STRATEGY, symbol))
 
     @property
     def session_end_ns(self) -> int | None:
@@ -118,16 +116,16 @@ class StrategyCollector(BusCollector):
 
     @property
     def capital(self) -> Decimal | None:
-        """Starting capital of the account: as set, else as reported, else the sum of what strategies reported."""
+        """The starting capital of the account: as configured, else as reported, else the sum of the strategies'."""
         return self._capital.of_account
 
     def breaks(self) -> list[dict[str, Any]]:
-        """Returns the positions whose quantity in the engine's newest view differs from ours."""
-        return self._views.breaks(self._find_part, self._strategies_refused)
+        """Returns the positions whose quantity in the engine's newest report differs from ours."""
+        return self._reconciliation.breaks(self._find_part, self._strategies_refused)
 
     def performance(self) -> dict[str, Any]:
-        """Returns ratios, outcomes, holding time and drawdown of the account and of each strategy, each with its sample
-        count; derived again only where something has changed."""
+        """Returns ratios, outcomes, holding time and drawdown of the account and of each strategy, with sample counts.
+        Only figures whose inputs have changed are derived again."""
         capital = self._capital
         session = self._session
         annualization = self._totals.annualization
@@ -147,7 +145,7 @@ class StrategyCollector(BusCollector):
         }
 
     def equity_rows(self, now_ns: int) -> Iterator[EquityRow]:
-        """Yields the account, under an empty name, and each strategy, brought up to `now_ns`; exact."""
+        """Yields the exact figures of the account, under an empty name, and of each strategy, as of `now_ns`."""
         self._update(now_ns)
         accounts = self._accounts.values()
         yield (
@@ -161,19 +159,18 @@ class StrategyCollector(BusCollector):
             yield account.name, account.total, account.realized, account.unrealized, self._capital.of(account.name)
 
     def save(self) -> bytes:
-        """Returns the section as `strategy_state.py` describes it; a day's ends are packed once a day."""
         return pack(
             StrategyState(
-                accounts=[account.state() for account in self._accounts.values()],
+                accounts=[account.to_state() for account in self._accounts.values()],
                 open=[(part.strategy, part.symbol) for part in self._open.values()],
                 session_end_ns=self._session.end_ns,
                 day_end_ns=self._day.end_ns,
                 outcomes=self._totals.outcomes,
                 drawdown=self._totals.drawdown,
-                days=self._totals.days.packed(),
+                days=self._totals.days.to_state(),
                 capital=self._capital.known,
                 reported_equity=self._capital.reported,
-                views=[(strategy, report) for (strategy, _), report in self._views.reports.items()],
+                views=[(strategy, report) for (strategy, _), report in self._reconciliation.reports.items()],
                 strategies_refused=sorted(self._strategies_refused),
                 fills_refused=self.fills_refused,
                 duplicate_fills=self.duplicate_fills,
@@ -182,22 +179,22 @@ class StrategyCollector(BusCollector):
         )
 
     def load(self, data: bytes) -> None:
-        """Takes over what `save` returned; before the first event. Raises CheckpointError, and then has changed
-        nothing. A session that began under other settings lasts until its own end."""
+        """Restores the section. A session that began under other settings lasts until its own end."""
         state = unpack(data, StrategyState)
-        accounts = {each.name: StrategyAccount.restored(each) for each in state.accounts}
-        days = EquityDays.unpacked(state.days)
+        accounts = {each.name: StrategyAccount.from_state(each) for each in state.accounts}
+        totals = StrategyTotals.from_state(self.settings.annualization, state)
+        # Nothing can fail from here on.
         self._accounts.update(accounts)
+        self._totals = totals
         self._n_positions = sum(len(account.positions) for account in accounts.values())
         for strategy, symbol in state.open:
             part = accounts[strategy].positions[symbol]
             self._open[_key(part)] = part
         self._session.end_ns, self._day.end_ns = state.session_end_ns, state.day_end_ns
-        self._plan_turn()
-        self._totals.take(state.drawdown, days, state.outcomes)
+        self._schedule_rollover()
         self._capital.known, self._capital.reported = state.capital, state.reported_equity
         for strategy, report in state.views:
-            self._views.take(strategy, report, self._find_part)
+            self._reconciliation.add(strategy, report, self._find_part)
         self._strategies_refused = set(state.strategies_refused)
         self.fills_refused, self.duplicate_fills = state.fills_refused, state.duplicate_fills
         self.last_input_ns = state.last_input_ns
@@ -218,7 +215,7 @@ class StrategyCollector(BusCollector):
             self._series.record(now_ns, self._totals.row)
 
     def on_fill(self, event: Fill) -> None:
-        """Accounts for one fill; a repeated or conflicting one changes nothing."""
+        """Accounts for one fill; a duplicate or conflicting one changes no account."""
         trade = self.trades.admit(event, Reader.ACCOUNTING)
         if isinstance(trade, Rejection):
             self.duplicate_fills += trade is Rejection.DUPLICATE
@@ -231,13 +228,13 @@ class StrategyCollector(BusCollector):
             self.fills_refused += 1
             if self.fills_refused == 1:
                 logger.error(
-                    "fill %r of %s is not accounted for: all %d positions are open; later ones are only counted",
-                    event.trade_id, event.symbol, self.max_positions,
+                    "fill %r of %s is left out of the P&L: all %d positions are open; further ones are only counted",
+                    event.trade_id, event.symbol, self.settings.max_positions,
                 )  # fmt: skip
             return
         if self._day.end_ns is None:
             # A publisher inside this process may leave `ts_init` unset.
-            self._turn(self.clock.time_ns())
+            self._roll_over(self.clock.time_ns())
         assert self._day.end_ns is not None
         day = self._day.end_ns // NS_PER_DAY - 1
         account.days.begin(day)
@@ -248,15 +245,15 @@ class StrategyCollector(BusCollector):
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)
-        self._account(event.strategy).note_signal(event)
+        self._account(event.strategy).add_signal(event)
 
     def on_position(self, event: Position) -> None:
-        """Keeps the engine's own view, to be compared with ours at the next tick."""
+        """Keeps the engine's report, which is compared with our position at the next tick."""
         self._note_input(event)
-        self._views.take(event.strategy or DEFAULT_STRATEGY, event, self._find_part)
+        self._reconciliation.add(event.strategy or DEFAULT_STRATEGY, event, self._find_part)
 
     def on_equity(self, event: Equity) -> None:
-        """Takes the first report for the starting capital: equity then, less what was earned by then."""
+        """Keeps a report of equity; the first one, minus the P&L until then, is the starting capital."""
         self._note_input(event)
         name = event.strategy
         earned = ZERO
@@ -264,7 +261,7 @@ class StrategyCollector(BusCollector):
             earned = earned_by([account for account in self._accounts.values() if name in ("", account.name)])
         self._capital.report(name, event.value, earned)
         if name in self._accounts:
-            # Its drawdown is a part of that capital from now on.
+            # From now on its drawdown is also shown in percent of that capital.
             self._accounts[name].has_input = True
 
     def _handlers(self) -> dict[type[Event], Handler]:
@@ -279,13 +276,13 @@ class StrategyCollector(BusCollector):
         now_ns = event.ts_init
         if now_ns > (self.last_input_ns or 0):
             self.last_input_ns = now_ns
-            # Before the event counts: it belongs to the new session, what was there belongs to the old one.
-            if now_ns >= self._turn_ns:
-                self._turn(now_ns)
+            # Before the event is added: it belongs to the new session, and everything before it to the old one.
+            if now_ns >= self._rollover_ns:
+                self._roll_over(now_ns)
         self._has_input = True
 
-    def _turn(self, now_ns: int) -> None:
-        """Starts the session and the UTC day of `now_ns`, unless they are the current ones."""
+    def _roll_over(self, now_ns: int) -> None:
+        """Begins the session and the UTC day of `now_ns`, unless they are current."""
         accounts = self._accounts.values()
         if self._session.roll_over(now_ns):
             self._has_input = True
@@ -297,59 +294,61 @@ class StrategyCollector(BusCollector):
             self._has_input = True
             self._mark_before(ended_ns)
             self._totals.close_day(ended_ns // NS_PER_DAY - 1, now_ns // NS_PER_DAY - 1, accounts)
-        self._plan_turn()
+        self._schedule_rollover()
 
-    def _plan_turn(self) -> None:
-        self._turn_ns = min(self._session.end_ns or 0, self._day.end_ns or 0)
+    def _schedule_rollover(self) -> None:
+        self._rollover_ns = min(self._session.end_ns or 0, self._day.end_ns or 0)
 
     def _mark_before(self, boundary_ns: int) -> None:
-        """Marks what is open to the last prices before a boundary, which the last tick may have been too early for."""
+        """Marks open positions to the last prices before a boundary, which may have come after the last tick."""
         if self._market is None:
             return
         for account in self._accounts.values():
             for part in account.positions.values():
-                state = self._market.symbol(part.symbol) if part.position.quantity else None
-                if state is not None:
-                    part.mark_before(state, boundary_ns)
+                tracked = self._market.symbol(part.symbol) if part.position.quantity else None
+                if tracked is not None:
+                    part.mark_before(tracked, boundary_ns)
 
     def _account(self, strategy: str) -> StrategyAccount:
         name = strategy or DEFAULT_STRATEGY
         account = self._accounts.get(name)
         if account is not None:
             return account
-        if len(self._accounts) >= self.max_strategies:
+        max_strategies = self.settings.max_strategies
+        if len(self._accounts) >= max_strategies:
             if name not in self._strategies_refused and len(self._strategies_refused) < MAX_REFUSED_NAMES:
                 self._strategies_refused.add(name)
                 logger.warning(
-                    "strategy %r is added to %s: all %d are in use", name, OTHER_STRATEGIES, self.max_strategies
-                )
+                    "strategy %r is accounted for under %s: all %d strategies are in use",
+                    name, OTHER_STRATEGIES, max_strategies,
+                )  # fmt: skip
             name = OTHER_STRATEGIES
         return self._accounts.setdefault(name, StrategyAccount(name))
 
     def _open_position(self, account: StrategyAccount, symbol: str) -> PositionPart | None:
-        """Makes room by forgetting a flat position if it must; None if there is none."""
-        if self._n_positions >= self.max_positions and not self._forget_flat_position():
+        """Opens a position, in place of a flat one if all are in use; None if none is flat."""
+        if self._n_positions >= self.settings.max_positions and not self._drop_flat_position():
             return None
-        part = PositionPart(account.name, symbol, self._multipliers.get(symbol, ONE))
+        part = PositionPart(account.name, symbol, self.settings.multipliers.get(symbol, ONE))
         account.positions[symbol] = part
         self._n_positions += 1
         return part
 
-    def _forget_flat_position(self) -> bool:
+    def _drop_flat_position(self) -> bool:
         for account in self._accounts.values():
             for symbol, part in account.positions.items():
                 if not part.position.quantity:
-                    account.forget(symbol)
+                    account.drop(symbol)
                     self._open.pop(_key(part), None)
                     self._n_positions -= 1
                     return True
         return False
 
     def _update(self, now_ns: int) -> None:
-        if now_ns >= self._turn_ns > 0:
-            self._turn(now_ns)
+        if now_ns >= self._rollover_ns > 0:
+            self._roll_over(now_ns)
         if self._has_input:
-            self.position_breaks = self._views.compare(self._find_part, self._strategies_refused)
+            self.position_breaks = self._reconciliation.compare(self._find_part, self._strategies_refused)
         is_moved = self._has_input
         for account in self._accounts.values():
             if self._refresh_positions(account, now_ns) or account.has_input:
@@ -360,13 +359,13 @@ class StrategyCollector(BusCollector):
             self._derive(now_ns)
 
     def _refresh_positions(self, account: StrategyAccount, now_ns: int) -> bool:
-        """Marks the open positions and drops those that went flat; returns whether any value has changed."""
+        """Marks the open positions and no longer shows flat ones; returns whether any value has changed."""
         is_moved = False
         market = self._market
         for part in account.positions.values():
             if part.position.quantity:
-                state = None if market is None else market.symbol(part.symbol)
-                is_moved |= part.refresh(state, now_ns)
+                tracked = None if market is None else market.symbol(part.symbol)
+                is_moved |= part.refresh(tracked, now_ns)
                 self._open.setdefault(_key(part), part)
             elif part.has_input:
                 part.refresh(None, now_ns)

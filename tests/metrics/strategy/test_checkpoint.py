@@ -1,4 +1,4 @@
-"""A strategy section that was stopped and started again is the one that never stopped, to the last digit."""
+"""The strategy section in a checkpoint: restored, it equals one that never stopped, to the last digit."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from observability.errors import CheckpointError
 from observability.events import Equity, Position, Signal
-from observability.metrics import StrategyCollector
 from observability.metrics.arithmetic.sessions import SessionCalendar
-from observability.metrics.strategy.equity_days import Days
+from observability.metrics.strategy.position import AverageCostPosition
+from observability.metrics.strategy.returns import EquityDaysState
 from observability.metrics.strategy.state import StrategyState
 from observability.store.checkpoint import pack, unpack
 from strategy_desk import DAY, NOON, D, Desk, S
@@ -75,10 +75,10 @@ pauses = st.sampled_from([0, 1, 3600 * S, DAY, 3 * DAY])
 
 
 def restart(desk: Desk) -> None:
-    """Puts a new collector into the place of the old one; market and record of trades have states of their own."""
+    """Replaces the collector by one that loads its checkpoint; market and trade log stay, having their own."""
     old = desk.strategy
     asyncio.run(old.stop())
-    desk.strategy = StrategyCollector(bus=desk.bus, market=desk.market, trades=old.trades, **SETTINGS)
+    desk.strategy = desk.make_section(old.trades)
     desk.strategy.load(old.save())
     asyncio.run(desk.strategy.start())
 
@@ -97,7 +97,7 @@ def shown(desk: Desk) -> dict[str, Any]:
 
 @settings(max_examples=200)
 @given(st.lists(st.tuples(pauses, st.booleans(), steps), max_size=30))
-def test_restarts_at_any_moments_change_nothing(sequence: list[tuple[int, bool, Step]]) -> None:
+def test_restarts_at_any_moment_change_no_figure(sequence: list[tuple[int, bool, Step]]) -> None:
     steady, restarted = Desk(**SETTINGS), Desk(**SETTINGS)
     for elapsed, is_restarted, step in sequence:
         if is_restarted:
@@ -112,7 +112,7 @@ def test_restarts_at_any_moments_change_nothing(sequence: list[tuple[int, bool, 
     assert restarted.strategy.save() == steady.strategy.save()
 
 
-def test_an_anchor_outlives_a_restart() -> None:
+def test_the_anchor_of_the_daily_pnl_survives_a_restart() -> None:
     desk = Desk(**SETTINGS)
     desk.fill(10, 100)
     desk.quote(104.0, 106.0)
@@ -124,9 +124,9 @@ def test_an_anchor_outlives_a_restart() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xc1", pack(StrategyState(days=b"\xc1")), pack(StrategyState(days=pack(Days())))[:-1]]
+    "data", [b"", b"\xc1", pack(StrategyState(days=b"\xc1")), pack(StrategyState(days=pack(EquityDaysState())))[:-1]]
 )
-def test_a_state_that_cannot_be_read_changes_nothing(data: bytes) -> None:
+def test_a_checkpoint_that_cannot_be_read_changes_nothing(data: bytes) -> None:
     desk = Desk()
     before = desk.strategy.save()
     with pytest.raises(CheckpointError):
@@ -134,20 +134,22 @@ def test_a_state_that_cannot_be_read_changes_nothing(data: bytes) -> None:
     assert desk.strategy.save() == before
 
 
-def test_a_state_of_an_earlier_version_takes_the_defaults() -> None:
+def test_fields_that_an_older_checkpoint_lacks_take_their_defaults() -> None:
     desk = Desk()
     desk.strategy.load(b"\x80")
     assert desk.tick()["total_pnl"] == 0.0
 
 
-def test_a_state_keeps_every_digit() -> None:
-    desk = Desk()
-    desk.fill("0.000000000000000001", "999999999999999999.999999999999999999")
-    desk.fill("3", "0.1")
-    desk.fill("-1", "0.3")
+def test_a_checkpoint_keeps_every_digit() -> None:
+    desk, position = Desk(), AverageCostPosition()
+    for quantity, price in (
+        ("0.000000000000000001", "999999999999999999.999999999999999999"),
+        ("3", "0.1"),
+        ("-1", "0.3"),
+    ):
+        desk.fill(quantity, price)
+        position.apply(D(quantity), D(price), ts_ns=NOON)
     state = unpack(desk.strategy.save(), StrategyState)
-    part = desk.strategy.account("mean")
-    assert part is not None
     (kept,) = state.accounts[0].positions
-    assert kept.position == part.positions["AAPL"].position
+    assert kept.position == position
     assert isinstance(kept.position.open_cost, Decimal)

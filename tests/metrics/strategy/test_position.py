@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.metrics.arithmetic.decimals import EXACT
-from observability.metrics.strategy.position import Position
+from observability.metrics.strategy.position import AverageCostPosition
 
 D = Decimal
 _CENT = D("0.01")
@@ -30,7 +30,7 @@ multipliers = st.sampled_from([D(1), D(50), D("0.01")])
 def test_cash_and_position_equal_realised_and_unrealised_exactly(
     sequence: list[tuple[Decimal, Decimal, Decimal]], mark: Decimal, multiplier: Decimal
 ) -> None:
-    position = Position(multiplier)
+    position = AverageCostPosition(multiplier)
     cash = quantity = Fraction(0)
     for signed, price, fee in sequence:
         position.apply(signed, price, fee)
@@ -46,14 +46,14 @@ def test_cash_and_position_equal_realised_and_unrealised_exactly(
 
 @given(fills)
 def test_what_fills_realise_adds_up_to_the_realised_total(sequence: list[tuple[Decimal, Decimal, Decimal]]) -> None:
-    position = Position()
+    position = AverageCostPosition()
     realized = [position.apply(*fill) for fill in sequence]
     assert sum((Fraction(pnl) for pnl in realized if pnl is not None), Fraction(0)) == Fraction(position.realized_gross)
 
 
 @given(fills)
 def test_a_flat_position_has_cost_nothing(sequence: list[tuple[Decimal, Decimal, Decimal]]) -> None:
-    position = Position()
+    position = AverageCostPosition()
     for fill in sequence:
         position.apply(*fill)
     if position.quantity:
@@ -62,14 +62,14 @@ def test_a_flat_position_has_cost_nothing(sequence: list[tuple[Decimal, Decimal,
 
 
 def test_adding_to_a_position_averages_its_price() -> None:
-    position = Position()
+    position = AverageCostPosition()
     assert position.apply(D(100), D("10.00")) is None
     assert position.apply(D(300), D("11.00")) is None
     assert (position.quantity, position.avg_price) == (D(400), D("10.75"))
 
 
 def test_closing_a_part_realises_against_the_average_and_leaves_it() -> None:
-    position = Position()
+    position = AverageCostPosition()
     position.apply(D(3), D(10))
     position.apply(D(3), D(20))
     assert position.apply(D(-2), D(18)) == 6
@@ -77,21 +77,21 @@ def test_closing_a_part_realises_against_the_average_and_leaves_it() -> None:
 
 
 def test_a_short_position_gains_when_the_price_falls() -> None:
-    position = Position()
+    position = AverageCostPosition()
     position.apply(D(-10), D(50))
     assert (position.avg_price, position.unrealized(D(45))) == (D(50), D(50))
     assert position.apply(D(4), D(45)) == 20
 
 
 def test_a_flip_realises_the_whole_and_opens_the_rest_at_its_own_price() -> None:
-    position = Position()
+    position = AverageCostPosition()
     position.apply(D(5), D(100))
     assert position.apply(D(-8), D(110)) == 50
     assert (position.quantity, position.avg_price) == (D(-3), D(110))
 
 
 def test_fees_lower_the_net_result_and_leave_the_gross_alone() -> None:
-    position = Position()
+    position = AverageCostPosition()
     position.apply(D(1), D(100), D("0.10"))
     assert position.realized == D("-0.10")
     position.apply(D(-1), D(105), D("0.15"))
@@ -99,7 +99,7 @@ def test_fees_lower_the_net_result_and_leave_the_gross_alone() -> None:
 
 
 def test_thirds_lose_nothing() -> None:
-    position = Position()
+    position = AverageCostPosition()
     position.apply(D(3), D("33.333333333333333333"))
     position.apply(D(4), D("1"))
     for _ in range(7):
@@ -109,14 +109,14 @@ def test_thirds_lose_nothing() -> None:
 
 
 def test_a_contract_counts_by_its_multiplier() -> None:
-    position = Position(D(50))
+    position = AverageCostPosition(D(50))
     position.apply(D(2), D(5000))
     assert (position.avg_price, position.value(D(5001)), position.unrealized(D(5001))) == (D(5000), D(500_100), D(100))
 
 
 @given(st.lists(st.tuples(sizes, prices, fees, st.lists(st.integers(1, 9), min_size=1, max_size=5)), max_size=15))
 def test_splitting_fills_changes_nothing(sequence: list[tuple[Decimal, Decimal, Decimal, list[int]]]) -> None:
-    whole, split = Position(D("0.01")), Position(D("0.01"))
+    whole, split = AverageCostPosition(D("0.01")), AverageCostPosition(D("0.01"))
     for number, (signed, price, fee, weights) in enumerate(sequence):
         whole.apply(signed, price, fee, number)
         rest = Fraction(signed)
@@ -131,7 +131,7 @@ def test_splitting_fills_changes_nothing(sequence: list[tuple[Decimal, Decimal, 
 
 
 def test_a_close_in_parts_leaves_what_a_close_at_once_does() -> None:
-    whole, split = Position(), Position()
+    whole, split = AverageCostPosition(), AverageCostPosition()
     for position in (whole, split):
         position.apply(D(7), D(1))
         position.apply(D(4), D("0.333333333333333333"))
@@ -142,7 +142,7 @@ def test_a_close_in_parts_leaves_what_a_close_at_once_does() -> None:
 
 
 def test_sums_stay_exact_over_many_fills() -> None:
-    position = Position()
+    position = AverageCostPosition()
     random = Random(5)
     cash = quantity = 0
     price = D("50000.000000000000000001")
@@ -159,7 +159,7 @@ def test_sums_stay_exact_over_many_fills() -> None:
 def test_after_as_many_of_the_widest_fills_as_nobody_has_there_is_still_room() -> None:
     widest = D("1" * 18 + "." + "1" * 18)
     count = 10**15
-    position = Position(widest)
+    position = AverageCostPosition(widest)
     position.quantity = EXACT.multiply(widest, D(count))
     position.open_cost = position.added_cost = EXACT.multiply(EXACT.power(widest, 3), D(count))
     position.apply(widest, widest)
@@ -172,7 +172,7 @@ def test_after_as_many_of_the_widest_fills_as_nobody_has_there_is_still_room() -
 
 
 def test_holding_time_is_that_of_the_quantity_closed() -> None:
-    position = Position()
+    position = AverageCostPosition()
     position.apply(D(1), D(10), ts_ns=100)
     position.apply(D(3), D(10), ts_ns=200)
     position.apply(D(-2), D(10), ts_ns=375)

@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from observability.metrics.strategy.capital import NO_CAPITAL
-from observability.metrics.strategy.equity_days import MAX_DAYS, EquityDays
 from observability.metrics.strategy.returns import (
+    MAX_DAYS,
     NO_DAYS,
     NO_DEVIATION,
     NO_FALL,
@@ -22,6 +22,7 @@ from observability.metrics.strategy.returns import (
     RUINED,
     TOO_FEW_DAYS,
     DailyReturns,
+    EquityDays,
 )
 
 D = Decimal

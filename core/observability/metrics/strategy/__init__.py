@@ -1,1 +1,1 @@
-"""Strategies: positions, P&L, drawdown, returns, and differences to the engine's own view."""
+"""The strategy section: positions, P&L, drawdown, returns, and differences to the positions that the engine reports."""

@@ -1,7 +1,4 @@
-"""The account of one strategy: its positions, P&L, fills and signals.
-
-No events' delivery and no bounds here (see `strategy_collector.py`).
-"""
+"""The account of one strategy: its positions, P&L, fills and signals."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, Signal, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float
 from observability.metrics.strategy.drawdown import Drawdown
-from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.performance import HoldingTime, Performance
 from observability.metrics.strategy.position import signed_quantity
 from observability.metrics.strategy.position_part import PositionPart
+from observability.metrics.strategy.returns import EquityDays
 from observability.metrics.strategy.state import AccountState
 from observability.metrics.trades.stats import Outcomes
 from observability.snapshot.sections import JsonPart
 
 
 class StrategyAccount(JsonPart):
-    """Adds up one strategy. Realised P&L is net of fees; a flat position may be forgotten without changing a sum."""
+    """The sums of one strategy. Realised P&L is net of fees; dropping a flat position changes no sum."""
 
     __slots__ = (
         "_closed_quantity",
@@ -57,11 +54,11 @@ class StrategyAccount(JsonPart):
         self.last_signal: dict[str, Any] | None = None
         self.outcomes = Outcomes()
         self.anchor = ZERO
-        """Total P&L when the session began."""
+        """The total P&L when the session began."""
         self.drawdown = Drawdown()
         self.days = EquityDays()
         self.performance = Performance(self.days, self.outcomes)
-        # Of flat positions that were forgotten.
+        # Of flat positions that were dropped.
         self._held_time = ZERO
         self._closed_quantity = ZERO
         # Per tick.
@@ -71,25 +68,11 @@ class StrategyAccount(JsonPart):
         self.open_positions = 0
         self.has_input = True
 
-    @classmethod
-    def restored(cls, state: AccountState) -> StrategyAccount:
-        """Returns the account of a checkpoint."""
-        account = cls(state.name)
-        account.positions = {each.symbol: PositionPart.restored(state.name, each) for each in state.positions}
-        account.realized_gross, account.fees = state.realized_gross, state.fees
-        account.fills, account.signals, account.last_signal = state.fills, state.signals, state.last_signal
-        account.outcomes, account.anchor, account.drawdown = state.outcomes, state.anchor, state.drawdown
-        account._held_time, account._closed_quantity = state.held_time, state.closed_quantity
-        account.days = EquityDays.unpacked(state.days)
-        account.performance = Performance(account.days, account.outcomes)
-        account.value_positions()
-        return account
-
-    def state(self) -> AccountState:
-        """Returns what a checkpoint keeps; its parts are the live ones, to be packed at once."""
+    def to_state(self) -> AccountState:
+        """Its parts are the live ones, to be packed at once."""
         return AccountState(
             name=self.name,
-            positions=[part.state() for part in self.positions.values()],
+            positions=[part.to_state() for part in self.positions.values()],
             realized_gross=self.realized_gross,
             fees=self.fees,
             fills=self.fills,
@@ -100,8 +83,22 @@ class StrategyAccount(JsonPart):
             held_time=self._held_time,
             closed_quantity=self._closed_quantity,
             drawdown=self.drawdown,
-            days=self.days.packed(),
+            days=self.days.to_state(),
         )
+
+    @classmethod
+    def from_state(cls, state: AccountState) -> StrategyAccount:
+        """Raises CheckpointError if its days cannot be read."""
+        account = cls(state.name)
+        account.positions = {each.symbol: PositionPart.from_state(state.name, each) for each in state.positions}
+        account.realized_gross, account.fees = state.realized_gross, state.fees
+        account.fills, account.signals, account.last_signal = state.fills, state.signals, state.last_signal
+        account.outcomes, account.anchor, account.drawdown = state.outcomes, state.anchor, state.drawdown
+        account._held_time, account._closed_quantity = state.held_time, state.closed_quantity
+        account.days = EquityDays.from_state(state.days)
+        account.performance = Performance(account.days, account.outcomes)
+        account.value_positions()
+        return account
 
     @property
     def realized(self) -> Decimal:
@@ -117,8 +114,10 @@ class StrategyAccount(JsonPart):
         return EXACT.subtract(self.total, self.anchor)
 
     def apply(self, fill: Fill, part: PositionPart) -> Decimal | None:
-        """Adds one fill to a position of this account; returns what it realised net of its own commission, None if it
-        closed nothing."""
+        """Adds one fill to a position of this account.
+
+        Returns the P&L that it realised net of its own commission; None if it closed nothing.
+        """
         gross = part.apply(signed_quantity(fill), fill.price, fill.commission, fill.ts_init, event_time_ns(fill))
         self.fees = EXACT.add(self.fees, fill.commission)
         self.fills += 1
@@ -130,8 +129,8 @@ class StrategyAccount(JsonPart):
         self.outcomes.add(pnl)
         return pnl
 
-    def note_signal(self, event: Signal) -> None:
-        """Counts one signal and keeps it as the last."""
+    def add_signal(self, event: Signal) -> None:
+        """Counts one signal and keeps it as the last one."""
         self.signals += 1
         self.last_signal = {
             "symbol": event.symbol,
@@ -141,8 +140,8 @@ class StrategyAccount(JsonPart):
         }
         self.has_input = True
 
-    def forget(self, symbol: str) -> None:
-        """Gives up a flat position; what it added to the account stays."""
+    def drop(self, symbol: str) -> None:
+        """Drops a flat position; its results stay in the account."""
         position = self.positions.pop(symbol).position
         assert not position.quantity, f"{symbol} is open"
         self._held_time = EXACT.add(self._held_time, position.held_time)
@@ -150,7 +149,7 @@ class StrategyAccount(JsonPart):
 
     @property
     def holding(self) -> HoldingTime:
-        """Of all that was closed, forgotten positions included."""
+        """The holding time of everything closed, dropped positions included."""
         positions = [part.position for part in self.positions.values()]
         return (
             EXACT.add(self._held_time, exact_sum(position.held_time for position in positions)),
@@ -158,23 +157,23 @@ class StrategyAccount(JsonPart):
         )
 
     def performance_json(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
-        """Returns this strategy's part of the document of performance."""
+        """Returns this strategy's part of the performance document."""
         figures = self.performance.to_json(capital, annualization, self.holding)
         return figures | {"drawdown": self.drawdown.to_json()}
 
     def begin_session(self) -> None:
-        """Anchors the daily P&L to the total as it is marked now."""
+        """Anchors the daily P&L to the total P&L at the current marks."""
         self.value_positions()
         self.anchor = self.total
         self.has_input = True
 
     def close_day(self, day: int, last: int) -> None:
-        """Ends a UTC day, and those without an event up to `last`, with the total as it is marked now."""
+        """Ends a UTC day, and those without an event up to `last`, with the total P&L at the current marks."""
         self.value_positions()
         self.days.close(day, last, self.total)
 
     def value_positions(self) -> None:
-        """Adds up the positions at the marks they have."""
+        """Adds up the positions at their current marks."""
         unrealized = gross = net = ZERO
         n_open = 0
         for part in self.positions.values():
@@ -189,7 +188,7 @@ class StrategyAccount(JsonPart):
         self.open_positions = n_open
 
     def refresh(self, now_ns: int, capital: Decimal | None) -> None:
-        """Brings drawdown and JSON up to the positions' values."""
+        """Updates drawdown and JSON from the positions."""
         self.value_positions()
         self.has_input = False
         self.drawdown.observe(self.total, now_ns, capital)

@@ -1,7 +1,4 @@
-"""The starting capital: of the account as a whole and of each strategy, set or reported.
-
-No P&L is computed here; whoever takes a report brings what was earned by then.
-"""
+"""The starting capital of the account as a whole and of each strategy: configured, or reported by the engine."""
 
 from __future__ import annotations
 
@@ -13,7 +10,8 @@ NO_CAPITAL = "no starting capital is known"
 
 
 class Capital:
-    """Keeps what was set, and what `equity` events told: the first the capital, later ones the engine's own view."""
+    """The configured capital, and what `equity` events report: the first one the capital, later ones the equity as the
+    engine sees it."""
 
     __slots__ = ("_max_names", "_setting", "known", "reported")
 
@@ -21,13 +19,13 @@ class Capital:
         self._setting = setting
         self._max_names = max_names
         self.known: dict[str, Decimal] = {}
-        """As first reported, by strategy; the account's is under the empty name."""
+        """Reported capital by strategy; the account's is under the empty name."""
         self.reported: dict[str, Decimal] = {}
-        """Equity in the newest of the later reports."""
+        """The equity in the newest of the later reports, by strategy."""
 
     @property
     def of_account(self) -> Decimal | None:
-        """What was set, else what was reported for the account, else the sum of what strategies reported, else None."""
+        """The configured capital, else the one reported for the account, else the sum of the strategies', else None."""
         if self._setting is not None:
             return self._setting
         if "" in self.known:
@@ -35,17 +33,18 @@ class Capital:
         return exact_sum(self.known.values()) if self.known else None
 
     def of(self, strategy: str) -> Decimal | None:
-        """What was reported for one strategy; an account's capital is not divided among its strategies by guess."""
+        """Returns the capital reported for one strategy. The account's capital is never divided among strategies: that
+        would be a guess."""
         return self.known.get(strategy)
 
     def is_open(self, name: str) -> bool:
-        """Whether the next report for `name` tells its capital."""
+        """Returns whether the next report for `name` determines its capital."""
         if name in self.known or (not name and self._setting is not None):
             return False
         return len(self.known) <= self._max_names
 
     def report(self, name: str, equity: Decimal, earned: Decimal) -> None:
-        """Takes one report of equity; the capital is that equity less what was `earned` by then."""
+        """Adds a report of equity. If it is the first, the capital is that equity minus the P&L `earned` by then."""
         if self.is_open(name):
             self.known[name] = EXACT.subtract(equity, earned)
         elif name in self.known or not name:

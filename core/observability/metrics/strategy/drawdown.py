@@ -1,7 +1,4 @@
-"""Drawdown of equity: how far the P&L is below its peak, in currency and, with a capital, in parts of the peak equity.
-
-No P&L is computed here.
-"""
+"""Drawdown: how far the P&L is below its peak, in currency and, given a capital, in percent of the peak equity."""
 
 from __future__ import annotations
 
@@ -20,17 +17,17 @@ NO_PEAK_EQUITY = "equity was never above zero"
 
 
 class Dip(msgspec.Struct, frozen=True):
-    """One fall from a peak: its depth so far, and when."""
+    """One fall from a peak: its depth so far, and its times."""
 
     peak: Decimal = ZERO
     peak_ns: int = 0
     depth: Decimal = ZERO
     trough_ns: int = 0
     recovered_ns: int | None = None
-    """When the peak was reached again, None if it was not yet."""
+    """When the peak was reached again; None if it has not been yet."""
 
     def percent(self, capital: Decimal | None) -> Decimal | None:
-        """Depth in percent of the peak equity; None without a capital or with a peak of nothing."""
+        """Returns the depth in percent of the peak equity; None without a capital or without a peak above zero."""
         if capital is None:
             return None
         peak_equity = EXACT.add(capital, self.peak)
@@ -51,17 +48,17 @@ class Dip(msgspec.Struct, frozen=True):
 
 
 class Drawdown(msgspec.Struct):
-    """Follows the total P&L; the peak starts at zero, the equity of a start without trades. All of it is state.
+    """The drawdown of a total P&L. The first peak is zero, the P&L before any trade. Checkpoints store all of it.
 
-    A peak's time is when its height was reached, or last reached again. The deepest fall in currency and the deepest in
-    percent may be two falls: the same amount is less of a larger equity.
+    A peak's time is when its height was last reached. The deepest falls in currency and in percent may be different
+    ones, because the same amount is a smaller part of a larger equity.
     """
 
     peak: Decimal = ZERO
     peak_ns: int | None = None
     current: Decimal = ZERO
     dip: Dip = Dip()
-    """The fall that lasts, of depth zero at the peak; its trough is the lowest point so far."""
+    """The current fall, of depth zero at the peak; its trough is the lowest point so far."""
     deepest: Dip = Dip()
     deepest_percent: Dip = Dip()
     capital: Decimal | None = None
@@ -71,7 +68,7 @@ class Drawdown(msgspec.Struct):
         return self.deepest.depth
 
     def observe(self, total: Decimal, now_ns: int, capital: Decimal | None) -> None:
-        """Takes the total P&L of one moment."""
+        """Adds the total P&L of one moment."""
         # hot: once per tick in which something moved (benchmarks/bench_tick.py)
         if self.peak_ns is None:
             self.peak_ns = now_ns
@@ -93,15 +90,15 @@ class Drawdown(msgspec.Struct):
             self._offer_percent(dip)
 
     def current_pct(self) -> Decimal | None:
-        """Percent of the peak equity; None without a capital or with a peak of nothing."""
+        """Returns the current fall in percent of the peak equity; None without a capital or a peak above zero."""
         return Dip(self.peak, 0, self.current).percent(self.capital)
 
     def maximum_pct(self) -> Decimal | None:
-        """The deepest fall in percent of the peak equity before it."""
+        """Returns the deepest fall in percent of the peak equity before it; None as for `current_pct`."""
         return self.deepest_percent.percent(self.capital)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the fall that lasts, the deepest in currency and the deepest in percent."""
+        """Returns the current fall, the deepest one in currency and the deepest one in percent."""
         now = Dip(self.peak, self.peak_ns or 0, self.current, self.dip.trough_ns if self.current else 0)
         return {
             "current": now.to_json(self.capital),
@@ -110,7 +107,7 @@ class Drawdown(msgspec.Struct):
         }
 
     def _recover(self, now_ns: int) -> None:
-        # A fall before this one has recovered already: there would be no new peak to fall from.
+        # An earlier fall has recovered already, or there would have been no new peak to fall from.
         if self.deepest.recovered_ns is None:
             self.deepest = msgspec.structs.replace(self.deepest, recovered_ns=now_ns)
         if self.deepest_percent.depth and self.deepest_percent.recovered_ns is None:
@@ -118,7 +115,7 @@ class Drawdown(msgspec.Struct):
         self.dip = Dip()
 
     def _rebase(self, capital: Decimal | None) -> None:
-        """Takes a capital that was not known before, or another one: of the past, two falls are still there."""
+        """Sets a capital that is new or has changed. Of the past falls, only two are known and counted again."""
         self.capital = capital
         self.deepest_percent = Dip()
         self._offer_percent(self.deepest)

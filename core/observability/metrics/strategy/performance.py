@@ -1,7 +1,4 @@
-"""How well an account has done: ratios of its days, outcomes of its closing fills, holding time and drawdown.
-
-No sum is kept here; see `daily_returns.py`, `outcomes.py`, `positions.py` and `drawdown.py`.
-"""
+"""The performance of an account: ratios of its days, outcomes of its closing fills, holding time."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from typing import Any
 
 from observability.clocks.timestamps import EPOCH
 from observability.metrics.arithmetic.decimals import EXACT, quotient_or_none, to_float_or_none
-from observability.metrics.strategy.equity_days import EquityDays
-from observability.metrics.strategy.returns import DailyReturns, figure
+from observability.metrics.strategy.returns import DailyReturns, EquityDays, figure
 from observability.metrics.trades.stats import Outcomes
 
 NOTHING_CLOSED = "no position was closed, not even in part"
@@ -22,15 +18,15 @@ NOTHING_LOST = "no closing fill has lost"
 _NS_PER_S = Decimal(1_000_000_000)
 
 HoldingTime = tuple[Decimal, Decimal]
-"""Sum of closed quantity times holding time in nanoseconds, and the closed quantity."""
+"""The sum of closed quantity times holding time in nanoseconds, and the closed quantity."""
 
 
 class Performance:
-    """The figures of one account, derived again only when what they are made of has changed.
+    """The figures of one account, derived again only when their inputs have changed.
 
-    A trade is a closing fill, net of its own commission. Holding time is the average over the quantity closed: from the
-    average entry time of the position (entries weighted by quantity, as average cost weights prices) to the closing
-    fill, by the events' `ts`; no lots are matched first in, first out.
+    An outcome is that of a closing fill, net of its own commission. Holding time is the average over the closed
+    quantity, from the average entry time of the position (entries weighted by quantity, as average cost weights prices)
+    to the closing fill, by the events' `ts`; lots are not matched first in, first out.
     """
 
     __slots__ = ("_days", "_figures", "_key", "_outcomes", "_returns")
@@ -43,7 +39,7 @@ class Performance:
         self._figures: dict[str, Any] = {}
 
     def figures(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
-        """Returns each figure as {value, n, reason}, but for holding time; not to be changed."""
+        """Returns each figure except holding time as {value, n, reason}; do not modify the result."""
         days = self._days
         key = (self._outcomes.n_closing, days.n, days.generation, capital, annualization)
         if key != self._key:
@@ -52,16 +48,16 @@ class Performance:
         return self._figures
 
     def to_json(self, capital: Decimal | None, annualization: int, holding: HoldingTime) -> dict[str, Any]:
-        """Returns the account's part of the document."""
-        days = self._days.days
+        """Returns the account's part of the performance document."""
+        days = self._days
         outcomes = self._outcomes
         held_time, quantity = holding
         seconds = quotient_or_none(held_time, EXACT.multiply(quantity, _NS_PER_S))
         return {
             "starting_capital": to_float_or_none(capital),
-            "days": self._days.n,
+            "days": days.n,
             "first_day": None if days.first is None else _date(days.first),
-            "last_day": None if days.last is None or not self._days.n else _date(days.last),
+            "last_day": None if days.last is None or not days.n else _date(days.last),
             **self.figures(capital, annualization),
             "holding_time_seconds": figure(seconds, outcomes.n_closing, None if outcomes.n_closing else NOTHING_CLOSED),
             "n_wins": outcomes.n_wins,

@@ -1,8 +1,6 @@
-"""One position by average cost: quantity, what it cost, what closing parts of it has realised, how long it was held.
+"""One position by average cost: quantity, cost, what closing parts of it has realised, and how long it was held.
 
-No events, no marks of its own and no P&L days here (see `strategy_account.py`).
-
-The cost of the open quantity is kept as a sum, not as a rounded average, so that at every moment, exactly:
+The cost of the open quantity is kept as a sum and not as a rounded average, so that at every moment, exactly:
 
     cash flow + quantity * mark == realised + unrealised          (cash flow = -sum of signed quantity * price)
     realised (gross) - open cost == cash flow
@@ -20,20 +18,20 @@ import msgspec
 from observability.events import Fill
 from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO
 
-# What is left of a cost after a partial close is a quotient, rounded to this; the rest is realised, so nothing is lost.
-# It is always taken of the cost when the position was last added to, never of an earlier remainder: closing in parts
-# leaves what closing at once does, to the last digit.
+# The cost left after a partial close is a quotient, rounded to this; the remainder is realised, so nothing is lost. It
+# is always a share of the cost when the position was last added to, never of an earlier remainder, so that closing in
+# parts leaves the same cost as closing at once, to the last digit.
 COST_QUANTUM = Decimal("1e-12")
 
 
 # Signs are changed with `copy_negate` and `copy_abs`: the operators `-x` and `abs(x)` round to the ambient context.
 
 
-class Position(msgspec.Struct):
+class AverageCostPosition(msgspec.Struct):
     """A position in one symbol. Quantity and cost are signed: both are negative when short.
 
-    Every field is a sum that a checkpoint keeps. Entry times are averaged over the quantity like costs: `entry_time` is
-    the sum of signed quantity times entry in nanoseconds, `held_time` that of closed quantity times holding time.
+    Every field is stored in checkpoints. Entry times are averaged over the quantity like costs: `entry_time` is the sum
+    of signed quantity times entry in nanoseconds, `held_time` that of closed quantity times holding time.
     """
 
     multiplier: Decimal = ONE
@@ -46,7 +44,7 @@ class Position(msgspec.Struct):
     """Quantity closed so far, by fills on either side."""
     held_time: Decimal = ZERO
     added_quantity: Decimal = ZERO
-    """Quantity when the position was last added to; cost and entry time of that moment follow."""
+    """The quantity when the position was last added to; the next two are the cost and entry time of that moment."""
     added_cost: Decimal = ZERO
     added_time: Decimal = ZERO
 
@@ -57,21 +55,21 @@ class Position(msgspec.Struct):
 
     @property
     def avg_price(self) -> Decimal | None:
-        """Average cost of the open quantity; None when flat."""
+        """The average cost of the open quantity; None when flat."""
         if not self.quantity:
             return None
         return ROUNDED.divide(self.open_cost, EXACT.multiply(self.quantity, self.multiplier))
 
     def value(self, mark: Decimal) -> Decimal:
-        """Signed value at `mark`."""
+        """Returns the signed value at `mark`."""
         return EXACT.multiply(EXACT.multiply(self.quantity, mark), self.multiplier)
 
     def unrealized(self, mark: Decimal) -> Decimal:
-        """P&L of the open quantity at `mark`."""
+        """Returns the P&L of the open quantity at `mark`."""
         return EXACT.subtract(self.value(mark), self.open_cost)
 
     def apply(self, signed_quantity: Decimal, price: Decimal, fee: Decimal = ZERO, ts_ns: int = 0) -> Decimal | None:
-        """Adds one fill; returns what it realised before its fee, None if it closed nothing."""
+        """Adds one fill; returns the P&L that it realised before its fee, None if it closed nothing."""
         quantity = self.quantity
         self.fees = EXACT.add(self.fees, fee)
         is_closing = bool(quantity) and (quantity > 0) != (signed_quantity > 0)
@@ -96,7 +94,7 @@ class Position(msgspec.Struct):
         removed_cost = EXACT.subtract(self.open_cost, open_cost)
         removed_time = EXACT.subtract(self.entry_time, entry_time)
         realized = EXACT.subtract(self._cost(signed_quantity, price).copy_negate(), removed_cost)
-        # The closing fill has the other sign: of a short, entry times and their removal are negative.
+        # The closing fill has the opposite sign: for a short, the entry time and the removed part of it are negative.
         held = EXACT.add(EXACT.multiply(signed_quantity, Decimal(ts_ns)), removed_time)
         self.held_time = EXACT.add(self.held_time, held if signed_quantity > 0 else held.copy_negate())
         self.closed_quantity = EXACT.add(self.closed_quantity, signed_quantity.copy_abs())
@@ -106,7 +104,7 @@ class Position(msgspec.Struct):
         return realized
 
     def _share(self, added: Decimal) -> Decimal:
-        """Returns the part of a sum that belongs to the quantity still open."""
+        """Returns the part of a sum that belongs to the quantity that is still open."""
         if not self.quantity:
             return ZERO
         share = ROUNDED.divide(ROUNDED.multiply(added, self.quantity), self.added_quantity)

@@ -1,18 +1,15 @@
-"""One position of one strategy as the snapshot shows it: accounting, mark, and the engine's own view.
-
-No arithmetic of cost here (see `positions.py`).
-"""
+"""One position of one strategy as the snapshot shows it: accounting, mark, and the position that the engine reports."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 from observability.clocks.timestamps import iso_or_none
-from observability.events import Position as PositionReport
+from observability.events import Position
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.market.touch import MarkSource
 from observability.metrics.market.tracked_symbol import TrackedSymbol
-from observability.metrics.strategy.position import Position
+from observability.metrics.strategy.position import AverageCostPosition
 from observability.metrics.strategy.state import PositionState
 from observability.snapshot.sections import JsonPart
 
@@ -20,9 +17,8 @@ from observability.snapshot.sections import JsonPart
 class PositionPart(JsonPart):
     """A position, marked to the mid, else the last price, else (without any market data) to its own last fill.
 
-    `mark_updated` is the time of the input with which the mark became what it is, and `stale` whether the market has
-    been silent since for too long; an age would be another one at every tick. `difference` is the engine's quantity
-    less ours.
+    `mark_updated` is the time of the event that last changed the mark. `stale` is whether the market has been silent
+    for too long; an age would differ at every tick. `difference` is the engine's quantity minus ours.
     """
 
     __slots__ = (
@@ -45,7 +41,7 @@ class PositionPart(JsonPart):
         super().__init__()
         self.strategy = strategy
         self.symbol = symbol
-        self.position = Position(multiplier)
+        self.position = AverageCostPosition(multiplier)
         self.mark = ZERO
         self.mark_source: MarkSource = "fill"
         self.mark_ns = 0
@@ -53,15 +49,19 @@ class PositionPart(JsonPart):
         self.unrealized = ZERO
         self.updated_ns = 0
         self.is_stale = True
-        self.report: PositionReport | None = None
-        """The engine's newest view, None before the first."""
+        self.report: Position | None = None
+        """The engine's newest report; None before the first."""
         self.has_input = True
-        # What the mark was made of: Decimals are made again only when it has changed.
+        # The prices that the mark was made from; its Decimals are computed again only when these change.
         self._quoted: tuple[float | None, float | None, float | None] | None = None
 
+    def to_state(self) -> PositionState:
+        """The position in it is the live one, to be packed at once."""
+        return PositionState(self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns)
+
     @classmethod
-    def restored(cls, strategy: str, state: PositionState) -> PositionPart:
-        """Returns the position of a checkpoint, at the mark it had."""
+    def from_state(cls, strategy: str, state: PositionState) -> PositionPart:
+        """Returns the position of a checkpoint, at the mark that it had."""
         part = cls(strategy, state.symbol, state.position.multiplier)
         part.position = state.position
         part.mark, part.mark_source, part.mark_ns = state.mark, state.mark_source, state.mark_ns
@@ -69,20 +69,18 @@ class PositionPart(JsonPart):
         part._value_position()
         return part
 
-    def state(self) -> PositionState:
-        """Returns what a checkpoint keeps; the position is the live one, to be packed at once."""
-        return PositionState(self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns)
-
     def apply(self, quantity: Decimal, price: Decimal, fee: Decimal, now_ns: int, ts_ns: int) -> Decimal | None:
-        """Adds one fill of signed `quantity`, seen at `now_ns` and executed at `ts_ns`; returns what it realised before
-        its fee, None if it closed nothing."""
+        """Adds one fill of signed `quantity` that arrived at `now_ns` and was executed at `ts_ns`.
+
+        Returns the P&L that it realised before its fee; None if it closed nothing.
+        """
         realized = self.position.apply(quantity, price, fee, ts_ns)
         if self.mark_source == "fill":
             self.mark = price
             self.mark_ns = now_ns
         self.updated_ns = now_ns
         self.has_input = True
-        # At the mark of the last tick: a session that turns before the next one is anchored to this.
+        # At the mark of the last tick; a session that begins before the next tick is anchored to this value.
         self._value_position()
         return realized
 
@@ -111,7 +109,7 @@ class PositionPart(JsonPart):
         return is_moved
 
     def mark_before(self, market: TrackedSymbol, boundary_ns: int) -> None:
-        """Marks the position to the last prices before a boundary that has just passed; the next tick marks it anew."""
+        """Marks the position to the last prices before a boundary that has just passed. The next tick marks it anew."""
         mark = market.mark_before(boundary_ns)
         if mark is not None and mark != (self.mark, self.mark_source):
             self.mark, self.mark_source = mark

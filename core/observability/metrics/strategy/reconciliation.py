@@ -1,6 +1,6 @@
-"""The engine's own view of its positions, held against ours: what differs is shown and counted, never taken over.
+"""Compares the positions that the engine reports with ours.
 
-No position is accounted for here (see `positions.py`).
+A difference, called a break, is shown and counted; our position is never changed by a report.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from observability.clocks.timestamps import format_iso_ms
-from observability.events import Position as PositionReport
-from observability.events import event_time_ns
+from observability.events import Position, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.strategy.position_part import PositionPart
 
@@ -19,19 +18,19 @@ FindPart = Callable[[str, str], PositionPart | None]
 """Finds our position by strategy and symbol."""
 
 
-class EngineViews:
-    """The newest report per (strategy, symbol), of which the oldest is forgotten beyond `max_views`."""
+class Reconciliation:
+    """The newest report per (strategy, symbol). Beyond `max_reports` the oldest one is dropped."""
 
-    __slots__ = ("_max_views", "reports")
+    __slots__ = ("_max_reports", "reports")
 
-    def __init__(self, max_views: int) -> None:
-        self._max_views = max_views
-        self.reports: dict[tuple[str, str], PositionReport] = {}
+    def __init__(self, max_reports: int) -> None:
+        self._max_reports = max_reports
+        self.reports: dict[tuple[str, str], Position] = {}
 
-    def take(self, strategy: str, report: PositionReport, find: FindPart) -> None:
-        """Takes the newest report over; a position whose report makes room for it shows none any more."""
+    def add(self, strategy: str, report: Position, find: FindPart) -> None:
+        """Keeps the newest report. If that drops the report of another position, this one shows none from now on."""
         key = strategy, report.symbol
-        if key not in self.reports and len(self.reports) >= self._max_views:
+        if key not in self.reports and len(self.reports) >= self._max_reports:
             oldest = next(iter(self.reports))
             del self.reports[oldest]
             part = find(*oldest)
@@ -41,10 +40,8 @@ class EngineViews:
         self.reports[key] = report
 
     def compare(self, find: FindPart, refused: Container[str]) -> int:
-        """Shows each report in our position; returns how many quantities differ, also where only the engine has one.
-
-        `refused` strategies have no account of their own to compare with.
-        """
+        """Shows each report in our position and returns how many quantities differ; a position that only the engine has
+        counts too. Strategies in `refused` are left out, because they have no account of their own."""
         breaks = 0
         for _, report, part in self._pairs(find, refused):
             breaks += report.quantity != _quantity(part)
@@ -54,7 +51,7 @@ class EngineViews:
         return breaks
 
     def breaks(self, find: FindPart, refused: Container[str]) -> list[dict[str, Any]]:
-        """Returns the positions whose quantities differ; `difference` is the engine's less ours."""
+        """Returns the positions whose quantities differ; `difference` is the engine's quantity minus ours."""
         return [
             {
                 "strategy": strategy,
@@ -70,9 +67,7 @@ class EngineViews:
             if report.quantity != _quantity(part)
         ]
 
-    def _pairs(
-        self, find: FindPart, refused: Container[str]
-    ) -> Iterator[tuple[str, PositionReport, PositionPart | None]]:
+    def _pairs(self, find: FindPart, refused: Container[str]) -> Iterator[tuple[str, Position, PositionPart | None]]:
         for (strategy, symbol), report in self.reports.items():
             if strategy not in refused:
                 yield strategy, report, find(strategy, symbol)

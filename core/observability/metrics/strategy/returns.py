@@ -1,10 +1,9 @@
-"""Ratios of daily returns: Sharpe, Sortino and Calmar, each with its sample count and, where undefined, the reason.
+"""The end of each UTC day, and the ratios of daily returns: Sharpe, Sortino and Calmar.
 
-No days are kept here (see `equity_days.py`) and no fills (see `outcomes.py`).
-
-The return of a UTC day is equity at its end / equity at its start - 1, with equity = capital + total P&L, so that gains
-compound. Days without a change count as zero; the day that still runs does not count. The risk-free rate and the
-required return are zero. With r the n returns, A the returns in a year:
+Each ratio comes with its sample count and, where it is undefined, with the reason. The return of a UTC day is equity at
+its end / equity at its start - 1, with equity = capital + total P&L, so that gains compound. Days without a change are
+returns of zero; the current day does not count. The risk-free rate and the required return are zero. With r the n
+returns and A the returns in a year:
 
     sharpe         mean(r) / std(r) * sqrt(A), std with n - 1 (Sharpe 1966; 1994 for the ex post ratio of differentials)
     sortino        mean(r) / sqrt(sum(min(r, 0)**2) / n) * sqrt(A), over all n, not the losing days alone (Sortino and
@@ -20,11 +19,13 @@ empyrical defines sharpe_ratio, sortino_ratio, annual_return, annual_volatility 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, to_float
 from observability.metrics.strategy.capital import NO_CAPITAL
-from observability.metrics.strategy.equity_days import EquityDays
+from observability.store.checkpoint import pack, unpack
 
 TOO_FEW_DAYS = "fewer than 2 days have ended"
 NO_DAYS = "no day has ended"
@@ -34,13 +35,86 @@ NO_LOSING_DAY = "no day has lost"
 NO_FALL = "no day ended below an earlier one"
 
 
-# Equal returns that do not terminate leave this much of a variance behind, in parts of the sum of squares: the digits
-# of ROUNDED, less those that millions of additions cost.
+# Ten years. Beyond, the oldest quarter is dropped at once, so that sums over the days begin again only rarely.
+MAX_DAYS: Final = 3_660
+
+# Equal returns that no decimal holds leave a variance of up to this part of the sum of squares: the digits of ROUNDED,
+# minus those lost in millions of additions.
 _ROUNDING = Decimal("1e-100")
 
 
+class EquityDaysState(msgspec.Struct):
+    """The days in a checkpoint, numbered from the epoch."""
+
+    first: int | None = None
+    last: int | None = None
+    base: Decimal = ZERO
+    ends: list[tuple[int, Decimal]] = []
+
+
+class EquityDays:
+    """The exact total P&L of one account at the end of each UTC day. The caller knows when a day has ended."""
+
+    __slots__ = ("_packed", "base", "ends", "first", "generation", "last")
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        """The day of the first fill; None before it."""
+        self.last: int | None = None
+        """The last day that has ended; None before the first end."""
+        self.base = ZERO
+        """The total P&L before `first`."""
+        self.ends: list[tuple[int, Decimal]] = []
+        """Day and total, without the days that ended like the one before."""
+        self.generation = 0
+        """Changes when the oldest days are dropped."""
+        self._packed: bytes | None = None
+
+    @property
+    def n(self) -> int:
+        """How many days have ended, those without a change included."""
+        return 0 if self.first is None or self.last is None else self.last - self.first + 1
+
+    def begin(self, day: int) -> None:
+        """Records that there was a fill on `day`; only the first one counts."""
+        if self.first is None:
+            self.first = day
+            self._packed = None
+
+    def close(self, day: int, last: int, total: Decimal) -> None:
+        """Ends `day` with `total`, which stayed the same until the end of `last`."""
+        if self.first is None:
+            return
+        ends = self.ends
+        if total != (ends[-1][1] if ends else self.base):
+            ends.append((day, total))
+        self.last = last
+        if len(ends) > MAX_DAYS:
+            dropped = MAX_DAYS // 4
+            newest, self.base = ends[dropped - 1]
+            self.first = newest + 1
+            del ends[:dropped]
+            self.generation += 1
+        self._packed = None
+
+    def to_state(self) -> bytes:
+        """Returns a packed `EquityDaysState`; it is packed once a day."""
+        if self._packed is None:
+            self._packed = pack(EquityDaysState(self.first, self.last, self.base, self.ends))
+        return self._packed
+
+    @classmethod
+    def from_state(cls, packed: bytes) -> EquityDays:
+        """Returns the days of a checkpoint; none if `packed` is empty. Raises CheckpointError."""
+        days = cls()
+        if packed:
+            state = unpack(packed, EquityDaysState)
+            days.first, days.last, days.base, days.ends = state.first, state.last, state.base, state.ends
+        return days
+
+
 class DailyReturns:
-    """Sums over the returns of one account's days. Each day is added once; another capital begins anew."""
+    """Sums over the daily returns of one account. Each day is added once; a change of the capital starts them again."""
 
     __slots__ = (
         "_capital",
@@ -91,7 +165,7 @@ class DailyReturns:
         if capital is None:
             self._n = days.n
             return
-        ends = days.days.ends
+        ends = days.ends
         for _, total in ends[self._n_ends :]:
             self._add(EXACT.add(capital, total))
         self._n_ends = len(ends)
@@ -104,7 +178,7 @@ class DailyReturns:
         self._n = 0
         self._n_ends = 0
         self._sum = self._squares = self._squares_down = self._fall = ZERO
-        self._equity = self._peak = ZERO if capital is None else EXACT.add(capital, self._days.days.base)
+        self._equity = self._peak = ZERO if capital is None else EXACT.add(capital, self._days.base)
         self._is_ruined = False
 
     def _add(self, equity: Decimal) -> None:
@@ -125,23 +199,23 @@ class DailyReturns:
 
     def _variance(self) -> Decimal:
         n = Decimal(self._n)
-        # No cancellation to fear with 128 digits.
+        # With 128 digits the subtraction cancels none that matter.
         spread = ROUNDED.subtract(self._squares, ROUNDED.divide(ROUNDED.multiply(self._sum, self._sum), n))
         if spread <= ROUNDED.multiply(self._squares, _ROUNDING):
             return ZERO
         return ROUNDED.divide(spread, ROUNDED.subtract(n, ONE))
 
     def _annual_return(self, year: Decimal) -> Decimal:
-        """A loss of everything, or of more, is a return of -1."""
+        """Returns the annual return; a loss of everything or more is -1."""
         assert self._capital is not None
-        growth = ROUNDED.divide(self._equity, EXACT.add(self._capital, self._days.days.base))
+        growth = ROUNDED.divide(self._equity, EXACT.add(self._capital, self._days.base))
         if growth <= 0:
             return ONE.copy_negate()
         return ROUNDED.subtract(ROUNDED.power(growth, ROUNDED.divide(year, Decimal(self._n))), ONE)
 
 
 def figure(value: float | None, n: int, reason: str | None) -> dict[str, Any]:
-    """Returns one figure as the wire has it: undefined has a reason, never a number."""
+    """Returns one figure as JSON: an undefined one has a reason and no value."""
     return {"value": None if reason is not None else value, "n": n, "reason": reason}
 
 

@@ -1,6 +1,6 @@
-"""What a checkpoint keeps of the strategy section.
+"""The strategy section in a checkpoint.
 
-Nothing is derived here; see `strategy_collector.py`. Fields have defaults, so that a later version may add some.
+Every field has a default, so that a later version may add some.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from observability.events import Position as PositionReport
+from observability.events import Position
 from observability.metrics.arithmetic.decimals import ZERO
 from observability.metrics.market.touch import MarkSource
 from observability.metrics.strategy.drawdown import Drawdown
-from observability.metrics.strategy.position import Position
+from observability.metrics.strategy.position import AverageCostPosition
 from observability.metrics.trades.stats import Outcomes
 
 
@@ -22,7 +22,7 @@ class PositionState(msgspec.Struct):
     """A position and the mark it had."""
 
     symbol: str = ""
-    position: Position = msgspec.field(default_factory=Position)
+    position: AverageCostPosition = msgspec.field(default_factory=AverageCostPosition)
     mark: Decimal = ZERO
     mark_source: MarkSource = "fill"
     mark_ns: int = 0
@@ -30,7 +30,8 @@ class PositionState(msgspec.Struct):
 
 
 class AccountState(msgspec.Struct):
-    """One strategy. `days` is a packed `Days`: of many strategies they are most of the state, and change once a day."""
+    """One strategy. `days` is a packed `EquityDaysState`, because with many strategies the days are most of the state
+    and change only once a day."""
 
     name: str = ""
     positions: list[PositionState] = []
@@ -48,7 +49,7 @@ class AccountState(msgspec.Struct):
 
 
 class StrategyState(msgspec.Struct):
-    """The section. Lists are in the order of the dictionaries they were; `open` is that of the positions shown."""
+    """The section. Lists are in the order of the dictionaries that they restore; `open` has the positions shown."""
 
     accounts: list[AccountState] = []
     open: list[tuple[str, str]] = []
@@ -59,7 +60,7 @@ class StrategyState(msgspec.Struct):
     days: bytes = b""
     capital: dict[str, Decimal] = {}
     reported_equity: dict[str, Decimal] = {}
-    views: list[tuple[str, PositionReport]] = []
+    views: list[tuple[str, Position]] = []
     strategies_refused: list[str] = []
     fills_refused: int = 0
     duplicate_fills: int = 0

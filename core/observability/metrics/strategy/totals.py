@@ -1,7 +1,4 @@
-"""All strategies taken together: sums, drawdown, days and outcomes of the whole account, as the snapshot shows them.
-
-No fill is accounted for here (see `strategy_account.py`).
-"""
+"""All strategies together: sums, drawdown, days and outcomes of the whole account, as the snapshot shows them."""
 
 from __future__ import annotations
 
@@ -13,8 +10,9 @@ from observability.clocks.timestamps import iso_or_none
 from observability.metrics.arithmetic.decimals import EXACT, exact_sum, to_float, to_float_or_none
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.drawdown import Drawdown
-from observability.metrics.strategy.equity_days import EquityDays
 from observability.metrics.strategy.performance import HoldingTime, Performance
+from observability.metrics.strategy.returns import EquityDays
+from observability.metrics.strategy.state import StrategyState
 from observability.metrics.trades.stats import Outcomes
 
 Accounts = Collection[StrategyAccount]
@@ -25,31 +23,36 @@ SERIES_FIELDS = (
 
 
 class StrategyTotals:
-    """What is kept of the whole beside what its accounts keep."""
+    """The data of the whole account that its strategies' accounts do not have."""
 
     __slots__ = ("annualization", "days", "drawdown", "outcomes", "performance", "row")
 
     def __init__(self, annualization: int) -> None:
         self.annualization = annualization
         self.row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
-        """One row of history, as SERIES_FIELDS names it."""
-        self.take(Drawdown(), EquityDays(), Outcomes())
+        """One row of history, with the columns SERIES_FIELDS."""
+        self.drawdown = Drawdown()
+        self.days = EquityDays()
+        self.outcomes = Outcomes()
+        self.performance = Performance(self.days, self.outcomes)
 
-    def take(self, drawdown: Drawdown, days: EquityDays, outcomes: Outcomes) -> None:
-        """Takes over what a checkpoint has kept."""
-        self.drawdown = drawdown
-        self.days = days
-        self.outcomes = outcomes
-        self.performance = Performance(days, outcomes)
+    @classmethod
+    def from_state(cls, annualization: int, state: StrategyState) -> StrategyTotals:
+        """Raises CheckpointError if its days cannot be read."""
+        totals = cls(annualization)
+        totals.drawdown, totals.outcomes = state.drawdown, state.outcomes
+        totals.days = EquityDays.from_state(state.days)
+        totals.performance = Performance(totals.days, totals.outcomes)
+        return totals
 
     def close_day(self, day: int, last: int, accounts: Accounts) -> None:
-        """Ends a UTC day, and those without an event up to `last`, of every account and of the whole."""
+        """Ends a UTC day, and those without an event up to `last`, in every account and in total."""
         for account in accounts:
             account.close_day(day, last)
         self.days.close(day, last, exact_sum(account.total for account in accounts))
 
     def derive(self, accounts: Accounts, capital: Decimal | None, now_ns: int) -> dict[str, Any]:
-        """Returns the sums and what follows from them; brings drawdown and `row` up to `now_ns`."""
+        """Returns the sums and the figures derived from them; brings drawdown and `row` up to `now_ns`."""
         # hot: once per tick in which something moved (benchmarks/bench_tick.py)
         total = exact_sum(account.total for account in accounts)
         drawdown = self.drawdown
@@ -99,7 +102,7 @@ class StrategyTotals:
         }
 
     def to_json(self, accounts: Accounts, capital: Decimal | None) -> dict[str, Any]:
-        """Returns the whole account's part of the document of performance."""
+        """Returns the whole account's part of the performance document."""
         holdings = [account.holding for account in accounts]
         holding: HoldingTime = (
             exact_sum(held_time for held_time, _ in holdings),
@@ -110,7 +113,7 @@ class StrategyTotals:
 
 
 def earned_by(accounts: Accounts) -> Decimal:
-    """Returns the total P&L of now, fills since the last tick included."""
+    """Returns the current total P&L of the accounts, including fills since the last tick."""
     for account in accounts:
         account.value_positions()
     return exact_sum(account.total for account in accounts)
