@@ -242,6 +242,20 @@ def test_a_signal_drains_everybody_and_ends_with_0(start_server: StartServer, nu
     assert not any(is_alive(pid) for pid in left)
 
 
+def test_ctrl_c_reaches_every_process_and_the_hub_still_stops_last(start_server: StartServer) -> None:
+    server = start_server("--workers", str(WORKERS), SHUTDOWN_GRACE="0.5")
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        # A request whose head never ends keeps its worker draining.
+        sock.sendall(b"GET / HTTP/1.1\r\n")
+        wait_until(lambda: sum(process["http_connections"] for process in fresh_processes(server).values()) > 1)
+        for pid in (server.process.pid, *children(server.process.pid)):
+            os.kill(pid, signal.SIGINT)
+        assert server.process.wait(TIMEOUT_SECONDS) == 0
+    log = server.stop()
+    assert any("did not end within" in line for line in log[:-1])
+    assert "hub hub_process: stopped" in log[-1]
+
+
 def test_a_second_signal_waits_for_nobody(start_server: StartServer) -> None:
     server = start_server("--workers", str(WORKERS))
     left = children(server.process.pid)

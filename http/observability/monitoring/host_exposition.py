@@ -6,7 +6,7 @@ Nothing is rendered here (see `exposition.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import orjson
@@ -17,6 +17,9 @@ from observability.encoding import encode_json
 from observability.memory.counters import Counters, HostCounters
 from observability.memory.mapping import SharedMapping
 from observability.monitoring.exposition import metric_of
+
+HUB_GAUGES: Final = "hub_gauges"
+"""Names the document in which the hub publishes its gauges."""
 
 
 class Gauge(msgspec.Struct, array_like=True):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from observability.connections.tls import Certificate
 from observability.memory.counters import Counted
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
@@ -66,12 +65,10 @@ class Serving(Protocol):
 class Frontend(Serving, Protocol):
     """What stands between the hub and its clients."""
 
-    certificate: Certificate | None
-
     def send_frame(self, frame: Frame) -> None:
         """Sends a frame to every client, or to those who do."""
 
-    async def start(self, on_listening: Callable[[int], None]) -> None:
+    async def start(self) -> None:
         """Lets clients in. Raises OSError if the port cannot be had."""
 
     async def stop(self) -> None:

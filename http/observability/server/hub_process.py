@@ -1,16 +1,10 @@
-"""The backend: hub, collectors, sources and worker put together as a configuration says, run, and taken down again.
-
-No part does its work here.
-"""
+"""The hub's process: it collects, stores and publishes. `worker_process.py` takes the same steps to serve clients."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -18,15 +12,12 @@ from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
-from observability.config.kinds import MAX_SPEED
-from observability.errors import EXIT_INTERRUPTED
 from observability.history.archive import StoredMinutes
 from observability.ingest.gate import IngestGate
 from observability.logs.log_book import LogBook
 from observability.logs.log_ring import LogRing
 from observability.memory.counters import Counters
 from observability.memory.layout import ENGINE
-from observability.memory.mapping import SharedMapping
 from observability.metrics.alerts.metric_paths import MetricSources
 from observability.metrics.alerts.rule import Rule
 from observability.metrics.alerts.rule_book import RuleBook
@@ -38,54 +29,60 @@ from observability.metrics.trades.queries import RecentTrades, StoredTrades, Tra
 from observability.monitoring.acknowledgements import HubAcknowledger
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
 from observability.monitoring.server_figures import server_figures
-from observability.monitoring.serving import Frontend
 from observability.monitoring.status import Status
-from observability.monitoring.worker_status import HUB_STATE
 from observability.processes.supervisor import ChildContext
 from observability.rest.published import Published
 from observability.server.feed import LocalFeed
+from observability.server.process import ServerProcess
 from observability.server.relay import HubCalls
 from observability.server.route_table import RouteParts, add_routes
+from observability.server.sources import ConfiguredSources
 from observability.server.worker import Worker
 from observability.server.worker_gateway import WorkerGateway
-from observability.server.worker_process import HUB_GAUGES
-from observability.snapshot.hub import Hub, SlowDocument
-from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
+from observability.snapshot.hub import Document, Hub, SlowDocument
 from observability.stream.lane_feed import LaneFeed
-from observability.version import VERSION
 
 logger = logging.getLogger(__name__)
 
 # 16 random letters and digits have over 90 bits.
 MIN_TOKEN_CHARS: Final = 16
 
+Announce = Callable[[int, int], None]
+"""Says where the server listens: its port, and the bytes of memory it has reserved."""
 
-class HubProcess:
-    """One server: `run` serves until SIGINT or SIGTERM. With a `context` it is the hub of a host whose workers have
-    processes of their own."""
+
+class HubProcess(ServerProcess):
+    """Owns everything from the sources to the snapshot, and the store.
+
+    Without a `context` it is the only process, and a worker of its own serves the clients. With one it is the hub of a
+    host, and its gateway serves the workers' processes. Raises StoreError, SourceError if a recording cannot be read,
+    and ConfigError if the files of TLS do not make a pair; `run` raises OSError if the port cannot be had.
+    """
 
     def __init__(
-        self, config: Config, log_ring: LogRing, rules: Sequence[Rule], context: ChildContext | None = None
+        self,
+        config: Config,
+        rules: Sequence[Rule],
+        log_ring: LogRing,
+        announce: Announce,
+        context: ChildContext | None = None,
     ) -> None:
+        super().__init__(is_alone=context is None)
         self._config = config
         self._log_ring = log_ring
-        self._rules = rules
-        self._context = context
+        self._announce = announce
+        self._memory = memory = HubMemory.own() if context is None else HubMemory.of_host(context)
         self._host_clock = HostClock()
         self._event_clock = EventClock(self._host_clock)
+        # From events to frames, and to disk.
         self._bus = Bus()
-        self._counters = Counters() if context is None else context.slot.counters()
-        self._history = make_history(config.max_symbols, None if context is None else context.mapping.history_memory())
+        self._history = make_history(config.max_symbols, memory.history)
         self._persistence = Persistence(
-            config, self._bus, self._history, self._counters, self._host_clock, self._event_clock
+            config, self._bus, self._history, memory.counters, self._host_clock, self._event_clock
         )
+        self._store = self._persistence.store
         self._collectors = make_collectors(
-            config,
-            self._bus,
-            self._event_clock,
-            self._history,
-            self._persistence.sequence,
-            engine_log=None if context is None else LogRing(context.mapping.logs()[ENGINE]),
+            config, self._bus, self._event_clock, self._history, self._persistence.sequence, memory.engine_log
         )
         self._hub = Hub(
             config.metric_collection_interval,
@@ -94,176 +91,151 @@ class HubProcess:
             self._event_clock,
             self._collectors.sections,
             custom_collectors(),
-            self._counters,
-            # One number is left out, so that nobody takes the first frame for the one behind an earlier hub's last.
-            frames_shown=0 if context is None else context.mapping.frames().cursor + 1,
+            memory.counters,
+            frames_shown=memory.newest_frame,
         )
         self._journal = self._persistence.attach(self._collectors)
-        self._lane_feed = LaneFeed(None if self._persistence.store is None else self._persistence.store.reader)
-        self._gate = IngestGate(self._bus, self._journal, self._event_clock, self._counters)
+        self._lane_feed = LaneFeed(None if self._store is None else self._store.reader)
+        self._sources = ConfiguredSources(config, self._hub, self._host_clock)
+        # What clients ask of it beyond the frames.
+        self._gate = IngestGate(self._bus, self._journal, self._event_clock, memory.counters)
         self._acknowledger = HubAcknowledger(
             self._collectors.system.alert_book, self._event_clock, self._journal.is_written
         )
-        store = self._persistence.store
         self._trades: TradeSource = (
-            RecentTrades(self._collectors.execution.trades) if store is None else StoredTrades(store.reader)
+            RecentTrades(self._collectors.execution.trades) if self._store is None else StoredTrades(self._store.reader)
         )
+        self._frontend = self._make_worker() if context is None else self._make_gateway(context)
+        # The server about itself.
+        queues = self._queues()
+        figures = server_figures(self._hub, self._collectors.system, queues, self._frontend.counted)
+        self._rule_book = RuleBook(
+            rules,
+            MetricSources(
+                self._collectors.sections, self._collectors.system.user_metrics, figures, self._hub.custom.encoded
+            ),
+            self._collectors.system.alert_book,
+        )
+        self._status = Status(self._hub, self._collectors, self._frontend, self._rule_book, queues)
+        self._metrics = HubCollector(self._hub, self._collectors.system)
 
-    async def run(self) -> None:
-        """Serves; returns once everything has been taken down. Raises OSError if the port cannot be had, SourceError
-        if a recording cannot be read, ConfigError if the files of TLS do not make a pair."""
-        config = self._config
-        if any(len(token.secret) < MIN_TOKEN_CHARS for token in config.api_tokens):
+    def _wire(self) -> None:
+        hub, frontend, store = self._hub, self._frontend, self._store
+        self._journal.add_announcement_listener(self._lane_feed.on_announcement)
+        # In this order: a frame is measured before it is sent, and sent before anything that can wait.
+        hub.add_frame_listener(self._status.on_frame)
+        hub.add_frame_listener(frontend.send_frame)
+        hub.add_frame_listener(self._rule_book.on_frame)
+        hub.add_frame_listener(self._journal.on_frame)
+        hub.documents.update(self._documents())
+        if store is not None:
+            self._collectors.system.add_health_reason("store", lambda: store.trouble)
+        if isinstance(frontend, Worker):
+            add_routes(frontend.router, self._route_parts())
+            frontend.reload_certificate_on_hangup()
+        else:
+            hub.documents.update(frontend.documents(self._status.hub_state, self._metrics.hub_metrics))
+
+    async def _start(self) -> None:
+        if any(len(token.secret) < MIN_TOKEN_CHARS for token in self._config.api_tokens):
             logger.warning("API_TOKENS has a token of less than %d characters: it can be guessed", MIN_TOKEN_CHARS)
-        loop = asyncio.get_running_loop()
-        stopping = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal, stopping)
-        replay = self._make_replay() if config.replay else None
-        door = self._make_door(loop)
-        if door.certificate is not None:
-            loop.add_signal_handler(signal.SIGHUP, door.certificate.reload)
-        self._watch(door)
         await self._hub.start_collectors()
         self._persistence.recover()
-        if self._context is not None:
-            self._persistence.sequence.skip_to(newest_shown(self._context.mapping))
+        self._persistence.sequence.skip_to(self._memory.newest_lane_entry)
         self._lane_feed.restore(self._persistence.told())
-        self._journal.add_announcement_listener(self._lane_feed.on_announcement)
-        self._hub.add_frame_listener(self._journal.on_frame)
-        self._persistence.start(loop)
+        self._persistence.start(self._loop)
         await self._hub.start()
-        try:
-            await door.start(self._announce)
-            self._start_sources(replay)
-            await stopping.wait()
-            logger.info("stopping: closing %d WebSocket clients", door.websocket_clients)
-            await door.stop()
-            await self._gate.drain(config.shutdown_grace_seconds)
-        finally:
-            await self._hub.stop()
-            await self._persistence.stop()
+
+    async def _open(self) -> None:
+        await self._frontend.start()
+        if isinstance(self._frontend, Worker):
+            self._announce(self._frontend.port, self._history.size_bytes)
+        self._sources.start()
+
+    async def _drain(self) -> None:
+        logger.info("stopping: closing %d WebSocket clients", self._frontend.websocket_clients)
+        await self._frontend.stop()
+        await self._gate.drain(self._config.shutdown_grace_seconds)
+
+    async def _stop(self) -> None:
+        await self._hub.stop()
+        await self._persistence.stop()
         logger.info("stopped")
 
-    def _on_signal(self, stopping: asyncio.Event) -> None:
-        if stopping.is_set():
-            os._exit(EXIT_INTERRUPTED)
-        stopping.set()
+    def _make_worker(self) -> Worker | WorkerGateway:
+        feed = LocalFeed(self._hub.frames, self._lane_feed.lanes, self._event_clock)
+        return Worker(self._config, feed, self._gate, self._memory.counters, self._host_clock, self._loop)
 
-    def _make_door(self, loop: asyncio.AbstractEventLoop) -> Frontend:
-        hub, lanes = self._hub, self._lane_feed.lanes
-        if self._context is None:
-            feed = LocalFeed(hub.frames, lanes, hub.event_clock)
-            return Worker(self._config, feed, self._gate, self._counters, self._host_clock, loop)
+    def _make_gateway(self, context: ChildContext) -> Worker | WorkerGateway:
         calls = HubCalls(self._gate, self._acknowledger, self._trades)
-        return WorkerGateway(self._config, self._context, hub, calls, lanes, self._counters, loop)
+        return WorkerGateway(self._config, context, self._hub, calls, self._lane_feed.lanes, self._loop)
 
-    def _watch(self, door: Frontend) -> None:
-        hub, collectors = self._hub, self._collectors
+    def _queues(self) -> dict[str, Callable[[], int]]:
+        """Returns what can pile up, each with its depth."""
+        frontend, store = self._frontend, self._store
         queues: dict[str, Callable[[], int]] = {
-            "clients_behind": lambda: door.clients_behind,
-            "lane_backlog": lambda: door.lane_backlog,
+            "clients_behind": lambda: frontend.clients_behind,
+            "lane_backlog": lambda: frontend.lane_backlog,
         }
-        store = self._persistence.store
         if store is not None:
             queues["store_rows"] = lambda: store.queued
-            collectors.system.add_health_reason("store", lambda: store.trouble)
-        sources = MetricSources(
-            collectors.sections,
-            collectors.system.user_metrics,
-            server_figures(hub, collectors.system, queues, door.counted),
-            hub.custom.encoded,
-        )
-        rule_book = RuleBook(self._rules, sources, collectors.system.alert_book)
-        status = Status(hub, collectors, door, rule_book, queues)
-        hub.add_frame_listener(status.on_frame)
-        hub.add_frame_listener(door.send_frame)
-        hub.add_frame_listener(rule_book.on_frame)
-        hub.documents.update(
-            {
-                "symbols": partial(symbols_document, collectors),
-                "summary": lambda: summary_document(collectors, self._event_clock.time_ns()),
-                "execution_quality": collectors.execution.quality,
-                "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
-                "strategy_breaks": lambda: {"breaks": collectors.strategy.breaks()},
-                **status.documents(),
-            }
-        )
-        hub_collector = HubCollector(hub, collectors.system)
-        if isinstance(door, WorkerGateway):
-            hub.documents[HUB_STATE] = status.hub_state
-            hub.documents[HUB_GAUGES] = door.mirror(hub_collector.hub_metrics)
-        if isinstance(door, Worker):
-            self._add_routes(door, status, Exposition(hub_collector, process_collector()))
+        return queues
 
-    def _add_routes(self, worker: Worker, status: Status, exposition: Exposition) -> None:
-        store = self._persistence.store
-        history = self._history.reader(self._counters)
-        parts = RouteParts(
+    def _documents(self) -> dict[str, Document]:
+        """Returns what the hub encodes with each snapshot, by name."""
+        collectors = self._collectors
+        return {
+            "symbols": partial(symbols_document, collectors),
+            "summary": lambda: summary_document(collectors, self._event_clock.time_ns()),
+            "execution_quality": collectors.execution.quality,
+            "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
+            "strategy_breaks": lambda: {"breaks": collectors.strategy.breaks()},
+            **self._status.documents(),
+        }
+
+    def _route_parts(self) -> RouteParts:
+        reader = None if self._store is None else self._store.reader
+        history = self._history.reader(self._memory.counters)
+        return RouteParts(
             published=Published(self._hub.frames),
             event_clock=self._event_clock,
             gate=self._gate,
             trades=self._trades,
             acknowledger=self._acknowledger,
-            status=status,
+            status=self._status,
             history=history,
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
-            minutes=None if store is None else StoredMinutes(store.reader),
-            bars=BarHistory(history, None if store is None else store.reader),
+            minutes=None if reader is None else StoredMinutes(reader),
+            bars=BarHistory(history, reader),
             log_book=LogBook({"": self._log_ring}, self._collectors.system.engine_log),
-            exposition=exposition,
-        )
-        add_routes(worker.router, parts)
-
-    def _make_replay(self) -> Replay:
-        config = self._config
-        self._progress = ProgressBar()
-        return Replay(
-            config.replay,
-            publish=partial(self._bus.publish_all, source="replay"),
-            event_clock=self._event_clock,
-            speed=None if config.speed == MAX_SPEED else float(config.speed),
-            loop=config.loop,
-            host_clock=self._host_clock,
-            on_progress=self._progress.update,
+            exposition=Exposition(self._metrics, process_collector()),
         )
 
-    def _start_sources(self, replay: Replay | None) -> None:
-        if self._config.demo:
-            # A recording that is played again brings the same times: the ids of its orders must still be new.
-            PaperEngine(self._bus, PaperConfig(id_prefix=f"P{self._hub.frames.epoch}-")).start()
-        if replay is not None:
-            self._hub.add_source("replay", partial(self._run_replay, replay))
-        elif self._config.demo:
-            simulator = Simulator(publish=partial(self._bus.publish_all, source="simulator"), clock=self._host_clock)
-            self._hub.add_source("simulator", simulator.run)
-        else:
-            logger.info("no source is configured: --demo shows a simulator, --replay plays a recording")
 
-    async def _run_replay(self, replay: Replay) -> None:
-        with self._progress:
-            await replay.run()
-        self._hub.source_failures.extend(str(error) for error in replay.errors.values())
+@dataclass(frozen=True, slots=True)
+class HubMemory:
+    """Where the hub puts what workers read, and what an earlier hub has shown of it."""
 
-    def _announce(self, port: int) -> None:
-        announce(self._config, port, self._history.size_bytes)
+    counters: Counters
+    history: memoryview[int] | None = None
+    engine_log: LogRing | None = None
+    newest_frame: int = 0
+    newest_lane_entry: int = 0
 
+    @classmethod
+    def own(cls) -> HubMemory:
+        """Returns the memory of the only process."""
+        return cls(Counters())
 
-def newest_shown(mapping: SharedMapping) -> int:
-    """Returns the newest number that clients of an earlier hub may have seen in a lane."""
-    return max(log.newest_number for log in mapping.lanes().values())
-
-
-def announce(config: Config, port: int, memory_bytes: int) -> None:
-    """Prints the one line that says where everything is."""
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    address = f"{host}:{port}"
-    http, ws = ("http", "ws") if config.tls_cert is None else ("https", "wss")
-    workers = f"{config.workers} workers, " if config.workers > 1 else ""
-    print(
-        f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
-        f"{http}://{address}/docs, {http}://{address}/metrics; {workers}{config.max_symbols} symbols, "
-        f"{memory_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
-        file=sys.stdout,
-        flush=True,
-    )
+    @classmethod
+    def of_host(cls, context: ChildContext) -> HubMemory:
+        """Returns the mapping that the workers share, which may hold what an earlier hub has published."""
+        mapping = context.mapping
+        return cls(
+            context.slot.counters(),
+            mapping.history_memory(),
+            LogRing(mapping.logs()[ENGINE]),
+            # One number stays free, so that no client takes the first frame for the successor of the last hub's last.
+            newest_frame=mapping.frames().cursor + 1,
+            newest_lane_entry=max(log.newest_number for log in mapping.lanes().values()),
+        )

@@ -1,13 +1,11 @@
-"""The worker: the side that owns sockets. It takes frames from the hub and everything else from its peers.
-
-No collecting and no encoding of snapshots here.
-"""
+"""The worker: the side that owns sockets. It sends frames to clients and answers their requests."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from observability.access.addresses import TrustedProxies
@@ -25,6 +23,7 @@ from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.monitoring.request_counters import RequestCounters
 from observability.monitoring.serving import SentListener
+from observability.processes.supervisor import ChildContext
 from observability.routing.application import Application, UpgradeCallback
 from observability.routing.router import Router
 from observability.senders.endpoint import SenderEndpoint
@@ -35,8 +34,26 @@ from observability.stream.state import Feed, StreamSettings, StreamState
 from observability.websocket.echo import EchoEndpoint
 from observability.websocket.endpoint import WebSocketEndpoint
 
-# Where other workers go on accepting, a connection that has come to this one must not end without an answer.
+# A connection accepted just before this worker stops was not left to another worker: it gets this long to ask.
 NEWCOMERS_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPort:
+    """How a worker shares its port with the other workers of the host."""
+
+    slot: int
+    """Tells the workers apart."""
+    sockets: tuple[socket.socket, ...]
+    """Listen already, in place of the configured address."""
+    client_counts: ClientCounts
+    """Count the clients of all workers together."""
+
+    @classmethod
+    def of(cls, context: ChildContext) -> SharedPort:
+        """Returns the share of the worker in a slot."""
+        counts = ClientCounts.of_host(context.mapping.workers, context.slot)
+        return cls(context.slot.number, context.listeners, counts)
 
 
 class Worker:
@@ -53,15 +70,9 @@ class Worker:
         counters: Counters,
         host_clock: Clock,
         loop: asyncio.AbstractEventLoop,
-        *,
-        client_counts: ClientCounts | None = None,
-        listening: Sequence[socket.socket] = (),
-        slot: int | None = None,
+        shared_port: SharedPort | None = None,
     ) -> None:
-        """`listening` are sockets to accept from in place of the configured address; `slot` tells apart the workers
-        that share a port, whose clients `client_counts` counts together."""
-        if client_counts is None:
-            client_counts = ClientCounts()
+        client_counts = ClientCounts() if shared_port is None else shared_port.client_counts
         self.certificate = _certificate(config)
         self.router = Router()
         self.broadcaster = Broadcaster(counters, host_clock, loop)
@@ -70,7 +81,7 @@ class Worker:
             heartbeat_seconds=config.ws_heartbeat_interval,
             max_backlog=config.ws_message_queue_size,
             messages_per_second=config.ws_rate_limit,
-            slot=slot,
+            slot=None if shared_port is None else shared_port.slot,
         )
         self.state = StreamState(feed, settings, self.broadcaster, host_clock, counters)
         cors = CorsPolicy(config.cors_origins)
@@ -116,24 +127,29 @@ class Worker:
         self.listener = HttpListener(self.application, client_counts.connections)
         self._config = config
         self._counters = counters
-        self._listening = listening
+        self._loop = loop
+        self._sockets = () if shared_port is None else shared_port.sockets
 
-    async def start(self, on_listening: Callable[[int], None]) -> None:
-        """Opens the port and reports it. Raises OSError if it cannot be had."""
+    async def start(self) -> None:
+        """Opens the port. Raises OSError if it cannot be had."""
         await self.listener.start(
-            self._config.host, self._config.port, socks=self._listening, certificate=self.certificate
+            self._config.host, self._config.port, socks=self._sockets, certificate=self.certificate
         )
         for endpoint in self._endpoints:
             endpoint.start()
-        on_listening(self.listener.port)
 
     async def stop(self) -> None:
         """Stops accepting, lets answers go out, closes every WebSocket with 1001, within the grace period."""
         grace_seconds = self._config.shutdown_grace_seconds
         await asyncio.gather(
-            self.listener.close(grace_seconds, NEWCOMERS_SECONDS if self._listening else 0.0),
+            self.listener.close(grace_seconds, NEWCOMERS_SECONDS if self._sockets else 0.0),
             *(endpoint.close(grace_seconds) for endpoint in self._endpoints),
         )
+
+    def reload_certificate_on_hangup(self) -> None:
+        """Reads the files of TLS again on SIGHUP."""
+        if self.certificate is not None:
+            self._loop.add_signal_handler(signal.SIGHUP, self.certificate.reload)
 
     def send_frame(self, frame: Frame) -> None:
         """Sends a frame to every client."""
@@ -141,6 +157,10 @@ class Worker:
 
     def add_sent_listener(self, listener: SentListener) -> None:
         self.broadcaster.add_sent_listener(listener)
+
+    @property
+    def port(self) -> int:
+        return self.listener.port
 
     @property
     def counted(self) -> Counters:

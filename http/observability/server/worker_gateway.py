@@ -1,7 +1,4 @@
-"""The hub's door when workers have processes of their own: frames go into the mapping, calls come out of channels.
-
-No sockets of clients here (see `worker.py`).
-"""
+"""The hub's side of workers in processes of their own: it publishes frames to them and answers their calls."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ from observability.clocks.clock import HostClock
 from observability.clocks.timers import Periodic
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
-from observability.connections.tls import Certificate
-from observability.memory.counters import Counters, HostCounters
+from observability.memory.counters import HostCounters
 from observability.memory.entry_log import EntryLog
 from observability.memory.mapping import ProcessSlot, ProcessState
 from observability.metrics.arithmetic.histogram import DurationHistogram
-from observability.monitoring.host_exposition import MetricMirror
+from observability.monitoring.host_exposition import HUB_GAUGES, MetricMirror
 from observability.monitoring.serving import SentListener
+from observability.monitoring.worker_status import HUB_STATE, HubState
 from observability.processes.control import RpcSocket, RpcSocketReceiver, say_serving
 from observability.processes.rpc import Answerer
 from observability.processes.supervisor import ChildContext
@@ -49,12 +46,9 @@ class WorkerGateway:
         hub: Hub,
         calls: HubCalls,
         lanes: dict[str, Lane],
-        counters: Counters,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        mapping = context.mapping
-        self.certificate: Certificate | None = None
-        """None: the workers have it."""
+        mapping, counters = context.mapping, context.slot.counters()
         self.fanout = DurationHistogram()
         self._config = config
         self._context = context
@@ -82,19 +76,21 @@ class WorkerGateway:
         hub.add_frame_listener(self._note_fanout)
         self._share_lanes(lanes)
 
-    def mirror(self, metrics: Callable[[], Iterable[Metric]]) -> Document:
-        """Lets workers tell what `metrics` yields; returns the document that has the gauges among it."""
+    def documents(
+        self, hub_state: Callable[[], HubState], metrics: Callable[[], Iterable[Metric]]
+    ) -> dict[str, Document]:
+        """Returns what the hub has to publish for its workers, by name: its state, and the gauges among `metrics`."""
         mirror = MetricMirror(metrics, self._counters)
         self._periodics.append(Periodic(FIGURES_SECONDS, mirror.update, self._loop))
-        return mirror.document
+        return {HUB_STATE: hub_state, HUB_GAUGES: mirror.document}
 
     def _share_lanes(self, lanes: dict[str, Lane]) -> None:
         """Puts every entry of the hub's lanes into the mapping."""
         for name, log in self._context.mapping.lanes().items():
             lanes[name].add_entry_listener(_appender(log))
 
-    async def start(self, on_listening: Callable[[int], None]) -> None:
-        """Begins to answer the workers; who listens is theirs to say."""
+    async def start(self) -> None:
+        """Begins to answer the workers."""
         self._rpc_sockets.start()
         for rpc_socket in self._context.rpc_sockets:
             await self._open(rpc_socket)

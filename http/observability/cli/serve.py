@@ -1,0 +1,59 @@
+"""`observability serve`: from the command line and the environment to a running server, in one process or several."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from observability.cli.reload import run_reloading
+from observability.config.command_line import build_argument_parser
+from observability.config.config import Config
+from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError
+from observability.logs.setup import configure_logging
+from observability.metrics.alerts.rule_file import load_rules
+from observability.server.host import run_host
+from observability.server.hub_process import HubProcess
+from observability.server.process import run_process
+from observability.version import VERSION
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Serves until a signal ends it; returns the exit code."""
+    overrides = vars(build_argument_parser().parse_args(arguments))
+    try:
+        config = Config.from_environment(os.environ, overrides)
+        rules = load_rules(config.alert_rules)
+        log_ring = configure_logging(config)
+    except ConfigError as error:
+        return _fail(error, EXIT_USAGE)
+    if config.reload:
+        return run_reloading(["serve", *arguments])
+    announce = partial(_announce, config)
+    try:
+        if config.workers > 1:
+            return run_host(config, rules, announce)
+        run_process(lambda: HubProcess(config, rules, log_ring, announce))
+    except (ObservabilityError, OSError) as error:
+        return _fail(error, EXIT_FAILED)
+    return 0
+
+
+def _announce(config: Config, port: int, memory_bytes: int) -> None:
+    """Prints the one line that says where everything is."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"{host}:{port}"
+    http, ws = ("http", "ws") if config.tls_cert is None else ("https", "wss")
+    workers = f"{config.workers} workers, " if config.workers > 1 else ""
+    print(
+        f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
+        f"{http}://{address}/docs, {http}://{address}/metrics; {workers}{config.max_symbols} symbols, "
+        f"{memory_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
+        flush=True,
+    )
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"observability: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,82 @@
+"""What the processes of the server have in common: the order in which their parts are made, started and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import uvloop
+
+from observability.errors import EXIT_INTERRUPTED
+
+
+class ServerProcess(ABC):
+    """One process of the server, from its parts to its end. It is made within the running loop.
+
+        __init__   makes the parts
+        _wire      connects them
+        _start     sets them going; afterwards there is something to serve
+        _open      lets clients in
+                   ... until a signal comes ...
+        _drain     lets no further client in, and answers what is asked already
+        _stop      takes the parts down, in the direction of the data
+
+    A process that fails before it opens just ends: what must last is on disk, and a restart reads it.
+    """
+
+    def __init__(self, *, is_alone: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._is_alone = is_alone
+
+    async def run(self) -> None:
+        """Serves until a signal, and returns once everything has been taken down."""
+        self._handle_signals()
+        self._wire()
+        await self._start()
+        try:
+            if not self._stopping.is_set():
+                await self._open()
+                await self._stopping.wait()
+                await self._drain()
+        finally:
+            await self._stop()
+
+    @abstractmethod
+    def _wire(self) -> None: ...
+
+    @abstractmethod
+    async def _start(self) -> None: ...
+
+    @abstractmethod
+    async def _open(self) -> None: ...
+
+    @abstractmethod
+    async def _drain(self) -> None: ...
+
+    @abstractmethod
+    async def _stop(self) -> None: ...
+
+    def _handle_signals(self) -> None:
+        """SIGTERM stops any process. SIGINT, and a second signal that does not wait, are the supervisor's to handle if
+        there is one: Ctrl-C and service managers signal every process at once, and then it asks each in its turn."""
+        self._loop.add_signal_handler(signal.SIGTERM, self._on_signal)
+        if self._is_alone:
+            self._loop.add_signal_handler(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._is_alone and self._stopping.is_set():
+            os._exit(EXIT_INTERRUPTED)
+        self._stopping.set()
+
+
+def run_process(make: Callable[[], ServerProcess]) -> None:
+    """Makes a process within a loop of its own, and runs it."""
+
+    async def main() -> None:
+        await make().run()
+
+    uvloop.run(main())
