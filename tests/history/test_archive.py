@@ -1,4 +1,4 @@
-"""Minutes in the store: what was finished comes back after a restart, and what the rings no longer hold is found."""
+"""Minutes in the store: they return after a restart, and reach back further than the rings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = [Column(0, COUNT), Column(0, LAST)]
 
 
 def run(directory: Path, use: Callable[[Store, Archive], Awaitable[None]]) -> None:
-    """Runs `use` with a store and an archive over it; what it put is on disk afterwards."""
+    """Runs `use` with a store and its archive; the rows that it puts are on disk afterwards."""
 
     async def main() -> None:
         store = Store.open(directory, StoreLimits(), Counters())
@@ -47,7 +47,7 @@ def make_history(archive: Archive, fields: tuple[str, ...] = ("x",)) -> History:
 
 
 def put_minutes(store: Store, count: int, fields: tuple[str, ...] = ("x",)) -> int:
-    """Puts minutes from noon on, numbered by their last value; returns where they end."""
+    """Puts minutes from noon on, each with its number as last value; returns the end of the last one."""
     for n in range(count):
         row = make_row(float(n), len(fields))
         store.put(UPSERT_MINUTE, ("s", "k", NOON_NS + n * MINUTE_NS, ",".join(fields), row))
@@ -66,7 +66,7 @@ def make_row(value: float, fields: int) -> bytes:
     return aggregates.tobytes()
 
 
-def test_the_minutes_of_an_earlier_process_are_in_the_ring(tmp_path: Path) -> None:
+def test_the_ring_holds_the_minutes_of_an_earlier_process(tmp_path: Path) -> None:
     async def first(_: Store, archive: Archive) -> None:
         history = make_history(archive)
         series = history.open("s", "k", ("x",))
@@ -85,7 +85,7 @@ def test_the_minutes_of_an_earlier_process_are_in_the_ring(tmp_path: Path) -> No
     run(tmp_path, second)
 
 
-def test_the_last_day_is_loaded(tmp_path: Path) -> None:
+def test_the_last_day_is_loaded_into_the_ring(tmp_path: Path) -> None:
     async def first(store: Store, _: Archive) -> None:
         put_minutes(store, 2000)
 
@@ -98,7 +98,7 @@ def test_the_last_day_is_loaded(tmp_path: Path) -> None:
     run(tmp_path, second)
 
 
-def test_what_is_older_than_the_ring_is_read_from_the_store(tmp_path: Path) -> None:
+def test_minutes_older_than_the_ring_are_read_from_the_store(tmp_path: Path) -> None:
     count = 2 * ROWS_PER_READ + 17
 
     async def use(store: Store, archive: Archive) -> None:
@@ -114,7 +114,7 @@ def test_what_is_older_than_the_ring_is_read_from_the_store(tmp_path: Path) -> N
     run(tmp_path, use)
 
 
-def test_points_over_the_edge_of_the_ring_are_whole(tmp_path: Path) -> None:
+def test_a_point_across_the_edge_of_the_ring_is_complete(tmp_path: Path) -> None:
     async def first(store: Store, _: Archive) -> None:
         put_minutes(store, 3000)
 
@@ -135,7 +135,7 @@ def test_points_over_the_edge_of_the_ring_are_whole(tmp_path: Path) -> None:
     run(tmp_path, second)
 
 
-def test_nothing_stored_is_nothing_read(tmp_path: Path) -> None:
+def test_a_series_without_stored_minutes_has_no_points(tmp_path: Path) -> None:
     async def use(store: Store, archive: Archive) -> None:
         series = make_history(archive).open("s", "k", ("x",))
         assert await StoredMinutes(store.reader).read(series, COLUMNS, 0, 2**62, MINUTE_NS) == Block.empty(2)
@@ -171,14 +171,14 @@ def test_a_minute_that_is_recorded_again_replaces_itself(tmp_path: Path) -> None
     run(tmp_path, use)
 
 
-def test_minutes_that_were_not_on_disk_when_the_hub_died_are_stored_by_the_next(tmp_path: Path) -> None:
+def test_minutes_not_on_disk_when_a_hub_died_are_stored_by_the_next(tmp_path: Path) -> None:
     async def use(store: Store, archive: Archive) -> None:
         budget = Budget({1: 1}, {})
         history = History(budget)
         series = history.open("s", "k", ("x",))
         for second in range(200):
             series.record(NOON_NS + second * NS_PER_S, (1.0,))
-        # It had stored a minute that was not over, and nothing after that.
+        # The first hub had stored a minute that was still open, and nothing after that.
         store.put(UPSERT_MINUTE, ("s", "k", NOON_NS + MINUTE_NS, "x", make_row(1.0, 1)))
         assert await store.durable(store.position, SOON)
         then = History(budget, history.memory)

@@ -1,4 +1,4 @@
-"""The history's memory: what is opened in it, by one process and the next, and what any process finds there."""
+"""The history's memory: one process opens series and tables in it, the next continues them, any process reads them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_reader_finds_each_series_and_table_once_it_is_there() -> None:
     assert [row.payload.tolist() for row in reader.series()[0].rings[0].copy_rows(0, 10)] == [[1.0, 2.0]]
 
 
-def test_the_next_process_finds_the_room_that_is_left() -> None:
+def test_the_next_process_allocates_in_the_memory_that_is_left() -> None:
     budget = Budget({1: 2}, {1: 1})
     first = History(budget)
     first.open("s", "a", ("x",))
@@ -57,12 +57,12 @@ def test_the_next_process_finds_the_room_that_is_left() -> None:
     assert first.series()[0].rings[0].cursor == 0
 
 
-def test_memory_that_a_dead_process_had_begun_to_use_begins_anew() -> None:
+def test_memory_that_no_entry_names_is_cleared_before_use() -> None:
     budget = Budget({1: 1}, {1: 1})
     other = History(budget)
     other.open("s", "a", ("x",)).record(7, (1.0,))
     other.open_table("t", "a", ("x",)).put(NS_PER_S, array("d", (1.0,)))
-    # It died before it named them.
+    # The process died before it added them to the directory.
     history = History(budget, memory=other.memory)
     history._region.directory._header[0] = 0
     history = History(budget, memory=other.memory)
@@ -70,7 +70,7 @@ def test_memory_that_a_dead_process_had_begun_to_use_begins_anew() -> None:
     assert (series.rings[0].cursor, list(table.copy_rows(0, 10 * NS_PER_S))) == (0, [])
 
 
-def test_a_series_that_goes_on_is_in_a_checkpoint_once() -> None:
+def test_a_continued_series_is_in_a_checkpoint_once() -> None:
     budget = Budget({1: 1}, {})
     first = History(budget)
     first.open("s", "k", ("x",)).record(1, (1.0,))
@@ -80,7 +80,7 @@ def test_a_series_that_goes_on_is_in_a_checkpoint_once() -> None:
     assert then.save() == first.save()
 
 
-def test_rows_that_a_reader_was_too_late_for_are_counted() -> None:
+def test_rows_overwritten_before_they_were_read_are_counted() -> None:
     history, counters = History(Budget({1: 1}, {})), Counters()
     writer = history.open("s", "k", ("x",))
     writer.record(0, (0.0,))

@@ -1,4 +1,4 @@
-"""The history across restarts: a minute cut by one is one minute, and no tick counts twice."""
+"""The history across restarts of the host: a minute that spans one is one minute, and no tick counts twice."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Minutes:
 
 
 class Points(NamedTuple):
-    """A block as plain lists, to be compared."""
+    """A block as plain lists, for comparison."""
 
     times: list[int]
     columns: list[list[float]]
@@ -56,7 +56,7 @@ class Points(NamedTuple):
 
 
 class Process:
-    """A process's history of one series; `stored` outlives it."""
+    """The history of one series in one process; `stored` outlives it."""
 
     def __init__(self, stored: Stored, state: bytes | None = None, fields: tuple[str, ...] = ("x",)) -> None:
         self.stored = stored
@@ -71,7 +71,7 @@ class Process:
             self.series.record(ts_ns, (value,) * len(self.series.fields))
 
     def stop(self) -> bytes:
-        """Ends as a clean stop does, and returns the last checkpoint."""
+        """Does what a clean stop does, and returns the last checkpoint."""
         for start_ns, aggregates in self.series.open_minutes():
             self.stored[start_ns] = aggregates
         return self.history.save()
@@ -113,7 +113,7 @@ def test_a_restart_changes_no_minute(ticks: Ticks, data: st.DataObject, is_clean
 
 
 @given(ticks=runs(), data=st.data())
-def test_a_crash_loses_at_most_what_came_after_the_checkpoint(ticks: Ticks, data: st.DataObject) -> None:
+def test_a_crash_loses_at_most_the_ticks_after_the_checkpoint(ticks: Ticks, data: st.DataObject) -> None:
     checkpoint = data.draw(st.integers(0, len(ticks)))
     crash = data.draw(st.integers(checkpoint, len(ticks)))
     stored: Stored = {}
@@ -149,7 +149,7 @@ def test_every_tick_counts_once_across_a_restart(interval_ns: int, later_ns: int
     assert points.columns[1] == sorted(points.columns[1])
 
 
-def test_a_minute_in_the_store_beats_an_older_checkpoint_of_it() -> None:
+def test_a_stored_minute_replaces_an_older_checkpoint_of_it() -> None:
     process = Process({})
     process.record([(n * NS_PER_S, 1.0) for n in range(30)])
     state = process.history.save()
@@ -159,7 +159,7 @@ def test_a_minute_in_the_store_beats_an_older_checkpoint_of_it() -> None:
     assert process.minutes().columns == [[60, 1]]
 
 
-def test_seconds_after_a_restart_are_seconds_at_once() -> None:
+def test_seconds_after_a_restart_are_read_as_seconds_at_once() -> None:
     process = Process({})
     process.record([(n * NS_PER_S, 1.0) for n in range(80)])
     process = Process(process.stored, process.stop())
@@ -175,7 +175,7 @@ def test_seconds_after_a_restart_are_seconds_at_once() -> None:
     assert stored_until_ns(process.series.view(), start_ns, end_ns, plan) == 0
 
 
-def test_minutes_of_before_come_back_without_a_checkpoint() -> None:
+def test_stored_minutes_are_restored_without_a_checkpoint() -> None:
     process = Process({})
     process.record([(n * NS_PER_S, 1.0) for n in range(150)])
     process.stop()
@@ -184,7 +184,7 @@ def test_minutes_of_before_come_back_without_a_checkpoint() -> None:
     assert (process.minutes().times, process.minutes().columns) == ([0, MINUTE_NS, 2 * MINUTE_NS], [[60, 60, 31]])
 
 
-def test_a_recording_of_an_earlier_time_starts_anew() -> None:
+def test_a_recording_of_an_earlier_time_replaces_the_history() -> None:
     process = Process({})
     process.record([(HOUR_NS + n * NS_PER_S, 1.0) for n in range(150)])
     process = Process(process.stored, process.stop())
@@ -192,14 +192,14 @@ def test_a_recording_of_an_earlier_time_starts_anew() -> None:
     assert (process.minutes().times, process.minutes().columns) == ([0, MINUTE_NS], [[60, 15]])
 
 
-def test_a_field_that_was_added_has_no_values_before() -> None:
+def test_an_added_field_has_no_values_from_before() -> None:
     process = Process({})
     process.record([(n * NS_PER_S, 1.0) for n in range(10)])
     process = Process({}, process.history.save(), fields=("y", "x"))
     assert process.ask(MINUTE_NS, [Column(0, COUNT), Column(1, COUNT)]).columns == [[0], [10]]
 
 
-def test_a_series_that_is_open_takes_its_state_over_too() -> None:
+def test_a_checkpoint_restores_a_series_that_is_already_open() -> None:
     process = Process({})
     process.record([(n * NS_PER_S, 1.0) for n in range(10)])
     state = process.history.save()

@@ -1,4 +1,4 @@
-"""The layout of the history: the diagrams say what the constants say, and there is room for all of a budget."""
+"""The layout of the history: its diagrams agree with its constants, and a budget has room for everything in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT = layout.__doc__ or ""
 
 
 def drawn(line: str) -> list[str]:
-    """The names of the words at the start of a drawing."""
+    """Returns the names of the words at the start of a diagram."""
     assert f"| {line} |" in re.sub(r" +", " ", TEXT), line
     return re.findall(r"[A-Z_]{3,}", line)
 
@@ -44,7 +44,7 @@ def test_the_sizes_in_the_text_agree_with_the_constants() -> None:
     st.dictionaries(st.integers(1, 8), st.integers(1, 3), max_size=3),
     st.dictionaries(st.integers(1, 8), st.integers(1, 3), max_size=2),
 )
-def test_a_budget_has_room_for_all_of_it(series: dict[int, int], tables: dict[int, int]) -> None:
+def test_a_budget_has_room_for_all_its_series_and_tables(series: dict[int, int], tables: dict[int, int]) -> None:
     history = History(Budget(series, tables))
     for fields, count in series.items():
         for n in range(count):

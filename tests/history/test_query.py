@@ -1,4 +1,4 @@
-"""Questions to the history: every tick is in exactly one point of any answer, whichever tiers it comes from."""
+"""Queries: every tick is in exactly one point of any result, from whichever tiers the points are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COUNTS = [Column(0, COUNT)]
 
 
 class Points(NamedTuple):
-    """A block as plain lists, to be compared."""
+    """A block as plain lists, for comparison."""
 
     times: list[int]
     columns: list[list[float]]
@@ -50,7 +50,7 @@ def ask(series: SeriesWriter, start_ns: int, end_ns: int, interval_ns: int, colu
 
 @pytest.fixture(scope="module")
 def two_hours() -> SeriesWriter:
-    """A tick every tenth of a second for two hours: ticks and seconds have been lapped."""
+    """A tick every tenth of a second for two hours, which has lapped the rings of ticks and seconds."""
     return recorded(range(0, 2 * HOUR_NS, TICK_NS))
 
 
@@ -80,7 +80,7 @@ def test_every_tick_counts_once_across_tiers(two_hours: SeriesWriter, interval_m
     assert points.columns[1] == sorted(points.columns[1])
 
 
-def test_coarser_points_stand_where_no_finer_ones_are_left(two_hours: SeriesWriter) -> None:
+def test_coarser_points_are_returned_where_no_finer_ones_are_left(two_hours: SeriesWriter) -> None:
     plan = make_plan([two_hours.view()], TICK_NS)
     ticks, seconds, minutes = reversed(plan.stretches(0, 2 * HOUR_NS))
     assert minutes == Stretch(0, seconds.start_ns, MINUTE_NS)
@@ -97,31 +97,31 @@ def test_finer_tiers_reach_back_as_far_as_their_rings(two_hours: SeriesWriter) -
     assert 0 <= seconds.start_ns - (2 * HOUR_NS - layout.TIERS[1].rows * NS_PER_S) <= MINUTE_NS
 
 
-def test_a_question_that_one_tier_answers_is_one_stretch(two_hours: SeriesWriter) -> None:
+def test_a_query_that_one_tier_answers_is_one_stretch(two_hours: SeriesWriter) -> None:
     plan = make_plan([two_hours.view()], NS_PER_S)
     start_ns = 2 * HOUR_NS - 30 * MINUTE_NS
     assert plan.stretches(start_ns, 2 * HOUR_NS) == [Stretch(start_ns, 2 * HOUR_NS, NS_PER_S)]
 
 
-def test_a_cut_of_all_holds_for_each() -> None:
+def test_the_cuts_of_a_plan_hold_for_each_of_its_series() -> None:
     series = recorded([n * NS_PER_S for n in range(300)])
     points = Points.of(read_points(series.view(), COUNTS, 0, 300 * NS_PER_S, Plan(NS_PER_S, (-1, 3 * MINUTE_NS))))
     assert points.times == [0, MINUTE_NS, 2 * MINUTE_NS, *range(3 * MINUTE_NS, 300 * NS_PER_S, NS_PER_S)]
 
 
-def test_ticks_are_answered_one_by_one() -> None:
+def test_a_query_at_the_tick_interval_returns_every_tick() -> None:
     series = recorded([n * TICK_NS for n in range(25)])
     points = ask(series, 5 * TICK_NS, 10 * TICK_NS, TICK_NS, [Column(0, LAST)])
     assert points.columns == [[5.0, 6.0, 7.0, 8.0, 9.0]]
 
 
-def test_the_interval_in_which_the_start_falls_is_whole() -> None:
+def test_the_interval_that_contains_the_start_is_complete() -> None:
     series = recorded([n * NS_PER_S for n in range(300)])
     points = ask(series, 90 * NS_PER_S, 3 * MINUTE_NS, MINUTE_NS, COUNTS)
     assert (points.times, points.columns) == ([MINUTE_NS, 2 * MINUTE_NS], [[60.0, 60.0]])
 
 
-def test_the_minute_that_is_not_over_is_answered_too() -> None:
+def test_the_minute_that_is_still_open_is_returned_too() -> None:
     series = recorded([n * NS_PER_S for n in range(75)])
     points = ask(series, 0, MINUTE_NS * 2, MINUTE_NS, COUNTS)
     assert (points.times, points.columns) == ([0, MINUTE_NS], [[60.0, 15.0]])
@@ -133,7 +133,7 @@ def test_a_series_without_rows_has_no_points(interval_ns: int) -> None:
 
 
 @pytest.mark.parametrize("interval_ns", [TICK_NS, NS_PER_S, MINUTE_NS])
-def test_an_undefined_value_is_passed_over(interval_ns: int) -> None:
+def test_an_undefined_value_enters_no_aggregate(interval_ns: int) -> None:
     series = History(Budget({1: 1}, {})).open("s", "k", ("x",))
     for n, value in enumerate((math.nan, 2.0, math.nan, 4.0, math.nan)):
         series.record(n * 10 * NS_PER_MS, (value,))
@@ -171,7 +171,7 @@ def test_the_rings_hold_everything_from_their_oldest_minute_on(two_hours: Series
         assert stored_until_ns(recorded([]).view(), 0, HOUR_NS, plan) == HOUR_NS
 
 
-def test_a_minute_that_only_finer_rings_still_hold_is_asked_of_the_store() -> None:
+def test_minutes_that_only_finer_rings_hold_are_read_from_the_store() -> None:
     """With a tick a minute, the seconds reach back further than the minutes."""
     series = recorded([n * MINUTE_NS for n in range(4000)])
     day_ns, end_ns = 1440 * MINUTE_NS, 4000 * MINUTE_NS

@@ -1,4 +1,4 @@
-"""A ring of rows: what is written is what is read, and what was lost is counted."""
+"""A ring of rows: every row that is written is read, or counted as lost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_row_that_was_overwritten_is_counted_as_lost() -> None:
     assert ring.rows_lost == 1
 
 
-def test_a_row_that_is_being_written_is_not_believed() -> None:
+def test_a_row_that_is_being_overwritten_is_not_copied() -> None:
     tier = Tier(interval_ns=0, rows=2)
     memory = memoryview(bytearray(tier.ring_words(1) * WORD_BYTES))
     words = memory.cast("q")
@@ -56,7 +56,7 @@ def test_a_row_that_is_being_written_is_not_believed() -> None:
     assert ring.copy_row(1) is None
 
 
-def test_a_row_whose_end_is_not_written_yet_is_not_believed() -> None:
+def test_a_row_whose_end_is_not_written_yet_is_not_copied() -> None:
     tier = Tier(interval_ns=0, rows=2)
     memory = memoryview(bytearray(tier.ring_words(1) * WORD_BYTES))
     words = memory.cast("q")
@@ -86,7 +86,7 @@ def test_copy_rows_includes_the_start_and_excludes_the_end() -> None:
     assert [row.ts_ns for row in ring.copy_rows(20, 40)] == [20, 30]
 
 
-def test_a_span_is_what_the_ring_held_at_its_moment() -> None:
+def test_a_span_holds_the_rows_of_its_moment() -> None:
     ring = make_ring(rows=3, fields=1, spare=2)
     write(ring, 10, 20, 30, 40)
     span = ring.span()
@@ -97,7 +97,7 @@ def test_a_span_is_what_the_ring_held_at_its_moment() -> None:
     assert ring.rows_lost == 0
 
 
-def test_rows_that_are_written_over_before_a_span_is_copied_are_counted() -> None:
+def test_rows_overwritten_before_a_span_is_copied_are_counted() -> None:
     ring = make_ring(rows=3, fields=1, spare=2)
     write(ring, 10, 20, 30)
     span = ring.span()
@@ -107,7 +107,7 @@ def test_rows_that_are_written_over_before_a_span_is_copied_are_counted() -> Non
     assert ring.rows_lost == 2
 
 
-def test_what_is_forgotten_counts_no_more_and_disturbs_nobody_who_copies_it() -> None:
+def test_forgotten_rows_are_gone_but_not_for_a_span_from_before() -> None:
     ring = make_ring(rows=3, fields=1, spare=2)
     write(ring, 10, 20)
     span = ring.span()
@@ -119,7 +119,7 @@ def test_what_is_forgotten_counts_no_more_and_disturbs_nobody_who_copies_it() ->
     assert not ring.span().is_lapped
 
 
-def test_rows_that_are_taken_back_are_written_again() -> None:
+def test_new_rows_replace_those_that_were_dropped() -> None:
     ring = make_ring(rows=3, fields=1)
     write(ring, 10, 20, 30)
     ring.drop_from(20)

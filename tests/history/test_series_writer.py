@@ -1,4 +1,4 @@
-"""A series as it is recorded: ticks, and the seconds and minutes that are made of them."""
+"""The writer of a series: ticks, and the seconds and minutes that it aggregates from them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_minute_is_made_of_its_seconds() -> None:
     assert second.ts_ns == MINUTE_NS
 
 
-def test_an_undefined_value_counts_nothing() -> None:
+def test_an_undefined_value_is_not_counted() -> None:
     series = make_series(("x", "y"))
     series.record(0, (math.nan, 1.0))
     series.record(1, (2.0, math.nan))
@@ -43,7 +43,7 @@ def test_an_undefined_value_counts_nothing() -> None:
     assert row.payload.tolist() == [2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 
-def test_a_row_at_a_time_already_recorded_is_not_written() -> None:
+def test_a_second_row_of_the_same_time_is_skipped() -> None:
     series = make_series()
     for _ in range(3):
         series.record(5, (1.0,))

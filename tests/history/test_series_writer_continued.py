@@ -1,4 +1,4 @@
-"""A hub dies and the next one goes on in the same memory: nothing recorded is lost, and nothing counts twice."""
+"""A hub dies and the next one continues in the same memory: no recorded row is lost, and none counts twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Minutes = dict[int, bytes]
 
 
 class KilledError(Exception):
-    """Stands for a kill at that very moment."""
+    """Stands for SIGKILL at that moment."""
 
 
 class MinuteRows:
@@ -66,7 +66,7 @@ class Hub:
         return Hub(self.minutes, self.history.memory)
 
     def counts(self, interval_ns: int) -> dict[int, float]:
-        """How many ticks each interval has, as another process reads it."""
+        """Returns the number of ticks per interval, as another process reads them."""
         (series,) = self.history.reader(Counters()).series()
         view = series.view()
         block = read_points(view, [Column(0, COUNT)], 0, 2**62, make_plan([view], interval_ns))
@@ -102,7 +102,7 @@ def test_a_kill_between_ticks_changes_nothing(ticks: Ticks, data: st.DataObject)
 
 @settings(max_examples=60)
 @given(ticks=runs(), data=st.data())
-def test_a_kill_in_the_midst_of_a_tick_loses_at_most_that_tick(ticks: Ticks, data: st.DataObject) -> None:
+def test_a_kill_during_a_tick_loses_at_most_that_tick(ticks: Ticks, data: st.DataObject) -> None:
     whole = Hub({})
     whole.record(ticks)
     hub = Hub({})
@@ -127,7 +127,7 @@ def test_a_kill_in_the_midst_of_a_tick_loses_at_most_that_tick(ticks: Ticks, dat
 
 
 def killing(write: int, *, is_before: bool) -> Callable[..., None]:
-    """Returns a `write_row` that is killed before or behind the n-th row that it writes."""
+    """Returns a `write_row` that is killed before or after the n-th row that it writes."""
     original = Ring.write_row
     written = 0
 
@@ -143,7 +143,7 @@ def killing(write: int, *, is_before: bool) -> Callable[..., None]:
     return write_row
 
 
-def test_what_was_left_of_an_earlier_host_counts_until_its_minute_is_over() -> None:
+def test_a_saved_interval_counts_until_its_minute_is_over() -> None:
     first = Hub({})
     first.record([(n * NS_PER_S, 1.0) for n in range(90)])
     stored = {**first.minutes, **{ts: row.tobytes() for ts, row in first.series.open_minutes()}}
@@ -155,7 +155,7 @@ def test_what_was_left_of_an_earlier_host_counts_until_its_minute_is_over() -> N
     assert hub.counts(MINUTE_NS) == {0: 60, MINUTE_NS: 55, 2 * MINUTE_NS: 10}
 
 
-def test_a_hub_that_dies_before_its_first_tick_leaves_what_it_found() -> None:
+def test_a_hub_that_dies_before_its_first_tick_loses_nothing() -> None:
     first = Hub({})
     first.record([(n * NS_PER_S, 1.0) for n in range(90)])
     stored = {**first.minutes, **{ts: row.tobytes() for ts, row in first.series.open_minutes()}}
@@ -164,7 +164,7 @@ def test_a_hub_that_dies_before_its_first_tick_leaves_what_it_found() -> None:
     assert hub.counts(MINUTE_NS) == {0: 60, MINUTE_NS: 31}
 
 
-def test_a_checkpoint_knows_less_than_the_memory() -> None:
+def test_an_older_checkpoint_does_not_replace_the_memory() -> None:
     hub = Hub({})
     hub.record([(n * NS_PER_S, 1.0) for n in range(10)])
     state = hub.history.save()
@@ -174,7 +174,7 @@ def test_a_checkpoint_knows_less_than_the_memory() -> None:
     assert hub.counts(MINUTE_NS) == {0: 20}
 
 
-def test_a_recording_that_is_played_again_starts_anew() -> None:
+def test_a_recording_that_is_replayed_replaces_the_history() -> None:
     hub = Hub({})
     hub.record([(10 * MINUTE_NS + n * NS_PER_S, 1.0) for n in range(150)])
     hub = hub.next()
@@ -182,7 +182,7 @@ def test_a_recording_that_is_played_again_starts_anew() -> None:
     assert hub.counts(MINUTE_NS) == {0: 60, MINUTE_NS: 15}
 
 
-def test_a_clock_that_was_set_back_a_little_is_waited_for() -> None:
+def test_rows_are_skipped_until_a_corrected_clock_has_caught_up() -> None:
     hub = Hub({})
     hub.record([(n * NS_PER_S, 1.0) for n in range(100)])
     hub = hub.next()
@@ -190,7 +190,7 @@ def test_a_clock_that_was_set_back_a_little_is_waited_for() -> None:
     assert hub.counts(MINUTE_NS) == {0: 60, MINUTE_NS: 50}
 
 
-def test_a_view_is_not_changed_by_what_is_written_behind_it() -> None:
+def test_a_view_is_not_changed_by_later_rows() -> None:
     hub = Hub({})
     hub.record([(n * NS_PER_S // 10, 1.0) for n in range(595)])
     (series,) = hub.history.reader(Counters()).series()

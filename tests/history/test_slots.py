@@ -1,4 +1,4 @@
-"""Slots of rows where stores are not ordered: a copy is believed only if its CRC says so too."""
+"""Slots of rows: where the machine does not order stores, a copy whose CRC is wrong is torn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_slots(*, has_crc: bool) -> tuple[RowSlots, memoryview[int]]:
 
 
 @pytest.mark.parametrize("has_crc", [True, False])
-def test_what_was_written_is_copied(has_crc: bool) -> None:
+def test_a_written_row_is_copied_with_or_without_a_crc(has_crc: bool) -> None:
     slots, _ = make_slots(has_crc=has_crc)
     assert slots.copy(1, 2) == Row(2, 10, array("d", (1.0, -1.0)))
     block = slots.copy_block(0, range(1, 4), [1])
@@ -31,7 +31,7 @@ def test_what_was_written_is_copied(has_crc: bool) -> None:
 
 
 @pytest.mark.parametrize("word", [layout.SLOT_TS_NS, layout.SLOT_PAYLOAD, layout.SLOT_PAYLOAD + 1, STEP - 2])
-def test_a_word_that_came_out_of_order_is_seen(word: int) -> None:
+def test_a_word_stored_out_of_order_makes_the_copy_torn(word: int) -> None:
     slots, words = make_slots(has_crc=True)
     words[STEP + word] += 1
     assert slots.copy(1, 2) is None
@@ -44,7 +44,7 @@ def test_the_crc_covers_the_sequence() -> None:
     assert slots.copy(1, 5) is None
 
 
-def test_the_crc_is_where_the_machine_promises_no_order() -> None:
+def test_a_crc_is_written_only_where_stores_are_not_ordered() -> None:
     _, words = make_slots(has_crc=False)
     assert words[STEP - 2] == 0
     _, words = make_slots(has_crc=True)

@@ -1,4 +1,4 @@
-"""A table of rows by minute: what is written while it is copied is copied again, or counted as lost."""
+"""A table of rows by minute: a row that is torn is copied again, or counted as lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def make_table() -> tuple[RowTable, memoryview[int]]:
     return RowTable(words, memory.cast("d"), 1), words
 
 
-def test_a_row_that_is_being_written_is_lost_and_counted() -> None:
+def test_a_row_that_stays_torn_is_counted_as_lost() -> None:
     table, words = make_table()
     for n in range(3):
         table.put(n * MINUTE_NS, array("d", (float(n),)))
@@ -26,7 +26,7 @@ def test_a_row_that_is_being_written_is_lost_and_counted() -> None:
     assert table.rows_lost == 1
 
 
-def test_a_minute_that_was_never_written_is_no_loss() -> None:
+def test_a_minute_without_a_row_is_not_counted_as_lost() -> None:
     table, _ = make_table()
     table.put(5 * MINUTE_NS, array("d", (1.0,)))
     assert table.copy_row(3 * MINUTE_NS) is None
@@ -34,7 +34,7 @@ def test_a_minute_that_was_never_written_is_no_loss() -> None:
     assert table.rows_lost == 0
 
 
-def test_a_revision_that_a_dead_writer_has_begun_is_not_used_again() -> None:
+def test_a_revision_that_a_dead_writer_began_is_not_reused() -> None:
     table, words = make_table()
     table.put(0, array("d", (1.0,)))
     slot = layout.TABLE_HEADER_WORDS

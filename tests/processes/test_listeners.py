@@ -1,4 +1,4 @@
-"""The listening sockets of several workers: one port, and nobody else on it."""
+"""The listening sockets of several workers: one port, which no other server shares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def close(listeners: tuple[tuple[socket.socket, ...], ...]) -> None:
 
 
 def accept_any(listeners: tuple[tuple[socket.socket, ...], ...]) -> int:
-    """Returns whose socket the next connection has come to."""
+    """Returns the number of the worker whose socket has a connection."""
     for number, mine in enumerate(listeners):
         for sock in mine:
             try:
@@ -39,7 +39,7 @@ def test_each_worker_has_a_socket_of_its_own_on_the_same_port() -> None:
     close(listeners)
 
 
-def test_without_the_option_all_share_one_socket() -> None:
+def test_workers_share_one_socket_without_the_option() -> None:
     listeners = open_listeners("127.0.0.1", 0, 3, reuse_port=False)
     assert len({sock.fileno() for mine in listeners for sock in mine}) == 1
     with socket.create_connection(listeners[0][0].getsockname()):
@@ -47,7 +47,7 @@ def test_without_the_option_all_share_one_socket() -> None:
     close(listeners)
 
 
-def test_a_port_that_another_server_has_is_refused_even_if_it_would_share() -> None:
+def test_a_port_in_use_is_refused_even_if_its_server_would_share_it() -> None:
     with socket.socket() as other:
         if HAS_REUSE_PORT:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -57,7 +57,7 @@ def test_a_port_that_another_server_has_is_refused_even_if_it_would_share() -> N
             open_listeners("127.0.0.1", other.getsockname()[1], 2)
 
 
-def test_a_connection_waits_while_nobody_accepts() -> None:
+def test_a_connection_waits_until_it_is_accepted() -> None:
     listeners = open_listeners("127.0.0.1", 0, 1)
     with socket.create_connection(listeners[0][0].getsockname()) as client:
         client.sendall(b"hello")

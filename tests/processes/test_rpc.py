@@ -1,4 +1,4 @@
-"""Calls between worker and hub: each is answered, or told that it will not be."""
+"""Calls from a worker to the hub: each is answered or fails."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def close(caller: Caller, answerer: Answerer) -> None:
     await asyncio.sleep(0)
 
 
-def test_each_call_gets_its_own_answer_in_whatever_order_they_are_ready() -> None:
+def test_each_call_gets_its_own_answer_in_any_order() -> None:
     async def main() -> None:
         gates = {b"a": asyncio.Event(), b"b": asyncio.Event()}
 
@@ -68,7 +68,7 @@ def test_a_message_of_any_size_arrives_whole() -> None:
     run(main())
 
 
-def test_whoever_waits_is_told_when_the_hub_goes() -> None:
+def test_a_waiting_call_fails_when_the_hub_dies() -> None:
     async def never(body: bytes) -> bytes:
         await asyncio.Event().wait()
         return b""
@@ -86,7 +86,7 @@ def test_whoever_waits_is_told_when_the_hub_goes() -> None:
     run(main())
 
 
-def test_more_calls_than_the_hub_is_asked_at_a_time_are_refused_at_once() -> None:
+def test_calls_above_the_limit_are_refused_at_once() -> None:
     async def main() -> None:
         gate = asyncio.Event()
 
@@ -107,7 +107,7 @@ def test_more_calls_than_the_hub_is_asked_at_a_time_are_refused_at_once() -> Non
     run(main())
 
 
-def test_a_call_that_fails_ends_the_channel_and_not_the_hub() -> None:
+def test_a_failing_handler_closes_the_connection_and_not_the_hub() -> None:
     async def fail(body: bytes) -> bytes:
         raise RuntimeError("a defect")
 
@@ -119,7 +119,7 @@ def test_a_call_that_fails_ends_the_channel_and_not_the_hub() -> None:
     run(main())
 
 
-def test_a_message_of_another_generation_is_not_taken() -> None:
+def test_a_message_of_another_generation_is_refused() -> None:
     async def answer(body: bytes) -> bytes:
         return body
 
@@ -134,7 +134,7 @@ def test_a_message_of_another_generation_is_not_taken() -> None:
     run(main())
 
 
-def test_what_was_asked_is_answered_before_the_hub_leaves() -> None:
+def test_draining_waits_until_every_call_is_answered() -> None:
     async def main() -> None:
         gate, asked = asyncio.Event(), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The supervisor: who ends is replaced, not too often, and nobody outlives a stop (`supervised.py`)."""
+"""The supervisor: a process that ends is replaced, not too often, and none outlives a stop (see `supervised.py`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 20
 
 
 class Host:
-    """A supervisor in a process of its own, and what it and its children say."""
+    """A supervisor in a process of its own, and what it and its children print."""
 
     def __init__(self, behaviour: str) -> None:
         self.process = subprocess.Popen(
@@ -31,7 +31,7 @@ class Host:
         self.said: list[str] = []
 
     def wait_for(self, pattern: str, times: int = 1) -> list[str]:
-        """Reads until `pattern` has been said so often; returns those lines."""
+        """Reads until `times` lines match `pattern`; returns them."""
         assert self.process.stdout is not None
         found = [line for line in self.said if re.search(pattern, line)]
         while len(found) < times:
@@ -43,7 +43,7 @@ class Host:
         return found
 
     def finish(self) -> tuple[int, str]:
-        """Returns the exit code, and what was logged."""
+        """Returns the exit code and the log."""
         out, log = self.process.communicate(timeout=TIMEOUT_SECONDS)
         self.said += out.splitlines()
         return self.process.returncode, log
@@ -83,27 +83,27 @@ def test_a_worker_that_ends_is_replaced_in_its_slot(number: int) -> None:
         assert host.pid_of("worker-1") != before
 
 
-def test_each_hub_has_a_generation_of_its_own() -> None:
+def test_the_next_hub_has_the_next_generation() -> None:
     with running("serve") as host:
         host.wait_for("all serve")
         os.kill(host.pid_of("hub"), signal.SIGKILL)
         host.wait_for("start hub of hub 2")
 
 
-def test_who_keeps_dying_is_started_at_growing_intervals() -> None:
+def test_a_worker_that_keeps_dying_restarts_after_growing_pauses() -> None:
     with running("dying-workers") as host:
         starts = [float(line.split()[-1]) for line in host.wait_for("start worker", times=10)]
-    # Of ten starts of two workers, one worker has five: the first two at once, then after 0.1, 0.2 and 0.4 s.
+    # Of ten starts of two workers, one worker has at least five: two at once, then after 0.1, 0.2 and 0.4 s.
     assert starts[-1] - starts[0] >= 0.1 + 0.2 + 0.4
 
 
-def test_a_process_that_cannot_start_ends_everything_with_its_code() -> None:
+def test_a_process_that_cannot_start_ends_the_host_with_its_code() -> None:
     with running("failing-hub") as host:
         code, _ = host.finish()
     assert code == 1
 
 
-def test_who_does_not_leave_is_killed() -> None:
+def test_a_process_that_does_not_end_in_time_is_killed() -> None:
     with running("staying") as host:
         host.wait_for("all serve")
         host.process.send_signal(signal.SIGTERM)
@@ -112,7 +112,7 @@ def test_who_does_not_leave_is_killed() -> None:
     assert log.count("did not end in time and is killed") == 2
 
 
-def test_workers_are_replaced_one_after_the_other_into_the_slot_to_spare() -> None:
+def test_workers_are_replaced_one_by_one_through_the_spare_slot() -> None:
     with running("serve") as host:
         host.wait_for("all serve")
         host.process.send_signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""The ring of frames."""
+"""The ring of frames: it keeps the last ones, ready to be sent."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def test_sequence_numbers_count_the_ticks() -> None:
     assert [ring.publish(b"{}", 0, 0, {}).seq for _ in range(3)] == [1, 2, 3]
 
 
-def test_the_buffer_holds_the_payload_behind_the_headroom() -> None:
+def test_the_buffer_holds_the_payload_after_the_headroom() -> None:
     frame = FrameRing("e", SnapshotIndex([])).publish(b'{"a":1}', 5, 6, {"summary": b"{}"})
     assert frame.buffer == bytes(HEADROOM) + b'{"a":1}'
     assert (frame.ts_ns, frame.mono_ns, frame.payload, frame.documents) == (5, 6, b'{"a":1}', {"summary": b"{}"})
 
 
-def test_a_reused_slot_holds_the_new_payload_whatever_the_lengths() -> None:
+def test_a_reused_frame_holds_a_payload_of_another_length() -> None:
     ring = FrameRing("e", SnapshotIndex([]))
     for n in range(FRAMES_KEPT + 1):
         ring.publish(b"x" * (100 - n), 0, 0, {})

@@ -1,4 +1,4 @@
-"""The hub: one frame per tick, and nothing a custom collector or a source does makes it late."""
+"""The hub: one frame per tick, which neither a custom collector nor a source can delay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from observability.snapshot.hub import Hub, SlowDocument
 
 
 class Custom:
-    """A custom collector whose answer is given by a coroutine function."""
+    """A custom collector whose metrics come from a coroutine function."""
 
     def __init__(self, name: str = "mine", answer: Any = None) -> None:
         self.name = name
@@ -60,7 +60,7 @@ async def next_frame(hub: Hub) -> dict[str, Any]:
     return document
 
 
-def test_a_frame_exists_as_soon_as_the_hub_has_started() -> None:
+def test_the_first_frame_exists_once_the_hub_has_started() -> None:
     async def main() -> None:
         hub = make_hub()
         await hub.start()
@@ -70,7 +70,7 @@ def test_a_frame_exists_as_soon_as_the_hub_has_started() -> None:
     run(main())
 
 
-def test_every_frame_was_encoded_once() -> None:
+def test_every_frame_is_encoded_once() -> None:
     async def main() -> None:
         hub = make_hub()
         await hub.start()
@@ -82,7 +82,7 @@ def test_every_frame_was_encoded_once() -> None:
     run(main())
 
 
-def test_no_frame_follows_once_the_hub_has_stopped() -> None:
+def test_a_stopped_hub_publishes_no_frame() -> None:
     async def main() -> None:
         hub = make_hub()
         await hub.start()
@@ -94,7 +94,7 @@ def test_no_frame_follows_once_the_hub_has_stopped() -> None:
     run(main())
 
 
-def test_documents_are_encoded_with_the_frame_they_belong_to() -> None:
+def test_documents_are_encoded_on_the_tick_of_their_frame() -> None:
     async def main() -> None:
         hub = make_hub()
         hub.documents["seq"] = lambda: {"seq": hub.frames.latest_seq + 1}
@@ -157,7 +157,7 @@ def test_a_collector_may_not_take_the_name_of_a_field() -> None:
         make_hub({"seq": Custom("seq")})
 
 
-def test_a_failing_source_costs_only_itself() -> None:
+def test_a_failing_source_ends_alone_and_is_reported() -> None:
     async def source() -> None:
         raise OSError("the disk is gone")
 
@@ -174,7 +174,7 @@ def test_a_failing_source_costs_only_itself() -> None:
     run(main())
 
 
-def test_what_has_not_started_is_named() -> None:
+def test_a_collector_that_has_not_started_is_not_ready() -> None:
     async def main() -> None:
         hub = make_hub({"mine": Custom()})
         assert hub.not_ready() == ["mine"]
@@ -182,7 +182,7 @@ def test_what_has_not_started_is_named() -> None:
     run(main())
 
 
-def test_a_slow_document_is_made_once_per_second() -> None:
+def test_a_slow_document_is_computed_once_per_second() -> None:
     clock = FakeClock(5_000_000_000)
     made: list[int] = []
     document = SlowDocument(lambda: made.append(clock.now_ns) or len(made), clock)
@@ -193,7 +193,7 @@ def test_a_slow_document_is_made_once_per_second() -> None:
     assert document() == 2
 
 
-def test_a_document_that_is_the_same_object_is_not_encoded_again() -> None:
+def test_a_document_that_is_the_same_object_keeps_its_bytes() -> None:
     async def main() -> None:
         hub = make_hub()
         documents = [{"n": 1}, {"n": 2}]

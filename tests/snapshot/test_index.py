@@ -1,4 +1,4 @@
-"""The index told to another process: after every tick it is the one the serializer has."""
+"""The index in another process: after every tick it equals that of the serializer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def told(member: Member | None) -> tuple[str | None, int, int, int] | None:
 
 
 def description(index: SnapshotIndex) -> list[Any]:
-    """Everything of an index that a view reads."""
+    """Returns everything in an index that a view reads."""
     return [
         index.head_length,
         [(name, told(member)) for name, member in index.custom.items()],
@@ -82,7 +82,7 @@ def test_a_reader_has_the_index_of_the_writer_after_every_tick(ticks: list[Any],
         assert description(index) == description(serializer.index)
 
 
-def test_the_shape_is_the_same_bytes_until_a_key_comes_or_goes() -> None:
+def test_the_shape_keeps_its_bytes_until_a_key_is_added_or_removed() -> None:
     box = Box()
     serializer = Serializer("e", [box])
     writer = IndexWriter(serializer.index)

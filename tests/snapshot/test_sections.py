@@ -1,4 +1,4 @@
-"""A part of JSON: its version rises exactly when its object changes, and is never used twice."""
+"""A part that holds JSON: its version rises exactly when its object changes, and is never used twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The serializer: one encode per tick, and bytes kept for what did not change."""
+"""The serializer: it encodes once per tick, and parts that have not changed keep their bytes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_head_names_tick_epoch_and_times() -> None:
     assert document["age_ms"] == {"things": 250.0}
 
 
-def test_groups_stand_where_their_names_say() -> None:
+def test_each_group_is_encoded_under_its_name() -> None:
     section = Things()
     section.bare["AAPL"] = Thing(bid=1.5)
     section.named["paper"] = Thing(pnl=None)
@@ -86,7 +86,7 @@ def test_a_part_is_encoded_again_only_when_its_version_changes() -> None:
     assert part.encodes == 2
 
 
-def test_a_part_that_is_gone_leaves_the_snapshot_and_may_come_back() -> None:
+def test_a_removed_part_leaves_the_snapshot_and_may_return() -> None:
     section = Things()
     section.listed["a"] = Thing(n=1)
     section.listed["b"] = Thing(n=2)
@@ -98,7 +98,7 @@ def test_a_part_that_is_gone_leaves_the_snapshot_and_may_come_back() -> None:
     assert encode(serializer)["things"]["list"] == [{"n": 2}, {"n": 3}]
 
 
-def test_custom_metrics_stand_under_their_name() -> None:
+def test_custom_metrics_are_encoded_under_their_name() -> None:
     assert encode(Serializer("e", []), mine=b'{"x":1}', broken=b"null") == {
         **encode(Serializer("e", [])),
         "mine": {"x": 1},

@@ -1,4 +1,4 @@
-"""Frames through the mapping: a worker has what the hub published, whole, or an older frame, or none."""
+"""Frames in the mapping: a worker has the frame that the hub published, an older one, or none; never a torn one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_mapping() -> SharedMapping:
     return SharedMapping(3, 1)
 
 
-def test_a_worker_has_the_frame_the_hub_published() -> None:
+def test_a_worker_copies_the_frame_that_the_hub_published() -> None:
     mapping = make_mapping()
     hub, frames = Hub(mapping), SharedFrames(mapping)
     assert frames.latest() is None
@@ -57,7 +57,7 @@ def test_without_a_new_frame_there_is_nothing_to_refresh() -> None:
     assert frames.refresh() is None
 
 
-def test_a_worker_that_comes_later_finds_the_frames_that_are_still_kept() -> None:
+def test_a_new_worker_finds_the_frames_that_are_still_kept() -> None:
     mapping = make_mapping()
     hub = Hub(mapping)
     payloads = {seq: hub.tick().payload for seq in range(1, FRAMES_KEPT + 11)}
@@ -69,7 +69,7 @@ def test_a_worker_that_comes_later_finds_the_frames_that_are_still_kept() -> Non
     assert frames.find(FRAMES_KEPT + 11) is None
 
 
-def test_the_next_hub_goes_on_in_the_same_ring_under_another_epoch() -> None:
+def test_the_next_hub_continues_the_ring_under_another_epoch() -> None:
     mapping = make_mapping()
     frames = SharedFrames(mapping)
     Hub(mapping, "a1").tick()
@@ -79,7 +79,7 @@ def test_the_next_hub_goes_on_in_the_same_ring_under_another_epoch() -> None:
     assert (frames.epoch, frames.latest_seq) == ("b2", 3)
 
 
-def test_a_frame_that_is_too_large_is_counted_and_left_out() -> None:
+def test_a_frame_that_is_too_large_is_skipped_and_counted() -> None:
     mapping = make_mapping()
     hub, frames = Hub(mapping), SharedFrames(mapping)
     hub.tick()
@@ -92,7 +92,7 @@ def test_a_frame_that_is_too_large_is_counted_and_left_out() -> None:
     assert frames.latest_seq == 3
 
 
-def test_a_workers_event_time_is_that_of_the_newest_tick_in_a_replay_and_else_the_hosts() -> None:
+def test_a_workers_event_clock_follows_the_replay_or_the_host() -> None:
     mapping = make_mapping()
     hub, clock = Hub(mapping), SharedEventClock(mapping, HostClock())
     hub.tick()

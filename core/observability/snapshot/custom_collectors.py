@@ -1,6 +1,6 @@
-"""Custom collectors in the snapshot: each in a task of its own, encoded apart.
+"""Custom collectors: each runs in a task of its own and is encoded apart from the built-in sections.
 
-Nothing here runs inside a tick: the tick takes what the last finished run left.
+None of them runs inside a tick; the tick uses the result of the latest finished run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_ERROR_CHARS = 200
 
 
 class Collector(Protocol):
-    """What the hub needs of any collector; `BaseCollector` is one."""
+    """The interface that the hub needs of a collector; `BaseCollector` has it."""
 
     name: str
     is_running: bool
@@ -38,7 +38,8 @@ class Collector(Protocol):
 class CustomCollectors:
     """Runs every custom collector once per interval and keeps its encoded metrics.
 
-    One that raises, returns what is not JSON, or takes longer than `timeout_seconds` yields null and is counted.
+    A slow or failing collector shows as `null` and is counted; the tick does not wait for it. Failing is to raise, to
+    return what is not JSON, or to take longer than `timeout_seconds`.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class CustomCollectors:
             raise ConfigError([f"collector {name!r}: the snapshot has a field of that name" for name in clashes])
         self.collectors = dict(collectors)
         self.encoded: dict[str, bytes] = dict.fromkeys(collectors, NULL)
-        """By name, ready to be joined into the snapshot."""
+        """Encoded metrics by name, ready to be joined into the snapshot."""
         self.failing: dict[str, str] = {}
         """Why the last run of a collector failed, by name."""
         self._interval_seconds = interval_seconds
@@ -90,6 +91,6 @@ class CustomCollectors:
                 self.encoded[name] = NULL
                 self._failures[name].add()
                 if name not in self.failing:
-                    logger.warning("collector %r failed, null until it recovers: %r", name, error)
+                    logger.warning("collector %r failed; its metrics are null until it recovers: %r", name, error)
                 self.failing[name] = repr(error)[:MAX_ERROR_CHARS]
             await asyncio.sleep(self._interval_seconds)

@@ -1,9 +1,7 @@
-"""The last frames: encoded snapshots ready to be sent, in a preallocated ring.
+"""Frames: the last encoded snapshots, ready to be sent, in a preallocated ring.
 
-No encoding here (see `snapshot.py`) and no sockets.
-
-    Frame.buffer   | 14 bytes headroom | snapshot |
-                     the WebSocket header is written in front of the payload, in place (picows needs up to 14 bytes)
+Frame.buffer   | 14 bytes headroom | snapshot |
+                 picows writes the WebSocket header, of up to 14 bytes, in front of the snapshot, in place
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ FRAMES_KEPT: Final = 50
 
 
 class Frame:
-    """One encoded snapshot. The slot is used again after `FRAMES_KEPT` ticks: keep `payload`, not the frame."""
+    """One encoded snapshot. The object is reused after `FRAMES_KEPT` ticks: keep `payload`, not the frame."""
 
     __slots__ = ("buffer", "documents", "index", "mono_ns", "payload", "seq", "ts_ns")
 
@@ -29,42 +27,42 @@ class Frame:
         self.payload = b""
         self.buffer = bytearray(HEADROOM)
         self.documents: Mapping[str, bytes] = {}
-        """REST documents encoded on the same tick, by name."""
+        """REST documents of the same tick, encoded, by name."""
         self.index = SnapshotIndex([]) if index is None else index
-        """Where everything stands in the payload; right for the newest frame only."""
+        """The positions in the payload; valid for the newest frame only."""
 
 
 class FrameSource(Protocol):
-    """Where frames come from: the ring of the same process, or the mapping shared with the hub's."""
+    """A source of frames: the ring of this process, or the mapping shared with the hub."""
 
     @property
     def epoch(self) -> str:
-        """Changes with each hub."""
+        """An identifier that differs with each hub."""
 
     @property
     def latest_seq(self) -> int:
-        """Of the newest frame, 0 before the first."""
+        """`seq` of the newest frame; 0 before the first."""
 
     def latest(self) -> Frame | None:
-        """The newest frame, None before the first tick."""
+        """Returns the newest frame; None before the first tick."""
 
     def find(self, seq: int) -> Frame | None:
-        """The frame of a tick, None if it is not (or no longer) there."""
+        """Returns the frame of a tick; None if it does not exist yet or is no longer kept."""
 
 
 class FrameRing:
-    """The last `FRAMES_KEPT` frames of one epoch; one writer. `index` is kept up to date by whoever encodes."""
+    """The last `FRAMES_KEPT` frames of one epoch; one writer. The serializer updates `index`."""
 
     __slots__ = ("_slots", "epoch", "latest_seq")
 
     def __init__(self, epoch: str, index: SnapshotIndex | None = None, latest_seq: int = 0) -> None:
-        """`latest_seq` is what frames of an earlier ring may have shown already."""
+        """`latest_seq` is the highest number that an earlier ring may have used."""
         self.epoch = epoch
         self.latest_seq = latest_seq
         self._slots = tuple(Frame(index) for _ in range(FRAMES_KEPT))
 
     def publish(self, payload: bytes, ts_ns: int, mono_ns: int, documents: Mapping[str, bytes]) -> Frame:
-        """Puts the next frame into its slot; its `seq` is the last one's plus 1."""
+        """Publishes the next frame, whose `seq` is one higher than the last."""
         # hot: once per tick (benchmarks/bench_tick.py)
         seq = self.latest_seq + 1
         frame = self._slots[seq % FRAMES_KEPT]
@@ -78,10 +76,10 @@ class FrameRing:
         return frame
 
     def find(self, seq: int) -> Frame | None:
-        """The frame of a tick, None if it is not (or no longer) there."""
+        """Returns the frame of a tick; None if it does not exist yet or is no longer kept."""
         frame = self._slots[seq % FRAMES_KEPT]
         return frame if frame.seq == seq else None
 
     def latest(self) -> Frame | None:
-        """The newest frame, None before the first tick."""
+        """Returns the newest frame; None before the first tick."""
         return self.find(self.latest_seq) if self.latest_seq else None

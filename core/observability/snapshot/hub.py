@@ -1,6 +1,6 @@
-"""The hub: the side that owns bus, collectors and tick. On each beat it encodes one snapshot and publishes one frame.
+"""The hub: it owns bus, collectors and tick. On each tick it encodes one snapshot and publishes it as one frame.
 
-No sockets here (see the worker) and no knowledge of what a section contains (see the collectors).
+Workers, which own the sockets, are in the HTTP layer.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 CUSTOM_COLLECTOR_TIMEOUT_SECONDS = 1.0
 
 Document = Callable[[], Any]
-"""Makes what one REST document says of this tick. If that is the very object it made before, it is not encoded again;
-so an object that was returned is never changed."""
+"""Returns the content of one REST document for this tick. An object that is returned again is not encoded again, so it
+must never be changed."""
 
 
 class SlowDocument:
-    """A document that costs more than a tick should: it is made at most once per second of the host."""
+    """A document that is too expensive for every tick: its content is computed at most once per second of the host."""
 
     def __init__(self, make: Document, clock: Clock) -> None:
         self._make = make
@@ -48,13 +48,13 @@ class SlowDocument:
 
 
 class SectionCollector(Section, Collector, Protocol):
-    """A built-in collector: part of the snapshot, refreshed on the tick."""
+    """A built-in collector: a section of the snapshot, refreshed on each tick."""
 
 
 class Hub:
-    """Owns the data path from the bus to the frames.
+    """The data path from the bus to the frames.
 
-    `documents` are REST documents by name, encoded together with each snapshot. `epoch` changes with each hub.
+    `documents` are REST documents by name, encoded together with each snapshot.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Hub:
         *,
         frames_shown: int = 0,
     ) -> None:
-        """`frames_shown` is the newest number that a frame of an earlier hub may have had."""
+        """`frames_shown` is the highest number that a frame of an earlier hub may have had."""
         self.bus = bus
         self.event_clock = event_clock
         self.collectors = tuple(collectors)
@@ -81,28 +81,30 @@ class Hub:
         self.frames = FrameRing(epoch, self.serializer.index, frames_shown)
         self.ticker: Ticker | None = None
         self.last_tick_ns = 0
-        """From the beat to the published frame, the last time."""
+        """How long the last tick took, until its frame was published."""
         self.source_failures: list[str] = []
-        """What went wrong with sources that ended early, newest last."""
+        """Name and error of each source that failed, newest last."""
         self._encoded_documents: dict[str, tuple[Any, bytes]] = {}
         self._host_clock = host_clock
         self._interval_seconds = interval_seconds
         self._frame_listeners: list[Callable[[Frame], None]] = []
         self._source_tasks: list[asyncio.Task[None]] = []
-        self._tick_duration = counters.histogram("tick_duration_seconds", "From the beat to the published frame")
-        self._snapshot_bytes = counters.gauge("snapshot_bytes", "Size of the last snapshot")
+        self._tick_duration = counters.histogram(
+            "tick_duration_seconds", "Time from the beginning of a tick to its published frame"
+        )
+        self._snapshot_bytes = counters.gauge("snapshot_bytes", "Size of the newest snapshot")
 
     def add_frame_listener(self, listener: Callable[[Frame], None]) -> None:
         """Calls `listener` with each new frame, within the tick."""
         self._frame_listeners.append(listener)
 
     async def start_collectors(self) -> None:
-        """Starts the collectors; between this and `start` they may be given what an earlier hub has left."""
+        """Starts the collectors. The state of an earlier hub may be restored between this and `start`."""
         for collector in self.collectors:
             await collector.start()
 
     async def start(self) -> None:
-        """Makes the first frame at once, then ticks on schedule."""
+        """Publishes the first frame at once, then one per interval."""
         await self.start_collectors()
         await self.custom.start()
         self.tick()
@@ -110,7 +112,7 @@ class Hub:
         self.ticker.start()
 
     def add_source(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Runs a source until it ends; one that fails costs only itself and degrades the health."""
+        """Runs a source until it ends. A source that fails ends alone, and degrades the health."""
         self._source_tasks.append(asyncio.create_task(self._run_source(name, run), name=f"source {name}"))
 
     async def stop(self) -> None:
@@ -126,16 +128,16 @@ class Hub:
 
     @property
     def ticks_missed(self) -> int:
-        """Beats of the schedule that could not be made."""
+        """Ticks that were skipped because the loop was late."""
         return 0 if self.ticker is None else self.ticker.schedule.missed
 
     def not_ready(self) -> list[str]:
-        """Names what does not run: collectors that are stopped, and custom ones that have not started yet."""
-        everything: list[Collector] = [*self.collectors, *self.custom.collectors.values()]
-        return [collector.name for collector in everything if not collector.is_running]
+        """Returns the names of the collectors that do not run: stopped, or custom and not started yet."""
+        collectors: list[Collector] = [*self.collectors, *self.custom.collectors.values()]
+        return [collector.name for collector in collectors if not collector.is_running]
 
     def tick(self) -> None:
-        """Encodes one snapshot and publishes it."""
+        """Refreshes every section, encodes one snapshot and publishes it."""
         # hot: once per tick (benchmarks/bench_tick.py)
         mono_ns = self._host_clock.mono_ns()
         now_ns = self.event_clock.time_ns()
@@ -153,7 +155,7 @@ class Hub:
             listener(frame)
 
     def _encode_document(self, name: str, document: Any) -> bytes:
-        """Encodes a document, unless it is the very object that was encoded last."""
+        """Encodes a document, unless it is the same object as last time."""
         kept = self._encoded_documents.get(name)
         if kept is None or kept[0] is not document:
             kept = self._encoded_documents[name] = (document, encode_json(document))

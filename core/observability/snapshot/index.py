@@ -1,9 +1,9 @@
-"""Where everything stands in an encoded snapshot, and how that is told to another process.
+"""The index of an encoded snapshot: where each part lies in the payload, and how another process learns that.
 
-Nothing of the snapshot is encoded here (see `snapshot.py`) and nothing is cut out of it (see the views).
+    shape    sections, groups, keys, symbols                    MessagePack; the same until a key is added or removed
+    numbers  length of the head; offset, length, tick per part  words; different on every tick
 
-    shape    what there is: sections, groups, keys, symbols      MessagePack; the same bytes until a key comes or goes
-    numbers  head length, and per part offset, length, tick      words; other ones on every tick
+Views (in `stream/`) cut their messages out of a payload by this index.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import msgspec
 
 
 class Member:
-    """Where one part stands in the payload, and the tick on which it last changed. `symbol` is what a filter by symbol
-    goes by; None belongs to every symbol."""
+    """The position of one part in the payload, and the tick on which it last changed.
+
+    A filter by symbol compares `symbol`; None passes every filter.
+    """
 
     __slots__ = ("changed_seq", "data", "length", "offset", "prefix", "symbol", "version")
 
@@ -31,7 +33,7 @@ class Member:
 
 
 class GroupIndex:
-    """The members of one group, by key; `removed` names those that left on this tick."""
+    """The members of one group, by key; `removed` lists the keys removed on this tick."""
 
     __slots__ = ("as_list", "members", "name", "removed")
 
@@ -43,7 +45,7 @@ class GroupIndex:
 
 
 class SectionIndex:
-    """One section in the payload: where it stands whole, its fields, its groups. `prefix` is `"name":{`."""
+    """The position of one section in the payload, its fields and its groups. `prefix` is `"name":{`."""
 
     __slots__ = ("fields", "groups", "length", "name", "offset", "prefix")
 
@@ -57,7 +59,7 @@ class SectionIndex:
 
 
 class SnapshotIndex:
-    """Where everything stands in one payload."""
+    """The positions in one payload."""
 
     def __init__(self, sections: list[SectionIndex]) -> None:
         self.head_length = 0
@@ -90,7 +92,7 @@ _decode_shape = msgspec.msgpack.Decoder(_Shape).decode
 
 
 class IndexWriter:
-    """Tells an index that changes with every tick; the shape is encoded again only when it is another one."""
+    """Encodes an index that changes with every tick; the shape is encoded anew only when it differs."""
 
     def __init__(self, index: SnapshotIndex) -> None:
         self._index = index
@@ -99,7 +101,7 @@ class IndexWriter:
         self._had_removed = True
 
     def shape(self) -> bytes:
-        # Keys come one by one, so that there are more of them, or leave and are named in `removed`.
+        # A change of keys shows in their number or, if as many were removed as added, in `removed`.
         groups = [group for section in self._index.sections for group in section.groups]
         sizes = [len(self._index.custom), *(len(group.members) for group in groups)]
         has_removed = any(group.removed for group in groups)
@@ -141,7 +143,7 @@ class IndexWriter:
 
 
 class IndexReader:
-    """Reads what an `IndexWriter` tells; the objects of one shape are used again."""
+    """Decodes the bytes of an `IndexWriter`; the objects of one shape are reused."""
 
     def __init__(self) -> None:
         self._shape = b""
@@ -149,8 +151,8 @@ class IndexReader:
         self._members: list[Member] = []
 
     def read(self, shape: bytes, numbers: bytes) -> SnapshotIndex:
-        """Returns the index; it changes with the next call."""
-        # hot: once per tick and worker, if a client has a view of its own (benchmarks/bench_workers.py)
+        """Returns the index; the next call changes it."""
+        # hot: once per tick and worker, if a subscriber has a view of its own (benchmarks/bench_workers.py)
         if shape != self._shape:
             self._index = _index_of(_decode_shape(shape))
             self._members = list(_members(self._index))
@@ -166,7 +168,7 @@ class IndexReader:
 
 
 def _members(index: SnapshotIndex) -> Iterator[Member]:
-    """Yields every part in the order in which the numbers have them."""
+    """Yields every part, in the order of the numbers."""
     for section in index.sections:
         if section.fields is not None:
             yield section.fields
@@ -177,16 +179,16 @@ def _members(index: SnapshotIndex) -> Iterator[Member]:
 
 def _index_of(shape: _Shape) -> SnapshotIndex:
     sections = []
-    for told in shape.sections:
+    for described in shape.sections:
         groups = []
-        for group in told.groups:
+        for group in described.groups:
             groups.append(GroupIndex(group.name, as_list=group.as_list))
             groups[-1].members = {
                 key: Member(b"", symbol) for key, symbol in zip(group.keys, group.symbols, strict=True)
             }
             groups[-1].removed = group.removed
-        fields = Member(b"", None) if told.has_fields else None
-        sections.append(SectionIndex(told.name, told.prefix, fields, groups))
+        fields = Member(b"", None) if described.has_fields else None
+        sections.append(SectionIndex(described.name, described.prefix, fields, groups))
     index = SnapshotIndex(sections)
     index.custom = {name: Member(b"", None) for name in shape.custom}
     return index

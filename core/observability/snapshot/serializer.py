@@ -1,7 +1,7 @@
-"""The serializer: all sections in, one encoded snapshot out, once per tick for everybody.
+"""The serializer: all sections in, one encoded snapshot out, once per tick for all subscribers.
 
-No collecting here and no sending. Nothing else in the project encodes what is broadcast; views of a snapshot are joined
-from its bytes by the index that comes with it.
+Nothing else encodes metrics for the broadcast: a view of a snapshot is joined from its bytes, by the index that comes
+with it.
 
     {"type":..,"seq":..,...,"market_data":{"AAPL":{..},"AMZN":{..}},"strategy":{"total_pnl":..,"positions":[{..}]}}
      |------ head --------| |-------------- section -------------|             |--- fields ---| |--- group ---|
@@ -21,7 +21,7 @@ RESERVED_NAMES = frozenset({"type", "seq", "prev_seq", "epoch", "timestamp", "mo
 
 
 def _refresh(member: Member, part: Part, seq: int) -> bytes:
-    """Returns the part's bytes, encoded again only if its version has changed."""
+    """Returns the bytes of a part, encoded anew only if its version has changed."""
     # hot: once per part per tick (benchmarks/bench_tick.py)
     version = part.version
     if version != member.version:
@@ -32,7 +32,7 @@ def _refresh(member: Member, part: Part, seq: int) -> bytes:
 
 
 class _GroupEncoder:
-    """Encodes one group, and keeps its index."""
+    """Encodes one group, and updates its index."""
 
     def __init__(self, group: Group) -> None:
         self.index = GroupIndex(group.name, as_list=group.as_list)
@@ -40,11 +40,11 @@ class _GroupEncoder:
 
     @property
     def is_invisible(self) -> bool:
-        """A group without a name and without members leaves no trace in the payload."""
+        """Whether the group adds nothing to the payload: it has neither a name nor members."""
         return self.index.name is None and not self._parts
 
     def encode(self, into: _Pieces, seq: int) -> None:
-        """Adds `"name":{...}`, `"name":[...]` or, for a group without a name, the bare members."""
+        """Appends `"name":{...}`, `"name":[...]` or, for a group without a name, its members alone."""
         index, parts = self.index, self._parts
         members, as_list = index.members, index.as_list
         if index.removed:
@@ -73,7 +73,7 @@ class _GroupEncoder:
 
 
 class _SectionEncoder:
-    """Encodes one section, and keeps its index."""
+    """Encodes one section, and updates its index."""
 
     def __init__(self, section: Section) -> None:
         self.section = section
@@ -83,7 +83,7 @@ class _SectionEncoder:
         self.index = SectionIndex(section.name, encode_json(section.name) + b":{", fields, groups)
 
     def encode(self, into: _Pieces, seq: int) -> None:
-        """Adds `"name":{fields, groups}`."""
+        """Appends `"name":{fields, groups}`."""
         index = self.index
         index.offset = into.add(index.prefix)
         needs_comma = False
@@ -103,7 +103,7 @@ class _SectionEncoder:
 
 
 class _Pieces:
-    """Bytes to be joined, and how many there are so far."""
+    """Pieces of bytes to be joined, and their total length."""
 
     __slots__ = ("_pieces", "length")
 
@@ -112,7 +112,7 @@ class _Pieces:
         self.length = 0
 
     def add(self, data: bytes) -> int:
-        """Returns where `data` begins."""
+        """Appends `data`; returns its offset."""
         offset = self.length
         self._pieces.append(data)
         self.length = offset + len(data)
@@ -123,20 +123,20 @@ class _Pieces:
 
 
 class Serializer:
-    """Encodes each snapshot once; parts whose version did not change keep the bytes they had."""
+    """Encodes each snapshot once; a part whose version has not changed keeps its bytes."""
 
     def __init__(self, epoch: str, sections: Sequence[Section]) -> None:
         self.epoch = epoch
         self._sections = [_SectionEncoder(section) for section in sections]
         self.index = SnapshotIndex([section.index for section in self._sections])
-        """Where everything stands in the newest payload; it changes with the next tick."""
+        """The positions in the newest payload; the next `encode` changes it."""
         self.snapshots_encoded = 0
 
     def encode(self, seq: int, now_ns: int, mono_ns: int, custom: Mapping[str, bytes]) -> bytes:
-        """Returns the snapshot of one tick, and brings `index` up to it.
+        """Returns the snapshot of one tick, and updates `index`.
 
-        now_ns is the tick's time (event clock), mono_ns the host's monotonic clock; custom holds the already encoded
-        metrics of custom collectors by name.
+        `now_ns` is the time of the tick by the event clock, `mono_ns` by the host's monotonic clock; `custom` holds the
+        encoded metrics of custom collectors by name.
         """
         index = self.index
         pieces = _Pieces()

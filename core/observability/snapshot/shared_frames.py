@@ -1,10 +1,10 @@
-"""Frames through the mapping: the hub writes each one once, every worker copies the newest.
+"""Frames in the mapping: the hub writes each frame once, and every worker copies the newest.
 
-No offsets here (see `shared_layout.py`), no encoding and no sockets.
+    frames   META: epoch, event time, monotonic time, 0     payload
+    details  META: the same                                 shape and numbers of the index, documents
+             written before the frame of the same number, so that a worker that sees a frame finds its details
 
-    frames   META: epoch, event time, monotonic time, 0     parts: payload
-    details  META: as the frame's                           parts: shape and numbers of the index, documents
-             written before the frame of the same number, so that whoever sees a frame finds its details
+`memory/layout.py` draws the two rings of records.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _decode_documents = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 
 class FrameWriter:
-    """The hub's side: puts each of its frames into the mapping."""
+    """The hub's side: writes each of its frames into the mapping."""
 
     def __init__(
         self, mapping: SharedMapping, epoch: str, index: SnapshotIndex, event_clock: EventClock, counters: Counters
@@ -41,7 +41,7 @@ class FrameWriter:
         self._too_large = counters.counter("frames_too_large_total", "Frames that did not fit into the shared memory")
 
     def write_frame(self, frame: Frame) -> None:
-        """Publishes one frame; one that is too large is left out, counted, and the first of them logged."""
+        """Publishes one frame. Frames that are too large are skipped and counted, and the first one is logged."""
         # hot: once per tick (benchmarks/bench_tick.py)
         meta = (self._epoch, frame.ts_ns, frame.mono_ns, 0)
         documents = msgspec.msgpack.encode(frame.documents)
@@ -51,12 +51,16 @@ class FrameWriter:
         fits = self._details.write(frame.seq, meta, (shape, numbers, documents))
         if not (fits and self._frames.write(frame.seq, meta, (frame.payload,))):
             if not self._too_large.value:
-                logger.error("a frame of %d bytes does not fit; raise MAX_SYMBOLS for more room", len(frame.payload))
+                logger.error(
+                    "a snapshot of %d bytes does not fit into the shared memory, and clients do not get it; "
+                    "raise MAX_SYMBOLS for more room",
+                    len(frame.payload),
+                )
             self._too_large.add()
 
 
 class SharedFrames:
-    """A worker's side: the newest frame, and those still kept, copied out of the mapping."""
+    """A worker's side: the newest frame and those still kept, copied out of the mapping."""
 
     def __init__(self, mapping: SharedMapping) -> None:
         self._frames = mapping.frames()
@@ -64,7 +68,7 @@ class SharedFrames:
         self._index = IndexReader()
         self._latest: Frame | None = None
         self._epoch = ""
-        # Frames somebody missed; all who resume want the same ones.
+        # Older frames that a subscriber resumed from; others are likely to resume from the same ones.
         self._kept: dict[int, Frame] = {}
 
     @property
@@ -77,7 +81,7 @@ class SharedFrames:
 
     @property
     def records_lost(self) -> int:
-        """Frames, and what belongs to them, that were overwritten before they were copied."""
+        """Records of frames and details that were overwritten before this worker copied them."""
         return self._frames.records_lost + self._details.records_lost
 
     def latest(self) -> Frame | None:
@@ -94,7 +98,7 @@ class SharedFrames:
         return frame
 
     def refresh(self) -> Frame | None:
-        """Copies the newest frame; returns it if there was one to copy."""
+        """Copies the newest frame and returns it; None if it is the same as before, or could not be copied in time."""
         # hot: once per tick and worker (benchmarks/bench_workers.py)
         for _ in range(MAX_ATTEMPTS):
             seq = self._frames.cursor
@@ -115,7 +119,7 @@ class SharedFrames:
 
 
 class SharedEventClock:
-    """The events' time as a worker knows it: in a replay that of the newest tick, else the host's."""
+    """The event clock of a worker: during a replay it shows the time of the newest tick, otherwise the host's time."""
 
     def __init__(self, mapping: SharedMapping, host_clock: Clock) -> None:
         self._mapping = mapping
