@@ -22,7 +22,7 @@ from observability.memory.counters import Counters
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.market.bar_table import BARS, Bar, BarTable
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
-from observability.rest.history import MAX_COLUMN_NUMBERS, HistoryRoutes, interval_name, interval_of
+from observability.rest.history import MAX_COLUMN_NUMBERS, HistoryRoutes
 from observability.routing.application import Application
 from observability.routing.router import Router
 from observability.store.file import DATABASE_NAME
@@ -271,12 +271,3 @@ def test_a_store_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         assert (await desk.post(interval="1m", time_range="7d"))["status"] == 503
 
     with_store(tmp_path, use)
-
-
-@pytest.mark.parametrize(
-    ("name", "interval_ns"),
-    [("100ms", TICK_NS), ("1500ms", 15 * TICK_NS), ("90s", 90 * NS_PER_S), ("1m", MINUTE_NS), ("1d", DAY_NS)],
-)
-def test_an_interval_has_one_name(name: str, interval_ns: int) -> None:
-    assert interval_of(name) == interval_ns
-    assert interval_name(interval_ns) == name

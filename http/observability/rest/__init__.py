@@ -1,1 +1,1 @@
-"""The REST API, one module per area, each a function that adds its routes to a router."""
+"""The REST API: the documents that the hub publishes, history, trades, and the system; and its OpenAPI description."""

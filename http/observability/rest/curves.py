@@ -1,7 +1,4 @@
-"""Curves, the answer to a question about the past: as rows or as columns, encoded in slices.
-
-No reading here (see `routes/history.py`).
-"""
+"""The curves of an answer about the past, and their encoding as rows or columns, in slices between ticks."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ import orjson
 from observability.clocks.slices import Slice
 from observability.clocks.timestamps import format_iso_ms
 
-# What is encoded without looking at the clock.
-ROWS_AT_ONCE: Final = 100
-TIMES_AT_ONCE: Final = 250
+# How much is encoded before the slice of time is checked.
+ROWS_PER_STEP: Final = 100
+TIMES_PER_STEP: Final = 250
 
 
 @dataclass(slots=True)
 class Curve:
-    """The points of one series: an array per name, or one per name and aggregate; NaN is undefined."""
+    """The points of one series: one array per field, or per field and aggregate. NaN stands for an undefined value."""
 
     kind: str
     symbol: str
@@ -43,34 +40,35 @@ class Curve:
                 del values[:drop]
 
 
-async def encode_columns(curves: Sequence[Curve], turn: Slice) -> list[bytes]:
+async def encode_columns(curves: Sequence[Curve], work: Slice) -> list[bytes]:
     """Returns the pieces of an array with an object per curve."""
     pieces = [b"["]
     known_times = array("q")
     known = b"[]"
     for curve in curves:
-        # Series that tick together share their times, and formatting those is most of the work.
+        # Most series have the same times, and formatting those is most of the work.
         if curve.times != known_times:
-            known_times, known = curve.times, await _encode_times(curve.times, turn)
+            known_times, known = curve.times, await _encode_times(curve.times, work)
         pieces += (orjson.dumps(curve.label)[:-1], b',"timestamp":', known)
         for name, values in curve.values.items():
             pieces += (b",", orjson.dumps({name: values.tolist()})[1:-1])
-            await turn.offer()
+            await work.offer()
         for name, aggregates in curve.aggregates.items():
             one = {aggregate: values.tolist() for aggregate, values in aggregates.items()}
             pieces += (b",", orjson.dumps({name: one})[1:-1])
-            await turn.offer()
+            await work.offer()
         pieces.append(b"},")
     return _closed(pieces)
 
 
-async def encode_rows(curves: Sequence[Curve], limit: int, turn: Slice) -> list[bytes]:
-    """Returns the pieces of an array with an object per point, by time, then in the order of the curves; the newest
-    `limit`."""
-    # Each curve is a run in order, which sorting merges. Numbers first: tuples of them all are much to collect.
+async def encode_rows(curves: Sequence[Curve], limit: int, work: Slice) -> list[bytes]:
+    """Returns the pieces of an array with an object per point, the newest `limit` points, by time and then in the order
+    of the curves."""
+    # Each curve is sorted already, so sorting merges runs. Plain times first: a tuple for every point would cost the
+    # garbage collector much.
     times = [ts_ns for curve in curves for ts_ns in curve.times]
     times.sort()
-    await turn.offer()
+    await work.offer()
     first_ns = times[-limit] if len(times) > limit else 0
     order = [
         (curve.times[n], rank, n)
@@ -79,12 +77,12 @@ async def encode_rows(curves: Sequence[Curve], limit: int, turn: Slice) -> list[
     ]
     order.sort()
     del order[:-limit]
-    await turn.offer()
+    await work.offer()
     labels = [curve.label for curve in curves]
     values = [tuple(curve.values.items()) for curve in curves]
     aggregates = [tuple((name, tuple(one.items())) for name, one in curve.aggregates.items()) for curve in curves]
     pieces = [b"["]
-    for start in range(0, len(order), ROWS_AT_ONCE):
+    for start in range(0, len(order), ROWS_PER_STEP):
         rows = [
             {
                 "timestamp": format_iso_ms(ts_ns),
@@ -92,24 +90,24 @@ async def encode_rows(curves: Sequence[Curve], limit: int, turn: Slice) -> list[
                 **{name: column[n] for name, column in values[rank]},
                 **{name: {which: column[n] for which, column in one} for name, one in aggregates[rank]},
             }
-            for ts_ns, rank, n in order[start : start + ROWS_AT_ONCE]
+            for ts_ns, rank, n in order[start : start + ROWS_PER_STEP]
         ]
         pieces += (orjson.dumps(rows)[1:-1], b",")
-        await turn.offer()
+        await work.offer()
     return _closed(pieces)
 
 
 def _closed(pieces: list[bytes]) -> list[bytes]:
-    """Ends an array whose members end with commas."""
+    """Closes an array whose elements each end with a comma."""
     if len(pieces) > 1:
         pieces[-1] = pieces[-1][:-1]
     pieces.append(b"]")
     return pieces
 
 
-async def _encode_times(times: Sequence[int], turn: Slice) -> bytes:
-    parts = []
-    for start in range(0, len(times), TIMES_AT_ONCE):
-        parts.append(orjson.dumps([format_iso_ms(ts_ns) for ts_ns in times[start : start + TIMES_AT_ONCE]])[1:-1])
-        await turn.offer()
-    return b"[" + b",".join(parts) + b"]"
+async def _encode_times(times: Sequence[int], work: Slice) -> bytes:
+    pieces = []
+    for start in range(0, len(times), TIMES_PER_STEP):
+        pieces.append(orjson.dumps([format_iso_ms(ts_ns) for ts_ns in times[start : start + TIMES_PER_STEP]])[1:-1])
+        await work.offer()
+    return b"[" + b",".join(pieces) + b"]"

@@ -1,7 +1,4 @@
-"""The OpenAPI description, made from the routing table and the Structs the handlers take.
-
-No path or parameter is described anywhere else.
-"""
+"""The OpenAPI description, made from the routing table and from the Structs that requests are decoded to."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _SECURITY_SCHEMES = {
     },
     "query": {"type": "apiKey", "in": "query", "name": "token", "description": "The same, where no field can be sent."},
 }
-# What a role adds: the schemes, each or (by the empty one) none, as the server's configuration has it; and statuses.
+# What a role adds to an operation: the schemes that may be used, where the empty one stands for no token, and statuses.
 _SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "open": [],
     "read": [{}, {"bearer": []}, {"query": []}],
@@ -35,9 +32,9 @@ _SECURITY: dict[str, list[dict[str, list[str]]]] = {
 _STATUSES = {"open": {429}, "read": {400, 401, 429}, "write": {400, 401, 403, 429}}
 _DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?$"
 _NO_CONTROLS_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]*$"
-# Years that are whole within what nanoseconds in 8 bytes can tell, whatever the offset.
+# The years of which 8 bytes of nanoseconds can express every moment, at any offset.
 _YEAR_PATTERN = r"^(19[89][0-9]|2[01][0-9]{2}|22[0-5][0-9])-"
-# Of events, whose times are strings until they are decoded (see `observability.events`).
+# Fields of events that are times; their type is a string (`observability.events` decodes it).
 _TIME_FIELDS = ("ts", "decision_ts")
 _PROBLEM_SCHEMA = {
     "type": "object",
@@ -59,7 +56,7 @@ def describe(router: Router) -> dict[str, Any]:
     for schema in schemas.values():
         _refine(schema)
     paths: dict[str, dict[str, Any]] = {}
-    for route in router.routes:
+    for route in sorted(router.routes, key=lambda route: route.pattern):
         paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
@@ -105,7 +102,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _refine(schema: dict[str, Any]) -> None:
-    """Says of a body's fields what msgspec does not: what a decimal is, and which strings are times."""
+    """Adds to a body's schema what msgspec leaves out: the form of decimals, and which strings are times."""
     for name, field in schema.get("properties", {}).items():
         for alternative in (field, *field.get("anyOf", ())):
             if alternative.get("format") == "decimal":
@@ -115,7 +112,8 @@ def _refine(schema: dict[str, Any]) -> None:
 
 
 def _restrict(schema: dict[str, Any]) -> None:
-    """Says of a string in a URL what holds for all of them, and what msgspec does not say of a decimal."""
+    """Adds to a parameter's schema what msgspec leaves out: the form of decimals, and that no string in a URL has
+    control characters."""
     if schema.get("type") == "string" and "pattern" not in schema:
         is_decimal = schema.get("format") == "decimal"
         schema["pattern"] = _DECIMAL_PATTERN if is_decimal else _NO_CONTROLS_PATTERN
@@ -124,7 +122,7 @@ def _restrict(schema: dict[str, Any]) -> None:
 def _response(status: int, description: RouteDescription) -> dict[str, Any]:
     response: dict[str, Any] = {"description": REASONS[status]}
     content: dict[str, Any] = {}
-    # 503 is said by a handler that is not ready, and by a server that is full.
+    # A 503 may be a handler's document (`/health/ready`) or a problem of a server that is full.
     if status < 400 or status == 503:
         content.update((media_type, {}) for media_type in description.media_types)
     if status >= 400:

@@ -1,14 +1,11 @@
-"""`/api/system` and `/health`: how this server and the components it watches are doing.
-
-No number is made here (see `status.py`).
-"""
+"""`/api/system` and `/health`: alerts, recent log lines, and whether the server is alive and ready."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
 import orjson
+from msgspec import Meta, Struct
 
 from observability.events import Severity
 from observability.http11.documents import ReadyDocument
@@ -22,11 +19,9 @@ from observability.rest.published import Published
 from observability.routing.parameters import parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
 
-Meta = msgspec.Meta
 
-
-class LogsQuery(msgspec.Struct, frozen=True):
-    """What `GET /api/system/logs/recent` takes."""
+class LogsQuery(Struct, frozen=True):
+    """The query of `GET /api/system/logs/recent`."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error", "critical", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
@@ -35,8 +30,8 @@ class LogsQuery(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=1000, description="lines wanted")] = 100
 
 
-class AlertsQuery(msgspec.Struct, frozen=True):
-    """What `GET /api/system/alerts` takes."""
+class AlertsQuery(Struct, frozen=True):
+    """The query of `GET /api/system/alerts`."""
 
     state: Annotated[
         Literal["active", "acknowledged", "resolved", "all"], Meta(description="how far alerts have come")
@@ -57,20 +52,6 @@ class SystemRoutes:
         self._log_book = log_book
 
     def add_to(self, router: Router) -> None:
-        for path, name, summary in (
-            ("/api/system/health", "system_health", "Health, with its reasons"),
-            ("/api/system/performance", "system_performance", "Measured latencies and rates of this server"),
-            ("/api/system/components", "system_components", "Collectors, and components by their heartbeats"),
-            ("/api/system/stats", "system_stats", "Counts since the start"),
-            ("/api/system/alerts/rules", "alert_rules", "Alert rules, what they see and whether they are raised"),
-        ):
-            router.add(
-                "GET",
-                path,
-                self._published.handler(name),
-                name=name,
-                description=RouteDescription(summary, tags=("system",), statuses=(200, 304)),
-            )
         router.add(
             "GET",
             "/api/system/alerts",

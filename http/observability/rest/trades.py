@@ -1,7 +1,4 @@
-"""`/api/trades`: our fills, what they add up to, and how well they were executed.
-
-Nothing is computed here (see the record of trades, the store's trades and the execution collector).
-"""
+"""`/api/trades`: our trades and their statistics, from the store or from memory."""
 
 from __future__ import annotations
 
@@ -11,28 +8,24 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Annotated, Literal
 
-import msgspec
+from msgspec import Meta, Struct
 
 from observability.clocks.clock import Clock
 from observability.errors import StoreError
+from observability.events import Name
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Refusal, Unavailable
 from observability.metrics.trades.queries import TradeSource
 from observability.metrics.trades.trade import TradeFilter
-from observability.rest.history import RANGES
-from observability.rest.published import Published
+from observability.rest.history_request import TIME_RANGES, TimeRange
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
 
 logger = logging.getLogger(__name__)
 
 
-Meta = msgspec.Meta
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
-
-
-class TradesQuery(msgspec.Struct, frozen=True):
-    """What `GET /api/trades` takes."""
+class TradesQuery(Struct, frozen=True):
+    """The query of `GET /api/trades`."""
 
     symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
     side: Annotated[Literal["buy", "sell"] | None, Meta(description="only this side")] = None
@@ -49,19 +42,18 @@ class TradesQuery(msgspec.Struct, frozen=True):
     ] = None
 
 
-class StatsQuery(msgspec.Struct, frozen=True):
-    """What `GET /api/trades/stats/summary` takes."""
+class StatsQuery(Struct, frozen=True):
+    """The query of `GET /api/trades/stats/summary`."""
 
     symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
     strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
-    time_range: Annotated[Literal["1h", "24h", "7d", "30d"] | None, Meta(description="how far back from now")] = None
+    time_range: Annotated[TimeRange | None, Meta(description="how far back from now")] = None
 
 
 class TradesRoutes:
-    """The handlers, over a source of trades."""
+    """The handlers."""
 
-    def __init__(self, published: Published, trades: TradeSource, event_clock: Clock) -> None:
-        self._published = published
+    def __init__(self, trades: TradeSource, event_clock: Clock) -> None:
         self._trades = trades
         self._clock = event_clock
 
@@ -86,15 +78,6 @@ class TradesRoutes:
             name="trade_stats",
             description=RouteDescription(
                 "What trades add up to", tags=tags, parameters=parameters_of(StatsQuery), statuses=(200, 400, 422, 503)
-            ),
-        )
-        router.add(
-            "GET",
-            "/api/trades/execution/quality",
-            self._published.handler("execution_quality"),
-            name="execution_quality",
-            description=RouteDescription(
-                "How well orders were executed, each number with its sample count", tags=tags, statuses=(200, 304)
             ),
         )
         router.add(
@@ -140,13 +123,13 @@ class TradesRoutes:
         if not found:
             raise NotFound("no trade of that id")
         if len(found) > 1:
-            # Exchanges number trades per symbol: the id alone does not say which one is meant.
+            # Exchanges number trades per symbol, so an id alone may be ambiguous.
             raise Refusal(409, "several trades have that id", candidates=[trade.to_json() for trade in found])
         return json_response(found[0].to_json())
 
     async def stats(self, request: Request) -> Response:
         wanted = parse_query(request, StatsQuery)
-        start_ns = None if wanted.time_range is None else self._clock.time_ns() - RANGES[wanted.time_range][0]
+        start_ns = None if wanted.time_range is None else self._clock.time_ns() - TIME_RANGES[wanted.time_range][0]
         with _store_errors():
             stats = await self._trades.stats(
                 TradeFilter(symbol=wanted.symbol, strategy=wanted.strategy, start_ns=start_ns)
@@ -156,9 +139,9 @@ class TradesRoutes:
 
 @contextmanager
 def _store_errors() -> Iterator[None]:
-    """Answers 503 where the store cannot be read."""
+    """Answers 503 if the store cannot be read."""
     try:
         yield
     except StoreError as error:
-        logger.error("%s", error)
+        logger.error("a question about trades is answered with 503, the store cannot be read: %s", error)
         raise Unavailable("the store cannot be read; the fault is in the log") from None

@@ -15,9 +15,7 @@ from observability.monitoring.acknowledgements import Acknowledger
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.status import ServerStatus
 from observability.rest.history import HistoryRoutes
-from observability.rest.metrics import MetricsRoutes
 from observability.rest.published import Published
-from observability.rest.strategy import StrategyRoutes
 from observability.rest.system import SystemRoutes
 from observability.rest.trades import TradesRoutes
 from observability.routing.router import Router
@@ -46,11 +44,10 @@ class RouteParts:
 
 def add_routes(router: Router, parts: RouteParts) -> None:
     """Adds every route."""
-    MetricsRoutes(parts.published).add_to(router)
+    parts.published.add_to(router)
     IngestRoutes(parts.gate).add_to(router)
     history = HistoryRoutes(parts.history, parts.event_clock, parts.tick_ns, minutes=parts.minutes, bars=parts.bars)
     history.add_to(router)
-    TradesRoutes(parts.published, parts.trades, parts.event_clock).add_to(router)
-    StrategyRoutes(parts.published).add_to(router)
+    TradesRoutes(parts.trades, parts.event_clock).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
     PageRoutes(router, parts.exposition).add_to(router)

@@ -30,13 +30,9 @@ from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
 from observability.metrics.trades.queries import RecentTrades
 from observability.rest.history import HistoryRoutes
-from observability.rest.metrics import MetricsRoutes
-from observability.rest.published import Published
 from observability.rest.trades import TradesRoutes
 from observability.routing.application import Application
 from observability.routing.router import Router
-from observability.snapshot.frames import FrameRing
-from observability.snapshot.index import SnapshotIndex
 
 NOW_NS: Final = 1_760_000_000 * NS_PER_S
 # What every path may answer beside what its description names: the path may have been mutated away.
@@ -93,10 +89,8 @@ def _application() -> Application:
         for section in collectors.sections[:3]:
             section.refresh(ts)
     router = Router()
-    published = Published(FrameRing("fuzz", SnapshotIndex([])))
-    MetricsRoutes(published).add_to(router)
     HistoryRoutes(history.reader(Counters()), clock).add_to(router)
-    TradesRoutes(published, RecentTrades(collectors.execution.trades), clock).add_to(router)
+    TradesRoutes(RecentTrades(collectors.execution.trades), clock).add_to(router)
     return Application(router, clock=FakeClock(NOW_NS))
 
 
