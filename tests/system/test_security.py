@@ -293,7 +293,7 @@ def test_a_hangup_loads_the_new_certificate_and_keeps_connections(tls_server: Se
         for path, source in zip(pair, SECOND, strict=True):
             path.write_bytes(source.read_bytes())
         tls_server.process.send_signal(signal.SIGHUP)
-        tls_server.wait_for_log("the certificate was read again")
+        tls_server.wait_for_log("the TLS certificate was read again")
         assert get_over_tls(tls_server, "/health", SECOND[0])[0] == 200
         with pytest.raises(ssl.SSLCertVerificationError):
             get_over_tls(tls_server, "/health", FIRST[0])
@@ -304,7 +304,7 @@ def test_a_hangup_loads_the_new_certificate_and_keeps_connections(tls_server: Se
 def test_a_hangup_with_a_bad_pair_keeps_the_old_one(tls_server: Server, pair: tuple[Path, Path]) -> None:
     pair[1].write_bytes(SECOND[1].read_bytes())
     tls_server.process.send_signal(signal.SIGHUP)
-    assert "ERROR" in tls_server.wait_for_log("the certificate was not replaced: .*key values mismatch")
+    assert "ERROR" in tls_server.wait_for_log("the TLS certificate was not replaced.*key values mismatch")
     assert get_over_tls(tls_server, "/health")[0] == 200
 
 

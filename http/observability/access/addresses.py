@@ -1,6 +1,6 @@
-"""Addresses of clients: which one a request comes from, and which ones count as the same.
+"""Addresses of clients: which one a request comes from, and which ones count as one client.
 
-No limits here (see `rates.py` and `places.py`) and no names: an address is text in the form its socket gives it.
+An address is text, in the form that its socket reports.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-# A chain of more proxies than this is one that somebody made up.
+# A longer chain of proxies is taken for an invention of the client.
 MAX_HOPS: Final = 16
-# RFC 6177: a site gets a /64 at least, so whoever has one IPv6 address has 2**64 of them.
+# RFC 6177: a site gets at least a /64, so a client with one IPv6 address has 2**64 of them.
 IPV6_SITE_BITS: Final = 64
 REMEMBERED_ADDRESSES: Final = 4096
 
@@ -22,21 +22,21 @@ Address = IPv4Address | IPv6Address
 
 
 class TrustedProxies:
-    """The proxies whose X-Forwarded-For is believed."""
+    """The proxies whose X-Forwarded-For counts."""
 
     __slots__ = ("_networks", "trusts")
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
         self._networks = tuple(networks)
-        # Asked once per connection and hop; a proxy's own address comes again and again.
-        self.trusts = lru_cache(REMEMBERED_ADDRESSES)(self._trusts) if self._networks else _trust_nobody
+        # Called once per connection and hop, mostly with the same few addresses of proxies.
+        self.trusts = lru_cache(REMEMBERED_ADDRESSES)(self._trusts) if self._networks else _trust_none
 
     def client_address(self, peer: str, forwarded_for: bytes | None) -> str:
-        """Returns who a trusted proxy at `peer` asks for, by its X-Forwarded-For.
+        """Returns the address of the client that the trusted proxy at `peer` forwards for.
 
-        Each proxy adds at the right whom it was asked by, so the list is read from there to the first address that is
-        no trusted proxy; what is left of it was made up by that client, or could have been. With a member that is no
-        address, or none at all, it is the proxy's own.
+        Each proxy appends the address that it was asked by, so the list is read from the right, up to the first
+        address that is not a trusted proxy. Everything to the left of it may be an invention of that client. The result
+        is `peer` if there is no list, or a member of it is no address.
         """
         if forwarded_for is None:
             return peer
@@ -58,12 +58,12 @@ class TrustedProxies:
         return parsed is not None and any(parsed in network for network in self._networks)
 
 
-def _trust_nobody(address: str) -> bool:
+def _trust_none(address: str) -> bool:
     return False
 
 
 def parse_address(text: str) -> Address | None:
-    """Returns the address `text` is, one that maps an IPv4 address into IPv6 as the former; None if it is none."""
+    """Returns the address that `text` is, an IPv4-mapped IPv6 address as IPv4; None if it is no address."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -75,7 +75,7 @@ def parse_address(text: str) -> Address | None:
 
 @lru_cache(REMEMBERED_ADDRESSES)
 def limited_as(address: str) -> str:
-    """Returns what limits per address count: an IPv4 address, the /64 of an IPv6 one; other text as it is."""
+    """Returns what a limit per address counts: an IPv4 address, the /64 of an IPv6 address, or other text as it is."""
     parsed = parse_address(address)
     if parsed is None:
         return address
@@ -85,6 +85,6 @@ def limited_as(address: str) -> str:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether `name`, an address or the name in a URL, stands for this machine and nothing else."""
+    """Returns whether `name`, an address or the host of a URL, can only mean this machine."""
     address = parse_address(name)
     return address.is_loopback if address is not None else name in _LOOPBACK_NAMES

@@ -1,14 +1,14 @@
-"""Who may read and who may write: bearer tokens with roles, and without any, this machine.
+"""Who may read and who may write: bearer tokens with roles, or without tokens only this machine.
 
-No routes here: each declares its role (see `router.py`), and all requests are checked in one place (`application.py`).
+Each route declares the role that its requests need (`router.py`); `application.py` checks every request.
 
-    role    what                        without API_TOKENS   with write tokens    with read tokens too
-    open    /health, pages without data everybody            everybody            everybody
-    read    everything else             everybody            everybody            any token
-    write   what changes something      this machine         a write token        a write token
+    role    what                           without API_TOKENS   with write tokens    with read tokens too
+    open    /health, pages without data    everybody            everybody            everybody
+    read    all other data                 everybody            everybody            any token
+    write   whatever changes something     this machine         a write token        a write token
 
-A token comes as `Authorization: Bearer TOKEN` (RFC 6750), as `?token=TOKEN`, or, since a browser's WebSocket can send
-neither a field nor should put a secret into a URL, as a subprotocol: `observability, bearer.TOKEN`.
+A token is sent as `Authorization: Bearer TOKEN` (RFC 6750), as `?token=TOKEN`, or as a WebSocket subprotocol,
+`observability, bearer.TOKEN`: a browser's WebSocket cannot send Authorization, and a URL is no place for a secret.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class OriginCheck:
-    """Decides which web pages may write or open a WebSocket: the server's own, and those of listed origins.
+    """The check of Origin: only the server's own pages, and those of listed origins, may write or open a WebSocket.
 
-    Browsers let any page send such requests to any server, and only the Origin field says whose page it is.
+    Browsers let any page send such requests to any server; only the Origin field tells which page it is.
     """
 
     __slots__ = ("_listed",)
@@ -51,20 +51,20 @@ class OriginCheck:
         self._listed = CorsPolicy() if listed is None else listed
 
     def check(self, request: Request) -> None:
-        """Raises Refusal 403 unless the Origin of `request` is allowed. Without an Origin no page has sent it."""
+        """Raises Refusal 403 if the Origin of `request` is not allowed. A request without one comes from no page."""
         origin = request.header(b"origin")
         if origin is not None and not self._listed.allows(origin) and not _is_own_page(request, origin):
             raise Refusal(403, "this Origin is not allowed; see CORS_ORIGINS")
 
 
 class AccessPolicy:
-    """Decides by role and token; `guarded` holds the roles that not everybody has."""
+    """Decides by role and token. `guarded` holds the roles that need a check; everybody has the others."""
 
     __slots__ = ("_origins", "_tokens", "guarded")
 
     def __init__(self, tokens: Iterable[ApiToken] = (), origins: OriginCheck | None = None) -> None:
         tokens = tuple(tokens)
-        # Digests have one length: comparing them tells nothing about that of a token.
+        # Digests all have one length, so comparing them reveals nothing about the length of a token.
         self._tokens = tuple((sha256(token.secret.encode()).digest(), _GRANTED[token.role]) for token in tokens)
         self._origins = OriginCheck() if origins is None else origins
         self.guarded: frozenset[str] = frozenset(
@@ -72,7 +72,7 @@ class AccessPolicy:
         )
 
     def check(self, request: Request, role: Role) -> None:
-        """Raises Refusal 401 or 403 unless `request` may do what needs `role`, 400 if its credentials are malformed."""
+        """Raises Refusal 401 or 403 if `request` lacks `role`, and 400 if its credentials are malformed."""
         if role not in self.guarded:
             return
         if not self._tokens:
@@ -93,7 +93,7 @@ class AccessPolicy:
             raise _challenge(403, f"this token may not {role}", b"insufficient_scope")
 
     def _granted(self, secret: bytes) -> frozenset[str]:
-        """Returns the roles of a token. Every known one is compared, whichever it is."""
+        """Returns the roles of a token. It is compared with every known one, so the time taken reveals nothing."""
         digest = sha256(secret).digest()
         granted = _NOTHING
         for known, roles in self._tokens:
@@ -103,18 +103,18 @@ class AccessPolicy:
 
 
 def chosen_subprotocol(request: Request) -> str | None:
-    """Returns the subprotocol that the answer to a WebSocket handshake names, None for no such field.
+    """Returns the subprotocol for the answer to a WebSocket handshake, None for no such field.
 
-    A browser that offered some fails the connection unless one of them is named; one that is a token never is.
+    A browser that offered subprotocols fails the connection unless the answer names one. A token is never named.
     """
     return SUBPROTOCOL if SUBPROTOCOL.encode() in _offered_subprotocols(request) else None
 
 
 def _credentials(request: Request) -> list[bytes]:
-    """Returns every token that comes with `request`."""
+    """Returns all tokens that `request` carries."""
     given = []
     authorization = request.header(b"authorization")
-    # Credentials of another scheme are for somebody else: a proxy in between, say.
+    # Credentials of another scheme are meant for another party, such as a proxy.
     if authorization is not None and _IS_BEARER.match(authorization):
         match = _BEARER.fullmatch(authorization)
         if match is None:
@@ -143,8 +143,8 @@ def _challenge(status: int, detail: str, error: bytes | None = None) -> Refusal:
 
 
 def _check_local(request: Request) -> None:
-    """Raises Refusal 403 unless a write comes from this machine: a peer on loopback that asks for a loopback host, was
-    not forwarded by a proxy, and is not a page of another origin."""
+    """Raises Refusal 403 unless a write comes from this machine: its peer and its Host are loopback, no proxy forwarded
+    it, and no page of another origin sent it."""
     host = (request.header(b"host") or b"").decode("latin-1")
     origin = request.header(b"origin")
     if not (

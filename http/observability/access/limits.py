@@ -42,8 +42,8 @@ class Limits:
 class AddressQuota:
     """Allows each address at most `per_address` open transports.
 
-    Nothing reports that a transport has closed: closed ones are dropped when that can change an answer. At most twice
-    as many transports are remembered as are open.
+    Nothing reports that a transport has closed: closed ones are dropped when that can change an answer. Beyond
+    `MIN_SWEPT_ADDRESSES`, at most twice as many addresses are remembered as have open transports.
     """
 
     __slots__ = ("_held", "_sweep_at", "per_address")

@@ -1,10 +1,10 @@
-"""How often something may happen: requests per address, messages per client.
+"""Rate limits: requests per address, messages per client.
 
-No clock here: whoever asks says what time it is, in nanoseconds that never go back.
+Both are token buckets that hold two seconds' worth of tokens, kept as one number: the time at which the bucket will be
+full again. A token can be taken while that time is less than a whole bucket ahead, and taking it moves the time by one
+token's interval (virtual scheduling, from the generic cell rate algorithm of ATM, ITU-T I.371). Nothing is refilled.
 
-Both are token buckets that hold twice what they gain in a second, kept as one number: the time at which the bucket will
-be full again. Something is allowed while that lies less than a bucket's worth ahead, and moves it by one token's time
-(the virtual scheduling of ATM's generic cell rate algorithm, ITU-T I.371). Nothing has to be refilled.
+The caller passes the time, in nanoseconds that never go back.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final
 from observability.clocks.timestamps import NS_PER_S
 
 BURST_SECONDS: Final = 2
-# About 10 MB; the address not heard of for longest is forgotten first, and its bucket is nearly always full.
+# About 10 MB. The address unused for longest is dropped first: its bucket is nearly always full.
 MAX_ADDRESSES: Final = 65_536
 
 
 class MessageRate:
-    """One client's bucket; a rate of 0 allows everything."""
+    """The bucket of one client; a rate of 0 allows everything."""
 
     __slots__ = ("_ahead_ns", "_full_ns", "_interval_ns")
 
@@ -30,7 +30,7 @@ class MessageRate:
         self._full_ns = 0
 
     def allow(self, now_ns: int) -> bool:
-        """Takes a token and returns True, or returns False if there is none; what is refused costs nothing."""
+        """Takes a token and returns True, or returns False if there is none. A refused message costs no token."""
         # hot: once per inbound message
         full_ns = self._full_ns
         if full_ns <= now_ns:
@@ -42,24 +42,24 @@ class MessageRate:
 
 
 class RequestRate:
-    """A bucket per address, for a bounded number of them."""
+    """A bucket per address, for a bounded number of addresses."""
 
     __slots__ = ("_ahead_ns", "_full_ns", "_interval_ns", "_max_addresses", "per_second")
 
     def __init__(self, per_second: int, max_addresses: int = MAX_ADDRESSES) -> None:
-        assert per_second > 0, f"per_second {per_second}: expected at least 1; no limit is no RequestRate"
+        assert per_second > 0, f"per_second {per_second}: expected at least 1; for no limit, make no RequestRate"
         self.per_second = per_second
         self._interval_ns = NS_PER_S // per_second
         self._ahead_ns = BURST_SECONDS * NS_PER_S - self._interval_ns
         self._max_addresses = max_addresses
-        # In the order in which the addresses were last heard of.
+        # In the order of last use.
         self._full_ns: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._full_ns)
 
     def wait_ns(self, address: str, now_ns: int) -> int:
-        """Takes a token and returns 0, or returns how long it is until there is one; what is refused costs nothing."""
+        """Takes a token and returns 0, or returns the time until there is one. A refused request costs no token."""
         # hot: once per request
         times = self._full_ns
         full_ns = times.get(address, 0)

@@ -1,8 +1,6 @@
-"""The port: accepts connections, knows them all, checks their deadlines, ends them.
+"""The listener: accepts connections on a port, counts them, checks their deadlines, and ends them.
 
-No requests here (see `connection.py`).
-
-Running out of file descriptors is the loop's to survive: libuv keeps one in reserve to accept and drop with.
+When file descriptors run out, libuv accepts with one kept in reserve and drops the connection.
 """
 
 from __future__ import annotations
@@ -28,15 +26,17 @@ logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048
 SWEEP_SECONDS: Final = 1.0
-# Connections beyond the limit that may be told why; those beyond these are dropped without a word.
+# This many connections beyond the limit get a refusal; any further ones are dropped without an answer.
 REFUSAL_SLOTS: Final = 64
 
 
 class HttpListener:
-    """Owns the listening socket and every connection that has not been upgraded."""
+    """Owns the listening sockets and every connection that has not been upgraded.
+
+    `client_count` counts the connections of all processes that share the limit; by default those of this one alone.
+    """
 
     def __init__(self, application: Application, client_count: ClientCount | None = None) -> None:
-        """`client_count` counts beyond this process, if limits hold for several."""
         self.application = application
         self.accepted = 0
         self.refused = 0
@@ -55,8 +55,8 @@ class HttpListener:
         socks: Sequence[socket.socket] = (),
         certificate: Certificate | None = None,
     ) -> None:
-        """Begins to accept, on `socks` if any are given; port 0 takes any that is free. With a certificate all is TLS.
-        Raises OSError."""
+        """Begins to accept: on `socks` if there are any, otherwise on host and port, of which 0 is any free one. With a
+        certificate, every connection is TLS. Raises OSError if the port cannot be opened."""
         loop = asyncio.get_running_loop()
 
         def make_http() -> HttpConnection:
@@ -81,11 +81,11 @@ class HttpListener:
 
     @property
     def connection_count(self) -> int:
-        """Connections that speak HTTP now, or are about to; upgraded ones are no longer among them."""
+        """The number of connections that speak HTTP or have begun a TLS handshake; upgraded ones are not included."""
         return len(self._connections)
 
     def admit(self, connection: Connection, peer: str) -> Refusal | None:
-        """Registers a connection that speaks HTTP; returns why it is refused, if it is."""
+        """Registers a connection that speaks HTTP; returns the refusal to answer it with, if there is no room."""
         limits = self.application.limits
         self.accepted += 1
         if not self._add(connection, peer):
@@ -102,15 +102,15 @@ class HttpListener:
         return TooManyRequests(f"more than {per_address} connections of one address", limits.retry_after_seconds)
 
     def begin_handshake(self, connection: Connection, peer: str) -> None:
-        """Registers a connection that will speak HTTP; if it is one too many, it is told so then."""
+        """Registers a connection that will speak HTTP. If there is no room, `admit` refuses it after the handshake."""
         self._add(connection, peer)
 
     def handshake_failed(self, peer: str, reason: str) -> None:
-        """Logs why a peer did not get as far as HTTP."""
+        """Logs why the TLS handshake of a peer failed."""
         self.application.refusal_log.write_reason(peer, f"TLS handshake: {reason}")
 
     def release(self, connection: Connection, peer: str) -> None:
-        """Forgets a connection that has ended or been upgraded."""
+        """Forgets a connection that has ended or handed its transport over."""
         if connection not in self._connections:
             return
         self._connections.remove(connection)
@@ -130,11 +130,14 @@ class HttpListener:
             connection.check_deadline(now_ns)
 
     async def close(self, grace_seconds: float = 5.0, newcomers_seconds: float = 0.0) -> None:
-        """Stops accepting, lets answers that are due go out, and aborts what is left after the grace. Whoever came
-        just before has `newcomers_seconds` to ask: elsewhere it would have been answered."""
+        """Stops accepting, lets the answers that are due go out, and aborts the connections left after the grace.
+
+        Connections may first ask for `newcomers_seconds`: if other workers go on accepting, one that came here by
+        chance must not end without an answer.
+        """
         for server in self._servers:
             server.close()
-        # Who was accepted on this turn of the loop is made known to us on the next.
+        # A connection accepted on this turn of the loop is announced on the next.
         await asyncio.sleep(0)
         if self._connections and newcomers_seconds:
             with suppress(TimeoutError):
@@ -147,7 +150,9 @@ class HttpListener:
                 async with asyncio.timeout(grace_seconds):
                     await self._wait_until_empty()
             except TimeoutError:
-                logger.info("%d connections did not end within %g s and are cut", len(self._connections), grace_seconds)
+                logger.info(
+                    "cutting %d connections that did not end within %g s", len(self._connections), grace_seconds
+                )
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         for connection in tuple(self._connections):
@@ -156,12 +161,12 @@ class HttpListener:
         await asyncio.sleep(0)
 
     async def _wait_until_empty(self) -> None:
-        # A connection that is through with its handshake leaves as one of TLS, and is there again as one of HTTP.
+        # After its handshake a connection is released as one of TLS, and admitted as one of HTTP at once.
         while self._connections:
             await self._empty.wait()
 
     def _add(self, connection: Connection, peer: str) -> bool:
-        """Registers a connection; returns whether there is room for it, if only to be told that there is none."""
+        """Registers a connection; returns whether there is room for it, if only for a refusal."""
         self._connections.add(connection)
         self._empty.clear()
         if self._limit_of(peer) is not None:
@@ -173,7 +178,7 @@ class HttpListener:
         return False
 
     def _limit_of(self, peer: str) -> int | None:
-        """Returns how many connections `peer` may have, None for any number: a trusted proxy's are those of many."""
+        """Returns how many connections `peer` may have; None for no limit: a trusted proxy has many clients."""
         if self.application.proxies.trusts(peer):
             return None
         return self.application.limits.max_connections_per_address

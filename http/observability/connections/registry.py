@@ -1,7 +1,4 @@
-"""What connections and the listener want of each other.
-
-Nothing happens here (see `listener.py`, `connection.py` and `tls.py`).
-"""
+"""The interfaces between the listener and its connections."""
 
 from __future__ import annotations
 
@@ -11,29 +8,29 @@ from observability.http11.refusals import Refusal
 
 
 class Connection(Protocol):
-    """What the listener wants of whatever serves one peer."""
+    """A connection as the listener sees it, before or after its TLS handshake."""
 
     def check_deadline(self, now_ns: int) -> None:
-        """Ends what has taken too long."""
+        """Ends the connection if it has waited too long."""
 
     def drain(self) -> None:
-        """Ends the connection at once if it is idle, else with the answer that is due."""
+        """Ends the connection: now if it is idle, otherwise after the answer that is due."""
 
     def abort(self) -> None:
-        """Ends the connection now, whatever is unsent."""
+        """Ends the connection now and drops whatever is unsent."""
 
 
 class Registry(Protocol):
-    """Where a connection says that it has begun and ended: the listener."""
+    """The listener as a connection sees it: it is told when the connection begins and ends."""
 
     def admit(self, connection: Connection, peer: str) -> Refusal | None:
-        """Registers a connection that can be answered; returns why it is refused, if it is."""
+        """Registers a connection that speaks HTTP; returns the refusal to answer it with, if there is no room."""
 
     def begin_handshake(self, connection: Connection, peer: str) -> None:
-        """Registers a connection that cannot be answered yet; ends it if there is no room at all."""
+        """Registers a connection whose TLS handshake begins; ends it if there is no room even for a refusal."""
 
     def handshake_failed(self, peer: str, reason: str) -> None:
-        """Takes note of a peer that did not get as far as HTTP."""
+        """Logs that a TLS handshake failed, and why."""
 
     def release(self, connection: Connection, peer: str) -> None:
-        """Forgets a connection that has ended or become another one."""
+        """Forgets a connection that has ended or handed its transport over."""

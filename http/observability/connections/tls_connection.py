@@ -1,7 +1,7 @@
-"""One connection from its first byte to the end of its TLS handshake; then it is an HTTP connection over TLS.
+"""A TLS connection from its first byte to the end of its handshake; an `HttpConnection` takes its transport then.
 
-No HTTP here: what the handshake yields is a transport like any other (see `connection.py`), except that it cannot be
-half-closed. Nothing is encrypted here either; the loop does that.
+The event loop encrypts and decrypts. To HTTP the result is a transport like any other, except that it cannot be
+half-closed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S
 from observability.connections.registry import Registry
 
-# From the connection's first moment to the end of its handshake.
+# From the start of the connection to the end of its handshake.
 HANDSHAKE_SECONDS: Final = 10
-# After our close_notify the peer has this long for its own.
+# How long the peer may take to answer our close_notify.
 SHUTDOWN_SECONDS: Final = 2
 
 # RFC 8446 section 5.1: every TLS connection begins with a record of type handshake.
@@ -30,7 +30,7 @@ _PLAIN_ANSWER: Final = (
 
 
 class TlsConnection(asyncio.Protocol):
-    """Shakes hands, then gives the transport that encrypts to `make_protocol()`."""
+    """Performs the handshake, then connects the encrypting transport to `make_protocol()`."""
 
     _transport: asyncio.Transport
 
@@ -61,7 +61,7 @@ class TlsConnection(asyncio.Protocol):
         self._registry.begin_handshake(self, self._peer)
 
     def data_received(self, data: bytes) -> None:
-        # Reading is paused behind the first bytes, and before anything decrypted comes the transport is given away.
+        # Called once only: reading is paused after the first bytes, and decrypted ones go to the next protocol.
         assert self._task is None
         if data[0] == _HANDSHAKE_RECORD:
             self._first_bytes = data
@@ -84,14 +84,14 @@ class TlsConnection(asyncio.Protocol):
     # Called by the listener.
 
     def check_deadline(self, now_ns: int) -> None:
-        """Ends what has taken too long."""
+        """Ends the connection if its handshake has taken too long."""
         if now_ns >= self._deadline_ns and not self._transport.is_closing():
             if self._task is not None:
                 self._registry.handshake_failed(self._peer, f"expected it to be over within {HANDSHAKE_SECONDS} s")
             self.abort()
 
     def drain(self) -> None:
-        """Ends the connection: no answer is due yet."""
+        """Ends the connection now: no answer can be due."""
         self.abort()
 
     def abort(self) -> None:
@@ -103,7 +103,7 @@ class TlsConnection(asyncio.Protocol):
     async def _shake_hands(self) -> None:
         transport: asyncio.Transport | None = None
         if not self._transport.is_closing():
-            # What the kernel does not take at once stays in the layer that can say how much it is.
+            # Bytes that the kernel does not accept stay in the TLS layer, which can report how many they are.
             self._transport.set_write_buffer_limits(high=0)
             self._loop.call_soon(self._replay_first_bytes)
             try:
@@ -130,8 +130,8 @@ class TlsConnection(asyncio.Protocol):
         protocol.connection_made(transport)
 
     def _replay_first_bytes(self) -> None:
-        # `start_tls` has made the socket's protocol one that decrypts, and reading is still paused. It keeps what it is
-        # given before its `connection_made`, which is next.
+        # `start_tls` has given the socket a protocol that decrypts, and reading is still paused. That protocol keeps
+        # bytes that it gets before its `connection_made`, which comes next.
         protocol: Any = self._transport.get_protocol()
         pending = memoryview(self._first_bytes)
         while pending:

@@ -1,6 +1,6 @@
-"""The chunked transfer coding: framing in, content out.
+"""The chunked transfer coding (RFC 9112 section 7.1): framing in, content out.
 
-No buffer of its own for framing: the parser's buffer is read in place. RFC 9112 section 7.1.
+The framing is read in place, in the parser's buffer.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from observability.http11.refusals import ContentTooLarge, HeadTooLarge, Malform
 MAX_CHUNK_LINE_BYTES: Final = 256
 MAX_EXTENSION_BYTES: Final = 4 * 1024
 MAX_TRAILER_BYTES: Final = 4 * 1024
-# Chunks of fewer bytes than this on average cost more framing than they are worth; the floor lets a client flush lines.
+# Chunks smaller than this on average cost more than they carry. The allowance lets a client flush line by line.
 MIN_MEAN_CHUNK_BYTES: Final = 64
 MIN_CHUNK_ALLOWANCE: Final = 1024
 
 
 class ChunkedBody:
-    """Collects the content of one chunked body."""
+    """Collects the content of one chunked body, at most `max_body_bytes` of it."""
 
     __slots__ = (
         "_chunks",
@@ -53,7 +53,7 @@ class ChunkedBody:
         return self._chunks > 0
 
     def read(self, buffer: bytes | bytearray, at: int) -> int:
-        """Reads what it can from `buffer[at:]`; returns where the unread begins. Raises a Fatal."""
+        """Reads as much as possible of `buffer[at:]`; returns where the unread bytes begin. Raises a Fatal."""
         while not self.done:
             if self._remaining:
                 part = min(self._remaining, len(buffer) - at)
@@ -87,7 +87,7 @@ class ChunkedBody:
         return at
 
     def _line_end(self, buffer: bytes | bytearray, at: int, limit: int) -> int:
-        """Returns where the CRLF of the line at `at` is, or -1 if it has not come; remembers what was searched."""
+        """Returns where the line at `at` ends, or -1 if its CRLF has not come. No byte is searched twice."""
         end = buffer.find(b"\r\n", at + max(self._searched - 1, 0), at + limit + 2)
         if end >= 0:
             self._searched = 0
@@ -119,7 +119,7 @@ class ChunkedBody:
         self._in_trailer = size == 0
 
     def _read_trailer_line(self, line: bytes) -> None:
-        # RFC 9110 section 6.5.1: trailer fields may be discarded; framing or Host among them changes nothing here.
+        # RFC 9110 section 6.5.1: trailer fields may be discarded. Framing or Host among them has no effect.
         if not line:
             self.done = True
             return

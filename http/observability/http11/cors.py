@@ -1,7 +1,7 @@
-"""Which pages of other origins may read the answers.
+"""CORS: which pages of other origins may read the answers (WHATWG Fetch, "CORS protocol").
 
-No refusing here: an origin that is not allowed gets an answer without CORS fields, and its browser keeps it from the
-page. Credentials are never allowed. WHATWG Fetch, "CORS protocol".
+Nothing is refused for its Origin here: a page that may not read gets an answer without CORS fields, and the browser
+withholds it. Credentials are never allowed. Which pages may write is decided in `access/authorization.py`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _EXPOSED: Final = b"\r\nAccess-Control-Expose-Headers: ETag, Retry-After"
 
 
 class CorsPolicy:
-    """An allow-list of origins, as `https://dash.example.com:3000`; `*` allows all."""
+    """A list of allowed origins, such as `https://dash.example.com:3000`; `*` allows all."""
 
     __slots__ = ("_allowed", "_any", "exposed")
 
     def __init__(self, origins: Iterable[str] = ()) -> None:
         allowed = {origins} if isinstance(origins, str) else set(origins)
         self._any = ANY_ORIGIN in allowed
-        # Scheme and host of a serialized origin are lower case (RFC 6454 section 6.2); configuration may differ.
+        # RFC 6454 section 6.2: a browser sends scheme and host in lower case; a configuration may not.
         self._allowed = frozenset(origin.rstrip("/").lower().encode("latin-1") for origin in allowed)
         self.exposed = _EXPOSED
 
     def allows(self, origin: bytes) -> bool:
-        """Returns whether `origin` is on the list, in any case."""
+        """Returns whether `origin`, in upper or lower case, is on the list."""
         return self._any or origin.lower() in self._allowed
 
     def allowed_origin(self, origin: bytes | None) -> bytes | None:
@@ -41,7 +41,7 @@ class CorsPolicy:
         return origin if origin in self._allowed else None
 
     def preflight_fields(self, origin: bytes | None, allow: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        """Returns what a preflight's answer carries beside the origin; `allow` lists the path's methods."""
+        """Returns the fields of the answer to a preflight, without the origin; `allow` lists the path's methods."""
         if self.allowed_origin(origin) is None:
             return ()
         return (

@@ -1,6 +1,6 @@
-"""Ready documents: bytes that many clients ask for, answered with as little work each as can be.
+"""Ready documents: bytes that many clients poll, encoded once for all of them.
 
-No clock and no eviction: a new version is a new document, and the old one's bytes go with it.
+Nothing expires: a new version is a new document, and the old one is dropped with all its bytes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Final
 from observability.http11.heads import none_match_fails
 from observability.http11.messages import JSON, Request, Response, ResponseEncoder, connection_field
 
-# Below this a gzip saves less than its own frame and the client's work.
+# Compressing less than this saves less than gzip's own framing and the client's work cost.
 GZIP_MIN_BYTES: Final = 512
-# Level 1: most of the saving at a fraction of the time, and the time is the loop's.
+# Level 1 has most of the saving for a fraction of the time, which the event loop pays.
 GZIP_LEVEL: Final = 1
 
 
 class ReadyDocument:
     """One version of a document; a handler may return it in place of a Response.
 
-    `etag` is a strong entity tag with its quotes; the gzip representation has one of its own. The bytes of answers
-    are kept per (origin allowed, connection mode, gzip, 304, HEAD) for the second their Date is right.
+    `etag` is a strong entity tag with its quotes; the gzip representation has its own. Encoded answers are kept, by
+    (allowed origin, Connection field, gzip, 304, HEAD), for the second in which their Date is right.
     """
 
     __slots__ = ("_answers", "_date", "_gzipped", "_gzipped_etag", "body", "cache_control", "content_type", "etag")
@@ -40,7 +40,7 @@ class ReadyDocument:
         self._date = b""
 
     def gzipped(self) -> bytes:
-        """Returns the body compressed; the work is done once, and only if somebody asks."""
+        """Returns the compressed body, which is made on the first call."""
         if self._gzipped is None:
             self._gzipped = gzip.compress(self.body, GZIP_LEVEL, mtime=0)
         return self._gzipped

@@ -1,6 +1,4 @@
-"""The grammar of HTTP/1.1 requests: one compiled rule per rule of RFC 9110, 9112 and 3986.
-
-No decisions here: what a mismatch means is the business of the module that matches.
+"""The grammar of HTTP/1.1 requests: one compiled pattern per rule of RFC 9110, 9112 and 3986.
 
 Every repetition is possessive, so that no input makes a match take more than linear time.
 """
@@ -23,17 +21,17 @@ OWS_BYTES: Final = b"\t "
 REQUEST_LINE: Final = re.compile(rb"(" + _TCHAR + rb"++) ([\x21-\x7e]++) HTTP/([0-9])\.([0-9])\r\n")
 
 # RFC 9112 section 5: field-line = field-name ":" OWS field-value OWS
-# RFC 9110 section 5.5: field-vchar = VCHAR / obs-text; obs-fold is not taken (RFC 9112 section 5.2).
+# RFC 9110 section 5.5: field-vchar = VCHAR / obs-text; obs-fold is refused (RFC 9112 section 5.2).
 _FIELD_VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
 FIELD_LINE: Final = re.compile(rb"(" + _TCHAR + rb"++):" + _OWS + rb"(" + _FIELD_VALUE + rb")\r\n")
 FIELD_LINES: Final = re.compile(rb"(?:" + _TCHAR + rb"++:" + _FIELD_VALUE + rb"\r\n)*+")
 
-# RFC 9112 section 2.2: a bare CR or bare LF ends nothing; RFC 9110 section 5.5: no CR, LF, NUL and other controls in a
-# value. Found early, a peer that will never send CRLF CRLF is told so at once.
+# RFC 9112 section 2.2: a bare CR or bare LF ends no line; RFC 9110 section 5.5: a value has no CR, LF, NUL or other
+# control characters. Searched for early, so that a peer that will never send CRLF CRLF is refused at once.
 LINE_FAULT: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
 
 # RFC 3986 section 3.2.2 and 3.2.3: host [ ":" port ]; an empty host is refused (RFC 9110 section 4.2.1).
-# IPvFuture and zone identifiers name no host on today's networks and are left out.
+# IPvFuture and zone identifiers are left out: no host on today's networks has such a name.
 _HOST: Final = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})++"
 _IP_LITERAL: Final = rb"\[[0-9A-Fa-f:.]{2,45}+\]"
 AUTHORITY: Final = re.compile(rb"(?:" + _HOST + rb"|" + _IP_LITERAL + rb")(?::[0-9]{0,5}+)?+")
@@ -45,11 +43,11 @@ ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?+://([^/?]*+)(/[^?]*+)
 # pchar = unreserved / pct-encoded / sub-delims / ":" / "@"
 ABSOLUTE_PATH: Final = re.compile(rb"(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]++|%[0-9A-Fa-f]{2})*+)++")
 
-# RFC 3986 section 3.4: query = *( pchar / "/" / "?" ), and what browsers leave unescaped in a query beside it
+# RFC 3986 section 3.4: query = *( pchar / "/" / "?" ), and the further characters that browsers leave unescaped
 # (WHATWG URL, "query percent-encode set"): [ ] ^ { } | ` and the backslash.
 QUERY: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]^{}|`\\]++|%[0-9A-Fa-f]{2})*+")
 
-# RFC 9110 section 8.6: Content-Length = 1*DIGIT; more digits than this are a length no limit allows.
+# RFC 9110 section 8.6: Content-Length = 1*DIGIT; a length of more digits is beyond any limit.
 CONTENT_LENGTH: Final = re.compile(rb"[0-9]{1,18}+")
 DIGITS: Final = re.compile(rb"[0-9]++")
 

@@ -1,6 +1,6 @@
-"""The head of a request: parsed from exact bytes, checked whole, remembered when many clients send the same.
+"""The head of a request: parsed from its exact bytes, checked whole, and memoised for clients that poll.
 
-No buffering here (see `parser.py`) and no content.
+`parser.py` finds where a head ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_METHOD_BYTES: Final = 24
 
 MEMO_ENTRIES: Final = 256
 MEMO_MAX_HEAD_BYTES: Final = 2 * 1024
-# Heads with these are one client's own: a secret must not be kept, a key of its own is never seen again.
+# A head with one of these is never memoised: it holds a secret, which must not be kept, or a key used only once.
 _NEVER_MEMOISED: Final = frozenset(
     {b"authorization", b"proxy-authorization", b"cookie", b"upgrade", b"idempotency-key", b"sec-websocket-protocol"}
 )
@@ -47,7 +47,7 @@ HTTP_1_1: Final = (1, 1)
 
 
 class RequestHead:
-    """A checked head. Immutable, apart from what it remembers of its own bytes: connections may share it."""
+    """A checked head. Connections may share it: it does not change, except that parsed values are kept."""
 
     __slots__ = (
         "_accepts_gzip",
@@ -74,15 +74,16 @@ class RequestHead:
     query: str
     version: tuple[int, int]
     fields: tuple[tuple[bytes, bytes], ...]
-    """Names in lower case, values without surrounding whitespace, in the order sent."""
+    """Names in lower case and values without surrounding whitespace, in the order sent."""
     headers: dict[bytes, bytes]
-    """The same by name; values of repeated fields joined by a comma (RFC 9110 section 5.2), Host as routed by."""
+    """The same by name: values of a repeated field are joined by a comma (RFC 9110 section 5.2), and Host is that of an
+    absolute-form target if there is one."""
     keep_alive: bool
     content_length: int
     chunked: bool
     expects_continue: bool
     is_upgrade: bool
-    """Connection lists `upgrade` and there is an Upgrade field (RFC 9110 section 7.8: not in HTTP/1.0)."""
+    """Whether Connection lists `upgrade` and there is an Upgrade field (RFC 9110 section 7.8: not in HTTP/1.0)."""
 
     @property
     def has_body(self) -> bool:
@@ -104,7 +105,7 @@ class RequestHead:
 
 
 def parse_head(data: bytes) -> RequestHead:
-    """Returns the head whose bytes are `data`, the empty line included; raises a Fatal for any fault."""
+    """Returns the head that `data` is, including its empty line; raises a Fatal for any fault."""
     line = REQUEST_LINE.match(data)
     if line is None:
         raise _request_line_fault(data)
@@ -164,7 +165,7 @@ def _check_host(head: RequestHead, authority: bytes | None) -> None:
 
 
 def _read_framing(head: RequestHead) -> None:
-    """RFC 9112 section 6.3, without any of the repairs it permits: they are what smuggling is made of."""
+    """Applies RFC 9112 section 6.3 without the repairs that it permits: request smuggling is made of them."""
     headers = head.headers
     length = headers.get(b"content-length")
     coding = headers.get(b"transfer-encoding")
@@ -215,7 +216,7 @@ def _read_connection(head: RequestHead) -> None:
 
 
 def list_tokens(value: bytes) -> tuple[bytes, ...]:
-    """Returns the members of a comma-separated list in lower case; empty ones are none (RFC 9110 section 5.6.1)."""
+    """Returns the members of a comma-separated list in lower case, without empty ones (RFC 9110 section 5.6.1)."""
     return tuple(token for part in value.lower().split(b",") if (token := part.strip(OWS_BYTES)))
 
 
@@ -246,12 +247,12 @@ def _request_line_fault(data: bytes) -> Exception:
     line = data[: data.find(b"\r\n")]
     if len(line) > MAX_REQUEST_LINE_BYTES:
         return TargetTooLong(f"request line: expected at most {MAX_REQUEST_LINE_BYTES} bytes")
-    # The line is not repeated: its target may carry a token.
+    # The message does not repeat the line: its target may carry a token.
     return Malformed("request line: expected METHOD SP target SP HTTP/1.1")
 
 
 def _field_line_fault(data: bytes, at: int) -> Malformed:
-    # The value is not repeated: it may be a secret.
+    # The message does not repeat the value: it may be a secret.
     for number, line in enumerate(data[at:-4].split(b"\r\n"), 1):
         if FIELD_LINE.fullmatch(line + b"\r\n"):
             continue
@@ -267,9 +268,10 @@ def _field_line_fault(data: bytes, at: int) -> Malformed:
 
 
 class HeadMemo:
-    """Remembers the heads that polling clients send again and again, by their exact bytes.
+    """Keeps the heads that polling clients send again and again, by their exact bytes.
 
-    Bounded in entries and bytes, oldest out first; heads with content, a secret or a key of their own never enter.
+    Bounded in entries and bytes; the oldest entry is dropped first. Heads with content, a secret or a key that is used
+    once are never kept.
     """
 
     __slots__ = ("_heads", "entries", "get")
@@ -285,8 +287,8 @@ class HeadMemo:
         return len(self._heads)
 
     def add(self, data: bytes, head: RequestHead) -> None:
-        """Remembers `head`, if it may be."""
-        # An escape in the query could spell "token" without its letters.
+        """Keeps `head`, if it may be kept."""
+        # An escape in the query could spell "token" in other characters.
         if (
             head.has_body
             or head.method not in ("GET", "HEAD")

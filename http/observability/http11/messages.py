@@ -1,6 +1,6 @@
-"""Requests and responses as handlers see them, and responses as the wire sees them.
+"""Requests and responses as handlers see them, and responses as bytes.
 
-No negotiation of what is sent (see `documents.py`) and no transport.
+Documents with an entity tag and a compressed form are in `documents.py`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# RFC 9110 section 6.4.1: these have no content, whatever the handler says.
+# RFC 9110 section 6.4.1: responses with these statuses have no content, whatever the handler returned.
 _BODILESS: Final = frozenset({204, 304})
 _STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {reason}\r\nDate: ".encode("ascii") for status, reason in REASONS.items()
 }
 _VARY: Final = b"\r\nVary: Origin, Accept-Encoding"
-# Nobody guesses types, no other site learns a URL (it may carry a token) or uses an answer as its script or picture;
-# reading by CORS is not touched by the last of them (WHATWG Fetch, "Cross-Origin-Resource-Policy header").
+# Browsers do not guess types, tell no other site the URL (it may carry a token), and let no other site embed an answer
+# as a script or picture. The last does not affect CORS (WHATWG Fetch, "Cross-Origin-Resource-Policy header").
 _SECURITY_FIELDS: Final = (
     b"\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin"
 )
-# RFC 6797. A day: it binds every port of this host name, so that of a dashboard on plain HTTP too.
+# RFC 6797. A day only: it holds for every port of this host name, including that of a dashboard on plain HTTP.
 _HSTS: Final = b"\r\nStrict-Transport-Security: max-age=86400"
 _CONNECTION_CLOSE: Final = b"\r\nConnection: close"
 _CONNECTION_KEEP_ALIVE: Final = b"\r\nConnection: keep-alive"
@@ -44,7 +44,7 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 
 
 class Request:
-    """One request of one connection: a head, which others may share, its content, and who sent it."""
+    """One request: its head, which connections may share, its content, and the address it came from."""
 
     __slots__ = ("body", "client_address", "head", "peer")
 
@@ -52,9 +52,9 @@ class Request:
         self.head = head
         self.body = body
         self.peer = peer
-        """The peer's address without its port; empty for a socket that has none."""
+        """The peer's address without its port; empty for a socket without addresses."""
         self.client_address = peer
-        """Whom the peer asks for: itself, unless it is a trusted proxy."""
+        """The address that limits and logs go by: the peer's, or its client's if the peer is a trusted proxy."""
 
     @property
     def method(self) -> str:
@@ -86,7 +86,7 @@ class Request:
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the peer lets the connection stay open after the answer."""
+        """Whether the peer keeps the connection open after the answer."""
         return self.head.keep_alive
 
     @property
@@ -102,11 +102,11 @@ class Request:
         return self.head.accepts_gzip
 
     def header(self, name: bytes) -> bytes | None:
-        """Returns the value of a field, those of a repeated one joined by a comma; `name` in any case."""
+        """Returns the value of a field, or of a repeated field all values joined by a comma; `name` in any case."""
         return self.head.headers.get(name.lower())
 
     def header_list(self, name: bytes) -> tuple[bytes, ...]:
-        """Returns the members of a list field in lower case, over all its lines."""
+        """Returns the members of a list field in lower case, from all its lines."""
         value = self.head.headers.get(name.lower())
         return () if value is None else list_tokens(value)
 
@@ -117,7 +117,7 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """What a handler answers. Date, Content-Length, Connection, Vary and CORS fields are added on the way out."""
+    """A handler's answer. The encoder adds Date, Content-Length, Connection, Vary, CORS and security fields."""
 
     status: int = 200
     body: bytes = b""
@@ -128,12 +128,12 @@ class Response:
 
 
 def json_response(value: Any, status: int = 200, headers: Headers = ()) -> Response:
-    """Returns `value` as JSON."""
+    """Returns a response with `value` as JSON."""
     return Response(status, orjson.dumps(value), JSON, headers)
 
 
 def problem_response(refusal: Refusal) -> Response:
-    """Returns a refusal as RFC 9457 problem details."""
+    """Returns a response with the problem details (RFC 9457) of a refusal."""
     problem = {
         "type": "about:blank",
         "title": refusal.title,
@@ -145,7 +145,7 @@ def problem_response(refusal: Refusal) -> Response:
 
 
 class HttpDate:
-    """The Date field's value (RFC 9110 section 6.6.1), made once per second of the given clock."""
+    """The value of the Date field (RFC 9110 section 6.6.1), made once a second."""
 
     __slots__ = ("_second", "_time_ns", "_value")
 
@@ -168,7 +168,7 @@ class HttpDate:
 
 
 class ResponseEncoder:
-    """Makes the bytes of answers."""
+    """Turns responses into bytes."""
 
     __slots__ = ("_always", "cors", "date")
 
@@ -178,13 +178,13 @@ class ResponseEncoder:
         self._always = _VARY + _SECURITY_FIELDS + (_HSTS if is_tls else b"")
 
     def encode(self, request: Request | None, response: Response, *, keep_alive: bool) -> bytes:
-        """Returns head and content; `request` is None if none could be read. Raises ValueError for a field that
+        """Returns head and content; `request` is None if none could be parsed. Raises ValueError for a field value that
         would end its own line."""
         status = response.status
         parts = [_STATUS_LINES[status], self.date.now()]
         bodiless = status in _BODILESS
         if not bodiless:
-            # RFC 9110 section 8.6: Content-Length of a HEAD is what the GET's would be; a 204 has none.
+            # RFC 9110 section 8.6: the Content-Length of a HEAD is that of the GET; a 204 has none.
             parts += (
                 b"\r\nContent-Type: ", response.content_type, b"\r\nContent-Length: %d" % len(response.body)
             )  # fmt: skip
@@ -206,7 +206,7 @@ class ResponseEncoder:
 
 
 def connection_field(request: Request | None, keep_alive: bool) -> bytes:
-    """Returns the line that says what becomes of the connection, where the version's default does not say it."""
+    """Returns the line of the Connection field; empty where the version's default says the same."""
     if not keep_alive:
         return _CONNECTION_CLOSE
     # RFC 9112 section 9.3: an HTTP/1.0 client must be told that its keep-alive was understood.

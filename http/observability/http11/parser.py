@@ -1,6 +1,6 @@
 """The request parser: bytes in; a request, "need more" or a refusal out.
 
-No transport, clock or log in it. What a byte costs is bounded: no byte is searched twice.
+The work per byte is bounded: no byte is searched twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _TLS_HANDSHAKE: Final = b"\x16\x03"
 class RequestParser:
     """Parses the requests of one connection, in order.
 
-    After `feed`, call `next_request` until it returns None. Once it has raised, it raises the same again.
+    After `feed`, call `next_request` until it returns None. Once it has raised a refusal, every call
+    raises it again.
     `max_body_bytes` may depend on the head.
     """
 
@@ -59,7 +60,7 @@ class RequestParser:
         self._max_body_bytes = max_body_bytes
         self._buffer: bytes | bytearray = b""
         self._start = 0
-        # Bytes behind `_start` in which the end of the head is known not to begin.
+        # Bytes after `_start` in which the end of the head is known not to begin.
         self._searched = 0
         self._empty_lines = 0
         self._head: RequestHead | None = None
@@ -68,17 +69,17 @@ class RequestParser:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of a further request has come."""
+        """Whether no byte of a further request has come."""
         return self._head is None and self._start == len(self._buffer)
 
     @property
     def awaited_head(self) -> RequestHead | None:
-        """The head of the request whose content has not all come."""
+        """The head of the request whose content is incomplete."""
         return self._head
 
     @property
     def has_body_bytes(self) -> bool:
-        """Whether some of the awaited content, or of its framing, has come."""
+        """Whether a part of the awaited content, or of its framing, has come."""
         chunked = self._chunked
         return self._start < len(self._buffer) or (chunked is not None and chunked.has_begun)
 
@@ -98,7 +99,7 @@ class RequestParser:
         self._start = 0
 
     def leftover(self) -> bytes:
-        """Returns what has been received and not parsed: after an upgrade it belongs to the next protocol."""
+        """Returns the bytes received but not parsed: after an upgrade they belong to the next protocol."""
         return bytes(self._buffer[self._start :])
 
     def next_request(self) -> Request | None:
@@ -163,11 +164,11 @@ class RequestParser:
         return start
 
     def _check_partial_head(self, buffer: bytes | bytearray, start: int) -> None:
-        """Refuses what can no longer become a head, without waiting for its end."""
+        """Refuses bytes that can no longer become a head, without waiting for its end."""
         received = len(buffer) - start
         if buffer[start : start + 2] == _TLS_HANDSHAKE:
             raise Malformed("a TLS handshake; this port speaks plain HTTP")
-        # The byte in front of a head is content, and no CR of it belongs to a LF here.
+        # The byte before a head is content, and a CR in it does not belong to an LF at the start of the head.
         if buffer[start] == _LF or LINE_FAULT.search(
             buffer, start + max(self._searched - 1, 0), start + MAX_HEAD_BYTES
         ):

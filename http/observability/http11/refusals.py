@@ -1,6 +1,4 @@
-"""The exception tree of refusals: each is one HTTP answer that says no, and why.
-
-No answer is encoded here (see `messages.py`) and nothing is logged.
+"""The exception tree of refusals: each is an HTTP answer that says no, and why.
 
     Refusal                    any status; raised by handlers, the connection stays open
     ├── NotFound               404
@@ -10,7 +8,7 @@ No answer is encoded here (see `messages.py`) and nothing is logged.
     ├── UpgradeRequired        426 with Upgrade
     ├── TooManyRequests        429 with Retry-After
     ├── Unavailable            503 with Retry-After
-    └── Fatal                  the end of this request is unknown or will not be waited for: the connection closes
+    └── Fatal                  the end of the request is unknown or not worth waiting for: the connection closes
         ├── Malformed          400
         ├── Timeout            408
         ├── ContentTooLarge    413
@@ -20,7 +18,7 @@ No answer is encoded here (see `messages.py`) and nothing is logged.
         ├── Unsupported        501
         └── VersionUnsupported 505
 
-A detail is sent to the peer and logged: it never contains the value of a field that may carry a secret.
+A detail is sent to the peer and logged, so it never repeats the value of a field that may carry a secret.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Refusal(Exception):
-    """A request is answered with `status` instead of what it asked for; `members` join the problem document."""
+    """An answer with `status` in place of the one asked for; `members` are added to the problem document."""
 
     closes: ClassVar[bool] = False
 
@@ -60,63 +58,63 @@ class Refusal(Exception):
         self.detail = detail
         self.headers = headers
         self.members = members
-        # RFC 9110 section 15.5.22: a server sends Upgrade in a 426; section 7.8: and names it in Connection.
+        # RFC 9110 section 15.5.22: a 426 carries Upgrade; section 7.8: which Connection names.
         if status == 426:
             self.headers = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"), *headers)
         super().__init__(f"{status} {self.title}: {detail}")
 
 
 class NotFound(Refusal):
-    """Nothing is known by this path or name."""
+    """No resource has this path or name."""
 
     def __init__(self, detail: str = "no such path") -> None:
         super().__init__(404, detail)
 
 
 class MethodNotAllowed(Refusal):
-    """The path is known, the method is not one of `allow`."""
+    """The path is known, but the method is not one of those in `allow`."""
 
     def __init__(self, allow: str) -> None:
         super().__init__(405, f"this path takes {allow}", headers=((b"Allow", allow.encode("ascii")),))
 
 
 class UnsupportedMediaType(Refusal):
-    """The content is of a type the route does not take."""
+    """The route does not accept content of this media type."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(415, detail)
 
 
 class Unprocessable(Refusal):
-    """Parameters are well-formed and wrong; `errors` says of each what was given and what was expected."""
+    """Parameters are well-formed but invalid; `errors` says for each what was given and what was expected."""
 
     def __init__(self, errors: Sequence[dict[str, Any]]) -> None:
         super().__init__(422, f"{len(errors)} invalid parameter(s)", errors=list(errors))
 
 
 class UpgradeRequired(Refusal):
-    """The path speaks WebSocket only."""
+    """The path serves WebSocket only."""
 
     def __init__(self, detail: str = "this path speaks WebSocket") -> None:
         super().__init__(426, detail)
 
 
 class TooManyRequests(Refusal):
-    """This peer asks too often."""
+    """The client has sent too many requests, or holds too many connections."""
 
     def __init__(self, detail: str, retry_after_seconds: int) -> None:
         super().__init__(429, detail, headers=((b"Retry-After", b"%d" % retry_after_seconds),))
 
 
 class Unavailable(Refusal):
-    """Full, or not ready yet."""
+    """The server is full, not ready yet, or shutting down."""
 
     def __init__(self, detail: str, retry_after_seconds: int = RETRY_AFTER_SECONDS) -> None:
         super().__init__(503, detail, headers=((b"Retry-After", b"%d" % retry_after_seconds),))
 
 
 class Fatal(Refusal):
-    """Nothing more is read from this connection as a request."""
+    """A refusal after which no further request is read from the connection."""
 
     closes = True
     fixed_status: ClassVar[int]
@@ -126,7 +124,7 @@ class Fatal(Refusal):
 
 
 class Malformed(Fatal):
-    """Not a request by RFC 9112, or one that two parties could read differently."""
+    """The bytes are no request by RFC 9112, or one that two parties could read differently."""
 
     fixed_status = 400
 
@@ -138,7 +136,7 @@ class Timeout(Fatal):
 
 
 class ContentTooLarge(Fatal):
-    """The content is larger than this server takes."""
+    """The content is larger than this server accepts."""
 
     fixed_status = 413
 
@@ -150,24 +148,24 @@ class TargetTooLong(Fatal):
 
 
 class ExpectationFailed(Fatal):
-    """An expectation other than 100-continue."""
+    """The request expects something other than 100-continue."""
 
     fixed_status = 417
 
 
 class HeadTooLarge(Fatal):
-    """Too many fields, or too many bytes of them."""
+    """The head has too many fields, or too many bytes."""
 
     fixed_status = 431
 
 
 class Unsupported(Fatal):
-    """A method or transfer coding this server does not implement."""
+    """The server does not implement this method or transfer coding."""
 
     fixed_status = 501
 
 
 class VersionUnsupported(Fatal):
-    """A major or minor version other than 1.0 and 1.1."""
+    """The version is neither 1.0 nor 1.1."""
 
     fixed_status = 505

@@ -1,7 +1,4 @@
-"""The request target: its four forms, its path by segments, its query by parameters.
-
-No routing here: a target that names nothing is still a target. RFC 9112 section 3.2.
-"""
+"""The request target (RFC 9112 section 3.2): its four forms, its path in segments, its query in parameters."""
 
 from __future__ import annotations
 
@@ -14,22 +11,22 @@ from observability.http11.refusals import Malformed, Refusal, Unsupported
 
 MAX_QUERY_PARAMETERS: Final = 100
 
-# C0, DEL and C1: in a decoded path or value they name nothing and disturb logs.
+# C0, DEL and C1: in a decoded path or value they have no use, and they garble logs.
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class Target(NamedTuple):
-    """A target that has been split and decoded."""
+    """A target, split and decoded."""
 
     path: str
-    """Decoded, but an encoded slash stays `%2F`: what was one segment never reads as two."""
+    """Decoded, except that an encoded slash stays `%2F`: one segment never reads as two."""
     segments: tuple[str, ...]
-    """Decoded, without the leading slash; empty for `*`."""
+    """Each decoded; empty for `*`."""
     query: str
     """As sent, without the question mark."""
     authority: bytes | None
-    """Of an absolute-form; it replaces Host."""
+    """That of an absolute-form, which replaces Host; None for other forms."""
 
 
 def parse_target(method: bytes, target: bytes) -> Target:
@@ -79,7 +76,7 @@ def _decode_segment(segment: str) -> str:
 
 
 def split_query(query: str) -> list[tuple[str, str]]:
-    """Returns names and values in the order sent; raises Refusal 400 for what does not decode, or is too much."""
+    """Returns names and values in the order sent; raises Refusal 400 if one does not decode or there are too many."""
     if not query:
         return []
     pairs = query.split("&", MAX_QUERY_PARAMETERS)

@@ -1,1 +1,1 @@
-"""From a request to the function that answers it: the router, typed parameters, the application."""
+"""From a request to its handler: the routing table, typed parameters, and the way from a request to an answer."""

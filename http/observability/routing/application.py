@@ -1,7 +1,4 @@
-"""What all connections share: routes, limits, hooks, and the way from a request to its answer.
-
-No sockets and no deadlines here (see `connection.py`).
-"""
+"""The application that all connections share: routes, limits, hooks, and the way from a request to its answer."""
 
 from __future__ import annotations
 
@@ -35,16 +32,18 @@ RequestHook = Callable[[str, str, int, float], None]
 
 
 def _ignore_request(method: str, route: str, status: int, seconds: float) -> None:
-    """The hook of an application that counts nothing."""
+    """Counts nothing."""
 
 
 @dataclass(slots=True)
 class Application:
-    """One per worker.
+    """What a worker answers its requests with.
 
-    `upgrade` is offered each GET with `Upgrade: websocket` for a path made one by `Router.add_websocket`: it takes
-    over the transport (and the bytes received behind the request) and returns None, or returns or raises a refusal.
-    `on_request` is told method, route pattern, status and seconds of each answer; both labels are from bounded sets.
+    `upgrade` is called for each GET with `Upgrade: websocket` whose path is one of `Router.add_websocket`, with the
+    transport and the bytes received after the request. It makes another protocol that of the transport and returns
+    None, or it returns or raises a refusal.
+    `on_request` is called for each answer with method, route pattern, status and seconds; method and pattern are
+    labels from bounded sets.
     """
 
     router: Router
@@ -73,7 +72,7 @@ class Application:
         self._websockets = None if per_address is None else AddressQuota(per_address)
 
     def dispatch(self, request: Request) -> tuple[str, Answer | Awaitable[Answer]]:
-        """Returns the route's pattern and its answer, or what will be one. Never raises."""
+        """Returns the pattern of the route, and the answer or an awaitable of it. Never raises."""
         # hot: once per request (benchmarks/bench_http.py)
         head = request.head
         pattern = UNMATCHED
@@ -93,7 +92,7 @@ class Application:
             return pattern, self.failed(request, pattern, error)
 
     def max_body_bytes(self, head: RequestHead) -> int:
-        """Returns how much content the request of `head` may have; a path or method that is not known decides later."""
+        """Returns how much content a request with `head` may have. Without a route, `dispatch` refuses it later."""
         try:
             route, _ = self.router.match(head.method, head.path, head.segments)
         except Refusal:
@@ -101,7 +100,7 @@ class Application:
         return self.limits.max_body_bytes if route.max_body_bytes is None else route.max_body_bytes
 
     def check_head(self, request: Request) -> None:
-        """Raises the Refusal that `request` meets before its content matters."""
+        """Raises the Refusal that `request` would get whatever its content."""
         head = request.head
         if head.method != "OPTIONS":
             route, _ = self.router.match(head.method, head.path, head.segments)
@@ -110,7 +109,7 @@ class Application:
     def begin_upgrade(
         self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
     ) -> Response | None:
-        """Calls `upgrade` if the peer may have it; raises Refusal."""
+        """Calls `upgrade` if the client may have one; raises Refusal otherwise."""
         role = self.router.websocket_role(request.path)
         assert self.upgrade is not None and role is not None
         if self.request_rate is not None:
@@ -130,7 +129,7 @@ class Application:
         return answer
 
     async def settle(self, request: Request, pattern: str, awaitable: Awaitable[Answer]) -> Answer:
-        """Awaits an answer; what it raises becomes one."""
+        """Awaits an answer; an exception becomes an answer too."""
         try:
             return await awaitable
         except Refusal as refusal:
@@ -139,7 +138,7 @@ class Application:
             return self.failed(request, pattern, error)
 
     def encode(self, request: Request, pattern: str, answer: Answer, keep_alive: bool) -> tuple[int, bytes, bool]:
-        """Returns status, bytes, and whether the connection stays open. Never raises."""
+        """Returns the status, the bytes, and whether the connection stays open. Never raises."""
         try:
             if not isinstance(answer, Response):
                 status, data = answer.encode(request, self.encoder, keep_alive=keep_alive)
@@ -151,12 +150,12 @@ class Application:
             return failure.status, self.encoder.encode(request, failure, keep_alive=keep_alive), keep_alive
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
-        """Returns the answer of a refusal, and logs it."""
+        """Logs a refusal and returns its answer."""
         self.refusal_log.write(request.client_address, refusal)
         return problem_response(refusal)
 
     def failed(self, request: Request, pattern: str, error: Exception) -> Response:
-        """Returns the answer of a handler that raised; what it raised is for the log only."""
+        """Logs what a handler raised and returns an answer that does not repeat it."""
         self.handler_errors += 1
         logger.error("the handler of %s %s failed", method_label(request.method), pattern, exc_info=error)
         return problem_response(Refusal(500, "the server failed to answer; the fault is in its log"))
@@ -182,5 +181,5 @@ class Application:
 
 
 def method_label(method: str) -> str:
-    """Returns `method`, or "other" for one a peer made up."""
+    """Returns `method`, or "other" if it is none that the server knows."""
     return method if method in METHODS else OTHER_METHOD

@@ -1,7 +1,4 @@
-"""Parameters of requests: query strings and JSON bodies into Structs, every fault reported at once.
-
-No routing here and no meaning of any parameter.
-"""
+"""Parameters of requests: query strings and JSON bodies become Structs, and all faults are reported at once."""
 
 from __future__ import annotations
 
@@ -26,16 +23,16 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
 class TimeNs(int):
-    """A time in a parameter: ISO 8601 with an offset, or integer nanoseconds since the epoch."""
+    """A time in a parameter: ISO 8601 with an offset, or nanoseconds since the epoch as an integer."""
 
 
 def parameters_of(kind: type[msgspec.Struct]) -> tuple[Parameter, ...]:
-    """Describes the fields of `kind` as query parameters; the descriptions are those of the fields' types."""
+    """Describes the fields of `kind` as query parameters; their descriptions come from the fields' types."""
     return tuple(Parameter(field.encode_name, field.type, required=field.required) for field in _fields(kind))
 
 
 def parse_query(request: Request, kind: type[T]) -> T:
-    """Returns the query as a `kind`; unknown parameters are ignored. Raises Unprocessable with every fault."""
+    """Returns the query as a `kind`, without unknown parameters. Raises Unprocessable with all faults."""
     values: dict[str, Any] = {}
     repeated = []
     for name, value in request.query_parameters():
@@ -46,8 +43,8 @@ def parse_query(request: Request, kind: type[T]) -> T:
 
 
 def parse_body(request: Request, kind: type[T]) -> T:
-    """Returns the JSON object in the body as a `kind`. Raises Refusal 400 for what is not JSON, 415 for another media
-    type, 422 with every fault for the rest."""
+    """Returns the JSON object in the body as a `kind`. Raises Refusal 415 for another media type, 400 for a body that
+    is not JSON, and 422 with all faults of the object."""
     media_type = (request.header(b"content-type") or b"application/json").partition(b";")[0].strip().lower()
     if media_type != b"application/json":
         raise UnsupportedMediaType("expected application/json")
@@ -66,7 +63,7 @@ def parse_body(request: Request, kind: type[T]) -> T:
 
 @cache
 def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    """The fields of `kind`; msgspec evaluates every annotation anew each time it is asked."""
+    """Returns the fields of `kind`; msgspec evaluates all annotations on each call."""
     return msgspec.structs.fields(kind)
 
 
@@ -82,7 +79,7 @@ def _build(values: Mapping[str, Any], kind: type[T], *, strict: bool, faults: li
         except msgspec.ValidationError as error:
             faults.append({"parameter": field.encode_name, "error": str(error)[:MAX_FAULT_CHARACTERS]})
             continue
-        # NaN is a Decimal that cannot be compared, and there is no infinite quantity.
+        # A NaN cannot be compared, and no quantity is infinite.
         if isinstance(value, Decimal) and not value.is_finite():
             faults.append({"parameter": field.encode_name, "error": "expected a finite number"})
         known[field.name] = value
@@ -92,7 +89,7 @@ def _build(values: Mapping[str, Any], kind: type[T], *, strict: bool, faults: li
 
 
 def _decode_custom(kind: type, value: Any) -> Any:
-    """Raises ValueError, which msgspec reports as a validation error."""
+    """Returns `value` as a `kind` that msgspec does not know. It reports a ValueError as a validation error."""
     if kind is TimeNs:
         return _parse_time(value)
     raise NotImplementedError(f"no decoding of {kind}")

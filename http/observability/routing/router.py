@@ -1,6 +1,6 @@
-"""The routing table: which handler a method and a path have.
+"""The routing table: the handler of a method and a path.
 
-No calling of handlers here (see `application.py`), no redirects, no trailing slashes: `/a/` is another path than `/a`.
+There are no redirects: `/a/` and `/a` are different paths.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from observability.http11.refusals import MethodNotAllowed, NotFound, Unsupporte
 Answer = Response | ReadyDocument
 Handler = Callable[..., Answer | Awaitable[Answer]]
 
-# RFC 9110 section 9.1 and RFC 5789. One that a path lacks is 405; any other is not implemented at all: 501.
+# RFC 9110 section 9.1 and RFC 5789. One of these that a path lacks is answered with 405, any other method with 501.
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _DOT_SEGMENTS: Final = frozenset({".", ".."})
 _NO_PARAMS: Final[dict[str, str]] = {}
@@ -25,7 +25,7 @@ _NO_PARAMS: Final[dict[str, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query or path parameter, for the description of the API."""
+    """A query or path parameter, as the description of the API shows it."""
 
     name: str
     kind: Any = str
@@ -36,7 +36,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RouteDescription:
-    """What the description of the API says of a route; routing does not depend on it."""
+    """What the description of the API says about a route. Routing does not depend on it."""
 
     summary: str = ""
     tags: tuple[str, ...] = ()
@@ -61,19 +61,19 @@ class Route:
     """Unique; the operation's id in the description of the API."""
     role: Role
     max_body_bytes: int | None
-    """How much content a request may have, if not as much as any other."""
+    """The most content that a request may have; None for the limit of all routes."""
     description: RouteDescription
 
 
 @dataclass(slots=True, eq=False)
 class Resource:
-    """What is known by one path pattern."""
+    """Everything that one path pattern has."""
 
     pattern: str
     segments: tuple[str, ...]
     routes: dict[str, Route] = field(default_factory=dict)
     websocket_role: Role | None = None
-    """What an upgrade of this path needs; None if it has none."""
+    """The role that an upgrade of this path needs; None if it has no WebSocket."""
 
     @property
     def is_websocket(self) -> bool:
@@ -81,7 +81,7 @@ class Resource:
 
     @property
     def allow(self) -> str:
-        """The value of Allow: the methods of this path, those that come by themselves included."""
+        """The value of Allow: the methods of this path, including those answered without a route."""
         methods = set(self.routes) | {"OPTIONS"}
         if self.is_websocket:
             methods.add("GET")
@@ -90,11 +90,11 @@ class Resource:
         return ", ".join(sorted(methods))
 
     def match(self, segments: tuple[str, ...]) -> dict[str, str] | None:
-        """Returns the parameters of a path of this pattern, or None."""
+        """Returns the parameters of a path with these segments, None if it does not match the pattern."""
         params = {}
         for mine, theirs in zip(self.segments, segments, strict=True):
             if mine[:1] == "{":
-                # Dot segments are names to no route, so that nothing behind one can be reached by them.
+                # A dot segment is no parameter, so that no path reaches another one through it.
                 if not theirs or theirs in _DOT_SEGMENTS:
                     return None
                 params[mine[1:-1]] = theirs
@@ -104,7 +104,7 @@ class Resource:
 
 
 class Router:
-    """Paths without parameters are found in one dictionary, the others in a short list in the order added."""
+    """The routing table. Paths without parameters are in a dictionary, the others in a list in the order added."""
 
     def __init__(self) -> None:
         self._static: dict[str, Resource] = {}
@@ -112,7 +112,7 @@ class Router:
 
     @property
     def routes(self) -> list[Route]:
-        """Every route, in the order added within its path."""
+        """All routes; those of one path in the order added."""
         return [route for resource in self.resources for route in resource.routes.values()]
 
     @property
@@ -150,7 +150,8 @@ class Router:
         return route
 
     def add_websocket(self, path: str, role: Role = "read") -> None:
-        """Makes `path` one whose upgrades go to the application; without an upgrade and a GET route it is 426."""
+        """Has upgrades of `path` offered to `Application.upgrade`. A plain GET is answered with 426, unless it has a
+        route."""
         resource = self._resource(path)
         assert path in self._static, f"{path}: a WebSocket path has no parameters"
         resource.websocket_role = role
@@ -159,12 +160,12 @@ class Router:
         return self.websocket_role(path) is not None
 
     def websocket_role(self, path: str) -> Role | None:
-        """Returns what an upgrade of `path` needs, None if it has none."""
+        """Returns the role that an upgrade of `path` needs, None if it has no WebSocket."""
         resource = self._static.get(path)
         return None if resource is None else resource.websocket_role
 
     def find(self, path: str, segments: tuple[str, ...]) -> tuple[Resource, dict[str, str]]:
-        """Returns what is known by a path, and its parameters; raises NotFound."""
+        """Returns the resource of a path, and the path's parameters; raises NotFound."""
         resource = self._static.get(path)
         if resource is not None:
             return resource, _NO_PARAMS
@@ -177,7 +178,8 @@ class Router:
         raise NotFound
 
     def match(self, method: str, path: str, segments: tuple[str, ...]) -> tuple[Route, dict[str, str]]:
-        """Returns the route of a method, HEAD being GET; raises NotFound, MethodNotAllowed or UpgradeRequired."""
+        """Returns the route of a method and a path, and the path's parameters; HEAD has the route of GET. Raises
+        NotFound, MethodNotAllowed, UpgradeRequired or Unsupported."""
         # RFC 9110 section 15.6.2: 501 when the method is not recognized for any resource.
         if method not in METHODS:
             raise Unsupported("this method is not implemented")
