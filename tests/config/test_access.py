@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from observability.config.access import ApiToken
-from observability.config.command_line import build_argument_parser, settings_table
+from observability.config.command_line import build_argument_parser
 from observability.config.config import Config
 from observability.errors import ConfigError
 
@@ -132,11 +132,3 @@ def test_a_certificate_needs_its_key_and_the_other_way_round(tmp_path: Path) -> 
 def test_limits_are_off_but_that_of_messages() -> None:
     config = read()
     assert (config.http_rate_limit, config.max_connections_per_address, config.ws_rate_limit) == (0, 0, 50)
-
-
-def test_the_table_has_every_one_of_them() -> None:
-    for name in (
-        "API_TOKENS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "HTTP_RATE_LIMIT", "WS_RATE_LIMIT",
-        "MAX_CONNECTIONS_PER_ADDRESS",
-    ):  # fmt: skip
-        assert f"`{name}`" in settings_table()

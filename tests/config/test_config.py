@@ -1,4 +1,4 @@
-"""The configuration, its command line, and what the README says of both."""
+"""The configuration and its command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.config.command_line import build_argument_parser, settings_table
+from observability.config.command_line import build_argument_parser
 from observability.config.config import SETTINGS, Config
 from observability.errors import ConfigError
 
@@ -220,11 +220,6 @@ def test_a_flag_is_not_guessed_from_its_beginning(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         build_argument_parser().parse_args(["--work", "2"])
     assert "--work" in capsys.readouterr().err
-
-
-def test_the_readme_carries_the_table_of_settings_as_declared() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert settings_table() in readme, f"put this into README.md:\n{settings_table()}"
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])

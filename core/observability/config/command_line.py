@@ -54,15 +54,6 @@ def build_argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_table() -> str:
-    """Returns the settings as a Markdown table, one row each."""
-    rows = ["| variable | flag | default | expected | meaning |", "|---|---|---|---|---|"]
-    for setting in SETTINGS:
-        cells = (_code(setting.env), _code(setting.flag), _code(setting.default_text), setting.kind.expected)
-        rows.append("| " + " | ".join((*(cell.replace("|", r"\|") for cell in cells), setting.meaning)) + " |")
-    return "\n".join(rows)
-
-
 def _help(setting: Setting) -> str:
     facts = [setting.env] if setting.env else []
     if setting.default_text and not isinstance(setting.kind, Switch):
@@ -79,7 +70,3 @@ def _variables() -> str:
             lines.append(f"  {setting.env}  (default {setting.default_text or 'unset'}; {setting.kind.expected})")
             lines.append(f"      {setting.meaning}")
     return "\n".join(lines)
-
-
-def _code(text: str | None) -> str:
-    return f"`{text}`" if text else ""

@@ -1,0 +1,168 @@
+"""What the documents say of the code holds: their tables are made of it or equal to it, their links lead somewhere, and
+the files that they name exist. What they say of a running server is held true by tests/system/test_docs.py."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pkgutil import resolve_name
+from typing import Final
+
+import msgspec
+import pytest
+
+from documents import (
+    DOCUMENTS,
+    GENERATED,
+    GUIDES,
+    ROOT,
+    SOURCE_ROOTS,
+    Document,
+    document,
+    packages,
+    tour_line,
+    tour_lines,
+)
+from observability.errors import ConfigError
+from observability.events import EVENT_TYPES, TYPE_NAMES
+from observability.metrics.alerts.rule_file import parse_rules
+from observability.metrics.collectors import ENTRY_POINT_GROUP
+from observability.metrics.system.health import THRESHOLDS
+from observability.websocket.close_codes import CloseCode
+
+# Files of readers and of the first version, and those that must not exist.
+NOT_OURS: Final = frozenset({
+    "serve.py", "my-alerts.toml", "main.py", "http/__init__.py", "__init__.py",
+})  # fmt: skip
+_FILE = re.compile(r"[\w./-]+(?:\.(?:py|toml|md|conf|yaml|html)|/)")
+
+
+# -- links and files
+
+
+@pytest.mark.parametrize("found", DOCUMENTS, ids=lambda found: found.name)
+def test_every_link_leads_to_a_file_and_a_heading(found: Document) -> None:
+    broken = []
+    for link in found.links():
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (found.path.parent / name).resolve() if name else found.path
+        if not target.exists():
+            broken.append(link)
+        elif anchor:
+            anchors = document(str(target.relative_to(ROOT))).anchors()
+            broken += [link] if anchor not in anchors else []
+    assert broken == []
+
+
+@pytest.mark.parametrize("found", GUIDES, ids=lambda found: found.name)
+def test_every_file_that_is_named_exists(found: Document) -> None:
+    names = {code for code in found.codes() if _FILE.fullmatch(code) and not code.startswith(("/", "."))} - NOT_OURS
+    assert [name for name in names if not any((root / name).exists() for root in (ROOT, *SOURCE_ROOTS))] == []
+
+
+def test_every_document_is_linked_from_the_readme() -> None:
+    linked = {link.partition("#")[0] for link in document("README.md").links()}
+    assert [found.name for found in DOCUMENTS if found.name not in linked | {"README.md"}] == []
+
+
+def test_the_readme_has_each_command_on_one_line() -> None:
+    for marker in ("start-command", "test-command"):
+        (command,) = re.findall(r"```sh\n(.+)\n```\n", document("README.md").part(marker))
+        assert command.startswith("python -m venv .venv && ")
+
+
+# -- what is made from the code
+
+
+@pytest.mark.parametrize(("name", "marker"), GENERATED, ids=lambda word: word)
+def test_a_part_that_is_made_from_the_code_is_up_to_date(name: str, marker: str) -> None:
+    assert document(name).part(marker) == GENERATED[name, marker](), "run python tests/support/documents.py"
+
+
+def test_the_tour_of_folders_has_every_package_with_its_docstring() -> None:
+    lines = tour_lines(document("ARCHITECTURE.md").text)
+    assert lines == {folder: tour_line(folder) for folder in packages()}, "run python tests/support/documents.py"
+
+
+# -- tables that the code alone decides about
+
+
+def test_the_table_of_events_has_every_type_and_field() -> None:
+    expected = {}
+    for kind in EVENT_TYPES:
+        fields = [field for field in msgspec.structs.fields(kind) if field.name not in ("ts", "ts_init")]
+        required = {field.name for field in fields if field.required}
+        expected[TYPE_NAMES[kind]] = (required, {field.name for field in fields} - required)
+    events = document("docs/sending-events.md")
+    rows = zip(*(events.table("events"),), strict=True)
+    documented = {
+        row[0].strip("`"): (set(re.findall(r"`(\w+)`", row[1])), set(re.findall(r"`(\w+)`", row[2]))) for (row,) in rows
+    }
+    assert documented == expected
+
+
+def test_the_table_of_rule_keys_has_every_key() -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_rules("[rule]\nno_such_key = 1", "")
+    (known,) = re.findall(r"no_such_key: unknown, expected one of ([\w, ]+)", str(raised.value))
+    assert set(document("docs/alerts.md").names("rule-keys")) - {"equals"} == set(known.split(", ")) - {"equals"}
+
+
+def test_the_default_rules_are_those_of_the_example() -> None:
+    (example,) = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
+    assert {rule.name for rule in parse_rules(example.text, "")} == {"reject_rate", "disconnects"}
+
+
+def test_the_entry_point_group_is_that_of_the_example() -> None:
+    (example,) = [block for block in document("docs/collectors.md").blocks() if block.language == "toml"]
+    assert list(tomllib.loads(example.text)["project"]["entry-points"]) == [ENTRY_POINT_GROUP]
+
+
+def test_the_table_of_health_has_every_threshold() -> None:
+    documented = {row[0].strip("`"): row[1:] for row in document("docs/monitoring.md").table("health")}
+    for name, bounds in THRESHOLDS.items():
+        assert documented[name] == ["" if bound is None else f"≥ {bound:g}" for bound in bounds]
+
+
+def test_the_table_of_close_codes_has_every_code_the_server_sends() -> None:
+    documented = {int(row[0]) for row in document("docs/api.md").table("close-codes")}
+    assert documented == {int(code) for code in CloseCode}
+
+
+# Where the code has each bound of the table.
+LIMITS: Final = {
+    "request line": "http11.heads:MAX_REQUEST_LINE_BYTES",
+    "request head": "http11.heads:MAX_HEAD_BYTES",
+    "header fields": "http11.heads:MAX_FIELDS",
+    "query parameters": "http11.targets:MAX_QUERY_PARAMETERS",
+    "request body": "http11.parser:DEFAULT_MAX_BODY_BYTES",
+    "body of `POST /api/ingest`": "senders.route:MAX_BODY_BYTES",
+    "events of one batch": "ingest.gate:MAX_EVENTS",
+    "HTTP batches being taken": "ingest.gate:MAX_BATCHES",
+    "time for a request head": "routing.application:Limits().head_seconds",
+    "time for a request body": "routing.application:Limits().body_seconds",
+    "time between requests": "routing.application:Limits().idle_seconds",
+    "time to take an answer": "routing.application:Limits().stall_seconds",
+    "message of a stream client": "websocket.connection:MAX_MESSAGE_BYTES",
+    "message of a sender": "senders.sender:MAX_MESSAGE_BYTES",
+    "unanswered messages of a sender": "senders.sender:MAX_WAITING",
+    "senders at `/ws/ingest`": "senders.endpoint:MAX_SENDERS",
+    "channels of a subscription": "stream.subscriptions:MAX_CHANNELS",
+    "symbols of a subscription": "stream.subscriptions:MAX_SYMBOLS",
+    "different views at a time": "stream.state:MAX_VIEWS",
+    "messages not understood": "stream.subscriber:MAX_REFUSED_MESSAGES",
+}
+
+
+def test_the_table_of_limits_has_the_values_of_the_code() -> None:
+    documented = {row[0]: int(row[1].split()[0]) for row in document("docs/security.md").table("limits")}
+    assert documented == {what: _constant(where) for what, where in LIMITS.items()}
+
+
+def _constant(where: str) -> int:
+    name, _, field = where.partition("().")
+    found = resolve_name(f"observability.{name}")
+    value: int = getattr(found(), field) if field else found
+    return value
