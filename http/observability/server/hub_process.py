@@ -142,7 +142,7 @@ class HubProcess(ServerProcess):
         await self._hub.start_collectors()
         self._persistence.recover()
         self._persistence.sequence.skip_to(self._memory.newest_lane_entry)
-        self._lane_feed.restore(self._persistence.told())
+        self._lane_feed.restore(self._persistence.recent_announcements())
         self._persistence.start(self._loop)
         await self._hub.start()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
-from observability.metrics.durability.journal import Record
+from observability.metrics.durability.journal import Announcement
 from observability.metrics.trades.rows import trade_of
 from observability.store.reader import StoreReader
 from observability.store.schema import FILL_COLUMNS
@@ -41,10 +41,10 @@ class LaneFeed:
     def __init__(self, reader: StoreReader | None) -> None:
         self.lanes = make_lanes(reader)
 
-    def restore(self, records: Iterable[Record]) -> None:
+    def restore(self, announcements: Iterable[Announcement]) -> None:
         """Appends the entries that an earlier process has announced, per lane oldest first."""
-        for record in records:
-            self.on_announcement(*record)
+        for announcement in announcements:
+            self.on_announcement(*announcement)
 
     def on_announcement(self, lane: str, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
         self.lanes[lane].append(Entry.of(seq, symbol, document))

@@ -1,4 +1,4 @@
-"""Recovery: everything durable comes back, in order, and counts once, however often the process ended."""
+"""Recovery: everything durable is restored in order and counts once, however often the process ended."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lives import NOON, D, Life, S, fill, lives, order
+from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order
 from observability.events import AnyEvent, Equity, Fill, Order, Position, Quote
 from observability.ingest.gate import Verdict
 from observability.metrics import assembly
-from observability.metrics.durability.recovery import UNWRITTEN_NUMBERS, was_taken
+from observability.metrics.durability.recovery import UNWRITTEN_NUMBERS, is_report_stored
 from observability.metrics.execution_collector import ExecutionSettings
 from observability.store.file import DATABASE_NAME, open_reader
 
@@ -44,31 +44,31 @@ EVENTS = st.one_of(
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(EVENTS, st.sampled_from(("go on", "checkpoint", "stop", "die"))), max_size=25))
-def test_any_lives_come_to_what_one_life_comes_to(steps: list[tuple[AnyEvent, str]]) -> None:
+@given(st.lists(st.tuples(EVENTS, st.sampled_from(("continue", "checkpoint", "stop", "kill"))), max_size=25))
+def test_any_number_of_restarts_leaves_the_figures_of_one_run(steps: list[tuple[AnyEvent, str]]) -> None:
     async def script(directory: Path) -> None:
-        whole, life = Life(None), Life(directory)
-        await whole.begin()
-        await life.begin()
+        whole, run = HubRun(None), HubRun(directory)
+        await whole.start()
+        await run.start()
         quote: Quote | None = None
         for event, action in steps:
             quote = event if isinstance(event, Quote) else quote
-            for one in (whole, life):
+            for one in (whole, run):
                 one.bus.publish(event)
             if action == "checkpoint":
-                life.journal.checkpoint()
-            elif action != "go on":
-                await life.end(is_clean=action == "stop")
-                life = Life(directory)
-                await life.begin()
-                # Quotes are not written: the engine's next one makes the mark what it was.
+                run.journal.checkpoint()
+            elif action != "continue":
+                await run.stop(is_clean=action == "stop")
+                run = HubRun(directory)
+                await run.start()
+                # Quotes are not stored; the next one restores the mark.
                 if quote is not None:
-                    life.bus.publish(quote)
-        ours, theirs = life.tick(), whole.tick()
+                    run.bus.publish(quote)
+        ours, theirs = run.tick(), whole.tick()
         assert money_of(ours) == money_of(theirs)
-        await life.end(is_clean=True)
+        await run.stop(is_clean=True)
 
-    lives(script)
+    in_data_directory(script)
 
 
 MONEY = frozenset(
@@ -82,7 +82,7 @@ MONEY = frozenset(
 
 
 def money_of(state: dict[str, Any]) -> dict[str, Any]:
-    """Returns what must not depend on how often the process ended."""
+    """Returns the figures that must not depend on restarts."""
     return {
         section: {
             name: money_of({name: value})[name] if isinstance(value, dict) else value
@@ -93,7 +93,7 @@ def money_of(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_an_event_made_of_its_row_is_the_event_that_made_the_row() -> None:
+def test_a_replayed_event_equals_the_original_event() -> None:
     taken: list[Any] = []
     events = [
         order(1, "pending_new"),
@@ -104,158 +104,158 @@ def test_an_event_made_of_its_row_is_the_event_that_made_the_row() -> None:
     ]
 
     async def script(directory: Path) -> None:
-        life = Life(directory)
-        await life.begin()
-        life.bus.publish_all(events)
-        await life.end(is_clean=False)
-        life = Life(directory)
+        run = HubRun(directory)
+        await run.start()
+        run.bus.publish_all(events)
+        await run.stop(is_clean=False)
+        run = HubRun(directory)
         for kind in (Order, Fill, Equity, Position):
-            life.bus.subscribe(kind, taken.append)
-        await life.begin()
-        await life.end(is_clean=True)
+            run.bus.subscribe(kind, taken.append)
+        await run.start()
+        await run.stop(is_clean=True)
 
-    lives(script)
+    in_data_directory(script)
     assert taken == events
 
 
-def test_a_report_of_a_forgotten_order_that_was_sent_again_counts_once_after_a_kill_too(
+def test_a_repeated_report_of_a_dropped_order_counts_once_after_a_kill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(assembly, "ExecutionSettings", partial(ExecutionSettings, max_recent_orders=2))
 
     async def script(directory: Path) -> None:
-        life = Life(directory)
-        await life.begin()
+        run = HubRun(directory)
+        await run.start()
         for number in (1, 2, 3, 4):
-            life.bus.publish(order(number, "rejected"))
-        await life.written()
+            run.bus.publish(order(number, "rejected"))
+        await run.written()
         for number in (1, 2):
-            life.bus.publish(order(number, "rejected"))
-        assert life.tick()["execution"]["orders_today"] == 4
-        await life.end(is_clean=False)
-        life = Life(directory)
-        await life.begin()
-        assert life.tick()["execution"]["orders_today"] == 4
-        await life.end(is_clean=True)
+            run.bus.publish(order(number, "rejected"))
+        assert run.tick()["execution"]["orders_today"] == 4
+        await run.stop(is_clean=False)
+        run = HubRun(directory)
+        await run.start()
+        assert run.tick()["execution"]["orders_today"] == 4
+        await run.stop(is_clean=True)
 
-    lives(script)
+    in_data_directory(script)
 
 
-def test_the_store_knows_a_report_by_its_order_status_and_time() -> None:
+def test_a_report_is_known_by_its_order_symbol_status_and_time() -> None:
     async def script(directory: Path) -> None:
-        life = Life(directory)
-        await life.begin()
-        life.bus.publish(order(1, "rejected"))
-        await life.end(is_clean=True)
+        run = HubRun(directory)
+        await run.start()
+        run.bus.publish(order(1, "rejected"))
+        await run.stop(is_clean=True)
         with closing(open_reader(directory / DATABASE_NAME)) as connection:
-            assert was_taken(connection, order(1, "rejected"))
+            assert is_report_stored(connection, order(1, "rejected"))
             others = [
                 order(2, "rejected"),
                 order(1, "new"),
                 order(1, "rejected", ts=NOON),
                 order(1, "rejected", symbol="ES"),
             ]
-            assert not any(was_taken(connection, other) for other in others)
+            assert not any(is_report_stored(connection, other) for other in others)
 
-    lives(script)
+    in_data_directory(script)
 
 
-def test_a_fill_counts_though_the_store_cannot_be_asked_for_its_key(
+def test_a_fill_counts_even_if_the_store_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("observability.metrics.durability.recovery.MAX_TRADES", 0)
 
     async def script(directory: Path) -> None:
-        life = Life(directory)
-        await life.begin()
-        # As a disk would fail: no table can be read from here on.
+        run = HubRun(directory)
+        await run.start()
+        # Stands for a failing disk: the table of fills cannot be read from here on.
         with closing(sqlite3.connect(directory / DATABASE_NAME, isolation_level=None)) as other:
             other.execute("ALTER TABLE fills RENAME TO gone")
-        life.bus.publish(fill(1))
-        life.bus.publish(fill(2))
-        assert life.tick()["strategy"]["fills"] == 2
-        await life.end(is_clean=True)
+        run.bus.publish(fill(1))
+        run.bus.publish(fill(2))
+        assert run.tick()["strategy"]["fills"] == 2
+        await run.stop(is_clean=True)
 
-    lives(script)
+    in_data_directory(script)
     assert caplog.text.count("the store cannot be read") == 1
 
 
-def test_a_clean_stop_leaves_one_whole_file() -> None:
+def test_a_clean_stop_leaves_no_log_beside_the_database() -> None:
     async def script(directory: Path) -> None:
-        life = Life(directory)
-        await life.begin()
-        life.bus.publish(fill(1))
-        await life.end(is_clean=True)
+        run = HubRun(directory)
+        await run.start()
+        run.bus.publish(fill(1))
+        await run.stop(is_clean=True)
         left.extend(os.listdir(directory))
 
     left: list[str] = []
-    lives(script)
+    in_data_directory(script)
     assert sorted(left) == ["lock", DATABASE_NAME]
 
 
-def test_numbers_go_on_after_a_stop_and_leave_what_may_have_been_shown_after_a_kill() -> None:
+def test_numbers_continue_after_a_stop_and_skip_some_after_a_kill() -> None:
     async def script(directory: Path) -> None:
         numbers = []
         for number, is_clean in ((1, True), (2, False), (3, True)):
-            life = Life(directory)
-            await life.begin()
-            life.bus.publish(fill(number))
-            await life.written()
-            numbers.append(life.persistence.sequence.newest)
-            await life.end(is_clean=is_clean)
+            run = HubRun(directory)
+            await run.start()
+            run.bus.publish(fill(number))
+            await run.written()
+            numbers.append(run.persistence.sequence.newest)
+            await run.stop(is_clean=is_clean)
         assert numbers == [1, 2, 3 + UNWRITTEN_NUMBERS]
 
-    lives(script)
+    in_data_directory(script)
 
 
-def test_a_fill_that_memory_has_forgotten_is_known_to_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fill_dropped_from_memory_is_found_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("observability.metrics.durability.recovery.MAX_TRADES", 0)
 
     async def script(directory: Path) -> None:
         for expected in (Verdict.ACCEPTED, Verdict.DUPLICATE):
-            life = Life(directory)
-            await life.begin()
-            life.bus.publish(fill(1))
-            assert life.journal.last_verdict is expected
-            await life.end(is_clean=True)
+            run = HubRun(directory)
+            await run.start()
+            run.bus.publish(fill(1))
+            assert run.journal.last_verdict is expected
+            await run.stop(is_clean=True)
 
-    lives(script)
+    in_data_directory(script)
 
 
-def test_what_the_daily_pnl_counts_from_survives_a_kill_right_behind_the_boundary() -> None:
+def test_the_anchor_of_the_daily_pnl_survives_a_kill_after_the_boundary() -> None:
     day = 86_400 * S
 
     async def script(directory: Path) -> None:
-        life = Life(directory)
-        await life.begin()
-        life.bus.publish(Quote("AAPL", 99.0, 101.0, ts=NOON, ts_init=NOON))
-        life.bus.publish(fill(1, price=D(90), commission=D(0)))
-        life.frame(NOON + S)
+        run = HubRun(directory)
+        await run.start()
+        run.bus.publish(Quote("AAPL", 99.0, 101.0, ts=NOON, ts_init=NOON))
+        run.bus.publish(fill(1, price=D(90), commission=D(0)))
+        run.frame(NOON + S)
         # The next day begins at another price than the last one of the day before.
-        life.bus.publish(Quote("AAPL", 109.0, 111.0, ts=NOON + day, ts_init=NOON + day))
-        life.frame(NOON + day + S)
-        await life.written()
-        await life.end(is_clean=False)
-        life = Life(directory)
-        await life.begin()
-        life.bus.publish(Quote("AAPL", 119.0, 121.0, ts=NOON + day + 2 * S, ts_init=NOON + day + 2 * S))
-        life.clock.now_ns = NOON + day + 2 * S
-        assert life.tick()["strategy"]["daily_pnl"] == 200.0
-        await life.end(is_clean=True)
+        run.bus.publish(Quote("AAPL", 109.0, 111.0, ts=NOON + day, ts_init=NOON + day))
+        run.frame(NOON + day + S)
+        await run.written()
+        await run.stop(is_clean=False)
+        run = HubRun(directory)
+        await run.start()
+        run.bus.publish(Quote("AAPL", 119.0, 121.0, ts=NOON + day + 2 * S, ts_init=NOON + day + 2 * S))
+        run.clock.now_ns = NOON + day + 2 * S
+        assert run.tick()["strategy"]["daily_pnl"] == 200.0
+        await run.stop(is_clean=True)
 
-    lives(script)
+    in_data_directory(script)
 
 
-def test_an_answer_is_recalled_by_its_key_in_the_next_life() -> None:
+def test_an_answer_is_recalled_by_its_idempotency_key_after_a_restart() -> None:
     async def script(directory: Path) -> None:
-        life = Life(directory)
-        await life.begin()
-        life.journal.remember("key", b"print", 200, b"{}")
-        await life.end(is_clean=False)
-        life = Life(directory)
-        await life.begin()
-        assert await life.journal.recall("key") == (b"print", 200, b"{}")
-        assert await life.journal.recall("other") is None
-        await life.end(is_clean=True)
+        run = HubRun(directory)
+        await run.start()
+        run.journal.remember("key", b"print", 200, b"{}")
+        await run.stop(is_clean=False)
+        run = HubRun(directory)
+        await run.start()
+        assert await run.journal.recall("key") == (b"print", 200, b"{}")
+        assert await run.journal.recall("other") is None
+        await run.stop(is_clean=True)
 
-    lives(script)
+    in_data_directory(script)

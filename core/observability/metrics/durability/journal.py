@@ -1,12 +1,9 @@
-"""The journal: puts into the store what must survive, in the order in which it was taken, and tells when it has.
-
-No SQL here (see `observability.store.schema`), no rows (see `journal_rows.py`), and nothing is taken again after a
-restart (see `recovery.py`).
+"""The journal: writes to the store what must survive, in order, and announces it once it is on disk.
 
     bus --> collectors
-        --> journal --- rows, checkpoints --> store --- committed --> journal --> lanes
+        --> journal --- rows, checkpoints --> store --- committed --> journal --- trades, alerts --> lanes
 
-Without a store everything is told at once, as it is while the store cannot write: then marked `durable: false`.
+Without a store everything is announced at once. While the store cannot write, so it is too, marked `durable: false`.
 """
 
 from __future__ import annotations
@@ -35,21 +32,22 @@ from observability.store import schema
 from observability.store.checkpoint import Checkpoint, EventSequence, Stateful, pack
 from observability.store.store import Store
 
-# What a restart has to take again is at most this old, or this much.
+# The records that a restart has to replay are at most this old and this many.
 CHECKPOINT_SECONDS: Final = 10
 CHECKPOINT_RECORDS: Final = 20_000
+# How long `is_written` waits.
 WRITTEN_SECONDS: Final = 5.0
 
 _VERDICTS: Final = {Rejection.DUPLICATE: Verdict.DUPLICATE, Rejection.CONFLICT: Verdict.CONFLICT}
 
-Record = tuple[str, int, str | None, dict[str, Any]]
-"""What is told of a record: channel, sequence number, symbol (None for every one), document."""
+Announcement = tuple[str, int, str | None, dict[str, Any]]
+"""A trade or a transition of an alert: lane, sequence number, symbol (None for an alert), document."""
 
 Listener = Callable[[str, int, str | None, dict[str, Any]], None]
 
 
 class Journal:
-    """One per hub. `stateful` are those whose state a checkpoint holds; `start` subscribes behind the collectors."""
+    """One per hub. A checkpoint holds the state of every `stateful`."""
 
     def __init__(
         self,
@@ -62,7 +60,7 @@ class Journal:
         event_clock: Clock,
     ) -> None:
         self.last_verdict = Verdict.ACCEPTED
-        """What became of the fill that was published last."""
+        """The verdict on the fill that was published last."""
         self._bus = bus
         self._collectors = collectors
         self._trades = collectors.execution.trades
@@ -72,18 +70,18 @@ class Journal:
         self._host_clock = host_clock
         self._event_clock = event_clock
         self._listeners: list[Listener] = []
-        # Position in the store's queue, and what is to be told once that is committed.
-        self._untold: deque[tuple[int, Callable[[], Record]]] = deque()
+        # A position in the store's queue, and what makes the announcement once it is committed.
+        self._pending: deque[tuple[int, Callable[[], Announcement]]] = deque()
         self._checkpoint_seq = sequence.newest
         self._checkpoint_due_ns = 0
         self._minute = 0
         self._session_end_ns: int | None = None
 
-    # -- what the gate of ingest wants to know
+    # -- for the ingest gate
 
     @property
     def position(self) -> int:
-        """Of the newest row, in the store's queue."""
+        """The position of the newest row in the store's queue."""
         return 0 if self._store is None else self._store.position
 
     @property
@@ -92,7 +90,7 @@ class Journal:
 
     @property
     def fault(self) -> str | None:
-        """Why nothing can be written now."""
+        """Why the store cannot write; None if it can."""
         return None if self._store is None else self._store.fault
 
     async def durable(self, position: int, timeout_seconds: float) -> bool:
@@ -100,7 +98,7 @@ class Journal:
         return self._store is None or await self._store.durable(position, timeout_seconds)
 
     def begin_batch(self) -> None:
-        """Has everything up to `end_batch` committed together."""
+        """Lets everything until `end_batch` be committed together."""
         if self._store is not None:
             self._store.begin_unit()
 
@@ -109,26 +107,26 @@ class Journal:
             self._store.end_unit()
 
     async def is_written(self) -> bool:
-        """Returns whether everything so far is on disk, at the latest after WRITTEN_SECONDS."""
+        """Returns whether everything up to now is on disk, at the latest after WRITTEN_SECONDS."""
         return await self.durable(self.position, WRITTEN_SECONDS)
 
     def remember(self, key: str, fingerprint: bytes, status: int, body: bytes) -> None:
-        """Writes down what was answered under a key, behind the rows of its batch."""
+        """Writes the answer to an idempotency key, after the rows of its batch."""
         if self._store is not None:
             self._store.put(schema.UPSERT_IDEMPOTENCY, (key, self._host_clock.time_ns(), fingerprint, status, body))
 
     async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
-        """Returns fingerprint, status and body that are on disk under a key. Raises StoreError."""
+        """Returns fingerprint, status and body stored for an idempotency key; None without any. Raises StoreError."""
         return None if self._store is None else await self._store.reader.run(_recall, key)
 
     # -- life
 
     def add_announcement_listener(self, listener: Listener) -> None:
-        """Calls `listener` with each trade and each change of an alert once it is on disk, in order."""
+        """Calls `listener` with each trade and each transition of an alert once it is on disk, in order."""
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Begins to write; to be called once the collectors have subscribed."""
+        """Subscribes and begins to write. Call it after the collectors have subscribed."""
         self._bus.subscribe(Fill, self.on_fill)
         self._collectors.system.add_transition_listener(self.on_transition)
         store = self._store
@@ -138,12 +136,12 @@ class Journal:
             self._bus.subscribe(Position, self.on_position)
             self._trades.add_amended_listener(self.on_amended)
             self._collectors.market.add_bar_listener(self.on_bar)
-            store.add_commit_listener(self._tell)
+            store.add_commit_listener(self._on_commit)
             store.add_fault_listener(self._on_fault)
             self.checkpoint()
 
     def stop(self) -> None:
-        """Writes the last checkpoint; the store must still be stopped."""
+        """Queues the last checkpoint, which the store writes before it stops."""
         self.checkpoint(is_clean=True)
 
     # -- events
@@ -159,10 +157,10 @@ class Journal:
         self.last_verdict = Verdict.ACCEPTED
         if self._store is not None:
             self._store.put(schema.INSERT_FILL, fill_row(trade, event.ts_init))
-        self._tell_durable(lambda: (TRADES_LANE, trade.seq, trade.symbol, trade.to_json()))
+        self._announce_when_durable(lambda: (TRADES_LANE, trade.seq, trade.symbol, trade.to_json()))
 
     def on_amended(self, trade: Trade) -> None:
-        """Takes a trade whose slippage became known after it was written."""
+        """Writes the slippage of a trade, which became known after its row."""
         self._put(schema.UPDATE_FILL, (trade.slippage_bps, trade.seq))
 
     def on_order(self, event: Order) -> None:
@@ -176,11 +174,11 @@ class Journal:
         self._put(schema.INSERT_POSITION_REPORT, rows.position_report_row(self._sequence.draw(), event))
 
     def on_bar(self, symbol: str, bar: Bar) -> None:
-        """Takes a finished minute of the market, again when it was amended."""
+        """Writes a finished 1-minute bar, and again when it is amended."""
         self._put(schema.UPSERT_BAR, (symbol, *bar))
 
     def on_transition(self, state: AlertState, action: Action) -> None:
-        """Takes a change of an alert."""
+        """Writes and announces a transition of an alert."""
         seq = self._sequence.draw()
         document = transition_document(state, action)
         if self._store is not None:
@@ -188,7 +186,7 @@ class Journal:
             self._store.put(
                 schema.INSERT_ALERT_TRANSITION, (seq, self._event_clock.time_ns(), state.alert_id, action, text)
             )
-        self._tell_durable(lambda: (ALERTS_LANE, seq, None, document))
+        self._announce_when_durable(lambda: (ALERTS_LANE, seq, None, document))
 
     def _keep_conflict(self, event: Fill) -> None:
         conflict = self._trades.number_conflict(event)
@@ -198,7 +196,7 @@ class Journal:
     # -- the tick
 
     def on_frame(self, frame: Frame) -> None:
-        """Writes what is due: the minute's equity, a checkpoint."""
+        """Writes the equity once a minute, and a checkpoint when one is due."""
         if self._store is None:
             return
         minute = frame.ts_ns // NS_PER_MINUTE
@@ -209,7 +207,7 @@ class Journal:
         session_end_ns = self._collectors.strategy.session_end_ns
         if (
             self._host_clock.mono_ns() >= self._checkpoint_due_ns
-            # What the daily P&L counts from is not to be made again of other prices.
+            # The anchor of the daily P&L cannot be computed again from later prices.
             or session_end_ns != self._session_end_ns
             or self._sequence.newest - self._checkpoint_seq >= CHECKPOINT_RECORDS
         ):
@@ -217,45 +215,45 @@ class Journal:
             self.checkpoint()
 
     def checkpoint(self, *, is_clean: bool = False) -> None:
-        """Writes the state of every keeper, as of the newest record."""
+        """Writes every saved state, as of the newest record."""
         if self._store is None:
             return
         self._checkpoint_seq = self._sequence.newest
         self._checkpoint_due_ns = self._host_clock.mono_ns() + CHECKPOINT_SECONDS * NS_PER_S
-        state = Checkpoint(self._checkpoint_seq, is_clean, {part.name: part.save() for part in self.stateful})
+        state = Checkpoint(self._checkpoint_seq, is_clean, {each.name: each.save() for each in self.stateful})
         self._put(schema.UPSERT_CHECKPOINT, (schema.CHECKPOINT_KEY, state.seq, self._host_clock.time_ns(), pack(state)))
 
     # -- the store
 
     def _put(self, statement: str, row: tuple[Any, ...]) -> None:
-        assert self._store is not None, "subscribed with a store only"
+        assert self._store is not None, "without a store nothing that writes is subscribed"
         self._store.put(statement, row)
 
-    def _tell_durable(self, record: Callable[[], Record]) -> None:
-        """Tells the listeners once all that was put is on disk; at once where nothing gets there."""
+    def _announce_when_durable(self, make: Callable[[], Announcement]) -> None:
+        """Announces once everything written so far is on disk; at once if there is no store or it cannot write."""
         store = self._store
         if store is None or store.fault is not None:
-            self._announce(record(), is_durable=store is None)
+            self._announce(make(), is_durable=store is None)
         else:
-            self._untold.append((store.position, record))
+            self._pending.append((store.position, make))
 
-    def _tell(self, durable_position: int) -> None:
-        untold = self._untold
-        while untold and untold[0][0] <= durable_position:
-            self._announce(untold.popleft()[1](), is_durable=True)
+    def _on_commit(self, durable_position: int) -> None:
+        pending = self._pending
+        while pending and pending[0][0] <= durable_position:
+            self._announce(pending.popleft()[1](), is_durable=True)
 
     def _on_fault(self, fault: str | None) -> None:
         if fault is not None:
-            # Who watches a running system is told all the same, and that it may not survive.
-            while self._untold:
-                self._announce(self._untold.popleft()[1](), is_durable=False)
+            # Clients that watch a running system need the events all the same, and to know that they may be lost.
+            while self._pending:
+                self._announce(self._pending.popleft()[1](), is_durable=False)
 
-    def _announce(self, record: Record, *, is_durable: bool) -> None:
-        channel, seq, symbol, document = record
+    def _announce(self, announcement: Announcement, *, is_durable: bool) -> None:
+        lane, seq, symbol, document = announcement
         if not is_durable:
             document = {**document, "durable": False}
         for listener in self._listeners:
-            listener(channel, seq, symbol, document)
+            listener(lane, seq, symbol, document)
 
 
 def _recall(connection: sqlite3.Connection, key: str) -> tuple[bytes, int, bytes] | None:

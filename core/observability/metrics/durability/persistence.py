@@ -1,7 +1,4 @@
-"""Everything that survives the process, put together: the store, the journal that fills it, the minutes of the history.
-
-No part does its work here.
-"""
+"""Everything that survives the process, put together: the store, the journal and the archive of the history."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ from observability.history.history import History
 from observability.memory.counters import Counters
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.assembly import Collectors
-from observability.metrics.durability.journal import Journal, Record
-from observability.metrics.durability.recovery import recover, was_taken
+from observability.metrics.durability.journal import Announcement, Journal
+from observability.metrics.durability.recovery import is_report_stored, recover
 from observability.metrics.trades.queries import find_key
 from observability.metrics.trades.trade_log import MAX_KEYS
 from observability.store import schema
@@ -34,16 +31,17 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MAX_TOLD_ALERTS: Final = 1_000
-# A fill whose row still waits is one that memory knows the key of: no question to the store may miss it.
+# How many transitions of alerts are announced again after a restart.
+MAX_RECENT_ALERTS: Final = 1_000
+# No more fills wait in the store's queue than the trade log has keys for, so a look-up in the store misses none.
 MAX_QUEUED_ROWS: Final = MAX_KEYS
 
 
 class Persistence:
-    """One per hub. Without a data directory nothing survives, and everything else is the same.
+    """One per hub. Without a data directory nothing survives the process, and everything else is the same.
 
-    Made before a series of the history is opened; then `attach`, once there are collectors; `recover`, once they have
-    subscribed; `start`. Raises StoreError if the directory cannot be used.
+    Create it before a series of the history is opened. Then call `attach` with the collectors, `recover` once they have
+    subscribed, and `start`. Raises StoreError if the directory cannot be used.
     """
 
     def __init__(
@@ -62,14 +60,14 @@ class Persistence:
         self._host_clock = host_clock
         self._event_clock = event_clock
         self._collectors: Collectors
-        self._told_alerts: list[Record] = []
+        self._recent_alerts: list[Announcement] = []
         self._connection: sqlite3.Connection | None = None
         self._lookups_failed = 0
         if self.archive is not None:
             self.archive.attach(history)
 
     def attach(self, collectors: Collectors) -> Journal:
-        """Takes the collectors, whose events are to survive and whose states a checkpoint holds."""
+        """Returns the journal that writes the events and checkpoints of the collectors."""
         self._collectors = collectors
         self.journal = Journal(
             self._bus,
@@ -83,13 +81,13 @@ class Persistence:
         return self.journal
 
     def recover(self) -> None:
-        """Brings everything to where it was when the process before this one ended. Raises CheckpointError."""
+        """Restores the state that the previous process had when it ended. Raises CheckpointError."""
         if self.store is None:
             return
         collectors = self._collectors
         trades = collectors.execution.trades
         connection = self._connection = self.store.read_connection()
-        found = recover(
+        recovered = recover(
             connection,
             self._bus,
             self.journal.stateful,
@@ -99,45 +97,51 @@ class Persistence:
             self.sequence,
         )
         trades.archive = lambda key: self._look_up(lambda: find_key(connection, key), None)
-        collectors.execution.remember_reports(lambda event: self._look_up(lambda: was_taken(connection, event), False))
-        newest = connection.execute(schema.SELECT_NEWEST_ALERT_TRANSITIONS, (found.seq, MAX_TOLD_ALERTS)).fetchall()
-        self._told_alerts = [(ALERTS_LANE, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
-        if found.seq:
+        collectors.execution.remember_reports(
+            lambda event: self._look_up(lambda: is_report_stored(connection, event), False)
+        )
+        newest = connection.execute(
+            schema.SELECT_NEWEST_ALERT_TRANSITIONS, (recovered.seq, MAX_RECENT_ALERTS)
+        ).fetchall()
+        self._recent_alerts = [(ALERTS_LANE, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
+        if recovered.seq:
             logger.info(
-                "recovered up to record %d in %.2f s; %d were behind the checkpoint",
-                found.seq, found.seconds, found.records,
+                "the state as of record %d is restored: loaded the checkpoint and replayed %d later records in %.2f s",
+                recovered.seq, recovered.replayed, recovered.seconds,
             )  # fmt: skip
 
     def _look_up(self, ask: Callable[[], T], unknown: T) -> T:
-        """Returns what the store says; `unknown` if it cannot be read, since an event must not be lost for that."""
+        """Returns the store's answer; `unknown` if it cannot be read, because no event may be lost for that."""
         try:
             return ask()
         except sqlite3.Error as error:
             if not self._lookups_failed:
-                logger.error("the store cannot be read: what it was asked for counts as unknown: %s", error)
+                logger.error(
+                    "the store cannot be read: a fill or order report that is sent again may count twice: %s", error
+                )
             self._lookups_failed += 1
             return unknown
 
-    def told(self) -> Iterator[Record]:
-        """Yields what an earlier process told last, per channel oldest first."""
+    def recent_announcements(self) -> Iterator[Announcement]:
+        """Yields the newest announcements of earlier processes, per lane oldest first."""
         for trade in self._collectors.execution.trades.newer_than(0):
             yield TRADES_LANE, trade.seq, trade.symbol, trade.to_json()
-        yield from self._told_alerts
+        yield from self._recent_alerts
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begins to write."""
+        """Starts the store's writer and the journal."""
         if self.store is not None:
             self.store.start(loop)
         self.journal.start()
 
     async def stop(self) -> None:
-        """Writes what there is left to be written."""
+        """Writes everything that is still to be written, and closes the store."""
         if self.store is not None:
             assert self.archive is not None
             self.archive.record_open(self._history)
             self.journal.stop()
             self.archive.close()
-            # The last connection to be closed, the writer's, folds the log into the file.
+            # The writer's connection must be the last one to close: SQLite then folds the log into the file.
             if self._connection is not None:
                 self._connection.close()
             await self.store.stop()

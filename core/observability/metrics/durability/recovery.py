@@ -1,10 +1,8 @@
-"""Recovery: what a restart does before anything else, so that it ends where the process before it was.
+"""Recovery: what a restart does before anything else, so that it continues from the state of the previous process.
 
-No tables are made and nothing is written here (see `journal.py`).
-
-    1. the newest checkpoint      every keeper takes its state over, as of record `seq`
-    2. trades up to `seq`         the newest ones come back into the record of trades, as taken by everybody
-    3. records behind `seq`       are published again, in order, with the times they had; nobody writes them again
+1. the newest checkpoint      every collector and the history load their state, as of record `seq`
+2. trades up to `seq`         the newest ones are restored to the trade log, as seen by every reader
+3. records after `seq`        are published again, in order and with their old times; they are not written again
 """
 
 from __future__ import annotations
@@ -30,23 +28,20 @@ from observability.store.schema import MAX_SEQ
 
 SOURCE: Final = "recovery"
 
-Record = tuple[int, Callable[[], None]]
-Retake = Callable[[Mapping[str, Any]], None]
+ReplayTransition = Callable[[Mapping[str, Any]], None]
 
-# Above every seq.
-
-# Numbers that a process may have shown before it died without writing them: more than its queue could hold.
+# How many numbers a process that was killed may have shown without writing them: more than its queue can hold.
 UNWRITTEN_NUMBERS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was found. `seq` is the newest record's."""
+    """The result of a recovery."""
 
     seq: int
-    checkpoint_seq: int
-    records: int
-    """Taken again, being behind the checkpoint."""
+    """The newest record."""
+    replayed: int
+    """How many records are newer than the checkpoint."""
     seconds: float
 
 
@@ -55,40 +50,40 @@ def recover(
     bus: Bus,
     stateful: Sequence[Stateful],
     trades: TradeLog,
-    retake: Retake,
+    replay_transition: ReplayTransition,
     remember_reports: Callable[[Callable[[Order], bool]], None],
     sequence: EventSequence,
 ) -> Recovered:
-    """Brings the keepers to where they were; they have subscribed already, the journal has not. `retake` is given each
-    change of an alert, `remember_reports` what knows the reports before the one that is taken.
+    """Restores every collector and the history. Call it after they have subscribed and before the journal has.
 
-    Raises CheckpointError if a state cannot be taken over: what it held is in no row, so nothing can stand in for it.
+    `replay_transition` is called with each transition of an alert. `remember_reports` is called with a function that
+    tells whether an order report is stored before the record being replayed. Raises CheckpointError for a state that
+    cannot be read: it is in no row, so nothing can replace it.
     """
     started = time.monotonic()
     checkpoint = _load_checkpoint(connection)
-    for part in stateful:
-        if part.name in checkpoint.parts:
-            part.load(checkpoint.parts[part.name])
+    for each in stateful:
+        if each.name in checkpoint.parts:
+            each.load(checkpoint.parts[each.name])
     for row in connection.execute(schema.SELECT_NEWEST_FILLS, (checkpoint.seq, MAX_TRADES)).fetchall()[::-1]:
         trades.restore(trade_of(row), EVERY_READER)
     trades.has_forgotten = len(trades) == MAX_TRADES
     for row in connection.execute(schema.SELECT_NEWEST_CONFLICTS, (MAX_CONFLICTS,)).fetchall()[::-1]:
         trades.restore_conflict(trade_of(row))
-    records = taking = 0
-    remember_reports(lambda event: was_taken(connection, event, taking))
-    for seq, publish in heapq.merge(
-        *_tails(connection, checkpoint.seq, bus, trades, retake), key=lambda record: record[0]
-    ):
-        taking = seq
-        publish()
-        records += 1
+    replayed = current_seq = 0
+    remember_reports(lambda event: is_report_stored(connection, event, current_seq))
+    tails = _tails(connection, checkpoint.seq, bus, trades, replay_transition)
+    for seq, replay in heapq.merge(*tails, key=lambda record: record[0]):
+        current_seq = seq
+        replay()
+        replayed += 1
     newest = max(checkpoint.seq, connection.execute(schema.SELECT_NEWEST_SEQ).fetchone()[0] or 0)
     sequence.newest = newest if checkpoint.is_clean else newest + UNWRITTEN_NUMBERS
-    return Recovered(newest, checkpoint.seq, records, time.monotonic() - started)
+    return Recovered(newest, replayed, time.monotonic() - started)
 
 
-def was_taken(connection: sqlite3.Connection, event: Order, before_seq: int = MAX_SEQ) -> bool:
-    """Returns whether the very same report of an order is in the store."""
+def is_report_stored(connection: sqlite3.Connection, event: Order, before_seq: int = MAX_SEQ) -> bool:
+    """Returns whether the store has the same report of an order, with a number below `before_seq`."""
     report = (event.order_id, event.symbol, event.status, event_time_ns(event), before_seq)
     return connection.execute(schema.SELECT_ORDER_REPORT, report).fetchone() is not None
 
@@ -99,23 +94,23 @@ def _load_checkpoint(connection: sqlite3.Connection) -> Checkpoint:
 
 
 def _tails(
-    connection: sqlite3.Connection, seq: int, bus: Bus, trades: TradeLog, retake: Retake
-) -> Iterator[Iterator[Record]]:
-    """Yields, per table, the records behind `seq` with what publishes each."""
+    connection: sqlite3.Connection, seq: int, bus: Bus, trades: TradeLog, replay_transition: ReplayTransition
+) -> Iterator[Iterator[tuple[int, Callable[[], None]]]]:
+    """Yields, per table, the numbers of the records after `seq`, each with a function that replays the record."""
 
-    def publish_fill(row: StoreRow) -> None:
-        # The journal has it already; its mid is the one of its own moment.
+    def replay_fill(row: StoreRow) -> None:
+        # The row has the mid at the time of the fill, and the journal must not write it again.
         trades.restore(trade_of(row), Reader.JOURNAL)
         bus.publish(fill_of(row), SOURCE)
 
-    def tail(statement: str, publish: Callable[[StoreRow], None]) -> Iterator[Record]:
-        return ((row[0], partial(publish, row)) for row in connection.execute(statement, (seq,)))
+    def tail(statement: str, replay: Callable[[StoreRow], None]) -> Iterator[tuple[int, Callable[[], None]]]:
+        return ((row[0], partial(replay, row)) for row in connection.execute(statement, (seq,)))
 
     def publisher(event_of: Callable[[StoreRow], Event]) -> Callable[[StoreRow], None]:
         return lambda row: bus.publish(event_of(row), SOURCE)
 
-    yield tail(schema.SELECT_FILLS_BEHIND, publish_fill)
+    yield tail(schema.SELECT_FILLS_BEHIND, replay_fill)
     yield tail(schema.SELECT_ORDER_REPORTS_BEHIND, publisher(rows.order_of))
     yield tail(schema.SELECT_EQUITY_REPORTS_BEHIND, publisher(rows.equity_report_of))
     yield tail(schema.SELECT_POSITION_REPORTS_BEHIND, publisher(rows.position_report_of))
-    yield tail(schema.SELECT_ALERT_TRANSITIONS_BEHIND, lambda row: retake(orjson.loads(row[1])))
+    yield tail(schema.SELECT_ALERT_TRANSITIONS_BEHIND, lambda row: replay_transition(orjson.loads(row[1])))

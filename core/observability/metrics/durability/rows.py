@@ -1,8 +1,7 @@
-"""The store's rows of order reports, equity and position reports, and the events they were made of.
+"""The store's rows of order reports, equity reports and position reports, and the events that they are made from.
 
-No SQL here (see `observability.store.schema`, whose columns these are in order) and nothing is read or written.
-
-A Decimal is its digits, a time integer nanoseconds; an event made of its row equals the event that made the row.
+A Decimal is stored as its digits, a time as integer nanoseconds. An event made from its row equals the original. The
+columns are those of `observability.store.schema`, in order.
 """
 
 from __future__ import annotations
@@ -77,5 +76,5 @@ def position_report_of(row: StoreRow) -> Position:
 
 
 def account_row(ts_ns: int, strategy: str, money: Sequence[Decimal | None]) -> StoreRow:
-    """Returns the row of an account's minute: total, realised and unrealised P&L, capital."""
+    """Returns the row of one minute of an account; `money` is total, realised and unrealised P&L, and capital."""
     return ts_ns, strategy, *map(text_or_none, money)

@@ -1,7 +1,4 @@
-"""One life of a hub's keepers of state after the other over the same directory, for the tests of journal and recovery.
-
-No tests here.
-"""
+"""A hub's collectors, journal and store without a server, run several times over one data directory, as by restarts."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from observability.config.config import Config
 from observability.events import Alert, Fill, Order
 from observability.memory.counters import Counters
 from observability.metrics.assembly import make_collectors, make_history
-from observability.metrics.durability.journal import Record
+from observability.metrics.durability.journal import Announcement
 from observability.metrics.durability.persistence import Persistence
 from observability.snapshot.frames import Frame
 from observability.store.file import DATABASE_NAME
@@ -31,11 +28,11 @@ S = 1_000_000_000
 D = Decimal
 
 
-class Life:
-    """One life of a hub's keepers of state: from the opening of a directory (None: nothing survives) to its end."""
+class HubRun:
+    """One run: from opening a data directory (None: nothing survives) until it is stopped or killed."""
 
     def __init__(self, directory: Path | None) -> None:
-        # The monotonic clock stands still, so no checkpoint falls due by itself.
+        # The monotonic clock stands still, so that no checkpoint becomes due by itself.
         self.clock = FakeClock(NOON, mono_ns=0)
         event_clock = EventClock(self.clock)
         config = Config(max_symbols=4, data_dir=directory)
@@ -44,18 +41,18 @@ class Life:
         self.persistence = Persistence(config, self.bus, history, Counters(), self.clock, event_clock)
         self.collectors = make_collectors(config, self.bus, event_clock, history, self.persistence.sequence)
         self.journal = self.persistence.attach(self.collectors)
-        self.told: list[Record] = []
+        self.announced: list[Announcement] = []
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         for collector in self.collectors.sections[:3]:
             await collector.start()
         self.bus.subscribe(Alert, self.collectors.system.on_alert)
         self.persistence.recover()
-        self.journal.add_announcement_listener(lambda *record: self.told.append(record))
+        self.journal.add_announcement_listener(lambda *announcement: self.announced.append(announcement))
         self.persistence.start(asyncio.get_running_loop())
 
     def tick(self) -> dict[str, Any]:
-        """Refreshes every section; returns the money and the orders."""
+        """Refreshes the sections; returns those about money and orders."""
         now_ns = self.clock.now_ns
         for section in self.collectors.sections[:3]:
             section.refresh(now_ns)
@@ -68,7 +65,7 @@ class Life:
         }
 
     def frame(self, now_ns: int) -> None:
-        """What a tick at `now_ns` does."""
+        """Does what a tick at `now_ns` does."""
         self.clock.now_ns = now_ns
         self.tick()
         frame = Frame()
@@ -78,8 +75,8 @@ class Life:
     async def written(self) -> None:
         assert await self.journal.durable(self.journal.position, 30)
 
-    async def end(self, *, is_clean: bool) -> None:
-        """Stops; not cleanly means without the last checkpoint, as after a kill once everything queued was written."""
+    async def stop(self, *, is_clean: bool) -> None:
+        """Stops. Without `is_clean` there is no last checkpoint, as if killed after everything queued was written."""
         store = self.persistence.store
         if is_clean or store is None:
             await self.persistence.stop()
@@ -87,7 +84,7 @@ class Life:
             await store.stop()
 
 
-def lives(script: Callable[[Path], Awaitable[None]]) -> None:
+def in_data_directory(script: Callable[[Path], Awaitable[None]]) -> None:
     with TemporaryDirectory() as directory:
         asyncio.run(script(Path(directory)))
 
