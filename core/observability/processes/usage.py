@@ -14,7 +14,7 @@ from typing import Final
 from observability.clocks.timestamps import NS_PER_S
 from observability.memory.counters import Counters
 
-FIGURES_SECONDS: Final = 1.0
+MEASURE_SECONDS: Final = 1.0
 """How often a process measures itself and publishes the figures."""
 
 _PAGE_BYTES: Final = resource.getpagesize()

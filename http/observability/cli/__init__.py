@@ -1,1 +1,1 @@
-"""The command `observability`."""
+"""The command line: `observability` and its subcommands."""

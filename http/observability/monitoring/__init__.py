@@ -1,1 +1,1 @@
-"""The server about itself: its own figures, path latency, staleness, Prometheus exposition."""
+"""The server about itself: health and status, latencies along its own path, staleness, Prometheus exposition."""

@@ -1,7 +1,4 @@
-"""The Prometheus exposition: what the counters and the hub hold, in whichever format the scraper accepts.
-
-Nothing is counted here; a scrape only reads.
-"""
+"""The Prometheus exposition: counters and figures of the hub, in the format that the scraper accepts."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _NOT_IN_LABELS = re.compile("[^a-zA-Z0-9_]")
 
 
 class HubCollector(Collector):
-    """Yields the counters' families and those that are read off the hub's parts."""
+    """Yields the counters of this process, and the figures of the hub and its collectors."""
 
     def __init__(self, hub: Hub, system: SystemCollector) -> None:
         self._hub = hub
@@ -38,7 +35,7 @@ class HubCollector(Collector):
         yield from self.hub_metrics()
 
     def hub_metrics(self) -> Iterator[Metric]:
-        """Yields what is no counter's word."""
+        """Yields what is not among the counters."""
         yield from self._data_path_metrics()
         yield from self._alert_metrics()
         yield _user_metric(self._system.user_metrics)
@@ -84,7 +81,7 @@ class HubCollector(Collector):
 
 
 class Exposition:
-    """Renders everything for one scrape."""
+    """Renders what its collectors yield."""
 
     def __init__(self, *collectors: Collector) -> None:
         self._registry = CollectorRegistry()
@@ -98,7 +95,7 @@ class Exposition:
 
 
 def process_collector() -> Collector:
-    """Returns what yields the figures of this process."""
+    """Returns the collector of this process's CPU time, memory and descriptors."""
     return ProcessCollector(registry=None)
 
 
@@ -116,8 +113,8 @@ def metric_of(family: Family) -> Metric:
 
 
 def _user_metric(metrics: UserMetrics) -> GaugeMetricFamily:
-    """Returns the users' numbers. Labels that differ only in what Prometheus does not allow would be one series twice,
-    for which a scrape is refused whole: the newest stands for all."""
+    """Returns the numbers of `metric` events. Prometheus rejects a whole scrape in which a series occurs twice: among
+    metrics whose labels become equal once they are made valid, the newest stands for all."""
     family = GaugeMetricFamily("user_metric", "Numbers of `metric` events", labels=["name"])
     samples: dict[tuple[tuple[str, str], ...], float] = {}
     for metric in sorted(metrics.series.values(), key=lambda metric: metric.ts_ns):
@@ -130,8 +127,8 @@ def _user_metric(metrics: UserMetrics) -> GaugeMetricFamily:
 
 
 def _label_name(name: str) -> str:
-    """Returns what Prometheus takes for a label's name: `[a-zA-Z_][a-zA-Z0-9_]*`, not beginning with `__`; `name` is
-    the metric's own."""
+    """Returns a valid label name for `name`: `[a-zA-Z_][a-zA-Z0-9_]*`, not starting with `__`, and not "name", the label
+    that holds the name of the metric."""
     allowed = _NOT_IN_LABELS.sub("_", name)
     return f"label_{allowed}" if allowed in ("", "name") or not allowed[0].isalpha() else allowed
 

@@ -1,7 +1,4 @@
-"""What Prometheus is told of a host with several processes: the sums of all their counters, through whichever is asked.
-
-Nothing is rendered here (see `exposition.py`).
-"""
+"""What Prometheus scrapes of a host with several processes: through any worker, the sums of all their counters."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ HUB_GAUGES: Final = "hub_gauges"
 
 
 class Gauge(msgspec.Struct, array_like=True):
-    """A sample of the hub that is no counter."""
+    """One sample of a gauge of the hub."""
 
     name: str
     help: str
@@ -35,10 +32,10 @@ _decode_gauges = msgspec.json.Decoder(list[Gauge]).decode
 
 
 class HostCollector(Collector):
-    """Adds the counters of all slots up, those of dead processes included: what was counted once never goes back."""
+    """Adds up the counters of all slots, those of processes that have died included, so that no counter goes back."""
 
     def __init__(self, mapping: SharedMapping, gauges: Callable[[], bytes]) -> None:
-        """`gauges` returns those that the hub has published, encoded."""
+        """`gauges` returns the document in which the hub publishes its gauges."""
         self._counters = HostCounters([slot.counters() for slot in mapping.slots])
         self._gauges = gauges
 
@@ -47,16 +44,16 @@ class HostCollector(Collector):
             yield metric_of(family)
         families: dict[str, GaugeMetricFamily] = {}
         for gauge in _decode_gauges(self._gauges()):
-            family_of_gauges = families.get(gauge.name)
-            if family_of_gauges is None:
-                family_of_gauges = families[gauge.name] = GaugeMetricFamily(gauge.name, gauge.help)
-            family_of_gauges.add_sample(gauge.name, gauge.labels, gauge.value)
+            of_gauges = families.get(gauge.name)
+            if of_gauges is None:
+                of_gauges = families[gauge.name] = GaugeMetricFamily(gauge.name, gauge.help)
+            of_gauges.add_sample(gauge.name, gauge.labels, gauge.value)
         yield from families.values()
 
 
 class MetricMirror:
-    """Copies what the hub tells of itself to where workers find it: counters into words, which outlive the hub, gauges
-    into a document."""
+    """Copies the hub's metrics to where workers find them: counters into the words of its slot, which outlive the hub,
+    and gauges into a document."""
 
     def __init__(self, metrics: Callable[[], Iterable[Metric]], counters: Counters) -> None:
         self._metrics = metrics
@@ -65,18 +62,18 @@ class MetricMirror:
         self._gauges = orjson.Fragment(b"[]")
 
     def document(self) -> orjson.Fragment:
-        """Returns the gauges as of the last update."""
+        """Returns the gauges of the last update."""
         return self._gauges
 
     def update(self) -> None:
-        """Brings everything up to date; a counter by what was added since the last call."""
+        """Copies all metrics. A counter grows by what was added since the last call."""
         gauges: list[list[Any]] = []
         for metric in self._metrics():
             for sample in metric.samples:
                 if metric.type == "gauge":
                     gauges.append([sample.name, metric.documentation, sample.labels, sample.value])
                     continue
-                assert metric.type == "counter", f"{metric.name} is a {metric.type}"
+                assert metric.type == "counter", f"{metric.name} is a {metric.type}, expected a counter or a gauge"
                 key = (metric.name, tuple(sample.labels.items()))
                 counter = self._counters.float_counter(f"{metric.name}_total", metric.documentation, **sample.labels)
                 counter.add(sample.value - self._counted.get(key, 0.0))

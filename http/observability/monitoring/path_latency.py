@@ -1,11 +1,9 @@
-"""How long our own path takes: the tick, its lateness, the fan-out, and how old an event is when it reaches the kernel.
+"""How long the server's own path takes: the tick, its lateness, the fan-out, and the age of an event at the kernel.
 
-No exposition format here; these are the percentiles that `/api/system/performance` shows.
-
-    newest event ---- wait for the beat ----> beat ---- encode ----> frame ---- fan-out ----> last byte handed over
-                                       late --|--------- tick --------|
-                                              |-------------------- fanout --------------------|
-    |------------------------------------------ age_at_send -----------------------------------|
+newest event ---- wait for the beat ----> beat ---- encode ----> frame ---- fan-out ----> last byte handed over
+                                   late --|--------- tick --------|
+                                          |-------------------- fanout --------------------|
+|------------------------------------------ age_at_send -----------------------------------|
 """
 
 from __future__ import annotations
@@ -18,12 +16,13 @@ from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 from observability.snapshot.sections import Section
 
-PERCENTS: Final = (("p50_ms", 50.0), ("p95_ms", 95.0), ("p99_ms", 99.0))
+PERCENTS: Final = (50, 95, 99)
+"""The percentiles that are shown of a latency."""
 
 
 class PathLatency:
-    """Measures each tick and each frame sent. `sections` are those that events go into; in a replay their times are not
-    of this host's clock, and no age is measured."""
+    """Measures each tick and each frame sent. `sections` are those that events go into. In a replay their times are not
+    those of this host's clock, and no age is measured."""
 
     def __init__(self, hub: Hub, sections: Sequence[Section], fanout: DurationHistogram) -> None:
         self.tick = DurationHistogram()
@@ -36,24 +35,24 @@ class PathLatency:
         self._age_ns: int | None = None
 
     def on_frame(self, frame: Frame) -> None:
-        """Takes a tick; to be called before the frame is sent."""
+        """Measures a tick; called before its frame is sent."""
         # hot: once per tick (benchmarks/bench_tick.py)
         hub = self._hub
         self.tick.record(hub.last_tick_ns)
         if hub.ticker is not None and hub.ticker.late_ns is not None:
             self.late.record(hub.ticker.late_ns)
         newest_ns = max((section.last_input_ns or 0 for section in self._sections), default=0)
-        is_news = newest_ns > self._newest_ns and not hub.event_clock.is_replayed
+        has_news = newest_ns > self._newest_ns and not hub.event_clock.is_replayed
         self._newest_ns = newest_ns
-        self._age_ns = frame.ts_ns - newest_ns if is_news else None
+        self._age_ns = frame.ts_ns - newest_ns if has_news else None
 
     def on_sent(self, frame: Frame, duration_ns: int) -> None:
-        """Takes a frame that has gone to everybody."""
+        """Measures a frame that was sent to every client of a worker."""
         if self._age_ns is not None:
             self.age_at_send.record(self._age_ns + duration_ns)
 
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """Returns count, percentiles and maximum of each stretch since the start; null where nothing was measured."""
+        """Returns count, percentiles and maximum of each stretch since the start; null if nothing was measured."""
         stretches = {"tick": self.tick, "late": self.late, "fanout": self.fanout, "age_at_send": self.age_at_send}
         return {name: _summary(histogram) for name, histogram in stretches.items()}
 
@@ -61,6 +60,6 @@ class PathLatency:
 def _summary(histogram: DurationHistogram) -> dict[str, Any]:
     return {
         "n": histogram.count,
-        **{name: histogram.percentile_ms(percent) for name, percent in PERCENTS},
+        **{f"p{percent}_ms": histogram.percentile_ms(percent) for percent in PERCENTS},
         "max_ms": histogram.max_ms,
     }

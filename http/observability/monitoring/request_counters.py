@@ -1,4 +1,4 @@
-"""Counts answered requests."""
+"""Counters of answered requests."""
 
 from __future__ import annotations
 

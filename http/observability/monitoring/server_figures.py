@@ -1,8 +1,4 @@
-"""The server's own numbers, as alert rules read them under `server.`.
-
-Nothing is measured here; each figure reads what a part of the server counts. Those of clients are read off the
-counters, which hold what every worker has counted.
-"""
+"""The server's own figures, by the names that alert rules read under `server.`."""
 
 from __future__ import annotations
 
@@ -19,7 +15,8 @@ from observability.websocket.close_codes import DISCONNECTS, is_loss
 def server_figures(
     hub: Hub, system: SystemCollector, queues: Mapping[str, Callable[[], int]], counters: Counted
 ) -> dict[str, Figure]:
-    """Returns every figure by name, the depths of `queues` among them; `counters` are those of all processes."""
+    """Returns a function for each figure, by name. The depths of `queues` are among them; `counters` are those of all
+    processes."""
     bus = hub.bus
     return {
         "ticks": lambda: hub.frames.latest_seq,
@@ -39,7 +36,7 @@ def server_figures(
 
 
 def _samples(counters: Counted, name: str) -> Iterator[tuple[dict[str, str], int]]:
-    """Yields labels and value of each sample of one family."""
+    """Yields the labels and the value of each sample of a family."""
     for family in counters.families():
         if family.name == name:
             for labels, sample in family.samples.items():

@@ -1,7 +1,4 @@
-"""What the hub knows of those who serve clients: a worker in its own process, or all workers of this host.
-
-Nobody is served here (see `worker.py`, `hub_door.py`).
-"""
+"""What the hub needs of those that serve clients: of one worker in its own process, or of all workers of the host."""
 
 from __future__ import annotations
 
@@ -13,15 +10,15 @@ from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
 
 SentListener = Callable[[Frame, int], None]
-"""Told of a frame that has gone to everybody, and how long that took in nanoseconds."""
+"""Called once a frame has been sent to every client of a worker, with the nanoseconds since its tick."""
 
 
 class Serving(Protocol):
-    """Figures of all clients."""
+    """Figures about all clients."""
 
     @property
     def counted(self) -> Counted:
-        """What all processes have counted."""
+        """The counters of all processes."""
 
     @property
     def websocket_clients(self) -> int: ...
@@ -31,45 +28,45 @@ class Serving(Protocol):
 
     @property
     def http_requests(self) -> int:
-        """Answered so far."""
+        """Requests answered since the start."""
 
     @property
     def messages_sent(self) -> int:
-        """Snapshots handed to the kernel so far."""
+        """Snapshots handed to the kernel since the start, over all clients."""
 
     @property
-    def frames_skipped(self) -> int: ...
+    def frames_skipped(self) -> int:
+        """Frames since the start that were not sent to a client because it was too slow, over all clients."""
 
     @property
     def clients_behind(self) -> int:
-        """Clients that have not taken everything sent to them."""
+        """Clients with unsent bytes."""
 
     @property
     def lane_backlog(self) -> int:
-        """Messages of the lanes that wait for clients."""
+        """Unsent entries of the lanes, over all clients."""
 
     @property
     def fanout(self) -> DurationHistogram:
-        """From the tick to the last byte handed to the kernel, per frame and worker."""
+        """Durations from the tick to the last byte handed to the kernel, one per frame and worker."""
 
-    def add_sent_listener(self, listener: SentListener) -> None:
-        """Has `listener` told of each frame that has gone to everybody."""
+    def add_sent_listener(self, listener: SentListener) -> None: ...
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """Status, CPU and memory of each process by its name; empty if there is but one."""
+        """Returns status, CPU and memory of each process by its name; empty if there is only one."""
 
     def not_ready(self) -> list[str]:
-        """Names the processes that do not serve."""
+        """Names the kinds of processes of which some do not serve."""
 
 
 class Frontend(Serving, Protocol):
-    """What stands between the hub and its clients."""
-
-    def send_frame(self, frame: Frame) -> None:
-        """Sends a frame to every client, or to those who do."""
+    """Stands between the hub and its clients."""
 
     async def start(self) -> None:
         """Lets clients in. Raises OSError if the port cannot be had."""
 
     async def stop(self) -> None:
-        """Lets nobody in any more, and ends what is there within the grace period."""
+        """Lets no further client in, and ends the connections of those that are in within the grace period."""
+
+    def send_frame(self, frame: Frame) -> None:
+        """Sends a frame to every client, or to the workers."""

@@ -1,7 +1,4 @@
-"""Whether what clients see is still what is: the hub may be gone, or late, while its last frame stays.
-
-Nobody is started again here (see the supervisor).
-"""
+"""Detects that clients are looking at an old snapshot because the hub has died or is late."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ from observability.encoding import encode_json
 from observability.memory.mapping import ProcessSlot, ProcessState
 from observability.snapshot.frames import FrameSource
 
-# Beats that may be missed, and the least time that must have passed, before data is called stale.
-BEATS_ALLOWED: Final = 3
-LEAST_SECONDS: Final = 1.0
+# Data is stale once this many ticks are overdue, but never before this time has passed.
+TICKS_ALLOWED: Final = 3
+MIN_STALE_SECONDS: Final = 1.0
 
 
 class Staleness:
-    """Looks at the hub's slot and at the age of its newest frame, and tells of a change for the worse, once."""
+    """Compares the state of the hub and the age of its newest frame with what is allowed, and reports each change."""
 
     def __init__(
         self,
@@ -28,22 +25,23 @@ class Staleness:
         frames: FrameSource,
         clock: Clock,
         interval_seconds: float,
-        tell: Callable[[bytes | None], None],
+        report: Callable[[bytes | None], None],
     ) -> None:
-        """`tell` is given the message for the clients when data becomes stale, None when it no longer is."""
+        """`report` is called with the message for clients when the data becomes stale, with None when it is fresh
+        again."""
         self._hub = hub
         self._frames = frames
         self._clock = clock
-        self._allowed_ns = round(max(BEATS_ALLOWED * interval_seconds, LEAST_SECONDS) * NS_PER_S)
-        self._tell = tell
+        self._allowed_ns = round(max(TICKS_ALLOWED * interval_seconds, MIN_STALE_SECONDS) * NS_PER_S)
+        self._report = report
         self.is_stale = False
 
     def check(self) -> None:
-        """Compares with the last call."""
+        """Checks once, and reports if the answer differs from that of the last check."""
         reason = self._reason()
         if (reason is not None) != self.is_stale:
             self.is_stale = reason is not None
-            self._tell(None if reason is None else encode_json(self._message(reason)))
+            self._report(None if reason is None else encode_json(self._message(reason)))
 
     def _reason(self) -> str | None:
         if self._hub.state != ProcessState.SERVING:

@@ -1,7 +1,4 @@
-"""The state of this server itself, as `/health` and `/api/system` tell it: every number is measured, none is a target.
-
-No routing here (see `routes/system.py`).
-"""
+"""The state of the server itself, as `/health` and `/api/system` show it. Every number in it is measured."""
 
 from __future__ import annotations
 
@@ -17,28 +14,27 @@ from observability.events import TYPE_NAMES
 from observability.metrics.alerts.book import alert_documents
 from observability.metrics.alerts.rule_book import RuleBook
 from observability.metrics.assembly import Collectors
-from observability.monitoring.path_latency import PathLatency
+from observability.monitoring.path_latency import PERCENTS, PathLatency
 from observability.monitoring.serving import Serving
 from observability.monitoring.worker_status import HubState
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 
-PERCENTS: Final = (("latency_p50", 50.0), ("latency_p95", 95.0), ("latency_p99", 99.0))
 _USAGES: Final = ("cpu", "memory", "disk")
 
 
 class ServerStatus(Protocol):
-    """What `/health` says: of this process, or in a worker, of the whole host."""
+    """Answers `/health`: for the hub's process, or for the whole host as a worker sees it."""
 
     def not_ready(self) -> list[str]:
-        """Names what keeps this server from being ready."""
+        """Names what keeps the server from being ready."""
 
     def live(self) -> dict[str, Any]:
         """Returns `GET /health/live`."""
 
 
 class Status:
-    """Reads hub, collectors and whoever serves. `queues` are what may pile up, each with its depth."""
+    """The status as the hub's process knows it. `queues` returns the depth of each queue by name."""
 
     def __init__(
         self,
@@ -53,10 +49,10 @@ class Status:
         self._serving = serving
         self._rate = _Rate()
         self._rules = rules
-        self._alerts = _Kept()
-        self._rules_seen = _Kept()
+        self._encoded_alerts = _Encoded()
+        self._encoded_rules = _Encoded()
         self._queues = dict(queues)
-        # Event times of the system section are those of its own samples.
+        # The system section is left out: the newest input it reports is its own sample.
         inputs = (collectors.market, collectors.strategy, collectors.execution)
         self._latency = PathLatency(hub, inputs, serving.fanout)
         serving.add_sent_listener(self._latency.on_sent)
@@ -64,7 +60,7 @@ class Status:
         self._measured_second = -1
 
     def on_frame(self, frame: Frame) -> None:
-        """Measures one tick; to be called before the frame is sent."""
+        """Measures one tick; called before its frame is sent."""
         self._latency.on_frame(frame)
 
     def documents(self) -> dict[str, Callable[[], Any]]:
@@ -79,15 +75,13 @@ class Status:
         }
 
     def not_ready(self) -> list[str]:
-        """Names what keeps this server from being ready."""
         return [*self._hub.not_ready(), *self._serving.not_ready()]
 
     def hub_state(self) -> HubState:
-        """Returns the document by which workers know the hub's state."""
+        """Returns the document from which workers answer `/health`."""
         return HubState(self.not_ready(), self._system()["uptime_seconds"])
 
     def live(self) -> dict[str, Any]:
-        """Returns `GET /health/live`."""
         return {
             "alive": True,
             "websocket_connections": self._serving.websocket_clients,
@@ -111,12 +105,12 @@ class Status:
 
     def performance(self) -> dict[str, Any]:
         """Returns `GET /api/system/performance`. Latencies are from the tick to the last byte handed to the kernel,
-        over all snapshots so far; null while no snapshot was sent to anybody."""
+        over all snapshots since the start; null until a snapshot is sent."""
         hub, serving = self._hub, self._serving
         system = self._system()
         return {
             "timestamp": self._timestamp(),
-            **{name: serving.fanout.percentile_ms(percent) for name, percent in PERCENTS},
+            **{f"latency_p{percent}": serving.fanout.percentile_ms(percent) for percent in PERCENTS},
             "latency_max": serving.fanout.max_ms,
             "n_latency": serving.fanout.count,
             "throughput_per_sec": self._rate.per_second(serving.messages_sent, hub.event_clock.mono_ns()),
@@ -131,7 +125,7 @@ class Status:
         }
 
     def components(self) -> dict[str, Any]:
-        """Returns `GET /api/system/components`: our own parts, and those of the engine by their heartbeats."""
+        """Returns `GET /api/system/components`: collectors, processes, and what sends heartbeats."""
         engine = self._collectors.system.components(self._hub.event_clock.time_ns())
         return {
             "timestamp": self._timestamp(),
@@ -162,14 +156,14 @@ class Status:
         }
 
     def alerts(self) -> dict[str, Any]:
-        """Returns `GET /api/system/alerts`; the bytes of the alerts are kept while nothing changes."""
+        """Returns `GET /api/system/alerts`; the alerts are encoded again only after a change."""
         book = self._collectors.system.alert_book
-        fragment = self._alerts.get(book.version, lambda: alert_documents(book.all()))
+        fragment = self._encoded_alerts.get(book.version, lambda: alert_documents(book.all()))
         return {"timestamp": self._timestamp(), "alerts": fragment, "count": len(book.all())}
 
     def rules(self) -> dict[str, Any]:
         """Returns `GET /api/system/alerts/rules`."""
-        fragment = self._rules_seen.get(self._rules.evaluations, self._rules.to_json)
+        fragment = self._encoded_rules.get(self._rules.evaluations, self._rules.to_json)
         return {"timestamp": self._timestamp(), "rules": fragment, "count": len(self._rules)}
 
     def _system(self) -> dict[str, Any]:
@@ -177,7 +171,7 @@ class Status:
         return self._collectors.system.fields.to_json()
 
     def _measure(self) -> dict[str, Any]:
-        """Latencies and queues, looked up once per second: percentiles cost more than a tick should."""
+        """Returns latencies and queue depths, read once per second: percentiles cost more than a tick may."""
         second = self._hub.event_clock.mono_ns() // NS_PER_S
         if second != self._measured_second:
             self._measured_second = second
@@ -216,8 +210,8 @@ class Status:
         return states
 
 
-class _Kept:
-    """The encoded bytes of a part of a document, as long as its version stays the same."""
+class _Encoded:
+    """Part of a document, encoded again only when its version changes."""
 
     def __init__(self) -> None:
         self._version = -1
@@ -231,7 +225,7 @@ class _Kept:
 
 
 class _Rate:
-    """Messages per second, over the last whole second or more."""
+    """A rate per second, measured over a second or a little more."""
 
     def __init__(self) -> None:
         self._since_ns: int | None = None

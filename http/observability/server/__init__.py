@@ -1,1 +1,1 @@
-"""Processes put together: from a configuration to a running hub and its workers."""
+"""The composition of the server: from a configuration to a running hub and its workers, in one process or several."""

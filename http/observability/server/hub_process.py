@@ -122,19 +122,21 @@ class HubProcess(ServerProcess):
     def _wire(self) -> None:
         hub, frontend, store = self._hub, self._frontend, self._store
         self._journal.add_announcement_listener(self._lane_feed.on_announcement)
-        # In this order: a frame is measured before it is sent, and sent before anything that can wait.
-        hub.add_frame_listener(self._status.on_frame)
-        hub.add_frame_listener(frontend.send_frame)
-        hub.add_frame_listener(self._rule_book.on_frame)
-        hub.add_frame_listener(self._journal.on_frame)
-        hub.documents.update(self._documents())
         if store is not None:
             self._collectors.system.add_health_reason("store", lambda: store.trouble)
+        hub.documents.update(self._documents())
         if isinstance(frontend, Worker):
             add_routes(frontend.router, self._route_parts())
             frontend.reload_certificate_on_hangup()
         else:
             hub.documents.update(frontend.documents(self._status.hub_state, self._metrics.hub_metrics))
+            frontend.share_lanes(self._lane_feed.lanes)
+            hub.add_frame_listener(frontend.read_sent)
+        # The order counts: a frame is measured, sent to clients, and only then compared with rules and written.
+        hub.add_frame_listener(self._status.on_frame)
+        hub.add_frame_listener(frontend.send_frame)
+        hub.add_frame_listener(self._rule_book.on_frame)
+        hub.add_frame_listener(self._journal.on_frame)
 
     async def _start(self) -> None:
         if any(len(token.secret) < MIN_TOKEN_CHARS for token in self._config.api_tokens):
@@ -168,7 +170,7 @@ class HubProcess(ServerProcess):
 
     def _make_gateway(self, context: ChildContext) -> Worker | WorkerGateway:
         calls = HubCalls(self._gate, self._acknowledger, self._trades)
-        return WorkerGateway(self._config, context, self._hub, calls, self._lane_feed.lanes, self._loop)
+        return WorkerGateway(self._config, context, self._hub, calls, self._loop)
 
     def _queues(self) -> dict[str, Callable[[], int]]:
         """Returns what can pile up, each with its depth."""

@@ -23,7 +23,7 @@ from observability.monitoring.staleness import Staleness
 from observability.monitoring.worker_status import WorkerStatus, hub_document
 from observability.processes.control import say_serving
 from observability.processes.supervisor import ChildContext
-from observability.processes.usage import FIGURES_SECONDS, ProcessUsage
+from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
 from observability.rest.published import Published
 from observability.server.feed import SharedFeed
 from observability.server.hub_link import HubLink
@@ -71,8 +71,8 @@ class WorkerProcess(ServerProcess):
         )
         self._usage = ProcessUsage(self._counters, self._slot.role, self._slot.number, self._host_clock.time_ns())
         self._periodics = [
-            Periodic(FIGURES_SECONDS, self._usage.update, self._loop),
-            Periodic(FIGURES_SECONDS, self._publish_queues, self._loop),
+            Periodic(MEASURE_SECONDS, self._usage.update, self._loop),
+            Periodic(MEASURE_SECONDS, self._publish_queues, self._loop),
             Periodic(config.metric_collection_interval, self._staleness.check, self._loop),
         ]
 
