@@ -42,7 +42,7 @@ class HubCollector(Collector):
 
     def _data_path_metrics(self) -> Iterator[Metric]:
         hub = self._hub
-        yield CounterMetricFamily("tick_missed", "Beats of the schedule that could not be made", hub.ticks_missed)
+        yield CounterMetricFamily("tick_missed", "Ticks skipped because an earlier one took too long", hub.ticks_missed)
         collected = CounterMetricFamily(
             "collector_metrics_collected", "Metrics collected per collector", labels=["collector"]
         )
@@ -127,8 +127,8 @@ def _user_metric(metrics: UserMetrics) -> GaugeMetricFamily:
 
 
 def _label_name(name: str) -> str:
-    """Returns a valid label name for `name`: `[a-zA-Z_][a-zA-Z0-9_]*`, not starting with `__`, and not "name", the label
-    that holds the name of the metric."""
+    """Returns a valid label name for `name`: `[a-zA-Z_][a-zA-Z0-9_]*`, not starting with `__`, and not "name", which
+    is the label of the metric's own name."""
     allowed = _NOT_IN_LABELS.sub("_", name)
     return f"label_{allowed}" if allowed in ("", "name") or not allowed[0].isalpha() else allowed
 
