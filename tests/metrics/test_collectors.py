@@ -1,4 +1,4 @@
-"""Custom collectors: registered by name, or found as entry points of installed packages."""
+"""Custom collectors are registered by name or found as entry points of installed packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Install = Callable[..., None]
 
 
 class CustomCollector(BaseCollector):
-    """The first API's example, and what it was called for."""
+    """A minimal collector that records its calls."""
 
     def __init__(self) -> None:
         super().__init__("custom")
@@ -42,7 +42,7 @@ def _empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Installs a package that names collectors as entry points."""
+    """Installs a package with collectors as entry points."""
 
     def install(**entry_points: str) -> None:
         info = tmp_path / "queue_metrics-1.0.dist-info"
@@ -64,7 +64,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return install
 
 
-def test_starting_and_stopping_again_does_nothing() -> None:
+def test_a_second_start_or_stop_does_nothing() -> None:
     async def main() -> None:
         collector = CustomCollector()
         for _ in range(2):
@@ -78,33 +78,31 @@ def test_starting_and_stopping_again_does_nothing() -> None:
     asyncio.run(main())
 
 
-def test_a_registered_collector_is_made_under_its_name() -> None:
+def test_a_registered_collector_is_created_under_its_name() -> None:
     register_collector("mine", CustomCollector)
     made = registry.custom_collectors()
     assert isinstance(made["mine"], CustomCollector)
 
 
-def test_a_name_is_registered_once() -> None:
+def test_a_name_cannot_be_registered_twice() -> None:
     register_collector("mine", CustomCollector)
     with pytest.raises(ConfigError, match="twice"):
         register_collector("mine", CustomCollector)
 
 
-def test_an_installed_package_needs_no_call(install: Install) -> None:
+def test_a_collector_of_an_installed_package_is_found(install: Install) -> None:
     install(queue="queue_metrics:QueueCollector")
     assert registry.custom_collectors()["queue"].name == "queue"
 
 
-def test_one_that_cannot_be_imported_keeps_no_other_from_starting(
-    install: Install, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_collector_that_cannot_be_imported_is_skipped(install: Install, caplog: pytest.LogCaptureFixture) -> None:
     install(broken="queue_metrics:Nothing", queue="queue_metrics:QueueCollector")
     with caplog.at_level(logging.ERROR):
         assert registry.custom_collectors().keys() == {"queue"}
     assert "'broken'" in caplog.text
 
 
-def test_one_that_cannot_be_made_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_collector_that_cannot_be_created_is_skipped(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> BaseCollector:
         raise RuntimeError("no database")
 
@@ -115,9 +113,9 @@ def test_one_that_cannot_be_made_is_left_out(caplog: pytest.LogCaptureFixture) -
     assert "no database" in caplog.text
 
 
-def test_a_registered_collector_wins_over_an_installed_one(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_registered_collector_replaces_an_installed_one(install: Install, caplog: pytest.LogCaptureFixture) -> None:
     install(queue="queue_metrics:QueueCollector")
     register_collector("queue", CustomCollector)
     with caplog.at_level(logging.WARNING):
         assert isinstance(registry.custom_collectors()["queue"], CustomCollector)
-    assert "the registered one is used" in caplog.text
+    assert "using the registered one" in caplog.text

@@ -22,10 +22,12 @@ from observability.history.history import History
 from observability.history.layout import Budget
 from observability.metrics import SystemCollector
 from observability.metrics.system.host_sampler import HostSample, HostSampler
-from observability.metrics.system_collector import SERIES_FIELDS
+from observability.metrics.system_collector import SERIES_FIELDS, SystemSettings
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
+
+FAST = SystemSettings(sample_interval_seconds=0.01)
 
 FIGURES = (
     "cpu_percent", "memory_percent", "memory_limit_bytes", "disk_percent", "process_rss_bytes", "process_cpu_percent",
@@ -34,7 +36,7 @@ FIGURES = (
 
 
 class FailingSampler(HostSampler):
-    """A sampler on a host that stops answering after the first sample."""
+    """A sampler that fails after the first sample."""
 
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir)
@@ -48,7 +50,7 @@ class FailingSampler(HostSampler):
 
 
 def idle(clock: FakeClock | None = None, **settings: Any) -> tuple[Bus, SystemCollector]:
-    """A collector that takes events but was never started, so that nothing is sampled."""
+    """A collector that receives events but was never started, so that nothing is sampled."""
     bus = Bus()
     collector = SystemCollector(bus=bus, clock=clock or FakeClock(NOON), **settings)
     for kind, handler in collector._handlers().items():
@@ -61,7 +63,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for happens in a thread, which sets no event
+    while not condition():  # noqa: ASYNC110 - the condition becomes true in a thread, which sets no event
         await asyncio.sleep(0.005)
 
 
@@ -75,16 +77,16 @@ def alert(title: str = "Feed lost", **changes: Any) -> Alert:
     return Alert(title=title, **(fields | changes))
 
 
-def test_before_the_first_sample_nothing_is_claimed() -> None:
+def test_the_figures_are_none_before_the_first_sample() -> None:
     _, collector = idle()
     metrics = shown(collector)
     assert [metrics[name] for name in (*FIGURES, "event_loop_lag_ms", "uptime_seconds", "health")] == [None] * 11
     assert collector.last_input_ns is None
 
 
-def test_a_started_collector_has_measured_everything(tmp_path: Path) -> None:
+def test_a_started_collector_has_every_figure(tmp_path: Path) -> None:
     async def main() -> None:
-        collector = SystemCollector(bus=Bus(), data_dir=tmp_path)
+        collector = SystemCollector(bus=Bus(), settings=SystemSettings(data_dir=tmp_path))
         await collector.start()
         metrics = await collector.get_current_metrics()
         await collector.stop()
@@ -96,9 +98,9 @@ def test_a_started_collector_has_measured_everything(tmp_path: Path) -> None:
     run(main())
 
 
-def test_samples_go_on_until_the_stop_and_leave_no_thread() -> None:
+def test_sampling_ends_with_the_stop_and_leaves_no_thread() -> None:
     async def main() -> None:
-        collector = SystemCollector(bus=Bus(), sample_interval_seconds=0.01)
+        collector = SystemCollector(bus=Bus(), settings=FAST)
         await collector.start()
         first = collector.sample
         await until(lambda: collector.sample is not first)
@@ -106,14 +108,14 @@ def test_samples_go_on_until_the_stop_and_leave_no_thread() -> None:
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "host sampler"]
 
     run(main())
-    # The stop does not wait for a sample under way, which ends its thread by itself.
+    # The stop does not wait for a sample in progress, after which the thread ends by itself.
     for thread in threading.enumerate():
         if thread.name.startswith("host-sampler"):
             thread.join(5)
             assert not thread.is_alive()
 
 
-def test_sampling_does_not_hold_the_loop() -> None:
+def test_sampling_does_not_block_the_loop() -> None:
     released = threading.Event()
 
     class WaitingSampler(HostSampler):
@@ -131,12 +133,12 @@ def test_sampling_does_not_hold_the_loop() -> None:
     run(main())
 
 
-def test_a_blocked_loop_is_seen() -> None:
+def test_a_blocked_loop_shows_as_lag() -> None:
     async def main() -> None:
-        collector = SystemCollector(bus=Bus(), sample_interval_seconds=0.01)
+        collector = SystemCollector(bus=Bus(), settings=FAST)
         await collector.start()
         worst = 0.0
-        time.sleep(0.2)  # noqa: ASYNC251 - blocking the loop is what is tested
+        time.sleep(0.2)  # noqa: ASYNC251 - the test blocks the loop on purpose
         while worst < 100:
             await asyncio.sleep(0.005)
             worst = max(worst, shown(collector)["event_loop_lag_ms"] or 0.0)
@@ -146,10 +148,10 @@ def test_a_blocked_loop_is_seen() -> None:
     run(main())
 
 
-def test_a_host_that_stops_answering_keeps_the_figures_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_samples_keep_the_last_figures_and_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         sampler = FailingSampler(Path("."))
-        collector = SystemCollector(bus=Bus(), sample_interval_seconds=0.01, sampler=sampler)
+        collector = SystemCollector(bus=Bus(), sampler=sampler, settings=FAST)
         await collector.start()
         await until(lambda: collector.sample_failures >= 3)
         assert shown(collector)["process_rss_bytes"] > 0
@@ -160,10 +162,10 @@ def test_a_host_that_stops_answering_keeps_the_figures_and_is_logged_once(caplog
     assert len(caplog.records) == 1
 
 
-def test_uptime_is_in_whole_seconds_so_that_bytes_stay() -> None:
+def test_uptime_changes_the_section_only_once_per_second() -> None:
     async def main() -> None:
         clock = FakeClock(NOON)
-        collector = SystemCollector(bus=Bus(), clock=clock, sample_interval_seconds=3600)
+        collector = SystemCollector(bus=Bus(), clock=clock, settings=SystemSettings(sample_interval_seconds=3600))
         await collector.start()
         versions = []
         for elapsed_ns in (0, S // 2, S, 3 * S // 2):
@@ -182,45 +184,45 @@ def test_alerts_of_one_key_are_one_alert() -> None:
     bus.publish_all([alert(key="feed"), alert("Feed lost again", key="feed", severity="critical"), alert("Other")])
     metrics = shown(collector)
     assert (metrics["active_alerts"], metrics["critical_alerts"]) == (2, 1)
-    other, feed = (state.to_json() for state in collector.active_alerts())
+    other, feed = (state.to_json() for state in collector.alert_book.active())
     assert (feed["title"], feed["severity"], feed["count"], other["key"]) == ("Feed lost again", "critical", 2, "Other")
 
 
-def test_an_acknowledged_alert_is_active_again_when_it_comes_back() -> None:
+def test_an_acknowledged_alert_is_active_again_after_another_event() -> None:
     bus, collector = idle()
     bus.publish(alert())
-    (state,) = collector.active_alerts()
-    assert collector.acknowledge_alert(state.alert_id, NOON + S) is state
+    (state,) = collector.alert_book.active()
+    assert collector.alert_book.acknowledge(state.alert_id, NOON + S) is state
     assert shown(collector)["active_alerts"] == 0
-    assert collector.acknowledge_alert(state.alert_id, NOON + 9 * S) is state
+    assert collector.alert_book.acknowledge(state.alert_id, NOON + 9 * S) is state
     assert state.to_json()["acknowledged"] == "2012-06-21T12:00:01.000Z"
-    assert [known.alert_id for known in collector.alerts()] == [state.alert_id]
+    assert [known.alert_id for known in collector.alert_book.all()] == [state.alert_id]
     bus.publish(alert())
     assert shown(collector)["active_alerts"] == 1
 
 
 def test_an_unknown_alert_cannot_be_acknowledged() -> None:
     _, collector = idle()
-    assert collector.acknowledge_alert("0123456789abcdef", NOON) is None
+    assert collector.alert_book.acknowledge("0123456789abcdef", NOON) is None
 
 
-def test_alerts_are_bounded_and_acknowledged_ones_make_room_first(caplog: pytest.LogCaptureFixture) -> None:
-    bus, collector = idle(max_alerts=2)
+def test_alerts_are_bounded_and_acknowledged_ones_are_dropped_first(caplog: pytest.LogCaptureFixture) -> None:
+    bus, collector = idle(settings=SystemSettings(max_alerts=2))
     bus.publish_all([alert("a"), alert("b")])
-    collector.acknowledge_alert(collector.active_alerts()[0].alert_id, NOON)
+    collector.alert_book.acknowledge(collector.alert_book.active()[0].alert_id, NOON)
     bus.publish(alert("c"))
-    assert [state.title for state in collector.alerts()] == ["c", "a"]
+    assert [state.title for state in collector.alert_book.all()] == ["c", "a"]
     assert caplog.records == []
     bus.publish(alert("d"))
-    assert [state.title for state in collector.alerts()] == ["d", "c"]
+    assert [state.title for state in collector.alert_book.all()] == ["d", "c"]
     assert len(caplog.records) == 1
 
 
-def test_a_component_falls_silent() -> None:
+def test_a_component_with_an_overdue_heartbeat_is_silent() -> None:
     async def main() -> None:
         clock = FakeClock(NOON)
         bus = Bus()
-        collector = SystemCollector(bus=bus, clock=clock, component_silent_after_seconds=30.0)
+        collector = SystemCollector(bus=bus, clock=clock, settings=SystemSettings(component_silent_after_seconds=30.0))
         await collector.start()
         bus.publish(Heartbeat("feed", "ok", "3 streams", ts=NOON, ts_init=NOON))
         assert "component feed is silent" not in shown(collector, NOON + 30 * S)["health_reasons"]
@@ -240,14 +242,14 @@ def test_a_component_falls_silent() -> None:
     run(main())
 
 
-def test_components_are_bounded_by_who_was_heard_last() -> None:
-    bus, collector = idle(max_components=2)
+def test_a_component_beyond_the_limit_replaces_the_longest_silent_one() -> None:
+    bus, collector = idle(settings=SystemSettings(max_components=2))
     for name in ("a", "b", "a", "c"):
         bus.publish(Heartbeat(name, ts=NOON, ts_init=NOON))
     assert list(collector.components(NOON)) == ["a", "c"]
 
 
-def test_a_component_that_is_not_well_says_why() -> None:
+def test_a_degraded_component_has_a_reason() -> None:
     bus, collector = idle()
     bus.publish(Heartbeat("feed", "ok", "3 streams", ts=NOON, ts_init=NOON))
     bus.publish(Heartbeat("risk", "degraded", "limits unknown", ts=NOON, ts_init=NOON))
@@ -256,7 +258,7 @@ def test_a_component_that_is_not_well_says_why() -> None:
     assert reasons == {"feed": None, "gateway": "its heartbeat says down", "risk": "limits unknown"}
 
 
-def test_a_part_with_a_fault_of_its_own_degrades_the_health() -> None:
+def test_a_fault_of_a_part_degrades_the_health() -> None:
     _, collector = idle()
     fault: list[str] = []
     collector.add_health_reason("store", lambda: fault[0] if fault else None)
@@ -267,7 +269,7 @@ def test_a_part_with_a_fault_of_its_own_degrades_the_health() -> None:
     assert (collector.health_reason("store"), collector.health_reason("other")) == ("disk full", None)
 
 
-def test_a_heartbeat_makes_no_figure_younger() -> None:
+def test_a_heartbeat_does_not_count_as_an_input() -> None:
     bus, collector = idle()
     bus.publish(Heartbeat("feed", ts=NOON, ts_init=NOON))
     assert collector.last_input_ns is None
@@ -275,7 +277,7 @@ def test_a_heartbeat_makes_no_figure_younger() -> None:
     assert collector.last_input_ns == NOON
 
 
-def test_the_engine_s_lines_are_kept_with_their_times_and_fields() -> None:
+def test_the_engines_log_lines_keep_their_times_and_fields() -> None:
     bus, collector = idle()
     bus.publish(Log("critical", "no route", "engine", {"n": 4}, ts=NOON + 4 * S, ts_init=NOON))
     (line,) = collector.engine_log.newest()
@@ -289,7 +291,7 @@ def test_the_engine_s_lines_are_kept_with_their_times_and_fields() -> None:
     }
 
 
-def test_each_tick_writes_one_row() -> None:
+def test_each_tick_records_one_row() -> None:
     async def main() -> None:
         history = History(Budget({len(SERIES_FIELDS): 1}, {}))
         collector = SystemCollector(bus=Bus(), history=history)
@@ -304,7 +306,7 @@ def test_each_tick_writes_one_row() -> None:
     run(main())
 
 
-def test_it_can_be_started_again() -> None:
+def test_a_stopped_collector_can_be_started_again() -> None:
     async def main() -> None:
         bus = Bus()
         collector = SystemCollector(bus=bus, clock=HostClock())
@@ -313,6 +315,6 @@ def test_it_can_be_started_again() -> None:
             bus.publish(alert(str(expected)))
             await collector.stop()
             bus.publish(alert("after the stop"))
-            assert len(collector.alerts()) == expected
+            assert len(collector.alert_book.all()) == expected
 
     run(main())

@@ -1,7 +1,4 @@
-"""The collectors: what a snapshot is made of.
-
-Only names are re-exported here.
-"""
+"""The metrics of a snapshot and of the API: four collectors, their parts by subject, and what makes them durable."""
 
 from observability.metrics.collectors import BaseCollector, BusCollector, register_collector
 from observability.metrics.execution_collector import ExecutionCollector

@@ -22,7 +22,7 @@ from observability.metrics.market_data_collector import MarketDataCollector, Mar
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.strategy_collector import StrategyCollector, StrategySettings
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
-from observability.metrics.system_collector import SystemCollector
+from observability.metrics.system_collector import SystemCollector, SystemSettings
 from observability.metrics.trades.trade_log import TradeLog
 from observability.store.checkpoint import EventSequence
 
@@ -100,7 +100,11 @@ def make_collectors(
         settings=ExecutionSettings(session_end_ns=calendar.end_ns),
     )
     system = SystemCollector(
-        bus=bus, clock=event_clock, history=history, data_dir=config.data_dir, engine_log=engine_log
+        bus=bus,
+        clock=event_clock,
+        history=history,
+        engine_log=engine_log,
+        settings=SystemSettings(data_dir=config.data_dir),
     )
     return Collectors(market, strategy, execution, system)
 

@@ -1,7 +1,4 @@
-"""The collectors' common interface and their registry.
-
-No metric is computed here; each collector has a module of its own.
-"""
+"""The interface that all collectors share, and the registry of custom ones."""
 
 from __future__ import annotations
 
@@ -24,10 +21,11 @@ MAX_REFUSED_NAMES = 1024
 
 
 class BaseCollector(ABC):
-    """Keeps the current state of one part of the snapshot.
+    """Keeps the current state of one section of the snapshot.
 
-    Custom collectors implement `_start_impl`, `_stop_impl` and `get_current_metrics`, and appear in the snapshot under
-    their name. They run in tasks of their own: a slow or failing one yields null and a counter, never a late tick.
+    A custom collector implements `_start_impl`, `_stop_impl` and `get_current_metrics`, and appears in the snapshot
+    under its name. It runs in a task of its own: a slow or failing collector shows as null and is counted; the tick
+    does not wait for it.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,7 +40,7 @@ class BaseCollector(ABC):
             self.is_running = True
 
     async def stop(self) -> None:
-        """Stops collecting; what was collected stays readable."""
+        """Stops collecting; the metrics stay readable."""
         if self.is_running:
             self.is_running = False
             await self._stop_impl()
@@ -55,11 +53,11 @@ class BaseCollector(ABC):
 
     @abstractmethod
     async def get_current_metrics(self) -> dict[str, Any]:
-        """Returns this collector's part of the snapshot, ready for JSON."""
+        """Returns this collector's section of the snapshot, as JSON types."""
 
 
 class BusCollector(BaseCollector):
-    """A collector fed by the bus: the process's default one unless given another."""
+    """A collector that subscribes to a bus; by default to the one of the process."""
 
     def __init__(self, name: str, bus: Bus | None = None) -> None:
         super().__init__(name)
@@ -68,7 +66,7 @@ class BusCollector(BaseCollector):
 
     @abstractmethod
     def _handlers(self) -> dict[type[Event], Handler]:
-        """Returns what to subscribe: one handler per event class."""
+        """Returns one handler per event class to subscribe to."""
 
     async def _start_impl(self) -> None:
         self._unsubscribe = [self.bus.subscribe(kind, handler) for kind, handler in self._handlers().items()]
@@ -84,32 +82,37 @@ _registered: dict[str, CollectorFactory] = {}
 
 
 def register_collector(name: str, factory: CollectorFactory) -> None:
-    """Registers a custom collector for every hub started from now on; the name is its key in the snapshot."""
+    """Registers a custom collector for every hub that starts from now on. The name is its key in the snapshot.
+
+    Raises ConfigError if the name is taken.
+    """
     if name in _registered:
         raise ConfigError([f"collector {name!r}: registered twice"])
     _registered[name] = factory
 
 
 def custom_collectors() -> dict[str, BaseCollector]:
-    """Makes every custom collector: those registered by name and those of installed entry points.
+    """Creates every custom collector: those registered by name and those that are entry points of installed packages.
 
-    One that cannot be imported or made is left out with an error in the log; it must not keep the others from starting.
+    A collector that cannot be imported or created is skipped and logged as an error, so that the others still start.
     """
     factories = dict(_registered)
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         if entry_point.name in factories:
             logger.warning(
-                "collector %r is registered and also an entry point; the registered one is used", entry_point.name
+                "collector %r is registered and also an entry point; using the registered one", entry_point.name
             )
             continue
         try:
             factories[entry_point.name] = entry_point.load()
         except Exception:
-            logger.exception("collector %r (entry point %s) cannot be imported", entry_point.name, entry_point.value)
+            logger.exception(
+                "collector %r (entry point %s) cannot be imported; skipping it", entry_point.name, entry_point.value
+            )
     collectors: dict[str, BaseCollector] = {}
     for name, factory in factories.items():
         try:
             collectors[name] = factory()
         except Exception:
-            logger.exception("collector %r cannot be made", name)
+            logger.exception("collector %r cannot be created; skipping it", name)
     return collectors

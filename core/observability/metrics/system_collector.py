@@ -1,7 +1,5 @@
-"""The system section: host and process figures, event loop lag, health, alerts, components, the engine's log and the
-numbers that users send.
-
-No measuring here (see `host_sampler.py`, `loop_lag.py`) and no verdict (see `health.py`).
+"""The system section: the host and this process, event loop lag, health, alerts, components, the engine's log and the
+users' own metrics.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from observability.events import Alert, Event, Heartbeat, Log, Metric, event_tim
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
 from observability.logs.log_ring import LogRing
-from observability.metrics.alerts.book import Action, AlertBook, AlertBookState, AlertState, TransitionListener
+from observability.metrics.alerts.book import Action, AlertBook, AlertBookState, AlertState
 from observability.metrics.arithmetic.decimals import nan_if_none
 from observability.metrics.collectors import BusCollector
 from observability.metrics.system.components import ComponentBook
@@ -38,12 +37,25 @@ logger = logging.getLogger(__name__)
 
 SERIES_FIELDS = ("cpu_percent", "memory_percent", "event_loop_lag_ms")
 
-# CPU shares need a stretch of time; the first sample measures this one, so that `start` returns with real figures.
-FIRST_STRETCH_SECONDS = 0.1
+# CPU shares are measured over an interval. This is the first one, so that `start` returns with real figures.
+FIRST_INTERVAL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemSettings:
+    """The intervals of the system section, and the most that it keeps in memory."""
+
+    data_dir: Path | str | None = None
+    """Its disk is the one that is monitored. Without it nothing is written, and the working directory's disk is."""
+    sample_interval_seconds: float = 1.0
+    component_silent_after_seconds: float = 30.0
+    max_alerts: int = 1000
+    max_components: int = 256
+    max_user_metrics: int = 256
 
 
 class SystemState(msgspec.Struct):
-    """What a checkpoint holds of the section. The engine's log is not in it: like our own, it is in memory."""
+    """The section in a checkpoint. The engine's log is not in it: like the server's own, it is kept in memory only."""
 
     alerts: AlertBookState = msgspec.field(default_factory=AlertBookState)
     heartbeats: list[Heartbeat] = []
@@ -52,8 +64,8 @@ class SystemState(msgspec.Struct):
 
 
 class SystemCollector(BusCollector):
-    """Samples host and process once per `sample_interval_seconds` in a thread of its own; everything else is read from
-    the last sample. Figures are None until there is one."""
+    """Samples host and process once per `sample_interval_seconds`, in a thread of its own, and shows the last sample.
+    The figures are None before the first."""
 
     def __init__(
         self,
@@ -61,34 +73,29 @@ class SystemCollector(BusCollector):
         bus: Bus | None = None,
         clock: Clock | None = None,
         history: History | None = None,
-        data_dir: Path | str | None = None,
-        sample_interval_seconds: float = 1.0,
-        component_silent_after_seconds: float = 30.0,
-        max_alerts: int = 1000,
-        max_components: int = 256,
-        max_user_metrics: int = 256,
         sampler: HostSampler | None = None,
         engine_log: LogRing | None = None,
+        settings: SystemSettings | None = None,
     ) -> None:
         super().__init__("system", bus)
+        self.settings = SystemSettings() if settings is None else settings
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.fields = JsonPart()
-        self.user_metrics = UserMetrics(max_user_metrics)
+        self.user_metrics = UserMetrics(self.settings.max_user_metrics)
         self.groups: tuple[Group, ...] = (Group("metrics", self.user_metrics.series),)
         self.last_input_ns: int | None = None
         self.sample_failures = 0
         self.sample: HostSample | None = None
         """The newest sample of host and process."""
-        # Without a data directory nothing is written; the working directory's disk is then the one worth watching.
-        self._data_dir = Path("." if data_dir is None else data_dir)
         self._sampler = sampler
-        self._sample_interval_seconds = sample_interval_seconds
-        self.alert_book = AlertBook(max_alerts)
+        self.alert_book = AlertBook(self.settings.max_alerts)
         self.alert_book.add_transition_listener(self._on_transition)
-        self._components = ComponentBook(max_components, round(component_silent_after_seconds * NS_PER_S))
+        self._components = ComponentBook(
+            self.settings.max_components, round(self.settings.component_silent_after_seconds * NS_PER_S)
+        )
         self._health_reasons: dict[str, Callable[[], str | None]] = {}
         self.engine_log = LogRing() if engine_log is None else engine_log
-        """What the engine's `log` events said."""
+        """The lines of the engine's `log` events."""
         self._probe = LoopLagProbe(self.clock.mono_ns)
         self._lag_ms: float | None = None
         self._started_ns: int | None = None
@@ -131,45 +138,25 @@ class SystemCollector(BusCollector):
         self._note_input(event)
 
     def on_heartbeat(self, event: Heartbeat) -> None:
-        """Takes one heartbeat, which makes no figure any younger."""
+        """Applies one heartbeat. It does not count as an input: no figure becomes newer by it."""
         self._components.note(event)
         self._has_input = True
 
-    def add_transition_listener(self, listener: TransitionListener) -> None:
-        """Calls `listener` with each alert that was raised, acknowledged or resolved (see `AlertBook`)."""
-        self.alert_book.add_transition_listener(listener)
-
     def add_health_reason(self, name: str, reason: Callable[[], str | None]) -> None:
-        """Degrades the health as long as `reason` returns one; it is asked once per second and input."""
+        """Degrades the health while `reason` returns a text; it is called once per second and after each input."""
         self._health_reasons[name] = reason
 
     def health_reason(self, name: str) -> str | None:
-        """Returns why a part that was added under `name` degrades the health; None while it does not."""
+        """Returns why the part added under `name` degrades the health; None while it does not."""
         reason = self._health_reasons.get(name)
         return None if reason is None else reason()
-
-    def active_alerts(self) -> list[AlertState]:
-        """Returns the alerts that are neither acknowledged nor resolved, newest first."""
-        return self.alert_book.active()
-
-    def alerts(self) -> list[AlertState]:
-        """Returns every alert kept, acknowledged and resolved ones too, newest first."""
-        return self.alert_book.all()
-
-    def alert(self, alert_id: str) -> AlertState | None:
-        """Returns one alert; None if it is unknown."""
-        return self.alert_book.get(alert_id)
-
-    def acknowledge_alert(self, alert_id: str, now_ns: int) -> AlertState | None:
-        """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
-        return self.alert_book.acknowledge(alert_id, now_ns)
 
     def components(self, now_ns: int) -> dict[str, dict[str, Any]]:
         """Returns status, detail and last heartbeat of each component."""
         return self._components.to_json(now_ns)
 
     def save(self) -> bytes:
-        """Returns what events have made of this section, packed."""
+        """Returns the packed state that events have produced in this section."""
         return pack(
             SystemState(
                 self.alert_book.to_state(),
@@ -180,11 +167,11 @@ class SystemCollector(BusCollector):
         )
 
     def load(self, data: bytes) -> None:
-        """Takes over what `save` returned in an earlier process. Raises CheckpointError."""
+        """Restores the state that `save` returned. Raises CheckpointError for data that it cannot read."""
         state = unpack(data, SystemState)
-        self.alert_book.restore(state.alerts)
-        self._components.restore(state.heartbeats)
-        self.user_metrics.restore(state.metrics)
+        self.alert_book.load_state(state.alerts)
+        self._components.load_state(state.heartbeats)
+        self.user_metrics.load_state(state.metrics)
         self.last_input_ns = state.last_input_ns
         self._has_input = True
 
@@ -196,7 +183,7 @@ class SystemCollector(BusCollector):
         self._started_ns = self.clock.mono_ns()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-sampler")
         self._probe.start()
-        await self._take_sample(FIRST_STRETCH_SECONDS)
+        await self._take_sample(FIRST_INTERVAL_SECONDS)
         self._sampling = asyncio.create_task(self._sample_forever(), name="host sampler")
 
     async def _stop_impl(self) -> None:
@@ -207,35 +194,37 @@ class SystemCollector(BusCollector):
             await asyncio.gather(self._sampling, return_exceptions=True)
             self._sampling = None
         if self._executor is not None:
-            # A sample that hangs (a dead network file system) must not hang the stop.
+            # A sample that hangs (a dead network file system) must not delay the stop.
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
 
     async def _sample_forever(self) -> None:
         while True:
-            await asyncio.sleep(self._sample_interval_seconds)
+            await asyncio.sleep(self.settings.sample_interval_seconds)
             await self._take_sample(0.0)
 
-    async def _take_sample(self, stretch_seconds: float) -> None:
-        """Samples off the loop; a failure keeps the figures there are and is logged once."""
+    async def _take_sample(self, interval_seconds: float) -> None:
+        """Takes a sample off the loop. A failure keeps the last sample; only the first one is logged."""
         try:
             self.sample = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._sample_in_thread, stretch_seconds
+                self._executor, self._sample_in_thread, interval_seconds
             )
         except Exception:
             self.sample_failures += 1
             if self.sample_failures == 1:
-                logger.exception("the host cannot be sampled; later failures are only counted")
+                logger.exception(
+                    "the host cannot be sampled; the last figures remain, and further failures are only counted"
+                )
             return
         self._lag_ms = self._probe.take_max_ms()
         now_ns = self.clock.time_ns()
         self.last_input_ns = max(now_ns, self.last_input_ns or 0)
         self._has_input = True
 
-    def _sample_in_thread(self, stretch_seconds: float) -> HostSample:
+    def _sample_in_thread(self, interval_seconds: float) -> HostSample:
         if self._sampler is None:
-            self._sampler = HostSampler(self._data_dir)
-        time.sleep(stretch_seconds)
+            self._sampler = HostSampler(Path(self.settings.data_dir or "."))
+        time.sleep(interval_seconds)
         return self._sampler.sample()
 
     def _on_transition(self, state: AlertState, action: Action) -> None:
@@ -248,7 +237,7 @@ class SystemCollector(BusCollector):
     def _update(self, now_ns: int) -> None:
         uptime_seconds = None if self._started_ns is None else (self.clock.mono_ns() - self._started_ns) // NS_PER_S
         self.user_metrics.refresh()
-        # Once per second at least: a component falls silent without any input.
+        # At least once per second, because a component becomes silent without any input.
         if self._has_input or uptime_seconds != self._uptime_seconds:
             self._has_input = False
             self._uptime_seconds = uptime_seconds

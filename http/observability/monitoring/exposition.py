@@ -68,7 +68,7 @@ class HubCollector(Collector):
     def _alert_metrics(self) -> Iterator[Metric]:
         system = self._system
         active = GaugeMetricFamily("alerts_active", "Alerts neither acknowledged nor resolved", labels=["severity"])
-        severities = [alert.severity for alert in system.active_alerts()]
+        severities = [alert.severity for alert in system.alert_book.active()]
         for severity in SEVERITIES:
             active.add_metric([severity], severities.count(severity))
         yield active

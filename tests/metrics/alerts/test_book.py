@@ -1,4 +1,4 @@
-"""The life of an alert: raised, acknowledged, resolved, raised again; and what is told of it."""
+"""The states of an alert: raised, acknowledged, resolved, raised again; and the transitions that listeners get."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from observability.events import Alert
 from observability.metrics.alerts.book import (
     AlertBook,
     AlertBookState,
+    AlertContent,
     AlertState,
-    Raise,
     alert_documents,
     alert_id,
     rule_alert_id,
@@ -26,7 +26,7 @@ from observability.store.checkpoint import pack, unpack
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
 
-DRAWDOWN = Raise("drawdown", "", "critical", "Drawdown of 6 %", "")
+DRAWDOWN = AlertContent("drawdown", "critical", "Drawdown of 6 %", "", rule="drawdown")
 
 
 def event(key: str = "feed", seconds: int = 0, **changes: Any) -> Alert:
@@ -37,9 +37,9 @@ def event(key: str = "feed", seconds: int = 0, **changes: Any) -> Alert:
 def watched(max_alerts: int = 100) -> tuple[AlertBook, list[tuple[str, str]]]:
     """A book, and the (title, action) of each of its transitions."""
     book = AlertBook(max_alerts)
-    told: list[tuple[str, str]] = []
-    book.add_transition_listener(lambda state, action: told.append((state.title, action)))
-    return book, told
+    transitions: list[tuple[str, str]] = []
+    book.add_transition_listener(lambda state, action: transitions.append((state.title, action)))
+    return book, transitions
 
 
 def only(book: AlertBook) -> AlertState:
@@ -47,57 +47,57 @@ def only(book: AlertBook) -> AlertState:
     return state
 
 
-def test_each_event_of_the_engine_is_told() -> None:
-    book, told = watched()
+def test_each_event_of_the_engine_is_a_transition() -> None:
+    book, transitions = watched()
     book.note(event())
     book.note(event(title="Feed still lost"))
-    assert told == [("Feed lost", "raised"), ("Feed still lost", "raised")]
+    assert transitions == [("Feed lost", "raised"), ("Feed still lost", "raised")]
 
 
-def test_a_rule_raises_once_while_its_alert_is_there() -> None:
-    book, told = watched()
+def test_a_rule_raises_once_until_its_alert_is_resolved() -> None:
+    book, transitions = watched()
     for seconds in range(3):
         book.raise_rule(DRAWDOWN, NOON + seconds * S)
     book.acknowledge(only(book).alert_id, NOON)
     book.raise_rule(DRAWDOWN, NOON + 9 * S)
-    assert told == [("Drawdown of 6 %", "raised"), ("Drawdown of 6 %", "acknowledged")]
+    assert transitions == [("Drawdown of 6 %", "raised"), ("Drawdown of 6 %", "acknowledged")]
     assert only(book).count == 1
 
 
-def test_the_engine_tells_that_an_alert_is_over() -> None:
-    book, told = watched()
+def test_the_engine_can_resolve_its_alert() -> None:
+    book, transitions = watched()
     book.note(event())
     book.note(event(seconds=5, state="resolved"))
-    assert told == [("Feed lost", "raised"), ("Feed lost", "resolved")]
+    assert transitions == [("Feed lost", "raised"), ("Feed lost", "resolved")]
     assert (only(book).stage, only(book).to_json()["resolved"]) == ("resolved", "2012-06-21T12:00:05.000Z")
     assert book.active() == []
 
 
-def test_what_was_never_raised_cannot_be_over() -> None:
-    book, told = watched()
+def test_an_alert_that_was_never_raised_cannot_be_resolved() -> None:
+    book, transitions = watched()
     book.note(event(state="resolved"))
-    assert (book.all(), told) == ([], [])
+    assert (book.all(), transitions) == ([], [])
 
 
-def test_an_alert_is_resolved_once() -> None:
-    book, told = watched()
+def test_an_alert_is_resolved_only_once() -> None:
+    book, transitions = watched()
     book.note(event())
     for seconds in (1, 2):
         book.resolve(alert_id(event()), NOON + seconds * S)
-    assert [action for _, action in told] == ["raised", "resolved"]
+    assert [action for _, action in transitions] == ["raised", "resolved"]
     assert only(book).resolved_ns == NOON + S
 
 
-def test_an_acknowledgement_is_told_once() -> None:
-    book, told = watched()
+def test_an_alert_is_acknowledged_only_once() -> None:
+    book, transitions = watched()
     book.note(event())
     for seconds in (1, 2):
         assert book.acknowledge(alert_id(event()), NOON + seconds * S) is only(book)
-    assert [action for _, action in told] == ["raised", "acknowledged"]
+    assert [action for _, action in transitions] == ["raised", "acknowledged"]
     assert (only(book).stage, only(book).acknowledged_ns) == ("acknowledged", NOON + S)
 
 
-def test_an_alert_raised_after_it_was_resolved_is_a_new_occurrence() -> None:
+def test_a_resolved_alert_that_is_raised_again_is_a_new_occurrence() -> None:
     book, _ = watched()
     book.note(event())
     book.note(event(seconds=1))
@@ -119,17 +119,17 @@ def test_a_new_occurrence_is_the_newest_alert() -> None:
     assert [state.key for state in book.all()] == ["a", "b"]
 
 
-def test_an_engine_cannot_speak_for_a_rule() -> None:
+def test_an_event_of_the_engine_does_not_resolve_a_rules_alert() -> None:
     book, _ = watched()
     book.raise_rule(DRAWDOWN, NOON)
     book.note(event("drawdown", state="resolved"))
     assert only(book).stage == "active"
 
 
-def test_members_of_a_rule_have_alerts_of_their_own() -> None:
+def test_each_member_of_a_rule_has_its_own_alert() -> None:
     book, _ = watched()
     for member in ("AAPL", "AMZN"):
-        book.raise_rule(Raise("stale", member, "warning", "Stale", ""), NOON)
+        book.raise_rule(AlertContent(f"stale/{member}", "warning", "Stale", "", "stale", member), NOON)
     book.resolve(rule_alert_id("stale", "AAPL"), NOON)
     assert [(state.key, state.member, state.stage) for state in book.all()] == [
         ("stale/AMZN", "AMZN", "active"),
@@ -137,7 +137,7 @@ def test_members_of_a_rule_have_alerts_of_their_own() -> None:
     ]
 
 
-def test_resolved_ones_make_room_before_acknowledged_ones() -> None:
+def test_resolved_alerts_are_dropped_before_acknowledged_ones() -> None:
     book, _ = watched(max_alerts=3)
     for key in "abc":
         book.note(event(key))
@@ -181,7 +181,7 @@ def test_alerts_are_selected_by_stage_and_severity(stage: Any, severity: Any, li
 Step = tuple[str, str, int]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(("event", "over", "rule", "acknowledge", "resolve")),
+        st.sampled_from(("event", "end", "rule", "acknowledge", "resolve")),
         st.sampled_from("abcd"),
         st.integers(0, 99),
     ),
@@ -189,15 +189,15 @@ STEPS = st.lists(
 )
 
 
-def take(book: AlertBook, step: Step) -> None:
+def apply(book: AlertBook, step: Step) -> None:
     action, key, seconds = step
     now_ns = NOON + seconds * S
     if action == "event":
         book.note(event(key, seconds))
-    elif action == "over":
+    elif action == "end":
         book.note(event(key, seconds, state="resolved"))
     elif action == "rule":
-        book.raise_rule(Raise("rule", key, "warning", key, ""), now_ns)
+        book.raise_rule(AlertContent(f"rule/{key}", "warning", key, "", "rule", key), now_ns)
     elif action == "acknowledge":
         book.acknowledge(alert_id(event(key)), now_ns)
     else:
@@ -205,42 +205,42 @@ def take(book: AlertBook, step: Step) -> None:
 
 
 @given(STEPS, STEPS)
-def test_a_book_that_was_restored_goes_on_as_if_it_had_never_stopped(before: list[Step], after: list[Step]) -> None:
+def test_a_restored_book_continues_as_the_original_would(before: list[Step], after: list[Step]) -> None:
     book = AlertBook(5)
     for step in before:
-        take(book, step)
+        apply(book, step)
     restored = AlertBook(5)
-    restored.restore(unpack(pack(book.to_state()), AlertBookState))
+    restored.load_state(unpack(pack(book.to_state()), AlertBookState))
     for step in after:
-        take(book, step)
-        take(restored, step)
+        apply(book, step)
+        apply(restored, step)
     assert restored.all() == book.all()
     assert restored.evicted == book.evicted
 
 
 @given(STEPS, STEPS)
-def test_transitions_taken_again_make_the_same_book(before: list[Step], after: list[Step]) -> None:
+def test_replaying_the_transitions_gives_the_same_book(before: list[Step], after: list[Step]) -> None:
     book = AlertBook(100)
     for step in before:
-        take(book, step)
+        apply(book, step)
     restored = AlertBook(100)
-    restored.restore(unpack(pack(book.to_state()), AlertBookState))
+    restored.load_state(unpack(pack(book.to_state()), AlertBookState))
     documents: list[dict[str, Any]] = []
     book.add_transition_listener(lambda state, action: documents.append(transition_document(state, action)))
     for step in after:
-        take(book, step)
+        apply(book, step)
     for document in documents:
-        restored.retake(document)
+        restored.replay(document)
     assert restored.all() == book.all()
 
 
 @pytest.mark.parametrize("document", [{}, {"alert_id": 1}, {"first_seen": 1}])
-def test_what_is_no_transition_is_not_taken(document: dict[str, Any]) -> None:
+def test_a_document_that_is_no_transition_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError):
-        AlertBook(5).retake(document)
+        AlertBook(5).replay(document)
 
 
-def test_a_document_says_when_what_it_tells_has_happened() -> None:
+def test_a_document_has_the_time_of_its_transition() -> None:
     book, _ = watched()
     book.note(event())
     book.note(event(seconds=1))

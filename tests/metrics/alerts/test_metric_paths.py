@@ -1,4 +1,4 @@
-"""Paths to values: what they may look like, and where they lead."""
+"""Metric paths: which texts are paths, and the values that they lead to."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_path_leads_to_its_values(text: str, values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "text", ["", "strategy", ".a", "a.", "*.a", "a.*", "a.b.*", "a.*.b.c", "a.x*.b", "metric.*", "metric.", "a b.c"]
 )
-def test_what_is_no_path_is_refused(text: str) -> None:
+def test_a_text_that_is_no_path_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         MetricPath.parse(text)
 
@@ -92,7 +92,7 @@ def test_what_is_no_path_is_refused(text: str) -> None:
         ("queue.depth", False),
     ],
 )
-def test_what_events_make_goes_by_their_clock(text: str, is_of_events: bool) -> None:
+def test_metrics_of_events_go_by_the_event_clock(text: str, is_of_events: bool) -> None:
     assert MetricPath.parse(text).is_of_events is is_of_events
 
 
@@ -105,5 +105,5 @@ def test_what_events_make_goes_by_their_clock(text: str, is_of_events: bool) -> 
         ("market_data.*.nothing", []),
     ],
 )
-def test_a_path_that_leads_nowhere_may_have_been_a_slip(text: str, near: list[str]) -> None:
+def test_similar_paths_are_suggested_for_one_that_leads_nowhere(text: str, near: list[str]) -> None:
     assert make_sources().near_misses(MetricPath.parse(text)) == near

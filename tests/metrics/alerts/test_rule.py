@@ -1,4 +1,4 @@
-"""When a rule raises and resolves, against a model that looks at everything that ever was."""
+"""When a rule raises and resolves, against a model that looks at all earlier values."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def transitions(rule: Rule, values: list[tuple[int, float | None]]) -> list[bool
 def naive(
     values: list[tuple[int, float | None]], threshold: float, clear: float, for_s: int, clear_for_s: int
 ) -> list[bool]:
-    """Looks back from each moment, as far as the last transition: was every value on the other side, for long
-    enough?"""
+    """Looks back from each moment to the last transition: were all values on the other side, and for long enough?"""
     raised: list[bool] = []
     since = 0
     for now in range(len(values)):
@@ -60,7 +59,7 @@ def naive(
     st.integers(0, 8),
     st.integers(0, 8),
 )
-def test_hysteresis_and_durations_are_those_of_the_definition(
+def test_hysteresis_and_durations_agree_with_the_model(
     steps: list[tuple[int, int | None]], threshold: int, gap: int, for_s: int, clear_for_s: int
 ) -> None:
     clear = threshold - gap
@@ -77,7 +76,7 @@ def test_a_value_that_flutters_around_the_threshold_is_one_alert() -> None:
     assert set(transitions(make_rule(clear=4), values)) == {True}
 
 
-def test_without_a_clear_of_its_own_the_threshold_is_that_of_both() -> None:
+def test_without_clear_the_threshold_raises_and_resolves() -> None:
     assert transitions(make_rule(), [(0, 6), (1, 5), (2, 5.1)]) == [True, False, True]
 
 
@@ -87,17 +86,17 @@ def test_null_interrupts_a_duration_and_changes_nothing_else() -> None:
     assert transitions(rule, values) == [False, False, False, False, True, True, True, True, True, False]  # type: ignore[arg-type]
 
 
-def test_the_time_before_it_was_raised_does_not_count_for_resolving() -> None:
+def test_time_before_raising_does_not_count_for_resolving() -> None:
     rule = make_rule(for_ns=5 * S, clear_for_ns=3 * S)
     assert transitions(rule, [(0, 6), (5, 6), (6, 1), (8, 1), (9, 1)]) == [False, True, True, True, False]
 
 
-def test_null_is_an_alarm_where_the_rule_says_so() -> None:
+def test_null_raises_if_the_rule_says_so() -> None:
     rule = make_rule(absent="raise", for_ns=S)
     assert transitions(rule, [(0, None), (1, None), (2, None), (3, 1)]) == [False, True, True, False]
 
 
-def test_a_clock_that_goes_back_proves_nothing() -> None:
+def test_a_duration_starts_again_when_the_clock_goes_back() -> None:
     rule = make_rule(for_ns=5 * S)
     assert transitions(rule, [(100, 6), (10, 6), (14, 6), (15, 6)]) == [False, False, False, True]
 
@@ -106,13 +105,13 @@ def test_a_clock_that_goes_back_proves_nothing() -> None:
     ("comparison", "raising", "quiet"),
     [("above", 5.1, 5), ("at_least", 5, 4.9), ("below", 4.9, 5), ("at_most", 5, 5.1), ("equals", 5.0, 4)],
 )
-def test_each_comparison_has_its_side_of_the_threshold(comparison: Any, raising: float, quiet: float) -> None:
+def test_each_comparison_raises_on_its_side_of_the_threshold(comparison: Any, raising: float, quiet: float) -> None:
     rule = make_rule(comparison=comparison)
     assert (rule.raises(raising), rule.clears(raising)) == (True, False)
     assert (rule.raises(quiet), rule.clears(quiet)) == (False, True)
 
 
-def test_only_equality_is_for_texts() -> None:
+def test_only_equals_compares_texts() -> None:
     assert make_rule(comparison="equals", threshold="unhealthy").takes("unhealthy")
     assert not make_rule().takes("unhealthy")
     assert not make_rule(comparison="equals").takes(None)
@@ -125,7 +124,7 @@ def test_only_equality_is_for_texts() -> None:
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 100)), min_size=1, max_size=60),
     st.integers(60, 240),
 )
-def test_an_increase_is_that_of_the_window_within_a_slot(steps: list[tuple[int, int]], window_s: int) -> None:
+def test_an_increase_is_that_of_the_window_to_within_a_slot(steps: list[tuple[int, int]], window_s: int) -> None:
     increase = Increase(window_s * S)
     seconds, total = 0, 0
     history: list[tuple[int, int]] = []
@@ -135,27 +134,27 @@ def test_an_increase_is_that_of_the_window_within_a_slot(steps: list[tuple[int, 
         history.append((seconds, total))
         seen = increase.observe(1000 + total, seconds * S)
         slot_s = window_s // INCREASE_SLOTS + 1
-        # Not less than since the last value outside the window, not more than since a slot before that.
+        # At least the increase since the last value before the window, at most the one since a slot before that.
         last_s = max((when for when, _ in history if when <= seconds - window_s), default=0)
         assert total - at(history, last_s) <= seen <= total - at(history, last_s - slot_s)
 
 
 def at(history: list[tuple[int, int]], seconds: int) -> int:
-    """Returns the total at a moment; the first one there is for those before it."""
+    """Returns the total at a moment, or the first total for a moment before it."""
     return max((total for when, total in history if when <= seconds), default=history[0][1])
 
 
-def test_a_counter_that_falls_has_begun_anew() -> None:
+def test_a_counter_that_falls_was_reset_to_zero() -> None:
     increase = Increase(60 * S)
     assert [increase.observe(value, n * S) for n, value in enumerate((10, 12, 3, 4))] == [0, 2, 5, 6]
 
 
-def test_a_counter_that_stands_still_has_no_increase_after_the_window() -> None:
+def test_a_constant_counter_has_no_increase_after_the_window() -> None:
     increase = Increase(60 * S)
     assert [increase.observe(7 if n else 0, n * S) for n in (0, 1, 60, 61)] == [0, 7, 7, 0]
 
 
-def test_what_is_kept_of_a_counter_is_bounded() -> None:
+def test_the_points_kept_of_a_counter_are_bounded() -> None:
     increase = Increase(3600 * S)
     for n in range(20_000):
         increase.observe(n, n * S)
@@ -165,7 +164,7 @@ def test_what_is_kept_of_a_counter_is_bounded() -> None:
 # -- templates
 
 
-def test_a_template_is_filled_and_says_what_is_undefined() -> None:
+def test_a_template_is_filled_in_and_none_reads_undefined() -> None:
     fields = {"value": None, "threshold": 5.0, "member": "AAPL", "clear": "x"}
     filled = Template().fill("{member}: {value:.2f}, {threshold:g}, {clear:.1f} {{}}", fields)
     assert filled == "AAPL: undefined, 5, x {}"
@@ -175,10 +174,10 @@ def test_a_template_is_filled_and_says_what_is_undefined() -> None:
     "template",
     ["{valeu}", "{", "{value!r}", "{value:{threshold}}", "{value:Q}", "{}", "{0}", "{value.real}", "{value[0]}"],
 )
-def test_a_template_that_cannot_be_filled_is_found(template: str) -> None:
+def test_an_invalid_template_has_a_fault(template: str) -> None:
     assert template_faults(template)
 
 
 @pytest.mark.parametrize("template", ["", "plain", "{value:.1%} of {member:>8} {{literally}}"])
-def test_a_template_that_can_be_filled_has_no_fault(template: str) -> None:
+def test_a_valid_template_has_no_fault(template: str) -> None:
     assert template_faults(template) is None

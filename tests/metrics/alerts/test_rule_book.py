@@ -1,4 +1,4 @@
-"""The rules at work, over real collectors: what is raised for whom, when, by which clock, and after a restart."""
+"""Rules evaluated over real collectors: which alerts are raised, when, by which clock, and after a restart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 
 
 class System:
-    """Collectors and rules, with an event clock and a host's clock that tests move."""
+    """Collectors and rules, with an event clock and a host's clock that tests advance."""
 
     def __init__(
         self, rules: str, figures: Mapping[str, Figure] | None = None, custom: Mapping[str, bytes] | None = None
@@ -38,17 +38,17 @@ class System:
                 self.bus.subscribe(kind, handler)
         system = self.collectors.system
         self.alerts = system.alert_book
-        self.told: list[tuple[str, str]] = []
-        system.add_transition_listener(self._tell)
+        self.transitions: list[tuple[str, str]] = []
+        self.alerts.add_transition_listener(self._on_transition)
         sources = MetricSources(self.collectors.sections, system.user_metrics, figures or {}, custom or {})
         self.rules = RuleBook(parse_rules(rules, "") if rules else load_rules(None), sources, self.alerts)
         self._frames = FrameRing("")
 
-    def _tell(self, state: AlertState, action: Action) -> None:
-        self.told.append((state.key, action))
+    def _on_transition(self, state: AlertState, action: Action) -> None:
+        self.transitions.append((state.key, action))
 
     def tick(self, seconds: float, host_seconds: float | None = None) -> None:
-        """Ticks so many seconds after noon by the events' clock, and by the host's unless that is given."""
+        """Ticks `seconds` after noon by the event clock, and by the host's clock unless `host_seconds` is given."""
         now_ns = NOON + round(seconds * S)
         mono_ns = round((seconds if host_seconds is None else host_seconds) * S)
         for section in self.collectors.sections:
@@ -61,8 +61,8 @@ class System:
         self.bus.publish_all(events)
 
     def drain(self) -> list[tuple[str, str]]:
-        told, self.told = self.told, []
-        return told
+        transitions, self.transitions = self.transitions, []
+        return transitions
 
     def rule(self, name: str) -> dict[str, Any]:
         (rule,) = (rule for rule in self.rules.to_json() if rule["rule"] == name)
@@ -83,7 +83,7 @@ title = "{member}: {value:.0f} bps"
 """
 
 
-def test_each_member_has_an_alert_of_its_own() -> None:
+def test_each_member_has_its_own_alert() -> None:
     system = System(SPREAD)
     system.publish(quote("AAPL", 101), quote("AMZN", 102), quote("MSFT"))
     for seconds in range(4):
@@ -95,7 +95,7 @@ def test_each_member_has_an_alert_of_its_own() -> None:
     assert system.drain() == [("spread/AAPL", "resolved")]
 
 
-def test_a_rule_looks_once_per_second_of_the_host() -> None:
+def test_rules_are_evaluated_once_per_second_of_the_host() -> None:
     system = System(SPREAD.replace("2s", "0s"))
     system.publish(quote("AAPL"))
     system.tick(0)
@@ -106,7 +106,7 @@ def test_a_rule_looks_once_per_second_of_the_host() -> None:
     assert system.drain() == [("spread/AAPL", "raised")]
 
 
-def test_durations_of_what_events_say_go_by_the_clock_of_the_events() -> None:
+def test_durations_of_event_metrics_go_by_the_event_clock() -> None:
     system = System(SPREAD.replace("2s", "60s"))
     system.publish(quote("AAPL", 101))
     system.tick(0, host_seconds=0)
@@ -114,7 +114,7 @@ def test_durations_of_what_events_say_go_by_the_clock_of_the_events() -> None:
     assert system.drain() == [("spread/AAPL", "raised")]
 
 
-def test_durations_of_what_the_host_measures_go_by_its_own_clock() -> None:
+def test_durations_of_host_metrics_go_by_the_hosts_clock() -> None:
     rules = '[ticks]\nmetric = "server.ticks_late"\nabove = 0\nfor = "60s"\n'
     system = System(rules, {"ticks_late": lambda: 1})
     system.tick(0, host_seconds=0)
@@ -124,7 +124,7 @@ def test_durations_of_what_the_host_measures_go_by_its_own_clock() -> None:
     assert system.drain() == [("ticks", "raised")]
 
 
-def test_too_few_samples_say_nothing() -> None:
+def test_a_metric_with_too_few_samples_does_not_raise() -> None:
     system = System("")
     orders = [Order(f"o{n}", "AAPL", "buy", Decimal(1), "rejected") for n in range(20)]
     system.publish(*orders[:19])
@@ -138,7 +138,7 @@ def test_too_few_samples_say_nothing() -> None:
     assert system.rule("reject_rate")["value"] == 1.0
 
 
-def test_the_increase_of_a_counter_is_watched() -> None:
+def test_a_rule_can_watch_the_increase_of_a_counter() -> None:
     lost = 100
     rules = '[lost]\nmetric = "server.lost"\nincrease_over = "1m"\nabove = 20\nclear = 5\ntitle = "{value:g}"\n'
     system = System(rules, {"lost": lambda: lost})
@@ -155,7 +155,7 @@ def test_the_increase_of_a_counter_is_watched() -> None:
     assert system.drain() == [("lost", "resolved")]
 
 
-def test_a_metric_of_the_user_has_an_alert_per_set_of_labels() -> None:
+def test_a_user_metric_has_one_alert_per_set_of_labels() -> None:
     system = System('[depth]\nmetric = "metric.queue.depth"\nabove = 5\n')
     system.publish(Metric("queue.depth", 9.0, {"venue": "X"}), Metric("queue.depth", 1.0), Metric("other", 9.0))
     system.tick(0)
@@ -163,7 +163,7 @@ def test_a_metric_of_the_user_has_an_alert_per_set_of_labels() -> None:
 
 
 @pytest.mark.parametrize("document", [b"null", b"[]", b'{"depth":"9"}', b'{"depth":9,"n":"many"}', b'{"depth":[9]}'])
-def test_whatever_a_custom_collector_says_the_tick_goes_on(document: bytes) -> None:
+def test_any_document_of_a_custom_collector_can_be_evaluated(document: bytes) -> None:
     rules = '[depth]\nmetric = "queue.depth"\nabove = 5\nsamples = "n"\nmin_samples = 1\n'
     system = System(rules, custom={"queue": document})
     system.tick(0)
@@ -171,13 +171,13 @@ def test_whatever_a_custom_collector_says_the_tick_goes_on(document: bytes) -> N
     assert system.rule("depth")["value"] is None
 
 
-def test_a_custom_collector_can_be_watched() -> None:
+def test_a_rule_can_watch_a_custom_collector() -> None:
     system = System('[depth]\nmetric = "queue.depth"\nabove = 5\n', custom={"queue": b'{"depth":9}'})
     system.tick(0)
     assert system.drain() == [("depth", "raised")]
 
 
-def test_a_member_that_is_gone_has_nothing_wrong_with_it() -> None:
+def test_the_alert_of_a_member_that_is_gone_is_resolved() -> None:
     system = System('[big]\nmetric = "strategy.positions.*.quantity"\nabove = 50\nclear_for = "2s"\n')
 
     def fill(n: int, side: Any) -> Fill:
@@ -195,7 +195,7 @@ def test_a_member_that_is_gone_has_nothing_wrong_with_it() -> None:
     assert system.rule("big")["members"] == []
 
 
-def test_an_acknowledged_alert_is_not_raised_again_and_is_resolved_all_the_same() -> None:
+def test_an_acknowledged_alert_is_resolved_but_not_raised_again() -> None:
     value = 1.0
     system = System('[x]\nmetric = "server.x"\nabove = 0\n', {"x": lambda: value})
     system.tick(0)
@@ -209,7 +209,7 @@ def test_an_acknowledged_alert_is_not_raised_again_and_is_resolved_all_the_same(
     assert system.alerts.all()[0].occurrence == 2
 
 
-def test_while_it_is_wrong_an_alert_is_seen_again_without_being_told() -> None:
+def test_a_persisting_problem_updates_the_alert_without_a_transition() -> None:
     system = System('[x]\nmetric = "server.x"\nabove = 0\n', {"x": lambda: 1})
     for seconds in range(5):
         system.tick(seconds)
@@ -230,7 +230,7 @@ def test_null_neither_raises_nor_resolves() -> None:
     assert system.rule("x")["state"] == "raised"
 
 
-def test_what_is_absent_can_be_an_alarm() -> None:
+def test_a_missing_metric_can_raise() -> None:
     rules = '[price]\nmetric = "market_data.AAPL.bid"\nbelow = 0\nabsent = "raise"\nfor = "5s"\ntitle = "{value}"\n'
     system = System(rules)
     system.tick(0)
@@ -242,7 +242,7 @@ def test_what_is_absent_can_be_an_alarm() -> None:
     assert system.drain() == [("price", "resolved")]
 
 
-def test_a_metric_that_does_not_exist_is_warned_of_once_with_what_was_meant(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_metric_that_does_not_exist_is_logged_once_with_similar_ones(caplog: pytest.LogCaptureFixture) -> None:
     rules = """
 [a]
 metric = "strategy.drawdwn"
@@ -286,7 +286,7 @@ above = 1
     assert "system.health is 'healthy', not a number" in messages["g"]
 
 
-def test_every_default_rule_knows_its_metric(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_metric_of_every_built_in_rule_exists(caplog: pytest.LogCaptureFixture) -> None:
     figures: dict[str, Figure] = {name: lambda: 0 for name in ("websocket_disconnects", "ticks_missed", "store_fault")}
     system = System("", figures)
     system.publish(quote("AAPL"), Order("o", "AAPL", "buy", Decimal(1), "rejected"))
@@ -301,7 +301,7 @@ def restarted(before: System, rules: str) -> System:
     return system
 
 
-def test_what_was_raised_before_a_restart_is_not_raised_again_and_can_be_resolved() -> None:
+def test_an_alert_raised_before_a_restart_is_only_resolved_after_it() -> None:
     before = System(SPREAD)
     before.publish(quote("AAPL", 101))
     before.tick(0)
@@ -316,7 +316,7 @@ def test_what_was_raised_before_a_restart_is_not_raised_again_and_can_be_resolve
     assert system.drain() == [("spread/AAPL", "resolved")]
 
 
-def test_what_was_about_to_be_raised_begins_anew_after_a_restart() -> None:
+def test_a_pending_duration_starts_again_after_a_restart() -> None:
     before = System(SPREAD)
     before.publish(quote("AAPL", 101))
     before.tick(0)
@@ -339,7 +339,7 @@ def test_the_alert_of_a_rule_that_is_gone_is_resolved() -> None:
     assert system.drain() == [("spread/AAPL", "resolved")]
 
 
-def test_a_rule_shows_what_it_sees() -> None:
+def test_a_rule_shows_its_settings_state_and_members() -> None:
     system = System(SPREAD)
     system.publish(quote("AAPL", 101), quote("MSFT"))
     system.tick(0)
@@ -364,7 +364,7 @@ def test_a_rule_shows_what_it_sees() -> None:
     assert value == pytest.approx(99.5, abs=0.01)
 
 
-def test_a_stale_feed_is_an_alert_of_the_default_rules() -> None:
+def test_a_stale_feed_raises_by_the_built_in_rules() -> None:
     system = System("")
     system.publish(quote("AAPL"), quote("AMZN"))
     for tenths in range(0, 700, 5):

@@ -1,4 +1,4 @@
-"""Alert rules in TOML: what is read, and every fault at once."""
+"""The file of alert rules: how it is read, and that all faults are reported at once."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ absent = "raise"
     )
 
 
-def test_all_faults_are_reported_at_once_with_table_key_and_expectation() -> None:
+def test_all_faults_are_reported_at_once_with_table_and_key() -> None:
     found = faults(
         """
 [a]
@@ -113,31 +113,31 @@ title = "{x}"
         ('metric = "x.*.y.z"\nabove = 1', "[r] metric"),
     ],
 )
-def test_what_makes_no_sense_is_refused(lines: str, blamed: str) -> None:
+def test_a_contradictory_or_malformed_rule_is_refused(lines: str, blamed: str) -> None:
     (fault,) = faults(f"[r]\n{lines}\n")
     assert fault.startswith(f"my.toml {blamed}: ")
 
 
-def test_a_name_is_shown_escaped() -> None:
+def test_a_rule_name_is_escaped_in_a_fault() -> None:
     (fault,) = faults('["a\\u001b[2J"]\nmetric = "x.y"\nabove = 1\n')
     assert "\x1b" not in fault and "\\x1b" in fault
 
 
-def test_a_value_beside_the_tables_is_no_rule() -> None:
+def test_a_value_outside_a_table_is_refused() -> None:
     assert faults("above = 1") == ("my.toml [above]: 1, expected a table with the keys of a rule",)
 
 
-def test_what_is_not_toml_is_located() -> None:
+def test_a_syntax_error_is_reported_with_its_line() -> None:
     (fault,) = faults("[a]\nabove = \n")
     assert re.match(r"my\.toml: .*line 2.*, expected TOML", fault)
 
 
-def test_rules_are_bounded() -> None:
+def test_the_number_of_rules_is_bounded() -> None:
     text = "".join(f'[r{n}]\nmetric = "x.y"\nabove = 1\n' for n in range(MAX_RULES + 1))
     assert faults(text) == (f"my.toml: {MAX_RULES + 1} rules, expected at most {MAX_RULES}",)
 
 
-def test_a_file_without_rules_has_none() -> None:
+def test_an_empty_file_has_no_rules() -> None:
     assert parse_rules("", "") == ()
 
 
@@ -148,7 +148,7 @@ def test_a_file_that_is_not_text_is_a_fault(tmp_path: Path) -> None:
         load_rules(path)
 
 
-def test_the_default_rules_watch_what_the_issue_names() -> None:
+def test_the_built_in_rules_are_those_documented() -> None:
     rules = {rule.name: rule for rule in load_rules(None)}
     assert rules.keys() == {
         "drawdown", "drawdown_absolute", "stale_feed", "reject_rate", "slippage", "latency", "position_breaks",
@@ -157,17 +157,17 @@ def test_the_default_rules_watch_what_the_issue_names() -> None:
     assert load_rules(DEFAULTS) == tuple(rules.values())
 
 
-def test_a_default_rule_has_room_between_raising_and_resolving() -> None:
+def test_every_built_in_rule_has_hysteresis() -> None:
     for rule in load_rules(None):
         assert rule.clear not in (None, rule.threshold) or rule.clear_for_ns > 0, rule.name
 
 
-def test_the_default_file_explains_every_key() -> None:
+def test_the_built_in_file_explains_every_key() -> None:
     comments = "\n".join(line for line in DEFAULTS.read_text().splitlines() if line.startswith("#"))
     assert [key for key in _KEYS if not re.search(rf"\b{key}\b", comments)] == []
 
 
 @pytest.mark.parametrize("text", ["0s", "500ms", "90s", "5m", "3h"])
-def test_a_duration_is_shown_as_it_was_written(text: str) -> None:
+def test_a_duration_is_formatted_as_it_was_written(text: str) -> None:
     (rule,) = parse_rules(f'{RULE}for = "{text}"', "")
     assert format_duration(rule.for_ns) == text

@@ -1,4 +1,4 @@
-"""Control groups: the limits a container is really given, in both versions."""
+"""Control groups: the limits and usage of a container, in both versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def group(tmp_path: Path, membership: str, files: dict[str, str]) -> Cgroup:
     return Cgroup(mount, listing)
 
 
-def test_version_2_gives_usage_without_reclaimable_pages(tmp_path: Path) -> None:
+def test_version_2_usage_excludes_reclaimable_pages(tmp_path: Path) -> None:
     cgroup = group(
         tmp_path,
         "0::/app\n",
@@ -54,7 +54,7 @@ def test_version_1_has_a_hierarchy_per_controller(tmp_path: Path) -> None:
     assert (cgroup.cpu_limit_cores(), cgroup.cpu_seconds()) == (0.5, 3.0)
 
 
-def test_a_group_tighter_than_its_ancestor_counts_itself(tmp_path: Path) -> None:
+def test_a_group_tighter_than_its_ancestor_counts(tmp_path: Path) -> None:
     files = {"pod/memory.max": "500", "pod/memory.current": "400", "pod/app/memory.max": "300"}
     cgroup = group(tmp_path, "0::/pod/app\n", files | {"pod/app/memory.current": "10"})
     assert cgroup.memory() == MemoryUse(10, 300)
@@ -77,7 +77,7 @@ def test_the_tightest_ancestor_counts(tmp_path: Path) -> None:
     assert cgroup.cpu_limit_cores() == 1.0
 
 
-def test_inside_a_container_the_mount_is_the_group_itself(tmp_path: Path) -> None:
+def test_the_mount_is_the_group_itself_inside_a_container(tmp_path: Path) -> None:
     files = {"memory/memory.limit_in_bytes": "1000\n", "memory/memory.usage_in_bytes": "1\n"}
     assert group(tmp_path, "4:memory:/docker/abc\n", files).memory() == MemoryUse(1, 1000)
 
@@ -99,7 +99,7 @@ def test_inside_a_container_the_mount_is_the_group_itself(tmp_path: Path) -> Non
         ("0::/\n", {"memory.max": "rubbish\n", "cpu.max": "\n", "cpu.stat": "usage_usec x\n"}),
     ],
 )
-def test_without_a_limit_none_is_claimed(tmp_path: Path, membership: str, files: dict[str, str]) -> None:
+def test_a_group_without_limits_has_none(tmp_path: Path, membership: str, files: dict[str, str]) -> None:
     cgroup = group(tmp_path, membership, files)
     assert (cgroup.memory(), cgroup.cpu_limit_cores(), cgroup.cpu_seconds()) == (None, None, None)
 

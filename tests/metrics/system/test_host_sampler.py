@@ -1,4 +1,4 @@
-"""One sample of the host: real figures, within the container's limits where there are any."""
+"""A sample of the host has real figures, relative to the container's limits if there are any."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def unlimited(tmp_path: Path) -> Cgroup:
     return Cgroup(tmp_path / "none", tmp_path / "none")
 
 
-def test_a_sample_is_of_this_process_and_this_host(tmp_path: Path) -> None:
+def test_a_sample_describes_this_process_and_this_host(tmp_path: Path) -> None:
     sample = HostSampler(tmp_path, unlimited(tmp_path)).sample()
     assert sample.process_rss_bytes == pytest.approx(psutil.Process(os.getpid()).memory_info().rss, rel=0.2)
     assert sample.memory_limit_bytes == psutil.virtual_memory().total
@@ -39,7 +39,7 @@ def test_a_sample_is_of_this_process_and_this_host(tmp_path: Path) -> None:
     assert sample.num_fds >= 3 and sample.threads >= 1
 
 
-def test_a_busy_process_is_seen(tmp_path: Path) -> None:
+def test_a_busy_process_shows_in_the_cpu_figures(tmp_path: Path) -> None:
     sampler = HostSampler(tmp_path, unlimited(tmp_path))
     until = os.times().user + 0.1
     while os.times().user < until:
@@ -49,7 +49,7 @@ def test_a_busy_process_is_seen(tmp_path: Path) -> None:
     assert sample.cpu_percent is not None and 0 < sample.cpu_percent <= 100
 
 
-def test_cpu_is_a_share_of_the_quota_and_memory_of_the_limit(tmp_path: Path) -> None:
+def test_cpu_and_memory_are_shares_of_the_containers_limits(tmp_path: Path) -> None:
     now_ns = 0
 
     def mono_ns() -> int:
@@ -57,17 +57,17 @@ def test_cpu_is_a_share_of_the_quota_and_memory_of_the_limit(tmp_path: Path) -> 
 
     sampler = HostSampler(tmp_path, limited(tmp_path, 0, 0, GIB // 8), mono_ns)
     now_ns = 2_000_000_000
-    # One second of CPU in two seconds with two cores' quota is a quarter.
+    # One second of CPU time within two seconds, with a quota of two cores, is a quarter.
     limited(tmp_path, 1_000_000, GIB // 32, GIB // 8)
     sample = sampler.sample()
     assert (sample.cpu_percent, sample.memory_percent, sample.memory_limit_bytes) == (25.0, 25.0, GIB // 8)
 
 
-def test_a_limit_above_the_hosts_memory_is_none(tmp_path: Path) -> None:
+def test_a_limit_above_the_hosts_memory_is_ignored(tmp_path: Path) -> None:
     sample = HostSampler(tmp_path, limited(tmp_path, 0, 1, 1 << 59)).sample()
     assert sample.memory_limit_bytes == psutil.virtual_memory().total
 
 
-def test_without_any_time_between_there_is_no_share(tmp_path: Path) -> None:
+def test_the_cpu_share_is_none_if_no_time_has_passed(tmp_path: Path) -> None:
     sampler = HostSampler(tmp_path, limited(tmp_path, 0, 0, GIB), lambda: 0)
     assert sampler.sample().cpu_percent is None

@@ -1,4 +1,4 @@
-"""The numbers that users send: one series per name and labels, bounded, and in the snapshot."""
+"""The users' own metrics: one series per name and labels, bounded in number, and part of the snapshot."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def test_the_newest_value_of_each_name_and_labels_is_shown() -> None:
     }
 
 
-def test_quotes_in_labels_do_not_make_two_series_one() -> None:
+def test_labels_with_quotation_marks_are_distinct_series() -> None:
     metrics = UserMetrics(10)
     metrics.note(metric(a='1",b="2'))
     metrics.note(metric(a="1", b="2"))
     assert len(metrics.series) == 2
 
 
-def test_what_is_no_number_is_null() -> None:
+def test_an_infinite_value_is_null() -> None:
     metrics = UserMetrics(10)
     metrics.note(metric(value=math.inf))
     assert shown(metrics)["queue"]["value"] is None
 
 
-def test_a_series_that_did_not_move_keeps_its_bytes() -> None:
+def test_an_unchanged_series_keeps_its_version() -> None:
     metrics = UserMetrics(10)
     metrics.note(metric())
     shown(metrics)
@@ -69,9 +69,7 @@ def test_a_series_that_did_not_move_keeps_its_bytes() -> None:
 @pytest.mark.parametrize(
     "event", [metric("third"), metric(a="x" * 129), metric(**{f"l{n}": "" for n in range(MAX_LABELS + 1)})]
 )
-def test_what_is_beyond_the_bounds_is_refused_whole_and_logged_once(
-    event: Metric, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_metric_beyond_the_limits_is_refused_and_logged_once(event: Metric, caplog: pytest.LogCaptureFixture) -> None:
     metrics = UserMetrics(2)
     for taken in (metric("first"), metric("second"), event, event):
         metrics.note(taken)
@@ -87,7 +85,7 @@ def collector() -> tuple[Bus, SystemCollector]:
     return bus, made
 
 
-def test_they_stand_in_the_system_section() -> None:
+def test_user_metrics_are_a_group_of_the_system_section() -> None:
     bus, system = collector()
     bus.publish(metric())
     system.refresh(NOON)
@@ -97,7 +95,7 @@ def test_they_stand_in_the_system_section() -> None:
     assert system.last_input_ns == NOON
 
 
-def test_a_restored_section_goes_on_as_if_it_had_never_stopped() -> None:
+def test_a_restored_section_continues_as_the_original_would() -> None:
     bus, system = collector()
     bus.publish_all([metric(), metric(venue="X"), Heartbeat("feed", "degraded", "slow", ts=NOON, ts_init=NOON)])
     bus.publish(Alert("critical", "Feed lost", ts=NOON, ts_init=NOON))
@@ -112,12 +110,12 @@ def test_a_restored_section_goes_on_as_if_it_had_never_stopped() -> None:
     assert restored.fields.to_json() == system.fields.to_json()
     assert restored.user_metrics.to_json() == system.user_metrics.to_json()
     assert restored.components(NOON + S) == system.components(NOON + S)
-    assert restored.alerts() == system.alerts()
+    assert restored.alert_book.all() == system.alert_book.all()
     assert restored.last_input_ns == system.last_input_ns
     assert restored.save() == system.save()
 
 
-def test_a_state_that_cannot_be_read_changes_nothing() -> None:
+def test_an_unreadable_state_changes_nothing() -> None:
     bus, system = collector()
     bus.publish(Log("info", "hello", ts=NOON, ts_init=NOON))
     before = system.save()

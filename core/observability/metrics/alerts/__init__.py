@@ -1,1 +1,1 @@
-"""Alert rules and the alerts they raise: the rule file, the paths a rule can watch, the life of an alert."""
+"""Alert rules and the alerts that they raise: the rule file, the metrics a rule can watch, the states of an alert."""

@@ -1,11 +1,11 @@
-"""The alerts: raised by the engine or by a rule, acknowledged by somebody, resolved when what was wrong is over.
-
-No durability here (listeners of the transitions see to that) and no rules that raise them (see `rule_book.py`).
+"""The alerts: raised by the engine or by a rule, acknowledged by a user, resolved when the problem is over.
 
     (none) --raise--> active --acknowledge--> acknowledged
                       ^    |                    |     |
                       |    +---resolve--------- | ----+--> resolved --raise--> active: the next occurrence
                       +---event of the engine---+
+
+Each arrow is a transition. The listeners of transitions publish them and store them.
 """
 
 from __future__ import annotations
@@ -28,18 +28,17 @@ logger = logging.getLogger(__name__)
 Action = Literal["raised", "acknowledged", "resolved"]
 Stage = Literal["active", "acknowledged", "resolved"]
 
-ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 
 _TIMES: Final = ("first_seen", "last_seen", "acknowledged", "resolved")
 
-# Those that make room first come first.
-_EXPENDABLE: Final[tuple[Stage, ...]] = ("resolved", "acknowledged", "active")
+# The stages whose alerts are dropped first come first.
+_DROPPED_FIRST: Final[tuple[Stage, ...]] = ("resolved", "acknowledged", "active")
 
 
 class AlertState(msgspec.Struct):
-    """One occurrence of one key; times are the events' own."""
+    """One occurrence of one key, by the times of the events; it changes with each transition."""
 
     alert_id: str
     key: str
@@ -49,13 +48,13 @@ class AlertState(msgspec.Struct):
     first_seen_ns: int
     last_seen_ns: int
     count: int = 1
-    """Events of this occurrence; a rule raises once."""
+    """Events of the engine in this occurrence; always 1 for a rule."""
     acknowledged_ns: int | None = None
     resolved_ns: int | None = None
     rule: str | None = None
-    """The rule that raised it; None for the engine."""
+    """The rule that raised it; None if the engine did."""
     member: str = ""
-    """Which symbol, strategy or whatever `*` stands for in the rule's metric."""
+    """The symbol, strategy or other member that `*` stands for in the rule's metric."""
     occurrence: int = 1
 
     @property
@@ -84,14 +83,15 @@ class AlertState(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Raise:
-    """What a rule says of one member when it raises."""
+class AlertContent:
+    """What is raised; `rule` is None for an alert of the engine."""
 
-    rule: str
-    member: str
+    key: str
     severity: Severity
     title: str
     detail: str
+    rule: str | None = None
+    member: str = ""
 
 
 TransitionListener = Callable[[AlertState, Action], None]
@@ -103,7 +103,7 @@ def alert_id(event: Alert) -> str:
 
 
 def rule_alert_id(rule: str, member: str) -> str:
-    """Returns the id of a rule's alert, which no key of the engine has."""
+    """Returns the id of a rule's alert, which differs from that of every key of the engine."""
     return blake2b(rule_alert_key(rule, member).encode(), digest_size=8, person=b"rule").hexdigest()
 
 
@@ -112,65 +112,65 @@ def rule_alert_key(rule: str, member: str) -> str:
 
 
 def transition_document(state: AlertState, action: Action) -> dict[str, Any]:
-    """Returns what listeners show of one transition; `AlertBook.retake` reads it."""
+    """Returns one transition as it is published and stored; `AlertBook.replay` reads it."""
     document = state.to_json()
     moment = "last_seen" if action == "raised" else action
     return {"action": action, "timestamp": document[moment], **document}
 
 
 class AlertBookState(msgspec.Struct):
-    """What a checkpoint holds of the book."""
+    """The book in a checkpoint."""
 
     alerts: list[AlertState] = []
     evicted: int = 0
 
 
 class AlertBook:
-    """At most `max_alerts` alerts; beyond, a resolved one makes room, else an acknowledged one, else the oldest
-    (counted in `evicted`)."""
+    """At most `max_alerts` alerts. A new one beyond them replaces the oldest resolved one, else the oldest acknowledged
+    one, else the oldest active one (counted in `evicted`)."""
 
     def __init__(self, max_alerts: int) -> None:
         self.version = 0
         """Rises with each change."""
         self.evicted = 0
-        """Alerts that were active still when they made room."""
+        """Alerts that were dropped while they were active."""
         self.transitions: dict[tuple[str | None, Action], int] = {}
-        """Counts since the start, by rule (None for the engine) and action."""
+        """Counts since the start of this process, by rule (None for the engine) and action."""
         self._max_alerts = max_alerts
         # In the order in which their occurrences began.
         self._alerts: dict[str, AlertState] = {}
         self._listeners: list[TransitionListener] = []
 
     def add_transition_listener(self, listener: TransitionListener) -> None:
-        """Calls `listener` with each alert that was raised, acknowledged or resolved, at once and in order. The state
-        goes on changing: what is to be kept of it is to be copied."""
+        """Calls `listener` at once with each alert that was raised, acknowledged or resolved. The state keeps changing,
+        so a listener copies what it keeps."""
         self._listeners.append(listener)
 
     def note(self, event: Alert) -> None:
-        """Takes one event of the engine; one that is acknowledged or resolved is active again."""
+        """Applies one event of the engine. It makes an acknowledged or resolved alert active again."""
         ident, ts_ns = alert_id(event), event_time_ns(event)
         if event.state == "resolved":
             self.resolve(ident, ts_ns)
             return
         state = self._alerts.get(ident)
         if state is None or state.resolved_ns is not None:
-            self._begin(ident, event.key or event.title, event.severity, event.title, event.detail, ts_ns)
+            self._begin(ident, AlertContent(event.key or event.title, event.severity, event.title, event.detail), ts_ns)
             return
         state.severity, state.title, state.detail = event.severity, event.title, event.detail
         state.last_seen_ns = ts_ns
         state.count += 1
         state.acknowledged_ns = None
-        self._tell(state, "raised")
+        self._notify(state, "raised")
 
-    def raise_rule(self, what: Raise, ts_ns: int) -> None:
+    def raise_rule(self, content: AlertContent, ts_ns: int) -> None:
         """Raises an alert of a rule, unless it is raised already."""
-        ident = rule_alert_id(what.rule, what.member)
+        assert content.rule is not None
+        ident = rule_alert_id(content.rule, content.member)
         if not self.is_raised(ident):
-            key = rule_alert_key(what.rule, what.member)
-            self._begin(ident, key, what.severity, what.title, what.detail, ts_ns, rule=what.rule, member=what.member)
+            self._begin(ident, content, ts_ns)
 
     def see_again(self, ident: str, ts_ns: int) -> None:
-        """Notes that what was wrong still is; no transition."""
+        """Notes that the problem persists; no transition."""
         state = self._alerts.get(ident)
         if state is not None:
             state.last_seen_ns = ts_ns
@@ -181,42 +181,39 @@ class AlertBook:
         state = self._alerts.get(ident)
         if state is not None and state.acknowledged_ns is None:
             state.acknowledged_ns = now_ns
-            self._tell(state, "acknowledged")
+            self._notify(state, "acknowledged")
         return state
 
     def resolve(self, ident: str, now_ns: int) -> None:
-        """Resolves an alert; nothing happens if it is unknown or resolved."""
+        """Resolves an alert; does nothing if it is unknown or resolved."""
         if self.is_raised(ident):
             state = self._alerts[ident]
             state.resolved_ns = now_ns
-            self._tell(state, "resolved")
+            self._notify(state, "resolved")
 
     def is_raised(self, ident: str) -> bool:
-        """Whether an alert is there and not resolved, be it acknowledged or not."""
+        """Returns whether an alert is active or acknowledged."""
         state = self._alerts.get(ident)
         return state is not None and state.resolved_ns is None
 
-    def get(self, ident: str) -> AlertState | None:
-        return self._alerts.get(ident)
-
     def all(self) -> list[AlertState]:
-        """Returns every alert kept, newest first by when it was first seen."""
+        """Returns every alert, newest first by when its occurrence began."""
         return list(reversed(self._alerts.values()))
 
     def active(self) -> list[AlertState]:
-        """Returns those neither acknowledged nor resolved, newest first."""
+        """Returns the alerts that are neither acknowledged nor resolved, newest first."""
         return [state for state in self.all() if state.stage == "active"]
 
-    def retake(self, document: Mapping[str, Any]) -> None:
-        """Takes over one transition as `transition_document` showed it in an earlier process, to the millisecond; no
-        listener hears of it. Raises CheckpointError for what is none."""
+    def replay(self, document: Mapping[str, Any]) -> None:
+        """Applies one `transition_document` of an earlier process, to the millisecond, without calling the listeners.
+        Raises CheckpointError for a document that is none."""
         try:
             fields = {name: document[name] for name in AlertState.__struct_fields__ if name in document}
             for name in _TIMES:
                 fields[f"{name}_ns"] = None if document[name] is None else parse_iso_ns(document[name])
             state = msgspec.convert(fields, AlertState)
         except (KeyError, TypeError, EventError, msgspec.ValidationError) as error:
-            raise CheckpointError(f"a transition of an alert cannot be read: {error!r}") from None
+            raise CheckpointError(f"a stored transition of an alert cannot be read: {error!r}") from None
         known = self._alerts.get(state.alert_id)
         if known is None or known.occurrence != state.occurrence:
             self._enter(state)
@@ -227,66 +224,62 @@ class AlertBook:
     def to_state(self) -> AlertBookState:
         return AlertBookState(list(self._alerts.values()), self.evicted)
 
-    def restore(self, state: AlertBookState) -> None:
-        """Takes over what an earlier process kept."""
+    def load_state(self, state: AlertBookState) -> None:
         self.version += 1
         self.evicted = state.evicted
         self._alerts = {alert.alert_id: alert for alert in state.alerts[-self._max_alerts :]}
 
-    def _begin(
-        self,
-        ident: str,
-        key: str,
-        severity: Severity,
-        title: str,
-        detail: str,
-        ts_ns: int,
-        *,
-        rule: str | None = None,
-        member: str = "",
-    ) -> None:
+    def _begin(self, ident: str, content: AlertContent, ts_ns: int) -> None:
         before = self._alerts.get(ident)
-        occurrence = 1 if before is None else before.occurrence + 1
         state = AlertState(
-            ident, key, severity, title, detail, ts_ns, ts_ns, rule=rule, member=member, occurrence=occurrence
+            alert_id=ident,
+            key=content.key,
+            severity=content.severity,
+            title=content.title,
+            detail=content.detail,
+            first_seen_ns=ts_ns,
+            last_seen_ns=ts_ns,
+            rule=content.rule,
+            member=content.member,
+            occurrence=1 if before is None else before.occurrence + 1,
         )
         self._enter(state)
-        self._tell(state, "raised")
+        self._notify(state, "raised")
 
     def _enter(self, state: AlertState) -> None:
-        """Makes `state` the newest one."""
+        """Makes `state` the newest alert."""
         if self._alerts.pop(state.alert_id, None) is None and len(self._alerts) >= self._max_alerts:
-            self._make_room()
+            self._drop_one()
         self._alerts[state.alert_id] = state
 
-    def _tell(self, state: AlertState, action: Action) -> None:
+    def _notify(self, state: AlertState, action: Action) -> None:
         self.version += 1
         key = (state.rule, action)
         self.transitions[key] = self.transitions.get(key, 0) + 1
         for listener in self._listeners:
             listener(state, action)
 
-    def _make_room(self) -> None:
+    def _drop_one(self) -> None:
         oldest: dict[Stage, str] = {}
         for ident, state in self._alerts.items():
             oldest.setdefault(state.stage, ident)
-        stage = next(stage for stage in _EXPENDABLE if stage in oldest)
+        stage = next(stage for stage in _DROPPED_FIRST if stage in oldest)
         del self._alerts[oldest[stage]]
         if stage == "active":
             self.evicted += 1
             if self.evicted == 1:
-                logger.warning("more than %d alerts are active: the oldest make room", self._max_alerts)
+                logger.warning("more than %d alerts are active; dropping the oldest", self._max_alerts)
 
 
 def alert_documents(alerts: Iterable[AlertState]) -> list[dict[str, Any]]:
-    """Returns what is shown of alerts: those nobody has acknowledged first, those that are over last."""
+    """Returns alerts as JSON: active ones first, then acknowledged ones, then resolved ones."""
     return [alert.to_json() for alert in sorted(alerts, key=lambda alert: STAGES.index(alert.stage))]
 
 
 def select_alerts(
     documents: Iterable[dict[str, Any]], stage: Stage | None, severity: Severity | None, limit: int
 ) -> list[dict[str, Any]]:
-    """Returns the first `limit` of one stage and one severity (None for any), in the order they have."""
+    """Returns the first `limit` documents with the given stage and severity (None for any), in the given order."""
     found = (
         document
         for document in documents

@@ -1,14 +1,14 @@
-"""Paths to every number that the server knows, as alert rules name them.
+"""The paths by which alert rules name metrics, and the values that a path leads to.
 
-Nothing is measured or encoded here: values are read from the JSON that the collectors have made for the snapshot.
-
-    strategy.drawdown_pct                a field of a section, nested ones too
-    market_data.BTCUSDT.spread_bps       a field of a member; a member's name may contain points (BRK.B)
+    strategy.drawdown_pct                a field of a section, or a nested field
+    market_data.BTCUSDT.spread_bps       a field of a member; a member's name may contain dots (BRK.B)
     market_data.*.stale                  the field of every member
-    strategy.strategies.*.total_pnl      of every member of a named group
-    queue.depth                          of a custom collector
-    server.ticks_missed                  of the server itself
-    metric.NAME                          what `metric` events say, a member per set of labels
+    strategy.strategies.*.total_pnl      the field of every member of a named group
+    queue.depth                          a field of a custom collector
+    server.ticks_missed                  a figure of the server itself
+    metric.NAME                          the values of `metric` events, one member per set of labels
+
+Values are read from the JSON that the collectors have made for the snapshot.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from observability.snapshot.sections import Group, Section
 EVERY: Final = "*"
 SERVER: Final = "server"
 USER: Final = "metric"
-# Everything else is measured on this host, and goes by its clock.
+# All other sections are measured on this host, so their durations go by its clock.
 _OF_THE_EVENTS: Final = frozenset({USER, "market_data", "strategy", "execution"})
 
 Fields = Mapping[str, Any]
 Figure = Callable[[], float | bool | None]
-"""Reads one number of the server."""
+"""Returns one figure of the server."""
 
 _PATH = re.compile(r"([^.\s]+)\.(?:(\S.*)\.)?([^.*]+)", re.DOTALL)
 _USER_PATH = re.compile(r"(metric)\.()([^*]+)", re.DOTALL)
@@ -40,7 +40,7 @@ _USER_PATH = re.compile(r"(metric)\.()([^*]+)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class MetricPath:
-    """Where a value is: `field` of `place` in `section`."""
+    """The path of a value: `field` of `place` in `section`."""
 
     section: str
     place: str
@@ -49,7 +49,7 @@ class MetricPath:
 
     @classmethod
     def parse(cls, text: str) -> MetricPath:
-        """Reads a path; raises ValueError for what is none."""
+        """Parses a path. Raises ValueError for a text that is none."""
         match = _USER_PATH.fullmatch(text) or _PATH.fullmatch(text)
         if match is None or EVERY in match[1] or EVERY in (match[2] or "").removesuffix(EVERY):
             raise ValueError(text)
@@ -60,12 +60,12 @@ class MetricPath:
 
     @property
     def is_many(self) -> bool:
-        """Whether there is a value per member."""
+        """Whether the path has a value per member."""
         return self.place.endswith(EVERY) or self.section == USER
 
     @property
     def is_of_events(self) -> bool:
-        """Whether the value is made of events, whose own clock then says how long it has been what it is."""
+        """Whether the value is computed from events, so that durations go by the event clock."""
         return self.section in _OF_THE_EVENTS
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class MetricPath:
 
 
 class MetricSources:
-    """Everything a path can lead to."""
+    """Everything that a path can lead to: the sections, the users' metrics, the server's figures, custom collectors."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class MetricSources:
         self._custom = custom
 
     def read(self, path: MetricPath) -> Iterator[tuple[str, Fields]]:
-        """Yields each member's name (empty if there is only one) and the object that has the field, if it is there."""
+        """Yields each member's name (empty if there is only one) and the object that the field is in."""
         # hot: once per rule per second
         if path.section == SERVER:
             yield "", {name: figure() for name, figure in self._figures.items()}
@@ -104,7 +104,7 @@ class MetricSources:
         return path.section in (SERVER, USER) or path.section in self._sections or path.section in self._custom
 
     def near_misses(self, path: MetricPath) -> list[str]:
-        """Returns the paths that may have been meant by one that leads nowhere, the nearest first."""
+        """Returns existing paths similar to one that leads nowhere, the most similar first."""
         if not self.is_known_section(path):
             sections = get_close_matches(path.section, (SERVER, *self._sections, *self._custom))
             return [str(MetricPath(name, path.place, path.field)) for name in sections]
@@ -130,7 +130,7 @@ def _read_group(group: Group, member: str) -> Iterator[tuple[str, Fields]]:
 
 
 def _read_object(value: Any, place: str) -> Iterator[tuple[str, Fields]]:
-    """Yields the object at `place`, or each of the objects in it."""
+    """Yields the object at `place`, or each object in it if `place` ends with `*`."""
     names = place.split(".") if place else []
     wants_every = bool(names) and names[-1] == EVERY
     for name in names[:-1] if wants_every else names:

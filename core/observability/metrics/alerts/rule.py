@@ -1,13 +1,11 @@
-r"""An alert rule, and the machine that decides when it raises and when it resolves.
+r"""An alert rule, and the state machine that decides when it raises and when it resolves.
 
-No files (see `rule_file.py`), no metrics (see `metric_paths.py`) and no alerts (see `rule_book.py`) here.
-
-    value      ^            .--.                     raises: the comparison with the threshold has held for `for`
-    threshold -|- - - - - -/- - \- - /\- - - - -     clears: the comparison with `clear` has failed for `clear_for`
-    clear     -|- - - - - / - - -\- / -\- - - - -    between the two nothing changes: a value that flutters around
-               |  ------'         `'    `-----       the threshold is one alert
-               +------------|--------------|---->
-                         raised        resolved
+value      ^            .--.                     raised: the comparison with the threshold has held for `for`
+threshold -|- - - - - -/- - \- - /\- - - - -     resolved: the comparison with `clear` has failed for `clear_for`
+clear     -|- - - - - / - - -\- / -\- - - - -    between the two nothing changes, so that a value that flutters
+           |  ------'         `'    `-----       around the threshold is one alert
+           +------------|--------------|---->
+                     raised        resolved
 """
 
 from __future__ import annotations
@@ -26,14 +24,14 @@ Comparison = Literal["above", "at_least", "below", "at_most", "equals"]
 COMPARISONS: Final[tuple[Comparison, ...]] = get_args(Comparison)
 
 Value = float | int | bool | str
-"""What a metric can be; None is no value."""
+"""The types of a metric's value; a metric without a value is None."""
 
 MAX_TITLE_CHARS: Final = 200
 MAX_DETAIL_CHARS: Final = 4096
 
 TEMPLATE_FIELDS: Final = ("value", "threshold", "clear", "member", "metric", "rule")
 
-# How finely an increase over a window is measured: the window is up to this part of itself too long.
+# The resolution of an increase: the window may be longer by up to one of this many parts of it.
 INCREASE_SLOTS: Final = 60
 
 _OPERATORS: Final[dict[Comparison, Callable[[Any, Any], bool]]] = {
@@ -47,60 +45,60 @@ _OPERATORS: Final[dict[Comparison, Callable[[Any, Any], bool]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule, as its file has it."""
+    """One rule, as defined in its file."""
 
     name: str
     metric: MetricPath
     comparison: Comparison
     threshold: Value
     clear: float | None = None
-    """The threshold of resolving; None for the same as that of raising."""
+    """The threshold for resolving; None for the one for raising."""
     for_ns: int = 0
     clear_for_ns: int = 0
     severity: Severity = "warning"
     title: str = "{rule}: {metric} is {value}"
     detail: str = ""
     samples: str | None = None
-    """The field beside the metric's that counts what the metric was made of."""
+    """The field beside the metric that holds its sample count."""
     min_samples: int = 0
-    """With fewer the metric says nothing."""
+    """With fewer samples, the metric counts as null."""
     increase_over_ns: int | None = None
-    """The metric is a counter: what counts is its increase over this time."""
+    """The metric is a counter, and its increase over this time is compared."""
     absent: Literal["ignore", "raise"] = "ignore"
-    """What null means: nothing, or that something is wrong."""
+    """Whether null raises."""
 
     def raises(self, value: Value | None) -> bool:
-        """Whether a value is beyond the threshold."""
+        """Returns whether a value is beyond the threshold."""
         # hot: once per rule and member per second
         if value is None:
             return self.absent == "raise"
         return _OPERATORS[self.comparison](value, self.threshold)
 
     def clears(self, value: Value | None) -> bool:
-        """Whether a value is back on the right side; None never is."""
+        """Returns whether a value is back on the right side; None never is."""
         if value is None:
             return False
         return not _OPERATORS[self.comparison](value, self.threshold if self.clear is None else self.clear)
 
     def takes(self, value: object) -> TypeGuard[Value]:
-        """Whether the comparison means something for a value of this type."""
+        """Returns whether the rule can compare a value of this type."""
         return isinstance(value, int | float) or (self.comparison == "equals" and isinstance(value, str))
 
 
 @dataclass(slots=True)
 class Trigger:
-    """Whether one rule is raised for one member, and since when the opposite seems to be true."""
+    """Whether one rule is raised for one member, and since when its values say otherwise."""
 
     is_raised: bool = False
     since_ns: int | None = None
-    """When the values that would change `is_raised` began, without a break; None if the last one would not."""
+    """Start of the current run of values that would change `is_raised`; None if the last value would not."""
 
     def observe(self, raises: bool, clears: bool, rule: Rule, now_ns: int) -> bool:
-        """Takes what the newest value means; returns whether `is_raised` has changed."""
+        """Applies the newest value, which `raises` or `clears`; returns whether `is_raised` has changed."""
         if not (clears if self.is_raised else raises):
             self.since_ns = None
             return False
-        # A clock that went back has measured nothing.
+        # If the clock went back, the run starts again.
         if self.since_ns is None or now_ns < self.since_ns:
             self.since_ns = now_ns
         if now_ns - self.since_ns < (rule.clear_for_ns if self.is_raised else rule.for_ns):
@@ -112,16 +110,16 @@ class Trigger:
 
 @dataclass(slots=True)
 class Increase:
-    """How much a counter has grown over a window; a counter that falls has begun anew, from zero."""
+    """The increase of a counter over a window. A counter that falls has been reset to zero."""
 
     window_ns: int
     _last: float | None = None
     _total: float = 0.0
     _points: deque[tuple[int, float]] = field(default_factory=deque)
-    """Time and total, at least a slot apart; the first one is the newest that is not inside the window."""
+    """Time and total, at least a slot apart; the first is the newest one before the window."""
 
     def observe(self, value: float, now_ns: int) -> float:
-        """Takes the counter's newest value; returns its increase over the window, or since it is watched."""
+        """Applies the counter's newest value; returns its increase over the window, or since the first value."""
         points = self._points
         if points and now_ns < points[-1][0]:
             points.clear()
@@ -136,7 +134,7 @@ class Increase:
 
 
 class Template(Formatter):
-    """Fills a rule's title or detail; what is undefined says so."""
+    """Fills in a rule's title or detail; a value that is None reads "undefined"."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
         if value is None:
@@ -151,7 +149,7 @@ class Template(Formatter):
 
 
 def template_faults(template: str) -> str | None:
-    """Returns what is wrong with a template; None if nothing is."""
+    """Returns what is wrong with a template; None if it is valid."""
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:

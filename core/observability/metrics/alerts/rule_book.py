@@ -1,10 +1,8 @@
-"""The alert rules at work: once per second every rule looks at its metric, and raises or resolves its alerts.
+"""The evaluation of alert rules: once per second each rule reads its metric and raises or resolves its alerts.
 
-No thresholds here (see `alert_rules.py`), no life of an alert (see `alerts.py`), and nothing is measured or encoded.
-
-Durations of what is made of events (market data, strategies, execution, `metric` events) go by the events' clock, all
-others by the host's: a drawdown that stood for ten seconds of the market is the same alert in a replay at a hundred
-times the speed, and a disk that was full for a minute was full for a minute of this host.
+Durations of metrics that are computed from events (market data, strategies, execution, `metric` events) go by the event
+clock, all others by the host's. So a drawdown of ten seconds of the market is the same alert in a replay at a hundred
+times the speed, and a disk that is full for a minute is full for a minute of the host.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any, Final
 
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.setting import shown
-from observability.metrics.alerts.book import AlertBook, Raise, rule_alert_id
+from observability.metrics.alerts.book import AlertBook, AlertContent, rule_alert_id, rule_alert_key
 from observability.metrics.alerts.metric_paths import Fields, MetricPath, MetricSources
 from observability.metrics.alerts.rule import (
     MAX_DETAIL_CHARS,
@@ -32,15 +30,15 @@ from observability.snapshot.frames import Frame
 logger = logging.getLogger(__name__)
 
 INTERVAL_NS: Final = NS_PER_S
-# Members of a rule that are shown one by one: those that are raised, or about to be.
+# Raised or pending members of a rule that are listed one by one.
 MAX_MEMBERS_SHOWN: Final = 100
 
 _template = Template()
 
 
 class RuleBook:
-    """Every rule, and where each of them stands. What is raised is in the book of alerts, and survives with it; what is
-    about to be raised begins anew after a restart."""
+    """All rules and their state. Raised alerts are kept in the alert book and survive a restart with it; the durations
+    of pending ones start again."""
 
     def __init__(self, rules: Sequence[Rule], sources: MetricSources, alerts: AlertBook) -> None:
         self._sources = sources
@@ -50,34 +48,34 @@ class RuleBook:
         self.evaluations = 0
 
     def on_frame(self, frame: Frame) -> None:
-        """Evaluates every rule if it is time; to be called behind whoever sends the frame."""
+        """Evaluates every rule if it is due. It listens after the listeners that send the frame."""
         # hot: once per tick (benchmarks/bench_tick.py)
         if self._due_ns is None:
-            self._take_over(frame.ts_ns)
+            self._resume(frame.ts_ns)
         elif frame.mono_ns < self._due_ns:
             return
         self._due_ns = frame.mono_ns + INTERVAL_NS
         self.evaluate(frame.ts_ns, frame.mono_ns)
 
     def evaluate(self, now_ns: int, mono_ns: int) -> None:
-        """Looks at every metric; now_ns is the events' time, mono_ns the host's monotonic clock."""
+        """Evaluates every rule; now_ns is by the event clock, mono_ns by the host's monotonic clock."""
         # hot: once per second (benchmarks/bench_tick.py)
         self.evaluations += 1
         for watch in self._watches.values():
             readings = list(self._sources.read(watch.rule.metric))
             watch.observe(readings, now_ns if watch.rule.metric.is_of_events else mono_ns, now_ns, self._alerts)
-            if not watch.is_path_judged:
-                self._judge_path(watch, readings)
+            if not watch.is_path_checked:
+                self._check_path(watch, readings)
 
     def __len__(self) -> int:
         return len(self._watches)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Returns every rule, its newest value, and the members for which it is raised or about to be."""
+        """Returns every rule with its newest value and the members for which it is raised or pending."""
         return [watch.to_json() for watch in self._watches.values()]
 
-    def _take_over(self, now_ns: int) -> None:
-        """Goes on with what an earlier process raised; a rule that is gone cannot say that its alert is over."""
+    def _resume(self, now_ns: int) -> None:
+        """Resumes the alerts that an earlier process raised; those of a rule that no longer exists are resolved."""
         for state in self._alerts.all():
             if state.rule is None or state.resolved_ns is not None:
                 continue
@@ -87,17 +85,18 @@ class RuleBook:
             else:
                 watch.triggers[state.member] = Trigger(is_raised=True)
 
-    def _judge_path(self, watch: RuleWatch, readings: Sequence[tuple[str, Fields]]) -> None:
-        """Warns, once, of a metric that does not exist or cannot be compared; members and values may yet come."""
+    def _check_path(self, watch: RuleWatch, readings: Sequence[tuple[str, Fields]]) -> None:
+        """Warns once if a metric does not exist or cannot be compared; waits while members or values may still
+        appear."""
         path = watch.rule.metric
         is_known_section = self._sources.is_known_section(path)
-        # A part that was not brought up to a tick yet is empty.
+        # A part is empty before its first tick.
         if is_known_section and not any(fields for _, fields in readings):
             return
         values = [value for _, fields in readings if (value := fields.get(path.field)) is not None]
         if not values and any(path.field in fields for _, fields in readings):
             return
-        watch.is_path_judged = True
+        watch.is_path_checked = True
         if values and not watch.rule.takes(values[0]):
             logger.warning("alert rule %r: %s is %s, not a number", watch.rule.name, path, shown(values[0]))
         names = [path.field] if watch.rule.samples is None else [path.field, watch.rule.samples]
@@ -111,20 +110,20 @@ class RuleBook:
 
 
 class RuleWatch:
-    """One rule: its newest value, and the members for which it is raised or about to be."""
+    """One rule: its newest value, and the members for which it is raised or pending."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.triggers: dict[str, Trigger] = {}
-        """By member; whoever is neither raised nor about to be has none."""
-        self.is_path_judged = False
+        """By member; a member that is neither raised nor pending has none."""
+        self.is_path_checked = False
         self._increases: dict[str, Increase] = {}
         self._values: dict[str, Value | None] = {}
-        """Of those with a trigger, and of a metric that has no members."""
+        """By member with a trigger; that of a metric without members is under the empty name."""
         self._n_members = 0
 
     def observe(self, readings: Sequence[tuple[str, Fields]], clock_ns: int, now_ns: int, alerts: AlertBook) -> None:
-        """Takes the newest readings; durations are by clock_ns, alerts carry now_ns."""
+        """Applies the newest readings; durations are measured by clock_ns, alerts are stamped with now_ns."""
         rule, triggers = self.rule, self.triggers
         self._values = {}
         self._n_members = len(readings)
@@ -144,7 +143,7 @@ class RuleWatch:
             else:
                 alerts.resolve(rule_alert_id(rule.name, member), now_ns)
         if rule.metric.is_many and len(triggers) > len(self._values):
-            self._close_gone(clock_ns, now_ns, alerts)
+            self._clear_gone(clock_ns, now_ns, alerts)
 
     def to_json(self) -> dict[str, Any]:
         rule = self.rule
@@ -216,10 +215,11 @@ class RuleWatch:
         }
         title = _template.fill(rule.title, fields)[:MAX_TITLE_CHARS]
         detail = _template.fill(rule.detail, fields)[:MAX_DETAIL_CHARS]
-        alerts.raise_rule(Raise(rule.name, member, rule.severity, title, detail), now_ns)
+        key = rule_alert_key(rule.name, member)
+        alerts.raise_rule(AlertContent(key, rule.severity, title, detail, rule.name, member), now_ns)
 
-    def _close_gone(self, clock_ns: int, now_ns: int, alerts: AlertBook) -> None:
-        """Members that are gone (a position that was closed) have nothing wrong with them any more."""
+    def _clear_gone(self, clock_ns: int, now_ns: int, alerts: AlertBook) -> None:
+        """Clears members that no longer exist, such as a position that was closed."""
         for member in [member for member in self.triggers if member not in self._values]:
             self._increases.pop(member, None)
             self._advance(member, self.triggers[member], False, True, clock_ns)

@@ -1,7 +1,4 @@
-"""Alert rules as people write them: a TOML file, one table per rule.
-
-No rule is evaluated here (see `rule_book.py`), and whether a metric exists is known only then.
-"""
+"""The file of alert rules: TOML, one table per rule. Whether a metric exists is known only when rules are evaluated."""
 
 from __future__ import annotations
 
@@ -23,22 +20,22 @@ from observability.metrics.alerts.metric_paths import MetricPath
 from observability.metrics.alerts.rule import COMPARISONS, TEMPLATE_FIELDS, Comparison, Rule, Value, template_faults
 
 DEFAULT_FILE: Final = "alerts.toml"
-"""Beside this module; the rules without a file of one's own, and a file to copy."""
+"""The built-in rules, beside this module; also a template for a user's own file."""
 
 MAX_RULES: Final = 1000
-MAX_DAYS: Final = 7
+MAX_DURATION_DAYS: Final = 7
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DURATION = re.compile(r"([0-9]{1,6})(ms|s|m|h)")
 _UNITS_NS: Final = {"ms": NS_PER_MS, "s": NS_PER_S, "m": NS_PER_MINUTE, "h": NS_PER_HOUR}
-_MAX_NS: Final = MAX_DAYS * NS_PER_DAY
+_MAX_NS: Final = MAX_DURATION_DAYS * NS_PER_DAY
 
-# A rule that resolves only where it would raise again would never resolve, or never stop.
+# `clear` must be on the resolving side of the threshold: otherwise a value could raise and resolve at once.
 _CLEAR_IS_BELOW: Final = frozenset({"above", "at_least"})
 
 
 def load_rules(path: Path | None) -> tuple[Rule, ...]:
-    """Returns the rules of a file, or the default ones. Raises ConfigError with every fault."""
+    """Returns the rules of a file, or the built-in ones. Raises ConfigError with every fault."""
     if path is None:
         return parse_rules(
             files("observability.metrics.alerts").joinpath(DEFAULT_FILE).read_text("utf-8"), DEFAULT_FILE
@@ -71,7 +68,7 @@ def parse_rules(text: str, source: str) -> tuple[Rule, ...]:
 
 
 def format_duration(duration_ns: int) -> str:
-    """Returns a duration as `parse_rules` reads it."""
+    """Returns a duration in the form that `parse_rules` reads."""
     unit = next(unit for unit in ("h", "m", "s", "ms") if duration_ns % _UNITS_NS[unit] == 0)
     return f"{duration_ns // _UNITS_NS[unit]}{unit}" if duration_ns else "0s"
 
@@ -85,7 +82,7 @@ class _Key:
 
 
 class _TableReader:
-    """Reads one table; what is wrong with it goes to `faults`."""
+    """Reads one table and appends its faults to `faults`."""
 
     def __init__(self, where: str, faults: list[str]) -> None:
         self._where = where
@@ -110,7 +107,7 @@ class _TableReader:
             threshold=values.pop(comparison),
             **{_FIELDS.get(key, key): value for key, value in values.items()},
         )
-        self._judge(rule, table)
+        self._check(rule, table)
         return rule if len(self._faults) == before else None
 
     def _values(self, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,8 +133,8 @@ class _TableReader:
             return None
         return given[0]
 
-    def _judge(self, rule: Rule, table: Mapping[str, Any]) -> None:
-        """Finds what no key alone shows."""
+    def _check(self, rule: Rule, table: Mapping[str, Any]) -> None:
+        """Finds the faults that concern several keys."""
         if rule.clear is not None:
             if rule.comparison == "equals":
                 self._fault("clear", shown(rule.clear), "none beside equals")
@@ -226,7 +223,7 @@ def _one_of(words: tuple[str, ...]) -> _Key:
 
 
 _NUMBER = _Key(_read_number, "a finite number")
-_TIME = _Key(_read_duration, f"a duration such as 500ms, 30s, 5m or 1h, up to {MAX_DAYS} days")
+_TIME = _Key(_read_duration, f"a duration such as 500ms, 30s, 5m or 1h, up to {MAX_DURATION_DAYS} days")
 _TEMPLATE = _Key(_read_template, f"text with {', '.join(f'{{{name}}}' for name in TEMPLATE_FIELDS)} in it, or none")
 
 _KEYS: Final[dict[str, _Key]] = {
@@ -241,7 +238,7 @@ _KEYS: Final[dict[str, _Key]] = {
     "clear": _NUMBER,
     "for": _TIME,
     "clear_for": _TIME,
-    "increase_over": _Key(_read_window, f"a duration such as 30s, 5m or 1h, from 1 s to {MAX_DAYS} days"),
+    "increase_over": _Key(_read_window, f"a duration such as 30s, 5m or 1h, from 1 s to {MAX_DURATION_DAYS} days"),
     "severity": _one_of(SEVERITIES),
     "title": _TEMPLATE,
     "detail": _TEMPLATE,

@@ -128,7 +128,7 @@ class Journal:
     def start(self) -> None:
         """Subscribes and begins to write. Call it after the collectors have subscribed."""
         self._bus.subscribe(Fill, self.on_fill)
-        self._collectors.system.add_transition_listener(self.on_transition)
+        self._collectors.system.alert_book.add_transition_listener(self.on_transition)
         store = self._store
         if store is not None:
             self._bus.subscribe(Order, self.on_order)

@@ -92,7 +92,7 @@ class Persistence:
             self._bus,
             self.journal.stateful,
             trades,
-            collectors.system.alert_book.retake,
+            collectors.system.alert_book.replay,
             collectors.execution.remember_reports,
             self.sequence,
         )

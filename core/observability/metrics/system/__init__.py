@@ -1,1 +1,1 @@
-"""The host and the trading system's components: CPU, memory, loop lag, heartbeats, user metrics, health."""
+"""The host and the trading system's components: CPU, memory, event loop lag, heartbeats, user metrics, health."""

@@ -1,10 +1,8 @@
-"""Limits and usage of the control group this process runs in: what a container is really given.
+"""The limits and usage of this process's control group: what a container may really use.
 
-No host figures here (see `host_sampler.py`).
-
-Version 2 has one hierarchy, version 1 one per controller; in both a limit may sit on any ancestor, so the tightest one
-counts. Inside a container the mount often starts at the process's own group, whose path then does not exist below it:
-directories that are not there are passed over.
+Version 2 has one hierarchy, version 1 one per controller. In both, every ancestor may have a limit, and the tightest
+one counts. Inside a container the mount often starts at the process's own group, so the group's path does not exist
+below it; directories that do not exist are skipped.
 """
 
 from __future__ import annotations
@@ -16,20 +14,20 @@ from pathlib import Path
 _MOUNT = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
 
-# What version 1 reports for "no limit" is the largest page-aligned integer; no machine has that much.
+# For "no limit", version 1 reports the largest page-aligned integer; no machine has that much memory.
 _NO_LIMIT_BYTES = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """Memory in use without file pages the kernel would give up first, as container runtimes count it."""
+    """Memory in use, without the file pages that the kernel would reclaim first, as container runtimes count it."""
 
     used_bytes: int
     limit_bytes: int
 
 
 class Cgroup:
-    """Reads the files afresh on each call; the group itself is looked up once."""
+    """Reads the files on each call; the group itself is looked up only once."""
 
     def __init__(self, mount: Path = _MOUNT, membership: Path = _MEMBERSHIP) -> None:
         groups = _memberships(membership)
@@ -47,7 +45,7 @@ class Cgroup:
         return min(uses, key=lambda use: use.limit_bytes, default=None)
 
     def cpu_limit_cores(self) -> float | None:
-        """Returns how many cores' worth of time the tightest quota gives; None without a quota."""
+        """Returns the tightest CPU quota in cores; None without a quota."""
         cores = []
         for directory in self._unified:
             words = _read(directory / "cpu.max").split()
@@ -61,7 +59,7 @@ class Cgroup:
         return min(cores, default=None)
 
     def cpu_seconds(self) -> float | None:
-        """Returns the CPU time this group has used; None if it is not accounted."""
+        """Returns the CPU time that the group has used; None if it is not accounted."""
         for directory in self._unified:
             usage = _read_stat(directory / "cpu.stat", "usage_usec")
             if usage is not None:
@@ -74,7 +72,7 @@ class Cgroup:
 
 
 def _memberships(path: Path) -> dict[str, str]:
-    """Returns the group's path by version 1 controller, and that of version 2 under "0"."""
+    """Returns the path of the group for each version 1 controller, and that for version 2 under "0"."""
     groups: dict[str, str] = {}
     for line in _read(path).splitlines():
         hierarchy, controllers, group = line.split(":", 2)
@@ -86,7 +84,7 @@ def _memberships(path: Path) -> dict[str, str]:
 
 
 def _chain(mount: Path, group: str) -> Iterator[Path]:
-    """Yields the group's directory and its ancestors up to the mount, as far as they exist."""
+    """Yields the existing directories from the group's own up to the mount."""
     parts = [part for part in group.split("/") if part and part != ".."]
     for depth in range(len(parts), -1, -1):
         directory = mount.joinpath(*parts[:depth])
@@ -115,7 +113,7 @@ def _read_int(path: Path) -> int | None:
     try:
         return int(_read(path))
     except ValueError:
-        # "max", or no such file.
+        # The content is "max", or there is no such file.
         return None
 
 

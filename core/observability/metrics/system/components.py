@@ -1,7 +1,4 @@
-"""The components of the trading system, as their heartbeats tell.
-
-No verdict on the whole here (see `health.py`).
-"""
+"""The components of the trading system, by their heartbeats."""
 
 from __future__ import annotations
 
@@ -15,7 +12,8 @@ SILENT = "silent"
 
 
 class ComponentBook:
-    """The newest heartbeat of at most `max_components`; beyond, the one not heard of for longest makes room."""
+    """The newest heartbeat of each component. A new component beyond `max_components` replaces the one with the oldest
+    heartbeat."""
 
     def __init__(self, max_components: int, silent_after_ns: int) -> None:
         self._max_components = max_components
@@ -24,19 +22,19 @@ class ComponentBook:
         self._heartbeats: dict[str, Heartbeat] = {}
 
     def note(self, event: Heartbeat) -> None:
-        """Takes one heartbeat."""
+        """Applies one heartbeat."""
         if self._heartbeats.pop(event.component, None) is None and len(self._heartbeats) >= self._max_components:
             del self._heartbeats[next(iter(self._heartbeats))]
         self._heartbeats[event.component] = event
 
     def statuses(self, now_ns: int) -> Iterator[tuple[str, str]]:
-        """Yields name and status: ok, degraded, down, or silent when the heartbeat is overdue."""
+        """Yields each name and status: ok, degraded, down, or silent if the heartbeat is overdue."""
         for name, event in self._heartbeats.items():
             is_silent = now_ns - event.ts_init > self._silent_after_ns
             yield name, SILENT if is_silent else event.status
 
     def to_json(self, now_ns: int) -> dict[str, dict[str, Any]]:
-        """Returns status, what the component said of it, its last heartbeat and how long ago that was, by name."""
+        """Returns by name: status and its reason, the heartbeat's detail, when it arrived and its age."""
         components = {}
         for name, status in sorted(self.statuses(now_ns)):
             event = self._heartbeats[name]
@@ -52,9 +50,8 @@ class ComponentBook:
     def to_state(self) -> list[Heartbeat]:
         return list(self._heartbeats.values())
 
-    def restore(self, heartbeats: list[Heartbeat]) -> None:
-        """Takes over what an earlier process kept."""
-        self._heartbeats = {event.component: event for event in heartbeats[-self._max_components :]}
+    def load_state(self, state: list[Heartbeat]) -> None:
+        self._heartbeats = {event.component: event for event in state[-self._max_components :]}
 
     def _reason(self, status: str, event: Heartbeat) -> str | None:
         if status == SILENT:

@@ -1,6 +1,4 @@
-"""The verdict on the system: healthy, degraded or unhealthy, and why.
-
-No measuring here (see `system_collector.py`).
+"""The health of the system: healthy, degraded or unhealthy, with reasons.
 
     reason                          degraded      unhealthy
     cpu_percent                     >= 95
@@ -9,8 +7,10 @@ No measuring here (see `system_collector.py`).
     event_loop_lag_ms               >= 100        >= 1000
     component (by heartbeat)        degraded      down
                                     silent
-    critical alert active           any
-    a part's own fault              any
+    active critical alert           any
+    fault of a part of the server   any
+
+Reasons name thresholds and not measured values, so that they change only with the health.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from observability.metrics.system.components import SILENT
 
 Health = Literal["healthy", "degraded", "unhealthy"]
 
-# (degraded, unhealthy); a busy CPU alone makes nothing wrong, it makes things late, which the lag shows.
+# (degraded, unhealthy). A busy CPU is not unhealthy in itself: it delays work, which shows as event loop lag.
 THRESHOLDS: Final[Mapping[str, tuple[float, float | None]]] = {
     "cpu_percent": (95.0, None),
     "memory_percent": (85.0, 95.0),
@@ -37,7 +37,7 @@ def assess(
     critical_alerts: int,
     faults: Iterable[str] = (),
 ) -> tuple[Health, list[str]]:
-    """Returns the verdict and its reasons, without measured values, so that they change only with the verdict."""
+    """Returns the health and its reasons, the worst first; `faults` are those of the server's own parts."""
     degraded: list[str] = []
     unhealthy: list[str] = []
     for name, (degraded_at, unhealthy_at) in THRESHOLDS.items():
@@ -56,5 +56,5 @@ def assess(
     if critical_alerts:
         degraded.append("a critical alert is active")
     degraded.extend(faults)
-    verdict: Health = "unhealthy" if unhealthy else "degraded" if degraded else "healthy"
-    return verdict, unhealthy + degraded
+    health: Health = "unhealthy" if unhealthy else "degraded" if degraded else "healthy"
+    return health, unhealthy + degraded

@@ -1,6 +1,6 @@
-"""One sample of the host and of this process: CPU, memory, disk, descriptors, threads.
+"""Samples of the host and of this process: CPU, memory, disk, descriptors, threads.
 
-No schedule here (see `system_collector.py`); a sample reads files and may block, so it is taken off the event loop.
+A sample reads files and may block, so it is taken off the event loop.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from observability.metrics.system.cgroup import Cgroup
 
 @dataclass(frozen=True, slots=True)
 class HostSample:
-    """What was measured; CPU figures are over the time since the sample before."""
+    """One sample; its CPU figures are over the time since the previous sample."""
 
     cpu_percent: float | None
-    """Of the container's quota where there is one, else of all cores of the host."""
+    """Share of the container's quota if there is one, else of all cores of the host."""
     memory_percent: float
-    """Of the container's limit where there is one, else of the host's memory."""
+    """Share of the container's limit if there is one, else of the host's memory."""
     memory_limit_bytes: int
     disk_percent: float
     process_rss_bytes: int
     process_cpu_percent: float
-    """Of one core, as `top` shows it."""
+    """Share of one core, as `top` shows it."""
     num_fds: int
     threads: int
 
 
 class HostSampler:
-    """Takes samples, from one thread at a time."""
+    """Takes samples; to be used by one thread at a time."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class HostSampler:
         self._cgroup = Cgroup() if cgroup is None else cgroup
         self._mono_ns = mono_ns
         self._process = psutil.Process()
-        # The first call only sets where the next one measures from.
+        # The first call only starts the measurement.
         self._process.cpu_percent(None)
         self._host_cpu = _host_cpu_seconds()
         self._group_cpu = self._cgroup.cpu_seconds()
@@ -89,13 +89,13 @@ class HostSampler:
 
 
 def _host_cpu_seconds() -> tuple[float, float]:
-    """Returns busy and total CPU time of all cores. psutil.cpu_percent would share its memory with other callers."""
+    """Returns busy and total CPU time of all cores. psutil.cpu_percent would share its state with other callers."""
     times = psutil.cpu_times()
-    # Guest time is counted in user time already.
+    # User time already includes guest time.
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total - times.idle - getattr(times, "iowait", 0.0), total
 
 
 def _percent(part: float, whole: float) -> float | None:
-    """Returns 0 to 100; None if no time has passed. The kernel's counters run in coarse steps, hence the clamp."""
+    """Returns 0 to 100; None if no time has passed. Clamped, because the kernel's counters advance in coarse steps."""
     return round(min(100.0, max(0.0, part / whole * 100)), 1) if whole > 0 else None

@@ -1,7 +1,4 @@
-"""How late the event loop runs: the drift of a periodic timer.
-
-No threshold here (see `health.py`).
-"""
+"""The lag of the event loop, measured as the delay of a periodic timer."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ PROBE_INTERVAL_SECONDS = 0.05
 
 
 class LoopLagProbe:
-    """Wakes up every PROBE_INTERVAL_SECONDS and keeps the longest delay. uvloop's timers tick in milliseconds, so up to
-    one millisecond of what it sees is not lag."""
+    """Wakes up every PROBE_INTERVAL_SECONDS and keeps the longest delay. uvloop's timers have a resolution of one
+    millisecond, so up to one millisecond of the result is not lag."""
 
     def __init__(self, mono_ns: Callable[[], int], interval_seconds: float = PROBE_INTERVAL_SECONDS) -> None:
         self._mono_ns = mono_ns

@@ -1,7 +1,4 @@
-"""The numbers that users want to see: the newest value of each `metric` event's name and labels.
-
-No history and no exposition format here.
-"""
+"""The users' own metrics: the newest value of each name and labels of `metric` events."""
 
 from __future__ import annotations
 
@@ -32,12 +29,12 @@ class UserMetric(JsonPart):
         self.name = name
         self.labels = labels
         self.value: float | None = None
-        """None for what JSON has no number for."""
+        """None for a value that JSON cannot represent."""
         self.ts_ns = 0
         self.has_input = False
 
     def refresh(self) -> None:
-        """Brings the JSON up to the newest event."""
+        """Updates the JSON to the newest event."""
         # hot: once per series per tick (benchmarks/bench_tick.py)
         if self.has_input:
             self.has_input = False
@@ -52,7 +49,7 @@ class UserMetric(JsonPart):
 
 
 class UserMetricState(msgspec.Struct):
-    """What a checkpoint holds of one series."""
+    """One series in a checkpoint."""
 
     name: str
     labels: dict[str, str]
@@ -61,17 +58,17 @@ class UserMetricState(msgspec.Struct):
 
 
 class UserMetrics:
-    """At most `max_series` series, in the order in which they appeared; further ones, and labels beyond the bounds, are
-    refused whole and counted by event."""
+    """At most `max_series` series, in the order in which they appeared. Events of further series, or with too many or
+    too long labels, are refused and counted."""
 
     def __init__(self, max_series: int) -> None:
         self.series: dict[str, UserMetric] = {}
-        """By name and labels, as Prometheus writes them: `queue{venue="X"}`."""
+        """By name and labels in Prometheus notation: `queue{venue="X"}`."""
         self.refused = 0
         self._max_series = max_series
 
     def note(self, event: Metric) -> None:
-        """Takes one value."""
+        """Applies one event."""
         key = series_key(event.name, event.labels)
         metric = self.series.get(key)
         if metric is None:
@@ -96,12 +93,11 @@ class UserMetrics:
     def to_state(self) -> list[UserMetricState]:
         return [UserMetricState(m.name, m.labels, m.value, m.ts_ns) for m in self.series.values()]
 
-    def restore(self, states: list[UserMetricState]) -> None:
-        """Takes over what an earlier process kept."""
-        for state in states[: self._max_series]:
-            metric = UserMetric(state.name, state.labels)
-            metric.value, metric.ts_ns, metric.has_input = state.value, state.ts_ns, True
-            self.series[series_key(state.name, state.labels)] = metric
+    def load_state(self, state: list[UserMetricState]) -> None:
+        for saved in state[: self._max_series]:
+            metric = UserMetric(saved.name, saved.labels)
+            metric.value, metric.ts_ns, metric.has_input = saved.value, saved.ts_ns, True
+            self.series[series_key(saved.name, saved.labels)] = metric
 
     def _admit(self, key: str, event: Metric) -> UserMetric | None:
         labels = event.labels
@@ -112,19 +108,20 @@ class UserMetrics:
         self.refused += 1
         if self.refused == 1:
             logger.warning(
-                "metric %r is refused: expected at most %d series, %d labels of %d characters; others are only counted",
+                "metric %r is refused: expected at most %d series, with %d labels of %d characters; "
+                "further refusals are only counted",
                 event.name, self._max_series, MAX_LABELS, MAX_LABEL_CHARS,
             )  # fmt: skip
         return None
 
 
 def series_key(name: str, labels: dict[str, str]) -> str:
-    """Returns what tells series apart: the name, and the labels in the order of their names."""
+    """Returns the key of a series: its name, and its labels in the order of their names."""
     return f"{name}{{{labels_text(labels)}}}" if labels else name
 
 
 def labels_text(labels: dict[str, str]) -> str:
-    """Returns labels as Prometheus writes them, in the order of their names."""
+    """Returns labels in Prometheus notation, in the order of their names."""
     return ",".join(f'{name}="{_quoted(value)}"' for name, value in sorted(labels.items()))
 
 
