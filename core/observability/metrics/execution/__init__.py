@@ -1,1 +1,1 @@
-"""Orders and what they cost: life cycles, fill and reject rates, latency legs, slippage, shortfall, markouts."""
+"""Orders and what they cost: states, fill and reject rates, latencies, slippage, shortfall, spreads, markouts."""

@@ -1,1 +1,1 @@
-"""Our trades: the record of all fills, their statistics, and queries over those in the store."""
+"""Our trades: the log of recent fills, their statistics, and queries over those in memory and in the store."""
