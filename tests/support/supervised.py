@@ -12,9 +12,10 @@ import sys
 import time
 
 from observability.memory.mapping import ProcessState, SharedMapping
+from observability.processes.child import ChildContext
 from observability.processes.control import say_serving
 from observability.processes.listeners import open_listeners
-from observability.processes.supervisor import ChildContext, Supervisor
+from observability.processes.supervisor import Supervisor
 
 
 def say(text: str) -> None:

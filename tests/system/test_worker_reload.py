@@ -57,6 +57,6 @@ def test_a_pair_that_does_not_fit_leaves_the_workers_that_serve(tls_host: Server
     pair[1].write_bytes(SECOND[1].read_bytes())
     before = children(tls_host.process.pid)
     tls_host.process.send_signal(signal.SIGHUP)
-    tls_host.wait_for_log("before it served; those it was to follow stay")
+    tls_host.wait_for_log("before it served; the workers that were to be replaced keep running")
     wait_until(lambda: children(tls_host.process.pid) == before)
     assert all(answers(tls_host, trusting(FIRST[0])) for _ in range(10))

@@ -1,14 +1,26 @@
-"""The first steps of a forked process: it resets its signals, ties its life to its parent, and names itself."""
+"""A child process: how it is forked, what it is given, and how its life is tied to its parent's."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
+import selectors
 import signal
+import socket
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
+
+from observability.errors import EXIT_FAILED
+from observability.memory.mapping import ProcessSlot, SharedMapping
+from observability.processes.control import RpcSocket
+from observability.processes.wakeup import WakeUp
+
+logger = logging.getLogger(__name__)
 
 COMMAND: Final = "observability"
 
@@ -22,21 +34,40 @@ _ARG_END: Final = 49 - 3
 HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 """The signals that a parent handles, and blocks while it forks."""
 
+Listeners = tuple[socket.socket, ...]
 
-def begin_child(name: str, parent_pid: int) -> None:
-    """Undoes what the parent had set up for itself. Ends the process if the parent is already dead."""
-    signal.set_wakeup_fd(-1)
-    for number in HANDLED:
-        signal.signal(number, signal.SIG_DFL)
-    # Ctrl-C reaches every process of the terminal, but only the parent acts on it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        # SIGKILL: without a parent nothing could replace or stop this process, and what must survive is on disk.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+@dataclass(frozen=True, slots=True)
+class ChildContext:
+    """What a child is given: its slot in the mapping, and its connections to the other processes."""
+
+    mapping: SharedMapping
+    slot: ProcessSlot
+    control: socket.socket
+    rpc_sockets: tuple[RpcSocket, ...]
+    """A worker's to the hub, if that is alive, or the hub's to each worker. Later ones arrive over `control`."""
+    wakeups: Mapping[int, WakeUp]
+    """By the slot of a worker."""
+    listeners: Listeners = ()
+
+
+ChildMain = Callable[[ChildContext], int]
+"""Runs a child; returns its exit code."""
+
+
+def fork_child(
+    main: ChildMain, context: ChildContext, inherited: Iterable[socket.socket | selectors.BaseSelector]
+) -> int:
+    """Forks a process that runs `main`, and returns its pid. The child closes `inherited`, which are the parent's."""
+    parent_pid = os.getpid()
+    sys.stdout.flush()
+    # A signal must not meet the parent's handlers in the child: it waits until the child has its own.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    pid = os.fork()
+    if pid == 0:
+        _run_child(main, context, inherited, parent_pid)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-    if os.getppid() != parent_pid:
-        os._exit(1)
-    set_title(name)
+    return pid
 
 
 def set_title(name: str) -> None:
@@ -53,3 +84,37 @@ def set_title(name: str) -> None:
             title = f"{COMMAND}: {name}".encode()[: room - 1]
             ctypes.memset(start, 0, room)
             ctypes.memmove(start, title, len(title))
+
+
+def _run_child(
+    main: ChildMain, context: ChildContext, inherited: Iterable[socket.socket | selectors.BaseSelector], parent_pid: int
+) -> NoReturn:
+    code = EXIT_FAILED
+    try:
+        _tie_to_parent(parent_pid)
+        set_title(context.slot.name)
+        for resource in inherited:
+            resource.close()
+        code = main(context)
+    except BaseException:
+        logger.exception("%s failed", context.slot.name)
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _tie_to_parent(parent_pid: int) -> None:
+    """Resets the signal handling of the parent, and ends the process with the parent, even if that is dead already."""
+    signal.set_wakeup_fd(-1)
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_DFL)
+    # Ctrl-C reaches every process of the terminal, but only the parent acts on it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # SIGKILL: without a parent nothing could replace or stop this process, and what must survive is on disk.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+    if os.getppid() != parent_pid:
+        os._exit(EXIT_FAILED)

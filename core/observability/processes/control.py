@@ -30,12 +30,12 @@ class RpcSocket:
     sock: socket.socket
 
 
-def control_pair() -> tuple[socket.socket, socket.socket]:
-    """Returns the supervisor's end and the child's end."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    return ours, theirs
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Returns both ends of a new socket, which do not block."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    here.setblocking(False)
+    there.setblocking(False)
+    return here, there
 
 
 def say_serving(control: socket.socket) -> None:

@@ -16,8 +16,9 @@ from observability.memory.layout import SUPERVISOR
 from observability.memory.mapping import SharedMapping
 from observability.metrics.alerts.rule import Rule
 from observability.metrics.assembly import history_budget
+from observability.processes.child import ChildContext
 from observability.processes.listeners import open_listeners
-from observability.processes.supervisor import ChildContext, Supervisor
+from observability.processes.supervisor import Supervisor
 from observability.server.hub_process import Announce, HubProcess
 from observability.server.process import ServerProcess, run_process
 from observability.server.worker_process import WorkerProcess

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from observability.errors import HubUnavailable
+from observability.processes.child import ChildContext
 from observability.processes.control import RpcSocket, RpcSocketReceiver
 from observability.processes.rpc import Caller
-from observability.processes.supervisor import ChildContext
 
 
 class HubLink:

@@ -30,7 +30,7 @@ from observability.monitoring.acknowledgements import HubAcknowledger
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
 from observability.monitoring.server_figures import server_figures
 from observability.monitoring.status import Status
-from observability.processes.supervisor import ChildContext
+from observability.processes.child import ChildContext
 from observability.rest.published import Published
 from observability.server.feed import LocalFeed
 from observability.server.process import ServerProcess

@@ -23,7 +23,7 @@ from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.monitoring.request_counters import RequestCounters
 from observability.monitoring.serving import SentListener
-from observability.processes.supervisor import ChildContext
+from observability.processes.child import ChildContext
 from observability.routing.application import Application, UpgradeCallback
 from observability.routing.router import Router
 from observability.senders.endpoint import SenderEndpoint

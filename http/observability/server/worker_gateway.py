@@ -21,9 +21,9 @@ from observability.monitoring.host_exposition import HUB_GAUGES, MetricMirror
 from observability.monitoring.process_status import ProcessStatus
 from observability.monitoring.serving import SentListener
 from observability.monitoring.worker_status import HUB_STATE, HubState
+from observability.processes.child import ChildContext
 from observability.processes.control import RpcSocket, RpcSocketReceiver, say_serving
 from observability.processes.rpc import Answerer
-from observability.processes.supervisor import ChildContext
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
 from observability.server.relay import HubCalls
 from observability.snapshot.frames import Frame

@@ -21,8 +21,8 @@ from observability.monitoring.exposition import Exposition
 from observability.monitoring.host_exposition import HUB_GAUGES, HostCollector
 from observability.monitoring.staleness import Staleness
 from observability.monitoring.worker_status import WorkerStatus, hub_document
+from observability.processes.child import ChildContext
 from observability.processes.control import say_serving
-from observability.processes.supervisor import ChildContext
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
 from observability.rest.published import Published
 from observability.server.feed import SharedFeed
