@@ -1,4 +1,4 @@
-"""A short run of every fuzz target, the same inputs each time; and that the loop finds what there is to find.
+"""A short run of every fuzz target, with the same inputs each time, and the fuzzing loop itself.
 
 Long runs are for the command line: `PYTHONPATH=tests/support python -m fuzz.requests --inputs 10000000`.
 """
@@ -16,7 +16,7 @@ from fuzz.fuzzing import Finding, cut, fuzz
 
 @pytest.fixture(scope="module")
 def _server() -> Iterator[None]:
-    """Ends the server that targets start, with their module."""
+    """Stops the server that targets share, after the module."""
     yield
     served.check_alive()
     served.server().stop()
@@ -34,21 +34,21 @@ def _server() -> Iterator[None]:
     ],
     ids=["requests", "chunks", "parameters", "times", "subscriptions", "ingest"],
 )
-def test_no_input_is_too_much_for_a_parser(target: object, inputs: int) -> None:
+def test_parsers_withstand_every_input(target: object, inputs: int) -> None:
     fuzz(target.check, target.SEEDS, target.DICTIONARY, inputs=inputs)  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("_server")
-def test_no_frames_are_too_much_for_the_server() -> None:
+def test_the_server_withstands_every_sequence_of_frames() -> None:
     fuzz(frames.check, frames.SEEDS, frames.DICTIONARY, inputs=1_500)
 
 
 @pytest.mark.usefixtures("_server")
-def test_no_message_is_too_much_for_the_stream() -> None:
+def test_the_stream_withstands_every_message() -> None:
     fuzz(messages.check, messages.SEEDS, messages.DICTIONARY, inputs=3_000, seed=2)
 
 
-def test_the_loop_gives_the_same_inputs_for_the_same_number() -> None:
+def test_the_same_seed_gives_the_same_inputs() -> None:
     runs: list[list[bytes]] = [[], [], []]
     for run, seed in zip(runs, (1, 1, 2), strict=True):
 
@@ -60,7 +60,7 @@ def test_the_loop_gives_the_same_inputs_for_the_same_number() -> None:
     assert runs[0][: len(requests.SEEDS)] == [b"".join(seed) for seed in requests.SEEDS]
 
 
-def test_a_finding_holds_the_input_and_its_cause() -> None:
+def test_a_finding_names_the_input_and_its_cause() -> None:
     def refuse_two_hosts(data: bytes, rng: random.Random) -> None:
         assert data.count(b"Host: ") < 2, "two hosts"
 
@@ -69,7 +69,7 @@ def test_a_finding_holds_the_input_and_its_cause() -> None:
     assert str(caught.value.__cause__).startswith("two hosts")
 
 
-def test_cut_segments_are_the_whole() -> None:
+def test_cut_segments_join_to_the_input() -> None:
     rng = random.Random(1)
     for size in range(300):
         data = bytes(rng.randrange(256) for _ in range(size))

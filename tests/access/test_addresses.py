@@ -1,4 +1,4 @@
-"""Whom a request comes from."""
+"""The address that a request comes from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def proxies() -> TrustedProxies:
         (b"::ffff:192.0.2.7", "192.0.2.7"),
     ],
 )
-def test_the_client_is_the_last_one_that_is_no_proxy(
+def test_the_client_is_the_rightmost_address_that_is_no_trusted_proxy(
     proxies: TrustedProxies, forwarded_for: bytes, client: str
 ) -> None:
     assert proxies.client_address(PROXY, forwarded_for) == client
@@ -38,21 +38,23 @@ def test_the_client_is_the_last_one_that_is_no_proxy(
     "forwarded_for",
     [None, b"", b"unknown", b"192.0.2.7, ", b"192.0.2.7:80", b"192.0.2.7, x", b"192.0.2.7 10.0.0.2", b"\xff", b"1"],
 )
-def test_a_malformed_list_makes_it_the_proxy_itself(proxies: TrustedProxies, forwarded_for: bytes | None) -> None:
+def test_the_client_is_the_proxy_itself_if_the_list_is_malformed(
+    proxies: TrustedProxies, forwarded_for: bytes | None
+) -> None:
     assert proxies.client_address(PROXY, forwarded_for) == PROXY
 
 
-def test_what_a_client_made_up_is_not_looked_at(proxies: TrustedProxies) -> None:
+def test_members_to_the_left_of_the_client_are_ignored(proxies: TrustedProxies) -> None:
     assert proxies.client_address(PROXY, b"<script>, 127.0.0.1, 192.0.2.7") == "192.0.2.7"
 
 
-def test_an_endless_chain_is_followed_so_far_only(proxies: TrustedProxies) -> None:
+def test_a_chain_of_proxies_is_followed_for_a_limited_number_of_hops(proxies: TrustedProxies) -> None:
     chain = b"192.0.2.7" + b",10.0.0.2" * (MAX_HOPS - 1)
     assert proxies.client_address(PROXY, chain) == "192.0.2.7"
     assert proxies.client_address(PROXY, chain + b",10.0.0.2") == "10.0.0.2"
 
 
-def test_nobody_is_trusted_unless_named(proxies: TrustedProxies) -> None:
+def test_only_configured_proxies_are_trusted(proxies: TrustedProxies) -> None:
     assert proxies.trusts("10.1.2.3")
     assert proxies.trusts("::ffff:10.1.2.3")
     assert not proxies.trusts("192.0.2.1")
@@ -60,17 +62,17 @@ def test_nobody_is_trusted_unless_named(proxies: TrustedProxies) -> None:
     assert not TrustedProxies().trusts("127.0.0.1")
 
 
-def test_a_site_counts_as_one_address() -> None:
+def test_all_addresses_of_an_ipv6_site_count_as_one() -> None:
     assert limited_as("2001:db8:1:2::1") == limited_as("2001:db8:1:2:ffff::2") != limited_as("2001:db8:1:3::1")
     assert limited_as("192.0.2.1") == limited_as("::ffff:192.0.2.1") != limited_as("192.0.2.2")
     assert limited_as("") == ""
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost"])
-def test_loopback_is_known_in_all_its_forms(name: str) -> None:
+def test_every_form_of_a_loopback_name_is_loopback(name: str) -> None:
     assert is_loopback(name)
 
 
 @pytest.mark.parametrize("name", ["192.0.2.1", "localhost.example", "127.0.0.1.example", "0.0.0.0", ""])
-def test_nothing_else_is_loopback(name: str) -> None:
+def test_other_names_are_not_loopback(name: str) -> None:
     assert not is_loopback(name)

@@ -56,12 +56,12 @@ def make_application(clock: Any) -> Any:
 # -- without tokens
 
 
-def test_without_tokens_everybody_reads(make_application: Any) -> None:
+def test_everybody_may_read_without_tokens(make_application: Any) -> None:
     asked = request(b"GET /data", host=b"public.example", peer="192.0.2.1")
     assert answer(make_application(), asked).status == 200
 
 
-def test_without_tokens_this_machine_writes(make_application: Any) -> None:
+def test_this_machine_may_write_without_tokens(make_application: Any) -> None:
     for host in (b"localhost", b"127.0.0.1:8000", b"[::1]:8000"):
         assert answer(make_application(), request(b"POST /data", host=host)).status == 200
 
@@ -83,23 +83,23 @@ def test_without_tokens_this_machine_writes(make_application: Any) -> None:
         request(b"POST /data", BEARER_WRITE, peer="192.0.2.1"),
     ],
 )
-def test_without_tokens_nobody_else_writes(make_application: Any, asked: Request) -> None:
+def test_other_machines_proxies_and_pages_may_not_write_without_tokens(make_application: Any, asked: Request) -> None:
     assert answer(make_application(), asked).status == 403
 
 
-def test_a_page_of_our_own_writes(make_application: Any) -> None:
+def test_the_servers_own_page_may_write_without_tokens(make_application: Any) -> None:
     assert answer(make_application(), request(b"POST /data", b"Origin: http://LOCALHOST:8000")).status == 200
 
 
 # -- with tokens
 
 
-def test_with_a_write_token_only_reading_stays_open(make_application: Any) -> None:
+def test_a_write_token_alone_leaves_reading_open(make_application: Any) -> None:
     assert answer(make_application(WRITE), request(b"GET /data")).status == 200
     assert answer(make_application(WRITE), request(b"POST /query")).status == 200
 
 
-def test_with_tokens_not_even_this_machine_writes_without(make_application: Any) -> None:
+def test_this_machine_needs_a_token_too_once_there_are_tokens(make_application: Any) -> None:
     response = answer(make_application(WRITE), request(b"POST /data"))
     assert response.status == 401
     # RFC 6750 section 3.1: no error where there were no credentials.
@@ -117,36 +117,36 @@ def test_with_tokens_not_even_this_machine_writes_without(make_application: Any)
         request(b"POST /data", BEARER_WRITE, b"X-Forwarded-For: 192.0.2.9"),
     ],
 )
-def test_a_write_token_writes_from_anywhere(make_application: Any, asked: Request) -> None:
+def test_a_write_token_may_write_from_anywhere(make_application: Any, asked: Request) -> None:
     assert answer(make_application(READ, WRITE), asked).status == 200
 
 
 @pytest.mark.parametrize("fields", [(BEARER_READ,), (BEARER_WRITE,)])
-def test_either_token_reads(make_application: Any, fields: tuple[bytes, ...]) -> None:
+def test_read_tokens_and_write_tokens_may_read(make_application: Any, fields: tuple[bytes, ...]) -> None:
     assert answer(make_application(READ, WRITE), request(b"GET /data", *fields)).status == 200
 
 
 @pytest.mark.parametrize("line", [b"GET /data", b"HEAD /data", b"POST /query"])
-def test_with_a_read_token_reading_needs_one(make_application: Any, line: bytes) -> None:
+def test_reading_needs_a_token_once_there_is_a_read_token(make_application: Any, line: bytes) -> None:
     assert answer(make_application(READ), request(line)).status == 401
 
 
-def test_what_is_open_stays_so_whatever_is_sent(make_application: Any) -> None:
+def test_an_open_route_ignores_malformed_credentials(make_application: Any) -> None:
     assert answer(make_application(READ), request(b"GET /health", b"Authorization: Bearer nonsense")).status == 200
 
 
-def test_a_preflight_needs_none(make_application: Any) -> None:
+def test_a_preflight_needs_no_token(make_application: Any) -> None:
     assert answer(make_application(READ), request(b"OPTIONS /data")).status == 204
 
 
-def test_a_read_token_does_not_write(make_application: Any) -> None:
+def test_a_read_token_may_not_write(make_application: Any) -> None:
     response = answer(make_application(READ, WRITE), request(b"POST /data", BEARER_READ))
     assert response.status == 403
     assert b'error="insufficient_scope"' in response.headers[0][1]
 
 
 @pytest.mark.parametrize("token", [b"writer-012345678", b"writer-01234567890", b"WRITER-0123456789", b"x", b"a/b+c=="])
-def test_a_token_that_is_not_known_is_401(make_application: Any, token: bytes) -> None:
+def test_an_unknown_token_is_answered_with_401(make_application: Any, token: bytes) -> None:
     response = answer(make_application(READ, WRITE), request(b"POST /data", b"Authorization: Bearer " + token))
     assert response.status == 401
     assert b'error="invalid_token"' in response.headers[0][1]
@@ -162,13 +162,13 @@ def test_a_token_that_is_not_known_is_401(make_application: Any, token: bytes) -
         request(b"POST /data", b"Authorization: Bearer a b"),
     ],
 )
-def test_credentials_that_can_be_read_in_two_ways_are_400(make_application: Any, asked: Request) -> None:
+def test_ambiguous_credentials_are_answered_with_400(make_application: Any, asked: Request) -> None:
     response = answer(make_application(READ, WRITE), asked)
     assert response.status == 400
     assert b'error="invalid_request"' in response.headers[0][1]
 
 
-def test_a_page_writes_only_if_its_origin_is_allowed(make_application: Any) -> None:
+def test_a_page_with_a_token_may_write_if_its_origin_is_allowed(make_application: Any) -> None:
     application = make_application(WRITE, origins=("http://localhost:3000",))
     assert answer(application, request(b"POST /data", BEARER_WRITE, b"Origin: http://localhost:3000")).status == 200
     assert answer(application, request(b"POST /data", BEARER_WRITE, b"Origin: http://localhost:8000")).status == 200
@@ -194,7 +194,9 @@ def test_a_page_writes_only_if_its_origin_is_allowed(make_application: Any) -> N
         (b"\xff", False),
     ],
 )
-def test_a_page_may_act_if_it_is_ours_or_its_origin_is_listed(origin: bytes | None, is_allowed: bool) -> None:
+def test_only_own_pages_and_pages_of_listed_origins_pass_the_origin_check(
+    origin: bytes | None, is_allowed: bool
+) -> None:
     check = OriginCheck(CorsPolicy(["http://dash.example:3000"]))
     asked = request(b"GET /ws", *(() if origin is None else (b"Origin: " + origin,)))
     if is_allowed:
@@ -210,20 +212,20 @@ def test_a_request_without_a_host_has_no_pages_of_its_own() -> None:
         OriginCheck().check(asked)
 
 
-def test_any_page_may_act_if_every_origin_is_listed() -> None:
+def test_every_page_passes_the_origin_check_if_a_star_is_listed() -> None:
     OriginCheck(CorsPolicy(["*"])).check(request(b"GET /ws", b"Origin: http://evil.example"))
 
 
-# -- what routes need
+# -- the roles of routes
 
 
-def test_a_route_that_declares_nothing_reads_if_it_is_a_get_and_writes_if_not() -> None:
+def test_a_route_needs_the_role_of_its_method_by_default() -> None:
     router = Router()
     roles = {method: router.add(method, "/a", succeed).role for method in ("GET", "POST", "PUT", "PATCH", "DELETE")}
     assert roles == {"GET": "read", "POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
 
 
-def test_content_is_not_asked_for_that_will_be_refused(make_application: Any) -> None:
+def test_a_request_without_access_is_refused_before_its_content_comes(make_application: Any) -> None:
     with pytest.raises(Refusal) as raised:
         make_application(WRITE).check_head(request(b"POST /data"))
     assert raised.value.status == 401
@@ -241,7 +243,7 @@ def upgrade(application: Application, line: bytes, *fields: bytes) -> int:
     return 101
 
 
-def test_an_upgrade_needs_what_its_path_needs(make_application: Any) -> None:
+def test_an_upgrade_needs_the_role_of_its_path(make_application: Any) -> None:
     assert upgrade(make_application(), b"GET /ws") == 101
     assert upgrade(make_application(READ), b"GET /ws") == 401
     assert upgrade(make_application(READ), b"GET /ws", BEARER_READ) == 101
@@ -260,11 +262,11 @@ def test_an_upgrade_needs_what_its_path_needs(make_application: Any) -> None:
         (b"bearer.reader-0123456789, bearer.reader-0123456789", 400),
     ],
 )
-def test_a_browser_sends_its_token_as_a_subprotocol(make_application: Any, offered: bytes, status: int) -> None:
+def test_a_subprotocol_of_an_upgrade_may_be_a_token(make_application: Any, offered: bytes, status: int) -> None:
     assert upgrade(make_application(READ), b"GET /ws", b"Sec-WebSocket-Protocol: " + offered) == status
 
 
-def test_a_subprotocol_is_no_credential_of_a_plain_request(make_application: Any) -> None:
+def test_a_subprotocol_of_a_plain_request_is_not_a_token(make_application: Any) -> None:
     asked = request(b"GET /data", b"Sec-WebSocket-Protocol: bearer.reader-0123456789")
     assert answer(make_application(READ), asked).status == 401
 
@@ -278,14 +280,16 @@ def test_a_subprotocol_is_no_credential_of_a_plain_request(make_application: Any
         (b"", None),
     ],
 )
-def test_a_token_is_never_the_subprotocol_that_is_answered(offered: bytes, chosen: str | None) -> None:
+def test_the_chosen_subprotocol_is_never_a_token(offered: bytes, chosen: str | None) -> None:
     assert chosen_subprotocol(request(b"GET /ws", b"Sec-WebSocket-Protocol: " + offered)) == chosen
 
 
-# -- what is said of it
+# -- the log
 
 
-def test_a_refusal_is_one_line_without_the_token(make_application: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_is_logged_in_one_line_without_the_token(
+    make_application: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     for line, *fields in (
         (b"POST /data?token=hunter2",),

@@ -1,4 +1,4 @@
-"""Limits: what one address holds, with real transports, and clients counted over all workers."""
+"""The transports that one address may hold, and the clients counted over all workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token buckets: what is allowed at once, what per second, and what is remembered."""
+"""Token buckets: the burst, the rate, and the addresses remembered."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from observability.clocks.timestamps import NS_PER_S
 START_NS = 1_700_000_000 * NS_PER_S
 
 
-def test_a_burst_of_two_seconds_is_allowed_and_no_more() -> None:
+def test_a_full_bucket_allows_a_burst_of_two_seconds() -> None:
     rate = MessageRate(50)
     assert [rate.allow(START_NS) for _ in range(101)] == [True] * 100 + [False]
 
 
-def test_then_as_many_as_the_rate_says() -> None:
+def test_the_rate_is_allowed_after_the_burst() -> None:
     rate = MessageRate(50)
     allowed = sum(rate.allow(START_NS + tick * 1_000_000) for tick in range(10_000))  # one per ms, for 10 s
     assert allowed == 100 + 10 * 50 - 1
 
 
-def test_what_is_refused_costs_nothing() -> None:
+def test_a_refused_message_costs_no_token() -> None:
     rate = MessageRate(1)
     assert [rate.allow(START_NS) for _ in range(1000)].count(True) == 2
     assert rate.allow(START_NS + NS_PER_S)
     assert not rate.allow(START_NS + NS_PER_S)
 
 
-def test_silence_saves_up_one_burst_only() -> None:
+def test_a_silent_client_saves_up_no_more_than_one_burst() -> None:
     rate = MessageRate(10)
     later_ns = START_NS + 3600 * NS_PER_S
     rate.allow(START_NS)
@@ -40,13 +40,13 @@ def test_a_rate_of_0_allows_everything() -> None:
     assert all(rate.allow(START_NS) for _ in range(100_000))
 
 
-def test_each_address_has_a_bucket_of_its_own() -> None:
+def test_each_address_has_its_own_bucket() -> None:
     rate = RequestRate(1)
     assert [rate.wait_ns("192.0.2.1", START_NS) for _ in range(3)] == [0, 0, NS_PER_S]
     assert rate.wait_ns("192.0.2.2", START_NS) == 0
 
 
-def test_who_waits_as_long_as_told_is_allowed() -> None:
+def test_a_client_that_waits_as_long_as_told_is_allowed() -> None:
     rate = RequestRate(3)
     while not (wait_ns := rate.wait_ns("192.0.2.1", START_NS)):
         pass
@@ -54,7 +54,7 @@ def test_who_waits_as_long_as_told_is_allowed() -> None:
     assert rate.wait_ns("192.0.2.1", START_NS + wait_ns) == 0
 
 
-def test_the_address_not_heard_of_for_longest_is_forgotten_first() -> None:
+def test_the_address_unused_for_longest_is_dropped_first() -> None:
     rate = RequestRate(1, max_addresses=2)
     for address in ("a", "a", "b", "b", "a", "c"):
         rate.wait_ns(address, START_NS)
@@ -64,7 +64,7 @@ def test_the_address_not_heard_of_for_longest_is_forgotten_first() -> None:
 
 
 @pytest.mark.parametrize("per_second", [1, 7, 1_000_000])
-def test_the_burst_is_twice_the_rate_whatever_that_is(per_second: int) -> None:
+def test_the_burst_is_twice_the_rate(per_second: int) -> None:
     rate = MessageRate(per_second)
     count = 0
     while rate.allow(START_NS) and count < 2_100_000:

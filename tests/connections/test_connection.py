@@ -1,4 +1,4 @@
-"""A connection: answers in order, their ends, failures, upgrades, and clients that nobody here wrote."""
+"""A connection: the order of answers, its end, failing handlers, upgrades, and clients of other projects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_pipelined_requests_are_answered_in_order(server: Any) -> None:
     assert bodies(server.exchange(data)) == [(200, b"%d" % number) for number in range(500)]
 
 
-def test_a_request_behind_a_slow_one_waits_for_it(server: Any, served: HttpApplication) -> None:
+def test_a_request_after_a_slow_one_waits_for_its_answer(server: Any, served: HttpApplication) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/slow") + HELLO)
         server.wait_until(lambda: bool(served.gates))
@@ -45,7 +45,7 @@ def test_a_request_behind_a_slow_one_waits_for_it(server: Any, served: HttpAppli
         assert bodies(receive(sock, b"third")) == [(200, b"slow"), (200, b"hello 127.0.0.1"), (200, b"third")]
 
 
-def test_answers_of_one_segment_leave_in_one_write(server: Any) -> None:
+def test_answers_to_the_requests_of_one_segment_are_one_write(server: Any) -> None:
     with server.connect() as sock:
         server.wait_until(in_state(server, ConnectionState.HEAD))
         writes = []
@@ -70,18 +70,18 @@ def test_answers_of_one_segment_leave_in_one_write(server: Any) -> None:
     assert len(writes) == 1
 
 
-def test_a_bad_request_does_not_swallow_the_answers_before_it(server: Any) -> None:
+def test_requests_before_a_bad_one_are_answered(server: Any) -> None:
     answers = bodies(server.exchange(HELLO + get(b"/slow-not-there") + b"GET / HTTP/9.9\r\nHost: a\r\n\r\n" + HELLO))
     assert [status for status, _ in answers] == [200, 404, 505]
 
 
-def test_nothing_is_answered_behind_close(server: Any) -> None:
+def test_requests_after_connection_close_are_not_answered(server: Any) -> None:
     data = server.exchange(HELLO + get(b"/hello", b"Connection: x, close") + HELLO)
     assert [status for status, _ in bodies(data)] == [200, 200]
     assert data.count(b"Connection: close\r\n") == 1
 
 
-def test_a_flood_of_requests_lets_others_have_their_turn(server: Any, served: HttpApplication) -> None:
+def test_other_connections_are_served_during_a_flood_of_requests(server: Any, served: HttpApplication) -> None:
     with server.connect() as flood, server.connect() as other:
         server.wait_until(lambda: server.listener.connection_count == 2)
         release = threading.Event()
@@ -93,10 +93,10 @@ def test_a_flood_of_requests_lets_others_have_their_turn(server: Any, served: Ht
         assert served.answers.index(("GET", "/echo/{word}", 200)) <= 256
 
 
-# Ends
+# The end of a connection
 
 
-def test_answers_that_are_due_go_out_after_a_half_close(server: Any, served: HttpApplication) -> None:
+def test_answers_that_are_due_are_sent_after_the_peer_half_closes(server: Any, served: HttpApplication) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/slow") + HELLO)
         server.wait_until(lambda: bool(served.gates))
@@ -107,7 +107,7 @@ def test_answers_that_are_due_go_out_after_a_half_close(server: Any, served: Htt
         server.wait_until(lambda: server.listener.connection_count == 0)
 
 
-def test_a_peer_that_is_still_sending_sees_the_refusal_and_not_a_reset(server: Any) -> None:
+def test_a_peer_that_is_still_sending_gets_the_refusal_and_no_reset(server: Any) -> None:
     content = b"x" * (LINGER_BYTES // 2)
     with server.connect() as sock:
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
@@ -123,7 +123,9 @@ def test_a_peer_that_never_stops_sending_is_cut_off(server: Any) -> None:
             sock.sendall(b"x" * 64 * 1024 * 1024)
 
 
-def test_a_peer_that_does_not_close_is_closed(server: Any, served: HttpApplication, clock: Any) -> None:
+def test_a_peer_that_does_not_close_after_the_last_answer_is_cut_off(
+    server: Any, served: HttpApplication, clock: Any
+) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/hello", b"Connection: close"))
         receive_all(sock)
@@ -133,7 +135,9 @@ def test_a_peer_that_does_not_close_is_closed(server: Any, served: HttpApplicati
         server.wait_until(lambda: server.listener.connection_count == 0)
 
 
-def test_a_tls_hello_is_refused_in_plain_words(server: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tls_handshake_on_a_plain_port_is_refused_with_the_reason(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "observability")
     answer = server.exchange(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(300))
     assert bodies(answer)[0][0] == 400
@@ -142,7 +146,7 @@ def test_a_tls_hello_is_refused_in_plain_words(server: Any, caplog: pytest.LogCa
     ]
 
 
-def test_a_client_that_goes_away_cancels_what_it_asked_for(server: Any, served: HttpApplication) -> None:
+def test_the_handler_of_a_lost_connection_is_cancelled(server: Any, served: HttpApplication) -> None:
     with server.connect() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         sock.sendall(get(b"/slow"))
@@ -156,13 +160,13 @@ def test_a_client_that_goes_away_cancels_what_it_asked_for(server: Any, served: 
 @pytest.mark.parametrize(
     ("path", "status"), [(b"/fail", 500), (b"/fail-later", 500), (b"/refuse-later", 409), (b"/ws", 426)]
 )
-def test_a_failing_handler_costs_its_own_request_only(server: Any, path: bytes, status: int) -> None:
+def test_a_failing_handler_affects_only_its_own_request(server: Any, path: bytes, status: int) -> None:
     answers = bodies(server.exchange(get(path) + HELLO))
     assert [answer[0] for answer in answers] == [status, 200]
     assert b"s3cret" not in answers[0][1]
 
 
-def test_the_hook_is_told_labels_from_bounded_sets_only(server: Any, served: HttpApplication) -> None:
+def test_the_request_hook_gets_labels_from_bounded_sets(server: Any, served: HttpApplication) -> None:
     server.exchange(get(b"/echo/a") + get(b"/none/at/all") + b"BREW /hello HTTP/1.1\r\nHost: a\r\n\r\n")
     server.exchange(b"\x00")
     assert served.answers == [
@@ -173,10 +177,10 @@ def test_the_hook_is_told_labels_from_bounded_sets_only(server: Any, served: Htt
     ]
 
 
-# 100-continue
+# HTTP/1.0
 
 
-def test_an_http_1_0_client_keeps_the_connection_only_if_it_asks(server: Any) -> None:
+def test_an_http_1_0_connection_stays_open_only_on_request(server: Any) -> None:
     once = server.exchange(get(b"/hello", version=b"1.0") * 2)
     kept = server.exchange(get(b"/hello", b"Connection: keep-alive", version=b"1.0") * 2)
     assert (len(bodies(once)), len(bodies(kept))) == (1, 2)
@@ -186,7 +190,7 @@ def test_an_http_1_0_client_keeps_the_connection_only_if_it_asks(server: Any) ->
 # Upgrades
 
 
-def test_an_upgrade_hands_over_the_transport_and_what_came_behind(
+def test_an_upgrade_hands_over_the_transport_and_the_bytes_after_it(
     server: Any, served: HttpApplication, clock: Any
 ) -> None:
     with server.connect() as sock:
@@ -201,7 +205,7 @@ def test_an_upgrade_hands_over_the_transport_and_what_came_behind(
 
 
 @pytest.mark.parametrize(("query", "status"), [(b"full", 503), (b"forbidden", 403), (b"broken", 500)])
-def test_a_refused_upgrade_is_an_answer_like_any_other(server: Any, query: bytes, status: int) -> None:
+def test_a_refused_upgrade_is_answered_and_the_connection_stays_open(server: Any, query: bytes, status: int) -> None:
     answers = bodies(server.exchange(upgrade(b"/ws?" + query) + HELLO))
     assert [answer[0] for answer in answers] == [status, 200]
 
@@ -214,14 +218,14 @@ def test_an_upgrade_that_fails_after_the_handover_cuts_the_connection(server: An
     assert served.answers == [("GET", "/ws", 500)]
 
 
-def test_an_upgrade_of_another_path_is_ignored(server: Any) -> None:
+def test_an_upgrade_of_a_path_without_websocket_is_ignored(server: Any) -> None:
     assert bodies(server.exchange(upgrade(b"/hello")))[0][0] == 200
 
 
-# Foreign clients
+# Clients of other projects
 
 
-def test_the_standard_library_is_served(server: Any) -> None:
+def test_the_client_of_the_standard_library_is_served(server: Any) -> None:
     client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
     for _ in range(2):
         client.request(

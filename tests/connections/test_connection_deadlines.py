@@ -1,4 +1,4 @@
-"""A connection's patience: with peers that do not read, and with what takes too long."""
+"""The deadlines of a connection, and peers that do not read their answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from observability.connections.states import ConnectionState
 # Peers that do not read
 
 
-def test_a_pipeliner_that_never_reads_is_not_served_into_memory(server: Any, served: HttpApplication) -> None:
+def test_a_peer_that_pipelines_but_never_reads_is_not_served_further(server: Any, served: HttpApplication) -> None:
     answer = server.exchange(get(b"/large"))
     served.answers.clear()
     with server.connect() as sock:
@@ -54,7 +54,7 @@ def test_a_peer_that_reads_slowly_is_not_cut_off(server: Any, clock: Any) -> Non
 # Deadlines
 
 
-def test_a_head_has_an_absolute_deadline(server: Any, clock: Any) -> None:
+def test_a_head_that_arrives_slowly_is_refused_with_408(server: Any, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\n")
         server.wait_until(lambda: not only_connection(server)._parser.is_idle)
@@ -67,7 +67,7 @@ def test_a_head_has_an_absolute_deadline(server: Any, clock: Any) -> None:
         assert bodies(receive_all(sock))[0][0] == 408
 
 
-def test_the_second_head_of_a_connection_has_the_same_deadline(server: Any, clock: Any) -> None:
+def test_later_heads_of_a_connection_have_the_same_deadline(server: Any, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/echo/one"))
         receive(sock, b"one")
@@ -79,7 +79,7 @@ def test_the_second_head_of_a_connection_has_the_same_deadline(server: Any, cloc
         assert bodies(receive_all(sock))[0][0] == 408
 
 
-def test_content_has_an_absolute_deadline(server: Any, clock: Any) -> None:
+def test_content_that_arrives_slowly_is_refused_with_408(server: Any, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
         server.wait_until(in_state(server, ConnectionState.BODY))
@@ -93,7 +93,7 @@ def test_content_has_an_absolute_deadline(server: Any, clock: Any) -> None:
 
 
 @pytest.mark.parametrize(("sent", "seconds"), [(HELLO, 76), (b"", 11), (b"\r\n", 11)], ids=["idle", "silent", "CRLF"])
-def test_a_connection_without_a_request_ends_without_a_word(server: Any, clock: Any, sent: bytes, seconds: int) -> None:
+def test_a_connection_without_a_request_is_closed_silently(server: Any, clock: Any, sent: bytes, seconds: int) -> None:
     with server.connect() as sock:
         sock.sendall(sent)
         server.wait_until(in_state(server, ConnectionState.IDLE if sent == HELLO else ConnectionState.HEAD))
@@ -102,7 +102,7 @@ def test_a_connection_without_a_request_ends_without_a_word(server: Any, clock: 
         assert len(bodies(receive_all(sock))) == (sent == HELLO)
 
 
-def test_a_handler_has_as_long_as_it_needs(server: Any, served: HttpApplication, clock: Any) -> None:
+def test_a_handler_has_no_deadline(server: Any, served: HttpApplication, clock: Any) -> None:
     with server.connect() as sock:
         sock.sendall(get(b"/slow"))
         server.wait_until(lambda: bool(served.gates))

@@ -1,4 +1,4 @@
-"""Expect: 100-continue, RFC 9110 section 10.1.1."""
+"""Expect: 100-continue (RFC 9110 section 10.1.1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from http_application import HELLO, bodies, in_state, only_connection, receive, 
 from observability.connections.states import ConnectionState
 
 
-def test_a_client_that_waits_for_100_gets_it_and_then_its_answer(server: Any) -> None:
+def test_a_client_that_waits_for_100_gets_it_before_its_answer(server: Any) -> None:
     with server.connect() as sock:
         sock.sendall(HELLO + b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
         assert receive(sock, b"100 Continue\r\n\r\n").startswith(b"HTTP/1.1 200")
@@ -16,7 +16,7 @@ def test_a_client_that_waits_for_100_gets_it_and_then_its_answer(server: Any) ->
         assert receive(sock, b"abc").startswith(b"HTTP/1.1 200")
 
 
-def test_a_client_whose_content_nobody_takes_is_told_before_it_sends_it(server: Any) -> None:
+def test_a_request_without_a_route_is_refused_before_its_content(server: Any) -> None:
     with server.connect() as sock:
         sock.sendall(b"POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
         answer = receive_all(sock)
@@ -33,12 +33,12 @@ def test_every_request_that_waits_for_100_gets_one(server: Any) -> None:
             receive(sock, b"abc")
 
 
-def test_content_that_has_come_already_is_not_asked_for(server: Any) -> None:
+def test_100_is_not_sent_if_the_content_has_arrived(server: Any) -> None:
     data = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc"
     assert bodies(server.exchange(data)) == [(200, b"abc")]
 
 
-def test_content_that_has_begun_to_come_is_not_asked_for(server: Any) -> None:
+def test_100_is_not_sent_if_the_content_has_begun_to_arrive(server: Any) -> None:
     with server.connect() as sock:
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\na")
         server.wait_until(in_state(server, ConnectionState.BODY))
@@ -46,7 +46,7 @@ def test_content_that_has_begun_to_come_is_not_asked_for(server: Any) -> None:
         assert bodies(receive(sock, b"abc")) == [(200, b"abc")]
 
 
-def test_content_is_asked_for_once(server: Any) -> None:
+def test_100_is_sent_once_per_request(server: Any) -> None:
     with server.connect() as sock:
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
         server.wait_until(in_state(server, ConnectionState.BODY))

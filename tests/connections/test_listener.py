@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Gated:
-    """A route that answers at once, and one that waits."""
+    """An application with a route that answers at once and one that waits for the test."""
 
     def __init__(self, clock: Any, limits: Limits) -> None:
         self.gates: list[asyncio.Future[None]] = []
@@ -55,7 +55,7 @@ def ask(sock: socket.socket) -> bytes:
     return sock.recv(65536)
 
 
-def test_connections_beyond_the_limit_are_told_to_come_back(serve: Callable[[Application], Any], clock: Any) -> None:
+def test_connections_beyond_the_limit_get_503_with_retry_after(serve: Callable[[Application], Any], clock: Any) -> None:
     server = serve(Gated(clock, Limits(max_connections=2)).application)
     with server.connect() as first, server.connect() as second:
         assert ask(first).startswith(b"HTTP/1.1 200")
@@ -69,7 +69,7 @@ def test_connections_beyond_the_limit_are_told_to_come_back(serve: Callable[[App
         assert ask(fourth).startswith(b"HTTP/1.1 200")
 
 
-def test_far_beyond_the_limit_nothing_is_said(serve: Callable[[Application], Any], clock: Any) -> None:
+def test_connections_far_beyond_the_limit_are_dropped_silently(serve: Callable[[Application], Any], clock: Any) -> None:
     server = serve(Gated(clock, Limits(max_connections=1)).application)
     with ExitStack() as stack:
         sockets = [stack.enter_context(server.connect()) for _ in range(REFUSAL_SLOTS + 6)]
@@ -110,7 +110,9 @@ def test_closing_ends_idle_connections_and_lets_busy_ones_answer(
         server.connect()
 
 
-def test_closing_cuts_what_does_not_end_within_the_grace(serve: Callable[[Application], Any], clock: Any) -> None:
+def test_closing_cuts_connections_that_do_not_end_within_the_grace(
+    serve: Callable[[Application], Any], clock: Any
+) -> None:
     gated = Gated(clock, Limits())
     server = serve(gated.application)
     with server.connect() as busy:
@@ -120,7 +122,7 @@ def test_closing_cuts_what_does_not_end_within_the_grace(serve: Callable[[Applic
         assert busy.recv(1) == b""
 
 
-def test_a_socket_made_by_somebody_else_is_listened_on(serve: Callable[[Application], Any], clock: Any) -> None:
+def test_the_listener_accepts_on_sockets_it_is_given(serve: Callable[[Application], Any], clock: Any) -> None:
     server = serve(Gated(clock, Limits()).application)
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]
@@ -137,7 +139,7 @@ def test_a_socket_made_by_somebody_else_is_listened_on(serve: Callable[[Applicat
     server.run(listener.close())
 
 
-def test_deadlines_are_checked_without_being_asked(serve: Callable[[Application], Any], clock: Any) -> None:
+def test_the_listener_checks_deadlines_by_itself(serve: Callable[[Application], Any], clock: Any) -> None:
     server = serve(Gated(clock, Limits()).application)
     with server.connect() as silent:
         server.wait_until(lambda: server.listener.connection_count == 1)
@@ -175,7 +177,7 @@ def answered(address: tuple[str, int]) -> bool:
         return False
 
 
-def test_a_server_without_file_descriptors_neither_dies_nor_spins() -> None:
+def test_a_server_without_file_descriptors_neither_stops_nor_spins() -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 200:
         pytest.skip("this process may not open enough sockets")
     command = [sys.executable, "-c", STARVED]
@@ -187,7 +189,7 @@ def test_a_server_without_file_descriptors_neither_dies_nor_spins() -> None:
         with ExitStack() as stack:
             for _ in range(80):
                 stack.enter_context(socket.create_connection(address, timeout=5))
-        # Until the server has seen the others go, it drops who comes.
+        # Until the server has seen the other connections end, it drops new ones.
         until = time.monotonic() + 5
         while not answered(address):
             assert time.monotonic() < until, "the server did not recover"

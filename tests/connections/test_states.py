@@ -1,4 +1,4 @@
-"""The table of a connection's states, walked cell by cell with a real connection over a transport to nowhere."""
+"""The table of states, walked cell by cell by a real connection over a transport without a peer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POST_BEGUN = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"
 POST_REST = b"cde"
 WAITING = (ConnectionState.HEAD, ConnectionState.BODY, ConnectionState.IDLE, ConnectionState.BUSY)
 
-# What is waited for after an event, wherever it counts.
+# The state that each event leads to, from every state in which it changes anything.
 AFTERWARDS = {
     ConnectionEvent.HEAD_DUE: ConnectionState.HEAD,
     ConnectionEvent.BODY_DUE: ConnectionState.BODY,
@@ -38,7 +38,7 @@ AFTERWARDS = {
 
 
 class Wire(asyncio.Transport):
-    """A transport to nowhere: its buffer is full after the next write if the test says so."""
+    """A transport without a peer. Its buffer is full after the next write if the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Registry:
 
 
 class WatchedConnection(HttpConnection):
-    """A connection that notes every transition it makes."""
+    """A connection that records its transitions."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -105,7 +105,7 @@ class WatchedConnection(HttpConnection):
 
 
 class Walk:
-    """One connection, led into a state and then given an event."""
+    """Leads one connection into a state, then makes an event happen."""
 
     def __init__(self, clock: Any) -> None:
         self.served = HttpApplication(clock)
@@ -162,7 +162,7 @@ class Walk:
                 self.connection.connection_lost(None)
 
     async def continue_with(self, state: ConnectionState, data: bytes) -> None:
-        """Completes what `state` waits for, and sends `data` behind it."""
+        """Completes what `state` waits for, and sends `data` after it."""
         self.connection.data_received((POST_REST if state is ConnectionState.BODY else b"") + data)
         if state is ConnectionState.BUSY:
             await self.finish_slow()
@@ -180,7 +180,7 @@ def test_each_event_leads_where_the_table_says(clock: Any, state: ConnectionStat
     async def walk() -> None:
         walk = Walk(clock)
         if (state, event) == (ConnectionState.STALLED, ConnectionEvent.UPGRADED):
-            # An upgrade writes the answers before it, and that is where the peer may turn out to have stalled.
+            # An upgrade writes the answers before it, which may show that the peer has stalled.
             walk.wire.is_full = True
             walk.connection.data_received(HELLO + UPGRADE)
         else:
@@ -194,7 +194,7 @@ def test_each_event_leads_where_the_table_says(clock: Any, state: ConnectionStat
     asyncio.run(walk())
 
 
-def test_a_stalled_connection_ends_with_the_answer_that_was_due(clock: Any) -> None:
+def test_a_stalled_connection_ends_after_the_answer_that_is_due(clock: Any) -> None:
     async def walk() -> None:
         walk = Walk(clock)
         await walk.reach(ConnectionState.STALLED)

@@ -1,4 +1,4 @@
-"""Connections that have not got through their handshake: counted, bounded in time, told what can be told."""
+"""Connections in their TLS handshake: they are counted, have a deadline, and are refused with a reason."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from observability.routing.router import Router
 
 CERTIFICATES = Path(__file__).parents[1] / "certificates"
 CERT, KEY = CERTIFICATES / "first.crt", CERTIFICATES / "first.key"
-# The beginning of a ClientHello: a record of 512 bytes, of which one has come.
+# The start of a ClientHello: the first byte of a record of 512.
 HELLO_BEGUN = b"\x16\x03\x01\x02\x00\x01"
 
 
 class TlsServer:
-    """A listener with a certificate, beside the fixture's own."""
+    """A listener with a certificate, on the loop of the fixture's server."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
@@ -73,7 +73,7 @@ def start_tls(serve: Callable[[Application], Any], clock: Any) -> Iterator[Calla
         tls.server.run(tls.listener.close(0.05))
 
 
-def test_a_silent_peer_is_ended_without_a_word(
+def test_a_silent_peer_is_closed_without_a_log_line(
     start_tls: Callable[..., TlsServer], clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -85,7 +85,7 @@ def test_a_silent_peer_is_ended_without_a_word(
     assert caplog.messages == []
 
 
-def test_a_handshake_that_does_not_end_is_ended_and_logged(
+def test_a_handshake_that_takes_too_long_is_cut_and_logged(
     start_tls: Callable[..., TlsServer], clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -117,7 +117,7 @@ def test_one_address_cannot_take_every_handshake(start_tls: Callable[..., TlsSer
     assert not tls.listener._per_address
 
 
-def test_far_beyond_the_limit_no_handshake_is_begun(start_tls: Callable[..., TlsServer]) -> None:
+def test_connections_far_beyond_the_limit_begin_no_handshake(start_tls: Callable[..., TlsServer]) -> None:
     tls = start_tls(max_connections=1)
     with ExitStack() as stack:
         for _ in range(REFUSAL_SLOTS + 6):
@@ -127,7 +127,7 @@ def test_far_beyond_the_limit_no_handshake_is_begun(start_tls: Callable[..., Tls
     tls.wait_for(0)
 
 
-def test_a_peer_that_leaves_in_the_middle_is_forgotten(
+def test_a_peer_that_leaves_during_its_handshake_is_released(
     start_tls: Callable[..., TlsServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -140,7 +140,7 @@ def test_a_peer_that_leaves_in_the_middle_is_forgotten(
     assert caplog.messages == []
 
 
-def test_closing_ends_handshakes_at_once(start_tls: Callable[..., TlsServer]) -> None:
+def test_closing_cuts_unfinished_handshakes_at_once(start_tls: Callable[..., TlsServer]) -> None:
     tls = start_tls()
     with tls.connect(), tls.connect() as slow:
         slow.sendall(HELLO_BEGUN)
@@ -149,14 +149,14 @@ def test_closing_ends_handshakes_at_once(start_tls: Callable[..., TlsServer]) ->
         tls.wait_for(0)
 
 
-def test_who_shakes_hands_when_the_door_is_closed_may_still_ask(start_tls: Callable[..., TlsServer]) -> None:
+def test_a_client_in_its_handshake_may_still_ask_during_close(start_tls: Callable[..., TlsServer]) -> None:
     tls = start_tls()
     context = ssl.create_default_context(cafile=str(CERT))
     with tls.connect() as sock:
         tls.wait_for(1)
         closing = tls.server.begin(tls.listener.close(5.0, newcomers_seconds=5.0))
         with context.wrap_socket(sock, server_hostname="localhost") as client:
-            # It speaks HTTP from here on, and has not asked yet.
+            # The connection speaks HTTP from here on, and has not asked yet.
             tls.server.wait_until(lambda: tls.listener.accepted == 1)
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")

@@ -12,7 +12,7 @@ def test_a_listed_origin_is_echoed_and_no_other() -> None:
     assert policy.allowed_origin(None) is None
 
 
-def test_a_star_allows_every_origin_without_naming_it() -> None:
+def test_a_star_allows_every_origin_and_is_itself_the_answer() -> None:
     assert CorsPolicy("*").allowed_origin(b"http://anybody") == b"*"
 
 

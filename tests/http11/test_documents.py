@@ -28,7 +28,7 @@ def split(data: bytes) -> tuple[dict[bytes, bytes], bytes]:
     return dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:]), body
 
 
-def test_a_document_is_answered_with_its_tag(encoder: ResponseEncoder) -> None:
+def test_the_answer_of_a_document_carries_its_entity_tag(encoder: ResponseEncoder) -> None:
     status, data = ReadyDocument(BODY, b'"7-1"').encode(request(), encoder, keep_alive=True)
     fields, body = split(data)
     assert (status, body) == (200, BODY)
@@ -37,7 +37,7 @@ def test_a_document_is_answered_with_its_tag(encoder: ResponseEncoder) -> None:
     assert fields[b"Vary"] == b"Origin, Accept-Encoding"
 
 
-def test_a_known_version_is_not_sent_again(encoder: ResponseEncoder) -> None:
+def test_a_version_that_the_client_has_is_answered_with_304(encoder: ResponseEncoder) -> None:
     document = ReadyDocument(BODY, b'"7-1"')
     status, data = document.encode(request(b'If-None-Match: "7-0", W/"7-1"'), encoder, keep_alive=True)
     fields, body = split(data)
@@ -46,7 +46,7 @@ def test_a_known_version_is_not_sent_again(encoder: ResponseEncoder) -> None:
     assert document.encode(request(b'If-None-Match: "7-0"'), encoder, keep_alive=True)[0] == 200
 
 
-def test_gzip_has_a_tag_of_its_own(encoder: ResponseEncoder) -> None:
+def test_the_gzip_representation_has_its_own_entity_tag(encoder: ResponseEncoder) -> None:
     document = ReadyDocument(BODY, b'"7-1"')
     status, data = document.encode(request(b"Accept-Encoding: gzip"), encoder, keep_alive=True)
     fields, body = split(data)
@@ -66,13 +66,13 @@ def test_a_small_document_is_not_compressed(encoder: ResponseEncoder) -> None:
     assert b"Content-Encoding" not in data
 
 
-def test_the_same_question_gets_the_same_bytes_without_making_them_again(encoder: ResponseEncoder) -> None:
+def test_equal_requests_get_the_same_bytes_encoded_once(encoder: ResponseEncoder) -> None:
     document = ReadyDocument(BODY, b'"7-1"')
     first = document.encode(request(b"User-Agent: a"), encoder, keep_alive=True)[1]
     assert document.encode(request(b"User-Agent: b"), encoder, keep_alive=True)[1] is first
 
 
-def test_what_differs_between_clients_is_never_mixed_up(encoder: ResponseEncoder) -> None:
+def test_kept_answers_are_never_mixed_up_between_different_requests(encoder: ResponseEncoder) -> None:
     document = ReadyDocument(BODY, b'"7-1"')
     questions = [
         request(*origin, *coding, *known, method=method, version=version)
@@ -88,7 +88,7 @@ def test_what_differs_between_clients_is_never_mixed_up(encoder: ResponseEncoder
             assert document.encode(question, encoder, keep_alive=keep_alive) == fresh
 
 
-def test_the_date_of_a_kept_answer_is_never_old(encoder: ResponseEncoder, clock: Any) -> None:
+def test_a_kept_answer_never_has_an_old_date(encoder: ResponseEncoder, clock: Any) -> None:
     document = ReadyDocument(BODY, b'"7-1"')
     document.encode(request(), encoder, keep_alive=True)
     clock.advance(1)
@@ -96,7 +96,7 @@ def test_the_date_of_a_kept_answer_is_never_old(encoder: ResponseEncoder, clock:
     assert fields[b"Date"] == b"Tue, 14 Nov 2023 22:13:21 GMT"
 
 
-def test_nothing_is_compressed_until_somebody_asks_and_then_once(encoder: ResponseEncoder) -> None:
+def test_a_document_is_compressed_once_and_only_on_request(encoder: ResponseEncoder) -> None:
     document = ReadyDocument(BODY, b'"7-1"')
     document.encode(request(), encoder, keep_alive=True)
     assert document._gzipped is None

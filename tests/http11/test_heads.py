@@ -28,7 +28,7 @@ def test_values_of_a_repeated_field_are_joined() -> None:
     assert head.fields == ((b"host", b"a"), (b"x", b"a"), (b"y", b"b"), (b"x", b"c"))
 
 
-def test_list_members_are_trimmed_lowered_and_never_empty() -> None:
+def test_list_members_are_trimmed_in_lower_case_and_never_empty() -> None:
     assert list_tokens(b" Keep-Alive ,, UPGRADE\t,") == (b"keep-alive", b"upgrade")
 
 
@@ -57,7 +57,7 @@ def test_list_members_are_trimmed_lowered_and_never_empty() -> None:
         (b"notgzip", False),
     ],
 )
-def test_gzip_is_used_only_if_the_client_rates_it_at_least_as_identity(value: bytes | None, accepted: bool) -> None:
+def test_gzip_is_accepted_if_it_is_rated_no_lower_than_identity(value: bytes | None, accepted: bool) -> None:
     assert accepts_gzip(value) is accepted
 
 
@@ -79,7 +79,7 @@ def test_if_none_match_finds_an_entity_tag_by_weak_comparison(value: bytes, matc
 
 
 @pytest.mark.parametrize("data", [head_of(), head_of(b"HEAD /a?b=c HTTP/1.1"), head_of(b"GET / HTTP/1.0")])
-def test_a_head_that_any_client_may_send_is_remembered(data: bytes) -> None:
+def test_a_head_without_anything_private_is_memoised(data: bytes) -> None:
     assert remembered(data)
 
 
@@ -99,11 +99,11 @@ def test_a_head_that_any_client_may_send_is_remembered(data: bytes) -> None:
         head_of(b"GET / HTTP/1.1", b"X: " + b"a" * MEMO_MAX_HEAD_BYTES),
     ],
 )
-def test_a_head_with_a_secret_content_or_size_is_never_remembered(data: bytes) -> None:
+def test_a_head_with_a_secret_or_content_or_too_large_is_not_memoised(data: bytes) -> None:
     assert not remembered(data)
 
 
-def test_the_memo_forgets_the_oldest_head_first() -> None:
+def test_the_memo_drops_its_oldest_head_first() -> None:
     memo = HeadMemo(entries=2)
     heads = [head_of(b"GET /%d HTTP/1.1" % number) for number in range(3)]
     for data in heads:

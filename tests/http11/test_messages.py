@@ -31,12 +31,12 @@ def test_an_answer_carries_date_type_length_and_vary(encoder: ResponseEncoder) -
 
 
 @pytest.mark.parametrize("second", [0, 68169599, 951782400, 1_700_000_000, 4_102_444_799])
-def test_the_date_is_that_of_the_standard_library(second: int, clock: Any) -> None:
+def test_the_date_field_equals_that_of_the_standard_library(second: int, clock: Any) -> None:
     clock.now_ns = second * NS_PER_S + 999_999_999
     assert HttpDate(clock).now().decode() == formatdate(second, usegmt=True)
 
 
-def test_the_date_moves_with_the_clock(clock: Any) -> None:
+def test_the_date_field_follows_the_clock(clock: Any) -> None:
     date = HttpDate(clock)
     first = date.now()
     assert date.now() is first
@@ -44,14 +44,14 @@ def test_the_date_moves_with_the_clock(clock: Any) -> None:
     assert date.now() == b"Tue, 14 Nov 2023 22:13:21 GMT"
 
 
-def test_the_answer_to_head_is_that_to_get_without_its_content(encoder: ResponseEncoder) -> None:
+def test_the_answer_to_head_is_that_to_get_without_content(encoder: ResponseEncoder) -> None:
     get = encoder.encode(request(), Response(200, b"body"), keep_alive=True)
     head = encoder.encode(request(b"HEAD / HTTP/1.1"), Response(200, b"body"), keep_alive=True)
     assert head + b"body" == get
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_an_answer_that_has_no_content_has_no_length_either(encoder: ResponseEncoder, status: int) -> None:
+def test_an_answer_without_content_has_no_content_fields(encoder: ResponseEncoder, status: int) -> None:
     data = encoder.encode(request(), Response(status, b"ignored"), keep_alive=True)
     assert data.endswith(b"\r\n\r\n")
     assert b"\r\nContent-" not in data
@@ -66,7 +66,7 @@ def test_an_answer_that_has_no_content_has_no_length_either(encoder: ResponseEnc
         (b"GET / HTTP/1.0", False, b"close"),
     ],
 )
-def test_connection_is_said_where_the_version_does_not_imply_it(
+def test_the_connection_field_is_sent_where_the_version_does_not_imply_it(
     encoder: ResponseEncoder, line: bytes, keep_alive: bool, expected: bytes | None
 ) -> None:
     data = encoder.encode(request(line), Response(), keep_alive=keep_alive)
@@ -74,7 +74,7 @@ def test_connection_is_said_where_the_version_does_not_imply_it(
     assert fields.get(b"Connection") == expected
 
 
-def test_an_allowed_origin_is_told_so_and_never_with_credentials(encoder: ResponseEncoder) -> None:
+def test_an_allowed_origin_is_echoed_without_allowing_credentials(encoder: ResponseEncoder) -> None:
     allowed = encoder.encode(request(b"GET / HTTP/1.1", b"Origin: http://a"), Response(), keep_alive=True)
     unknown = encoder.encode(request(b"GET / HTTP/1.1", b"Origin: http://b"), Response(), keep_alive=True)
     assert b"\r\nAccess-Control-Allow-Origin: http://a\r\n" in allowed
@@ -83,7 +83,7 @@ def test_an_allowed_origin_is_told_so_and_never_with_credentials(encoder: Respon
 
 
 @pytest.mark.parametrize("value", [b"a\r\nSet-Cookie: b", b"a\nb", b"a\rb", b"a\0b"])
-def test_a_field_that_would_end_its_line_is_never_written(encoder: ResponseEncoder, value: bytes) -> None:
+def test_a_field_value_that_would_end_its_line_is_refused(encoder: ResponseEncoder, value: bytes) -> None:
     with pytest.raises(ValueError, match="may not contain"):
         encoder.encode(request(), Response(headers=((b"X", value),)), keep_alive=True)
 
@@ -100,12 +100,12 @@ def test_a_refusal_becomes_problem_details() -> None:
     }
 
 
-def test_a_405_carries_allow_and_a_426_upgrade() -> None:
+def test_a_405_carries_allow_and_a_426_carries_upgrade() -> None:
     assert (b"Allow", b"GET, HEAD") in problem_response(MethodNotAllowed("GET, HEAD")).headers
     assert (b"Upgrade", b"websocket") in problem_response(UpgradeRequired()).headers
 
 
-def test_headers_are_found_in_any_case() -> None:
+def test_fields_are_found_by_name_in_any_case() -> None:
     asked = request(b"GET / HTTP/1.1", b"X-Request-ID: a", b"Accept: b, C", b"accept: d")
     assert asked.header(b"X-REQUEST-id") == b"a"
     assert asked.header(b"x-none") is None
@@ -117,5 +117,5 @@ def test_query_parameters_are_decoded() -> None:
     assert request(b"GET /?a=b%20c&a=d+e HTTP/1.1").query_parameters() == [("a", "b c"), ("a", "d e")]
 
 
-def test_json_answers_are_json() -> None:
+def test_a_json_response_has_type_status_and_body() -> None:
     assert json_response({"a": None}, 201) == Response(201, b'{"a":null}', b"application/json")

@@ -1,4 +1,4 @@
-"""Raw requests, each sent whole, byte by byte, behind a good one and in front of one."""
+"""The parser, fed with raw requests: each whole, byte by byte, after a good request and before one."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_good_request_in_front_of_a_bad_one_is_returned_first(status: int, dat
 
 
 @refused
-def test_what_follows_a_bad_request_is_never_a_request(status: int, data: bytes) -> None:
+def test_bytes_after_a_bad_request_are_never_parsed_as_a_request(status: int, data: bytes) -> None:
     requests, refusal = parse(data + GOOD, GOOD)
     assert requests == []
     assert refusal is not None
@@ -108,7 +108,7 @@ PIPELINE = b"".join(case[1] for case in ACCEPTED if len(case[1]) < 1000)
 
 @settings(max_examples=60, deadline=None)
 @given(cuts=st.lists(st.integers(0, len(PIPELINE)), max_size=12))
-def test_requests_do_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
+def test_requests_do_not_depend_on_how_the_bytes_are_segmented(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(PIPELINE)]
     segments = [PIPELINE[a:b] for a, b in pairwise(edges)]
     assert shape(parse(*segments)[0]) == shape(parse(PIPELINE)[0])
@@ -123,7 +123,7 @@ def test_no_bytes_raise_anything_but_a_refusal(data: bytes, prefix: bytes) -> No
     parse(*by_byte(prefix + data))
 
 
-def test_a_parser_that_has_refused_refuses_for_ever() -> None:
+def test_a_parser_that_has_refused_raises_the_same_refusal_again() -> None:
     parser = RequestParser()
     parser.feed(post(b"Content-Length: 99999999") + GOOD)
     for _ in range(3):
@@ -133,12 +133,12 @@ def test_a_parser_that_has_refused_refuses_for_ever() -> None:
         parser.feed(GOOD)
 
 
-def test_the_host_of_an_absolute_form_replaces_the_field() -> None:
+def test_the_host_of_an_absolute_form_target_replaces_the_host_field() -> None:
     requests, _ = parse(head(b"GET http://b:81/ HTTP/1.1"))
     assert requests[0].header(b"Host") == b"b:81"
 
 
-def test_a_declared_length_beyond_the_limit_is_refused_before_the_content_comes() -> None:
+def test_a_content_length_beyond_the_limit_is_refused_at_the_head() -> None:
     _, refusal = parse(post(b"Content-Length: 65537", b"Expect: 100-continue"))
     assert refusal is not None
     assert refusal.status == 413
@@ -156,14 +156,14 @@ def test_a_refusal_never_repeats_a_line_that_may_hold_a_secret() -> None:
         assert "s3cret" not in refusal.detail
 
 
-def test_content_that_ends_with_a_cr_lends_it_to_no_lf_behind_it() -> None:
+def test_a_cr_at_the_end_of_content_does_not_join_an_lf_after_it() -> None:
     requests, refusal = parse(post(b"Content-Length: 1") + b"\r\n")
     assert shape(requests) == [("POST", "/", b"\r")]
     assert refusal is not None
     assert refusal.status == 400
 
 
-def test_bytes_behind_the_last_request_are_left_over() -> None:
+def test_bytes_after_the_last_request_are_left_over() -> None:
     parser = RequestParser()
     parser.feed(GOOD + b"\x81\x00frame")
     parser.next_request()
@@ -171,15 +171,15 @@ def test_bytes_behind_the_last_request_are_left_over() -> None:
 
 
 class SearchCounter:
-    """Counts the bytes that a rule is asked to look at, and lets the rule look."""
+    """Counts the bytes that a pattern is asked to search, and searches them."""
 
-    def __init__(self, rule: re.Pattern[bytes]) -> None:
-        self._rule = rule
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern = pattern
         self.searched_bytes = 0
 
     def search(self, buffer: bytes, at: int, end: int) -> re.Match[bytes] | None:
         self.searched_bytes += min(end, len(buffer)) - at
-        return self._rule.search(buffer, at, end)
+        return self._pattern.search(buffer, at, end)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,9 @@ class SearchCounter:
     [b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 16_000, chunked(b"0\r\n" + b"x: " + b"a" * 4_000)],
     ids=["head", "trailer"],
 )
-def test_no_byte_is_searched_again_when_the_next_one_comes(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_byte_is_searched_twice_however_slowly_a_request_arrives(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counter = SearchCounter(LINE_FAULT)
     monkeypatch.setattr(parser_module, "LINE_FAULT", counter)
     monkeypatch.setattr(chunks_module, "LINE_FAULT", counter)

@@ -13,17 +13,17 @@ printable = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20)
 
 
 @given(segments=st.lists(printable, min_size=1, max_size=5))
-def test_segments_survive_being_escaped_one_by_one(segments: list[str]) -> None:
+def test_escaped_segments_are_decoded_to_the_originals(segments: list[str]) -> None:
     target = "/" + "/".join(quote(segment, safe="") for segment in segments)
     assert parse_target(b"GET", target.encode()).segments == tuple(segments)
 
 
 @given(parameters=st.lists(st.tuples(printable.filter(bool), printable), max_size=10))
-def test_parameters_survive_being_encoded_as_a_form(parameters: list[tuple[str, str]]) -> None:
+def test_form_encoded_parameters_are_decoded_to_the_originals(parameters: list[tuple[str, str]]) -> None:
     assert split_query(urlencode(parameters)) == parameters
 
 
-def test_a_parameter_may_lack_a_value() -> None:
+def test_a_parameter_without_a_value_has_an_empty_one() -> None:
     assert split_query("a&b=&&c=d=e") == [("a", ""), ("b", ""), ("c", "d=e")]
 
 
@@ -35,7 +35,7 @@ def test_a_parameter_that_does_not_decode_is_refused(query: str) -> None:
     assert not caught.value.closes
 
 
-def test_parameters_are_bounded_in_number() -> None:
+def test_the_number_of_parameters_is_limited() -> None:
     assert len(split_query("&".join(["a=b"] * MAX_QUERY_PARAMETERS))) == MAX_QUERY_PARAMETERS
     with pytest.raises(Refusal, match="at most"):
         split_query("&".join(["a=b"] * (MAX_QUERY_PARAMETERS + 1)))

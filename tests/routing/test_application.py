@@ -44,7 +44,7 @@ def answer(application: Application, asked: Request) -> tuple[str, Response]:
     return pattern, response
 
 
-def test_a_handler_that_raises_is_a_500_that_tells_nothing(
+def test_a_handler_that_raises_is_answered_with_500_and_no_details(
     application: Application, caplog: pytest.LogCaptureFixture
 ) -> None:
     pattern, response = answer(application, request(b"GET /fail HTTP/1.1"))
@@ -54,7 +54,9 @@ def test_a_handler_that_raises_is_a_500_that_tells_nothing(
     assert caplog.records[0].exc_info is not None
 
 
-def test_an_answer_that_cannot_be_encoded_is_a_500(application: Application, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_answer_that_cannot_be_encoded_becomes_a_500(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
     asked = request(b"GET /inject HTTP/1.1")
     pattern, response = application.dispatch(asked)
     assert isinstance(response, Response)
@@ -62,7 +64,7 @@ def test_an_answer_that_cannot_be_encoded_is_a_500(application: Application, cap
     assert (status, data[:12]) == (500, b"HTTP/1.1 500")
 
 
-def test_an_unknown_path_is_a_problem_without_a_route(application: Application) -> None:
+def test_an_unknown_path_is_answered_with_404_and_counted_as_unmatched(application: Application) -> None:
     pattern, response = answer(application, request(b"GET /none HTTP/1.1"))
     assert (pattern, response.status) == ("unmatched", 404)
     assert orjson.loads(response.body)["title"] == "Not Found"
@@ -72,18 +74,20 @@ def test_an_unknown_path_is_a_problem_without_a_route(application: Application) 
     ("target", "allow"),
     [(b"/", b"GET, HEAD, OPTIONS, POST"), (b"*", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")],
 )
-def test_options_are_answered_everywhere(application: Application, target: bytes, allow: bytes) -> None:
+def test_options_is_answered_for_every_path_and_the_server(
+    application: Application, target: bytes, allow: bytes
+) -> None:
     _, response = answer(application, request(b"OPTIONS " + target + b" HTTP/1.1"))
     assert (response.status, response.headers) == (204, ((b"Allow", allow),))
 
 
-def test_a_preflight_is_told_methods_and_fields(application: Application) -> None:
+def test_the_answer_to_a_preflight_lists_methods_and_fields(application: Application) -> None:
     asked = request(b"OPTIONS / HTTP/1.1", b"Origin: http://a", b"Access-Control-Request-Method: POST")
     _, response = answer(application, asked)
     assert dict(response.headers)[b"Access-Control-Allow-Methods"] == b"GET, HEAD, OPTIONS, POST"
     assert b"Authorization" in dict(response.headers)[b"Access-Control-Allow-Headers"]
 
 
-def test_a_method_a_peer_made_up_is_no_label() -> None:
+def test_an_unknown_method_is_labelled_other() -> None:
     assert method_label("GET") == "GET"
     assert method_label("X" * 20) == "other"

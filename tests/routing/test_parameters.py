@@ -1,4 +1,4 @@
-"""Parameters: from a query or a JSON body into a Struct, every fault named, and nothing but refusals for the rest."""
+"""Parameters: queries and JSON bodies become Structs, or are refused with all their faults."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_query_becomes_a_struct() -> None:
     assert wanted == Wanted(Decimal("1.50"), TimeNs(1_000_000_000), 5)
 
 
-def test_every_fault_is_reported_at_once() -> None:
+def test_all_faults_of_a_query_are_reported_at_once() -> None:
     assert [fault["parameter"] for fault in faults("limit=5&limit=x&quantity=much&at=now")] == [
         "limit",
         "quantity",
@@ -51,12 +51,12 @@ def test_every_fault_is_reported_at_once() -> None:
 
 
 @pytest.mark.parametrize("value", ["NaN", "sNaN", "Infinity", "-Infinity"])
-def test_a_quantity_is_finite(value: str) -> None:
+def test_a_quantity_that_is_not_finite_is_refused(value: str) -> None:
     assert faults(f"quantity={value}") == [{"parameter": "quantity", "error": "expected a finite number"}]
 
 
 @pytest.mark.parametrize("value", ["x" * 3000, "1" * 3000])
-def test_a_fault_does_not_repeat_all_of_what_was_sent(value: str) -> None:
+def test_a_fault_does_not_repeat_a_long_value_whole(value: str) -> None:
     for fault in faults(f"at={quote(value)}&limit={value}"):
         assert len(fault["error"]) <= MAX_FAULT_CHARACTERS
 
@@ -66,13 +66,13 @@ def test_a_fault_does_not_repeat_all_of_what_was_sent(value: str) -> None:
     [b"", b"{", b'{"limit":"\xff"}', b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b'{"limit":1}x'],
     ids=["nothing", "unfinished", "not UTF-8 within", "not UTF-8", "deep list", "deep object", "something behind"],
 )
-def test_a_body_that_is_not_json_is_400(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused_with_400(body: bytes) -> None:
     with pytest.raises(Refusal) as caught:
         parse_body(request(body=body), Wanted)
     assert caught.value.status == 400
 
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'{"limit":"5"}', b'{"limit":1.5}', b'{"quantity":"NaN"}'])
-def test_a_body_of_other_types_is_422(body: bytes) -> None:
+def test_a_body_of_wrong_types_is_refused_with_422(body: bytes) -> None:
     with pytest.raises(Unprocessable):
         parse_body(request(body=body), Wanted)

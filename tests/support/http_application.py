@@ -1,7 +1,4 @@
-"""What the tests of connections share: an application with handlers of every temper, and requests to it.
-
-No tests here.
-"""
+"""An application with handlers that answer, wait, fail and refuse; requests to it, and readers of its answers."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ from observability.routing.application import Application
 from observability.routing.router import Router
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
-# Of 64 such answers, what one turn may make, the kernel takes a part only.
+# Of 64 such answers, the most that one turn makes, the kernel's buffers hold only a part.
 LARGE = b"x" * 256 * 1024
 
 
 class HttpApplication:
-    """An application with handlers for what connections go through, and a record of what its hook was told."""
+    """An application whose handlers cover what a connection can meet, and the answers that its hook has counted."""
 
     def __init__(self, clock: Any, limits: Limits | None = None) -> None:
         self.answers: list[tuple[str, str, int]] = []
@@ -85,18 +82,18 @@ class HttpApplication:
             raise Refusal(403, "origin")
         if request.query == "broken":
             raise RuntimeError("s3cret")
-        taken = Taken(transport)
-        transport.set_protocol(taken)
+        brackets = BracketProtocol(transport)
+        transport.set_protocol(brackets)
         if request.query == "broken-late":
             raise RuntimeError("s3cret")
         transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
         if leftover:
-            taken.data_received(leftover)
+            brackets.data_received(leftover)
         return None
 
 
-class Taken(asyncio.Protocol):
-    """What an upgrade hands the transport to: sends back what it gets, between brackets."""
+class BracketProtocol(asyncio.Protocol):
+    """The protocol that an upgrade hands the transport to: it returns every chunk of data in brackets."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
@@ -114,7 +111,7 @@ def upgrade(target: bytes) -> bytes:
 
 
 def bodies(data: bytes) -> list[tuple[int, bytes]]:
-    """Returns status and content of each answer in `data`."""
+    """Returns the status and content of each answer in `data`."""
     answers = []
     while data:
         head, _, data = data.partition(b"\r\n\r\n")

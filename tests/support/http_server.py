@@ -22,7 +22,7 @@ WAIT_SECONDS = 5.0
 
 
 class HttpServer:
-    """An `HttpListener` that runs; `call` runs a function inside its loop."""
+    """A running `HttpListener`."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
@@ -49,6 +49,8 @@ class HttpServer:
         await self.listener.close(grace_seconds=0.05)
 
     def call(self, function: Callable[[], Any]) -> Any:
+        """Returns the result of `function`, called inside the loop."""
+
         async def inside() -> Any:
             return function()
 
@@ -61,10 +63,10 @@ class HttpServer:
         return self.begin(coroutine).result(WAIT_SECONDS)
 
     def wait_until(self, predicate: Callable[[], bool]) -> None:
-        """Turns the loop until `predicate`, called inside it, is true."""
+        """Waits until `predicate`, called inside the loop, is true."""
         until = time.monotonic() + WAIT_SECONDS
         while not self.call(predicate):
-            assert time.monotonic() < until, "the server did not get there"
+            assert time.monotonic() < until, "the condition was not met"
 
     def sweep(self) -> None:
         self.call(self.listener.sweep)
@@ -75,7 +77,7 @@ class HttpServer:
         return sock
 
     def exchange(self, data: bytes) -> bytes:
-        """Sends `data`, ends the sending side, returns everything until the server has ended its own."""
+        """Sends `data`, closes the sending side, and returns everything until the server has closed its own."""
         with self.connect() as sock:
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
@@ -95,7 +97,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Application], HttpServer]]:
-    """Starts a server for an application; every server a test starts is stopped after it, and must not have failed."""
+    """Starts a server for an application. It is stopped after the test, and its loop must have reported no error."""
     servers: list[HttpServer] = []
 
     def start(application: Application) -> HttpServer:

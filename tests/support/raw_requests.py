@@ -1,7 +1,4 @@
-"""Raw requests, bad ones with their status and good ones with their meaning, each with the section of its RFC.
-
-No tests here.
-"""
+"""Raw requests, each with the section of its RFC: bad ones with their status, good ones with their meaning."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Fuzz target: the framing of chunked content, however it is cut.
+"""Fuzz target: the framing of chunked content, cut into arbitrary segments.
 
-No heads here (see `requests.py`). Whatever the bytes are, `ChunkedBody` agrees with a second reader written from
-RFC 9112 section 7.1 alone about what they mean and where the content ends, or refuses what is over one of its limits.
+Whatever the bytes are, `ChunkedBody` reads the same content with the same end as a second reader, which was written
+from RFC 9112 section 7.1 alone, or it refuses content beyond one of its limits.
 
     PYTHONPATH=tests/support python -m fuzz.chunks --inputs 10000000
 """
@@ -50,7 +50,7 @@ _VALUE: Final = frozenset((9, *range(0x20, 0x7F), *range(0x80, 0x100)))
 
 
 class InvalidError(Exception):
-    """The bytes are no chunked content."""
+    """The bytes are not chunked content."""
 
 
 class UnfinishedError(Exception):
@@ -61,21 +61,21 @@ def check(data: bytes, rng: random.Random) -> None:
     """Raises AssertionError if `data` is not read as RFC 9112 says."""
     outcome = _read([data])
     assert not isinstance(outcome, int) or outcome in REFUSALS, f"undocumented: {outcome}"
-    assert _read(cut(data, rng)) == outcome, "reads it differently in pieces"
+    assert _read(cut(data, rng)) == outcome, "reads it differently in segments"
     try:
         expected = _reference(data)
     except InvalidError:
-        assert isinstance(outcome, int), f"takes what is not chunked content: {outcome}"
+        assert isinstance(outcome, int), f"accepts bytes that are not chunked content: {outcome}"
     except UnfinishedError:
         assert outcome is None or isinstance(outcome, int), f"ends too early: {outcome}"
     else:
-        # The reference knows no limits; a refusal because of one is no 400 unless a line is long.
+        # The reference has no limits. Those of the parser are refused with 413 or 431, or 400 for a long line.
         has_long_line = any(len(line) > MAX_CHUNK_LINE_BYTES for line in data.split(b"\r\n"))
         assert outcome == expected or outcome in (413, 431) or has_long_line, f"{outcome}, expected {expected}"
 
 
 def _read(segments: list[bytes]) -> tuple[bytes, int] | int | None:
-    """Returns content and the number of bytes it took, the status of a refusal, or None if more is needed."""
+    """Returns the content and how many bytes were read, the status of a refusal, or None if more is needed."""
     body = ChunkedBody(MAX_BODY_BYTES)
     buffer = bytearray()
     taken = 0
@@ -88,7 +88,7 @@ def _read(segments: list[bytes]) -> tuple[bytes, int] | int | None:
                 taken += at
                 del buffer[:at]
             assert len(body.body) <= MAX_BODY_BYTES
-            assert body.done or len(buffer) <= MAX_TRAILER_BYTES + 2, "keeps more of a line than it has a limit for"
+            assert body.done or len(buffer) <= MAX_TRAILER_BYTES + 2, "keeps more of a line than its limit allows"
     except Fatal as refusal:
         return refusal.status
     return (bytes(body.body), taken) if body.done else None

@@ -1,8 +1,8 @@
-"""Fuzz target: frames of a WebSocket client, sent to a real server that echoes messages.
+"""Fuzz target: uncompressed frames of a WebSocket client, sent to a real server that echoes messages.
 
-No compression here. Whatever the bytes are, the server answers with frames that RFC 6455 allows a server: the echoes
-and pongs a plain second reading of the RFC expects, in order, and if the bytes break a rule, a Close with a code for
-that rule. It goes on serving others, and reports no fault of its own.
+Whatever the bytes are, the server answers with frames that RFC 6455 allows a server to send: the echoes and pongs that
+a second, plain reading of the RFC expects, in order, and a Close with a fitting code if the bytes break a rule. It
+keeps serving other clients and reports no fault of its own.
 
     PYTHONPATH=tests/support python -m fuzz.frames --inputs 1000000
 """
@@ -48,13 +48,13 @@ DICTIONARY: Final = [
 
 @dataclass
 class Expected:
-    """What the RFC makes of a client's bytes."""
+    """How a server answers the bytes of a client by the RFC."""
 
     answers: list[tuple[int, bytes]] = field(default_factory=list)
     close_codes: frozenset[int] = frozenset()
-    """Any of these may end it; none means that nothing does. 1005 stands for a Close without a code."""
+    """The codes that the Close may have; empty if there is none to send. 1005 stands for a Close without a code."""
     may_wait: bool = False
-    """The frame at fault has not all come: it may be waited for."""
+    """Whether the server may wait, because the frame at fault is incomplete."""
 
 
 def expected(data: bytes) -> Expected:
@@ -91,7 +91,7 @@ def expected(data: bytes) -> Expected:
         key, payload = data[start : start + 4], data[start + 4 : start + 4 + size]
         end = start + 4 + size
         if codes and opcode == CLOSE:
-            # Its reason may be a fault too.
+            # The reason of the Close may be a fault too.
             codes.add(1007)
         if codes or len(key) < 4 or len(payload) < size:
             result.close_codes, result.may_wait = _or_of_next_frame(codes, data, end), end > len(data)
@@ -119,7 +119,7 @@ def expected(data: bytes) -> Expected:
 
 
 def _or_of_next_frame(codes: set[int], data: bytes, end: int) -> frozenset[int]:
-    """picows reads one frame ahead: what is behind a frame that ends the connection can be the fault it names."""
+    """picows reads one frame ahead: the fault named may be in the frame after the one that ends the connection."""
     return frozenset(codes | {1002, 1007, 1009} if codes and end < len(data) else codes)
 
 
@@ -153,7 +153,7 @@ def check(data: bytes, rng: random.Random) -> None:
     answers, code, was_reset = _exchange(data, rng)
     wanted = expected(data)
     if wanted.close_codes:
-        # picows reads one frame ahead: a fault right behind a good frame is answered in its place.
+        # picows reads one frame ahead: a fault right after a good frame is answered in its place.
         assert answers == wanted.answers[: len(answers)], f"answered {answers}, expected {wanted.answers}"
         assert code is not None or was_reset or wanted.may_wait, f"not closed, expected {wanted.close_codes}"
         assert code is None or code in wanted.close_codes, f"closed with {code}, expected {wanted.close_codes}"
@@ -164,8 +164,8 @@ def check(data: bytes, rng: random.Random) -> None:
 
 
 def _exchange(data: bytes, rng: random.Random) -> tuple[list[tuple[int, bytes]], int | None, bool]:
-    """Sends handshake and `data`, ends the sending side; returns the frames received, the code of a Close, and whether
-    the server cut the connection, as it may where more comes behind a Close."""
+    """Sends the handshake and `data`, and closes the sending side. Returns the frames received, the code of a Close,
+    and whether the server cut the connection, as it may if more bytes come after a Close."""
     answers: list[tuple[int, bytes]] = []
     code: int | None = None
     received = b""
@@ -190,7 +190,7 @@ def _exchange(data: bytes, rng: random.Random) -> tuple[list[tuple[int, bytes]],
     reader = FrameReader(rest)
     while (frame := reader.next_frame()) is not None:
         opcode, payload = frame
-        assert code is None, "something behind a Close"
+        assert code is None, "a frame after a Close"
         if opcode == CLOSE:
             code = int.from_bytes(payload[:2], "big") if payload else 1005
             assert len(payload) != 1 and _is_utf8(payload[2:])

@@ -1,8 +1,6 @@
-"""What every fuzz target shares: seeds mutated part by part and byte by byte, a bounded loop over them, a command line.
+"""The fuzzing loop: seeds are mutated part by part and byte by byte, and a target is called with each result.
 
-No target here, and no property: a target is a function that raises when it is given what it cannot stand.
-
-Inputs follow from one number: the same number gives the same inputs.
+A target is a function that raises if an input breaks a property. One number determines all inputs of a run.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final
 
-# An input is a list of parts; a mutation moves, repeats, drops or replaces whole parts before it touches bytes.
+# A seed is a list of parts: mutations move, repeat, drop or replace whole parts before they change bytes.
 Seed = Sequence[bytes]
 Target = Callable[[bytes, random.Random], None]
 
@@ -25,12 +23,12 @@ HANG_SECONDS: Final = 20.0
 INPUTS_PER_ALARM: Final = 256
 REPORT_SECONDS: Final = 30.0
 
-# Bytes at which rules of grammars change.
+# Bytes at which grammars change their rules.
 _BYTES: Final = b"\x00\x09\x0a\x0b\x0d\x1f !\"#%&'()+,-./09:;<=>?@AZ[\\]^_az{|}~\x7f\x80\x85\xa0\xc0\xed\xff"
 
 
 class Mutator:
-    """Makes inputs out of seeds and a dictionary of parts known to be trouble."""
+    """Makes inputs from seeds and a dictionary of parts that are known to cause trouble."""
 
     def __init__(self, rng: random.Random, seeds: Sequence[Seed], dictionary: Sequence[bytes]) -> None:
         self._rng = rng
@@ -51,7 +49,7 @@ class Mutator:
         rng = self._rng
         at = int(rng.random() * (len(parts) + 1))
         if at == 0 and rng.random() < 0.7:
-            # An input whose first part is broken seldom gets as far as its others.
+            # An input with a broken first part seldom gets as far as the other parts.
             return
         choice = int(rng.random() * 6)
         if choice == 0:
@@ -93,7 +91,7 @@ class Mutator:
 
 
 class Finding(AssertionError):
-    """A target could not stand an input."""
+    """An input that broke a property of the target."""
 
     def __init__(self, data: bytes, number: int, seed: int) -> None:
         shown = repr(data) if len(data) <= 4000 else f"{data[:4000]!r}... ({len(data)} bytes)"
@@ -109,10 +107,9 @@ def fuzz(
     seed: int = 1,
     report: Callable[[str], None] | None = None,
 ) -> None:
-    """Gives `target` every seed as it is, then mutated ones up to `inputs`; raises Finding for one it cannot stand.
+    """Calls `target` with every seed, then with mutated ones, `inputs` in all; raises Finding for one that it fails.
 
-    An input that takes longer than `HANG_SECONDS` is one of those; in a thread other than the main one hangs are not
-    noticed.
+    A target that hangs for `HANG_SECONDS` fails too. Call this from the main thread, which gets the alarm.
     """
     rng = random.Random(seed)
     mutator = Mutator(rng, seeds, dictionary)
@@ -144,7 +141,7 @@ def _on_alarm(number: int, frame: FrameType | None) -> None:
 
 
 def cut(data: bytes, rng: random.Random) -> list[bytes]:
-    """Returns `data` in random segments: byte by byte if it is short, in a few pieces else."""
+    """Returns `data` in random segments: sometimes single bytes if it is short, otherwise a few pieces."""
     if len(data) < 200 and rng.random() < 0.2:
         return [data[i : i + 1] for i in range(len(data))]
     points = sorted(int(rng.random() * (len(data) + 1)) for _ in range(1 + int(rng.random() * 4)))
@@ -154,7 +151,7 @@ def cut(data: bytes, rng: random.Random) -> list[bytes]:
 def main(
     target: Target, seeds: Sequence[Seed], dictionary: Sequence[bytes], description: str | None, inputs: int = 100_000
 ) -> None:
-    """The command line of a target."""
+    """Runs the command line of a target."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
     parser.add_argument("--inputs", type=int, default=inputs)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,7 +1,7 @@
-"""Fuzz target: batches of events, without a server around the gate.
+"""Fuzz target: batches of events, sent to the gate without a server.
 
-No socket here. Whatever a batch is, as JSON, as lines or as either, it is answered with a documented status; each event
-of it is counted once, what is published can be used, and the same again changes no fill.
+Whatever a batch is, as JSON, as lines or as either, it is answered with a documented status. Each of its events is
+counted once, published events are valid, and sending the batch again changes no fill.
 
     PYTHONPATH=tests/support python -m fuzz.ingest --inputs 10000000
 """
@@ -23,7 +23,7 @@ from observability.ingest.answers import MAX_FAULTS_LISTED, IngestAnswer
 from observability.ingest.decoder import MAX_FAULT_CHARACTERS
 
 STATUSES: Final = frozenset({200, 400, 413, 422})
-# A fault's own words, the path of msgspec's, and the place in the batch.
+# The text of a fault, the path that msgspec adds, and the place in the batch.
 MAX_FAULT_LENGTH: Final = 2 * MAX_FAULT_CHARACTERS
 
 _FILL: Final = (b'"type":"fill"', b",", b'"trade_id":"1"', b",", b'"order_id":"o"', b",", b'"symbol":"A"', b",",
@@ -53,7 +53,7 @@ DICTIONARY: Final = [
 
 
 def check(data: bytes, rng: random.Random) -> None:
-    """Raises AssertionError if a batch is taken otherwise than the API says."""
+    """Raises AssertionError if a batch is not handled as the API says."""
     asyncio.run(_check(data, rng.choice((True, False, None))))
 
 

@@ -1,8 +1,7 @@
-"""Fuzz target: what a client of the stream may say, as text to a real server.
+"""Fuzz target: text messages of a subscriber, sent to the stream of a real server.
 
-No framing here (see `frames.py`). Whatever a text is, it is answered exactly once: with `pong`, with what is now
-in force, or with a documented error; what is in force keeps its bounds; the server goes on, and reports no fault of its
-own.
+Whatever a text is, it is answered exactly once: with `pong`, with the subscription now in force, or with a documented
+error. Subscriptions stay within their limits, and the server keeps running and reports no fault of its own.
 
     PYTHONPATH=tests/support python -m fuzz.messages --inputs 1000000
 """
@@ -19,7 +18,7 @@ from fuzz.served import HANDSHAKE, FrameReader, check_alive, connect, masked, re
 
 TEXT, CLOSE, PING = 1, 8, 9
 INPUTS_PER_HEALTH_CHECK: Final = 500
-# One below the number of errors after which a client is closed.
+# One fewer than the errors after which the server closes a connection.
 ERRORS_PER_CLIENT: Final = 9
 ERROR_CODES: Final = frozenset({"bad_message", "unknown_type", "unknown_channel", "too_many_views"})
 PUSHED: Final = frozenset({"connected", "metrics_update", "metrics_delta", "lag", "trade", "alert", "gap"})
@@ -53,7 +52,7 @@ DICTIONARY: Final = [
 
 
 class Conversation:
-    """One connection, and how many errors it may still make."""
+    """A connection, which is replaced before its errors would make the server close it."""
 
     def __init__(self) -> None:
         self._sock: socket.socket | None = None
@@ -62,7 +61,7 @@ class Conversation:
         self._number = 0
 
     def ask(self, text: bytes) -> list[dict[str, Any]]:
-        """Sends `text`, and returns everything that was said because of it; `pong` of a text ping as a document."""
+        """Sends `text` and returns all answers to it; the `pong` of a text ping as a document."""
         sock = self._sock
         if sock is None:
             sock = self._open()
@@ -84,7 +83,7 @@ class Conversation:
         return answers
 
     def drop(self) -> None:
-        """Forgets the connection, whose state is not known any more."""
+        """Drops the connection, whose state is no longer known."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
@@ -116,7 +115,7 @@ def check(data: bytes, rng: random.Random) -> None:
     """Raises AssertionError if a text is not answered as API.md says."""
     global _checked
     _checked += 1
-    # What is no UTF-8 is a matter of frames, and what is too long is a matter of messages.
+    # Bytes that are not UTF-8 are tested by frames.py, and messages beyond the limit by the tests of the server.
     text = data.decode(errors="replace").encode()[: 60 * 1024].decode(errors="ignore").encode()
     try:
         answers = _conversation.ask(text)

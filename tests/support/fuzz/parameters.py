@@ -1,7 +1,7 @@
-"""Fuzz target: parameters of requests, from a target and a body to the answer of the real routes.
+"""Fuzz target: parameters of requests, from a target and a body to the answers of the real routes.
 
-No sockets here, and no snapshot. An input is a target, a line feed and a body. Whatever they are, the parser refuses
-the request, or the routes answer it with one of the statuses their description names, as JSON; no handler fails.
+An input is a target, a line feed and a body. Whatever they are, the parser refuses the request, or a route answers it
+in JSON with one of the statuses that its description names. No handler fails.
 
     PYTHONPATH=tests/support python -m fuzz.parameters --inputs 10000000
 """
@@ -35,7 +35,7 @@ from observability.routing.application import Application
 from observability.routing.router import Router
 
 NOW_NS: Final = 1_760_000_000 * NS_PER_S
-# What every path may answer beside what its description names: the path may have been mutated away.
+# The statuses of every path besides those it describes: the mutated path may name no route.
 ANYWHERE: Final = frozenset({404, 405})
 
 HISTORY: Final = b"/api/metrics/history\n"
@@ -44,7 +44,7 @@ SEEDS: Final = [
     (b"/api/trades", b"?", b"min_quantity=1", b"&", b"max_quantity=1e3", b"&", b"cursor=2", b"\n"),
     (b"/api/trades", b"?", b"start_time=2025-10-09T08:53:20Z", b"&", b"end_time=1760000000000000000", b"\n"),
     (b"/api/trades/stats/summary", b"?", b"time_range=24h", b"&", b"strategy=alpha", b"\n"),
-    # Found once.
+    # Inputs that once found a fault.
     (b"/api/trades", b"?", b"min_quantity=NaN", b"\n"),
     (HISTORY, b'{"interval":"', b"\x85", b'"}'),
     (b"/api/trades/", b"t1", b"\n"),
@@ -72,7 +72,7 @@ DICTIONARY: Final = [
 
 
 def _application() -> Application:
-    """Returns the routes that take parameters, over a few trades and points."""
+    """Returns the routes that have parameters, with a few trades and points to answer from."""
     bus = Bus()
     clock = EventClock(FakeClock(NOW_NS))
     history = make_history(4)
@@ -99,10 +99,10 @@ _STATUSES: Final = {route.pattern: ANYWHERE.union(route.description.statuses) fo
 
 
 def check(data: bytes, rng: random.Random) -> None:
-    """Raises AssertionError if a handler fails, or answers what its description does not name."""
+    """Raises AssertionError if a handler fails, or answers with a status that its description does not name."""
     target, _, body = data.partition(b"\n")
     if rng.random() < 0.7:
-        # Escaped as a client would, what is no URL gets as far as the parameters.
+        # A target escaped as a client would escape it gets as far as the parameters.
         target = quote(target, safe="/?&=%+:,.[]-").encode()
     method = b"POST" if target.startswith(b"/api/metrics/history") else b"GET"
     parser = RequestParser()

@@ -1,8 +1,8 @@
-"""Fuzz target: a stream of pipelined HTTP requests, however it is cut.
+"""Fuzz target: a stream of pipelined HTTP requests, cut into arbitrary segments.
 
-Nothing is answered here. Whatever the bytes are, `RequestParser` yields the same requests from them in one piece and in
-many, ends with one of the documented refusals or wants more, keeps no more than its limits, and every request it
-accepts has, read again by a plain second reading of RFC 9112, one Host, one framing and exactly that content.
+Whatever the bytes are, `RequestParser` yields the same requests from one segment as from many, ends with a documented
+refusal or wants more, and keeps no more bytes than its limits allow. A second, plain reading of RFC 9112 finds one
+Host, one framing and the same content in every request that was accepted.
 
     PYTHONPATH=tests/support python -m fuzz.requests --inputs 10000000
 """
@@ -19,8 +19,8 @@ from observability.http11.parser import RequestParser
 from observability.http11.refusals import Fatal
 
 MAX_BODY_BYTES: Final = 1024
-REFUSALS: Final = frozenset({400, 411, 413, 414, 417, 431, 501, 505})
-# What a parser may hold of a request that has not all come: a head, or content with the line of a chunk.
+REFUSALS: Final = frozenset({400, 413, 414, 417, 431, 501, 505})
+# What a parser may hold of an incomplete request: a head, or content with the line of a chunk.
 MAX_HELD_BYTES: Final = MAX_HEAD_BYTES + MAX_BODY_BYTES
 
 HOST: Final = b"Host: a\r\n"
@@ -71,12 +71,12 @@ DICTIONARY: Final = [
     b"\r\n\r\n", b"\x00", b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 ]  # fmt: skip
 
-# One for all inputs, as a worker has one for all connections: what it remembers must change nothing.
+# One memo for all inputs, as a worker has one for all connections: a memoised head must change nothing.
 _MEMO: Final = HeadMemo()
 
 
 def check(data: bytes, rng: random.Random) -> None:
-    """Raises AssertionError if `data` is read in two ways."""
+    """Raises AssertionError if `data` can be read in two ways."""
     whole, refused, left = _parse_whole(data)
     pieces, pieces_refused, pieces_left = _parse_cut(data, rng)
     assert pieces == whole, f"cut: {pieces}, whole: {whole}"
@@ -99,7 +99,7 @@ def _parse_whole(data: bytes) -> tuple[list[Any], bool, bytes]:
     except Fatal as refusal:
         _check_refusal(parser, refusal)
         return seen, True, b""
-    assert len(parser.leftover()) <= MAX_HELD_BYTES, "holds more than it has a limit for"
+    assert len(parser.leftover()) <= MAX_HELD_BYTES, "holds more than its limits allow"
     return seen, False, parser.leftover()
 
 
@@ -111,7 +111,7 @@ def _parse_cut(data: bytes, rng: random.Random) -> tuple[list[Any], bool, bytes]
             parser.feed(segment)
             while (request := parser.next_request()) is not None:
                 seen.append(_essence(request))
-            assert len(parser.leftover()) <= MAX_HELD_BYTES, "holds more than it has a limit for"
+            assert len(parser.leftover()) <= MAX_HELD_BYTES, "holds more than its limits allow"
     except Fatal as refusal:
         _check_refusal(parser, refusal)
         return seen, True, b""
@@ -143,11 +143,11 @@ def _check_refusal(parser: RequestParser, refusal: Fatal) -> None:
     except Fatal as again:
         if again is refusal:
             return
-    raise AssertionError("goes on after a refusal, or with another one")
+    raise AssertionError("does not raise its refusal again")
 
 
 def _check_request(request: Request, consumed: bytes) -> None:
-    """Reads the bytes of one request again, the plain way."""
+    """Raises AssertionError if a plain reading of one request's bytes differs."""
     while consumed.startswith(b"\r\n"):
         consumed = consumed[2:]
     head, end, content = consumed.partition(b"\r\n\r\n")
@@ -157,7 +157,7 @@ def _check_request(request: Request, consumed: bytes) -> None:
         assert forbidden not in head.replace(b"\r\n", b""), f"{forbidden!r} in the head"
     assert line.count(b" ") == 2
     assert len(head) + 4 <= MAX_HEAD_BYTES
-    # Laxer parsers strip more than RFC 9112 lets them: whatever one could take for a framing field counts.
+    # Lax parsers strip more than RFC 9112 allows: every field counts that one could take for a framing field.
     values: dict[bytes, list[bytes]] = {}
     for field in fields:
         name, _, value = field.partition(b":")
@@ -183,9 +183,9 @@ def _decode_chunked(content: bytes) -> bytes:
         size = int(digits, 16)
         if size == 0:
             trailer, end, rest = (b"\r\n" + content).partition(b"\r\n\r\n")
-            assert end and not rest, f"behind the last chunk: {trailer + rest!r}"
+            assert end and not rest, f"after the last chunk: {trailer + rest!r}"
             return body
-        assert content[size : size + 2] == b"\r\n", "no CRLF behind a chunk"
+        assert content[size : size + 2] == b"\r\n", "no CRLF after a chunk"
         body += content[:size]
         content = content[size + 2 :]
 

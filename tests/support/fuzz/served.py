@@ -1,7 +1,4 @@
-"""A server in a process of its own for the targets that need one, started once and stopped at the end.
-
-No target here.
-"""
+"""A server process that fuzz targets share, started on first use and stopped at exit."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ HANDSHAKE = (
 
 @cache
 def server() -> Server:
-    """Returns the server; it echoes WebSocket messages at /ws/echo and takes as many as are sent."""
+    """Returns the server, which echoes WebSocket messages at /ws/echo and does not limit their rate."""
     started = Server(OBSERVABILITY_ECHO="1", WS_RATE_LIMIT="0")
     atexit.register(started.stop)
     return started
@@ -33,7 +30,7 @@ def check_alive() -> None:
 
 
 def connect(source: str = "127.0.0.1") -> socket.socket:
-    """Returns a connection. Where many are made in a minute, `source` keeps their ports apart."""
+    """Returns a connection. Varying `source` keeps thousands of connections a minute from using up the ports."""
     address = ("127.0.0.1", server().port)
     sock = socket.create_connection(address, TIMEOUT_SECONDS, source_address=(source, 0))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -41,7 +38,7 @@ def connect(source: str = "127.0.0.1") -> socket.socket:
 
 
 def read_head(sock: socket.socket) -> bytes:
-    """Reads the 101; returns what came behind it."""
+    """Reads the 101 and returns the bytes after it."""
     received = b""
     while b"\r\n\r\n" not in received:
         data = sock.recv(65536)
@@ -53,7 +50,7 @@ def read_head(sock: socket.socket) -> bytes:
 
 
 class FrameReader:
-    """Takes the frames of a server apart; what is no frame a server may send is an AssertionError."""
+    """Parses the frames of a server; raises AssertionError for a frame that a server may not send."""
 
     def __init__(self, received: bytes = b"") -> None:
         self._buffer = bytearray(received)

@@ -1,7 +1,7 @@
-"""Fuzz target: what a client of the stream asks for, without a server around it.
+"""Fuzz target: the subscriptions that clients of the stream ask for, without a server.
 
-No socket here (see `messages.py`, which asks a real one). Whatever a message is, it is refused as documented or
-makes a subscription within its bounds, which can be told to the client, applied again without change, and taken back.
+Whatever a message is, it is refused as documented, or it makes a subscription within the limits that can be described
+to the client, applied again without change, and revoked. `messages.py` sends such messages to a real server.
 
     PYTHONPATH=tests/support python -m fuzz.subscriptions --inputs 10000000
 """

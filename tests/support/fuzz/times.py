@@ -1,8 +1,8 @@
 """Fuzz target: times in parameters.
 
-No events here, whose times go the same way. Whatever the text is, a time is taken exactly, to the nanosecond, as the
-standard library reads it, or refused as one bad parameter; and what is taken is written and read again without loss
-beyond the millisecond it is written with.
+Whatever a text is, it is read to the nanosecond as the standard library reads it, or refused as one bad parameter. A
+time that was read is the same after it has been written in milliseconds and read again, except for the fraction cut
+off.
 
     PYTHONPATH=tests/support python -m fuzz.times --inputs 10000000
 """
@@ -42,7 +42,7 @@ DICTIONARY: Final = [
     b"nan", b"inf", b"\x00", b"\n", b"\xff",
 ]  # fmt: skip
 
-# What fits a request line.
+# The most that fits a request line.
 MAX_TEXT_CHARACTERS: Final = 8000
 
 _OFFSET: Final = re.compile(r"[+-]([0-9]{2}):?([0-9]{2})$")
@@ -54,10 +54,10 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def check(data: bytes, rng: random.Random) -> None:
-    """Raises AssertionError if a time is not what it says."""
+    """Raises AssertionError if a time is read wrongly."""
     text = data.decode(errors="replace")
     if any(not char.isprintable() for char in text) or not text:
-        # Refused before it is a parameter; see parameters.py.
+        # Refused before it becomes a parameter; parameters.py tests that.
         return
     escaped = quote(text)
     if len(escaped) > MAX_TEXT_CHARACTERS:
@@ -70,7 +70,7 @@ def check(data: bytes, rng: random.Random) -> None:
         at = None
     if at is None:
         assert faults == ["at"]
-        assert not _is_plain_time(text), "refuses a time"
+        assert not _is_plain_time(text), "a plain time was refused"
         return
     assert isinstance(at, TimeNs)
     assert 0 <= at <= MAX_NS
