@@ -57,16 +57,3 @@ class Serving(Protocol):
 
     def not_ready(self) -> list[str]:
         """Names the kinds of processes of which some do not serve."""
-
-
-class Frontend(Serving, Protocol):
-    """Stands between the hub and its clients."""
-
-    async def start(self) -> None:
-        """Lets clients in. Raises OSError if the port cannot be had."""
-
-    async def stop(self) -> None:
-        """Lets no further client in, and ends the connections of those that are in within the grace period."""
-
-    def send_frame(self, frame: Frame) -> None:
-        """Sends a frame to every client, or to the workers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 MIN_TOKEN_CHARS: Final = 16
 
 Announce = Callable[[int, int], None]
-"""Says where the server listens: its port, and the bytes of memory it has reserved."""
+"""Says that the server listens: on which port, and with how many bytes of memory reserved."""
 
 
 class HubProcess(ServerProcess):
@@ -81,6 +82,7 @@ class HubProcess(ServerProcess):
             config, self._bus, self._history, memory.counters, self._host_clock, self._event_clock
         )
         self._store = self._persistence.store
+        self._reader = None if self._store is None else self._store.reader
         self._collectors = make_collectors(
             config, self._bus, self._event_clock, self._history, self._persistence.sequence, memory.engine_log
         )
@@ -95,17 +97,17 @@ class HubProcess(ServerProcess):
             frames_shown=memory.newest_frame,
         )
         self._journal = self._persistence.attach(self._collectors)
-        self._lane_feed = LaneFeed(None if self._store is None else self._store.reader)
+        self._lane_feed = LaneFeed(self._reader)
         self._sources = ConfiguredSources(config, self._hub, self._host_clock)
-        # What clients ask of it beyond the frames.
+        # What clients ask the hub for, beyond what it publishes.
         self._gate = IngestGate(self._bus, self._journal, self._event_clock, memory.counters)
         self._acknowledger = HubAcknowledger(
             self._collectors.system.alert_book, self._event_clock, self._journal.is_written
         )
         self._trades: TradeSource = (
-            RecentTrades(self._collectors.execution.trades) if self._store is None else StoredTrades(self._store.reader)
+            RecentTrades(self._collectors.execution.trades) if self._reader is None else StoredTrades(self._reader)
         )
-        self._frontend = self._make_worker() if context is None else self._make_gateway(context)
+        self._frontend: Worker | WorkerGateway = self._make_worker() if context is None else self._make_gateway(context)
         # The server about itself.
         queues = self._queues()
         figures = server_figures(self._hub, self._collectors.system, queues, self._frontend.counted)
@@ -127,12 +129,13 @@ class HubProcess(ServerProcess):
         hub.documents.update(self._documents())
         if isinstance(frontend, Worker):
             add_routes(frontend.router, self._route_parts())
-            frontend.reload_certificate_on_hangup()
+            if frontend.certificate is not None:
+                self._loop.add_signal_handler(signal.SIGHUP, frontend.certificate.reload)
         else:
             hub.documents.update(frontend.documents(self._status.hub_state, self._metrics.hub_metrics))
             frontend.share_lanes(self._lane_feed.lanes)
             hub.add_frame_listener(frontend.read_sent)
-        # The order counts: a frame is measured, sent to clients, and only then compared with rules and written.
+        # The order matters: a frame is measured, then sent, and only then do alert rules and the journal see it.
         hub.add_frame_listener(self._status.on_frame)
         hub.add_frame_listener(frontend.send_frame)
         hub.add_frame_listener(self._rule_book.on_frame)
@@ -140,7 +143,9 @@ class HubProcess(ServerProcess):
 
     async def _start(self) -> None:
         if any(len(token.secret) < MIN_TOKEN_CHARS for token in self._config.api_tokens):
-            logger.warning("API_TOKENS has a token of less than %d characters: it can be guessed", MIN_TOKEN_CHARS)
+            logger.warning(
+                "API_TOKENS contains a token of fewer than %d characters, which can be guessed", MIN_TOKEN_CHARS
+            )
         await self._hub.start_collectors()
         self._persistence.recover()
         self._persistence.sequence.skip_to(self._memory.newest_lane_entry)
@@ -164,16 +169,16 @@ class HubProcess(ServerProcess):
         await self._persistence.stop()
         logger.info("stopped")
 
-    def _make_worker(self) -> Worker | WorkerGateway:
+    def _make_worker(self) -> Worker:
         feed = LocalFeed(self._hub.frames, self._lane_feed.lanes, self._event_clock)
         return Worker(self._config, feed, self._gate, self._memory.counters, self._host_clock, self._loop)
 
-    def _make_gateway(self, context: ChildContext) -> Worker | WorkerGateway:
+    def _make_gateway(self, context: ChildContext) -> WorkerGateway:
         calls = HubCalls(self._gate, self._acknowledger, self._trades)
         return WorkerGateway(self._config, context, self._hub, calls, self._loop)
 
     def _queues(self) -> dict[str, Callable[[], int]]:
-        """Returns what can pile up, each with its depth."""
+        """Returns the depth of each queue, by name."""
         frontend, store = self._frontend, self._store
         queues: dict[str, Callable[[], int]] = {
             "clients_behind": lambda: frontend.clients_behind,
@@ -184,7 +189,7 @@ class HubProcess(ServerProcess):
         return queues
 
     def _documents(self) -> dict[str, Document]:
-        """Returns what the hub encodes with each snapshot, by name."""
+        """Returns the documents that the hub encodes with each snapshot, by name."""
         collectors = self._collectors
         return {
             "symbols": partial(symbols_document, collectors),
@@ -196,7 +201,7 @@ class HubProcess(ServerProcess):
         }
 
     def _route_parts(self) -> RouteParts:
-        reader = None if self._store is None else self._store.reader
+        reader = self._reader
         history = self._history.reader(self._memory.counters)
         return RouteParts(
             published=Published(self._hub.frames),
@@ -216,7 +221,7 @@ class HubProcess(ServerProcess):
 
 @dataclass(frozen=True, slots=True)
 class HubMemory:
-    """Where the hub puts what workers read, and what an earlier hub has shown of it."""
+    """Where the hub keeps what workers read, and the newest numbers that clients of an earlier hub may have seen."""
 
     counters: Counters
     history: memoryview[int] | None = None

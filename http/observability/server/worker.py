@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,32 +33,34 @@ from observability.stream.state import Feed, StreamSettings, StreamState
 from observability.websocket.echo import EchoEndpoint
 from observability.websocket.endpoint import WebSocketEndpoint
 
-# A connection accepted just before this worker stops was not left to another worker: it gets this long to ask.
+# Other workers would have answered a connection that was accepted just before this one stops, so it gets this long to
+# send its request.
 NEWCOMERS_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class SharedPort:
-    """How a worker shares its port with the other workers of the host."""
+    """One worker's share of a port that all workers of the host listen on."""
 
     slot: int
-    """Tells the workers apart."""
+    """The worker's number."""
     sockets: tuple[socket.socket, ...]
-    """Listen already, in place of the configured address."""
+    """Sockets that listen already."""
     client_counts: ClientCounts
-    """Count the clients of all workers together."""
+    """Counts the clients of all workers together."""
 
     @classmethod
     def of(cls, context: ChildContext) -> SharedPort:
-        """Returns the share of the worker in a slot."""
+        """Returns the share of the worker in a process slot."""
         counts = ClientCounts.of_host(context.mapping.workers, context.slot)
         return cls(context.slot.number, context.listeners, counts)
 
 
 class Worker:
-    """Serves clients on one port: HTTP through the routing table, WebSocket through the stream.
+    """Serves the clients of one port: HTTP by the routing table, WebSocket by an endpoint per path.
 
-    Raises ConfigError if the files of TLS do not make a pair.
+    Without a `shared_port` it listens on the configured address. Raises ConfigError if the files of TLS do not make a
+    pair.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Worker:
         client_counts = ClientCounts() if shared_port is None else shared_port.client_counts
         self.certificate = _certificate(config)
         self.router = Router()
-        self.broadcaster = Broadcaster(counters, host_clock, loop)
+        self._broadcaster = Broadcaster(counters, host_clock, loop)
         settings = StreamSettings(
             interval_seconds=config.metric_collection_interval,
             heartbeat_seconds=config.ws_heartbeat_interval,
@@ -83,11 +84,11 @@ class Worker:
             messages_per_second=config.ws_rate_limit,
             slot=None if shared_port is None else shared_port.slot,
         )
-        self.state = StreamState(feed, settings, self.broadcaster, host_clock, counters)
+        self._state = StreamState(feed, settings, self._broadcaster, host_clock, counters)
         cors = CorsPolicy(config.cors_origins)
         origins = OriginCheck(cors)
-        self.stream = StreamEndpoint(
-            self.state,
+        self._stream = StreamEndpoint(
+            self._state,
             loop,
             max_clients=config.ws_max_connections,
             origins=origins,
@@ -101,7 +102,7 @@ class Worker:
             origins=origins,
             heartbeat_seconds=config.ws_heartbeat_interval,
         )
-        self._endpoints: list[WebSocketEndpoint[Any]] = [self.stream, senders]
+        self._endpoints: list[WebSocketEndpoint[Any]] = [self._stream, senders]
         if config.echo:
             self._endpoints.append(EchoEndpoint(loop, max_clients=config.ws_max_connections))
         self._upgrades: dict[str, UpgradeCallback] = {}
@@ -109,7 +110,7 @@ class Worker:
             for path in endpoint.paths:
                 self.router.add_websocket(path, endpoint.role)
                 self._upgrades[path] = endpoint.upgrade
-        self.application = Application(
+        self._application = Application(
             self.router,
             clock=host_clock,
             cors=cors,
@@ -124,43 +125,42 @@ class Worker:
             upgrade=self._upgrade,
             on_request=RequestCounters(counters).on_request,
         )
-        self.listener = HttpListener(self.application, client_counts.connections)
+        self._listener = HttpListener(self._application, client_counts.connections)
         self._config = config
         self._counters = counters
-        self._loop = loop
         self._sockets = () if shared_port is None else shared_port.sockets
 
     async def start(self) -> None:
         """Opens the port. Raises OSError if it cannot be had."""
-        await self.listener.start(
+        await self._listener.start(
             self._config.host, self._config.port, socks=self._sockets, certificate=self.certificate
         )
         for endpoint in self._endpoints:
             endpoint.start()
 
     async def stop(self) -> None:
-        """Stops accepting, lets answers go out, closes every WebSocket with 1001, within the grace period."""
+        """Stops accepting, answers the requests that have come, and closes every WebSocket with 1001; what takes longer
+        than the grace period is cut off."""
         grace_seconds = self._config.shutdown_grace_seconds
         await asyncio.gather(
-            self.listener.close(grace_seconds, NEWCOMERS_SECONDS if self._sockets else 0.0),
+            self._listener.close(grace_seconds, NEWCOMERS_SECONDS if self._sockets else 0.0),
             *(endpoint.close(grace_seconds) for endpoint in self._endpoints),
         )
 
-    def reload_certificate_on_hangup(self) -> None:
-        """Reads the files of TLS again on SIGHUP."""
-        if self.certificate is not None:
-            self._loop.add_signal_handler(signal.SIGHUP, self.certificate.reload)
-
     def send_frame(self, frame: Frame) -> None:
-        """Sends a frame to every client."""
-        self.broadcaster.send_frame(frame)
+        """Sends a frame to every subscriber."""
+        self._broadcaster.send_frame(frame)
 
     def add_sent_listener(self, listener: SentListener) -> None:
-        self.broadcaster.add_sent_listener(listener)
+        self._broadcaster.add_sent_listener(listener)
+
+    def set_stale(self, message: bytes | None) -> None:
+        """Sends subscribers the message that the data is stale; None ends this."""
+        self._state.set_stale(message)
 
     @property
     def port(self) -> int:
-        return self.listener.port
+        return self._listener.port
 
     @property
     def counted(self) -> Counters:
@@ -168,15 +168,15 @@ class Worker:
 
     @property
     def lane_backlog(self) -> int:
-        return self.stream.lane_backlog
+        return self._stream.lane_backlog
 
     @property
     def websocket_clients(self) -> int:
-        return len(self.broadcaster.clients)
+        return len(self._broadcaster.clients)
 
     @property
     def http_connections(self) -> int:
-        return self.listener.connection_count
+        return self._listener.connection_count
 
     @property
     def http_requests(self) -> int:
@@ -184,19 +184,19 @@ class Worker:
 
     @property
     def messages_sent(self) -> int:
-        return self.broadcaster.messages_sent
+        return self._broadcaster.messages_sent
 
     @property
     def frames_skipped(self) -> int:
-        return self.broadcaster.frames_skipped
+        return self._broadcaster.frames_skipped
 
     @property
     def clients_behind(self) -> int:
-        return self.broadcaster.clients_behind
+        return self._broadcaster.clients_behind
 
     @property
     def fanout(self) -> DurationHistogram:
-        return self.broadcaster.fanout
+        return self._broadcaster.fanout
 
     def processes(self) -> dict[str, dict[str, Any]]:
         return {}

@@ -122,6 +122,7 @@ class WorkerGateway:
                         listener(frame, duration_ns)
 
     def send_frame(self, frame: Frame) -> None:
+        """Publishes a frame, and wakes every worker."""
         # hot: once per tick (benchmarks/bench_tick.py)
         if self._context.slot.state == ProcessState.STARTING:
             # Before the first frame is published: a worker that finds it must find its hub serving.

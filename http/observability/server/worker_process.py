@@ -67,7 +67,7 @@ class WorkerProcess(ServerProcess):
             self._feed.frames,
             self._host_clock,
             config.metric_collection_interval,
-            self._worker.state.set_stale,
+            self._worker.set_stale,
         )
         self._usage = ProcessUsage(self._counters, self._slot.role, self._slot.number, self._host_clock.time_ns())
         self._periodics = [
