@@ -13,7 +13,7 @@ _TCHAR: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 TOKEN: Final = re.compile(_TCHAR + rb"++")
 
 # RFC 9110 section 5.6.3: OWS = *( SP / HTAB )
-_OWS: Final = rb"[\t ]*+"
+OWS: Final = rb"[\t ]*+"
 OWS_BYTES: Final = b"\t "
 
 # RFC 9112 section 3: request-line = method SP request-target SP HTTP-version
@@ -23,7 +23,7 @@ REQUEST_LINE: Final = re.compile(rb"(" + _TCHAR + rb"++) ([\x21-\x7e]++) HTTP/([
 # RFC 9112 section 5: field-line = field-name ":" OWS field-value OWS
 # RFC 9110 section 5.5: field-vchar = VCHAR / obs-text; obs-fold is refused (RFC 9112 section 5.2).
 _FIELD_VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
-FIELD_LINE: Final = re.compile(rb"(" + _TCHAR + rb"++):" + _OWS + rb"(" + _FIELD_VALUE + rb")\r\n")
+FIELD_LINE: Final = re.compile(rb"(" + _TCHAR + rb"++):" + OWS + rb"(" + _FIELD_VALUE + rb")\r\n")
 FIELD_LINES: Final = re.compile(rb"(?:" + _TCHAR + rb"++:" + _FIELD_VALUE + rb"\r\n)*+")
 
 # RFC 9112 section 2.2: a bare CR or bare LF ends no line; RFC 9110 section 5.5: a value has no CR, LF, NUL or other
@@ -56,26 +56,14 @@ DIGITS: Final = re.compile(rb"[0-9]++")
 # RFC 9110 section 5.6.4: quoted-string
 _QUOTED_STRING: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"'
 _CHUNK_EXT: Final = (
-    _OWS
-    + rb";"
-    + _OWS
-    + _TCHAR
-    + rb"++(?:"
-    + _OWS
-    + rb"="
-    + _OWS
-    + rb"(?:"
-    + _TCHAR
-    + rb"++|"
-    + _QUOTED_STRING
-    + rb"))?+"
+    OWS + rb";" + OWS + _TCHAR + rb"++(?:" + OWS + rb"=" + OWS + rb"(?:" + _TCHAR + rb"++|" + _QUOTED_STRING + rb"))?+"
 )
 CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8}+)((?:" + _CHUNK_EXT + rb")*+)")
 
 # RFC 9110 section 12.4.2: weight = OWS ";" OWS "q=" qvalue
 # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
 WEIGHTED: Final = re.compile(
-    rb"(" + _TCHAR + rb"++)(?:" + _OWS + rb";" + _OWS + rb"[Qq]=(0(?:\.[0-9]{0,3}+)?+|1(?:\.0{0,3}+)?+))?+"
+    rb"(" + _TCHAR + rb"++)(?:" + OWS + rb";" + OWS + rb"[Qq]=(0(?:\.[0-9]{0,3}+)?+|1(?:\.0{0,3}+)?+))?+"
 )
 
 # RFC 9110 section 8.8.3: entity-tag = [ weak ] opaque-tag; opaque-tag = DQUOTE *etagc DQUOTE

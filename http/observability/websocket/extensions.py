@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from observability.http11.grammar import OWS_BYTES, TOKEN
+from observability.http11.grammar import OWS, OWS_BYTES, TOKEN
 from observability.http11.refusals import HeadTooLarge, Malformed
 
 MAX_VALUE_BYTES: Final = 2048
@@ -33,14 +33,13 @@ _CLIENT_BITS: Final = b"client_max_window_bits"
 #   extension-list = 1#extension
 #   extension = extension-token *( ";" extension-param )
 #   extension-param = token [ "=" (token | quoted-string) ], where the unquoted value is a token too
-_OWS: Final = rb"[\t ]*+"
 _TOKEN: Final = TOKEN.pattern
 _QUOTED_TOKEN: Final = rb'"(?:\\?+' + _TOKEN + rb')++"'
-_VALUE: Final = _OWS + rb"=" + _OWS + rb"(?:" + _TOKEN + rb"|" + _QUOTED_TOKEN + rb")"
-_PARAM: Final = _OWS + rb";" + _OWS + _TOKEN + rb"(?:" + _VALUE + rb")?+"
-_EXTENSION: Final = _TOKEN + rb"(?:" + _PARAM + rb")*+" + _OWS
+_VALUE: Final = OWS + rb"=" + OWS + rb"(?:" + _TOKEN + rb"|" + _QUOTED_TOKEN + rb")"
+_PARAM: Final = OWS + rb";" + OWS + _TOKEN + rb"(?:" + _VALUE + rb")?+"
+_EXTENSION: Final = _TOKEN + rb"(?:" + _PARAM + rb")*+" + OWS
 _EXTENSION_LIST: Final = re.compile(
-    rb"(?:" + _OWS + rb",)*+" + _OWS + _EXTENSION + rb"(?:," + _OWS + rb"(?:" + _EXTENSION + rb")?+)*+"
+    rb"(?:" + OWS + rb",)*+" + OWS + _EXTENSION + rb"(?:," + OWS + rb"(?:" + _EXTENSION + rb")?+)*+"
 )
 
 # RFC 7692 section 7.1: the parameters an offer may have, and their values; None is no value at all. Window sizes are
