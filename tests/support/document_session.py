@@ -162,4 +162,5 @@ def _has_form(answer: Any, documented: Any) -> bool:
         )
     if isinstance(documented, list):
         return isinstance(answer, list) and all(map(_has_form, answer, documented))
-    return type(answer) is type(documented)
+    # Any number may be undefined.
+    return answer is None or type(answer) is type(documented)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from observability.config.config import SETTINGS
+from observability.metrics.alerts.rule_file import format_duration, load_rules
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCE_ROOTS: Final = (ROOT / "core" / "observability", ROOT / "http" / "observability")
@@ -115,6 +116,32 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def default_rules() -> str:
+    """The default alert rules, a row each."""
+    rows = ["| rule | metric | raises | resolves | severity |", "|---|---|---|---|---|"]
+    for rule in load_rules(None):
+        value = "" if rule.increase_over_ns is None else f"increase over {format_duration(rule.increase_over_ns)} "
+        raises = f"{value}{_SIGNS[rule.comparison]} {_shown(rule.threshold)}"
+        if rule.for_ns:
+            raises += f" for {format_duration(rule.for_ns)}"
+        if rule.samples is not None:
+            raises += f", of {rule.min_samples} `{rule.samples}` at least"
+        # What it resolves at is the opposite of what it raises at.
+        resolves = f"{_OPPOSITES[rule.comparison]} {_shown(rule.threshold if rule.clear is None else rule.clear)}"
+        if rule.clear_for_ns:
+            resolves += f" for {format_duration(rule.clear_for_ns)}"
+        rows.append(f"| `{rule.name}` | `{rule.metric}` | {raises} | {resolves} | {rule.severity} |")
+    return "\n".join(rows) + "\n"
+
+
+_SIGNS: Final = {"above": ">", "at_least": "≥", "below": "<", "at_most": "≤", "equals": "="}
+_OPPOSITES: Final = {"above": "≤", "at_least": "<", "below": "≥", "at_most": ">", "equals": "≠"}
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
 def layers() -> str:
     """The layers of imports, as import-linter checks them."""
     contracts = project()["tool"]["importlinter"]["contracts"]
@@ -147,6 +174,7 @@ def project() -> dict[str, Any]:
 
 GENERATED: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("docs/configuration.md", "settings"): settings_table,
+    ("docs/alerts.md", "default-rules"): default_rules,
     ("ARCHITECTURE.md", "layers"): layers,
 }
 """By document and marker."""
