@@ -1,4 +1,4 @@
-"""The bus: who gets an event, in which order, and what a failing subscriber costs."""
+"""The bus: which subscribers receive an event, in which order, and what an exception from one of them does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def failing(_: Event) -> None:
     raise ValueError("boom")
 
 
-def test_an_event_reaches_the_subscribers_of_its_class_only() -> None:
+def test_an_event_reaches_only_the_subscribers_of_its_class() -> None:
     bus, quotes, beats = Bus(), list[Event](), list[Event]()
     bus.subscribe(Quote, quotes.append)
     bus.subscribe(Heartbeat, beats.append)
@@ -26,7 +26,7 @@ def test_an_event_reaches_the_subscribers_of_its_class_only() -> None:
     assert (quotes, beats) == ([QUOTE], [])
 
 
-def test_subscribers_are_called_in_the_order_in_which_they_subscribed() -> None:
+def test_subscribers_are_called_in_the_order_of_their_subscription() -> None:
     bus, called = Bus(), list[int]()
     for number in range(5):
         bus.subscribe(Quote, lambda _, number=number: called.append(number))  # type: ignore[misc]
@@ -42,7 +42,7 @@ def test_events_are_delivered_in_order() -> None:
     assert seen == [QUOTE, BEAT, QUOTE]
 
 
-def test_a_failing_subscriber_costs_only_its_own_delivery() -> None:
+def test_an_exception_from_a_subscriber_does_not_affect_the_others() -> None:
     bus, before, after = Bus(), list[Event](), list[Event]()
     bus.subscribe(Quote, before.append)
     bus.subscribe(Quote, failing)
@@ -62,7 +62,7 @@ def test_a_failing_subscriber_is_logged_once_per_class(caplog: pytest.LogCapture
     assert caplog.records[0].exc_info is not None
 
 
-def test_who_unsubscribed_gets_nothing_more() -> None:
+def test_no_event_arrives_after_unsubscribing() -> None:
     bus, seen = Bus(), list[Event]()
     unsubscribe = bus.subscribe(Quote, seen.append)
     unsubscribe()
@@ -71,7 +71,7 @@ def test_who_unsubscribed_gets_nothing_more() -> None:
     assert seen == []
 
 
-def test_unsubscribing_leaves_the_others() -> None:
+def test_unsubscribing_leaves_the_other_subscribers() -> None:
     bus, seen = Bus(), list[Event]()
     unsubscribe = bus.subscribe(Quote, failing)
     bus.subscribe(Quote, seen.append)
@@ -80,7 +80,7 @@ def test_unsubscribing_leaves_the_others() -> None:
     assert (len(seen), bus.handler_errors) == (1, 0)
 
 
-def test_who_unsubscribes_during_a_delivery_costs_nobody_the_event() -> None:
+def test_unsubscribing_during_a_delivery_loses_no_event() -> None:
     bus, seen = Bus(), list[Event]()
     unsubscribe: Callable[[], None]
 
@@ -94,7 +94,7 @@ def test_who_unsubscribes_during_a_delivery_costs_nobody_the_event() -> None:
     assert len(seen) == 3
 
 
-def test_who_subscribes_during_a_delivery_gets_the_next_event() -> None:
+def test_subscribing_during_a_delivery_takes_effect_with_the_next_event() -> None:
     bus, seen = Bus(), list[Event]()
 
     def join(_: Heartbeat) -> None:
@@ -108,7 +108,7 @@ def test_who_subscribes_during_a_delivery_gets_the_next_event() -> None:
     assert seen == [BEAT]
 
 
-def test_what_a_subscriber_publishes_is_delivered_before_the_next_event() -> None:
+def test_an_event_published_by_a_subscriber_precedes_the_next_one() -> None:
     bus, seen = Bus(), list[str]()
 
     def answer(_: Quote) -> None:
@@ -121,7 +121,7 @@ def test_what_a_subscriber_publishes_is_delivered_before_the_next_event() -> Non
     assert seen == ["quote", "beat", "quote", "beat"]
 
 
-def test_events_are_counted_by_source_and_class_with_or_without_subscribers() -> None:
+def test_events_without_subscribers_are_counted_by_source_and_class() -> None:
     bus = Bus()
     bus.publish_all([QUOTE, QUOTE, BEAT], "replay")
     bus.publish(QUOTE)

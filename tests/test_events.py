@@ -1,4 +1,4 @@
-"""The events: what is accepted from the wire, and what a refusal says."""
+"""The events: which values are accepted from the wire, and what a refusal says."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_every_event_has_a_type_of_its_own_on_the_wire() -> None:
 
 
 @pytest.mark.parametrize("kind", EVENTS)
-def test_an_event_of_only_its_required_fields_is_accepted(kind: str) -> None:
+def test_an_event_with_only_its_required_fields_is_accepted(kind: str) -> None:
     assert TYPE_NAMES[type(decode(kind))] == kind
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, fields in EVENTS.items() for name in fields])
-def test_a_required_field_that_is_missing_is_named(kind: str, name: str) -> None:
+def test_a_refusal_names_the_required_field_that_is_missing(kind: str, name: str) -> None:
     fields = {"type": kind, **EVENTS[kind]}
     del fields[name]
     with pytest.raises(msgspec.ValidationError, match=f"missing required field `{name}`"):
@@ -58,7 +58,7 @@ def test_a_required_field_that_is_missing_is_named(kind: str, name: str) -> None
 
 
 @pytest.mark.parametrize("kind", EVENTS)
-def test_fields_nobody_knows_are_ignored(kind: str) -> None:
+def test_unknown_fields_are_ignored(kind: str) -> None:
     assert decode(kind, something_else=[1, 2]) == decode(kind)
 
 
@@ -87,22 +87,22 @@ def test_fields_nobody_knows_are_ignored(kind: str) -> None:
         ("metric", "labels", {"a": 1}),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_its_path(kind: str, name: str, value: object) -> None:
+def test_an_invalid_value_is_refused_with_its_path(kind: str, name: str, value: object) -> None:
     assert f"$.{name}" in refusal(kind, **{name: value})
 
 
-def test_a_type_nobody_knows_is_refused_with_its_path() -> None:
+def test_an_unknown_type_is_refused_with_its_path() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"'gossip'.*\$\.type"):
         msgspec.json.decode(b'{"type":"gossip"}', type=AnyEvent)
 
 
-def test_a_fault_in_an_array_carries_the_index() -> None:
+def test_a_fault_in_an_array_includes_the_index() -> None:
     data = orjson.dumps([{"type": "quote", **EVENTS["quote"]}, {"type": "quote", **EVENTS["quote"], "bid": "x"}])
     with pytest.raises(msgspec.ValidationError, match=r"\$\[1\]\.bid"):
         msgspec.json.decode(data, type=list[AnyEvent])
 
 
-def test_a_crossed_quote_and_one_without_a_side_are_kept() -> None:
+def test_crossed_and_one_sided_quotes_are_kept() -> None:
     crossed, one_sided = decode("quote", bid=2.0, ask=1.0), decode("quote", bid=None)
     assert isinstance(crossed, Quote)
     assert isinstance(one_sided, Quote)
@@ -147,7 +147,7 @@ def test_money_of_eighteen_digits_on_either_side_is_kept(kind: str, name: str, v
 
 @pytest.mark.parametrize("kind", ["order", "fill"])
 @pytest.mark.parametrize("quantity", [0, -1, "0.0"])
-def test_orders_and_fills_are_of_more_than_nothing(kind: str, quantity: object) -> None:
+def test_orders_and_fills_have_a_quantity_above_zero(kind: str, quantity: object) -> None:
     assert "expected more than 0" in refusal(kind, quantity=quantity)
 
 
@@ -157,7 +157,7 @@ def test_prices_and_commissions_may_be_negative() -> None:
     assert (event.price, event.commission) == (Decimal("-37.63"), Decimal("-0.01"))
 
 
-def test_a_status_of_the_wire_is_a_word_of_fix() -> None:
+def test_an_order_status_is_one_of_fix() -> None:
     statuses = [
         "pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "replaced",
         "pending_cancel", "pending_replace",
@@ -167,6 +167,6 @@ def test_a_status_of_the_wire_is_a_word_of_fix() -> None:
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
-def test_an_event_that_can_hold_no_cycle_is_not_tracked_by_the_collector(kind: type[Event]) -> None:
+def test_events_without_containers_are_not_tracked_by_the_gc(kind: type[Event]) -> None:
     holds_objects = TYPE_NAMES[kind] in ("log", "metric")
     assert kind.__struct_config__.gc is holds_objects

@@ -1,6 +1,7 @@
-"""In-process publish/subscribe by event class; publishing is synchronous.
+"""In-process publish/subscribe by event class.
 
-No threads, queues or copies here: a subscriber runs inside the publisher's call, so it must return at once.
+Publishing is synchronous, without threads, queues or copies: a subscriber runs inside the publisher's call, so it must
+return at once.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ Handler = Callable[[Any], None]
 class Bus:
     """Delivers each event to the subscribers of its class, in the order in which they subscribed.
 
-    A subscriber that raises costs only its own delivery: that is counted, and logged once per subscriber and class.
+    An exception from a subscriber affects no other one; it is counted, and logged once per subscriber and event class.
     """
 
     __slots__ = ("_handlers", "_reported", "handler_errors", "published")
 
     def __init__(self) -> None:
-        # Tuples are replaced, never changed, so that a subscription made during a delivery is safe.
+        # The tuples are replaced, never mutated, so that subscribing during a delivery is safe.
         self._handlers: dict[type[Event], tuple[Handler, ...]] = dict.fromkeys(EVENT_TYPES, ())
         self._reported: set[tuple[Handler, type[Event]]] = set()
         self.published: dict[str, dict[type[Event], int]] = {}
-        """Events published so far, by source and class."""
+        """The number of events published so far, by source and class."""
         self.handler_errors = 0
 
     def subscribe(self, kind: type[E], handler: Callable[[E], None]) -> Callable[[], None]:
-        """Subscribes `handler` to one event class; returns what ends the subscription."""
+        """Subscribes `handler` to one event class; returns a function that ends the subscription."""
         self._handlers[kind] += (handler,)
 
         def unsubscribe() -> None:
@@ -43,11 +44,11 @@ class Bus:
         return unsubscribe
 
     def publish(self, event: Event, source: str = "local") -> None:
-        """Delivers one event. `source` is a name out of a small fixed set; it labels a counter."""
+        """Delivers one event. `source` is one of a small fixed set of names; it labels a counter."""
         self.publish_all((event,), source)
 
     def publish_all(self, events: Iterable[Event], source: str = "local") -> None:
-        """Delivers events in order. A subscriber may publish in turn; that is delivered before the next event."""
+        """Delivers events in order. What a subscriber publishes meanwhile is delivered before the next event."""
         # hot: once per event (benchmarks/bench_intake.py)
         handlers = self._handlers
         published = self.published.get(source)
@@ -66,12 +67,16 @@ class Bus:
         self.handler_errors += 1
         if (handler, kind) not in self._reported:
             self._reported.add((handler, kind))
-            logger.exception("subscriber %r failed on %s; later failures are only counted", handler, kind.__name__)
+            logger.exception(
+                "subscriber %r failed on a %s event; its further failures on this class are only counted",
+                handler,
+                kind.__name__,
+            )
 
 
 _default_bus = Bus()
 
 
 def default_bus() -> Bus:
-    """The process's bus, for collectors that are given none."""
+    """Returns this process's bus, for collectors that are given none."""
     return _default_bus

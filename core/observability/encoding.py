@@ -1,4 +1,4 @@
-"""JSON as this project writes it."""
+"""JSON encoding, with the same options everywhere."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS
 
 
 def encode_json(value: Any) -> bytes:
-    """Encodes one JSON document; a NaN becomes null."""
+    """Encodes `value` as JSON; NaN becomes null."""
     return orjson.dumps(value, option=_OPTIONS)

@@ -1,15 +1,15 @@
-"""The exception tree, and the statuses with which a process exits.
+"""The exception tree, and the exit statuses of a process.
 
-No exception class of this project is defined anywhere else, except the protocol layer's refusals, which carry a status.
+The protocol layer's refusals, which carry an HTTP status, are a tree of their own (`http11/refusals.py`).
 
     ObservabilityError
-    ├── ConfigError        the configuration has faults; lists every one of them
+    ├── ConfigError        the configuration has faults; lists all of them
     ├── CapacityError      a preallocated structure is full (symbols, series, collectors)
-    ├── EventError         one event cannot be used; says which field and why
+    ├── EventError         an event cannot be used; says which field and why
     ├── SourceError        a recording or feed cannot be read; says where
-    ├── CheckpointError    a saved state cannot be taken over; says whose and why
+    ├── CheckpointError    a saved state cannot be restored; says whose and why
     ├── HubUnavailable     a worker's hub does not answer; says why
-    └── StoreError         the store cannot be opened, or what it was asked for cannot be had; says which file and why
+    └── StoreError         the store cannot be opened, or not be read; says which file and why
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Final
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
-"""After a second SIGINT or SIGTERM, which ends a process without its shutdown: what a shell reports for SIGINT."""
+"""After a second SIGINT or SIGTERM, which cuts the shutdown short: the status that a shell reports for SIGINT."""
 
-# msgspec quotes a value that is none of those expected, however long it is.
+# msgspec quotes an unexpected value in full, however long it is.
 MAX_FAULT_CHARACTERS: Final = 200
 
 
 class ObservabilityError(Exception):
-    """Root of every error this project raises on purpose."""
+    """The root of every error that this project raises on purpose."""
 
 
 class ConfigError(ObservabilityError):
-    """The configuration has faults; `faults` lists each as `NAME: what was given, what was expected`."""
+    """The configuration has faults; `faults` lists each as `NAME: given, expected ...`."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -39,11 +39,11 @@ class ConfigError(ObservabilityError):
 
 
 class CapacityError(ObservabilityError):
-    """A structure whose memory was preallocated is full."""
+    """A structure with preallocated memory is full."""
 
 
 class EventError(ObservabilityError):
-    """One event cannot be used."""
+    """An event cannot be used."""
 
 
 class SourceError(ObservabilityError):
@@ -51,12 +51,12 @@ class SourceError(ObservabilityError):
 
 
 class CheckpointError(ObservabilityError):
-    """A saved state cannot be taken over."""
+    """A saved state cannot be restored."""
 
 
 class StoreError(ObservabilityError):
-    """The store cannot be opened, or what it was asked for cannot be had."""
+    """The store cannot be opened, or not be read."""
 
 
 class HubUnavailable(ObservabilityError):
-    """A worker's hub is not there, or did not answer."""
+    """A worker's hub is not running, or does not answer."""

@@ -1,11 +1,9 @@
-"""The events a trading system sends: one Struct each, tagged by `type` on the wire.
+"""The events that a trading system sends: one Struct each, tagged by `type` on the wire.
 
-No decoding of batches here (see `intake.py`) and no delivery (see `bus.py`).
-
-Times: `ts` (ts_event) is the engine's or exchange's time, `ts_init` when it was first seen; both integer nanoseconds
+Times: `ts` (ts_event) is the engine's or exchange's time, `ts_init` the time of arrival; both are integer nanoseconds
 since the epoch once an event is on the bus. On the wire `ts` may also be ISO 8601, or absent (then it is `ts_init`).
 Prices and sizes of quotes and prints are floats, as feeds carry them; quantities, prices and fees of orders, fills,
-positions and equity are Decimal, because money is added up from them.
+positions and equity are Decimal, because they are summed as money.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import msgspec
 
 from observability.clocks.timestamps import MAX_NS
 
-# The words of the FIX OrdStatus (39) that a report may carry.
+# The values of FIX OrdStatus (39) that a report may carry.
 OrderStatus = Literal[
     "pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "replaced",
     "pending_cancel", "pending_replace",
@@ -28,7 +26,7 @@ Severity = Literal["info", "warning", "critical"]
 
 MAX_SYMBOL_LENGTH: Final = 32
 BPS: Final = 10_000
-"""Basis points in one, the unit of every `_bps`."""
+"""The number of basis points in 1; every name that ends in `_bps` is in this unit."""
 
 Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SYMBOL_LENGTH)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -39,12 +37,12 @@ Size = Annotated[float, msgspec.Meta(ge=0)]
 # Integer nanoseconds since the epoch, or ISO 8601 until the event is decoded.
 Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_NS)] | str
 
-# A Decimal beyond these digits is a fault of the sender, and a denial of service when it is added up.
+# A Decimal with more digits is an error of the sender, and summing it could exhaust the server.
 MAX_DECIMAL_EXPONENT = 18
 
 
 def _check_decimal(name: str, value: Decimal) -> None:
-    """Raises ValueError, which msgspec reports with the path of the event."""
+    """Raises ValueError, to which msgspec adds the path of the field."""
     if not value.is_finite():
         raise ValueError(f"{name}: expected a finite number, got {value}")
     exponent = value.as_tuple().exponent
@@ -54,14 +52,14 @@ def _check_decimal(name: str, value: Decimal) -> None:
 
 
 class Event(msgspec.Struct, tag_field="type", kw_only=True, gc=False):
-    """What every event carries."""
+    """The fields that every event has."""
 
     ts: Time | None = None
     ts_init: int = 0
 
 
 class Quote(Event, tag="quote", kw_only=False, gc=False):
-    """The touch: best bid and ask. A side without orders is null; a bid at or above the ask is real and kept."""
+    """The touch: best bid and ask. A side without orders is null; a bid at or above the ask is valid and kept."""
 
     symbol: Symbol
     bid: float | None
@@ -72,7 +70,7 @@ class Quote(Event, tag="quote", kw_only=False, gc=False):
 
 
 class Print(Event, tag="print", kw_only=False, gc=False):
-    """A trade of the market (not ours). `aggressor_side` is the side that took liquidity."""
+    """A trade in the market (not ours). `aggressor_side` is the side that took liquidity."""
 
     symbol: Symbol
     price: float
@@ -83,7 +81,7 @@ class Print(Event, tag="print", kw_only=False, gc=False):
 
 
 class Order(Event, tag="order", kw_only=False, gc=False):
-    """A report about one of our orders, by FIX OrdStatus; `quantity` is the order's, not the remainder."""
+    """A report about one of our orders, by FIX OrdStatus; `quantity` is the whole order's, not the remainder."""
 
     order_id: Identifier
     symbol: Symbol
@@ -133,7 +131,7 @@ class Fill(Event, tag="fill", kw_only=False, gc=False):
 
 
 class Position(Event, tag="position", kw_only=False, gc=False):
-    """The engine's own view of a position; quantity is signed. Differences from ours are reported, not hidden."""
+    """The engine's own view of a position; quantity is signed. A difference from our view is reported, not hidden."""
 
     symbol: Symbol
     quantity: Decimal
@@ -146,7 +144,7 @@ class Position(Event, tag="position", kw_only=False, gc=False):
 
 
 class Signal(Event, tag="signal", kw_only=False, gc=False):
-    """A strategy wants something."""
+    """A strategy's decision, such as to buy, before any order."""
 
     strategy: Name
     symbol: Symbol
@@ -155,7 +153,7 @@ class Signal(Event, tag="signal", kw_only=False, gc=False):
 
 
 class Equity(Event, tag="equity", kw_only=False, gc=False):
-    """Starting capital, or a mark of it."""
+    """Starting capital, or a later mark of it."""
 
     value: Decimal
     strategy: str = ""
@@ -174,7 +172,7 @@ class Log(Event, tag="log", kw_only=False, gc=True):
 
 
 class Alert(Event, tag="alert", kw_only=False, gc=False):
-    """The engine raises an alert, or tells that it is over; `key` says which alerts are the same one."""
+    """An alert that the engine raises or resolves; events with the same `key` are about the same alert."""
 
     severity: Severity
     title: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -184,7 +182,7 @@ class Alert(Event, tag="alert", kw_only=False, gc=False):
 
 
 class Heartbeat(Event, tag="heartbeat", kw_only=False, gc=False):
-    """A component is alive. It refreshes no price and no position."""
+    """A sign of life from a component. It does not refresh any price or position."""
 
     component: Name
     status: Literal["ok", "degraded", "down"] = "ok"
@@ -192,7 +190,7 @@ class Heartbeat(Event, tag="heartbeat", kw_only=False, gc=False):
 
 
 class Metric(Event, tag="metric", kw_only=False, gc=True):
-    """Any number the user wants to see."""
+    """Any number that the user wants to see."""
 
     name: Name
     value: float
@@ -207,5 +205,5 @@ TYPE_NAMES: dict[type[Event], str] = {kind: str(kind.__struct_config__.tag) for 
 
 
 def event_time_ns(event: Event) -> int:
-    """Returns `ts` (ts_event), or `ts_init` of an event whose `ts` is absent or was never read."""
+    """Returns `ts` (ts_event), or `ts_init` if `ts` is absent or was never parsed."""
     return event.ts if isinstance(event.ts, int) else event.ts_init

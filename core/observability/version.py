@@ -1,6 +1,3 @@
-"""The version of this software; the build reads it from here, so that a checkout that is not installed knows it too.
-
-Nothing else here.
-"""
+"""The version of this software. The build reads it from here, so that a checkout that is not installed knows it too."""
 
 VERSION = "0.1.0"

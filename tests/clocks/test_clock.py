@@ -1,4 +1,4 @@
-"""The clock of the events' world: the host's until a source moves it, and never back."""
+"""The event clock: the host's time until a source moves it, and never backwards."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from fake_clock import FakeClock
 from observability.clocks.clock import EventClock, HostClock
 
 
-def test_a_live_clock_is_the_hosts() -> None:
+def test_a_live_event_clock_shows_the_hosts_time() -> None:
     clock = EventClock(FakeClock(1_000, mono_ns=7))
     assert (clock.time_ns(), clock.mono_ns(), clock.is_replayed) == (1_000, 7, False)
 
 
-def test_a_replay_may_be_long_before_the_hosts_time() -> None:
+def test_a_replay_can_be_long_before_the_hosts_time() -> None:
     clock = EventClock(FakeClock(1_000, mono_ns=7))
     clock.advance(5)
     assert (clock.time_ns(), clock.is_replayed) == (5, True)
 
 
-def test_a_replay_does_not_touch_the_clock_of_the_tick() -> None:
+def test_a_replay_does_not_move_the_monotonic_clock() -> None:
     clock = EventClock(FakeClock(1_000, mono_ns=7))
     clock.advance(5_000)
     assert clock.mono_ns() == 7
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1))
-def test_events_out_of_order_never_turn_time_around(times: list[int]) -> None:
+def test_events_out_of_order_never_move_the_clock_back(times: list[int]) -> None:
     clock = EventClock(FakeClock(1_000, mono_ns=7))
     seen = []
     for time_ns in times:

@@ -1,4 +1,4 @@
-"""Turns: long work never has the loop for longer than a slice, however much of it there is."""
+"""Slices: long work never occupies the loop for longer than a slice, however much of it there is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_work_within_a_slice_is_not_interrupted() -> None:
     asyncio.run(main())
 
 
-def test_after_a_slice_the_loop_has_its_turn() -> None:
+def test_the_loop_has_its_turn_after_each_slice() -> None:
     async def main() -> None:
         others: list[str] = []
         async with Slice(asyncio.Lock()) as turn:
@@ -39,7 +39,7 @@ def test_after_a_slice_the_loop_has_its_turn() -> None:
     asyncio.run(main())
 
 
-def test_a_turn_of_the_loop_has_one_slice_of_all_who_work() -> None:
+def test_each_turn_of_the_loop_has_one_slice_of_all_users_together() -> None:
     async def main() -> None:
         lock = asyncio.Lock()
         slices: list[int] = []
@@ -67,7 +67,7 @@ def test_a_turn_of_the_loop_has_one_slice_of_all_who_work() -> None:
     asyncio.run(main())
 
 
-def test_who_comes_again_at_once_is_still_in_the_same_slice() -> None:
+def test_a_user_that_enters_again_at_once_continues_its_slice() -> None:
     async def main() -> None:
         others: list[str] = []
         turn = Slice(asyncio.Lock())
@@ -82,7 +82,7 @@ def test_who_comes_again_at_once_is_still_in_the_same_slice() -> None:
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
-def test_who_is_cancelled_while_waiting_leaves_the_others_their_turns(has_begun: bool) -> None:
+def test_a_user_cancelled_while_waiting_does_not_block_the_others(has_begun: bool) -> None:
     async def main() -> None:
         lock = asyncio.Lock()
         turn = Slice(lock)

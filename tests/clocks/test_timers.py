@@ -1,4 +1,4 @@
-"""The schedule of the tick: absolute, without drift, and honest about missed beats."""
+"""The schedule of the tick: absolute, without drift, and with missed beats counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DAY_SECONDS = 86_400
 
 
 class Timers:
-    """A clock and the loop's timer in one: `run_until` moves time from timer to timer, each fires `late_ns` late.
+    """A clock and the loop's timers in one: `run_until` moves time from timer to timer, and each fires `late_ns` late.
 
     One timer is pending at a time, as with a ticker.
     """
@@ -51,7 +51,7 @@ class Timers:
             callback()
 
 
-def test_a_day_of_ticks_drifts_by_nothing() -> None:
+def test_a_day_of_ticks_does_not_drift() -> None:
     timers = Timers()
     start_ns = timers.now_ns
     beats: list[int] = []
@@ -62,12 +62,12 @@ def test_a_day_of_ticks_drifts_by_nothing() -> None:
     lateness = [at_ns - (start_ns + n * INTERVAL_NS) for n, at_ns in enumerate(beats)]
     assert len(beats) == DAY_SECONDS * 10 + 1
     assert ticker.schedule.missed == 0
-    # Timers have whole milliseconds; lateness stays that of a single beat, at the end as at the start.
+    # Timers have whole milliseconds; at the end a beat is no later than at the start.
     assert max(lateness) <= 3_400_000 + 1_000_000
     assert max(lateness[-1000:]) == max(lateness[:1000])
 
 
-def test_beats_that_cannot_be_made_are_skipped_and_counted_and_never_caught_up() -> None:
+def test_missed_beats_are_skipped_and_counted_and_never_made_up() -> None:
     timers = Timers()
     start_ns = timers.now_ns
     beats: list[int] = []
@@ -85,7 +85,7 @@ def test_beats_that_cannot_be_made_are_skipped_and_counted_and_never_caught_up()
     assert ticker.schedule.missed == 2
 
 
-def test_a_failing_tick_is_logged_and_the_next_one_is_on_schedule(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_tick_is_logged_and_the_next_one_is_on_schedule(caplog: pytest.LogCaptureFixture) -> None:
     timers = Timers()
     calls: list[int] = []
 
@@ -113,7 +113,7 @@ def test_a_stopped_ticker_does_not_fire_again() -> None:
 
 
 @given(st.lists(st.integers(min_value=0, max_value=5 * INTERVAL_NS), max_size=50))
-def test_beats_made_and_missed_add_up_to_the_time_that_passed(delays_ns: list[int]) -> None:
+def test_beats_taken_and_missed_add_up_to_the_time_passed(delays_ns: list[int]) -> None:
     schedule = Schedule(0, INTERVAL_NS)
     for made, delay_ns in enumerate(delays_ns, 1):
         now_ns = schedule.next_ns + delay_ns

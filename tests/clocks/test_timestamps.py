@@ -1,4 +1,4 @@
-"""Times between the wire and the inside."""
+"""Conversion of times between ISO 8601 and nanoseconds."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def test_a_formatted_time_reads_back_to_the_millisecond(ns: int) -> None:
 
 
 @given(TIMES_NS)
-def test_a_formatted_time_is_that_of_the_standard_library(ns: int) -> None:
+def test_a_formatted_time_equals_that_of_the_standard_library(ns: int) -> None:
     moment = datetime.fromtimestamp(ns // NS_PER_S, UTC).replace(microsecond=ns % NS_PER_S // NS_PER_MS * 1000)
     assert format_iso_ms(ns) == moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @given(st.lists(TIMES_NS, min_size=2, max_size=20))
-def test_what_a_formatter_remembers_never_shows(times: list[int]) -> None:
+def test_the_cache_of_a_formatter_never_affects_its_result(times: list[int]) -> None:
     remembering = IsoFormatter()
     assert [remembering(ns) for ns in times] == [IsoFormatter()(ns) for ns in times]
 
 
 @given(TIMES_NS, st.integers(-23 * 60, 23 * 60))
-def test_a_time_of_any_zone_is_exact_to_the_nanosecond(ns: int, offset_minutes: int) -> None:
+def test_a_time_with_any_offset_is_exact_to_the_nanosecond(ns: int, offset_minutes: int) -> None:
     zone = timezone(timedelta(minutes=offset_minutes))
     local = datetime.fromtimestamp(ns // NS_PER_S, UTC).astimezone(zone).isoformat(timespec="seconds")
     assert parse_iso_ns(f"{local[:19]}.{ns % NS_PER_S:09d}{local[19:]}") == ns
@@ -56,7 +56,7 @@ def test_a_time_of_any_zone_is_exact_to_the_nanosecond(ns: int, offset_minutes: 
         ("2262-04-11T23:47:16.854775807Z", MAX_NS),
     ],
 )
-def test_every_form_of_rfc_3339_is_read(text: str, ns: int) -> None:
+def test_every_form_of_rfc_3339_is_accepted(text: str, ns: int) -> None:
     assert parse_iso_ns(text) == ns
 
 
@@ -74,18 +74,18 @@ def test_every_form_of_rfc_3339_is_read(text: str, ns: int) -> None:
         "2025-10-21T22:00:00-10:60",
     ],
 )  # fmt: skip
-def test_what_is_no_time_with_an_offset_is_refused(text: str) -> None:
+def test_text_that_is_not_a_time_with_an_offset_is_refused(text: str) -> None:
     with pytest.raises(EventError, match="time "):
         parse_iso_ns(text)
 
 
 @given(st.text())
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     with suppress(EventError):
         assert 0 <= parse_iso_ns(text) <= MAX_NS
 
 
-def test_a_refusal_shows_only_the_beginning_of_what_was_sent() -> None:
+def test_a_refusal_shows_only_the_beginning_of_the_text() -> None:
     with pytest.raises(EventError) as raised:
         parse_iso_ns("x" * 1_000_000)
     assert len(str(raised.value)) < 200

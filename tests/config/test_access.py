@@ -1,4 +1,4 @@
-"""Settings that say who gets in: read strictly, and a secret never shown."""
+"""The kinds of values that concern access: parsed strictly, and secrets never shown."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_a_host_is_a_name_or_an_address(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["256.1.1.1", "a b", "http://a", "-a", "a:80", "[::1]", "a..b", "a\n", "x" * 64])
-def test_what_is_neither_name_nor_address_is_refused(text: str) -> None:
+def test_a_host_that_is_neither_is_refused(text: str) -> None:
     assert len(faults(API_HOST=text)) == 1
 
 
-def test_a_star_alone_admits_every_origin() -> None:
+def test_a_star_alone_allows_every_origin() -> None:
     assert read(CORS_ORIGINS="*").cors_origins == ("*",)
 
 
@@ -41,11 +41,11 @@ def test_a_star_alone_admits_every_origin() -> None:
     "text", ["*,http://a", "http://a/", "http://a/b", "a", "http://", "//a", "null", "http://a:0", "http://a:65536",
              "http://*.a", "http://u@a", "http://a,,http://b", "http://a;http://b", "http://a?b", "http://256.1.1.1"]
 )  # fmt: skip
-def test_what_is_no_origin_is_refused(text: str) -> None:
+def test_text_that_is_not_an_origin_is_refused(text: str) -> None:
     assert len(faults(CORS_ORIGINS=text)) == 1
 
 
-def test_the_fault_names_only_the_origins_that_are_wrong() -> None:
+def test_a_fault_names_only_the_wrong_origins() -> None:
     (fault,) = faults(CORS_ORIGINS="http://fine,http://a/,b")
     assert fault.startswith("CORS_ORIGINS: 'http://a/', 'b', expected")
 
@@ -61,7 +61,7 @@ def test_the_fault_names_only_the_origins_that_are_wrong() -> None:
         ("app://desk", "app://desk"),
     ],
 )
-def test_an_origin_is_kept_as_a_browser_sends_it(text: str, sent: str) -> None:
+def test_an_origin_is_stored_as_browsers_send_it(text: str, sent: str) -> None:
     assert read(CORS_ORIGINS=text).cors_origins == (sent,)
 
 
@@ -69,7 +69,7 @@ def test_spaces_around_commas_and_repeated_origins_do_not_matter() -> None:
     assert read(CORS_ORIGINS="http://a , http://b,http://a").cors_origins == ("http://a", "http://b")
 
 
-def test_tokens_are_read_with_their_roles() -> None:
+def test_tokens_are_parsed_with_their_roles() -> None:
     tokens = read(API_TOKENS="write:s3cret, read:abc-._~").api_tokens
     assert tokens == (ApiToken("write", "s3cret"), ApiToken("read", "abc-._~"))
 
@@ -82,32 +82,32 @@ def test_tokens_are_read_with_their_roles() -> None:
         "read:hunter2,write:hunter2",
     ],
 )  # fmt: skip
-def test_a_wrong_list_of_tokens_is_refused_without_being_shown(text: str) -> None:
+def test_a_wrong_list_of_tokens_is_refused_but_not_shown(text: str) -> None:
     (fault,) = faults(API_TOKENS=text)
     assert fault.startswith("API_TOKENS: entry ")
     assert "hunter2" not in fault and "hünter2" not in fault
 
 
-def test_the_fault_says_which_entries_are_wrong() -> None:
+def test_a_fault_gives_the_numbers_of_the_wrong_tokens() -> None:
     assert "entry 2, 3 of 3 (not shown)" in faults(API_TOKENS="read:a,b,read:a")[0]
 
 
-def test_more_tokens_than_can_be_compared_each_time_are_refused() -> None:
+def test_too_many_tokens_are_refused() -> None:
     assert "101 entries" in faults(API_TOKENS=",".join(f"read:t{number}" for number in range(101)))[0]
 
 
-def test_a_config_made_directly_does_not_show_its_tokens_either() -> None:
+def test_an_invalid_config_does_not_show_its_tokens_either() -> None:
     with pytest.raises(ConfigError) as raised:
         Config(api_tokens=(ApiToken("admin", "hunter2"),))
     assert "hunter2" not in str(raised.value)
     assert "hunter2" not in repr(Config(api_tokens=(ApiToken("read", "hunter2"),)))
 
 
-def test_an_empty_list_of_tokens_is_none() -> None:
+def test_an_empty_variable_means_no_tokens() -> None:
     assert read(API_TOKENS="").api_tokens == ()
 
 
-def test_tokens_are_no_flag_that_a_list_of_processes_would_show() -> None:
+def test_tokens_have_no_flag_because_process_lists_show_flags() -> None:
     assert "--api-token" not in build_argument_parser().format_help()
 
 
@@ -117,11 +117,11 @@ def test_proxies_are_addresses_or_networks() -> None:
 
 
 @pytest.mark.parametrize("text", ["proxy", "10.0.0.1/8", "10.0.0.0/33", "10.0.0", "*", "10.0.0.1,", "0x0a000001"])
-def test_what_is_no_network_is_refused(text: str) -> None:
+def test_text_that_is_not_a_network_is_refused(text: str) -> None:
     assert faults(TRUSTED_PROXIES=text)[0].startswith("TRUSTED_PROXIES: ")
 
 
-def test_a_certificate_needs_its_key_and_the_other_way_round(tmp_path: Path) -> None:
+def test_a_certificate_and_its_key_are_given_together(tmp_path: Path) -> None:
     file = tmp_path / "file.pem"
     file.touch()
     assert faults(TLS_CERT=str(file)) == ("TLS_CERT: given without TLS_KEY, expected both or neither",)
@@ -129,6 +129,6 @@ def test_a_certificate_needs_its_key_and_the_other_way_round(tmp_path: Path) -> 
     assert read(TLS_CERT=str(file), TLS_KEY=str(file)).tls_cert == file
 
 
-def test_limits_are_off_but_that_of_messages() -> None:
+def test_all_rate_limits_but_that_of_messages_are_off_by_default() -> None:
     config = read()
     assert (config.http_rate_limit, config.max_connections_per_address, config.ws_rate_limit) == (0, 0, 50)

@@ -27,10 +27,10 @@ def faults(environ: dict[str, str] | None = None, *arguments: str) -> tuple[str,
     return raised.value.faults
 
 
-# -- where a value comes from
+# -- the source of a value
 
 
-def test_nothing_given_yields_the_defaults() -> None:
+def test_an_empty_environment_yields_the_defaults() -> None:
     assert read() == Config()
 
 
@@ -38,7 +38,7 @@ def test_the_default_address_is_reachable_from_this_host_only() -> None:
     assert Config().host == "127.0.0.1"
 
 
-def test_every_variable_of_the_seed_is_read() -> None:
+def test_every_variable_of_the_specification_is_read() -> None:
     config = read(
         {
             "API_HOST": "0.0.0.0",
@@ -99,11 +99,11 @@ def test_every_flag_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_a_flag_beats_its_variable() -> None:
+def test_a_flag_takes_precedence_over_its_variable() -> None:
     assert read({"API_PORT": "1111"}, "--port", "2222").port == 2222
 
 
-def test_a_variable_that_a_flag_beats_is_not_judged() -> None:
+def test_a_variable_overridden_by_a_flag_is_not_validated() -> None:
     assert read({"API_PORT": "nonsense"}, "--port", "2222").port == 2222
 
 
@@ -111,23 +111,23 @@ def test_an_empty_variable_counts_as_unset() -> None:
     assert read({"API_HOST": "", "API_PORT": "", "LOG_DIR": ""}) == Config()
 
 
-def test_an_emptied_list_of_origins_admits_none() -> None:
+def test_an_empty_list_of_origins_allows_none() -> None:
     assert read({"CORS_ORIGINS": ""}).cors_origins == ()
 
 
-def test_an_override_may_be_a_value_instead_of_a_text() -> None:
+def test_an_override_can_be_a_value_instead_of_a_text() -> None:
     assert Config.from_environment({}, {"port": 0, "speed": 2.5}) == Config(port=0, speed=2.5)
 
 
-def test_an_override_of_no_setting_is_a_bug() -> None:
+def test_an_override_without_a_setting_is_a_bug() -> None:
     with pytest.raises(TypeError, match="prot"):
         Config.from_environment({}, {"prot": 1})
 
 
-# -- what is refused
+# -- faults
 
 
-def test_all_faults_are_reported_at_once_with_name_value_and_expectation(tmp_path: Path) -> None:
+def test_all_faults_are_reported_with_name_value_and_expectation(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     assert faults(
         {"API_PORT": "99999", "WS_MAX_CONNECTIONS": "many"}, "--workers", "0", "--replay", str(missing), str(tmp_path)
@@ -139,7 +139,7 @@ def test_all_faults_are_reported_at_once_with_name_value_and_expectation(tmp_pat
     )
 
 
-def test_a_config_made_directly_is_validated_whole() -> None:
+def test_a_config_created_directly_reports_all_faults() -> None:
     with pytest.raises(ConfigError) as raised:
         Config(port=-1, metric_collection_interval=float("nan"), shutdown_grace_seconds=True, demo=1)  # type: ignore[arg-type]
     blamed = [fault.split(":")[0] for fault in raised.value.faults]
@@ -150,20 +150,20 @@ def test_a_loop_without_a_recording_is_refused() -> None:
     assert faults(None, "--loop") == ("--loop: given without a recording, expected --replay PATH with it",)
 
 
-def test_a_loop_is_not_blamed_for_a_recording_that_is_missing(tmp_path: Path) -> None:
+def test_a_missing_recording_is_not_reported_for_loop_too(tmp_path: Path) -> None:
     assert [fault.split(":")[0] for fault in faults(None, "--loop", "--replay", str(tmp_path / "missing"))] == [
         "--replay"
     ]
 
 
-def test_a_fault_shows_control_characters_escaped_and_long_values_cut() -> None:
+def test_a_fault_escapes_control_characters_and_cuts_long_values() -> None:
     (fault,) = faults({"API_HOST": "a\x1b[31m" + "x" * 10_000})
     assert "\\x1b" in fault
     assert len(fault) < 300
 
 
 @given(st.dictionaries(st.sampled_from([s.env for s in SETTINGS if s.env]), st.text()))
-def test_any_text_in_any_variable_is_read_or_refused(environ: dict[str, str]) -> None:
+def test_any_text_in_any_variable_is_accepted_or_refused(environ: dict[str, str]) -> None:
     blamed: set[str] = set()
     config = Config()
     try:
@@ -174,10 +174,10 @@ def test_any_text_in_any_variable_is_read_or_refused(environ: dict[str, str]) ->
     assert all(setting.kind.accepts(getattr(config, setting.name)) for setting in SETTINGS)
 
 
-# -- near misses
+# -- misspelt names
 
 
-def test_a_misspelt_variable_is_answered_with_the_name_that_was_meant(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_misspelt_variable_is_warned_about_with_the_right_name(caplog: pytest.LogCaptureFixture) -> None:
     read({"WS_MAX_CONECTIONS": "5", "api_port": "1", "LOG_LEVELS": "x", "CORS_ORIGIN": "y"})
     meant = {record.getMessage().split()[0]: record.getMessage().split()[-1] for record in caplog.records}
     assert meant == {
@@ -189,19 +189,19 @@ def test_a_misspelt_variable_is_answered_with_the_name_that_was_meant(caplog: py
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-def test_variables_of_others_are_ignored_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+def test_variables_of_other_programs_are_ignored_silently(caplog: pytest.LogCaptureFixture) -> None:
     assert read({"PATH": "/bin", "API_KEY": "x", "LOG_FORMAT": "x", "DATABASE_URL": "x", "MYAPI_PORT": "1"}) == Config()
     assert caplog.records == []
 
 
-# -- what people are told
+# -- help and documentation
 
 
-def test_every_setting_can_be_reached() -> None:
+def test_every_setting_has_a_variable_or_a_flag() -> None:
     assert [setting.name for setting in SETTINGS if setting.env is None and setting.flag is None] == []
 
 
-def test_every_default_is_valid_and_reads_back_from_its_text() -> None:
+def test_every_default_is_valid_and_parses_from_its_text() -> None:
     for setting in SETTINGS:
         assert setting.kind.accepts(setting.default), setting.name
         if setting.env is not None and setting.default_text:
@@ -216,7 +216,7 @@ def test_the_help_explains_every_setting() -> None:
         assert setting.flag is None or setting.flag in text
 
 
-def test_a_flag_is_not_guessed_from_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_abbreviated_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         build_argument_parser().parse_args(["--work", "2"])
     assert "--work" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Settings of the accounting: read strictly, every wrong one named."""
+"""The kinds of values that concern trading: parsed strictly, and every wrong entry named."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def fault(**environ: str) -> str:
     return only
 
 
-def test_seconds_are_read_by_symbol() -> None:
+def test_durations_are_parsed_by_symbol() -> None:
     config = read(STALE_AFTER="2.5", STALE_AFTER_BY_SYMBOL="BTCUSDT:1, AAPL:30.5")
     assert (config.stale_after, config.stale_after_by_symbol) == (2.5, (("BTCUSDT", 1.0), ("AAPL", 30.5)))
 
 
-def test_a_symbol_may_have_a_colon_itself() -> None:
+def test_a_symbol_may_contain_a_colon() -> None:
     config = read(STALE_AFTER_BY_SYMBOL="spot:BTCUSDT:1")
     assert config.stale_after_by_symbol == (("spot:BTCUSDT", 1.0),)
 
@@ -43,7 +43,7 @@ def test_a_symbol_may_have_a_colon_itself() -> None:
 @pytest.mark.parametrize(
     "entry", ["AAPL", ":5", "AAPL:", "AAPL:0", "AAPL:-1", "AAPL:x", "AAPL:1e3", "AAPL:604801", "", "X" * 33 + ":1"]
 )
-def test_a_wrong_duration_is_named_and_the_others_are_not(entry: str) -> None:
+def test_a_fault_names_only_the_wrong_durations(entry: str) -> None:
     wrong = fault(STALE_AFTER_BY_SYMBOL=f"MSFT:5,{entry}")
     assert wrong.startswith(f"STALE_AFTER_BY_SYMBOL: {entry!r}, expected symbol:seconds pairs")
 
@@ -52,11 +52,11 @@ def test_a_symbol_given_twice_is_refused() -> None:
     assert fault(STALE_AFTER_BY_SYMBOL="AAPL:5,AAPL:6").startswith("STALE_AFTER_BY_SYMBOL: 'AAPL:6', expected")
 
 
-def test_a_session_is_a_utc_day_unless_told() -> None:
+def test_a_session_is_a_utc_day_by_default() -> None:
     assert (Config().session_timezone, Config().session_start) == ("UTC", time(0))
 
 
-def test_a_session_may_begin_anywhere_at_any_minute() -> None:
+def test_a_session_can_begin_in_any_zone_at_any_minute() -> None:
     config = read(SESSION_TIMEZONE="America/New_York", SESSION_START="17:00")
     assert (config.session_timezone, config.session_start) == ("America/New_York", time(17))
     assert str(zone_of(config.session_timezone)) == "America/New_York"
@@ -83,7 +83,7 @@ def test_a_host_without_time_zones_says_so_and_knows_utc(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("text", ["24:00", "9:30", "09:60", "0930", "09:30:00", " 09:30", "\u0660\u0669:30"])
-def test_a_time_that_is_none_is_refused(text: str) -> None:
+def test_text_that_is_not_a_time_of_day_is_refused(text: str) -> None:
     assert fault(SESSION_START=text) == f"SESSION_START: {text!r}, expected a time from 00:00 to 23:59"
 
 
@@ -94,21 +94,21 @@ def test_amounts_are_exact() -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "+1", "1e5", "nan", "1_000", "1,000", ".5", "0.0", "1" * 19])
-def test_an_amount_that_is_none_is_refused(text: str) -> None:
+def test_text_that_is_not_an_amount_is_refused(text: str) -> None:
     assert fault(STARTING_CAPITAL=text).startswith(f"STARTING_CAPITAL: {text!r}, expected a decimal number above 0")
 
 
 @pytest.mark.parametrize("entry", ["ES", ":50", "ES:", "ES:0", "ES:-1", "ES:1e3", "", "NQ:3", "X" * 33 + ":1"])
-def test_a_wrong_contract_is_named_and_the_others_are_not(entry: str) -> None:
+def test_a_fault_names_only_the_wrong_multipliers(entry: str) -> None:
     assert fault(CONTRACT_MULTIPLIERS=f"NQ:20,{entry}").startswith(f"CONTRACT_MULTIPLIERS: {entry!r}, expected symbol:")
 
 
 @given(st.decimals(min_value=D("1e-18"), max_value=D(10**18 - 1), places=18))
-def test_an_amount_that_is_shown_reads_as_the_same(amount: Decimal) -> None:
+def test_a_formatted_amount_parses_to_the_same_amount(amount: Decimal) -> None:
     assert PositiveAmount().parse(PositiveAmount().format(amount)) == amount
 
 
-def test_a_year_has_as_many_returns_as_the_market_has_days() -> None:
+def test_a_year_has_252_or_365_daily_returns() -> None:
     assert (read(ANNUALIZATION="252").annualization, Config().annualization) == (252, 365)
     assert fault(ANNUALIZATION="360") == "ANNUALIZATION: '360', expected 252 or 365"
 
@@ -131,6 +131,6 @@ def test_a_year_has_as_many_returns_as_the_market_has_days() -> None:
         {"stale_after_by_symbol": ((5.0, 5.0),)},
     ],
 )
-def test_a_config_made_directly_is_judged_too(wrong: dict[str, object]) -> None:
+def test_a_config_created_directly_is_validated_too(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         Config(**wrong)  # type: ignore[arg-type]

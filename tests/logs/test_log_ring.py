@@ -1,4 +1,4 @@
-"""The ring of a log: its newest lines, of our own or of the engine, whatever was written into it."""
+"""The log ring: the newest lines of our own log or the engine's, whatever their text."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def messages(ring: LogRing, level: str = "DEBUG", limit: int = layout.LOG_ENTRIE
 
 
 def shared_ring() -> tuple[LogRing, LogRing]:
-    """A ring in memory that processes share, and another process's view of the same."""
+    """Returns a ring in shared memory, and the view that another process has of it."""
     mapping = SharedMapping(3, 1)
     return LogRing(mapping.logs()["worker-1"]), LogRing(mapping.logs()["worker-1"])
 
 
 @given(count=st.integers(0, 50), slots=st.integers(1, 20), limit=st.integers(0, 60))
-def test_the_newest_lines_come_first_up_to_the_limit_and_the_slots(count: int, slots: int, limit: int) -> None:
+def test_the_newest_lines_come_first_up_to_the_limit(count: int, slots: int, limit: int) -> None:
     ring = LogRing(EntryLog(None, slots, 10_000))
     for number in range(count):
         ring.write(number * 1_000_000_000, "INFO", "x", str(number))
@@ -41,7 +41,7 @@ def test_the_newest_lines_come_first_up_to_the_limit_and_the_slots(count: int, s
     assert messages(ring, limit=limit) == newest_first[:limit]
 
 
-def test_a_line_says_when_how_bad_where_and_what() -> None:
+def test_a_line_has_time_level_logger_and_message() -> None:
     ring = LogRing()
     ring.write(NOON_NS, "error", "engine", "no route")
     assert documents(ring) == [
@@ -49,7 +49,7 @@ def test_a_line_says_when_how_bad_where_and_what() -> None:
     ]
 
 
-def test_a_line_of_the_engine_says_too_when_it_came_and_what_else_it_has() -> None:
+def test_a_line_of_the_engine_also_has_its_arrival_and_fields() -> None:
     ring = LogRing()
     ring.write_received(NOON_NS, NOON_NS + 1_000_000, "error", "engine", "no route", {"n": 4})
     assert documents(ring) == [
@@ -64,7 +64,7 @@ def test_a_line_of_the_engine_says_too_when_it_came_and_what_else_it_has() -> No
     ]
 
 
-def test_a_level_selects_lines_that_bad_or_worse_before_the_limit_counts() -> None:
+def test_the_level_filters_lines_before_the_limit_applies() -> None:
     ring = LogRing()
     for level in ("CRITICAL", "WARNING", "ERROR", "INFO", "DEBUG", "INFO"):
         ring.write(0, level, "x", level)
@@ -76,7 +76,7 @@ def test_an_unknown_level_is_refused() -> None:
         LogRing().newest("loud")
 
 
-def test_what_is_longer_than_a_line_may_be_is_cut() -> None:
+def test_long_loggers_and_messages_are_cut() -> None:
     ring = LogRing()
     ring.write(0, "INFO", "x" * 1000, "a" * 1_000_000)
     (line,) = documents(ring)
@@ -84,7 +84,7 @@ def test_what_is_longer_than_a_line_may_be_is_cut() -> None:
 
 
 @given(st.text(st.characters()))
-def test_any_line_can_be_sent_as_json_and_stays_one_line(text: str) -> None:
+def test_any_text_stays_one_line_and_can_be_sent_as_json(text: str) -> None:
     ring = LogRing()
     ring.write(0, "INFO", text, text)
     ring.write_received(0, 0, "info", text, text, {"text": text})
@@ -94,23 +94,23 @@ def test_any_line_can_be_sent_as_json_and_stays_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [2**64, "x" * MAX_FIELDS_BYTES])
-def test_fields_that_cannot_be_kept_are_left_out_and_the_line_is_not(value: Any) -> None:
+def test_a_line_is_kept_without_fields_that_cannot_be(value: Any) -> None:
     ring = LogRing()
     ring.write_received(0, 0, "info", "engine", "still here", {"value": value})
     (line,) = documents(ring)
     assert (line["message"], line["fields"]) == ("still here", None)
 
 
-def test_there_is_room_for_twenty_of_the_longest_lines() -> None:
+def test_twenty_of_the_longest_lines_fit() -> None:
     ring = LogRing()
     for _ in range(20):
-        # A control character becomes six, of which JSON escapes one.
+        # A control character is escaped as six characters, one of which JSON escapes again.
         ring.write_received(0, 0, "info", "\x00" * 1000, "\u202e" * 10_000, {"text": "x" * (MAX_FIELDS_BYTES - 11)})
     assert len(documents(ring)) == 20
     assert all(line["fields"] for line in documents(ring))
 
 
-def test_another_process_reads_what_this_one_has_written() -> None:
+def test_another_process_reads_the_same_lines() -> None:
     ring, other = shared_ring()
     for number in range(layout.LOG_ENTRIES + 5):
         ring.write(number, "INFO", "x", str(number))
@@ -119,14 +119,14 @@ def test_another_process_reads_what_this_one_has_written() -> None:
     assert other.lines_lost == 0
 
 
-def test_who_takes_a_dead_process_s_place_writes_behind_its_lines() -> None:
+def test_a_replacement_process_writes_after_the_lines_of_the_dead_one() -> None:
     ring, successor = shared_ring()
     ring.write(0, "INFO", "x", "why I die")
     successor.write(1, "INFO", "x", "I am new")
     assert messages(ring) == ["I am new", "why I die"]
 
 
-def test_a_forked_process_writes_nothing_into_its_parent_s_ring() -> None:
+def test_a_forked_child_writes_nothing_to_its_parents_ring() -> None:
     ring, other = shared_ring()
     ring.write(0, "INFO", "x", "parent")
     pid = os.fork()
@@ -137,7 +137,7 @@ def test_a_forked_process_writes_nothing_into_its_parent_s_ring() -> None:
     assert messages(other) == ["parent"]
 
 
-def test_lines_that_are_overwritten_while_they_are_read_are_counted() -> None:
+def test_lines_overwritten_during_a_read_are_counted() -> None:
     ring, reader = shared_ring()
     for number in range(layout.LOG_ENTRIES):
         ring.write(number, "INFO", "x", str(number))

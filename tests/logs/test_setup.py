@@ -1,4 +1,4 @@
-"""Logging: its lines, its files, and what of it is kept in memory (see also `test_log_ring.py`)."""
+"""The setup of logging: the lines, the files, and the ring in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ +\S+: .*")
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
+def restored_logging() -> Iterator[None]:
     root, picows = logging.getLogger(), logging.getLogger("picows")
     handlers, levels = root.handlers[:], (root.level, picows.level)
     yield
@@ -39,30 +39,30 @@ def lines_of(stderr: str) -> list[str]:
 
 
 def messages(ring: LogRing) -> list[str]:
-    """What the lines of a ring say, newest first."""
+    """Returns the messages in a ring, newest first."""
     return [orjson.loads(b"{%b}" % line.members)["message"] for line in ring.newest()]
 
 
 # -- lines
 
 
-def test_a_record_is_one_line_with_time_level_module_and_message(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_is_one_line_with_time_level_logger_and_message(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Config())
     logger = logging.getLogger("observability.snapshot.hub")
     record = logger.makeRecord(logger.name, logging.INFO, __file__, 1, "started with %d symbols", (3,), None)
     record.created = 1_761_084_000.1235
     logger.handle(record)
-    assert capsys.readouterr().err == "2025-10-21T22:00:00.123Z INFO     hub: started with 3 symbols\n"
+    assert capsys.readouterr().err == "2025-10-21T22:00:00.123Z INFO     snapshot.hub: started with 3 symbols\n"
 
 
-def test_a_logger_of_others_keeps_its_whole_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_logger_of_another_package_keeps_its_whole_name(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Config())
     logging.getLogger("asyncio.events").warning("slow")
     assert " asyncio.events: slow" in capsys.readouterr().err
 
 
 @given(st.text(st.characters()), st.text(st.characters()))
-def test_no_text_of_a_peer_can_start_a_line(argument: str, name: str) -> None:
+def test_text_from_a_peer_cannot_start_a_line(argument: str, name: str) -> None:
     stream = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
@@ -73,13 +73,13 @@ def test_no_text_of_a_peer_can_start_a_line(argument: str, name: str) -> None:
     line.encode()
 
 
-def test_control_characters_are_shown_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Config())
     logging.getLogger("x").error("a\r\nb\x1b[2J\u2028\u202e\ud800\ttail")
     assert lines_of(capsys.readouterr().err)[0].endswith(r"x: a\x0d\x0ab\x1b[2J\u2028\u202e\ud800\x09tail")
 
 
-def test_a_traceback_follows_indented_and_cannot_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_is_indented_and_cannot_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Config())
     try:
         raise ValueError("boom\n2025-10-21T22:00:00.123Z INFO     auth: granted\x1b[2J")
@@ -101,7 +101,7 @@ def test_lines_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(("level", "seen"), [("DEBUG", ["kept"]), ("ERROR", [])])
-def test_picows_is_never_more_talkative_than_warnings_or_than_we_are(level: str, seen: list[str]) -> None:
+def test_picows_logs_warnings_at_least_or_our_own_level(level: str, seen: list[str]) -> None:
     ring = configure_logging(Config(log_level=level))
     logging.getLogger("picows.client.1").info("connected")
     logging.getLogger("picows.client.1").warning("kept")
@@ -116,7 +116,7 @@ def test_a_second_call_replaces_the_first(capsys: pytest.CaptureFixture[str]) ->
     assert (messages(first), messages(second)) == ([], ["once"])
 
 
-def test_handlers_of_others_stay() -> None:
+def test_handlers_of_other_packages_stay() -> None:
     theirs = logging.NullHandler()
     logging.getLogger().addHandler(theirs)
     configure_logging(Config())
@@ -126,7 +126,9 @@ def test_handlers_of_others_stay() -> None:
 # -- files
 
 
-def test_a_log_directory_is_made_and_gets_the_same_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_directory_is_created_and_receives_the_same_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     configure_logging(Config(log_dir=tmp_path / "a" / "b"))
     logging.getLogger("x").warning("once")
     stderr = capsys.readouterr().err
@@ -134,13 +136,13 @@ def test_a_log_directory_is_made_and_gets_the_same_lines(tmp_path: Path, capsys:
     assert (tmp_path / "a" / "b" / "observability.log").read_text() == stderr
 
 
-def test_processes_write_files_of_their_own(tmp_path: Path) -> None:
+def test_each_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
     configure_logging(Config(log_dir=tmp_path), process="worker-1")
     logging.getLogger("x").warning("mine")
     assert "mine" in (tmp_path / "observability-worker-1.log").read_text()
 
 
-def test_files_are_rotated_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_rotated_and_limited_in_number_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("observability.logs.setup.MAX_FILE_BYTES", 1000)
     configure_logging(Config(log_dir=tmp_path))
     for number in range(200):
@@ -151,15 +153,15 @@ def test_files_are_rotated_and_bounded(tmp_path: Path, monkeypatch: pytest.Monke
     assert MAX_FILE_BYTES * (1 + BACKUP_FILES) == 60_000_000
 
 
-def test_a_log_directory_that_cannot_be_written_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+def test_an_unwritable_log_directory_is_a_configuration_fault(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.touch()
     with pytest.raises(ConfigError) as raised:
         configure_logging(Config(log_dir=in_the_way / "logs"))
-    assert raised.value.faults[0].startswith(f"LOG_DIR: {str(in_the_way / 'logs')!r}, expected a directory to write in")
+    assert raised.value.faults[0].startswith(f"LOG_DIR: {str(in_the_way / 'logs')!r}, expected a writable directory")
 
 
-def test_a_failed_setup_leaves_the_one_before_in_place(tmp_path: Path) -> None:
+def test_a_failed_setup_leaves_the_previous_one_in_place(tmp_path: Path) -> None:
     ring = configure_logging(Config())
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError):
@@ -180,7 +182,7 @@ def test_an_exception_is_named_in_its_line() -> None:
     assert messages(ring) == ["failed (KeyError: 'AAPL')"]
 
 
-def test_the_lines_go_into_the_ring_that_is_given() -> None:
+def test_the_given_ring_receives_the_lines() -> None:
     ring = LogRing()
     assert configure_logging(Config(), ring=ring) is ring
     logging.getLogger("x").warning("kept")

@@ -1,4 +1,4 @@
-"""Counters on plain words."""
+"""Counters: plain words with names, readable in other processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_different_labels_are_different_words() -> None:
     assert other.value == 0
 
 
-def test_a_duration_falls_into_the_bucket_whose_bound_it_does_not_exceed() -> None:
+def test_a_duration_counts_in_the_first_bucket_that_holds_it() -> None:
     histogram = Counters().histogram("d", "help")
     for duration_ns in (1, 100_000, 100_001, 11_000_000_000):
         histogram.record(duration_ns)
@@ -47,7 +47,7 @@ def test_histograms_do_not_share_words() -> None:
     assert (sum(first.counts), gauge.value) == (1, -5)
 
 
-def test_a_full_block_refuses_another_counter() -> None:
+def test_a_full_block_refuses_a_further_counter() -> None:
     counters = Counters()
     for n in range(CAPACITY_WORDS):
         counters.counter("x", "help", n=str(n))
@@ -59,7 +59,7 @@ def shared_memory() -> memoryview[int]:
     return memoryview(bytearray(layout.counters_bytes()))
 
 
-def test_another_process_reads_what_was_counted_by_name_and_labels() -> None:
+def test_another_process_reads_the_counts_by_name_and_labels() -> None:
     memory = shared_memory()
     writer, reader = Counters(memory), Counters(memory)
     writer.counter("x_total", "help", a="1", b="2").add(3)
@@ -71,7 +71,7 @@ def test_another_process_reads_what_was_counted_by_name_and_labels() -> None:
     assert isinstance(durations, BucketHistogram) and durations.sum_ns == 1
 
 
-def test_a_process_that_takes_anothers_place_counts_on() -> None:
+def test_a_replacement_process_continues_to_count() -> None:
     memory = shared_memory()
     Counters(memory).counter("x_total", "help").add(3)
     successor = Counters(memory)
@@ -80,7 +80,7 @@ def test_a_process_that_takes_anothers_place_counts_on() -> None:
     assert (successor.total("x_total"), successor.total("y_total")) == (5, 1)
 
 
-def test_gauges_of_a_dead_process_are_zero_and_its_counters_stay() -> None:
+def test_a_dead_process_keeps_its_counters_but_not_its_gauges() -> None:
     memory = shared_memory()
     counters = Counters(memory)
     counters.counter("x_total", "help").add(3)
@@ -102,12 +102,12 @@ def test_counters_of_several_processes_add_up() -> None:
     assert (sum(durations.counts), durations.sum_ns) == (2, 3)
 
 
-def test_an_entry_whose_bytes_have_not_arrived_yet_is_read_later() -> None:
+def test_an_entry_is_read_once_all_its_bytes_are_visible() -> None:
     memory = shared_memory()
     Counters(memory).counter("x_total", "help").add(1)
     entry = memory[16:32].cast("q")
     crc = entry[1]
-    entry[1] = 0  # its end is visible already, its content is not
+    entry[1] = 0  # as if END were visible before the entry
     reader = Counters(memory)
     assert reader.total("x_total") == 0
     entry[1] = crc

@@ -1,4 +1,4 @@
-"""A directory: what one process has named, every process reads, once it is whole."""
+"""The directory: every process reads the entries that one process adds, once they are complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def make_memory(size: int = 4096) -> memoryview[int]:
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(0, 20))
-def test_entries_come_in_the_order_in_which_they_were_added(entries: list[bytes], before: int) -> None:
+def test_entries_are_read_in_the_order_of_their_addition(entries: list[bytes], before: int) -> None:
     memory = make_memory()
     writer, reader = Directory(memory), Directory(memory)
     for entry in entries[:before]:
@@ -29,7 +29,7 @@ def test_entries_come_in_the_order_in_which_they_were_added(entries: list[bytes]
     assert list(Directory(memory).read_new()) == entries
 
 
-def test_an_entry_that_is_not_whole_yet_is_read_later() -> None:
+def test_an_incomplete_entry_is_read_once_it_is_complete() -> None:
     memory = make_memory()
     writer, reader = Directory(memory), Directory(memory)
     writer.add(b"first")
@@ -40,7 +40,7 @@ def test_an_entry_that_is_not_whole_yet_is_read_later() -> None:
     assert list(reader.read_new()) == [b"first"]
 
 
-def test_a_full_directory_refuses_and_keeps_what_it_has() -> None:
+def test_a_full_directory_refuses_an_entry_and_keeps_the_others() -> None:
     memory = make_memory(64)
     directory = Directory(memory)
     directory.add(b"12345678")
@@ -49,7 +49,7 @@ def test_a_full_directory_refuses_and_keeps_what_it_has() -> None:
     assert list(directory.read_new()) == [b"12345678"]
 
 
-def test_who_only_looks_writes_nothing() -> None:
+def test_reading_writes_nothing() -> None:
     memory = make_memory(64)
     assert list(Directory(memory).read_new()) == []
     assert bytes(memory) == bytes(64)

@@ -1,4 +1,4 @@
-"""The log of entries: every one once and in order, for readers and for the writer that comes next."""
+"""The entry log: every entry once and in order, for readers and for a replacement writer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_log(memory: memoryview[int] | None = None) -> EntryLog:
 
 
 @given(st.lists(entry, max_size=40))
-def test_what_is_copied_is_what_was_appended_and_the_newest_is_always_there(
+def test_copies_equal_the_entries_and_the_newest_is_always_there(
     appended: list[tuple[str | None, bytes]],
 ) -> None:
     log = make_log()
@@ -36,7 +36,7 @@ def test_what_is_copied_is_what_was_appended_and_the_newest_is_always_there(
 
 
 @given(st.lists(st.integers(20, 60), max_size=40))
-def test_from_the_newest_back_there_is_every_entry_whose_bytes_are_there_and_none_is_lost(lengths: list[int]) -> None:
+def test_newest_first_yields_every_entry_not_yet_overwritten(lengths: list[int]) -> None:
     log = make_log()
     for number, length in enumerate(lengths, 1):
         log.append(number, None, bytes([number]) * length)
@@ -46,7 +46,7 @@ def test_from_the_newest_back_there_is_every_entry_whose_bytes_are_there_and_non
     assert log.entries_lost == 0
 
 
-def test_an_entry_that_is_overwritten_while_others_are_copied_is_counted_as_lost() -> None:
+def test_an_entry_overwritten_during_the_iteration_counts_as_lost() -> None:
     log = make_log()
     for number in range(1, ENTRIES + 1):
         log.append(number, None, b"")
@@ -57,7 +57,7 @@ def test_an_entry_that_is_overwritten_while_others_are_copied_is_counted_as_lost
     assert log.entries_lost == 1
 
 
-def test_an_entry_whose_bytes_were_overwritten_is_counted_as_lost() -> None:
+def test_an_entry_with_overwritten_data_counts_as_lost() -> None:
     log = make_log()
     for seq in (1, 2, 3):
         log.append(seq, None, bytes([seq]) * 60)
@@ -66,7 +66,7 @@ def test_an_entry_whose_bytes_were_overwritten_is_counted_as_lost() -> None:
     assert log.copy(1) is not None
 
 
-def test_another_process_goes_on_behind_the_newest_entry() -> None:
+def test_a_replacement_writer_continues_after_the_newest_entry() -> None:
     memory = make_memory()
     make_log(memory).append(7, "A", b"1")
     log = make_log(memory)
@@ -76,7 +76,7 @@ def test_another_process_goes_on_behind_the_newest_entry() -> None:
     assert entries == [(7, "A", b"1"), (9, "B", b"2")]
 
 
-def test_an_entry_that_was_not_finished_is_none_and_its_place_is_used_again() -> None:
+def test_the_place_of_an_unfinished_entry_is_reused() -> None:
     memory = make_memory()
     log = make_log(memory)
     log.append(1, "A", b"1")
@@ -89,7 +89,7 @@ def test_an_entry_that_was_not_finished_is_none_and_its_place_is_used_again() ->
     assert successor.copy(1) == (2, "A", b"2 again")
 
 
-def test_an_entry_larger_than_all_the_room_is_refused() -> None:
+def test_an_entry_larger_than_the_log_is_refused() -> None:
     log = make_log()
     assert not log.append(1, None, b"x" * (DATA_BYTES + 1))
     assert log.end == 0

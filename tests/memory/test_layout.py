@@ -1,4 +1,4 @@
-"""The layout of the shared mapping: regions do not overlap, and the diagrams say what the constants say."""
+"""The layout of the shared mapping: regions do not overlap, and the diagrams agree with the constants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from observability.memory import layout
 
 
 @given(st.integers(2, 258), st.integers(1, 100_000), st.integers(0, 10**9))
-def test_regions_follow_each_other_on_pages_of_their_own(slots: int, max_symbols: int, history_bytes: int) -> None:
+def test_regions_do_not_overlap_and_begin_on_their_own_pages(slots: int, max_symbols: int, history_bytes: int) -> None:
     shared = layout.SharedLayout(slots, max_symbols, history_bytes)
     regions = [
         layout.Region(0, layout.HEADER_WORDS * layout.WORD_BYTES),
@@ -31,7 +31,7 @@ def test_regions_follow_each_other_on_pages_of_their_own(slots: int, max_symbols
 
 
 def diagrams() -> list[list[str]]:
-    """The names of the fields of each drawing, in order; only those with a kind are fields."""
+    """Returns the fields of each diagram, in order; a field is a name with a kind."""
     lines = re.findall(r"^    \|(.+)\|", layout.__doc__ or "", re.MULTILINE)
     fields = [[field.strip() for field in line.split("|")] for line in lines]
     return [[field for field in line if re.fullmatch(r"[A-Z_]+( \d)? [qB]|[a-z]+ B", field)] for line in fields]
@@ -42,7 +42,7 @@ def offsets(prefix: str, names: list[str]) -> list[int]:
 
 
 def drawn(*wanted: str) -> list[int]:
-    """Returns where each of the fields begins, in words, in the drawing that begins with exactly these."""
+    """Returns the offset in words of each field in the diagram that begins with exactly these fields."""
     (line,) = [
         fields for fields in diagrams() if [re.split(r" ", field)[0] for field in fields][: len(wanted)] == list(wanted)
     ]

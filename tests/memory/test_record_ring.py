@@ -1,4 +1,4 @@
-"""Rings of records: what is written is what is copied, and what is overwritten is never believed."""
+"""The record ring: a copy equals the record, and an overwritten or torn record is never returned."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make_ring(slots: int = 4) -> tuple[RecordRing, memoryview[int]]:
 
 
 @given(st.lists(st.lists(st.binary(max_size=50), max_size=3), min_size=1, max_size=12))
-def test_the_last_records_are_copied_as_they_were_written(written: list[list[bytes]]) -> None:
+def test_a_copy_of_a_recent_record_equals_what_was_written(written: list[list[bytes]]) -> None:
     ring, _ = make_ring(slots=4)
     for sequence, parts in enumerate(written, 1):
         assert ring.write(sequence, (sequence, 2, 3, -4), parts)
@@ -30,7 +30,7 @@ def test_the_last_records_are_copied_as_they_were_written(written: list[list[byt
         assert record.parts == (*parts, *[b""] * (3 - len(parts)))
 
 
-def test_a_record_that_was_overwritten_is_counted_as_lost() -> None:
+def test_an_overwritten_record_counts_as_lost() -> None:
     ring, _ = make_ring(slots=2)
     for sequence in (1, 2, 3):
         ring.write(sequence, (0, 0, 0, 0), [b"x"])
@@ -38,7 +38,7 @@ def test_a_record_that_was_overwritten_is_counted_as_lost() -> None:
     assert ring.records_lost == 1
 
 
-def test_a_record_that_does_not_fit_is_refused_and_changes_nothing() -> None:
+def test_a_record_that_does_not_fit_changes_nothing() -> None:
     ring, _ = make_ring()
     ring.write(1, (0, 0, 0, 0), [b"x" * ring.capacity_bytes])
     assert not ring.write(5, (0, 0, 0, 0), [b"x" * ring.capacity_bytes, b"y"])
@@ -47,7 +47,7 @@ def test_a_record_that_does_not_fit_is_refused_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("word", [layout.RECORD_BEGIN, layout.RECORD_END])
-def test_a_record_that_is_being_written_is_not_believed(word: int) -> None:
+def test_a_record_that_is_being_written_is_not_returned(word: int) -> None:
     ring, memory = make_ring()
     ring.write(1, (0, 0, 0, 0), [b"x"])
     slot = layout.RECORD_RING_HEADER_WORDS + SLOT_BYTES // layout.WORD_BYTES
@@ -56,7 +56,7 @@ def test_a_record_that_is_being_written_is_not_believed(word: int) -> None:
 
 
 @given(st.integers(layout.RECORD_META, SLOT_BYTES // 8 - 1), st.integers(1, 2**63 - 1))
-def test_bytes_of_another_record_are_not_believed_whatever_the_sequence_says(word: int, flipped: int) -> None:
+def test_changed_bytes_are_detected_whatever_the_sequence_words_say(word: int, flipped: int) -> None:
     ring, memory = make_ring()
     ring.write(1, (1, 2, 3, 4), [b"x" * ring.capacity_bytes])
     slot = layout.RECORD_RING_HEADER_WORDS + SLOT_BYTES // layout.WORD_BYTES

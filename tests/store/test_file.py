@@ -1,4 +1,4 @@
-"""The data directory and its database: what a start makes of it, and what it refuses."""
+"""The data directory and its database: opened, migrated, or refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refusal(path: Path) -> str:
     return str(raised.value)
 
 
-def test_a_new_file_has_every_table_and_says_whose_it_is(path: Path) -> None:
+def test_a_new_file_has_every_table_and_our_application_id(path: Path) -> None:
     open_database(path).close()
     tables = select(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")
     assert {*schema.SEQUENCED, *schema.NUMBERED, "checkpoints", "marks"} == set(tables)
@@ -45,7 +45,7 @@ def test_a_new_file_has_every_table_and_says_whose_it_is(path: Path) -> None:
     assert select(path, "PRAGMA user_version") == [len(schema.MIGRATIONS)]
 
 
-def test_every_commit_is_synced_and_freed_pages_can_be_given_back(path: Path) -> None:
+def test_commits_are_synced_and_free_pages_can_be_returned(path: Path) -> None:
     with closing(open_database(path)) as connection:
         settings = {
             name: connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -54,7 +54,7 @@ def test_every_commit_is_synced_and_freed_pages_can_be_given_back(path: Path) ->
     assert settings == {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
 
 
-def test_a_file_is_opened_again_with_what_it_had(path: Path) -> None:
+def test_a_file_opened_again_has_its_rows(path: Path) -> None:
     filled(path, 3)
     open_database(path).close()
     assert select(path, "SELECT trade_id FROM fills") == ["t1", "t2", "t3"]
@@ -76,7 +76,7 @@ def test_a_file_is_opened_again_with_what_it_had(path: Path) -> None:
         (schema.UPSERT_CHECKPOINT, ("all", 1, 2, b"state")),
     ],
 )
-def test_a_row_comes_out_as_it_went_in(path: Path, statement: str, row: tuple[object, ...]) -> None:
+def test_a_row_is_read_as_it_was_written(path: Path, statement: str, row: tuple[object, ...]) -> None:
     with closing(open_database(path)) as connection:
         connection.execute(statement, row)
         table = statement.split()[2]
@@ -93,7 +93,7 @@ def test_a_row_comes_out_as_it_went_in(path: Path, statement: str, row: tuple[ob
         (schema.UPSERT_CHECKPOINT, ("all", 1, 2, b"old"), ("all", 5, 6, b"new")),
     ],
 )
-def test_what_has_a_key_is_written_over(
+def test_a_row_with_the_same_key_is_overwritten(
     path: Path, statement: str, first: tuple[object, ...], second: tuple[object, ...]
 ) -> None:
     with closing(open_database(path)) as connection:
@@ -127,7 +127,7 @@ def fail(connection: sqlite3.Connection) -> None:
     raise sqlite3.OperationalError("made up")
 
 
-def test_an_older_file_is_brought_to_the_newest_version_with_its_rows(path: Path) -> None:
+def test_an_older_file_is_migrated_and_keeps_its_rows(path: Path) -> None:
     filled(path, 2)
     with closing(open_database(path)) as connection:
         schema.migrate(connection, (*schema.MIGRATIONS, add_a_column))
@@ -135,7 +135,7 @@ def test_an_older_file_is_brought_to_the_newest_version_with_its_rows(path: Path
         assert schema.read_version(connection) == 2
 
 
-def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
+def test_a_failed_migration_changes_nothing(path: Path) -> None:
     filled(path, 2)
     with closing(open_database(path)) as connection:
         with pytest.raises(sqlite3.OperationalError, match="made up"):
@@ -145,7 +145,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
             connection.execute("SELECT account FROM fills")
 
 
-def test_a_file_of_a_later_version_is_refused_and_not_changed(path: Path) -> None:
+def test_a_file_of_a_later_version_is_refused_unchanged(path: Path) -> None:
     filled(path, 2)
     with closing(open_database(path)) as connection:
         schema.migrate(connection, (*schema.MIGRATIONS, add_a_column))
@@ -155,10 +155,10 @@ def test_a_file_of_a_later_version_is_refused_and_not_changed(path: Path) -> Non
     assert path.read_bytes() == before
 
 
-# -- files that are none
+# -- files that are refused
 
 
-def test_a_file_that_is_no_database_is_refused_and_kept(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_kept(path: Path) -> None:
     path.write_bytes(b"not a database at all " * 1000)
     message = refusal(path)
     assert message.startswith(f"{path}: not a database")
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_database_is_refused_and_kept(path: Path) -> None:
     assert path.read_bytes().startswith(b"not a database at all")
 
 
-def test_a_database_of_somebody_else_is_refused_and_not_changed(path: Path) -> None:
+def test_a_database_of_another_application_is_refused_unchanged(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE theirs (a)")
     before = path.read_bytes()
@@ -175,7 +175,7 @@ def test_a_database_of_somebody_else_is_refused_and_not_changed(path: Path) -> N
 
 
 @pytest.mark.parametrize("kept_share", [0.3, 0.6, 0.9])
-def test_a_file_that_was_cut_short_is_refused(path: Path, kept_share: float) -> None:
+def test_a_truncated_file_is_refused(path: Path, kept_share: float) -> None:
     filled(path, 5_000)
     os.truncate(path, int(path.stat().st_size * kept_share))
     message = refusal(path)
@@ -183,7 +183,7 @@ def test_a_file_that_was_cut_short_is_refused(path: Path, kept_share: float) -> 
     assert "restore it from a copy" in message
 
 
-def test_an_empty_file_is_a_new_one(path: Path) -> None:
+def test_an_empty_file_becomes_a_new_database(path: Path) -> None:
     path.touch()
     open_database(path).close()
     assert select(path, "SELECT * FROM fills") == []
@@ -192,13 +192,13 @@ def test_an_empty_file_is_a_new_one(path: Path) -> None:
 # -- the directory
 
 
-def test_the_directory_is_made_where_it_is_missing(tmp_path: Path) -> None:
+def test_a_missing_directory_is_created(tmp_path: Path) -> None:
     lock = DirectoryLock(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b" / LOCK_NAME).read_text() == f"{os.getpid()}\n"
     lock.release()
 
 
-def test_a_directory_in_use_is_refused_with_the_pid_of_its_holder(tmp_path: Path) -> None:
+def test_a_directory_in_use_is_refused_with_the_pid_of_its_owner(tmp_path: Path) -> None:
     lock = DirectoryLock(tmp_path)
     with pytest.raises(StoreError, match=rf"in use by process {os.getpid()}; expected one at a time"):
         DirectoryLock(tmp_path)
@@ -225,14 +225,14 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     DirectoryLock(tmp_path).release()
 
 
-def test_a_directory_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be written: Not a directory"):
         DirectoryLock(tmp_path / "file" / "data")
 
 
-def test_a_directory_on_which_nobody_can_write_is_refused_with_the_reason() -> None:
-    # Nobody makes files there, root included.
+def test_an_unwritable_directory_is_refused_with_the_reason() -> None:
+    # No process can create files there, not even root's.
     with pytest.raises(StoreError, match="'/proc/self' cannot be written: "):
         DirectoryLock(Path("/proc/self"))
 
@@ -241,13 +241,13 @@ def test_a_directory_on_which_nobody_can_write_is_refused_with_the_reason() -> N
     ("left", "right", "order"),
     [("1", "1.0", 0), ("0.1", "0.2", -1), ("1.000000000000000001", "1", 1), ("-5", "3", -1)],
 )
-def test_decimals_are_compared_by_value_and_to_the_last_digit(path: Path, left: str, right: str, order: int) -> None:
+def test_decimals_are_compared_by_value_to_the_last_digit(path: Path, left: str, right: str, order: int) -> None:
     open_database(path).close()
     with closing(open_reader(path)) as connection:
         assert connection.execute("SELECT decimal_compare(?, ?)", (left, right)).fetchone() == (order,)
 
 
-def test_a_time_of_the_past_is_no_reason_to_refuse_a_row(path: Path) -> None:
+def test_a_row_with_a_time_long_past_is_accepted(path: Path) -> None:
     with closing(open_database(path)) as connection:
         connection.execute(schema.INSERT_FILL, fill_row(1, ts_ns=0))
         connection.execute(schema.INSERT_FILL, fill_row(2, ts_ns=NOON_NS))

@@ -1,4 +1,4 @@
-"""What leaves the store by age and by size, and what stays whatever its age."""
+"""Pruning: rows that leave the store by age and by size, and rows that stay whatever their age."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from observability.store.pruning import MARK_NS, Pruning
 from observability.store.schema import INSERT_FILL, UPSERT_BAR, UPSERT_CHECKPOINT
 from stored import NOON_NS, count_of, fill_row
 
-TONS_PER_DAY = 1_800_000_000_000_000_000
+TODAY_NS = 1_800_000_000_000_000_000
 
 
 class Pruned:
@@ -35,14 +35,14 @@ class Pruned:
         self.pruning = Pruning(self.path, self.limits, self.host, self.counters)
 
     def run(self) -> int:
-        """Takes steps until there is no more to do; returns how many."""
+        """Takes steps until no more are due; returns how many."""
         steps = 1
         while self.pruning.step(self.connection):
             steps += 1
         return steps
 
     def pass_time(self, ns: int) -> None:
-        """Lets hours pass as they would, with a step in each."""
+        """Lets time pass, with the steps of each hour."""
         for _ in range(ns // MARK_NS):
             self.host.now_ns += MARK_NS
             self.run()
@@ -73,7 +73,7 @@ def pruned(tmp_path: Path) -> Iterator[Pruned]:
     pruned.connection.close()
 
 
-def test_rows_go_once_they_have_been_there_for_too_long(pruned: Pruned) -> None:
+def test_rows_are_removed_after_their_maximum_age_in_the_store(pruned: Pruned) -> None:
     pruned.put_fills(1, 5)
     pruned.run()
     pruned.pass_time(2 * NS_PER_DAY)
@@ -94,7 +94,7 @@ def test_a_replay_of_an_old_day_ages_like_any_other_data(pruned: Pruned) -> None
     assert pruned.seqs() == [1, 2, 3]
 
 
-def test_the_age_goes_on_over_a_restart(pruned: Pruned) -> None:
+def test_rows_continue_to_age_across_a_restart(pruned: Pruned) -> None:
     pruned.put_fills(1, 5)
     pruned.run()
     pruned.put_fills(6, 9)
@@ -105,7 +105,7 @@ def test_the_age_goes_on_over_a_restart(pruned: Pruned) -> None:
     assert pruned.seqs() == [6, 7, 8, 9]
 
 
-def test_what_a_restart_takes_again_stays_whatever_its_age(pruned: Pruned) -> None:
+def test_rows_that_a_restart_replays_stay_at_any_age(pruned: Pruned) -> None:
     pruned.put_fills(1, 9)
     pruned.run()
     pruned.pass_time(31 * NS_PER_DAY)
@@ -115,14 +115,14 @@ def test_what_a_restart_takes_again_stays_whatever_its_age(pruned: Pruned) -> No
     assert pruned.seqs() == [5, 6, 7, 8, 9]
 
 
-def test_the_newest_row_of_a_table_stays_so_that_no_number_is_given_twice(pruned: Pruned) -> None:
+def test_the_newest_row_of_a_table_stays_so_no_number_is_reused(pruned: Pruned) -> None:
     pruned.put(UPSERT_BAR, [("AAPL", ts_ns, 1.0, 1.0, 1.0, 1.0, 1.0, 1, 1.0) for ts_ns in range(4)])
     pruned.run()
     pruned.pass_time(31 * NS_PER_DAY)
     assert pruned.connection.execute("SELECT id, ts_ns FROM bars").fetchall() == [(4, 3)]
 
 
-def test_many_rows_go_a_few_at_a_time(pruned: Pruned) -> None:
+def test_many_rows_are_removed_a_few_at_a_time(pruned: Pruned) -> None:
     pruned.put_fills(1, 2001)
     pruned.checkpoint(2001)
     pruned.run()
@@ -135,7 +135,7 @@ def test_many_rows_go_a_few_at_a_time(pruned: Pruned) -> None:
     assert pruned.seqs() == [2001]
 
 
-def test_a_file_that_is_too_large_loses_what_came_first_and_shrinks(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_loses_its_first_rows_and_shrinks(tmp_path: Path) -> None:
     max_bytes = 2_000_000
     pruned = Pruned(tmp_path, StoreLimits(max_bytes=max_bytes))
     for first in range(1, 20_001, 200):
@@ -146,12 +146,12 @@ def test_a_file_that_is_too_large_loses_what_came_first_and_shrinks(tmp_path: Pa
         assert pruned.pages() * 4096 < 1.1 * max_bytes
     seqs = pruned.seqs()
     assert seqs == list(range(seqs[0], 20_001))
-    # A mark's worth of rows goes at a time, so most of what fits is kept.
+    # The rows of one mark are removed at a time, so most of those that fit are kept.
     assert pruned.pages() * 4096 > 0.8 * max_bytes
     pruned.connection.close()
 
 
-def test_freed_pages_are_given_back(pruned: Pruned) -> None:
+def test_free_pages_are_returned_to_the_file_system(pruned: Pruned) -> None:
     pruned.put_fills(1, 10_000)
     pruned.checkpoint(10_000)
     pruned.run()
@@ -161,7 +161,7 @@ def test_freed_pages_are_given_back(pruned: Pruned) -> None:
     assert pruned.pages() < before // 4
 
 
-def test_a_clock_that_was_set_back_removes_nothing_and_marks_nothing_twice(pruned: Pruned) -> None:
+def test_a_clock_set_back_removes_no_rows_and_repeats_no_mark(pruned: Pruned) -> None:
     pruned.put_fills(1, 5)
     pruned.checkpoint(5)
     pruned.run()
@@ -171,13 +171,13 @@ def test_a_clock_that_was_set_back_removes_nothing_and_marks_nothing_twice(prune
     assert pruned.seqs() == [1, 2, 3, 4, 5]
 
 
-def test_the_size_is_shown(pruned: Pruned) -> None:
+def test_the_size_of_the_file_is_a_gauge(pruned: Pruned) -> None:
     pruned.put_fills(1, 100)
     pruned.run()
     assert count_of(pruned.counters, "store_bytes") >= pruned.path.stat().st_size
 
 
-def test_a_step_that_fails_leaves_no_transaction_open(pruned: Pruned) -> None:
+def test_a_failed_step_leaves_no_transaction_open(pruned: Pruned) -> None:
     pruned.put_fills(1, 5)
     pruned.connection.execute("PRAGMA query_only = ON")
     with pytest.raises(sqlite3.OperationalError):

@@ -1,4 +1,4 @@
-"""The store: what was told to be durable is on disk, in order, and what cannot be written raises nowhere."""
+"""The store: rows reported durable are on disk, in order, and rows that cannot be written raise no exception."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOON = 30.0
 def run(
     directory: Path, use: Callable[[Store], Awaitable[None]], limits: StoreLimits | None = None, *, start: bool = True
 ) -> Counters:
-    """Runs `use` with an open store, stops the store, and returns its counters."""
+    """Calls `use` with an open store, stops the store, and returns its counters."""
     counters = Counters()
 
     async def main() -> None:
@@ -63,7 +63,7 @@ def test_positions_count_from_one_and_become_durable(tmp_path: Path) -> None:
     assert select(tmp_path / DATABASE_NAME, "SELECT seq FROM fills") == [10, 20, 30]
 
 
-def test_what_is_told_to_be_durable_is_seen_by_every_reader_then(tmp_path: Path) -> None:
+def test_rows_reported_durable_are_visible_to_every_reader(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         for seq in range(1, 20):
             assert await store.durable(put_fills(store, seq), SOON)
@@ -73,7 +73,7 @@ def test_what_is_told_to_be_durable_is_seen_by_every_reader_then(tmp_path: Path)
     run(tmp_path, use)
 
 
-def test_many_can_wait_for_one_position_and_for_different_ones(tmp_path: Path) -> None:
+def test_many_waiters_share_a_position_or_have_their_own(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         put_fills(store, *range(1, 101))
         waiting = [store.durable(position, SOON) for position in (100, 1, 50, 100, 0, 99)]
@@ -82,7 +82,7 @@ def test_many_can_wait_for_one_position_and_for_different_ones(tmp_path: Path) -
     run(tmp_path, use)
 
 
-def test_what_has_not_been_put_is_not_durable_in_time(tmp_path: Path) -> None:
+def test_a_position_not_yet_reached_is_not_durable_in_time(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         put_fills(store, 1)
         assert await store.durable(1, SOON)
@@ -93,7 +93,7 @@ def test_what_has_not_been_put_is_not_durable_in_time(tmp_path: Path) -> None:
     run(tmp_path, use)
 
 
-def test_rows_put_together_are_committed_together(tmp_path: Path) -> None:
+def test_rows_of_a_unit_are_committed_together(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         assert await store.durable(put_fills(store, *range(1, 1001)), SOON)
 
@@ -102,7 +102,7 @@ def test_rows_put_together_are_committed_together(tmp_path: Path) -> None:
     assert count_of(counters, "store_commits_total") <= 10
 
 
-def test_a_group_has_a_bound(tmp_path: Path) -> None:
+def test_a_commit_has_a_limited_number_of_rows(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         assert await store.durable(put_fills(store, *range(1, 101)), SOON)
 
@@ -110,7 +110,7 @@ def test_a_group_has_a_bound(tmp_path: Path) -> None:
     assert count_of(counters, "store_commits_total") >= 10
 
 
-def test_listeners_are_told_rising_positions_on_the_loop(tmp_path: Path) -> None:
+def test_listeners_receive_rising_positions_on_the_loop(tmp_path: Path) -> None:
     told: list[int] = []
 
     async def use(store: Store) -> None:
@@ -131,7 +131,9 @@ def test_listeners_are_told_rising_positions_on_the_loop(tmp_path: Path) -> None
     assert told[-1] == 29
 
 
-def test_a_listener_that_raises_costs_nobody_else_anything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_from_a_listener_does_not_affect_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     told: list[int] = []
 
     def fail(position: int) -> None:
@@ -147,7 +149,7 @@ def test_a_listener_that_raises_costs_nobody_else_anything(tmp_path: Path, caplo
     assert "made up" in caplog.text
 
 
-def test_stopping_writes_what_is_queued(tmp_path: Path) -> None:
+def test_stopping_writes_the_queued_rows(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         put_fills(store, *range(1, 30_001))
 
@@ -174,7 +176,7 @@ def test_statements_of_one_table_keep_their_order(tmp_path: Path) -> None:
     assert select(tmp_path / DATABASE_NAME, "SELECT slippage_bps FROM fills") == [float(seq) for seq in range(1, 100)]
 
 
-# -- what can never be written
+# -- rows that can never be written
 
 BROKEN = {
     "a key that is taken": (INSERT_FILL, fill_row(1)),
@@ -188,7 +190,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_a_row_that_cannot_be_written_costs_only_itself(
+def test_a_row_that_cannot_be_written_does_not_affect_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: tuple[str, tuple[object, ...]]
 ) -> None:
     async def use(store: Store) -> None:
@@ -207,7 +209,7 @@ def test_a_row_that_cannot_be_written_costs_only_itself(
 
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=40), st.integers(1, 7))
-def test_every_good_row_is_written_whatever_stands_beside_it(
+def test_every_valid_row_is_written_whatever_its_neighbours(
     tmp_path_factory: pytest.TempPathFactory, puts: list[tuple[int, bool]], group_rows: int
 ) -> None:
     directory = tmp_path_factory.mktemp("store")
@@ -227,7 +229,7 @@ def test_every_good_row_is_written_whatever_stands_beside_it(
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 7))
-def test_a_unit_is_committed_whole_however_large(
+def test_a_unit_of_any_size_is_committed_whole(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], group_rows: int
 ) -> None:
     directory = tmp_path_factory.mktemp("store")
@@ -241,7 +243,7 @@ def test_a_unit_is_committed_whole_however_large(
             for _ in range(size):
                 seq += 1
                 store.put(INSERT_FILL, fill_row(seq))
-                # The writer has a turn in the middle of a unit too.
+                # The writer can run in the middle of a unit too.
                 await asyncio.sleep(0)
             store.end_unit()
         assert await store.durable(store.position, SOON)
@@ -254,9 +256,7 @@ def test_a_unit_is_committed_whole_however_large(
 # -- too many rows
 
 
-def test_beyond_the_bound_the_newest_are_dropped_and_counted_until_there_is_room(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_queue_drops_and_counts_the_newest_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def use(store: Store) -> None:
         put_fills(store, *range(1, 75))
         assert store.has_room
@@ -264,7 +264,7 @@ def test_beyond_the_bound_the_newest_are_dropped_and_counted_until_there_is_room
         assert not store.has_room
         put_fills(store, *range(76, 131))
         assert (store.position, store.lost) == (100, 30)
-        # Somebody's rows are missing, so nobody is told that all of his are there.
+        # Any waiter's rows may be among those missing, so none is told that its rows are durable.
         assert not await store.durable(100, SOON)
         store.start(asyncio.get_running_loop())
         drained = asyncio.Event()
@@ -278,13 +278,13 @@ def test_beyond_the_bound_the_newest_are_dropped_and_counted_until_there_is_room
     assert select(tmp_path / DATABASE_NAME, "SELECT seq FROM fills") == [*range(1, 101), 131]
     assert count_of(counters, "store_rows_lost_total") == 30
     assert count_of(counters, "store_queue_rows") == 0
-    assert caplog.text.count("further ones are lost") == 1
+    assert caplog.text.count("dropping further rows") == 1
 
 
 # -- reading
 
 
-def test_an_error_of_a_question_reaches_who_asked_and_the_next_one_is_answered(tmp_path: Path) -> None:
+def test_an_error_of_a_read_reaches_its_caller_only(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         with pytest.raises(StoreError, match=r"observability\.db: cannot be read: no such table"):
             await store.reader.run(lambda db: db.execute("SELECT * FROM absent").fetchall())
@@ -295,7 +295,7 @@ def test_an_error_of_a_question_reaches_who_asked_and_the_next_one_is_answered(t
     run(tmp_path, use)
 
 
-def test_a_question_that_nobody_waits_for_any_more_is_not_asked(tmp_path: Path) -> None:
+def test_a_cancelled_read_is_not_run(tmp_path: Path) -> None:
     asked: list[int] = []
     go_on = threading.Event()
 
@@ -314,7 +314,7 @@ def test_a_question_that_nobody_waits_for_any_more_is_not_asked(tmp_path: Path) 
     assert asked == [1, 3]
 
 
-def test_after_the_stop_nothing_is_answered_and_nobody_waits(tmp_path: Path) -> None:
+def test_reads_after_the_stop_are_refused_at_once(tmp_path: Path) -> None:
     stores: list[Store] = []
 
     async def use(store: Store) -> None:

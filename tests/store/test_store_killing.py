@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: what was told to be durable is there, in order, and the file is whole."""
+"""`kill -9` at any moment: rows reported durable are there, in order, and the file is intact."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from storms.store_killing import check, kill_often, kill_once
 KILLS = 20
 
 
-def test_nothing_durable_is_lost_however_often_the_writer_is_killed(tmp_path: Path) -> None:
+def test_no_durable_row_is_lost_when_the_writer_is_killed(tmp_path: Path) -> None:
     assert kill_often(tmp_path, KILLS) >= KILLS
 
 
 def test_a_loss_would_be_noticed(tmp_path: Path) -> None:
     durable = kill_once(tmp_path, 1)
     newest = check(tmp_path, durable)
-    with pytest.raises(AssertionError, match="was said to be durable"):
+    with pytest.raises(AssertionError, match="was reported durable"):
         check(tmp_path, newest + 1)
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection, connection:
         connection.execute("DELETE FROM fills WHERE seq = 1")

@@ -1,4 +1,4 @@
-"""The writer while the disk does not do what it should: rows wait, in order, and everybody is told."""
+"""The writer while the disk fails: rows wait, in order, and the faults are reported."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SOON = 30.0
 
 
 class NoMaintenance:
-    """Leaves the file as it is."""
+    """Maintenance that does nothing."""
 
     def step(self, connection: sqlite3.Connection) -> bool:
         return False
 
 
 class Disk:
-    """A database whose next connections are spoilt by a statement, until it is healed; and what its writer told."""
+    """A database whose new connections are broken by the statement `spoil`, with all that its writer has reported."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / DATABASE_NAME
@@ -63,7 +63,7 @@ class Disk:
             assert self.changed.wait_for(holds, SOON)
 
     def stop(self) -> list[int]:
-        """Returns what is in the file then."""
+        """Stops the writer; returns the rows in the file."""
         self.writer.stop()
         assert self.ended.wait(SOON)
         return select(self.path, "SELECT seq FROM fills")
@@ -93,7 +93,7 @@ READ_ONLY = "PRAGMA query_only = ON"
 
 
 def fill_up(path: Path) -> str:
-    """Puts rows into the file and returns the statement that lets it grow no further."""
+    """Puts rows into the file and returns the statement that prevents it from growing."""
     with closing(connect(path, "rw")) as connection:
         connection.execute("BEGIN")
         connection.executemany(INSERT_CONFLICT, (fill_row(seq) for seq in range(1, 6001)))
@@ -107,9 +107,7 @@ def make_space(path: Path) -> None:
         connection.execute("DELETE FROM conflicts")
 
 
-def test_a_full_disk_is_told_and_rows_wait_in_order_until_there_is_space(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_rows_wait_in_order_while_the_disk_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     disk = Disk(tmp_path)
     disk.spoil = fill_up(disk.path)
     disk.put(*range(1, 1001))
@@ -123,11 +121,11 @@ def test_a_full_disk_is_told_and_rows_wait_in_order_until_there_is_space(
     assert disk.faults[-1] is None
     assert disk.stop() == list(range(1, 2001))
     assert count_of(disk.counters, "store_errors_total") >= 1
-    assert caplog.text.count("cannot write, rows wait") == 1
-    assert "writing again after: disk full" in caplog.text
+    assert caplog.text.count("the store cannot write, rows wait in memory") == 1
+    assert "it could not because of: disk full" in caplog.text
 
 
-def test_what_becomes_read_only_is_told_and_written_once_it_is_not(tmp_path: Path) -> None:
+def test_rows_wait_while_the_file_is_read_only(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     disk.spoil = READ_ONLY
     disk.put(1, 2, 3)
@@ -140,7 +138,7 @@ def test_what_becomes_read_only_is_told_and_written_once_it_is_not(tmp_path: Pat
     assert disk.faults[1:] == [None]
 
 
-def test_a_file_that_has_gone_is_a_fault_and_not_made_again_empty(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_fault_and_not_created_again(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     elsewhere = disk.path.rename(tmp_path / "elsewhere")
     disk.put(1)
@@ -153,7 +151,7 @@ def test_a_file_that_has_gone_is_a_fault_and_not_made_again_empty(tmp_path: Path
     assert disk.stop() == [1]
 
 
-def test_a_file_that_goes_while_it_is_open_is_a_fault_and_loses_nothing_when_it_is_back(tmp_path: Path) -> None:
+def test_rows_wait_while_the_open_file_is_moved_away(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     disk.put(1)
     disk.writer.start()
@@ -169,7 +167,7 @@ def test_a_file_that_goes_while_it_is_open_is_a_fault_and_loses_nothing_when_it_
     assert disk.faults[-1] is None
 
 
-def test_one_fault_is_told_once_however_often_it_is_met(tmp_path: Path) -> None:
+def test_a_repeated_fault_is_reported_once(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     disk.spoil = READ_ONLY
     disk.put(1)
@@ -180,7 +178,7 @@ def test_one_fault_is_told_once_however_often_it_is_met(tmp_path: Path) -> None:
     assert count_of(disk.counters, "store_errors_total") >= 3
 
 
-def test_stopping_while_nothing_can_be_written_tries_once_more_and_says_what_is_missing(
+def test_a_stop_during_a_fault_tries_again_and_reports_lost_rows(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = Disk(tmp_path)
@@ -191,10 +189,10 @@ def test_stopping_while_nothing_can_be_written_tries_once_more_and_says_what_is_
     disk.put(3)
     with caplog.at_level(logging.ERROR):
         assert disk.stop() == []
-    assert "stopped with 3 rows that could not be written" in caplog.text
+    assert "the store stopped without writing 3 rows" in caplog.text
 
 
-# A process of its own, because the limit holds for all of it: past it the kernel refuses writes with EFBIG.
+# In a process of its own, which the limit applies to as a whole: beyond it the kernel refuses writes with EFBIG.
 FILE_SIZE_LIMIT = """
 import asyncio, resource, sys
 from pathlib import Path
@@ -225,7 +223,7 @@ asyncio.run(main())
 """
 
 
-def test_a_disk_that_refuses_to_write_stops_nothing_and_loses_nothing(tmp_path: Path) -> None:
+def test_rows_wait_while_the_kernel_refuses_writes(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", FILE_SIZE_LIMIT, tmp_path],
         env={"PYTHONPATH": str(ROOT / "core")},

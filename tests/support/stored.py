@@ -1,7 +1,4 @@
-"""Rows and files of the store, as its tests want them.
-
-No tests here.
-"""
+"""Rows of the store for its tests, and what a file and its counters contain."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ def fill_row(seq: int, **changes: Any) -> tuple[Any, ...]:
 
 
 def select(path: Path, question: str, *parameters: Any) -> list[Any]:
-    """Returns the rows of a file that nobody may have open, single columns as they are."""
+    """Returns the rows of a file, which no process may have open; a row of one column is its value."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute(question, parameters).fetchall()
     return [row[0] if len(row) == 1 else row for row in rows]

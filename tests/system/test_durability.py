@@ -124,7 +124,7 @@ def test_a_full_disk_is_told_loudly_and_stops_nothing_and_is_made_up_for(
             send(server, fill(2))
         assert refused.value.code == 503
         refused.value.close()
-        server.wait_for_log("store: cannot write")
+        server.wait_for_log("the store cannot write")
         # The stream goes on, shows what cannot be written, and says so.
         assert messages(lambda m: m["type"] == "trade" and m["trade_id"] == "t2")["durable"] is False
         assert messages(lambda m: m["type"] == "alert")["durable"] is False
@@ -140,7 +140,7 @@ def test_a_full_disk_is_told_loudly_and_stops_nothing_and_is_made_up_for(
         assert any("store" in reason for reason in health["reasons"])
         assert "\nstore_errors_total 0" not in server.get_bytes("/metrics").decode()
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limit)
-        server.wait_for_log("store: writing again")
+        server.wait_for_log("the store can write again")
     assert send(server, fill(2))["duplicates"] == 1
     server.stop(signal.SIGKILL)
     server = start_server("--data-dir", str(tmp_path))

@@ -1,1 +1,3 @@
-"""Time: nanoseconds inside and ISO 8601 outside, the clocks of the host and of events, timers, and work in slices."""
+"""Time: ISO 8601 outside and integer nanoseconds inside, the clocks of the host and of the events, timers on the event
+loop, and long work cut into slices.
+"""

@@ -1,7 +1,4 @@
-"""Clocks: the host's for the tick, the events' for everything the events say.
-
-No timers here; see `tick.py`.
-"""
+"""Clocks: the host's drives the tick, the events' dates everything that events say."""
 
 from __future__ import annotations
 
@@ -10,27 +7,27 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What every part that needs the time is given."""
+    """A source of the time; passed to every part that needs it."""
 
     def time_ns(self) -> int:
-        """Nanoseconds since the epoch, UTC."""
+        """Returns the nanoseconds since the epoch, UTC."""
 
     def mono_ns(self) -> int:
-        """Nanoseconds of a clock that never goes back; CLOCK_MONOTONIC on a real host."""
+        """Returns the nanoseconds of a clock that never goes back; CLOCK_MONOTONIC on a real host."""
 
 
 class HostClock:
-    """The host's own clocks."""
+    """The host's clocks."""
 
     time_ns = staticmethod(time.time_ns)
     mono_ns = staticmethod(time.monotonic_ns)
 
 
 class EventClock:
-    """The time in the world the events come from.
+    """The time in the world that the events come from.
 
-    Live, it is the host's clock. During a replay a source moves it with `advance`, and it never goes back:
-    events that arrive out of order do not turn time around.
+    With live events it is the host's clock. During a replay the source moves it with `advance`; it never goes back, so
+    events out of order do not turn it around.
     """
 
     __slots__ = ("_host", "_now_ns")
@@ -40,12 +37,12 @@ class EventClock:
         self._now_ns: int | None = None
 
     def advance(self, now_ns: int) -> None:
-        """Moves the clock to `now_ns`; the first call makes a replayed clock of a live one."""
+        """Moves the clock to `now_ns`; the first call turns a live clock into a replayed one."""
         if self._now_ns is None or now_ns > self._now_ns:
             self._now_ns = now_ns
 
     def time_ns(self) -> int:
-        """Nanoseconds since the epoch in the events' world."""
+        """Returns the nanoseconds since the epoch in the events' world."""
         return self._host.time_ns() if self._now_ns is None else self._now_ns
 
     def mono_ns(self) -> int:

@@ -1,6 +1,6 @@
-"""Turns of the loop for work that takes longer than the tick may be late: it is done in slices, one a turn.
+"""Long work on the event loop, cut into slices, so that the tick between them is not late.
 
-No work is done here. A thread would not do: it would hold the interpreter's lock for longer than a slice.
+A thread would not help: it holds the interpreter's lock for longer than a slice.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Final
 from observability.clocks.timestamps import NS_PER_MS
 
 SLICE_NS: Final = NS_PER_MS
+"""The longest stretch of work before the loop has its turn."""
 
 
 class Slice:
-    """`async with` around such work, and `offer` within it as often as possible. However many share the lock, each turn
-    of the loop has one slice of one of them, in the order in which they came.
+    """Use `async with` around the work, and call `offer` within it as often as possible.
+
+    However many users share the lock, each turn of the loop has one slice of one of them, in order of arrival.
     """
 
     def __init__(self, lock: asyncio.Lock) -> None:
@@ -25,7 +27,7 @@ class Slice:
         self._end_ns = 0
 
     async def __aenter__(self) -> Slice:
-        # Who comes again without a turn of the loop in between is still in the slice of before.
+        # A user that enters again without a turn of the loop in between continues its previous slice.
         if self._end_ns and not self._lock.locked():
             await self._lock.acquire()
             self._is_held = True
@@ -34,14 +36,14 @@ class Slice:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Not held if it was cancelled while others had their turn.
+        # Not held after a cancellation while waiting for other users.
         if self._is_held:
             self._give()
 
     async def offer(self) -> None:
-        """Lets the loop and others go first if this slice is used up."""
+        """Lets the loop and other users go first if this slice is used up."""
         if time.monotonic_ns() >= self._end_ns:
-            # The lock is held meanwhile, or whoever comes in this very turn of the loop would have a slice of it too.
+            # The lock stays held, else a user that enters in this turn of the loop would get a slice of it too.
             await asyncio.sleep(0)
             self._give()
             await self._take()

@@ -1,7 +1,4 @@
-"""The tick: an absolute schedule of beats, and what fires on it.
-
-No work is done here; the hub is told of each beat.
-"""
+"""Timers on the event loop: the tick on an absolute schedule, and periodic calls that need no exact beat."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class Schedule:
-    """Beats at start + n * interval, for ever: lateness of one beat never moves the next."""
+    """Beats at start + n * interval: a late beat never moves the next one."""
 
     __slots__ = ("_start_ns", "beat", "interval_ns", "missed")
 
@@ -27,16 +24,16 @@ class Schedule:
         self._start_ns = start_ns
         self.interval_ns = interval_ns
         self.beat = 0
-        """Number of the next beat."""
+        """The number of the next beat."""
         self.missed = 0
-        """Beats so far that could not be made."""
+        """Beats that were skipped so far."""
 
     @property
     def next_ns(self) -> int:
         return self._start_ns + self.beat * self.interval_ns
 
     def advance(self, now_ns: int) -> None:
-        """Takes the beat that is due at `now_ns` and skips, and counts, those behind it that are over already."""
+        """Takes the newest beat that is due at `now_ns`; skips and counts the earlier ones that were not taken."""
         due = (now_ns - self._start_ns) // self.interval_ns
         assert due >= self.beat, "advanced before the beat was due"
         self.missed += due - self.beat
@@ -44,10 +41,7 @@ class Schedule:
 
 
 class Ticker:
-    """Calls `on_tick` on each beat of its schedule; a beat that cannot be made is skipped, never caught up in a burst.
-
-    `call_later(seconds, callback)` is the loop's; clock and timer are injected.
-    """
+    """Calls `on_tick` on each beat of its schedule; missed beats are skipped and counted, never made up in a burst."""
 
     def __init__(
         self, interval_seconds: float, clock: Clock, call_later: CallLater, on_tick: Callable[[], None]
@@ -60,7 +54,7 @@ class Ticker:
         self.schedule = Schedule(clock.mono_ns(), interval_ns)
         self.errors = 0
         self.late_ns: int | None = None
-        """How late the last beat was; None before the first."""
+        """How late the last beat was; None before the first one."""
 
     def start(self) -> None:
         self.schedule = Schedule(self._clock.mono_ns(), self.schedule.interval_ns)
@@ -72,7 +66,7 @@ class Ticker:
             self._timer = None
 
     def _arm(self) -> None:
-        # uvloop's timers count whole milliseconds from the start of the loop's turn and may fire early: rounding up
+        # uvloop's timers count whole milliseconds from the start of the loop's turn, and may fire early: rounding up
         # costs at most one millisecond, rounding down would spin until the beat is due.
         delay_ms = math.ceil((self.schedule.next_ns - self._clock.mono_ns()) / NS_PER_MS)
         self._timer = self._call_later(max(delay_ms, 0) / 1e3, self._fire)
@@ -86,13 +80,13 @@ class Ticker:
                 self._on_tick()
             except Exception:
                 self.errors += 1
-                logger.exception("tick failed; the next one is on schedule")
-        if self._timer is not None:  # else stopped by the tick itself
+                logger.exception("a tick failed; the next one is still on schedule")
+        if self._timer is not None:  # else the tick itself stopped it
             self._arm()
 
 
 class Periodic:
-    """Calls `action` at once and then every `seconds` from the end of the last call; a failure is logged once."""
+    """Calls `action` at once, then each time `seconds` after it returned; only its first failure is logged."""
 
     def __init__(self, seconds: float, action: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         self._seconds = seconds
@@ -107,7 +101,7 @@ class Periodic:
         except Exception:
             if not self._has_failed:
                 self._has_failed = True
-                logger.exception("%r failed; later failures are not logged", self._action)
+                logger.exception("%r failed and will be tried again; further failures are not logged", self._action)
         self._timer = self._loop.call_later(self._seconds, self.start)
 
     def stop(self) -> None:

@@ -1,7 +1,4 @@
-"""Times between the wire and the inside: ISO 8601 text outside, integer nanoseconds since the epoch inside.
-
-No clocks here.
-"""
+"""Conversion of times: ISO 8601 text on the wire, integer nanoseconds since the epoch inside."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ NS_PER_S = 1_000 * NS_PER_MS
 NS_PER_MINUTE = 60 * NS_PER_S
 NS_PER_HOUR = 60 * NS_PER_MINUTE
 NS_PER_DAY = 24 * NS_PER_HOUR
-# What fits a signed word of 8 bytes: 2262-04-11.
+# The largest signed word of 8 bytes: 2262-04-11.
 MAX_NS = 2**63 - 1
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,12 +49,12 @@ def parse_iso_ns(text: str) -> int:
 
 
 def datetime_to_ns(moment: datetime) -> int:
-    """Returns the nanoseconds since the epoch of an aware datetime, whose fraction of a second is dropped."""
+    """Returns the nanoseconds since the epoch of an aware datetime; drops its fraction of a second."""
     return (moment - EPOCH) // _SECOND * NS_PER_S
 
 
 class IsoFormatter:
-    """Formats nanoseconds as `2025-10-21T22:00:00.123Z`; remembers the last second, which most calls share."""
+    """Formats nanoseconds as `2025-10-21T22:00:00.123Z`; caches the last second, which most calls share."""
 
     __slots__ = ("_prefix", "_second")
 
@@ -77,5 +74,5 @@ format_iso_ms = IsoFormatter()
 
 
 def iso_or_none(ns: int | None) -> str | None:
-    """Returns the ISO 8601 form of a time; None for no time yet, which is None or 0."""
+    """Formats a time; returns None if there is none yet, which is None or 0."""
     return format_iso_ms(ns) if ns else None

@@ -1,1 +1,3 @@
-"""Our own log: how it is set up, and the last lines of every process."""
+"""Our own log: its setup and format. The last lines of every process, and of the trading engine, stay in memory, where
+the API reads them.
+"""

@@ -1,7 +1,4 @@
-"""The last lines of all logs there are, in one list: our own, of each process, and the engine's.
-
-No line is written or kept here (see `log_ring.py` of `core`).
-"""
+"""The last lines of all logs in one list: the log of each of our processes, and the trading engine's."""
 
 from __future__ import annotations
 
@@ -20,11 +17,10 @@ from observability.memory.mapping import SharedMapping
 
 
 class LogBook:
-    """Reads every log anew with each question, so that all who have the same logs say the same."""
+    """Reads every log afresh on each call, so that all processes with the same logs return the same lines."""
 
     def __init__(self, logs: Mapping[str, LogRing], engine_log: LogRing, lost: Counter | None = None) -> None:
-        """`logs` are by process, "" for the only one. `lost` counts the lines that were overwritten while they were
-        read."""
+        """`logs` are by process, "" for a single one. `lost` counts lines that were overwritten during a read."""
         self._logs = [(ring, _members(name)) for name, ring in logs.items()]
         self._logs.append((engine_log, encode_json({"source": ENGINE})[1:-1]))
         self._lost = lost
@@ -32,14 +28,14 @@ class LogBook:
 
     @classmethod
     def of_host(cls, mapping: SharedMapping, lost: Counter | None = None) -> LogBook:
-        """Returns the book of a host of several processes."""
+        """Returns the book of a host with several processes."""
         logs = {name: LogRing(entries) for name, entries in mapping.logs().items()}
         engine_log = logs.pop(ENGINE)
         return cls(logs, engine_log, lost)
 
     async def recent(self, level: str, limit: int) -> list[orjson.Fragment]:
-        """Returns up to `limit` lines of `level` or worse, newest first, of one moment those of the supervisor first,
-        then in the order of the slots; the engine's last. Raises ValueError for an unknown level."""
+        """Returns up to `limit` lines of `level` or worse, newest first. Lines with the same time are in the order of
+        the logs: the supervisor's, those of the slots, the engine's. Raises ValueError for an unknown level."""
         lines: list[tuple[LogLine, bytes]] = []
         # Seven full logs take 20 ms.
         async with Slice(self._lock) as turn:
@@ -59,6 +55,6 @@ class LogBook:
 
 
 def _members(process: str) -> bytes:
-    """Returns what each line of a process has besides its own, as JSON without the braces."""
+    """Returns the members that say where a line comes from, as JSON without the braces."""
     further: dict[str, Any] = {"process": process} if process else {}
     return encode_json({"source": OURS, **further})[1:-1]

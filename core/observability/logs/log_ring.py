@@ -1,7 +1,4 @@
-"""The last lines of one log, of ours or of the engine: one process writes them, in memory that others may read.
-
-No logging here (see `logs.py`), and no other log (see `log_book.py` of the protocol layer).
-"""
+"""The last lines of one log, ours or the trading engine's: one process writes them, any process can read them."""
 
 from __future__ import annotations
 
@@ -22,19 +19,19 @@ from observability.memory import layout
 from observability.memory.entry_log import EntryLog
 
 OURS: Final = "observability"
-"""Where our own lines come from, and the first word of our loggers' and log files' names."""
+"""The source of our own lines, and the first word in the names of our loggers and log files."""
 
 MAX_MESSAGE_CHARS: Final = 4096
 MAX_LOGGER_CHARS: Final = 256
 MAX_FIELDS_BYTES: Final = 16 * 1024
 
-# C0 and C1 controls forge lines and drive terminals; U+2028/9 end a line for some readers; bidirectional controls
-# (Unicode TR 36, section 2.6) show a line in another order than it is in; lone surrogates are no text and break JSON.
+# C0 and C1 controls forge lines and control terminals; U+2028 and U+2029 end a line for some readers; bidirectional
+# controls (Unicode TR 36, section 2.6) reorder what a line shows; lone surrogates are not text and break JSON.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def escape(text: str) -> str:
-    r"""Returns `text` with everything that is not plain text as `\x0a` or `\u2028`."""
+    r"""Returns `text` with everything but plain text escaped, as `\x0a` or `\u2028`."""
     return _UNSAFE.sub(_escaped, text)
 
 
@@ -48,34 +45,34 @@ class LogLine:
     """One line; `members` is its JSON without the braces."""
 
     moment_ns: int
-    """When it was written, and not after it arrived, so that a clock that is ahead hides no other line."""
+    """When the line was written, or when it arrived if that is earlier: a clock that is ahead hides no other line."""
     members: bytes
 
 
 class LogRing:
-    """As many of the last lines as an entry log has room for. Only the process that made the ring can write into it:
-    one that was forked writes nothing until it has a ring of its own."""
+    """As many of the last lines as an entry log has room for. Only the process that created the ring writes to it: a
+    forked child writes nothing until it has a ring of its own."""
 
     def __init__(self, entries: EntryLog | None = None) -> None:
-        """`entries` is a region that others read; without it the memory is this process's own."""
+        """`entries` is in a region that other processes read; without it the memory is private to this process."""
         self._entries = EntryLog(None, layout.LOG_ENTRIES, layout.LOG_DATA_BYTES) if entries is None else entries
         self._pid = os.getpid()
         self._iso = IsoFormatter()
 
     @property
     def lines_lost(self) -> int:
-        """Lines that were overwritten while they were read here."""
+        """Lines that were overwritten while this process read them."""
         return self._entries.entries_lost
 
     def write(self, ts_ns: int, level: str, logger: str, message: str) -> None:
-        """Keeps one line of ours; to be called by one thread at a time."""
+        """Appends one line of our own log; called by one thread at a time."""
         self._append(ts_ns, {"timestamp": self._iso(ts_ns)}, level, logger, message, {})
 
     def write_received(
         self, ts_ns: int, received_ns: int, level: str, logger: str, message: str, fields: Mapping[str, Any]
     ) -> None:
-        """Keeps one line of somebody else. Its fields are left out (null) if they are larger than `MAX_FIELDS_BYTES` or
-        no JSON, as are integers of more than 64 bits."""
+        """Appends one line of the engine. Its fields become null if they take more than `MAX_FIELDS_BYTES` or cannot be
+        encoded, such as integers of more than 64 bits."""
         times = {"timestamp": self._iso(ts_ns), "received": self._iso(received_ns)}
         try:
             encoded = encode_json(fields)
@@ -87,7 +84,7 @@ class LogRing:
         self._append(min(ts_ns, received_ns), times, level, logger, message, further)
 
     def newest(self, level: str = "DEBUG", limit: int = layout.LOG_ENTRIES) -> Iterator[LogLine]:
-        """Copies up to `limit` lines of `level` or worse, newest first, one by one. Raises ValueError for others."""
+        """Yields up to `limit` lines of `level` or worse, newest first. Raises ValueError for an unknown level."""
         if level.upper() not in LOG_LEVELS:
             raise ValueError(f"level: {shown(level)}, expected one of {', '.join(LOG_LEVELS)}")
         least = LOG_LEVELS.index(level.upper())

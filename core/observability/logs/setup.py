@@ -1,14 +1,12 @@
-"""Logging: one readable line per record to stderr, rotating files if asked for, and the last records in memory.
+"""The setup of logging: one readable line per record on stderr, in rotating files if configured, and in memory.
 
-No record is sent anywhere else, and nothing here is called from a hot path.
-
-    2025-10-21T22:00:00.123Z INFO     hub: started with 3 symbols
-    2025-10-21T22:00:00.124Z INFO     worker-1 worker: one of several processes
-    2025-10-21T22:00:00.125Z ERROR    store: cannot write
+    2025-10-21T22:00:00.123Z INFO     snapshot.hub: started with 3 symbols
+    2025-10-21T22:00:00.124Z INFO     worker-1 server.worker: one of several processes
+    2025-10-21T22:00:00.125Z ERROR    store.writer: the store cannot write
         | Traceback (most recent call last):
         | ...
 
-Only a record starts in the first column, and what a peer sent is escaped, so that nobody can forge a line.
+Only a record starts in the first column, and text from a peer is escaped, so that no peer can forge a line.
 """
 
 from __future__ import annotations
@@ -32,14 +30,14 @@ _CONTINUATION: Final = "    | "
 
 
 def short_name(logger_name: str) -> str:
-    """Returns the module of one of our loggers, and any other name as it is."""
-    return logger_name.rpartition(".")[2] if logger_name.startswith(_OURS) else logger_name
+    """Returns the name of a logger without `observability.`, which all of ours begin with."""
+    return logger_name.removeprefix(_OURS)
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as the module's docstring shows. One per handler: the handler's lock covers its memory.
+    """Formats a record as shown in the module's docstring. Each handler has its own, protected by the handler's lock.
 
-    `process` stands before the module, if several processes log to the same place.
+    `process` precedes the logger if several processes log to the same place.
     """
 
     def __init__(self, process: str = "") -> None:
@@ -60,7 +58,7 @@ class LineFormatter(logging.Formatter):
 
 
 class RingHandler(logging.Handler):
-    """Keeps each record as one line of a ring; an exception is named in it, and its traceback left out."""
+    """Appends each record to a ring as one line, which names an exception but leaves its traceback out."""
 
     def __init__(self, ring: LogRing) -> None:
         super().__init__()
@@ -78,11 +76,11 @@ class RingHandler(logging.Handler):
 
 
 def configure_logging(config: Config, process: str = "", ring: LogRing | None = None) -> LogRing:
-    """Sets up this process's logging and returns the ring of its last records, `ring` or a new one; a second call
-    replaces the first's.
+    """Sets up this process's logging and returns the ring of its last records, which is `ring` or a new one.
 
-    `process` tells the files of several processes apart, since two must not rotate the same one: `worker-1` logs to
-    `observability-worker-1.log`. Raises ConfigError if the files cannot be written.
+    A second call replaces the setup of the first. `process` tells the files of several processes apart, since two must
+    not rotate the same one: `worker-1` logs to `observability-worker-1.log`. Raises ConfigError if the files cannot be
+    written.
     """
     ring = LogRing() if ring is None else ring
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), RingHandler(ring)]
@@ -97,7 +95,7 @@ def configure_logging(config: Config, process: str = "", ring: LogRing | None = 
         handler.setFormatter(LineFormatter(process))
         root.addHandler(handler)
     root.setLevel(config.log_level)
-    # It logs a line per connection at INFO. A logger's own level beats the root's, hence not below it either.
+    # picows logs a line per connection at INFO. A logger's own level overrides the root's, so it must not be below it.
     logging.getLogger("picows").setLevel(max(logging.WARNING, root.level))
     return ring
 
@@ -111,5 +109,5 @@ def _file_handler(config: Config, process: str) -> RotatingFileHandler:
             path, maxBytes=MAX_FILE_BYTES, backupCount=BACKUP_FILES, encoding="utf-8", errors="backslashreplace"
         )
     except OSError as error:
-        fault = f"LOG_DIR: {shown(config.log_dir)}, expected a directory to write in ({error.strerror})"
+        fault = f"LOG_DIR: {shown(config.log_dir)}, expected a writable directory ({error.strerror})"
         raise ConfigError([fault]) from None

@@ -1,1 +1,3 @@
-"""Memory that processes share: the mapping and its layout, checked records, append-only logs, counters."""
+"""Memory that processes share: the mapping and its layout, rings of checked records, append-only logs, counters.
+Each word has one writer at a time, and no reader ever waits.
+"""

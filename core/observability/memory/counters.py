@@ -1,7 +1,7 @@
-"""Counters that hot paths add to: plain words in one preallocated block, named and labelled once.
+"""Counters for hot paths: plain words in one preallocated block, named and labelled once.
 
-No exposition format here; whoever answers a scrape reads `families`. The block is drawn in `shared_layout.py`: it names
-its own words, so that other processes can read them, and a process that takes another's place counts on.
+The block, drawn in `layout.py`, contains the names of its words, so that other processes can read them, and so that the
+successor of a process continues to count where it ended. `families` is what a scrape exposes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from observability.memory.directory import Directory
 
 CAPACITY_WORDS = layout.COUNTERS_WORDS
 
-# Upper bounds of the duration buckets, in seconds: 100 us to 10 s, about three to a decade.
+# Upper bounds of the duration buckets, in seconds: 100 us to 10 s, about three per decade.
 DURATION_BOUNDS_SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 )  # fmt: skip
@@ -70,7 +70,7 @@ class FloatSample:
 
 
 class BucketHistogram:
-    """Counts durations into buckets: one word per bound, one for what is longer, one for the sum in nanoseconds."""
+    """Counts durations by bucket: a word per bound, one for longer durations, one for the sum in nanoseconds."""
 
     __slots__ = ("_base", "_bounds_ns", "_words", "bounds_seconds")
 
@@ -87,13 +87,13 @@ class BucketHistogram:
         self._words[base + len(self._bounds_ns) + 1] += duration_ns
 
     def add_all(self, other: BucketHistogram) -> None:
-        """Adds everything that `other` has counted."""
+        """Adds the counts of `other`."""
         for i in range(len(self._bounds_ns) + 2):
             self._words[self._base + i] += other._words[other._base + i]
 
     @property
     def counts(self) -> list[int]:
-        """Per bucket, not cumulative; the last one is everything above the last bound."""
+        """Counts per bucket, not cumulative; the last one is of durations above the last bound."""
         return self._words[self._base : self._base + len(self._bounds_ns) + 1].tolist()
 
     @property
@@ -115,17 +115,17 @@ class Family:
 
 
 class Counted(Protocol):
-    """What can be read of counters: of one process, or of all of them together."""
+    """Readable counters: those of one process, or of all processes together."""
 
     def families(self) -> Iterator[Family]:
-        """Every family with at least one sample."""
+        """Yields every family with at least one sample."""
 
     def total(self, name: str) -> int:
-        """Returns the sum of a counter or gauge over its labels; 0 if there is none of that name yet."""
+        """Returns the sum of a counter or gauge over its labels; 0 if no such family exists yet."""
 
 
 class _Named(msgspec.Struct, array_like=True):
-    """An entry of the directory: what a word, or the first of several, is."""
+    """An entry of the directory, which describes a word, or the first of several."""
 
     name: str
     kind: FamilyKind
@@ -140,8 +140,8 @@ _decode_named = msgspec.msgpack.Decoder(_Named).decode
 class Counters:
     """The block of words and its directory; one writer per word.
 
-    `memory` is bytes, of a process slot in the shared mapping; without it the block is this process's own. What the
-    block holds already is taken over.
+    `memory` is the bytes of a process slot in the shared mapping; without it the block is private to this process.
+    Counters that the block already contains are kept.
     """
 
     def __init__(self, memory: memoryview[int] | None = None) -> None:
@@ -176,20 +176,20 @@ class Counters:
         return sample
 
     def families(self) -> Iterator[Family]:
-        """Every family with at least one sample, in the order in which they were made, by whichever process."""
+        """Yields every family with at least one sample, in order of creation, by this process or another."""
         self._read_directory()
         return iter(tuple(self._families.values()))
 
     def total(self, name: str, labels: Labels | None = None) -> int:
-        """Returns the sum of a counter or gauge over its labels, or of those alone; 0 if there is none of that name."""
+        """Returns the sum of a counter or gauge over its labels, or its value for `labels`; 0 if there is none."""
         return sum(sample.value for sample in self._samples(name, labels) if isinstance(sample, Counter))
 
     def float_total(self, name: str, labels: Labels | None = None) -> float:
-        """Returns the same for one of doubles."""
+        """Returns the same of a counter or gauge of doubles."""
         return sum(sample.value for sample in self._samples(name, labels) if isinstance(sample, FloatSample))
 
     def add_all(self, other: Counters) -> None:
-        """Adds everything that `other` has counted, name by name."""
+        """Adds the counts of `other`, name by name."""
         for family in other.families():
             for labels, theirs in family.samples.items():
                 ours = self._sample(family.name, family.kind, family.help, labels)
@@ -204,7 +204,7 @@ class Counters:
                     ours.add(theirs.value)
 
     def zero_gauges(self) -> None:
-        """Sets every gauge to 0: whose state they told is no more."""
+        """Sets every gauge to 0, because the process that they describe has ended."""
         for family in self.families():
             if family.kind in ("gauge", "float_gauge"):
                 for sample in family.samples.values():
@@ -236,18 +236,18 @@ class Counters:
         return sample
 
     def _add(self, named: _Named) -> Sample:
-        """Takes words for a new sample and enters it into the directory."""
+        """Reserves words for a new sample and adds it to the directory."""
         words = named.base + (_HISTOGRAM_WORDS if named.kind == "histogram" else 1)
         if words > CAPACITY_WORDS:
-            raise CapacityError(f"all {CAPACITY_WORDS} words of the counters are in use")
-        # Before the words are named: a process that died between the two leaves them unused.
+            raise CapacityError(f"all {CAPACITY_WORDS} words for counters are in use")
+        # Reserved before they are named: a process that dies in between leaves them unused.
         self._header[layout.COUNTERS_WORDS_USED] = words
         self._directory.add(msgspec.msgpack.encode(named))
         self._read_directory()
         return self._families[named.name].samples[named.labels]
 
     def _read_directory(self) -> None:
-        """Takes over the entries that were made since the last call, by this process or another."""
+        """Reads the entries that this process or another one has added since the last call."""
         for entry in self._directory.read_new():
             self._enter(_decode_named(entry))
 
@@ -266,7 +266,7 @@ class Counters:
 
 
 class HostCounters:
-    """The counters of all processes, added up whenever they are read; those of the dead included."""
+    """The counters of all processes, including those that have ended, summed on each read."""
 
     def __init__(self, counters: Sequence[Counters]) -> None:
         self._counters = tuple(counters)

@@ -1,7 +1,7 @@
-"""Entries of any length, in order: one process appends, others copy, and who takes its place goes on behind them.
+"""An append-only log of variable-length entries.
 
-No offsets here (see `shared_layout.py`), and nothing of what an entry means (see `log_ring.py`, and `lanes.py` of the
-protocol layer).
+One process appends and others copy; a replacement writer continues after the last complete entry. Log lines and the
+messages of the lanes are such entries.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Iterator
 from observability.memory import layout
 
 LoggedEntry = tuple[int, str | None, bytes]
-"""Number, key and content: what they are, is for whoever appends to say."""
+"""Number, key and content, whose meaning is up to the writer."""
 
 
 class EntryLog:
-    """The last entries by position, as many as its index and its bytes hold; positions count from 0, without gaps."""
+    """The last entries by position, as many as index and data have room for; positions count from 0, without gaps."""
 
     __slots__ = ("_data", "_data_bytes", "_entries", "_words", "entries_lost")
 
     def __init__(self, memory: memoryview[int] | None, entries: int, data_bytes: int) -> None:
-        """`memory` is bytes, `layout.entry_log_bytes` of them or more; without it they are this process's own."""
+        """`memory` is at least `layout.entry_log_bytes` bytes; without it the memory is private to this process."""
         size = layout.entry_log_bytes(entries, data_bytes)
         if memory is None:
-            # Memory never written is never touched.
+            # Pages that are never written take no memory.
             memory = memoryview(mmap.mmap(-1, size))
         self._words: memoryview[int] = memory[: size - data_bytes].cast("q")
         self._data = memory[size - data_bytes : size]
@@ -35,22 +35,22 @@ class EntryLog:
 
     @property
     def end(self) -> int:
-        """Position behind the newest entry."""
+        """The position after the newest entry."""
         return self._words[layout.ENTRY_LOG_END]
 
     @property
     def start(self) -> int:
-        """Position of the oldest entry that its index holds; its bytes may be gone."""
+        """The position of the oldest entry in the index; its data may have been overwritten."""
         return max(0, self.end - self._entries)
 
     @property
     def newest_number(self) -> int:
-        """Number of the newest entry, 0 without one; to be asked by the one who appends."""
+        """The number of the newest entry, 0 if there is none; only for the writer."""
         newest = None if self.end == 0 else self.copy(self.end - 1)
         return 0 if newest is None else newest[0]
 
     def append(self, number: int, key: str | None, content: bytes) -> bool:
-        """Publishes one entry; returns False, and writes nothing, if it is larger than all the room there is."""
+        """Publishes one entry; returns False, and writes nothing, if it is larger than the whole log."""
         data = content if key is None else key.encode() + content
         length = len(data)
         if length > self._data_bytes:
@@ -63,7 +63,7 @@ class EntryLog:
             offset += self._data_bytes - place
             place = 0
         at = self._at(position)
-        # From here on whoever wants what was in this place of the index does not believe it.
+        # From here on, readers of the entry that was at this place of the index reject it.
         words[at + layout.ENTRY_BEGIN] = position + 1
         words[at + layout.ENTRY_NUMBER] = number
         words[at + layout.ENTRY_OFFSET] = offset
@@ -77,7 +77,7 @@ class EntryLog:
         return True
 
     def copy(self, position: int) -> LoggedEntry | None:
-        """Copies one entry, or returns None if it, or its bytes, were overwritten; that is counted."""
+        """Copies one entry, or returns None, and counts it as lost, if it or its data were overwritten."""
         words = self._words
         at = self._at(position)
         if words[at + layout.ENTRY_END] == position + 1:
@@ -95,8 +95,8 @@ class EntryLog:
         return None
 
     def newest_first(self) -> Iterator[LoggedEntry]:
-        """Copies from the newest entry back to the oldest that is still there. What had made room before the call is
-        nobody's loss; what was overwritten since is left out and counted."""
+        """Yields copies from the newest entry back to the oldest not yet overwritten. Entries overwritten during the
+        iteration are left out and counted as lost; those overwritten before it are not."""
         words = self._words
         end = self.end
         data_start = words[layout.ENTRY_LOG_DATA_END] - self._data_bytes

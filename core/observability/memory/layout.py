@@ -1,25 +1,23 @@
-"""Every offset of the mapping that hub and workers share, except those within the history (see `history/layout.py`).
-
-No reading or writing here (see `mapping.py`, `record_ring.py`, `entry_log.py`, `counters.py`).
+"""Every offset of the mapping that hub and workers share, except those within the history (`history/layout.py`).
 
 All words are 8 bytes, aligned, signed (`q`), and have one writer at a time; `B` is bytes, up to the next whole word.
-"Supervisor" in a writer's place means: while no process lives in that slot.
+The supervisor writes a word of a slot only while no process lives in that slot.
 
-Mapping: anonymous, made before the first fork, read and written by supervisor, hub and workers
+Mapping: anonymous, created before the first fork, read and written by supervisor, hub and workers
     +--------+--------+----------+--------+---------+-------------+-------------+------+------------+--------+---------+
     | header | slots  | counters | frames | details | lane trades | lane alerts | logs | supervisor | engine | history |
     |        | 0..n   | 0..n     |        |         |             |             | 0..n | log        | log    |         |
     +--------+--------+----------+--------+---------+-------------+-------------+------+------------+--------+---------+
-    slot 0 is the hub's; the workers have one each of the others, and one is left over for a worker that takes
-    another's place while that one still drains. Every region begins on a page of its own.
+    Slot 0 is the hub's, each worker has another, and one is spare, for a worker that replaces one that still drains.
+    Every region begins on a page of its own.
 
 Header: 2 words
     +--------------+------------------+
     | GENERATION q | EVENT_CLOCK_NS q |
     +--------------+------------------+
       0              1
-    GENERATION              supervisor            counts the hubs; read by hub and workers
-    EVENT_CLOCK_NS          hub, on each tick     the newest tick's event time in a replay, else 0; read by workers
+    GENERATION              supervisor            number of hubs so far; read by hub and workers
+    EVENT_CLOCK_NS          hub, on each tick     event time of the newest tick in a replay, else 0; read by workers
 
 Slot of a process: 9 words in a place of 16
     +-------+---------+--------------+--------------+---------------+----------+-----------+------------+-----------+
@@ -28,21 +26,21 @@ Slot of a process: 9 words in a place of 16
       0       1         2              3              4               5          6           7            8
     PID, STARTED_NS          supervisor                     read by all
     STATE                    supervisor, then the process   FREE, STARTING, SERVING, DRAINING; read by all
-    WEBSOCKETS, CONNECTIONS  the process                    clients of either kind; read by all, whom limits bind
+    WEBSOCKETS, CONNECTIONS  the process                    clients of either kind; read by all, to keep the limits
     BEHIND, BACKLOG          the process, each second       clients and lane messages that wait; read by the hub
-    SENT_SEQ, SENT_NS        the process, per frame         which frame went out last, and how long it took; by the hub
+    SENT_SEQ, SENT_NS        the process, per frame         the last frame sent, and how long it took; read by the hub
 
 Ring of records (frames, details): the cursor, then slots; the record with sequence s is in slot s % slots
     +----------+--------+--------+-----+
-    | CURSOR q | slot 0 | slot 1 | ... |         CURSOR: sequence of the newest whole record; 0 when there is none
+    | CURSOR q | slot 0 | slot 1 | ... |         CURSOR: sequence of the newest complete record; 0 if none
     +----------+--------+--------+-----+
-Slot: 10 words, then the bytes of its parts, one behind the other
+Slot: 10 words, then the bytes of its parts, one after the other
     +---------+-------+-------+----------+-------------+---------+
     | BEGIN q | END q | CRC q | META 4 q | LENGTHS 3 q | parts B |
     +---------+-------+-------+----------+-------------+---------+
       0         1       2       3          7             10
-    hub writes BEGIN, META, LENGTHS, parts, CRC, END, then CURSOR; a worker loads END, copies, loads BEGIN, and believes
-    the copy only if both are the sequence it wanted and the CRC of sequence, META, LENGTHS and parts is right.
+    The hub writes BEGIN, META, LENGTHS, parts, CRC, END, then CURSOR. A worker loads END, copies, loads BEGIN, and
+    accepts the copy only if both are the wanted sequence and the CRC of sequence, META, LENGTHS and parts is right.
 
 Log of entries: its header, the index of its last entries, and their bytes; the entry at position p is in p % entries
     +-------+------------+-----------+-----------+-----+--------+
@@ -51,22 +49,22 @@ Log of entries: its header, the index of its last entries, and their bytes; the 
       0       1            2
 Entry: 7 words; its data (the key, then the content) begins at OFFSET % the data's size and never wraps
     +---------+-------+-------+----------+----------+--------------+----------+
-    | BEGIN q | END q | CRC q | NUMBER q | OFFSET q | KEY_LENGTH q | LENGTH q |    KEY_LENGTH: -1 is no key
+    | BEGIN q | END q | CRC q | NUMBER q | OFFSET q | KEY_LENGTH q | LENGTH q |    KEY_LENGTH: -1 means no key
     +---------+-------+-------+----------+----------+--------------+----------+
       0         1       2       3          4          5              6
-    The writer writes data, then BEGIN ... END (position + 1), then DATA_END and END of the log; who takes the writer's
-    place goes on behind the last whole entry.
+    The writer writes BEGIN (position + 1), NUMBER ... LENGTH, the data, CRC and END (position + 1), then DATA_END and
+    END of the log. A replacement writer continues after the last complete entry.
     lane             written by the hub; read by workers, and by the next hub        seq; symbol; members
     log of a slot    written by the process in it; read by workers                   time in ns; level; members
     supervisor log   written by the supervisor; read by workers                      the same
     engine log       written by the hub; read by workers                             the same
 
-Directory: what a region holds, in the order in which it was made; the counters and the history have one each
+Directory: the contents of a region, in order of creation; the counters and the history have one each
     +-------+---------+---------+-----+        Entry: two words, then MessagePack up to a whole word
     | END q | entry 0 | entry 1 | ... |            +----------+-------+--------+
     +-------+---------+---------+-----+            | LENGTH q | CRC q | data B |
       0       1                                    +----------+-------+--------+
-    END: bytes that the entries take. An entry counts once END is behind it, and never changes.
+    END: bytes that the entries take. An entry is valid once END is past it, and never changes.
 
 Counters of a process: the directory of its families, and the words they name
     +--------------+-------------+---------+
@@ -74,13 +72,13 @@ Counters of a process: the directory of its families, and the words they name
     +--------------+-------------+---------+
       0              1
     An entry of the directory is (name, kind, help, labels, first word)
-    written by the process (gauges set to 0 by the supervisor once it is dead), read by all; who comes next in the slot
-    goes on counting, so that a counter never goes back.
+    Written by the process (the supervisor sets the gauges to 0 once it has ended), read by all. The next process in the
+    slot continues to count, so that a counter never goes back.
 
-The order of stores. Sequence words alone would rest on stores becoming visible in program order, as on x86-64, and
-there only for copies that are not so large that the C library streams them past the caches. The CRC rests on neither,
-and at 3 us per frame it is always there. Single words (cursors, counters, slots) are never torn on any machine with
-aligned 8-byte stores; a reader that sees one late sees it on its next look.
+The order of stores. Sequence words alone would require that stores become visible in program order, as on x86-64, and
+there only for copies that are not so large that the C library streams them past the caches. The CRC requires neither,
+and costs 3 us per frame, so it is always computed. Single words (cursors, counters, slots) are never torn on a machine
+with aligned 8-byte stores; a reader that misses a new value sees it on its next read.
 """
 
 from __future__ import annotations
@@ -105,7 +103,7 @@ SLOT_BACKLOG: Final = 6
 SLOT_SENT_SEQ: Final = 7
 SLOT_SENT_NS: Final = 8
 SLOT_USED_WORDS: Final = 9
-# Two cache lines each: no process writes into a line that another one writes into.
+# Two cache lines each, so that no two processes write to the same line.
 SLOT_WORDS: Final = 16
 
 RECORD_CURSOR: Final = 0
@@ -139,7 +137,7 @@ DIRECTORY_ENTRY_WORDS: Final = 2
 
 COUNTERS_WORDS_USED: Final = 0
 COUNTERS_HEADER_WORDS: Final = 1
-# 128 bytes for the name, the labels and the help of each word.
+# 128 bytes for the name, labels and help of each word.
 COUNTERS_DIRECTORY_BYTES: Final = 1024 * 1024
 COUNTERS_WORDS: Final = 8192
 
@@ -149,30 +147,31 @@ TRADES_LANE: Final = "trades"
 ALERTS_LANE: Final = "alerts"
 LANES: Final = (TRADES_LANE, ALERTS_LANE)
 LANE_ENTRIES: Final = 10_000
-# Trades take about 400 bytes, an alert some more: room for all entries of either.
+# A trade takes about 400 bytes and an alert somewhat more, so all entries of either lane fit.
 LANE_DATA_BYTES: Final = 8 * 1024 * 1024
 SUPERVISOR: Final = "supervisor"
 ENGINE: Final = "engine"
-# Behind those of the slots.
+# They follow the logs of the slots.
 FURTHER_LOGS: Final = (SUPERVISOR, ENGINE)
 LOG_ENTRIES: Final = 1000
-# A line takes 100 to 300 bytes, the longest 50,000: there is room for the last 20 of even those.
+# A line takes 100 to 300 bytes, the longest 50,000, of which the last 20 fit.
 LOG_DATA_BYTES: Final = 1024 * 1024
 
-# Room in a frame for what is there whatever is traded (custom collectors too), and for each symbol with its positions;
-# in the details for the REST documents, of which the alerts are the largest. Memory never written is never touched.
+# Room in a frame for what does not depend on the symbols, custom collectors included, and for each symbol with its
+# positions; in the details for the REST documents, of which the alerts are the largest. Pages that are never written
+# take no memory.
 FRAME_BASE_BYTES: Final = 256 * 1024
 FRAME_SYMBOL_BYTES: Final = 2 * 1024
 DETAIL_BASE_BYTES: Final = 2 * 1024 * 1024
 DETAIL_SYMBOL_BYTES: Final = 1024
 
-# A reader copies again what was overwritten under its hands; overtaken this often, it gives up and counts a loss.
+# A reader repeats a copy that was overwritten under its hands this often, then counts it as lost.
 MAX_ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where a part of the mapping is, in bytes."""
+    """The place of a part of the mapping, in bytes."""
 
     offset: int
     size: int
@@ -184,7 +183,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class SharedLayout:
-    """Where everything is, for a number of process slots and of symbols."""
+    """The place of every region, for a number of process slots and symbols."""
 
     slots: int
     max_symbols: int
@@ -192,7 +191,7 @@ class SharedLayout:
 
     @property
     def frame_bytes(self) -> int:
-        """Room for one frame, its header included."""
+        """Room for one frame and its header."""
         return words_up(FRAME_BASE_BYTES + FRAME_SYMBOL_BYTES * self.max_symbols)
 
     @property
@@ -201,7 +200,7 @@ class SharedLayout:
 
     @property
     def slots_region(self) -> Region:
-        return _behind(PAGE_BYTES, self.slots * SLOT_WORDS * WORD_BYTES)
+        return _after(PAGE_BYTES, self.slots * SLOT_WORDS * WORD_BYTES)
 
     def counters_region(self, slot: int) -> Region:
         size = _pages_up(counters_bytes())
@@ -209,24 +208,24 @@ class SharedLayout:
 
     @property
     def frames_region(self) -> Region:
-        return _behind(self.counters_region(self.slots - 1).end, record_ring_bytes(FRAME_SLOTS, self.frame_bytes))
+        return _after(self.counters_region(self.slots - 1).end, record_ring_bytes(FRAME_SLOTS, self.frame_bytes))
 
     @property
     def details_region(self) -> Region:
-        return _behind(self.frames_region.end, record_ring_bytes(DETAIL_SLOTS, self.detail_bytes))
+        return _after(self.frames_region.end, record_ring_bytes(DETAIL_SLOTS, self.detail_bytes))
 
     def lane_region(self, lane: int) -> Region:
         size = _pages_up(entry_log_bytes(LANE_ENTRIES, LANE_DATA_BYTES))
         return Region(_pages_up(self.details_region.end) + lane * size, size)
 
     def log_region(self, log: int) -> Region:
-        """Of a slot by its number; those of `FURTHER_LOGS` follow."""
+        """Returns the place of a log: that of a slot by its number; those of `FURTHER_LOGS` follow."""
         size = _pages_up(entry_log_bytes(LOG_ENTRIES, LOG_DATA_BYTES))
         return Region(_pages_up(self.lane_region(len(LANES) - 1).end) + log * size, size)
 
     @property
     def history_region(self) -> Region:
-        return _behind(self.log_region(self.slots + len(FURTHER_LOGS) - 1).end, self.history_bytes)
+        return _after(self.log_region(self.slots + len(FURTHER_LOGS) - 1).end, self.history_bytes)
 
     @property
     def size(self) -> int:
@@ -249,7 +248,7 @@ def _pages_up(size: int) -> int:
     return -(-size // PAGE_BYTES) * PAGE_BYTES
 
 
-def _behind(end: int, size: int) -> Region:
+def _after(end: int, size: int) -> Region:
     return Region(_pages_up(end), _pages_up(size))
 
 

@@ -1,7 +1,4 @@
-"""The mapping that hub and workers share: made before the first fork, gone with the last process that has it.
-
-No offsets here (see `shared_layout.py`), and no processes are made (see `supervisor.py`).
-"""
+"""The mapping that hub and workers share: created before the first fork, freed with the last process that has it."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ HUB_SLOT: Final = 0
 
 
 class ProcessState(IntEnum):
-    """What the process in a slot is doing."""
+    """The stage in the life of the process in a slot."""
 
     FREE = 0
     STARTING = 1
@@ -40,7 +37,7 @@ class _Word:
 
 
 class ProcessSlot:
-    """What is known of one process, word by word; `shared_layout.py` says who writes which."""
+    """The words about one process; `layout.py` says which process writes which."""
 
     pid = _Word(layout.SLOT_PID)
     state = _Word(layout.SLOT_STATE)
@@ -67,18 +64,18 @@ class ProcessSlot:
         return "hub" if self.number == HUB_SLOT else "worker"
 
     def counters(self) -> Counters:
-        """Returns the counters of this slot, with everything its processes have counted so far."""
+        """Returns the counters of this slot, with all that its processes have counted so far."""
         return Counters(self._counters_memory)
 
     def occupy(self, pid: int, now_ns: int) -> None:
-        """Notes that a process has been started in this slot."""
+        """Records that a process has been started in this slot."""
         self.clear()
         self.started_ns = now_ns
         self.state = ProcessState.STARTING
         self.pid = pid
 
     def clear(self) -> None:
-        """Forgets a process that has ended: what it was is 0, what it counted stays."""
+        """Clears the words about a process that has ended; its counters stay, except the gauges, which become 0."""
         self.words[:] = _NOTHING
         self.counters().zero_gauges()
 
@@ -118,7 +115,7 @@ class SharedMapping:
 
     @property
     def generation(self) -> int:
-        """Counts the hubs; the supervisor's to set."""
+        """The number of hubs started so far; set by the supervisor."""
         return self._header[layout.HEADER_GENERATION]
 
     @generation.setter
@@ -127,7 +124,7 @@ class SharedMapping:
 
     @property
     def event_clock_ns(self) -> int | None:
-        """The newest tick's event time if events are replayed; None if they happen now. The hub's to set."""
+        """The event time of the newest tick during a replay, None with live events; set by the hub."""
         return self._header[layout.HEADER_EVENT_CLOCK_NS] or None
 
     @event_clock_ns.setter
@@ -135,11 +132,11 @@ class SharedMapping:
         self._header[layout.HEADER_EVENT_CLOCK_NS] = value or 0
 
     def frames(self) -> RecordRing:
-        """Returns this process's view of the last frames."""
+        """Returns this process's view of the ring of frames."""
         return RecordRing(self._part(self.layout.frames_region), layout.FRAME_SLOTS, self.layout.frame_bytes)
 
     def details(self) -> RecordRing:
-        """Returns this process's view of the newest frames' indexes and documents."""
+        """Returns this process's view of the ring of details: the newest frames' indexes and documents."""
         return RecordRing(self._part(self.layout.details_region), layout.DETAIL_SLOTS, self.layout.detail_bytes)
 
     def lanes(self) -> dict[str, EntryLog]:

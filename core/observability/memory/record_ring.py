@@ -1,7 +1,4 @@
-"""Records of any length in a ring of slots: one process writes, any number copy what they want, none waits.
-
-No offsets here (see `shared_layout.py`), and nothing of what a record means.
-"""
+"""A ring of slots for variable-length records: one process writes, any number copy, and none waits for another."""
 
 from __future__ import annotations
 
@@ -24,12 +21,12 @@ class CopiedRecord:
 
 
 class RecordRing:
-    """Keeps the last `slots` records. A reader that comes too late gets None, and it is counted; it is no error."""
+    """Keeps the last `slots` records. A lapped reader gets None, which is counted as a loss and is not an error."""
 
     __slots__ = ("_bytes", "_slot_bytes", "_slots", "_words", "records_lost")
 
     def __init__(self, memory: memoryview[int], slots: int, slot_bytes: int) -> None:
-        """`memory` is bytes, `layout.record_ring_bytes` of them or more."""
+        """`memory` is at least `layout.record_ring_bytes` bytes."""
         size = layout.record_ring_bytes(slots, slot_bytes)
         self._bytes = memory[:size]
         self._words: memoryview[int] = self._bytes.cast("q")
@@ -39,16 +36,16 @@ class RecordRing:
 
     @property
     def cursor(self) -> int:
-        """Sequence of the newest whole record; 0 when there is none."""
+        """The sequence of the newest complete record; 0 if there is none."""
         return self._words[layout.RECORD_CURSOR]
 
     @property
     def capacity_bytes(self) -> int:
-        """What the parts of one record may take together."""
+        """The room for the parts of one record together."""
         return self._slot_bytes - layout.RECORD_HEADER_WORDS * layout.WORD_BYTES
 
     def write(self, sequence: int, meta: Meta, parts: Sequence[bytes]) -> bool:
-        """Publishes one record; returns False, and writes nothing, if it does not fit."""
+        """Publishes one record; returns False, and writes nothing, if it does not fit into a slot."""
         # hot: once per tick (benchmarks/bench_tick.py)
         lengths = [len(part) for part in parts]
         if sum(lengths) > self.capacity_bytes:
@@ -74,7 +71,7 @@ class RecordRing:
         return True
 
     def copy(self, sequence: int) -> CopiedRecord | None:
-        """Copies the record, or returns None if it was overwritten before or while it was copied."""
+        """Copies the record, or returns None if it was overwritten before or during the copy."""
         # hot: once per tick and worker (benchmarks/bench_workers.py)
         words, memory = self._words, self._bytes
         slot = self._slot(sequence)
@@ -82,7 +79,7 @@ class RecordRing:
             meta = words[slot + layout.RECORD_META : slot + layout.RECORD_LENGTHS].tolist()
             lengths = words[slot + layout.RECORD_LENGTHS : slot + layout.RECORD_HEADER_WORDS].tolist()
             wanted_crc = words[slot + layout.RECORD_CRC]
-            # Lengths that are being overwritten could be anything.
+            # Lengths that are being overwritten can have any value.
             if min(lengths) >= 0 and sum(lengths) <= self.capacity_bytes:
                 crc = self._header_crc(slot, sequence)
                 start = (slot + layout.RECORD_HEADER_WORDS) * layout.WORD_BYTES

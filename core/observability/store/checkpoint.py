@@ -58,13 +58,16 @@ def unpack(data: bytes, kind: type[S]) -> S:
 
 
 class EventSequence:
-    """Rising numbers; gaps mean nothing. A restart goes on behind what the process before it may have shown."""
+    """The one sequence that numbers every durable record: fills, reports, alerts. Gaps have no meaning.
+
+    A restart continues after every number that the previous process may have shown.
+    """
 
     __slots__ = ("newest",)
 
     def __init__(self, newest: int = 0) -> None:
         self.newest = newest
-        """The number drawn last; 0 before the first."""
+        """The last number drawn; 0 before the first one."""
 
     def draw(self) -> int:
         """Returns the next number."""
@@ -72,5 +75,5 @@ class EventSequence:
         return self.newest
 
     def skip_to(self, newest: int) -> None:
-        """Goes on behind `newest`, if it is not there yet."""
+        """Continues after `newest`, unless the sequence is already past it."""
         self.newest = max(self.newest, newest)

@@ -1,15 +1,13 @@
-"""The data directory and the database in it: made, locked, judged, opened for writing or for reading.
+"""The data directory and its database: created, locked, checked, opened for writing or for reading.
 
-No rows here (see `store_writer.py` and `store_reader.py`).
-
-    DATA_DIR/lock                 held (flock) by the one process that writes, with its pid in it; the kernel lets go of
+    DATA_DIR/lock                 held (flock) by the one process that writes, and contains its pid; the kernel releases
                                   it however the process ends
-    DATA_DIR/observability.db     everything committed, with
-             observability.db-wal what was committed since the last checkpoint of SQLite, and
-             observability.db-shm where the readers find it
+    DATA_DIR/observability.db     everything committed, except
+             observability.db-wal the commits since the last checkpoint of SQLite, and
+             observability.db-shm the index in which readers find them
 
-Every commit is fsynced (synchronous=FULL): what was told to be durable survives `kill -9`, and a power cut if the
-disk keeps its promises. A commit that nobody was told of may survive too.
+Every commit is fsynced (synchronous=FULL): an acknowledged row survives `kill -9`, and a power cut if the disk keeps
+its promises. A commit that was not acknowledged may survive too.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ DATABASE_NAME: Final = "observability.db"
 LOCK_NAME: Final = "lock"
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
-# 4 MiB of log are folded into the file at a time; what one huge transaction made of it is given back.
+# The log is folded into the file every 4 MiB, and truncated if a huge transaction has made it larger than its limit.
 WAL_CHECKPOINT_PAGES: Final = 1_000
 WAL_MAX_BYTES: Final = 64 << 20
 READ_CACHE_BYTES: Final = 16 << 20
@@ -38,10 +36,10 @@ _ADVICE: Final = "move it away to start with an empty store, or restore it from 
 
 
 class DirectoryLock:
-    """One process at a time. A fork shares the lock, so only the process that writes may make one."""
+    """Admits one process at a time. A fork shares the lock, so only the process that writes may create one."""
 
     def __init__(self, directory: Path) -> None:
-        """Makes the directory and takes the lock. Raises StoreError."""
+        """Creates the directory if it is missing, and takes the lock. Raises StoreError."""
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
@@ -69,19 +67,19 @@ class DirectoryLock:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Opens the database for its one writer, made or brought to our version where it must be.
+    """Opens the database for its one writer, and creates or migrates it if necessary.
 
-    Raises StoreError, which names the file and what to do, for what is no database, is damaged, or is not ours; then
-    nothing has been changed.
+    Raises StoreError, with the file and what to do, if it is not a database, is damaged, or is not ours; the file then
+    stays unchanged.
     """
     connection: sqlite3.Connection | None = None
     try:
         if path.exists() and path.stat().st_size:
-            # Closing a connection that may write folds the write-ahead log of whoever wrote last into the file.
-            with closing(connect(path, "ro")) as judged:
-                _judge(judged, path)
+            # Read-only: closing a connection that may write folds the write-ahead log of the last writer into the file.
+            with closing(connect(path, "ro")) as connection_to_check:
+                _check(connection_to_check, path)
         connection = connect(path, "rwc")
-        # Must come before the first table: it decides about the file's layout.
+        # Before the first table, because it determines the layout of the file.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         set_up_writer(connection)
         migrate(connection)
@@ -94,7 +92,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def connect(path: Path, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
-    """Returns a connection that begins no transactions by itself; only `rwc` makes a file. Raises sqlite3.Error."""
+    """Returns a connection without implicit transactions; only `rwc` creates a file. Raises sqlite3.Error."""
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -105,7 +103,7 @@ def connect(path: Path, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
 
 
 def set_up_writer(connection: sqlite3.Connection) -> None:
-    """Says how a connection writes; to be said of every one that does."""
+    """Sets how a connection writes; needed on every connection that does."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}")
@@ -113,7 +111,7 @@ def set_up_writer(connection: sqlite3.Connection) -> None:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Returns a connection that can only read, with `decimal_compare` in its SQL. Raises StoreError."""
+    """Returns a read-only connection, whose SQL has the function `decimal_compare`. Raises StoreError."""
     try:
         connection = connect(path, "ro")
         connection.execute("PRAGMA query_only = ON")
@@ -124,8 +122,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _judge(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises StoreError for a database of somebody else, or of a later version."""
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StoreError for a database of another application, or of a later version."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = read_version(connection)
     is_empty = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
@@ -139,7 +137,7 @@ def _judge(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _touch_tables(connection: sqlite3.Connection) -> None:
-    """Reads both ends of every table. A check of every page would take seconds per gigabyte at each start."""
+    """Reads both ends of every table, to find damage. A check of every page would take seconds per gigabyte."""
     for tables, key in ((SEQUENCED, "seq"), (NUMBERED, "id")):
         for table in tables:
             for order in ("ASC", "DESC"):
@@ -157,6 +155,6 @@ def _reason(path: Path, error: sqlite3.Error) -> str:
 
 
 def _decimal_compare(left: str, right: str) -> int:
-    """Returns -1, 0 or 1. Compares exactly: contexts round results, and a comparison has none."""
+    """Returns -1, 0 or 1. Exact, since a comparison has no result that a context could round."""
     a, b = Decimal(left), Decimal(right)
     return (a > b) - (a < b)

@@ -1,16 +1,18 @@
-"""What leaves the store: the rows that came first, once they are too old or the file is too large.
+"""Pruning: removes the rows that arrived first, once they are too old or the file is too large.
 
-Nothing runs by itself here: the writer asks for a small step between two commits.
+The writer calls for a small step between two commits.
 
-A row's age is how long it has been in the store by the host's clock, not the time the event carries: a replay of 2012
-stays as long as any other, and one event dated 2262 ages nobody. Rows carry no such time, their numbers rise as they
-come; so a mark, hourly and whenever the file has grown by a 64th of its bound, says what number each table had reached.
+The age of a row is the time that it has been in the store by the host's clock, not the event's own time: a replay of
+2012 stays as long as any other data, and an event dated 2262 affects no other row. Rows do not carry their time of
+arrival, but their numbers rise in order of arrival. So a mark, written hourly and whenever the file has grown by a 64th
+of its limit, records the number that each table had reached.
 
     marks      09:00 fills 120 bars 7    10:00 fills 300 bars 9   ...
-    pruning    everything up to the oldest mark, a few rows at a time, then the mark; then the next one
+    pruning    the rows up to the oldest mark, a few at a time, then the mark itself; then the next mark
 
-Kept at any age: what is behind the checkpoint, which a restart takes again, and the newest row of a table, so that no
-number is given twice. With a fill goes its key: the same fill, delivered again after that, counts as a new one.
+Two kinds of rows are kept at any age: those after the checkpoint, which a restart replays, and the newest row of each
+table, so that no number is used twice. Pruning a fill removes its key: if the same fill is delivered again, it counts
+as a new one.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import NS_PER_HOUR
+from observability.clocks.timestamps import NS_PER_HOUR, format_iso_ms
 from observability.memory.counters import Counters
 from observability.store.limits import StoreLimits
 from observability.store.schema import NUMBERED, SEQUENCED
@@ -33,17 +35,17 @@ logger = logging.getLogger(__name__)
 
 MARK_NS: Final = NS_PER_HOUR
 MARKS_PER_FILE: Final = 64
-# Two milliseconds of work or so, of which a commit waits for one at most.
+# About two milliseconds of work; a commit waits for one step at most.
 ROWS_PER_STEP: Final = 200
 PAGES_PER_STEP: Final = 64
-# Free pages are taken again by the rows that come; giving them back and asking for them again costs writes.
+# New rows reuse free pages; returning pages to the file system and growing the file again costs writes.
 FREE_SHARE: Final = 8
 
 _KEYS: Final = {**dict.fromkeys(SEQUENCED, "seq"), **dict.fromkeys(NUMBERED, "id")}
 
 
 class Pruning:
-    """Keeps the file within its limits; used by the writer's thread."""
+    """Keeps the file within its limits. Used on the writer's thread."""
 
     def __init__(self, path: Path, limits: StoreLimits, host_clock: Clock, counters: Counters) -> None:
         self._path = path
@@ -55,7 +57,7 @@ class Pruning:
         self._pruned = counters.counter("store_rows_pruned_total", "Rows removed because of their age or the size")
 
     def step(self, connection: sqlite3.Connection) -> bool:
-        """Does a little of what is due; returns whether there is more. Raises sqlite3.Error."""
+        """Does a small part of what is due; returns whether more is due. Raises sqlite3.Error."""
         page_bytes, pages, free_pages = (
             _number(connection, f"PRAGMA {name}") for name in ("page_size", "page_count", "freelist_count")
         )
@@ -78,13 +80,13 @@ class Pruning:
         return size
 
     def _mark(self, connection: sqlite3.Connection, used_bytes: int) -> None:
-        """Notes how far each table has come, when it is time to."""
+        """Writes a mark of the numbers that the tables have reached, if one is due."""
         now_ns = self._clock.time_ns()
         if self._marked_ns is None:
             self._marked_ns = _number(connection, "SELECT coalesce(max(ts_ns), 0) FROM marks")
             self._marked_bytes = used_bytes
         has_grown = used_bytes - self._marked_bytes >= self._limits.max_bytes // MARKS_PER_FILE
-        # A clock that was set back waits for the time it had reached.
+        # After the clock was set back, no mark is written until it is past the last one.
         if now_ns <= self._marked_ns or not (has_grown or now_ns - self._marked_ns >= MARK_NS):
             return
         self._marked_ns, self._marked_bytes = now_ns, used_bytes
@@ -97,7 +99,7 @@ class Pruning:
                 connection.executemany("INSERT INTO marks (section, ts_ns, newest) VALUES (?, ?, ?)", rows)
 
     def _due(self, connection: sqlite3.Connection, used_bytes: int) -> int | None:
-        """Returns the oldest mark, if what came before it has to go."""
+        """Returns the oldest mark if the rows before it are to be removed."""
         mark_ns: int | None = connection.execute("SELECT min(ts_ns) FROM marks").fetchone()[0]
         if mark_ns is None:
             return None
@@ -105,8 +107,8 @@ class Pruning:
         return mark_ns if is_old or used_bytes > self._limits.max_bytes else None
 
     def _prune(self, connection: sqlite3.Connection, mark_ns: int) -> bool:
-        """Removes the first rows before a mark, or the mark itself behind the last; False if a restart still needs
-        what is left of them."""
+        """Removes the first few rows before a mark, or the mark itself if none are left. Returns False if a restart
+        still needs the remaining ones."""
         checkpoint = _number(connection, "SELECT coalesce(min(seq), 0) FROM checkpoints")
         marked = connection.execute("SELECT section, newest FROM marks WHERE ts_ns = ?", (mark_ns,)).fetchall()
         is_held = False
@@ -128,7 +130,7 @@ class Pruning:
             return False
         with _transaction(connection):
             connection.execute("DELETE FROM marks WHERE ts_ns = ?", (mark_ns,))
-        logger.info("store: pruned what had come before %d ns", mark_ns)
+        logger.info("pruned all rows that arrived before %s", format_iso_ms(mark_ns))
         return True
 
 

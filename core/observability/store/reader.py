@@ -1,7 +1,7 @@
-"""Reading the store beside the loop: one thread, one connection that can only read.
+"""Reads of the store outside the event loop: one thread with one read-only connection.
 
-No SQL here: whoever asks brings a function, and keeps it short. While a statement runs, the write-ahead log behind it
-cannot be folded back, and whoever asks next waits; so what is long is asked in pieces.
+A caller passes a function that queries the connection, and keeps it short: while a statement runs, SQLite cannot fold
+the newer part of the write-ahead log into the file, and other callers wait. A long read is done in pieces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from observability.errors import StoreError
 from observability.store.file import open_reader
 from observability.store.limits import STOP_SECONDS
 
-# Each is a request that waits for its answer; more than this are refused.
+# Each is a request that waits for its answer; further ones are refused.
 MAX_WAITING_READS: Final = 1_000
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ _Task = tuple["asyncio.Future[Any]", Callable[[sqlite3.Connection], Any]]
 
 
 class StoreReader:
-    """Of any process that may read the file; used from one event loop."""
+    """Reads the store in any process that can open the file; used from one event loop."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,14 +41,15 @@ class StoreReader:
     async def run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Returns what `function(connection, ...)` returns in the reader's thread.
+        """Calls `function(connection, ...)` in the reader's thread and returns its result.
 
-        Raises what it raises, and StoreError for errors of the database, when too many are waiting, and after the stop.
+        Raises what `function` raises, and StoreError for errors of the database, if too many calls wait, and after
+        `stop`.
         """
         if self._is_stopped:
             raise StoreError(f"{self._path}: closed")
         if self._tasks.qsize() >= MAX_WAITING_READS:
-            raise StoreError(f"{self._path}: {MAX_WAITING_READS} questions are waiting already")
+            raise StoreError(f"{self._path}: {MAX_WAITING_READS} reads are waiting already")
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="store-reader", daemon=True)
             self._thread.start()
@@ -57,7 +58,7 @@ class StoreReader:
         return await answer
 
     async def stop(self) -> None:
-        """Answers what was asked, then ends; leaves the thread to itself if the disk does not answer."""
+        """Finishes the waiting reads and ends the thread; abandons the thread if the disk does not answer."""
         self._is_stopped = True
         if self._thread is not None:
             self._tasks.put(None)
@@ -80,7 +81,7 @@ class StoreReader:
                 failure = StoreError(f"{self._path}: cannot be read: {error}")
             except BaseException as error:
                 failure = error
-            # The loop may have been closed with the question still open.
+            # The loop may have been closed while the read was waiting.
             with suppress(RuntimeError):
                 answer.get_loop().call_soon_threadsafe(_settle, answer, result, failure)
         self._disconnect()

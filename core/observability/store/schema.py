@@ -1,20 +1,19 @@
-"""The tables of the store, the statements that fill them, and the way from one version of them to the next.
+"""The tables of the store, the statements that write and read them, and the migrations between versions.
 
-No file is opened here (see `store_file.py`) and no row is made (whoever puts one knows its table).
-
-    seq        fills, conflicts,            one sequence through all of these: a restart takes what is behind the
-               order_reports,               checkpoint again, in this order; the seq is the row's key in the file too
+    key
+    seq        fills, conflicts,            one sequence for all of these tables: a restart replays the rows after the
+               order_reports,               checkpoint in its order; it is also the key of the row in the file
                equity_reports,
                position_reports,
                alert_transitions
-    id         equity, minutes, bars,       numbered as they came; found by their own key
+    id         equity, minutes, bars,       numbered in order of arrival; each also has a key of its own
                idempotency
     part       checkpoints                  the state of the collectors as of `seq`
     marks      marks                        section, ts_ns -> newest: the newest seq or id of each of the tables above
-                                            at a moment of the host's clock; how the pruning knows a row's age
+                                            at a time of the host's clock; from them the pruning derives a row's age
 
-Decimals are TEXT, because their digits are what was sent; times integer nanoseconds. Each index of `fills` ends with
-the seq, as all indexes of SQLite do, so one symbol's rows come newest first without sorting.
+Decimals are TEXT, to keep the digits that were sent; times are integer nanoseconds. Every index of `fills` ends with
+the seq, as all indexes in SQLite do, so the rows of one symbol come newest first without sorting.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
-# "OBSV": how `file` and we ourselves know that a database is ours (https://www.sqlite.org/fileformat2.html, 1.3).
+# "OBSV" identifies a database as ours, for us and for `file` (https://www.sqlite.org/fileformat2.html, 1.3).
 APPLICATION_ID: Final = 0x4F425356
 
 MAX_SEQ: Final = 2**63 - 1
-"""Above every sequence number: an INTEGER of SQLite has 8 bytes."""
+"""No sequence number is above this: an INTEGER of SQLite has 8 bytes."""
 
 SEQUENCED: Final = (
     "fills", "conflicts", "order_reports", "equity_reports", "position_reports", "alert_transitions"
 )  # fmt: skip
 """The tables whose rows are numbered by the one sequence."""
 NUMBERED: Final = ("equity", "minutes", "bars", "idempotency")
-"""The tables whose rows are numbered as they come."""
+"""The tables whose rows are numbered in order of arrival."""
 
 FILL_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, "
@@ -75,13 +74,13 @@ _FILL_TYPES = """
 """
 
 _VERSION_1: Final = (
-    # The double nearest to the quantity compares as the quantity does, except among those that share it.
+    # quantity_real is the nearest double: it compares as the quantity does, except among quantities that share it.
     f"CREATE TABLE fills ({_FILL_TYPES}, UNIQUE (trade_id, symbol, venue)) STRICT",
     "CREATE INDEX fills_by_symbol ON fills (symbol)",
     "CREATE INDEX fills_by_strategy ON fills (strategy)",
     "CREATE INDEX fills_by_side ON fills (side)",
     "CREATE INDEX fills_by_time ON fills (ts_ns)",
-    # Fills that had the key of another one and other content.
+    # Fills with the key of an earlier fill but other content.
     f"CREATE TABLE conflicts ({_FILL_TYPES}) STRICT",
     """CREATE TABLE order_reports (
         seq INTEGER PRIMARY KEY,
@@ -118,7 +117,7 @@ _VERSION_1: Final = (
         avg_price TEXT NOT NULL,
         strategy TEXT NOT NULL
     ) STRICT""",
-    # The document is the JSON object that the lane sends, without type, seq and prev.
+    # The document is the JSON object of the lane's message, without type, seq and prev.
     """CREATE TABLE alert_transitions (
         seq INTEGER PRIMARY KEY,
         ts_ns INTEGER NOT NULL,
@@ -127,7 +126,7 @@ _VERSION_1: Final = (
         document TEXT NOT NULL
     ) STRICT""",
     "CREATE INDEX alert_transitions_by_alert ON alert_transitions (alert_id)",
-    # One row a minute; the strategy '' is the account.
+    # One row per minute; the strategy '' is the whole account.
     """CREATE TABLE equity (
         ts_ns INTEGER NOT NULL,
         strategy TEXT NOT NULL,
@@ -138,8 +137,8 @@ _VERSION_1: Final = (
         id INTEGER PRIMARY KEY,
         UNIQUE (strategy, ts_ns)
     ) STRICT""",
-    # A finished row of a series' 1-minute ring: the fields' names, separated by commas, and six doubles of each
-    # (first, min, max, last, sum, count) in the byte order of the host.
+    # A finished row of the 1-minute tier of a series: the names of the fields, separated by commas, and six doubles of
+    # each (first, min, max, last, sum, count) in the byte order of the host.
     """CREATE TABLE minutes (
         section TEXT NOT NULL,
         key TEXT NOT NULL,
@@ -149,7 +148,7 @@ _VERSION_1: Final = (
         id INTEGER PRIMARY KEY,
         UNIQUE (section, key, ts_ns)
     ) STRICT""",
-    # Bars of the market's prints, by the prints' own time.
+    # Bars of the prints in the market, by the time of the prints.
     """CREATE TABLE bars (
         symbol TEXT NOT NULL,
         ts_ns INTEGER NOT NULL,
@@ -163,7 +162,7 @@ _VERSION_1: Final = (
         id INTEGER PRIMARY KEY,
         UNIQUE (symbol, ts_ns)
     ) STRICT""",
-    # What was answered to a batch that carried a key.
+    # The answer to a batch with an idempotency key.
     """CREATE TABLE idempotency (
         key TEXT NOT NULL UNIQUE,
         ts_ns INTEGER NOT NULL,
@@ -193,7 +192,7 @@ def _insert(table: str, columns: str) -> str:
 
 
 def _upsert(table: str, columns: str, key: str) -> str:
-    """Returns an INSERT that writes over the row of the same key; that row keeps its id."""
+    """Returns an INSERT that overwrites the row with the same key, which keeps its id."""
     updates = ", ".join(f"{name} = excluded.{name}" for name in columns.split(", ") if name not in key.split(", "))
     return f"{_insert(table, columns)} ON CONFLICT ({key}) DO UPDATE SET {updates}"
 
@@ -207,37 +206,37 @@ INSERT_POSITION_REPORT: Final = _insert("position_reports", POSITION_REPORT_COLU
 INSERT_ALERT_TRANSITION: Final = _insert("alert_transitions", ALERT_TRANSITION_COLUMNS)
 UPSERT_EQUITY: Final = _upsert("equity", EQUITY_COLUMNS, "strategy, ts_ns")
 UPSERT_MINUTE: Final = _upsert("minutes", MINUTE_COLUMNS, "section, key, ts_ns")
-# A restart whose state is older than the row makes the bar again of fewer prints: the row knows better.
+# A restart from a state older than the row rebuilds the bar from fewer prints, so the row is then more complete.
 UPSERT_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns") + " WHERE excluded.trades >= bars.trades"
 UPSERT_IDEMPOTENCY: Final = _upsert("idempotency", IDEMPOTENCY_COLUMNS, "key")
 UPSERT_CHECKPOINT: Final = _upsert("checkpoints", CHECKPOINT_COLUMNS, "part")
 
 CHECKPOINT_KEY: Final = "all"
-"""The one part there is: all keepers of state as of one record."""
+"""The only part: the state of everything as of one record."""
 
 
-def _behind(table: str, columns: str) -> str:
+def _after(table: str, columns: str) -> str:
     return f"SELECT {columns} FROM {table} WHERE seq > ? ORDER BY seq"
 
 
-# What a restart takes again; parameter: the checkpoint's seq.
-SELECT_FILLS_BEHIND: Final = _behind("fills", FILL_COLUMNS)
-SELECT_ORDER_REPORTS_BEHIND: Final = _behind("order_reports", ORDER_REPORT_COLUMNS)
-SELECT_EQUITY_REPORTS_BEHIND: Final = _behind("equity_reports", EQUITY_REPORT_COLUMNS)
-SELECT_POSITION_REPORTS_BEHIND: Final = _behind("position_reports", POSITION_REPORT_COLUMNS)
-SELECT_ALERT_TRANSITIONS_BEHIND: Final = _behind("alert_transitions", "seq, document")
+# The rows that a restart replays. Parameter: the checkpoint's seq.
+SELECT_FILLS_AFTER: Final = _after("fills", FILL_COLUMNS)
+SELECT_ORDER_REPORTS_AFTER: Final = _after("order_reports", ORDER_REPORT_COLUMNS)
+SELECT_EQUITY_REPORTS_AFTER: Final = _after("equity_reports", EQUITY_REPORT_COLUMNS)
+SELECT_POSITION_REPORTS_AFTER: Final = _after("position_reports", POSITION_REPORT_COLUMNS)
+SELECT_ALERT_TRANSITIONS_AFTER: Final = _after("alert_transitions", "seq, document")
 
 SELECT_CHECKPOINT: Final = "SELECT state FROM checkpoints WHERE part = ?"
 SELECT_NEWEST_SEQ: Final = (
     f"SELECT max(seq) FROM ({' UNION ALL '.join(f'SELECT max(seq) AS seq FROM {t}' for t in SEQUENCED)})"
 )
-# Parameters: newest seq wanted, number of rows; newest first.
+# Newest first. Parameters: newest seq wanted, number of rows.
 SELECT_NEWEST_FILLS: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
 SELECT_NEWEST_ALERT_TRANSITIONS: Final = (
     "SELECT seq, document FROM alert_transitions WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
 )
 SELECT_NEWEST_CONFLICTS: Final = f"SELECT {FILL_COLUMNS} FROM conflicts ORDER BY seq DESC LIMIT ?"
-# Parameters: order_id, symbol, status, ts_ns, and the seq before which it is looked for.
+# Parameters: order_id, symbol, status, ts_ns, and the seq before which to search.
 SELECT_ORDER_REPORT: Final = (
     "SELECT 1 FROM order_reports WHERE order_id = ? AND symbol = ? AND status = ? AND ts_ns = ? AND seq < ? LIMIT 1"
 )
@@ -258,17 +257,17 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (_create,)
-"""From version n to n + 1, by n. A version that was released is never changed, only followed."""
+"""The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 
 
 def read_version(connection: sqlite3.Connection) -> int:
-    """Returns the version of the tables; 0 without any."""
+    """Returns the version of the tables; 0 if there are none."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Brings the tables to the newest version, all of the way or not at all; expects no open transaction."""
+    """Migrates the tables to the newest version, completely or not at all. Expects no open transaction."""
     version = read_version(connection)
     if version == len(migrations):
         return

@@ -1,9 +1,7 @@
-"""The store: what must survive goes in, in order, and whoever put it in is told when it is on disk.
+"""The store: queues the rows that must survive, in order, and reports when they are on disk. Used from the event loop.
 
-No SQL here (see `store_schema.py`) and no threads (see `store_writer.py`, `store_reader.py`); used from the loop.
-
-    put --> queue, at most `queue_rows` --> writer --- commit --> listeners, durable
-                                                   --- cannot --> on_fault; the rows wait, in order
+put --> queue, at most `queue_rows` --> writer --- commits --> commit listeners, `durable`
+                                               --- fails   --> fault listeners; the rows wait, in order
 """
 
 from __future__ import annotations
@@ -34,9 +32,9 @@ from observability.store.writer import PendingRow, StoreWriter
 
 logger = logging.getLogger(__name__)
 
-# Whoever can wait is asked to from here on; the rest is for those who cannot.
+# From this share of the queue on, sources that can wait have to; the rest is for those that cannot.
 ROOM_SHARE: Final = 0.75
-# What the writer gets beyond its own bound: one attempt at a disk that answers slowly.
+# Time for the writer beyond its own bound: one attempt at a disk that answers slowly.
 STOP_MARGIN_SECONDS: Final = 2.0
 
 CommitListener = Callable[[int], None]
@@ -45,20 +43,20 @@ T = TypeVar("T")
 
 
 class Store:
-    """One per data directory and host. Positions count the rows put in, from 1 in each process."""
+    """One per data directory and host. Positions count the rows that this process has put in, from 1."""
 
     def __init__(
         self, directory: Path, limits: StoreLimits, counters: Counters, host_clock: Clock, lock: DirectoryLock
     ) -> None:
         self.path = directory / DATABASE_NAME
         self.position = 0
-        """Of the newest row that is queued or on disk."""
+        """The position of the newest row that is queued or on disk."""
         self.durable_position = 0
-        """Everything queued up to here is on disk."""
+        """All rows queued up to this position are on disk."""
         self.lost = 0
-        """Rows dropped because too many were waiting."""
+        """The number of rows dropped because too many were waiting."""
         self.fault: str | None = None
-        """Why nothing can be written now."""
+        """Why nothing can be written now; None if it can."""
         self.reader = StoreReader(self.path)
         self._limits = limits
         self._lock = lock
@@ -67,7 +65,7 @@ class Store:
         self._next_position = 1
         self._queued = 0
         self._room = int(limits.queue_rows * ROOM_SHARE)
-        # While rows are dropped, all are until there is room: what is missing is one stretch.
+        # Once a row is dropped, all are until there is room, so that one contiguous stretch is missing.
         self._is_dropping = False
         self._has_lost = False
         self._unit: list[PendingRow] | None = None
@@ -90,10 +88,10 @@ class Store:
 
     @classmethod
     def open(cls, directory: Path, limits: StoreLimits, counters: Counters, host_clock: Clock | None = None) -> Store:
-        """Makes, locks and migrates what must be. Raises StoreError with the path and the reason."""
+        """Creates, locks and migrates the store as needed. Raises StoreError with the path and the reason."""
         lock = DirectoryLock(directory)
         try:
-            # Judged here, so that a start fails; the writer opens its own connection, again if it must.
+            # Checked here, so that the start fails; the writer opens its own connection, again after errors.
             open_database(directory / DATABASE_NAME).close()
         except BaseException:
             lock.release()
@@ -101,34 +99,34 @@ class Store:
         return cls(directory, limits, counters, host_clock or HostClock(), lock)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begins to write."""
+        """Starts the writer."""
         self._loop = loop
         self._ended = loop.create_future()
         self._writer.start()
 
     def read_connection(self) -> sqlite3.Connection:
-        """Returns a connection that can only read, for the start, before the loop serves. Raises StoreError."""
+        """Returns a read-only connection, for the start, before the loop serves. Raises StoreError."""
         return open_reader(self.path)
 
     @property
     def has_room(self) -> bool:
-        """False while so many rows wait that whoever can should."""
+        """False while so many rows wait that sources which can wait should."""
         return self._queued < self._room and not self._is_dropping
 
     @property
     def queued(self) -> int:
-        """Rows that wait for the disk."""
+        """The number of rows that wait for the disk."""
         return self._queued
 
     @property
     def trouble(self) -> str | None:
-        """Why what is put in may not survive: it cannot be written, or rows were dropped; None while all is well."""
+        """Why rows may not survive: the store cannot write, or has dropped rows; None if all is well."""
         if self.fault is not None:
             return f"the store cannot write: {self.fault}"
         return f"the store has lost {self.lost} rows" if self._has_lost else None
 
     def put(self, statement: str, parameters: tuple[Any, ...]) -> int:
-        """Queues one row in order and returns its position; beyond the bound the row is dropped and counted."""
+        """Queues one row in order and returns its position; drops and counts the row if the queue is full."""
         # hot: once per durable event (benchmarks/bench_store.py)
         position = self._next_position
         self._next_position = position + 1
@@ -146,7 +144,7 @@ class Store:
         return position
 
     def begin_unit(self) -> None:
-        """From here to `end_unit` everything that is put in is committed together, or not at all."""
+        """Begins a unit: the rows put in until `end_unit` are committed together, or not at all."""
         assert self._unit is None, "one unit at a time"
         self._unit = []
 
@@ -156,10 +154,10 @@ class Store:
             self._writer.put(unit)
 
     async def durable(self, position: int, timeout_seconds: float) -> bool:
-        """Returns whether everything up to `position` is on disk, at the latest after `timeout_seconds`; a row that is
-        not yet stays queued.
+        """Waits until all rows up to `position` are on disk, and returns True. Returns False after `timeout_seconds`,
+        when the rows stay queued.
 
-        After rows were dropped it is False until the queue has drained: whose they were is not known here.
+        Once rows have been dropped, the result is False until the queue has drained, because any row may be among them.
         """
         if self._has_lost:
             return False
@@ -181,7 +179,7 @@ class Store:
         self._fault_listeners.append(listener)
 
     async def stop(self) -> None:
-        """Writes what is queued, in bounded time, and closes the file."""
+        """Writes the queued rows, in bounded time, and closes the file."""
         has_ended = True
         self.end_unit()
         if self._ended is not None:
@@ -192,7 +190,7 @@ class Store:
         if has_ended:
             self._lock.release()
         else:
-            logger.error("store: the disk does not answer; %d rows may not be written", self._queued)
+            logger.error("the disk does not answer; the store closes without %d rows", self._queued)
 
     # -- the writer's thread
 
@@ -203,7 +201,7 @@ class Store:
 
     def _tell(self, callback: Callable[..., None], *args: Any) -> None:
         assert self._loop is not None
-        # The loop may be closed already, by those who did not wait for the stop.
+        # The loop may have been closed without waiting for `stop`.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *args)
 
@@ -215,7 +213,7 @@ class Store:
         self._queue_rows.set(self._queued)
         if self._is_dropping and self._queued < self._room:
             self._is_dropping = False
-            logger.warning("store: there is room again; %d rows were lost in all", self.lost)
+            logger.warning("the store queues rows again; it has dropped %d rows in all", self.lost)
         if not self._queued:
             self._has_lost = False
         positions = self._waiting_positions
@@ -234,15 +232,17 @@ class Store:
     def _drop(self) -> None:
         if not self._is_dropping:
             self._is_dropping = self._has_lost = True
-            logger.error("store: %d rows wait for the disk: further ones are lost", self._queued)
+            logger.error(
+                "the queue of the store is full (%d rows wait for the disk); dropping further rows", self._queued
+            )
         self.lost += 1
         self._lost_rows.add()
 
 
 def _call(listeners: Sequence[Callable[[T], None]], news: T) -> None:
-    """Calls each listener; one that raises is logged and costs the others nothing."""
+    """Calls each listener; an exception from one is logged and does not affect the others."""
     for listener in listeners:
         try:
             listener(news)
         except Exception:
-            logger.exception("store: a listener failed")
+            logger.exception("a listener of the store failed")

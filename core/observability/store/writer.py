@@ -1,12 +1,10 @@
-"""The store's writer: one thread that turns a queue of rows into commits, a group at a time.
+"""The store's writer: one thread that commits the queued rows, a group at a time.
 
-No bound on the queue here, nobody waits here (see `store.py`), and no table is known (see `store_schema.py`).
+    queue   r1 | r2 r3 (r4 r5) | r6 ...      while the fsync of one group runs, the next group gathers;
+    commit  [1]  [ 2 3  4 5  ]  [ 6 ...      the writer never waits for a larger group, and never splits a unit ()
 
-    queue   r1 | r2 r3 (r4 r5) | r6 ...      while one group's fsync runs, the next one gathers;
-    commit  [1]  [ 2 3  4 5  ]  [ 6 ...      nobody sleeps to make a group larger, and a unit () is never cut
-
-A group that cannot be written stays first in line and is tried again, later and later. Only a row that can never be
-written, which is a defect of ours, is left out: counted, and logged once per statement.
+A group that cannot be written stays first in the queue and is tried again after growing pauses. Only a row that can
+never be written, which is a defect of ours, is left out: it is counted, and logged once per statement.
 """
 
 from __future__ import annotations
@@ -34,11 +32,11 @@ LAST_RETRY_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 1.0
 
 PendingRow = tuple[int, str, tuple[Any, ...]]
-"""Position, statement, parameters."""
+"""A queued row: its position, the statement that writes it, and the statement's parameters."""
 
 _statement_of = itemgetter(1)
 
-# What is wrong with one row: it will be as wrong the next time.
+# Errors of the row itself, which would fail again.
 _ROW_ERRORS: Final = (
     sqlite3.IntegrityError,
     sqlite3.ProgrammingError,
@@ -58,19 +56,19 @@ _FAULTS: Final = {
     sqlite3.SQLITE_NOTADB: "damaged",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened",
 }
-# These are of the disk and pass; after anything else the connection itself may be what does not work.
+# Conditions of the disk, which pass; after other errors the connection itself may be broken.
 _PASSING: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM})
 
 
 class Maintenance(Protocol):
-    """What the writer does between commits."""
+    """Work for the writer between commits."""
 
     def step(self, connection: sqlite3.Connection) -> bool:
-        """Does a little of what is due; returns whether there is more. Raises sqlite3.Error."""
+        """Does a small part of what is due; returns whether more is due. Raises sqlite3.Error."""
 
 
 class StoreWriter:
-    """Listeners are called on the writer's thread."""
+    """The thread and its queue. The callbacks are called on the writer's thread."""
 
     def __init__(
         self,
@@ -84,8 +82,8 @@ class StoreWriter:
         on_fault: Callable[[str | None], None],
         on_end: Callable[[], None],
     ) -> None:
-        """`connect` returns a connection to the file at `path` that is set up; `on_commit` is told a position and how
-        many rows led to it."""
+        """`connect` returns a connection to the file at `path`, set up for writing. `on_commit` receives the position
+        of the last row and the number of rows."""
         self._path = path
         self._connect = connect
         self._group_rows = group_rows
@@ -101,7 +99,7 @@ class StoreWriter:
         self._stopping = threading.Event()
         self._stop_at = float("inf")
         self._maintain_at = 0.0
-        # As a daemon it cannot keep a process alive whose disk hangs.
+        # A daemon, so that a disk that hangs does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._commits = counters.counter("store_commits_total", "Groups of rows committed to disk")
         self._committed_rows = counters.counter("store_rows_total", "Rows committed to disk")
@@ -119,7 +117,7 @@ class StoreWriter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Asks the thread to write what is queued and to end, at the latest after STOP_SECONDS and one attempt."""
+        """Tells the thread to write the queued rows and to end, after at most STOP_SECONDS and one attempt."""
         self._stop_at = time.monotonic() + STOP_SECONDS
         self._stopping.set()
         self._units.put(None)
@@ -148,29 +146,29 @@ class StoreWriter:
                 retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
             if time.monotonic() >= self._stop_at:
                 break
-        # The request to stop itself waits behind the rows.
+        # The queue also holds the request to stop, which is None.
         left = len(group) + sum(len(self._units.get_nowait() or ()) for _ in range(self._units.qsize()))
         if left:
-            logger.error("store: stopped with %d rows that could not be written", left)
+            logger.error("the store stopped without writing %d rows", left)
         self._disconnect()
         self._on_end()
 
     def _gather(self, group: list[PendingRow], wait_seconds: float) -> None:
-        """Fills the group with what is there; waits for a first row."""
+        """Fills the group with the queued rows; waits for the first one."""
         units = self._units
         if not group and not self._stopping.is_set():
             try:
                 group += (units.get(timeout=wait_seconds) if wait_seconds else units.get_nowait()) or ()
             except Empty:
                 return
-        # This thread alone takes units out, so as many are there at least.
+        # Only this thread removes units, so at least as many are there.
         for _ in range(units.qsize()):
             if len(group) >= self._group_rows:
                 break
             group += units.get_nowait() or ()
 
     def _write(self, group: list[PendingRow]) -> bool:
-        """Commits the group and tells of it; False if that failed, and then nothing of it was written."""
+        """Commits the group and reports it; returns False if that failed, in which case none of it was written."""
         begin_ns = time.monotonic_ns()
         try:
             refused = self._commit(group)
@@ -181,18 +179,18 @@ class StoreWriter:
         self._commits.add()
         self._committed_rows.add(len(group) - refused)
         if self._fault is not None:
-            logger.warning("store: writing again after: %s", self._fault)
+            logger.warning("the store can write again; it could not because of: %s", self._fault)
             self._fault = None
             self._on_fault(None)
         self._on_commit(group[-1][0], len(group))
         return True
 
     def _commit(self, group: list[PendingRow]) -> int:
-        """Returns how many rows were left out."""
+        """Returns the number of rows left out."""
         # hot: once per row (benchmarks/bench_store.py)
         connection = self._connected()
         if _identity(self._path) != self._identity:
-            # SQLite would write on, into a file that nobody can open again.
+            # SQLite would continue to write to a file that no process can open again.
             raise StoreError(f"{self._path} has been removed or replaced")
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -208,7 +206,7 @@ class StoreWriter:
         return self._commit_singly(connection, group)
 
     def _commit_singly(self, connection: sqlite3.Connection, group: list[PendingRow]) -> int:
-        """Commits every row that can be; a statement that fails undoes only itself."""
+        """Commits every row that can be written; a failed statement undoes only itself."""
         refused = 0
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -222,7 +220,8 @@ class StoreWriter:
                     if statement not in self._refused_statements:
                         self._refused_statements.add(statement)
                         logger.exception(
-                            "store: a row was refused, others of this kind are only counted: %s", statement
+                            "the store cannot take a row; further ones of the same statement are only counted: %s",
+                            statement,
                         )
             connection.execute("COMMIT")
         except Exception:
@@ -232,14 +231,14 @@ class StoreWriter:
         return refused
 
     def _maintain(self) -> bool:
-        """Prunes a little; returns whether there is more."""
+        """Does a step of the maintenance; returns whether more is due."""
         self._maintain_at = time.monotonic() + IDLE_SECONDS
         try:
             return self._maintenance.step(self._connected())
         except sqlite3.Error as error:
-            # The next row will show whether this is a fault of writing as such.
+            # The next row will show whether writing itself fails.
             self._errors.add()
-            logger.error("store: pruning failed: %s", error)
+            logger.error("pruning the store failed and will be tried again: %s", error)
             if self._connection is not None:
                 _roll_back(self._connection)
             return False
@@ -252,7 +251,7 @@ class StoreWriter:
         kind = _FAULTS.get(code)
         fault = f"{kind}: {error}" if kind is not None else str(error) or repr(error)
         if fault != self._fault:
-            logger.error("store: cannot write, rows wait: %s", fault)
+            logger.error("the store cannot write, rows wait in memory: %s", fault)
             self._fault = fault
             self._on_fault(fault)
 
@@ -270,7 +269,7 @@ class StoreWriter:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Returns what tells the file at a path from any other; None if there is none."""
+    """Returns what identifies the file at a path; None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -280,13 +279,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _is_of_a_row(error: Exception) -> bool:
     if isinstance(error, sqlite3.OperationalError):
-        # SQL that does not fit the tables; everything else that is operational comes from outside.
+        # SQL that does not fit the tables; all other operational errors have outside causes.
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
     return isinstance(error, _ROW_ERRORS)
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
-    """Ends the transaction, unless the error did; a connection that cannot fails again, and is replaced then."""
+    """Ends the transaction, unless the error did. If that fails, the next statement fails too and the connection is
+    replaced."""
     with suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("ROLLBACK")

@@ -1,9 +1,9 @@
-"""Question: does a reader in another process ever believe a word, a record, an entry or a row that nobody wrote?
+"""Question: does a reader in another process ever return a word, a record, an entry or a row that was never written?
 
-One process writes without a pause; others read and check every byte of what they are given. What is written says of
-itself what it must be, so that anything torn (half of this, half of that) or stale (older than what was seen before) is
-seen. To show that it would be, the writer can write its words with `struct.pack_into`, which clears them and then
-stores them byte by byte, and the readers can be made to believe everything.
+One process writes without a pause; others read, and check every byte of what they read. The written data is
+self-describing, so that the readers detect anything torn (half old, half new) or stale (older than an earlier read). To
+prove that they would, the writer can store its words with `struct.pack_into`, which clears them and then stores them
+byte by byte, and the readers can be made to skip their checks of sequence and CRC.
 
     PYTHONPATH=tests/support python -m storms.ring_stress --help
 """
@@ -39,14 +39,14 @@ ENTRIES = 64
 DATA_BYTES = 16 * 1024
 ROW_FIELDS = 200
 TIER = Tier(interval_ns=0, rows=3)
-# Both halves of a word are the same number, so that half of one and half of another is seen.
+# Both halves of a word are the same number, so that a torn word is detected.
 HALF = 0x1_0000_0001
 WORDS_PER_RECORD = 100
 
 
 @dataclass
 class Seen:
-    """What one reader has seen; `wrong` is what must never be."""
+    """What one reader has read; `wrong` counts what must never happen."""
 
     words: int = 0
     records: int = 0
@@ -85,7 +85,7 @@ class Memory:
 
 
 class PackedWords:
-    """Stands for a view of words and stores them with `struct.pack_into`, which exposes them half written."""
+    """A view of words that stores them with `struct.pack_into`, which exposes them half written."""
 
     def __init__(self, words: memoryview[int]) -> None:
         self._words = words
@@ -97,8 +97,8 @@ class PackedWords:
         struct.pack_into("<q", self._words, index * layout.WORD_BYTES, value)
 
 
-class BelievingRing(RecordRing):
-    """Believes whatever is in the slot."""
+class UncheckedRing(RecordRing):
+    """Returns the content of a slot unchecked."""
 
     def copy(self, sequence: int) -> CopiedRecord | None:
         slot = self._slot(sequence)
@@ -108,8 +108,8 @@ class BelievingRing(RecordRing):
         return CopiedRecord(sequence, tuple(meta), (bytes(self._bytes[start : start + lengths[0]]),))
 
 
-class BelievingSlots(RowSlots):
-    """Believes whatever is in the slots."""
+class UncheckedSlots(RowSlots):
+    """Returns the content of the slots unchecked."""
 
     __slots__ = ()
 
@@ -125,12 +125,12 @@ class BelievingSlots(RowSlots):
 
 
 def content(n: int) -> bytes:
-    """Bytes that only record n has; of another length from record to record."""
+    """Returns the bytes of record n, which differ from those of other records, also in length."""
     return n.to_bytes(8, "little") * (1 + n * 7919 % 2000)
 
 
 def write(memory: Memory, *, is_packed: bool) -> None:
-    """Writes until it is ended."""
+    """Writes until it is killed."""
     word: Any = memory.word
     records, lane, rows, table = memory.records(), memory.lane(), memory.rows(), memory.table()
     if is_packed:
@@ -143,20 +143,20 @@ def write(memory: Memory, *, is_packed: bool) -> None:
         records.write(n, (n, -n, n, -n), (content(n),))
         lane.append(n, str(n % 7) if n % 3 else None, content(n)[:4000])
         rows.write_row(n, array("d", (float(n),)) * ROW_FIELDS)
-        # The row of one minute, again and again, and now and then another one's.
+        # Mostly the row of one minute, and now and then that of another.
         minute_ns = n % 50 // 49 * history_layout.TABLE_INTERVAL_NS
         table.put(minute_ns, array("d", (float(n),)) * ROW_FIELDS)
 
 
-def read(memory: Memory, seconds: float, *, believes: bool) -> Seen:
+def read(memory: Memory, seconds: float, *, is_unchecked: bool) -> Seen:
     """Reads and checks for `seconds`."""
     seen = Seen()
     word = memory.word
-    records = memory.records(BelievingRing if believes else RecordRing)
+    records = memory.records(UncheckedRing if is_unchecked else RecordRing)
     lane, rows, table = memory.lane(), memory.rows(), memory.table()
-    if believes:
+    if is_unchecked:
         for ring in (rows, table):
-            ring._slots.__class__ = BelievingSlots
+            ring._slots.__class__ = UncheckedSlots
     last = newest = 0
     last_minute = 0.0
     deadline = time.monotonic() + seconds
@@ -174,7 +174,7 @@ def read(memory: Memory, seconds: float, *, believes: bool) -> Seen:
         if cursor < newest:
             seen.blame("stale cursor")
         newest = max(newest, cursor)
-        # The newest, and the one whose slot the writer is about to use again.
+        # The newest record, and the one whose slot the writer will reuse next.
         for wanted in (cursor, cursor + 1 - RECORD_SLOTS):
             record = records.copy(wanted) if wanted > 0 else None
             if record is not None:
@@ -211,8 +211,8 @@ def read(memory: Memory, seconds: float, *, believes: bool) -> Seen:
     return seen
 
 
-def run(seconds: float, readers: int, *, is_packed: bool = False, believes: bool = False) -> list[Seen]:
-    """Forks one writer and the readers; returns what each of them has seen."""
+def run(seconds: float, readers: int, *, is_packed: bool = False, is_unchecked: bool = False) -> list[Seen]:
+    """Forks one writer and the readers; returns the result of each reader."""
     memory = Memory()
     writer = os.fork()
     if writer == 0:
@@ -221,7 +221,7 @@ def run(seconds: float, readers: int, *, is_packed: bool = False, believes: bool
     for _ in range(readers):
         out, into = os.pipe()
         if os.fork() == 0:
-            os.write(into, json.dumps(asdict(read(memory, seconds, believes=believes))).encode())
+            os.write(into, json.dumps(asdict(read(memory, seconds, is_unchecked=is_unchecked))).encode())
             os._exit(0)
         os.close(into)
         pipes.append(out)
@@ -240,9 +240,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--readers", type=int, default=1)
     parser.add_argument("--words", choices=["typed", "pack_into"], default="typed")
-    parser.add_argument("--believe-all", action="store_true")
+    parser.add_argument("--unchecked", action="store_true")
     args = parser.parse_args()
-    results = run(args.seconds, args.readers, is_packed=args.words == "pack_into", believes=args.believe_all)
+    results = run(args.seconds, args.readers, is_packed=args.words == "pack_into", is_unchecked=args.unchecked)
     print(json.dumps([asdict(seen) for seen in results]))
     sys.exit(any(seen.wrong for seen in results))
 

@@ -1,8 +1,6 @@
-"""Kills a process that writes to a store, at a random moment, and looks at what it left.
+"""Kills a process that writes to a store, at a random moment, and checks what it left. To run it by itself:
 
-No tests here. By itself it kills as often as it is told:
-
-    PYTHONPATH=tests/support python -m storms.store_killing 200
+PYTHONPATH=tests/support python -m storms.store_killing 200
 """
 
 from __future__ import annotations
@@ -28,17 +26,17 @@ from stored import fill_row
 ROOT = Path(__file__).parents[3]
 
 MAX_BURST_ROWS = 200
-# Small, so that many groups are under way and a kill falls between two of one burst.
+# Small, so that each burst has many groups, and a kill falls between two of them.
 GROUP_ROWS = 50
 MAX_LIFE_SECONDS = 0.2
 SOON = 30.0
 
 
 async def write(directory: Path, first_seq: int) -> None:
-    """Puts fills in bursts of random length and prints what is durable after each commit, until it is killed."""
+    """Puts fills in bursts of random length, and prints the last durable seq after each commit, until it is killed."""
     store = Store.open(directory, StoreLimits(group_rows=GROUP_ROWS), Counters())
     # One system call per line, and only after the commit.
-    store.add_commit_listener(lambda position: _say(first_seq + position - 1))
+    store.add_commit_listener(lambda position: _report(first_seq + position - 1))
     store.start(asyncio.get_running_loop())
     seq = first_seq
     while True:
@@ -49,18 +47,18 @@ async def write(directory: Path, first_seq: int) -> None:
 
 
 def kill_once(directory: Path, first_seq: int) -> int:
-    """Returns the last seq that was said to be durable by a process killed at a random moment after its first."""
+    """Starts a writer and kills it at a random moment; returns the last seq that it reported as durable."""
     command = [sys.executable, __file__, "--write", str(directory), str(first_seq)]
     environment = {"PYTHONPATH": os.pathsep.join((str(ROOT / "core"), str(ROOT / "tests/support")))}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
-        said = writer.stdout.readline()
+        reported = writer.stdout.readline()
         killing = threading.Timer(random.uniform(0, MAX_LIFE_SECONDS), writer.kill)
         killing.start()
-        # Reading on keeps the pipe from filling up, and the writer from waiting for it.
-        said += writer.stdout.read()
+        # Reading prevents the pipe from filling up and blocking the writer.
+        reported += writer.stdout.read()
         killing.join()
-    whole_lines = said[: said.rfind(b"\n") + 1].split()
+    whole_lines = reported[: reported.rfind(b"\n") + 1].split()
     assert whole_lines, "the writer ended before anything was durable"
     return int(whole_lines[-1])
 
@@ -72,19 +70,19 @@ def check(directory: Path, durable_seq: int) -> int:
         seqs = [seq for (seq,) in connection.execute("SELECT seq FROM fills ORDER BY seq")]
     assert verdict == "ok", verdict
     assert seqs == list(range(1, len(seqs) + 1)), "a row is missing before one that is there"
-    assert len(seqs) >= durable_seq, f"{durable_seq} was said to be durable, {len(seqs)} is the last one there"
+    assert len(seqs) >= durable_seq, f"{durable_seq} was reported durable, {len(seqs)} is the last one there"
     return len(seqs)
 
 
 def kill_often(directory: Path, kills: int) -> int:
-    """Kills one writer after the other, each going on behind the one before; returns how many rows they left."""
+    """Kills writers in turn, each of which continues after the previous one; returns how many rows they left."""
     newest = 0
     for _ in range(kills):
         newest = check(directory, kill_once(directory, newest + 1))
     return newest
 
 
-def _say(seq: int) -> None:
+def _report(seq: int) -> None:
     os.write(1, b"%d\n" % seq)
 
 
@@ -98,7 +96,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as directory:
         rows = kill_often(Path(directory), arguments.kills)
-    sys.stdout.write(f"{arguments.kills} kills, {rows} rows: everything that was durable is there, in order\n")
+    sys.stdout.write(f"{arguments.kills} kills, {rows} rows: all durable rows are there, in order\n")
 
 
 if __name__ == "__main__":

@@ -109,8 +109,8 @@ def _tails(
     def publisher(event_of: Callable[[StoreRow], Event]) -> Callable[[StoreRow], None]:
         return lambda row: bus.publish(event_of(row), SOURCE)
 
-    yield tail(schema.SELECT_FILLS_BEHIND, replay_fill)
-    yield tail(schema.SELECT_ORDER_REPORTS_BEHIND, publisher(rows.order_of))
-    yield tail(schema.SELECT_EQUITY_REPORTS_BEHIND, publisher(rows.equity_report_of))
-    yield tail(schema.SELECT_POSITION_REPORTS_BEHIND, publisher(rows.position_report_of))
-    yield tail(schema.SELECT_ALERT_TRANSITIONS_BEHIND, lambda row: replay_transition(orjson.loads(row[1])))
+    yield tail(schema.SELECT_FILLS_AFTER, replay_fill)
+    yield tail(schema.SELECT_ORDER_REPORTS_AFTER, publisher(rows.order_of))
+    yield tail(schema.SELECT_EQUITY_REPORTS_AFTER, publisher(rows.equity_report_of))
+    yield tail(schema.SELECT_POSITION_REPORTS_AFTER, publisher(rows.position_report_of))
+    yield tail(schema.SELECT_ALERT_TRANSITIONS_AFTER, lambda row: replay_transition(orjson.loads(row[1])))
