@@ -26,7 +26,7 @@ class Pruned:
     def __init__(self, directory: Path, limits: StoreLimits | None = None) -> None:
         self.path = directory / DATABASE_NAME
         self.connection = open_database(self.path)
-        self.host = FakeClock(TONS_PER_DAY)
+        self.host = FakeClock(TODAY_NS)
         self.counters = Counters()
         self.limits = limits or StoreLimits(max_age_days=30)
         self.restart()
