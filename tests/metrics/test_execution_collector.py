@@ -1,4 +1,4 @@
-"""The execution section: order life cycles from reports in any order, and what they add up to."""
+"""The execution section: the states of orders from reports in any order, and the sums over them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IRREGULARITIES = ("late_reports", "duplicate_fills")
 
 
 class Desk:
-    """A bus with the execution section on it."""
+    """The execution section on a bus."""
 
     def __init__(self, **settings: Any) -> None:
         self.bus = Bus()
@@ -65,10 +65,10 @@ def fill(trade_id: str, quantity: int | str, order_id: str = "o", at_ms: float =
     return Fill(trade_id, order_id, quantity=D(quantity), **(fields | changes))
 
 
-LIFE = ("orders_today", "open_orders", "partially_filled", "filled", "cancelled", "rejected", "expired")
+STATES = ("orders_today", "open_orders", "partially_filled", "filled", "cancelled", "rejected", "expired")
 
 
-def test_without_orders_no_rate_is_claimed() -> None:
+def test_rates_are_undefined_without_orders() -> None:
     metrics = Desk().tick()
     undefined = ("fill_rate", "fill_rate_orders", "reject_rate", "cancel_rate", "avg_latency_ms", "latency_p50_ms")
     assert [metrics[name] for name in undefined] == [None] * len(undefined)
@@ -97,15 +97,15 @@ def test_without_orders_no_rate_is_claimed() -> None:
         (["pending_cancel", "filled"], (1, 0, 0, 1, 0, 0, 0)),
     ],
 )
-def test_an_order_is_what_its_furthest_report_says(reports: list[str], expected: tuple[int, ...]) -> None:
+def test_an_order_has_the_status_of_its_furthest_report(reports: list[str], expected: tuple[int, ...]) -> None:
     desk = Desk()
     for status in reports:
         desk.order(status)
-    assert desk.count(*LIFE) == expected
+    assert desk.count(*STATES) == expected
 
 
 @given(st.permutations(range(5)), st.lists(st.integers(0, 4), max_size=5))
-def test_the_same_reports_in_any_order_and_repeated_come_to_the_same(sequence: list[int], repeats: list[int]) -> None:
+def test_order_and_repetition_of_reports_do_not_matter(sequence: list[int], repeats: list[int]) -> None:
     reports = [
         order("pending_new", at_ms=0, arrival_price=D(99)),
         order("new", at_ms=3),
@@ -127,18 +127,18 @@ def test_the_same_reports_in_any_order_and_repeated_come_to_the_same(sequence: l
     assert (metrics["filled"], metrics["fill_rate"], metrics["n_latency"], metrics["fills_today"]) == (1, 1.0, 1, 2)
 
 
-def test_fills_alone_complete_an_order_whose_last_report_is_missing() -> None:
+def test_fills_complete_an_order_whose_last_report_is_missing() -> None:
     desk = Desk()
     desk.order("new")
     desk.fill("t1", 4)
-    assert desk.count(*LIFE) == (1, 1, 1, 0, 0, 0, 0)
+    assert desk.count(*STATES) == (1, 1, 1, 0, 0, 0, 0)
     desk.fill("t2", 6)
-    assert desk.count(*LIFE) == (1, 0, 0, 1, 0, 0, 0)
+    assert desk.count(*STATES) == (1, 0, 0, 1, 0, 0, 0)
     desk.order("filled")
     assert desk.count("filled", "late_reports") == (1, 0)
 
 
-def test_a_fill_whose_order_was_never_reported_is_an_order_of_unknown_size() -> None:
+def test_a_fill_without_a_report_is_an_order_of_unknown_size() -> None:
     desk = Desk()
     desk.fill("t1", 4)
     assert desk.count("orders_today", "fills_today", "open_orders", "fill_rate") == (1, 1, 0, None)
@@ -146,7 +146,7 @@ def test_a_fill_whose_order_was_never_reported_is_an_order_of_unknown_size() -> 
     assert desk.count("orders_today", "open_orders", "partially_filled", "fill_rate") == (1, 1, 1, 0.4)
 
 
-def test_a_fill_that_crossed_a_cancel_counts_and_the_order_stays_cancelled() -> None:
+def test_a_fill_after_the_cancel_counts_and_the_order_stays_cancelled() -> None:
     desk = Desk()
     desk.order("new")
     desk.order("canceled")
@@ -154,7 +154,7 @@ def test_a_fill_that_crossed_a_cancel_counts_and_the_order_stays_cancelled() -> 
     assert desk.count("cancelled", "open_orders", "fill_rate", "fills_today") == (1, 0, 0.4, 1)
 
 
-def test_an_order_reported_filled_is_filled_though_fills_are_missing() -> None:
+def test_an_order_reported_filled_is_filled_despite_missing_fills() -> None:
     desk = Desk()
     desk.order("new")
     desk.fill("t1", 4)
@@ -162,7 +162,7 @@ def test_an_order_reported_filled_is_filled_though_fills_are_missing() -> None:
     assert desk.count("fill_rate", "fill_rate_orders") == (1.0, 1.0)
 
 
-def test_rates_are_over_accepted_orders_and_rejects_over_all() -> None:
+def test_fill_rates_are_over_accepted_orders_and_reject_rates_over_all() -> None:
     desk = Desk()
     for number, statuses in enumerate((["new", "filled"], ["new", "canceled"], ["rejected"], ["pending_new"])):
         for status in statuses:
@@ -170,7 +170,7 @@ def test_rates_are_over_accepted_orders_and_rejects_over_all() -> None:
     assert desk.count("fill_rate", "fill_rate_orders", "reject_rate", "cancel_rate") == (0.5, 0.5, 0.25, 0.25)
 
 
-def test_a_replacement_changes_the_quantity_and_an_older_report_does_not_change_it_back() -> None:
+def test_the_quantity_is_that_of_the_report_with_the_newest_time() -> None:
     desk = Desk()
     desk.order("replaced", at_ms=5, quantity=D(20))
     desk.order("new", at_ms=1, quantity=D(10))
@@ -178,7 +178,7 @@ def test_a_replacement_changes_the_quantity_and_an_older_report_does_not_change_
     assert desk.count("fill_rate", "open_orders") == (0.5, 1)
 
 
-def test_more_filled_than_ordered_is_shown_not_hidden() -> None:
+def test_an_overfilled_order_is_counted() -> None:
     desk = Desk()
     desk.order("new")
     desk.fill("t1", 15)
@@ -197,7 +197,7 @@ def test_latency_is_from_send_to_acknowledgement_or_reject() -> None:
     assert metrics["latency_p99_ms"] == 50.0
 
 
-def test_an_order_without_an_acknowledgement_counts_with_what_its_first_fill_reports() -> None:
+def test_an_order_without_acknowledgement_has_its_first_fills_latency() -> None:
     desk = Desk()
     desk.fill("t1", 1, "a", latency_ms=7.0)
     desk.fill("t2", 1, "a", latency_ms=9.0)
@@ -209,7 +209,7 @@ def test_an_order_without_an_acknowledgement_counts_with_what_its_first_fill_rep
     assert desk.execution.quality()["latency"]["reported_by_fills"]["n"] == 3
 
 
-def test_clocks_that_disagree_are_counted_and_spoil_no_latency() -> None:
+def test_negative_latencies_are_counted_apart() -> None:
     desk = Desk()
     desk.order("pending_new")
     desk.order("new", at_ms=-1272)
@@ -217,14 +217,14 @@ def test_clocks_that_disagree_are_counted_and_spoil_no_latency() -> None:
 
 
 @pytest.mark.parametrize("latency_ms", [math.nan, math.inf])
-def test_a_latency_that_is_no_number_costs_only_itself(latency_ms: float) -> None:
+def test_a_latency_that_is_not_finite_is_ignored(latency_ms: float) -> None:
     desk = Desk()
     desk.fill("t1", 4, latency_ms=latency_ms)
     assert desk.count("fills_today", "n_latency") == (1, 0)
     assert desk.bus.handler_errors == 0
 
 
-def test_slippage_is_a_cost_when_positive_and_weighted_by_quantity() -> None:
+def test_slippage_is_weighted_by_quantity_and_a_cost_is_positive() -> None:
     desk = Desk()
     desk.order("new", "buy", arrival_price=D(100))
     desk.fill("t1", 1, "buy", price=D("100.10"))
@@ -234,7 +234,7 @@ def test_slippage_is_a_cost_when_positive_and_weighted_by_quantity() -> None:
     assert desk.count("avg_slippage_bps", "n_slippage") == (-1.25, 2)
 
 
-def test_a_fill_ahead_of_its_order_gets_its_slippage_when_the_arrival_price_is_known() -> None:
+def test_a_fill_before_its_order_gets_its_slippage_with_the_report() -> None:
     trades = TradeLog()
     desk = Desk(trades=trades)
     desk.fill("t1", 10, price=D("99.50"), side="sell")
@@ -244,14 +244,14 @@ def test_a_fill_ahead_of_its_order_gets_its_slippage_when_the_arrival_price_is_k
     assert desk.count("avg_slippage_bps") == (50.0,)
 
 
-def test_commission_adds_up_to_the_cent() -> None:
+def test_commissions_are_added_up_exactly() -> None:
     desk = Desk()
     for number in range(10):
         desk.fill(f"t{number}", 1, commission=D("0.1"))
     assert desk.count("commission") == (1.0,)
 
 
-def test_repeated_and_conflicting_fills_count_once() -> None:
+def test_duplicate_and_conflicting_fills_count_once() -> None:
     desk = Desk()
     desk.order("new")
     for price in (100, 100, 101):
@@ -260,14 +260,14 @@ def test_repeated_and_conflicting_fills_count_once() -> None:
     assert desk.count(*names) == (1, 0.4, 1, 1)
 
 
-def test_exchanges_number_orders_per_symbol() -> None:
+def test_one_order_id_in_two_symbols_is_two_orders() -> None:
     desk = Desk()
     desk.order("new", "1")
     desk.order("canceled", "1", symbol="AMZN")
     assert desk.count("orders_today", "open_orders", "cancelled") == (2, 1, 1)
 
 
-def test_a_new_session_counts_anew_and_keeps_open_orders() -> None:
+def test_a_new_session_resets_counts_and_keeps_open_orders() -> None:
     desk = Desk()
     tomorrow = NOON + DAY
     desk.order("new", "a")
@@ -280,7 +280,7 @@ def test_a_new_session_counts_anew_and_keeps_open_orders() -> None:
     assert [metrics[name] for name in ("orders_today", "fills_today", "fill_rate", "open_orders")] == [0, 1, None, 0]
 
 
-def test_ticks_before_a_replay_begin_no_session() -> None:
+def test_ticks_before_a_replay_start_no_session() -> None:
     desk = Desk()
     desk.tick(NOON + 5000 * DAY)
     desk.order("new", "a")
@@ -288,7 +288,7 @@ def test_ticks_before_a_replay_begin_no_session() -> None:
     assert desk.tick(NOON + DAY)["orders_today"] == 0
 
 
-def test_too_many_open_orders_cost_the_oldest_its_place_but_not_its_count(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_oldest_open_order_beyond_the_limit_is_no_longer_open(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk(settings=ExecutionSettings(max_open_orders=2))
     for name in "abc":
         desk.order("new", name)
@@ -298,7 +298,7 @@ def test_too_many_open_orders_cost_the_oldest_its_place_but_not_its_count(caplog
     assert desk.count("orders_today", "open_orders", "filled") == (3, 2, 1)
 
 
-def test_finished_orders_are_remembered_for_late_reports_up_to_a_bound() -> None:
+def test_a_limited_number_of_ended_orders_is_remembered() -> None:
     desk = Desk(settings=ExecutionSettings(max_recent_orders=1))
     desk.order("filled", "a")
     desk.order("new", "a")
@@ -308,7 +308,7 @@ def test_finished_orders_are_remembered_for_late_reports_up_to_a_bound() -> None
     assert desk.count("orders_today", "open_orders") == (3, 1)
 
 
-def test_quality_carries_a_sample_count_for_each_figure() -> None:
+def test_each_figure_of_quality_has_a_sample_count() -> None:
     desk = Desk()
     desk.order("pending_new", at_ms=2, decision_ts=NOON, arrival_price=D(100))
     desk.order("new", at_ms=5)
@@ -331,7 +331,7 @@ def test_quality_carries_a_sample_count_for_each_figure() -> None:
     assert desk.execution.quality()["fill_rate"] == {"value": 1.0, "n": 1}
 
 
-def test_the_version_changes_with_the_json_only() -> None:
+def test_the_version_changes_only_with_the_json() -> None:
     desk = Desk()
     desk.order("new")
     desk.tick()
@@ -344,7 +344,7 @@ def test_the_version_changes_with_the_json_only() -> None:
     assert desk.execution.fields.version != before
 
 
-def test_each_tick_writes_one_row() -> None:
+def test_each_tick_records_one_row() -> None:
     history = History(Budget({len(SERIES_FIELDS): 1}, {}))
     desk = Desk(history=history)
     desk.tick(NOON)
@@ -363,7 +363,7 @@ def test_the_section_is_one_document() -> None:
     assert desk.execution.last_input_ns == NOON
 
 
-def test_records_are_shared_in_whatever_order_the_sections_subscribe() -> None:
+def test_sections_share_trades_in_any_order_of_subscription() -> None:
     for first, then in itertools.permutations((ExecutionCollector, StrategyCollector)):
         bus, trades = Bus(), TradeLog()
         for kind in (first, then):
@@ -376,12 +376,12 @@ def test_records_are_shared_in_whatever_order_the_sections_subscribe() -> None:
         assert [(trade.pnl, trade.slippage_bps) for trade in page] == [(D(1), 100.0), (None, 0.0)]
 
 
-def test_a_report_that_memory_has_forgotten_counts_once_if_an_archive_knows_it() -> None:
+def test_a_report_in_the_archive_is_not_counted_again() -> None:
     desk = Desk(settings=ExecutionSettings(max_recent_orders=2))
     desk.execution.remember_reports(lambda event: event.ts == NOON)
     for number in range(4):
         desk.order("rejected", f"o{number}")
     assert desk.count("orders_today", "late_reports") == (2, 2)
-    # An id that is used again is another order: its report has another time.
+    # A reused id is another order: its report has another time.
     desk.order("rejected", "o2", at_ms=1)
     assert desk.count("orders_today", "late_reports") == (3, 2)

@@ -1,4 +1,4 @@
-"""A bus with the market data and execution sections on it, for tests that need prices around orders."""
+"""The market data and execution sections on one bus, for tests that need prices around orders."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fill(
 
 
 class TradingDesk:
-    """Both sections, the market's subscribed first."""
+    """Both sections; market data subscribes first."""
 
     def __init__(self, **settings: Any) -> None:
         self.bus = Bus()
@@ -53,7 +53,7 @@ class TradingDesk:
         for collector in (self.market, self.execution):
             asyncio.run(collector.start())
 
-    def take(self, *events: Event) -> None:
+    def publish(self, *events: Event) -> None:
         self.bus.publish_all(events)
         assert self.bus.handler_errors == 0
 

@@ -1,4 +1,4 @@
-"""The execution section's checkpoint: loaded, it goes on as if the process had never ended."""
+"""The execution section's checkpoint: a section that loads it continues as the saved one would."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def show(desk: TradingDesk, at_ms: int) -> tuple[dict[str, Any], dict[str, Any]]
     return dict(desk.tick(at_ms)), dict(desk.quality())
 
 
-def take_over(desk: TradingDesk) -> TradingDesk:
-    """Starts another process: the market data section as it was, the trades as a store keeps them."""
+def restarted(desk: TradingDesk) -> TradingDesk:
+    """Returns the desk of a next process, with the market data section's checkpoint and the stored trades."""
     after = TradingDesk()
     after.market.load(desk.market.save())
     for trade in desk.trades.newer_than(0):
@@ -62,20 +62,20 @@ def take_over(desk: TradingDesk) -> TradingDesk:
 
 @settings(max_examples=200)
 @given(st.lists(makes, max_size=25), st.lists(makes, max_size=25))
-def test_what_was_loaded_goes_on_as_if_nothing_had_happened(before: list[Make], after: list[Make]) -> None:
+def test_a_loaded_section_continues_as_the_saved_one_would(before: list[Make], after: list[Make]) -> None:
     desk = TradingDesk()
     at_ms = 0
     resumed = desk
     for number, make in enumerate((*before, *after)):
         if number == len(before):
-            resumed = take_over(desk)
+            resumed = restarted(desk)
             assert show(resumed, at_ms) == show(desk, at_ms)
         at_ms += make[4]
         event = made(number, make, at_ms)
         for each in {id(desk): desk, id(resumed): resumed}.values():
             if event is None:
                 each.tick(at_ms)
-                # What was packed for one checkpoint must not be in the next if it has changed since.
+                # Bytes packed for one checkpoint must not be in the next if the state has changed since.
                 each.execution.save()
             else:
                 each.bus.publish(event)
@@ -85,55 +85,55 @@ def test_what_was_loaded_goes_on_as_if_nothing_had_happened(before: list[Make], 
 
 def test_counts_of_irregularities_and_the_newest_input_are_kept() -> None:
     desk = TradingDesk()
-    desk.take(order("new"), fill("t1", 15, "100", 5), fill("t1", 15, "100", 5), order("new", 6))
+    desk.publish(order("new"), fill("t1", 15, "100", 5), fill("t1", 15, "100", 5), order("new", 6))
     irregular = {name: desk.tick(6)[name] for name in ("duplicate_fills", "late_reports", "overfilled")}
-    after = take_over(desk)
+    after = restarted(desk)
     assert {name: after.tick(6)[name] for name in irregular} == irregular == dict.fromkeys(irregular, 1)
     assert after.execution.last_input_ns == NOON + 6 * MS
 
 
 def test_the_mids_of_the_last_seconds_are_kept() -> None:
     desk = TradingDesk()
-    desk.take(order("new"), *(quote(99 + n, 101 + n, 20 * n) for n in range(10)))
-    after = take_over(desk)
+    desk.publish(order("new"), *(quote(99 + n, 101 + n, 20 * n) for n in range(10)))
+    after = restarted(desk)
     decided = NOON + 70 * MS  # at a mid of 103
-    after.take(order("new", 200, "p", decision_ts=decided, arrival_price=D(110)), fill("t", 10, "110", 200, "p"))
+    after.publish(order("new", 200, "p", decision_ts=decided, arrival_price=D(110)), fill("t", 10, "110", 200, "p"))
     assert after.quality()["implementation_shortfall"]["delay"] == 70.0
 
 
-def test_a_checkpoint_that_was_made_twice_is_the_same() -> None:
+def test_two_checkpoints_of_the_same_state_are_equal() -> None:
     desk = TradingDesk()
-    desk.take(quote(99, 101), order("new"), fill("t1", 4, "100", 1), order("canceled", 2))
+    desk.publish(quote(99, 101), order("new"), fill("t1", 4, "100", 1), order("canceled", 2))
     assert desk.execution.save() == desk.execution.save()
 
 
-def test_an_order_that_changed_is_packed_again() -> None:
+def test_a_changed_order_is_packed_again() -> None:
     desk = TradingDesk()
-    desk.take(order("new"))
+    desk.publish(order("new"))
     desk.execution.save()
-    desk.take(order("filled", 1))
-    assert take_over(desk).tick(1)["open_orders"] == 0
+    desk.publish(order("filled", 1))
+    assert restarted(desk).tick(1)["open_orders"] == 0
 
 
-def test_a_state_of_an_earlier_version_lacks_what_it_did_not_know() -> None:
+def test_fields_missing_in_an_older_state_take_their_defaults() -> None:
     desk = TradingDesk()
     desk.execution.load(pack(ExecutionState(duplicate_fills=3)))
     assert desk.tick()["duplicate_fills"] == 3
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x91\x01"])
-def test_what_is_no_state_is_refused_and_changes_nothing(data: bytes) -> None:
+def test_data_that_is_no_state_is_refused_and_changes_nothing(data: bytes) -> None:
     desk = TradingDesk()
-    desk.take(order("new"))
+    desk.publish(order("new"))
     before = show(desk, 0)
     with pytest.raises(CheckpointError):
         desk.execution.load(data)
     assert show(desk, 0) == before
 
 
-def test_a_damaged_part_of_a_state_changes_nothing_either() -> None:
+def test_a_damaged_part_of_a_state_changes_nothing() -> None:
     desk, other = TradingDesk(), TradingDesk()
-    other.take(order("new", order_id="a-long-order-id"))
+    other.publish(order("new", order_id="a-long-order-id"))
     data = other.execution.save().replace(b"a-long-order-id", b"\xff-long-order-id")
     with pytest.raises(CheckpointError):
         desk.execution.load(data)

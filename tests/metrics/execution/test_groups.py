@@ -1,4 +1,4 @@
-"""Execution by strategy, symbol and venue, the reports that are missing, and cancels that nobody answers."""
+"""Execution by strategy, symbol and venue, legs and rates, missing reports and unacknowledged cancels."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LEGS = {
 }
 
 
-def test_an_order_counts_in_all_and_in_its_strategy_symbol_and_venue() -> None:
+def test_an_order_counts_in_all_and_in_its_three_groups() -> None:
     desk = TradingDesk()
-    desk.take(
+    desk.publish(
         order("new", strategy="alpha", venue="X"),
         fill("t1", 5, "100", strategy="alpha", venue="X"),
         order("new", order_id="p", symbol="AMZN", strategy="beta", venue="X"),
@@ -43,16 +43,16 @@ def test_an_order_counts_in_all_and_in_its_strategy_symbol_and_venue() -> None:
     assert (quality["fill_rate"], quality["orders"], quality["fills"]) == ({"value": 0.25, "n": 2}, 2, 1)
 
 
-def test_what_has_no_name_is_grouped_under_one() -> None:
+def test_orders_without_strategy_or_venue_have_named_groups() -> None:
     desk = TradingDesk()
-    desk.take(order("new"))
+    desk.publish(order("new"))
     assert (list(desk.quality()["by_strategy"]), list(desk.quality()["by_venue"])) == (["default"], ["(none)"])
 
 
-def test_groups_beyond_the_bound_are_one() -> None:
+def test_groups_beyond_the_limit_share_one() -> None:
     desk = TradingDesk(settings=ExecutionSettings(max_groups=2))
     for number, strategy in enumerate("abcda"):
-        desk.take(order("new", order_id=f"o{number}", strategy=strategy))
+        desk.publish(order("new", order_id=f"o{number}", strategy=strategy))
     orders = {name: group["orders"] for name, group in desk.quality()["by_strategy"].items()}
     assert orders == {"a": 2, "b": 1, "(other)": 2}
 
@@ -77,7 +77,7 @@ def test_the_groups_of_a_dimension_add_up_to_all(
             if what == "fill"
             else order(what, at_ms, **names)
         )
-        desk.take(quote(99, 100 + amount, at_ms, symbol), event)
+        desk.publish(quote(99, 100 + amount, at_ms, symbol), event)
     desk.tick(at_ms + 400_000)
     groups = desk.execution._order_groups
     for members in groups.by.values():
@@ -92,7 +92,7 @@ def test_the_groups_of_a_dimension_add_up_to_all(
 
 def test_each_leg_is_measured_once_per_order() -> None:
     desk = TradingDesk()
-    desk.take(
+    desk.publish(
         order("pending_new", 2, decision_ts=NOON),
         order("new", 5),
         fill("t1", 4, "100", 9),
@@ -107,17 +107,17 @@ def test_each_leg_is_measured_once_per_order() -> None:
     assert desk.quality()["by_symbol"]["AAPL"]["latency"] == latency
 
 
-def test_an_order_completed_by_its_fills_is_complete_with_the_last_of_them() -> None:
+def test_an_order_is_complete_with_the_fill_that_completes_it() -> None:
     desk = TradingDesk()
-    desk.take(order("pending_new"), fill("t1", 4, "100", 3), fill("t2", 6, "100", 8), order("filled", 900))
+    desk.publish(order("pending_new"), fill("t1", 4, "100", 3), fill("t2", 6, "100", 8), order("filled", 900))
     assert desk.quality()["latency"]["send_to_complete"]["max_ms"] == 8.0
 
 
-def test_latencies_since_the_start_outlive_the_session_and_span_its_end() -> None:
+def test_latencies_since_the_start_span_sessions() -> None:
     desk = TradingDesk()
-    desk.take(order("pending_new"), order("new", 3), order("pending_new", 5, "late"))
+    desk.publish(order("pending_new"), order("new", 3), order("pending_new", 5, "late"))
     tomorrow_ms = DAY / 1_000_000
-    desk.take(order("new", tomorrow_ms, "late"))
+    desk.publish(order("new", tomorrow_ms, "late"))
     quality = desk.quality()
     assert quality["latency"]["send_to_ack"]["n"] == 0
     total = quality["latency_total"]["send_to_ack"]
@@ -127,36 +127,36 @@ def test_latencies_since_the_start_outlive_the_session_and_span_its_end() -> Non
 # -- rates
 
 
-def test_the_fill_rate_by_terminal_order_leaves_out_what_goes_on() -> None:
+def test_the_fill_rate_by_terminal_order_excludes_open_orders() -> None:
     desk = TradingDesk()
     for number, status in enumerate(("filled", "canceled", "expired", "rejected", "new", "pending_new")):
-        desk.take(order(status, order_id=f"o{number}"))
+        desk.publish(order(status, order_id=f"o{number}"))
     quality = desk.quality()
     assert quality["fill_rate_terminal"] == {"value": 0.25, "n": 4}
     assert quality["fill_rate_orders"] == {"value": 0.25, "n": 4}
-    desk.take(order("filled", order_id="o4"))
+    desk.publish(order("filled", order_id="o4"))
     assert desk.quality()["fill_rate_terminal"] == {"value": 0.4, "n": 5}
     assert desk.tick()["fill_rate_terminal"] == 0.4
 
 
-# -- what is missing
+# -- missing reports
 
 
-def test_a_cancel_is_unacknowledged_until_the_order_comes_to_an_end() -> None:
+def test_a_cancel_is_unacknowledged_until_the_order_ends() -> None:
     desk = TradingDesk()
-    desk.take(
+    desk.publish(
         order("new"), order("pending_cancel", 1), order("pending_cancel", 1, "p"), order("pending_cancel", 1, "q")
     )
     assert desk.tick()["unacknowledged_cancels"] == 3
-    desk.take(order("canceled", 2), order("filled", 2, "p"))
+    desk.publish(order("canceled", 2), order("filled", 2, "p"))
     assert desk.tick()["unacknowledged_cancels"] == 1
     assert desk.quality()["missing_reports"]["cancels_unacknowledged"] == 1
     assert desk.quality()["latency"]["cancel_to_ack"]["n"] == 1
 
 
-def test_an_unacknowledged_cancel_is_still_shown_the_next_day() -> None:
+def test_an_unacknowledged_cancel_still_counts_the_next_day() -> None:
     desk = TradingDesk()
-    desk.take(order("new"), order("pending_cancel", 1))
+    desk.publish(order("new"), order("pending_cancel", 1))
     desk.execution.refresh(NOON + DAY)
     assert desk.execution.fields.to_json()["unacknowledged_cancels"] == 1
 
@@ -174,25 +174,25 @@ def test_an_unacknowledged_cancel_is_still_shown_the_next_day() -> None:
         ([order("canceled")], ["orders_without_send", "orders_without_ack"]),
     ],
 )
-def test_an_order_with_missing_reports_is_counted_by_what_is_missing(events: list[Event], missing: list[str]) -> None:
+def test_an_order_counts_by_the_reports_that_are_missing(events: list[Event], missing: list[str]) -> None:
     desk = TradingDesk()
-    desk.take(*events)
+    desk.publish(*events)
     counts = desk.quality()["missing_reports"]
     assert [what for what, count in counts.items() if count] == missing
     assert desk.tick()["missing_reports"] == (1 if missing else 0)
 
 
-def test_a_report_that_arrives_after_all_is_no_longer_missing() -> None:
+def test_a_report_that_arrives_late_is_no_longer_missing() -> None:
     desk = TradingDesk()
-    desk.take(order("filled", 3), fill("t", 10, "100", 3), order("new", 1), order("pending_new", 0))
+    desk.publish(order("filled", 3), fill("t", 10, "100", 3), order("new", 1), order("pending_new", 0))
     assert not any(desk.quality()["missing_reports"].values())
 
 
-def test_symbols_beyond_the_bound_are_measured_without_prices(caplog: pytest.LogCaptureFixture) -> None:
+def test_symbols_beyond_the_limit_are_measured_without_prices(caplog: pytest.LogCaptureFixture) -> None:
     desk = TradingDesk(settings=ExecutionSettings(max_symbols=1))
-    desk.take(quote(99, 101), quote(99, 101, symbol="AMZN"), order("new"))
+    desk.publish(quote(99, 101), quote(99, 101, symbol="AMZN"), order("new"))
     for trade_id in ("t1", "t2"):
-        desk.take(fill(trade_id, 1, "100", symbol="AMZN"))
+        desk.publish(fill(trade_id, 1, "100", symbol="AMZN"))
     amzn = desk.quality()["by_symbol"]["AMZN"]
     assert (amzn["fills"], amzn["effective_spread"]["left_out"]) == (2, {"no_mid": 2})
     assert len(caplog.records) == 1

@@ -1,4 +1,4 @@
-"""Markouts: what the market did after each fill, at any pace of ticks, and only once the horizon has passed."""
+"""Markouts: the market after each fill, measured at any pace of ticks and only once a horizon has passed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def markout(desk: TradingDesk, horizon: str) -> tuple[Any, ...]:
 
 def test_a_markout_is_a_gain_when_the_market_follows_the_fill() -> None:
     desk = TradingDesk()
-    desk.take(
+    desk.publish(
         quote(99, 101), fill("b", 1, "101"), fill("s", 3, "101", side="sell"), quote(102, 104, 40), quote(1, 2, 60)
     )
     figures = desk.quality()["markouts"]["50ms"]
@@ -39,32 +39,32 @@ def test_a_markout_is_a_gain_when_the_market_follows_the_fill() -> None:
 
 def test_a_horizon_counts_only_once_it_has_passed() -> None:
     desk = TradingDesk()
-    desk.take(quote(99, 101), fill("t", 1, "100"), quote(101, 103, 20))
+    desk.publish(quote(99, 101), fill("t", 1, "100"), quote(101, 103, 20))
     desk.tick(50)
     assert markout(desk, "50ms") == (None, 0, {})
-    desk.take(quote(103, 105, 50))
+    desk.publish(quote(103, 105, 50))
     desk.tick(51)
-    # What was quoted at the horizon was known at the horizon.
+    # A quote at the time of the horizon counts.
     assert markout(desk, "50ms") == (4.0, 1, {})
 
 
-def test_what_is_quoted_at_a_later_horizon_is_known_at_it_too() -> None:
+def test_a_quote_at_a_later_horizon_counts_there_too() -> None:
     desk = TradingDesk()
-    desk.take(quote(99, 101), fill("t", 1, "100"), quote(103, 105, 1000))
+    desk.publish(quote(99, 101), fill("t", 1, "100"), quote(103, 105, 1000))
     desk.tick(1001)
     assert (markout(desk, "50ms"), markout(desk, "1s")) == ((0.0, 1, {}), (4.0, 1, {}))
 
 
-def test_the_clock_settles_what_no_quote_does() -> None:
+def test_a_tick_settles_horizons_without_further_quotes() -> None:
     desk = TradingDesk()
-    desk.take(quote(99, 101), fill("t", 1, "100"))
+    desk.publish(quote(99, 101), fill("t", 1, "100"))
     desk.tick(1001)
     assert (markout(desk, "50ms")[:2], markout(desk, "1s")[:2], markout(desk, "10s")[:2]) == ((0, 1), (0, 1), (None, 0))
 
 
-def test_a_market_that_fell_silent_tells_nothing() -> None:
+def test_a_horizon_with_a_stale_touch_is_left_out() -> None:
     desk = TradingDesk()
-    desk.take(quote(99, 101), fill("t", 1, "100"))
+    desk.publish(quote(99, 101), fill("t", 1, "100"))
     desk.tick(400_000)
     assert [markout(desk, horizon)[1:] for horizon in HORIZONS_NS] == [
         (1, {}), (1, {}), (0, {"no_fresh_mid": 1}), (0, {"no_fresh_mid": 1}), (0, {"no_fresh_mid": 1})
@@ -72,19 +72,19 @@ def test_a_market_that_fell_silent_tells_nothing() -> None:
     assert desk.quality()["pending_markouts"] == 0
 
 
-def test_a_fill_that_arrives_late_is_held_against_the_market_of_its_time() -> None:
+def test_a_fill_that_arrives_late_is_measured_at_its_own_time() -> None:
     desk = TradingDesk()
-    desk.take(quote(99, 101), order("new"))
-    desk.take(*(quote(99 + n, 101 + n, 10 * n) for n in range(1, 20)))
+    desk.publish(quote(99, 101), order("new"))
+    desk.publish(*(quote(99 + n, 101 + n, 10 * n) for n in range(1, 20)))
     late = fill("t", 1, "100", 0)
-    desk.take(late)
+    desk.publish(late)
     desk.tick(200)
     assert markout(desk, "50ms") == (5.0, 1, {})
 
 
-def test_too_many_fills_that_wait_are_counted_not_kept() -> None:
+def test_a_fill_beyond_the_limit_is_left_out_of_the_markouts() -> None:
     desk = TradingDesk(settings=ExecutionSettings(max_pending_markouts=1))
-    desk.take(quote(99, 101), fill("a", 1, "100"), fill("b", 1, "100"))
+    desk.publish(quote(99, 101), fill("a", 1, "100"), fill("b", 1, "100"))
     desk.tick(60)
     assert markout(desk, "50ms") == (0.0, 1, {"too_many_pending": 1})
     assert desk.quality()["effective_spread"]["n"] == 2
@@ -94,8 +94,8 @@ def test_too_many_fills_that_wait_are_counted_not_kept() -> None:
 def test_a_horizon_belongs_to_the_session_in_which_it_passes(symbol: str) -> None:
     desk = TradingDesk()
     midnight_ms = 43_200_000
-    desk.take(quote(99, 101, midnight_ms - 100), fill("a", 1, "100", midnight_ms - 60))
-    desk.take(quote(101, 103, midnight_ms - 20), quote(105, 107, midnight_ms + 2000, symbol))
+    desk.publish(quote(99, 101, midnight_ms - 100), fill("a", 1, "100", midnight_ms - 60))
+    desk.publish(quote(101, 103, midnight_ms - 20), quote(105, 107, midnight_ms + 2000, symbol))
     desk.tick(midnight_ms + 2000)
     assert (markout(desk, "50ms"), markout(desk, "1s")) == ((None, 0, {}), (2.0, 1, {}))
 
@@ -114,7 +114,7 @@ def test_markouts_are_those_of_plain_arithmetic_at_any_pace_of_ticks(steps: list
     touches: list[tuple[int, int]] = [(0, 100)]
     fills: list[tuple[int, int, int]] = []
     for each in (desk, rarely):
-        each.take(quote(99, 101))
+        each.publish(quote(99, 101))
     for number, (gap_ms, kind, amount, is_tick) in enumerate(steps):
         at_ms += gap_ms
         if kind == "quote":
@@ -125,7 +125,7 @@ def test_markouts_are_those_of_plain_arithmetic_at_any_pace_of_ticks(steps: list
             if at_ms - touches[-1][0] <= 5000:
                 fills.append((at_ms, amount, touches[-1][1]))
         for each in (desk, rarely):
-            each.take(event)
+            each.publish(event)
         if is_tick:
             desk.tick(at_ms)
     end_ms = at_ms + 1_000_000
@@ -145,8 +145,8 @@ def test_markouts_are_those_of_plain_arithmetic_at_any_pace_of_ticks(steps: list
         assert figures["price"] == (None if price is None else pytest.approx(price, rel=1e-12))
 
 
-def test_the_day_of_a_fill_is_that_of_its_arrival() -> None:
+def test_a_fill_belongs_to_the_session_of_its_arrival() -> None:
     desk = TradingDesk()
-    desk.take(quote(99, 101), fill("t", 1, "100", ts=NOON - DAY))
+    desk.publish(quote(99, 101), fill("t", 1, "100", ts=NOON - DAY))
     desk.tick(60)
     assert markout(desk, "50ms")[1] == 1

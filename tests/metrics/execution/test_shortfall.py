@@ -1,4 +1,4 @@
-"""Implementation shortfall: its parts sum to the total, and the total is paper portfolio less real one."""
+"""Implementation shortfall: its parts sum to the total, which is the paper portfolio minus the real one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sides: st.SearchStrategy[Literal["buy", "sell"]] = st.sampled_from(["buy", "sell
 
 
 @given(sides, st.decimals(0, 10**9, places=8), fills, prices, prices, prices, prices)
-def test_the_parts_sum_to_the_total_and_the_total_is_paper_less_real(
+def test_the_parts_sum_to_the_difference_of_paper_and_real(
     side: Literal["buy", "sell"],
     unfilled: Decimal,
     fills: list[tuple[Decimal, Decimal]],
@@ -45,14 +45,15 @@ def test_the_parts_sum_to_the_total_and_the_total_is_paper_less_real(
 
 
 def _decimal(value: Fraction) -> Decimal:
-    """Sums and products of at most 8 and 16 decimals have at most 16."""
+    """Returns the exact decimal: sums and products of numbers with 8 decimals have at most 16."""
     scaled = value * 10**16
     assert scaled.denominator == 1
     return D(f"{scaled.numerator}e-16")
 
 
-def test_a_buy_that_chased_the_market_tells_where_it_lost() -> None:
-    # 1000 wanted at 20.00; it arrives at 20.10, 800 are bought at 20.20 for 16, and the rest is given up at 21.00.
+def test_a_buy_in_a_rising_market_has_a_cost_in_each_part() -> None:
+    # 1000 decided at 20.00; the order arrives at 20.10, 800 are bought at 20.20 with fees of 16, the rest ends at
+    # 21.00.
     shortfall = implementation_shortfall("buy", D(1000), D(800), D(16160), D(16), D("20.00"), D("20.10"), D("21.00"))
     assert (shortfall.delay, shortfall.trading, shortfall.opportunity, shortfall.fees) == (100, 80, 180, 16)
     assert (shortfall.total, shortfall.notional) == (376, 20000)

@@ -1,4 +1,4 @@
-"""Execution against the market: shortfall, VWAP deviation and effective spread, and what they leave out."""
+"""Execution against the market: shortfall, VWAP deviation, effective spread, and which orders they leave out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trading_desk import MS, NOON, D, TradingDesk, fill, market_print, order, qu
 
 def shortfall_after(*events: Event) -> dict[str, Any]:
     desk = TradingDesk()
-    desk.take(*events)
+    desk.publish(*events)
     shortfall: dict[str, Any] = desk.quality()["implementation_shortfall"]
     return shortfall
 
@@ -32,11 +32,11 @@ def parts(shortfall: dict[str, Any]) -> list[float]:
 # -- implementation shortfall
 
 
-def test_shortfall_is_told_in_its_parts() -> None:
+def test_shortfall_has_parts_in_currency_and_bps() -> None:
     desk = TradingDesk()
-    # A first order has the symbol followed; what is quoted from then on is remembered.
-    desk.take(quote(99, 101, -9000), order("pending_new", -9000, "first"), quote(99.5, 100.5, -50))
-    desk.take(
+    # The symbol is followed from its first order on, so that later mids are known.
+    desk.publish(quote(99, 101, -9000), order("pending_new", -9000, "first"), quote(99.5, 100.5, -50))
+    desk.publish(
         quote(100, 102, -10),
         order("pending_new", 0, decision_ts=NOON - 20 * MS),
         fill("t1", 6, "102", 5, commission=D("0.6")),
@@ -44,53 +44,53 @@ def test_shortfall_is_told_in_its_parts() -> None:
         order("canceled", 20),
     )
     shortfall = desk.quality()["implementation_shortfall"]
-    # Decided at 100, arrived at 101, 6 bought at 102, 4 given up at 104.
+    # Decided at 100, arrived at 101, 6 bought at 102, 4 not filled at 104.
     assert parts(shortfall) == [28.6, 10.0, 6.0, 12.0, 0.6]
     assert (shortfall["n"], shortfall["notional"], shortfall["left_out"]) == (1, 1000.0, {})
     assert [shortfall[f"{part}_bps"] for part in PARTS] == [286.0, 100.0, 60.0, 120.0, 6.0]
     assert desk.tick(20)["shortfall_bps"] == 286.0
 
 
-def test_without_a_decision_time_an_order_is_decided_when_it_arrives() -> None:
+def test_an_order_without_a_decision_time_has_no_delay() -> None:
     shortfall = shortfall_after(quote(99, 101), order("pending_new"), fill("t1", 10, "101", 1), order("filled", 1))
     assert parts(shortfall) == [10.0, 0.0, 10.0, 0.0, 0.0]
 
 
-def test_the_engines_arrival_price_goes_before_the_mid_of_the_first_report() -> None:
+def test_the_engines_arrival_price_precedes_the_mid_at_the_first_report() -> None:
     shortfall = shortfall_after(
         quote(99, 101), order("pending_new", arrival_price=D(99)), fill("t1", 10, "101", 1), order("filled", 1)
     )
     assert shortfall["trading"] == 20.0
 
 
-def test_a_rejected_order_costs_what_the_market_ran_away() -> None:
+def test_a_rejected_order_has_only_an_opportunity_cost() -> None:
     shortfall = shortfall_after(quote(99, 101), order("pending_new"), quote(101, 103, 5), order("rejected", 6))
     assert parts(shortfall) == [20.0, 0.0, 0.0, 20.0, 0.0]
 
 
-def test_an_order_that_goes_on_has_no_shortfall_yet() -> None:
+def test_an_open_order_has_no_shortfall() -> None:
     shortfall = shortfall_after(quote(99, 101), order("pending_new"), order("new"), fill("t1", 5, "101", 1))
     assert (shortfall["n"], shortfall["left_out"], shortfall["total_bps"]) == (0, {}, None)
 
 
-def test_a_fill_behind_the_cancel_is_counted_into_its_shortfall() -> None:
+def test_a_fill_after_the_cancel_counts_in_the_shortfall() -> None:
     shortfall = shortfall_after(quote(99, 101), order("new"), order("canceled", 1), fill("t1", 4, "101", 2))
     assert (shortfall["n"], shortfall["trading"]) == (1, 4.0)
 
 
-def test_the_end_of_an_order_is_its_first_final_report() -> None:
+def test_an_order_ends_with_its_first_final_report() -> None:
     shortfall = shortfall_after(
         quote(99, 101), order("new"), quote(101, 103, 1), order("canceled", 2), quote(1, 3, 3), order("canceled", 4)
     )
     assert shortfall["opportunity"] == 20.0
 
 
-def test_an_order_that_was_filled_whole_needs_no_price_at_its_end() -> None:
+def test_a_completely_filled_order_needs_no_end_price() -> None:
     shortfall = shortfall_after(quote(99, 101), order("new"), fill("t1", 10, "101", 6000), order("filled", 6000))
     assert parts(shortfall) == [10.0, 0.0, 10.0, 0.0, 0.0]
 
 
-def test_what_was_filled_beyond_the_quantity_was_ordered_too() -> None:
+def test_a_quantity_filled_beyond_the_order_counts_as_ordered() -> None:
     shortfall = shortfall_after(quote(99, 101), order("new"), fill("t1", 15, "101", 1), quote(199, 201, 2))
     assert (parts(shortfall), shortfall["notional"]) == ([15.0, 0.0, 15.0, 0.0, 0.0], 1500.0)
 
@@ -105,12 +105,12 @@ def test_what_was_filled_beyond_the_quantity_was_ordered_too() -> None:
         ([quote(99, 101), order("new"), fill("t1", 5, "100", 1), order("filled", 1)], "missing_fills"),
     ],
 )
-def test_a_shortfall_that_cannot_be_had_is_left_out_with_its_reason(events: list[Event], reason: str) -> None:
+def test_a_shortfall_that_cannot_be_computed_is_left_out_with_a_reason(events: list[Event], reason: str) -> None:
     shortfall = shortfall_after(*events)
     assert (shortfall["n"], shortfall["left_out"]) == (0, {reason: 1})
 
 
-def test_a_first_orders_decision_has_a_price_if_the_touch_has_stood_since() -> None:
+def test_a_touch_older_than_the_decision_gives_its_price() -> None:
     shortfall = shortfall_after(
         quote(99, 101, -30), order("new", decision_ts=NOON - 20 * MS), fill("t1", 10, "100", 1), order("filled", 1)
     )
@@ -120,9 +120,9 @@ def test_a_first_orders_decision_has_a_price_if_the_touch_has_stood_since() -> N
 # -- deviation from VWAP
 
 
-def test_vwap_deviation_is_against_what_traded_between_first_report_and_last_fill() -> None:
+def test_the_vwap_is_that_from_the_first_report_to_the_last_fill() -> None:
     desk = TradingDesk()
-    desk.take(
+    desk.publish(
         order("new", 0, "first"),
         market_print(50, 1000, 1),
         order("pending_new", 2),
@@ -136,27 +136,27 @@ def test_vwap_deviation_is_against_what_traded_between_first_report_and_last_fil
     assert desk.quality()["vwap_deviation_bps"] == {"value": 100.0, "n": 1, "quantity": 10.0, "left_out": {}}
 
 
-def test_the_print_that_a_fill_answers_is_in_the_vwap() -> None:
+def test_the_vwap_includes_the_print_that_a_fill_follows() -> None:
     desk = TradingDesk()
     desk.bus.subscribe(Print, lambda _: desk.bus.publish(fill("t", 1, "101")))
-    desk.take(order("new"), market_print(100, 5))
+    desk.publish(order("new"), market_print(100, 5))
     assert desk.quality()["vwap_deviation_bps"]["value"] == 100.0
 
 
 def test_a_sell_above_the_vwap_is_a_gain() -> None:
     desk = TradingDesk()
-    desk.take(order("new", side="sell"), market_print(100, 1, 1), fill("t1", 5, "101", 2, side="sell"))
+    desk.publish(order("new", side="sell"), market_print(100, 1, 1), fill("t1", 5, "101", 2, side="sell"))
     assert desk.quality()["vwap_deviation_bps"]["value"] == -100.0
 
 
-def test_without_market_volume_no_deviation_is_claimed() -> None:
+def test_the_vwap_deviation_is_left_out_without_market_volume() -> None:
     desk = TradingDesk()
-    desk.take(order("new"), fill("t1", 5, "101", 2))
+    desk.publish(order("new"), fill("t1", 5, "101", 2))
     deviation = desk.quality()["vwap_deviation_bps"]
     assert (deviation["value"], deviation["n"], deviation["left_out"]) == (None, 0, {"no_market_volume": 1})
 
 
-# -- any way the fills may come
+# -- any sequence of fills
 
 
 pieces = st.lists(
@@ -182,12 +182,12 @@ def test_splitting_and_repeating_fills_changes_no_figure(
     many += random.choices(many, k=3)
     random.shuffle(many)
     for desk, fills in ((whole, few), (split, many)):
-        desk.take(quote(99.5, 100.25), order("new", side=side, quantity=D(total + 5), arrival_price=D(101)))
-        desk.take(market_print(100.5, 7, 1), *fills, quote(101, 102, 30), order("canceled", 3000, side=side))
+        desk.publish(quote(99.5, 100.25), order("new", side=side, quantity=D(total + 5), arrival_price=D(101)))
+        desk.publish(market_print(100.5, 7, 1), *fills, quote(101, 102, 30), order("canceled", 3000, side=side))
         desk.tick(400_000)
     assert split.execution._order_groups.all.amounts.keys() == whole.execution._order_groups.all.amounts.keys()
     for name, amount in whole.execution._order_groups.all.amounts.items():
-        # Costs in bps are quotients, rounded to 18 digits once per fill or order.
+        # Costs in bps are quotients that are rounded to 18 digits once per fill or order.
         slack = D("1e-16") if name.endswith("_bps") else 0
         assert abs(split.execution._order_groups.all.amounts[name] - amount) <= slack, name
     assert split.quality()["implementation_shortfall"] == whole.quality()["implementation_shortfall"]
@@ -198,32 +198,32 @@ def test_splitting_and_repeating_fills_changes_no_figure(
 
 def test_the_effective_spread_is_twice_the_distance_from_the_mid() -> None:
     desk = TradingDesk()
-    desk.take(quote(99, 101), fill("t1", 1, "101", 1), fill("t2", 3, "99.5", 1, "p", side="sell"))
+    desk.publish(quote(99, 101), fill("t1", 1, "101", 1), fill("t2", 3, "99.5", 1, "p", side="sell"))
     spread = desk.quality()["effective_spread"]
     # (1 * 2 * 1 + 3 * 2 * 0.5) / 4
     assert spread == {"price": 1.25, "bps": 125.0, "n": 2, "quantity": 4.0, "left_out": {}}
 
 
-def test_the_mid_of_a_fill_is_kept_in_its_record() -> None:
+def test_a_trade_keeps_the_mid_at_its_fill() -> None:
     desk = TradingDesk()
-    desk.take(quote(99, 100.01), fill("t1", 1, "101", 1), quote(10, 20, 2), fill("t1", 1, "101", 3))
+    desk.publish(quote(99, 100.01), fill("t1", 1, "101", 1), quote(10, 20, 2), fill("t1", 1, "101", 3))
     assert [trade.mid for trade in desk.trades.find("t1")] == [D("99.505")]
 
 
-def test_a_fill_that_answers_a_quote_meets_the_mid_of_that_quote() -> None:
+def test_a_fill_that_follows_a_quote_has_the_mid_of_that_quote() -> None:
     desk = TradingDesk()
     desk.bus.subscribe(Quote, lambda event: desk.bus.publish(fill(f"t{event.bid}", 1, "100")))
-    desk.take(order("new"), quote(99, 101), quote(103, 105))
+    desk.publish(order("new"), quote(99, 101), quote(103, 105))
     assert [trade.mid for trade in desk.trades.newer_than(0)] == [100, 104]
 
 
-def test_a_fill_taken_again_keeps_the_mid_it_had() -> None:
+def test_a_replayed_fill_keeps_its_mid() -> None:
     desk = TradingDesk()
     first = TradingDesk()
-    first.take(quote(99, 101), fill("t1", 1, "101", 1))
+    first.publish(quote(99, 101), fill("t1", 1, "101", 1))
     (trade,) = first.trades.find("t1")
     desk.trades.restore(trade, Reader.ACCOUNTING)
-    desk.take(quote(10, 20), fill("t1", 1, "101", 1))
+    desk.publish(quote(10, 20), fill("t1", 1, "101", 1))
     assert trade.mid == 100
     assert desk.quality()["effective_spread"]["price"] == 2.0
 
@@ -231,17 +231,17 @@ def test_a_fill_taken_again_keeps_the_mid_it_had() -> None:
 @pytest.mark.parametrize("touch", [[], [quote(None, 101)], [quote(99, 101, -6000)]])
 def test_a_fill_without_a_fresh_mid_is_left_out(touch: list[Event]) -> None:
     desk = TradingDesk()
-    desk.take(*touch, fill("t1", 1, "101"))
+    desk.publish(*touch, fill("t1", 1, "101"))
     quality = desk.quality()
     assert quality["effective_spread"]["left_out"] == {"no_mid": 1}
     assert quality["markouts"]["50ms"]["left_out"] == {"no_mid": 1}
     assert desk.trades.find("t1")[0].mid is None
 
 
-def test_the_longest_numbers_that_events_may_carry_are_added_up_exactly() -> None:
+def test_the_longest_numbers_of_events_are_added_up_exactly() -> None:
     desk = TradingDesk()
     longest, smallest = D("999999999999999999.999999999999999999"), "0.000000000000000001"
-    desk.take(
+    desk.publish(
         quote(1e-18, 2e-18), market_print(1e-12, 1e17),
         order("new", quantity=longest, arrival_price=D(smallest), decision_ts=NOON),
         market_print(1e17, 1e-12),
@@ -254,17 +254,17 @@ def test_the_longest_numbers_that_events_may_carry_are_added_up_exactly() -> Non
     assert quality["markouts"]["50ms"]["n"] == 2
 
 
-def test_no_bps_are_told_of_a_price_below_zero() -> None:
+def test_a_negative_mid_has_no_effective_spread_in_bps() -> None:
     desk = TradingDesk()
-    desk.take(quote(-38, -37), fill("t1", 1, "-37"))
+    desk.publish(quote(-38, -37), fill("t1", 1, "-37"))
     assert desk.quality()["effective_spread"]["left_out"] == {"mid_not_positive": 1}
 
 
-def test_whoever_keeps_the_records_is_told_of_an_arrival_price_that_came_late() -> None:
+def test_a_late_arrival_price_amends_the_trades() -> None:
     desk = TradingDesk()
     amended: list[Trade] = []
     desk.trades.add_amended_listener(amended.append)
-    desk.take(fill("t1", 1, "101"), fill("t2", 1, "102"), order("new", 1, arrival_price=D(100)))
+    desk.publish(fill("t1", 1, "101"), fill("t2", 1, "102"), order("new", 1, arrival_price=D(100)))
     assert [(trade.trade_id, trade.slippage_bps) for trade in amended] == [("t1", 100.0), ("t2", 200.0)]
-    desk.take(fill("t3", 1, "103"))
+    desk.publish(fill("t3", 1, "103"))
     assert len(amended) == 2

@@ -1,4 +1,4 @@
-"""Questions to the store: whatever is asked, the answer is the one that the record of recent trades gives."""
+"""Queries over the stored trades: every answer is the one that the log of recent trades gives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOON = 1_340_280_000_000_000_000
 ALL = TradeFilter()
 T = TypeVar("T")
 
-# The last two differ in the last of 19 digits and share a double, as do the two before.
+# The last two share a double although their last digits differ; so do the two decimals before them.
 QUANTITIES = ["1", "2", "2.0", "100", "0.1", "0.10000000000000001", "9007199254740993", "9007199254740992"]
 
 
@@ -64,7 +64,7 @@ def stored(path: Path, trades: Sequence[Trade]) -> Path:
 
 
 def ask(path: Path, question: Callable[[StoredTrades], Awaitable[T]], window_rows: int = 3) -> T:
-    """Asks with windows that are smaller than what is asked about."""
+    """Returns the answer to `question`, with windows smaller than the rows it concerns."""
 
     async def main() -> T:
         reader = StoreReader(path)
@@ -121,7 +121,7 @@ def some_trades(draw: st.DrawFn) -> list[Trade]:
     some_trades(), filters, st.integers(1, 12), st.sampled_from([0, 0, 1, 5, 20]), st.none() | st.integers(0, 60),
     st.sampled_from([1, 3, 100]),
 )  # fmt: skip
-def test_the_store_answers_as_the_record_of_recent_trades_does(
+def test_the_store_answers_as_the_log_of_recent_trades_does(
     tmp_path_factory: pytest.TempPathFactory,
     trades: list[Trade],
     wanted: TradeFilter,
@@ -143,7 +143,7 @@ def test_the_store_answers_as_the_record_of_recent_trades_does(
     assert stats == log.stats(wanted)
 
 
-def test_a_quantity_is_compared_to_the_last_digit(tmp_path: Path) -> None:
+def test_quantities_are_compared_to_the_last_digit(tmp_path: Path) -> None:
     quantities = ["0.1", "0.10000000000000001", "9007199254740992", "9007199254740993"]
     path = stored(tmp_path / "db", [trade(seq, quantity=Decimal(text)) for seq, text in enumerate(quantities, start=1)])
     for bound, at_least, at_most in (
@@ -158,7 +158,7 @@ def test_a_quantity_is_compared_to_the_last_digit(tmp_path: Path) -> None:
             assert ([each.seq for each in page], total) == (expected, len(expected))
 
 
-def test_an_id_used_for_several_symbols_or_venues_has_several_candidates(tmp_path: Path) -> None:
+def test_an_id_of_several_symbols_or_venues_has_several_trades(tmp_path: Path) -> None:
     same_id = [
         trade(1, trade_id="1"),
         trade(2, trade_id="1", symbol="AMZN"),
@@ -170,7 +170,7 @@ def test_an_id_used_for_several_symbols_or_venues_has_several_candidates(tmp_pat
     assert ask(path, lambda asked: asked.find("absent")) == []
 
 
-def test_a_key_leads_to_its_trade_and_no_other(tmp_path: Path) -> None:
+def test_a_key_finds_its_trade_and_no_other(tmp_path: Path) -> None:
     trades = [trade(1, trade_id="1"), trade(2, trade_id="1", symbol="AMZN")]
     path = stored(tmp_path / "db", trades)
     with closing(open_reader(path)) as connection:
@@ -191,7 +191,7 @@ def test_pages_by_cursor_are_not_moved_by_new_trades(tmp_path: Path) -> None:
     assert ask(path, question) == [10, 9, 8, 7, 6, 5, 4, 3]
 
 
-def test_the_total_of_everything_follows_what_comes_and_what_is_pruned(tmp_path: Path) -> None:
+def test_the_total_follows_added_and_pruned_rows(tmp_path: Path) -> None:
     path = stored(tmp_path / "db", [trade(seq) for seq in range(1, 6)])
 
     async def question(asked: StoredTrades) -> list[int]:
@@ -206,7 +206,7 @@ def test_the_total_of_everything_follows_what_comes_and_what_is_pruned(tmp_path:
     assert ask(path, question) == [5, 7, 3]
 
 
-def test_others_are_answered_while_a_long_question_is(tmp_path: Path) -> None:
+def test_a_short_query_is_answered_during_a_long_one(tmp_path: Path) -> None:
     path = stored(tmp_path / "db", [trade(seq) for seq in range(1, 301)])
     answered: list[str] = []
 
@@ -245,6 +245,6 @@ def test_one_index_leads_and_nothing_is_sorted(tmp_path: Path, wanted: TradeFilt
     assert [step[3] for step in steps] == [f"SEARCH fills USING {plan}"]
 
 
-def test_a_store_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_missing_store_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"absent\.db: cannot be read"):
         ask(tmp_path / "absent.db", lambda asked: asked.find("1"))

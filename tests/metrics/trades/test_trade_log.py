@@ -1,4 +1,4 @@
-"""The record of fills: each reader sees a fill once, and what was recorded can be found."""
+"""The log of recent trades: each reader is handed a fill once, and trades can be found."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ids(trades: list[Trade]) -> list[str]:
     return [trade.trade_id for trade in trades]
 
 
-def test_both_readers_are_given_the_same_record_once() -> None:
+def test_all_readers_are_handed_the_same_trade_once() -> None:
     log = TradeLog()
     first = log.admit(fill(), Reader.ACCOUNTING)
     assert log.admit(fill(), Reader.EXECUTION) is first
@@ -53,7 +53,7 @@ def test_both_readers_are_given_the_same_record_once() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(list(Reader))), max_size=60))
-def test_however_deliveries_repeat_each_reader_gets_each_fill_once(deliveries: list[tuple[int, Reader]]) -> None:
+def test_repeated_deliveries_hand_each_fill_to_each_reader_once(deliveries: list[tuple[int, Reader]]) -> None:
     log = TradeLog()
     given_out = [
         (number, reader)
@@ -64,7 +64,7 @@ def test_however_deliveries_repeat_each_reader_gets_each_fill_once(deliveries: l
     assert len(log) == len({number for number, _ in deliveries})
 
 
-def test_the_same_amount_written_otherwise_is_a_duplicate() -> None:
+def test_an_equal_amount_with_other_digits_is_a_duplicate() -> None:
     log = TradeLog()
     log.admit(fill(), Reader.ACCOUNTING)
     assert log.admit(fill(quantity=Decimal("10.00")), Reader.ACCOUNTING) is Rejection.DUPLICATE
@@ -83,7 +83,7 @@ def test_a_conflict_is_kept_apart_and_reported_once(caplog: pytest.LogCaptureFix
     assert log.number_conflict(fill(price=Decimal(151))) is None
 
 
-def test_an_id_used_for_several_symbols_or_venues_has_several_candidates() -> None:
+def test_an_id_of_several_symbols_or_venues_has_several_trades() -> None:
     log = TradeLog()
     for changes in ({}, {"symbol": "AMZN"}, {"venue": "BATS"}):
         log.admit(fill(**changes), Reader.ACCOUNTING)
@@ -91,7 +91,7 @@ def test_an_id_used_for_several_symbols_or_venues_has_several_candidates() -> No
     assert log.find("2") == []
 
 
-def test_the_newest_trades_come_first_and_page_by_page() -> None:
+def test_pages_have_the_newest_trades_first() -> None:
     log = TradeLog()
     for number in range(10):
         log.admit(fill(str(number)), Reader.ACCOUNTING)
@@ -99,7 +99,7 @@ def test_the_newest_trades_come_first_and_page_by_page() -> None:
     assert (ids(page), total) == (["7", "6", "5"], 10)
 
 
-def test_a_cursor_is_not_moved_by_new_trades() -> None:
+def test_new_trades_do_not_shift_pages_by_cursor() -> None:
     log = TradeLog()
     for number in range(6):
         log.admit(fill(str(number)), Reader.ACCOUNTING)
@@ -122,7 +122,7 @@ def test_a_cursor_is_not_moved_by_new_trades() -> None:
         (TradeFilter(symbol="NONE"), []),
     ],
 )
-def test_every_filter_filters(wanted: TradeFilter, expected: list[str]) -> None:
+def test_each_field_of_a_filter_selects_trades(wanted: TradeFilter, expected: list[str]) -> None:
     log = TradeLog()
     log.admit(fill("a"), Reader.ACCOUNTING)
     log.admit(fill("b", symbol="AMZN", quantity=Decimal(20), ts=NOON + S), Reader.ACCOUNTING)
@@ -131,7 +131,7 @@ def test_every_filter_filters(wanted: TradeFilter, expected: list[str]) -> None:
     assert (ids(page), total) == (expected, len(expected))
 
 
-def test_old_records_make_room_but_their_keys_are_remembered() -> None:
+def test_keys_are_remembered_longer_than_their_trades() -> None:
     log = TradeLog(max_trades=2, max_keys=3)
     for number in range(3):
         log.admit(fill(str(number)), Reader.ACCOUNTING)
@@ -142,7 +142,7 @@ def test_old_records_make_room_but_their_keys_are_remembered() -> None:
     assert isinstance(log.admit(fill("0"), Reader.ACCOUNTING), Trade)
 
 
-def test_a_trade_shows_every_field_of_the_api() -> None:
+def test_the_json_of_a_trade_has_every_field_of_the_api() -> None:
     log = TradeLog()
     trade = admitted(log, fill(venue="NASDAQ", commission=Decimal("0.35"), latency_ms=1.5))
     assert trade.to_json() == {
@@ -163,14 +163,14 @@ def test_a_trade_shows_every_field_of_the_api() -> None:
     }
 
 
-def test_statistics_of_nothing_claim_nothing() -> None:
+def test_statistics_without_trades_are_undefined() -> None:
     stats = TradeLog().stats(ALL).to_json()
     assert (stats["count"], stats["volume"]) == (0, 0.0)
     undefined = ("avg_price", "avg_size", "realized_pnl", "win_rate", "profit_factor", "expectancy", "best", "worst")
     assert [stats[name] for name in undefined] == [None] * len(undefined)
 
 
-def test_statistics_add_up_the_trades() -> None:
+def test_statistics_are_sums_over_the_trades() -> None:
     log = TradeLog()
     outcomes = {"a": None, "b": Decimal(30), "c": Decimal(-10), "d": Decimal(0), "e": Decimal("0.1"), "f": Decimal(0)}
     for number, (trade_id, pnl) in enumerate(outcomes.items()):
@@ -199,13 +199,13 @@ def test_statistics_add_up_the_trades() -> None:
     }
 
 
-def test_without_a_loss_the_profit_factor_is_undefined() -> None:
+def test_the_profit_factor_is_undefined_without_losses() -> None:
     log = TradeLog()
     admitted(log, fill()).pnl = Decimal(5)
     assert log.stats(ALL).to_json()["profit_factor"] is None
 
 
-def test_a_restored_trade_is_a_duplicate_to_those_who_had_it_and_new_to_the_others() -> None:
+def test_a_restored_trade_is_new_only_to_readers_that_have_not_had_it() -> None:
     before = TradeLog()
     trade = admitted(before, fill(strategy=""))
     log = TradeLog()
@@ -215,7 +215,7 @@ def test_a_restored_trade_is_a_duplicate_to_those_who_had_it_and_new_to_the_othe
     assert log.admit(fill(price=Decimal(1)), Reader.EXECUTION) is Rejection.CONFLICT
 
 
-def test_a_key_that_has_left_memory_is_looked_up_in_the_archive() -> None:
+def test_a_forgotten_key_is_looked_up_in_the_archive() -> None:
     log = TradeLog(max_trades=1, max_keys=1)
     archived = {("", "AAPL", number): admitted(log, fill(number)) for number in ("1", "2", "3")}
     log.archive = archived.get
@@ -224,7 +224,7 @@ def test_a_key_that_has_left_memory_is_looked_up_in_the_archive() -> None:
     assert isinstance(log.admit(fill("4"), Reader.ACCOUNTING), Trade)
 
 
-def test_records_are_numbered_from_the_sequence_they_share() -> None:
+def test_trades_are_numbered_by_the_shared_sequence() -> None:
     sequence = EventSequence(41)
     log = TradeLog(sequence=sequence)
     assert admitted(log, fill("1")).seq == 42
