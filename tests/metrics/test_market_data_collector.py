@@ -1,4 +1,4 @@
-"""The market data section: what each symbol shows, and when its bytes change."""
+"""The market data section: what each symbol shows, and when its version changes."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_missing_side_leaves_the_spread_undefined() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_json_cannot_carry_is_shown_as_null(bad: float) -> None:
+def test_a_side_that_json_cannot_carry_is_shown_as_null(bad: float) -> None:
     bus, collector = started()
     bus.publish(quote(bad, 10.0))
     metrics = shown(collector)
@@ -131,7 +131,7 @@ def test_a_print_that_is_no_number_changes_nothing() -> None:
     assert (metrics["last_price"], metrics["trades"], metrics["volume"], bus.handler_errors) == (10.0, 1, 1.0, 2)
 
 
-def test_the_version_stays_while_the_json_stays() -> None:
+def test_the_version_changes_only_with_the_json() -> None:
     bus, collector = started()
     bus.publish(quote(10.0, 10.5))
     collector.refresh(NOON)
@@ -144,7 +144,7 @@ def test_the_version_stays_while_the_json_stays() -> None:
     assert version(collector) != before
 
 
-def test_growing_stale_changes_the_version_once() -> None:
+def test_becoming_stale_changes_the_version_once() -> None:
     bus, collector = started(stale_after_seconds=15.0)
     bus.publish(quote(10.0, 10.5))
     versions = []
@@ -155,7 +155,7 @@ def test_growing_stale_changes_the_version_once() -> None:
     assert shown(collector, NOON + 18 * S)["stale"] is True
 
 
-def test_a_symbol_may_be_silent_for_longer_than_others() -> None:
+def test_a_symbol_can_have_its_own_staleness_threshold() -> None:
     bus, collector = started(stale_after_seconds_by_symbol={"BOND": 60.0})
     bus.publish_all([quote(10.0, 10.5), quote(99.0, 99.5, symbol="BOND")])
     assert shown(collector, NOON + 30 * S)["stale"] is True
@@ -169,7 +169,7 @@ def test_every_version_of_a_symbol_can_be_encoded() -> None:
     assert (metrics["spread_bps"], metrics["vwap"], metrics["last_price"]) == (None, None, -37.62)
 
 
-def test_a_symbol_beyond_the_capacity_is_refused_whole(caplog: pytest.LogCaptureFixture) -> None:
+def test_all_events_of_a_symbol_beyond_the_capacity_are_refused(caplog: pytest.LogCaptureFixture) -> None:
     bus, collector = started(max_symbols=1)
     with caplog.at_level(logging.WARNING):
         bus.publish_all([quote(1.0, 2.0), quote(1.0, 2.0, symbol="X"), trade(1.0, 1.0, symbol="X")])
@@ -181,27 +181,27 @@ def test_a_symbol_beyond_the_capacity_is_refused_whole(caplog: pytest.LogCapture
         asyncio.run(collector.add_symbol("Y"))
 
 
-def test_the_memory_of_refused_names_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_number_of_refused_names_kept_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     bus, collector = started(max_symbols=0)
     bus.publish_all([quote(1.0, 2.0, symbol=f"S{n}") for n in range(3000)])
     assert (collector.symbols_refused, collector.events_refused) == (1024, 3000)
     assert len(caplog.records) == 1024
 
 
-def test_a_symbol_without_room_in_the_history_is_refused() -> None:
+def test_a_symbol_beyond_the_history_s_capacity_is_refused() -> None:
     bus, collector = started(history=History(Budget({len(SERIES_FIELDS): 1}, {len(BAR_FIELDS): 1})))
     bus.publish_all([quote(1.0, 2.0), quote(1.0, 2.0, symbol="X")])
     assert (collector.symbols, collector.symbols_refused) == (("AAPL",), 1)
 
 
 @pytest.mark.parametrize("name", ["", "X" * 33])
-def test_a_bad_name_is_refused(name: str) -> None:
+def test_a_symbol_with_a_bad_name_is_refused(name: str) -> None:
     _, collector = started()
     with pytest.raises(EventError):
         asyncio.run(collector.add_symbol(name))
 
 
-def test_each_tick_writes_one_row_per_symbol() -> None:
+def test_each_tick_appends_one_row_per_symbol() -> None:
     history = History(Budget({len(SERIES_FIELDS): 4}, {len(BAR_FIELDS): 4}))
     bus, collector = started(history=history)
     bus.publish(trade(10.25, 2.0))
@@ -229,7 +229,7 @@ def test_a_session_ends_with_the_first_event_of_the_next_day() -> None:
     assert (metrics["volume"], metrics["vwap"], metrics["low"]) == (2.0, 11.0, 11.0)
 
 
-def test_the_newest_input_of_the_section_is_known() -> None:
+def test_the_time_of_the_newest_event_of_the_section_is_known() -> None:
     bus, collector = started()
     collector.refresh(NOON)
     assert collector.last_input_ns is None
@@ -238,7 +238,7 @@ def test_the_newest_input_of_the_section_is_known() -> None:
     assert collector.last_input_ns == NOON + S
 
 
-def test_an_event_without_a_time_counts_as_of_the_tick() -> None:
+def test_an_event_without_a_time_has_that_of_the_tick() -> None:
     bus, collector = started()
     bus.publish(Quote("AAPL", 1.0, 2.0))
     metrics = shown(collector)
@@ -255,7 +255,7 @@ def test_a_mark_is_the_exact_mid_or_else_the_last_price() -> None:
     assert state.mark() == (Decimal("0.15"), "mid")
 
 
-def test_after_a_stop_nothing_more_is_taken() -> None:
+def test_a_stopped_collector_ignores_events() -> None:
     bus, collector = started(clock=EventClock(HostClock()))
     bus.publish(trade(1.0, 1.0))
     asyncio.run(collector.stop())

@@ -1,4 +1,4 @@
-"""A snapshot is one instant: its sections have seen the same events, and its numbers add up among themselves."""
+"""A snapshot is one instant: its sections have seen the same events, and its figures add up."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SYMBOLS = ("AAPL", "AMZN")
         max_size=40,
     )
 )
-def test_all_sections_belong_to_the_same_instant(steps: list[tuple[str, str, int, int]]) -> None:
+def test_all_sections_of_a_snapshot_have_seen_the_same_events(steps: list[tuple[str, str, int, int]]) -> None:
     bus, clock, trades = Bus(), EventClock(HostClock()), TradeLog()
     market = MarketDataCollector(bus=bus, clock=clock)
     strategy = StrategyCollector(bus=bus, clock=clock, market=market, trades=trades)

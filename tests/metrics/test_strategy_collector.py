@@ -1,4 +1,4 @@
-"""The strategy section: every fill counted once, marked to the market, by session."""
+"""The strategy section: every fill counts once, and positions are marked to the market."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:
     ]
 
 
-def test_long_and_short_offset_each_other_in_net_exposure_only() -> None:
+def test_long_and_short_offset_each_other_only_in_net_exposure() -> None:
     desk = Desk()
     desk.fill(10, 100)
     desk.fill(-5, 100, symbol="AMZN")
@@ -60,7 +60,7 @@ def test_long_and_short_offset_each_other_in_net_exposure_only() -> None:
     assert (metrics["gross_exposure"], metrics["net_exposure"]) == (1500.0, 500.0)
 
 
-def test_the_mark_is_the_mid_then_the_last_price_then_the_own_fill() -> None:
+def test_the_mark_is_the_mid_else_the_last_price_else_the_own_fill() -> None:
     desk = Desk()
     desk.fill(1, 100)
     desk.tick()
@@ -76,7 +76,7 @@ def test_the_mark_is_the_mid_then_the_last_price_then_the_own_fill() -> None:
     assert (desk.positions()[0]["mark"], desk.positions()[0]["mark_source"]) == (101.0, "last")
 
 
-def test_repeated_and_conflicting_fills_change_no_money() -> None:
+def test_duplicate_and_conflicting_fills_change_no_money() -> None:
     desk = Desk()
     event = desk.fill(10, 100, commission=D(1))
     before = dict(desk.tick())
@@ -99,7 +99,7 @@ def test_repeated_and_conflicting_fills_change_no_money() -> None:
     ),
     st.randoms(use_true_random=False),
 )
-def test_a_replay_of_any_fills_leaves_the_books_balanced_and_unchanged(
+def test_repeating_any_fills_leaves_balanced_accounts_unchanged(
     fills: list[tuple[str, str, int, Decimal]], random: Any
 ) -> None:
     desk = Desk()
@@ -121,7 +121,7 @@ def test_a_replay_of_any_fills_leaves_the_books_balanced_and_unchanged(
     assert desk.tick() == metrics | {"duplicate_fills": len(events)}
 
 
-def test_strategies_are_accounted_apart_and_the_nameless_one_is_default() -> None:
+def test_strategies_have_separate_accounts_and_no_name_is_default() -> None:
     desk = Desk()
     desk.fill(1, 100, strategy="a")
     desk.fill(-1, 110, strategy="")
@@ -130,7 +130,7 @@ def test_strategies_are_accounted_apart_and_the_nameless_one_is_default() -> Non
     assert [position["quantity"] for position in desk.positions()] == [1.0, -1.0]
 
 
-def test_wins_are_counted_over_closing_fills_with_break_evens_apart() -> None:
+def test_wins_are_counted_over_closing_fills_without_break_evens() -> None:
     desk = Desk()
     desk.fill(4, 100)
     desk.tick()
@@ -143,7 +143,7 @@ def test_wins_are_counted_over_closing_fills_with_break_evens_apart() -> None:
     assert account["win_rate"] == 2 / 3
 
 
-def test_each_fill_writes_what_it_realised_into_its_record() -> None:
+def test_each_trade_shows_the_pnl_that_it_realised() -> None:
     trades = TradeLog()
     desk = Desk(trades=trades)
     desk.fill(2, 100, commission=D("0.5"))
@@ -153,7 +153,7 @@ def test_each_fill_writes_what_it_realised_into_its_record() -> None:
     assert trades.stats(TradeFilter()).to_json()["realized_pnl"] == desk.tick()["realized_pnl"] == 9.0
 
 
-def test_signals_are_counted_and_the_last_one_is_kept() -> None:
+def test_signals_are_counted_and_the_last_one_is_shown() -> None:
     desk = Desk()
     desk.bus.publish(Signal("mean", "AAPL", "buy", 0.7, ts=NOON, ts_init=NOON))
     desk.bus.publish(Signal("mean", "AMZN", "exit", ts=NOON + S, ts_init=NOON + S))
@@ -177,7 +177,7 @@ def test_a_session_is_anchored_to_the_last_price_before_it() -> None:
     assert desk.part(0, "mean")["daily_pnl"] == 20.0
 
 
-def test_a_fill_after_midnight_belongs_to_the_new_session_even_before_the_tick() -> None:
+def test_a_fill_after_midnight_is_in_the_new_session_before_the_tick() -> None:
     desk = Desk()
     midnight = NOON + DAY // 2
     desk.fill(10, 100)
@@ -188,7 +188,7 @@ def test_a_fill_after_midnight_belongs_to_the_new_session_even_before_the_tick()
     assert (metrics["total_pnl"], metrics["daily_pnl"], metrics["open_positions"]) == (70.0, 20.0, 0)
 
 
-def test_a_session_that_turns_between_ticks_is_anchored_with_its_last_fills() -> None:
+def test_an_anchor_includes_fills_since_the_last_tick() -> None:
     desk = Desk()
     midnight = NOON + DAY // 2
     desk.quote(104.0, 106.0)
@@ -199,14 +199,14 @@ def test_a_session_that_turns_between_ticks_is_anchored_with_its_last_fills() ->
     assert (metrics["total_pnl"], metrics["daily_pnl"]) == (75.0, 0.0)
 
 
-def test_the_session_of_a_late_event_is_not_opened_again() -> None:
+def test_a_late_event_does_not_reopen_its_session() -> None:
     desk = Desk()
     desk.fill(1, 100, ts=NOON + DAY, ts_init=NOON + DAY)
     desk.fill(-1, 105, ts=NOON, ts_init=NOON)
     assert desk.tick(NOON + DAY)["daily_pnl"] == 5.0
 
 
-def test_drawdown_is_the_distance_to_the_peak_and_the_deepest_is_kept() -> None:
+def test_drawdown_is_the_distance_to_the_peak_and_has_a_maximum() -> None:
     desk = Desk()
     desk.fill(1, 100)
     drawdowns = []
@@ -218,7 +218,7 @@ def test_drawdown_is_the_distance_to_the_peak_and_the_deepest_is_kept() -> None:
     assert (metrics["drawdown_pct"], metrics["equity"]) == (None, None)
 
 
-def test_with_a_starting_capital_drawdown_is_also_a_percentage_of_the_peak_equity() -> None:
+def test_with_a_capital_drawdown_is_also_in_percent_of_the_peak() -> None:
     desk = Desk()
     desk.bus.publish(Equity(D(90), ts=NOON, ts_init=NOON))
     desk.fill(1, 100)
@@ -228,7 +228,7 @@ def test_with_a_starting_capital_drawdown_is_also_a_percentage_of_the_peak_equit
     assert (metrics["equity"], metrics["drawdown"], metrics["drawdown_pct"]) == (95.0, 5.0, 5.0)
 
 
-def test_a_first_equity_report_in_the_middle_of_a_run_includes_what_was_earned() -> None:
+def test_a_first_equity_report_includes_the_pnl_until_then() -> None:
     desk = Desk()
     desk.fill(1, 100)
     desk.fill(-1, 110)
@@ -238,14 +238,14 @@ def test_a_first_equity_report_in_the_middle_of_a_run_includes_what_was_earned()
     assert (metrics["starting_capital"], metrics["equity"], metrics["reported_equity"]) == (1000.0, 1010.0, 1000.0)
 
 
-def test_without_a_report_for_the_account_the_strategies_capitals_add_up() -> None:
+def test_without_an_account_report_strategies_capitals_add_up() -> None:
     desk = Desk()
     for strategy, value in (("a", 100), ("b", 50)):
         desk.bus.publish(Equity(D(value), strategy, ts=NOON, ts_init=NOON))
     assert desk.tick()["starting_capital"] == 150.0
 
 
-def test_a_difference_to_the_engines_view_is_shown_until_it_is_gone() -> None:
+def test_a_difference_to_the_engine_is_shown_until_it_is_gone() -> None:
     desk = Desk()
     desk.fill(5, 100)
     desk.bus.publish(Position("AAPL", D(7), D(100), "mean", ts=NOON, ts_init=NOON))
@@ -258,7 +258,7 @@ def test_a_difference_to_the_engines_view_is_shown_until_it_is_gone() -> None:
     assert (only["symbol"], only["engine_avg_price"]) == ("AMZN", 50.0)
 
 
-def test_a_position_that_went_flat_leaves_the_list_and_comes_back_with_a_new_version() -> None:
+def test_a_reopened_position_reappears_with_a_new_version() -> None:
     desk = Desk()
     desk.fill(1, 100)
     desk.tick()
@@ -272,7 +272,7 @@ def test_a_position_that_went_flat_leaves_the_list_and_comes_back_with_a_new_ver
     assert desk.positions()[0]["realized_pnl"] == 1.0
 
 
-def test_nothing_changes_its_version_without_a_reason() -> None:
+def test_versions_change_only_with_the_json() -> None:
     desk = Desk()
     desk.fill(1, 100)
     desk.quote(99.0, 101.0)
@@ -292,7 +292,7 @@ def test_nothing_changes_its_version_without_a_reason() -> None:
     assert desk.positions()[0]["stale"] is True
 
 
-def test_strategies_beyond_the_capacity_are_added_up_together(caplog: pytest.LogCaptureFixture) -> None:
+def test_strategies_beyond_the_capacity_share_one_account(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk(max_strategies=1)
     for strategy in ("a", "b", "c", "b"):
         desk.fill(1, 100, strategy=strategy)
@@ -302,7 +302,7 @@ def test_strategies_beyond_the_capacity_are_added_up_together(caplog: pytest.Log
     assert (metrics["total_pnl"], metrics["strategies_refused"], len(caplog.records)) == (4.0, 2, 2)
 
 
-def test_a_flat_position_makes_room_and_its_result_stays() -> None:
+def test_a_flat_position_is_replaced_and_its_result_stays() -> None:
     desk = Desk(max_positions=1)
     desk.fill(1, 100)
     desk.fill(-1, 105)
@@ -312,7 +312,7 @@ def test_a_flat_position_makes_room_and_its_result_stays() -> None:
     assert (metrics["realized_pnl"], metrics["open_positions"], metrics["fills_refused"]) == (5.0, 1, 1)
 
 
-def test_a_contract_counts_by_its_multiplier() -> None:
+def test_exposure_and_pnl_include_the_contract_multiplier() -> None:
     desk = Desk(multipliers={"ES": D(50)})
     desk.fill(2, 5000, symbol="ES")
     desk.quote(5001.0, 5001.0, symbol="ES")
@@ -320,7 +320,7 @@ def test_a_contract_counts_by_its_multiplier() -> None:
     assert (metrics["unrealized_pnl"], metrics["gross_exposure"]) == (100.0, 500_100.0)
 
 
-def test_prices_no_market_has_break_nothing() -> None:
+def test_prices_that_no_market_has_break_nothing() -> None:
     desk = Desk()
     desk.fill(1, 100)
     for bid, ask in ((math.nan, 1.0), (1e300, 1e300), (1e-300, 1e-300), (-math.inf, math.inf)):
@@ -330,7 +330,7 @@ def test_prices_no_market_has_break_nothing() -> None:
     assert all(math.isfinite(value) for value in desk.tick().values() if isinstance(value, float))
 
 
-def test_each_tick_writes_one_row() -> None:
+def test_each_tick_appends_one_row() -> None:
     history = History(Budget({len(SERIES_FIELDS): 1}, {}))
     desk = Desk(history=history)
     desk.fill(-2, 100, commission=D(1))
@@ -348,7 +348,7 @@ def test_each_tick_writes_one_row() -> None:
     }
 
 
-def test_the_section_is_one_document() -> None:
+def test_the_current_metrics_have_fields_strategies_and_positions() -> None:
     desk = Desk()
     desk.fill(1, 100)
     metrics = asyncio.run(desk.strategy.get_current_metrics())

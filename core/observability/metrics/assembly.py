@@ -1,4 +1,4 @@
-"""The four collectors and the history's memory, made from a configuration, and the documents they make together."""
+"""Creates the four collectors and their history from a configuration, and the documents made from several of them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Collectors:
 
     @property
     def sections(self) -> tuple[MarketDataCollector, StrategyCollector, ExecutionCollector, SystemCollector]:
-        """In the order of the snapshot, which is also that of their refresh: strategies are marked to the market."""
+        """The collectors in the order of the snapshot and of their refresh: strategies are marked to the market."""
         return self.market, self.strategy, self.execution, self.system
 
 
 def history_budget(max_symbols: int) -> Budget:
-    """Returns what the history has room for: a series and a table of bars per symbol, a series per other section."""
+    """Returns the capacity of the history: a series and a table of bars per symbol, and a series per other section."""
     series = {len(SYMBOL_FIELDS): max_symbols}
     for fields in (STRATEGY_FIELDS, EXECUTION_FIELDS, SYSTEM_FIELDS):
         series[len(fields)] = series.get(len(fields), 0) + 1
@@ -51,7 +51,7 @@ def history_budget(max_symbols: int) -> Budget:
 
 
 def make_history(max_symbols: int, memory: memoryview[int] | None = None) -> History:
-    """Returns the history, in the memory that all processes share if there are several."""
+    """Creates the history, in `memory` if several processes share it."""
     return History(history_budget(max_symbols), memory)
 
 
@@ -63,8 +63,8 @@ def make_collectors(
     sequence: EventSequence | None = None,
     engine_log: LogRing | None = None,
 ) -> Collectors:
-    """Returns the four collectors on one bus, one clock, one calendar and one record of trades, which `sequence`
-    numbers; `engine_log` is where the engine's lines go."""
+    """Creates the collectors on one bus, clock, calendar and trade log. `sequence` numbers the trades; the engine's log
+    lines go to `engine_log`."""
     trades = TradeLog(sequence=sequence)
     calendar = SessionCalendar(zone_of(config.session_timezone), config.session_start)
     market = MarketDataCollector(

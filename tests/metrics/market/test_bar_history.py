@@ -1,4 +1,4 @@
-"""Bars over many minutes: as if they had been made of the prints themselves."""
+"""Bars of many minutes: merged, they equal bars made from the prints themselves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Print = tuple[int, float, float]
 
 
 def recorded(bars: Iterable[Bar]) -> HistoryReader:
-    """A history that has bars of one symbol."""
+    """Returns a history with bars of one symbol."""
     history = History(Budget({}, {len(FIELDS): 1}))
     ring = BarTable(history.open_table(BARS, "AAPL", FIELDS))
     for bar in bars:
@@ -72,7 +72,7 @@ prints = st.lists(
 
 
 @given(prints, st.integers(1, 90))
-def test_bars_merge_to_what_the_prints_make(prints: list[Print], minutes: int) -> None:
+def test_merged_bars_equal_bars_made_from_the_prints(prints: list[Print], minutes: int) -> None:
     fine = [bar_of(start_ns, group) for start_ns, group in bars_of(prints, NS_PER_MINUTE).items()]
     merged = merge_bars(fine, minutes * NS_PER_MINUTE)
     expected = [bar_of(start_ns, group) for start_ns, group in bars_of(prints, minutes * NS_PER_MINUTE).items()]
@@ -83,24 +83,24 @@ def test_bars_merge_to_what_the_prints_make(prints: list[Print], minutes: int) -
             assert math.isclose(bar.vwap, wanted.vwap, rel_tol=1e-15)
 
 
-def test_a_bar_of_one_minute_is_itself() -> None:
+def test_a_single_bar_is_merged_unchanged() -> None:
     bar = Bar(0, 0.1, 0.3, 0.1, 0.2, 0.3, 3, 0.1 + 0.2)
     assert merge_bars([bar], NS_PER_MINUTE) == [bar]
 
 
-def test_without_a_store_bars_are_those_in_memory() -> None:
+def test_without_a_store_bars_come_from_memory() -> None:
     history = BarHistory(recorded(make_bar(n) for n in range(10)))
     bars = asyncio.run(history.read("AAPL", 3 * NS_PER_MINUTE, 6 * NS_PER_MINUTE, NS_PER_MINUTE))
     assert bars == [make_bar(n) for n in range(3, 6)]
 
 
-def test_the_interval_in_which_the_start_falls_is_whole() -> None:
+def test_the_first_bar_is_complete_when_the_start_is_within_it() -> None:
     history = BarHistory(recorded(make_bar(n) for n in range(10)))
     bars = asyncio.run(history.read("AAPL", 7 * NS_PER_MINUTE, 10 * NS_PER_MINUTE, 5 * NS_PER_MINUTE))
     assert [(bar.ts_ns, bar.open, bar.close) for bar in bars] == [(5 * NS_PER_MINUTE, 15.0, 20.0)]
 
 
-def test_what_is_older_than_memory_comes_from_the_store(tmp_path: Path) -> None:
+def test_bars_older_than_those_in_memory_come_from_the_store(tmp_path: Path) -> None:
     count = BARS_PER_READ + 50
 
     async def main() -> None:

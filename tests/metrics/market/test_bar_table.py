@@ -1,4 +1,4 @@
-"""The memory of finished bars: a day of them, by minute, and no more."""
+"""The table of finished bars: one day, one slot per minute."""
 
 from __future__ import annotations
 
@@ -12,68 +12,68 @@ def bar(minute: int, trades: int = 1, vwap: float | None = 10.25) -> Bar:
     return Bar(NOON + minute * NS_PER_MINUTE, 10.0, 10.5, 9.5, 10.25, 300.0, trades, vwap)
 
 
-def kept(ring: BarTable, start: int = -(10**6), end: int = 10**6) -> list[int]:
+def kept(table: BarTable, start: int = -(10**6), end: int = 10**6) -> list[int]:
     start_ns, end_ns = NOON + start * NS_PER_MINUTE, NOON + end * NS_PER_MINUTE
-    return [(bar.ts_ns - NOON) // NS_PER_MINUTE for bar in ring.copy_bars(start_ns, end_ns)]
+    return [(bar.ts_ns - NOON) // NS_PER_MINUTE for bar in table.copy_bars(start_ns, end_ns)]
 
 
-def test_a_bar_comes_back_as_it_was_put() -> None:
-    ring = BarTable()
-    ring.put(bar(0))
-    ring.put(bar(1, vwap=None))
-    assert list(ring.copy_bars(0, NOON + 10 * NS_PER_MINUTE)) == [bar(0), bar(1, vwap=None)]
+def test_a_bar_is_read_back_unchanged() -> None:
+    table = BarTable()
+    table.put(bar(0))
+    table.put(bar(1, vwap=None))
+    assert list(table.copy_bars(0, NOON + 10 * NS_PER_MINUTE)) == [bar(0), bar(1, vwap=None)]
 
 
-def test_an_amended_bar_replaces_itself() -> None:
-    ring = BarTable()
-    ring.put(bar(0))
-    ring.put(bar(1))
-    ring.put(bar(0, trades=2))
-    assert [b.trades for b in ring.copy_bars(0, NOON + 10 * NS_PER_MINUTE)] == [2, 1]
+def test_an_amended_bar_replaces_its_earlier_version() -> None:
+    table = BarTable()
+    table.put(bar(0))
+    table.put(bar(1))
+    table.put(bar(0, trades=2))
+    assert [b.trades for b in table.copy_bars(0, NOON + 10 * NS_PER_MINUTE)] == [2, 1]
 
 
 def test_minutes_without_a_print_have_no_bar() -> None:
-    ring = BarTable()
+    table = BarTable()
     for minute in (0, 3, 7):
-        ring.put(bar(minute))
-    assert kept(ring) == [0, 3, 7]
+        table.put(bar(minute))
+    assert kept(table) == [0, 3, 7]
 
 
-def test_a_range_takes_in_its_start_and_leaves_out_its_end() -> None:
-    ring = BarTable()
+def test_a_range_includes_its_start_and_excludes_its_end() -> None:
+    table = BarTable()
     for minute in range(5):
-        ring.put(bar(minute))
-    assert kept(ring, 1, 3) == [1, 2]
-    assert [b.ts_ns for b in ring.copy_bars(NOON + 1, NOON + NS_PER_MINUTE + 1)] == [NOON + NS_PER_MINUTE]
+        table.put(bar(minute))
+    assert kept(table, 1, 3) == [1, 2]
+    assert [b.ts_ns for b in table.copy_bars(NOON + 1, NOON + NS_PER_MINUTE + 1)] == [NOON + NS_PER_MINUTE]
 
 
-def test_a_day_is_kept_and_what_is_older_gives_way() -> None:
-    ring = BarTable()
+def test_bars_older_than_a_day_are_replaced() -> None:
+    table = BarTable()
     for minute in range(MAX_BARS + 5):
-        ring.put(bar(minute))
-    assert kept(ring) == list(range(5, MAX_BARS + 5))
+        table.put(bar(minute))
+    assert kept(table) == list(range(5, MAX_BARS + 5))
 
 
-def test_what_a_gap_of_days_left_behind_is_not_shown() -> None:
-    ring = BarTable()
-    ring.put(bar(0))
-    ring.put(bar(2 * MAX_BARS + 3))
-    assert kept(ring) == [2 * MAX_BARS + 3]
+def test_bars_from_before_a_gap_of_days_are_not_shown() -> None:
+    table = BarTable()
+    table.put(bar(0))
+    table.put(bar(2 * MAX_BARS + 3))
+    assert kept(table) == [2 * MAX_BARS + 3]
 
 
-def test_a_bar_older_than_a_day_does_not_take_the_slot_of_a_newer_one() -> None:
-    ring = BarTable()
-    ring.put(bar(MAX_BARS))
-    ring.put(bar(0))
-    assert kept(ring) == [MAX_BARS]
+def test_a_bar_older_than_a_day_does_not_replace_a_newer_one() -> None:
+    table = BarTable()
+    table.put(bar(MAX_BARS))
+    table.put(bar(0))
+    assert kept(table) == [MAX_BARS]
 
 
-def test_an_empty_ring_has_no_bar_of_1970() -> None:
+def test_an_empty_table_has_no_bar_of_1970() -> None:
     assert list(BarTable().copy_bars(0, NOON)) == []
 
 
 def test_a_bar_of_fewer_prints_does_not_replace_one_of_more() -> None:
-    ring = BarTable()
-    ring.put(bar(0, trades=3))
-    ring.put(bar(0, trades=2))
-    assert [b.trades for b in ring.copy_bars(0, NOON + NS_PER_MINUTE)] == [3]
+    table = BarTable()
+    table.put(bar(0, trades=3))
+    table.put(bar(0, trades=2))
+    assert [b.trades for b in table.copy_bars(0, NOON + NS_PER_MINUTE)] == [3]

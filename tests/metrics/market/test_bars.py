@@ -1,4 +1,4 @@
-"""1-minute bars: which print is in which, when they are handed on, and what comes late."""
+"""1-minute bars: which prints they contain, when they are published, and how late prints amend them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ MIDNIGHT = NOON + 12 * 3600 * S
 
 
 class Market:
-    """A collector and the bars it has handed on."""
+    """A collector and the bars that it has published."""
 
     def __init__(self, clock: Clock | None = None, **settings: Any) -> None:
         self.bus = Bus()
         self.collector = MarketDataCollector(bus=self.bus, clock=clock, settings=MarketDataSettings(**settings))
-        self.handed_on: list[Bar] = []
-        self.collector.add_bar_listener(lambda _, bar: self.handed_on.append(bar))
+        self.published: list[Bar] = []
+        self.collector.add_bar_listener(lambda _, bar: self.published.append(bar))
         asyncio.run(self.collector.start())
 
     def trade(self, seconds: float, price: float, size: float = 1.0, ts_init: int | None = None) -> None:
@@ -39,10 +39,10 @@ class Market:
         self.bus.publish(Print("AAPL", price, size, ts=ts, ts_init=ts if ts_init is None else ts_init))
 
     def tick(self, seconds: float) -> list[Bar]:
-        """Returns what is handed on when the event clock has come to this."""
-        self.handed_on.clear()
+        """Returns the bars published when the event clock has come to `seconds`."""
+        self.published.clear()
         self.collector.refresh(NOON + round(seconds * S))
-        return list(self.handed_on)
+        return list(self.published)
 
     def bars(self) -> list[Bar]:
         return list(self.collector.bars("AAPL", 0, 2 * NOON))
@@ -55,14 +55,14 @@ def test_a_bar_holds_the_prints_of_its_minute() -> None:
     assert market.tick(62)[0] == Bar(NOON, 10.0, 10.5, 9.5, 10.25, 8.0, 4, 10.125)
 
 
-def test_a_minute_begins_with_its_first_nanosecond_and_ends_before_the_next() -> None:
+def test_a_minute_includes_its_first_nanosecond_and_not_the_next_minute() -> None:
     market = Market()
     for nanoseconds in (0, NS_PER_MINUTE - 1, NS_PER_MINUTE):
         market.bus.publish(Print("AAPL", 10.0, 1.0, ts=NOON + nanoseconds, ts_init=NOON + nanoseconds))
     assert [bar.trades for bar in market.tick(200)] == [2, 1]
 
 
-def test_a_bar_is_finished_when_the_clock_is_past_its_end_by_the_grace() -> None:
+def test_a_bar_is_finished_when_its_grace_period_is_over() -> None:
     market = Market()
     market.trade(5, 10.0)
     grace = GRACE_NS / S
@@ -71,7 +71,7 @@ def test_a_bar_is_finished_when_the_clock_is_past_its_end_by_the_grace() -> None
     assert market.tick(60 + grace + 1) == []
 
 
-def test_a_bar_that_another_has_followed_waits_for_the_grace_too() -> None:
+def test_a_bar_that_another_follows_also_waits_for_its_grace_period() -> None:
     market = Market()
     market.trade(59, 10.0)
     market.trade(60.5, 10.0)
@@ -79,7 +79,7 @@ def test_a_bar_that_another_has_followed_waits_for_the_grace_too() -> None:
     assert [bar.ts_ns for bar in market.tick(62)] == [NOON]
 
 
-def test_a_late_print_amends_its_bar_which_is_handed_on_again() -> None:
+def test_a_late_print_amends_its_bar_which_is_published_again() -> None:
     market = Market()
     market.trade(10, 10.0, 3.0)
     market.trade(70, 20.0, 1.0)
@@ -89,7 +89,7 @@ def test_a_late_print_amends_its_bar_which_is_handed_on_again() -> None:
     assert market.tick(122) == [Bar(NOON + NS_PER_MINUTE, 20.0, 20.0, 20.0, 20.0, 1.0, 1, 20.0)]
 
 
-def test_a_print_in_a_minute_that_was_handed_on_amends_it_even_without_a_later_one() -> None:
+def test_a_late_print_amends_the_newest_finished_bar_too() -> None:
     market = Market()
     market.trade(10, 10.0)
     market.tick(70)
@@ -97,7 +97,7 @@ def test_a_print_in_a_minute_that_was_handed_on_amends_it_even_without_a_later_o
     assert [(bar.close, bar.trades) for bar in market.tick(71)] == [(11.0, 2)]
 
 
-def test_a_late_print_can_make_the_bar_of_a_minute_that_had_none() -> None:
+def test_a_late_print_can_begin_the_bar_of_an_earlier_minute() -> None:
     market = Market()
     market.trade(0, 10.0)
     market.trade(130, 10.0)
@@ -118,7 +118,7 @@ def test_a_print_too_late_for_its_bar_is_counted() -> None:
     assert [bar.trades for bar in market.bars()] == [2, 1, 1]
 
 
-def test_a_print_from_the_future_does_not_make_the_present_late() -> None:
+def test_a_print_from_the_future_makes_no_other_print_late() -> None:
     market = Market()
     market.trade(0, 10.0)
     market.trade(MAX_AHEAD_NS / S + 1, 10.0, ts_init=NOON)
@@ -127,14 +127,14 @@ def test_a_print_from_the_future_does_not_make_the_present_late() -> None:
     assert [bar.trades for bar in market.tick(100)] == [2]
 
 
-def test_open_and_close_go_by_the_prints_own_time() -> None:
+def test_open_and_close_follow_the_prints_own_time() -> None:
     market = Market()
     for seconds, price in ((20, 10.0), (40, 11.0), (10, 12.0), (30, 13.0), (40, 14.0)):
         market.trade(seconds, price)
     assert [(bar.open, bar.close) for bar in market.tick(100)] == [(12.0, 14.0)]
 
 
-def test_a_session_that_ends_within_a_bar_leaves_it_whole() -> None:
+def test_a_bar_is_whole_even_if_a_session_ends_within_it() -> None:
     market = Market()
     minute = 12 * 3600
     market.trade(minute + 1, 10.0, 1.0, ts_init=MIDNIGHT - S)
@@ -144,15 +144,15 @@ def test_a_session_that_ends_within_a_bar_leaves_it_whole() -> None:
     assert market.collector.groups[0].parts["AAPL"].to_json()["volume"] == 6.0
 
 
-def test_a_bar_left_without_time_for_a_tick_is_handed_on_by_the_print_that_follows() -> None:
+def test_a_print_publishes_the_bars_that_it_would_drop() -> None:
     market = Market()
     for minute in range(AMENDABLE_MINUTES + 3):
         market.trade(60 * minute, 10.0)
-    assert [(bar.ts_ns - NOON) // NS_PER_MINUTE for bar in market.handed_on] == [0, 1]
+    assert [(bar.ts_ns - NOON) // NS_PER_MINUTE for bar in market.published] == [0, 1]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_print_that_is_no_number_begins_no_bar(bad: float) -> None:
+def test_a_print_with_a_price_that_is_no_number_begins_no_bar(bad: float) -> None:
     market = Market()
     market.trade(0, 10.0)
     market.trade(60, bad)
@@ -160,13 +160,13 @@ def test_a_print_that_is_no_number_begins_no_bar(bad: float) -> None:
     assert [(bar.open, bar.trades) for bar in market.tick(1000)] == [(10.0, 1), (12.0, 1)]
 
 
-def test_prints_without_volume_have_no_vwap() -> None:
+def test_a_bar_without_volume_has_no_vwap() -> None:
     market = Market()
     market.trade(0, 10.0, 0.0)
     assert [(bar.volume, bar.trades, bar.vwap) for bar in market.tick(100)] == [(0.0, 1, None)]
 
 
-def test_a_print_without_a_time_is_of_the_event_clock_s_minute() -> None:
+def test_a_print_without_a_time_is_in_the_minute_of_the_event_clock() -> None:
     clock = EventClock(HostClock())
     clock.advance(NOON + 5 * S)
     market = Market(clock=clock)
@@ -182,7 +182,7 @@ sizes = st.integers(min_value=0, max_value=10**6).map(lambda units: units / 1000
 def test_bars_are_those_of_the_prints_sorted_by_time(
     prints: list[tuple[int, float, float]], data: st.DataObject
 ) -> None:
-    """Whatever the order of arrival, wherever the ticks and the session's end fall."""
+    """In any order of arrival, wherever the ticks and the ends of sessions fall."""
     market = Market(session_end_ns=lambda now_ns: now_ns - now_ns % (7 * S) + 7 * S)
     for number, (seconds, price, size) in enumerate(prints):
         market.trade(seconds, price, size, ts_init=NOON + number * S)

@@ -1,4 +1,4 @@
-"""Feed latency: how much later than the fastest event each one came, whatever the two clocks say."""
+"""Feed latency: how much later than the fastest event each one came, however the two clocks disagree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def arrive(feed: FeedLatency, *offsets_ns: int) -> None:
 
 
 def figures(values: list[int]) -> tuple[FeedFigures, int]:
-    """Returns the figures of offsets that came within one window, and the width of their steps."""
+    """Returns the figures of offsets within one window, and the width of their steps."""
     counted = Offsets()
     feed = FeedLatency(60)
     arrive(feed, *values)
@@ -34,7 +34,7 @@ def figures(values: list[int]) -> tuple[FeedFigures, int]:
 
 
 @given(samples)
-def test_percentiles_are_the_nearest_rank_above_the_minimum_within_half_a_step(values: list[int]) -> None:
+def test_percentiles_are_nearest_ranks_within_half_a_step(values: list[int]) -> None:
     found, step_ns = figures(values)
     latencies = sorted(value - min(values) for value in values)
     for percent, found_ms in ((50, found.p50_ms), (99, found.p99_ms)):
@@ -44,7 +44,7 @@ def test_percentiles_are_the_nearest_rank_above_the_minimum_within_half_a_step(v
     assert (found.n, found.clock_offset_ms, found.max_ms) == (len(values), min(values) / MS, latencies[-1] / MS)
 
 
-def test_a_clock_that_is_wrong_by_any_amount_changes_no_latency() -> None:
+def test_a_constant_clock_error_changes_no_latency() -> None:
     right, _ = figures([MS, 2 * MS, 3 * MS, 7 * MS])
     behind, _ = figures([x - 1_272 * MS for x in (MS, 2 * MS, 3 * MS, 7 * MS)])
     assert (right.clock_offset_ms, behind.clock_offset_ms) == (1.0, -1271.0)
@@ -52,7 +52,7 @@ def test_a_clock_that_is_wrong_by_any_amount_changes_no_latency() -> None:
     assert behind.p50_ms == pytest.approx(right.p50_ms, abs=0.002)
 
 
-def test_steps_grow_wider_rather_than_more() -> None:
+def test_steps_grow_wider_instead_of_more_numerous() -> None:
     counted = Offsets()
     feed = FeedLatency(60)
     for start in range(0, 100 * MS, MS):
@@ -66,7 +66,7 @@ def test_steps_grow_wider_rather_than_more() -> None:
 
 
 @given(samples, st.integers(1, 50))
-def test_it_does_not_matter_in_which_portions_they_were_counted(values: list[int], portion: int) -> None:
+def test_portions_in_which_offsets_are_counted_do_not_matter(values: list[int], portion: int) -> None:
     at_once, bit_by_bit, feed = Offsets(), Offsets(), FeedLatency(60)
     arrive(feed, *values)
     at_once.add(feed.arrived)
@@ -75,13 +75,13 @@ def test_it_does_not_matter_in_which_portions_they_were_counted(values: list[int
     assert bit_by_bit.to_state() == at_once.to_state()
 
 
-def test_nothing_is_claimed_of_a_feed_without_an_exchange_s_time() -> None:
+def test_a_feed_without_exchange_times_has_no_figures() -> None:
     feed = FeedLatency(60)
     feed.refresh(NOON)
     assert feed.figures == FeedFigures(0, None, None, None, None)
 
 
-def test_the_minimum_is_that_of_a_sliding_window() -> None:
+def test_the_clock_offset_is_that_of_a_sliding_window() -> None:
     feed = FeedLatency(60)
     shown = []
     for seconds, offset_ms in ((0, -5), (1, 10), (29, 12), (31, 12), (62, 12)):
@@ -91,7 +91,7 @@ def test_the_minimum_is_that_of_a_sliding_window() -> None:
     assert shown == [(-5.0, 0.0, 1), (-5.0, 15.0, 2), (-5.0, 17.0, 3), (-5.0, 17.0, 4), (12.0, 0.0, 2)]
 
 
-def test_a_feed_that_fell_silent_is_forgotten() -> None:
+def test_a_silent_feed_loses_its_figures() -> None:
     feed = FeedLatency(60)
     arrive(feed, 5 * MS)
     feed.refresh(NOON)
@@ -100,7 +100,7 @@ def test_a_feed_that_fell_silent_is_forgotten() -> None:
     assert feed.figures == FeedFigures()
 
 
-def test_after_a_gap_longer_than_the_window_nothing_old_is_left() -> None:
+def test_a_gap_longer_than_the_window_leaves_nothing_old() -> None:
     feed = FeedLatency(60)
     arrive(feed, -5 * MS)
     feed.refresh(NOON)
@@ -110,9 +110,7 @@ def test_after_a_gap_longer_than_the_window_nothing_old_is_left() -> None:
 
 
 @given(samples, samples, samples)
-def test_a_feed_out_of_a_checkpoint_goes_on_as_if_it_had_never_stopped(
-    first: list[int], then: list[int], last: list[int]
-) -> None:
+def test_a_restored_feed_equals_one_that_never_stopped(first: list[int], then: list[int], last: list[int]) -> None:
     kept = FeedLatency(60)
     arrive(kept, *first)
     kept.refresh(NOON)

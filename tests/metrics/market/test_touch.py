@@ -1,4 +1,4 @@
-"""Mid and spread: of the decimals that were sent, whatever doubles make of them."""
+"""The touch: mid and spread are those of the decimals that were sent, not of their doubles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from observability.metrics.market.touch import Touch
 
-# As many decimals as there are, from none to more than any venue has.
+# Prices with no decimals up to more decimals than any venue has.
 prices = st.builds(lambda units, decimals: units / 10**decimals, st.integers(1, 10**15), st.integers(0, 15))
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -22,7 +22,7 @@ def touch_of(bid: float | None, ask: float | None) -> Touch:
 
 
 @given(st.lists(st.tuples(prices, prices), min_size=1, max_size=5))
-def test_figures_are_the_nearest_doubles_of_the_exact_ones(quotes: list[tuple[float, float]]) -> None:
+def test_figures_are_the_doubles_nearest_to_the_exact_ones(quotes: list[tuple[float, float]]) -> None:
     touch = Touch()
     for bid, ask in quotes:
         touch.update(bid, ask)
@@ -32,27 +32,27 @@ def test_figures_are_the_nearest_doubles_of_the_exact_ones(quotes: list[tuple[fl
         assert touch.spread_bps == float((high - low) * 10_000 / mid)
 
 
-def test_no_noise_of_doubles_is_shown() -> None:
+def test_figures_show_no_noise_of_doubles() -> None:
     touch = touch_of(149.79, 149.8)
     assert (touch.mid, touch.spread) == (149.795, 0.01)
     assert touch_of(24.78, 24.82).spread_bps == 16.129032258064516
 
 
 @given(finite, finite)
-def test_no_pair_of_finite_sides_raises(bid: float, ask: float) -> None:
+def test_any_pair_of_finite_sides_has_a_mid(bid: float, ask: float) -> None:
     touch = touch_of(bid, ask)
     assert touch.mid is not None
     assert (touch.spread_bps is None) == (Fraction(bid) + Fraction(ask) <= 0)
 
 
 @pytest.mark.parametrize("sides", [(None, 1.0), (1.0, None), (None, None)])
-def test_a_side_that_is_gone_leaves_no_figures(sides: tuple[float | None, float | None]) -> None:
+def test_a_missing_side_leaves_all_figures_undefined(sides: tuple[float | None, float | None]) -> None:
     touch = touch_of(1.0, 2.0)
     touch.update(*sides)
     assert (touch.mid, touch.spread, touch.spread_bps) == (None, None, None)
 
 
-def test_a_side_that_moves_moves_the_figures() -> None:
+def test_a_move_of_one_side_changes_the_figures() -> None:
     touch = touch_of(1.0, 2.0)
     touch.update(1.0, 3.0)
     assert (touch.mid, touch.spread) == (2.0, 2.0)

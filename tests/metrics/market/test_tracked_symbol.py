@@ -1,4 +1,4 @@
-"""What a symbol's events make of it over time: the time-weighted spread, its rate of updates, its feed's latency."""
+"""A tracked symbol over time: its time-weighted spread, volumes, update rate and feed latency."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Market:
 # -- the time-weighted spread
 
 
-def test_a_spread_weighs_as_long_as_its_touch_stood() -> None:
+def test_a_spread_is_weighted_by_how_long_it_stood() -> None:
     market = Market()
     market.quote(0, 10.0, 10.5)
     market.quote(3 * S, 10.0, 12.5)
@@ -60,7 +60,7 @@ def test_a_spread_weighs_as_long_as_its_touch_stood() -> None:
     assert market.shown(50 * S)["time_weighted_spread"] == (0.5 * 3 + 2.5 * 1) / 4
 
 
-def test_a_spread_that_stays_counts_up_to_the_newest_quote() -> None:
+def test_an_unchanged_spread_counts_up_to_the_newest_quote() -> None:
     market = Market()
     market.quote(0, 10.0, 10.5)
     market.quote(1 * S, 10.0, 11.0)
@@ -68,13 +68,13 @@ def test_a_spread_that_stays_counts_up_to_the_newest_quote() -> None:
     assert market.shown(50 * S)["time_weighted_spread"] == (0.5 * 1 + 1.0 * 2) / 3
 
 
-def test_one_quote_alone_has_stood_for_no_time() -> None:
+def test_one_quote_alone_has_no_time_weighted_spread() -> None:
     market = Market()
     market.quote(0)
     assert market.shown(10 * S)["time_weighted_spread"] is None
 
 
-def test_a_crossed_touch_counts_with_its_sign_and_a_locked_one_as_nothing() -> None:
+def test_crossed_spreads_are_negative_and_locked_ones_zero() -> None:
     market = Market()
     for seconds, ask in ((0, 9.0), (1, 10.0), (3, 10.5)):
         market.quote(seconds * S, 10.0, ask)
@@ -82,7 +82,7 @@ def test_a_crossed_touch_counts_with_its_sign_and_a_locked_one_as_nothing() -> N
 
 
 @pytest.mark.parametrize(("bid", "ask"), [(None, 10.0), (10.0, None), (math.nan, 10.0), (10.0, math.inf)])
-def test_the_time_without_a_spread_counts_for_nothing(bid: float | None, ask: float | None) -> None:
+def test_time_without_a_spread_is_left_out(bid: float | None, ask: float | None) -> None:
     market = Market()
     market.quote(0, 10.0, 10.5)
     market.quote(2 * S, bid, ask)
@@ -91,7 +91,7 @@ def test_the_time_without_a_spread_counts_for_nothing(bid: float | None, ask: fl
     assert market.time_weighted_spread() == (0.5 * 2 + 1.0) / 3
 
 
-def test_time_is_the_quotes_own_and_not_that_of_their_arrival() -> None:
+def test_spreads_are_weighted_by_ts_and_not_by_arrival() -> None:
     market = Market()
     for seconds, ask in ((0, 10.5), (3, 12.5), (4, 99.0)):
         market.quote(seconds * S, 10.0, ask, ts_init=NOON + 5 * S)
@@ -99,7 +99,7 @@ def test_time_is_the_quotes_own_and_not_that_of_their_arrival() -> None:
 
 
 @pytest.mark.parametrize("before", [10.5, 11.0])
-def test_a_quote_from_the_far_future_costs_no_more_than_its_neighbours(before: float) -> None:
+def test_a_quote_from_the_far_future_distorts_only_its_neighbours(before: float) -> None:
     market = Market()
     market.quote(0, 10.0, 10.5)
     market.quote(1 * S, 10.0, before)
@@ -110,21 +110,21 @@ def test_a_quote_from_the_far_future_costs_no_more_than_its_neighbours(before: f
     assert market.time_weighted_spread() == pytest.approx((0.5 + (before - 10.0) + 2.0) / 3, rel=1e-12)
 
 
-def test_two_quotes_that_overtook_each_other_stand_for_the_time_between_them() -> None:
+def test_quotes_out_of_order_count_for_the_time_between_them() -> None:
     market = Market()
     for ms, ask in ((0, 10.5), (1000, 11.0), (999, 12.0), (2000, 99.0)):
         market.quote(ms * MS, 10.0, ask)
     assert market.time_weighted_spread() == pytest.approx((0.5 * 1000 + 2.0 * 1001) / 2001, rel=1e-12)
 
 
-def test_no_spread_stands_for_less_than_no_time() -> None:
+def test_a_quote_that_goes_back_in_time_subtracts_nothing() -> None:
     market = Market()
     for ms, ask in ((0, 10.5), (1000, 11.0), (900, 11.0)):
         market.quote(ms * MS, 10.0, ask)
     assert market.time_weighted_spread() == 0.5
 
 
-def test_a_session_begins_with_its_first_touch() -> None:
+def test_a_spread_of_the_last_session_is_not_in_the_next() -> None:
     market = Market()
     market.quote(0, 10.0, 99.0)
     market.quote(S, 10.0, 98.0)
@@ -137,7 +137,7 @@ cents = st.integers(min_value=1, max_value=10**7)
 
 
 @given(st.lists(st.tuples(cents, st.integers(-500, 500), st.integers(1, 10**12)), min_size=2, max_size=50))
-def test_it_is_the_exact_average_within_a_trillionth(touches: list[tuple[int, int, int]]) -> None:
+def test_the_average_spread_is_exact_within_a_trillionth(touches: list[tuple[int, int, int]]) -> None:
     market = Market(session_end_ns=lambda now_ns: now_ns + 100 * HOUR)
     ns = 0
     for bid, spread, stood_ns in touches:
@@ -152,7 +152,7 @@ def test_it_is_the_exact_average_within_a_trillionth(touches: list[tuple[int, in
 # -- volumes by aggressor
 
 
-def test_volume_is_told_apart_by_who_took_it() -> None:
+def test_volume_is_split_by_aggressor() -> None:
     market = Market()
     for side in ("buy", "buy", "buy", "sell", None, None):
         market.trade(0, side=side)
@@ -161,7 +161,7 @@ def test_volume_is_told_apart_by_who_took_it() -> None:
     assert volumes == [6.0, 3.0, 1.0, 2.0]
 
 
-def test_they_begin_anew_with_the_session() -> None:
+def test_volumes_by_aggressor_start_from_zero_with_the_session() -> None:
     market = Market()
     market.trade(0, side="buy")
     market.trade(13 * HOUR, side="sell")
@@ -169,7 +169,7 @@ def test_they_begin_anew_with_the_session() -> None:
     assert [shown[name] for name in ("volume", "buy_volume", "sell_volume")] == [1.0, 0.0, 1.0]
 
 
-def test_the_end_of_a_session_is_what_the_calendar_says() -> None:
+def test_a_session_ends_where_the_calendar_says() -> None:
     market = Market(session_end_ns=lambda now_ns: now_ns - now_ns % HOUR + HOUR)
     market.trade(HOUR - 1)
     assert market.shown(HOUR)["volume"] == 1.0
@@ -177,7 +177,7 @@ def test_the_end_of_a_session_is_what_the_calendar_says() -> None:
     assert market.shown(HOUR)["volume"] == 1.0
 
 
-def test_high_and_low_are_those_of_the_session_and_not_of_the_minute() -> None:
+def test_high_and_low_cover_the_session_and_not_the_minute() -> None:
     market = Market()
     for minute, price in enumerate((11.0, 10.0, 12.0, 11.0)):
         market.trade(minute * 60 * S, price)
@@ -188,7 +188,7 @@ def test_high_and_low_are_those_of_the_session_and_not_of_the_minute() -> None:
 # -- the rate of updates
 
 
-def test_the_rate_is_that_of_the_last_whole_seconds() -> None:
+def test_the_update_rate_covers_the_last_five_whole_seconds() -> None:
     market = Market()
     for ns in (0, 300 * MS, 600 * MS, 1500 * MS):
         market.quote(ns)
@@ -200,13 +200,13 @@ def test_the_rate_is_that_of_the_last_whole_seconds() -> None:
     assert market.shown(7000 * MS)["update_rate"] == 0.0
 
 
-def test_before_the_first_second_is_over_there_is_no_rate() -> None:
+def test_there_is_no_update_rate_before_the_first_second_is_over() -> None:
     market = Market()
     market.quote(0)
     assert market.shown(999 * MS)["update_rate"] is None
 
 
-def test_it_does_not_depend_on_when_the_ticks_come() -> None:
+def test_the_update_rate_does_not_depend_on_when_ticks_come() -> None:
     ticked, silent = Market(), Market()
     for ns in range(0, 7 * S, 170 * MS):
         for market in (ticked, silent):
@@ -215,7 +215,7 @@ def test_it_does_not_depend_on_when_the_ticks_come() -> None:
     assert silent.shown(7 * S)["update_rate"] == ticked.shown(7 * S)["update_rate"] == 6.0
 
 
-def test_a_symbol_that_fell_silent_is_encoded_once_a_second_until_it_is_zero() -> None:
+def test_a_silent_symbol_changes_once_a_second_until_its_rate_is_zero() -> None:
     market = Market()
     for ns in range(0, 5 * S, 100 * MS):
         market.quote(ns)
@@ -223,7 +223,7 @@ def test_a_symbol_that_fell_silent_is_encoded_once_a_second_until_it_is_zero() -
     for ns in range(5 * S, 20 * S, 100 * MS):
         market.shown(ns)
         versions.append(market.version())
-    # Ten seconds later it is also stale, which is one more.
+    # It also becomes stale, which is one more change.
     assert len(set(versions)) <= 7
     assert market.shown(20 * S)["update_rate"] == 0.0
 
@@ -231,7 +231,7 @@ def test_a_symbol_that_fell_silent_is_encoded_once_a_second_until_it_is_zero() -
 # -- the feed's latency
 
 
-def test_latency_is_shown_above_the_fastest_event_with_the_offset_of_the_clocks() -> None:
+def test_feed_latency_is_measured_from_the_fastest_event() -> None:
     market = Market()
     for number, latency_ms in enumerate((3, 1, 2, 11)):
         market.quote(number * MS, ts_init=NOON + (number + latency_ms - 1272) * MS)
@@ -240,7 +240,7 @@ def test_latency_is_shown_above_the_fastest_event_with_the_offset_of_the_clocks(
     assert shown["feed_latency_p50_ms"] == pytest.approx(1.0, abs=0.001)
 
 
-def test_an_event_without_an_exchange_s_time_says_nothing_of_the_feed() -> None:
+def test_an_event_without_both_times_has_no_feed_latency() -> None:
     market = Market()
     market.quote(0)
     market.bus.publish(Quote("AAPL", 10.0, 10.02, ts_init=NOON))
@@ -249,7 +249,7 @@ def test_an_event_without_an_exchange_s_time_says_nothing_of_the_feed() -> None:
     assert (shown["clock_offset_ms"], shown["feed_latency_p99_ms"], shown["n_feed_latency"]) == (None, None, 0)
 
 
-def test_what_waits_to_be_counted_is_bounded_by_the_tick() -> None:
+def test_a_tick_counts_offsets_when_too_many_wait() -> None:
     market = Market()
     for number in range(5000):
         market.quote(number, ts_init=NOON + MS)

@@ -1,4 +1,4 @@
-"""Drawdown: the distance to the peak, in currency and in parts of the peak equity, and when."""
+"""Drawdown: the distance to the peak in currency and in percent of the peak equity, and its times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def at(second: int) -> str:
 
 
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=40), st.sampled_from([1, 10, 100]))
-def test_it_is_what_a_look_back_over_all_totals_finds(totals: list[int], capital: int) -> None:
+def test_figures_equal_those_found_by_looking_back_over_all_totals(totals: list[int], capital: int) -> None:
     drawdown = observed(*totals, capital=D(capital))
     peaks = [max([0, *totals[: number + 1]]) for number in range(len(totals))]
     falls = [peak - total for peak, total in zip(peaks, totals, strict=True)]
@@ -49,12 +49,12 @@ def test_a_fall_has_the_times_of_its_peak_trough_and_recovery() -> None:
     assert (deepest["peak_time"], deepest["trough_time"], deepest["recovered_time"]) == (at(2), at(4), at(6))
 
 
-def test_the_fall_that_lasts_counts_from_when_its_peak_was_last_reached() -> None:
+def test_the_current_fall_begins_when_its_peak_was_last_reached() -> None:
     current = observed(10, 4, 10, 8, 9).to_json()["current"]
     assert (current["value"], current["peak_time"], current["trough_time"]) == (1.0, at(3), at(4))
 
 
-def test_at_the_peak_nothing_has_fallen() -> None:
+def test_at_the_peak_the_current_fall_is_zero() -> None:
     current = observed(10, 4, 12).to_json()["current"]
     assert (current["value"], current["peak_time"], current["trough_time"]) == (0.0, at(3), None)
 
@@ -64,24 +64,24 @@ def test_a_loss_from_the_start_falls_from_the_first_moment() -> None:
     assert (deepest["value"], deepest["peak_time"], deepest["trough_time"]) == (7.0, at(1), at(2))
 
 
-def test_the_deepest_in_percent_may_be_another_fall() -> None:
+def test_the_deepest_fall_in_percent_may_be_another_one() -> None:
     document = observed(10, 0, 1000, 900, capital=D(10)).to_json()
     assert (document["maximum"]["value"], document["maximum"]["trough_time"]) == (100.0, at(4))
     percent = document["maximum_percent"]
     assert (percent["percent"], percent["trough_time"], percent["recovered_time"]) == (50.0, at(2), at(3))
 
 
-def test_without_a_capital_there_is_no_percentage_but_a_reason() -> None:
+def test_without_a_capital_a_fall_has_no_percentage_but_a_reason() -> None:
     deepest = observed(10, 0).to_json()["maximum"]
     assert (deepest["value"], deepest["percent"], deepest["reason"]) == (10.0, None, NO_CAPITAL)
 
 
-def test_a_peak_of_nothing_has_no_percentage() -> None:
+def test_a_peak_equity_of_zero_has_no_percentage() -> None:
     deepest = observed(-5, capital=D(0)).to_json()["maximum"]
     assert (deepest["percent"], deepest["reason"]) == (None, NO_PEAK_EQUITY)
 
 
-def test_a_capital_that_comes_later_counts_for_the_falls_that_are_known() -> None:
+def test_a_capital_known_only_later_counts_for_earlier_falls() -> None:
     drawdown = observed(10, 4, 10, 8)
     drawdown.observe(D(8), 5 * S, D(90))
     assert (drawdown.current_pct(), drawdown.maximum_pct()) == (2, 6)

@@ -1,4 +1,4 @@
-"""The document of performance: each figure with its sample count, or the reason why it has no value."""
+"""The performance document: each figure with its sample count, or the reason why it has no value."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_day_without_an_event_has_a_return_of_zero() -> None:
     assert figure(desk, "sharpe") == (pytest.approx(1 / 30 / (0.1 / 3**0.5) * 365**0.5), 3, None)
 
 
-def test_the_day_that_still_runs_does_not_count() -> None:
+def test_the_current_day_does_not_count() -> None:
     desk = Desk(starting_capital=D(1000))
     desk.fill(10, 100)
     desk.tick(MIDNIGHT - 1)
@@ -51,7 +51,7 @@ def test_the_day_that_still_runs_does_not_count() -> None:
     assert account(desk)["days"] == 1
 
 
-def test_a_utc_day_ends_at_the_marks_before_it_wherever_sessions_end() -> None:
+def test_a_utc_day_ends_at_the_marks_before_it_in_any_calendar() -> None:
     desk = Desk(starting_capital=D(1000), calendar=SessionCalendar(ZoneInfo("America/New_York"), time(17)))
     desk.fill(10, 100)
     desk.quote(105.0, 105.0)
@@ -62,7 +62,7 @@ def test_a_utc_day_ends_at_the_marks_before_it_wherever_sessions_end() -> None:
     assert figure(desk, "annual_return")[0] == pytest.approx(1.1**365 - 1)
 
 
-def test_the_year_is_the_one_that_was_set_and_is_echoed() -> None:
+def test_ratios_are_annualised_as_configured() -> None:
     desk = Desk(starting_capital=D(1000), annualization=252)
     desk.fill(10, 100)
     desk.quote(101.0, 101.0)
@@ -102,7 +102,7 @@ def test_outcomes_have_their_counts_and_reasons() -> None:
     assert account(desk)["n_breakeven"] == 1
 
 
-def test_holding_time_goes_by_the_engines_time_and_outlives_its_position() -> None:
+def test_holding_time_uses_engine_times_and_survives_a_drop() -> None:
     desk = Desk(max_positions=1)
     desk.fill(1, 100, ts=NOON, ts_init=NOON + 7 * S)
     desk.fill(-1, 100, ts=NOON + 30 * S, ts_init=NOON + 99 * S)
@@ -111,14 +111,14 @@ def test_holding_time_goes_by_the_engines_time_and_outlives_its_position() -> No
     assert figure(desk, "holding_time_seconds") == (15.0, 2, None)
 
 
-def test_the_session_is_told() -> None:
+def test_the_document_shows_the_session() -> None:
     desk = Desk(calendar=SessionCalendar(ZoneInfo("America/New_York"), time(17)))
     assert desk.strategy.performance()["session"] == {"timezone": "America/New_York", "start": "17:00", "ends": None}
     desk.fill(1, 100)
     assert desk.strategy.performance()["session"]["ends"] == "2012-06-21T21:00:00.000Z"
 
 
-def test_figures_are_derived_again_only_when_something_has_changed() -> None:
+def test_figures_are_derived_again_only_after_a_change() -> None:
     desk = Desk(starting_capital=D(1000))
     desk.fill(2, 100)
     desk.tick(NOON)
@@ -130,7 +130,7 @@ def test_figures_are_derived_again_only_when_something_has_changed() -> None:
     assert account(desk)["sharpe"] is not before
 
 
-def test_the_document_is_json_with_everything_undefined_and_with_everything_defined() -> None:
+def test_the_document_is_valid_json_with_and_without_values() -> None:
     desk = Desk(starting_capital=D(1000))
     orjson.dumps(desk.strategy.performance())
     for day, price in enumerate((100, 110, 90, 105)):

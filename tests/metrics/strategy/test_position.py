@@ -1,4 +1,4 @@
-"""Positions: average cost, and books that balance to the last digit."""
+"""A position at average cost: its sums balance to the last digit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from observability.metrics.strategy.position import AverageCostPosition
 D = Decimal
 _CENT = D("0.01")
 
-# As wide as events may be: 18 digits on either side of the point.
+# As wide as events may be: 18 digits on either side of the decimal point.
 prices = st.decimals(min_value=D("-1e18"), max_value=D("1e18"), places=18, allow_nan=False)
 sizes = st.one_of(
     st.integers(min_value=-50, max_value=50).map(D),
@@ -45,14 +45,14 @@ def test_cash_and_position_equal_realised_and_unrealised_exactly(
 
 
 @given(fills)
-def test_what_fills_realise_adds_up_to_the_realised_total(sequence: list[tuple[Decimal, Decimal, Decimal]]) -> None:
+def test_the_pnl_realised_by_each_fill_adds_up_to_the_total(sequence: list[tuple[Decimal, Decimal, Decimal]]) -> None:
     position = AverageCostPosition()
     realized = [position.apply(*fill) for fill in sequence]
     assert sum((Fraction(pnl) for pnl in realized if pnl is not None), Fraction(0)) == Fraction(position.realized_gross)
 
 
 @given(fills)
-def test_a_flat_position_has_cost_nothing(sequence: list[tuple[Decimal, Decimal, Decimal]]) -> None:
+def test_a_flat_position_has_no_cost(sequence: list[tuple[Decimal, Decimal, Decimal]]) -> None:
     position = AverageCostPosition()
     for fill in sequence:
         position.apply(*fill)
@@ -68,7 +68,7 @@ def test_adding_to_a_position_averages_its_price() -> None:
     assert (position.quantity, position.avg_price) == (D(400), D("10.75"))
 
 
-def test_closing_a_part_realises_against_the_average_and_leaves_it() -> None:
+def test_closing_a_part_realises_against_the_average_and_keeps_it() -> None:
     position = AverageCostPosition()
     position.apply(D(3), D(10))
     position.apply(D(3), D(20))
@@ -83,14 +83,14 @@ def test_a_short_position_gains_when_the_price_falls() -> None:
     assert position.apply(D(4), D(45)) == 20
 
 
-def test_a_flip_realises_the_whole_and_opens_the_rest_at_its_own_price() -> None:
+def test_a_flip_realises_the_whole_and_opens_the_rest_at_its_price() -> None:
     position = AverageCostPosition()
     position.apply(D(5), D(100))
     assert position.apply(D(-8), D(110)) == 50
     assert (position.quantity, position.avg_price) == (D(-3), D(110))
 
 
-def test_fees_lower_the_net_result_and_leave_the_gross_alone() -> None:
+def test_fees_reduce_the_net_result_only() -> None:
     position = AverageCostPosition()
     position.apply(D(1), D(100), D("0.10"))
     assert position.realized == D("-0.10")
@@ -98,7 +98,7 @@ def test_fees_lower_the_net_result_and_leave_the_gross_alone() -> None:
     assert (position.realized_gross, position.fees, position.realized) == (D(5), D("0.25"), D("4.75"))
 
 
-def test_thirds_lose_nothing() -> None:
+def test_an_average_that_no_decimal_holds_loses_nothing() -> None:
     position = AverageCostPosition()
     position.apply(D(3), D("33.333333333333333333"))
     position.apply(D(4), D("1"))
@@ -108,7 +108,7 @@ def test_thirds_lose_nothing() -> None:
     assert position.realized_gross == 140 - D("99.999999999999999999") - 4
 
 
-def test_a_contract_counts_by_its_multiplier() -> None:
+def test_the_value_of_a_contract_includes_its_multiplier() -> None:
     position = AverageCostPosition(D(50))
     position.apply(D(2), D(5000))
     assert (position.avg_price, position.value(D(5001)), position.unrealized(D(5001))) == (D(5000), D(500_100), D(100))
@@ -121,7 +121,7 @@ def test_splitting_fills_changes_nothing(sequence: list[tuple[Decimal, Decimal, 
         whole.apply(signed, price, fee, number)
         rest = Fraction(signed)
         for weight in weights[1:]:
-            # Parts of 18 digits, as a venue would report them; the last one is what is left.
+            # Parts of 18 digits, as a venue would report them; the last one is the remainder.
             part = D(int(rest * weight / 10 * 10**18)).scaleb(-18, EXACT)
             if part:
                 split.apply(part, price, ts_ns=number)
@@ -130,7 +130,7 @@ def test_splitting_fills_changes_nothing(sequence: list[tuple[Decimal, Decimal, 
     assert split == whole
 
 
-def test_a_close_in_parts_leaves_what_a_close_at_once_does() -> None:
+def test_closing_in_parts_leaves_the_cost_of_closing_at_once() -> None:
     whole, split = AverageCostPosition(), AverageCostPosition()
     for position in (whole, split):
         position.apply(D(7), D(1))
@@ -156,7 +156,7 @@ def test_sums_stay_exact_over_many_fills() -> None:
     assert position.fees == 1000
 
 
-def test_after_as_many_of_the_widest_fills_as_nobody_has_there_is_still_room() -> None:
+def test_sums_have_room_for_a_quadrillion_of_the_widest_fills() -> None:
     widest = D("1" * 18 + "." + "1" * 18)
     count = 10**15
     position = AverageCostPosition(widest)
@@ -171,12 +171,12 @@ def test_after_as_many_of_the_widest_fills_as_nobody_has_there_is_still_room() -
     )
 
 
-def test_holding_time_is_that_of_the_quantity_closed() -> None:
+def test_holding_time_is_that_of_the_closed_quantity() -> None:
     position = AverageCostPosition()
     position.apply(D(1), D(10), ts_ns=100)
     position.apply(D(3), D(10), ts_ns=200)
     position.apply(D(-2), D(10), ts_ns=375)
-    # Entered on average at (100 + 3 * 200) / 4 = 175; two were held for 200 each.
+    # The average entry is at (100 + 3 * 200) / 4 = 175; two were held for 200 each.
     assert (position.held_time, position.closed_quantity) == (400, 2)
     position.apply(D(-5), D(10), ts_ns=475)
     assert (position.held_time, position.closed_quantity) == (1000, 4)

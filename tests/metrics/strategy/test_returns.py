@@ -1,4 +1,4 @@
-"""Ratios of daily returns, against definitions computed apart from them: empyrical's, with statistics and floats."""
+"""Ratios of daily returns, compared with independent computations in floats by the definitions of empyrical."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def reasons(*totals: int | str, capital: int | None = 100) -> dict[str, str | No
     st.lists(st.decimals(min_value=-50, max_value=50, places=2), min_size=2, max_size=60),
     st.sampled_from([252, 365]),
 )
-def test_they_are_what_the_definitions_say(totals: list[Decimal], year: int) -> None:
+def test_ratios_equal_their_definitions(totals: list[Decimal], year: int) -> None:
     equity = [100.0, *(100.0 + float(total) for total in totals)]
     returns = [after / before - 1 for before, after in pairwise(equity)]
     deviation = statistics.stdev(returns)
@@ -75,7 +75,7 @@ def test_they_are_what_the_definitions_say(totals: list[Decimal], year: int) -> 
         assert (found[name]["n"], found[name]["reason"]) == (len(returns), None)
 
 
-def test_a_worked_example() -> None:
+def test_ratios_of_a_worked_example() -> None:
     # Equity 100, 110, 99, 99, 108.9: returns 0.1, -0.1, 0, 0.1; mean 0.025, squares 0.03, one of 0.01 below zero.
     found = figures("10", "-1", "-1", "8.9", year=252)
     assert found["sharpe"]["value"] == pytest.approx(0.025 / math.sqrt((0.03 - 4 * 0.025**2) / 3) * math.sqrt(252))
@@ -92,18 +92,18 @@ def test_days_without_a_change_count_as_returns_of_zero() -> None:
 
 
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=20), st.integers(0, 20), st.integers(0, 20))
-def test_asking_at_any_time_changes_no_answer(totals: list[int], asked: int, told: int) -> None:
+def test_figures_do_not_depend_on_when_they_are_read(totals: list[int], asked: int, known: int) -> None:
     days = EquityDays()
     days.begin(FIRST)
     returns = DailyReturns(days)
     for number, total in enumerate(totals):
         days.close(FIRST + number, FIRST + number, D(total))
         if number == asked:
-            returns.figures(D(100) if number >= told else None, 365)
+            returns.figures(D(100) if number >= known else None, 365)
     assert returns.figures(D(100), 365) == figures(*totals)
 
 
-def test_what_is_undefined_says_why() -> None:
+def test_an_undefined_ratio_has_a_reason() -> None:
     assert set(reasons(1, 2, capital=None).values()) == {NO_CAPITAL}
     assert reasons() == {
         "sharpe": TOO_FEW_DAYS, "sortino": TOO_FEW_DAYS, "volatility": TOO_FEW_DAYS,
@@ -116,22 +116,22 @@ def test_what_is_undefined_says_why() -> None:
     }  # fmt: skip
 
 
-def test_equal_returns_have_no_deviation_though_they_do_not_terminate() -> None:
+def test_equal_returns_that_no_decimal_holds_have_no_deviation() -> None:
     # Equity 9, 15, 25: each day brings two thirds, which no decimal holds.
     assert reasons(6, 16, capital=9)["sharpe"] == NO_DEVIATION
     assert figures(6, 16, capital=9)["volatility"]["value"] == 0.0
 
 
-def test_after_a_ruin_nothing_is_defined() -> None:
+def test_no_ratio_is_defined_after_a_ruin() -> None:
     assert set(reasons(-100, 50).values()) == {RUINED}
     assert set(reasons(-120, 50).values()) == {RUINED}
 
 
-def test_a_last_day_that_loses_everything_is_a_return_of_minus_one() -> None:
+def test_a_last_day_that_loses_everything_returns_minus_one() -> None:
     assert figures(10, -100)["annual_return"]["value"] == -1.0
 
 
-def test_beyond_ten_years_the_oldest_days_go() -> None:
+def test_the_oldest_days_are_dropped_after_ten_years() -> None:
     totals = [D(number % 7) for number in range(MAX_DAYS + 10)]
     days = days_of(totals[:MAX_DAYS])
     returns = DailyReturns(days)

@@ -1,1 +1,1 @@
-"""Exact sums, histograms and trading sessions: arithmetic without any knowledge of events."""
+"""Arithmetic that knows no events: exact decimals and turnover, histograms of durations, trading sessions."""

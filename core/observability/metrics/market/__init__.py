@@ -1,1 +1,1 @@
-"""The market per symbol: touch, volumes, spreads, feed latency, staleness, 1-minute bars."""
+"""The market data section: the touch, volumes, spread, feed latency and 1-minute bars of each symbol."""

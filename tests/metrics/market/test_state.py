@@ -1,4 +1,4 @@
-"""The market data section over a restart: it goes on as if it had never stopped."""
+"""The market data section in a checkpoint: restored, it equals one that never stopped."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from observability.metrics.market.state import MarketState
 from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 from observability.store.checkpoint import Stateful, pack
 
-# Just before a session's end, so that some events are of the next one.
+# Just before a session's end, so that some events belong to the next one.
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
 EVE = NOON + 12 * 3600 * S - 100 * S
 
 
 class Process:
-    """A collector on a bus of its own, and what it handed on."""
+    """A collector on a bus of its own, and the bars that it published."""
 
     def __init__(self, **settings: Any) -> None:
         self.bus = Bus()
@@ -35,7 +35,7 @@ class Process:
         self.collector.add_bar_listener(lambda symbol, bar: self.bars.append((symbol, bar)))
         asyncio.run(self.collector.start())
 
-    def take(self, steps: list[Event | int]) -> None:
+    def apply(self, steps: list[Event | int]) -> None:
         """Publishes events; a number is a tick at that time."""
         for step in steps:
             if isinstance(step, int):
@@ -76,16 +76,16 @@ def steps(draw: st.DrawFn) -> list[Event | int]:
 
 
 @given(steps(), steps())
-def test_a_collector_out_of_a_checkpoint_equals_the_one_that_never_stopped(
+def test_a_restored_collector_equals_one_that_never_stopped(
     before: list[Event | int], after: list[Event | int]
 ) -> None:
     kept = Process(max_symbols=2)
-    kept.take(before)
+    kept.apply(before)
     loaded = Process(max_symbols=2)
     loaded.collector.load(kept.collector.save())
     kept.bars.clear()
     for process in (kept, loaded):
-        process.take(after)
+        process.apply(after)
     for now_ns in (EVE + 3600 * S, EVE + 3601 * S, EVE + 4000 * S):
         assert loaded.metrics(now_ns) == kept.metrics(now_ns)
     assert loaded.bars == kept.bars
@@ -94,14 +94,14 @@ def test_a_collector_out_of_a_checkpoint_equals_the_one_that_never_stopped(
     assert loaded.collector.events_refused == kept.collector.events_refused
 
 
-def test_the_collector_is_what_a_checkpoint_asks_for() -> None:
+def test_the_collector_implements_the_checkpoint_protocol() -> None:
     collector: Stateful = MarketDataCollector(bus=Bus())
     assert collector.name == "market_data"
 
 
-def test_what_was_shown_is_shown_again_before_the_first_event() -> None:
+def test_a_restored_symbol_shows_its_figures_before_the_first_event() -> None:
     kept = Process()
-    kept.take(
+    kept.apply(
         [Quote("AAPL", 10.0, 10.5, ts=EVE - S, ts_init=EVE), Print("AAPL", 10.25, 3.0, "buy", ts=EVE, ts_init=EVE)]
     )
     shown = kept.metrics(EVE + 2 * S)
@@ -111,29 +111,29 @@ def test_what_was_shown_is_shown_again_before_the_first_event() -> None:
     assert (shown["AAPL"]["volume"], shown["AAPL"]["n_feed_latency"], shown["AAPL"]["update_rate"]) == (3.0, 1, 1.0)
 
 
-def test_finished_bars_that_can_be_amended_come_back_without_a_gap() -> None:
+def test_finished_bars_that_can_be_amended_are_restored() -> None:
     kept = Process()
-    kept.take([Print("AAPL", 10.0, 1.0, ts=EVE + s * S, ts_init=EVE + s * S) for s in (0, 60, 120, 180)])
-    kept.take([EVE + 125 * S])
+    kept.apply([Print("AAPL", 10.0, 1.0, ts=EVE + s * S, ts_init=EVE + s * S) for s in (0, 60, 120, 180)])
+    kept.apply([EVE + 125 * S])
     loaded = Process()
     loaded.collector.load(kept.collector.save())
     assert list(loaded.collector.bars("AAPL", 0, 2 * EVE)) == list(kept.collector.bars("AAPL", 0, 2 * EVE)) != []
 
 
-def test_the_second_that_was_cut_by_the_restart_is_one_second() -> None:
+def test_the_second_of_the_restart_counts_as_one_second() -> None:
     kept = Process()
-    kept.take([Quote("AAPL", 1.0, 2.0, ts=EVE + ns, ts_init=EVE + ns) for ns in (0, S // 2)])
+    kept.apply([Quote("AAPL", 1.0, 2.0, ts=EVE + ns, ts_init=EVE + ns) for ns in (0, S // 2)])
     loaded = Process()
     loaded.collector.load(kept.collector.save())
-    loaded.take([Quote("AAPL", 1.0, 2.0, ts=EVE + S - 1, ts_init=EVE + S - 1)])
+    loaded.apply([Quote("AAPL", 1.0, 2.0, ts=EVE + S - 1, ts_init=EVE + S - 1)])
     assert loaded.metrics(EVE + S)["AAPL"]["update_rate"] == 3.0
 
 
-def test_symbols_come_back_in_their_order_and_no_more_than_there_is_room_for(
+def test_symbols_are_restored_in_order_up_to_the_capacity(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     kept = Process()
-    kept.take([Quote(symbol, 1.0, 2.0, ts=EVE, ts_init=EVE) for symbol in ("C", "A", "B")])
+    kept.apply([Quote(symbol, 1.0, 2.0, ts=EVE, ts_init=EVE) for symbol in ("C", "A", "B")])
     loaded = Process(max_symbols=2)
     with caplog.at_level(logging.WARNING):
         loaded.collector.load(kept.collector.save())
@@ -141,27 +141,27 @@ def test_symbols_come_back_in_their_order_and_no_more_than_there_is_room_for(
     assert "symbol 'B' is refused" in caplog.text
 
 
-def test_a_threshold_of_staleness_is_that_of_the_new_process() -> None:
+def test_staleness_follows_the_settings_of_the_new_process() -> None:
     kept = Process()
-    kept.take([Quote("AAPL", 1.0, 2.0, ts=EVE, ts_init=EVE)])
+    kept.apply([Quote("AAPL", 1.0, 2.0, ts=EVE, ts_init=EVE)])
     loaded = Process(stale_after_seconds_by_symbol={"AAPL": 60.0})
     loaded.collector.load(kept.collector.save())
     assert loaded.metrics(EVE + 30 * S)["AAPL"]["stale"] is False
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", pack(MarketState())[:-1], b"\x81\xa7symbols\x91\x81\xa6symbol\x01"])
-def test_what_cannot_be_read_changes_nothing(data: bytes) -> None:
+def test_a_checkpoint_that_cannot_be_read_changes_nothing(data: bytes) -> None:
     process = Process()
-    process.take([Quote("AAPL", 1.0, 2.0, ts=EVE, ts_init=EVE)])
+    process.apply([Quote("AAPL", 1.0, 2.0, ts=EVE, ts_init=EVE)])
     before = process.collector.save()
     with pytest.raises(CheckpointError):
         process.collector.load(data)
     assert process.collector.save() == before
 
 
-def test_a_state_of_before_a_field_existed_takes_its_default() -> None:
+def test_fields_that_an_older_checkpoint_lacks_take_their_defaults() -> None:
     loaded = Process()
     loaded.collector.load(b"\x81\xa7symbols\x91\x81\xa6symbol\xa4AAPL")
     assert loaded.collector.symbols == ("AAPL",)
-    loaded.take([Print("AAPL", 10.0, 1.0, ts=EVE, ts_init=EVE)])
+    loaded.apply([Print("AAPL", 10.0, 1.0, ts=EVE, ts_init=EVE)])
     assert loaded.metrics(EVE)["AAPL"]["volume"] == 1.0
