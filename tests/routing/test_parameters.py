@@ -64,7 +64,7 @@ def test_a_fault_does_not_repeat_a_long_value_whole(value: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b'{"limit":"\xff"}', b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b'{"limit":1}x'],
-    ids=["nothing", "unfinished", "not UTF-8 within", "not UTF-8", "deep list", "deep object", "something behind"],
+    ids=["nothing", "unfinished", "not UTF-8 within", "not UTF-8", "deep list", "deep object", "trailing bytes"],
 )
 def test_a_body_that_is_not_json_is_refused_with_400(body: bytes) -> None:
     with pytest.raises(Refusal) as caught:

@@ -150,7 +150,7 @@ REFUSED: list[tuple[str, int, bytes]] = [
     ("7.1 size underscore", 400, chunked(b"1_0\r\nhello\r\n0\r\n\r\n")),
     ("7.1 size not hexadecimal", 400, chunked(b"g\r\nhello\r\n0\r\n\r\n")),
     ("7.1 size missing", 400, chunked(b"\r\nhello\r\n0\r\n\r\n")),
-    ("7.1 size behind a space", 400, chunked(b" 5\r\nhello\r\n0\r\n\r\n")),
+    ("7.1 size after a space", 400, chunked(b" 5\r\nhello\r\n0\r\n\r\n")),
     ("7.1 size before a space", 400, chunked(b"5 \r\nhello\r\n0\r\n\r\n")),
     ("7.1 size of nine digits", 400, chunked(b"000000005\r\nhello\r\n0\r\n\r\n")),
     ("7.1 size that wraps 64 bits", 400, chunked(b"10000000000000005\r\nhello\r\n0\r\n\r\n")),

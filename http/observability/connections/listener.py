@@ -110,7 +110,7 @@ class HttpListener:
         self.application.refusal_log.write_reason(peer, f"TLS handshake: {reason}")
 
     def release(self, connection: Connection, peer: str) -> None:
-        """Forgets a connection that has ended or handed its transport over."""
+        """Removes a connection that has ended or handed its transport over."""
         if connection not in self._connections:
             return
         self._connections.remove(connection)

@@ -21,7 +21,7 @@ class Connection(Protocol):
 
 
 class Registry(Protocol):
-    """The listener as a connection sees it: it is told when the connection begins and ends."""
+    """The listener as a connection sees it."""
 
     def admit(self, connection: Connection, peer: str) -> Refusal | None:
         """Registers a connection that speaks HTTP; returns the refusal to answer it with, if there is no room."""
@@ -33,4 +33,4 @@ class Registry(Protocol):
         """Logs that a TLS handshake failed, and why."""
 
     def release(self, connection: Connection, peer: str) -> None:
-        """Forgets a connection that has ended or handed its transport over."""
+        """Removes a connection that has ended or handed its transport over."""

@@ -68,7 +68,7 @@ class TlsConnection(asyncio.Protocol):
             self._transport.pause_reading()
             self._task = self._loop.create_task(self._shake_hands())
         elif not self._transport.is_closing():
-            self._registry.handshake_failed(self._peer, "expected one, got something else")
+            self._registry.handshake_failed(self._peer, "the peer does not speak TLS")
             self._transport.write(_PLAIN_ANSWER)
             self._transport.close()
 
@@ -87,7 +87,7 @@ class TlsConnection(asyncio.Protocol):
         """Ends the connection if its handshake has taken too long."""
         if now_ns >= self._deadline_ns and not self._transport.is_closing():
             if self._task is not None:
-                self._registry.handshake_failed(self._peer, f"expected it to be over within {HANDSHAKE_SECONDS} s")
+                self._registry.handshake_failed(self._peer, f"not complete within {HANDSHAKE_SECONDS} s")
             self.abort()
 
     def drain(self) -> None:

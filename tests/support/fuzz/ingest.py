@@ -62,7 +62,7 @@ async def _check(data: bytes, is_lines: bool | None) -> None:
     first = await desk.gate.take(data, source="http", is_lines=is_lines)
     document = _check_answer(first)
     if "accepted" not in document:
-        assert desk.events == [], "something of what was refused has been taken"
+        assert desk.events == [], "a refused batch has published events"
         return
     fills = list(desk.log.fills)
     is_refused = bool(document["rejected_count"]) and not document["accepted"] + document["duplicates"]
