@@ -50,10 +50,10 @@ class ExecutionSettings:
     max_pending_markouts: int = 20_000
     """Fills that wait for a horizon, about 460 bytes each. Beyond them, a new fill has no markouts."""
     max_groups: int = 64
-    """Strategies, symbols and venues with figures of their own. Measured: 4 kB each when new, 23 kB with 300 orders,
-    330 kB with 50,000 whose latencies spread over two decades."""
+    """As many strategies, symbols and venues each have figures of their own; the rest share a group. Measured: 4 kB per
+    group when new, 23 kB with 300 orders, 330 kB with 50,000 whose latencies spread over two decades."""
     max_symbols: int = 256
-    """Symbols whose market is followed, at most 50 kB each. Beyond them, orders are measured without its prices."""
+    """Symbols whose market is followed, at most 50 kB each. Orders in further symbols are measured without prices."""
 
 
 class ExecutionState(msgspec.Struct):
@@ -71,10 +71,9 @@ class ExecutionState(msgspec.Struct):
 class ExecutionCollector(BusCollector):
     """Follows every order of ours from its reports and fills, and the market around it.
 
-    All figures are of the session (by default the UTC day of the event clock), except
-    `open_orders`, `unacknowledged_cancels`, `latency_total` and the counts of irregularities. An order belongs to the
-    session of its first report, a markout to the one in which its horizon passes. `execution/quality.py` defines the
-    figures; besides:
+    All figures are of the session (by default the UTC day of the event clock), except `open_orders`,
+    `unacknowledged_cancels`, `latency_total` and the counts of irregularities. An order belongs to the session of its
+    first report, a markout to the one in which its horizon passes. `execution/quality.py` defines the figures; besides:
     - latency: from `pending_new` to `new` or `rejected` by `ts`, one per order. An order without that pair counts with
       the `latency_ms` of its first fill that has one. Whichever is known first stays.
     - avg_slippage_bps: arrival slippage, weighted by quantity; a cost is positive.

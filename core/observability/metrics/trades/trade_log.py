@@ -46,7 +46,7 @@ class Rejection(Enum):
     CONFLICT = "conflict"
 
 
-TradeArchive = Callable[[TradeKey], Trade | None]
+TradeLookup = Callable[[TradeKey], Trade | None]
 """Finds a trade that is older than those in memory."""
 
 
@@ -62,7 +62,7 @@ class TradeLog:
         assert max_keys >= max_trades, "a trade must not outlive its key"
         self.conflicts = 0
         """Distinct fills that had the key of another one and different content."""
-        self.archive: TradeArchive | None = None
+        self.archive: TradeLookup | None = None
         """Looks up keys that are not in memory, once there may be any."""
         self.has_forgotten = False
         """Whether there were keys that are no longer in memory."""
@@ -178,7 +178,7 @@ class TradeLog:
             self.has_forgotten = True
         self._seen[key] = content << _READER_BITS | bits
 
-    def _recall(self, archive: TradeArchive, key: TradeKey) -> int | None:
+    def _recall(self, archive: TradeLookup, key: TradeKey) -> int | None:
         """Looks up a key that is not in memory; whatever is archived has been handed to every reader."""
         trade = archive(key)
         if trade is None:
