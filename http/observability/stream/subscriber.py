@@ -180,6 +180,7 @@ class Subscriber(WebSocketConnection):
 
     def on_open(self) -> None:
         stream = self._stream
+        # This may broadcast a new frame, so it comes before the frame that this client gets first.
         stream.feed.catch_up()
         frame = stream.latest_frame()
         limit_unsent(self.transport, max(MIN_UNSENT_BYTES, 2 * len(frame.buffer)))
@@ -237,6 +238,10 @@ class Subscriber(WebSocketConnection):
             raise SubscriptionError("unknown_type", f"no message type {message.type!r} is known here")
 
     def _change(self, message: ClientMessage, wanted: Subscription) -> None:
+        # This may broadcast a new frame, which still goes to the old view and may end a client that lags too far.
+        self._stream.feed.catch_up()
+        if self.is_closing:
+            return
         before = self.subscription
         self._accepts_lag = True
         self.subscription = wanted
@@ -282,7 +287,6 @@ class Subscriber(WebSocketConnection):
         return True
 
     def _enter_lanes(self, since: dict[str, int | None]) -> None:
-        self._stream.feed.catch_up()
         for name, seq in since.items():
             self._lanes[name] = LaneReader(self._stream.feed.lanes[name], self.subscription.symbols, seq)
 
