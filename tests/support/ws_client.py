@@ -11,7 +11,8 @@ from typing import Any, Self
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-TIMEOUT_SECONDS = 30
+from server_process import TIMEOUT_SECONDS
+
 RECEIVE_BYTES = 1 << 16
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -63,6 +64,18 @@ def read_to_close(connection: ClientConnection) -> tuple[list[dict[str, Any]], i
 
 
 # -- raw frames
+
+
+def open_socket(port: int, *, source: str = "127.0.0.1", receive_buffer: int | None = None) -> socket.socket:
+    """Returns a connected socket. Where many are opened in a minute, `source` keeps their ports apart."""
+    sock = socket.socket()
+    sock.settimeout(TIMEOUT_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.bind((source, 0))
+    sock.connect(("127.0.0.1", port))
+    return sock
 
 
 def handshake(path: str, *fields: str, version: str = "HTTP/1.1") -> bytes:
@@ -134,19 +147,11 @@ class RawClient:
         port: int,
         path: str = "/ws/metrics",
         *,
-        source: str = "127.0.0.1",
         receive_buffer: int | None = None,
         behind: bytes = b"",
     ) -> None:
-        """Where many connections are made in a minute, `source` keeps their ports apart. `behind` is sent in one piece
-        with the handshake."""
-        self.sock = socket.socket()
-        self.sock.settimeout(TIMEOUT_SECONDS)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if receive_buffer is not None:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.bind((source, 0))
-        self.sock.connect(("127.0.0.1", port))
+        """`behind` is sent in one piece with the handshake."""
+        self.sock = open_socket(port, receive_buffer=receive_buffer)
         self._reader: FrameReader | None = None
         self.send(handshake(path) + behind)
 

@@ -15,33 +15,45 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fuzz.fuzzing import cut, main
-from fuzz.served import HANDSHAKE, FrameReader, check_alive, connect, masked
+from fuzz.served import check_alive, server
 from observability.websocket.connection import MAX_FRAGMENTS, MAX_MESSAGE_BYTES
+from ws_client import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    NO_STATUS,
+    PING,
+    PONG,
+    TEXT,
+    FrameReader,
+    frame,
+    handshake,
+    open_socket,
+)
 
-TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 INPUTS_PER_HEALTH_CHECK: Final = 500
 
 SEEDS: Final = [
-    (masked(TEXT, b"hello"), masked(BINARY, b"\x00\xff"), masked(PING, b"a"), masked(CLOSE, b"\x03\xe8bye")),
-    (masked(TEXT, b"he", fin=False), masked(PING, b"between"), masked(CONTINUATION, b"llo"), masked(TEXT, b"")),
-    (masked(TEXT, "h\u00e9\U0001f600".encode(), key=b"\x01\x02\x03\x04"), masked(PONG, b"unasked")),
-    (masked(TEXT, b"\xf0\x9f", fin=False), masked(CONTINUATION, b"\x98", fin=False), masked(CONTINUATION, b"\x80")),
-    (masked(BINARY, b"x" * 126), masked(BINARY, b"y" * 300, key=b"abcd"), masked(CLOSE, b"")),
-    (masked(BINARY, b"z" * MAX_MESSAGE_BYTES), masked(TEXT, b"behind")),
-    (masked(BINARY, b"", fin=False), *[masked(CONTINUATION, b"", fin=False)] * 3, masked(CONTINUATION, b"")),
+    (frame(TEXT, b"hello"), frame(BINARY, b"\x00\xff"), frame(PING, b"a"), frame(CLOSE, b"\x03\xe8bye")),
+    (frame(TEXT, b"he", fin=False), frame(PING, b"between"), frame(CONTINUATION, b"llo"), frame(TEXT, b"")),
+    (frame(TEXT, "h\u00e9\U0001f600".encode(), key=b"\x01\x02\x03\x04"), frame(PONG, b"unasked")),
+    (frame(TEXT, b"\xf0\x9f", fin=False), frame(CONTINUATION, b"\x98", fin=False), frame(CONTINUATION, b"\x80")),
+    (frame(BINARY, b"x" * 126), frame(BINARY, b"y" * 300, key=b"abcd"), frame(CLOSE, b"")),
+    (frame(BINARY, b"z" * MAX_MESSAGE_BYTES), frame(TEXT, b"behind")),
+    (frame(BINARY, b"", fin=False), *[frame(CONTINUATION, b"", fin=False)] * 3, frame(CONTINUATION, b"")),
 ]
 DICTIONARY: Final = [
-    masked(TEXT, b"a"), masked(TEXT, b"\xff"), masked(TEXT, b"\xed\xa0\x80"), masked(TEXT, b"\xc3", fin=False),
-    masked(CONTINUATION, b"\xa9"), masked(CONTINUATION, b"", fin=False), masked(BINARY, b"", fin=False),
-    masked(PING, b""), masked(PING, b"p" * 125), masked(PING, b"p" * 126), masked(PING, b"", fin=False), masked(PONG,
+    frame(TEXT, b"a"), frame(TEXT, b"\xff"), frame(TEXT, b"\xed\xa0\x80"), frame(TEXT, b"\xc3", fin=False),
+    frame(CONTINUATION, b"\xa9"), frame(CONTINUATION, b"", fin=False), frame(BINARY, b"", fin=False),
+    frame(PING, b""), frame(PING, b"p" * 125), frame(PING, b"p" * 126), frame(PING, b"", fin=False), frame(PONG,
     b""),
-    masked(CLOSE, b""), masked(CLOSE, b"\x03"), masked(CLOSE, b"\x03\xe8"), masked(CLOSE, b"\x03\xed"),
-    masked(CLOSE, b"\x00\x00"), masked(CLOSE, b"\x03\xe8\xff"), masked(CLOSE, b"\x13\x88"), masked(CLOSE, b"\x0b\xb8x"),
-    masked(3, b""), masked(11, b""), masked(0x41, b"a"), masked(0x21, b"a"), masked(0x11, b"a"), masked(0x49, b""),
+    frame(CLOSE, b""), frame(CLOSE, b"\x03"), frame(CLOSE, b"\x03\xe8"), frame(CLOSE, b"\x03\xed"),
+    frame(CLOSE, b"\x00\x00"), frame(CLOSE, b"\x03\xe8\xff"), frame(CLOSE, b"\x13\x88"), frame(CLOSE, b"\x0b\xb8x"),
+    frame(3, b""), frame(11, b""), frame(0x41, b"a"), frame(0x21, b"a"), frame(0x11, b"a"), frame(0x49, b""),
     b"\x81\x01a", b"\x81\x00", b"\x82\xfe\x00\x01\0\0\0\0a", b"\x82\xff\x00\x00\x00\x00\x00\x00\x00\x01\0\0\0\0a",
     b"\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00\0\0\0\0", b"\x82\xff\x00\x00\x00\x00\x00\x01\x00\x01\0\0\0\0",
     b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", b"\x82\xfe\xff\xff\0\0\0\0", b"\x89\xfe\x00\x7e\0\0\0\0",
-    masked(BINARY, b"w" * 40000, fin=False), masked(CONTINUATION, b"w" * 40000), b"GET / HTTP/1.1\r\n\r\n", b"\x00",
+    frame(BINARY, b"w" * 40000, fin=False), frame(CONTINUATION, b"w" * 40000), b"GET / HTTP/1.1\r\n\r\n", b"\x00",
     b"\xff",
 ]  # fmt: skip
 
@@ -52,7 +64,7 @@ class Expected:
 
     answers: list[tuple[int, bytes]] = field(default_factory=list)
     close_codes: frozenset[int] = frozenset()
-    """The codes that the Close may have; empty if there is none to send. 1005 stands for a Close without a code."""
+    """The codes that the Close may have, `NO_STATUS` for a Close without one; empty if there is no Close to send."""
     may_wait: bool = False
     """Whether the server may wait, because the frame at fault is incomplete."""
 
@@ -170,8 +182,9 @@ def _exchange(data: bytes, rng: random.Random) -> tuple[list[tuple[int, bytes]],
     code: int | None = None
     received = b""
     was_reset = False
-    segments = [HANDSHAKE % b"/ws/echo", data]
-    with connect(f"127.0.{rng.randrange(256)}.{rng.randrange(1, 255)}") as sock:
+    segments = [handshake("/ws/echo"), data]
+    source = f"127.0.{rng.randrange(256)}.{rng.randrange(1, 255)}"
+    with open_socket(server().port, source=source) as sock:
         try:
             for segment in segments if rng.random() < 0.5 else cut(b"".join(segments), rng):
                 sock.sendall(segment)
@@ -188,11 +201,11 @@ def _exchange(data: bytes, rng: random.Random) -> tuple[list[tuple[int, bytes]],
     head, _, rest = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 "), f"no handshake: {received[:200]!r}"
     reader = FrameReader(rest)
-    while (frame := reader.next_frame()) is not None:
-        opcode, payload = frame
+    while (read := reader.next_frame()) is not None:
+        opcode, payload = read
         assert code is None, "a frame after a Close"
         if opcode == CLOSE:
-            code = int.from_bytes(payload[:2], "big") if payload else 1005
+            code = int.from_bytes(payload[:2], "big") if payload else NO_STATUS
             assert len(payload) != 1 and _is_utf8(payload[2:])
         else:
             answers.append((opcode, payload))

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 from typing import Any, Final
 
 from fuzz.fuzzing import main
-from fuzz.served import HANDSHAKE, FrameReader, check_alive, connect, masked, read_head
+from fuzz.served import check_alive, server
+from ws_client import CLOSE, PING, TEXT, RawClient, frame
 
-TEXT, CLOSE, PING = 1, 8, 9
 INPUTS_PER_HEALTH_CHECK: Final = 500
 # One fewer than the errors after which the server closes a connection.
 ERRORS_PER_CLIENT: Final = 9
@@ -55,22 +54,22 @@ class Conversation:
     """A connection, which is replaced before its errors would make the server close it."""
 
     def __init__(self) -> None:
-        self._sock: socket.socket | None = None
-        self._reader = FrameReader()
+        self._client: RawClient | None = None
         self._errors_left = 0
         self._number = 0
 
     def ask(self, text: bytes) -> list[dict[str, Any]]:
         """Sends `text` and returns all answers to it; the `pong` of a text ping as a document."""
-        sock = self._sock
-        if sock is None:
-            sock = self._open()
+        client = self._client
+        if client is None:
+            client = self._client = RawClient(server().port)
+            self._errors_left = ERRORS_PER_CLIENT
         self._number += 1
         last_id = f"last of {self._number}"
-        sock.sendall(masked(TEXT, text) + masked(TEXT, json.dumps({"type": "ping", "id": last_id}).encode()))
+        client.send(frame(TEXT, text) + frame(TEXT, json.dumps({"type": "ping", "id": last_id}).encode()))
         answers: list[dict[str, Any]] = []
         while True:
-            message = self._next_text(sock)
+            message = _next_text(client)
             document = {"type": "pong"} if message == b"pong" else json.loads(message)
             if document.get("id") == last_id:
                 break
@@ -78,33 +77,22 @@ class Conversation:
                 answers.append(document)
         self._errors_left -= sum(answer["type"] == "error" for answer in answers)
         if not self._errors_left:
-            sock.close()
-            self._sock = None
+            self.drop()
         return answers
 
     def drop(self) -> None:
         """Drops the connection, whose state is no longer known."""
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
-    def _open(self) -> socket.socket:
-        self._sock = sock = connect()
-        sock.sendall(HANDSHAKE % b"/ws/metrics")
-        self._reader = FrameReader(read_head(sock))
-        self._errors_left = ERRORS_PER_CLIENT
-        return sock
 
-    def _next_text(self, sock: socket.socket) -> bytes:
-        while True:
-            while (frame := self._reader.next_frame()) is not None:
-                opcode, payload = frame
-                assert opcode in (TEXT, PING), f"closed: {payload!r}" if opcode == CLOSE else f"opcode {opcode}"
-                if opcode == TEXT:
-                    return payload
-            data = sock.recv(1 << 20)
-            assert data, "the connection was cut"
-            self._reader.feed(data)
+def _next_text(client: RawClient) -> bytes:
+    for opcode, payload in client.frames():
+        assert opcode in (TEXT, PING), f"closed: {payload!r}" if opcode == CLOSE else f"opcode {opcode}"
+        if opcode == TEXT:
+            return payload
+    raise AssertionError("the connection was cut")
 
 
 _conversation: Final = Conversation()

@@ -12,7 +12,6 @@ anybody was sent a snapshot, and no counter may have gone back.
 from __future__ import annotations
 
 import argparse
-import base64
 import http.client
 import json
 import os
@@ -30,10 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from hosts import post
-from server_process import Server
+from server_process import TIMEOUT_SECONDS, Server
+from ws_client import CLOSE, PING, PONG, RECEIVE_BYTES, TEXT, FrameReader, frame, handshake, open_socket
 
-TIMEOUT_SECONDS = 30.0
-RECEIVE_BYTES = 1 << 16
 # A client that has what it wants in the end; the rest is on its way.
 SETTLE_SECONDS = 60.0
 SEQ = re.compile(rb'"seq":(\d+)')
@@ -52,8 +50,9 @@ class Client:
     moments: set[str]
     """Of everybody: the tenths of a second of which a snapshot was received."""
     sock: socket.socket | None = None
-    buffer: bytearray = field(default_factory=bytearray)
-    is_open: bool = False
+    head: bytes = b""
+    reader: FrameReader | None = None
+    """None until the handshake has been answered."""
     is_told_lag: bool = False
     """Whether it has asked for something, so that it is told what it was too slow for."""
     epoch: bytes = b""
@@ -70,46 +69,34 @@ class Client:
 
     def connect(self) -> None:
         since = f"&since={self.epoch.decode()}:{self.seq}" if self.epoch else ""
-        key = base64.b64encode(os.urandom(16)).decode()
-        self.buffer.clear()
-        self.is_open = False
+        self.head = b""
+        self.reader = None
         self.is_told_lag = bool(since)
-        self.sock = socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_SECONDS)
-        self.sock.sendall(
-            f"GET /ws/metrics?channels=metrics{since} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
+        self.sock = open_socket(self.port)
+        self.sock.sendall(handshake(f"/ws/metrics?channels=metrics{since}"))
         self.sock.setblocking(False)
 
     def feed(self, data: bytes) -> None:
-        buffer = self.buffer
-        buffer += data
-        if not self.is_open:
-            end = buffer.find(b"\r\n\r\n")
-            if end < 0:
+        if self.reader is None:
+            self.head += data
+            head, end, rest = self.head.partition(b"\r\n\r\n")
+            if not end:
                 return
-            if not buffer.startswith(b"HTTP/1.1 101"):
-                raise ConnectionError(bytes(buffer[:40]))
-            del buffer[: end + 4]
-            self.is_open = True
+            if not head.startswith(b"HTTP/1.1 101"):
+                raise ConnectionError(head[:40])
+            self.reader = FrameReader(rest)
             self._send({"type": "subscribe", "channels": ["trades", "alerts"], "lane_since": self.lane_seqs})
-        while len(buffer) >= 2:
-            length, start = buffer[1], 2
-            if length == 126:
-                length, start = int.from_bytes(buffer[2:4], "big"), 4
-            elif length == 127:
-                length, start = int.from_bytes(buffer[2:10], "big"), 10
-            if len(buffer) < start + length:
-                return
-            opcode, payload = buffer[0] & 0x0F, bytes(buffer[start : start + length])
-            del buffer[: start + length]
-            if opcode == 1:
+        else:
+            self.reader.feed(data)
+        while (received := self.reader.next_frame()) is not None:
+            opcode, payload = received
+            if opcode == TEXT:
                 self._take(payload)
-            elif opcode == 8:
+            elif opcode == CLOSE:
                 raise ConnectionError("closed")
-            elif opcode == 9:
+            elif opcode == PING:
                 assert self.sock is not None
-                self.sock.send(b"\x8a\x80\x00\x00\x00\x00")  # an empty, masked pong
+                self.sock.send(frame(PONG, payload))
 
     def _take(self, payload: bytes) -> None:
         if payload.startswith(b'{"type":"metrics_update"'):
@@ -152,9 +139,7 @@ class Client:
 
     def _send(self, document: dict[str, Any]) -> None:
         assert self.sock is not None
-        data = json.dumps(document).encode()
-        size = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + len(data).to_bytes(2, "big")
-        self.sock.send(b"\x81" + size + bytes(4) + data)  # masked with zeros
+        self.sock.send(frame(TEXT, json.dumps(document).encode()))
 
 
 class Sender(threading.Thread):
