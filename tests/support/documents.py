@@ -143,10 +143,15 @@ def _shown(value: object) -> str:
 
 
 def layers() -> str:
-    """The layers of imports, as import-linter checks them."""
-    contracts = project()["tool"]["importlinter"]["contracts"]
-    (lines,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
-    return "```text\n" + "\n".join(lines) + "\n```\n"
+    """The layers of imports, as import-linter checks them: those of everything, then those within a package."""
+    lists = []
+    for contract in project()["tool"]["importlinter"]["contracts"]:
+        if contract["type"] == "layers":
+            (container,) = contract["containers"]
+            inside = container.removeprefix("observability").removeprefix(".")
+            lines = [f"{inside}:", *(f"    {line}" for line in contract["layers"])] if inside else contract["layers"]
+            lists.append("\n".join(lines))
+    return "```text\n" + "\n\n".join(lists) + "\n```\n"
 
 
 def packages() -> dict[str, str]:
