@@ -1,4 +1,4 @@
-"""What Prometheus is told of several processes: sums that never go back."""
+"""What Prometheus scrapes of several processes: sums that never go back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from observability.monitoring.host_exposition import HostCollector, MetricMirror
 
 
 class Hub:
-    """Has a counter and a gauge with labels that differ from sample to sample."""
+    """Has a counter, and a gauge whose samples have different labels."""
 
     def __init__(self) -> None:
         self.counts = {"a": 0}
@@ -27,8 +27,8 @@ class Hub:
         return [counted, gauge]
 
 
-class World:
-    """A mapping, and what a worker exposes of it."""
+class Host:
+    """The mapping of a host, and what a worker exposes of it."""
 
     def __init__(self) -> None:
         self.mapping = SharedMapping(3, 1)
@@ -48,45 +48,45 @@ class World:
 
 
 def test_counters_of_all_processes_are_added_up() -> None:
-    world = World()
-    for slot in world.mapping.slots:
+    host = Host()
+    for slot in host.mapping.slots:
         slot.counters().counter("x_total", "help", a="1").add(slot.number + 1)
         slot.counters().histogram("d_seconds", "help").record(200_000)
-    assert 'x_total{a="1"} 6.0' in world.exposed()
-    assert 'd_seconds_bucket{le="0.0001"} 0.0' in world.exposed()
-    assert 'd_seconds_bucket{le="0.00025"} 3.0' in world.exposed()
+    assert 'x_total{a="1"} 6.0' in host.exposed()
+    assert 'd_seconds_bucket{le="0.0001"} 0.0' in host.exposed()
+    assert 'd_seconds_bucket{le="0.00025"} 3.0' in host.exposed()
 
 
-def test_what_the_hub_counts_is_exposed_by_workers_and_goes_on_with_the_next_hub() -> None:
-    world = World()
+def test_workers_expose_the_hubs_counters_and_the_next_hub_adds_to_them() -> None:
+    host = Host()
     first, second = Hub(), Hub()
     first.counts["a"] = 5
-    world.start_hub(first).update()
-    world.start_hub(second).update()
-    assert 'things_total{kind="a"} 5.0' in world.exposed()
+    host.start_hub(first).update()
+    host.start_hub(second).update()
+    assert 'things_total{kind="a"} 5.0' in host.exposed()
     second.counts["a"] = 2
-    assert world.mirror is not None
-    world.mirror.update()
-    world.mirror.update()
-    assert 'things_total{kind="a"} 7.0' in world.exposed()
+    assert host.mirror is not None
+    host.mirror.update()
+    host.mirror.update()
+    assert 'things_total{kind="a"} 7.0' in host.exposed()
 
 
 def test_gauges_are_the_hubs_newest_whatever_their_labels() -> None:
-    world = World()
+    host = Host()
     hub = Hub()
     hub.gauges = [({"name": "depth"}, 1.5), ({"name": "depth", "book": "x"}, 2.0)]
-    mirror = world.start_hub(hub)
+    mirror = host.start_hub(hub)
     mirror.update()
-    assert {'user_metric{name="depth"} 1.5', 'user_metric{book="x",name="depth"} 2.0'} <= set(world.exposed())
+    assert {'user_metric{name="depth"} 1.5', 'user_metric{book="x",name="depth"} 2.0'} <= set(host.exposed())
     hub.gauges = []
     mirror.update()
-    assert not any("user_metric" in line for line in world.exposed())
+    assert not any("user_metric" in line for line in host.exposed())
 
 
-def test_gauges_of_a_dead_worker_are_gone_and_its_counters_are_not() -> None:
-    world = World()
-    worker = world.mapping.workers[0]
+def test_a_dead_workers_gauges_become_zero_and_its_counters_stay() -> None:
+    host = Host()
+    worker = host.mapping.workers[0]
     worker.counters().counter("x_total", "help").add(3)
     worker.counters().gauge("open", "help").set(3)
     worker.clear()
-    assert {"x_total 3.0", "open 0.0"} <= set(world.exposed())
+    assert {"x_total 3.0", "open 0.0"} <= set(host.exposed())

@@ -1,4 +1,4 @@
-"""How long our own path takes: what is measured when, and what is not."""
+"""Latencies along the server's own path: what is measured, and when."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_each_tick_is_measured() -> None:
     assert path.latency.to_json()["tick"] == {"n": 2, "p50_ms": 1.0, "p95_ms": 1.0, "p99_ms": 1.0, "max_ms": 1.0}
 
 
-def test_an_event_is_as_old_as_it_was_at_the_tick_and_what_the_fan_out_took() -> None:
+def test_the_age_of_an_event_is_its_age_at_the_tick_plus_the_fan_out() -> None:
     path = Path()
     path.section.last_input_ns = NOW_NS - 40 * NS_PER_MS
     path.hub.tick()

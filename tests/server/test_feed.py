@@ -1,4 +1,4 @@
-"""A worker's feed out of the mapping: frames and lanes are the hub's, and what is lost is counted."""
+"""The feed of a worker's process: it copies the hub's frames and lanes out of the mapping, and counts what it loses."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Hub:
         self._wakeup.wake()
 
 
-class World:
-    """One hub and one worker's feed."""
+class Host:
+    """A hub, and the feed of one worker."""
 
     def __init__(self) -> None:
         self.mapping = SharedMapping(3, 1)
         self.wakeup = WakeUp()
         self.hub = Hub(self.mapping, self.wakeup)
         self.counters = Counters()
-        self.shared = SharedFeed(self.mapping, self.wakeup, HostClock(), self.counters)
+        self.feed = SharedFeed(self.mapping, self.wakeup, HostClock(), self.counters)
 
     @property
     def trades(self) -> Lane:
-        return self.shared.lanes["trades"]
+        return self.feed.lanes["trades"]
 
     def read(self, reader: LaneReader) -> list[bytes]:
         messages = []
@@ -59,101 +59,101 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     uvloop.run(asyncio.wait_for(main, 10))
 
 
-def test_a_worker_that_is_woken_takes_the_newest_frame_and_what_the_lanes_have() -> None:
+def test_a_woken_worker_reads_the_newest_frame_and_the_lanes() -> None:
     async def main() -> None:
-        world = World()
+        host = Host()
         loop = asyncio.get_running_loop()
         seen: list[tuple[int, int]] = []
         done = asyncio.Event()
 
         def on_frame(frame: Any) -> None:
-            seen.append((frame.seq, world.trades.seq))
+            seen.append((frame.seq, host.trades.seq))
             done.set()
 
-        world.shared.add_frame_listener(on_frame)
-        world.shared.start(loop)
-        world.hub.lanes["trades"].append(7, "A", b'"x":1')
-        world.hub.tick()
-        await world.shared.first_frame()
+        host.feed.add_frame_listener(on_frame)
+        host.feed.start(loop)
+        host.hub.lanes["trades"].append(7, "A", b'"x":1')
+        host.hub.tick()
+        await host.feed.first_frame()
         await done.wait()
         assert seen == [(1, 7)]
-        world.shared.stop(loop)
+        host.feed.stop(loop)
 
     run(main())
 
 
-def test_many_wake_ups_before_the_worker_looks_are_one() -> None:
+def test_many_wake_ups_before_a_worker_reads_count_as_one() -> None:
     async def main() -> None:
-        world = World()
+        host = Host()
         loop = asyncio.get_running_loop()
         seen: list[int] = []
-        world.shared.add_frame_listener(lambda frame: seen.append(frame.seq))
-        world.shared.start(loop)
+        host.feed.add_frame_listener(lambda frame: seen.append(frame.seq))
+        host.feed.start(loop)
         for _ in range(100_000):  # more than a pipe holds
-            world.wakeup.wake()
-        world.hub.tick()
-        world.hub.tick()
-        await world.shared.first_frame()
+            host.wakeup.wake()
+        host.hub.tick()
+        host.hub.tick()
+        await host.feed.first_frame()
         assert seen == [2]
-        world.shared.stop(loop)
+        host.feed.stop(loop)
 
     run(main())
 
 
-def test_a_worker_that_comes_later_can_replay_what_the_lane_still_has() -> None:
-    world = World()
+def test_a_worker_that_starts_late_can_replay_what_a_lane_still_holds() -> None:
+    host = Host()
     for seq in range(1, 6):
-        world.hub.lanes["trades"].append(seq, "A", b'"n":%d' % seq)
-    world.shared.catch_up()
-    assert world.read(LaneReader(world.trades, None, 3)) == [
+        host.hub.lanes["trades"].append(seq, "A", b'"n":%d' % seq)
+    host.feed.catch_up()
+    assert host.read(LaneReader(host.trades, None, 3)) == [
         b'{"type":"trade","seq":4,"prev":3,"n":4}',
         b'{"type":"trade","seq":5,"prev":4,"n":5}',
     ]
 
 
-def test_a_reader_is_told_when_its_worker_was_too_late() -> None:
-    world = World()
-    log = world.hub.lanes["trades"]
+def test_entries_that_a_worker_was_too_late_for_are_counted_as_lost() -> None:
+    host = Host()
+    log = host.hub.lanes["trades"]
     log.append(1, "A", b"")
-    world.shared.catch_up()
-    reader = LaneReader(world.trades, None, None)
+    host.feed.catch_up()
+    reader = LaneReader(host.trades, None, None)
     for seq in range(2, 10_020):
         log.append(seq, "A", b"")
-    world.hub.tick()
-    world.shared.catch_up()
+    host.hub.tick()
+    host.feed.catch_up()
     assert reader.has_lost
-    assert world.counters.total("shared_records_lost_total") == 18
-    assert world.trades.seq == 10_019
+    assert host.counters.total("shared_records_lost_total") == 18
+    assert host.trades.seq == 10_019
 
 
-def test_what_was_gone_before_the_worker_came_is_nobodys_loss() -> None:
+def test_entries_overwritten_before_the_worker_started_are_not_lost() -> None:
     async def main() -> None:
-        world = World()
-        log = world.hub.lanes["trades"]
+        host = Host()
+        log = host.hub.lanes["trades"]
         for seq in range(1, 3000):  # more bytes than the lane has room for
             log.append(seq, None, bytes([seq % 256]) * 8000)
-        world.shared.start(asyncio.get_running_loop())
-        world.hub.tick()
-        await world.shared.first_frame()
-        assert world.counters.total("shared_records_lost_total") == 0
-        assert 1 < world.trades.oldest_seq < 2999
-        world.shared.stop(asyncio.get_running_loop())
+        host.feed.start(asyncio.get_running_loop())
+        host.hub.tick()
+        await host.feed.first_frame()
+        assert host.counters.total("shared_records_lost_total") == 0
+        assert 1 < host.trades.oldest_seq < 2999
+        host.feed.stop(asyncio.get_running_loop())
 
     run(main())
 
 
-def test_a_client_that_comes_from_a_worker_that_knew_more_finds_no_less_here() -> None:
-    world = World()
-    log = world.hub.lanes["trades"]
+def test_catching_up_reads_what_another_worker_has_sent_already() -> None:
+    host = Host()
+    log = host.hub.lanes["trades"]
     log.append(1, "A", b"")
-    world.shared.catch_up()
+    host.feed.catch_up()
     # Another worker has been woken for these already, this one has not.
     log.append(2, "A", b"")
-    world.hub.tick()
-    world.shared.catch_up()
-    assert world.shared.frames.latest_seq == 1
-    reader = LaneReader(world.trades, None, 2)
-    assert world.read(reader) == []
+    host.hub.tick()
+    host.feed.catch_up()
+    assert host.feed.frames.latest_seq == 1
+    reader = LaneReader(host.trades, None, 2)
+    assert host.read(reader) == []
     log.append(3, "A", b"")
-    world.shared.catch_up()
-    assert world.read(reader) == [b'{"type":"trade","seq":3,"prev":2,}']
+    host.feed.catch_up()
+    assert host.read(reader) == [b'{"type":"trade","seq":3,"prev":2,}']

@@ -87,11 +87,11 @@ def test_an_acknowledgement_returns_the_alert_and_whether_it_is_on_disk() -> Non
     )
 
 
-def test_an_alert_that_the_hub_does_not_know_is_none() -> None:
+def test_an_unknown_alert_is_none() -> None:
     assert run(Host().worker.acknowledge("a2")) is None
 
 
-def test_trades_come_back_with_every_decimal_as_it_was() -> None:
+def test_trades_arrive_with_every_decimal_unchanged() -> None:
     host = Host()
     host.add_trade(1, "buy", "1E+3")
     host.add_trade(2, "sell", "1000.50", "0.05")
@@ -104,7 +104,7 @@ def test_trades_come_back_with_every_decimal_as_it_was() -> None:
     assert run(host.worker.find("3")) == []
 
 
-def test_the_stats_of_trades_come_back_exact() -> None:
+def test_the_stats_of_trades_arrive_exact() -> None:
     host = Host()
     host.add_trade(1, "buy", "0.1")
     host.add_trade(2, "sell", "0.3", "0.02")
@@ -113,7 +113,7 @@ def test_the_stats_of_trades_come_back_exact() -> None:
     assert stats.sell.notional == Decimal("0.030")
 
 
-def test_a_call_that_fails_tells_the_worker_nothing_but_that(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_call_is_logged_by_the_hub_and_carries_no_detail(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(CallFailed) as failed:
         run(Host().worker.acknowledge("broken"))
     assert "secret" not in str(failed.value)
@@ -125,13 +125,13 @@ async def gone(message: bytes) -> bytes:
     raise HubUnavailable("it has ended before it answered")
 
 
-def test_without_a_hub_a_request_is_refused_with_a_time_to_try_again() -> None:
+def test_without_a_hub_a_request_gets_503_with_retry_after() -> None:
     with pytest.raises(Unavailable) as refused:
         run(RemoteHub(gone).acknowledge("a1"))
     assert refused.value.status == 503
     assert refused.value.headers == ((b"Retry-After", b"1"),)
 
 
-def test_without_a_hub_a_batch_is_answered_with_a_time_to_send_it_again() -> None:
+def test_without_a_hub_a_batch_gets_503_with_retry_after() -> None:
     answer = run(RemoteHub(gone).take(b"[1]", source="ws"))
     assert (answer.status, answer.retry_after_seconds) == (503, 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import time
 import urllib.error
@@ -126,6 +127,17 @@ def streams_on_every_worker(server: Server, workers: int, compression: str | Non
             assert json.loads(client.recv(timeout=10))["type"] == "connected"
             chosen.setdefault(process_of(server, client.local_address[1]), client)
         yield list(chosen.values())
+
+
+@contextmanager
+def stopped_hub(server: Server) -> Iterator[None]:
+    """Stops the hub by SIGSTOP, so that it is neither dead nor answers, and lets it continue afterwards."""
+    hub = processes(server)["hub"]["pid"]
+    os.kill(hub, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(hub, signal.SIGCONT)
 
 
 def exposed(server: Server) -> dict[str, float]:

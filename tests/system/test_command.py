@@ -1,4 +1,4 @@
-"""The command `observability`: what it prints, how it ends, and what it says when it cannot start."""
+"""The command `observability`: what it prints, how it stops, and what it says when it cannot start."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_0(start_server: StartServer, number: int) -> None:
+def test_a_signal_stops_the_server_with_exit_code_0(start_server: StartServer, number: int) -> None:
     server = start_server("--demo")
     log = server.stop(number)
     assert server.process.returncode == 0
     assert "stopped" in log[-1]
 
 
-def test_a_second_signal_does_not_wait(start_server: StartServer) -> None:
+def test_a_second_signal_stops_the_server_at_once(start_server: StartServer) -> None:
     server = start_server("--demo")
     # A request whose head never ends keeps the drain waiting.
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
@@ -75,7 +75,7 @@ def test_a_port_that_is_taken_is_a_clear_error() -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_recording_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_file_that_is_no_recording_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("nothing to replay\n")
     result = run("serve", "--port", "0", "--replay", str(path))
@@ -85,7 +85,7 @@ def test_a_recording_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("serve", "--help")])
-def test_help_teaches(arguments: tuple[str, ...]) -> None:
+def test_help_names_the_command_serve(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.returncode == 0
     assert "serve" in result.stdout
@@ -95,13 +95,13 @@ def test_the_version_is_printed() -> None:
     assert run("--version").stdout.startswith("observability ")
 
 
-def test_logs_go_to_files_too_if_asked(start_server: StartServer, tmp_path: Path) -> None:
+def test_log_dir_makes_the_server_log_to_a_file_too(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--demo", LOG_DIR=str(tmp_path / "logs"))
     server.stop()
     assert "stopped" in (tmp_path / "logs" / "observability.log").read_text()
 
 
-def test_events_of_our_own_can_be_replayed(start_server: StartServer, tmp_path: Path) -> None:
+def test_lines_of_json_events_can_be_replayed(start_server: StartServer, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(
         '{"type":"quote","symbol":"X","bid":1.0,"ask":1.5,"ts":1700000000000000000}\n'
@@ -118,7 +118,7 @@ def test_events_of_our_own_can_be_replayed(start_server: StartServer, tmp_path: 
     assert any("events.jsonl" in line for line in server.log)
 
 
-def test_a_collector_of_an_installed_package_is_in_the_snapshot_and_in_the_metrics(
+def test_a_collector_of_an_installed_package_is_in_snapshot_and_metrics(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     info = tmp_path / "queue_metrics-1.0.dist-info"
@@ -140,7 +140,7 @@ def test_a_collector_of_an_installed_package_is_in_the_snapshot_and_in_the_metri
 
 
 @pytest.mark.parametrize(("workers", "said"), [("1", "listening"), ("2", "2 workers")])
-def test_reload_starts_again_when_a_source_changes(tmp_path: Path, workers: str, said: str) -> None:
+def test_reload_restarts_the_server_when_a_source_file_changes(tmp_path: Path, workers: str, said: str) -> None:
     for root in ("core", "http"):
         subprocess.run(["cp", "-r", str(ROOT / root), str(tmp_path)], check=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path / "core"), str(tmp_path / "http")))}

@@ -1,4 +1,4 @@
-"""The history of a host with several workers: in the mapping, for every worker, and longer-lived than a hub."""
+"""The history of a host with several workers: every worker reads it, and it survives the death of a hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from websockets.sync.client import connect
 
-from hosts import WORKERS, exposed, is_ready, peers_on_every_worker, post, processes, wait_until
+from hosts import WORKERS, exposed, is_ready, peers_on_every_worker, post, processes, stopped_hub, wait_until
 from server_process import Server
 
 StartServer = Callable[..., Server]
@@ -27,18 +27,18 @@ def ask(server: Server, **question: Any) -> Rows:
 
 
 def tenth(timestamp: str) -> str:
-    """The tenth of a second in which a moment is."""
+    """Returns a timestamp cut to tenths of a second."""
     return timestamp[: len("2025-10-21T22:00:00.1")]
 
 
 def kill_the_hub(server: Server) -> None:
-    """Returns when the next hub's snapshots come."""
+    """Kills the hub, and returns once the next one has published a snapshot."""
     epoch = server.next_snapshot()["epoch"]
     os.kill(processes(server)["hub"]["pid"], signal.SIGKILL)
     wait_until(lambda: is_ready(server) and server.get("/api/metrics/current")["epoch"] != epoch)
 
 
-def test_every_worker_says_of_each_tick_what_its_snapshot_said(start_server: StartServer) -> None:
+def test_the_history_of_every_worker_agrees_with_the_snapshots(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     wait_until(lambda: server.get("/api/metrics/symbols")["symbols"] != [])
     with connect(server.websocket_url) as client:
@@ -46,7 +46,7 @@ def test_every_worker_says_of_each_tick_what_its_snapshot_said(start_server: Sta
         snapshots = [json.loads(client.recv(timeout=10)) for _ in range(12)]
     symbol = next(iter(snapshots[0]["market_data"]))
     # Two ticks may fall into one tenth of a second: the later one counts.
-    said = {tenth(each["timestamp"]): each["market_data"][symbol]["volume"] for each in snapshots}
+    volumes = {tenth(each["timestamp"]): each["market_data"][symbol]["volume"] for each in snapshots}
     question = {
         "start_time": snapshots[0]["timestamp"], "end_time": snapshots[-1]["timestamp"], "interval": "100ms",
         "metric_types": ["market_data"], "symbols": [symbol], "metrics": ["volume"],
@@ -58,23 +58,19 @@ def test_every_worker_says_of_each_tick_what_its_snapshot_said(start_server: Sta
     status, answer = answers[0]
     assert status == 200
     found = {tenth(row["timestamp"]): row["volume"] for row in json.loads(answer)["data"]}
-    for moment in list(said)[1:-1]:
-        assert found[moment] == said[moment]
+    for moment in list(volumes)[1:-1]:
+        assert found[moment] == volumes[moment]
 
 
-def test_the_history_is_read_while_the_hub_does_not_answer(start_server: StartServer, tmp_path: Path) -> None:
+def test_the_history_can_be_read_while_the_hub_does_not_answer(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--demo", "--workers", str(WORKERS), "--data-dir", str(tmp_path))
     server.next_snapshot()
-    hub = processes(server)["hub"]["pid"]
-    os.kill(hub, signal.SIGSTOP)
-    try:
+    with stopped_hub(server):
         assert len(ask(server, metric_types=["system"], interval="100ms")) > 1
         assert ask(server, time_range="7d", metric_types=["system"], interval="1m")
-    finally:
-        os.kill(hub, signal.SIGCONT)
 
 
-def test_ticks_of_before_the_death_of_a_hub_are_there_behind_it(start_server: StartServer) -> None:
+def test_the_history_keeps_the_ticks_of_hubs_that_have_died(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     server.next_snapshot()
     question = {"metric_types": ["system"], "metrics": ["cpu_percent"], "interval": "100ms"}

@@ -1,4 +1,4 @@
-"""What happens when a process of a host dies, or is told to: somebody takes its place, or nobody is left."""
+"""What happens when a process of a host dies or gets a signal: it is replaced, or every process ends."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from hosts import (
     process_of,
     processes,
     read_to_the_end,
+    stopped_hub,
     wait_until,
 )
 from server_process import TIMEOUT_SECONDS, Server
@@ -34,24 +35,24 @@ from server_process import TIMEOUT_SECONDS, Server
 StartServer = Callable[..., Server]
 
 
-def test_a_worker_that_dies_is_replaced_and_its_clients_resume_without_a_gap(start_server: StartServer) -> None:
+def test_clients_of_a_dead_worker_resume_without_a_gap_at_another(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     with connect(server.websocket_url) as client:
-        mine = process_of(server, client.local_address[1])
+        worker = process_of(server, client.local_address[1])
         epoch = json.loads(client.recv(timeout=10))["epoch"]
         seqs = [json.loads(client.recv(timeout=10))["seq"]]
-        os.kill(mine, signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
         rest, _ = read_to_the_end(client)
         seqs += [message["seq"] for message in rest]
     with connect(f"{server.websocket_url}?since={epoch}:{seqs[-1]}") as client:
         greeting = json.loads(client.recv(timeout=10))
         assert greeting["recovered"] is True
         seqs += [json.loads(client.recv(timeout=10))["seq"] for _ in range(5)]
-    # Who has missed nothing is sent the newest snapshot once more.
+    # A client that has missed nothing gets the newest snapshot once more.
     seqs = list(dict.fromkeys(seqs))
     assert seqs == list(range(seqs[0], seqs[-1] + 1))
     wait_until(lambda: server.get("/health/ready")["status"] == "ready")
-    assert mine not in {process["pid"] for process in processes(server).values()}
+    assert worker not in {process["pid"] for process in processes(server).values()}
 
 
 def test_counters_do_not_go_back_when_a_process_dies(start_server: StartServer) -> None:
@@ -70,7 +71,7 @@ def test_counters_do_not_go_back_when_a_process_dies(start_server: StartServer) 
     assert {name for name in counters if after.get(name, 0.0) < before[name]} == set()
 
 
-def test_clients_stay_and_are_told_when_the_hub_dies_and_frames_go_on(start_server: StartServer) -> None:
+def test_clients_stay_when_the_hub_dies_and_learn_that_data_is_stale(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     with connect(server.websocket_url) as client:
         epoch = json.loads(client.recv(timeout=10))["epoch"]
@@ -87,9 +88,7 @@ def test_clients_stay_and_are_told_when_the_hub_dies_and_frames_go_on(start_serv
         client.ping().wait(10)
 
 
-def test_the_next_hub_has_the_positions_and_the_pnl_of_the_one_before(
-    start_server: StartServer, tmp_path: Path
-) -> None:
+def test_the_next_hub_restores_positions_and_pnl(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--workers", str(WORKERS), "--data-dir", str(tmp_path))
     fills = [fill(1, "buy", "10"), fill(2, "buy", "11.5"), fill(3, "sell", "12.25")]
     assert post(server, "/api/ingest", fills)["accepted"] == 3
@@ -104,52 +103,38 @@ def test_the_next_hub_has_the_positions_and_the_pnl_of_the_one_before(
     assert server.get("/api/trades")["total"] == 3
 
 
-def test_trades_are_read_while_the_hub_does_not_answer(start_server: StartServer, tmp_path: Path) -> None:
+def test_trades_can_be_read_while_the_hub_does_not_answer(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--workers", str(WORKERS), "--data-dir", str(tmp_path))
     assert post(server, "/api/ingest", [fill(1, "buy", "10"), fill(2, "buy", "11.5")])["accepted"] == 2
-    hub = processes(server)["hub"]["pid"]
-    os.kill(hub, signal.SIGSTOP)
-    try:
+    with stopped_hub(server):
         assert server.get("/api/trades")["total"] == 2
         assert server.get("/api/trades/1")["trade_id"] == "1"
         with connect(f"{server.websocket_url}?channels=trades&lane_since=0") as client:
             messages = [json.loads(client.recv(timeout=10)) for _ in range(3)]
-    finally:
-        os.kill(hub, signal.SIGCONT)
     assert [message["trade_id"] for message in messages if message["type"] == "trade"] == ["1", "2"]
 
 
-def test_the_log_is_shown_by_every_worker_while_the_hub_does_not_answer(start_server: StartServer) -> None:
+def test_every_worker_shows_the_log_while_the_hub_does_not_answer(start_server: StartServer) -> None:
     server = start_server("--workers", str(WORKERS))
     post(server, "/api/ingest", {"type": "log", "level": "warning", "message": "no route"})
-    hub = processes(server)["hub"]["pid"]
-    os.kill(hub, signal.SIGSTOP)
-    try:
-        with peers_on_every_worker(server) as peers:
-            for peer in peers:
-                status, body = peer.get("/api/system/logs/recent")
-                assert status == 200
-                lines = json.loads(body)["logs"]
-                assert "no route" in {line["message"] for line in lines if line["source"] == "engine"}
-                assert "hub" in {line.get("process") for line in lines}
-    finally:
-        os.kill(hub, signal.SIGCONT)
+    with stopped_hub(server), peers_on_every_worker(server) as peers:
+        for peer in peers:
+            status, body = peer.get("/api/system/logs/recent")
+            assert status == 200
+            lines = json.loads(body)["logs"]
+            assert "no route" in {line["message"] for line in lines if line["source"] == "engine"}
+            assert "hub" in {line.get("process") for line in lines}
 
 
-def test_alerts_are_selected_by_every_worker_while_the_hub_does_not_answer(start_server: StartServer) -> None:
+def test_every_worker_selects_alerts_while_the_hub_does_not_answer(start_server: StartServer) -> None:
     server = start_server("--workers", str(WORKERS))
     severities = ("critical", "info", "critical")
     post(server, "/api/ingest", [{"type": "alert", "severity": s, "title": f"{i}"} for i, s in enumerate(severities)])
     server.next_snapshot()
-    hub = processes(server)["hub"]["pid"]
-    os.kill(hub, signal.SIGSTOP)
-    try:
-        with peers_on_every_worker(server) as peers:
-            everything = {peer.get("/api/system/alerts")[1] for peer in peers}
-            selected = {peer.get("/api/system/alerts?state=active&severity=critical&limit=5")[1] for peer in peers}
-            refused = {peer.get("/api/system/alerts?state=none")[0] for peer in peers}
-    finally:
-        os.kill(hub, signal.SIGCONT)
+    with stopped_hub(server), peers_on_every_worker(server) as peers:
+        everything = {peer.get("/api/system/alerts")[1] for peer in peers}
+        selected = {peer.get("/api/system/alerts?state=active&severity=critical&limit=5")[1] for peer in peers}
+        refused = {peer.get("/api/system/alerts?state=none")[0] for peer in peers}
     (document,), (selection,) = map(json.loads, everything), map(json.loads, selected)
     critical = [alert for alert in document["alerts"] if alert["severity"] == "critical"]
     assert [alert["title"] for alert in critical] == ["2", "0"]
@@ -157,7 +142,7 @@ def test_alerts_are_selected_by_every_worker_while_the_hub_does_not_answer(start
     assert refused == {422}
 
 
-def test_what_dead_processes_have_logged_is_shown_beside_what_became_of_them(start_server: StartServer) -> None:
+def test_the_log_keeps_the_lines_of_dead_processes(start_server: StartServer) -> None:
     server = start_server("--workers", str(WORKERS))
     post(server, "/api/ingest", {"type": "log", "level": "warning", "message": "no route"})
     with peers_on_every_worker(server) as peers:
@@ -171,13 +156,13 @@ def test_what_dead_processes_have_logged_is_shown_beside_what_became_of_them(sta
     lines = server.get("/api/system/logs/recent?limit=1000")["logs"]
     assert {line.get("process") for line in before} == {"hub", "worker-1", "worker-2", None}
     assert all(line in lines for line in before)
-    told = [line["message"] for line in lines if line.get("process") == "supervisor"]
-    assert set(told) >= {
+    messages = [line["message"] for line in lines if line.get("process") == "supervisor"]
+    assert set(messages) >= {
         f"{name} (process {pid}) was ended by SIGKILL and is started again" for name, pid in dead.items()
     }
 
 
-def test_why_no_other_hub_can_start_is_in_the_log(start_server: StartServer, tmp_path: Path) -> None:
+def test_the_log_says_why_no_other_hub_can_start(start_server: StartServer, tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
     path.write_text(json.dumps({"type": "quote", "symbol": "X", "bid": 1.0, "ask": 2.0, "ts": 10**18}) + "\n")
     server = start_server("--workers", str(WORKERS), "--replay", str(path))
@@ -204,19 +189,16 @@ def test_a_delta_client_gets_a_whole_snapshot_from_the_next_hub(start_server: St
         assert message["type"] == "metrics_update"
 
 
-def test_while_the_hub_is_gone_the_host_is_not_ready_and_says_so(start_server: StartServer) -> None:
+def test_the_host_is_not_ready_while_the_hub_does_not_answer(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     wait_until(lambda: is_ready(server))
-    hub = processes(server)["hub"]["pid"]
-    # Stopped, it is neither dead nor alive: nobody starts it again.
-    os.kill(hub, signal.SIGSTOP)
-    wait_until(lambda: "hub" in not_ready(server))
-    assert server.get("/api/metrics/current")["seq"] > 0
-    os.kill(hub, signal.SIGCONT)
+    with stopped_hub(server):
+        wait_until(lambda: "hub" in not_ready(server))
+        assert server.get("/api/metrics/current")["seq"] > 0
     wait_until(lambda: is_ready(server))
 
 
-def test_nobody_is_left_when_the_supervisor_is_killed_and_the_port_is_free(start_server: StartServer) -> None:
+def test_no_process_survives_the_supervisor_and_the_port_is_free(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     left = children(server.process.pid)
     assert len(left) == 1 + WORKERS
@@ -228,7 +210,7 @@ def test_nobody_is_left_when_the_supervisor_is_killed_and_the_port_is_free(start
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_drains_everybody_and_ends_with_0(start_server: StartServer, number: int) -> None:
+def test_a_signal_drains_every_process_and_exits_with_0(start_server: StartServer, number: int) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     left = children(server.process.pid)
     with connect(server.websocket_url) as client:
@@ -256,7 +238,7 @@ def test_ctrl_c_reaches_every_process_and_the_hub_still_stops_last(start_server:
     assert "hub hub_process: stopped" in log[-1]
 
 
-def test_a_second_signal_waits_for_nobody(start_server: StartServer) -> None:
+def test_a_second_signal_ends_every_process_at_once(start_server: StartServer) -> None:
     server = start_server("--workers", str(WORKERS))
     left = children(server.process.pid)
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
@@ -270,7 +252,7 @@ def test_a_second_signal_waits_for_nobody(start_server: StartServer) -> None:
     assert not any(is_alive(pid) for pid in left)
 
 
-def test_workers_are_replaced_one_by_one_on_sighup_and_no_connection_is_refused(start_server: StartServer) -> None:
+def test_sighup_replaces_workers_one_by_one_without_refusing_connections(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     before = {process["pid"] for process in processes(server).values()}
     server.process.send_signal(signal.SIGHUP)

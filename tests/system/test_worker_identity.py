@@ -1,4 +1,4 @@
-"""However many workers there are: what they say of one tick is the same bytes, and those were made once."""
+"""However many workers there are, all of them send the same bytes for a tick, and a tick is encoded once."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-def test_stream_and_rest_of_every_worker_are_the_same_bytes_of_the_same_tick(
-    host: Host, compression: str | None
-) -> None:
+def test_stream_and_rest_of_every_worker_send_the_same_bytes_per_tick(host: Host, compression: str | None) -> None:
     with (
         peers_on_every_worker(host.server, host.workers) as peers,
         streams_on_every_worker(host.server, host.workers, compression) as clients,
@@ -61,13 +59,13 @@ def test_stream_and_rest_of_every_worker_are_the_same_bytes_of_the_same_tick(
         assert len({seen[seq] for seen in (*polled, *streamed)}) == 1
 
 
-def test_one_version_of_a_document_is_the_same_bytes_from_every_worker(host: Host) -> None:
+def test_a_version_of_a_document_is_the_same_bytes_from_every_worker(host: Host) -> None:
     with peers_on_every_worker(host.server, host.workers) as peers:
         bodies: dict[str, dict[bytes, set[bytes]]] = {path: defaultdict(set) for path in DOCUMENTS}
         answered_by: dict[str, dict[bytes, set[int]]] = {path: defaultdict(set) for path in DOCUMENTS}
 
         def common(path: str) -> int:
-            """How many versions every worker has answered with."""
+            """Returns how many versions every worker has answered with."""
             return sum(len(workers) == host.workers for workers in answered_by[path].values())
 
         while min(common(path) for path in DOCUMENTS) < TICKS:
@@ -80,7 +78,7 @@ def test_one_version_of_a_document_is_the_same_bytes_from_every_worker(host: Hos
     assert different == set()
 
 
-def test_a_tick_is_encoded_once_whoever_reads_and_asks(host: Host) -> None:
+def test_a_tick_is_encoded_once_however_many_clients_there_are(host: Host) -> None:
     with (
         peers_on_every_worker(host.server, host.workers) as peers,
         streams_on_every_worker(host.server, host.workers, None) as clients,

@@ -1,4 +1,4 @@
-"""Workers replaced while they serve, for another certificate."""
+"""SIGHUP replaces the workers while they serve, so that they read a new certificate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def trusting_anything() -> ssl.SSLContext:
 
 
 def answers(server: Server, context: ssl.SSLContext) -> bool:
-    """Whether the worker that has the connection is trusted, and answers."""
+    """Returns whether the worker that gets the connection is trusted, and answers."""
     connection = http.client.HTTPSConnection("localhost", server.port, timeout=TIMEOUT_SECONDS, context=context)
     try:
         connection.request("GET", "/health")
@@ -41,9 +41,7 @@ def answers(server: Server, context: ssl.SSLContext) -> bool:
         connection.close()
 
 
-def test_a_hangup_gives_every_worker_the_new_certificate_and_refuses_nobody(
-    tls_host: Server, pair: tuple[Path, Path]
-) -> None:
+def test_sighup_gives_every_worker_the_new_certificate(tls_host: Server, pair: tuple[Path, Path]) -> None:
     pair[0].write_bytes(SECOND[0].read_bytes())
     pair[1].write_bytes(SECOND[1].read_bytes())
     before = children(tls_host.process.pid)
@@ -53,7 +51,7 @@ def test_a_hangup_gives_every_worker_the_new_certificate_and_refuses_nobody(
     assert all(answers(tls_host, trusting(SECOND[0])) for _ in range(10))
 
 
-def test_a_pair_that_does_not_fit_leaves_the_workers_that_serve(tls_host: Server, pair: tuple[Path, Path]) -> None:
+def test_a_wrong_certificate_leaves_the_workers_serving(tls_host: Server, pair: tuple[Path, Path]) -> None:
     pair[1].write_bytes(SECOND[1].read_bytes())
     before = children(tls_host.process.pid)
     tls_host.process.send_signal(signal.SIGHUP)

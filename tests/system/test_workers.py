@@ -1,6 +1,6 @@
-"""Several workers beside one hub: every one of them answers and takes what one process does.
+"""Several workers beside one hub: each of them serves everything that one process serves.
 
-That they say the same, byte by byte, is in `test_worker_identity.py`.
+That they send the same bytes is tested in `test_worker_identity.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ StartServer = Callable[..., Server]
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Server]:
-    """One host with two workers, shared by the tests that kill nobody."""
+    """One host with two workers, shared by the tests that kill no process."""
     server = Server("--demo", "--workers", str(WORKERS))
     yield server
     server.stop()
@@ -45,7 +45,7 @@ def test_components_show_cpu_and_memory_of_each_process(host: Server) -> None:
         assert process["rss_bytes"] > 1_000_000
 
 
-def test_what_only_the_hub_can_answer_is_answered_by_every_worker(host: Server) -> None:
+def test_every_worker_answers_about_trades_that_only_the_hub_has(host: Server) -> None:
     wait_until(lambda: host.get("/api/trades?limit=1")["total"] > 0)
     with peers_on_every_worker(host) as peers:
         ids = {json.loads(peer.get("/api/trades?limit=1&offset=0&symbol=NONE")[1])["total"] for peer in peers}
@@ -57,7 +57,7 @@ def test_what_only_the_hub_can_answer_is_answered_by_every_worker(host: Server) 
             assert peer.get("/api/trades?limit=0")[0] == 422
 
 
-def test_a_view_is_joined_by_a_worker_and_says_what_the_snapshot_says(host: Server) -> None:
+def test_a_worker_cuts_a_view_out_of_the_snapshot(host: Server) -> None:
     symbol = host.get("/api/metrics/symbols")["symbols"][0]
     with connect(f"{host.websocket_url}?channels=market_data&symbols={symbol}&mode=delta") as client:
         client.recv(timeout=10)
@@ -81,7 +81,7 @@ def test_every_worker_exposes_the_sums_of_the_host(host: Server) -> None:
         assert f'process_resident_memory_bytes{{role="{role}",slot="{slot}"}}' in names
 
 
-def test_the_limit_of_clients_holds_for_the_host(start_server: StartServer) -> None:
+def test_the_limit_on_clients_holds_for_all_workers_together(start_server: StartServer) -> None:
     server = start_server("--workers", str(WORKERS), WS_MAX_CONNECTIONS="3")
     refused: list[int] = []
     with ExitStack() as stack:
@@ -93,7 +93,7 @@ def test_the_limit_of_clients_holds_for_the_host(start_server: StartServer) -> N
     assert refused == [503] * 9
 
 
-def test_events_may_be_sent_to_any_worker_and_are_acknowledged_by_the_hub(host: Server) -> None:
+def test_any_worker_takes_events_and_the_hub_acknowledges_them(host: Server) -> None:
     with peers_on_every_worker(host):
         for number in range(100, 104):
             answer = post(host, "/api/ingest", fill(number, "buy", "10"))
@@ -113,7 +113,7 @@ def test_an_alert_is_acknowledged_through_any_worker(host: Server) -> None:
         assert post(host, f"/api/system/alerts/acknowledge/{alert['alert_id']}", {})["status"] == "acknowledged"
 
 
-def test_every_worker_shows_the_last_lines_of_all_workers_and_of_the_engine(host: Server) -> None:
+def test_every_worker_shows_the_log_lines_of_all_processes_and_the_engine(host: Server) -> None:
     post(host, "/api/ingest", {"type": "log", "level": "warning", "message": "no route", "logger": "engine"})
     with peers_on_every_worker(host) as peers:
         for peer in peers:
@@ -124,11 +124,11 @@ def test_every_worker_shows_the_last_lines_of_all_workers_and_of_the_engine(host
     assert [line["timestamp"] for line in lines] == sorted((line["timestamp"] for line in lines), reverse=True)
     refused = {line["process"] for line in lines if line["message"].startswith("refused") and "422" in line["message"]}
     assert refused == {"worker-1", "worker-2"}
-    (told,) = [line for line in lines if line["source"] == "engine"]
-    assert (told["level"], told["message"]) == ("WARNING", "no route")
+    (engine_line,) = [line for line in lines if line["source"] == "engine"]
+    assert (engine_line["level"], engine_line["message"]) == ("WARNING", "no route")
 
 
-def test_a_lane_can_be_replayed_beyond_what_the_memory_has(start_server: StartServer, tmp_path: Path) -> None:
+def test_a_worker_replays_a_lane_from_the_store(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--workers", str(WORKERS), "--data-dir", str(tmp_path))
     post(server, "/api/ingest", [fill(number, "buy", "10") for number in range(1, 6)])
     with connect(f"{server.websocket_url}?channels=trades&lane_since=0") as client:
@@ -137,7 +137,7 @@ def test_a_lane_can_be_replayed_beyond_what_the_memory_has(start_server: StartSe
     assert ids == ["1", "2", "3", "4", "5"]
 
 
-def test_a_recording_that_is_none_ends_the_start_with_one_clear_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_recording_stops_the_host_with_a_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("nothing to replay\n")
     with pytest.raises(AssertionError, match=r"notes\.txt") as failed:
