@@ -1,8 +1,8 @@
-"""Question: what does a question to the history cost, and how late does it make the tick?
+"""Question: what does a query of the history cost, and how much does it delay the tick?
 
 A day at 1 m and 5 minutes at 100 ms of 64 symbols with full rings, as rows and as columns, over HTTP. A hub ticks at
-10 Hz with every symbol moving; another process asks, one question after the other, at most RATE a second. Lateness is
-from the beat to the tick, beside that of the same hub when nobody asks.
+10 Hz while every symbol changes; another process sends one query after the other, at most RATE a second. The delay is
+that of the tick behind its schedule, for comparison also without queries.
 
     python benchmarks/bench_history.py [--seconds 10] [--rate 5]
 """
@@ -41,7 +41,7 @@ SYMBOLS: Final = 64
 INTERVAL_SECONDS: Final = 0.1
 MARKET: Final[dict[str, Any]] = {"metric_types": ["market_data"], "limit": 10_000}
 DAY: Final = {**MARKET, "time_range": "24h", "interval": "1m"}
-QUESTIONS: Final = {
+QUERIES: Final = {
     "1 m of a day, rows": DAY,
     "1 m of a day, columns": {**DAY, "format": "columns"},
     "100 ms of 5 minutes, rows": {**MARKET, "interval": "100ms"},
@@ -51,7 +51,7 @@ QUESTIONS: Final = {
     },
 }  # fmt: skip
 
-# Asks for `seconds`, at most `rate` times a second; prints how long each answer took, and its size and count.
+# Queries for `seconds`, at most `rate` times a second; prints the time of each answer, its size and number of points.
 CLIENT: Final = """
 import http.client, json, sys, time
 port, seconds, rate, body = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
@@ -69,7 +69,7 @@ print(json.dumps({"took_ms": sorted(took), "bytes": len(answer), "count": json.l
 
 
 class Desk:
-    """A hub that ticks, and a port that answers questions about it."""
+    """A hub that ticks, and a port that answers queries of its history."""
 
     def __init__(self) -> None:
         host_clock = HostClock()
@@ -113,7 +113,7 @@ class Desk:
 
 
 def fill(history: History) -> None:
-    """Fills the rings of every symbol up to now, as a day of ticks would have."""
+    """Fills the rings of every symbol up to now, as a day of ticks does."""
     now_ns = time.time_ns()
     for series in history.series():
         if series.section != "market_data":
@@ -133,28 +133,28 @@ async def measure(seconds: float, rate: float) -> None:
     desk = Desk()
     port = await desk.start()
     print(
-        f"{'question':<38} {'points':>7} {'MB':>5} {'answers':>7} {'p50 ms':>7} {'max ms':>7}   "
+        f"{'query':<38} {'points':>7} {'MB':>5} {'answers':>7} {'p50 ms':>7} {'max ms':>7}   "
         f"tick late: {'p50 ms':>6} {'p99':>5} {'max':>5}"
     )
-    for name, question in {"nobody asks": None, **QUESTIONS}.items():
+    for name, query in {"no queries": None, **QUERIES}.items():
         desk.lateness_ms.clear()
-        asked = ""
-        if question is None:
+        cost = ""
+        if query is None:
             await asyncio.sleep(seconds)
         else:
-            arguments = (str(port), str(seconds), str(rate), json.dumps(question))
+            arguments = (str(port), str(seconds), str(rate), json.dumps(query))
             client = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", CLIENT, *arguments, stdout=subprocess.PIPE
             )
             answer = json.loads((await client.communicate())[0])
             took = answer["took_ms"]
-            asked = (
+            cost = (
                 f"{answer['count']:>7} {answer['bytes'] / 1e6:>5.1f} {len(took):>7} {took[len(took) // 2]:>7.1f} "
                 f"{took[-1]:>7.1f}"
             )
         late = sorted(desk.lateness_ms)
         p50, p99 = late[len(late) // 2], late[len(late) * 99 // 100]
-        print(f"{name:<38} {asked:<37}   {p50:>17.2f} {p99:>5.1f} {late[-1]:>5.1f}")
+        print(f"{name:<38} {cost:<37}   {p50:>17.2f} {p99:>5.1f} {late[-1]:>5.1f}")
     await desk.stop()
 
 

@@ -1,8 +1,8 @@
 """Question: what does one tick cost, by the number of symbols and the share of them that changed?
 
-A tick is what the hub does ten times a second: every collector writes its rows, the parts that changed are encoded, the
-snapshot is joined and published. Beside it, in the same group, the encoder alone, over the same document ready made.
-The alert rules look once per second, behind one tick in ten: theirs are the groups "default alert rules".
+The hub ticks ten times a second: every collector writes its row of history, the parts that changed are encoded, and the
+snapshot is joined and published. For comparison, each group also encodes the whole document anew. The alert rules are
+evaluated once per second, after one tick in ten: groups "default alert rules".
 
     pytest benchmarks/bench_tick.py
 """
@@ -37,7 +37,7 @@ by_change = pytest.mark.parametrize("changed_percent", [0, 10, 100])
 
 
 class Market:
-    """A hub with a number of symbols, some of which move."""
+    """A hub with a number of symbols."""
 
     def __init__(self, symbols: int) -> None:
         host_clock = HostClock()
@@ -57,7 +57,7 @@ class Market:
         self.hub.tick()
 
     def move(self, changed_percent: int) -> None:
-        """Gives a share of the symbols, at least one unless it is none, a new touch."""
+        """Publishes a new quote for a share of the symbols, rounded up."""
         changed = -(-self._symbols * changed_percent // 100)
         bid = 100 + next(self._prices) % 1000 / 100
         now_ns = self._clock.time_ns()

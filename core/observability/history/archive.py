@@ -93,43 +93,35 @@ class StoredMinutes:
         found = Block.empty(len(columns))
         step_ns = ROWS_PER_READ * MINUTES.interval_ns
         # An empty stretch, of years perhaps, costs one query and not one per step.
-        bounds = await self._reader.run(_bounds, series.section, series.key, start_ns, end_ns)
+        bounds = await self._reader.run(_bounds, series, start_ns, end_ns)
         if bounds is None:
             return found
         first_ns, last_ns = bounds
         while first_ns <= last_ns:
             stop_ns = min(first_ns + step_ns, last_ns + 1)
-            found.extend(
-                await self._reader.run(
-                    _read, series.section, series.key, series.fields, columns, first_ns, stop_ns, spacing_ns
-                )
-            )
+            found.extend(await self._reader.run(_read, series, columns, first_ns, stop_ns, spacing_ns))
             first_ns = stop_ns
         return found
 
 
-def _bounds(
-    connection: sqlite3.Connection, section: str, key: str, start_ns: int, end_ns: int
-) -> tuple[int, int] | None:
-    first_ns, last_ns = connection.execute(_BOUNDS, (section, key, start_ns, end_ns)).fetchone()
+def _bounds(connection: sqlite3.Connection, series: Series, start_ns: int, end_ns: int) -> tuple[int, int] | None:
+    first_ns, last_ns = connection.execute(_BOUNDS, (series.section, series.key, start_ns, end_ns)).fetchone()
     return None if first_ns is None else (first_ns, last_ns)
 
 
 def _read(
     connection: sqlite3.Connection,
-    section: str,
-    key: str,
-    fields: tuple[str, ...],
+    series: Series,
     columns: Sequence[Column],
     start_ns: int,
     end_ns: int,
     spacing_ns: int,
 ) -> Block:
-    rows = connection.execute(_MINUTES, (section, key, start_ns, end_ns)).fetchall()
+    rows = connection.execute(_MINUTES, (series.section, series.key, start_ns, end_ns)).fetchall()
     numbers = array("d")
     for _, stored, aggregates in rows:
-        numbers.extend(_row(stored, aggregates, fields))
-    width = len(fields) * layout.AGGREGATE_WORDS
+        numbers.extend(_row(stored, aggregates, series.fields))
+    width = len(series.fields) * layout.AGGREGATE_WORDS
     block = Block(array("q", [row[0] for row in rows]), [numbers[column.offset :: width] for column in columns])
     # A point that two reads share is merged by the caller, who resamples the whole.
     return resample(block, columns, spacing_ns)
