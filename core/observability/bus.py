@@ -15,7 +15,7 @@ from observability.events import EVENT_TYPES, Event
 logger = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=Event)
-Handler = Callable[[Any], None]
+EventHandler = Callable[[Any], None]
 
 
 class Bus:
@@ -28,8 +28,8 @@ class Bus:
 
     def __init__(self) -> None:
         # The tuples are replaced, never mutated, so that subscribing during a delivery is safe.
-        self._handlers: dict[type[Event], tuple[Handler, ...]] = dict.fromkeys(EVENT_TYPES, ())
-        self._reported: set[tuple[Handler, type[Event]]] = set()
+        self._handlers: dict[type[Event], tuple[EventHandler, ...]] = dict.fromkeys(EVENT_TYPES, ())
+        self._reported: set[tuple[EventHandler, type[Event]]] = set()
         self.published: dict[str, dict[type[Event], int]] = {}
         """The number of events published so far, by source and class."""
         self.handler_errors = 0
@@ -63,7 +63,7 @@ class Bus:
                 except Exception:
                     self._report(handler, kind)
 
-    def _report(self, handler: Handler, kind: type[Event]) -> None:
+    def _report(self, handler: EventHandler, kind: type[Event]) -> None:
         self.handler_errors += 1
         if (handler, kind) not in self._reported:
             self._reported.add((handler, kind))

@@ -93,7 +93,7 @@ def test_a_position_not_yet_reached_is_not_durable_in_time(tmp_path: Path) -> No
     run(tmp_path, use)
 
 
-def test_rows_of_a_unit_are_committed_together(tmp_path: Path) -> None:
+def test_rows_queued_together_share_few_commits(tmp_path: Path) -> None:
     async def use(store: Store) -> None:
         assert await store.durable(put_fills(store, *range(1, 1001)), SOON)
 
@@ -111,14 +111,14 @@ def test_a_commit_has_a_limited_number_of_rows(tmp_path: Path) -> None:
 
 
 def test_listeners_receive_rising_positions_on_the_loop(tmp_path: Path) -> None:
-    told: list[int] = []
+    positions: list[int] = []
 
     async def use(store: Store) -> None:
         loop = asyncio.get_running_loop()
 
         def listen(position: int) -> None:
             assert asyncio.get_running_loop() is loop
-            told.append(position)
+            positions.append(position)
 
         store.add_commit_listener(listen)
         for seq in range(1, 30):
@@ -127,25 +127,25 @@ def test_listeners_receive_rising_positions_on_the_loop(tmp_path: Path) -> None:
         assert await store.durable(store.position, SOON)
 
     run(tmp_path, use)
-    assert told == sorted(set(told))
-    assert told[-1] == 29
+    assert positions == sorted(set(positions))
+    assert positions[-1] == 29
 
 
 def test_an_exception_from_a_listener_does_not_affect_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[int] = []
+    positions: list[int] = []
 
     def fail(position: int) -> None:
         raise RuntimeError("made up")
 
     async def use(store: Store) -> None:
         store.add_commit_listener(fail)
-        store.add_commit_listener(told.append)
+        store.add_commit_listener(positions.append)
         assert await store.durable(put_fills(store, 1), SOON)
 
     run(tmp_path, use)
-    assert told == [1]
+    assert positions == [1]
     assert "made up" in caplog.text
 
 
@@ -296,22 +296,22 @@ def test_an_error_of_a_read_reaches_its_caller_only(tmp_path: Path) -> None:
 
 
 def test_a_cancelled_read_is_not_run(tmp_path: Path) -> None:
-    asked: list[int] = []
-    go_on = threading.Event()
+    ran: list[int] = []
+    proceed = threading.Event()
 
     def ask(_: sqlite3.Connection, number: int) -> None:
-        assert go_on.wait(SOON)
-        asked.append(number)
+        assert proceed.wait(SOON)
+        ran.append(number)
 
     async def use(store: Store) -> None:
         first, second, third = (asyncio.ensure_future(store.reader.run(ask, number)) for number in (1, 2, 3))
         await asyncio.sleep(0)
         second.cancel()
-        go_on.set()
+        proceed.set()
         await asyncio.gather(first, third)
 
     run(tmp_path, use)
-    assert asked == [1, 3]
+    assert ran == [1, 3]
 
 
 def test_reads_after_the_stop_are_refused_at_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
-from observability.bus import Bus, Handler, default_bus
+from observability.bus import Bus, EventHandler, default_bus
 from observability.errors import ConfigError
 from observability.events import Event
 
@@ -65,7 +65,7 @@ class BusCollector(BaseCollector):
         self._unsubscribe: list[Callable[[], None]] = []
 
     @abstractmethod
-    def _handlers(self) -> dict[type[Event], Handler]:
+    def _handlers(self) -> dict[type[Event], EventHandler]:
         """Returns one handler per event class to subscribe to."""
 
     async def _start_impl(self) -> None:

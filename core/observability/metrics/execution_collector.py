@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from observability.bus import Bus, Handler
+from observability.bus import Bus, EventHandler
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.errors import CheckpointError
 from observability.events import Event, Fill, Order
@@ -175,7 +175,7 @@ class ExecutionCollector(BusCollector):
         except ValueError as error:
             raise CheckpointError(f"the state of the execution section cannot be read: {error}") from None
 
-    def _handlers(self) -> dict[type[Event], Handler]:
+    def _handlers(self) -> dict[type[Event], EventHandler]:
         return {Order: self.on_order, Fill: self.on_fill}
 
     def _set_up(self, state: ExecutionState) -> None:

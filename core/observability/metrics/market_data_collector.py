@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from observability.bus import Bus, Handler
+from observability.bus import Bus, EventHandler
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.errors import CapacityError, EventError
@@ -232,7 +232,7 @@ class MarketDataCollector(BusCollector):
         self.events_refused = state.events_refused
         self._refused.update(state.refused[: MAX_REFUSED_NAMES - len(self._refused)])
 
-    def _handlers(self) -> dict[type[Event], Handler]:
+    def _handlers(self) -> dict[type[Event], EventHandler]:
         return {Quote: self.on_quote, Print: self.on_print}
 
     def _add_out_of_order(self, tracked: TrackedSymbol, event: Print, ts_ns: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from observability.bus import Bus, Handler
+from observability.bus import Bus, EventHandler
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
 from observability.events import Equity, Event, Fill, Position, Signal
@@ -264,7 +264,7 @@ class StrategyCollector(BusCollector):
             # From now on its drawdown is also shown in percent of that capital.
             self._accounts[name].has_input = True
 
-    def _handlers(self) -> dict[type[Event], Handler]:
+    def _handlers(self) -> dict[type[Event], EventHandler]:
         return {
             Fill: self.on_fill,
             Signal: self.on_signal,

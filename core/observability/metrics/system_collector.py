@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from observability.bus import Bus, Handler
+from observability.bus import Bus, EventHandler
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.events import Alert, Event, Heartbeat, Log, Metric, event_time_ns
@@ -175,7 +175,7 @@ class SystemCollector(BusCollector):
         self.last_input_ns = state.last_input_ns
         self._has_input = True
 
-    def _handlers(self) -> dict[type[Event], Handler]:
+    def _handlers(self) -> dict[type[Event], EventHandler]:
         return {Alert: self.on_alert, Log: self.on_log, Heartbeat: self.on_heartbeat, Metric: self.on_metric}
 
     async def _start_impl(self) -> None:

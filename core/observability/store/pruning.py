@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 MARK_NS: Final = NS_PER_HOUR
 MARKS_PER_FILE: Final = 64
 # About two milliseconds of work; a commit waits for one step at most.
-ROWS_PER_STEP: Final = 200
-PAGES_PER_STEP: Final = 64
+PRUNED_ROWS_PER_STEP: Final = 200
+FREED_PAGES_PER_STEP: Final = 64
 # New rows reuse free pages; returning pages to the file system and growing the file again costs writes.
 FREE_SHARE: Final = 8
 
@@ -68,8 +68,8 @@ class Pruning:
         if mark_ns is not None and self._prune(connection, mark_ns):
             return True
         if free_pages and (pages * page_bytes > self._limits.max_bytes or free_pages > pages // FREE_SHARE):
-            connection.execute(f"PRAGMA incremental_vacuum({PAGES_PER_STEP})").fetchall()
-            return free_pages > PAGES_PER_STEP
+            connection.execute(f"PRAGMA incremental_vacuum({FREED_PAGES_PER_STEP})").fetchall()
+            return free_pages > FREED_PAGES_PER_STEP
         return False
 
     def _size(self) -> int:
@@ -121,7 +121,7 @@ class Pruning:
                 removed = connection.execute(
                     f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {key} <= ? "
                     f"AND {key} < (SELECT max({key}) FROM {table}) ORDER BY {key} LIMIT ?)",
-                    (last, ROWS_PER_STEP),
+                    (last, PRUNED_ROWS_PER_STEP),
                 ).rowcount
             if removed:
                 self._pruned.add(removed)

@@ -69,13 +69,13 @@ class StoreReader:
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
-            answer, ask = task
+            answer, query = task
             result: Any = None
             failure: BaseException | None = None
             try:
                 if answer.cancelled():
                     continue
-                result = ask(self._connected())
+                result = query(self._connected())
             except sqlite3.Error as error:
                 self._disconnect()
                 failure = StoreError(f"{self._path}: cannot be read: {error}")

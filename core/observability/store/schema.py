@@ -25,7 +25,7 @@ from typing import Final
 # "OBSV" identifies a database as ours, for us and for `file` (https://www.sqlite.org/fileformat2.html, 1.3).
 APPLICATION_ID: Final = 0x4F425356
 
-MAX_SEQ: Final = 2**63 - 1
+MAX_ROW_SEQ: Final = 2**63 - 1
 """No sequence number is above this: an INTEGER of SQLite has 8 bytes."""
 
 SEQUENCED: Final = (

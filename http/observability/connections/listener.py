@@ -20,11 +20,11 @@ from observability.connections.registry import Connection
 from observability.connections.tls import Certificate
 from observability.connections.tls_connection import TlsConnection
 from observability.http11.refusals import Refusal, TooManyRequests, Unavailable
+from observability.processes.listeners import BACKLOG
 from observability.routing.application import Application
 
 logger = logging.getLogger(__name__)
 
-BACKLOG: Final = 2048
 SWEEP_SECONDS: Final = 1.0
 # This many connections beyond the limit get a refusal; any further ones are dropped without an answer.
 REFUSAL_SLOTS: Final = 64

@@ -24,7 +24,7 @@ from observability.metrics.trades.rows import StoreRow, fill_of, trade_of
 from observability.metrics.trades.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader, TradeLog
 from observability.store import schema
 from observability.store.checkpoint import Checkpoint, EventSequence, Stateful, unpack
-from observability.store.schema import MAX_SEQ
+from observability.store.schema import MAX_ROW_SEQ
 
 SOURCE: Final = "recovery"
 
@@ -82,7 +82,7 @@ def recover(
     return Recovered(newest, replayed, time.monotonic() - started)
 
 
-def is_report_stored(connection: sqlite3.Connection, event: Order, before_seq: int = MAX_SEQ) -> bool:
+def is_report_stored(connection: sqlite3.Connection, event: Order, before_seq: int = MAX_ROW_SEQ) -> bool:
     """Returns whether the store has the same report of an order, with a number below `before_seq`."""
     report = (event.order_id, event.symbol, event.status, event_time_ns(event), before_seq)
     return connection.execute(schema.SELECT_ORDER_REPORT, report).fetchone() is not None

@@ -22,7 +22,7 @@ from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter, TradeKey
 from observability.metrics.trades.trade_log import TradeLog
 from observability.store.reader import StoreReader
-from observability.store.schema import FILL_COLUMNS, MAX_SEQ
+from observability.store.schema import FILL_COLUMNS, MAX_ROW_SEQ
 
 # Index rows that one statement visits, and rows that one call adds up: about ten milliseconds each.
 WINDOW_ROWS: Final = 20_000
@@ -186,7 +186,7 @@ def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selecti
             rest_values.append(value)
         else:
             lead, lead_values = f"{name} = ? AND", (value,)
-    start_seq, end_seq, total = 0, MAX_SEQ, None
+    start_seq, end_seq, total = 0, MAX_ROW_SEQ, None
     if wanted.start_ns is not None or wanted.end_ns is not None:
         times = (wanted.start_ns or 0, MAX_NS if wanted.end_ns is None else wanted.end_ns - 1)
         count, first, last = connection.execute(_SEQ_OF_TIMES, times).fetchone()
