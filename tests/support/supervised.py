@@ -1,4 +1,4 @@
-"""A host whose processes do nothing, for the tests of the supervisor to watch; it prints what happens.
+"""A host whose processes do nothing but print, for the tests of the supervisor.
 
 python tests/support/supervised.py NAME, one of the behaviours below
 """

@@ -1,7 +1,9 @@
 """The minutes of the history in the store: finished ones are put there, and fill the 1 min ring after a restart.
 
-hub          Archive         writes minutes, and loads the last day of them at a start
-any process  StoredMinutes   reads the minutes from before the rings
+    hub          Archive         writes minutes, and loads the last day of them at a start
+    any process  StoredMinutes   reads the minutes from before the rings
+
+Fields are stored by name, so that one added later has no values in older rows.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ ROWS_PER_READ: Final = 1440
 
 
 class Archive:
-    """The minutes of every series. Fields are stored by name, so that one added later has no values in older rows."""
+    """Stores the finished minutes of every series."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,8 +1,10 @@
 """The interval of a coarse tier that is still open: in the hub, in shared memory across hubs, and in a checkpoint.
 
-OpenInterval    the current interval, in the hub's own memory
-SavedInterval   beside the ring, in shared memory: what the hub restored from the store or from a checkpoint
-*State          in a checkpoint
+    OpenInterval    the current interval, in the hub's own memory
+    SavedInterval   beside the ring, in shared memory: what a hub restored from the store or from a checkpoint
+    ...State        in a checkpoint
+
+When a hub dies, the next one rebuilds the open intervals from the rings and the saved intervals.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """One series of the history as the hub writes it: ticks into the fine ring, finished intervals into the coarser ones.
 
-record --> fine ring (a row per tick)
-       --> open second --> 1 s ring --> open minute --> 1 min ring, on_minute
+    record --> fine ring (a row per tick)
+           --> open second --> 1 s ring --> open minute --> 1 min ring, on_minute
+
+A hub that is killed at any point loses at most the tick that it was writing.
 """
 
 from __future__ import annotations

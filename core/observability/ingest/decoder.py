@@ -1,6 +1,8 @@
 """Decodes batches of events in our own JSON format into typed events; one bad event never costs another.
 
-bytes --> split --> elements, not decoded --> decode_element, one by one --> event, or its fault with the path
+    bytes --> split --> elements, not decoded --> decode_element, one by one --> event, or its fault with the path
+
+A batch is a single event, an array of events, or a line per event.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Frames: the last encoded snapshots, ready to be sent, in a preallocated ring.
 
-Frame.buffer   | 14 bytes headroom | snapshot |
-                 picows writes the WebSocket header, of up to 14 bytes, in front of the snapshot, in place
+    Frame.buffer   | 14 bytes headroom | snapshot |
+                     picows writes the WebSocket header, of up to 14 bytes, in front of the snapshot, in place
+
+A worker in a process of its own copies its frames out of the mapping instead (see `shared_frames.py`).
 """
 
 from __future__ import annotations
