@@ -20,7 +20,7 @@ RUN groupadd --gid 10001 observability \
 
 COPY --from=build /opt/observability /opt/observability
 
-# A container's loopback is its own: to be reached at all it listens on every address it has.
+# A container's loopback is its own; to be reachable, the server listens on every address of the container.
 ENV PATH="/opt/observability/bin:$PATH" \
     PYTHONUNBUFFERED=1 \
     API_HOST=0.0.0.0 \
@@ -33,8 +33,8 @@ VOLUME ["/data"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 
-# No proxy: the environment may name one for the feeds, and it cannot reach this address. With TLS the certificate is
-# that of the public name, not of this address.
+# Without a proxy: the environment may name one, and it cannot reach this address. Without verification: with TLS the
+# certificate is issued for the public name, not for this address.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s --retries=3 \
     CMD ["python", "-c", "import os, ssl, urllib.request as r; https = r.HTTPSHandler(context=ssl._create_unverified_context()); scheme = 'https' if os.environ.get('TLS_CERT') else 'http'; r.build_opener(r.ProxyHandler({}), https).open(scheme + '://127.0.0.1:' + os.environ['API_PORT'] + '/health/live', timeout=4)"]
 

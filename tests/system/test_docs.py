@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,6 +98,10 @@ def _greeting(server: Server) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "marker"), FIELDS, ids=lambda word: word)
 def test_a_table_names_every_field_and_no_other(demo: Server, snapshot: dict[str, Any], name: str, marker: str) -> None:
     assert sorted(document(name).names(marker)) == sorted(FIELDS[name, marker](demo, snapshot))
+
+
+def test_the_collector_of_the_documents_is_in_the_snapshot(snapshot: dict[str, Any]) -> None:
+    assert snapshot["queue"] == {"depth": 0}
 
 
 def test_the_legs_and_parts_of_execution_quality_are_those_of_the_document(demo: Server) -> None:
@@ -200,6 +205,11 @@ def _metrics(server: Server) -> dict[str, set[str]]:
 
 # -- commands and examples
 
+needs_programs = pytest.mark.skipif(
+    any(shutil.which(program) is None for program in ("bash", "curl", "openssl")),
+    reason="bash, curl or openssl is not installed",
+)
+
 NOT_RUN: Final = {
     r"(uv )?pip install|python -m venv": "needs a package index; .ci/run runs the README's own commands",
     r"docker ": "needs a Docker daemon",
@@ -214,6 +224,7 @@ _COMMAND = re.compile(r"(?:observability|python|curl|docker|docker compose|pip|u
 _WORDS: Final = frozenset({"observability", "curl", "openssl"})
 
 
+@needs_programs
 @pytest.mark.parametrize("found", [g for g in GUIDES if any(g.blocks())], ids=lambda found: found.name)
 def test_every_block_of_a_document_runs(demo: Server, tmp_path: Path, found: Document) -> None:
     session = Session(tmp_path, demo.port)
@@ -226,6 +237,7 @@ def test_every_block_of_a_document_runs(demo: Server, tmp_path: Path, found: Doc
         session.stop()
 
 
+@needs_programs
 def test_every_command_in_the_text_runs(demo: Server, tmp_path: Path) -> None:
     commands = {code for found in GUIDES for code in found.codes() if _COMMAND.fullmatch(code)} - _WORDS
     session = Session(tmp_path, demo.port)
