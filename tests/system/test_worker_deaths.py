@@ -220,7 +220,7 @@ def test_a_signal_drains_every_process_and_exits_with_0(start_server: StartServe
     assert code == 1001
     assert server.process.wait(TIMEOUT_SECONDS) == 0
     log = server.stop()
-    assert "hub hub_process: stopped" in log[-1]
+    assert "hub server.hub_process: stopped" in log[-1]
     assert not any(is_alive(pid) for pid in left)
 
 
@@ -235,7 +235,7 @@ def test_ctrl_c_reaches_every_process_and_the_hub_still_stops_last(start_server:
         assert server.process.wait(TIMEOUT_SECONDS) == 0
     log = server.stop()
     assert any("did not end within" in line for line in log[:-1])
-    assert "hub hub_process: stopped" in log[-1]
+    assert "hub server.hub_process: stopped" in log[-1]
 
 
 def test_a_second_signal_ends_every_process_at_once(start_server: StartServer) -> None:
