@@ -28,16 +28,22 @@ HANDSHAKE_FIELDS = ("Host: localhost", "Upgrade: websocket", "Connection: Upgrad
 
 
 def receive(connection: ClientConnection, *types: str) -> dict[str, Any]:
-    """Returns the next message of one of these types, or of any type if none is given. Other messages are skipped, but
-    an error is not."""
+    """Returns the next JSON message of one of these types, or of any type if none is given. Skips other messages, but
+    raises AssertionError for an error."""
+    message: dict[str, Any] = json.loads(receive_text(connection, *types))
+    return message
+
+
+def receive_text(connection: ClientConnection, *types: str) -> str:
+    """Returns the same message as it was sent."""
     while True:
         data = connection.recv(TIMEOUT_SECONDS)
-        if data == "pong":
-            continue
-        message: dict[str, Any] = json.loads(data)
-        if not types or message["type"] in types:
-            return message
-        assert message["type"] != "error", message
+        assert isinstance(data, str)
+        if data != "pong":
+            kind = json.loads(data)["type"]
+            if not types or kind in types:
+                return data
+            assert kind != "error", data
 
 
 def receive_pong(connection: ClientConnection) -> None:

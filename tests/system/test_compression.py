@@ -1,5 +1,5 @@
-"""permessage-deflate over a real server: what is inflated is what others get uncompressed, and one tick is compressed
-once for everybody."""
+"""permessage-deflate over a real server: clients inflate what others get uncompressed, and each tick is compressed once
+for all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import ClientConnection, connect
 
-from server_process import Server
+from server_process import TIMEOUT_SECONDS, Server
+from ws_client import receive, receive_text
 
 StartServer = Callable[..., Server]
 
@@ -32,14 +33,14 @@ def fast_server(start_server: StartServer) -> Server:
 def join(server: Server, factory: ClientPerMessageDeflateFactory | None, query: str = "") -> Iterator[ClientConnection]:
     extensions = None if factory is None else [factory]
     url = f"{server.websocket_url}{query}"
-    with connect(url, compression=None, extensions=extensions, open_timeout=10) as connection:
+    with connect(url, compression=None, extensions=extensions, open_timeout=TIMEOUT_SECONDS) as connection:
         yield connection
 
 
 def collect(connection: ClientConnection, last_seq: int, into: dict[int, str]) -> None:
     """Receives snapshots up to `last_seq`."""
     while True:
-        data = connection.recv(timeout=10)
+        data = connection.recv(TIMEOUT_SECONDS)
         assert isinstance(data, str)
         document = json.loads(data)
         if document["type"].startswith("metrics"):
@@ -88,37 +89,26 @@ def test_clients_that_join_and_change_their_view_stay_in_step(fast_server: Serve
         thread.start()
         while thread.is_alive():
             changing.send('{"type":"subscribe","channels":["execution"]}')
-            receive(changing, "subscribed")
+            receive_text(changing, "subscribed")
             changing.send("ping")
             changing.send('{"type":"subscribe","channels":["metrics"]}')
-            receive(changing, "subscribed")
+            receive_text(changing, "subscribed")
             for _ in range(5):
-                data = receive(changing, "metrics_update")
+                data = receive_text(changing, "metrics_update")
                 other = texts.get(json.loads(data)["seq"])
                 if other is not None:
                     assert data == other
                     compared += 1
             with join(fast_server, TAKEOVER) as joining:
-                assert json.loads(receive(joining, "metrics_update"))["market_data"]
+                assert receive(joining, "metrics_update")["market_data"]
     assert compared > 10
-
-
-def receive(connection: ClientConnection, kind: str) -> str:
-    while True:
-        data = connection.recv(timeout=10)
-        assert isinstance(data, str)
-        if data != "pong":
-            found = json.loads(data)["type"]
-            assert found != "error", data
-            if found == kind:
-                return data
 
 
 def test_deltas_are_compressed_too_and_add_up(fast_server: Server) -> None:
     with join(fast_server, TAKEOVER, "?mode=delta") as connection:
-        seq = json.loads(receive(connection, "metrics_update"))["seq"]
+        seq = receive(connection, "metrics_update")["seq"]
         for _ in range(TICKS):
-            delta: dict[str, Any] = json.loads(receive(connection, "metrics_delta"))
+            delta: dict[str, Any] = receive(connection, "metrics_delta")
             assert (delta["prev_seq"], delta["seq"]) == (seq, seq + 1)
             seq += 1
 
@@ -132,7 +122,7 @@ def test_a_tick_is_compressed_once_however_many_clients_there_are(fast_server: S
     assert 90 <= after["stepped"] - before["stepped"] <= end - start + 1
 
 
-def test_a_message_may_come_compressed(fast_server: Server) -> None:
+def test_a_client_may_send_compressed_messages(fast_server: Server) -> None:
     with join(fast_server, TAKEOVER) as connection:
         connection.send(json.dumps({"type": "ping", "id": "x" * 60}))
-        assert json.loads(receive(connection, "pong"))["id"] == "x" * 60
+        assert receive(connection, "pong")["id"] == "x" * 60

@@ -1,56 +1,49 @@
-"""The metrics stream as clients see it: through the `websockets` package, and raw sockets where rules are bent."""
+"""The stream over a real server: greeting, snapshots, pings, closing, and the rules of RFC 6455."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import struct
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from server_process import Server
+from server_process import TIMEOUT_SECONDS, Server
+from ws_client import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    HANDSHAKE_FIELDS,
+    KEY,
+    PING,
+    PONG,
+    TEXT,
+    RawClient,
+    ask,
+    frame,
+    handshake,
+    open_socket,
+    read_to_close,
+    receive,
+    receive_pong,
+)
 
 StartServer = Callable[..., Server]
 
 
 @contextmanager
 def client(server: Server, path: str = "/ws/metrics", **options: Any) -> Iterator[ClientConnection]:
-    with connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=10, **options) as connection:
+    with connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=TIMEOUT_SECONDS, **options) as connection:
         yield connection
-
-
-def receive(connection: ClientConnection, kind: str) -> dict[str, Any]:
-    """Returns the next message of a type; messages of other types are passed over."""
-    while True:
-        data = connection.recv(timeout=10)
-        if data == "pong":
-            continue
-        message: dict[str, Any] = json.loads(data)
-        if message["type"] == kind:
-            return message
-
-
-def code_of_close(connection: ClientConnection) -> int | None:
-    """Reads until the server closes; returns the code it gave."""
-    try:
-        while True:
-            connection.recv(timeout=10)
-    except ConnectionClosed as closed:
-        return closed.rcvd.code if closed.rcvd is not None else None
 
 
 @pytest.mark.parametrize("path", ["/ws/metrics", "/ws"])
 def test_a_client_is_greeted_and_gets_the_current_snapshot_at_once(demo_server: Server, path: str) -> None:
     with client(demo_server, path) as connection:
-        greeting = json.loads(connection.recv(timeout=10))
-        snapshot = json.loads(connection.recv(timeout=10))
+        greeting, snapshot = receive(connection), receive(connection)
     assert greeting["type"] == "connected"
     assert greeting.keys() >= {
         "timestamp",
@@ -78,7 +71,7 @@ def test_every_client_and_every_poll_gets_the_same_bytes(demo_server: Server) ->
         by_seq: list[dict[int, str]] = [{}, {}]
         for _ in range(5):
             for connection, seen in zip((first, second), by_seq, strict=True):
-                data = connection.recv(timeout=10)
+                data = connection.recv(TIMEOUT_SECONDS)
                 assert isinstance(data, str)
                 seen[json.loads(data).get("seq", -1)] = data
             polled = demo_server.get_bytes("/api/metrics/current").decode()
@@ -92,14 +85,13 @@ def test_every_client_and_every_poll_gets_the_same_bytes(demo_server: Server) ->
 def test_a_text_ping_is_answered_with_a_text_pong(demo_server: Server) -> None:
     with client(demo_server) as connection:
         connection.send("ping")
-        while connection.recv(timeout=10) != "pong":
-            pass
+        receive_pong(connection)
 
 
 @pytest.mark.parametrize("kind", ["ping", "health"])
 def test_a_json_ping_is_answered_with_its_id(demo_server: Server, kind: str) -> None:
     with client(demo_server) as connection:
-        connection.send(json.dumps({"type": kind, "id": 7}))
+        ask(connection, type=kind, id=7)
         pong = receive(connection, "pong")
     assert pong["id"] == 7
     assert pong["timestamp"]
@@ -107,13 +99,13 @@ def test_a_json_ping_is_answered_with_its_id(demo_server: Server, kind: str) -> 
 
 def test_a_control_ping_is_answered_with_its_payload(demo_server: Server) -> None:
     with client(demo_server) as connection:
-        assert connection.ping(b"abc").wait(10)
+        assert connection.ping(b"abc").wait(TIMEOUT_SECONDS)
 
 
 @pytest.mark.parametrize(
     "text", ["hello", "{", "[]", '{"type":"ping","id":18446744073709551616}', '{"type":7}', '{"type":"dance"}', ""]
 )
-def test_what_is_not_understood_is_answered_with_an_error(demo_server: Server, text: str) -> None:
+def test_a_message_that_is_not_understood_is_answered_with_an_error(demo_server: Server, text: str) -> None:
     with client(demo_server) as connection:
         connection.send(text)
         error = receive(connection, "error")
@@ -125,23 +117,23 @@ def test_a_client_that_keeps_sending_nonsense_is_closed_with_1008(demo_server: S
     with client(demo_server) as connection:
         for _ in range(10):
             connection.send("nonsense")
-        assert code_of_close(connection) == 1008
+        assert read_to_close(connection)[1] == 1008
 
 
-def test_a_silent_client_is_pinged_and_stays_while_it_answers(start_server: StartServer) -> None:
+def test_a_client_that_sends_nothing_but_pongs_stays_connected(start_server: StartServer) -> None:
     server = start_server("--demo", WS_HEARTBEAT_INTERVAL="0.2")
     with client(server, ping_interval=None) as connection:
         for _ in range(20):  # two seconds, ten heartbeats
             receive(connection, "metrics_update")
 
 
-def test_a_client_without_a_sign_of_life_is_closed_with_1001(start_server: StartServer) -> None:
+def test_a_client_that_answers_no_pings_is_closed_with_1001(start_server: StartServer) -> None:
     server = start_server("--demo", WS_HEARTBEAT_INTERVAL="0.2")
-    with raw_client(server) as sock:
-        assert close_code(sock) == 1001
+    with RawClient(server.port) as raw:
+        assert raw.close_code() == 1001
 
 
-def test_a_full_server_refuses_with_503_and_says_when_to_come_back(start_server: StartServer) -> None:
+def test_a_full_server_refuses_with_503_and_retry_after(start_server: StartServer) -> None:
     server = start_server("--demo", WS_MAX_CONNECTIONS="1")
     with client(server):
         with pytest.raises(InvalidStatus) as refused:
@@ -150,25 +142,25 @@ def test_a_full_server_refuses_with_503_and_says_when_to_come_back(start_server:
         assert int(refused.value.response.headers["Retry-After"]) > 0
 
 
-def test_a_place_is_free_again_when_its_client_has_left(start_server: StartServer) -> None:
+def test_another_client_may_connect_after_one_has_left(start_server: StartServer) -> None:
     server = start_server("--demo", WS_MAX_CONNECTIONS="1")
     for _ in range(3):
         with client(server) as connection:
             receive(connection, "connected")
 
 
-def test_a_shutdown_closes_with_1001_and_exits_with_0(start_server: StartServer) -> None:
+def test_a_shutdown_closes_clients_with_1001_and_exits_with_0(start_server: StartServer) -> None:
     server = start_server("--demo")
     with client(server) as connection:
         receive(connection, "connected")
         server.process.terminate()
-        assert code_of_close(connection) == 1001
-    assert server.process.wait(10) == 0
+        assert read_to_close(connection)[1] == 1001
+    assert server.process.wait(TIMEOUT_SECONDS) == 0
 
 
-def test_a_reader_that_stops_is_skipped_and_costs_nobody_else_a_frame(start_server: StartServer) -> None:
+def test_a_stalled_reader_is_skipped_and_others_get_every_frame(start_server: StartServer) -> None:
     server = start_server("--demo", METRIC_COLLECTION_INTERVAL="0.01")
-    with raw_client(server, receive_buffer=4096), client(server) as reader:
+    with RawClient(server.port, receive_buffer=4096), client(server) as reader:
         seqs: list[int] = []
         for _ in range(200):
             if server.get("/api/system/performance")["frames_skipped"]:
@@ -179,66 +171,7 @@ def test_a_reader_that_stops_is_skipped_and_costs_nobody_else_a_frame(start_serv
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
 
 
-# Frames by hand, for what no client library sends.
-
-
-@contextmanager
-def raw_client(server: Server, receive_buffer: int | None = None) -> Iterator[socket.socket]:
-    with socket.socket() as sock:
-        if receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.settimeout(10)
-        sock.connect(("127.0.0.1", server.port))
-        key = b64encode(os.urandom(16)).decode()
-        sock.sendall(
-            f"GET /ws/metrics HTTP/1.1\r\nHost: localhost:{server.port}\r\nUpgrade: WebSocket\r\n"
-            f"Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        yield sock
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
-    first = (0x80 if fin else 0) | rsv << 4 | opcode
-    length = len(payload)
-    flag = 0x80 if masked else 0
-    head = bytes([first, flag | length]) if length < 126 else bytes([first, flag | 126]) + struct.pack(">H", length)
-    return head + (bytes(4) if masked else b"") + payload
-
-
-def frames(sock: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Yields opcode and payload of each frame the server sends, until it ends the connection."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += sock.recv(65536)
-    head, _, buffer = received.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 101 "), head
-    while True:
-        while True:
-            if len(buffer) >= 2:
-                length, start = buffer[1], 2
-                if length == 126:
-                    length, start = int.from_bytes(buffer[2:4], "big"), 4
-                elif length == 127:
-                    length, start = int.from_bytes(buffer[2:10], "big"), 10
-                if len(buffer) >= start + length:
-                    break
-            data = sock.recv(65536)
-            if not data:
-                return
-            buffer += data
-        yield buffer[0] & 0x0F, buffer[start : start + length]
-        buffer = buffer[start + length :]
-
-
-def close_code(sock: socket.socket) -> int | None:
-    """Returns the code of the server's Close frame; None for a Close without one."""
-    for opcode, payload in frames(sock):
-        if opcode == 8:
-            return int.from_bytes(payload[:2], "big") if payload else None
-    raise AssertionError("the connection ended without a Close frame")
-
-
-TEXT, CONTINUATION, BINARY, CLOSE, PING = 1, 0, 2, 8, 9
+# -- raw frames, for what no client library sends
 
 
 @pytest.mark.parametrize(
@@ -262,50 +195,43 @@ TEXT, CONTINUATION, BINARY, CLOSE, PING = 1, 0, 2, 8, 9
             frame(TEXT, b"x" * 60000, fin=False) + frame(CONTINUATION, b"x" * 60000), 1009, id="7.4.1: too big"
         ),
         pytest.param(frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * 300, 1009, id="too many fragments"),
-        pytest.param(frame(CLOSE, struct.pack(">H", 1000) + b"bye"), 1000, id="5.5.1: the code is echoed"),
-        pytest.param(frame(CLOSE, struct.pack(">H", 4321)), 4321, id="7.4.2: private codes are echoed"),
-        pytest.param(frame(CLOSE, struct.pack(">H", 1005)), 1002, id="7.4.1: a code that is never sent"),
-        pytest.param(frame(CLOSE, struct.pack(">H", 999)), 1002, id="7.4.2: a code that is not one"),
+        pytest.param(frame(CLOSE, b"\x03\xe8bye"), 1000, id="5.5.1: the code is echoed"),
+        pytest.param(frame(CLOSE, (4321).to_bytes(2, "big")), 4321, id="7.4.2: private codes are echoed"),
+        pytest.param(frame(CLOSE, (1005).to_bytes(2, "big")), 1002, id="7.4.1: a code that is never sent"),
+        pytest.param(frame(CLOSE, (999).to_bytes(2, "big")), 1002, id="7.4.2: a code that is not one"),
         pytest.param(frame(CLOSE, b"\x03"), 1002, id="5.5.1: half a code"),
         pytest.param(frame(CLOSE), 1000, id="5.5.1: no code"),
     ],
 )
-def test_a_frame_is_answered_with_the_close_code_the_rfc_wants(
-    demo_server: Server, sent: bytes, code: int | None
+def test_frames_are_answered_with_the_close_code_that_the_rfc_names(
+    demo_server: Server, sent: bytes, code: int
 ) -> None:
-    with raw_client(demo_server) as sock:
-        sock.sendall(sent)
-        assert close_code(sock) == code
+    with RawClient(demo_server.port) as raw:
+        raw.send(sent)
+        assert raw.close_code() == code
 
 
-def test_a_message_in_fragments_with_a_ping_between_is_one_message(demo_server: Server) -> None:
-    with raw_client(demo_server) as sock:
-        sock.sendall(frame(TEXT, b"pi", fin=False) + frame(PING, b"!") + frame(CONTINUATION, b"ng"))
+def test_fragments_with_a_ping_between_them_are_one_message(demo_server: Server) -> None:
+    with RawClient(demo_server.port) as raw:
+        raw.send(frame(TEXT, b"pi", fin=False) + frame(PING, b"!") + frame(CONTINUATION, b"ng"))
         answers = []
-        for opcode, payload in frames(sock):
-            if (opcode, payload) in ((10, b"!"), (1, b"pong")):
-                answers.append(payload)
+        for read in raw.frames():
+            if read in ((PONG, b"!"), (TEXT, b"pong")):
+                answers.append(read)
             if len(answers) == 2:
                 break
-    assert answers == [b"!", b"pong"]
+    assert answers == [(PONG, b"!"), (TEXT, b"pong")]
 
 
-def test_frames_that_came_with_the_handshake_are_read(demo_server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", demo_server.port), 10) as sock:
-        key = b64encode(os.urandom(16))
-        sock.sendall(
-            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: "
-            + key
-            + b"\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            + frame(TEXT, b"ping")
-        )
-        assert any(payload == b"pong" for _, payload in frames(sock))
+def test_frames_sent_together_with_the_handshake_are_read(demo_server: Server) -> None:
+    with RawClient(demo_server.port, "/ws", behind=frame(TEXT, b"ping")) as raw:
+        assert (TEXT, b"pong") in raw.frames()
 
 
-def handshake(server: Server, *fields: str, path: str = "/ws/metrics", version: str = "HTTP/1.1") -> bytes:
-    """Returns the status line and head of the answer to a handshake with these fields."""
-    with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
-        sock.sendall("\r\n".join((f"GET {path} {version}", *fields, "", "")).encode())
+def answer_to(server: Server, *fields: str, path: str = "/ws/metrics") -> bytes:
+    """Returns the head of the answer to a handshake with these fields."""
+    with open_socket(server.port) as sock:
+        sock.sendall(handshake(path, *fields))
         answer = b""
         while b"\r\n\r\n" not in answer:
             data = sock.recv(65536)
@@ -315,36 +241,38 @@ def handshake(server: Server, *fields: str, path: str = "/ws/metrics", version: 
         return answer.partition(b"\r\n\r\n")[0]
 
 
-KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-GOOD = ("Host: localhost", "Upgrade: websocket", "Connection: Upgrade", KEY, "Sec-WebSocket-Version: 13")
+HOST, UPGRADE, CONNECTION, _, VERSION = HANDSHAKE_FIELDS
 
 
-def test_the_accept_field_is_that_of_the_rfcs_example(demo_server: Server) -> None:
-    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in handshake(demo_server, *GOOD)
+def test_the_accept_field_matches_the_example_of_the_rfc(demo_server: Server) -> None:
+    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer_to(demo_server)
 
 
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
-        (("Host: localhost", "Upgrade: websocket", "Connection: Upgrade", KEY), 426),
-        (("Host: localhost", "Upgrade: websocket", "Connection: Upgrade", KEY, "Sec-WebSocket-Version: 8"), 426),
-        (("Host: localhost", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"), 400),
-        ((*GOOD[:3], "Sec-WebSocket-Key: c2hvcnQ=", GOOD[4]), 400),
-        ((*GOOD[:3], "Sec-WebSocket-Key: not base64!", GOOD[4]), 400),
-        ((*GOOD, KEY), 400),
-        ((*GOOD, "Origin: http://evil.example"), 403),
-        ((*GOOD, "Origin: null"), 403),
-        ((*GOOD, "Origin: http://localhost"), 101),
-        ((*GOOD, "Origin: http://localhost:3000"), 101),
-        (("Host: localhost", KEY, "Sec-WebSocket-Version: 13"), 426),
+        ((HOST, "Upgrade: WebSocket", "Connection: keep-alive, Upgrade", KEY, VERSION), 101),
+        ((HOST, UPGRADE, CONNECTION, KEY), 426),
+        ((HOST, UPGRADE, CONNECTION, KEY, "Sec-WebSocket-Version: 8"), 426),
+        ((HOST, UPGRADE, CONNECTION, VERSION), 400),
+        ((HOST, UPGRADE, CONNECTION, "Sec-WebSocket-Key: c2hvcnQ=", VERSION), 400),
+        ((HOST, UPGRADE, CONNECTION, "Sec-WebSocket-Key: not base64!", VERSION), 400),
+        ((*HANDSHAKE_FIELDS, KEY), 400),
+        ((*HANDSHAKE_FIELDS, "Origin: http://evil.example"), 403),
+        ((*HANDSHAKE_FIELDS, "Origin: null"), 403),
+        ((*HANDSHAKE_FIELDS, "Origin: http://localhost"), 101),
+        ((*HANDSHAKE_FIELDS, "Origin: http://localhost:3000"), 101),
+        ((HOST, KEY, VERSION), 426),
     ],
 )
-def test_a_handshake_is_answered_with(demo_server: Server, fields: tuple[str, ...], status: int) -> None:
-    answer = handshake(demo_server, *fields)
+def test_a_handshake_is_answered_with_the_status_for_its_fields(
+    demo_server: Server, fields: tuple[str, ...], status: int
+) -> None:
+    answer = answer_to(demo_server, *fields)
     assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
     if status == 426:
         assert b"Sec-WebSocket-Version: 13" in answer or b"\r\nUpgrade: websocket" in answer
 
 
-def test_an_unknown_path_is_404_for_a_websocket_too(demo_server: Server) -> None:
-    assert handshake(demo_server, *GOOD, path="/ws/other").startswith(b"HTTP/1.1 404 ")
+def test_an_upgrade_of_an_unknown_path_is_404(demo_server: Server) -> None:
+    assert answer_to(demo_server, path="/ws/other").startswith(b"HTTP/1.1 404 ")

@@ -1,4 +1,4 @@
-"""The streaming protocol over a real server: views, deltas, resuming, lanes."""
+"""Subscriptions over a real server: views, deltas, resuming, lanes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from server_process import Server
+from server_process import TIMEOUT_SECONDS, Server
+from ws_client import ask, read_to_close, receive
 
 StartServer = Callable[..., Server]
 
@@ -23,24 +24,11 @@ START_NS = 1_700_000_000_000_000_000
 
 @contextmanager
 def client(server: Server, query: str = "") -> Iterator[ClientConnection]:
-    with connect(f"{server.websocket_url}{query}", open_timeout=10) as connection:
+    with connect(f"{server.websocket_url}{query}", open_timeout=TIMEOUT_SECONDS) as connection:
         yield connection
 
 
-def ask(connection: ClientConnection, **message: Any) -> None:
-    connection.send(json.dumps(message))
-
-
-def receive(connection: ClientConnection, *kinds: str) -> dict[str, Any]:
-    """Returns the next message of one of the types; messages of other types are passed over."""
-    while True:
-        message: dict[str, Any] = json.loads(connection.recv(timeout=10))
-        if message["type"] in kinds:
-            return message
-        assert message["type"] != "error", message
-
-
-def test_without_a_question_a_client_gets_every_section_and_no_lane(demo_server: Server) -> None:
+def test_a_client_that_asks_for_nothing_gets_every_section_and_no_lane(demo_server: Server) -> None:
     with client(demo_server) as connection:
         greeting = receive(connection, "connected")
         snapshot = receive(connection, "metrics_update")
@@ -49,7 +37,7 @@ def test_without_a_question_a_client_gets_every_section_and_no_lane(demo_server:
     assert "recovered" not in greeting
 
 
-def test_the_url_names_the_whole_list_of_channels(demo_server: Server) -> None:
+def test_channels_in_the_url_are_the_whole_list(demo_server: Server) -> None:
     with client(demo_server, "?channels=execution,system") as connection:
         assert receive(connection, "connected")["channels"] == ["execution", "system"]
         for _ in range(2):
@@ -58,13 +46,13 @@ def test_the_url_names_the_whole_list_of_channels(demo_server: Server) -> None:
             assert snapshot.keys() >= {"execution", "system"}
 
 
-def test_symbols_filter_the_market(demo_server: Server) -> None:
+def test_symbols_filter_the_market_data(demo_server: Server) -> None:
     symbol = demo_server.get("/api/metrics/symbols")["symbols"][0]
     with client(demo_server, f"?symbols={symbol}") as connection:
         assert receive(connection, "metrics_update")["market_data"].keys() == {symbol}
 
 
-def test_a_subscription_narrows_widens_and_says_what_is_in_force(demo_server: Server) -> None:
+def test_each_change_of_a_subscription_is_answered_with_the_result(demo_server: Server) -> None:
     with client(demo_server) as connection:
         ask(connection, type="subscribe", id=1, channels=["execution"], mode="full")
         answer = receive(connection, "subscribed")
@@ -79,7 +67,7 @@ def test_a_subscription_narrows_widens_and_says_what_is_in_force(demo_server: Se
         assert receive(connection, "subscribed")["channels"] == SECTIONS
 
 
-def test_the_first_apis_text_form_subscribes(demo_server: Server) -> None:
+def test_the_text_form_of_the_first_api_subscribes(demo_server: Server) -> None:
     with client(demo_server) as connection:
         connection.send("subscribe:market_data")
         assert receive(connection, "subscribed")["channels"] == ["market_data"]
@@ -90,16 +78,14 @@ def test_an_unsubscribed_client_gets_no_snapshots(demo_server: Server) -> None:
         ask(connection, type="unsubscribe")
         assert receive(connection, "unsubscribed")["channels"] == []
         connection.send("ping")
-        assert connection.recv(timeout=10) == "pong"
+        assert connection.recv(TIMEOUT_SECONDS) == "pong"
 
 
 def test_deltas_follow_a_full_snapshot_without_a_gap(demo_server: Server) -> None:
     with client(demo_server, "?mode=delta") as connection:
-        full = json.loads((connection.recv(timeout=10), connection.recv(timeout=10))[1])
-        assert full["type"] == "metrics_update"
-        seq = full["seq"]
+        seq = receive(connection, "metrics_update")["seq"]
         for _ in range(5):
-            delta = json.loads(connection.recv(timeout=10))
+            delta = receive(connection)
             assert (delta["type"], delta["prev_seq"], delta["seq"]) == ("metrics_delta", seq, seq + 1)
             seq += 1
 
@@ -116,7 +102,9 @@ def test_deltas_follow_a_full_snapshot_without_a_gap(demo_server: Server) -> Non
         ({"type": "unsubscribe", "channels": ["weather"]}, "unknown_channel"),
     ],
 )
-def test_what_cannot_be_subscribed_is_an_error(demo_server: Server, message: dict[str, Any], code: str) -> None:
+def test_an_impossible_subscription_is_answered_with_an_error(
+    demo_server: Server, message: dict[str, Any], code: str
+) -> None:
     with client(demo_server) as connection:
         ask(connection, **message)
         error = receive(connection, "error")
@@ -134,7 +122,7 @@ def test_a_bad_url_is_refused_before_the_upgrade(demo_server: Server, query: str
     assert refused.value.response.status_code == 422
 
 
-def test_messages_beyond_the_rate_are_refused_and_in_the_end_the_client_is(start_server: StartServer) -> None:
+def test_a_client_that_exceeds_the_rate_is_refused_and_then_closed(start_server: StartServer) -> None:
     server = start_server("--demo", WS_RATE_LIMIT="5")
     with client(server) as connection:
         for _ in range(30):
@@ -142,15 +130,15 @@ def test_messages_beyond_the_rate_are_refused_and_in_the_end_the_client_is(start
         pongs = errors = 0
         with suppress(ConnectionClosed):
             while True:
-                data = connection.recv(timeout=10)
+                data = connection.recv(TIMEOUT_SECONDS)
                 pongs += data == "pong"
                 errors += '"rate_limited"' in str(data)
-    assert pongs == 10  # a burst of two seconds' worth
+    assert pongs == 10  # a burst may hold two seconds' worth
     assert errors == 10
     assert connection.close_code == 1008
 
 
-def test_a_client_that_comes_back_gets_the_frames_it_missed(demo_server: Server) -> None:
+def test_a_client_that_reconnects_gets_the_frames_it_missed(demo_server: Server) -> None:
     with client(demo_server) as connection:
         last = receive(connection, "metrics_update")
     while demo_server.get("/api/metrics/current")["seq"] < last["seq"] + 4:
@@ -162,7 +150,7 @@ def test_a_client_that_comes_back_gets_the_frames_it_missed(demo_server: Server)
 
 
 @pytest.mark.parametrize("since", ["abc:1", "{epoch}:0", "{epoch}:999999999"])
-def test_what_cannot_be_resumed_gets_one_full_snapshot(start_server: StartServer, since: str) -> None:
+def test_a_client_that_cannot_resume_gets_one_full_snapshot(start_server: StartServer, since: str) -> None:
     server = start_server("--demo", METRIC_COLLECTION_INTERVAL="0.01")
     while (current := server.get("/api/metrics/current"))["seq"] < 60:
         pass
@@ -172,7 +160,7 @@ def test_what_cannot_be_resumed_gets_one_full_snapshot(start_server: StartServer
         assert receive(connection, "metrics_update")["seq"] >= greeting["seq"]
 
 
-# Lanes
+# -- lanes
 
 
 def recording(path: Path, fills: int, *, gap_ms: int = 0) -> str:
@@ -188,7 +176,7 @@ def recording(path: Path, fills: int, *, gap_ms: int = 0) -> str:
     return str(path)
 
 
-def test_every_trade_comes_once_and_in_order_with_its_record(start_server: StartServer, tmp_path: Path) -> None:
+def test_every_trade_is_sent_once_in_order_and_with_all_its_fields(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--replay", recording(tmp_path / "fills.jsonl", 40, gap_ms=50))
     with client(server, "?channels=trades&lane_since=0") as connection:
         assert receive(connection, "connected")["channels"] == ["trades"]
@@ -198,7 +186,7 @@ def test_every_trade_comes_once_and_in_order_with_its_record(start_server: Start
     assert trades[0].keys() >= {"symbol", "side", "quantity", "price", "timestamp", "strategy", "commission", "pnl"}
 
 
-def test_a_lane_is_replayed_from_where_the_client_left(start_server: StartServer, tmp_path: Path) -> None:
+def test_a_lane_is_replayed_from_the_entry_that_the_client_names(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--replay", recording(tmp_path / "fills.jsonl", 20), "--speed", "max")
     server.wait_for_log("source replay has ended")
     server.next_snapshot()
@@ -215,16 +203,13 @@ def test_a_lane_is_replayed_from_where_the_client_left(start_server: StartServer
 def test_a_reader_too_slow_for_a_lane_is_closed_with_1013(start_server: StartServer, tmp_path: Path) -> None:
     path = recording(tmp_path / "fills.jsonl", 3000, gap_ms=1)
     server = start_server("--replay", path, WS_MESSAGE_QUEUE_SIZE="5", METRIC_COLLECTION_INTERVAL="0.05")
-    # Each tick brings some fifty trades; five may wait for a client whose buffer is full.
+    # Each tick publishes about fifty trades, and five may wait for a client whose buffer is full.
     with connect(f"{server.websocket_url}?channels=trades,metrics", max_queue=1, ping_interval=None) as connection:
         server.wait_for_log("behind in lane trade, closing")
-        with suppress(ConnectionClosed):
-            while True:
-                connection.recv(timeout=10)
-    assert connection.close_code == 1013
+        assert read_to_close(connection)[1] == 1013
 
 
-def test_alerts_come_as_they_are_raised_and_acknowledged(start_server: StartServer, tmp_path: Path) -> None:
+def test_an_alert_is_sent_when_it_is_raised_and_when_acknowledged(start_server: StartServer, tmp_path: Path) -> None:
     path = tmp_path / "alerts.jsonl"
     alert = {"type": "alert", "severity": "critical", "title": "Feed lost", "key": "feed", "ts": START_NS}
     path.write_text(json.dumps(alert) + "\n")
