@@ -1,9 +1,9 @@
-"""Question: do good clients notice the hostile ones beside them, and does memory come back when those have gone?
+"""Question: do good clients notice hostile ones, and does the server's memory shrink again when those have gone?
 
-100 WebSocket clients read the stream of a real server. Beside them, one kind after the other, in a process of its own:
-10,000 connections that say nothing, 1,000 that send their head a byte a second, 1,000 WebSocket clients that never
-read, 1,000,000 pipelined requests. Printed for before, during and after each: latency from tick to good client,
-snapshots they missed, and memory of the server.
+100 WebSocket clients read the stream of a real server. One attack after the other runs beside them, each in a process
+of its own: 10,000 connections that send nothing, 1,000 that send their head at a byte a second, 1,000 WebSocket clients
+that never read, 1,000,000 pipelined requests. Printed for the time before, during and after each attack: latency from
+tick to good client, snapshots that good clients missed, and memory of the server.
 
     python benchmarks/bench_hostile.py [--good 100] [--seconds 10] [--scale 1.0]
 
@@ -14,90 +14,44 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import re
 import resource
 import selectors
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 
 import psutil
-from serving import running_server
+import stream_reader
+from running_server import running_server
+from stream_reader import open_connection, open_readers, read_ready, selector_of
 
-SEQ = re.compile(rb'"seq":(\d+)')
-MONO_NS = re.compile(rb'"mono_ns":(\d+)')
-RECEIVE_BYTES = 1 << 16
 FILES_WANTED = 20_000
-# Connections from one address share 28,000 ports; closed ones keep theirs for a minute.
+# Connections from one address share 28,000 ports, and a closed one keeps its port for a minute.
 SOURCES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
-HANDSHAKE = (
-    b"GET /ws/metrics HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 REQUEST = b"GET /api/metrics/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
-# A server that has nothing to hide ends what it will not serve; how long an attacker goes on without noticing.
+# How long an attacker takes to notice that it is to stop.
 LOOK_SECONDS = 1.0
 
 Attack = Callable[[int, int, Event, Event], None]
 
 
 @dataclass
-class Good:
-    """A client that reads, and answers pings."""
+class Window(stream_reader.Window):
+    """What the good clients saw in one phase, and what the server used meanwhile."""
 
-    sock: socket.socket
-    buffer: bytearray = field(default_factory=bytearray)
-    last_seq: int | None = None
-
-    def feed(self, data: bytes, window: Window) -> None:
-        now_ns = time.monotonic_ns()
-        buffer = self.buffer
-        buffer += data
-        while len(buffer) >= 2:
-            size, start = buffer[1], 2
-            if size >= 126:
-                start = 4 if size == 126 else 10
-                size = int.from_bytes(buffer[2:start], "big")
-            if len(buffer) < start + size:
-                return
-            if buffer[0] & 0x0F == 9:
-                self.sock.send(b"\x8a\x80\x00\x00\x00\x00")
-            elif b'"metrics_update"' in (head := bytes(buffer[start : start + 200])):
-                self._on_snapshot(head, now_ns, window)
-            del buffer[: start + size]
-
-    def _on_snapshot(self, head: bytes, now_ns: int, window: Window) -> None:
-        seq, mono_ns = SEQ.search(head), MONO_NS.search(head)
-        assert seq is not None and mono_ns is not None
-        if self.last_seq is not None:
-            window.latencies_ns.append(now_ns - int(mono_ns[1]))
-            window.missed += int(seq[1]) - self.last_seq - 1
-        self.last_seq = int(seq[1])
-
-
-@dataclass
-class Window:
-    """What the good clients saw in one stretch of time."""
-
-    latencies_ns: list[int] = field(default_factory=list)
-    missed: int = 0
     rss_mb: float = 0.0
     cpu_cores: float = 0.0
 
-    def percentile_ms(self, percent: float) -> float:
-        ordered = sorted(self.latencies_ns)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] / 1e6 if ordered else float("nan")
 
-
-# -- attacks: each runs in a process of its own, says when it is in full swing, and stops when told to
+# -- attacks: each runs in a process of its own, sets `ready` at full strength, and ends when `stop` is set
 
 
 def idle(port: int, count: int, ready: Event, stop: Event) -> None:
-    """Connections that say nothing."""
+    """Connections that send nothing."""
     held = [connect(port, n) for n in range(count)]
     ready.set()
     stop.wait()
@@ -105,7 +59,7 @@ def idle(port: int, count: int, ready: Event, stop: Event) -> None:
 
 
 def slow_heads(port: int, count: int, ready: Event, stop: Event) -> None:
-    """Connections that send a head byte by byte, one a second; who is thrown out comes again."""
+    """Connections that send a head at a byte a second, and connect again when the server cuts them off."""
     head = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Padding: " + b"a" * 1000
     held = [connect(port, n) for n in range(count)]
     sent = [0] * count
@@ -125,15 +79,14 @@ def deaf(port: int, count: int, ready: Event, stop: Event) -> None:
     """WebSocket clients that never read."""
     held = [connect(port, n, receive_buffer=4096) for n in range(count)]
     for sock in held:
-        sock.setblocking(True)
-        sock.sendall(HANDSHAKE)
+        sock.sendall(stream_reader.HANDSHAKE)
     ready.set()
     stop.wait()
     close_all(held)
 
 
 def pipelined(port: int, count: int, ready: Event, stop: Event) -> None:
-    """`count` requests, as many at a time as fit, over 10 connections; the answers are read."""
+    """`count` requests over 10 connections, as many at once as the sockets take. The answers are read."""
     ready.set()
     selector = selectors.DefaultSelector()
     batch = REQUEST * 500
@@ -159,7 +112,7 @@ def pipelined(port: int, count: int, ready: Event, stop: Event) -> None:
                 left[0] -= peer.send(batch[offset : offset + left[0]])
                 if not left[0]:
                     selector.modify(peer, selectors.EVENT_READ, peer)
-            # The status line may have been cut between two reads: the last few are not waited for.
+            # A status line that two reads divide is not counted, so the last few answers are not waited for.
             if left[1] <= per_connection // 1000 and not left[0]:
                 selector.unregister(peer)
                 peer.close()
@@ -178,12 +131,7 @@ ATTACKS: dict[str, tuple[Attack, int]] = {
 
 
 def connect(port: int, number: int, receive_buffer: int | None = None) -> socket.socket:
-    sock = socket.socket()
-    if receive_buffer is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.bind((SOURCES[number % len(SOURCES)], 0))
-    sock.connect(("127.0.0.1", port))
-    return sock
+    return open_connection(port, receive_buffer, SOURCES[number % len(SOURCES)])
 
 
 def close_all(socks: list[socket.socket]) -> None:
@@ -191,36 +139,16 @@ def close_all(socks: list[socket.socket]) -> None:
         sock.close()
 
 
-# -- the good ones
-
-
-def open_good(port: int, count: int) -> list[Good]:
-    clients = []
-    for _ in range(count):
-        sock = socket.create_connection(("127.0.0.1", port))
-        sock.sendall(HANDSHAKE)
-        received = b""
-        while b"\r\n\r\n" not in received:
-            received += sock.recv(RECEIVE_BYTES)
-        head, _, rest = received.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 101"):
-            raise SystemExit(f"handshake refused: {head[:200]!r}")
-        sock.setblocking(False)
-        clients.append(Good(sock, bytearray(rest)))
-    return clients
+# -- the good clients
 
 
 def watch(selector: selectors.BaseSelector, pid: int, until: Callable[[float], bool]) -> Window:
-    """Reads what comes until `until` is true of the seconds passed."""
+    """Reads until `until` is true of the seconds passed."""
     window = Window()
     process = psutil.Process(pid)
     started, before = time.monotonic(), process.cpu_times()
     while not until(time.monotonic() - started):
-        for key, _ in selector.select(0.05):
-            data = key.data.sock.recv(RECEIVE_BYTES)
-            if not data:
-                raise SystemExit("the server closed the connection of a good client")
-            key.data.feed(data, window)
+        read_ready(selector, window)
     after = process.cpu_times()
     window.rss_mb = process.memory_info().rss / 1e6
     window.cpu_cores = (after.user + after.system - before.user - before.system) / (time.monotonic() - started)
@@ -261,9 +189,7 @@ def main() -> None:
 
     spawn = multiprocessing.get_context("spawn")
     with running_server("--log-level", "ERROR", WS_MAX_CONNECTIONS="15000") as (pid, port):
-        selector = selectors.DefaultSelector()
-        for client in open_good(port, args.good):
-            selector.register(client.sock, selectors.EVENT_READ, client)
+        selector = selector_of(open_readers(port, args.good))
         print(f"{args.good} good clients; latency from tick to client in ms, memory in MB, CPU of the server in cores")
         print(
             f"{'beside':<14} {'phase':<9} {'snapshots':>9} {'missed':>6} {'p50':>8} {'p99':>8} {'max':>8} "

@@ -1,12 +1,12 @@
 """Question: how many requests a second does one worker answer, and how soon, beside a C loop and a FastAPI application?
 
-One load generator (wrk, one thread) asks each server in turn for the same paths over loopback, one request at a time
-per connection and 16 at a time. The ratio is to the C floor, which answers from bytes made once per tick.
+One load generator (wrk, one thread) requests the same paths from each server in turn over loopback, with one request
+per connection at a time and with 16. The ratio is to the C floor, which answers from bytes made once per tick.
 
     python benchmarks/bench_http.py [--seconds 5] [--connections 32] [--floor floor.c] [--peer-python VENV/bin/python]
 
---floor is compiled with gcc; --peer-python is an interpreter that has fastapi and uvicorn. What is absent is left out
-and said so.
+--floor is the source of the C server, which gcc compiles; it takes a port and the size of its answer. --peer-python is
+an interpreter that has fastapi and uvicorn. A server whose option is not given is left out.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from serving import running_server
+from running_server import running_server
 
 PATHS = ("/health", "/api/metrics/current")
 PIPELINED = 16
 START_SECONDS = 20.0
 
-# Sends PIPELINED requests at once, and counts each of their answers.
+# Sends PIPELINED requests at once; wrk counts each answer.
 PIPELINE_SCRIPT = """
 init = function(args)
     local requests = {}
@@ -41,7 +41,7 @@ end
 request = function() return all end
 """
 
-# What the first version was: a dictionary, encoded for each request.
+# A FastAPI application in its plainest form: a dictionary, encoded for each request.
 PEER_APPLICATION = """
 import json, sys
 import fastapi, uvicorn
@@ -63,7 +63,7 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", a
 
 @dataclass(frozen=True)
 class Result:
-    """What wrk measured of one server."""
+    """What wrk measured for one server."""
 
     requests_per_second: float
     p50: str
@@ -116,7 +116,7 @@ def measure(pid: int, url: str, seconds: int, connections: int, script: Path | N
 
 
 def percentile(percent: int, text: str) -> str:
-    """wrk says 0 where answers come so slowly that it corrects them all away."""
+    """Returns a latency as wrk prints it. A zero means that wrk has corrected away all samples of slow answers."""
     latency = find(rf"\n +{percent}% +(\S+)", text) or "-"
     return "-" if latency == "0.00us" else latency
 
@@ -130,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--floor", type=Path, default=Path(__file__).parents[2] / "shared" / "bench" / "floor.c")
+    parser.add_argument("--floor", type=Path)
     parser.add_argument("--peer-python", type=Path)
     args = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -160,8 +160,8 @@ def main() -> None:
         (folder / "snapshot.json").write_bytes(snapshot)
 
         floor = folder / "floor"
-        if not args.floor.is_file() or shutil.which("gcc") is None:
-            print(f"floor      absent: it needs gcc and {args.floor.name}")
+        if args.floor is None or shutil.which("gcc") is None:
+            print("floor      left out: it needs --floor and gcc")
         else:
             subprocess.run(["gcc", "-O2", "-o", str(floor), str(args.floor), "-lpthread"], check=True)
             servers.insert(0, "floor")
@@ -169,7 +169,7 @@ def main() -> None:
                 measure_all("floor", pid, port)
 
         if args.peer_python is None:
-            print("fastapi    absent: --peer-python was not given")
+            print("fastapi    left out: it needs --peer-python")
         else:
             (folder / "peer.py").write_text(PEER_APPLICATION)
             servers.append("fastapi")

@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Iterator
 from itertools import count
 
-from serving import running_server
+from running_server import running_server
 from websockets.sync.client import connect
 
 from observability.bus import Bus

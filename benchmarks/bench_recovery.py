@@ -1,7 +1,7 @@
 """Question: how long does a start take with a million fills in the store, after a clean stop and after a kill?
 
-From the command to the line that says where it listens, beside the same with an empty directory. After the kill the
-records behind the last checkpoint are taken again: as many as can be between two checkpoints.
+Measured from the command to the line that says where the server listens, and compared with a start on an empty
+directory. After the kill, the records since the last checkpoint are replayed: as many as fit between two checkpoints.
 
     python benchmarks/bench_recovery.py [--fills 1000000] [--directory DIR]
 """
@@ -40,7 +40,7 @@ SYMBOLS = 64
 
 
 def events(first: int, count: int) -> Iterator[Event]:
-    """Yields a fill of each of `count` orders, with the two reports around it."""
+    """Yields a fill for each of `count` orders, between two reports of the order."""
     for n in range(first, first + count):
         now_ns = START_NS + n * STEP_NS
         symbol, side = f"SYM{n % SYMBOLS}", ("buy", "sell")[n // SYMBOLS % 2]
@@ -53,7 +53,7 @@ def events(first: int, count: int) -> Iterator[Event]:
 
 
 async def fill_store(directory: Path, first: int, count: int, *, is_clean: bool) -> None:
-    """Takes events in as a server does; without a clean stop there is no checkpoint behind the first of them."""
+    """Takes events in as a server does. Without a clean stop, no checkpoint covers them."""
     host_clock, bus, counters = HostClock(), Bus(), Counters()
     event_clock, history = EventClock(host_clock), make_history(SYMBOLS)
     config = Config(max_symbols=SYMBOLS, data_dir=directory)
@@ -81,8 +81,8 @@ async def fill_store(directory: Path, first: int, count: int, *, is_clean: bool)
 
 
 def start_seconds(directory: Path) -> float:
-    """Returns the time from the command to its start line; ends the server by SIGKILL, so that the next start finds
-    what this one found."""
+    """Returns the time from the command to its start line. The server is then killed, so that the next start finds what
+    this one found."""
     command = [sys.executable, "-m", "observability", "serve", "--port", "0", "--data-dir", str(directory)]
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -118,7 +118,7 @@ def main() -> None:
         print(f"start after a clean stop                        {after_stop:6.2f} s  {after_stop / baseline:5.2f} x")
         after_kill = start_seconds(killed)
         ratio = after_kill / baseline
-        print(f"start after a kill, {CHECKPOINT_RECORDS} records behind       {after_kill:6.2f} s  {ratio:5.2f} x")
+        print(f"start after a kill, {CHECKPOINT_RECORDS} records to replay    {after_kill:6.2f} s  {ratio:5.2f} x")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 Starts the real server with its simulator for each number of workers, connects CLIENTS WebSocket clients that all read,
 and watches for SECONDS: latency from tick to client, CPU of the hub and of the workers per client and tick, snapshots
-encoded per tick, memory of each process (RSS, and PSS, its fair share of what it shares) without clients and with them,
-and how many clients each worker has. With `--spread` it only connects, and shows the spread.
+encoded per tick, memory of each process without clients and with them (RSS, and PSS, which divides shared pages among
+the processes that share them), and how many clients each worker has. With `--spread` it connects the clients and shows
+only how they are spread.
 
     python benchmarks/bench_workers.py [--workers 1,2,4] [--clients 1000] [--seconds 20]
     python benchmarks/bench_workers.py --spread --workers 4 --clients 10000
@@ -21,22 +22,23 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from bench_fanout import Reader, connect, read_handshake, watch
-from serving import running_server
+from bench_fanout import watch
+from running_server import running_server
+from stream_reader import connect, open_readers, percentile_ms
 
 SETTLE_SECONDS = 2.0
 
 
 @dataclass
 class Process:
-    """One process of the server: what it is, and what it takes."""
+    """One process of the server, and the resources it uses."""
 
     name: str
     process: psutil.Process
 
     @classmethod
     def all_of(cls, pid: int) -> list[Process]:
-        """The processes of a server: one, or the supervisor with its children."""
+        """Returns the processes of a server: one, or the supervisor and its children."""
         parent = psutil.Process(pid)
         children = parent.children()
         if not children:
@@ -51,7 +53,7 @@ class Process:
         return float(times.user + times.system)
 
     def memory_mb(self) -> tuple[float, float]:
-        """RSS and PSS."""
+        """Returns RSS and PSS."""
         text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
         rss, pss = (int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)[1]) for name in ("Rss", "Pss"))  # type: ignore[index]
         return rss / 1e3, pss / 1e3
@@ -63,7 +65,7 @@ def get(port: int, path: str) -> Any:
 
 
 def spread(port: int) -> list[int]:
-    """Clients of each worker."""
+    """Returns the number of clients of each worker."""
     components = get(port, "/api/system/components")["components"]
     return [one["websocket_clients"] for name, one in sorted(components.items()) if name.startswith("worker-")]
 
@@ -73,47 +75,33 @@ def show_spread(counts: list[int]) -> str:
     return f"{counts}, the fullest {max(counts) / share - 1:+.1%}, the emptiest {min(counts) / share - 1:+.1%}"
 
 
-def percentile_ms(latencies_ns: list[int], percent: float) -> float:
-    return latencies_ns[min(len(latencies_ns) - 1, int(len(latencies_ns) * percent / 100))] / 1e6
-
-
 def measure(workers: int, clients: int, seconds: float) -> None:
-    latencies_ns: list[int] = []
     with running_server("--workers", str(workers), WS_MAX_CONNECTIONS=str(clients)) as (pid, port):
         time.sleep(SETTLE_SECONDS)
         processes = Process.all_of(pid)
         idle = {one.name: one.memory_mb() for one in processes}
-        readers = [Reader(connect(port)) for _ in range(clients)]
-        for reader in readers:
-            read_handshake(reader, latencies_ns)
-        watch(readers, pid, SETTLE_SECONDS, latencies_ns)
-        latencies_ns.clear()
-        for reader in readers:
-            reader.missed = reader.received = 0
+        readers = open_readers(port, clients)
+        watch(readers, pid, SETTLE_SECONDS)
         before = get(port, "/api/system/stats")
         cpu = {one.name: one.cpu_seconds() for one in processes}
-        watch(readers, pid, seconds, latencies_ns)
+        window, _ = watch(readers, pid, seconds)
         cpu = {one.name: one.cpu_seconds() - cpu[one.name] for one in processes}
         after = get(port, "/api/system/stats")
         busy = {one.name: one.memory_mb() for one in processes}
         counts = spread(port)
         for reader in readers:
             reader.sock.close()
-    latencies_ns.sort()
-    received = sum(reader.received for reader in readers)
+    latencies_ns = sorted(window.latencies_ns)
     ticks = after["ticks"] - before["ticks"]
     encoded = after["snapshots_encoded"] - before["snapshots_encoded"]
     print(f"-- {workers} workers" if workers > 1 else "-- one process")
-    print(
-        f"   clients              {clients}, {received / clients:.0f} snapshots each, "
-        f"{sum(reader.missed for reader in readers)} missed"
-    )
+    print(f"   clients              {clients}, {window.received / clients:.0f} snapshots each, {window.missed} missed")
     print(f"   encoded per tick     {encoded / ticks:.3f} ({ticks} ticks)")
     print(
         "   tick to client       " + ", ".join(f"p{p} {percentile_ms(latencies_ns, p):.2f} ms" for p in (50, 99, 99.9))
     )
     for one in processes:
-        per_client = f"{cpu[one.name] / received * 1e6:.2f} us per client and tick of all"
+        per_client = f"{cpu[one.name] / window.received * 1e6:.2f} us per client and tick of all"
         (idle_rss, idle_pss), (rss, pss) = idle[one.name], busy[one.name]
         print(
             f"   {one.name:<12} CPU     {cpu[one.name] / seconds * 100:5.1f} %, {per_client}; "

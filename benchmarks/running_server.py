@@ -1,7 +1,4 @@
-"""The server under measurement: the real one, in a process of its own, with its simulator.
-
-Nothing is measured here.
-"""
+"""The server under measurement: the real one, in processes of its own, with its simulator."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ STOP_SECONDS = 20
 
 @contextmanager
 def running_server(*arguments: str, is_demo: bool = True, **environment: str) -> Iterator[tuple[int, int]]:
-    """Runs `observability serve`, with its simulator unless `is_demo` says otherwise; yields process id and port."""
+    """Runs `observability serve`, with its simulator unless `is_demo` is False; yields its process id and its port."""
     demo = ["--demo"] if is_demo else []
     command = [sys.executable, "-m", "observability", "serve", *demo, "--port", "0", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
