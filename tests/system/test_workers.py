@@ -52,6 +52,7 @@ def test_every_worker_answers_about_trades_that_only_the_hub_has(host: Server) -
         assert ids == {0}
         trade = host.get("/api/trades?limit=1")["trades"][0]
         for peer in peers:
+            assert json.loads(peer.get(f"/api/trades/stats/summary?symbol={trade['symbol']}")[1])["count"] > 0
             assert json.loads(peer.get(f"/api/trades/{trade['trade_id']}")[1]) == trade
             assert peer.get("/api/trades/unknown")[0] == 404
             assert peer.get("/api/trades?limit=0")[0] == 422

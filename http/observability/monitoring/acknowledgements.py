@@ -1,4 +1,4 @@
-"""Acknowledging alerts: at once, durably, and the same however often."""
+"""Acknowledging alerts, durably and idempotently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker's process says of the host's health: out of its slots and what the hub publishes, without asking it."""
+"""The host's health as a worker's process reports it, from the slots and from what the hub publishes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _decode_hub_state = msgspec.json.Decoder(HubState).decode
 
 
 class WorkerStatus:
-    """The status of the host as any of its workers tells it."""
+    """Answers `/health` for the whole host, whether or not the hub is alive."""
 
     def __init__(self, frames: FrameSource, staleness: Staleness, workers: Sequence[ProcessSlot]) -> None:
         self._frames = frames

@@ -1,4 +1,4 @@
-"""A worker's link to the hub: to whichever hub is alive."""
+"""A worker's connection to the hub, which follows when one hub replaces another."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from observability.processes.rpc import Caller
 
 
 class HubLink:
-    """Sends calls to the hub. When a new hub starts, the supervisor hands over an RPC socket to it, which replaces the
-    one before."""
+    """Sends calls to the hub that is alive. When a new hub starts, the supervisor passes a new RPC socket."""
 
     def __init__(self, context: ChildContext, loop: asyncio.AbstractEventLoop) -> None:
         self._context = context

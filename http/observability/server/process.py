@@ -1,4 +1,4 @@
-"""What the processes of the server have in common: the order in which their parts are made, started and stopped."""
+"""The base of the server's processes: the order in which their parts are made, started, drained and stopped."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ class ServerProcess(ABC):
 
         __init__   makes the parts
         _wire      connects them
-        _start     sets them going; afterwards there is something to serve
+        _start     starts them, until there is something to serve
         _open      lets clients in
-                   ... until a signal comes ...
-        _drain     lets no further client in, and answers what is asked already
-        _stop      takes the parts down, in the direction of the data
+                   ... serves until a signal comes ...
+        _drain     lets no further client in, and answers the requests that have come
+        _stop      stops the parts, in the direction of the data
 
-    A process that fails before it opens just ends: what must last is on disk, and a restart reads it.
+    A process that fails before it opens ends without stopping its parts: what must survive is on disk, and the next
+    start recovers it.
     """
 
     def __init__(self, *, is_alone: bool) -> None:
@@ -33,7 +34,7 @@ class ServerProcess(ABC):
         self._is_alone = is_alone
 
     async def run(self) -> None:
-        """Serves until a signal, and returns once everything has been taken down."""
+        """Serves until a signal comes; returns once every part has stopped."""
         self._handle_signals()
         self._wire()
         await self._start()
@@ -61,8 +62,10 @@ class ServerProcess(ABC):
     async def _stop(self) -> None: ...
 
     def _handle_signals(self) -> None:
-        """SIGTERM stops any process. SIGINT, and a second signal that does not wait, are the supervisor's to handle if
-        there is one: Ctrl-C and service managers signal every process at once, and then it asks each in its turn."""
+        """SIGTERM stops any process, SIGINT only one that is alone, and so does a second signal, at once.
+
+        Beside others a process ignores both: Ctrl-C and service managers signal every process of a host, after which
+        the supervisor sends SIGTERM to each process in its turn."""
         self._loop.add_signal_handler(signal.SIGTERM, self._on_signal)
         if self._is_alone:
             self._loop.add_signal_handler(signal.SIGINT, self._on_signal)
@@ -74,7 +77,7 @@ class ServerProcess(ABC):
 
 
 def run_process(make: Callable[[], ServerProcess]) -> None:
-    """Makes a process within a loop of its own, and runs it."""
+    """Makes a process within a new event loop, and runs it there."""
 
     async def main() -> None:
         await make().run()
