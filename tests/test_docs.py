@@ -120,6 +120,13 @@ def test_the_entry_point_group_is_that_of_the_example() -> None:
     assert list(tomllib.loads(example.text)["project"]["entry-points"]) == [ENTRY_POINT_GROUP]
 
 
+def test_the_table_of_reasons_has_every_reason_to_leave_an_order_or_fill_out() -> None:
+    sources = (ROOT / "core/observability/metrics/execution").glob("*.py")
+    labels = [re.findall(r'"(?:fill|shortfall|vwap|{label}):([a-z_]+)"', path.read_text("utf-8")) for path in sources]
+    documented = document("docs/execution-quality.md").names("left-out")
+    assert set(documented) == {reason for found in labels for reason in found}
+
+
 def test_the_table_of_health_has_every_threshold() -> None:
     documented = {row[0].strip("`"): row[1:] for row in document("docs/monitoring.md").table("health")}
     for name, bounds in THRESHOLDS.items():

@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import shutil
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,19 +50,25 @@ def _send_something(server: Server) -> None:
     fill = {"type": "fill", "trade_id": "docs-1", "price": "10", **order}
     events = [
         {"type": "quote", "symbol": "DOCS", "bid": 9, "ask": 11},
+        # Its minute is over, so it makes a bar.
+        {"type": "print", "symbol": "DOCS", "price": 10, "size": 1, "ts": time.time_ns() - 120 * 10**9},
         {"type": "order", "status": "new", **order},
         fill,
         {**fill, "quantity": "1"},
         {"type": "metric", "name": "docs", "value": 1},
         {"type": "alert", "severity": "info", "title": "docs"},
     ]
-    request = urllib.request.Request(
-        server.url("/api/ingest"), json.dumps(events).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        assert json.load(answer)["accepted"] == len(events) - 1
+    assert _post(server, "/api/ingest", events)["accepted"] == len(events) - 1
     with connect(server.websocket_url) as client:
         client.recv()
+
+
+def _post(server: Server, path: str, document: Any) -> Any:
+    request = urllib.request.Request(
+        server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        return json.load(answer)
 
 
 def _first(members: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +119,18 @@ def test_the_legs_and_parts_of_execution_quality_are_those_of_the_document(demo:
     ]
     for names in (quality["latency"], quality["missing_reports"], parts):
         assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_table_of_series_has_every_series_and_field(demo: Server) -> None:
+    wanted = {
+        "metric_types": ["market_data", "strategy", "execution", "system", "bars"],
+        "format": "columns",
+        "limit": 1,
+    }
+    series = _post(demo, "/api/metrics/history", {**wanted, "interval": "1m"})["data"]
+    fields = {one["type"]: sorted(one.keys() - {"type", "symbol", "timestamp"}) for one in series}
+    documented = document("docs/api.md").table("series")
+    assert {row[0].split("`")[1]: sorted(re.findall(r"`(\w+)`", row[1])) for row in documented} == fields
 
 
 def test_the_table_of_server_figures_has_every_figure(demo: Server) -> None:
