@@ -25,7 +25,7 @@ Side = Literal["buy", "sell"]
 Severity = Literal["info", "warning", "critical"]
 
 MAX_SYMBOL_LENGTH: Final = 32
-BPS: Final = 10_000
+BPS: Final = Decimal(10_000)
 """The number of basis points in 1; every name that ends in `_bps` is in this unit."""
 
 Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SYMBOL_LENGTH)]

@@ -16,6 +16,8 @@ from observability.events import BPS
 from observability.metrics.arithmetic.decimals import EXACT, HALF, TWO, price_or_none, to_float
 from observability.metrics.arithmetic.turnover import MAX_DECIMALS, PROOF_LIMIT
 
+_INT_BPS = int(BPS)
+
 # Twice as many digits as a double has, so that rounding to these and then to a double gives the nearest double.
 _CONTEXT = Context(prec=34, traps=[InvalidOperation, DivisionByZero])
 
@@ -57,7 +59,7 @@ class Touch:
                 total = low + high
                 self.mid = total / (2 * scale)
                 self.spread = (high - low) / scale
-                self.spread_bps = (high - low) * 2 * BPS / total if total > 0 else None
+                self.spread_bps = (high - low) * 2 * _INT_BPS / total if total > 0 else None
                 return
         self._derive_from_decimals(Decimal(repr(bid)), Decimal(repr(ask)))
 
