@@ -17,10 +17,10 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import receive
 
 WORKERS = 2
 
@@ -124,7 +124,7 @@ def streams_on_every_worker(server: Server, workers: int, compression: str | Non
         chosen: dict[int, ClientConnection] = {}
         while len(chosen) < workers:
             client = opened.enter_context(connect(server.websocket_url, compression=compression))
-            assert json.loads(client.recv(timeout=10))["type"] == "connected"
+            assert receive(client)["type"] == "connected"
             chosen.setdefault(process_of(server, client.local_address[1]), client)
         yield list(chosen.values())
 
@@ -143,16 +143,6 @@ def stopped_hub(server: Server) -> Iterator[None]:
 def exposed(server: Server) -> dict[str, float]:
     lines = server.get_bytes("/metrics").decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
-
-
-def read_to_the_end(client: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
-    """Returns what came until the server ended the connection, and the code it gave."""
-    messages = []
-    try:
-        while True:
-            messages.append(json.loads(client.recv(timeout=10)))
-    except ConnectionClosed as closed:
-        return messages, None if closed.rcvd is None else closed.rcvd.code
 
 
 def not_ready(server: Server) -> list[str]:

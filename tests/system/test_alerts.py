@@ -9,17 +9,16 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from server_process import ROOT, TIMEOUT_SECONDS, Server
+from ws_client import read_to_close, receive
 
 StartServer = Callable[..., Server]
 
@@ -61,14 +60,11 @@ def rules_file(tmp_path: Path, text: str = RULES) -> str:
     return str(path)
 
 
-def receive(connection: ClientConnection, action: str) -> dict[str, Any]:
+def receive_alert(connection: ClientConnection, action: str) -> dict[str, Any]:
     """Returns the next message of the lane with this action."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        message: dict[str, Any] = json.loads(connection.recv(timeout=TIMEOUT_SECONDS))
-        if message["type"] == "alert" and message["action"] == action:
-            return message
-    raise AssertionError(f"no alert was {action}")
+    while (message := receive(connection, "alert"))["action"] != action:
+        pass
+    return message
 
 
 def samples(server: Server, name: str) -> dict[tuple[tuple[str, str], ...], float]:
@@ -96,7 +92,7 @@ def test_an_alert_of_a_rule_lives_on_the_lane_over_rest_and_in_the_metrics(
     events = [quote("AAPL", 102 if n < 30 else 100.01, n / 10) for n in range(60)]
     server = start_server("--replay", record(tmp_path / "q.jsonl", *events), "--alerts", rules_file(tmp_path))
     with connect(f"{server.websocket_url}?channels=alerts&lane_since=0") as lane:
-        raised = receive(lane, "raised")
+        raised = receive_alert(lane, "raised")
         assert (raised["rule"], raised["member"], raised["severity"]) == ("wide", "AAPL", "critical")
         assert (raised["title"], raised["state"], raised["seq"]) == ("AAPL: 198 bps", "active", 1)
         assert "a critical alert is active" in server.next_snapshot()["system"]["health_reasons"]
@@ -106,8 +102,8 @@ def test_an_alert_of_a_rule_lives_on_the_lane_over_rest_and_in_the_metrics(
         assert samples(server, "alerts_active")[(("severity", "critical"),)] == 1
         for _ in range(2):
             assert acknowledge(server, raised["alert_id"])["state"] == "acknowledged"
-        assert receive(lane, "acknowledged")["prev"] == 1
-        resolved = receive(lane, "resolved")
+        assert receive_alert(lane, "acknowledged")["prev"] == 1
+        resolved = receive_alert(lane, "resolved")
     assert (resolved["alert_id"], resolved["prev"], resolved["seq"]) == (raised["alert_id"], 2, 3)
     assert resolved["acknowledged"] is not None
     server.next_snapshot()
@@ -142,7 +138,7 @@ def test_a_metric_event_is_in_the_snapshot_in_the_metrics_and_in_the_rules(
     )
     server = start_server("--replay", path, "--speed", "max", "--alerts", rules_file(tmp_path))
     with connect(f"{server.websocket_url}?channels=alerts&lane_since=0") as lane:
-        assert receive(lane, "raised")["member"] == r'1st="2",a-b="1",name="y",venue="X\"\n"'
+        assert receive_alert(lane, "raised")["member"] == r'1st="2",a-b="1",name="y",venue="X\"\n"'
     metrics = server.next_snapshot()["system"]["metrics"]
     assert metrics["temperature"]["value"] == 20.0
     assert len(metrics) == 4
@@ -208,9 +204,7 @@ def test_who_left_the_stream_is_counted_by_code_and_side(start_server: StartServ
         connection.close(4321)
     with connect(server.websocket_url) as connection:
         connection.send(b"binary")
-        with suppress(ConnectionClosed):
-            while True:
-                connection.recv(timeout=TIMEOUT_SECONDS)
+        read_to_close(connection)
     with connect(server.websocket_url) as connection:
         connection.socket.close()
     expected = {
@@ -228,7 +222,7 @@ def test_the_own_path_and_the_queues_are_measured(start_server: StartServer) -> 
     server = start_server("--demo")
     with connect(server.websocket_url) as connection:
         for _ in range(25):
-            connection.recv(timeout=TIMEOUT_SECONDS)
+            receive(connection)
         performance = server.get("/api/system/performance")
     assert performance["path"].keys() == {"tick", "late", "fanout", "age_at_send"}
     for stretch in performance["path"].values():

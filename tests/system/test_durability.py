@@ -16,6 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import receive
 
 StartServer = Callable[..., Server]
 NOON_NS = 1_767_268_800_000_000_000  # 2026-01-01T12:00:00Z
@@ -83,7 +84,7 @@ def test_a_trade_of_before_the_restart_is_replayed_on_the_lane(start_server: Sta
     server = start_server("--data-dir", str(tmp_path))
     send(server, fill(3))
     with connect(server.websocket_url + "?channels=trades&lane_since=0") as connection:
-        messages = [json.loads(connection.recv(TIMEOUT_SECONDS)) for _ in range(4)]
+        messages = [receive(connection) for _ in range(4)]
     trades = [message for message in messages if message["type"] == "trade"]
     assert [trade["trade_id"] for trade in trades] == ["t1", "t2", "t3"]
     assert [trade["prev"] for trade in trades] == [0, *(trade["seq"] for trade in trades[:-1])]
@@ -115,7 +116,7 @@ def test_a_full_disk_is_told_loudly_and_stops_nothing_and_is_made_up_for(
 
         def messages(wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
             while True:
-                message: dict[str, Any] = json.loads(connection.recv(TIMEOUT_SECONDS))
+                message: dict[str, Any] = receive(connection)
                 if wanted(message):
                     return message
 

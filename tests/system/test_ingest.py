@@ -10,11 +10,12 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import read_to_close, receive, receive_pong
 
 StartServer = Callable[..., Server]
 
@@ -44,11 +45,6 @@ def post(
 
 def sender(server: Server, **options: Any) -> ClientConnection:
     return connect(f"ws://127.0.0.1:{server.port}/ws/ingest", **options)
-
-
-def receive(connection: ClientConnection) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(connection.recv(TIMEOUT_SECONDS))
-    return message
 
 
 def fill(trade_id: str, **fields: object) -> dict[str, object]:
@@ -146,7 +142,7 @@ def test_a_stream_acknowledges_each_form_of_message(server: Server) -> None:
         connection.send(f'{{"events":{event},"key":"ws"}}')
         assert receive(connection)["replayed"] is True
         connection.send("ping")
-        assert connection.recv(TIMEOUT_SECONDS) == "pong"
+        receive_pong(connection)
 
 
 def test_a_stream_goes_on_after_what_is_no_message(server: Server) -> None:
@@ -268,8 +264,5 @@ def test_on_shutdown_senders_are_told_that_the_server_goes_away(start_server: St
     with sender(server) as connection:
         receive(connection)
         server.process.send_signal(signal.SIGTERM)
-        with pytest.raises(ConnectionClosed) as closed:
-            connection.recv(TIMEOUT_SECONDS)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1001
+        assert read_to_close(connection) == ([], 1001)
     assert server.process.wait(TIMEOUT_SECONDS) == 0

@@ -13,16 +13,16 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from server_process import ROOT, TIMEOUT_SECONDS, Server
+from ws_client import read_to_close, receive, receive_pong
 
 StartServer = Callable[..., Server]
 
@@ -112,13 +112,6 @@ def ask(
         connection.close()
 
 
-def next_snapshot(connection: Any) -> dict[str, Any]:
-    while True:
-        message: dict[str, Any] = json.loads(connection.recv(timeout=TIMEOUT_SECONDS))
-        if message["type"] == "metrics_update":
-            return message
-
-
 def test_a_snapshot_is_answered_and_known_by_its_tag(port: int) -> None:
     status, fields, body = ask(port, "GET", "/api/metrics/current")
     snapshot = json.loads(body)
@@ -163,12 +156,11 @@ def test_requests_of_one_connection_are_answered_in_order(port: int) -> None:
 def test_the_stream_runs_answers_pings_and_closes_cleanly(port: int, path: str) -> None:
     # Of the page that this very host and port served.
     with connect(f"ws://127.0.0.1:{port}{path}", origin=Origin(f"http://127.0.0.1:{port}")) as connection:
-        greeting = json.loads(connection.recv(timeout=TIMEOUT_SECONDS))
-        seqs = [next_snapshot(connection)["seq"] for _ in range(5)]
+        greeting = receive(connection)
+        seqs = [receive(connection, "metrics_update")["seq"] for _ in range(5)]
         assert connection.ping(b"payload").wait(TIMEOUT_SECONDS)
         connection.send("ping")
-        while connection.recv(timeout=TIMEOUT_SECONDS) != "pong":
-            pass
+        receive_pong(connection)
         connection.close(1000, "enough")
     assert greeting["type"] == "connected"
     assert seqs == list(range(seqs[0], seqs[0] + 5))
@@ -190,9 +182,6 @@ def test_a_write_through_the_proxy_is_not_one_from_this_machine(demo_server: Ser
 def test_clients_behind_the_proxy_are_told_of_a_shutdown(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--demo")
     with nginx(tmp_path, server.port) as port, connect(f"ws://127.0.0.1:{port}/ws/metrics") as connection:
-        next_snapshot(connection)
+        receive(connection, "metrics_update")
         server.stop()
-        with suppress(ConnectionClosed):
-            while True:
-                connection.recv(timeout=TIMEOUT_SECONDS)
-    assert connection.protocol.close_code == 1001
+        assert read_to_close(connection)[1] == 1001

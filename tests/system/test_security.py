@@ -22,6 +22,7 @@ from websockets.typing import Subprotocol
 
 from certified import CERTIFICATES, FIRST, SECOND, trusting
 from server_process import ROOT, TIMEOUT_SECONDS, Server
+from ws_client import receive, receive_pong
 
 StartServer = Callable[..., Server]
 
@@ -81,7 +82,7 @@ def test_a_websocket_needs_a_token_in_any_of_three_places(start_server: StartSer
         (url, {"subprotocols": [Subprotocol("observability"), Subprotocol(f"bearer.{SECRET}")]}),
     ):
         with connect(target, **options) as connection:
-            assert json.loads(connection.recv(TIMEOUT_SECONDS))["type"] == "connected"
+            assert receive(connection)["type"] == "connected"
             assert SECRET not in str(connection.response.headers)
 
 
@@ -200,10 +201,9 @@ def test_everything_is_there_over_tls(tls_server: Server) -> None:
     assert fields["strict-transport-security"].startswith("max-age=")
     url = f"wss://localhost:{tls_server.port}/ws/metrics"
     with connect(url, ssl=trusting(FIRST[0])) as connection:
-        kinds = [json.loads(connection.recv(TIMEOUT_SECONDS))["type"] for _ in range(5)]
+        kinds = [receive(connection)["type"] for _ in range(5)]
         connection.send("ping")
-        while connection.recv(TIMEOUT_SECONDS) != "pong":
-            pass
+        receive_pong(connection)
     assert kinds == ["connected", *["metrics_update"] * 4]
     assert not [line for line in tls_server.stop() if "WARNING" in line or "ERROR" in line]
 

@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 
 from hosts import WORKERS, exposed, is_ready, peers_on_every_worker, post, processes, stopped_hub, wait_until
 from server_process import Server
+from ws_client import receive
 
 StartServer = Callable[..., Server]
 
@@ -42,8 +43,7 @@ def test_the_history_of_every_worker_agrees_with_the_snapshots(start_server: Sta
     server = start_server("--demo", "--workers", str(WORKERS))
     wait_until(lambda: server.get("/api/metrics/symbols")["symbols"] != [])
     with connect(server.websocket_url) as client:
-        client.recv(timeout=10)
-        snapshots = [json.loads(client.recv(timeout=10)) for _ in range(12)]
+        snapshots = [receive(client, "metrics_update") for _ in range(12)]
     symbol = next(iter(snapshots[0]["market_data"]))
     # Two ticks may fall into one tenth of a second: the later one counts.
     volumes = {tenth(each["timestamp"]): each["market_data"][symbol]["volume"] for each in snapshots}

@@ -26,11 +26,11 @@ from hosts import (
     post,
     process_of,
     processes,
-    read_to_the_end,
     stopped_hub,
     wait_until,
 )
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import read_to_close, receive
 
 StartServer = Callable[..., Server]
 
@@ -39,15 +39,15 @@ def test_clients_of_a_dead_worker_resume_without_a_gap_at_another(start_server: 
     server = start_server("--demo", "--workers", str(WORKERS))
     with connect(server.websocket_url) as client:
         worker = process_of(server, client.local_address[1])
-        epoch = json.loads(client.recv(timeout=10))["epoch"]
-        seqs = [json.loads(client.recv(timeout=10))["seq"]]
+        epoch = receive(client)["epoch"]
+        seqs = [receive(client)["seq"]]
         os.kill(worker, signal.SIGKILL)
-        rest, _ = read_to_the_end(client)
+        rest, _ = read_to_close(client)
         seqs += [message["seq"] for message in rest]
     with connect(f"{server.websocket_url}?since={epoch}:{seqs[-1]}") as client:
-        greeting = json.loads(client.recv(timeout=10))
+        greeting = receive(client)
         assert greeting["recovered"] is True
-        seqs += [json.loads(client.recv(timeout=10))["seq"] for _ in range(5)]
+        seqs += [receive(client)["seq"] for _ in range(5)]
     # A client that has missed nothing gets the newest snapshot once more.
     seqs = list(dict.fromkeys(seqs))
     assert seqs == list(range(seqs[0], seqs[-1] + 1))
@@ -74,16 +74,16 @@ def test_counters_do_not_go_back_when_a_process_dies(start_server: StartServer) 
 def test_clients_stay_when_the_hub_dies_and_learn_that_data_is_stale(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     with connect(server.websocket_url) as client:
-        epoch = json.loads(client.recv(timeout=10))["epoch"]
+        epoch = receive(client)["epoch"]
         os.kill(processes(server)["hub"]["pid"], signal.SIGKILL)
         kinds = []
         while True:
-            message = json.loads(client.recv(timeout=10))
+            message = receive(client)
             kinds.append(message["type"])
             if message["type"] == "metrics_update" and message["epoch"] != epoch:
                 break
         assert "stale" in kinds
-        seqs = [message["seq"], *(json.loads(client.recv(timeout=10))["seq"] for _ in range(3))]
+        seqs = [message["seq"], *(receive(client)["seq"] for _ in range(3))]
         assert seqs == list(range(seqs[0], seqs[0] + 4))
         client.ping().wait(10)
 
@@ -110,7 +110,7 @@ def test_trades_can_be_read_while_the_hub_does_not_answer(start_server: StartSer
         assert server.get("/api/trades")["total"] == 2
         assert server.get("/api/trades/1")["trade_id"] == "1"
         with connect(f"{server.websocket_url}?channels=trades&lane_since=0") as client:
-            messages = [json.loads(client.recv(timeout=10)) for _ in range(3)]
+            messages = [receive(client) for _ in range(3)]
     assert [message["trade_id"] for message in messages if message["type"] == "trade"] == ["1", "2"]
 
 
@@ -180,10 +180,10 @@ def test_the_log_says_why_no_other_hub_can_start(start_server: StartServer, tmp_
 def test_a_delta_client_gets_a_whole_snapshot_from_the_next_hub(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
     with connect(f"{server.websocket_url}?mode=delta") as client:
-        epoch = json.loads(client.recv(timeout=10))["epoch"]
+        epoch = receive(client)["epoch"]
         os.kill(processes(server)["hub"]["pid"], signal.SIGKILL)
         while True:
-            message = json.loads(client.recv(timeout=10))
+            message = receive(client)
             if message["type"] != "stale" and message["epoch"] != epoch:
                 break
         assert message["type"] == "metrics_update"
@@ -214,9 +214,9 @@ def test_a_signal_drains_every_process_and_exits_with_0(start_server: StartServe
     server = start_server("--demo", "--workers", str(WORKERS))
     left = children(server.process.pid)
     with connect(server.websocket_url) as client:
-        client.recv(timeout=10)
+        receive(client)
         server.process.send_signal(number)
-        _, code = read_to_the_end(client)
+        _, code = read_to_close(client)
     assert code == 1001
     assert server.process.wait(TIMEOUT_SECONDS) == 0
     log = server.stop()

@@ -11,6 +11,7 @@ import pytest
 
 from hosts import peers_on_every_worker, streams_on_every_worker
 from server_process import Server
+from ws_client import receive
 
 TICKS = 5
 DOCUMENTS = (
@@ -86,7 +87,7 @@ def test_a_tick_is_encoded_once_however_many_clients_there_are(host: Host) -> No
         before = after = json.loads(peers[0].get("/api/system/stats")[1])
         while after["ticks"] < before["ticks"] + TICKS:
             for client in clients:
-                client.recv(timeout=10)
+                receive(client)
             for peer in peers:
                 peer.get("/api/metrics/current")
             after = json.loads(peers[-1].get("/api/system/stats")[1])

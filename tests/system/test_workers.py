@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from hosts import WORKERS, exposed, fill, peers_on_every_worker, post, processes, wait_until
 from server_process import Server
+from ws_client import receive
 
 StartServer = Callable[..., Server]
 
@@ -61,12 +62,9 @@ def test_every_worker_answers_about_trades_that_only_the_hub_has(host: Server) -
 def test_a_worker_cuts_a_view_out_of_the_snapshot(host: Server) -> None:
     symbol = host.get("/api/metrics/symbols")["symbols"][0]
     with connect(f"{host.websocket_url}?channels=market_data&symbols={symbol}&mode=delta") as client:
-        client.recv(timeout=10)
-        first = client.recv(timeout=10)
-        assert isinstance(first, str)
-        full = json.loads(first)
+        full = receive(client, "metrics_update")
         assert list(full["market_data"]) == [symbol]
-        delta = json.loads(client.recv(timeout=10))
+        delta = receive(client)
         assert (delta["type"], delta["prev_seq"]) == ("metrics_delta", full["seq"])
 
 
@@ -100,9 +98,9 @@ def test_any_worker_takes_events_and_the_hub_acknowledges_them(host: Server) -> 
             answer = post(host, "/api/ingest", fill(number, "buy", "10"))
             assert (answer["accepted"], answer["duplicates"]) == (1, 0)
     with connect(f"ws://127.0.0.1:{host.port}/ws/ingest") as sender:
-        assert json.loads(sender.recv(timeout=10))["type"] == "connected"
+        assert receive(sender)["type"] == "connected"
         sender.send(json.dumps({"seq": 7, "events": [fill(100, "buy", "10"), fill(104, "sell", "10")]}))
-        ack = json.loads(sender.recv(timeout=10))
+        ack = receive(sender)
     assert (ack["type"], ack["seq"], ack["accepted"], ack["duplicates"]) == ("ack", 7, 1, 1)
 
 
@@ -133,8 +131,7 @@ def test_a_worker_replays_a_lane_from_the_store(start_server: StartServer, tmp_p
     server = start_server("--workers", str(WORKERS), "--data-dir", str(tmp_path))
     post(server, "/api/ingest", [fill(number, "buy", "10") for number in range(1, 6)])
     with connect(f"{server.websocket_url}?channels=trades&lane_since=0") as client:
-        client.recv(timeout=10)
-        ids = [json.loads(client.recv(timeout=10))["trade_id"] for _ in range(5)]
+        ids = [receive(client, "trade")["trade_id"] for _ in range(5)]
     assert ids == ["1", "2", "3", "4", "5"]
 
 
