@@ -1,7 +1,4 @@
-"""`POST /api/ingest`: events in, over HTTP.
-
-Nothing is decoded or published here (see `observability.ingest.gate`).
-"""
+"""`POST /api/ingest`: batches of events over HTTP."""
 
 from __future__ import annotations
 
@@ -18,11 +15,10 @@ from observability.ingest.answers import IngestAnswer
 from observability.ingest.gate import MAX_EVENTS, MAX_KEY_CHARACTERS, Gate
 from observability.routing.router import RouteDescription, Router
 
-PATH: Final = "/api/ingest"
-# The largest batch there may be, of fills with every field.
+# Holds the largest batch, of fills with every field.
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 
-# None registered; these are what senders of lines say.
+# No media type for lines of JSON is registered; these are in use.
 _IS_LINES: Final = {
     b"application/json": False,
     b"application/x-ndjson": True,
@@ -30,14 +26,14 @@ _IS_LINES: Final = {
     b"application/jsonl": True,
     b"application/x-jsonlines": True,
 }
-# draft-ietf-httpapi-idempotency-key-header section 2.1: a String of RFC 8941 section 3.3.3; many send it bare.
+# draft-ietf-httpapi-idempotency-key-header section 2.1: a String of RFC 8941 section 3.3.3. Many clients send it bare.
 _KEY: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])+)"|([!#-+\--\[\]-~]+)')
 _ESCAPED: Final = re.compile(r"\\(.)")
 _REPLAYED: Final = (b"Idempotent-Replayed", b"true")
 
 
 class IngestRoutes:
-    """The handler, in front of the gate."""
+    """The handler."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -45,7 +41,7 @@ class IngestRoutes:
     def add_to(self, router: Router) -> None:
         router.add(
             "POST",
-            PATH,
+            "/api/ingest",
             self.ingest,
             name="ingest",
             max_body_bytes=MAX_BODY_BYTES,
@@ -60,15 +56,15 @@ class IngestRoutes:
 
     async def ingest(self, request: Request) -> Response:
         is_lines, key = _is_lines(request), _idempotency_key(request)
-        # A peer that goes away ends its request, not a batch that is half taken.
+        # A peer that disconnects cancels its request, but must not stop a batch half way.
         taking = self._gate.take(request.body, source="http", is_lines=is_lines, key=key)
-        return _response(await asyncio.shield(taking))
+        return _to_response(await asyncio.shield(taking))
 
 
 def _is_lines(request: Request) -> bool:
     coding = (request.header(b"content-encoding") or b"identity").strip().lower()
     if coding != b"identity":
-        # RFC 9110 section 15.5.16: a 415 for the coding says which ones are taken.
+        # RFC 9110 section 15.5.16: a 415 because of the coding lists the accepted ones.
         refusal = UnsupportedMediaType("content is taken as it is, without a coding")
         refusal.headers = ((b"Accept-Encoding", b"identity"),)
         raise refusal
@@ -92,7 +88,7 @@ def _idempotency_key(request: Request) -> str | None:
     return str(bare.decode("ascii")) if quoted is None else _ESCAPED.sub(r"\1", quoted.decode("ascii"))
 
 
-def _response(answer: IngestAnswer) -> Response:
+def _to_response(answer: IngestAnswer) -> Response:
     headers: Headers = (_REPLAYED,) if answer.is_replayed else ()
     if answer.status < 400:
         return Response(answer.status, answer.body, headers=headers)

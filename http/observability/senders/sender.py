@@ -1,7 +1,4 @@
-"""One sender of events over WebSocket: its messages go to the gate in order, and each is answered in order.
-
-No events here (see `observability.ingest.gate`) and no framing (see `websocket.py`).
-"""
+"""One sender of events over WebSocket: its messages go to the gate in order and are answered in order."""
 
 from __future__ import annotations
 
@@ -23,13 +20,13 @@ from observability.websocket.connection import Accepted, WebSocketConnection
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
-# Of one sender, not answered yet: beyond either it is not read from until half of them have been.
-MAX_WAITING: Final = 64
-MAX_WAITING_BYTES: Final = MAX_MESSAGE_BYTES
-# Being taken, out of those.
+# A sender with this many unanswered messages, or bytes of them, is not read from until half of them are answered.
+MAX_UNANSWERED: Final = 64
+MAX_UNANSWERED_BYTES: Final = MAX_MESSAGE_BYTES
+# How many of the unanswered messages the gate may have at a time.
 MAX_TAKING: Final = 32
-# A sender whose messages cannot be read is not one of ours.
-MAX_ERRORS: Final = 10
+# A sender that has sent this many messages that are no events does not speak this protocol, and is closed.
+MAX_BAD_MESSAGES: Final = 10
 MAX_SEQ: Final = 2**63 - 1
 
 _CODES: Final = {
@@ -39,7 +36,7 @@ _HAS_ENVELOPE: Final = b'"events"'
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """Events with a number, a key, or both; an event that has such fields of its own has a type too."""
+    """Events with a sequence number, a key, or both. An event may have fields of these names, but it has a type."""
 
     events: msgspec.Raw = msgspec.Raw()
     seq: Any = None
@@ -48,7 +45,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with the number or the key."""
+        """The fault of the sequence number or the key, if there is one."""
         if self.seq is not None and not (type(self.seq) is int and 0 <= self.seq <= MAX_SEQ):
             return f"seq: expected an integer from 0 to {MAX_SEQ}"
         if self.key is not None and not isinstance(self.key, str):
@@ -59,7 +56,7 @@ class Envelope(msgspec.Struct, frozen=True):
 _decoder: Final = msgspec.json.Decoder(Envelope)
 
 
-async def _unreadable(fault: str) -> IngestAnswer:
+async def _refuse(fault: str) -> IngestAnswer:
     return refusal(400, fault)
 
 
@@ -74,17 +71,16 @@ class Sender(WebSocketConnection):
         self._event_clock = event_clock
         self._heartbeat_seconds = heartbeat_seconds
         self._received = 0
-        self._errors = 0
+        self._bad_messages = 0
         self._is_finishing = False
-        # Not begun, with their numbers from 1; and being taken, in order.
+        # Messages by number, counted from 1, that the gate does not have yet.
         self._waiting: deque[tuple[int, bytes]] = deque()
+        # Sequence number, size and task of the messages that the gate has, in order.
         self._taking: deque[tuple[int, int, asyncio.Task[IngestAnswer]]] = deque()
         self._unanswered_bytes = 0
 
-    # -- for the endpoint
-
     def finish(self) -> None:
-        """Takes no more, answers what is being taken, then closes with 1001."""
+        """Accepts no more messages, answers those that the gate has, and closes with 1001."""
         self._is_finishing = True
         self._waiting.clear()
         self._end_if_finished()
@@ -97,7 +93,7 @@ class Sender(WebSocketConnection):
                 "type": "connected",
                 "max_events": MAX_EVENTS,
                 "max_message_bytes": MAX_MESSAGE_BYTES,
-                "max_unanswered": MAX_WAITING,
+                "max_unanswered": MAX_UNANSWERED,
                 "heartbeat_interval": self._heartbeat_seconds,
             }
         )
@@ -111,11 +107,11 @@ class Sender(WebSocketConnection):
             self._received += 1
             self._waiting.append((self._received, message))
             self._unanswered_bytes += len(message)
-            self._begin()
-            self._judge_hold()
+            self._pass_to_gate()
+            self._update_hold()
 
     def send_ping(self) -> None:
-        # What is not read cannot show a sign of life.
+        # A sender that is not read from cannot be seen to answer.
         if self.is_held:
             self.silent_heartbeats = 0
         super().send_ping()
@@ -123,10 +119,11 @@ class Sender(WebSocketConnection):
     def on_closed(self) -> None:
         self._waiting.clear()
 
-    # -- the way of a message
+    # -- messages
 
-    def _begin(self) -> None:
-        """Gives the gate what it may have of this sender; in order, for tasks begin in the order they are made."""
+    def _pass_to_gate(self) -> None:
+        """Gives the gate as many messages as it may have. They stay in order because tasks start in the order in which
+        they are created."""
         while self._waiting and len(self._taking) < MAX_TAKING:
             number, message = self._waiting.popleft()
             seq, data, key, fault = number, message, None, None
@@ -134,7 +131,7 @@ class Sender(WebSocketConnection):
                 try:
                     envelope = _decoder.decode(message)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    # Whatever it is instead, the gate says what is wrong with it.
+                    # The gate answers with what is wrong.
                     pass
                 else:
                     if envelope.events and envelope.type is None:
@@ -142,13 +139,13 @@ class Sender(WebSocketConnection):
                         data, key = bytes(envelope.events), envelope.key
                         if fault is None and envelope.seq is not None:
                             seq = envelope.seq
-            answer = self._gate.take(data, source="ws", key=key) if fault is None else _unreadable(fault)
+            answer = self._gate.take(data, source="ws", key=key) if fault is None else _refuse(fault)
             taking = self.loop.create_task(answer, name="ingest")
             self._taking.append((seq, len(message), taking))
             taking.add_done_callback(self._on_taken)
 
     def _on_taken(self, _: asyncio.Task[IngestAnswer]) -> None:
-        """Answers as many messages as are done, none before the one in front of it."""
+        """Answers messages that are done, up to the first that is not."""
         while self._taking and self._taking[0][2].done():
             seq, size, taking = self._taking.popleft()
             self._unanswered_bytes -= size
@@ -156,12 +153,12 @@ class Sender(WebSocketConnection):
                 return
             error = taking.exception()
             if error is not None:
-                logger.error("ingest of %s failed", self.peer, exc_info=error)
+                logger.error("websocket %s: events could not be processed, closing", self.peer, exc_info=error)
                 self.close(CloseCode.INTERNAL_ERROR, "the server failed to take this; the fault is in its log")
                 return
             self._answer(seq, taking.result())
-        self._begin()
-        self._judge_hold()
+        self._pass_to_gate()
+        self._update_hold()
         self._end_if_finished()
 
     def _answer(self, seq: int, answer: IngestAnswer) -> None:
@@ -173,16 +170,16 @@ class Sender(WebSocketConnection):
         code = _CODES[answer.status]
         self._send({"type": "error", "seq": seq, "code": code, "message": body["detail"]})
         if code == "bad_message":
-            self._errors += 1
-            if self._errors >= MAX_ERRORS:
-                logger.info("websocket %s: %d messages not understood, closing", self.peer, self._errors)
+            self._bad_messages += 1
+            if self._bad_messages >= MAX_BAD_MESSAGES:
+                logger.info("websocket %s: %d messages not understood, closing", self.peer, self._bad_messages)
                 self.close(CloseCode.POLICY_VIOLATION, "too many messages not understood")
 
-    def _judge_hold(self) -> None:
+    def _update_hold(self) -> None:
         unanswered = len(self._waiting) + len(self._taking)
-        if unanswered >= MAX_WAITING or self._unanswered_bytes >= MAX_WAITING_BYTES:
+        if unanswered >= MAX_UNANSWERED or self._unanswered_bytes >= MAX_UNANSWERED_BYTES:
             self.hold(True)
-        elif unanswered <= MAX_WAITING // 2 and self._unanswered_bytes <= MAX_WAITING_BYTES // 2:
+        elif unanswered <= MAX_UNANSWERED // 2 and self._unanswered_bytes <= MAX_UNANSWERED_BYTES // 2:
             self.hold(False)
 
     def _end_if_finished(self) -> None:

@@ -26,7 +26,7 @@ from observability.websocket.close_codes import NO_CLOSE, NO_STATUS, CloseCode, 
 from observability.websocket.extensions import DeflateParameters
 from observability.websocket.inflate import InflateRefusal, inflate
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024
+DEFAULT_MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_FRAGMENTS: Final = 256
 # Per connection. The buffer grows with a message and never shrinks, so it starts at picows' minimum.
 READ_BUFFER_BYTES: Final = 2048
@@ -80,7 +80,7 @@ class Accepted:
 class WebSocketConnection(WSListener):
     """One connection. It passes whole messages to `on_message`, and sends nothing after `close`."""
 
-    max_message_bytes: ClassVar[int] = MAX_MESSAGE_BYTES
+    max_message_bytes: ClassVar[int] = DEFAULT_MAX_MESSAGE_BYTES
 
     def __init__(self, accepted: Accepted) -> None:
         self.number = accepted.number

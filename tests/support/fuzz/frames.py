@@ -16,7 +16,7 @@ from typing import Final
 
 from fuzz.fuzzing import cut, main
 from fuzz.served import check_alive, server
-from observability.websocket.connection import MAX_FRAGMENTS, MAX_MESSAGE_BYTES
+from observability.websocket.connection import DEFAULT_MAX_MESSAGE_BYTES, MAX_FRAGMENTS
 from ws_client import (
     BINARY,
     CLOSE,
@@ -39,7 +39,7 @@ SEEDS: Final = [
     (frame(TEXT, "h\u00e9\U0001f600".encode(), key=b"\x01\x02\x03\x04"), frame(PONG, b"unasked")),
     (frame(TEXT, b"\xf0\x9f", fin=False), frame(CONTINUATION, b"\x98", fin=False), frame(CONTINUATION, b"\x80")),
     (frame(BINARY, b"x" * 126), frame(BINARY, b"y" * 300, key=b"abcd"), frame(CLOSE, b"")),
-    (frame(BINARY, b"z" * MAX_MESSAGE_BYTES), frame(TEXT, b"behind")),
+    (frame(BINARY, b"z" * DEFAULT_MAX_MESSAGE_BYTES), frame(TEXT, b"behind")),
     (frame(BINARY, b"", fin=False), *[frame(CONTINUATION, b"", fin=False)] * 3, frame(CONTINUATION, b"")),
 ]
 DICTIONARY: Final = [
@@ -96,7 +96,7 @@ def expected(data: bytes) -> Expected:
         if opcode < CLOSE and (opcode == CONTINUATION) != (message is not None):
             codes.add(1002)
         whole = (message or b"") if opcode == CONTINUATION else b""
-        if size > MAX_MESSAGE_BYTES or (opcode < CLOSE and len(whole) + size > MAX_MESSAGE_BYTES):
+        if size > DEFAULT_MAX_MESSAGE_BYTES or (opcode < CLOSE and len(whole) + size > DEFAULT_MAX_MESSAGE_BYTES):
             codes.add(1009)
         if opcode < CLOSE and fragments >= MAX_FRAGMENTS:
             codes.add(1009)
