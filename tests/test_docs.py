@@ -95,10 +95,9 @@ def test_the_table_of_events_has_every_type_and_field() -> None:
         fields = [field for field in msgspec.structs.fields(kind) if field.name not in ("ts", "ts_init")]
         required = {field.name for field in fields if field.required}
         expected[TYPE_NAMES[kind]] = (required, {field.name for field in fields} - required)
-    events = document("docs/sending-events.md")
-    rows = zip(*(events.table("events"),), strict=True)
     documented = {
-        row[0].strip("`"): (set(re.findall(r"`(\w+)`", row[1])), set(re.findall(r"`(\w+)`", row[2]))) for (row,) in rows
+        kind.strip("`"): (set(re.findall(r"`(\w+)`", required)), set(re.findall(r"`(\w+)`", optional)))
+        for kind, required, optional, _ in document("docs/sending-events.md").table("events")
     }
     assert documented == expected
 
@@ -107,20 +106,20 @@ def test_the_table_of_rule_keys_has_every_key() -> None:
     with pytest.raises(ConfigError) as raised:
         parse_rules("[rule]\nno_such_key = 1", "")
     (known,) = re.findall(r"no_such_key: unknown, expected one of ([\w, ]+)", str(raised.value))
-    assert set(document("docs/alerts.md").names("rule-keys")) - {"equals"} == set(known.split(", ")) - {"equals"}
+    assert sorted(document("docs/alerts.md").names("rule-keys")) == sorted(known.split(", "))
 
 
-def test_the_default_rules_are_those_of_the_example() -> None:
+def test_the_example_of_rules_can_be_loaded() -> None:
     (example,) = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
     assert {rule.name for rule in parse_rules(example.text, "")} == {"reject_rate", "disconnects"}
 
 
-def test_the_entry_point_group_is_that_of_the_example() -> None:
+def test_the_example_of_an_entry_point_names_the_right_group() -> None:
     (example,) = [block for block in document("docs/collectors.md").blocks() if block.language == "toml"]
     assert list(tomllib.loads(example.text)["project"]["entry-points"]) == [ENTRY_POINT_GROUP]
 
 
-def test_the_table_of_reasons_has_every_reason_to_leave_an_order_or_fill_out() -> None:
+def test_the_table_of_reasons_for_leaving_out_has_every_reason() -> None:
     sources = (ROOT / "core/observability/metrics/execution").glob("*.py")
     labels = [re.findall(r'"(?:fill|shortfall|vwap|{label}):([a-z_]+)"', path.read_text("utf-8")) for path in sources]
     documented = document("docs/execution-quality.md").names("left-out")
