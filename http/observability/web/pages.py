@@ -1,7 +1,4 @@
-"""What people see first: the live page, the API's description, and Prometheus' page.
-
-No data is made here.
-"""
+"""The live page, the API reference, the OpenAPI description, and the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from observability.stream.endpoint import StreamEndpoint
 from observability.version import VERSION
 
 HTML: Final = b"text/html; charset=utf-8"
-# The pages' own script and style are inline; nothing is loaded from elsewhere, nobody may frame them.
+# Script and style of the pages are inline, nothing is loaded from elsewhere, and no other page may frame them.
 _PAGE_FIELDS: Final = (
     (
         b"Content-Security-Policy",

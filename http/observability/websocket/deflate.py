@@ -1,18 +1,17 @@
-"""The compression of outgoing messages: each message of a view once, or once more for those who are not in step.
-
-No sockets here and no negotiation (see `extensions.py`); what clients send is in `inflate.py`. RFC 7692 section 7.2.1.
+"""Compression of outgoing messages (RFC 7692 section 7.2.1): each message of a view is compressed once for all clients
+in step, and once for all others.
 
     message          1          2          3          4
     contained frame  [1]        [2]        [3]        [4]        refers to nothing but itself
-    stepped frame               [2 by 1]   [3 by 2]   [4 by 3]   refers to the message before, too
+    stepped frame               [2 by 1]   [3 by 2]   [4 by 3]   refers to the previous message, too
     client A gets    [1]        [2 by 1]   [3 by 2]   [4 by 3]
     client B gets               (joins)    [3]        [4 by 3]   in step from its second frame on
     client C gets    [1]        (skipped)  [3]        [4 by 3]
 
-A stepped frame is right for exactly those clients whose last compressed message was the one before, whatever came
-uncompressed in between (a message without RSV1 never reaches the inflater: RFC 7692 section 6.2). Anyone else would
-decompress it to something else, often without an error. So a client's memory is compared by identity, never by a number
-that could come again.
+A stepped frame is correct only for a client whose last compressed message was the previous one. Uncompressed messages
+in between do not matter: a message without RSV1 never reaches the inflater (RFC 7692 section 6.2). Any other client
+would decompress the frame to wrong bytes, often without an error. So a client's last message is compared by identity,
+never by a number that could occur again.
 """
 
 from __future__ import annotations
@@ -24,19 +23,20 @@ from observability.memory.counters import Counters
 from observability.snapshot.frames import HEADROOM
 from observability.websocket.extensions import SYNC_FLUSH_TAIL, WINDOW_BITS
 
-# Deflate looks this far back: its window, less what it reads ahead (MIN_LOOKAHEAD in zlib's deflate.h). One message
-# further back is where the same fields were; of longer messages they are out of sight, and stepping gains only 2 %
-# at the same level while it costs a second compression (benchmarks/bench_deflate.py).
+# How far back deflate looks: its window, less what it reads ahead (MIN_LOOKAHEAD in zlib's deflate.h). A field's
+# previous value is one message back. In longer messages that is out of reach, and stepping gains only 2 % at the same
+# level while it costs a second compression (benchmarks/bench_deflate.py).
 STEP_MAX_BYTES: Final = (1 << WINDOW_BITS) - 262
-# For those who join or were skipped: the fastest. For everybody else, once per tick: a quarter to a third smaller than
-# level 1, for 2 us more at 1 KB and 30 us at 8 KB (benchmarks/bench_deflate.py).
+# Contained frames are for clients that join or were skipped; level 1 is the fastest. Stepped frames are for all others:
+# level 6 makes them a quarter to a third smaller, and takes 2 us more at 1 KB and 30 us more at 8 KB
+# (benchmarks/bench_deflate.py).
 CONTAINED_LEVEL: Final = 1
 STEPPED_LEVEL: Final = 6
 # A larger hash makes zlib's tables too large for malloc's heap, and mapping them anew costs 20 us per message.
 MEMORY_LEVEL: Final = 8
 
 _HEADROOM: Final = bytes(HEADROOM)
-# Nobody's last message, hence what a message that cannot be stepped to follows.
+# Stands for the previous message where there is none to step from: no client's last message is this.
 _NONE_BEFORE: Final = object()
 
 
@@ -51,7 +51,8 @@ def stepped(payload: bytes, previous: bytes) -> bytes:
 
 
 class DeflateCounters:
-    """Compressions done, of all views: however many clients there are, one tick adds at most one of each per view."""
+    """Counts compressions over all views. One tick adds at most one of each kind per view, however many clients there
+    are."""
 
     __slots__ = ("contained", "stepped")
 
@@ -63,7 +64,7 @@ class DeflateCounters:
 
 
 class DeflateMemory:
-    """What one client's inflater still knows: the last compressed message sent to it. One per connection."""
+    """The last compressed message that was sent to one client, which its inflater remembers. One per connection."""
 
     __slots__ = ("_last", "_takeover")
 
@@ -72,10 +73,10 @@ class DeflateMemory:
         self._last: object | None = None
 
     def frame_for(self, message: DeflatedMessage) -> bytearray:
-        """Returns `message` for this client: headroom and compressed data, shared by all in the same state.
+        """Returns `message` for this client: headroom and compressed data, shared by all clients in the same state.
 
-        The caller sends it, with RSV1, before it asks for another; a client that is skipped is not asked for. The
-        headroom may be written to, the rest not.
+        The caller must send it, with RSV1, before it requests another; for a client that is skipped it requests none.
+        Only the headroom may be written to.
         """
         # hot: once per client per tick (benchmarks/bench_deflate.py)
         frame = message.stepped_frame() if self._last is message.follows else message.contained_frame()
@@ -85,7 +86,7 @@ class DeflateMemory:
 
 
 class DeflatedMessage:
-    """One message of a view; its frames are compressed when first asked for, and kept."""
+    """One message of a view. Each of its frames is compressed on first use and kept."""
 
     __slots__ = ("_contained", "_counters", "_payload", "_previous", "_stepped", "follows", "identity")
 
@@ -100,7 +101,7 @@ class DeflatedMessage:
         self._stepped: bytearray | None = None
 
     def contained_frame(self) -> bytearray:
-        """Returns the frame that anyone can decompress."""
+        """Returns the frame that every client can decompress."""
         frame = self._contained
         if frame is None:
             frame = self._contained = bytearray(_HEADROOM + contained(self._payload))
@@ -108,7 +109,7 @@ class DeflatedMessage:
         return frame
 
     def stepped_frame(self) -> bytearray:
-        """Returns the frame for those whose last compressed message was the one that this one `follows`."""
+        """Returns the frame for clients whose last compressed message was the one that this one `follows`."""
         frame = self._stepped
         if frame is None:
             assert self._previous is not None, "a message that follows none has no stepped frame"
@@ -119,7 +120,7 @@ class DeflatedMessage:
 
 
 class SharedDeflater:
-    """The messages of one view, in order; keeps the newest payload, which the next one refers to."""
+    """Makes the messages of one view, in order. It keeps the newest payload for the next message to refer to."""
 
     __slots__ = ("_counters", "_identity", "_payload")
 
@@ -129,7 +130,7 @@ class SharedDeflater:
         self._identity: object = _NONE_BEFORE
 
     def next_message(self, payload: bytes) -> DeflatedMessage:
-        """Returns the view's next message; nothing is compressed yet."""
+        """Returns the view's next message, which is not compressed yet."""
         previous, follows = self._payload, self._identity
         if previous is None or len(previous) > STEP_MAX_BYTES:
             previous, follows = None, _NONE_BEFORE
@@ -145,5 +146,5 @@ def _compress(payload: bytes, level: int, dictionary: bytes) -> bytes:
     )
     data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
     assert data.endswith(SYNC_FLUSH_TAIL), "a sync flush ends with an empty stored block"
-    # An empty payload leaves one zero byte, as RFC 7692 section 7.2.3.6 has it.
+    # An empty payload becomes one zero byte, as in RFC 7692 section 7.2.3.6.
     return data[: -len(SYNC_FLUSH_TAIL)]

@@ -1,8 +1,5 @@
-"""The negotiation of WebSocket extensions: the client's offers in, the terms of permessage-deflate out, or none.
-
-No compression here (see `deflate.py`, `inflate.py`) and no handshake (see `handshake.py`). RFC 6455 section 9.1,
-RFC 7692 section 7.1.
-"""
+"""The negotiation of WebSocket extensions (RFC 6455 section 9.1, RFC 7692 section 7.1): accepts a client's offer of
+permessage-deflate, or none."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from observability.http11.grammar import OWS, OWS_BYTES, TOKEN
 from observability.http11.refusals import HeadTooLarge, Malformed
 
 MAX_VALUE_BYTES: Final = 2048
-# Browsers make one offer; what follows this many is not looked at.
+# Browsers make one offer; offers beyond this number are ignored.
 MAX_OFFERS: Final = 16
 
 WINDOW_BITS: Final = 15
@@ -28,8 +25,8 @@ _CLIENT_NO_TAKEOVER: Final = b"client_no_context_takeover"
 _SERVER_BITS: Final = b"server_max_window_bits"
 _CLIENT_BITS: Final = b"client_max_window_bits"
 
-# RFC 6455 section 9.1, by the list and whitespace rules of RFC 2616 (section 2.1): empty elements and whitespace around
-# separators are allowed, but one extension there must be.
+# RFC 6455 section 9.1, with the rules of RFC 2616 section 2.1 for lists and whitespace: empty elements and whitespace
+# around separators are allowed, but there must be one extension.
 #   extension-list = 1#extension
 #   extension = extension-token *( ";" extension-param )
 #   extension-param = token [ "=" (token | quoted-string) ], where the unquoted value is a token too
@@ -42,9 +39,9 @@ _EXTENSION_LIST: Final = re.compile(
     rb"(?:" + OWS + rb",)*+" + OWS + _EXTENSION + rb"(?:," + OWS + rb"(?:" + _EXTENSION + rb")?+)*+"
 )
 
-# RFC 7692 section 7.1: the parameters an offer may have, and their values; None is no value at all. Window sizes are
-# decimal without leading zeros, from 8 to 15. The one compressor for everybody has the largest window, so a client that
-# cannot take it is declined.
+# RFC 7692 section 7.1: the parameters that an offer may have, and their values; None stands for no value. Window sizes
+# are decimal without leading zeros, from 8 to 15. All clients share compressors with the largest window, so the offer
+# of a client that needs a smaller one is declined.
 _ACCEPTABLE: Final[dict[bytes, frozenset[bytes | None]]] = {
     _SERVER_NO_TAKEOVER: frozenset({None}),
     _CLIENT_NO_TAKEOVER: frozenset({None}),
@@ -55,20 +52,20 @@ _ACCEPTABLE: Final[dict[bytes, frozenset[bytes | None]]] = {
 
 @dataclass(frozen=True, slots=True)
 class DeflateParameters:
-    """The terms of permessage-deflate on one connection. The client's side never keeps context between messages."""
+    """The terms of permessage-deflate on one connection. A client's messages never refer to each other."""
 
     server_takeover: bool
-    """Whether what we send may refer to the message before."""
+    """Whether the server's messages may refer to the previous one."""
     response: bytes
     """The value of Sec-WebSocket-Extensions in the 101."""
 
 
 def negotiate(value: bytes | None) -> DeflateParameters | None:
-    """Returns the terms of the first acceptable permessage-deflate offer in Sec-WebSocket-Extensions, None without one.
+    """Returns the terms of the first acceptable offer of permessage-deflate in Sec-WebSocket-Extensions, or None.
 
-    `value` is the field's lines joined by commas. Raises Malformed for what is no list of extensions: RFC 6455 section
-    9.1 makes the recipient fail the connection, and section 4.2.1 names status 400 for it. An offer that is well-formed
-    and not acceptable is declined (RFC 7692 section 7), and the next one is tried.
+    `value` is the field's lines joined by commas. Raises Malformed for a value that is not a list of extensions: RFC
+    6455 section 9.1 makes the recipient fail the connection, and section 4.2.1 names status 400 for it. An offer that
+    is well-formed but not acceptable is declined (RFC 7692 section 7), and the next one is tried.
     """
     if value is None:
         return None
@@ -76,7 +73,7 @@ def negotiate(value: bytes | None) -> DeflateParameters | None:
         raise HeadTooLarge(f"Sec-WebSocket-Extensions: expected at most {MAX_VALUE_BYTES} bytes")
     if not _EXTENSION_LIST.fullmatch(value):
         raise Malformed("Sec-WebSocket-Extensions: expected a list of extensions, as in RFC 6455 section 9.1")
-    # No separator can stand inside a quoted value any more: separators are not of tokens.
+    # A quoted value is a token here, so it cannot contain a separator.
     offers = [offer for offer in value.split(b",") if offer.strip(OWS_BYTES)]
     for offer in offers[:MAX_OFFERS]:
         name, *params = offer.split(b";")
@@ -88,7 +85,7 @@ def negotiate(value: bytes | None) -> DeflateParameters | None:
 
 
 def _accept(params: Sequence[bytes]) -> DeflateParameters | None:
-    """RFC 7692 section 7: an offer with an unknown parameter, an invalid value or a parameter twice is declined."""
+    """RFC 7692 section 7: an offer with an unknown parameter, an invalid value or a repeated parameter is declined."""
     offered: dict[bytes, bytes | None] = {}
     for param in params:
         name, equals, text = param.partition(b"=")
@@ -97,10 +94,10 @@ def _accept(params: Sequence[bytes]) -> DeflateParameters | None:
         if name in offered or value not in _ACCEPTABLE.get(name, ()):
             return None
         offered[name] = value
-    # RFC 7692 section 7.1.1.2: the server may demand this without its being offered.
+    # RFC 7692 section 7.1.1.2: the server may demand this even if it was not offered.
     response = [_DEFLATE, _CLIENT_NO_TAKEOVER]
-    # Sections 7.1.1.1 and 7.1.2.1: these two are accepted by being repeated. Section 7.1.2.2: not so the client's
-    # window, since an inflater of the largest size takes any.
+    # Sections 7.1.1.1 and 7.1.2.1: these two are accepted by repeating them. Section 7.1.2.2: the client's window need
+    # not be, since an inflater of the largest size accepts any.
     if _SERVER_NO_TAKEOVER in offered:
         response.append(_SERVER_NO_TAKEOVER)
     if _SERVER_BITS in offered:
