@@ -1,4 +1,4 @@
-"""Questions to the history through its route, over rings, a real store and bars."""
+"""`POST /api/metrics/history` over rings, a real store and bars."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SOON = 30.0
 
 
 class Desk:
-    """The route over a history of two symbols and a section, at a time that tests set."""
+    """The route over a history of two symbols and a section; tests set the time."""
 
     def __init__(
         self, archive: Archive | None = None, reader: StoreReader | None = None, tick_ns: int = TICK_NS
@@ -46,7 +46,7 @@ class Desk:
         self.history = History(Budget({2: 3}, {len(BAR_FIELDS): 1}))
         if archive is not None:
             archive.attach(self.history)
-        # Not in the order in which they are answered.
+        # Not in the order in which an answer lists them.
         self.msft = self.history.open("market_data", "MSFT", ("last", "mid"))
         self.system = self.history.open("system", "", ("cpu_percent", "memory_percent"))
         self.aapl = self.history.open("market_data", "AAPL", ("last", "mid"))
@@ -58,7 +58,7 @@ class Desk:
         self._application = Application(router, clock=self.clock)
 
     def keep_bars(self) -> None:
-        """Ten minutes of one symbol's bars."""
+        """Records ten minutes of one symbol's bars."""
         ring = BarTable(self.history.open_table(BARS, "AAPL", BAR_FIELDS))
         for n in range(10):
             ring.put(Bar(NOON_NS + n * MINUTE_NS, 1.0 + n, 3.0 + n, 0.5 + n, 2.0 + n, 10.0, 4, 2.0))
@@ -103,14 +103,14 @@ def with_store(directory: Path, use: Callable[[Store, Archive], Awaitable[None]]
 
 @pytest.fixture(scope="module")
 def hour() -> Desk:
-    """An hour and a bit at 10 Hz, so that ticks and seconds have been lapped."""
+    """A little over an hour at 10 Hz, so that ticks and seconds have been lapped."""
     desk = Desk()
     for n in range(37_000):
         desk.tick(NOON_NS + n * TICK_NS, float(n))
     return desk
 
 
-def test_rows_are_in_order_of_time_then_type_and_symbol() -> None:
+def test_rows_are_ordered_by_time_then_type_and_symbol() -> None:
     desk = Desk()
     for n in range(3):
         desk.tick(NOON_NS + n * TICK_NS, float(n))
@@ -126,7 +126,7 @@ def test_rows_are_in_order_of_time_then_type_and_symbol() -> None:
     ]
 
 
-def test_columns_hold_the_same_as_rows(hour: Desk) -> None:
+def test_columns_hold_the_same_values_as_rows(hour: Desk) -> None:
     question: dict[str, Any] = {"interval": "7s", "time_range": "1h", "aggregates": ["first", "mean", "count"]}
     rows = hour.ask(**question)["data"]
     columns = hour.ask(**question, format="columns")
@@ -155,7 +155,7 @@ def test_an_undefined_value_is_null() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100, 9_999])
-def test_the_newest_rows_are_kept(hour: Desk, limit: int) -> None:
+def test_a_limit_keeps_the_newest_rows(hour: Desk, limit: int) -> None:
     question: dict[str, Any] = {"interval": "1s", "metric_types": ["market_data"]}
     everything = hour.ask(**question)
     some = hour.ask(**question, limit=limit)
@@ -163,7 +163,7 @@ def test_the_newest_rows_are_kept(hour: Desk, limit: int) -> None:
     assert (some["count"], some["truncated"]) == (min(limit, everything["count"]), limit < everything["count"])
 
 
-def test_the_newest_points_of_each_column_are_kept(hour: Desk) -> None:
+def test_a_limit_keeps_the_newest_points_of_each_column(hour: Desk) -> None:
     question: dict[str, Any] = {"interval": "1s", "format": "columns", "metrics": ["last"]}
     everything = hour.ask(**question)
     some = hour.ask(**question, limit=100)
@@ -171,7 +171,7 @@ def test_the_newest_points_of_each_column_are_kept(hour: Desk) -> None:
     assert (some["count"], some["truncated"], everything["truncated"]) == (200, True, False)
 
 
-def test_the_stretches_say_how_far_apart_points_are(hour: Desk) -> None:
+def test_tiers_give_the_spacing_of_points_in_each_stretch_of_time(hour: Desk) -> None:
     answer = hour.ask(interval="100ms", time_range="24h", symbols=["AAPL"], metrics=["last"])
     assert [stretch["interval"] for stretch in answer["tiers"]] == ["1m", "1s", "100ms"]
     assert answer["tiers"][0]["start"] == answer["start_time"]
@@ -183,7 +183,7 @@ def test_the_stretches_say_how_far_apart_points_are(hour: Desk) -> None:
         assert len(here) == len(set(here))
 
 
-def test_a_time_between_ticks_of_its_own_has_its_own_multiples() -> None:
+def test_an_interval_is_a_multiple_of_the_configured_tick() -> None:
     desk = Desk(tick_ns=50 * NS_PER_MS)
     assert desk.ask(interval="150ms")["interval"] == "150ms"
     (fault,) = desk.ask(interval="120ms")["errors"]
@@ -191,11 +191,11 @@ def test_a_time_between_ticks_of_its_own_has_its_own_multiples() -> None:
     assert "50ms" in fault["error"]
 
 
-def test_the_first_intervals_are_answered_whatever_the_time_between_ticks() -> None:
+def test_100ms_is_accepted_whatever_the_time_between_ticks() -> None:
     assert Desk(tick_ns=MINUTE_NS).ask(interval="100ms")["interval"] == "100ms"
 
 
-def test_columns_are_bounded_in_all(hour: Desk) -> None:
+def test_the_numbers_of_all_columns_together_are_limited(hour: Desk) -> None:
     assert MAX_COLUMN_NUMBERS >= 64 * 4 * 3000
     desk = Desk()
     for n in range(30_000):
@@ -205,7 +205,7 @@ def test_columns_are_bounded_in_all(hour: Desk) -> None:
     assert answer["count"] * 2 * len(names) <= MAX_COLUMN_NUMBERS
 
 
-def test_bars_are_answered_at_any_number_of_minutes() -> None:
+def test_bars_are_available_at_any_number_of_minutes() -> None:
     desk = Desk()
     desk.keep_bars()
     desk.clock.now_ns = NOON_NS + 10 * MINUTE_NS
@@ -219,7 +219,7 @@ def test_bars_are_answered_at_any_number_of_minutes() -> None:
     ]  # fmt: skip
 
 
-def test_bars_come_by_the_minute_unless_something_else_is_wanted() -> None:
+def test_bars_have_an_interval_of_one_minute_by_default() -> None:
     desk = Desk()
     desk.keep_bars()
     desk.clock.now_ns = NOON_NS + 10 * MINUTE_NS
@@ -228,14 +228,14 @@ def test_bars_come_by_the_minute_unless_something_else_is_wanted() -> None:
     assert [curve["close"] for curve in answer["data"]] == [[8.0, 9.0, 10.0, 11.0]]
 
 
-def test_bars_are_only_for_who_asks() -> None:
+def test_bars_are_included_only_on_request() -> None:
     desk = Desk()
     desk.keep_bars()
     desk.tick(NOON_NS + 10 * MINUTE_NS, 1.0)
     assert {row["type"] for row in desk.ask(interval="1m")["data"]} == {"market_data", "system"}
 
 
-def test_days_before_the_rings_come_from_the_store(tmp_path: Path) -> None:
+def test_days_before_the_rings_are_read_from_the_store(tmp_path: Path) -> None:
     days = 3
     ticks = [(NOON_NS + n * MINUTE_NS, float(n)) for n in range(days * 1440)]
 
@@ -261,7 +261,7 @@ def damage(directory: Path) -> None:
         path.write_bytes(b"no database")
 
 
-def test_a_store_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_read_is_answered_with_503(tmp_path: Path) -> None:
     async def use(store: Store, archive: Archive) -> None:
         desk = Desk(archive, store.reader)
         desk.tick(NOON_NS, 1.0)

@@ -1,4 +1,4 @@
-"""The log over the API: many rings, one list, and nobody who hides another's line."""
+"""`GET /api/system/logs/recent`: lines of all rings in one list, none of which can hide or imitate another's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOW_NS = 1_700_000_000 * S
 
 
 class Logs:
-    """The rings of one process or of a host, and the route that shows them."""
+    """The log rings of one process or of a host, and the route that shows them."""
 
     def __init__(self, mapping: SharedMapping | None = None) -> None:
         self.own = LogRing()
@@ -62,7 +62,7 @@ def test_lines_of_both_rings_are_merged_by_time() -> None:
     assert [line["source"] for line in logs.recent("limit=2")] == ["engine", "observability"]
 
 
-def test_the_level_is_that_of_both() -> None:
+def test_the_level_applies_to_both_rings() -> None:
     logs = Logs()
     logs.ours("fine", 1)
     logs.ours("bad", 2, "ERROR")
@@ -74,14 +74,14 @@ def test_the_level_is_that_of_both() -> None:
     ]
 
 
-def test_a_line_of_the_engine_from_the_future_does_not_hide_ours() -> None:
+def test_an_engine_line_from_the_future_does_not_hide_server_lines() -> None:
     logs = Logs()
     logs.engine("I am from 2055", 10**9, received=1)
     logs.ours("written after it arrived", 2)
     assert [line["message"] for line in logs.recent("limit=1")] == ["written after it arrived"]
 
 
-def test_a_line_of_the_engine_cannot_pass_for_one_of_ours() -> None:
+def test_an_engine_line_cannot_imitate_a_server_line() -> None:
     logs = Logs()
     logs.system.on_log(
         Log("info", "x\n2023 ERROR store: gone", "store", {"source": "observability"}, ts=NOW_NS, ts_init=NOW_NS)
@@ -90,7 +90,7 @@ def test_a_line_of_the_engine_cannot_pass_for_one_of_ours() -> None:
     assert (line["source"], line["message"]) == ("engine", "x\\x0a2023 ERROR store: gone")
 
 
-def test_of_several_processes_each_line_says_whose_it_is() -> None:
+def test_each_line_names_its_process_if_there_are_several() -> None:
     mapping = SharedMapping(3, 1)
     for name, entries in mapping.logs().items():
         LogRing(entries).write(NOW_NS, "INFO", "x", name)
@@ -99,7 +99,7 @@ def test_of_several_processes_each_line_says_whose_it_is() -> None:
     assert shown == [*(("observability", name, name) for name in processes), ("engine", None, "engine")]
 
 
-def test_the_only_process_is_not_named() -> None:
+def test_a_single_process_is_not_named() -> None:
     logs = Logs()
     logs.ours("fine", 1)
     assert logs.recent() == [
@@ -110,7 +110,7 @@ def test_the_only_process_is_not_named() -> None:
     ]  # fmt: skip
 
 
-def test_lines_that_are_overwritten_while_a_worker_reads_them_are_counted() -> None:
+def test_lines_overwritten_while_a_worker_reads_them_are_counted() -> None:
     async def main() -> None:
         mapping, counters = SharedMapping(3, 1), Counters()
         ring = LogRing(mapping.logs()["worker-1"])
@@ -118,7 +118,7 @@ def test_lines_that_are_overwritten_while_a_worker_reads_them_are_counted() -> N
             ring.write(number, "INFO", "x", "old")
         lost = counters.counter("lost", "")
         reading = asyncio.create_task(LogBook.of_host(mapping, lost).recent("debug", LOG_ENTRIES))
-        # A thousand lines are more than one slice.
+        # A thousand lines take more than one slice.
         while not reading.done():
             await asyncio.sleep(0)
             ring.write(0, "INFO", "x", "new")

@@ -1,4 +1,4 @@
-"""The lanes' past in the store: page by page, each entry behind the one before it in the same filter."""
+"""The archives of the lanes: pages of the store, and the entry before each page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOON = 30.0
 
 
 def write_and_read(directory: Path, symbols: list[str], after: int, wanted: frozenset[str] | None) -> tuple[Page, Page]:
-    """Writes a trade and an alert per symbol, with odd and even numbers; returns a page of each."""
+    """Writes a trade (odd `seq`) and an alert (even `seq`) per symbol; returns a page of each."""
 
     async def use() -> tuple[Page, Page]:
         store = Store.open(directory, StoreLimits(), Counters())
@@ -49,7 +49,7 @@ def write_and_read(directory: Path, symbols: list[str], after: int, wanted: froz
     st.integers(0, 20),
     st.none() | st.sets(st.sampled_from("ABC"), min_size=1).map(frozenset),
 )
-def test_a_page_holds_what_comes_next_and_names_the_one_before(
+def test_a_page_has_the_next_entries_and_names_the_one_before_them(
     tmp_path_factory: pytest.TempPathFactory, symbols: list[str], after: int, wanted: frozenset[str] | None
 ) -> None:
     trades, alerts = write_and_read(tmp_path_factory.mktemp("store"), symbols, after, wanted)
@@ -57,7 +57,7 @@ def test_a_page_holds_what_comes_next_and_names_the_one_before(
     assert [entry.seq for entry in trades.entries] == [seq for seq in passing if seq > after][:4]
     assert trades.prev == max((seq for seq in passing if seq <= after), default=0)
     assert all(orjson.loads(b"{%b}" % entry.members)["trade_id"] == f"t{entry.seq}" for entry in trades.entries)
-    # An alert belongs to every symbol.
+    # An alert has no symbol and passes every filter.
     every = [2 * n + 2 for n in range(len(symbols))]
     assert [entry.seq for entry in alerts.entries] == [seq for seq in every if seq > after][:4]
     assert alerts.prev == max((seq for seq in every if seq <= after), default=0)

@@ -1,4 +1,4 @@
-"""The lossless lanes: every message once, in order, and gaps that cannot be mistaken for filters."""
+"""Lanes: every entry once, in order, and gaps that cannot be mistaken for a filter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fill_lane(symbols: list[str], capacity: int = 100) -> Lane:
 
 
 def drain(reader: LaneReader) -> list[tuple[int, int]]:
-    """Returns seq and prev of each message that is left."""
+    """Returns `seq` and `prev` of each remaining message."""
     read = []
     while (data := reader.next_message()) is not None:
         message = orjson.loads(data)
@@ -28,7 +28,7 @@ def drain(reader: LaneReader) -> list[tuple[int, int]]:
     return read
 
 
-def test_each_message_names_the_one_before_it() -> None:
+def test_each_message_names_the_previous_one() -> None:
     lane = fill_lane([])
     reader = LaneReader(lane, None, None)
     for seq in (1, 2, 5):
@@ -41,7 +41,7 @@ def test_a_filtered_reader_sees_a_chain_without_gaps() -> None:
     assert drain(LaneReader(lane, frozenset({"A"}), 0)) == [(1, 0), (3, 1), (6, 3)]
 
 
-def test_a_filter_over_symbols_lets_through_what_has_none() -> None:
+def test_an_entry_without_a_symbol_passes_every_filter() -> None:
     lane = Lane("alert")
     lane.append(Entry.of(1, None, {"x": 1}))
     reader = LaneReader(lane, frozenset({"A"}), 0)
@@ -49,7 +49,9 @@ def test_a_filter_over_symbols_lets_through_what_has_none() -> None:
 
 
 @given(st.lists(st.sampled_from("AB"), max_size=30), st.integers(0, 30), st.none() | st.just(frozenset("A")))
-def test_a_replay_holds_exactly_what_came_after(symbols: list[str], since: int, wanted: frozenset[str] | None) -> None:
+def test_a_replay_has_exactly_the_entries_after_the_named_one(
+    symbols: list[str], since: int, wanted: frozenset[str] | None
+) -> None:
     lane = fill_lane(symbols, capacity=12)
     passing = [
         seq for seq, symbol in enumerate(symbols, 1) if seq > len(symbols) - 12 and (wanted is None or symbol in wanted)
@@ -58,14 +60,14 @@ def test_a_replay_holds_exactly_what_came_after(symbols: list[str], since: int, 
     assert [seq for seq, _ in read] == [seq for seq in passing if seq > since]
 
 
-def test_without_a_replay_only_the_future_is_read() -> None:
+def test_a_reader_without_a_replay_gets_only_later_entries() -> None:
     lane = fill_lane(["A", "A"])
     reader = LaneReader(lane, None, None)
     lane.append(Entry.of(3, "A", {"x": 1}))
     assert drain(reader) == [(3, 2)]
 
 
-def test_a_replay_is_no_backlog_and_what_comes_live_is() -> None:
+def test_only_entries_that_arrive_live_form_a_backlog() -> None:
     lane = fill_lane(["A"] * 50)
     reader = LaneReader(lane, None, 0)
     assert reader.backlog == 0
@@ -76,7 +78,7 @@ def test_a_replay_is_no_backlog_and_what_comes_live_is() -> None:
     assert reader.backlog == 0
 
 
-def test_a_reader_whose_messages_were_dropped_is_told() -> None:
+def test_a_reader_that_was_lapped_knows_it_has_lost_entries() -> None:
     lane = fill_lane([], capacity=10)
     reader = LaneReader(lane, None, None)
     for seq in range(1, 12):
@@ -84,7 +86,7 @@ def test_a_reader_whose_messages_were_dropped_is_told() -> None:
     assert reader.has_lost
 
 
-def test_readers_at_the_same_place_share_the_bytes() -> None:
+def test_readers_at_the_same_entry_share_the_bytes_of_its_message() -> None:
     lane = fill_lane(["A", "B", "A"])
     readers = [LaneReader(lane, symbols, 1) for symbols in (None, None, frozenset("AB"), frozenset("B"))]
     first, second, third, other = (reader.next_message() for reader in readers)
@@ -93,13 +95,13 @@ def test_readers_at_the_same_place_share_the_bytes() -> None:
     assert orjson.loads(other)["prev"] == 0
 
 
-def test_the_oldest_entry_that_can_be_replayed_is_known() -> None:
+def test_a_lane_knows_the_oldest_entry_in_its_ring() -> None:
     assert fill_lane([]).oldest_seq == 1
     assert fill_lane(["A"] * 25, capacity=10).oldest_seq == 16
 
 
 class Ledger:
-    """An archive that has what was written to it, in pages of three."""
+    """An archive with pages of three entries."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -115,11 +117,11 @@ class Ledger:
 
 @given(
     st.lists(st.sampled_from("AB"), max_size=30),
-    st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(("write", "tell", "read", "fetch"))), max_size=40),
+    st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(("write", "publish", "read", "fetch"))), max_size=40),
     st.integers(0, 30),
     st.none() | st.just(frozenset("A")),
 )
-def test_a_replay_goes_from_the_archive_into_the_ring_without_a_gap_or_a_repeat(
+def test_a_replay_moves_from_archive_to_ring_without_gap_or_repetition(
     before: list[str], during: list[tuple[str, str]], since: int, wanted: SymbolFilter
 ) -> None:
     ledger = Ledger()
@@ -132,11 +134,11 @@ def test_a_replay_goes_from_the_archive_into_the_ring_without_a_gap_or_a_repeat(
     reader = LaneReader(lane, wanted, since)
     read: list[tuple[int, int]] = []
     for symbol, action in during:
-        # What is in the archive comes into the ring only once that is known.
+        # An entry is published in the ring after it has been written to the archive.
         if action == "write" and len(ledger.entries) < lane.seq + 3:
             symbols.append(symbol)
             ledger.write(len(symbols), symbol)
-        elif action == "tell" and lane.seq < len(ledger.entries):
+        elif action == "publish" and lane.seq < len(ledger.entries):
             lane.append(Entry.of(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]}))
         elif action == "fetch" and reader.wants_page:
             asyncio.run(reader.fetch())
@@ -157,7 +159,7 @@ def test_a_replay_goes_from_the_archive_into_the_ring_without_a_gap_or_a_repeat(
     assert [prev for _, prev in read] == [max((p for p in passing if p < seq), default=0) for seq in expected]
 
 
-def test_a_page_is_being_fetched_from_the_moment_it_is_asked_for() -> None:
+def test_a_reader_is_fetching_from_the_moment_a_page_is_requested() -> None:
     lane = Lane("trade", 4, Ledger())
     reader = LaneReader(lane, None, 0)
     fetching = reader.fetch()

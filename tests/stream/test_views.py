@@ -1,4 +1,4 @@
-"""Views: every one says what the whole snapshot says, no more and no less."""
+"""Views: each has exactly the filtered content of the snapshot, whole or as deltas."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Thingbox:
 
 
 class World:
-    """Two sections like the real ones, ticked by hand."""
+    """Two sections like the real ones, and a serializer that tests tick."""
 
     def __init__(self) -> None:
         self.symbols: dict[str, Part] = {}
@@ -97,7 +97,7 @@ def change(world: World, step: dict[str, int | None]) -> None:
 def filtered(
     snapshot: dict[str, Any], channels: frozenset[str] | None, symbols: frozenset[str] | None
 ) -> dict[str, Any]:
-    """What a view of the snapshot must be, computed from the decoded whole."""
+    """Returns what a view must hold, computed from the decoded snapshot."""
     head = {k: v for k, v in snapshot.items() if k in ("type", "seq", "epoch", "timestamp", "mono_ns", "age_ms")}
     body = {k: v for k, v in snapshot.items() if k not in head and (channels is None or k in channels)}
     if symbols is not None:
@@ -126,7 +126,7 @@ def test_a_full_view_is_the_filtered_snapshot(
 
 
 def apply(state: dict[str, Any], delta: dict[str, Any]) -> None:
-    """What a client does with a delta."""
+    """Applies a delta as a client does."""
     for *path, key in delta["removed"]:
         target = state
         for name in path:
@@ -183,7 +183,7 @@ def test_a_delta_holds_only_what_changed() -> None:
     assert "mine" not in delta
 
 
-def test_null_of_a_custom_collector_is_a_value_in_a_delta() -> None:
+def test_a_custom_collector_that_becomes_null_is_in_the_delta() -> None:
     world = World()
     mine = view(world, is_delta=True)
     world.tick()
@@ -191,7 +191,7 @@ def test_null_of_a_custom_collector_is_a_value_in_a_delta() -> None:
     assert decode(mine.delta(world.tick()).payload)["mine"] is None
 
 
-def test_everyone_of_a_view_gets_the_same_message() -> None:
+def test_all_clients_of_a_view_get_the_same_message() -> None:
     world = World()
     mine = view(world, channels=frozenset({"strategy"}))
     frame = world.tick()
@@ -199,14 +199,14 @@ def test_everyone_of_a_view_gets_the_same_message() -> None:
     assert mine.full(world.tick()) is not mine.full(frame)
 
 
-def test_the_whole_snapshot_is_not_joined_again() -> None:
+def test_the_view_of_everything_is_the_frame_itself() -> None:
     world = World()
     frame = world.tick()
     message = view(world).full(frame)
     assert message.buffer is frame.buffer
 
 
-def test_views_are_bounded_and_free_again_without_clients() -> None:
+def test_views_are_limited_and_a_view_without_clients_is_removed() -> None:
     world = World()
     views = Views(world.frames, 1, DeflateCounters(Counters()))
     first = views.enter(ViewKey(symbols=frozenset({"A"})))
@@ -217,7 +217,7 @@ def test_views_are_bounded_and_free_again_without_clients() -> None:
     assert views.enter(ViewKey(symbols=frozenset({"B"}))) is not None
 
 
-def test_the_channels_are_those_of_the_snapshot() -> None:
+def test_the_channels_are_the_sections_and_custom_collectors() -> None:
     world = World()
     world.tick()
     assert Views(world.frames, 1, DeflateCounters(Counters())).channels == ("market_data", "strategy", "mine")

@@ -1,4 +1,4 @@
-"""Who left the stream: counted by code and side, under a bounded number of labels."""
+"""Ended connections are counted by close code and side, under a bounded number of labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from observability.memory.counters import Counters
 from observability.websocket.close_codes import DISCONNECTS, DisconnectCounters, is_loss
 
 
-def test_codes_of_applications_are_counted_by_their_thousand() -> None:
+def test_private_codes_are_counted_by_their_thousand() -> None:
     counters = Counters()
     disconnects = DisconnectCounters(counters)
     for code in (1000, 1000, *range(3000, 5000)):
@@ -32,5 +32,5 @@ def test_codes_of_applications_are_counted_by_their_thousand() -> None:
         ("1013", "server", True),
     ],
 )
-def test_who_says_goodbye_is_not_lost(code: str, by: str, lost: bool) -> None:
+def test_a_client_that_says_goodbye_is_not_lost(code: str, by: str, lost: bool) -> None:
     assert is_loss(code, by) is lost

@@ -1,7 +1,4 @@
-"""Shared compression against independent inflaters: zlib's, one per connection, and the `websockets` package's.
-
-Nothing is mocked: a client here is what a browser is, an inflater that has seen certain messages.
-"""
+"""Shared compression, checked by independent inflaters: zlib's and the `websockets` package's, one per connection."""
 
 from __future__ import annotations
 
@@ -31,12 +28,12 @@ from observability.websocket.deflate import (
 
 TAIL = b"\x00\x00\xff\xff"
 SYMBOLS = ["AAPL", "AMZN", "GOOG", "INTC", "MSFT", "ES", "NQ", "CL"]
-# Around the window, what zlib reads ahead, its output buffer (16 KB), and a stored block's limit (64 KB).
+# Around the window, zlib's lookahead, its output buffer (16 KB), and the limit of a stored block (64 KB).
 SIZES = [0, 1, 5, 1000, 16_383, 16_384, 32_505, 32_506, 32_507, 32_767, 32_768, 32_769, 65_535, 65_536, 200_000]
 
 
 def snapshot(seq: int, rng: random.Random, symbols: int = 8) -> bytes:
-    """Returns a message such as a view has them, different for every `seq` and mostly like the one before."""
+    """Returns a message like those of a view: different for every `seq`, and mostly like the previous one."""
     data = {
         name: {"bid": 100 + seq // 7 % 5, "ask": rng.randint(101, 104), "volume": seq} for name in SYMBOLS[:symbols]
     }
@@ -53,8 +50,8 @@ def text(size: int, seed: int) -> bytes:
     return b"".join(rng.choices(words, k=size // 2 + 1))[:size]
 
 
-class Peer:
-    """One client: two inflaters that see all it is sent, and the memory that the server keeps of it."""
+class InflatingClient:
+    """One client: two inflaters that see everything it is sent, and the server's memory of it."""
 
     def __init__(self, *, takeover: bool) -> None:
         self.takeover = takeover
@@ -90,14 +87,14 @@ def done(counts: DeflateCounters) -> tuple[int, int]:
 
 @pytest.mark.parametrize("make", [noise, text])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_contained_message_is_decompressed_by_anyone(size: int, make: object) -> None:
+def test_every_client_can_decompress_a_contained_message(size: int, make: object) -> None:
     payload = noise(size, 1) if make is noise else text(size, 1)
     assert zlib.decompressobj(-15).decompress(contained(payload) + TAIL) == payload
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("previous_size", SIZES)
-def test_a_stepped_message_is_decompressed_after_the_one_before(previous_size: int, size: int) -> None:
+def test_a_stepped_message_is_decompressed_after_the_previous_one(previous_size: int, size: int) -> None:
     source = text(max(SIZES), 2)
     previous, payload = source[:previous_size], source[:size]
     inflater = zlib.decompressobj(-15)
@@ -124,7 +121,7 @@ def test_no_message_ends_the_stream(size: int) -> None:
         assert not inflater.eof
 
 
-def test_one_who_joins_gets_a_contained_frame_and_is_in_step_from_the_next() -> None:
+def test_a_client_that_joins_gets_one_contained_frame_then_stepped_ones() -> None:
     shared, _ = deflater()
     shared.next_message(b"before")
     joined = DeflateMemory(takeover=True)
@@ -134,13 +131,13 @@ def test_one_who_joins_gets_a_contained_frame_and_is_in_step_from_the_next() -> 
     assert joined.frame_for(third) is third.stepped_frame()
 
 
-def test_the_first_message_of_a_view_is_contained_for_one_who_has_had_none() -> None:
+def test_the_first_message_of_a_view_is_contained() -> None:
     shared, counts = deflater()
     DeflateMemory(takeover=True).frame_for(shared.next_message(b"first"))
     assert done(counts) == (1, 0)
 
 
-def test_one_who_was_skipped_gets_a_contained_frame() -> None:
+def test_a_client_that_was_skipped_gets_a_contained_frame() -> None:
     shared, _ = deflater()
     client = DeflateMemory(takeover=True)
     first, second, third = (shared.next_message(b"message %d" % n) for n in range(3))
@@ -149,7 +146,7 @@ def test_one_who_was_skipped_gets_a_contained_frame() -> None:
     del second
 
 
-def test_one_who_changed_views_gets_a_contained_frame_both_ways() -> None:
+def test_a_client_that_changes_views_gets_a_contained_frame_both_ways() -> None:
     one, counts = deflater()
     other = SharedDeflater(counts)
     client = DeflateMemory(takeover=True)
@@ -160,9 +157,9 @@ def test_one_who_changed_views_gets_a_contained_frame_both_ways() -> None:
     assert client.frame_for(back) is back.contained_frame()
 
 
-def test_one_who_gets_the_same_message_twice_gets_it_contained_and_stays_in_step() -> None:
+def test_a_repeated_message_is_contained_and_keeps_the_client_in_step() -> None:
     shared, _ = deflater()
-    client = Peer(takeover=True)
+    client = InflatingClient(takeover=True)
     first, second = shared.next_message(b"first"), shared.next_message(b"second")
     assert [client.receive(message) for message in (first, first, second)] == [b"first", b"first", b"second"]
     third = shared.next_message(b"third")
@@ -178,7 +175,7 @@ def test_without_context_takeover_every_frame_is_contained() -> None:
     assert done(counts) == (5, 0)
 
 
-def test_however_many_clients_there_are_each_tick_compresses_once() -> None:
+def test_each_tick_is_compressed_once_for_all_clients_in_step() -> None:
     shared, counts = deflater()
     clients = [DeflateMemory(takeover=True) for _ in range(100)]
     for tick in range(10):
@@ -188,7 +185,7 @@ def test_however_many_clients_there_are_each_tick_compresses_once() -> None:
     assert done(counts) == (1, 9)
 
 
-def test_whoever_is_out_of_step_costs_one_contained_compression_for_all_of_them() -> None:
+def test_all_clients_out_of_step_share_one_contained_compression() -> None:
     shared, counts = deflater()
     steady = [DeflateMemory(takeover=True) for _ in range(10)]
     plain = [DeflateMemory(takeover=False) for _ in range(10)]
@@ -199,16 +196,16 @@ def test_whoever_is_out_of_step_costs_one_contained_compression_for_all_of_them(
     assert done(counts) == (10, 9)
 
 
-def test_what_nobody_asks_for_is_not_compressed() -> None:
+def test_a_message_that_no_client_gets_is_not_compressed() -> None:
     shared, counts = deflater()
     for n in range(5):
         shared.next_message(b"message %d" % n)
     assert done(counts) == (0, 0)
 
 
-def test_behind_a_message_longer_than_the_window_nothing_is_stepped() -> None:
+def test_no_message_is_stepped_after_one_longer_than_the_window() -> None:
     shared, counts = deflater()
-    client = Peer(takeover=True)
+    client = InflatingClient(takeover=True)
     sizes = [STEP_MAX_BYTES + 1, STEP_MAX_BYTES, STEP_MAX_BYTES + 1, 100, 100]
     for size in sizes:
         payload = text(size, 6)
@@ -216,9 +213,9 @@ def test_behind_a_message_longer_than_the_window_nothing_is_stepped() -> None:
     assert done(counts) == (3, 2)
 
 
-def test_messages_that_do_not_compress_arrive_all_the_same() -> None:
+def test_messages_that_do_not_compress_arrive_unchanged() -> None:
     shared, _ = deflater()
-    client = Peer(takeover=True)
+    client = InflatingClient(takeover=True)
     for seed in range(5):
         payload = noise(20_000, seed)
         assert client.receive(shared.next_message(payload)) == payload
@@ -231,7 +228,7 @@ def test_a_frame_leaves_room_for_its_header() -> None:
     assert second.stepped_frame() == bytes(HEADROOM) + stepped(b"second", b"first")
 
 
-def test_no_payload_is_kept_but_the_newest() -> None:
+def test_only_the_newest_payload_is_kept() -> None:
     shared, _ = deflater()
     client = DeflateMemory(takeover=True)
     payloads = [snapshot(n, random.Random(n)) for n in range(4)]
@@ -242,7 +239,7 @@ def test_no_payload_is_kept_but_the_newest() -> None:
     assert [count - free for count, free in zip(after, before, strict=True)] == [0, 0, 0, 1]
 
 
-def test_a_message_lets_go_of_the_one_before_once_it_is_stepped() -> None:
+def test_a_message_releases_the_previous_one_once_it_is_stepped() -> None:
     shared, _ = deflater()
     payload = snapshot(1, random.Random(1))
     free = sys.getrefcount(payload)
@@ -254,20 +251,20 @@ def test_a_message_lets_go_of_the_one_before_once_it_is_stepped() -> None:
 
 
 class Ticks(RuleBasedStateMachine):
-    """Two views, clients that come, go, lag and change their minds: what arrives is what was sent, always."""
+    """Two views, and clients that join, leave, lag and change views: whatever arrives is what was sent."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts = DeflateCounters(Counters())
         self.views = [SharedDeflater(self.counts), SharedDeflater(self.counts)]
-        self.peers: list[tuple[Peer, int]] = []
+        self.peers: list[tuple[InflatingClient, int]] = []
         self.latest: list[tuple[DeflatedMessage, bytes] | None] = [None, None]
         self.ticks = 0
 
     @rule(takeover=st.booleans(), view=st.integers(0, 1), gets_latest=st.booleans())
     def join(self, takeover: bool, view: int, gets_latest: bool) -> None:
         if len(self.peers) < 8:
-            self.peers.append((Peer(takeover=takeover), view))
+            self.peers.append((InflatingClient(takeover=takeover), view))
             if gets_latest:
                 self.send_latest_again(len(self.peers) - 1)
 
@@ -321,17 +318,17 @@ TestTicks = Ticks.TestCase
 TestTicks.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 
 
-def test_thousands_of_ticks_arrive_whatever_happens_in_between() -> None:
+def test_thousands_of_ticks_arrive_at_clients_that_come_and_go() -> None:
     rng = random.Random(7)
     counts = DeflateCounters(Counters())
     views = [SharedDeflater(counts) for _ in range(3)]
-    peers = [(Peer(takeover=n % 3 != 0), n % 3) for n in range(9)]
+    peers = [(InflatingClient(takeover=n % 3 != 0), n % 3) for n in range(9)]
     contained_before = received = 0
     for seq in range(4000):
         for n, (peer, view) in enumerate(peers):
             happening = rng.random()
             if happening < 0.01:
-                peers[n] = Peer(takeover=peer.takeover), view
+                peers[n] = InflatingClient(takeover=peer.takeover), view
             elif happening < 0.02:
                 peers[n] = peer, rng.randrange(3)
             elif happening < 0.05:

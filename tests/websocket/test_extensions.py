@@ -1,3 +1,5 @@
+"""The negotiation of permessage-deflate: offers accepted, declined and refused."""
+
 from __future__ import annotations
 
 import pytest
@@ -34,7 +36,7 @@ ACCEPTED: list[tuple[bytes, bool, bytes]] = [
     # RFC 2616 section 2.1: whitespace around separators, empty elements of lists.
     (b" permessage-deflate \t; client_max_window_bits = 12 ", True, BASE),
     (b", ,permessage-deflate,,", True, BASE),
-    # Other extensions are ignored, and an offer that is declined makes room for the next.
+    # Other extensions are ignored, and the offer after a declined one is tried.
     (b"x-webkit-deflate-frame, permessage-deflate", True, BASE),
     (b'foo; bar="baz"; bar, permessage-deflate', True, BASE),
     (b"permessage-deflate; server_max_window_bits=10, permessage-deflate", True, BASE),
@@ -74,7 +76,7 @@ DECLINED: list[bytes] = [
     b"permessage-deflate; client_max_window_bits=0",
     b"permessage-deflate; client_max_window_bits=-9",
     b"permessage-deflate; client_max_window_bits=9.0",
-    # windows that the shared compressor cannot keep to
+    # windows smaller than that of the shared compressors
     b"permessage-deflate; server_max_window_bits=8",
     b"permessage-deflate; server_max_window_bits=14",
 ]
@@ -121,23 +123,23 @@ def test_the_first_acceptable_offer_is_answered(value: bytes, server_takeover: b
 
 
 @pytest.mark.parametrize("value", DECLINED)
-def test_an_offer_that_is_well_formed_and_not_acceptable_is_declined(value: bytes) -> None:
+def test_a_well_formed_offer_that_is_not_acceptable_is_declined(value: bytes) -> None:
     assert negotiate(value) is None
 
 
 @pytest.mark.parametrize("value", DECLINED)
-def test_the_offer_after_one_that_is_declined_is_tried(value: bytes) -> None:
+def test_the_offer_after_a_declined_one_is_tried(value: bytes) -> None:
     assert negotiate(value + b", permessage-deflate") == DeflateParameters(True, BASE)
 
 
 @pytest.mark.parametrize("value", MALFORMED)
-def test_what_is_no_list_of_extensions_fails_the_handshake(value: bytes) -> None:
+def test_a_value_that_is_not_a_list_of_extensions_is_refused_with_400(value: bytes) -> None:
     with pytest.raises(Malformed) as caught:
         negotiate(value)
     assert caught.value.status == 400
 
 
-def test_a_malformed_element_fails_the_handshake_even_behind_a_good_offer() -> None:
+def test_a_malformed_element_after_a_good_offer_is_refused() -> None:
     with pytest.raises(Malformed):
         negotiate(b"permessage-deflate, foo=")
 
@@ -153,7 +155,7 @@ def test_a_value_longer_than_the_limit_is_refused() -> None:
         negotiate(filler + b",permessage-deflate")
 
 
-def test_only_so_many_offers_are_looked_at() -> None:
+def test_offers_beyond_the_limit_are_ignored() -> None:
     assert negotiate(b"foo," * (MAX_OFFERS - 1) + b"permessage-deflate") is not None
     assert negotiate(b"foo," * MAX_OFFERS + b"permessage-deflate") is None
 

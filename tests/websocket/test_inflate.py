@@ -1,3 +1,5 @@
+"""The decompression of messages: whole, limited, and without context."""
+
 from __future__ import annotations
 
 import random
@@ -32,7 +34,7 @@ MESSAGES: list[tuple[str, str, bytes]] = [
     ("7.2.3.5 two blocks", "f2 48 05 00 00 00 ff ff ca c9 c9 07 00", b"Hello"),
     ("7.2.3.6 empty", "00", b""),
     ("empty, as zlib flushes it", "02 00", b""),
-    ("BFINAL = 1 and nothing behind it", "f3 48 cd c9 c9 07 00", b"Hello"),
+    ("BFINAL = 1 and nothing after it", "f3 48 cd c9 c9 07 00", b"Hello"),
     ("empty with BFINAL = 1", "03 00", b""),
     ("empty with BFINAL = 1, and padding", "03 00 00", b""),
     ("stored with BFINAL = 1", "01 05 00 fa ff 48 65 6c 6c 6f 00", b"Hello"),
@@ -43,20 +45,20 @@ MESSAGES: list[tuple[str, str, bytes]] = [
 BROKEN: list[tuple[str, str]] = [
     ("nothing at all", ""),
     ("reserved block type", "07"),
-    ("reserved block type behind a good block", "f2 48 cd c9 c9 07 00 00 00 ff ff 07"),
-    ("garbage behind the final block", "f3 48 cd c9 c9 07 00 de ad be ef"),
-    ("one byte of garbage behind the final block", "f3 48 cd c9 c9 07 00 ff"),
-    ("half of the tail behind the final block", "f3 48 cd c9 c9 07 00 00 00"),
+    ("reserved block type after a good block", "f2 48 cd c9 c9 07 00 00 00 ff ff 07"),
+    ("garbage after the final block", "f3 48 cd c9 c9 07 00 de ad be ef"),
+    ("one byte of garbage after the final block", "f3 48 cd c9 c9 07 00 ff"),
+    ("half of the tail after the final block", "f3 48 cd c9 c9 07 00 00 00"),
     ("stored lengths that disagree", "00 05 00 fa fe 48 65 6c 6c 6f 00"),
     ("stored block cut short", "00 05 00 fa ff 48 65"),
-    ("stored block to which the tail would give its last byte", "00 05 00 fa ff 48 65 6c 6c"),
-    ("stored block to which the tail would give its last four bytes", "00 05 00 fa ff 48"),
+    ("stored block whose last byte would come from the tail", "00 05 00 fa ff 48 65 6c 6c"),
+    ("stored block whose last four bytes would come from the tail", "00 05 00 fa ff 48"),
     ("stored block longer than the message", "00 ff ff 00 00 48 65"),
     ("no codes", "04 00"),
     ("final block cut short", "03"),
     ("final block cut short in its last byte", "f3 48 cd c9 c9 07"),
     ("text", "48 65 6c 6c 6f"),
-    ("7.2.3.2 refers to the message before", "f2 00 11 00 00"),
+    ("7.2.3.2 refers to the previous message", "f2 00 11 00 00"),
 ]  # fmt: skip
 
 
@@ -66,7 +68,7 @@ def test_a_message_is_decompressed(data: str, message: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [case[1] for case in BROKEN], ids=[case[0] for case in BROKEN])
-def test_what_is_not_a_whole_message_is_refused(data: str) -> None:
+def test_a_broken_message_is_refused(data: str) -> None:
     with pytest.raises(Undecodable) as caught:
         inflate(bytes.fromhex(data), MAX_BYTES)
     assert caught.value.close_code == 1007
@@ -75,7 +77,7 @@ def test_what_is_not_a_whole_message_is_refused(data: str) -> None:
 @pytest.mark.parametrize("payload", [b"one word and one more " * 20, b"".join(b"%d," % (n * n) for n in range(500))])
 @pytest.mark.parametrize("flush", [zlib.Z_SYNC_FLUSH, zlib.Z_FINISH])
 @pytest.mark.parametrize("level", [1, 9])
-def test_a_message_that_breaks_off_anywhere_is_refused(level: int, flush: int, payload: bytes) -> None:
+def test_a_message_cut_short_anywhere_is_refused(level: int, flush: int, payload: bytes) -> None:
     data = raw(payload, flush, level).removesuffix(TAIL)
     assert inflate(data, MAX_BYTES) == payload
     for end in range(len(data)):
@@ -93,42 +95,42 @@ def test_every_size_and_flush_is_decompressed(size: int, flush: int, level: int)
     assert inflate(data, MAX_BYTES) == payload
 
 
-def test_a_block_behind_a_final_one_may_refer_to_what_came_before() -> None:
+def test_a_block_after_a_final_one_may_refer_to_earlier_blocks() -> None:
     payload = random.Random(2).randbytes(1000)
     behind = raw(payload, zlib.Z_SYNC_FLUSH, dictionary=payload)[: -len(TAIL)]
     assert len(behind) < 100
     assert inflate(raw(payload, zlib.Z_FINISH) + behind, MAX_BYTES) == payload * 2
 
 
-def test_a_message_of_just_the_limit_is_taken_and_one_byte_more_is_not() -> None:
+def test_a_message_may_be_as_large_as_the_limit_and_no_larger() -> None:
     assert inflate(contained(b"a" * 1000), 1000) == b"a" * 1000
     with pytest.raises(TooBig) as caught:
         inflate(contained(b"a" * 1001), 1000)
     assert caught.value.close_code == 1009
 
 
-def test_a_bomb_is_refused_without_being_decompressed() -> None:
-    # 1 GB; decompressing it would take seconds, and the memory.
+def test_a_bomb_is_refused_without_being_decompressed_whole() -> None:
+    # 1 GB: decompressing it would take seconds and as much memory.
     mebibyte = zlib.compressobj(9, zlib.DEFLATED, -15)
     first = mebibyte.compress(bytes(1 << 20)) + mebibyte.flush(zlib.Z_FULL_FLUSH)
     with pytest.raises(TooBig):
         inflate(first * 1024, MAX_BYTES)
 
 
-def test_a_bomb_in_pieces_is_refused() -> None:
+def test_a_bomb_in_several_final_blocks_is_refused() -> None:
     piece = raw(b"a" * 40_000, zlib.Z_FINISH)
     assert len(inflate(piece, MAX_BYTES)) == 40_000
     with pytest.raises(TooBig):
         inflate(piece * 2, MAX_BYTES)
 
 
-def test_final_blocks_are_taken_up_to_a_number() -> None:
+def test_a_message_has_a_limited_number_of_final_blocks() -> None:
     assert inflate(EMPTY_FINAL * MAX_FINAL_BLOCKS + b"\x00", MAX_BYTES) == b""
     with pytest.raises(TooBig):
         inflate(EMPTY_FINAL * (MAX_FINAL_BLOCKS + 1) + b"\x00", MAX_BYTES)
 
 
-def test_a_message_is_no_context_for_the_next() -> None:
+def test_a_message_cannot_refer_to_the_previous_one() -> None:
     first, second = b"the very same words", b"the very same words again"
     compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
     one = compressor.compress(first) + compressor.flush(zlib.Z_SYNC_FLUSH)
@@ -139,7 +141,7 @@ def test_a_message_is_no_context_for_the_next() -> None:
 
 
 @given(st.binary(max_size=3000), st.sampled_from([True, False]))
-def test_what_the_websockets_package_compresses_is_decompressed(payload: bytes, is_text: bool) -> None:
+def test_messages_compressed_by_the_websockets_package_are_inflated(payload: bytes, is_text: bool) -> None:
     client = PerMessageDeflate(False, True, 15, 12)
     frame = client.encode(Frame(Opcode.TEXT if is_text else Opcode.BINARY, payload))
     assert frame.rsv1
