@@ -1,8 +1,8 @@
-"""Question: how small is a tick on the wire, and what does it cost to compress it once for everybody?
+"""Question: how small is a compressed tick, and what does it cost to compress it once for all clients?
 
-For successive snapshots of 1, 8, 31 and 64 KB of which a share of the symbols change each tick: bytes and time of a
-contained frame, of a stepped frame at several levels, and of what each client adds once both are there. Payloads are
-made like the market data section; `--url ws://...` records real ones from a running server instead.
+Takes successive snapshots of 1, 8, 31 and 64 KB in which a share of the symbols change each tick, and measures the size
+and time of a contained frame, of a stepped frame at several levels, and the time that each client adds once both exist.
+The payloads resemble the market data section; `--url ws://...` records real ones from a running server instead.
 
     python benchmarks/bench_deflate.py [--ticks 100] [--url ws://127.0.0.1:8000/ws]
 """
@@ -40,7 +40,7 @@ REQUEST = b'{"type":"subscribe","id":1,"channels":["market_data"],"symbols":["AA
 
 
 class Market:
-    """Symbols whose quotes move by cents, and the snapshots of them."""
+    """Symbols whose quotes move by cents, and snapshots of them."""
 
     def __init__(self, symbols: int, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -135,7 +135,7 @@ def report(label: str, payloads: list[bytes]) -> None:
 
 
 def report_per_client(payloads: list[bytes]) -> None:
-    """Prints what a client costs beside the compression, and what its messages cost to decompress."""
+    """Prints the time that a client adds to the compression, and the time to decompress its messages."""
     deflater = SharedDeflater(DeflateCounters(Counters()))
     memories = [DeflateMemory(takeover=True) for _ in range(CLIENTS)]
     times = []
@@ -144,7 +144,7 @@ def report_per_client(payloads: list[bytes]) -> None:
         message.contained_frame()
         memories[0].frame_for(message)
         times.append(median_us(lambda now=message: [memory.frame_for(now) for memory in memories[1:]], 1))  # type: ignore[misc]
-    print(f"per client and tick, compression done: {statistics.median(times) / (CLIENTS - 1) * 1e3:.0f} ns")
+    print(f"per client and tick, once compressed: {statistics.median(times) / (CLIENTS - 1) * 1e3:.0f} ns")
     for name, message_in in (("ping", b"ping"), ("a subscription", REQUEST)):
         data = contained(message_in)
         print(f"inflate {name}: {median_us(lambda data=data: inflate(data, 65_536), 2001):.1f} us")  # type: ignore[misc]

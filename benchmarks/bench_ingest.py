@@ -1,8 +1,8 @@
-"""Question: how many fills a second are acknowledged, through each door, by the size of a batch?
+"""Question: how many fills are acknowledged per second over HTTP and over WebSocket, by the size of a batch?
 
-Starts the real server without a source. POST: CONNECTIONS connections with one request each on its way; WebSocket: one
-connection with WINDOW messages on their way. FLOOR is decoding and applying the same fills in this process, with no
-server around them. With `--data-dir` an acknowledged fill is on disk.
+Starts the real server without a source. POST uses CONNECTIONS connections with one unanswered request each; WebSocket
+uses one connection with WINDOW unanswered messages. FLOOR decodes and applies the same fills in this process, without a
+server. With `--data-dir` an acknowledged fill is on disk.
 
     python benchmarks/bench_ingest.py [--seconds 5] [--data-dir DIR]
 """
@@ -41,7 +41,7 @@ _numbers = count()
 
 
 def batches(size: int) -> Iterator[bytes]:
-    """Yields JSON arrays of fills that nobody has seen before."""
+    """Yields JSON arrays of fills, each with a new id."""
     while True:
         fills = [
             {
@@ -61,7 +61,7 @@ def batches(size: int) -> Iterator[bytes]:
 
 
 class Poster:
-    """One connection that sends the next request when the last one has been answered."""
+    """One connection that sends its next request when the previous one has been answered."""
 
     def __init__(self, port: int, source: Iterator[bytes]) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port))

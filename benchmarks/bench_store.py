@@ -1,8 +1,8 @@
-"""Questions: how many fills a second does the store make durable, and what does asking for trades among a million cost?
+"""Questions: how many fills per second does the store make durable, and what do queries among a million trades cost?
 
-Writing, beside the floor (one page appended and synced on the same disk, in the same run): one row at a time, each
-awaited; 100 at a time; as fast as they can be put in. Asking, through the reader's thread while the loop beats every
-10 ms: the time of the answer, and how late the loop was at worst meanwhile.
+Writes rows one at a time, 100 at a time, and as fast as the queue accepts them, beside the floor: appending and syncing
+one page on the same disk in the same run. Then runs queries in the reader's thread while the loop beats every 10 ms,
+and measures the time of each answer and the greatest delay of the loop meanwhile.
 
     python benchmarks/bench_store.py [--rows 1000000] [--directory DIR]
 """
@@ -30,7 +30,7 @@ from observability.store.store import Store
 SECONDS = 3.0
 SYMBOLS = 64
 STRATEGIES = 8
-# A fill of every 10 ms, so that a million are about three hours.
+# One fill every 10 ms, so that a million cover about three hours.
 FILL_NS = 10_000_000
 NOON_NS = 1_340_280_000_000_000_000
 BEAT_SECONDS = 0.01
@@ -49,7 +49,7 @@ def row(seq: int) -> tuple[object, ...]:
 
 
 def fsync_floor(directory: Path, size: int) -> float:
-    """Returns how many times a second this disk appends `size` bytes and syncs them."""
+    """Returns how many times per second this disk appends `size` bytes and syncs them."""
     path = directory / "floor"
     data = os.urandom(size)
     with path.open("wb", buffering=0) as file:
@@ -65,7 +65,7 @@ def fsync_floor(directory: Path, size: int) -> float:
 
 
 class Filler:
-    """Puts fills, numbered on."""
+    """Puts fills with ascending numbers into the store."""
 
     def __init__(self, store: Store) -> None:
         self.seq = 0
@@ -78,7 +78,7 @@ class Filler:
         return self._store.position
 
     async def rate(self, rows: int) -> tuple[float, float]:
-        """Returns rows a second when `rows` at a time are put and awaited, and the median milliseconds of a wait."""
+        """Returns rows per second when each `rows` rows are awaited, and the median wait in milliseconds."""
         waits: list[float] = []
         begin = time.perf_counter()
         while (now := time.perf_counter()) - begin < SECONDS:
@@ -87,7 +87,7 @@ class Filler:
         return rows * len(waits) / (time.perf_counter() - begin), median(waits) * 1000
 
     async def flood(self, until_seq: int) -> float:
-        """Returns rows a second while the queue is kept full."""
+        """Returns rows per second while the queue is kept full."""
         begin, first = time.perf_counter(), self.seq
         while self.seq < until_seq:
             self.put(min(1000, until_seq - self.seq))
@@ -100,7 +100,7 @@ class Filler:
 
 
 class Beat:
-    """How late the loop is."""
+    """Measures the delay of the loop."""
 
     def __init__(self) -> None:
         self.worst_ms = 0.0
@@ -136,7 +136,7 @@ async def measure_questions(trades: StoredTrades, newest: int) -> None:
         "statistics of a symbol": lambda: trades.stats(TradeFilter(symbol="SYM7")),
         "statistics of everything": lambda: trades.stats(TradeFilter()),
     }
-    print(f"\n{'question':<28}{'median ms':>12}{'loop late at worst, ms':>26}")
+    print(f"\n{'question':<28}{'median ms':>12}{'greatest loop delay, ms':>26}")
     for name, question in questions.items():
         beat = Beat()
         beating = asyncio.create_task(beat.run())
@@ -156,12 +156,12 @@ async def measure(directory: Path, rows: int) -> None:
     store = Store.open(directory, StoreLimits(max_bytes=10**12), Counters())
     store.start(asyncio.get_running_loop())
     filler = Filler(store)
-    for size, name in ((1, "rows one by one, each awaited"), (100, "rows, 100 at a time")):
+    for size, name in ((1, "rows, one at a time"), (100, "rows, 100 at a time")):
         rate, wait_ms = await filler.rate(size)
         print(f"{name:<44}{rate:>10.0f} /s   {wait_ms:.2f} ms until durable")
-    print(f"{'rows, as fast as they come':<44}{await filler.flood(filler.seq + 200_000):>10.0f} /s")
+    print(f"{'rows, as fast as the queue accepts':<44}{await filler.flood(filler.seq + 200_000):>10.0f} /s")
     print(f"{f'rows, until there are {rows:,}':<44}{await filler.flood(max(rows, filler.seq)):>10.0f} /s")
-    print(f"{'bytes a row':<44}{store.path.stat().st_size / filler.seq:>10.0f}")
+    print(f"{'bytes per row':<44}{store.path.stat().st_size / filler.seq:>10.0f}")
     await measure_questions(StoredTrades(store.reader), filler.seq)
     await store.stop()
 

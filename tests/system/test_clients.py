@@ -1,7 +1,4 @@
-"""Clients that others wrote, each as its users would use it: they get what they ask for, and nothing surprises them.
-
-No rule of a protocol is tested here for its own sake (see `tests/http`).
-"""
+"""Independent clients, each used as its users would: `websockets`, picows, browsers' handshakes, http.client, curl."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ TICKS = 10
 
 
 def assert_consecutive_snapshots(messages: list[str | bytes]) -> None:
-    """The greeting, the current snapshot, and every one that followed it."""
+    """Raises AssertionError unless a greeting is followed by snapshots without a gap."""
     documents = [json.loads(message) for message in messages]
     assert documents[0]["type"] == "connected"
     assert {document["type"] for document in documents[1:]} == {"metrics_update"}
@@ -41,7 +38,7 @@ def assert_consecutive_snapshots(messages: list[str | bytes]) -> None:
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-def test_websockets_in_a_thread(demo_server: Server, compression: str | None) -> None:
+def test_websockets_receives_snapshots_in_a_thread(demo_server: Server, compression: str | None) -> None:
     with connect(demo_server.websocket_url, compression=compression) as connection:
         messages = [connection.recv(timeout=TIMEOUT_SECONDS) for _ in range(TICKS)]
         assert connection.ping(b"abc").wait(TIMEOUT_SECONDS)
@@ -50,7 +47,7 @@ def test_websockets_in_a_thread(demo_server: Server, compression: str | None) ->
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-def test_websockets_in_a_loop(demo_server: Server, compression: str | None) -> None:
+def test_websockets_receives_snapshots_in_a_loop(demo_server: Server, compression: str | None) -> None:
     async def receive() -> list[str | bytes]:
         async with connect_async(demo_server.websocket_url, compression=compression) as connection:
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -61,7 +58,7 @@ def test_websockets_in_a_loop(demo_server: Server, compression: str | None) -> N
 
 
 class Listener(picows.WSListener):
-    """Collects texts until there are enough, and then closes."""
+    """Collects `TICKS` texts and closes the connection."""
 
     def __init__(self) -> None:
         self.messages: list[str | bytes] = []
@@ -77,7 +74,7 @@ class Listener(picows.WSListener):
             transport.disconnect()
 
 
-def test_picows(demo_server: Server) -> None:
+def test_picows_receives_snapshots(demo_server: Server) -> None:
     async def receive() -> Listener:
         transport, listener = await picows.ws_connect(Listener, demo_server.websocket_url)
         async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -149,7 +146,7 @@ def connection(demo_server: Server) -> Iterator[http.client.HTTPConnection]:
     connection.close()
 
 
-def test_http_client_asks_again_and_again_on_one_connection(connection: http.client.HTTPConnection) -> None:
+def test_http_client_sends_all_requests_over_one_connection(connection: http.client.HTTPConnection) -> None:
     connection.connect()
     first = connection.sock
     for method, path, status in (
@@ -175,7 +172,7 @@ def test_http_client_sends_content_in_chunks(connection: http.client.HTTPConnect
     assert json.loads(response.read())["interval"] == "10s"
 
 
-def test_http_client_inflates_what_it_asked_for(connection: http.client.HTTPConnection) -> None:
+def test_http_client_gets_gzip_that_it_can_decompress(connection: http.client.HTTPConnection) -> None:
     connection.request("GET", "/api/metrics/current", headers={"Accept-Encoding": "gzip"})
     response = connection.getresponse()
     assert response.getheader("Content-Encoding") == "gzip"
@@ -194,12 +191,12 @@ if CURL is not None:
         assert snapshot["type"] == "metrics_update"
 
     @pytest.mark.parametrize("field", ["Expect: 100-continue", "Transfer-Encoding: chunked"])
-    def test_curl_posts(demo_server: Server, field: str) -> None:
+    def test_curl_posts_a_request_for_history(demo_server: Server, field: str) -> None:
         arguments = ("-H", field, "-H", "Content-Type: application/json", "-d", '{"limit":1}')
         answer: dict[str, Any] = json.loads(curl(demo_server, "/api/metrics/history", *arguments).stdout)
         assert answer["interval"] == "10s"
 
-    def test_curl_asks_twice_on_one_connection(demo_server: Server) -> None:
+    def test_curl_sends_two_requests_over_one_connection(demo_server: Server) -> None:
         url = demo_server.url("/health")
         log = curl(
             demo_server, "/health/live", "--verbose", "--output", "/dev/null", "--output", "/dev/null", url

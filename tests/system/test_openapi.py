@@ -1,8 +1,5 @@
-"""The description of the API against the server that gives it: requests made from the description alone, right ones and
-wrong ones, are answered as described.
-
-What the answers mean is tested elsewhere.
-"""
+"""The OpenAPI description and the server that serves it: requests made from the description alone, valid and invalid,
+are answered as described."""
 
 from __future__ import annotations
 
@@ -22,12 +19,12 @@ from hypothesis import strategies as st
 from server_process import TIMEOUT_SECONDS, Server
 
 EXAMPLES: Final = 25
-# Years that every offset leaves within the description's.
+# Times that stay within the years of the description at every offset.
 FIRST_SECOND: Final = int(datetime(1980, 1, 2, tzinfo=UTC).timestamp())
 LAST_SECOND: Final = int(datetime(2259, 12, 30, tzinfo=UTC).timestamp())
 Schema = dict[str, Any]
 
-# Everything that is not a value of a schema, and much that could be taken for one.
+# Values that match no schema, and many that almost match one.
 JUNK: Final = st.one_of(
     st.none(),
     st.booleans(),
@@ -59,7 +56,7 @@ class Operation:
 
 
 class Description:
-    """The description a server gives, and requests made from it."""
+    """The description of one server, and requests made from it."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -73,7 +70,7 @@ class Description:
                 yield Operation(method.upper(), path, operation["parameters"], body, operation["responses"])
 
     def values(self, schema: Schema) -> st.SearchStrategy[Any]:
-        """Returns values that a schema allows; of the keywords of JSON Schema it knows those the description uses."""
+        """Returns values that a schema allows. It knows only the keywords that the description uses."""
         if "$ref" in schema:
             return self.values(self._document["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
         for keyword in ("anyOf", "oneOf"):
@@ -144,7 +141,7 @@ def _texts(schema: Schema) -> st.SearchStrategy[str]:
         return st.from_regex(schema["pattern"], fullmatch=True, alphabet=string.printable)
     letters = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
     sizes = {"min_size": max(schema.get("minLength", 1), 1), "max_size": min(schema.get("maxLength", 20), 20)}
-    # Names of dot segments are paths of their own.
+    # Dot segments are never values of a path parameter.
     return st.text(letters, **sizes).filter(lambda text: text not in (".", ".."))
 
 
@@ -167,7 +164,7 @@ def assert_as_described(operation: Operation, answer: Answer) -> None:
 def draw_request(
     description: Description, operation: Operation, data: st.DataObject, values: st.SearchStrategy[Any] | None = None
 ) -> tuple[dict[str, Any], Any]:
-    """Returns parameters and body of a request: allowed values, or `values` where they are given."""
+    """Returns the parameters and the body of a request, with allowed values or with `values`."""
     parameters = {
         parameter["name"]: data.draw(
             description.values(parameter["schema"]) if values is None else values, label=parameter["name"]
@@ -201,20 +198,20 @@ def for_examples(operation: Operation, check: Callable[[Operation, st.DataObject
     check_example()
 
 
-def test_what_the_description_allows_is_answered_as_described(description: Description) -> None:
+def test_allowed_requests_are_answered_as_described(description: Description) -> None:
     def check(operation: Operation, data: st.DataObject) -> None:
         parameters, body = draw_request(description, operation, data)
         answer = description.ask(operation, parameters, body)
         assert_as_described(operation, answer)
-        # Fields may contradict each other, and an order of nothing is none, which no schema says; else each is good.
-        is_meant = answer.status != 422 or b"time" in answer.body or b"quantity: expected" in answer.body
-        assert is_meant, f"refused {parameters} {body}: {answer.body!r}"
+        # No schema says that two times may contradict each other, or that a quantity must not be 0.
+        is_allowed = answer.status != 422 or b"time" in answer.body or b"quantity: expected" in answer.body
+        assert is_allowed, f"refused {parameters} {body}: {answer.body!r}"
 
     for operation in description.operations():
         for_examples(operation, check)
 
 
-def test_what_the_description_does_not_allow_is_refused_as_described(description: Description) -> None:
+def test_requests_that_are_not_allowed_are_refused_as_described(description: Description) -> None:
     def check(operation: Operation, data: st.DataObject) -> None:
         parameters, body = draw_request(description, operation, data, JUNK)
         assert_as_described(operation, description.ask(operation, parameters, body))
@@ -231,7 +228,7 @@ def test_every_operation_answers_a_request_without_parameters(description: Descr
         parameters = {parameter["name"]: "x" for parameter in operation.parameters if parameter["required"]}
         answer = description.ask(operation, parameters, {})
         assert_as_described(operation, answer)
-        # An object without a type is an event that is rejected, and no fault of the request.
+        # An object without a type is a rejected event, not a bad request.
         assert answer.status in (200, 404) or b'"rejected"' in answer.body
 
 

@@ -1,7 +1,8 @@
-"""The REST API over a real server: shapes as documented, errors as problem details."""
+"""The REST API over a real server: documents have the documented fields, and errors are problem details."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import urllib.error
 import urllib.request
@@ -27,7 +28,7 @@ JSON_PATHS = [
 def ask(
     server: Server, path: str, *, method: str = "GET", body: bytes | None = None, **fields: str
 ) -> tuple[int, dict[str, str], bytes]:
-    """Returns status, fields (names in lower case) and body, whatever the status."""
+    """Returns status, header fields (names in lower case) and body, whatever the status."""
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
     request = urllib.request.Request(server.url(path), body, headers, method=method)
     try:
@@ -56,7 +57,7 @@ def test_every_get_answers_with_json(demo_server: Server, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", JSON_PATHS)
-def test_head_is_get_without_the_body(demo_server: Server, path: str) -> None:
+def test_head_answers_like_get_without_the_body(demo_server: Server, path: str) -> None:
     status, fields, body = ask(demo_server, path, method="HEAD")
     assert (status, body) == (200, b"")
     assert int(fields["content-length"]) > 0
@@ -101,13 +102,13 @@ def test_the_summary_has_the_fields_of_the_first_api(demo_server: Server) -> Non
     assert summary["system"].keys() == {"cpu_usage", "memory_usage", "uptime_seconds", "health_status"}
 
 
-def test_symbols_are_those_of_the_snapshot(demo_server: Server) -> None:
+def test_the_list_of_symbols_is_that_of_the_snapshot(demo_server: Server) -> None:
     snapshot = demo_server.next_snapshot()
     symbols = demo_server.get("/api/metrics/symbols")
     assert symbols == {"symbols": list(snapshot["market_data"]), "count": len(snapshot["market_data"])}
 
 
-def test_a_snapshot_that_is_already_known_is_not_sent_again(start_server: StartServer) -> None:
+def test_a_snapshot_that_the_client_has_is_answered_with_304(start_server: StartServer) -> None:
     server = start_server(METRIC_COLLECTION_INTERVAL="60")
     _, fields, body = ask(server, "/api/metrics/current")
     snapshot = json.loads(body)
@@ -116,9 +117,7 @@ def test_a_snapshot_that_is_already_known_is_not_sent_again(start_server: StartS
     assert (status, body) == (304, b"")
 
 
-def test_gzip_is_sent_to_who_asks(demo_server: Server) -> None:
-    import gzip
-
+def test_a_client_that_accepts_gzip_gets_gzip(demo_server: Server) -> None:
     _, fields, body = ask(demo_server, "/api/metrics/current", Accept_Encoding="gzip")
     assert fields["content-encoding"] == "gzip"
     assert json.loads(gzip.decompress(body))["type"] == "metrics_update"
@@ -136,7 +135,7 @@ def test_an_unknown_path_is_a_problem_with_404(demo_server: Server) -> None:
     assert problem(ask(demo_server, "/api/metrics/nothing"))["status"] == 404
 
 
-def test_a_wrong_method_is_405_with_what_is_allowed(demo_server: Server) -> None:
+def test_a_wrong_method_is_405_with_the_allowed_ones(demo_server: Server) -> None:
     answer = ask(demo_server, "/api/metrics/current", method="POST", body=b"{}")
     assert problem(answer)["status"] == 405
     assert answer[1]["allow"] == "GET, HEAD, OPTIONS"
@@ -168,7 +167,7 @@ def post_history(server: Server, body: Any) -> tuple[int, dict[str, str], bytes]
     return ask(server, "/api/metrics/history", method="POST", body=data, Content_Type="application/json")
 
 
-def test_history_has_a_row_per_tick_and_series(demo_server: Server) -> None:
+def test_history_has_one_row_per_tick_and_series(demo_server: Server) -> None:
     demo_server.next_snapshot()
     status, _, body = post_history(
         demo_server, {"interval": "100ms", "metric_types": ["market_data"], "metrics": ["last"]}
@@ -180,7 +179,7 @@ def test_history_has_a_row_per_tick_and_series(demo_server: Server) -> None:
     assert [row["timestamp"] for row in history["data"]] == sorted(row["timestamp"] for row in history["data"])
 
 
-def test_history_in_columns_holds_the_same_values(demo_server: Server) -> None:
+def test_history_in_columns_has_arrays_of_equal_length(demo_server: Server) -> None:
     question = {"interval": "1s", "metric_types": ["system"], "metrics": ["cpu_percent"]}
     _, _, body = post_history(demo_server, {**question, "format": "columns"})
     (columns,) = json.loads(body)["data"]
@@ -189,7 +188,7 @@ def test_history_in_columns_holds_the_same_values(demo_server: Server) -> None:
 
 
 @pytest.mark.parametrize("interval", ["200ms", "1500ms", "3s", "90s", "7m", "36h", "2d", "999999d"])
-def test_history_has_any_multiple_of_a_tiers_interval(demo_server: Server, interval: str) -> None:
+def test_history_is_available_at_any_multiple_of_a_tier(demo_server: Server, interval: str) -> None:
     demo_server.next_snapshot()
     status, _, body = post_history(demo_server, {"interval": interval, "metric_types": ["system"]})
     history = json.loads(body)
@@ -197,7 +196,7 @@ def test_history_has_any_multiple_of_a_tiers_interval(demo_server: Server, inter
     assert history["count"] > 0
 
 
-def test_history_names_what_it_has_of_each_interval(demo_server: Server) -> None:
+def test_history_has_each_requested_aggregate_per_interval(demo_server: Server) -> None:
     demo_server.next_snapshot()
     names = ["first", "min", "max", "last", "mean", "count"]
     question = {"interval": "1d", "metric_types": ["market_data"], "metrics": ["mid"], "aggregates": names}
@@ -210,7 +209,7 @@ def test_history_names_what_it_has_of_each_interval(demo_server: Server) -> None
         assert isinstance(mid["count"], int)
 
 
-def test_history_says_when_it_left_older_points_out(demo_server: Server) -> None:
+def test_history_is_marked_as_truncated_if_older_points_are_omitted(demo_server: Server) -> None:
     demo_server.next_snapshot()
     demo_server.next_snapshot()
     question = {"interval": "100ms", "metric_types": ["system"], "limit": 1}
@@ -221,7 +220,7 @@ def test_history_says_when_it_left_older_points_out(demo_server: Server) -> None
     assert json.loads(body)["truncated"] is False
 
 
-def test_history_says_how_far_apart_its_points_are(demo_server: Server) -> None:
+def test_history_gives_the_spacing_of_its_points(demo_server: Server) -> None:
     demo_server.next_snapshot()
     _, _, body = post_history(demo_server, {"interval": "200ms"})
     history = json.loads(body)
@@ -250,7 +249,7 @@ def test_history_says_how_far_apart_its_points_are(demo_server: Server) -> None:
         ({"symbols": "AAPL"}, 422, "symbols"),
     ],
 )
-def test_a_bad_question_to_the_history_is_refused(
+def test_a_bad_request_for_history_is_refused(
     demo_server: Server, body: Any, status: int, parameter: str | None
 ) -> None:
     document = problem(post_history(demo_server, body))
@@ -285,14 +284,14 @@ def test_a_page_of_an_allowed_origin_may_read(demo_server: Server) -> None:
 
 
 def test_recent_logs_are_newest_first_and_limited(start_server: StartServer) -> None:
-    server = start_server(API_TOKENS="write:short")  # says so in a warning
+    server = start_server(API_TOKENS="write:short")  # logs a warning
     document = server.get("/api/system/logs/recent?level=warning&limit=1")
     assert document["count"] == 1
     assert document["logs"][0]["level"] == "WARNING"
     assert "API_TOKENS" in document["logs"][0]["message"]
 
 
-SEED_NAMES = {
+FIRST_API_NAMES = {
     "http_requests", "http_request_duration_seconds", "websocket_connections_active", "websocket_messages_sent",
     "collector_metrics_collected",
 }  # fmt: skip
@@ -302,11 +301,13 @@ SEED_NAMES = {
     ("accept", "parse"),
     [("", parse_prometheus), ("application/openmetrics-text; version=1.0.0", parse_openmetrics)],
 )
-def test_prometheus_own_parser_reads_the_metrics(demo_server: Server, accept: str, parse: Callable[[str], Any]) -> None:
+def test_the_parser_of_prometheus_reads_the_metrics(
+    demo_server: Server, accept: str, parse: Callable[[str], Any]
+) -> None:
     demo_server.get("/health")
     _, _, body = ask(demo_server, "/metrics", Accept=accept)
     families = {family.name: family for family in parse(body.decode())}
-    assert families.keys() >= SEED_NAMES | {
+    assert families.keys() >= FIRST_API_NAMES | {
         "websocket_frames_skipped", "websocket_send_duration_seconds", "tick_duration_seconds", "tick_missed",
         "snapshot_bytes", "ingest_events", "event_age_seconds",
     }  # fmt: skip
@@ -320,7 +321,7 @@ def test_prometheus_own_parser_reads_the_metrics(demo_server: Server, accept: st
         assert sample.value >= 0
 
 
-def test_counters_count_what_was_asked(start_server: StartServer) -> None:
+def test_requests_are_counted_by_route_and_status(start_server: StartServer) -> None:
     server = start_server()
     for _ in range(3):
         server.get("/health")
