@@ -222,6 +222,11 @@ def test_an_abbreviated_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     assert "--work" in capsys.readouterr().err
 
 
+def test_the_container_passes_on_the_tokens_of_its_environment() -> None:
+    # Through a published port nobody is local, so without tokens nothing could be written at all.
+    assert 'API_TOKENS: "${API_TOKENS:-}"' in (ROOT / "compose.yaml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])
 def test_the_container_sets_only_variables_that_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")

@@ -92,7 +92,7 @@ def test_content_that_arrives_slowly_is_refused_with_408(server: Any, clock: Any
         assert bodies(receive_all(sock))[0][0] == 408
 
 
-@pytest.mark.parametrize(("sent", "seconds"), [(HELLO, 76), (b"", 11), (b"\r\n", 11)], ids=["idle", "silent", "CRLF"])
+@pytest.mark.parametrize(("sent", "seconds"), [(HELLO, 121), (b"", 11), (b"\r\n", 11)], ids=["idle", "silent", "CRLF"])
 def test_a_connection_without_a_request_is_closed_silently(server: Any, clock: Any, sent: bytes, seconds: int) -> None:
     with server.connect() as sock:
         sock.sendall(sent)
@@ -100,6 +100,17 @@ def test_a_connection_without_a_request_is_closed_silently(server: Any, clock: A
         clock.advance(seconds)
         server.sweep()
         assert len(bodies(receive_all(sock))) == (sent == HELLO)
+
+
+def test_an_idle_connection_outlives_the_pools_of_proxies(server: Any, clock: Any) -> None:
+    # Go, Traefik and cloudflared keep theirs for 90 s: a request at the end of that must find ours open.
+    with server.connect() as sock:
+        sock.sendall(HELLO)
+        receive(sock, b"127.0.0.1")
+        clock.advance(91)
+        server.sweep()
+        sock.sendall(HELLO)
+        assert receive(sock, b"127.0.0.1")
 
 
 def test_a_handler_has_no_deadline(server: Any, served: HttpApplication, clock: Any) -> None:

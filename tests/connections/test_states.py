@@ -10,9 +10,10 @@ import pytest
 
 from http_application import HELLO, HttpApplication, get, upgrade
 from observability.access.limits import Limits
+from observability.clocks.timestamps import NS_PER_S
 from observability.connections import states
 from observability.connections.connection import HttpConnection
-from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, seconds_allowed
+from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, allowed_ns
 from observability.http11.refusals import Refusal
 
 SLOW = get(b"/slow")
@@ -212,6 +213,6 @@ def test_a_connection_that_has_ended_never_serves_again() -> None:
 def test_the_deadlines_are_those_that_the_description_names() -> None:
     limits = Limits(**{field.name: number for number, field in enumerate(fields(Limits), 1)})
     named = {words[0]: words for line in (states.__doc__ or "").splitlines() if (words := line.split())}
-    for state, seconds in seconds_allowed(limits).items():
+    for state, allowed in allowed_ns(limits).items():
         limit = next((word for word in named[state.name] if word.endswith("_seconds")), None)
-        assert seconds == (None if limit is None else getattr(limits, limit)), state.name
+        assert allowed == (None if limit is None else getattr(limits, limit) * NS_PER_S), state.name

@@ -179,6 +179,22 @@ def test_a_write_through_the_proxy_is_not_one_from_this_machine(demo_server: Ser
     assert ask(nginx_port, "POST", path)[0] in (401, 403)
 
 
+@pytest.mark.parametrize("megabytes", [1.5, 4])
+def test_a_batch_as_large_as_the_server_takes_passes_the_proxy(
+    start_server: StartServer, tmp_path: Path, megabytes: float
+) -> None:
+    line = b'{"type":"log","level":"info","message":"%s"}\n' % (b"x" * 900)
+    batch = line * int(megabytes * 1024 * 1024 // len(line))
+    batch += b"\n" * (int(megabytes * 1024 * 1024) - len(batch))
+    server = start_server(API_TOKENS="write:0123456789abcdef")
+    with nginx(tmp_path, server.port) as port:
+        status, _, body = ask(
+            port, "POST", "/api/ingest", batch,
+            content_type="application/x-ndjson", authorization="Bearer 0123456789abcdef",
+        )  # fmt: skip
+    assert (status, json.loads(body)["rejected_count"]) == (200, 0)
+
+
 def test_clients_behind_the_proxy_are_told_of_a_shutdown(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--demo")
     with nginx(tmp_path, server.port) as port, connect(f"ws://127.0.0.1:{port}/ws/metrics") as connection:

@@ -111,6 +111,13 @@ class Config:
         "means no limit.",
         env="HTTP_RATE_LIMIT",
     )
+    http_idle_timeout: float = _setting(
+        120.0,
+        Seconds(1, 3600),
+        "Time that an HTTP connection may wait for its next request. A proxy in front must close its own idle "
+        "connections earlier.",
+        env="HTTP_IDLE_TIMEOUT",
+    )
     max_connections_per_address: int = _setting(
         0,
         Integer(0, 1_000_000),

@@ -30,7 +30,9 @@ class Limits:
     head_seconds: int = 10
     """Counted from the start of a connection, or from the first byte of a later request, to the end of the head."""
     body_seconds: int = 30
-    idle_seconds: int = 75
+    idle_seconds: float = 120
+    """How long a connection may wait for its next request. Proxies keep theirs for 60 s (nginx, AWS), 75 s or 90 s (Go,
+    Traefik, cloudflared): the side that closes first must be theirs, or a request meets a connection just closed."""
     stall_seconds: int = 30
     """How long a peer may leave an answer unread."""
     linger_seconds: int = 2

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from observability.clocks.timestamps import NS_PER_S
 from observability.connections.registry import Registry
-from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, seconds_allowed
+from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, allowed_ns
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import CONTINUE, Request, Response, problem_response
 from observability.http11.parser import RequestParser
@@ -39,6 +39,7 @@ class HttpConnection(asyncio.Protocol):
     """Serves one peer until either side ends the connection, or an upgrade hands the transport to another protocol."""
 
     __slots__ = (
+        "_allowed_ns",
         "_application",
         "_continued",
         "_deadline_ns",
@@ -55,7 +56,6 @@ class HttpConnection(asyncio.Protocol):
         "_pending",
         "_reading",
         "_registry",
-        "_seconds",
         "_state",
         "_transport",
         "_turn_over",
@@ -74,7 +74,7 @@ class HttpConnection(asyncio.Protocol):
         self._peer = ""
         self._is_proxied = False
         self._state = ConnectionState.HEAD
-        self._seconds = seconds_allowed(application.limits)
+        self._allowed_ns = allowed_ns(application.limits)
         self._deadline_ns = _NEVER
         self._has_served = False
         self._draining = False
@@ -344,8 +344,8 @@ class HttpConnection(asyncio.Protocol):
         if state is None:
             return False
         self._state = state
-        seconds = self._seconds[state]
-        self._deadline_ns = _NEVER if seconds is None else self._application.clock.mono_ns() + seconds * NS_PER_S
+        allowed = self._allowed_ns[state]
+        self._deadline_ns = _NEVER if allowed is None else self._application.clock.mono_ns() + allowed
         return True
 
     def _flush(self) -> None:

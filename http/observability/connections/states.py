@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Final
 
 from observability.access.limits import Limits
+from observability.clocks.timestamps import NS_PER_S
 
 
 # Integers, because a member of an IntEnum hashes at the speed of one (hot: looked up once per request).
@@ -84,9 +85,9 @@ TRANSITIONS: Final[dict[ConnectionState, dict[ConnectionEvent, ConnectionState]]
 
 
 @lru_cache
-def seconds_allowed(limits: Limits) -> dict[ConnectionState, int | None]:
+def allowed_ns(limits: Limits) -> dict[ConnectionState, int | None]:
     """Returns how long each state may last, None for one without a deadline."""
-    return {
+    seconds = {
         ConnectionState.HEAD: limits.head_seconds,
         ConnectionState.BODY: limits.body_seconds,
         ConnectionState.IDLE: limits.idle_seconds,
@@ -95,3 +96,4 @@ def seconds_allowed(limits: Limits) -> dict[ConnectionState, int | None]:
         ConnectionState.LINGER: limits.linger_seconds,
         ConnectionState.DONE: None,
     }
+    return {state: None if length is None else round(length * NS_PER_S) for state, length in seconds.items()}

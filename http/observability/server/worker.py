@@ -117,6 +117,7 @@ class Worker:
             limits=Limits(
                 max_connections=config.ws_max_connections,
                 max_connections_per_address=config.max_connections_per_address or None,
+                idle_seconds=config.http_idle_timeout,
             ),
             access=AccessPolicy(config.api_tokens, origins),
             proxies=TrustedProxies(config.trusted_proxies),
