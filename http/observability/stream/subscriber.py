@@ -154,7 +154,8 @@ class Subscriber(WebSocketConnection):
             if reader.wants_page and not reader.is_fetching:
                 self._fetch_page(reader)
             if reader.has_lost or reader.backlog > self._stream.settings.max_backlog:
-                logger.info("websocket %s: %s behind in lane %s, closing", self.peer, reader.backlog, reader.lane.name)
+                lane, backlog = reader.lane.name, reader.backlog
+                logger.info("websocket %s: %d entries behind in lane %s, closing", self.peer, backlog, lane)
                 self.close(CloseCode.TRY_AGAIN_LATER, "too slow for a lossless channel")
                 return
 
@@ -324,5 +325,5 @@ class Subscriber(WebSocketConnection):
         self._refused_messages += 1
         self._send({"type": "error", "code": code, "message": message, "timestamp": self._stream.timestamp()})
         if self._refused_messages >= MAX_REFUSED_MESSAGES:
-            logger.info("websocket %s: %d messages not understood, closing", self.peer, self._refused_messages)
+            logger.info("websocket %s: %d messages refused, closing", self.peer, self._refused_messages)
             self.close(CloseCode.POLICY_VIOLATION, "too many messages not understood")
