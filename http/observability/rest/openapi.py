@@ -77,7 +77,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "tags": list(description.tags),
         "parameters": [_parameter(parameter) for parameter in description.parameters],
         "responses": {
-            str(status): _response(status, description)
+            str(status): _describe_response(status, description)
             for status in sorted({*description.statuses, *_STATUSES[route.role]})
         },
         "security": _SECURITY[route.role],
@@ -119,7 +119,7 @@ def _restrict(schema: dict[str, Any]) -> None:
         schema["pattern"] = _DECIMAL_PATTERN if is_decimal else _NO_CONTROLS_PATTERN
 
 
-def _response(status: int, description: RouteDescription) -> dict[str, Any]:
+def _describe_response(status: int, description: RouteDescription) -> dict[str, Any]:
     response: dict[str, Any] = {"description": REASONS[status]}
     content: dict[str, Any] = {}
     # A 503 may be a handler's document (`/health/ready`) or a problem of a server that is full.

@@ -67,8 +67,8 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
     def upgrade(
         self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
     ) -> None:
-        """Turns an HTTP connection into a client; `received` came behind the request. Raises Refusal for a bad
-        handshake, and if `max_clients` are connected."""
+        """Turns an HTTP connection into a client; `received` followed the request. Raises Refusal for a bad handshake,
+        and if `max_clients` are connected."""
         if transport.is_closing():
             # The peer is gone already. picows would never report the end of this client.
             return
