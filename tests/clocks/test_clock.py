@@ -26,6 +26,14 @@ def test_a_replay_does_not_move_the_monotonic_clock() -> None:
     assert clock.mono_ns() == 7
 
 
+def test_a_replay_holds_the_clock_until_its_first_event() -> None:
+    clock = EventClock(FakeClock(1_000, mono_ns=7))
+    clock.hold(5)
+    assert (clock.time_ns(), clock.is_replayed, clock.is_waiting) == (5, True, True)
+    clock.advance(5)
+    assert (clock.time_ns(), clock.is_waiting) == (5, False)
+
+
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1))
 def test_events_out_of_order_never_move_the_clock_back(times: list[int]) -> None:
     clock = EventClock(FakeClock(1_000, mono_ns=7))

@@ -38,7 +38,7 @@ class FakeSection:
     def __init__(self) -> None:
         self.last_input_ns: int | None = None
 
-    def refresh(self, now_ns: int) -> None: ...
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
 
 
 class Path:

@@ -34,7 +34,7 @@ class Box:
         self.groups = (Group(None, self.things), Group("listed", self.listed, as_list=True))
         self.last_input_ns: int | None = None
 
-    def refresh(self, now_ns: int) -> None: ...
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
 
 
 def told(member: Member | None) -> tuple[str | None, int, int, int] | None:

@@ -35,7 +35,7 @@ class Things:
         self.listed: dict[str, Part] = {}
         self.groups = (Group(None, self.bare), Group("by_name", self.named), Group("list", self.listed, as_list=True))
 
-    def refresh(self, now_ns: int) -> None: ...
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
 
 
 def encode(serializer: Serializer, **custom: bytes) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Thingbox:
         self.groups = groups
         self.last_input_ns: int | None = None
 
-    def refresh(self, now_ns: int) -> None: ...
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
 
 
 class World:

@@ -114,10 +114,10 @@ class ExecutionCollector(BusCollector):
         self._update(self.clock.time_ns())
         return dict(self.fields.to_json())
 
-    def refresh(self, now_ns: int) -> None:
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
         self._update(now_ns)
-        if self._series is not None:
+        if is_recorded and self._series is not None:
             self._series.record(now_ns, self._row)
 
     def on_order(self, event: Order) -> None:

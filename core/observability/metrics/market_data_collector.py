@@ -123,11 +123,12 @@ class MarketDataCollector(BusCollector):
         self._update(self.clock.time_ns())
         return {symbol: dict(tracked.to_json()) for symbol, tracked in self._symbols.items()}
 
-    def refresh(self, now_ns: int) -> None:
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
         self._update(now_ns)
-        for tracked in self._symbols.values():
-            tracked.record(now_ns)
+        if is_recorded:
+            for tracked in self._symbols.values():
+                tracked.record(now_ns)
 
     def on_quote(self, event: Quote) -> None:
         """Sets the touch of a symbol; locked and crossed ones are counted."""

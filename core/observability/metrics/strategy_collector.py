@@ -208,10 +208,10 @@ class StrategyCollector(BusCollector):
             "positions": [dict(part.to_json()) for part in self._open.values()],
         }
 
-    def refresh(self, now_ns: int) -> None:
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
         self._update(now_ns)
-        if self._series is not None:
+        if is_recorded and self._series is not None:
             self._series.record(now_ns, self._totals.row)
 
     def on_fill(self, event: Fill) -> None:

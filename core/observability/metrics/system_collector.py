@@ -109,7 +109,7 @@ class SystemCollector(BusCollector):
         self._update(self.clock.time_ns())
         return {**self.fields.to_json(), "metrics": self.user_metrics.to_json()}
 
-    def refresh(self, now_ns: int) -> None:
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
         self._update(now_ns)
         if self._series is not None:

@@ -141,8 +141,9 @@ class Hub:
         # hot: once per tick (benchmarks/bench_tick.py)
         mono_ns = self._host_clock.mono_ns()
         now_ns = self.event_clock.time_ns()
+        is_recorded = not self.event_clock.is_waiting
         for collector in self.collectors:
-            collector.refresh(now_ns)
+            collector.refresh(now_ns, is_recorded=is_recorded)
             collector.metrics_collected += 1
         frames = self.frames
         payload = self.serializer.encode(frames.latest_seq + 1, now_ns, mono_ns, self.custom.encoded)

@@ -75,6 +75,6 @@ class Section(Protocol):
     def fields(self) -> Part | None:
         """The section's own fields; a plain attribute will do."""
 
-    def refresh(self, now_ns: int) -> None:
-        """Brings every part up to `now_ns` (event time), raises the `version` of those that changed, and records a row
-        of history. Called once per tick, before encoding."""
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
+        """Brings every part up to `now_ns` (event time), raises the `version` of those that changed and, with
+        `is_recorded`, appends a row to the history. Called once per tick, before encoding."""

@@ -16,7 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 class ConfiguredSources:
-    """A replay, a simulator, the paper strategy, or none of them. Raises SourceError if a recording cannot be read."""
+    """A replay, a simulator, the paper strategy, or none of them.
+
+    Create it before the first tick: from then on the event clock stands at the first event of a replay. Raises
+    SourceError if a recording cannot be read.
+    """
 
     def __init__(self, config: Config, hub: Hub, host_clock: Clock) -> None:
         self._hub = hub
@@ -40,7 +44,7 @@ class ConfiguredSources:
             logger.info("no source is configured: --demo shows a simulator, --replay plays a recording")
 
     def _make_replay(self, config: Config, bus: Bus, event_clock: EventClock) -> Replay:
-        return Replay(
+        replay = Replay(
             config.replay,
             publish=partial(bus.publish_all, source="replay"),
             event_clock=event_clock,
@@ -49,6 +53,8 @@ class ConfiguredSources:
             host_clock=self._host_clock,
             on_progress=self._progress.update,
         )
+        replay.prepare()
+        return replay
 
     async def _run_replay(self, replay: Replay) -> None:
         with self._progress:

@@ -27,7 +27,7 @@ class FakeSection:
         self.groups = groups
         self.last_input_ns: int | None = None
 
-    def refresh(self, now_ns: int) -> None: ...
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
 
 
 def make_sources() -> MetricSources:

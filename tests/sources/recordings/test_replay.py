@@ -144,6 +144,19 @@ def test_the_event_clock_stands_at_the_newest_event_published(tmp_path: Path, sp
     assert published.event_times == [batch[-1].ts_init for _, batch in published.batches]
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_replay_that_is_prepared_holds_the_clock_at_its_first_event(tmp_path: Path, loop: bool) -> None:
+    first, second = write_quotes(tmp_path / "a", [5, 7]), write_quotes(tmp_path / "b", [6, 8])
+    made, published = replay([second, first], loop=loop)
+    made.prepare()
+    assert published.event_clock.time_ns() == START_NS + 5
+    assert published.event_clock.is_waiting
+    if not loop:
+        asyncio.run(made.run())
+        assert [event.ts_init - START_NS for event in published.events] == [5, 6, 7, 8]
+        assert not published.event_clock.is_waiting
+
+
 def test_a_looping_replay_runs_until_it_is_cancelled(tmp_path: Path) -> None:
     made, published = replay([write_quotes(tmp_path / "a", [0, MS_NS])], 1.0, loop=True)
 

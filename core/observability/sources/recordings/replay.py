@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
 
@@ -85,23 +85,36 @@ class Replay:
         self._sleep = sleep
         self._laps = Laps(self._open_lap) if loop else None
         self._open: list[Iterator[Event]] = []
+        self._stream: Iterator[Event] | None = None
+        self._first: list[Event] = []
         self._bytes_total = sum(recording.bytes_total for recording in self.recordings)
         self._event_time_ns: int | None = None
         self._span_ns = 0
         self._started_ns: int | None = None
         self._progress_due_ns = 0
 
+    def prepare(self) -> None:
+        """Reads the first event and holds the event clock at its time. Call it before anything asks the clock, so that
+        nothing before the first event has the host's time."""
+        self._stream = self._open_lap() if self._laps is None else iter(self._laps)
+        self._first = list(islice(self._stream, 1))
+        for event in self._first:
+            self._event_clock.hold(event.ts_init)
+
     async def run(self) -> None:
         """Publishes everything, or with `loop` until it is cancelled; closes the files in either case."""
+        if self._stream is None:
+            self.prepare()
+        assert self._stream is not None
         self._started_ns = self._clock.mono_ns()
-        stream = self._open_lap() if self._laps is None else iter(self._laps)
+        stream = chain(self._first, self._stream)
         try:
             if self._speed is None:
                 await self._run_flat_out(stream)
             else:
                 await self._run_paced(stream, self._speed)
         finally:
-            self._close(stream)
+            self._close(self._stream)
             self._report_progress()
 
     def progress(self) -> ReplayProgress:
