@@ -23,6 +23,7 @@ from documents import (
     tour_line,
     tour_lines,
 )
+from observability.config.config import SETTINGS
 from observability.errors import ConfigError
 from observability.events import EVENT_TYPES, TYPE_NAMES
 from observability.metrics.alerts.rule_file import parse_rules
@@ -145,26 +146,71 @@ LIMITS: Final = {
     "query parameters": "http11.targets:MAX_QUERY_PARAMETERS",
     "request body": "http11.parser:DEFAULT_MAX_BODY_BYTES",
     "body of `POST /api/ingest`": "senders.route:MAX_BODY_BYTES",
-    "events of one batch": "ingest.gate:MAX_EVENTS",
-    "HTTP batches being taken": "ingest.gate:MAX_BATCHES",
     "time for a request head": "routing.application:Limits().head_seconds",
     "time for a request body": "routing.application:Limits().body_seconds",
     "time between requests": "routing.application:Limits().idle_seconds",
     "time to take an answer": "routing.application:Limits().stall_seconds",
+    "WebSocket clients": "config.config:Config().ws_max_connections",
     "message of a stream client": "websocket.connection:DEFAULT_MAX_MESSAGE_BYTES",
-    "message of a sender": "senders.sender:MAX_MESSAGE_BYTES",
-    "unanswered messages of a sender": "senders.sender:MAX_UNANSWERED",
-    "senders at `/ws/ingest`": "senders.endpoint:MAX_SENDERS",
+    "fragments of a WebSocket message": "websocket.connection:MAX_FRAGMENTS",
+    "messages of a WebSocket client per second": "config.config:Config().ws_rate_limit",
+    "time between pings of a WebSocket client": "config.config:Config().ws_heartbeat_interval",
+    "time in which a WebSocket client takes nothing": "websocket.connection:WRITE_STALL_SECONDS",
+    "time for the answer to a Close": "websocket.connection:CLOSE_TIMEOUT_SECONDS",
+    "trades, and likewise alerts, that wait for a client": "config.config:Config().ws_message_queue_size",
     "channels of a subscription": "stream.subscriptions:MAX_CHANNELS",
     "symbols of a subscription": "stream.subscriptions:MAX_SYMBOLS",
     "different views at a time": "stream.state:MAX_VIEWS",
     "messages not understood": "stream.subscriber:MAX_REFUSED_MESSAGES",
+    "points of a history query": "rest.history_request:MAX_POINTS",
+    "senders at `/ws/ingest`": "senders.endpoint:MAX_SENDERS",
+    "message of a sender": "senders.sender:MAX_MESSAGE_BYTES",
+    "unanswered messages of a sender": "senders.sender:MAX_UNANSWERED",
+    "events of one batch": "ingest.gate:MAX_EVENTS",
+    "HTTP batches being taken": "ingest.gate:MAX_BATCHES",
+    "bytes of HTTP batches being taken": "ingest.gate:MAX_BATCH_BYTES",
+    "idempotency key": "ingest.gate:MAX_KEY_CHARACTERS",
+    "answers by idempotency key, in memory": "ingest.answers:MAX_MEMORY_BYTES",
+    "faults listed in an answer": "ingest.answers:MAX_FAULTS_LISTED",
+    "time until a batch is on disk": "ingest.gate:DURABLE_SECONDS",
+    "symbol": "events:MAX_SYMBOL_LENGTH",
+    "digits on either side of the point": "events:MAX_DECIMAL_EXPONENT",
+    "symbols": "config.config:Config().max_symbols",
+    "strategies with an account of their own": "metrics.strategy_collector:StrategySettings().max_strategies",
+    "positions": "metrics.strategy_collector:StrategySettings().max_positions",
+    "open orders": "metrics.execution_collector:ExecutionSettings().max_open_orders",
+    "ended orders remembered": "metrics.execution_collector:ExecutionSettings().max_recent_orders",
+    "symbols whose market is followed for orders": "metrics.execution_collector:ExecutionSettings().max_symbols",
+    "fills that wait for a markout": "metrics.execution_collector:ExecutionSettings().max_pending_markouts",
+    "strategies, symbols or venues with figures of their own": (
+        "metrics.execution_collector:ExecutionSettings().max_groups"
+    ),
+    "trades in memory": "metrics.trades.trade_log:MAX_TRADES",
+    "keys of fills in memory": "metrics.trades.trade_log:MAX_KEYS",
+    "conflicting fills in memory": "metrics.trades.trade_log:MAX_CONFLICTS",
+    "alerts": "metrics.system_collector:SystemSettings().max_alerts",
+    "components": "metrics.system_collector:SystemSettings().max_components",
+    "series of `metric` events": "metrics.system_collector:SystemSettings().max_user_metrics",
+    "labels of a series": "metrics.system.user_metrics:MAX_LABELS",
+    "label name or value": "metrics.system.user_metrics:MAX_LABEL_CHARS",
+    "alert rules": "metrics.alerts.rule_file:MAX_RULES",
+    "days of daily returns": "metrics.strategy.returns:MAX_DAYS",
+    "rows waiting for the store": "metrics.durability.persistence:MAX_QUEUED_ROWS",
+    "days that the store keeps a row": "config.config:Config().store_max_age",
+    "size of the store": "config.config:Config().store_max_bytes",
+    "API tokens": "config.access:MAX_TOKENS",
 }
 
 
 def test_the_table_of_limits_has_the_values_of_the_code() -> None:
-    documented = {row[0]: int(row[1].split()[0]) for row in document("docs/security.md").table("limits")}
+    documented = {row[0]: int(row[1].split()[0]) for row in document("docs/limits.md").table("limits")}
     assert documented == {what: _constant(where) for what, where in LIMITS.items()}
+
+
+def test_the_table_of_limits_names_the_setting_of_each_bound_that_has_one() -> None:
+    variables = {f"config.config:Config().{setting.name}": f"`{setting.env}`" for setting in SETTINGS}
+    documented = {row[0]: row[2] for row in document("docs/limits.md").table("limits")}
+    assert documented == {what: variables.get(where, "") for what, where in LIMITS.items()}
 
 
 def _constant(where: str) -> int:
