@@ -34,6 +34,7 @@ def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:
     assert (metrics["open_positions"], metrics["gross_exposure"], metrics["net_exposure"]) == (1, 9120.0, 9120.0)
     assert desk.positions() == [
         {
+            "key": "mean/AAPL",
             "symbol": "AAPL",
             "strategy": "mean",
             "quantity": 60.0,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hosts import post
 from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
@@ -34,11 +34,7 @@ def points(server: Server, section: str) -> list[dict[str, Any]]:
         "interval": "100ms",
         "metric_types": [section],
     }
-    request = urllib.request.Request(
-        server.url("/api/metrics/history"), json.dumps(wanted).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-        found: list[dict[str, Any]] = json.loads(response.read())["data"]
+    found: list[dict[str, Any]] = post(server, "/api/metrics/history", wanted)["data"]
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from hosts import post
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import ask, read_to_close, receive
 
@@ -136,6 +137,46 @@ def test_a_client_that_exceeds_the_rate_is_refused_and_then_closed(start_server:
     assert pongs == 10  # a burst may hold two seconds' worth
     assert errors == 10
     assert connection.close_code == 1008
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_positions_with_slashes_in_their_names_stay_apart_in_deltas(start_server: StartServer, workers: str) -> None:
+    server = start_server("--workers", workers)
+    names = [("mm", "BTC/USDT"), ("mm/BTC", "USDT"), ("mm%2FBTC", "USDT"), ("mm/BTC/USDT", "/")]
+
+    def trade(number: int, side: str) -> None:
+        strategy, symbol = names[number]
+        fill = {"type": "fill", "trade_id": f"{number}{side}", "order_id": side, "symbol": symbol, "side": side,
+                "quantity": str(number + 1), "price": "1", "strategy": strategy}  # fmt: skip
+        post(server, "/api/ingest", fill)
+
+    with client(server, "?mode=delta&channels=strategy") as connection:
+        snapshot = receive(connection, "metrics_update")
+        shown = {position["key"]: position for position in snapshot["strategy"]["positions"]}
+
+        def follow(wanted: dict[tuple[str, str], float]) -> None:
+            """Applies deltas until the positions are those that are wanted."""
+            for _ in range(100):
+                delta = receive(connection, "metrics_delta")
+                for path in delta["removed"]:
+                    if path[:2] == ["strategy", "positions"]:
+                        del shown[path[2]]
+                changed = delta.get("strategy", {}).get("positions", [])
+                shown.update({position["key"]: position for position in changed})
+                if {(each["strategy"], each["symbol"]): each["quantity"] for each in shown.values()} == wanted:
+                    break
+            else:
+                raise AssertionError(shown)
+            current = server.get("/api/metrics/current")["strategy"]
+            assert {position["key"]: position for position in current["positions"]} == shown
+            assert current["open_positions"] == len(wanted)
+
+        for number in range(len(names)):
+            trade(number, "buy")
+        follow({name: number + 1.0 for number, name in enumerate(names)})
+        assert "mm/BTC/USDT" in shown
+        trade(1, "sell")
+        follow({name: number + 1.0 for number, name in enumerate(names) if number != 1})
 
 
 def test_a_client_that_reconnects_gets_the_frames_it_missed(demo_server: Server) -> None:

@@ -189,7 +189,7 @@ class StrategyCollector(BusCollector):
         self._n_positions = sum(len(account.positions) for account in accounts.values())
         for strategy, symbol in state.open:
             part = accounts[strategy].positions[symbol]
-            self._open[_key(part)] = part
+            self._open[part.key] = part
         self._session.end_ns, self._day.end_ns = state.session_end_ns, state.day_end_ns
         self._schedule_rollover()
         self._capital.known, self._capital.reported = state.capital, state.reported_equity
@@ -339,7 +339,7 @@ class StrategyCollector(BusCollector):
             for symbol, part in account.positions.items():
                 if not part.position.quantity:
                     account.drop(symbol)
-                    self._open.pop(_key(part), None)
+                    self._open.pop(part.key, None)
                     self._n_positions -= 1
                     return True
         return False
@@ -366,10 +366,10 @@ class StrategyCollector(BusCollector):
             if part.position.quantity:
                 tracked = None if market is None else market.symbol(part.symbol)
                 is_moved |= part.refresh(tracked, now_ns)
-                self._open.setdefault(_key(part), part)
+                self._open.setdefault(part.key, part)
             elif part.has_input:
                 part.refresh(None, now_ns)
-                self._open.pop(_key(part), None)
+                self._open.pop(part.key, None)
         return is_moved
 
     def _find_part(self, strategy: str, symbol: str) -> PositionPart | None:
@@ -388,7 +388,3 @@ class StrategyCollector(BusCollector):
                 "position_breaks": self.position_breaks,
             }
         )
-
-
-def _key(part: PositionPart) -> str:
-    return f"{part.strategy}/{part.symbol}"

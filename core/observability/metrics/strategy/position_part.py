@@ -25,6 +25,7 @@ class PositionPart(JsonPart):
         "_quoted",
         "has_input",
         "is_stale",
+        "key",
         "mark",
         "mark_ns",
         "mark_source",
@@ -41,6 +42,7 @@ class PositionPart(JsonPart):
         super().__init__()
         self.strategy = strategy
         self.symbol = symbol
+        self.key = position_key(strategy, symbol)
         self.position = AverageCostPosition(multiplier)
         self.mark = ZERO
         self.mark_source: MarkSource = "fill"
@@ -127,6 +129,7 @@ class PositionPart(JsonPart):
         report = self.report
         self.offer(
             {
+                "key": self.key,
                 "symbol": self.symbol,
                 "strategy": self.strategy,
                 "quantity": to_float(position.quantity),
@@ -143,3 +146,9 @@ class PositionPart(JsonPart):
                 "stale": self.is_stale,
             }
         )
+
+
+def position_key(strategy: str, symbol: str) -> str:
+    """Returns the key of a position, STRATEGY/SYMBOL. Its first slash is the one between: slashes and percent signs of
+    the strategy are escaped as in a URL, so that no two positions share a key."""
+    return f"{strategy.replace('%', '%25').replace('/', '%2F')}/{symbol}"
