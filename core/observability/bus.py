@@ -21,7 +21,8 @@ EventHandler = Callable[[Any], None]
 class Bus:
     """Delivers each event to the subscribers of its class, in the order in which they subscribed.
 
-    An exception from a subscriber affects no other one; it is counted, and logged once per subscriber and event class.
+    An exception from a subscriber does not affect the others; it is counted, and logged once per subscriber and event
+    class.
     """
 
     __slots__ = ("_handlers", "_reported", "handler_errors", "published")

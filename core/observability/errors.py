@@ -7,9 +7,9 @@ The protocol layer's refusals, which carry an HTTP status, are a tree of their o
     ├── CapacityError      a preallocated structure is full (symbols, series, collectors)
     ├── EventError         an event cannot be used; says which field and why
     ├── SourceError        a recording or feed cannot be read; says where
-    ├── CheckpointError    a saved state cannot be restored; says whose and why
+    ├── CheckpointError    a saved state cannot be restored; says which part and why
     ├── HubUnavailable     a worker's hub does not answer; says why
-    └── StoreError         the store cannot be opened, or not be read; says which file and why
+    └── StoreError         the store cannot be opened or read; says which file and why
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class CheckpointError(ObservabilityError):
 
 
 class StoreError(ObservabilityError):
-    """The store cannot be opened, or not be read."""
+    """The store cannot be opened or read."""
 
 
 class HubUnavailable(ObservabilityError):

@@ -1,4 +1,4 @@
-"""Clocks: the host's drives the tick, the events' dates everything that events say."""
+"""Clocks: the host's clock drives the tick; the event clock dates everything that is computed from events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Clock(Protocol):
         """Returns the nanoseconds since the epoch, UTC."""
 
     def mono_ns(self) -> int:
-        """Returns the nanoseconds of a clock that never goes back; CLOCK_MONOTONIC on a real host."""
+        """Returns the nanoseconds of a clock that never goes back: on a real host, CLOCK_MONOTONIC."""
 
 
 class HostClock:
@@ -27,8 +27,8 @@ class EventClock:
     """The time in the world that the events come from.
 
     With live events it is the host's clock. During a replay the source moves it with `advance`; it never goes back, so
-    events out of order do not turn it around. A replay that is still to begin holds it at its first event, so that no
-    figure of it ever has the host's time.
+    events out of order do not turn it back. Until a replay begins, the clock is held at its first event, so that no
+    figure of the replay is ever dated by the host.
     """
 
     __slots__ = ("_host", "_now_ns", "is_waiting")
@@ -37,10 +37,10 @@ class EventClock:
         self._host = host
         self._now_ns: int | None = None
         self.is_waiting = False
-        """Whether a replay holds the clock, and nothing has happened in it yet."""
+        """Whether the clock is held for a replay that has not published an event yet."""
 
     def hold(self, start_ns: int) -> None:
-        """Lets the clock stand at `start_ns`, the time of a replay's first event, until the first `advance`."""
+        """Holds the clock at `start_ns`, the time of a replay's first event, until the first `advance`."""
         self._now_ns = start_ns
         self.is_waiting = True
 
@@ -51,7 +51,7 @@ class EventClock:
             self._now_ns = now_ns
 
     def time_ns(self) -> int:
-        """Returns the nanoseconds since the epoch in the events' world."""
+        """Returns the event time, in nanoseconds since the epoch."""
         return self._host.time_ns() if self._now_ns is None else self._now_ns
 
     def mono_ns(self) -> int:

@@ -74,5 +74,5 @@ format_iso_ms = IsoFormatter()
 
 
 def iso_or_none(ns: int | None) -> str | None:
-    """Formats a time; returns None if there is none yet, which is None or 0."""
+    """Formats a time; returns None for None and for 0, which both mean that there is none yet."""
     return format_iso_ms(ns) if ns else None

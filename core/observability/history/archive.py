@@ -1,4 +1,4 @@
-"""The minutes of the history in the store: finished ones are put there, and fill the 1 min ring after a restart.
+"""The history's minutes in the store: each finished minute is stored, and a restart refills the 1 min ring from them.
 
     hub          Archive         writes minutes, and loads the last day of them at a start
     any process  StoredMinutes   reads the minutes from before the rings
@@ -45,11 +45,11 @@ class Archive:
         self._connection = store.read_connection()
 
     def attach(self, history: History) -> None:
-        """Loads each series that is opened from now on, and records its finished minutes."""
+        """Loads every series that is opened from now on, and stores its finished minutes."""
         history.archive = self
 
     def close(self) -> None:
-        """Closes this reader of the file; the rows that are queued still belong to the store."""
+        """Closes this reader of the file. The store still writes the rows that are queued."""
         self._connection.close()
 
     def record(self, series: SeriesWriter, start_ns: int, aggregates: array[float]) -> None:
@@ -82,7 +82,7 @@ class Archive:
 
 
 class StoredMinutes:
-    """The minutes, for any process that can read the file."""
+    """The stored minutes, as any process that can open the file reads them."""
 
     def __init__(self, reader: StoreReader) -> None:
         self._reader = reader
@@ -90,8 +90,8 @@ class StoredMinutes:
     async def read(
         self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, spacing_ns: int
     ) -> Block:
-        """Returns the points of the minutes with start_ns <= ts_ns < end_ns, in short reads, so that others come in
-        between."""
+        """Returns the points of the minutes with start_ns <= ts_ns < end_ns, in short reads, so that other
+        reads can run in between."""
         found = Block.empty(len(columns))
         step_ns = ROWS_PER_READ * MINUTES.interval_ns
         # An empty stretch, of years perhaps, costs one query and not one per step.
@@ -125,7 +125,7 @@ def _read(
         numbers.extend(_row(stored, aggregates, series.fields))
     width = len(series.fields) * layout.AGGREGATE_WORDS
     block = Block(array("q", [row[0] for row in rows]), [numbers[column.offset :: width] for column in columns])
-    # A point that two reads share is merged by the caller, who resamples the whole.
+    # A point that two reads share is merged by the caller, which resamples the whole.
     return resample(block, columns, spacing_ns)
 
 

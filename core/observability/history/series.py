@@ -53,7 +53,8 @@ class SeriesView:
 
     def __init__(self, series: Series) -> None:
         self.series = series
-        # Saved intervals before rings: one is over only after its ring has it, so that it is seen in either.
+        # Saved intervals before rings: an interval ends only after its ring has it, so a reader finds it in one of the
+        # two.
         self._saved = tuple(saved.copy() for saved in series.saved_intervals)
         self._spans = tuple(ring.span() for ring in series.rings)
 

@@ -68,7 +68,7 @@ class RowSlots:
         return None
 
     def sequence(self, slot: int) -> int:
-        """Returns the sequence of the row in a slot; 0 without one."""
+        """Returns the sequence of the row in a slot; 0 if the slot is empty."""
         return self._words[(slot + 1) * self._step - 1]
 
     def ts_ns(self, slot: int) -> int:

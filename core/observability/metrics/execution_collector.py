@@ -224,7 +224,7 @@ class ExecutionCollector(BusCollector):
             self._has_input = True
 
     def _update(self, now_ns: int) -> None:
-        # A tick does not start the first session: before a replay, ticks have the host's time.
+        # A tick does not start the first session; the first event does.
         if self._session_end_ns is not None:
             self._turn_session(now_ns)
         if self._markets.settle_all(now_ns):

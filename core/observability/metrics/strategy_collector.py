@@ -94,8 +94,8 @@ class StrategyCollector(BusCollector):
         self._session = Session(self.settings.calendar)
         self._day = Session()
         self._rollover_ns = 0
-        """When the session or the UTC day ends next; 0 before the first event. A tick begins neither, because the ticks
-        before a replay have the host's time."""
+        """When the session or the UTC day ends next; 0 before the first event, which begins both. A tick alone begins
+        neither."""
         self._totals = StrategyTotals(self.settings.annualization)
         self._n_positions = 0
         self._strategies_refused: set[str] = set()
@@ -359,7 +359,7 @@ class StrategyCollector(BusCollector):
             self._derive(now_ns)
 
     def _refresh_positions(self, account: StrategyAccount, now_ns: int) -> bool:
-        """Marks the open positions and no longer shows flat ones; returns whether any value has changed."""
+        """Marks the open positions and removes flat ones from the section; returns whether any value has changed."""
         is_moved = False
         market = self._market
         for part in account.positions.values():

@@ -69,11 +69,11 @@ class Section(Protocol):
     name: str
     groups: tuple[Group, ...]
     last_input_ns: int | None
-    """Arrival (`ts_init`, by the event clock) of the newest input but heartbeats; None before the first."""
+    """Arrival (`ts_init`, by the event clock) of the newest input other than heartbeats; None before the first."""
 
     @property
     def fields(self) -> Part | None:
-        """The section's own fields; a plain attribute will do."""
+        """The section's own fields. A plain attribute satisfies this."""
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         """Brings every part up to `now_ns` (event time), raises the `version` of those that changed and, with

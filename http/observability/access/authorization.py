@@ -1,6 +1,6 @@
-"""Who may read and who may write: bearer tokens with roles, or without tokens only this machine.
+"""Who may read and who may write. With tokens, each has a role; without any, everybody reads and this machine writes.
 
-Each route declares the role that its requests need (`router.py`); `application.py` checks every request.
+Each route declares the role that its requests need (`routing/router.py`); `routing/application.py` checks it.
 
     role    what                           without API_TOKENS   with write tokens    with read tokens too
     open    /health, pages without data    everybody            everybody            everybody
@@ -103,7 +103,7 @@ class AccessPolicy:
 
 
 def chosen_subprotocol(request: Request) -> str | None:
-    """Returns the subprotocol for the answer to a WebSocket handshake, None for no such field.
+    """Returns the subprotocol for the answer to a WebSocket handshake; None if the answer must not name one.
 
     A browser that offered subprotocols fails the connection unless the answer names one. A token is never named.
     """

@@ -24,7 +24,7 @@ FLAG: Final = "--reload"
 
 
 def run_reloading(arguments: Sequence[str]) -> int:
-    """Runs `observability` with `arguments` but `--reload` until a signal ends it; returns the child's exit code."""
+    """Runs `observability` with `arguments`, less `--reload`, until a signal ends it; returns the child's exit code."""
     command = [sys.executable, "-m", "observability", *(word for word in arguments if word != FLAG)]
     stopping = threading.Event()
 

@@ -33,7 +33,7 @@ REFUSAL_SLOTS: Final = 64
 class HttpListener:
     """Owns the listening sockets and every connection that has not been upgraded.
 
-    `client_count` counts the connections of all processes that share the limit; by default those of this one alone.
+    `client_count` counts the connections of all processes that share the limit; by default those of this process alone.
     """
 
     def __init__(self, application: Application, client_count: ClientCount | None = None) -> None:
@@ -55,8 +55,8 @@ class HttpListener:
         socks: Sequence[socket.socket] = (),
         certificate: Certificate | None = None,
     ) -> None:
-        """Begins to accept: on `socks` if there are any, otherwise on host and port, of which 0 is any free one. With a
-        certificate, every connection is TLS. Raises OSError if the port cannot be opened."""
+        """Begins to accept: on `socks` if there are any, otherwise on host and port, where port 0 means any free one.
+        With a certificate, every connection is TLS. Raises OSError if the port cannot be opened."""
         loop = asyncio.get_running_loop()
 
         def make_http() -> HttpConnection:
@@ -130,10 +130,10 @@ class HttpListener:
             connection.check_deadline(now_ns)
 
     async def close(self, grace_seconds: float = 5.0, newcomers_seconds: float = 0.0) -> None:
-        """Stops accepting, lets the answers that are due go out, and aborts the connections left after the grace.
+        """Stops accepting, sends the answers that are due, and aborts the connections that are left after the grace.
 
-        Connections may first ask for `newcomers_seconds`: if other workers go on accepting, one that came here by
-        chance must not end without an answer.
+        Connections may still send requests for `newcomers_seconds`: while other workers accept, a connection that
+        landed on this one by chance must not end without an answer.
         """
         for server in self._servers:
             server.close()

@@ -12,7 +12,7 @@ from observability.metrics.alerts.book import AlertBook, AlertState
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
-    """An alert as its acknowledgement left it."""
+    """An alert right after its acknowledgement."""
 
     alert: AlertState
     is_on_disk: bool
@@ -20,7 +20,7 @@ class Acknowledged(msgspec.Struct, frozen=True):
 
 
 class Acknowledger(Protocol):
-    """Acknowledges alerts: in the hub's process, or by asking it."""
+    """Acknowledges alerts: in the hub's process, or by a call to it."""
 
     async def acknowledge(self, alert_id: str) -> Acknowledged | None:
         """Acknowledges an alert and waits until that is on disk; returns None if there is no such alert. A second call

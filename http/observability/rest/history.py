@@ -83,7 +83,7 @@ class HistoryRoutes:
         try:
             return await self._read_and_encode(question)
         except StoreError as error:
-            logger.warning("a question about the history is answered with 503, the store cannot be read: %s", error)
+            logger.warning("a history request was answered with 503 because the store cannot be read: %s", error)
             raise Unavailable("the store cannot be read now") from None
         finally:
             self._history.count_lost()

@@ -143,5 +143,5 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        logger.error("a question about trades is answered with 503, the store cannot be read: %s", error)
+        logger.error("a request for trades was answered with 503 because the store cannot be read: %s", error)
         raise Unavailable("the store cannot be read; the fault is in the log") from None

@@ -150,8 +150,8 @@ class Router:
         return route
 
     def add_websocket(self, path: str, role: Role = "read") -> None:
-        """Has upgrades of `path` offered to `Application.upgrade`. A plain GET is answered with 426, unless it has a
-        route."""
+        """Offers upgrades of `path` to `Application.upgrade`. A plain GET is answered with 426, unless the path has a
+        route for it."""
         resource = self._resource(path)
         assert path in self._static, f"{path}: a WebSocket path has no parameters"
         resource.websocket_role = role

@@ -31,7 +31,7 @@ _FURTHER_SLOTS: Final = 2
 
 def run_host(config: Config, rules: Sequence[Rule], announce: Announce) -> int:
     """Serves with several workers until a signal ends it; returns the exit code. Raises OSError if the port cannot be
-    had, ConfigError if the files of TLS do not make a pair."""
+    opened, ConfigError if the TLS certificate and key do not match."""
     if config.tls_cert is not None and config.tls_key is not None:
         make_context(config.tls_cert, config.tls_key)
     listeners = open_listeners(config.host, config.port, config.workers)
@@ -59,7 +59,8 @@ def run_host(config: Config, rules: Sequence[Rule], announce: Announce) -> int:
         on_serving=lambda: announce(port, mapping.size_bytes),
     )
     configure_logging(config, ring=LogRing(mapping.logs()[SUPERVISOR]))
-    # The collector never visits what exists by now, so no child writes to these pages, and all share them.
+    # The garbage collector never visits objects that exist by now, so no child writes to their pages, and all share
+    # them.
     gc.collect()
     gc.freeze()
     try:

@@ -1,4 +1,4 @@
-"""A worker's connection to the hub, which follows when one hub replaces another."""
+"""A worker's connection to the hub, which moves to the new hub when one replaces another."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class HubProcess(ServerProcess):
 
     Without a `context` it is the only process, and a worker of its own serves the clients. With one it is the hub of a
     host, and its gateway serves the workers' processes. Raises StoreError, SourceError if a recording cannot be read,
-    and ConfigError if the files of TLS do not make a pair; `run` raises OSError if the port cannot be had.
+    and ConfigError if the TLS certificate and key do not match; `run` raises OSError if the port cannot be opened.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from observability.errors import EXIT_INTERRUPTED
 
 
 class ServerProcess(ABC):
-    """One process of the server, from its parts to its end. It is made within the running loop.
+    """One process of the server, from making its parts to stopping them. It is created within the running loop.
 
         __init__   makes the parts
         _wire      connects them
@@ -62,10 +62,11 @@ class ServerProcess(ABC):
     async def _stop(self) -> None: ...
 
     def _handle_signals(self) -> None:
-        """SIGTERM stops any process, SIGINT only one that is alone, and so does a second signal, at once.
+        """SIGTERM stops any process. A process that is alone is stopped by SIGINT too, and by a second signal at once.
 
-        Beside others a process ignores both: Ctrl-C and service managers signal every process of a host, after which
-        the supervisor sends SIGTERM to each process in its turn."""
+        A process beside others ignores both of these: Ctrl-C and service managers signal every process of a host,
+        after which the supervisor sends SIGTERM to each process in its turn.
+        """
         self._loop.add_signal_handler(signal.SIGTERM, self._on_signal)
         if self._is_alone:
             self._loop.add_signal_handler(signal.SIGINT, self._on_signal)

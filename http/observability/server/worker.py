@@ -132,7 +132,7 @@ class Worker:
         self._sockets = () if shared_port is None else shared_port.sockets
 
     async def start(self) -> None:
-        """Opens the port. Raises OSError if it cannot be had."""
+        """Opens the port. Raises OSError if it cannot be opened."""
         await self._listener.start(
             self._config.host, self._config.port, socks=self._sockets, certificate=self.certificate
         )

@@ -37,7 +37,7 @@ DRAIN_SECONDS: Final = 5.0
 
 
 class WorkerGateway:
-    """Stands between the hub and its workers. The figures about their clients come from their slots and counters."""
+    """Stands between the hub and its workers. Figures about clients come from the workers' slots and counters."""
 
     def __init__(
         self,

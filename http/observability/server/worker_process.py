@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerProcess(ServerProcess):
-    """Reads what the hub publishes and what the store holds, and asks the hub for the rest. One hub may replace another
-    meanwhile: clients stay, and learn of it."""
+    """Reads what the hub publishes and what the store holds, and asks the hub for the rest. When one hub replaces
+    another, clients stay connected and are told."""
 
     def __init__(self, config: Config, context: ChildContext) -> None:
         super().__init__(is_alone=False)

@@ -49,7 +49,7 @@ class MetricPath:
 
     @classmethod
     def parse(cls, text: str) -> MetricPath:
-        """Parses a path. Raises ValueError for a text that is none."""
+        """Parses a path. Raises ValueError if the text is not a path."""
         match = _USER_PATH.fullmatch(text) or _PATH.fullmatch(text)
         if match is None or EVERY in match[1] or EVERY in (match[2] or "").removesuffix(EVERY):
             raise ValueError(text)

@@ -1,7 +1,7 @@
 """Recovery: what a restart does before anything else, so that it continues from the state of the previous process.
 
 1. the newest checkpoint      every collector and the history load their state, as of record `seq`
-2. trades up to `seq`         the newest ones are restored to the trade log, as seen by every reader
+2. trades up to `seq`         the newest ones are restored to the trade log, marked as read by every reader
 3. records after `seq`        are published again, in order and with their old times; they are not written again
 """
 
@@ -30,7 +30,7 @@ SOURCE: Final = "recovery"
 
 ReplayTransition = Callable[[Mapping[str, Any]], None]
 
-# How many numbers a process that was killed may have shown without writing them: more than its queue can hold.
+# How many sequence numbers a killed process may have shown without writing them: more than its queue can hold.
 UNWRITTEN_NUMBERS: Final = 1_000_000
 
 
@@ -58,7 +58,7 @@ def recover(
 
     `replay_transition` is called with each transition of an alert. `remember_reports` is called with a function that
     tells whether an order report is stored before the record being replayed. Raises CheckpointError for a state that
-    cannot be read: it is in no row, so nothing can replace it.
+    cannot be read: no row holds it, so nothing can replace it.
     """
     started = time.monotonic()
     checkpoint = _load_checkpoint(connection)

@@ -1,1 +1,4 @@
-"""Orders and what they cost: states, fill and reject rates, latencies, slippage, shortfall, spreads, markouts."""
+"""Orders and what they cost: states, fill and reject rates, latencies, slippage, shortfall, spreads, markouts.
+
+`quality.py` defines every figure.
+"""

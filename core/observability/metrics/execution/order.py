@@ -32,7 +32,7 @@ _MAX_WAITING_TRADES = 16
 
 
 class OrderState(msgspec.Struct, array_like=True, gc=False):
-    """The state of one order; packed, it is in a checkpoint. An order known only by its fills has neither quantity nor
+    """The state of one order, which checkpoints hold packed. An order known only by its fills has neither quantity nor
     status."""
 
     order_id: str

@@ -34,12 +34,12 @@ _TRADES: Final = FIELDS.index("trades")
 
 
 class BarTable:
-    """A slot per minute of the day. A bar replaces the one of a day before, or its own earlier version."""
+    """A slot per minute of the day. A bar replaces that of the day before, or an earlier version of itself."""
 
     __slots__ = ("_table",)
 
     def __init__(self, table: RowTable | None = None) -> None:
-        """`table` has the columns `FIELDS`; without one the bars are in memory of this object's own."""
+        """`table` has the columns `FIELDS`; without one the bars are in this object's own memory."""
         self._table = RowTable.of_own_memory(len(FIELDS)) if table is None else table
 
     def put(self, bar: Bar) -> None:

@@ -28,7 +28,7 @@ class Reconciliation:
         self.reports: dict[tuple[str, str], Position] = {}
 
     def add(self, strategy: str, report: Position, find: FindPart) -> None:
-        """Keeps the newest report. If that drops the report of another position, this one shows none from now on."""
+        """Keeps the newest report. A position whose report is dropped to make it fit shows none from then on."""
         key = strategy, report.symbol
         if key not in self.reports and len(self.reports) >= self._max_reports:
             oldest = next(iter(self.reports))
@@ -40,8 +40,8 @@ class Reconciliation:
         self.reports[key] = report
 
     def compare(self, find: FindPart, refused: Container[str]) -> int:
-        """Shows each report in our position and returns how many quantities differ; a position that only the engine has
-        counts too. Strategies in `refused` are left out, because they have no account of their own."""
+        """Attaches each report to our position and returns how many quantities differ; a position that only the engine
+        has counts too. Strategies in `refused` are left out, because they have no account of their own."""
         breaks = 0
         for _, report, part in self._pairs(find, refused):
             breaks += report.quantity != _quantity(part)

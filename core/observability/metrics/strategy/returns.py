@@ -10,8 +10,8 @@ returns and A the returns in a year:
                    Price 1994)
     annual_return  (equity at the end / capital) ** (A / n) - 1
     volatility     std(r) * sqrt(A)
-    calmar         annual_return / deepest fall of the days' ends from their peak, as a part of it (Young 1991, of the
-                   last 36 months; here of all days)
+    calmar         annual_return / largest fall of the equity at the end of a day from its peak, as a fraction of the
+                   peak (Young 1991 takes the last 36 months; here it is all days)
 
 empyrical defines sharpe_ratio, sortino_ratio, annual_return, annual_volatility and calmar_ratio alike.
 """
@@ -35,11 +35,11 @@ NO_LOSING_DAY = "no day has lost"
 NO_FALL = "no day ended below an earlier one"
 
 
-# Ten years. Beyond, the oldest quarter is dropped at once, so that sums over the days begin again only rarely.
+# Ten years. Beyond that, the oldest quarter is dropped at once, so that the sums over the days rarely start again.
 MAX_DAYS: Final = 3_660
 
-# Equal returns that no decimal holds leave a variance of up to this part of the sum of squares: the digits of ROUNDED,
-# minus those lost in millions of additions.
+# Equal returns that no decimal represents exactly leave a variance of up to this fraction of the sum of squares: the
+# digits of ROUNDED, minus those lost in millions of additions.
 _ROUNDING = Decimal("1e-100")
 
 
@@ -53,7 +53,7 @@ class EquityDaysState(msgspec.Struct):
 
 
 class EquityDays:
-    """The exact total P&L of one account at the end of each UTC day. The caller knows when a day has ended."""
+    """The exact total P&L of one account at the end of each UTC day. The caller decides when a day has ended."""
 
     __slots__ = ("_packed", "base", "ends", "first", "generation", "last")
 
@@ -65,7 +65,7 @@ class EquityDays:
         self.base = ZERO
         """The total P&L before `first`."""
         self.ends: list[tuple[int, Decimal]] = []
-        """Day and total, without the days that ended like the one before."""
+        """Day and total, without the days whose total is that of the day before."""
         self.generation = 0
         """Changes when the oldest days are dropped."""
         self._packed: bytes | None = None

@@ -1,4 +1,4 @@
-"""LOBSTER recordings: NASDAQ's book, reconstructed, as a message file and an order book file with one row per message.
+"""LOBSTER recordings: NASDAQ's reconstructed book, as a message file and an order book file with one row per message.
 
     message    time, type, order id, size, price, direction        34200.190226476,4,11885113,21,2238100,1
     orderbook  ask price, ask size, bid price, bid size, deeper    2239500,100,2237500,100
@@ -66,9 +66,9 @@ def read_name(path: Path) -> LobsterName:
     """
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise SourceError(f"{path}: the rows are LOBSTER's, but not the name; expected {_NAME_FORM}")
+        raise SourceError(f"{path}: the rows are LOBSTER's, but the name is not; expected {_NAME_FORM}")
     if match[3] == "orderbook":
-        raise SourceError(f"{path}: an order book file; give its message file, beside which this one is found")
+        raise SourceError(f"{path}: this is an order book file; give its message file, which belongs beside it")
     try:
         day = date.fromisoformat(match[2])
     except ValueError:
