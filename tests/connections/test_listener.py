@@ -1,3 +1,5 @@
+"""The listener, over real sockets: its limits, its deadlines, and how it closes."""
+
 from __future__ import annotations
 
 import asyncio

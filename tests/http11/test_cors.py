@@ -1,3 +1,5 @@
+"""The CORS fields of answers and of preflights."""
+
 from __future__ import annotations
 
 from observability.http11.cors import CorsPolicy

@@ -1,3 +1,5 @@
+"""Documents with an entity tag: 304, gzip, and encoded answers that are kept for equal requests."""
+
 from __future__ import annotations
 
 import gzip

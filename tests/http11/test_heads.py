@@ -1,3 +1,5 @@
+"""Request heads: repeated fields, negotiation, and which heads are kept for the next connection."""
+
 from __future__ import annotations
 
 import pytest

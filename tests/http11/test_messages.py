@@ -1,3 +1,5 @@
+"""Requests as handlers see them, and responses as bytes."""
+
 from __future__ import annotations
 
 from email.utils import formatdate

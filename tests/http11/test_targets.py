@@ -1,3 +1,5 @@
+"""Request targets: decoded segments and query parameters."""
+
 from __future__ import annotations
 
 from urllib.parse import quote, urlencode

@@ -1,3 +1,5 @@
+"""The way from a request to an answer: errors of handlers, unknown paths, OPTIONS, unknown methods."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""The log of refusals: escaped, and bounded per second."""
+
 from __future__ import annotations
 
 import logging

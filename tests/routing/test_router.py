@@ -1,3 +1,5 @@
+"""The routing table: which route a method and a path have, and the refusal where there is none."""
+
 from __future__ import annotations
 
 import pytest

@@ -87,7 +87,7 @@ def test_an_acknowledgement_returns_the_alert_and_whether_it_is_on_disk() -> Non
     )
 
 
-def test_an_unknown_alert_is_none() -> None:
+def test_acknowledging_an_unknown_alert_returns_none() -> None:
     assert run(Host().worker.acknowledge("a2")) is None
 
 

@@ -116,8 +116,8 @@ def test_an_undefined_ratio_has_a_reason() -> None:
     }  # fmt: skip
 
 
-def test_equal_returns_that_no_decimal_holds_have_no_deviation() -> None:
-    # Equity 9, 15, 25: each day brings two thirds, which no decimal holds.
+def test_equal_returns_that_no_decimal_represents_have_no_deviation() -> None:
+    # Equity 9, 15, 25: each daily return is two thirds, which no decimal represents exactly.
     assert reasons(6, 16, capital=9)["sharpe"] == NO_DEVIATION
     assert figures(6, 16, capital=9)["volatility"]["value"] == 0.0
 

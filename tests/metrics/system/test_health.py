@@ -13,7 +13,7 @@ def test_the_system_is_healthy_with_everything_in_range() -> None:
     assert assess(FINE, [("feed", "ok")], 0) == ("healthy", [])
 
 
-def test_a_missing_measurement_is_no_reason() -> None:
+def test_a_missing_measurement_gives_no_reason() -> None:
     assert assess(dict.fromkeys(THRESHOLDS), [], 0) == ("healthy", [])
 
 
