@@ -32,7 +32,13 @@ Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SYMBOL_LENGTH)
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
-Size = Annotated[float, msgspec.Meta(ge=0)]
+# A price or size is smaller than this, as are the decimals of money, so that sums of products stay exact.
+MAX_MAGNITUDE: Final = 1e18
+# A price or size is at least this, or zero: money has 18 decimals.
+MIN_MAGNITUDE: Final = 1e-18
+
+Price = Annotated[float, msgspec.Meta(gt=-MAX_MAGNITUDE, lt=MAX_MAGNITUDE)]
+Size = Annotated[float, msgspec.Meta(ge=0, lt=MAX_MAGNITUDE)]
 
 # Integer nanoseconds since the epoch, or ISO 8601 until the event is decoded.
 Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_NS)] | str
@@ -62,8 +68,8 @@ class Quote(Event, tag="quote", kw_only=False, gc=False):
     """The touch: best bid and ask. A side without orders is null; a bid at or above the ask is valid and kept."""
 
     symbol: Symbol
-    bid: float | None
-    ask: float | None
+    bid: Price | None
+    ask: Price | None
     bid_size: Size | None = None
     ask_size: Size | None = None
     venue: str = ""
@@ -73,7 +79,7 @@ class Print(Event, tag="print", kw_only=False, gc=False):
     """A trade in the market (not ours). `aggressor_side` is the side that took liquidity."""
 
     symbol: Symbol
-    price: float
+    price: Price
     size: Size
     aggressor_side: Side | None = None
     trade_id: str | int | None = None

@@ -13,6 +13,7 @@ from observability.ingest.decoder import EventDecoder
 
 NOW_NS = 1_700_000_000_000_000_000
 QUOTE = {"type": "quote", "symbol": "AAPL", "bid": 1.0, "ask": 2.0}
+PRINT = {"type": "print", "symbol": "AAPL", "price": 1.0, "size": 1.0}
 
 
 def decode(*events: object) -> tuple[list[object], list[tuple[int, str]]]:
@@ -72,6 +73,26 @@ def test_a_bad_event_is_rejected_alone_with_the_path_of_its_fault(bad: object, f
     ((index, message),) = rejected
     assert index == 1
     assert fault in message
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [(QUOTE, "bid"), (QUOTE, "ask"), (QUOTE, "ask_size"), (PRINT, "price"), (PRINT, "size")],
+)
+@pytest.mark.parametrize("number", [1e308, 1e18])
+def test_a_number_of_the_market_that_is_too_large_is_rejected(
+    event: dict[str, object], name: str, number: float
+) -> None:
+    events, rejected = decode({**event, name: number}, {**event, name: 9.9e17})
+    assert (len(events), rejected) == (1, [(0, rejected[0][1])])
+    assert "< 1e+18" in rejected[0][1] and f"$[0].{name}" in rejected[0][1]
+
+
+@pytest.mark.parametrize(("name", "number"), [("price", 9e-19), ("price", -5e-324), ("size", 1e-300)])
+def test_a_print_that_is_too_small_is_rejected(name: str, number: float) -> None:
+    events, rejected = decode({**PRINT, name: number}, {**PRINT, name: 1e-18}, {**PRINT, name: 0})
+    assert len(events) == 2
+    assert rejected == [(0, f"Expected 0 or at least 1e-18, got {number!r} - at `$[0].{name}`")]
 
 
 @pytest.mark.parametrize("quantity", ["NaN", "Infinity", "1e999999999", "1e-40", 0, -5])

@@ -14,7 +14,7 @@ import msgspec
 
 from observability.clocks.timestamps import parse_iso_ns
 from observability.errors import MAX_FAULT_CHARACTERS, EventError
-from observability.events import AnyEvent, Order
+from observability.events import MIN_MAGNITUDE, AnyEvent, Order, Print
 
 # What msgspec raises for bytes that a sender chose; the last two are not subclasses of its own errors.
 UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -83,10 +83,20 @@ def _shortened(fault: str) -> str:
 
 
 def _stamp(event: AnyEvent, ts_init: int) -> None:
-    """Makes every time of an event an integer number of nanoseconds. Raises EventError for one that is not a time."""
+    """Makes every time of an event an integer number of nanoseconds. Raises EventError for one that is not a time, and
+    for a print that is too small to be summed."""
     event.ts_init = ts_init
     ts = event.ts
     if ts.__class__ is not int:
         event.ts = ts_init if ts is None else parse_iso_ns(str(ts))
-    if event.__class__ is Order and isinstance(event.decision_ts, str):
+    if event.__class__ is Print:
+        if -MIN_MAGNITUDE < event.price < MIN_MAGNITUDE or event.size < MIN_MAGNITUDE:
+            _check_magnitudes(event)
+    elif event.__class__ is Order and isinstance(event.decision_ts, str):
         event.decision_ts = parse_iso_ns(event.decision_ts)
+
+
+def _check_magnitudes(event: Print) -> None:
+    for name, value in (("price", event.price), ("size", event.size)):
+        if 0 < abs(value) < MIN_MAGNITUDE:
+            raise EventError(f"Expected 0 or at least {MIN_MAGNITUDE:g}, got {value!r} - at `$.{name}`")

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from typing import Final
 
+from observability.events import MAX_MAGNITUDE
+
 # Why sums stay exact over any number of events: an event's Decimal has at most 19 digits before and 18 after the point
 # (observability.events), a product of two at most 38 and 36, with a contract's multiplier 57 and 54. The rest of these
 # 128 digits has room for the sum of 10**17 such products. Rounding would be a defect of ours, so it raises.
@@ -20,8 +22,6 @@ HALF: Final = Decimal("0.5")
 ONE: Final = Decimal(1)
 TWO: Final = Decimal(2)
 
-# A price is smaller than this; sums of larger numbers would not fit EXACT.
-MAX_MAGNITUDE: Final = 1e18
 _SMALLEST: Final = Decimal("1e-18")
 
 

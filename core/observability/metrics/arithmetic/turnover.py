@@ -5,6 +5,9 @@ A double stands for the decimal it was written as: the shortest one that reads b
 
     price  150.25 --> 15025 units at scale 100      notional units at scale 100 * 10
     size     37.5 -->   375 units at scale 10       vwap = notional / (volume * price scale)
+
+A print with more than MAX_DECIMALS decimals (a price of 1.2345e-12, the noise of 0.1 + 0.2) is added up apart, at
+scales of its own, so that it does not slow the others down. Sums that are read combine both.
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from observability.errors import EventError
-from observability.events import Side
-from observability.metrics.arithmetic.decimals import EXACT, MAX_MAGNITUDE, exact_decimal
+from observability.events import MAX_MAGNITUDE, MIN_MAGNITUDE, Side
+from observability.metrics.arithmetic.decimals import EXACT, exact_decimal
 
-# Further decimals are rounded away. No exchange has that many; the noise of float arithmetic does.
+# Prints with more decimals than these do not raise the scales of the others.
 MAX_DECIMALS: Final = 12
 
 # n / scale == x proves that x was written as n / scale only while the double's spacing is finer than the decimals':
@@ -56,13 +59,23 @@ class PrintSums(NamedTuple):
         return self._combine(other, -1)
 
     def to_state(self) -> PrintSumsState:
-        volume_units, notional_units = _to_bytes(self.volume_units), _to_bytes(self.notional_units)
-        return PrintSumsState(self.trades, volume_units, notional_units, self.price_scale, self.size_scale)
+        return PrintSumsState(
+            self.trades,
+            _to_bytes(self.volume_units),
+            _to_bytes(self.notional_units),
+            _packed_scale(self.price_scale),
+            _packed_scale(self.size_scale),
+        )
 
     @classmethod
     def from_state(cls, state: PrintSumsState) -> PrintSums:
-        volume_units, notional_units = _from_bytes(state.volume_units), _from_bytes(state.notional_units)
-        return cls(state.trades, volume_units, notional_units, state.price_scale, state.size_scale)
+        return cls(
+            state.trades,
+            _from_bytes(state.volume_units),
+            _from_bytes(state.notional_units),
+            _unpacked_scale(state.price_scale),
+            _unpacked_scale(state.size_scale),
+        )
 
     def _combine(self, other: PrintSums, sign: int) -> PrintSums:
         # Scales are powers of ten, so the larger one holds the decimals of both.
@@ -80,7 +93,8 @@ class PrintSums(NamedTuple):
 
 
 class PrintSumsState(msgspec.Struct, array_like=True):
-    """The sums in a checkpoint. MessagePack has no integers beyond 64 bits, so sums are stored as bytes."""
+    """The sums in a checkpoint. MessagePack has no integers beyond 64 bits, so sums are stored as bytes, and a scale
+    beyond 10**18 as the negative of its exponent."""
 
     trades: int
     volume_units: bytes
@@ -101,7 +115,8 @@ class ExactTurnover:
     """Adds up prints, in total and by aggressor."""
 
     __slots__ = (
-        "_buy_units", "_notional_units", "_price_scale", "_sell_units", "_size_scale", "_volume_units", "trades"
+        "_buy_units", "_fine", "_notional_units", "_price_scale", "_sell_units", "_size_scale", "_volume_units",
+        "trades",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -111,12 +126,14 @@ class ExactTurnover:
         self._notional_units = 0
         self._buy_units = 0
         self._sell_units = 0
+        # The prints with more than MAX_DECIMALS decimals; None without any.
+        self._fine: _FineTurnover | None = None
         self.trades = 0
         """How many prints were added."""
 
     def add(self, price: float, size: float, aggressor_side: Side | None = None) -> None:
-        """Adds one print. Raises EventError for a number that is not finite or at least MAX_MAGNITUDE, and then adds
-        nothing."""
+        """Adds one print. Raises EventError for a number that is not finite, at least MAX_MAGNITUDE, or below
+        MIN_MAGNITUDE without being zero, and then adds nothing."""
         # hot: once per print (benchmarks/bench_intake.py)
         price_scale = self._price_scale
         size_scale = self._size_scale
@@ -136,88 +153,145 @@ class ExactTurnover:
         ):
             self._volume_units += size_units
             self._notional_units += notional_units
+            if aggressor_side == "buy":
+                self._buy_units += size_units
+            elif aggressor_side == "sell":
+                self._sell_units += size_units
         else:
-            size_units = self._add_decimal(price, size)
+            self._add_decimal(price, size, aggressor_side)
         self.trades += 1
-        if aggressor_side == "buy":
-            self._buy_units += size_units
-        elif aggressor_side == "sell":
-            self._sell_units += size_units
 
     def clear(self) -> None:
         """Sets all sums to zero; the scales stay."""
         self._volume_units = self._notional_units = self._buy_units = self._sell_units = 0
+        self._fine = None
         self.trades = 0
 
     def sums(self) -> PrintSums:
         """Returns the current sums; later ones minus these are the sums of the prints in between."""
-        return PrintSums(self.trades, self._volume_units, self._notional_units, self._price_scale, self._size_scale)
+        sums = PrintSums(self.trades, self._volume_units, self._notional_units, self._price_scale, self._size_scale)
+        return sums if self._fine is None else sums.plus(self._fine.sums)
 
     @property
     def volume(self) -> float:
         """The double nearest to the exact volume."""
-        return self._volume_units / self._size_scale
+        return self._volume_units / self._size_scale if self._fine is None else self.sums().volume
 
     @property
     def buy_volume(self) -> float:
         """The double nearest to the exact volume of prints with a buying aggressor."""
-        return self._buy_units / self._size_scale
+        return self._buy_units / self._size_scale if self._fine is None else self._volumes_by_side()[0]
 
     @property
     def sell_volume(self) -> float:
         """The double nearest to the exact volume of prints with a selling aggressor."""
-        return self._sell_units / self._size_scale
+        return self._sell_units / self._size_scale if self._fine is None else self._volumes_by_side()[1]
 
     @property
     def unknown_volume(self) -> float:
         """The double nearest to the exact volume of prints without an aggressor, such as those of an auction."""
+        if self._fine is not None:
+            return self._volumes_by_side()[2]
         return (self._volume_units - self._buy_units - self._sell_units) / self._size_scale
 
     @property
     def vwap(self) -> float | None:
         """The double nearest to the exact quotient; None without volume."""
+        if self._fine is not None:
+            return self.sums().vwap
         if not self._volume_units:
             return None
         return self._notional_units / (self._volume_units * self._price_scale)
 
     def to_state(self) -> TurnoverState:
-        buy_units, sell_units = _to_bytes(self._buy_units), _to_bytes(self._sell_units)
-        return TurnoverState(self.sums().to_state(), buy_units, sell_units)
+        sums = self.sums()
+        buy_units, sell_units = self._side_units(sums.size_scale)
+        return TurnoverState(sums.to_state(), _to_bytes(buy_units), _to_bytes(sell_units))
 
     def load_state(self, state: TurnoverState) -> None:
+        self.clear()
         sums = PrintSums.from_state(state.amount)
-        self.trades, self._volume_units, self._notional_units, self._price_scale, self._size_scale = sums
-        self._buy_units = _from_bytes(state.buy_units)
-        self._sell_units = _from_bytes(state.sell_units)
+        buy_units, sell_units = _from_bytes(state.buy_units), _from_bytes(state.sell_units)
+        self.trades = sums.trades
+        if max(sums.price_scale, sums.size_scale) > 10**MAX_DECIMALS:
+            self._fine = _FineTurnover(sums._replace(trades=0), buy_units, sell_units)
+            return
+        _, self._volume_units, self._notional_units, self._price_scale, self._size_scale = sums
+        self._buy_units, self._sell_units = buy_units, sell_units
 
-    def _add_decimal(self, price: float, size: float) -> int:
-        """Adds one print by way of Decimal, after growing the scales where they are too small for its decimals; returns
-        its size in units."""
-        if not (abs(price) < MAX_MAGNITUDE and abs(size) < MAX_MAGNITUDE):
-            raise EventError(f"print of {size!r} at {price!r}: expected numbers below {MAX_MAGNITUDE:g}")
-        exact_price = exact_decimal(price)
-        price_units = _units(exact_price, self._price_scale)
-        if price_units is None:
-            exact_price = _at_most_max_decimals(exact_price)
-            factor = _growth(self._price_scale, exact_price)
-            self._price_scale *= factor
-            self._notional_units *= factor
-            price_units = _units(exact_price, self._price_scale)
-        exact_size = exact_decimal(size)
+    def _side_units(self, scale: int) -> tuple[int, int]:
+        """Returns the volumes of buying and of selling aggressors in units of 1 / scale."""
+        factor = scale // self._size_scale
+        buy_units, sell_units = self._buy_units * factor, self._sell_units * factor
+        if self._fine is not None:
+            factor = scale // self._fine.sums.size_scale
+            buy_units += self._fine.buy_units * factor
+            sell_units += self._fine.sell_units * factor
+        return buy_units, sell_units
+
+    def _volumes_by_side(self) -> tuple[float, float, float]:
+        """Returns the volumes of buying, selling and unknown aggressors."""
+        sums = self.sums()
+        buy_units, sell_units = self._side_units(sums.size_scale)
+        unknown_units = sums.volume_units - buy_units - sell_units
+        return buy_units / sums.size_scale, sell_units / sums.size_scale, unknown_units / sums.size_scale
+
+    def _add_decimal(self, price: float, size: float, aggressor_side: Side | None) -> None:
+        """Adds one print by way of Decimal, after growing the scales where they are too small for its decimals."""
+        if not (_is_in_bounds(price) and _is_in_bounds(size)):
+            raise EventError(
+                f"print of {size!r} at {price!r}: expected numbers that are 0, or from {MIN_MAGNITUDE:g} to "
+                f"{MAX_MAGNITUDE:g}"
+            )
+        exact_price, exact_size = exact_decimal(price), exact_decimal(size)
+        if max(_decimals(exact_price), _decimals(exact_size)) > MAX_DECIMALS:
+            if self._fine is None:
+                self._fine = _FineTurnover()
+            self._fine.add(exact_price, exact_size, aggressor_side)
+            return
+        factor = _growth(self._price_scale, exact_price)
+        self._price_scale *= factor
+        self._notional_units *= factor
+        factor = _growth(self._size_scale, exact_size)
+        self._size_scale *= factor
+        self._notional_units *= factor
+        self._volume_units *= factor
+        self._buy_units *= factor
+        self._sell_units *= factor
         size_units = _units(exact_size, self._size_scale)
-        if size_units is None:
-            exact_size = _at_most_max_decimals(exact_size)
-            factor = _growth(self._size_scale, exact_size)
-            self._size_scale *= factor
-            self._notional_units *= factor
-            self._volume_units *= factor
-            self._buy_units *= factor
-            self._sell_units *= factor
-            size_units = _units(exact_size, self._size_scale)
-        assert price_units is not None and size_units is not None, "the scales were grown to hold both"
         self._volume_units += size_units
-        self._notional_units += price_units * size_units
-        return size_units
+        self._notional_units += _units(exact_price, self._price_scale) * size_units
+        if aggressor_side == "buy":
+            self._buy_units += size_units
+        elif aggressor_side == "sell":
+            self._sell_units += size_units
+
+
+class _FineTurnover:
+    """The sums of prints whose scales have no limit."""
+
+    __slots__ = ("buy_units", "sell_units", "sums")
+
+    def __init__(self, sums: PrintSums | None = None, buy_units: int = 0, sell_units: int = 0) -> None:
+        self.sums = PrintSums() if sums is None else sums
+        """Without a count of trades."""
+        self.buy_units = buy_units
+        self.sell_units = sell_units
+
+    def add(self, price: Decimal, size: Decimal, aggressor_side: Side | None) -> None:
+        price_scale, size_scale = 10 ** _decimals(price), 10 ** _decimals(size)
+        size_units = _units(size, size_scale)
+        notional_units = _units(price, price_scale) * size_units
+        before = self.sums.size_scale
+        self.sums = self.sums.plus(PrintSums(0, size_units, notional_units, price_scale, size_scale))
+        factor = self.sums.size_scale // before
+        self.buy_units *= factor
+        self.sell_units *= factor
+        size_units *= self.sums.size_scale // size_scale
+        if aggressor_side == "buy":
+            self.buy_units += size_units
+        elif aggressor_side == "sell":
+            self.sell_units += size_units
 
 
 def _are_provable(price_units: int, size_units: int) -> bool:
@@ -230,6 +304,18 @@ def _to_bytes(units: int) -> bytes:
 
 def _from_bytes(data: bytes) -> int:
     return int.from_bytes(data, "little", signed=True)
+
+
+def _packed_scale(scale: int) -> int:
+    return scale if scale <= 10**18 else 1 - len(str(scale))
+
+
+def _unpacked_scale(packed: int) -> int:
+    return packed if packed > 0 else int(10**-packed)
+
+
+def _is_in_bounds(value: float) -> bool:
+    return not value or MIN_MAGNITUDE <= abs(value) < MAX_MAGNITUDE
 
 
 def _decimals(value: Decimal) -> int:
@@ -245,12 +331,9 @@ def _growth(scale: int, value: Decimal) -> int:
     return needed // scale if needed > scale else 1
 
 
-def _at_most_max_decimals(value: Decimal) -> Decimal:
-    return value if _decimals(value) <= MAX_DECIMALS else Decimal(f"{value:.{MAX_DECIMALS}f}")
-
-
-def _units(value: Decimal, scale: int) -> int | None:
-    """Returns the value in units of 1 / scale; None if it has more decimals than that."""
+def _units(value: Decimal, scale: int) -> int:
+    """Returns the value in units of 1 / scale, which holds all of its decimals."""
     units = EXACT.multiply(value, scale)
     whole = int(units)
-    return whole if whole == units else None
+    assert whole == units, "the scale holds the decimals"
+    return whole
