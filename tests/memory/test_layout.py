@@ -19,7 +19,7 @@ def test_regions_do_not_overlap_and_begin_on_their_own_pages(slots: int, max_sym
         shared.slots_region,
         *(shared.counters_region(slot) for slot in range(slots)),
         shared.frames_region,
-        shared.details_region,
+        shared.documents_region,
         *(shared.lane_region(lane) for lane in range(len(layout.LANES))),
         *(shared.log_region(log) for log in range(slots + len(layout.FURTHER_LOGS))),
         shared.history_region,
@@ -86,7 +86,7 @@ def test_the_sizes_in_the_text_agree_with_the_constants() -> None:
     assert "Header: 2 words" in text and layout.HEADER_WORDS == 2
     assert "Slot of a process: 9 words in a place of 16" in text
     assert (layout.SLOT_USED_WORDS, layout.SLOT_WORDS) == (9, 16)
-    assert "Slot: 10 words, then the bytes of its parts" in text
+    assert "Slot: 11 words, then the bytes of its parts" in text
     assert layout.RECORD_LENGTHS - layout.RECORD_META == layout.RECORD_META_WORDS
-    assert layout.RECORD_LENGTHS + layout.RECORD_PARTS == layout.RECORD_HEADER_WORDS == 10
+    assert layout.RECORD_LENGTHS + layout.RECORD_PARTS == layout.RECORD_HEADER_WORDS == 11
     assert "Entry: 7 words" in text and layout.ENTRY_WORDS == 7

@@ -8,8 +8,7 @@ from typing import Any
 from fake_clock import FakeClock
 from observability.memory.mapping import ProcessState, SharedMapping
 from observability.monitoring.staleness import Staleness
-from observability.snapshot.frames import FrameRing
-from observability.snapshot.index import SnapshotIndex
+from observability.snapshot.frames import NO_INDEX, FrameRing
 
 NS_PER_S = 10**9
 
@@ -20,14 +19,14 @@ class Watch:
     def __init__(self, interval_seconds: float = 0.1) -> None:
         self.clock = FakeClock(NS_PER_S)
         self.hub = SharedMapping(3, 1).hub
-        self.frames = FrameRing("e", SnapshotIndex([]))
+        self.frames = FrameRing("e")
         self.reports: list[bytes | None] = []
         self.staleness = Staleness(self.hub, self.frames, self.clock, interval_seconds, self.reports.append)
         self.hub.state = ProcessState.SERVING
         self.tick()
 
     def tick(self) -> None:
-        self.frames.publish(b"{}", self.clock.now_ns, self.clock.now_ns, {})
+        self.frames.publish(b"{}", NO_INDEX, self.clock.now_ns, self.clock.now_ns, {})
 
     def check_after(self, seconds: float) -> list[dict[str, Any] | None]:
         """Returns the reports of a check that many seconds later."""

@@ -7,20 +7,19 @@ from observability.encoding import encode_json
 from observability.memory.mapping import ProcessState, SharedMapping
 from observability.monitoring.staleness import Staleness
 from observability.monitoring.worker_status import HUB_STATE, HubState, WorkerStatus
-from observability.snapshot.frames import FrameRing
-from observability.snapshot.index import SnapshotIndex
+from observability.snapshot.frames import NO_INDEX, FrameRing
 
 
 class Host:
     """A hub that has published its state once, and the status of one of its workers."""
 
     def __init__(self, state: HubState) -> None:
-        clock, frames = FakeClock(), FrameRing("e", SnapshotIndex([]))
+        clock, frames = FakeClock(), FrameRing("e")
         self.mapping = SharedMapping(3, 1)
         self.mapping.hub.state = ProcessState.SERVING
         self.staleness = Staleness(self.mapping.hub, frames, clock, 0.1, lambda _message: None)
         self.status = WorkerStatus(frames, self.staleness, self.mapping.workers)
-        frames.publish(b"{}", clock.time_ns(), clock.mono_ns(), {HUB_STATE: encode_json(state)})
+        frames.publish(b"{}", NO_INDEX, clock.time_ns(), clock.mono_ns(), {HUB_STATE: encode_json(state)})
 
 
 def test_a_worker_reports_what_the_hub_says_is_not_ready() -> None:

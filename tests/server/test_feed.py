@@ -13,8 +13,7 @@ from observability.memory.counters import Counters
 from observability.memory.mapping import SharedMapping
 from observability.processes.wakeup import WakeUp
 from observability.server.feed import SharedFeed
-from observability.snapshot.frames import FrameRing
-from observability.snapshot.index import SnapshotIndex
+from observability.snapshot.frames import NO_INDEX, FrameRing
 from observability.snapshot.shared_frames import FrameWriter
 from observability.stream.lanes import Lane, LaneReader
 
@@ -23,14 +22,13 @@ class Hub:
     """Writes frames and lanes, and wakes the worker."""
 
     def __init__(self, mapping: SharedMapping, wakeup: WakeUp) -> None:
-        index = SnapshotIndex([])
         self.lanes = mapping.lanes()
-        self._ring = FrameRing("e", index)
-        self._writer = FrameWriter(mapping, "e", index, EventClock(HostClock()), Counters())
+        self._ring = FrameRing("e")
+        self._writer = FrameWriter(mapping, "e", EventClock(HostClock()), Counters())
         self._wakeup = wakeup
 
     def tick(self) -> None:
-        self._writer.write_frame(self._ring.publish(b"{}", 1, 1, {}))
+        self._writer.write_frame(self._ring.publish(b"{}", NO_INDEX, 1, 1, {}), {})
         self._wakeup.wake()
 
 

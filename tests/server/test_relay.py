@@ -19,6 +19,7 @@ from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.metrics.trades.trade_log import EVERY_READER, TradeLog
 from observability.monitoring.acknowledgements import Acknowledged
 from observability.server.relay import CallFailed, HubCalls, RemoteHub
+from observability.snapshot.frames import NO_INDEX, FrameRing, PublishedDocument
 
 NS_PER_S = 10**9
 
@@ -55,7 +56,8 @@ class Host:
         self.gate = FakeGate()
         self.log = TradeLog()
         self.trades = RecentTrades(self.log)
-        calls = HubCalls(self.gate, FakeAcknowledger(), self.trades)
+        self.frames = FrameRing("e")
+        calls = HubCalls(self.gate, FakeAcknowledger(), self.trades, self.frames)
         self.worker = RemoteHub(calls.answer)
 
     def add_trade(self, number: int, side: str, price: str, pnl: str | None = None) -> None:
@@ -89,6 +91,13 @@ def test_an_acknowledgement_returns_the_alert_and_whether_it_is_on_disk() -> Non
 
 def test_acknowledging_an_unknown_alert_returns_none() -> None:
     assert run(Host().worker.acknowledge("a2")) is None
+
+
+def test_a_document_comes_with_the_tick_that_it_is_of() -> None:
+    host = Host()
+    assert run(host.worker.document("alerts")) is None
+    host.frames.publish(b"{}", NO_INDEX, 1, 1, {"alerts": b"[1]"})
+    assert run(host.worker.document("alerts")) == PublishedDocument("e", 1, b"[1]")
 
 
 def test_trades_arrive_with_every_decimal_unchanged() -> None:

@@ -39,7 +39,7 @@ class Things:
 
 
 def encode(serializer: Serializer, **custom: bytes) -> dict[str, Any]:
-    decoded: dict[str, Any] = orjson.loads(serializer.encode(7, 1_500_000_000, 42, custom))
+    decoded: dict[str, Any] = orjson.loads(serializer.encode(7, 1_500_000_000, 42, custom)[0])
     return decoded
 
 

@@ -62,10 +62,7 @@ class Broadcast:
             self.broadcaster.add(client)
 
     def send(self, seq: int) -> None:
-        frame = Frame()
-        frame.seq = seq
-        frame.mono_ns = self.clock.now_ns
-        self.broadcaster.send_frame(frame)
+        self.broadcaster.send_frame(Frame.of("e", seq, 0, self.clock.now_ns, b"{}"))
 
 
 def test_clients_of_one_chunk_get_a_frame_at_once() -> None:

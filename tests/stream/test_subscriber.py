@@ -31,12 +31,12 @@ class BusyFeed:
         self.lanes = make_lanes(None)
         self.broadcaster: Broadcaster
         self._serializer = Serializer("e", [])
-        self.frames = FrameRing("e", self._serializer.index)
+        self.frames = FrameRing("e")
 
     def catch_up(self) -> None:
         seq = self.frames.latest_seq + 1
-        payload = self._serializer.encode(seq, seq, seq, {})
-        self.broadcaster.send_frame(self.frames.publish(payload, seq, seq, {}))
+        payload, index = self._serializer.encode(seq, seq, seq, {})
+        self.broadcaster.send_frame(self.frames.publish(payload, index, seq, seq, {}))
 
 
 class Stream:

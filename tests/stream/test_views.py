@@ -54,13 +54,13 @@ class World:
         market = Thingbox("market_data", None, (Group(None, self.symbols),))
         strategy = Thingbox("strategy", self.total, (Group("positions", self.positions, as_list=True),))
         self.serializer = Serializer("e", [market, strategy])
-        self.frames = FrameRing("e", self.serializer.index)
+        self.frames = FrameRing("e")
         self.custom = {"mine": b'{"depth":0}'}
 
     def tick(self) -> Frame:
         seq = self.frames.latest_seq + 1
-        payload = self.serializer.encode(seq, seq * 100_000_000, seq, self.custom)
-        return self.frames.publish(payload, seq, seq, {})
+        payload, index = self.serializer.encode(seq, seq * 100_000_000, seq, self.custom)
+        return self.frames.publish(payload, index, seq, seq, {})
 
     def set(self, name: str, value: int) -> None:
         group, _, key = name.partition(":")

@@ -68,9 +68,7 @@ class HubRun:
         """Does what a tick at `now_ns` does."""
         self.clock.now_ns = now_ns
         self.tick()
-        frame = Frame()
-        frame.ts_ns = now_ns
-        self.journal.on_frame(frame)
+        self.journal.on_frame(Frame.of("e", 1, now_ns, 0, b"{}"))
 
     async def written(self) -> None:
         assert await self.journal.durable(self.journal.position, 30)

@@ -112,6 +112,27 @@ def test_an_alert_is_acknowledged_through_any_worker(host: Server) -> None:
         assert post(host, f"/api/system/alerts/acknowledge/{alert['alert_id']}", {})["status"] == "acknowledged"
 
 
+def test_snapshots_go_out_whatever_the_documents_weigh(start_server: StartServer) -> None:
+    server = start_server("--workers", str(WORKERS))
+    alerts = [
+        {"type": "alert", "severity": "info", "title": "t" * 50, "key": f"k{number}", "detail": "d" * 4096}
+        for number in range(900)
+    ]
+    for start in range(0, len(alerts), 300):
+        post(server, "/api/ingest", alerts[start : start + 300])
+    server.wait_for_log("document system_alerts of .* bytes does not fit")
+    before = server.next_snapshot()["seq"]
+    with peers_on_every_worker(server) as peers:
+        for peer in peers:
+            assert peer.get("/health/ready")[0] == 200
+            answer = json.loads(peer.get("/api/system/alerts")[1])
+            assert {alert["key"] for alert in answer["alerts"]} >= {alert["key"] for alert in alerts}
+            assert json.loads(peer.get("/api/system/alerts?limit=1")[1])["count"] == 1
+    assert server.next_snapshot()["seq"] > before
+    assert exposed(server)["documents_too_large_total"] > 0
+    assert exposed(server)["frames_too_large_total"] == 0
+
+
 def test_every_worker_shows_the_log_lines_of_all_processes_and_the_engine(host: Server) -> None:
     post(host, "/api/ingest", {"type": "log", "level": "warning", "message": "no route", "logger": "engine"})
     with peers_on_every_worker(host) as peers:

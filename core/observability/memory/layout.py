@@ -4,10 +4,10 @@ All words are 8 bytes, aligned, signed (`q`), and have one writer at a time; `B`
 The supervisor writes a word of a slot only while no process lives in that slot.
 
 Mapping: anonymous, created before the first fork, read and written by supervisor, hub and workers
-    +--------+--------+----------+--------+---------+-------------+-------------+------+------------+--------+---------+
-    | header | slots  | counters | frames | details | lane trades | lane alerts | logs | supervisor | engine | history |
-    |        | 0..n   | 0..n     |        |         |             |             | 0..n | log        | log    |         |
-    +--------+--------+----------+--------+---------+-------------+-------------+------+------------+--------+---------+
+    +--------+-------+----------+--------+-----------+--------+--------+------+------------+--------+---------+
+    | header | slots | counters | frames | documents | trades | alerts | logs | supervisor | engine | history |
+    |        | 0..n  | 0..n     |        |           | lane   | lane   | 0..n | log        | log    |         |
+    +--------+-------+----------+--------+-----------+--------+--------+------+------------+--------+---------+
     Slot 0 is the hub's, each worker has another, and one is spare, for a worker that replaces one that still drains.
     Every region begins on a page of its own.
 
@@ -30,15 +30,15 @@ Slot of a process: 9 words in a place of 16
     BEHIND, BACKLOG          the process, each second       clients and lane messages that wait; read by the hub
     SENT_SEQ, SENT_NS        the process, per frame         the last frame sent, and how long it took; read by the hub
 
-Ring of records (frames, details): the cursor, then slots; the record with sequence s is in slot s % slots
+Ring of records (frames, documents): the cursor, then slots; the record with sequence s is in slot s % slots
     +----------+--------+--------+-----+
     | CURSOR q | slot 0 | slot 1 | ... |         CURSOR: sequence of the newest complete record; 0 if none
     +----------+--------+--------+-----+
-Slot: 10 words, then the bytes of its parts, one after the other
+Slot: 11 words, then the bytes of its parts, one after the other
     +---------+-------+-------+----------+-------------+---------+
-    | BEGIN q | END q | CRC q | META 4 q | LENGTHS 3 q | parts B |
+    | BEGIN q | END q | CRC q | META 4 q | LENGTHS 4 q | parts B |
     +---------+-------+-------+----------+-------------+---------+
-      0         1       2       3          7             10
+      0         1       2       3          7             11
     The hub writes BEGIN, META, LENGTHS, parts, CRC, END, then CURSOR. A worker loads END, copies, loads BEGIN, and
     accepts the copy only if both are the wanted sequence and the CRC of sequence, META, LENGTHS and parts is right.
 
@@ -114,8 +114,8 @@ RECORD_CRC: Final = 2
 RECORD_META: Final = 3
 RECORD_META_WORDS: Final = 4
 RECORD_LENGTHS: Final = 7
-RECORD_PARTS: Final = 3
-RECORD_HEADER_WORDS: Final = 10
+RECORD_PARTS: Final = 4
+RECORD_HEADER_WORDS: Final = 11
 
 ENTRY_LOG_END: Final = 0
 ENTRY_LOG_DATA_END: Final = 1
@@ -142,7 +142,7 @@ COUNTERS_DIRECTORY_BYTES: Final = 1024 * 1024
 COUNTERS_WORDS: Final = 8192
 
 FRAME_SLOTS: Final = 50
-DETAIL_SLOTS: Final = 4
+DOCUMENT_SLOTS: Final = 4
 TRADES_LANE: Final = "trades"
 ALERTS_LANE: Final = "alerts"
 LANES: Final = (TRADES_LANE, ALERTS_LANE)
@@ -158,12 +158,12 @@ LOG_ENTRIES: Final = 1000
 LOG_DATA_BYTES: Final = 1024 * 1024
 
 # Room in a frame for what does not depend on the symbols, custom collectors included, and for each symbol with its
-# positions; in the details for the REST documents, of which the alerts are the largest. Pages that are never written
-# take no memory.
-FRAME_BASE_BYTES: Final = 256 * 1024
-FRAME_SYMBOL_BYTES: Final = 2 * 1024
-DETAIL_BASE_BYTES: Final = 2 * 1024 * 1024
-DETAIL_SYMBOL_BYTES: Final = 1024
+# positions and their places in the index; in the documents for what does not depend on the symbols, of which the alerts
+# are the largest. Pages that are never written take no memory.
+FRAME_BASE_BYTES: Final = 1024 * 1024
+FRAME_SYMBOL_BYTES: Final = 3 * 1024
+DOCUMENT_BASE_BYTES: Final = 2 * 1024 * 1024
+DOCUMENT_SYMBOL_BYTES: Final = 1024
 
 # A reader repeats a copy that was overwritten under its hands this often, then counts it as lost.
 MAX_ATTEMPTS: Final = 3
@@ -191,12 +191,12 @@ class SharedLayout:
 
     @property
     def frame_bytes(self) -> int:
-        """Room for one frame and its header."""
+        """Room for one frame, its index and its header."""
         return words_up(FRAME_BASE_BYTES + FRAME_SYMBOL_BYTES * self.max_symbols)
 
     @property
-    def detail_bytes(self) -> int:
-        return words_up(DETAIL_BASE_BYTES + DETAIL_SYMBOL_BYTES * self.max_symbols)
+    def document_bytes(self) -> int:
+        return words_up(DOCUMENT_BASE_BYTES + DOCUMENT_SYMBOL_BYTES * self.max_symbols)
 
     @property
     def slots_region(self) -> Region:
@@ -211,12 +211,12 @@ class SharedLayout:
         return _after(self.counters_region(self.slots - 1).end, record_ring_bytes(FRAME_SLOTS, self.frame_bytes))
 
     @property
-    def details_region(self) -> Region:
-        return _after(self.frames_region.end, record_ring_bytes(DETAIL_SLOTS, self.detail_bytes))
+    def documents_region(self) -> Region:
+        return _after(self.frames_region.end, record_ring_bytes(DOCUMENT_SLOTS, self.document_bytes))
 
     def lane_region(self, lane: int) -> Region:
         size = _pages_up(entry_log_bytes(LANE_ENTRIES, LANE_DATA_BYTES))
-        return Region(_pages_up(self.details_region.end) + lane * size, size)
+        return Region(_pages_up(self.documents_region.end) + lane * size, size)
 
     def log_region(self, log: int) -> Region:
         """Returns the place of a log: that of a slot by its number; those of `FURTHER_LOGS` follow."""

@@ -135,9 +135,9 @@ class SharedMapping:
         """Returns this process's view of the ring of frames."""
         return RecordRing(self._part(self.layout.frames_region), layout.FRAME_SLOTS, self.layout.frame_bytes)
 
-    def details(self) -> RecordRing:
-        """Returns this process's view of the ring of details: the newest frames' indexes and documents."""
-        return RecordRing(self._part(self.layout.details_region), layout.DETAIL_SLOTS, self.layout.detail_bytes)
+    def documents(self) -> RecordRing:
+        """Returns this process's view of the ring of documents: those of the newest ticks."""
+        return RecordRing(self._part(self.layout.documents_region), layout.DOCUMENT_SLOTS, self.layout.document_bytes)
 
     def lanes(self) -> dict[str, EntryLog]:
         """Returns this process's view of the lanes, by channel."""

@@ -1,9 +1,10 @@
-"""Frames: the last encoded snapshots, ready to be sent, in a preallocated ring.
+"""Frames: the last encoded snapshots, each with its own index, ready to be sent; and the REST documents of the newest.
 
     Frame.buffer   | 14 bytes headroom | snapshot |
                      picows writes the WebSocket header, of up to 14 bytes, in front of the snapshot, in place
 
-A worker in a process of its own copies its frames out of the mapping instead (see `shared_frames.py`).
+A frame never changes, so whoever holds one can cut any part out of it, however many ticks ago it was made. A worker in
+a process of its own copies its frames out of the mapping (see `shared_frames.py`).
 """
 
 from __future__ import annotations
@@ -11,27 +12,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from observability.snapshot.index import SnapshotIndex
+import msgspec
+
+from observability.snapshot.index import Shape, SnapshotIndex
 
 HEADROOM: Final = 14
 FRAMES_KEPT: Final = 50
 
+_HEADROOM_BYTES: Final = bytes(HEADROOM)
+NO_INDEX: Final = SnapshotIndex(Shape((), ()), (0,))
 
-class Frame:
-    """One encoded snapshot. The object is reused after `FRAMES_KEPT` ticks: keep `payload`, not the frame."""
 
-    __slots__ = ("buffer", "documents", "index", "mono_ns", "payload", "seq", "ts_ns")
+class Frame(msgspec.Struct, frozen=True, eq=False):
+    """One encoded snapshot."""
 
-    def __init__(self, index: SnapshotIndex | None = None) -> None:
-        self.seq = 0
-        self.ts_ns = 0
-        self.mono_ns = 0
-        self.payload = b""
-        self.buffer = bytearray(HEADROOM)
-        self.documents: Mapping[str, bytes] = {}
-        """REST documents of the same tick, encoded, by name."""
-        self.index = SnapshotIndex([]) if index is None else index
-        """The positions in the payload; valid for the newest frame only."""
+    epoch: str
+    """Differs with each hub."""
+    seq: int
+    ts_ns: int
+    mono_ns: int
+    payload: bytes
+    index: SnapshotIndex
+    """Where each part lies in this payload."""
+    buffer: bytearray
+
+    @classmethod
+    def of(
+        cls, epoch: str, seq: int, ts_ns: int, mono_ns: int, payload: bytes, index: SnapshotIndex = NO_INDEX
+    ) -> Frame:
+        """Returns the frame whose buffer holds `payload`."""
+        return cls(epoch, seq, ts_ns, mono_ns, payload, index, bytearray(_HEADROOM_BYTES + payload))
+
+
+class Documents(msgspec.Struct, frozen=True, eq=False):
+    """The REST documents of one tick, encoded, by name."""
+
+    epoch: str
+    seq: int
+    by_name: Mapping[str, bytes | None]
+    """None stands for a document too large for the shared memory, which the hub has to be asked for."""
+
+
+class PublishedDocument(msgspec.Struct, array_like=True, frozen=True):
+    """One REST document, encoded, and the tick that it is of."""
+
+    epoch: str
+    seq: int
+    body: bytes
 
 
 class FrameSource(Protocol):
@@ -45,6 +72,10 @@ class FrameSource(Protocol):
     def latest_seq(self) -> int:
         """`seq` of the newest frame; 0 before the first."""
 
+    @property
+    def documents(self) -> Documents:
+        """The newest documents, which may be those of another tick than the newest frame."""
+
     def latest(self) -> Frame | None:
         """Returns the newest frame; None before the first tick."""
 
@@ -53,34 +84,34 @@ class FrameSource(Protocol):
 
 
 class FrameRing:
-    """The last `FRAMES_KEPT` frames of one epoch; one writer. The serializer updates `index`."""
+    """The last `FRAMES_KEPT` frames of one epoch; one writer."""
 
-    __slots__ = ("_slots", "epoch", "latest_seq")
+    __slots__ = ("_slots", "documents", "epoch", "latest_seq")
 
-    def __init__(self, epoch: str, index: SnapshotIndex | None = None, latest_seq: int = 0) -> None:
+    def __init__(self, epoch: str, latest_seq: int = 0) -> None:
         """`latest_seq` is the highest number that an earlier ring may have used."""
         self.epoch = epoch
         self.latest_seq = latest_seq
-        self._slots = tuple(Frame(index) for _ in range(FRAMES_KEPT))
+        self.documents = Documents(epoch, 0, {})
+        # Only frames: documents of old ones are asked for by no one, and may be many times as large.
+        self._slots: list[Frame | None] = [None] * FRAMES_KEPT
 
-    def publish(self, payload: bytes, ts_ns: int, mono_ns: int, documents: Mapping[str, bytes]) -> Frame:
+    def publish(
+        self, payload: bytes, index: SnapshotIndex, ts_ns: int, mono_ns: int, documents: Mapping[str, bytes]
+    ) -> Frame:
         """Publishes the next frame, whose `seq` is one higher than the last."""
         # hot: once per tick (benchmarks/bench_tick.py)
         seq = self.latest_seq + 1
-        frame = self._slots[seq % FRAMES_KEPT]
-        frame.seq = seq
-        frame.ts_ns = ts_ns
-        frame.mono_ns = mono_ns
-        frame.payload = payload
-        frame.buffer[HEADROOM:] = payload
-        frame.documents = documents
+        frame = Frame.of(self.epoch, seq, ts_ns, mono_ns, payload, index)
+        self._slots[seq % FRAMES_KEPT] = frame
+        self.documents = Documents(self.epoch, seq, documents)
         self.latest_seq = seq
         return frame
 
     def find(self, seq: int) -> Frame | None:
         """Returns the frame of a tick; None if it does not exist yet or is no longer kept."""
         frame = self._slots[seq % FRAMES_KEPT]
-        return frame if frame.seq == seq else None
+        return frame if frame is not None and frame.seq == seq else None
 
     def latest(self) -> Frame | None:
         """Returns the newest frame; None before the first tick."""

@@ -78,7 +78,7 @@ class Hub:
         self.documents: dict[str, Document] = {}
         epoch = f"{host_clock.time_ns():x}"
         self.serializer = Serializer(epoch, self.collectors)
-        self.frames = FrameRing(epoch, self.serializer.index, frames_shown)
+        self.frames = FrameRing(epoch, frames_shown)
         self.ticker: Ticker | None = None
         self.last_tick_ns = 0
         """How long the last tick took, until its frame was published."""
@@ -146,9 +146,9 @@ class Hub:
             collector.refresh(now_ns, is_recorded=is_recorded)
             collector.metrics_collected += 1
         frames = self.frames
-        payload = self.serializer.encode(frames.latest_seq + 1, now_ns, mono_ns, self.custom.encoded)
+        payload, index = self.serializer.encode(frames.latest_seq + 1, now_ns, mono_ns, self.custom.encoded)
         documents = {name: self._encode_document(name, document()) for name, document in self.documents.items()}
-        frame = frames.publish(payload, now_ns, mono_ns, documents)
+        frame = frames.publish(payload, index, now_ns, mono_ns, documents)
         self._snapshot_bytes.set(len(payload))
         self.last_tick_ns = self._host_clock.mono_ns() - mono_ns
         self._tick_duration.record(self.last_tick_ns)

@@ -1,11 +1,11 @@
 """The serializer: all sections in, one encoded snapshot out, once per tick for all subscribers.
 
-Nothing else encodes metrics for the broadcast: a view of a snapshot is joined from its bytes, by the index that comes
-with it.
+Nothing else encodes metrics for the broadcast: a view of a snapshot is joined from its bytes, by the index made with
+them.
 
     {"type":..,"seq":..,...,"market_data":{"AAPL":{..},"AMZN":{..}},"strategy":{"total_pnl":..,"positions":[{..}]}}
      |------ head --------| |-------------- section -------------|             |--- fields ---| |--- group ---|
-                                           |- member -| |- member -|                                         |member|
+                                           |-- part --| |-- part --|                                          |part|
 """
 
 from __future__ import annotations
@@ -14,109 +14,142 @@ from collections.abc import Mapping, Sequence
 
 from observability.clocks.timestamps import NS_PER_MS, format_iso_ms
 from observability.encoding import encode_json
-from observability.snapshot.index import GroupIndex, Member, SectionIndex, SnapshotIndex
+from observability.snapshot.index import GroupShape, Removed, SectionShape, Shape, SnapshotIndex
 from observability.snapshot.sections import Group, Part, Section
 
 RESERVED_NAMES = frozenset({"type", "seq", "prev_seq", "epoch", "timestamp", "mono_ns", "age_ms", "removed"})
 
 
-def _refresh(member: Member, part: Part, seq: int) -> bytes:
-    """Returns the bytes of a part, encoded anew only if its version has changed."""
-    # hot: once per part per tick (benchmarks/bench_tick.py)
-    version = part.version
-    if version != member.version:
-        member.data = member.prefix + encode_json(part.to_json())
-        member.version = version
-        member.changed_seq = seq
-    return member.data
+class _Member:
+    """The encoded bytes of one part, and the tick on which they last changed."""
+
+    __slots__ = ("changed_seq", "data", "key", "prefix", "symbol", "version")
+
+    def __init__(self, key: str, prefix: bytes, symbol: str | None) -> None:
+        self.key = key
+        self.prefix = prefix
+        self.symbol = symbol
+        self.version: int | None = None
+        self.data = b""
+        self.changed_seq = 0
+
+    def encode(self, part: Part, seq: int) -> None:
+        """Encodes the part anew; called when its version has changed."""
+        self.data = self.prefix + encode_json(part.to_json())
+        self.version = part.version
+        self.changed_seq = seq
 
 
 class _GroupEncoder:
-    """Encodes one group, and updates its index."""
+    """Encodes one group."""
 
     def __init__(self, group: Group) -> None:
-        self.index = GroupIndex(group.name, as_list=group.as_list)
+        self._name = group.name
+        self._as_list = group.as_list
         self._parts = group.parts
+        self._keys: list[str] = []
+        self._members: list[_Member] = []
+        brackets = b"[]" if group.as_list else b"{}"
+        self._opening = b"" if group.name is None else encode_json(group.name) + b":" + brackets[:1]
+        self._closing = b"" if group.name is None else brackets[1:]
+
+    @property
+    def shape(self) -> GroupShape:
+        return GroupShape(
+            self._name, self._as_list, tuple(self._keys), tuple(member.symbol for member in self._members)
+        )
 
     @property
     def is_invisible(self) -> bool:
         """Whether the group adds nothing to the payload: it has neither a name nor members."""
-        return self.index.name is None and not self._parts
+        return not self._opening and not self._parts
+
+    def follow_keys(self) -> tuple[bool, list[str]]:
+        """Takes on the keys of the group's parts; returns whether they differ from before, and the removed ones."""
+        keys, parts = self._keys, self._parts
+        new_keys = list(parts)
+        if new_keys == keys:
+            return False, []
+        known = dict(zip(keys, self._members, strict=True))
+        self._keys = new_keys
+        self._members = [
+            known.get(key) or _Member(key, self._prefix(key), getattr(part, "symbol", None))
+            for key, part in parts.items()
+        ]
+        return True, [key for key in keys if key not in parts]
 
     def encode(self, into: _Pieces, seq: int) -> None:
         """Appends `"name":{...}`, `"name":[...]` or, for a group without a name, its members alone."""
-        index, parts = self.index, self._parts
-        members, as_list = index.members, index.as_list
-        if index.removed:
-            index.removed = []
-        if index.name is not None:
-            into.add(encode_json(index.name) + (b":[" if as_list else b":{"))
-        is_first = True
-        for key, part in parts.items():
-            member = members.get(key)
-            if member is None:
-                prefix = b"" if as_list else encode_json(key) + b":"
-                member = members[key] = Member(prefix, getattr(part, "symbol", None))
-            if is_first:
-                is_first = False
-            else:
-                into.add(b",")
-            data = _refresh(member, part, seq)
-            member.offset = into.add(data)
-            member.length = len(data)
-        if len(members) > len(parts):
-            index.removed = [key for key in members if key not in parts]
-            for key in index.removed:
-                del members[key]
-        if index.name is not None:
-            into.add(b"]" if as_list else b"}")
+        # hot: once per part per tick (benchmarks/bench_tick.py)
+        into.add(self._opening)
+        offset, numbers, pieces = into.length, into.numbers, []
+        for member, part in zip(self._members, self._parts.values(), strict=True):
+            if part.version != member.version:
+                member.encode(part, seq)
+            data = member.data
+            length = len(data)
+            pieces.append(data)
+            numbers += (offset, length, member.changed_seq)
+            offset += length + 1
+        into.add(b",".join(pieces))
+        into.add(self._closing)
+
+    def _prefix(self, key: str) -> bytes:
+        return b"" if self._as_list else encode_json(key) + b":"
 
 
 class _SectionEncoder:
-    """Encodes one section, and updates its index."""
+    """Encodes one section."""
 
     def __init__(self, section: Section) -> None:
         self.section = section
-        self._groups = [_GroupEncoder(group) for group in section.groups]
-        fields = None if section.fields is None else Member(b"", None)
-        groups = [group.index for group in self._groups]
-        self.index = SectionIndex(section.name, encode_json(section.name) + b":{", fields, groups)
+        self.groups = [_GroupEncoder(group) for group in section.groups]
+        self._fields = None if section.fields is None else _Member("", b"", None)
+        self._prefix = encode_json(section.name) + b":{"
+
+    @property
+    def shape(self) -> SectionShape:
+        groups = tuple(group.shape for group in self.groups)
+        return SectionShape(self.section.name, self._prefix, self._fields is not None, groups)
 
     def encode(self, into: _Pieces, seq: int) -> None:
         """Appends `"name":{fields, groups}`."""
-        index = self.index
-        index.offset = into.add(index.prefix)
+        into.add(self._prefix)
         needs_comma = False
-        if index.fields is not None:
-            assert self.section.fields is not None
-            data = _refresh(index.fields, self.section.fields, seq)[1:-1]
-            index.fields.offset = into.add(data)
-            index.fields.length = len(data)
+        if self._fields is not None:
+            part = self.section.fields
+            assert part is not None
+            if part.version != self._fields.version:
+                self._fields.encode(part, seq)
+            data = self._fields.data[1:-1]
+            into.add_part(data, self._fields.changed_seq)
             needs_comma = bool(data)
-        for group in self._groups:
+        for group in self.groups:
             if needs_comma and not group.is_invisible:
                 into.add(b",")
             group.encode(into, seq)
             needs_comma = needs_comma or not group.is_invisible
         into.add(b"}")
-        index.length = into.length - index.offset
 
 
 class _Pieces:
-    """Pieces of bytes to be joined, and their total length."""
+    """Pieces of bytes to be joined, their total length, and the numbers of the parts among them."""
 
-    __slots__ = ("_pieces", "length")
+    __slots__ = ("_pieces", "length", "numbers")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self.length = 0
+        self.numbers: list[int] = []
 
-    def add(self, data: bytes) -> int:
-        """Appends `data`; returns its offset."""
-        offset = self.length
+    def add(self, data: bytes) -> None:
         self._pieces.append(data)
-        self.length = offset + len(data)
-        return offset
+        self.length += len(data)
+
+    def add_part(self, data: bytes, changed_seq: int) -> None:
+        """Appends the bytes of a part, and its numbers."""
+        self.numbers += (self.length, len(data), changed_seq)
+        self.add(data)
 
     def join(self) -> bytes:
         return b"".join(self._pieces)
@@ -127,40 +160,57 @@ class Serializer:
 
     def __init__(self, epoch: str, sections: Sequence[Section]) -> None:
         self.epoch = epoch
-        self._sections = [_SectionEncoder(section) for section in sections]
-        self.index = SnapshotIndex([section.index for section in self._sections])
-        """The positions in the newest payload; the next `encode` changes it."""
         self.snapshots_encoded = 0
+        self._sections = [_SectionEncoder(section) for section in sections]
+        self._custom: list[_Member] = []
+        self._shape: Shape | None = None
 
-    def encode(self, seq: int, now_ns: int, mono_ns: int, custom: Mapping[str, bytes]) -> bytes:
-        """Returns the snapshot of one tick, and updates `index`.
+    def encode(self, seq: int, now_ns: int, mono_ns: int, custom: Mapping[str, bytes]) -> tuple[bytes, SnapshotIndex]:
+        """Returns the snapshot of one tick, and its index.
 
         `now_ns` is the time of the tick by the event clock, `mono_ns` by the host's monotonic clock; `custom` holds the
         encoded metrics of custom collectors by name.
         """
-        index = self.index
+        shape, removed = self._follow_keys(custom)
         pieces = _Pieces()
         pieces.add(self._head(seq, now_ns, mono_ns))
-        index.head_length = pieces.length
+        numbers = [pieces.length]
         for section in self._sections:
             pieces.add(b",")
+            offset = pieces.length
             section.encode(pieces, seq)
-        for name, data in custom.items():
-            member = index.custom.get(name)
-            if member is None:
-                member = index.custom[name] = Member(encode_json(name) + b":", None)
+            numbers += (offset, pieces.length - offset)
+        for member, data in zip(self._custom, custom.values(), strict=True):
             if data != member.data:
                 member.data = data
                 member.changed_seq = seq
             pieces.add(b",")
-            member.offset = pieces.add(member.prefix + data)
-            member.length = pieces.length - member.offset
+            pieces.add_part(member.prefix + data, member.changed_seq)
         pieces.add(b"}")
         self.snapshots_encoded += 1
-        return pieces.join()
+        return pieces.join(), SnapshotIndex(shape, numbers + pieces.numbers, removed)
+
+    def _follow_keys(self, custom: Mapping[str, bytes]) -> tuple[Shape, Removed]:
+        """Returns the shape of this tick's index, which is the last one if no key was added or removed."""
+        shape = self._shape
+        removed: list[tuple[str, ...]] = []
+        for section in self._sections:
+            for group, described in zip(section.groups, section.section.groups, strict=True):
+                has_changed, removed_keys = group.follow_keys()
+                if has_changed:
+                    shape = None
+                    path = (section.section.name,) if described.name is None else (section.section.name, described.name)
+                    removed += [(*path, key) for key in removed_keys]
+        if list(custom) != [member.key for member in self._custom]:
+            shape = None
+            known = {member.key: member for member in self._custom}
+            self._custom = [known.get(name) or _Member(name, encode_json(name) + b":", None) for name in custom]
+        if shape is None:
+            shape = self._shape = Shape(tuple(section.shape for section in self._sections), tuple(custom))
+        return shape, tuple(removed)
 
     def _head(self, seq: int, now_ns: int, mono_ns: int) -> bytes:
-        ages = {section.index.name: _age_ms(section.section, now_ns) for section in self._sections}
+        ages = {section.section.name: _age_ms(section.section, now_ns) for section in self._sections}
         head = {
             "type": "metrics_update",
             "seq": seq,

@@ -1,15 +1,18 @@
 """Frames in the mapping: the hub writes each frame once, and every worker copies the newest.
 
-    frames   META: epoch, event time, monotonic time, 0     payload
-    details  META: the same                                 shape and numbers of the index, documents
-             written before the frame of the same number, so that a worker that sees a frame finds its details
+    frames     META: epoch, event time, monotonic time, 0     payload; shape, numbers and removed keys of its index
+    documents  META: the same                                 the REST documents of the same tick, written before it
 
-`memory/layout.py` draws the two rings of records.
+A frame and its index are one record: a worker copies both or neither. Documents share nothing with them: one that does
+not fit is left out, and workers ask the hub for it. `memory/layout.py` draws the two rings of records.
 """
 
 from __future__ import annotations
 
 import logging
+from array import array
+from collections.abc import Mapping, Set
+from typing import Final
 
 import msgspec
 
@@ -18,62 +21,125 @@ from observability.memory.counters import Counters
 from observability.memory.layout import MAX_ATTEMPTS
 from observability.memory.mapping import SharedMapping
 from observability.memory.record_ring import CopiedRecord
-from observability.snapshot.frames import FRAMES_KEPT, HEADROOM, Frame
-from observability.snapshot.index import IndexReader, IndexWriter, SnapshotIndex
+from observability.snapshot.frames import FRAMES_KEPT, Documents, Frame
+from observability.snapshot.index import Removed, Shape, SnapshotIndex
 
 logger = logging.getLogger(__name__)
 
-_decode_documents = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+# Beside its bytes a document takes its name and two headers of MessagePack.
+_DOCUMENT_BYTES: Final = 128
+
+_encode = msgspec.msgpack.encode
+_decode_shape = msgspec.msgpack.Decoder(Shape).decode
+_decode_removed = msgspec.msgpack.Decoder(Removed).decode
+_decode_documents = msgspec.msgpack.Decoder(dict[str, bytes | None]).decode
+_NONE_REMOVED: Final = _encode(())
 
 
 class FrameWriter:
-    """The hub's side: writes each of its frames into the mapping."""
+    """The hub's side: writes each of its frames, and the documents of the same tick, into the mapping."""
 
     def __init__(
-        self, mapping: SharedMapping, epoch: str, index: SnapshotIndex, event_clock: EventClock, counters: Counters
+        self,
+        mapping: SharedMapping,
+        epoch: str,
+        event_clock: EventClock,
+        counters: Counters,
+        read_by_workers: Set[str] = frozenset(),
     ) -> None:
+        """`read_by_workers` names the documents that are never left out in favour of others."""
+        self.trouble: str | None = None
+        """Why workers do not get the newest frame; None if they do."""
         self._mapping = mapping
         self._frames = mapping.frames()
-        self._details = mapping.details()
+        self._documents = mapping.documents()
         self._epoch = int(epoch, 16)
-        self._index = IndexWriter(index)
+        self._shape: Shape | None = None
+        self._encoded_shape = b""
         self._event_clock = event_clock
-        self._too_large = counters.counter("frames_too_large_total", "Frames that did not fit into the shared memory")
+        self._frames_too_large = counters.counter(
+            "frames_too_large_total", "Snapshots that did not fit into the shared memory, and did not reach clients"
+        )
+        self._documents_too_large = counters.counter(
+            "documents_too_large_total",
+            "REST documents that did not fit into the shared memory; workers ask the hub for them",
+        )
+        self._read_by_workers = read_by_workers
+        self._left_out: set[str] = set()
 
-    def write_frame(self, frame: Frame) -> None:
-        """Publishes one frame. Frames that are too large are skipped and counted, and the first one is logged."""
+    def write_frame(self, frame: Frame, documents: Mapping[str, bytes | None]) -> None:
+        """Publishes one frame and its documents. A frame that is too large is counted and not published, and so is a
+        document; the first time it is logged too."""
         # hot: once per tick (benchmarks/bench_tick.py)
         meta = (self._epoch, frame.ts_ns, frame.mono_ns, 0)
-        documents = msgspec.msgpack.encode(frame.documents)
-        shape, numbers = self._index.shape(), self._index.numbers()
         if self._event_clock.is_replayed:
             self._mapping.event_clock_ns = frame.ts_ns
-        fits = self._details.write(frame.seq, meta, (shape, numbers, documents))
-        if not (fits and self._frames.write(frame.seq, meta, (frame.payload,))):
-            if not self._too_large.value:
-                logger.error(
-                    "a snapshot of %d bytes does not fit into the shared memory, and clients do not get it; "
-                    "raise MAX_SYMBOLS for more room",
-                    len(frame.payload),
-                )
-            self._too_large.add()
+        self._write_documents(frame.seq, meta, documents)
+        index = frame.index
+        if index.shape is not self._shape:
+            self._shape, self._encoded_shape = index.shape, _encode(index.shape)
+        numbers = array("q", index.numbers).tobytes()
+        removed = _encode(index.removed) if index.removed else _NONE_REMOVED
+        parts = (frame.payload, self._encoded_shape, numbers, removed)
+        if self._frames.write(frame.seq, meta, parts):
+            self.trouble = None
+            return
+        self._frames_too_large.add()
+        is_new = self.trouble is None
+        self.trouble = (
+            f"a snapshot of {len(frame.payload):,} bytes with an index of {sum(map(len, parts[1:])):,} bytes is larger "
+            f"than the {self._frames.capacity_bytes:,} bytes that the shared memory has for one"
+        )
+        if is_new:
+            logger.error("%s: clients do not get it; raise MAX_SYMBOLS for more room", self.trouble)
+
+    def _write_documents(
+        self, seq: int, meta: tuple[int, int, int, int], documents: Mapping[str, bytes | None]
+    ) -> None:
+        encoded = _encode(documents)
+        if not self._documents.write(seq, meta, (encoded,)):
+            self._documents.write(seq, meta, (_encode(self._without_the_largest(documents)),))
+
+    def _without_the_largest(self, documents: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+        """Returns the documents, with None for each of the largest that do not fit together with the others."""
+        room = self._documents.capacity_bytes
+        kept: dict[str, bytes | None] = {}
+        by_rank = sorted(
+            documents.items(), key=lambda item: (item[0] not in self._read_by_workers, len(item[1] or b""))
+        )
+        for name, document in by_rank:
+            size = len(document or b"")
+            room -= _DOCUMENT_BYTES + size
+            kept[name] = document if room >= 0 else None
+            if room < 0:
+                self._documents_too_large.add()
+                if name not in self._left_out:
+                    self._left_out.add(name)
+                    logger.warning(
+                        "document %s of %s bytes does not fit into the %s bytes that the shared memory has for all; "
+                        "workers ask the hub for it, which is slower",
+                        name, f"{size:,}", f"{self._documents.capacity_bytes:,}",
+                    )  # fmt: skip
+        return kept
 
 
 class SharedFrames:
     """A worker's side: the newest frame and those still kept, copied out of the mapping."""
 
     def __init__(self, mapping: SharedMapping) -> None:
+        self.documents = Documents("", 0, {})
+        """The newest documents, which may be those of another tick than the newest frame."""
         self._frames = mapping.frames()
-        self._details = mapping.details()
-        self._index = IndexReader()
+        self._documents = mapping.documents()
         self._latest: Frame | None = None
-        self._epoch = ""
+        self._encoded_shape = b""
+        self._shape = Shape((), ())
         # Older frames that a subscriber resumed from; others are likely to resume from the same ones.
         self._kept: dict[int, Frame] = {}
 
     @property
     def epoch(self) -> str:
-        return self._epoch
+        return "" if self._latest is None else self._latest.epoch
 
     @property
     def latest_seq(self) -> int:
@@ -81,8 +147,8 @@ class SharedFrames:
 
     @property
     def records_lost(self) -> int:
-        """Records of frames and details that were overwritten before this worker copied them."""
-        return self._frames.records_lost + self._details.records_lost
+        """Records of frames and documents that were overwritten before this worker copied them."""
+        return self._frames.records_lost + self._documents.records_lost
 
     def latest(self) -> Frame | None:
         return self._latest
@@ -94,28 +160,48 @@ class SharedFrames:
         if frame is None and self.latest_seq - FRAMES_KEPT < seq < self.latest_seq:
             record = self._frames.copy(seq)
             if record is not None:
-                frame = self._kept[seq] = _frame(record, None)
+                frame = self._kept[seq] = self._frame(record)
         return frame
 
     def refresh(self) -> Frame | None:
-        """Copies the newest frame and returns it; None if it is the same as before, or could not be copied in time."""
+        """Copies the newest frame and the newest documents; returns the frame, or None if it is the same as before, or
+        could not be copied in time."""
         # hot: once per tick and worker (benchmarks/bench_workers.py)
+        self._copy_documents()
         for _ in range(MAX_ATTEMPTS):
             seq = self._frames.cursor
-            if seq == self.latest_seq:
+            if seq == self.latest_seq or not self.documents.seq:
                 return None
-            record, details = self._frames.copy(seq), self._details.copy(seq)
-            if record is None or details is None:
+            record = self._frames.copy(seq)
+            if record is None:
                 continue
-            shape, numbers, documents = details.parts
-            frame = _frame(record, self._index.read(shape, numbers))
-            frame.documents = _decode_documents(documents)
-            self._latest = frame
-            self._epoch = f"{record.meta[0]:x}"
+            self._latest = self._frame(record)
             for old in [old for old in self._kept if old <= seq - FRAMES_KEPT]:
                 del self._kept[old]
-            return frame
+            return self._latest
         return None
+
+    def _copy_documents(self) -> None:
+        for _ in range(MAX_ATTEMPTS):
+            seq = self._documents.cursor
+            if seq == self.documents.seq:
+                return
+            record = self._documents.copy(seq)
+            if record is not None:
+                self.documents = Documents(f"{record.meta[0]:x}", seq, _decode_documents(record.parts[0]))
+                return
+
+    def _frame(self, record: CopiedRecord) -> Frame:
+        epoch, ts_ns, mono_ns, _ = record.meta
+        payload, shape, numbers, removed = record.parts
+        if shape != self._encoded_shape:
+            self._encoded_shape, self._shape = shape, _decode_shape(shape)
+        index = SnapshotIndex(
+            self._shape,
+            memoryview(numbers).cast("q"),
+            () if removed == _NONE_REMOVED else _decode_removed(removed),
+        )
+        return Frame.of(f"{epoch:x}", record.sequence, ts_ns, mono_ns, payload, index)
 
 
 class SharedEventClock:
@@ -131,12 +217,3 @@ class SharedEventClock:
 
     def mono_ns(self) -> int:
         return self._host_clock.mono_ns()
-
-
-def _frame(record: CopiedRecord, index: SnapshotIndex | None) -> Frame:
-    frame = Frame(index)
-    frame.seq = record.sequence
-    _, frame.ts_ns, frame.mono_ns, _ = record.meta
-    frame.payload = record.parts[0]
-    frame.buffer[HEADROOM:] = frame.payload
-    return frame

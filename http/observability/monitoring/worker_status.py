@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from observability.http11.refusals import Unavailable
 from observability.memory.mapping import ProcessSlot
 from observability.monitoring.staleness import Staleness
 from observability.snapshot.frames import FrameSource
@@ -51,7 +52,8 @@ class WorkerStatus:
 
 
 def hub_document(frames: FrameSource, name: str) -> bytes:
-    """Returns a document that the hub published with its newest frame."""
-    frame = frames.latest()
-    assert frame is not None, "the port opens after the first frame"
-    return frame.documents[name]
+    """Returns a document that the hub published. Raises Unavailable if it was too large to be shared."""
+    document = frames.documents.by_name[name]
+    if document is None:
+        raise Unavailable(f"the hub's document {name} does not fit into the shared memory")
+    return document

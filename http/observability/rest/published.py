@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request
+from observability.http11.refusals import Unavailable
+from observability.ingest.answers import BUSY_RETRY_SECONDS
 from observability.routing.router import RouteDescription, Router
-from observability.snapshot.frames import FrameSource
+from observability.snapshot.frames import Documents, Frame, FrameSource, PublishedDocument
 
 SNAPSHOT: Final = "current_metrics"
 
@@ -43,13 +46,25 @@ _ROUTES: Final = (
 )
 
 
-class Published:
-    """The documents of the newest frame. Each is prepared on the first request for it and kept until the next frame."""
+class DocumentSource(Protocol):
+    """Answers with a document that is too large for the shared memory: the hub, as a worker asks it."""
 
-    def __init__(self, frames: FrameSource) -> None:
+    async def document(self, name: str) -> PublishedDocument | None:
+        """Returns the newest version; None if there is none of that name. Raises Unavailable."""
+
+
+class Published:
+    """The newest documents. Each is prepared on the first request for it and kept until the next frame."""
+
+    def __init__(self, frames: FrameSource, hub: DocumentSource | None = None) -> None:
+        """`hub` is asked for the documents that `frames` does not have; without it `frames` has them all."""
         self._frames = frames
-        self._seq = 0
+        self._hub = hub
+        self._frame: Frame | None = None
+        self._snapshot: ReadyDocument
+        self._documents: Documents | None = None
         self._ready: dict[str, ReadyDocument] = {}
+        self._asked: dict[str, asyncio.Task[ReadyDocument]] = {}
 
     def add_to(self, router: Router) -> None:
         """Adds a route for each document."""
@@ -57,22 +72,53 @@ class Published:
             description = RouteDescription(summary, tags=(tag,), statuses=(200, 304))
             router.add("GET", path, self._handler(name), name=name, description=description)
 
-    def document(self, name: str) -> ReadyDocument:
-        """Returns one of the hub's documents, or the snapshot."""
+    def snapshot(self) -> ReadyDocument:
+        """Returns the snapshot of the newest frame."""
         # hot: once per poll (benchmarks/bench_http.py)
         frame = self._frames.latest()
-        assert frame is not None, "the hub makes its first frame before the port opens"
-        if frame.seq != self._seq:
+        if frame is not self._frame:
+            assert frame is not None, "the hub makes its first frame before the port opens"
+            self._frame = frame
+            self._snapshot = ReadyDocument(frame.payload, _etag(frame.epoch, frame.seq))
+        return self._snapshot
+
+    def document(self, name: str) -> ReadyDocument | Awaitable[ReadyDocument]:
+        """Returns one of the hub's documents; one too large for the shared memory has to be waited for."""
+        # hot: once per poll (benchmarks/bench_http.py)
+        documents = self._frames.documents
+        if documents is not self._documents:
+            self._documents = documents
             self._ready = {}
-            self._seq = frame.seq
+            self._asked = {}
         ready = self._ready.get(name)
         if ready is None:
-            body = frame.payload if name == SNAPSHOT else frame.documents[name]
-            ready = self._ready[name] = ReadyDocument(body, f'"{self._frames.epoch}-{frame.seq}"'.encode())
+            body = documents.by_name[name]
+            if body is None:
+                return self._ask(name)
+            ready = self._ready[name] = ReadyDocument(body, _etag(documents.epoch, documents.seq))
         return ready
 
-    def _handler(self, name: str) -> Callable[[Request], ReadyDocument]:
-        def answer(request: Request) -> ReadyDocument:
-            return self.document(name)
+    def _ask(self, name: str) -> Awaitable[ReadyDocument]:
+        """Asks the hub once for all who want this document before the next frame."""
+        asked = self._asked.get(name)
+        if asked is None:
+            asked = self._asked[name] = asyncio.get_running_loop().create_task(self._fetch(name))
+        # A client that goes away ends its own request, not that of the others.
+        return asyncio.shield(asked)
+
+    async def _fetch(self, name: str) -> ReadyDocument:
+        assert self._hub is not None, f"document {name} is neither here nor elsewhere"
+        found = await self._hub.document(name)
+        if found is None:
+            raise Unavailable(f"the hub has no document {name} yet", BUSY_RETRY_SECONDS)
+        return ReadyDocument(found.body, _etag(found.epoch, found.seq))
+
+    def _handler(self, name: str) -> Callable[[Request], ReadyDocument | Awaitable[ReadyDocument]]:
+        def answer(request: Request) -> ReadyDocument | Awaitable[ReadyDocument]:
+            return self.snapshot() if name == SNAPSHOT else self.document(name)
 
         return answer
+
+
+def _etag(epoch: str, seq: int) -> bytes:
+    return f'"{epoch}-{seq}"'.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Annotated, Literal
 
 import orjson
@@ -127,11 +128,17 @@ class SystemRoutes:
     def live(self, request: Request) -> Response:
         return json_response(self._status.live())
 
-    def alerts(self, request: Request) -> Response | ReadyDocument:
+    def alerts(self, request: Request) -> ReadyDocument | Awaitable[Response | ReadyDocument]:
         everything = self._published.document("system_alerts")
         if not request.query_parameters():
             return everything
-        wanted = parse_query(request, AlertsQuery)
+        return self._selected_alerts(everything, parse_query(request, AlertsQuery))
+
+    async def _selected_alerts(
+        self, everything: ReadyDocument | Awaitable[ReadyDocument], wanted: AlertsQuery
+    ) -> Response:
+        if not isinstance(everything, ReadyDocument):
+            everything = await everything
         stage = None if wanted.state == "all" else wanted.state
         document = orjson.loads(everything.body)
         found = select_alerts(document["alerts"], stage, wanted.severity, wanted.limit)

@@ -133,6 +133,7 @@ class HubProcess(ServerProcess):
                 self._loop.add_signal_handler(signal.SIGHUP, frontend.certificate.reload)
         else:
             hub.documents.update(frontend.documents(self._status.hub_state, self._metrics.hub_metrics))
+            self._collectors.system.add_health_reason("snapshots", lambda: frontend.trouble)
             frontend.share_lanes(self._lane_feed.lanes)
             hub.add_frame_listener(frontend.read_sent)
         # The order matters: a frame is measured, then sent, and only then do alert rules and the journal see it.
@@ -174,7 +175,7 @@ class HubProcess(ServerProcess):
         return Worker(self._config, feed, self._gate, self._memory.counters, self._host_clock, self._loop)
 
     def _make_gateway(self, context: ChildContext) -> WorkerGateway:
-        calls = HubCalls(self._gate, self._acknowledger, self._trades)
+        calls = HubCalls(self._gate, self._acknowledger, self._trades, self._hub.frames)
         return WorkerGateway(self._config, context, self._hub, calls, self._loop)
 
     def _queues(self) -> dict[str, Callable[[], int]]:

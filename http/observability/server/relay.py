@@ -24,6 +24,7 @@ from observability.metrics.trades.queries import TradeSource
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.monitoring.acknowledgements import Acknowledged, Acknowledger
+from observability.snapshot.frames import FrameSource, PublishedDocument
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,13 @@ class SumTrades(msgspec.Struct, array_like=True, tag=True):
     wanted: TradeFilter
 
 
-Call = TakeBatch | Acknowledge | QueryTrades | FindTrades | SumTrades
+class ReadDocument(msgspec.Struct, array_like=True, tag=True):
+    """Return a published document that is too large for the shared memory."""
+
+    name: str
+
+
+Call = TakeBatch | Acknowledge | QueryTrades | FindTrades | SumTrades | ReadDocument
 
 TradePage = tuple[list[Trade], int]
 
@@ -84,6 +91,7 @@ _decode_ingest_answer = msgspec.msgpack.Decoder(IngestAnswer).decode
 _decode_acknowledged = msgspec.msgpack.Decoder(Acknowledged | None).decode
 _decode_trade_page = msgspec.msgpack.Decoder(TradePage).decode
 _decode_trades = msgspec.msgpack.Decoder(list[Trade]).decode
+_decode_document = msgspec.msgpack.Decoder(PublishedDocument | None).decode
 _decode_trade_stats = msgspec.msgpack.Decoder(TradeStats).decode
 
 
@@ -92,7 +100,7 @@ class CallFailed(ObservabilityError):
 
 
 class RemoteHub:
-    """The worker's side: takes batches, acknowledges alerts and finds trades by asking the hub.
+    """The worker's side: takes batches, acknowledges alerts, finds trades and large documents by asking the hub.
 
     Without an answer, clients get 503. The hub may then have done what was asked: an event or an acknowledgement can be
     sent again, and counts once.
@@ -124,6 +132,9 @@ class RemoteHub:
     async def stats(self, wanted: TradeFilter) -> TradeStats:
         return await self._ask(SumTrades(wanted), _decode_trade_stats)
 
+    async def document(self, name: str) -> PublishedDocument | None:
+        return await self._ask(ReadDocument(name), _decode_document)
+
     async def _ask(self, call: Call, decode: Callable[[bytes], T]) -> T:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -144,6 +155,7 @@ class HubCalls:
     gate: Gate
     acknowledger: Acknowledger
     trades: TradeSource
+    frames: FrameSource
 
     async def answer(self, message: bytes) -> bytes:
         """Returns the encoded answer to an encoded call; a call that fails is logged here and answered as failed."""
@@ -154,7 +166,9 @@ class HubCalls:
             logger.exception("a worker's call %s failed", type(call).__name__)
             return _encode(None)
 
-    async def _do(self, call: Call) -> IngestAnswer | Acknowledged | TradePage | list[Trade] | TradeStats | None:
+    async def _do(
+        self, call: Call
+    ) -> IngestAnswer | Acknowledged | TradePage | list[Trade] | TradeStats | PublishedDocument | None:
         match call:
             case TakeBatch():
                 return await self.gate.take(call.data, source=call.source, is_lines=call.is_lines, key=call.key)
@@ -166,3 +180,7 @@ class HubCalls:
                 return await self.trades.find(call.trade_id)
             case SumTrades():
                 return await self.trades.stats(call.wanted)
+            case ReadDocument():
+                documents = self.frames.documents
+                body = documents.by_name.get(call.name)
+                return None if body is None else PublishedDocument(documents.epoch, documents.seq, body)

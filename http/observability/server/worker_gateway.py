@@ -58,7 +58,10 @@ class WorkerGateway:
         self._worker_counters = [worker.counters() for worker in mapping.workers]
         self._sent_seqs = [worker.sent_seq for worker in mapping.workers]
         self._sent_listeners: list[SentListener] = []
-        self._writer = FrameWriter(mapping, hub.frames.epoch, hub.serializer.index, hub.event_clock, counters)
+        self._frames = hub.frames
+        self._writer = FrameWriter(
+            mapping, hub.frames.epoch, hub.event_clock, counters, read_by_workers={HUB_STATE, HUB_GAUGES}
+        )
         self._calls = calls
         self._answerers: dict[int, Answerer] = {}
         """By the worker's slot."""
@@ -127,7 +130,7 @@ class WorkerGateway:
         if self._context.slot.state == ProcessState.STARTING:
             # Before the first frame is published: a worker that finds it must find its hub serving.
             self._context.slot.state = ProcessState.SERVING
-        self._writer.write_frame(frame)
+        self._writer.write_frame(frame, self._frames.documents.by_name)
         for worker in self._workers:
             if worker.pid:
                 self._context.wakeups[worker.number].wake()
@@ -171,7 +174,13 @@ class WorkerGateway:
     def not_ready(self) -> list[str]:
         serving = sum(1 for worker in self._workers if worker.state == ProcessState.SERVING)
         wanted = self._config.workers
-        return [] if serving >= wanted else [f"workers: {serving} of {wanted} serve"]
+        missing = [] if serving >= wanted else [f"workers: {serving} of {wanted} serve"]
+        return missing if self.trouble is None else [*missing, self.trouble]
+
+    @property
+    def trouble(self) -> str | None:
+        """Why workers do not get the newest snapshot; None if they do."""
+        return self._writer.trouble
 
     def _total(self, name: str) -> int:
         return sum(counters.total(name) for counters in self._worker_counters)

@@ -127,7 +127,7 @@ class WorkerProcess(ServerProcess):
         mapping, reader, frames = self._context.mapping, self._store, self._feed.frames
         history = HistoryReader(history_budget(self._config.max_symbols), mapping.history_memory(), self._counters)
         return RouteParts(
-            published=Published(frames),
+            published=Published(frames, self._hub),
             event_clock=self._feed.event_clock,
             gate=self._hub,
             trades=self._hub if reader is None else StoredTrades(reader),

@@ -5,12 +5,11 @@ A view is sliced out of the encoded snapshot by its index; nothing is encoded ag
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame, FrameSource
-from observability.snapshot.index import GroupIndex, Member, SectionIndex, SnapshotIndex
+from observability.snapshot.index import PART_NUMBERS, Shape, SnapshotIndex
 from observability.websocket.deflate import DeflateCounters, SharedDeflater
 
 _TYPE_UPDATE = b'{"type":"metrics_update",'
@@ -43,7 +42,7 @@ class Message:
 
 
 class View:
-    """One view. Its messages of a tick are made when the first client needs them."""
+    """One view. Its messages of a frame are made when the first client needs them."""
 
     def __init__(self, key: ViewKey, counters: DeflateCounters) -> None:
         self.key = key
@@ -52,82 +51,132 @@ class View:
         # A client in step with the deltas is not in step with the full messages.
         self._full_deflater = SharedDeflater(counters)
         self._delta_deflater = SharedDeflater(counters)
-        self._full: Message | None = None
-        self._delta: Message | None = None
+        self._full_frame: Frame | None = None
+        self._delta_frame: Frame | None = None
+        self._full: Message
+        self._delta: Message
+        self._shape: Shape | None = None
+        self._cut = Cut((), ())
 
     def full(self, frame: Frame) -> Message:
-        """Returns the view of `frame`, which is the newest."""
-        message = self._full
-        if message is None or message.seq != frame.seq:
+        """Returns the view of `frame`."""
+        if self._full_frame is not frame:
             if self.key.channels is None and self.key.symbols is None:
                 message = Message(frame.seq, frame.payload, self._full_deflater, frame.buffer)
             else:
                 message = Message(frame.seq, self._join_full(frame), self._full_deflater)
-            self._full = message
-        return message
+            self._full, self._full_frame = message, frame
+        return self._full
 
     def delta(self, frame: Frame) -> Message:
-        """Returns what has changed in the view since the frame before `frame`, which is the newest."""
-        message = self._delta
-        if message is None or message.seq != frame.seq:
-            message = self._delta = Message(frame.seq, self._join_delta(frame), self._delta_deflater)
-        return message
+        """Returns what has changed in the view since the frame before `frame`."""
+        if self._delta_frame is not frame:
+            self._delta = Message(frame.seq, self._join_delta(frame), self._delta_deflater)
+            self._delta_frame = frame
+        return self._delta
 
     def _join_full(self, frame: Frame) -> bytes:
         payload, index = frame.payload, frame.index
         pieces = [payload[: index.head_length]]
-        pieces.extend(self._section(payload, section) for section in self._sections(index))
-        pieces.extend(payload[m.offset : m.offset + m.length] for m in self._custom(index))
-        return b",".join(pieces) + b"}"
-
-    def _section(self, payload: bytes, section: SectionIndex) -> bytes:
+        cut = self._cut_for(index.shape)
         if self.key.symbols is None:
-            return payload[section.offset : section.offset + section.length]
-        pieces = []
-        if section.fields is not None and section.fields.length:
-            pieces.append(_slice(payload, section.fields))
-        for group in section.groups:
-            members = [_slice(payload, member) for member in group.members.values() if self._wants(member)]
-            if members or group.name is not None:
-                pieces.append(_group(group, members))
-        return section.prefix + b",".join(pieces) + b"}"
+            pieces.extend(payload[index.section(section.position)] for section in cut.sections)
+        else:
+            pieces.extend(_joined(payload, index, section) for section in cut.sections)
+        pieces.extend(payload[index.part(at)] for at in cut.custom)
+        return b",".join(pieces) + b"}"
 
     def _join_delta(self, frame: Frame) -> bytes:
         payload, seq, index = frame.payload, frame.seq, frame.index
+        cut = self._cut_for(index.shape)
         head = payload[len(_TYPE_UPDATE) : index.head_length]
         pieces = [b'{"type":"metrics_delta","prev_seq":%d,' % (seq - 1) + head]
-        removed: list[list[str]] = []
-        for section in self._sections(index):
+        for section in cut.sections:
             changed = []
-            if section.fields is not None and section.fields.changed_seq == seq:
-                changed.append(_slice(payload, section.fields))
+            if section.fields is not None and index.changed_seq(section.fields) == seq:
+                changed.append(payload[index.part(section.fields)])
             for group in section.groups:
-                members = [
-                    _slice(payload, member)
-                    for member in group.members.values()
-                    if member.changed_seq == seq and self._wants(member)
-                ]
+                members = [payload[index.part(at)] for at in group.members if index.changed_seq(at) == seq]
                 if members:
-                    changed.append(_group(group, members))
-                path = [section.name] if group.name is None else [section.name, group.name]
-                removed.extend([*path, key] for key in group.removed)
+                    changed.append(group.opening + b",".join(members) + group.closing)
             if changed:
                 pieces.append(section.prefix + b",".join(changed) + b"}")
-        pieces.extend(payload[m.offset : m.offset + m.length] for m in self._custom(index) if m.changed_seq == seq)
+        pieces.extend(payload[index.part(at)] for at in cut.custom if index.changed_seq(at) == seq)
+        channels = self.key.channels
+        removed = [path for path in index.removed if channels is None or path[0] in channels]
         pieces.append(b'"removed":' + encode_json(removed))
         return b",".join(pieces) + b"}"
 
-    def _sections(self, index: SnapshotIndex) -> Iterator[SectionIndex]:
-        channels = self.key.channels
-        return (section for section in index.sections if channels is None or section.name in channels)
+    def _cut_for(self, shape: Shape) -> Cut:
+        """Returns what the view takes out of payloads of this shape."""
+        if shape is not self._shape:
+            self._shape, self._cut = shape, _cut_of(shape, self.key)
+        return self._cut
 
-    def _custom(self, index: SnapshotIndex) -> Iterator[Member]:
-        channels = self.key.channels
-        return (member for name, member in index.custom.items() if channels is None or name in channels)
 
-    def _wants(self, member: Member) -> bool:
-        symbols = self.key.symbols
-        return symbols is None or member.symbol is None or member.symbol in symbols
+@dataclass(frozen=True, slots=True)
+class GroupCut:
+    """The members that a view takes of a group: where their numbers begin."""
+
+    opening: bytes
+    closing: bytes
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SectionCut:
+    """What a view takes of a section: its place among all sections, its own fields, members of its groups."""
+
+    position: int
+    prefix: bytes
+    fields: int | None
+    groups: tuple[GroupCut, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a view takes out of every payload of one shape."""
+
+    sections: tuple[SectionCut, ...]
+    custom: tuple[int, ...]
+
+
+def _cut_of(shape: Shape, key: ViewKey) -> Cut:
+    channels, symbols = key.channels, key.symbols
+    sections = []
+    at = shape.first_part
+    for position, section in enumerate(shape.sections):
+        fields = None
+        if section.has_fields:
+            fields, at = at, at + PART_NUMBERS
+        groups = []
+        for group in section.groups:
+            wanted = tuple(
+                at + PART_NUMBERS * i
+                for i, symbol in enumerate(group.symbols)
+                if symbols is None or symbol is None or symbol in symbols
+            )
+            at += PART_NUMBERS * len(group.keys)
+            brackets = b"[]" if group.as_list else b"{}"
+            opening = b"" if group.name is None else encode_json(group.name) + b":" + brackets[:1]
+            groups.append(GroupCut(opening, b"" if group.name is None else brackets[1:], wanted))
+        if channels is None or section.name in channels:
+            sections.append(SectionCut(position, section.prefix, fields, tuple(groups)))
+    custom = tuple(at + PART_NUMBERS * i for i, name in enumerate(shape.custom) if channels is None or name in channels)
+    return Cut(tuple(sections), custom)
+
+
+def _joined(payload: bytes, index: SnapshotIndex, section: SectionCut) -> bytes:
+    """Returns a section with those members alone that the view wants."""
+    pieces = []
+    if section.fields is not None and (fields := payload[index.part(section.fields)]):
+        pieces.append(fields)
+    pieces.extend(
+        group.opening + b",".join([payload[index.part(at)] for at in group.members]) + group.closing
+        for group in section.groups
+        if group.members or group.opening
+    )
+    return section.prefix + b",".join(pieces) + b"}"
 
 
 class Views:
@@ -145,7 +194,8 @@ class Views:
         """The names a client may subscribe to, in the snapshot's order."""
         frame = self._frames.latest()
         assert frame is not None, "the hub makes its first frame before the port opens"
-        return (*(section.name for section in frame.index.sections), *frame.index.custom)
+        shape = frame.index.shape
+        return (*(section.name for section in shape.sections), *shape.custom)
 
     def enter(self, key: ViewKey) -> View | None:
         """Adds a client to the view of `key` and returns the view; None if that would be one view too many."""
@@ -162,14 +212,3 @@ class Views:
         view.clients -= 1
         if not view.clients and view is not self.everything:
             del self._views[view.key]
-
-
-def _slice(payload: bytes, member: Member) -> bytes:
-    return payload[member.offset : member.offset + member.length]
-
-
-def _group(group: GroupIndex, members: list[bytes]) -> bytes:
-    joined = b",".join(members)
-    if group.name is None:
-        return joined
-    return encode_json(group.name) + (b":[%b]" if group.as_list else b":{%b}") % joined

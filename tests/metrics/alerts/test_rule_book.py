@@ -20,7 +20,7 @@ from observability.metrics.alerts.metric_paths import Figure, MetricSources
 from observability.metrics.alerts.rule_book import RuleBook
 from observability.metrics.alerts.rule_file import load_rules, parse_rules
 from observability.metrics.assembly import make_collectors, make_history
-from observability.snapshot.frames import FrameRing
+from observability.snapshot.frames import NO_INDEX, FrameRing
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 
@@ -53,7 +53,7 @@ class System:
         mono_ns = round((seconds if host_seconds is None else host_seconds) * S)
         for section in self.collectors.sections:
             section.refresh(now_ns)
-        self.rules.on_frame(self._frames.publish(b"", now_ns, mono_ns, {}))
+        self.rules.on_frame(self._frames.publish(b"", NO_INDEX, now_ns, mono_ns, {}))
 
     def publish(self, *events: Event) -> None:
         for event in events:
