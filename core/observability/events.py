@@ -159,7 +159,7 @@ class Signal(Event, tag="signal", kw_only=False, gc=False):
 
 
 class Equity(Event, tag="equity", kw_only=False, gc=False):
-    """Starting capital, or a later mark of it."""
+    """The engine's equity: the first report determines the starting capital, later ones are shown beside our own."""
 
     value: Decimal
     strategy: str = ""

@@ -41,7 +41,7 @@ class Slice:
             self._give()
 
     async def offer(self) -> None:
-        """Lets the loop and other users go first if this slice is used up."""
+        """Lets the loop and other users run first if this slice is used up."""
         if time.monotonic_ns() >= self._end_ns:
             # The lock stays held, else a user that enters in this turn of the loop would get a slice of it too.
             await asyncio.sleep(0)

@@ -18,7 +18,7 @@ Ring: two words, the saved interval (coarse rings), the slots; the row with sequ
     | CURSOR q | FORGOTTEN q | saved interval | slot 0 | slot 1 | ... |
     +----------+-------------+----------------+--------+--------+-----+
       0          1             2
-    CURSOR      sequence of the newest complete row; 0 without one
+    CURSOR      sequence of the newest complete row; 0 if there is none
     FORGOTTEN   sequence of the newest row that no longer counts, like all before it, since time has gone back
     A row leaves the ring `rows` rows after it was written, and its slot is reused SPARE_ROWS later: a reader that has
     begun to copy the row has that long to finish.

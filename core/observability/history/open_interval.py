@@ -70,7 +70,7 @@ class SavedInterval:
 
     @property
     def start_ns(self) -> int | None:
-        """Start of the saved interval, which may be over; None without one."""
+        """Start of the saved interval, which may be over; None if there is none."""
         return self._words[layout.SAVED_START_NS] if self._words[layout.SAVED_STATE] else None
 
     @property

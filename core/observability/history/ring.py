@@ -15,7 +15,7 @@ from observability.history.slots import Row, RowSlots
 class Ring:
     """Fixed-size rows over preallocated words.
 
-    Rows that were overwritten before this reader copied them are counted in `rows_lost`; that is no error.
+    Rows that were overwritten before this reader copied them are counted in `rows_lost`; that is not an error.
     """
 
     __slots__ = ("_slots", "_tier", "_words", "rows_lost")
@@ -37,7 +37,7 @@ class Ring:
 
     @property
     def cursor(self) -> int:
-        """Sequence of the newest complete row; 0 without one."""
+        """Sequence of the newest complete row; 0 if there is none."""
         return self._words[layout.RING_CURSOR]
 
     @property
@@ -119,12 +119,12 @@ class Span:
 
     @property
     def first_ns(self) -> int | None:
-        """Time of the oldest row; None without one."""
+        """Time of the oldest row; None if there is none."""
         return self.ring.ts_ns(self.sequences[0]) if self.sequences else None
 
     @property
     def last_ns(self) -> int | None:
-        """Time of the newest row; None without one."""
+        """Time of the newest row; None if there is none."""
         return self.ring.ts_ns(self.sequences[-1]) if self.sequences else None
 
     def between(self, start_ns: int, end_ns: int) -> range:

@@ -63,7 +63,7 @@ class SeriesView:
         return self._spans[tier]
 
     def saved_start_ns(self, tier: int) -> int | None:
-        """Returns the start of the saved interval of the next coarser tier, open or over; None without one."""
+        """Returns the start of the saved interval of the next coarser tier, open or over; None if there is none."""
         return self.series.saved_intervals[tier].start_ns
 
     def first_ns(self, tier: int) -> int | None:

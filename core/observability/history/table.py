@@ -1,4 +1,4 @@
-"""A table of rows by minute: a slot per minute of the day, so that a row replaces that of a day before.
+"""A table of rows by minute: a slot per minute of the day, so that a row replaces that of the day before.
 
 A row may be put again; it then replaces itself.
 """
@@ -58,7 +58,8 @@ class RowTable:
                 yield row
 
     def copy_row(self, ts_ns: int) -> Row | None:
-        """Copies the row of a minute; None without one, or if the writer kept overwriting it, which counts as lost."""
+        """Copies the row of a minute; None if there is none, or if the writer kept overwriting it, which counts as
+        lost."""
         slot = _slot(ts_ns)
         for _ in range(MAX_ATTEMPTS):
             revision = self._slots.sequence(slot)

@@ -93,7 +93,7 @@ class DurableLog(Protocol):
         """Queues the answer under a key, after the rows of its batch."""
 
     async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
-        """Returns fingerprint, status and body of the answer on disk under a key; None without one."""
+        """Returns fingerprint, status and body of the answer on disk under a key; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,8 @@ class IngestGate:
                 del self._taking[key]
 
     async def _replay(self, key: str, fingerprint: bytes) -> _PendingAnswer | None:
-        """Returns the earlier answer under `key`, or a refusal if its batch was another; None without one."""
+        """Returns the earlier answer under `key`, or a refusal if its batch had other content; None if there is
+        none."""
         known = self._memory.get(key)
         if known is None:
             stored = await self._log.recall(key)

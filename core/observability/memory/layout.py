@@ -165,7 +165,7 @@ FRAME_SYMBOL_BYTES: Final = 3 * 1024
 DOCUMENT_BASE_BYTES: Final = 2 * 1024 * 1024
 DOCUMENT_SYMBOL_BYTES: Final = 1024
 
-# A reader repeats a copy that was overwritten under its hands this often, then counts it as lost.
+# How often a reader tries a copy that is overwritten while it is made. After that it counts the entry as lost.
 MAX_ATTEMPTS: Final = 3
 
 

@@ -168,7 +168,7 @@ class ExecutionCollector(BusCollector):
         )
 
     def load(self, data: bytes) -> None:
-        """Restores the state that `save` returned; to be called before the first event. Raises CheckpointError for data
+        """Restores the state that `save` returned. Call it before the first event. Raises CheckpointError for data
         that it cannot read, and then has changed nothing."""
         try:
             self._set_up(unpack(data, ExecutionState))

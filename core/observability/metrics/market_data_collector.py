@@ -113,7 +113,8 @@ class MarketDataCollector(BusCollector):
             tracked.follower = follower
 
     async def add_symbol(self, symbol: str) -> None:
-        """Tracks a symbol before its first event. Raises CapacityError without room, EventError for a bad name."""
+        """Tracks a symbol before its first event. Raises CapacityError if there is no room, EventError for a bad
+        name."""
         if not 1 <= len(symbol) <= MAX_SYMBOL_LENGTH:
             raise EventError(f"symbol {symbol[:40]!r}: expected 1 to {MAX_SYMBOL_LENGTH} characters")
         if symbol not in self._symbols:

@@ -184,7 +184,7 @@ class Supervisor:
     # -- watching
 
     def _wait_seconds(self) -> float | None:
-        """Returns how long to wait until a child must be killed or started; None without either."""
+        """Returns how long to wait until a child must be killed or started; None if neither is due."""
         due = [child.kill_at for child in self._children.values() if child.kill_at is not None]
         if not self._is_stopping:
             due += [place.start_at for place in self._places if place.start_at is not None]

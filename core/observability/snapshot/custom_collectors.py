@@ -38,8 +38,8 @@ class Collector(Protocol):
 class CustomCollectors:
     """Runs every custom collector once per interval and keeps its encoded metrics.
 
-    A slow or failing collector shows as `null` and is counted; the tick does not wait for it. Failing is to raise, to
-    return what is not JSON, or to take longer than `timeout_seconds`.
+    A slow or failing collector shows as `null` and is counted; the tick does not wait for it. It fails if it
+    raises, returns what is not JSON, or takes longer than `timeout_seconds`.
     """
 
     def __init__(

@@ -4,7 +4,7 @@
                                   it however the process ends
     DATA_DIR/observability.db     everything committed, except
              observability.db-wal the commits since the last checkpoint of SQLite, and
-             observability.db-shm the index in which readers find them
+             observability.db-shm the index by which readers find them
 
 Every commit is fsynced (synchronous=FULL): an acknowledged row survives `kill -9`, and a power cut if the disk keeps
 its promises. A commit that was not acknowledged may survive too.

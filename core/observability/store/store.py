@@ -43,7 +43,8 @@ T = TypeVar("T")
 
 
 class Store:
-    """One per data directory and host. Positions count the rows that this process has put in, from 1."""
+    """The store of one host, in a data directory of its own. Positions count the rows that this process has put in,
+    from 1."""
 
     def __init__(
         self, directory: Path, limits: StoreLimits, counters: Counters, host_clock: Clock, lock: DirectoryLock

@@ -36,7 +36,7 @@ class TrustedProxies:
 
         Each proxy appends the address that it was asked by, so the list is read from the right, up to the first
         address that is not a trusted proxy. Everything to the left of it may be an invention of that client. The result
-        is `peer` if there is no list, or a member of it is no address.
+        is `peer` if there is no list, or a member of it is not an address.
         """
         if forwarded_for is None:
             return peer
@@ -63,7 +63,7 @@ def _trust_none(address: str) -> bool:
 
 
 def parse_address(text: str) -> Address | None:
-    """Returns the address that `text` is, an IPv4-mapped IPv6 address as IPv4; None if it is no address."""
+    """Returns the address that `text` is, an IPv4-mapped IPv6 address as IPv4; None if it is not an address."""
     try:
         address = ip_address(text)
     except ValueError:

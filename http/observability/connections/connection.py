@@ -174,7 +174,7 @@ class HttpConnection(asyncio.Protocol):
     # From a request to its answer.
 
     def _advance(self) -> None:
-        """Answers the requests received, until one of them or the peer has to be waited for."""
+        """Answers the requests received, until it has to wait for a handler or for the peer."""
         parser = self._parser
         served = False
         try:
@@ -293,7 +293,7 @@ class HttpConnection(asyncio.Protocol):
             self._out.append(CONTINUE)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answers bytes that are no request, or a connection that is one too many, and ends the connection."""
+        """Answers bytes that are not a request, or a connection beyond the limit, and ends the connection."""
         application = self._application
         application.refusal_log.write(self._peer, refusal)
         self._out.append(application.encoder.encode(None, problem_response(refusal), keep_alive=False))

@@ -33,7 +33,7 @@ class CorsPolicy:
         return self._any or origin.lower() in self._allowed
 
     def allowed_origin(self, origin: bytes | None) -> bytes | None:
-        """Returns the value of Access-Control-Allow-Origin, or None for no such field."""
+        """Returns the value of Access-Control-Allow-Origin; None if the answer must not have the field."""
         if origin is None:
             return None
         if self._any:

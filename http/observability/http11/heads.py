@@ -165,7 +165,7 @@ def _check_host(head: RequestHead, authority: bytes | None) -> None:
 
 
 def _read_framing(head: RequestHead) -> None:
-    """Applies RFC 9112 section 6.3 without the repairs that it permits: request smuggling is made of them."""
+    """Applies RFC 9112 section 6.3 without the repairs that it permits: request smuggling exploits them."""
     headers = head.headers
     length = headers.get(b"content-length")
     coding = headers.get(b"transfer-encoding")

@@ -35,8 +35,7 @@ _TLS_HANDSHAKE: Final = b"\x16\x03"
 class RequestParser:
     """Parses the requests of one connection, in order.
 
-    After `feed`, call `next_request` until it returns None. Once it has raised a refusal, every call
-    raises it again.
+    After `feed`, call `next_request` until it returns None. Once it has raised a refusal, every call raises it again.
     `max_body_bytes` may depend on the head.
     """
 

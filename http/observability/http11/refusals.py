@@ -124,7 +124,7 @@ class Fatal(Refusal):
 
 
 class Malformed(Fatal):
-    """The bytes are no request by RFC 9112, or one that two parties could read differently."""
+    """The bytes are not a request by RFC 9112, or one that two parties could read differently."""
 
     fixed_status = 400
 

@@ -1,4 +1,4 @@
-"""What the hub needs of those that serve clients: of one worker in its own process, or of all workers of the host."""
+"""What the hub needs from the side that serves clients: one worker in its own process, or all workers of the host."""
 
 from __future__ import annotations
 

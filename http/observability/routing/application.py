@@ -37,11 +37,11 @@ def _ignore_request(method: str, route: str, status: int, seconds: float) -> Non
 
 @dataclass(slots=True)
 class Application:
-    """What a worker answers its requests with.
+    """The parts of a worker by which it answers requests.
 
     `upgrade` is called for each GET with `Upgrade: websocket` whose path is one of `Router.add_websocket`, with the
-    transport and the bytes received after the request. It makes another protocol that of the transport and returns
-    None, or it returns or raises a refusal.
+    transport and the bytes received after the request. It gives the transport to another protocol and returns None, or
+    it returns or raises a refusal.
     `on_request` is called for each answer with method, route pattern, status and seconds; method and pattern are
     labels from bounded sets.
     """
@@ -181,5 +181,5 @@ class Application:
 
 
 def method_label(method: str) -> str:
-    """Returns `method`, or "other" if it is none that the server knows."""
+    """Returns `method`, or "other" if the server does not know it."""
     return method if method in METHODS else OTHER_METHOD

@@ -94,7 +94,7 @@ class Resource:
         params = {}
         for mine, theirs in zip(self.segments, segments, strict=True):
             if mine[:1] == "{":
-                # A dot segment is no parameter, so that no path reaches another one through it.
+                # A dot segment is not a parameter, so that no path reaches another one through it.
                 if not theirs or theirs in _DOT_SEGMENTS:
                     return None
                 params[mine[1:-1]] = theirs

@@ -25,7 +25,7 @@ MAX_UNANSWERED: Final = 64
 MAX_UNANSWERED_BYTES: Final = MAX_MESSAGE_BYTES
 # How many of the unanswered messages the gate may have at a time.
 MAX_TAKING: Final = 32
-# A sender that has sent this many messages that are no events does not speak this protocol, and is closed.
+# A sender of this many messages that are not events does not speak this protocol, and is closed.
 MAX_BAD_MESSAGES: Final = 10
 MAX_SEQ: Final = 2**63 - 1
 

@@ -32,7 +32,7 @@ class LocalFeed:
 
 class SharedFeed:
     """The feed of a worker in a process of its own: copies what the hub publishes into the mapping, whenever it is
-    woken. One hub may replace another; the feed reads on."""
+    woken. When one hub replaces another, the feed continues."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What only the hub can do, asked from a worker's process: typed calls, and their answers.
+"""Calls from a worker's process that only the hub can answer: their types, and both sides of the exchange.
 
     client --> worker: head, limits, access, parameters --call--> hub: the object that does it
            <-- worker: encodes and sends                <-answer-
@@ -61,7 +61,7 @@ class QueryTrades(msgspec.Struct, array_like=True, tag=True):
 
 
 class FindTrades(msgspec.Struct, array_like=True, tag=True):
-    """Return every trade of an id."""
+    """Return every trade that has an id."""
 
     trade_id: str
 

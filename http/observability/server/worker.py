@@ -59,8 +59,8 @@ class SharedPort:
 class Worker:
     """Serves the clients of one port: HTTP by the routing table, WebSocket by an endpoint per path.
 
-    Without a `shared_port` it listens on the configured address. Raises ConfigError if the files of TLS do not make a
-    pair.
+    Without a `shared_port` it listens on the configured address. Raises ConfigError if the TLS certificate and key do
+    not match.
     """
 
     def __init__(

@@ -50,7 +50,7 @@ class Page:
     """Entries that follow a sequence number and pass a filter, oldest first."""
 
     prev: int
-    """The sequence number of the entry before them that passes the filter; 0 without one."""
+    """The sequence number of the entry before them that passes the filter; 0 if there is none."""
     entries: Sequence[Entry]
 
 
@@ -218,7 +218,8 @@ class LaneReader:
             self._position -= 1
 
     def _seq_before(self, position: int) -> int:
-        """Returns the sequence number of the newest entry before `position` that passes the filter; 0 without one."""
+        """Returns the sequence number of the newest entry before `position` that passes the filter; 0 if there is
+        none."""
         lane = self.lane
         while position > lane.start:
             position -= 1

@@ -54,7 +54,7 @@ class StreamSettings:
 
 
 class StreamState:
-    """One per worker."""
+    """The state that the subscribers of one worker share."""
 
     def __init__(
         self, feed: Feed, settings: StreamSettings, broadcaster: Broadcaster, host_clock: Clock, counters: Counters
@@ -75,7 +75,7 @@ class StreamState:
         return frame
 
     def set_stale(self, message: bytes | None) -> None:
-        """Sends to every subscriber, and to those that connect later, that the data is stale; None ends this."""
+        """Sends the message that the data is stale to every subscriber, now or when it connects; None ends this."""
         self.stale_message = message
         if message is not None:
             for client in tuple(self.broadcaster.clients):

@@ -1,5 +1,5 @@
-"""One WebSocket connection over picows: taking over the socket, assembling messages from frames, and the rules of RFC
-6455 that picows leaves to its user."""
+"""One WebSocket connection over picows: it takes the socket, assembles messages from frames, and enforces the rules of
+RFC 6455 that picows leaves to its user."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ class AlertBook:
             self._begin(ident, content, ts_ns)
 
     def see_again(self, ident: str, ts_ns: int) -> None:
-        """Notes that the problem persists; no transition."""
+        """Notes that the problem persists, which is not a transition."""
         state = self._alerts.get(ident)
         if state is not None:
             state.last_seen_ns = ts_ns
@@ -206,7 +206,7 @@ class AlertBook:
 
     def replay(self, document: Mapping[str, Any]) -> None:
         """Applies one `transition_document` of an earlier process, to the millisecond, without calling the listeners.
-        Raises CheckpointError for a document that is none."""
+        Raises CheckpointError for a document that it cannot read."""
         try:
             fields = {name: document[name] for name in AlertState.__struct_fields__ if name in document}
             for name in _TIMES:

@@ -31,7 +31,7 @@ MAX_DETAIL_CHARS: Final = 4096
 
 TEMPLATE_FIELDS: Final = ("value", "threshold", "clear", "member", "metric", "rule")
 
-# The resolution of an increase: the window may be longer by up to one of this many parts of it.
+# The resolution of an increase: its window may be longer than asked for by up to one part in this many.
 INCREASE_SLOTS: Final = 60
 
 _OPERATORS: Final[dict[Comparison, Callable[[Any, Any], bool]]] = {
@@ -52,7 +52,7 @@ class Rule:
     comparison: Comparison
     threshold: Value
     clear: float | None = None
-    """The threshold for resolving; None for the one for raising."""
+    """The threshold for resolving; None means the one for raising."""
     for_ns: int = 0
     clear_for_ns: int = 0
     severity: Severity = "warning"

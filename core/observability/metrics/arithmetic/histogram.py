@@ -80,7 +80,7 @@ class DurationHistogram:
         self._max_ns = 0
 
     def record(self, duration_ns: int) -> None:
-        """Counts one duration. One beyond an hour is an hour to percentiles; mean and maximum keep its value."""
+        """Counts one duration. One beyond an hour counts as an hour in percentiles; mean and maximum use its value."""
         if duration_ns < 0:
             self.negative += 1
             return
@@ -97,7 +97,7 @@ class DurationHistogram:
     def percentile_ns(self, percent: float) -> int | None:
         """Returns the percentile by nearest rank: the smallest duration that `percent` % of all do not exceed.
 
-        None without any duration. A slot counts as its middle, limited to the minimum and the maximum.
+        None if nothing was recorded. A slot counts as its middle, limited to the minimum and the maximum.
         """
         if not self.count:
             return None
@@ -160,7 +160,7 @@ class SparseHistogram:
         self._summary: dict[str, float | int | None] | None = None
 
     def record(self, duration_ns: int) -> None:
-        """Counts one duration. One beyond an hour is an hour to percentiles; mean and maximum keep its value."""
+        """Counts one duration. One beyond an hour counts as an hour in percentiles; mean and maximum use its value."""
         self._summary = None
         if duration_ns < 0:
             self.negative += 1
@@ -183,10 +183,10 @@ class SparseHistogram:
     def summary(self) -> dict[str, float | int | None]:
         """Returns count, mean, percentiles by nearest rank, minimum and maximum, in milliseconds; do not modify it.
 
-        Without any duration everything but the counts is None. A slot counts as its middle, limited to the minimum and
-        the maximum.
+        If nothing was recorded, everything but the counts is None. A slot counts as its middle, limited to the minimum
+        and the maximum.
         """
-        # Read once per tick, computed only after a duration.
+        # Read once per tick, computed only after a further duration.
         if self._summary is None:
             self._summary = self._derive()
         return self._summary

@@ -66,7 +66,8 @@ class Session:
         """The first moment after it; None before the first event. A restart keeps it, even under another calendar."""
 
     def roll_over(self, now_ns: int) -> bool:
-        """Makes the session of `now_ns` the current one, unless it is or was; returns whether another one ended."""
+        """Begins the session of `now_ns`, unless it is current or past; returns whether an earlier session has
+        ended."""
         if self.end_ns is not None and now_ns < self.end_ns:
             return False
         is_first = self.end_ns is None

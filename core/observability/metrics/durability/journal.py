@@ -3,7 +3,8 @@
     bus --> collectors
         --> journal --- rows, checkpoints --> store --- committed --> journal --- trades, alerts --> lanes
 
-Without a store everything is announced at once. While the store cannot write, so it is too, marked `durable: false`.
+Without a store everything is announced at once. The same holds while the store cannot write; what is then announced is
+marked `durable: false`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ Listener = Callable[[str, int, str | None, dict[str, Any]], None]
 
 
 class Journal:
-    """One per hub. A checkpoint holds the state of every `stateful`."""
+    """Writes the records of one hub. A checkpoint holds the state of every `stateful`."""
 
     def __init__(
         self,
@@ -94,11 +95,11 @@ class Journal:
         return None if self._store is None else self._store.fault
 
     async def durable(self, position: int, timeout_seconds: float) -> bool:
-        """Returns whether everything up to `position` is on disk, at the latest after `timeout_seconds`."""
+        """Waits until every row up to `position` is on disk; returns False after `timeout_seconds`."""
         return self._store is None or await self._store.durable(position, timeout_seconds)
 
     def begin_batch(self) -> None:
-        """Lets everything until `end_batch` be committed together."""
+        """Begins a unit: the rows queued up to `end_batch` are committed together."""
         if self._store is not None:
             self._store.begin_unit()
 
@@ -107,7 +108,7 @@ class Journal:
             self._store.end_unit()
 
     async def is_written(self) -> bool:
-        """Returns whether everything up to now is on disk, at the latest after WRITTEN_SECONDS."""
+        """Waits until everything up to now is on disk; returns False after WRITTEN_SECONDS."""
         return await self.durable(self.position, WRITTEN_SECONDS)
 
     def remember(self, key: str, fingerprint: bytes, status: int, body: bytes) -> None:
@@ -116,10 +117,11 @@ class Journal:
             self._store.put(schema.UPSERT_IDEMPOTENCY, (key, self._host_clock.time_ns(), fingerprint, status, body))
 
     async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
-        """Returns fingerprint, status and body stored for an idempotency key; None without any. Raises StoreError."""
+        """Returns fingerprint, status and body stored for an idempotency key; None if there are none. Raises
+        StoreError."""
         return None if self._store is None else await self._store.reader.run(_recall, key)
 
-    # -- life
+    # -- start and stop
 
     def add_announcement_listener(self, listener: Listener) -> None:
         """Calls `listener` with each trade and each transition of an alert once it is on disk, in order."""

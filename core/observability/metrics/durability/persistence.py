@@ -38,7 +38,7 @@ MAX_QUEUED_ROWS: Final = MAX_KEYS
 
 
 class Persistence:
-    """One per hub. Without a data directory nothing survives the process, and everything else is the same.
+    """What one hub keeps on disk. Without a data directory nothing survives the process; everything else is the same.
 
     Create it before a series of the history is opened. Then call `attach` with the collectors, `recover` once they have
     subscribed, and `start`. Raises StoreError if the directory cannot be used.
@@ -111,7 +111,7 @@ class Persistence:
             )  # fmt: skip
 
     def _look_up(self, ask: Callable[[], T], unknown: T) -> T:
-        """Returns the store's answer; `unknown` if it cannot be read, because no event may be lost for that."""
+        """Returns the store's answer; `unknown` if it cannot be read, because no event may be lost over that."""
         try:
             return ask()
         except sqlite3.Error as error:

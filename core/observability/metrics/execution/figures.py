@@ -93,7 +93,8 @@ def _note_gaps(order: OrderState, labels: set[str]) -> None:
 
 
 def _market_vwap(order: OrderState) -> Decimal | str:
-    """Returns the market's VWAP from the order's first report to its last fill, or a label with the reason for none."""
+    """Returns the market's VWAP from the order's first report to its last fill, or a label with the reason why there is
+    none."""
     if order.volume_start is None or order.notional_start is None or order.volume_end is None:
         return "vwap:not_followed"
     assert order.notional_end is not None, "always set together with the volume"

@@ -38,7 +38,7 @@ NamedAmounts = Sequence[tuple[str, Decimal]]
 
 
 class PendingFill(msgspec.Struct, array_like=True, gc=False):
-    """A fill that waits for a horizon; packed, it is in a checkpoint."""
+    """A fill that waits for a horizon. Checkpoints hold it packed."""
 
     due_ns: int
     number: int
@@ -97,7 +97,7 @@ class Markouts:
         heappush(self._heaps.setdefault(symbol, []), fill)
 
     def due_ns(self, symbol: str) -> int | None:
-        """Returns the next horizon of a symbol, None without one."""
+        """Returns the next horizon of a symbol, None if there is none."""
         heap = self._heaps.get(symbol)
         return heap[0].due_ns if heap else None
 

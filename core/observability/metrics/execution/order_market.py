@@ -51,7 +51,7 @@ class Horizons(Protocol):
     pending: int
 
     def due_ns(self, symbol: str) -> int | None:
-        """Returns the next horizon of a symbol, None without one."""
+        """Returns the next horizon of a symbol, None if there is none."""
 
     def settle(self, market: OrderMarket, now_ns: int) -> None:
         """Counts the horizons of a symbol that lie before `now_ns`."""
@@ -232,7 +232,7 @@ class OrderMarkets:
         return market
 
     def due_ns(self, symbol: str) -> int | None:
-        """Returns the next horizon of a symbol, None without one."""
+        """Returns the next horizon of a symbol, None if there is none."""
         return self._horizons.due_ns(symbol)
 
     def settle(self, market: OrderMarket, now_ns: int) -> None:

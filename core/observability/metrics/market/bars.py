@@ -120,7 +120,7 @@ class SymbolBars:
     )
 
     def __init__(self, turnover: ExactTurnover, listener: Callable[[Bar], None], table: BarTable | None = None) -> None:
-        """Without a `table` the finished bars are in memory of this object's own."""
+        """Without a `table` the finished bars are in this object's own memory."""
         self.current = _NO_BAR
         self.due_ns = _NEVER
         """When `finish` must be called next."""
@@ -132,7 +132,7 @@ class SymbolBars:
         # By minute: the bars before the current one that can be amended, at most AMENDABLE_MINUTES + 1 of them.
         self._recent: dict[int, OpenBar] = {}
         self._newest_ns = -1
-        # A table of our own is made with the first bar, because many a symbol is only quoted.
+        # A table of our own is made with the first bar, because many symbols are only quoted.
         self._table = table
 
     def add(self, ts_ns: int, price: float, size: float, side: Side | None, now_ns: int) -> None:

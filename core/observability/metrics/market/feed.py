@@ -59,7 +59,7 @@ class UpdateRate:
 
 
 class FeedFigures(msgspec.Struct, frozen=True):
-    """The figures of a window: latencies as defined above, and of how many events; None without any."""
+    """The figures of a window: latencies as defined above, and of how many events; None if there are none."""
 
     n: int = 0
     clock_offset_ms: float | None = None

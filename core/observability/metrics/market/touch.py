@@ -36,7 +36,7 @@ class Touch:
         self.spread: float | None = None
         """Ask - bid, negative while crossed."""
         self.spread_bps: float | None = None
-        """The spread relative to the mid; None also for a mid of zero or less, of which a spread is no meaningful part.
+        """The spread relative to the mid; None also for a mid of zero or less, to which a spread cannot be compared.
         """
         self._sides: tuple[float | None, float | None] = (None, None)
         # A power of ten that makes the prices so far integers.

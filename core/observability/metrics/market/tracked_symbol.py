@@ -102,7 +102,7 @@ class TrackedSymbol(JsonPart):
         series: SeriesWriter | None,
         bars: BarTable | None,
     ) -> None:
-        """Without `series` no history is written; without `bars` the bars are in memory of this object's own."""
+        """Without `series` no history is written; without `bars` the bars are in this object's own memory."""
         super().__init__()
         self.symbol = symbol
         self.stale_after_ns = stale_after_ns

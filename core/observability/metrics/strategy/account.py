@@ -69,7 +69,7 @@ class StrategyAccount(JsonPart):
         self.has_input = True
 
     def to_state(self) -> AccountState:
-        """Its parts are the live ones, to be packed at once."""
+        """Returns the state. It shares this account's own objects, so it must be packed at once."""
         return AccountState(
             name=self.name,
             positions=[part.to_state() for part in self.positions.values()],

@@ -58,7 +58,7 @@ class PositionPart(JsonPart):
         self._quoted: tuple[float | None, float | None, float | None] | None = None
 
     def to_state(self) -> PositionState:
-        """The position in it is the live one, to be packed at once."""
+        """Returns the state. It shares this position's own object, so it must be packed at once."""
         return PositionState(self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns)
 
     @classmethod

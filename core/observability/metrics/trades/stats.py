@@ -49,7 +49,7 @@ class Outcomes(msgspec.Struct):
 
     @property
     def win_rate(self) -> float | None:
-        """Wins among wins and losses; None without any."""
+        """Wins among wins and losses; None if there are none."""
         return self.n_wins / self.n_decided if self.n_decided else None
 
     @property
@@ -59,7 +59,7 @@ class Outcomes(msgspec.Struct):
 
     @property
     def expectancy(self) -> float | None:
-        """The average P&L of a closing fill, break-evens included; None without any."""
+        """The average P&L of a closing fill, break-evens included; None if there are none."""
         return quotient_or_none(EXACT.add(self.won, self.lost), Decimal(self.n_closing))
 
 

@@ -38,8 +38,8 @@ class Trade:
     slippage_bps: float | None = None
     pnl: Decimal | None = None
     mid: Decimal | None = None
-    """The market's mid when the fill arrived, None without one. It is set once: a fill that is replayed after a restart
-    meets another market and keeps the mid it had."""
+    """The market's mid when the fill arrived, None if there is none. It is set once: a fill that is replayed after a
+    restart meets another market and keeps the mid it had."""
 
     @classmethod
     def from_fill(cls, seq: int, fill: Fill) -> Trade:

@@ -4,7 +4,7 @@
         <-- orders, fills, signals ---                                                 |
                                       <---------------------------------- reports -----+
 
-The strategy decides and the venue fills; the engine publishes what both say.
+The strategy decides and the venue fills; the engine publishes the signals of the one and the reports of the other.
 """
 
 from __future__ import annotations
