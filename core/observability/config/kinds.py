@@ -19,7 +19,7 @@ _SWITCHES: Final = {"true": True, "on": True, "1": True, "false": False, "off": 
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
 
-# Decimal units: those of the SI, and of disks on sale.
+# Decimal units, as in the SI and on the labels of disks.
 _UNITS: Final = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "": 1}
 _SIZE: Final = re.compile(r"(0|[1-9][0-9]{0,14})([KMGT]B)?", re.IGNORECASE)
 

@@ -64,8 +64,8 @@ async def encode_columns(curves: Sequence[Curve], work: Slice) -> list[bytes]:
 async def encode_rows(curves: Sequence[Curve], limit: int, work: Slice) -> list[bytes]:
     """Returns the pieces of an array with an object per point, the newest `limit` points, by time and then in the order
     of the curves."""
-    # Each curve is sorted already, so sorting merges runs. Plain times first: a tuple for every point would cost the
-    # garbage collector much.
+    # Each curve is sorted already, so sorting merges runs. Plain times first: a tuple for every point would
+    # burden the garbage collector.
     times = [ts_ns for curve in curves for ts_ns in curve.times]
     times.sort()
     await work.offer()

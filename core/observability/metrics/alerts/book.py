@@ -33,7 +33,7 @@ SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 
 _TIMES: Final = ("first_seen", "last_seen", "acknowledged", "resolved")
 
-# The stages whose alerts are dropped first come first.
+# In the order in which their alerts are dropped.
 _DROPPED_FIRST: Final[tuple[Stage, ...]] = ("resolved", "acknowledged", "active")
 
 
@@ -84,7 +84,7 @@ class AlertState(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class AlertContent:
-    """What is raised; `rule` is None for an alert of the engine."""
+    """The content of an alert to be raised; `rule` is None for one of the engine."""
 
     key: str
     severity: Severity

@@ -83,7 +83,7 @@ def _note_gaps(order: OrderState, labels: set[str]) -> None:
         labels.add("without_report")
     elif order.sent_ns is None:
         labels.add("without_send")
-    # Only a report that follows the acknowledgement shows that it is missing.
+    # Only a later report proves that the acknowledgement is missing.
     if order.acked_ns is None and (order.filled or order.status in _COUNTED_STATUSES):
         labels.add("without_ack")
     if order.executed > order.filled:

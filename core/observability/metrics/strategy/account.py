@@ -88,7 +88,7 @@ class StrategyAccount(JsonPart):
 
     @classmethod
     def from_state(cls, state: AccountState) -> StrategyAccount:
-        """Raises CheckpointError if its days cannot be read."""
+        """Returns the account of a checkpoint. Raises CheckpointError if its days cannot be read."""
         account = cls(state.name)
         account.positions = {each.symbol: PositionPart.from_state(state.name, each) for each in state.positions}
         account.realized_gross, account.fees = state.realized_gross, state.fees

@@ -38,7 +38,7 @@ class StrategyTotals:
 
     @classmethod
     def from_state(cls, annualization: int, state: StrategyState) -> StrategyTotals:
-        """Raises CheckpointError if its days cannot be read."""
+        """Returns the totals of a checkpoint. Raises CheckpointError if its days cannot be read."""
         totals = cls(annualization)
         totals.drawdown, totals.outcomes = state.drawdown, state.outcomes
         totals.days = EquityDays.from_state(state.days)

@@ -38,7 +38,7 @@ class Trade:
     slippage_bps: float | None = None
     pnl: Decimal | None = None
     mid: Decimal | None = None
-    """The market's mid when the fill arrived, None if there is none. It is set once: a fill that is replayed after a
+    """The market's mid when the fill arrived; None if there was none. It is set once: a fill that is replayed after a
     restart meets another market and keeps the mid it had."""
 
     @classmethod
