@@ -148,7 +148,7 @@ LIMITS: Final = {
     "body of `POST /api/ingest`": "senders.route:MAX_BODY_BYTES",
     "time for a request head": "routing.application:Limits().head_seconds",
     "time for a request body": "routing.application:Limits().body_seconds",
-    "time between requests": "routing.application:Limits().idle_seconds",
+    "time between requests": "config.config:Config().http_idle_timeout",
     "time to take an answer": "routing.application:Limits().stall_seconds",
     "WebSocket clients": "config.config:Config().ws_max_connections",
     "message of a stream client": "websocket.connection:DEFAULT_MAX_MESSAGE_BYTES",

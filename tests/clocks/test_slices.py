@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from observability.clocks.slices import SLICE_NS, Slice
+from observability.clocks.slices import SLICE_NS, Slice, Steps, at_once, in_slices
 
 
 def work(slices: float) -> None:
@@ -108,5 +108,24 @@ def test_a_user_cancelled_while_waiting_does_not_block_the_others(has_begun: boo
         forever.set()
         await working
         assert not lock.locked()
+
+    asyncio.run(main())
+
+
+def steps(count: int, slices: float) -> Steps[str]:
+    for _ in range(count):
+        work(slices)
+        yield
+    return "done"
+
+
+def test_steps_yield_their_result_in_slices_or_at_once() -> None:
+    async def main() -> None:
+        turns: list[str] = []
+        asyncio.get_running_loop().call_soon(turns.append, "turn")
+        assert at_once(steps(3, 1)) == "done"
+        assert turns == []
+        assert await in_slices(steps(3, 1), asyncio.Lock()) == "done"
+        assert turns == ["turn"]
 
     asyncio.run(main())

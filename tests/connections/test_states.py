@@ -14,6 +14,7 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.connections import states
 from observability.connections.connection import HttpConnection
 from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, allowed_ns
+from observability.connections.turn import Turn
 from observability.http11.refusals import Refusal
 
 SLOW = get(b"/slow")
@@ -111,7 +112,8 @@ class Walk:
     def __init__(self, clock: Any) -> None:
         self.served = HttpApplication(clock)
         self.wire = Wire()
-        self.connection = WatchedConnection(self.served.application, Registry(), asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self.connection = WatchedConnection(self.served.application, Registry(), Turn(loop), loop)
         self.wire.protocol = self.connection
         self.connection.connection_made(self.wire)
 

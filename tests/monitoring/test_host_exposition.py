@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from observability.clocks.slices import at_once
 from observability.encoding import encode_json
 from observability.memory.mapping import SharedMapping
 from observability.monitoring.exposition import Exposition
@@ -43,7 +44,7 @@ class Host:
         return b"[]" if self.mirror is None else encode_json(self.mirror.document())
 
     def exposed(self) -> list[str]:
-        body, _ = self.exposition.render("")
+        body, _ = at_once(self.exposition.rendering(""))
         return [line for line in body.decode().splitlines() if not line.startswith("#")]
 
 

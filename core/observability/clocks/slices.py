@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Generator
+from typing import Final, TypeVar
 
 from observability.clocks.timestamps import NS_PER_MS
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""Work in short steps: it yields after each of them and returns its result."""
 
 SLICE_NS: Final = NS_PER_MS
 """The longest stretch of work before the loop has its turn."""
@@ -56,3 +62,25 @@ class Slice:
     def _give(self) -> None:
         self._is_held = False
         self._lock.release()
+
+
+async def in_slices(steps: Steps[T], lock: asyncio.Lock) -> T:
+    """Returns the result of `steps`, with turns of the loop in between; `lock` as in `Slice`."""
+    async with Slice(lock) as work:
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            await work.offer()
+
+
+def at_once(steps: Steps[T]) -> T:
+    """Returns the result of `steps`, without a turn of the loop in between."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result

@@ -19,26 +19,35 @@ from observability.memory.mapping import SharedMapping
 class LogBook:
     """Reads every log afresh on each call, so that all processes with the same logs return the same lines."""
 
-    def __init__(self, logs: Mapping[str, LogRing], engine_log: LogRing, lost: Counter | None = None) -> None:
-        """`logs` are by process, "" for a single one. `lost` counts lines that were overwritten during a read."""
+    def __init__(
+        self,
+        logs: Mapping[str, LogRing],
+        engine_log: LogRing,
+        lost: Counter | None = None,
+        slices: asyncio.Lock | None = None,
+    ) -> None:
+        """`logs` are by process, "" for a single one. `lost` counts lines that were overwritten during a read. `slices`
+        is shared by everything that works in slices."""
         self._logs = [(ring, _members(name)) for name, ring in logs.items()]
         self._logs.append((engine_log, encode_json({"source": ENGINE})[1:-1]))
         self._lost = lost
-        self._lock = asyncio.Lock()
+        self._slices = asyncio.Lock() if slices is None else slices
 
     @classmethod
-    def of_host(cls, mapping: SharedMapping, lost: Counter | None = None) -> LogBook:
+    def of_host(
+        cls, mapping: SharedMapping, lost: Counter | None = None, slices: asyncio.Lock | None = None
+    ) -> LogBook:
         """Returns the book of a host with several processes."""
         logs = {name: LogRing(entries) for name, entries in mapping.logs().items()}
         engine_log = logs.pop(ENGINE)
-        return cls(logs, engine_log, lost)
+        return cls(logs, engine_log, lost, slices)
 
     async def recent(self, level: str, limit: int) -> list[orjson.Fragment]:
         """Returns up to `limit` lines of `level` or worse, newest first. Lines with the same time are in the order of
         the logs: the supervisor's, those of the slots, the engine's. Raises ValueError for an unknown level."""
         lines: list[tuple[LogLine, bytes]] = []
         # Seven full logs take 20 ms.
-        async with Slice(self._lock) as turn:
+        async with Slice(self._slices) as turn:
             lost_before = self._lines_lost
             for ring, members in self._logs:
                 for line in ring.newest(level, limit):

@@ -191,17 +191,22 @@ class Counters:
     def add_all(self, other: Counters) -> None:
         """Adds the counts of `other`, name by name."""
         for family in other.families():
-            for labels, theirs in family.samples.items():
-                ours = self._sample(family.name, family.kind, family.help, labels)
-                if isinstance(ours, BucketHistogram):
-                    assert isinstance(theirs, BucketHistogram)
-                    ours.add_all(theirs)
-                elif isinstance(ours, FloatSample):
-                    assert isinstance(theirs, FloatSample)
-                    ours.add(theirs.value)
-                else:
-                    assert isinstance(theirs, Counter)
-                    ours.add(theirs.value)
+            self.add_family(family)
+
+    def add_family(self, other: Family) -> Family:
+        """Adds the counts of one family of other counters; returns the family with the sums."""
+        for labels, theirs in other.samples.items():
+            ours = self._sample(other.name, other.kind, other.help, labels)
+            if isinstance(ours, BucketHistogram):
+                assert isinstance(theirs, BucketHistogram)
+                ours.add_all(theirs)
+            elif isinstance(ours, FloatSample):
+                assert isinstance(theirs, FloatSample)
+                ours.add(theirs.value)
+            else:
+                assert isinstance(theirs, Counter)
+                ours.add(theirs.value)
+        return self._families[other.name]
 
     def zero_gauges(self) -> None:
         """Sets every gauge to 0, because the process that they describe has ended."""
@@ -272,10 +277,16 @@ class HostCounters:
         self._counters = tuple(counters)
 
     def families(self) -> Iterator[Family]:
+        # Each is summed when it is asked for: all of them together take several milliseconds.
         total = Counters()
+        by_name: dict[str, list[Family]] = {}
         for counters in self._counters:
-            total.add_all(counters)
-        return total.families()
+            for family in counters.families():
+                by_name.setdefault(family.name, []).append(family)
+        for families in by_name.values():
+            for family in families:
+                summed = total.add_family(family)
+            yield summed
 
     def total(self, name: str) -> int:
         return sum(counters.total(name) for counters in self._counters)

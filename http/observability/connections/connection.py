@@ -14,6 +14,7 @@ from typing import Final, cast
 from observability.clocks.timestamps import NS_PER_S
 from observability.connections.registry import Registry
 from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, allowed_ns
+from observability.connections.turn import Turn
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import CONTINUE, Request, Response, problem_response
 from observability.http11.parser import RequestParser
@@ -23,7 +24,8 @@ from observability.routing.router import Answer
 
 logger = logging.getLogger(__name__)
 
-# A peer that pipelines gets this many answers in a row; then the other connections have their turn.
+# A peer that pipelines gets at most this many answers in a row, and fewer if they take long (`turn.py`); then the other
+# connections have their turn.
 REQUESTS_PER_TURN: Final = 64
 # The answers of one turn are joined into one write, up to about this size.
 FLUSH_BYTES: Final = 64 * 1024
@@ -43,6 +45,7 @@ class HttpConnection(asyncio.Protocol):
         "_application",
         "_continued",
         "_deadline_ns",
+        "_deferred",
         "_draining",
         "_has_served",
         "_is_proxied",
@@ -58,6 +61,7 @@ class HttpConnection(asyncio.Protocol):
         "_registry",
         "_state",
         "_transport",
+        "_turn",
         "_turn_over",
         "_unsent_bytes",
         "_write_paused",
@@ -65,10 +69,13 @@ class HttpConnection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, application: Application, registry: Registry, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, application: Application, registry: Registry, turn: Turn, loop: asyncio.AbstractEventLoop
+    ) -> None:
         # Per connection.
         self._application = application
         self._registry = registry
+        self._turn = turn
         self._loop = loop
         self._parser = RequestParser(application.memo, application.max_body_bytes)
         self._peer = ""
@@ -88,6 +95,7 @@ class HttpConnection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_bytes = 0
         # Per request.
+        self._deferred: Request | None = None
         self._continued = False
         self._pending: asyncio.Task[None] | None = None
 
@@ -175,34 +183,42 @@ class HttpConnection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Answers the requests received, until it has to wait for a handler or for the peer."""
-        parser = self._parser
+        # hot: once per request (benchmarks/bench_http.py)
+        parser, turn, mono_ns = self._parser, self._turn, self._application.clock.mono_ns
         served = False
+        started_ns = mono_ns()
         try:
             for _ in range(REQUESTS_PER_TURN):
-                request = parser.next_request()
+                request = self._deferred or parser.next_request()
                 if request is None:
                     self._maybe_continue()
                     break
+                if turn.is_over:
+                    self._deferred = request
+                    self._wait_for_turn()
+                    break
+                self._deferred = None
                 served = True
                 request.peer = request.client_address = self._peer
                 if self._is_proxied:
                     forwarded_for = request.header(b"x-forwarded-for")
                     request.client_address = self._application.proxies.client_address(self._peer, forwarded_for)
-                self._serve(request)
+                self._serve(request, started_ns)
+                ended_ns = mono_ns()
+                turn.spend(ended_ns - started_ns)
+                started_ns = ended_ns
                 if self._is_blocked():
                     break
             else:
-                self._turn_over = True
-                self._loop.call_soon(self._next_turn)
+                self._wait_for_turn()
         except Fatal as refusal:
             self._refuse(refusal)
         self._flush()
         self._settle(served)
 
-    def _serve(self, request: Request) -> None:
+    def _serve(self, request: Request, started_ns: int) -> None:
         # hot: once per request (benchmarks/bench_http.py)
         application = self._application
-        started_ns = application.clock.mono_ns()
         self._continued = False
         self._has_served = True
         if request.head.is_upgrade and self._upgrade(request, started_ns):
@@ -310,6 +326,10 @@ class HttpConnection(asyncio.Protocol):
             or self._state is ConnectionState.LINGER
             or self._state is ConnectionState.DONE
         )
+
+    def _wait_for_turn(self) -> None:
+        self._turn_over = True
+        self._turn.wait(self._next_turn)
 
     def _next_turn(self) -> None:
         self._turn_over = False

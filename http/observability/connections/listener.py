@@ -19,6 +19,7 @@ from observability.connections.connection import HttpConnection
 from observability.connections.registry import Connection
 from observability.connections.tls import Certificate
 from observability.connections.tls_connection import TlsConnection
+from observability.connections.turn import Turn
 from observability.http11.refusals import Refusal, TooManyRequests, Unavailable
 from observability.processes.listeners import BACKLOG
 from observability.routing.application import Application
@@ -58,9 +59,10 @@ class HttpListener:
         """Begins to accept: on `socks` if there are any, otherwise on host and port, where port 0 means any free one.
         With a certificate, every connection is TLS. Raises OSError if the port cannot be opened."""
         loop = asyncio.get_running_loop()
+        turn = Turn(loop)
 
         def make_http() -> HttpConnection:
-            return HttpConnection(self.application, self, loop)
+            return HttpConnection(self.application, self, turn, loop)
 
         def make_connection() -> asyncio.Protocol:
             if certificate is None:

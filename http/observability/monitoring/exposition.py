@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from observability.clocks.slices import Steps
 from observability.clocks.timestamps import NS_PER_S
 from observability.events import TYPE_NAMES
 from observability.memory.counters import BucketHistogram, Family
@@ -19,6 +21,11 @@ from observability.metrics.system.user_metrics import UserMetrics
 from observability.metrics.system_collector import SystemCollector
 from observability.snapshot.hub import Hub
 
+# Half a millisecond of encoding.
+SAMPLES_PER_STEP: Final = 50
+
+_OPENMETRICS_END: Final = b"# EOF\n"
+_HEADER_LINES: Final = re.compile(rb"^#.*\n", re.MULTILINE)
 _NOT_IN_LABELS = re.compile("[^a-zA-Z0-9_]")
 
 
@@ -84,14 +91,45 @@ class Exposition:
     """Renders what its collectors yield."""
 
     def __init__(self, *collectors: Collector) -> None:
-        self._registry = CollectorRegistry()
-        for collector in collectors:
-            self._registry.register(collector)
+        self._collectors = collectors
 
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """Returns body and content type: OpenMetrics if `accept` asks for it, the Prometheus text format otherwise."""
+    def rendering(self, accept: str) -> Steps[tuple[bytes, str]]:
+        """Renders body and content type in steps: OpenMetrics if `accept` asks for it, else the Prometheus text format.
+        Families are rendered one after the other, and each shows the moment of its own step."""
         encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        parts = []
+        ending = b""
+        for collector in self._collectors:
+            for metric in collector.collect():
+                for number, part in enumerate(_parts(metric)):
+                    encoded = encode(_OneMetric(part))
+                    if encoded.endswith(_OPENMETRICS_END):
+                        encoded, ending = encoded.removesuffix(_OPENMETRICS_END), _OPENMETRICS_END
+                    parts.append(encoded if number == 0 else _HEADER_LINES.sub(b"", encoded))
+                    yield
+        return b"".join((*parts, ending)), content_type
+
+
+class _OneMetric(Collector):
+    """Yields one metric, for an encoder that asks a registry."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._metric
+
+
+def _parts(metric: Metric) -> Iterator[Metric]:
+    """Yields a metric in parts of at most `SAMPLES_PER_STEP` samples."""
+    samples = metric.samples
+    if len(samples) <= SAMPLES_PER_STEP:
+        yield metric
+        return
+    for at in range(0, len(samples), SAMPLES_PER_STEP):
+        part = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+        part.samples = samples[at : at + SAMPLES_PER_STEP]
+        yield part
 
 
 def process_collector() -> Collector:

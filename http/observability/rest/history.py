@@ -52,13 +52,15 @@ class HistoryRoutes:
         tick_ns: int = FINEST_NS,
         minutes: StoredMinutes | None = None,
         bars: BarHistory | None = None,
+        slices: asyncio.Lock | None = None,
     ) -> None:
+        """`slices` is shared by everything that works in slices."""
         self._history = history
         self._clock = event_clock
         self._tick_ns = tick_ns
         self._minutes = minutes
         self._bars = bars
-        self._lock = asyncio.Lock()
+        self._slices = asyncio.Lock() if slices is None else slices
 
     def add_to(self, router: Router) -> None:
         router.add(
@@ -100,7 +102,7 @@ class HistoryRoutes:
             limit = request.limit
             # A quarter more, because a series may lack some points.
             span_ns = question.interval_ns * (limit * 5 // (4 * max(1, count)) + 2)
-        work = Slice(self._lock)
+        work = Slice(self._slices)
         # The newest points are read first, and older ones only if those are too few: most of a month is never needed.
         while True:
             start_ns = max(question.start_ns, question.end_ns - span_ns)

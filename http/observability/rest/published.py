@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
+from observability.clocks.slices import in_slices
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request
 from observability.http11.refusals import Unavailable
@@ -56,15 +57,20 @@ class DocumentSource(Protocol):
 class Published:
     """The newest documents. Each is prepared on the first request for it and kept until the next frame."""
 
-    def __init__(self, frames: FrameSource, hub: DocumentSource | None = None) -> None:
-        """`hub` is asked for the documents that `frames` does not have; without it `frames` has them all."""
+    def __init__(
+        self, frames: FrameSource, hub: DocumentSource | None = None, slices: asyncio.Lock | None = None
+    ) -> None:
+        """`hub` is asked for the documents that `frames` does not have; without it `frames` has them all. `slices` is
+        shared by everything that works in slices."""
         self._frames = frames
         self._hub = hub
+        self._slices = asyncio.Lock() if slices is None else slices
         self._frame: Frame | None = None
         self._snapshot: ReadyDocument
         self._documents: Documents | None = None
         self._ready: dict[str, ReadyDocument] = {}
         self._asked: dict[str, asyncio.Task[ReadyDocument]] = {}
+        self._compressions: dict[str, tuple[ReadyDocument, asyncio.Task[None]]] = {}
 
     def add_to(self, router: Router) -> None:
         """Adds a route for each document."""
@@ -113,9 +119,31 @@ class Published:
             raise Unavailable(f"the hub has no document {name} yet", BUSY_RETRY_SECONDS)
         return ReadyDocument(found.body, _etag(found.epoch, found.seq))
 
+    def answer(self, request: Request, name: str) -> ReadyDocument | Awaitable[ReadyDocument]:
+        """Returns a document as the answer to `request`; a large one is compressed in slices first."""
+        # hot: once per poll (benchmarks/bench_http.py)
+        document = self.snapshot() if name == SNAPSHOT else self.document(name)
+        if isinstance(document, ReadyDocument) and not document.must_be_compressed(request):
+            return document
+        return self._prepare(request, name, document)
+
+    async def _prepare(
+        self, request: Request, name: str, awaited: ReadyDocument | Awaitable[ReadyDocument]
+    ) -> ReadyDocument:
+        document = awaited if isinstance(awaited, ReadyDocument) else await awaited
+        if document.must_be_compressed(request):
+            compressed, compression = self._compressions.get(name, (None, None))
+            if compressed is not document or compression is None:
+                # Once for all who want this version.
+                compression = asyncio.ensure_future(in_slices(document.compressing(), self._slices))
+                self._compressions[name] = document, compression
+            # A client that goes away must not end what others wait for.
+            await asyncio.shield(compression)
+        return document
+
     def _handler(self, name: str) -> Callable[[Request], ReadyDocument | Awaitable[ReadyDocument]]:
         def answer(request: Request) -> ReadyDocument | Awaitable[ReadyDocument]:
-            return self.snapshot() if name == SNAPSHOT else self.document(name)
+            return self.answer(request, name)
 
         return answer
 

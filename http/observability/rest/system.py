@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from msgspec import Meta, Struct
@@ -51,6 +51,9 @@ class SystemRoutes:
         self._status = status
         self._acknowledger = acknowledger
         self._log_book = log_book
+        # Alerts as they are in one version of their document: reading it costs milliseconds, once per tick at most.
+        self._alerts_read_from: ReadyDocument | None = None
+        self._alerts: dict[str, Any] = {}
 
     def add_to(self, router: Router) -> None:
         router.add(
@@ -129,10 +132,10 @@ class SystemRoutes:
         return json_response(self._status.live())
 
     def alerts(self, request: Request) -> ReadyDocument | Awaitable[Response | ReadyDocument]:
-        everything = self._published.document("system_alerts")
         if not request.query_parameters():
-            return everything
-        return self._selected_alerts(everything, parse_query(request, AlertsQuery))
+            return self._published.answer(request, "system_alerts")
+        wanted = parse_query(request, AlertsQuery)
+        return self._selected_alerts(self._published.document("system_alerts"), wanted)
 
     async def _selected_alerts(
         self, everything: ReadyDocument | Awaitable[ReadyDocument], wanted: AlertsQuery
@@ -140,7 +143,9 @@ class SystemRoutes:
         if not isinstance(everything, ReadyDocument):
             everything = await everything
         stage = None if wanted.state == "all" else wanted.state
-        document = orjson.loads(everything.body)
+        if everything is not self._alerts_read_from:
+            self._alerts_read_from, self._alerts = everything, orjson.loads(everything.body)
+        document = self._alerts
         found = select_alerts(document["alerts"], stage, wanted.severity, wanted.limit)
         return json_response({**document, "alerts": found, "count": len(found)})
 

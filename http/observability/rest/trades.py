@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
+import orjson
 from msgspec import Meta, Struct
 
 from observability.clocks.clock import Clock
+from observability.clocks.slices import Steps, in_slices
+from observability.encoding import encode_json
 from observability.errors import StoreError
 from observability.events import Name
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Refusal, Unavailable
 from observability.metrics.trades.queries import TradeSource
-from observability.metrics.trades.trade import TradeFilter
+from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.rest.history_request import TIME_RANGES, TimeRange
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
 
 logger = logging.getLogger(__name__)
+
+# A quarter of a millisecond of encoding.
+TRADES_PER_STEP: Final = 20
 
 
 class TradesQuery(Struct, frozen=True):
@@ -53,9 +60,10 @@ class StatsQuery(Struct, frozen=True):
 class TradesRoutes:
     """The handlers."""
 
-    def __init__(self, trades: TradeSource, event_clock: Clock) -> None:
+    def __init__(self, trades: TradeSource, event_clock: Clock, slices: asyncio.Lock) -> None:
         self._trades = trades
         self._clock = event_clock
+        self._slices = slices
 
     def add_to(self, router: Router) -> None:
         tags = ("trades",)
@@ -109,7 +117,7 @@ class TradesRoutes:
             page, total = await self._trades.query(matching, wanted.limit, wanted.offset, before_seq)
         return json_response(
             {
-                "trades": [trade.to_json() for trade in page],
+                "trades": await in_slices(_encoding(page), self._slices),
                 "total": total,
                 "limit": wanted.limit,
                 "offset": wanted.offset,
@@ -124,7 +132,8 @@ class TradesRoutes:
             raise NotFound("no trade of that id")
         if len(found) > 1:
             # Exchanges number trades per symbol, so an id alone may be ambiguous.
-            raise Refusal(409, "several trades have that id", candidates=[trade.to_json() for trade in found])
+            candidates = await in_slices(_encoding(found), self._slices)
+            raise Refusal(409, "several trades have that id", candidates=candidates)
         return json_response(found[0].to_json())
 
     async def stats(self, request: Request) -> Response:
@@ -135,6 +144,15 @@ class TradesRoutes:
                 TradeFilter(symbol=wanted.symbol, strategy=wanted.strategy, start_ns=start_ns)
             )
         return json_response(stats.to_json())
+
+
+def _encoding(trades: Sequence[Trade]) -> Steps[orjson.Fragment]:
+    """Encodes a list of trades in steps: a page of a thousand takes longer than a tick may wait."""
+    parts = []
+    for at in range(0, len(trades), TRADES_PER_STEP):
+        parts.append(encode_json([trade.to_json() for trade in trades[at : at + TRADES_PER_STEP]])[1:-1])
+        yield
+    return orjson.Fragment(b"[" + b",".join(parts) + b"]")
 
 
 @contextmanager

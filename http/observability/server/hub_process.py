@@ -105,7 +105,9 @@ class HubProcess(ServerProcess):
             self._collectors.system.alert_book, self._event_clock, self._journal.is_written
         )
         self._trades: TradeSource = (
-            RecentTrades(self._collectors.execution.trades) if self._reader is None else StoredTrades(self._reader)
+            RecentTrades(self._collectors.execution.trades, self._slices)
+            if self._reader is None
+            else StoredTrades(self._reader)
         )
         self._frontend: Worker | WorkerGateway = self._make_worker() if context is None else self._make_gateway(context)
         # The server about itself.
@@ -205,7 +207,7 @@ class HubProcess(ServerProcess):
         reader = self._reader
         history = self._history.reader(self._memory.counters)
         return RouteParts(
-            published=Published(self._hub.frames),
+            published=Published(self._hub.frames, slices=self._slices),
             event_clock=self._event_clock,
             gate=self._gate,
             trades=self._trades,
@@ -215,8 +217,9 @@ class HubProcess(ServerProcess):
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
             minutes=None if reader is None else StoredMinutes(reader),
             bars=BarHistory(history, reader),
-            log_book=LogBook({"": self._log_ring}, self._collectors.system.engine_log),
+            log_book=LogBook({"": self._log_ring}, self._collectors.system.engine_log, slices=self._slices),
             exposition=Exposition(self._metrics, process_collector()),
+            slices=self._slices,
         )
 
 

@@ -31,6 +31,8 @@ class ServerProcess(ABC):
     def __init__(self, *, is_alone: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        # Of all work in slices: each turn of the loop has one slice of it.
+        self._slices = asyncio.Lock()
         self._is_alone = is_alone
 
     async def run(self) -> None:

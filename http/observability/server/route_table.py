@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from observability.clocks.clock import Clock
@@ -40,14 +41,18 @@ class RouteParts:
     bars: BarHistory
     log_book: LogBook
     exposition: Exposition
+    slices: asyncio.Lock
+    """The lock of all work in slices."""
 
 
 def add_routes(router: Router, parts: RouteParts) -> None:
     """Adds every route."""
     parts.published.add_to(router)
     IngestRoutes(parts.gate).add_to(router)
-    history = HistoryRoutes(parts.history, parts.event_clock, parts.tick_ns, minutes=parts.minutes, bars=parts.bars)
+    history = HistoryRoutes(
+        parts.history, parts.event_clock, parts.tick_ns, minutes=parts.minutes, bars=parts.bars, slices=parts.slices
+    )
     history.add_to(router)
-    TradesRoutes(parts.trades, parts.event_clock).add_to(router)
+    TradesRoutes(parts.trades, parts.event_clock, parts.slices).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
-    PageRoutes(router, parts.exposition).add_to(router)
+    PageRoutes(router, parts.exposition, parts.slices).add_to(router)

@@ -127,7 +127,7 @@ class WorkerProcess(ServerProcess):
         mapping, reader, frames = self._context.mapping, self._store, self._feed.frames
         history = HistoryReader(history_budget(self._config.max_symbols), mapping.history_memory(), self._counters)
         return RouteParts(
-            published=Published(frames, self._hub),
+            published=Published(frames, self._hub, self._slices),
             event_clock=self._feed.event_clock,
             gate=self._hub,
             trades=self._hub if reader is None else StoredTrades(reader),
@@ -137,6 +137,7 @@ class WorkerProcess(ServerProcess):
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
             minutes=None if reader is None else StoredMinutes(reader),
             bars=BarHistory(history, reader),
-            log_book=LogBook.of_host(mapping, self._feed.lost),
+            log_book=LogBook.of_host(mapping, self._feed.lost, self._slices),
             exposition=Exposition(HostCollector(mapping, partial(hub_document, frames, HUB_GAUGES))),
+            slices=self._slices,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.resources import files
 from typing import Final
 
+from observability.clocks.slices import in_slices
 from observability.encoding import encode_json
 from observability.http11.messages import Request, Response, json_response
 from observability.monitoring.exposition import Exposition
@@ -28,9 +30,10 @@ _PAGE_FIELDS: Final = (
 class PageRoutes:
     """The handlers."""
 
-    def __init__(self, router: Router, exposition: Exposition) -> None:
+    def __init__(self, router: Router, exposition: Exposition, slices: asyncio.Lock) -> None:
         self._router = router
         self._exposition = exposition
+        self._slices = slices
         self._live_page = _page("live.html")
         self._docs_page = _page("docs.html")
         self._openapi = b""
@@ -98,8 +101,9 @@ class PageRoutes:
             self._openapi = encode_json(describe(self._router))
         return Response(body=self._openapi)
 
-    def metrics(self, request: Request) -> Response:
-        body, content_type = self._exposition.render((request.header(b"accept") or b"").decode("latin-1"))
+    async def metrics(self, request: Request) -> Response:
+        accept = (request.header(b"accept") or b"").decode("latin-1")
+        body, content_type = await in_slices(self._exposition.rendering(accept), self._slices)
         return Response(body=body, content_type=content_type.encode("latin-1"))
 
 

@@ -90,7 +90,7 @@ def _application() -> Application:
             section.refresh(ts)
     router = Router()
     HistoryRoutes(history.reader(Counters()), clock).add_to(router)
-    TradesRoutes(RecentTrades(collectors.execution.trades), clock).add_to(router)
+    TradesRoutes(RecentTrades(collectors.execution.trades), clock, asyncio.Lock()).add_to(router)
     return Application(router, clock=FakeClock(NOW_NS))
 
 

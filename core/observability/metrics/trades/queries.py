@@ -11,11 +11,13 @@ of times is first narrowed to a range of seq, because rows arrive nearly in the 
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
+from observability.clocks.slices import in_slices
 from observability.clocks.timestamps import MAX_NS
 from observability.metrics.trades.rows import trade_of
 from observability.metrics.trades.stats import TradeStats
@@ -58,21 +60,23 @@ class TradeSource(Protocol):
 
 
 class RecentTrades:
-    """The trades in memory: all there are without a store."""
+    """The trades in memory: all there are without a store. Reading thousands takes longer than a tick may wait."""
 
-    def __init__(self, log: TradeLog) -> None:
+    def __init__(self, log: TradeLog, slices: asyncio.Lock | None = None) -> None:
+        """`slices` is shared by everything that works in slices."""
         self._log = log
+        self._slices = asyncio.Lock() if slices is None else slices
 
     async def query(
         self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
     ) -> tuple[list[Trade], int]:
-        return self._log.query(wanted, limit, offset, before_seq)
+        return await in_slices(self._log.querying(wanted, limit, offset, before_seq), self._slices)
 
     async def find(self, trade_id: str) -> list[Trade]:
         return self._log.find(trade_id)
 
     async def stats(self, wanted: TradeFilter) -> TradeStats:
-        return self._log.stats(wanted)
+        return await in_slices(self._log.adding_up(wanted), self._slices)
 
 
 class StoredTrades:

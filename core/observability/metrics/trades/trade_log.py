@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum, IntFlag
 
+from observability.clocks.slices import Steps, at_once
 from observability.events import Fill
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade, TradeFilter, TradeKey
@@ -25,6 +26,8 @@ MAX_TRADES = 10_000
 # About 250 bytes each. Without a store, a fill that is delivered again after this many others would count twice.
 MAX_KEYS = 100_000
 MAX_CONFLICTS = 1_000
+# About 200 us of adding up.
+TRADES_PER_STEP = 50
 
 
 class Reader(IntFlag):
@@ -118,7 +121,13 @@ class TradeLog:
     ) -> tuple[list[Trade], int]:
         """Returns one page, newest first, and how many trades match in all. `before_seq`, the `seq` of a page's last
         trade, asks for the next page."""
-        matching = self._matching(wanted)
+        return at_once(self.querying(wanted, limit, offset, before_seq))
+
+    def querying(
+        self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
+    ) -> Steps[tuple[list[Trade], int]]:
+        """Does the same in steps."""
+        matching = yield from self._matching(wanted)
         if before_seq is not None:
             total = len(matching)
             return [trade for trade in matching if trade.seq < before_seq][offset : offset + limit], total
@@ -140,9 +149,16 @@ class TradeLog:
 
     def stats(self, wanted: TradeFilter) -> TradeStats:
         """Adds up the matching trades."""
+        return at_once(self.adding_up(wanted))
+
+    def adding_up(self, wanted: TradeFilter) -> Steps[TradeStats]:
+        """Does the same in steps."""
         stats = TradeStats()
-        for trade in reversed(self._matching(wanted)):
+        matching = yield from self._matching(wanted)
+        for number, trade in enumerate(reversed(matching)):
             stats.add(trade.side, trade.quantity, trade.price, trade.commission, trade.pnl)
+            if number % TRADES_PER_STEP == 0:
+                yield
         return stats
 
     def add_amended_listener(self, listener: Callable[[Trade], None]) -> None:
@@ -167,10 +183,17 @@ class TradeLog:
         self.conflicts += 1
         self._conflicting[trade.key, _content(trade)] = trade
 
-    def _matching(self, wanted: TradeFilter) -> list[Trade]:
+    def _matching(self, wanted: TradeFilter) -> Steps[list[Trade]]:
+        """Finds the matching trades, newest first."""
         matches = wanted.predicate()
-        newest_first: Iterator[Trade] = reversed(self._trades)
-        return [trade for trade in newest_first if matches(trade)]
+        matching = []
+        # A copy, because trades come between two steps.
+        for number, trade in enumerate(reversed(tuple(self._trades))):
+            if matches(trade):
+                matching.append(trade)
+            if number % TRADES_PER_STEP == 0:
+                yield
+        return matching
 
     def _see(self, key: TradeKey, content: int, bits: int) -> None:
         if len(self._seen) >= self._max_keys:
