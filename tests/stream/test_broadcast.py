@@ -8,8 +8,11 @@ from typing import Any, cast
 
 from fake_clock import FakeClock
 from observability.memory.counters import Counters
-from observability.snapshot.frames import Frame
-from observability.stream.broadcast import CHUNK_CLIENTS, Broadcaster
+from observability.snapshot.frames import HEADROOM, Frame
+from observability.stream.broadcast import Broadcaster
+from observability.stream.cohort import CHUNK_CLIENTS, CohortKey
+from observability.stream.views import EVERYTHING, View
+from observability.websocket.deflate import DeflateCounters
 
 
 class Loop:
@@ -36,6 +39,11 @@ class Client:
         self.unread = unread
         self.sent: list[int] = []
         self.skipped = 0
+        self.last_seq = 0
+
+    def cohort_key(self) -> CohortKey | None:
+        """It is never in a cohort."""
+        return None
 
     def buffered_bytes(self) -> int:
         return self.unread
@@ -47,6 +55,31 @@ class Client:
         self.skipped += 1
 
     def send_text(self, data: bytes) -> None: ...
+
+
+VIEW = View(EVERYTHING, DeflateCounters(Counters()))
+
+
+class CohortClient(Client):
+    """A client that has only frames due. It notes the moment at which it is sent one in `order`."""
+
+    deflate = None
+
+    def __init__(self, order: list[CohortClient] | None = None, *, accepts_lag: bool = False) -> None:
+        super().__init__()
+        self.order = [] if order is None else order
+        self.key = CohortKey(VIEW, is_compressed=False, keeps_context=False, accepts_lag=accepts_lag, is_ring=False)
+
+    def cohort_key(self) -> CohortKey | None:
+        return None if self.skipped else self.key
+
+    def send_shared(self, _kind: object, buffer: bytearray, *_: object) -> None:
+        self.sent.append(int(buffer[HEADROOM:]))
+        self.order.append(self)
+
+    def send_frame(self, frame: Frame) -> None:
+        self.skipped = 0
+        super().send_frame(frame)
 
 
 class Broadcast:
@@ -61,8 +94,12 @@ class Broadcast:
         for client in clients:
             self.broadcaster.add(client)
 
+    def finish(self) -> None:
+        while not self.loop.is_idle:
+            self.loop.run_one()
+
     def send(self, seq: int) -> None:
-        self.broadcaster.send_frame(Frame.of("e", seq, 0, self.clock.now_ns, b"{}"))
+        self.broadcaster.send_frame(Frame.of("epoch", seq, 0, self.clock.now_ns, b"%d" % seq))
 
 
 def test_clients_of_one_chunk_get_a_frame_at_once() -> None:
@@ -123,3 +160,89 @@ def test_a_client_that_was_discarded_gets_no_frame() -> None:
     broadcast.broadcaster.discard(client)
     broadcast.send(1)
     assert client.sent == []
+
+
+def test_a_cohort_is_sent_a_frame_in_chunks_with_the_loop_in_between() -> None:
+    order: list[CohortClient] = []
+    broadcast = Broadcast(*(CohortClient(order) for _ in range(3 * CHUNK_CLIENTS)))
+    broadcast.send(1)
+    assert 0 < len(order) <= CHUNK_CLIENTS
+    broadcast.finish()
+    assert len(order) == len(set(order)) == 3 * CHUNK_CLIENTS
+    assert broadcast.broadcaster.messages_sent == 3 * CHUNK_CLIENTS
+
+
+def test_no_client_of_a_cohort_is_always_the_last() -> None:
+    order: list[CohortClient] = []
+    broadcast = Broadcast(*(CohortClient(order) for _ in range(200)))
+    last = set()
+    for seq in range(1, 101):
+        broadcast.send(seq)
+        broadcast.finish()
+        last.add(order[-1])
+    assert len(last) > 50
+
+
+def test_a_client_that_falls_behind_before_its_chunk_skips_the_frame_and_is_counted() -> None:
+    clients = [CohortClient() for _ in range(2 * CHUNK_CLIENTS)]
+    broadcast = Broadcast(*clients)
+    broadcast.send(1)
+    slow = next(client for client in clients if not client.sent)
+    slow.unread = 1
+    broadcast.broadcaster.leave_cohort(slow)
+    broadcast.finish()
+    assert (slow.sent, slow.skipped) == ([], 1)
+    assert broadcast.broadcaster.frames_skipped == 1
+    slow.unread = 0
+    for seq in (2, 3):
+        broadcast.send(seq)
+        broadcast.finish()
+    assert slow.sent == [2, 3]
+
+
+def test_a_client_that_leaves_its_cohort_behind_its_chunk_is_not_sent_the_frame_again() -> None:
+    clients = [CohortClient() for _ in range(2 * CHUNK_CLIENTS)]
+    broadcast = Broadcast(*clients)
+    broadcast.send(1)
+    done = next(client for client in clients if client.sent)
+    broadcast.broadcaster.leave_cohort(done)
+    broadcast.finish()
+    assert (done.sent, done.skipped) == ([1], 0)
+
+
+def test_a_client_that_has_got_the_frame_on_its_own_is_not_sent_it_again() -> None:
+    clients = [CohortClient() for _ in range(2 * CHUNK_CLIENTS)]
+    broadcast = Broadcast(*clients)
+    broadcast.send(1)
+    changed = next(client for client in clients if not client.sent)
+    broadcast.broadcaster.leave_cohort(changed)
+    changed.last_seq = 1
+    broadcast.finish()
+    assert changed.sent == []
+
+
+def test_members_that_still_wait_when_the_next_frame_comes_get_only_that_one() -> None:
+    clients = [CohortClient(accepts_lag=number % 2 == 0) for number in range(2 * CHUNK_CLIENTS)]
+    broadcast = Broadcast(*clients)
+    broadcast.send(1)
+    sent_first = [client for client in clients if client.sent]
+    broadcast.send(2)
+    broadcast.finish()
+    broadcast.send(3)
+    broadcast.finish()
+    assert 0 < len(sent_first) < len(clients)
+    for client in clients:
+        assert client.sent == ([1, 2, 3] if client in sent_first else [2, 3])
+    assert broadcast.broadcaster.frames_skipped == len(clients) - len(sent_first)
+
+
+def test_a_member_that_was_discarded_gets_no_frame_and_leaves_no_cohort_behind() -> None:
+    first, second = CohortClient(), CohortClient()
+    broadcast = Broadcast(first, second)
+    broadcast.send(1)
+    broadcast.broadcaster.discard(first)
+    broadcast.send(2)
+    broadcast.broadcaster.discard(second)
+    broadcast.send(3)
+    assert (first.sent, second.sent) == ([1], [1, 2])
+    assert broadcast.loop.is_idle

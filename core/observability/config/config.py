@@ -104,6 +104,14 @@ class Config:
         "Messages a WebSocket client may send per second, with bursts of twice as many; 0 means no limit.",
         env="WS_RATE_LIMIT",
     )
+    broadcast: str = _setting(
+        "auto",
+        Choice(("auto", "uring", "picows")),
+        "How frames are sent: `uring` uses one system call for many clients, `picows` one per client; `auto` uses "
+        "io_uring where the kernel allows it.",
+        env="BROADCAST",
+        flag="--broadcast",
+    )
     http_rate_limit: int = _setting(
         0,
         Integer(0, 1_000_000),

@@ -129,7 +129,8 @@ class Choice(Kind):
         return f"one of {', '.join(self.words)}"
 
     def parse(self, text: str) -> object:
-        return accepted(self, text, text.upper())
+        folded = text.casefold()
+        return accepted(self, text, next((word for word in self.words if word.casefold() == folded), None))
 
     def accepts(self, value: object) -> bool:
         return value in self.words

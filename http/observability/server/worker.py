@@ -27,7 +27,7 @@ from observability.routing.application import Application, UpgradeCallback
 from observability.routing.router import Router
 from observability.senders.endpoint import SenderEndpoint
 from observability.snapshot.frames import Frame
-from observability.stream.broadcast import Broadcaster
+from observability.stream.broadcast import Broadcaster, open_send_ring
 from observability.stream.endpoint import StreamEndpoint
 from observability.stream.state import Feed, StreamSettings, StreamState
 from observability.websocket.echo import EchoEndpoint
@@ -76,7 +76,8 @@ class Worker:
         client_counts = ClientCounts() if shared_port is None else shared_port.client_counts
         self.certificate = _certificate(config)
         self.router = Router()
-        self._broadcaster = Broadcaster(counters, host_clock, loop)
+        self._ring = open_send_ring(config.broadcast, config.ws_max_connections)
+        self._broadcaster = Broadcaster(counters, host_clock, loop, self._ring)
         settings = StreamSettings(
             interval_seconds=config.metric_collection_interval,
             heartbeat_seconds=config.ws_heartbeat_interval,
@@ -147,6 +148,8 @@ class Worker:
             self._listener.close(grace_seconds, NEWCOMERS_SECONDS if self._sockets else 0.0),
             *(endpoint.close(grace_seconds) for endpoint in self._endpoints),
         )
+        if self._ring is not None:
+            self._ring.close()
 
     def send_frame(self, frame: Frame) -> None:
         """Sends a frame to every subscriber."""

@@ -1,42 +1,65 @@
-"""The broadcast: sends each frame to every client, without encoding or copying anything per client, and without
-waiting for a slow one."""
+"""The broadcast: sends each frame to every subscriber, without encoding or copying anything per subscriber, and without
+waiting for a slow one.
+
+    subscriber   in a cohort   gets the frame by the cohort's prepared send     (most of them, most of the time)
+                 on its own    has lanes, deltas, missed frames or a `lag` message due, or bytes unsent
+
+A subscriber that falls behind leaves its cohort when its transport reports unsent bytes. It joins one again with the
+first frame that it is sent whole.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from observability.clocks.clock import Clock
+from observability.errors import ConfigError
 from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
+from observability.stream.cohort import CHUNK_CLIENTS, Cohort, CohortKey, Member, PicowsSends, RingSends
+from observability.stream.io_uring import SendRing
 
-# The loop runs between chunks, so that a REST answer waits for one chunk and not for all clients.
-CHUNK_CLIENTS: Final = 128
+logger = logging.getLogger(__name__)
+
+# A prime: the first member to be sent a frame moves on by so many with each frame, so that no one is always the last.
+_ROTATION: Final = 61
 
 
-class Receiver(Protocol):
-    """A client of the broadcast."""
+class Receiver(Member, Protocol):
+    """A subscriber of the broadcast."""
 
-    @property
-    def buffered_bytes(self) -> Callable[[], int]: ...
+    last_seq: int
+    """The frame that was sent to it on its own last."""
+
+    def cohort_key(self) -> CohortKey | None:
+        """Returns the key of the cohort that could send the next frame; None if more than a frame is due."""
 
     def send_frame(self, frame: Frame) -> None: ...
-
-    def skip_frame(self) -> None: ...
 
     def send_text(self, data: bytes) -> None: ...
 
 
 class Broadcaster:
-    """Sends each frame to every client whose transport buffer is empty. Other clients are skipped and counted; they get
-    a later frame instead, which is complete and replaces the skipped one."""
+    """Sends each frame to every subscriber whose transport buffer is empty. Other subscribers are skipped and counted;
+    they get a later frame instead, which is complete and replaces the skipped one."""
 
-    def __init__(self, counters: Counters, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
-        self.clients: dict[Receiver, None] = {}
+    def __init__(
+        self, counters: Counters, clock: Clock, loop: asyncio.AbstractEventLoop, ring: SendRing | None = None
+    ) -> None:
+        """With a `ring`, the frames of plain TCP connections are sent by it."""
+        self.clients: dict[Receiver, Cohort | None] = {}
+        """Every subscriber, with its cohort if it is in one."""
+        self.clients_behind = 0
+        """Subscribers that have not read everything sent to them."""
         self.fanout = DurationHistogram()
         """Durations from the tick until the last byte of its frame was handed to the kernel."""
+        self.has_ring = ring is not None
+        self._ring = ring
         self._clock = clock
         self._loop = loop
         self._active = counters.gauge("websocket_connections_active", "WebSocket clients connected now")
@@ -48,9 +71,13 @@ class Broadcaster:
             "websocket_send_duration_seconds", "From the tick to the last byte handed to the kernel, per snapshot"
         )
         self._sent_listeners: list[Callable[[Frame, int], None]] = []
+        self._cohorts: dict[CohortKey, Cohort] = {}
+        self._others: dict[Receiver, None] = {}
+        # Of the frame that is being sent: chunks of a cohort, then subscribers on their own.
         self._frame: Frame | None = None
-        self._waiting: Sequence[Receiver] = ()
-        self._position = 0
+        self._chunks: deque[tuple[Cohort, int, int]] = deque()
+        self._waiting: deque[Receiver] = deque()
+        self._is_sending = False
 
     @property
     def messages_sent(self) -> int:
@@ -60,59 +87,160 @@ class Broadcaster:
     def frames_skipped(self) -> int:
         return self._skipped.value
 
-    @property
-    def clients_behind(self) -> int:
-        """Clients that have not read everything sent to them."""
-        return sum(1 for client in self.clients if client.buffered_bytes())
-
     def add_sent_listener(self, listener: Callable[[Frame, int], None]) -> None:
         """Calls `listener` with each frame that has been sent to every client, and the nanoseconds since its tick."""
         self._sent_listeners.append(listener)
 
     def add(self, client: Receiver) -> None:
+        """Adds a subscriber that has got the newest frame, or has it due."""
         self.clients[client] = None
+        self._others[client] = None
         self._active.set(len(self.clients))
+        self._join(client)
 
     def discard(self, client: Receiver) -> None:
-        self.clients.pop(client, None)
-        self._active.set(len(self.clients))
+        self.leave_cohort(client)
+        self._others.pop(client, None)
+        if self.clients.pop(client, self) is not self:
+            self._active.set(len(self.clients))
+
+    def leave_cohort(self, client: Receiver) -> None:
+        """Sends to `client` on its own from now on: it has more due than the frame, or cannot be sent anything."""
+        cohort = self.clients.get(client)
+        if cohort is None:
+            return
+        index = cohort.discard(client)
+        if any(chunk is cohort and start <= index < end for chunk, start, end in self._chunks):
+            self._waiting.append(client)
+        if not len(cohort) and not self._is_sending:
+            del self._cohorts[cohort.key]
+        self.clients[client] = None
+        self._others[client] = None
 
     def send_frame(self, frame: Frame) -> None:
-        """Starts to send `frame`. Clients that still wait for the previous frame skip that one."""
-        in_progress = self._position < len(self._waiting)
-        if in_progress:
-            late = self._waiting[self._position :]
-            for client in late:
-                client.skip_frame()
-            self._skipped.add(len(late))
+        """Starts to send `frame`. Subscribers that still wait for the previous frame skip that one."""
+        was_sending = self._is_sending
+        if was_sending:
+            self._skip_rest()
         self._frame = frame
-        self._waiting = tuple(self.clients)
-        self._position = 0
-        if not in_progress:  # otherwise the chunk that is scheduled sends the new frame
+        self._is_sending = True
+        for cohort in self._cohorts.values():
+            self._plan(cohort, frame)
+        self._waiting.extend(self._others)
+        if not was_sending:  # otherwise the chunk that is scheduled sends the new frame
             self._send_chunk()
 
+    def _plan(self, cohort: Cohort, frame: Frame) -> None:
+        size = cohort.begin(frame)
+        if not size:
+            return
+        first = frame.seq * _ROTATION % size
+        for start, end in ((first, size), (0, first)):
+            for chunk in range(start, end, CHUNK_CLIENTS):
+                self._chunks.append((cohort, chunk, min(chunk + CHUNK_CLIENTS, end)))
+
     def _send_chunk(self) -> None:
-        # hot: once per client per tick (benchmarks/bench_fanout.py)
+        # hot: once per chunk of clients per tick (benchmarks/bench_fanout.py)
         frame = self._frame
         assert frame is not None
-        end = self._position + CHUNK_CLIENTS
-        chunk = self._waiting[self._position : end]
-        skipped = 0
-        for client in chunk:
+        room = CHUNK_CLIENTS
+        while self._chunks:
+            cohort, start, end = self._chunks[0]
+            room -= end - start
+            if room < 0:
+                break
+            del self._chunks[0]
+            sent, behind = cohort.send(start, end)
+            self._sent.add(sent)
+            for member in behind:
+                self.leave_cohort(member)  # type: ignore[arg-type]  # every member was added here
+        if room > 0:
+            self._send_to_others(frame, room)
+        if self._chunks or self._waiting:
+            self._loop.call_soon(self._send_chunk)
+        else:
+            self._finish(frame)
+
+    def _send_to_others(self, frame: Frame, room: int) -> None:
+        sent = skipped = 0
+        for _ in range(min(room, len(self._waiting))):
+            client = self._waiting.popleft()
+            if client not in self._others or client.last_seq == frame.seq:
+                continue
             if client.buffered_bytes():
                 client.skip_frame()
                 skipped += 1
             else:
                 client.send_frame(frame)
-        self._position = end
-        self._sent.add(len(chunk) - skipped)
+                sent += 1
+                self._join(client)
+        self._sent.add(sent)
         if skipped:
             self._skipped.add(skipped)
-        if end < len(self._waiting):
-            self._loop.call_soon(self._send_chunk)
-        elif self._waiting:
+
+    def _finish(self, frame: Frame) -> None:
+        self._is_sending = False
+        for cohort in tuple(self._cohorts.values()):
+            cohort.end()
+            if not len(cohort):
+                del self._cohorts[cohort.key]
+        if self.clients:
             duration_ns = self._clock.mono_ns() - frame.mono_ns
             self._duration.record(duration_ns)
             self.fanout.record(duration_ns)
             for listener in self._sent_listeners:
                 listener(frame, duration_ns)
+
+    def _skip_rest(self) -> None:
+        """Skips the frame for everyone that still waits for it."""
+        frame = self._frame
+        assert frame is not None
+        skipped = 0
+        chunks, waiting = tuple(self._chunks), tuple(self._waiting)
+        self._chunks.clear()
+        self._waiting.clear()
+        for cohort, start, end in chunks:
+            late = cohort.skip(start, end)
+            skipped += len(late)
+            if cohort.key.accepts_lag:
+                for member in late:
+                    self.leave_cohort(member)  # type: ignore[arg-type]  # every member was added here
+                    member.skip_frame()
+        for client in waiting:
+            if client in self._others and client.last_seq != frame.seq:
+                client.skip_frame()
+                skipped += 1
+        self._skipped.add(skipped)
+
+    def _join(self, client: Receiver) -> None:
+        """Moves a subscriber that has only frames due into their cohort."""
+        key = client.cohort_key()
+        if key is None or client.buffered_bytes():
+            return
+        cohort = self._cohorts.get(key)
+        if cohort is None:
+            ring = self._ring if key.is_ring else None
+            cohort = self._cohorts[key] = Cohort(key, PicowsSends() if ring is None else RingSends(ring))
+        if cohort.add(client):
+            self.clients[client] = cohort
+            self._others.pop(client, None)
+
+
+def open_send_ring(broadcast: str, max_sockets: int) -> SendRing | None:
+    """Returns the ring that sends frames; None if `broadcast` is `picows`, or `auto` where the kernel has none to give.
+
+    Raises ConfigError if `broadcast` is `uring` and there is none.
+    """
+    if broadcast == "picows":
+        return None
+    try:
+        ring = SendRing(max_sockets)
+    except OSError as error:
+        if broadcast == "uring":
+            raise ConfigError(
+                [f"BROADCAST uring: the kernel gives no io_uring ({error}), expected auto or picows"]
+            ) from None
+        logger.info("frames are sent by one system call per client: the kernel gives no io_uring (%s)", error)
+        return None
+    logger.info("frames are sent by io_uring, many clients with one system call")
+    return ring

@@ -41,7 +41,7 @@ class StreamEndpoint(WebSocketEndpoint[Subscriber]):
     @property
     def lane_backlog(self) -> int:
         """Messages of the lanes that wait for clients, over all clients."""
-        return sum(client.lane_backlog for client in self.clients.values())
+        return sum(client.lane_backlog for client in self._state.lane_subscribers)
 
     def make_client(self, request: Request, accepted: Accepted) -> Subscriber:
         query, subscription = parse_url(request, self._state.views.channels)

@@ -38,6 +38,14 @@ class Feed(Protocol):
         this worker has read."""
 
 
+class LaneSubscriber(Protocol):
+    """A subscriber of at least one lane."""
+
+    @property
+    def lane_backlog(self) -> int:
+        """Entries of its lanes that have not been sent to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
     """The settings of the stream."""
@@ -66,6 +74,7 @@ class StreamState:
         self.broadcaster = broadcaster
         self.disconnects = DisconnectCounters(counters)
         self.host_clock = host_clock
+        self.lane_subscribers: set[LaneSubscriber] = set()
         self.stale_message: bytes | None = None
         """The message that new subscribers get while the data is stale."""
 

@@ -12,6 +12,7 @@ from observability.access.rates import MessageRate
 from observability.clocks.timestamps import format_iso_ms
 from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame
+from observability.stream.cohort import CohortKey
 from observability.stream.lanes import LaneReader
 from observability.stream.state import StreamState
 from observability.stream.subscriptions import (
@@ -50,21 +51,21 @@ class Subscriber(WebSocketConnection):
         super().__init__(accepted)
         self.subscription = subscription
         self.view: View | None = None
-        self.is_plain = False
-        """Whether the next frame is sent whole, with nothing before it: the broadcast's short path."""
+        self.last_seq = 0
+        """The frame that was sent to this client on its own last."""
         self._stream = stream
         self._query = query
         deflate = accepted.deflate
-        self._deflate = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
+        self.deflate = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
         self._rate = MessageRate(stream.settings.messages_per_second)
         # Clients of the first API do not know `lag`. A client that has asked for something knows it.
         self._accepts_lag = subscription != DEFAULT or query.since is not None
         self._refused_messages = 0
-        self._last_seq = 0
         self._skipped = 0
         self._missed_seq: int | None = None
         self._lanes: dict[str, LaneReader] = {}
         self._fetches: set[asyncio.Task[None]] = set()
+        self._is_behind = False
 
     @property
     def lane_backlog(self) -> int:
@@ -76,21 +77,27 @@ class Subscriber(WebSocketConnection):
     def skip_frame(self) -> None:
         """Counts a frame that is not sent, because the client has not read what was sent before."""
         self._skipped += 1
-        self.is_plain = False
         if self._lanes:
             self.send_lanes()
 
-    def send_frame(self, frame: Frame) -> None:
-        """Sends the client's view of the newest frame."""
-        # hot: once per client per tick (benchmarks/bench_fanout.py)
+    def cohort_key(self) -> CohortKey | None:
+        """Returns the key of the cohort that could send the next frame; None if more than a frame is due."""
         view = self.view
-        if view is not None and self.is_plain:
-            self.send_message(view.full(frame))
-        else:
-            self._send_what_is_due(frame)
+        if view is None or view.key.is_delta or self.is_closing:
+            return None
+        if self._lanes or self._skipped or self._missed_seq is not None:
+            return None
+        deflate = self.deflate
+        return CohortKey(
+            view,
+            is_compressed=deflate is not None,
+            keeps_context=deflate is not None and deflate.keeps_context,
+            accepts_lag=self._accepts_lag,
+            is_ring=self._stream.broadcaster.has_ring and not self.is_tls,
+        )
 
-    def _send_what_is_due(self, frame: Frame) -> None:
-        """Sends a frame, and what is due before it: lanes, missed frames, `lag`."""
+    def send_frame(self, frame: Frame) -> None:
+        """Sends the client's view of the newest frame, and what is due before it: lanes, missed frames, `lag`."""
         if self._lanes:
             self.send_lanes()
         view = self.view
@@ -98,22 +105,16 @@ class Subscriber(WebSocketConnection):
             return
         if self._missed_seq is not None:
             self._send_missed()
-        else:
-            if self._skipped:
-                self._send_lag()
-            is_next = self._last_seq == frame.seq - 1
-            self.send_message(view.delta(frame) if view.key.is_delta and is_next else view.full(frame))
-            self._last_seq = frame.seq
-        self._update_is_plain()
-
-    def _update_is_plain(self) -> None:
-        is_more_due = self._lanes or self._skipped or self._missed_seq is not None
-        self.is_plain = self.view is not None and not self.view.key.is_delta and not is_more_due
+            return
+        if self._skipped:
+            self._send_lag()
+        is_next = self.last_seq == frame.seq - 1
+        self.send_message(view.delta(frame) if view.key.is_delta and is_next else view.full(frame))
+        self.last_seq = frame.seq
 
     def send_message(self, message: Message) -> None:
         """Sends one shared message, compressed if that was negotiated."""
-        # hot: once per client per tick (benchmarks/bench_fanout.py)
-        deflate = self._deflate
+        deflate = self.deflate
         if deflate is None:
             self.send_shared(WSMsgType.TEXT, message.buffer, HEADROOM)
         else:
@@ -137,7 +138,7 @@ class Subscriber(WebSocketConnection):
                 seq = None
                 break
             self.send_shared(WSMsgType.TEXT, frame.buffer, HEADROOM)
-            self._last_seq = seq
+            self.last_seq = seq
             seq = seq + 1 if seq < frames.latest_seq else None
         self._missed_seq = seq
 
@@ -173,6 +174,24 @@ class Subscriber(WebSocketConnection):
         elif not self.is_closing:
             self.send_lanes()
 
+    def pause_writing(self) -> None:
+        if not self._is_behind:
+            self._is_behind = True
+            self._stream.broadcaster.clients_behind += 1
+        self._stream.broadcaster.leave_cohort(self)
+
+    def resume_writing(self) -> None:
+        self._catch_up()
+        super().resume_writing()
+
+    def _catch_up(self) -> None:
+        if self._is_behind:
+            self._is_behind = False
+            self._stream.broadcaster.clients_behind -= 1
+
+    def on_closing(self) -> None:
+        self._stream.broadcaster.leave_cohort(self)
+
     def on_drained(self) -> None:
         # The next frame is newer than any that could be sent now, so only the lanes are sent.
         self.send_lanes()
@@ -195,11 +214,10 @@ class Subscriber(WebSocketConnection):
             self._send_missed()
         elif self.view is not None:
             self.send_message(self.view.full(frame))
-            self._last_seq = frame.seq
+            self.last_seq = frame.seq
         if stream.stale_message is not None:
             self.send_text(stream.stale_message)
         self.send_lanes()
-        self._update_is_plain()
         stream.broadcaster.add(self)
 
     def on_message(self, message: bytes, is_text: bool) -> None:
@@ -221,9 +239,11 @@ class Subscriber(WebSocketConnection):
             self._stream.views.leave(self.view)
             self.view = None
         self._lanes.clear()
+        self._stream.lane_subscribers.discard(self)
         self._stream.disconnects.add(self.close_code, self.closed_by)
         for fetch in self._fetches:
             fetch.cancel()
+        self._catch_up()
         self._stream.broadcaster.discard(self)
 
     # -- requests
@@ -245,6 +265,8 @@ class Subscriber(WebSocketConnection):
             return
         before = self.subscription
         self._accepts_lag = True
+        # What is in force changes: the cohort's next message would be the wrong one.
+        self._stream.broadcaster.leave_cohort(self)
         self.subscription = wanted
         if not self._enter_view():
             self.subscription = before
@@ -272,9 +294,8 @@ class Subscriber(WebSocketConnection):
             if self._skipped:
                 self._send_lag()
             self.send_message(self.view.full(frame))
-            self._last_seq = frame.seq
+            self.last_seq = frame.seq
         self.send_lanes()
-        self._update_is_plain()
 
     def _enter_view(self) -> bool:
         """Changes to the view of the subscription; returns False if there are too many views."""
@@ -288,12 +309,16 @@ class Subscriber(WebSocketConnection):
         return True
 
     def _enter_lanes(self, since: dict[str, int | None]) -> None:
+        if since:
+            self._stream.lane_subscribers.add(self)
         for name, seq in since.items():
             self._lanes[name] = LaneReader(self._stream.feed.lanes[name], self.subscription.symbols, seq)
 
     def _leave_lanes(self, names: frozenset[str]) -> None:
         for name in names:
             self._lanes.pop(name, None)
+        if not self._lanes:
+            self._stream.lane_subscribers.discard(self)
 
     def _lane_states(self) -> dict[str, dict[str, int]]:
         """Returns the newest and the oldest sequence number that each lane's ring holds."""

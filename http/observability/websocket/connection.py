@@ -100,6 +100,7 @@ class WebSocketConnection(WSListener):
         # Bound once connected, for the inner loop of the broadcast.
         self.buffered_bytes: Callable[[], int]
         self.send_shared: Callable[..., None]
+        self.is_tls = False
         self._on_end = accepted.on_end
         self._ws: WSTransport
         self._fragments: list[bytes] = []
@@ -116,6 +117,9 @@ class WebSocketConnection(WSListener):
     @abstractmethod
     def on_message(self, message: bytes, is_text: bool) -> None:
         """Called with each whole message; text is valid UTF-8."""
+
+    def on_closing(self) -> None:
+        """Called when the connection begins to close, on either side: nothing is sent to it any more."""
 
     def on_closed(self) -> None:
         """Called when the connection has ended, whether it had opened or not."""
@@ -154,7 +158,7 @@ class WebSocketConnection(WSListener):
         """Sends Close; the socket is closed when the peer's Close arrives, or after `CLOSE_TIMEOUT_SECONDS`."""
         if self.is_closing:
             return
-        self.is_closing = True
+        self._begin_closing()
         self.close_code, self.closed_by = code, "server"
         self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # takes any code
         self._end_stall()
@@ -165,9 +169,14 @@ class WebSocketConnection(WSListener):
 
     def abort(self) -> None:
         if not self.is_closing:
-            self.is_closing = True
+            self._begin_closing()
             self.closed_by = "server"
         self.transport.abort()
+
+    def _begin_closing(self) -> None:
+        if not self.is_closing:
+            self.is_closing = True
+            self.on_closing()
 
     # -- picows' callbacks
 
@@ -178,6 +187,7 @@ class WebSocketConnection(WSListener):
         self.transport.set_write_buffer_limits(high=0)
         self.buffered_bytes = self.transport.get_write_buffer_size
         self.send_shared = transport.send_reuse_external_bytearray
+        self.is_tls = self.transport.get_extra_info("sslcontext") is not None
         # The 101 is written at the end of this iteration of the loop; what is sent in the next one is written at once.
         self.loop.call_soon(self._open)
 
@@ -207,7 +217,7 @@ class WebSocketConnection(WSListener):
             self._on_data_frame(frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self.is_closing = True
+        self._begin_closing()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         self.on_closed()
@@ -280,7 +290,7 @@ class WebSocketConnection(WSListener):
         self.on_message(message, self._is_text)
 
     def _on_close_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self.is_closing = True
+        self._begin_closing()
         if frame.payload_size == 0:
             # RFC 6455 section 5.5.1 leaves the code of the answer open. An empty Close would not do: picows does not
             # count it as sent, and sends another for a fault that follows the peer's.

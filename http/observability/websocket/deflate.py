@@ -84,6 +84,19 @@ class DeflateMemory:
             self._last = message.identity
         return frame
 
+    @property
+    def keeps_context(self) -> bool:
+        """Whether a message may refer to the one before it."""
+        return self._takeover
+
+    def is_at(self, identity: object) -> bool:
+        """Returns whether the client's last compressed message was the one with this identity."""
+        return self._last is identity
+
+    def forget(self) -> None:
+        """Makes the next frame one that refers to no earlier message."""
+        self._last = None
+
 
 class DeflatedMessage:
     """One message of a view. Each of its frames is compressed on first use and kept."""

@@ -1,0 +1,324 @@
+"""Many sends of the same bytes, handed to the kernel by one system call.
+
+The part of io_uring that the broadcast needs, over the raw system calls of Linux 6.1 or newer (io_uring_setup(2),
+io_uring_enter(2), io_uring_register(2)). A block holds one prepared submission entry (SQE) per socket. To send, the
+block is copied into the ring and entered:
+
+    SendBlock   | SQE 0 | SQE 1 | ... |  64 bytes each; all point at one buffer, which holds the frame
+                    |       |
+                    v       v             one memmove, one io_uring_enter per `submit`
+    SendRing    | SQE   | SQE   | ... | NOP |
+                                         |
+    completions | only what failed or was cut short | NOP |
+
+- `MSG_DONTWAIT` makes each send finish while it is submitted, so no request outlives `submit`. The NOP at the end of a
+  batch proves it: its completion is the last one.
+- `MSG_WAITALL` with `IOSQE_CQE_SKIP_SUCCESS` leaves a completion only for a send that failed or was cut short.
+- Sockets are registered files. The ring holds the open socket itself, not its number, so bytes never reach another
+  socket that was given the number of a closed one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import resource
+from array import array
+from collections.abc import Sequence
+from typing import Final
+
+_SYS_SETUP: Final = 425
+_SYS_ENTER: Final = 426
+_SYS_REGISTER: Final = 427
+
+_OFFSET_SQ_RING: Final = 0
+_OFFSET_SQES: Final = 0x10000000
+_SETUP_SUBMIT_ALL: Final = 1 << 7
+_SETUP_COOP_TASKRUN: Final = 1 << 8
+_SETUP_SINGLE_ISSUER: Final = 1 << 12
+_FEATURE_SINGLE_MMAP: Final = 1 << 0
+_FEATURE_CQE_SKIP: Final = 1 << 11
+_REGISTER_FILES_UPDATE: Final = 6
+_REGISTER_FILES2: Final = 13
+_REGISTER_SPARSE: Final = 1
+
+_OP_NOP: Final = 0
+_OP_SEND: Final = 26
+_SQE_FIXED_FILE: Final = 1 << 0
+_SQE_CQE_SKIP_SUCCESS: Final = 1 << 6
+_SEND_FLAGS: Final = 0x40 | 0x100 | 0x4000  # MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL
+
+# Operation and flags of an SQE, in its first word.
+_SILENT_SEND: Final = _OP_SEND | (_SQE_FIXED_FILE | _SQE_CQE_SKIP_SUCCESS) << 8
+_SILENT_NOP: Final = _OP_NOP | _SQE_CQE_SKIP_SUCCESS << 8
+
+# An SQE is 16 words of 4 bytes: which of them hold what.
+_SQE_BYTES: Final = 64
+_SQE_WORDS: Final = 16
+_WORD_FILE: Final = 1
+_WORD_ADDRESS: Final = 4
+_WORD_LENGTH: Final = 6
+_WORD_FLAGS: Final = 7
+_WORD_USER_DATA: Final = 8
+_CQE_WORDS: Final = 4
+_END_OF_BATCH: Final = 0xFFFFFFFF
+
+MAX_BATCH: Final = 255
+_ENTRIES: Final = MAX_BATCH + 1
+_MIN_BUFFER_BYTES: Final = 16 * 1024
+
+# It holds the interpreter's lock during the call, as a socket's send in C does: another thread that took the lock
+# meanwhile would keep the loop waiting for its whole time slice.
+_libc = ctypes.PyDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+class _Offsets(ctypes.Structure):
+    _fields_ = (
+        ("head", ctypes.c_uint32), ("tail", ctypes.c_uint32), ("ring_mask", ctypes.c_uint32),
+        ("ring_entries", ctypes.c_uint32), ("word4", ctypes.c_uint32), ("word5", ctypes.c_uint32),
+        ("word6", ctypes.c_uint32), ("reserved", ctypes.c_uint32), ("user_address", ctypes.c_uint64),
+    )  # fmt: skip
+
+
+class _Parameters(ctypes.Structure):
+    _fields_ = (
+        ("sq_entries", ctypes.c_uint32), ("cq_entries", ctypes.c_uint32), ("flags", ctypes.c_uint32),
+        ("sq_thread_cpu", ctypes.c_uint32), ("sq_thread_idle", ctypes.c_uint32), ("features", ctypes.c_uint32),
+        ("wq_fd", ctypes.c_uint32), ("reserved", ctypes.c_uint32 * 3), ("sq", _Offsets), ("cq", _Offsets),
+    )  # fmt: skip
+
+
+class _FilesTable(ctypes.Structure):
+    _fields_ = (
+        ("count", ctypes.c_uint32), ("flags", ctypes.c_uint32), ("reserved", ctypes.c_uint64),
+        ("data", ctypes.c_uint64), ("tags", ctypes.c_uint64),
+    )  # fmt: skip
+
+
+class _FilesUpdate(ctypes.Structure):
+    _fields_ = (("offset", ctypes.c_uint32), ("reserved", ctypes.c_uint32), ("fds", ctypes.c_uint64))
+
+
+class SendRing:
+    """One ring and its table of sockets. Use it in the thread and the process that made it.
+
+    Raises OSError where the kernel has no io_uring, or does not allow it (the default seccomp profile of containers).
+    """
+
+    def __init__(self, max_sockets: int) -> None:
+        """`max_sockets` is the size of the table; less if the process may have fewer open files."""
+        parameters = _Parameters(flags=_SETUP_SUBMIT_ALL | _SETUP_COOP_TASKRUN | _SETUP_SINGLE_ISSUER)
+        self._fd = _call(_SYS_SETUP, _ENTRIES, ctypes.byref(parameters))
+        try:
+            wanted = _FEATURE_SINGLE_MMAP | _FEATURE_CQE_SKIP
+            if parameters.features & wanted != wanted:
+                raise OSError(errno.ENOSYS, "this kernel's io_uring cannot skip completions")
+            self._map(parameters)
+            self.max_sockets = min(max_sockets, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            table = _FilesTable(count=self.max_sockets, flags=_REGISTER_SPARSE)
+            _call(_SYS_REGISTER, self._fd, _REGISTER_FILES2, ctypes.byref(table), ctypes.sizeof(table))
+        except BaseException:
+            os.close(self._fd)
+            raise
+        # Of the submission queue: the kernel reads it, nobody else writes it.
+        self._tail: int = self._ring[self._sq_tail_word]
+        self._free = list(range(self.max_sockets - 1, -1, -1))
+        self._update_fd = ctypes.c_int32(-1)
+        self._update = _FilesUpdate(fds=ctypes.addressof(self._update_fd))
+
+    def close(self) -> None:
+        """Closes the ring; the sockets in its table stay open only where others hold them."""
+        os.close(self._fd)
+
+    def register(self, fd: int) -> int | None:
+        """Puts a socket into the table and returns its place; None if the table is full."""
+        if not self._free:
+            return None
+        place = self._free.pop()
+        try:
+            self._set_file(place, fd)
+        except OSError:
+            self._free.append(place)
+            raise
+        return place
+
+    def unregister(self, place: int) -> None:
+        """Removes a socket from the table: until then it stays open for its peer, even if its number is closed."""
+        self._set_file(place, -1)
+        self._free.append(place)
+
+    def submit(self, block: SendBlock, start: int, end: int) -> Sequence[tuple[int, int]]:
+        """Sends the block's buffer to its sockets from `start` to before `end`, at most `MAX_BATCH` of them. Returns
+        the index of each socket that did not take all of it, with the bytes it took, or a negative errno."""
+        # hot: once per batch of clients per tick (benchmarks/bench_fanout.py)
+        count = end - start
+        assert 0 < count <= MAX_BATCH
+        tail: int = self._tail
+        source = block.address + start * _SQE_BYTES
+        slot = tail & self._sq_mask
+        before_wrap = min(count, _ENTRIES - slot)
+        ctypes.memmove(self._sqes_address + slot * _SQE_BYTES, source, before_wrap * _SQE_BYTES)
+        if count > before_wrap:
+            rest = count - before_wrap
+            ctypes.memmove(self._sqes_address, source + before_wrap * _SQE_BYTES, rest * _SQE_BYTES)
+        nop_slot = (tail + count) & self._sq_mask
+        ctypes.memmove(self._sqes_address + nop_slot * _SQE_BYTES, _NOP_ADDRESS, _SQE_BYTES)
+        self._tail = (tail + count + 1) & 0xFFFFFFFF
+        self._ring[self._sq_tail_word] = self._tail
+        pending = count + 1
+        while pending:
+            pending -= self._enter(pending)
+        return self._completions()
+
+    def _enter(self, count: int) -> int:
+        while True:
+            done: int = _syscall(_SYS_ENTER, self._fd, count, 0, 0, None, 0)
+            if done > 0:
+                return done
+            code = ctypes.get_errno()
+            if code not in (errno.EINTR, errno.EAGAIN, errno.EBUSY):
+                raise OSError(code, f"io_uring_enter: {os.strerror(code)}")
+
+    def _completions(self) -> Sequence[tuple[int, int]]:
+        """Reads all completions, the last of which is that of the NOP."""
+        ring, mask = self._ring, self._cq_mask
+        head, tail = ring[self._cq_head_word], ring[self._cq_tail_word]
+        found: list[tuple[int, int]] = []
+        index = _END_OF_BATCH - 1
+        while head != tail:
+            word = self._cqes_word + (head & mask) * _CQE_WORDS
+            index = ring[word]
+            if index != _END_OF_BATCH:
+                result = ring[word + 2]
+                found.append((index, result - 0x1_0000_0000 if result & 0x8000_0000 else result))
+            head = (head + 1) & 0xFFFFFFFF
+        ring[self._cq_head_word] = head
+        assert index == _END_OF_BATCH, "a send was still under way after its submission"
+        return found
+
+    def _map(self, parameters: _Parameters) -> None:
+        sq, cq = parameters.sq, parameters.cq
+        size = max(sq.word6 + parameters.sq_entries * 4, cq.word5 + parameters.cq_entries * 16)
+        self._ring_map = mmap.mmap(self._fd, size, offset=_OFFSET_SQ_RING)
+        self._sqes_map = mmap.mmap(self._fd, parameters.sq_entries * _SQE_BYTES, offset=_OFFSET_SQES)
+        self._sqes_address = ctypes.addressof(ctypes.c_char.from_buffer(self._sqes_map))
+        self._ring: memoryview[int] = memoryview(self._ring_map)[: size // 4 * 4].cast("I")
+        self._sq_mask = self._ring[sq.ring_mask // 4]
+        self._sq_tail_word = sq.tail // 4
+        self._cq_mask = self._ring[cq.ring_mask // 4]
+        self._cq_head_word = cq.head // 4
+        self._cq_tail_word = cq.tail // 4
+        self._cqes_word = cq.word5 // 4
+        first = sq.word6 // 4
+        # Entry n of the ring is SQE n, for good.
+        self._ring[first : first + parameters.sq_entries] = memoryview(array("I", range(parameters.sq_entries)))
+
+    def _set_file(self, place: int, fd: int) -> None:
+        self._update_fd.value = fd
+        self._update.offset = place
+        _call(_SYS_REGISTER, self._fd, _REGISTER_FILES_UPDATE, ctypes.byref(self._update), 1)
+
+
+class SendBlock:
+    """The prepared sends of one set of sockets, in an order that may change: a removed one is replaced by the last."""
+
+    def __init__(self) -> None:
+        self._places: list[int | None] = []
+        self._capacity = 0
+        self._words: memoryview[int] = memoryview(bytearray()).cast("I")
+        self._buffer = ctypes.create_string_buffer(_MIN_BUFFER_BYTES)
+        self._length = 0
+        self._grow(64)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def append(self, place: int) -> None:
+        """Adds the socket at a place of the ring's table."""
+        index = len(self._places)
+        if index == self._capacity:
+            self._grow(2 * self._capacity)
+        self._places.append(place)
+        self._write(index, place)
+
+    def void(self, index: int) -> int | None:
+        """Makes the send at `index` do nothing. Returns the place of its socket in the table; None if it had none."""
+        place, self._places[index] = self._places[index], None
+        self._write(index, None)
+        return place
+
+    def remove(self, index: int) -> int | None:
+        """Removes the send at `index`, and moves the last one there. Returns the place of its socket in the table."""
+        place = self._places[index]
+        last = self._places.pop()
+        if index < len(self._places):
+            self._places[index] = last
+            self._write(index, last)
+        return place
+
+    def set_frame(self, header: bytes, payload: bytes | bytearray | memoryview[int], offset: int = 0) -> None:
+        """Puts one frame into the buffer: `header`, then `payload` from `offset` on."""
+        size = len(payload) - offset
+        length = len(header) + size
+        if length > len(self._buffer):
+            self._buffer = ctypes.create_string_buffer(2 * length)
+            self._set_address()
+        view = memoryview(self._buffer).cast("B")
+        view[: len(header)] = header
+        view[len(header) : length] = memoryview(payload)[offset:]
+        if length != self._length:
+            self._length = length
+            self._fill(_WORD_LENGTH, length)
+
+    def unsent(self, sent_bytes: int) -> bytes:
+        """Returns the part of the frame after its first `sent_bytes` bytes."""
+        return self._buffer.raw[sent_bytes : self._length]
+
+    def _grow(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._memory = bytearray(capacity * _SQE_BYTES)
+        self._words = memoryview(self._memory).cast("I")
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._words[_WORD_USER_DATA::_SQE_WORDS] = memoryview(array("I", range(capacity)))
+        self._fill(_WORD_LENGTH, self._length)
+        self._set_address()
+        for index, place in enumerate(self._places):
+            self._write(index, place)
+
+    def _set_address(self) -> None:
+        address = ctypes.addressof(self._buffer)
+        self._fill(_WORD_ADDRESS, address & 0xFFFFFFFF)
+        self._fill(_WORD_ADDRESS + 1, address >> 32)
+
+    def _fill(self, word: int, value: int) -> None:
+        self._words[word::_SQE_WORDS] = memoryview(array("I", [value]) * self._capacity)
+
+    def _write(self, index: int, place: int | None) -> None:
+        word = index * _SQE_WORDS
+        self._words[word] = _SILENT_NOP if place is None else _SILENT_SEND
+        self._words[word + _WORD_FILE] = 0 if place is None else place
+        # A NOP has flags of its own here.
+        self._words[word + _WORD_FLAGS] = 0 if place is None else _SEND_FLAGS
+
+
+def _call(*arguments: object) -> int:
+    result: int = _syscall(*arguments)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def _nop() -> ctypes.Array[ctypes.c_char]:
+    words = array("I", bytes(_SQE_BYTES))
+    words[0] = _OP_NOP
+    words[_WORD_USER_DATA] = _END_OF_BATCH
+    return ctypes.create_string_buffer(words.tobytes(), _SQE_BYTES)
+
+
+_NOP_MEMORY: Final = _nop()
+_NOP_ADDRESS: Final = ctypes.addressof(_NOP_MEMORY)
