@@ -58,25 +58,29 @@ def test_a_refusal_names_the_required_field_that_is_missing(kind: str, name: str
 
 
 @pytest.mark.parametrize("kind", EVENTS)
-def test_unknown_fields_are_ignored(kind: str) -> None:
-    assert decode(kind, something_else=[1, 2]) == decode(kind)
+def test_an_unknown_field_does_not_decode_as_it_stands(kind: str) -> None:
+    assert "something_else" in refusal(kind, something_else=[1, 2])
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
     [
         ("quote", "symbol", ""),
-        ("quote", "symbol", "x" * 33),
+        ("quote", "symbol", "x" * 129),
         ("quote", "bid", "1.0"),
         ("quote", "bid_size", -1),
+        ("quote", "bid", 1e308),
+        ("quote", "ask", -1e18),
+        ("quote", "bid_size", 1e18),
         ("quote", "ts", -1),
+        ("quote", "ts", 10**17 - 1),
         ("quote", "ts", 2**63),
         ("quote", "ts", 1.5),
         ("print", "size", -1),
         ("print", "aggressor_side", "long"),
         ("order", "side", "hold"),
         ("order", "status", "working"),
-        ("order", "order_id", "x" * 65),
+        ("order", "order_id", "x" * 129),
         ("order", "reason", "x" * 4097),
         ("fill", "price", "ten"),
         ("log", "level", "loud"),
@@ -85,10 +89,42 @@ def test_unknown_fields_are_ignored(kind: str) -> None:
         ("alert", "state", "over"),
         ("heartbeat", "status", "fine"),
         ("metric", "labels", {"a": 1}),
+        ("metric", "labels", {f"label{n}": "" for n in range(9)}),
+        ("metric", "labels", {"x" * 129: ""}),
+        ("metric", "labels", {"a": "x" * 129}),
     ],
 )
 def test_an_invalid_value_is_refused_with_its_path(kind: str, name: str, value: object) -> None:
     assert f"$.{name}" in refusal(kind, **{name: value})
+
+
+def _texts() -> list[tuple[str, str]]:
+    """Returns every field of every event whose value may be a string of the sender's choice."""
+    found = []
+    for kind in EVENT_TYPES:
+        for field in msgspec.structs.fields(kind):
+            described = msgspec.inspect.type_info(field.type)
+            types = described.types if isinstance(described, msgspec.inspect.UnionType) else (described,)
+            is_time = field.name in ("ts", "decision_ts")
+            if not is_time and any(isinstance(each, msgspec.inspect.StrType) for each in types):
+                found.append((TYPE_NAMES[kind], field.name))
+    return found
+
+
+@pytest.mark.parametrize(("kind", "name"), _texts())
+def test_every_string_of_every_event_has_a_maximum_length(kind: str, name: str) -> None:
+    assert f"$.{name}" in refusal(kind, **{name: "x" * 4097})
+
+
+def test_ids_and_symbols_have_up_to_128_characters() -> None:
+    event = decode("fill", trade_id="t" * 128, order_id="o" * 128, symbol="s" * 128)
+    assert isinstance(event, Fill)
+    assert (len(event.trade_id), len(event.order_id), len(event.symbol)) == (128, 128, 128)
+
+
+def test_the_fields_of_a_log_line_have_a_maximum_size() -> None:
+    decode("log", fields={"a": "x" * 16_000})
+    assert "fields: expected at most 16384 bytes" in refusal("log", fields={"a": ["x" * 4096] * 4})
 
 
 def test_an_unknown_type_is_refused_with_its_path() -> None:

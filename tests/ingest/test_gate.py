@@ -31,7 +31,7 @@ def test_events_are_published_in_order_with_their_arrival_time() -> None:
     run(scene)
 
 
-@pytest.mark.parametrize("ts", [0, 4_000_000_000 * NS_PER_S])
+@pytest.mark.parametrize("ts", [10**17, 4_000_000_000 * NS_PER_S])
 def test_an_event_time_far_from_the_clock_is_kept(ts: int) -> None:
     async def scene() -> None:
         desk = Desk()
@@ -60,7 +60,7 @@ def test_a_bad_event_is_rejected_alone_with_the_path_of_its_fault() -> None:
         desk = Desk()
         answer = await desk.take(QUOTE, {**QUOTE, "bid": "x"}, QUOTE)
         assert counts(answer) == (2, 0, 1)
-        assert body(answer)["rejected"] == [{"index": 1, "error": "Expected `float | null`, got `str` - at `$[1].bid`"}]
+        assert body(answer)["rejected"] == [{"index": 1, "error": "Expected a number, got 'x' - at `$[1].bid`"}]
         assert desk.count("ingest_rejected_total", reason="undecodable") == 1
 
     run(scene)
@@ -107,6 +107,109 @@ def test_every_event_is_counted_once(kinds: list[str]) -> None:
         assert accepted == kinds.count("new") + kinds.count("quote")
         assert duplicates == kinds.count("again")
         assert rejected == kinds.count("other") + kinds.count("bad")
+
+    run(scene)
+
+
+# -- what is odd about an event
+
+
+def test_unknown_fields_are_named_in_the_answer_and_the_event_is_taken() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        answer = await desk.take(QUOTE, fill(1, comission="0.1", colour="red"), fill(1, comission="0.1"))
+        assert counts(answer) == (2, 1, 0)
+        assert body(answer)["warnings"] == [
+            {"index": 1, "path": "$[1].comission", "warning": "comission: did you mean commission?"},
+            {"index": 1, "path": "$[1].colour", "warning": "colour: fill has no such field"},
+            {"index": 2, "path": "$[2].comission", "warning": "comission: did you mean commission?"},
+        ]
+        assert body(answer)["warnings_count"] == desk.count("ingest_unknown_fields_total") == 3
+
+    run(scene)
+
+
+def test_every_warning_is_counted_and_a_bounded_number_is_listed() -> None:
+    async def scene() -> None:
+        answer = await Desk().take(*({**QUOTE, f"x{number}" * 30: 1} for number in range(300)))
+        assert body(answer)["warnings_count"] == 300
+        assert len(body(answer)["warnings"]) == MAX_FAULTS_LISTED
+
+    run(scene)
+
+
+def test_an_unknown_field_is_a_fault_where_the_setting_says_so() -> None:
+    async def scene() -> None:
+        desk = Desk(refuse_unknown_fields=True)
+        answer = await desk.take(QUOTE, {**QUOTE, "bidd": 1})
+        assert counts(answer) == (1, 0, 1)
+        assert body(answer)["rejected"][0]["error"].endswith("did you mean bid? - at `$[1].bidd`")
+
+    run(scene)
+
+
+def test_rounded_numbers_are_counted() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        answer = await desk.take(fill(1, commission=0.0123 * 0.1), fill(2, commission="0.1"))
+        assert counts(answer) == (2, 0, 0)
+        assert desk.count("ingest_rounded_total") == 1
+
+    run(scene)
+
+
+BAD_ELEMENTS = [
+    b'{"type":"quote","symbol":"A","bid":1,"ask":2,"bid_size":NaN}',
+    b'{"type":"metric","name":"m","value":-Infinity}',
+    b'{"type":"heartbeat","component":"a\tb"}',
+    b'{"type":"heartbeat","component":"\\ud83d"}',
+    b'{"type":"metric","name":"m","value":01}',
+    b'{"type":"heartbeat","component":"\xff"}',
+    b"{'type':'heartbeat'}",
+    b"",
+]
+
+
+@pytest.mark.parametrize("bad", BAD_ELEMENTS)
+@pytest.mark.parametrize("form", ["array", "lines"])
+def test_an_element_that_is_not_json_costs_only_itself(bad: bytes, form: str) -> None:
+    async def scene() -> None:
+        good = orjson.dumps(HEARTBEAT)
+        desk = Desk()
+        if form == "lines":
+            answer = await desk.gate.take(b"\n".join((good, bad or b"x", good)), source="http", is_lines=True)
+        else:
+            answer = await desk.gate.take(b"[%b , %b, %b]" % (good, bad, good), source="http", is_lines=False)
+        assert (answer.status, counts(answer)) == (200, (2, 0, 1))
+        assert [fault["index"] for fault in body(answer)["rejected"]] == [1]
+
+    run(scene)
+
+
+@pytest.mark.parametrize("bad", BAD_ELEMENTS[:-1])
+def test_a_single_event_that_is_not_json_is_rejected_with_its_place(bad: bytes) -> None:
+    async def scene() -> None:
+        answer = await Desk().gate.take(bad, source="ws")
+        assert (answer.status, [fault["index"] for fault in body(answer)["rejected"]]) == (422, [0])
+
+    run(scene)
+
+
+def test_other_batches_and_the_tick_get_their_turn_while_a_bad_array_is_split() -> None:
+    async def scene() -> None:
+        beats = 0
+
+        async def beat() -> None:
+            nonlocal beats
+            while True:
+                beats += 1
+                await asyncio.sleep(0)
+
+        beating = asyncio.create_task(beat())
+        elements = [b"NaN", *[orjson.dumps({**fill(number), "strategy": "s" * 100}) for number in range(9_000)]]
+        assert counts(await Desk().gate.take(b"[" + b",".join(elements) + b"]", source="http")) == (9_000, 0, 1)
+        beating.cancel()
+        assert beats > 10
 
     run(scene)
 

@@ -121,3 +121,33 @@ def test_a_message_at_the_gate_is_accepted_after_its_sender_is_gone(start_ingest
     server.http.wait_until(lambda: not server.endpoint.clients)
     server.commit()
     assert server.post(f"[{fill(1)}]", Idempotency_Key="k")[1]["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.parametrize("message", ['{"seq":7,"key":"a","events":[%s,%s]}', '{ "events" : [%s,%s] , "seq":7 }'])
+@pytest.mark.parametrize(
+    "bad", ['{"type":"metric","name":"m","value":NaN}', '{"type":"heartbeat","component":"\t"}', "01"]
+)
+def test_an_event_that_is_not_json_costs_only_itself_in_an_envelope(
+    start_ingest: MakeIngestServer, message: str, bad: str
+) -> None:
+    with start_ingest(is_prompt=True).sender() as sender:
+        sender.send(message % (bad, fill(1)))
+        ack = receive(sender)
+        assert (ack["type"], ack["seq"], ack["accepted"], [fault["index"] for fault in ack["rejected"]]) == (
+            "ack", 7, 1, [0],
+        )  # fmt: skip
+
+
+def test_single_events_that_are_not_json_do_not_end_the_connection(start_ingest: MakeIngestServer) -> None:
+    with start_ingest(is_prompt=True).sender() as sender:
+        for number in range(MAX_BAD_MESSAGES + 1):
+            sender.send('{"type":"quote","symbol":"A","bid":1,"ask":2,"bid_size":NaN}')
+            assert receive(sender)["rejected_count"] == 1
+            sender.send(fill(number))
+            assert receive(sender)["accepted"] == 1
+
+
+def test_a_message_without_matching_brackets_is_bad(start_ingest: MakeIngestServer) -> None:
+    with start_ingest(is_prompt=True).sender() as sender:
+        sender.send('{"seq":7,"events":[NaN}')
+        assert receive(sender)["code"] == "bad_message"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from observability.config.config import SETTINGS
+from observability.ingest.dialects import SYNONYMS
 from observability.metrics.alerts.rule_file import format_duration, load_rules
 
 ROOT: Final = Path(__file__).parents[2]
@@ -134,6 +135,19 @@ def default_rules() -> str:
     return "\n".join(rows) + "\n"
 
 
+def synonyms() -> str:
+    """The words that are read for each of ours, by field."""
+    rows = ["| field | word | also read |", "|---|---|---|"]
+    for place, words in SYNONYMS.items():
+        for ours in dict.fromkeys(words.values()):
+            also = ", ".join(f"`{word}`" for word, meaning in words.items() if meaning == ours)
+            rows.append(f"| {_PLACES.get(place, f'`{place}`')} | {f'`{ours}`' if ours else 'unknown'} | {also} |")
+    return "\n".join(rows) + "\n"
+
+
+_PLACES: Final = {
+    "status": "`status` of an order", "side": "`side`, `aggressor_side`", "heartbeat.status": "`status` of a component",
+}  # fmt: skip
 _SIGNS: Final = {"above": ">", "at_least": "≥", "below": "<", "at_most": "≤", "equals": "="}
 _OPPOSITES: Final = {"above": "≤", "at_least": "<", "below": "≥", "at_most": ">", "equals": "≠"}
 
@@ -180,6 +194,7 @@ def project() -> dict[str, Any]:
 GENERATED: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("docs/configuration.md", "settings"): settings_table,
     ("docs/alerts.md", "default-rules"): default_rules,
+    ("docs/sending-events.md", "synonyms"): synonyms,
     ("ARCHITECTURE.md", "layers"): layers,
 }
 """By document and marker."""

@@ -86,7 +86,7 @@ def test_duplicates_and_conflicts_are_told_and_count_nothing_twice(start_server:
 def test_faults_name_the_place_in_the_batch(server: Server) -> None:
     status, _, answer = post(server, [*heartbeats(3), {"type": "print", "symbol": "A", "price": "x", "size": 1}])
     assert (status, answer["accepted"]) == (200, 3)
-    assert answer["rejected"] == [{"index": 3, "error": "Expected `float`, got `str` - at `$[3].price`"}]
+    assert answer["rejected"] == [{"index": 3, "error": "Expected a number, got 'x' - at `$[3].price`"}]
 
 
 def test_lines_are_taken_one_by_one(server: Server) -> None:

@@ -199,6 +199,12 @@ class Config:
         env="ALERT_RULES",
         flag="--alerts",
     )
+    refuse_unknown_fields: bool = _setting(
+        False,
+        Switch(),
+        "Reject an event that has a field which its type does not know, instead of taking it with a warning.",
+        env="REFUSE_UNKNOWN_FIELDS",
+    )
     max_symbols: int = _setting(
         64,
         Integer(1, 100_000),

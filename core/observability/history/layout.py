@@ -61,8 +61,8 @@ from observability.memory.layout import DIRECTORY_HEADER_WORDS, WORD_BYTES
 
 STORES_ARE_ORDERED: Final = platform.machine() in ("x86_64", "AMD64")
 
-# Of a directory entry: a symbol, the names of a dozen fields, and a reserve.
-NAME_BYTES: Final = 512
+# Of a directory entry: a symbol of 128 characters of 4 bytes, the names of a dozen fields, and a reserve.
+NAME_BYTES: Final = 1024
 
 RING_CURSOR: Final = 0
 RING_FORGOTTEN: Final = 1

@@ -6,6 +6,7 @@ Older answers, and those from before a restart, are in the durable log (see `gat
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,13 +38,23 @@ class BatchOutcome:
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
+    warned: int = 0
+    """Warnings, of which an event may have several."""
     faults: list[dict[str, Any]] = field(default_factory=list)
     """Index and fault of the first `MAX_FAULTS_LISTED` events rejected."""
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    """Index, path and text of the first `MAX_FAULTS_LISTED` warnings."""
 
     def reject(self, index: int, fault: str) -> None:
         self.rejected += 1
         if len(self.faults) < MAX_FAULTS_LISTED:
             self.faults.append({"index": index, "error": fault})
+
+    def warn(self, index: int, path: str, warning: Callable[[], str]) -> None:
+        """Notes what the sender of an accepted event should know; `warning` is called only if it is listed."""
+        self.warned += 1
+        if len(self.warnings) < MAX_FAULTS_LISTED:
+            self.warnings.append({"index": index, "path": path, "warning": warning()})
 
     @property
     def is_refused(self) -> bool:
@@ -63,6 +74,8 @@ class BatchOutcome:
             "duplicates": self.duplicates,
             "rejected": self.faults,
             "rejected_count": self.rejected,
+            "warnings": self.warnings,
+            "warnings_count": self.warned,
         }
         if not self.is_refused:
             return IngestAnswer(200, encode_json(counts))

@@ -1,23 +1,30 @@
 """Decodes batches of events in our own JSON format into typed events; one bad event never costs another.
 
     bytes --> split --> elements, not decoded --> decode_element, one by one --> event, or its fault with the path
+                                                        |       ^
+                                                        v       |  what does not decode as it stands
+                                                     dialects.read_event
 
 A batch is a single event, an array of events, or a line per event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from observability.clocks.timestamps import parse_iso_ns
 from observability.errors import MAX_FAULT_CHARACTERS, EventError
-from observability.events import MIN_MAGNITUDE, AnyEvent, Order, Print
+from observability.events import MAX_NAME_LENGTH, MIN_MAGNITUDE, AnyEvent, Order, Print
+from observability.ingest.dialects import Reading, describe_unknown, read_event
+from observability.ingest.splitting import is_object, split_array
 
-# What msgspec raises for bytes that a sender chose; the last two are not subclasses of its own errors.
-UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+MAX_EVENT_BYTES: Final = 64 * 1024
+
+# What msgspec raises for bytes that a sender chose; the others are not subclasses of its own errors.
+UNDECODABLE: Final = (msgspec.DecodeError, ValueError, RecursionError)
 
 _PATH_ROOT: Final = "`$"
 _SPACE: Final = b" \t\r\n"
@@ -29,41 +36,74 @@ Element = bytes | msgspec.Raw
 class EventDecoder:
     """Splits batches and decodes their events. Not thread-safe."""
 
-    def __init__(self) -> None:
-        self._event = msgspec.json.Decoder(AnyEvent)
+    def __init__(self, *, refuse_unknown_fields: bool = False) -> None:
+        self._refuse_unknown_fields = refuse_unknown_fields
+        # A number may be a string: that is read as fast as a bare one.
+        self._event = msgspec.json.Decoder(AnyEvent, strict=False)
         self._raw = msgspec.json.Decoder(msgspec.Raw)
         self._raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 
-    def split(self, data: bytes, *, is_lines: bool | None) -> Sequence[Element]:
+    def split(self, data: bytes, *, is_lines: bool | None) -> Iterable[Element]:
         """Returns the elements of an array, the single event that `data` is, or its non-blank lines.
 
-        `is_lines` None detects which. Raises EventError if `data` is none of these; the content of a line is not
-        checked.
+        `is_lines` None detects which. The content of an element is not checked. Raises EventError if `data` is none of
+        these, at once or during the iteration.
         """
         if is_lines:
             return _lines(data)
+        is_array = data.lstrip(_SPACE)[:1] == b"["
         try:
-            if data.lstrip(_SPACE)[:1] == b"[":
-                return self._raw_array.decode(data)
-            return (self._raw.decode(data),)
+            return self._raw_array.decode(data) if is_array else (self._raw.decode(data),)
         except UNDECODABLE as error:
+            if is_array:
+                return _split_anyway(data, str(error))
             # A single event may span several lines, so only now do the lines count as events.
             if is_lines is None and b"\n" in data.strip(_SPACE):
                 return _lines(data)
-            raise EventError(f"expected an event, or an array of events: {_shortened(str(error))}") from None
+            if is_object(data):
+                return (data,)
+            raise _not_an_event(str(error)) from None
 
-    def decode_element(self, data: Element, index: int, ts_init: int) -> AnyEvent | EventError:
-        """Returns the event at `index` of its batch, or an error that names the fault and its path.
+    def decode_element(self, data: Element, index: int, ts_init: int) -> AnyEvent | Reading | EventError:
+        """Returns the event at `index` of its batch, or an error that names the fault and its path. A Reading holds
+        besides the event what its sender should know about it.
 
         `ts_init` is the arrival time; it also replaces an absent `ts`.
         """
         # hot: once per event (benchmarks/bench_intake.py)
+        if len(data) > MAX_EVENT_BYTES:
+            return EventError(_at(index, f"Expected at most {MAX_EVENT_BYTES} bytes, got {len(data)}"))
         try:
             event: AnyEvent = self._event.decode(data)
             _stamp(event, ts_init)
+        except (*UNDECODABLE, EventError):
+            return self._read(data, index, ts_init)
+        return event
+
+    def _read(self, data: Element, index: int, ts_init: int) -> AnyEvent | Reading | EventError:
+        """Reads an event that does not decode as it stands."""
+        try:
+            reading = read_event(data)
+            _stamp(reading.event, ts_init)
         except (*UNDECODABLE, EventError) as error:
             return EventError(_at(index, str(error)))
-        return event
+        if reading.unknown and self._refuse_unknown_fields:
+            name = reading.unknown[0]
+            hint = describe_unknown(type(reading.event), name)
+            return EventError(_at(index, f"Unknown field: {hint} - at `$.{name[:MAX_NAME_LENGTH]}`"))
+        return reading if reading.unknown or reading.rounded else reading.event
+
+
+def _split_anyway(data: bytes, fault: str) -> Iterator[bytes]:
+    """Yields the elements of an array of which at least one is not JSON."""
+    try:
+        yield from split_array(data)
+    except EventError:
+        raise _not_an_event(fault) from None
+
+
+def _not_an_event(fault: str) -> EventError:
+    return EventError(f"expected an event, or an array of events: {_shortened(fault)}")
 
 
 def _lines(data: bytes) -> list[bytes]:
@@ -86,13 +126,19 @@ def _stamp(event: AnyEvent, ts_init: int) -> None:
     """Makes every time of an event an integer number of nanoseconds. Raises EventError for one that is not a time, and
     for a print that is too small to be summed."""
     event.ts_init = ts_init
-    ts = event.ts
-    if ts.__class__ is not int:
-        event.ts = ts_init if ts is None else parse_iso_ns(str(ts))
-    if event.__class__ is Print:
-        if -MIN_MAGNITUDE < event.price < MIN_MAGNITUDE or event.size < MIN_MAGNITUDE:
-            _check_magnitudes(event)
-    elif event.__class__ is Order and isinstance(event.decision_ts, str):
+    if event.ts is None:
+        event.ts = ts_init
+    if event.ts.__class__ is not int or event.__class__ is Order:
+        parse_times(event)
+    if event.__class__ is Print and (-MIN_MAGNITUDE < event.price < MIN_MAGNITUDE or event.size < MIN_MAGNITUDE):
+        _check_magnitudes(event)
+
+
+def parse_times(event: AnyEvent) -> None:
+    """Parses the times that are still ISO 8601. Raises EventError for one that is not a time."""
+    if isinstance(event.ts, str):
+        event.ts = parse_iso_ns(event.ts)
+    if isinstance(event, Order) and isinstance(event.decision_ts, str):
         event.decision_ts = parse_iso_ns(event.decision_ts)
 
 

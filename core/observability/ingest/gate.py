@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from hashlib import blake2b
 from typing import Final, Literal, Protocol
 
@@ -26,7 +27,7 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.slices import SLICE_NS
 from observability.errors import EventError
-from observability.events import Fill
+from observability.events import MAX_NAME_LENGTH, AnyEvent, Event, Fill
 from observability.ingest.answers import (
     BUSY_RETRY_SECONDS,
     AnswerMemory,
@@ -36,6 +37,7 @@ from observability.ingest.answers import (
     refusal,
 )
 from observability.ingest.decoder import Element, EventDecoder
+from observability.ingest.dialects import Reading, describe_unknown
 from observability.memory.counters import Counters
 
 SOURCE: Final = "ingest"
@@ -127,6 +129,7 @@ class IngestGate:
         *,
         durable_seconds: float = DURABLE_SECONDS,
         max_batches: int = MAX_BATCHES,
+        refuse_unknown_fields: bool = False,
     ) -> None:
         self._bus = bus
         self._log = log
@@ -134,7 +137,7 @@ class IngestGate:
         self._counters = counters
         self._durable_seconds = durable_seconds
         self._max_batches = max_batches
-        self._decoder = EventDecoder()
+        self._decoder = EventDecoder(refuse_unknown_fields=refuse_unknown_fields)
         self._order = asyncio.Lock()
         self._batches = 0
         self._bytes = 0
@@ -144,6 +147,12 @@ class IngestGate:
         self._taking: dict[str, bytes] = {}
         self._memory = AnswerMemory()
         self._duplicates = counters.counter("ingest_duplicates_total", "Fills received again")
+        self._rounded = counters.counter(
+            "ingest_rounded_total", "Numbers rounded to the digits after the point that are kept"
+        )
+        self._unknown_fields = counters.counter(
+            "ingest_unknown_fields_total", "Fields that are not those of their type"
+        )
         self._durable_time = counters.histogram(
             "ingest_durable_seconds", "Time from publishing the last event of a batch to having all of it on disk"
         )
@@ -232,7 +241,7 @@ class IngestGate:
         if data.count(b",") > MAX_COMMAS or (is_lines and data.count(b"\n") > MAX_EVENTS):
             return _unreadable(_too_many())
         try:
-            elements = self._decoder.split(data, is_lines=is_lines)
+            elements = await self._split(data, is_lines)
         except EventError as error:
             return _unreadable(refusal(400, str(error)))
         if len(elements) > MAX_EVENTS:
@@ -250,6 +259,22 @@ class IngestGate:
             self._log.end_batch()
         return _PendingAnswer(answer, outcome.label, position)
 
+    async def _split(self, data: bytes, is_lines: bool | None) -> Sequence[Element]:
+        """Returns the elements of a batch, or more than `MAX_EVENTS` of them. Raises EventError."""
+        split = self._decoder.split(data, is_lines=is_lines)
+        if isinstance(split, Sequence):
+            return split
+        elements: list[Element] = []
+        slice_end_ns = time.monotonic_ns() + SLICE_NS
+        for element in split:
+            elements.append(element)
+            if len(elements) > MAX_EVENTS:
+                break
+            if time.monotonic_ns() >= slice_end_ns:
+                await asyncio.sleep(0)
+                slice_end_ns = time.monotonic_ns() + SLICE_NS
+        return elements
+
     async def _publish(self, elements: Sequence[Element], outcome: BatchOutcome) -> int:
         """Decodes and publishes; returns the position that must be on disk before the answer is given."""
         # hot: once per event (benchmarks/bench_intake.py)
@@ -262,10 +287,12 @@ class IngestGate:
                 await asyncio.sleep(0)
                 slice_end_ns = time.monotonic_ns() + SLICE_NS
             event = decode(element, index, ts_init)
-            if isinstance(event, EventError):
-                self._rejected["undecodable"].add()
-                outcome.reject(index, str(event))
-                continue
+            if not isinstance(event, Event):
+                if isinstance(event, EventError):
+                    self._rejected["undecodable"].add()
+                    outcome.reject(index, str(event))
+                    continue
+                event = self._unwrap(event, index, outcome)
             before = log.position
             publish(event, SOURCE)
             after = log.position
@@ -282,6 +309,16 @@ class IngestGate:
                 self._rejected["conflict"].add()
                 outcome.reject(index, f"conflict: a fill of this key has other content - at `$[{index}]`")
         return position
+
+    def _unwrap(self, reading: Reading, index: int, outcome: BatchOutcome) -> AnyEvent:
+        """Returns the event of a reading; its sender is told about unknown fields, and rounded numbers are counted."""
+        if reading.rounded:
+            self._rounded.add(reading.rounded)
+        event = reading.event
+        for name in reading.unknown:
+            self._unknown_fields.add()
+            outcome.warn(index, f"$[{index}].{name[:MAX_NAME_LENGTH]}", partial(describe_unknown, type(event), name))
+        return event
 
     async def _wait_for_disk(self, pending: _PendingAnswer) -> _PendingAnswer:
         """Returns `pending` once its position is on disk, or a 503 if that takes too long."""

@@ -102,7 +102,10 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _refine(schema: dict[str, Any]) -> None:
-    """Adds to a body's schema what msgspec leaves out: the form of decimals, and which strings are times."""
+    """Adds to a body's schema what msgspec leaves out: the form of decimals, and which strings are times. Takes away
+    that an object has no further fields: those of an event are taken with a warning."""
+    if schema.get("additionalProperties") is False:
+        del schema["additionalProperties"]
     for name, field in schema.get("properties", {}).items():
         for alternative in (field, *field.get("anyOf", ())):
             if alternative.get("format") == "decimal":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -12,8 +13,11 @@ import msgspec
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import format_iso_ms
 from observability.encoding import encode_json
+from observability.errors import EventError
 from observability.ingest.answers import IngestAnswer, refusal
+from observability.ingest.decoder import UNDECODABLE
 from observability.ingest.gate import MAX_EVENTS, Gate
+from observability.ingest.splitting import split_object
 from observability.websocket.close_codes import CloseCode
 from observability.websocket.connection import Accepted, WebSocketConnection
 
@@ -54,6 +58,19 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 _decoder: Final = msgspec.json.Decoder(Envelope)
+_ENVELOPE_FIELDS: Final = (b'"seq"', b'"key"', b'"type"')
+
+
+def read_envelope(message: bytes) -> Envelope | None:
+    """Returns the envelope that a message is, even if some of its events are not JSON; None if it is none."""
+    with suppress(*UNDECODABLE):
+        return _decoder.decode(message)
+    with suppress(*UNDECODABLE, EventError, KeyError):
+        members = split_object(message)
+        events = msgspec.Raw(members[b'"events"'])
+        fields = b",".join(b"%b:%b" % (name, members[name]) for name in _ENVELOPE_FIELDS if name in members)
+        return msgspec.structs.replace(_decoder.decode(b"{%b}" % fields), events=events)
+    return None
 
 
 async def _refuse(fault: str) -> IngestAnswer:
@@ -128,17 +145,13 @@ class Sender(WebSocketConnection):
             number, message = self._waiting.popleft()
             seq, data, key, fault = number, message, None, None
             if _HAS_ENVELOPE in message:
-                try:
-                    envelope = _decoder.decode(message)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    # The gate answers with what is wrong.
-                    pass
-                else:
-                    if envelope.events and envelope.type is None:
-                        fault = envelope.fault
-                        data, key = bytes(envelope.events), envelope.key
-                        if fault is None and envelope.seq is not None:
-                            seq = envelope.seq
+                # The gate answers with what is wrong about a message that is none.
+                envelope = read_envelope(message)
+                if envelope is not None and envelope.events and envelope.type is None:
+                    fault = envelope.fault
+                    data, key = bytes(envelope.events), envelope.key
+                    if fault is None and envelope.seq is not None:
+                        seq = envelope.seq
             answer = self._gate.take(data, source="ws", key=key) if fault is None else _refuse(fault)
             taking = self.loop.create_task(answer, name="ingest")
             self._taking.append((seq, len(message), taking))

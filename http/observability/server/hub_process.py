@@ -100,7 +100,13 @@ class HubProcess(ServerProcess):
         self._lane_feed = LaneFeed(self._reader)
         self._sources = ConfiguredSources(config, self._hub, self._host_clock)
         # What clients ask the hub for, beyond what it publishes.
-        self._gate = IngestGate(self._bus, self._journal, self._event_clock, memory.counters)
+        self._gate = IngestGate(
+            self._bus,
+            self._journal,
+            self._event_clock,
+            memory.counters,
+            refuse_unknown_fields=config.refuse_unknown_fields,
+        )
         self._acknowledger = HubAcknowledger(
             self._collectors.system.alert_book, self._event_clock, self._journal.is_written
         )

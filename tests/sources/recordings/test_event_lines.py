@@ -24,9 +24,9 @@ def read(*lines: bytes) -> tuple[list[Event], RecordingCounts]:
 
 
 @given(
-    bid=st.none() | st.floats(allow_nan=False, allow_infinity=False),
-    ts=st.integers(1, 2**63 - 1),
-    ts_init=st.integers(1, 2**63 - 1),
+    bid=st.none() | st.floats(-1e18, 1e18, exclude_min=True, exclude_max=True),
+    ts=st.integers(10**17, 2**63 - 1),
+    ts_init=st.integers(10**17, 2**63 - 1),
 )
 def test_a_written_event_is_read_back_unchanged(bid: float | None, ts: int, ts_init: int) -> None:
     event = Quote("X", bid, 2.5, ts=ts, ts_init=ts_init)
@@ -60,8 +60,10 @@ def test_an_event_without_times_arrived_with_the_one_before_it() -> None:
         b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":"yesterday"}',
         b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":9223372036854775808}',
         b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":"9999-12-31T00:00:00Z"}',
-        b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1,"ts_init":-1}',
-        b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1,"ts_init":9223372036854775808}',
+        b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1700000000000}',
+        b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts_init":1700000000000}',
+        b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts_init":-1}',
+        b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts_init":9223372036854775808}',
         b'{"type":"fill","trade_id":"t","order_id":"o","symbol":"X","side":"buy","quantity":0,"price":1}',
         b"\xff\xfe",
     ],
@@ -71,6 +73,15 @@ def test_a_bad_line_is_counted_and_skipped(bad: bytes) -> None:
     events, counts = read(good, bad, b"", good)
     assert [type(event) for event in events] == [Fill, Fill]
     assert counts.bad_lines == 1
+
+
+def test_a_line_may_be_written_as_other_systems_write_events() -> None:
+    (event,), counts = read(
+        b'{"type":"FILL","trade_id":5,"order_id":"o","symbol":"X","side":"Sell","quantity":"1","price":"2","seq":7,'
+        b'"ts":"1700000000000000000"}'
+    )
+    assert isinstance(event, Fill)
+    assert (event.trade_id, event.side, event.ts, counts.bad_lines) == ("5", "sell", OPENED_NS, 0)
 
 
 def test_only_one_bad_line_in_a_thousand_is_logged_with_file_and_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from observability.errors import SourceError
 from observability.events import Print, Quote
 from observability.sources.recordings.recording import Recording
 
-EVENT = b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1}\n'
+EVENT = b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1700000000000000000}\n'
 BINANCE = b'1700000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1.5","q":"2","T":1,"m":true}}\n'
 LATENCY = b"Timestamp,Order_ID,Status\r\n1695221610001,a,PENDING_CREATE\r\n"
 STEM = "XYZ_2013-01-02_34200000_57600000_{}_1.csv"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -14,9 +14,6 @@ from observability.metrics.arithmetic.decimals import finite_or_none
 from observability.snapshot.sections import JsonPart
 
 logger = logging.getLogger(__name__)
-
-MAX_LABELS: Final = 8
-MAX_LABEL_CHARS: Final = 128
 
 
 class UserMetric(JsonPart):
@@ -58,8 +55,8 @@ class UserMetricState(msgspec.Struct):
 
 
 class UserMetrics:
-    """At most `max_series` series, in the order in which they appeared. Events of further series, or with too many or
-    too long labels, are refused and counted."""
+    """At most `max_series` series, in the order in which they appeared. Events of further series are refused and
+    counted."""
 
     def __init__(self, max_series: int) -> None:
         self.series: dict[str, UserMetric] = {}
@@ -100,17 +97,14 @@ class UserMetrics:
             self.series[series_key(saved.name, saved.labels)] = metric
 
     def _admit(self, key: str, event: Metric) -> UserMetric | None:
-        labels = event.labels
-        has_room = len(self.series) < self._max_series
-        if has_room and len(labels) <= MAX_LABELS and all(map(_is_short, (*labels.keys(), *labels.values()))):
-            metric = self.series[key] = UserMetric(event.name, dict(sorted(labels.items())))
+        if len(self.series) < self._max_series:
+            metric = self.series[key] = UserMetric(event.name, dict(sorted(event.labels.items())))
             return metric
         self.refused += 1
         if self.refused == 1:
             logger.warning(
-                "metric %r is refused: expected at most %d series, with %d labels of %d characters; "
-                "further refusals are only counted",
-                event.name, self._max_series, MAX_LABELS, MAX_LABEL_CHARS,
+                "metric %r is refused: all %d series are in use; further refusals are only counted",
+                event.name, self._max_series,
             )  # fmt: skip
         return None
 
@@ -127,7 +121,3 @@ def labels_text(labels: dict[str, str]) -> str:
 
 def _quoted(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _is_short(text: str) -> bool:
-    return len(text) <= MAX_LABEL_CHARS

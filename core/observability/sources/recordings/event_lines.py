@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from observability.clocks.timestamps import MAX_NS, parse_iso_ns
 from observability.errors import EventError
-from observability.events import AnyEvent, Event, Order
-from observability.ingest.decoder import UNDECODABLE
+from observability.events import AnyEvent, Event, event_time_ns
+from observability.ingest.decoder import UNDECODABLE, parse_times
+from observability.ingest.dialects import check_ns, read_event
 from observability.sources.recordings.lines import RecordingCounts
 
-_decode = msgspec.json.Decoder(AnyEvent).decode
+_decode_as_it_stands = msgspec.json.Decoder(AnyEvent, strict=False).decode
 
 
 def looks_like_event_lines(line: bytes) -> bool:
@@ -33,19 +33,25 @@ def read_event_lines(lines: Iterable[bytes], *, opened_ns: int, counts: Recordin
             continue
         try:
             event = _decode(line)
-            if isinstance(event.ts, str):
-                event.ts = parse_iso_ns(event.ts)
-            if isinstance(event, Order) and isinstance(event.decision_ts, str):
-                event.decision_ts = parse_iso_ns(event.decision_ts)
-            if not 0 <= event.ts_init <= MAX_NS:
-                raise EventError(f"ts_init {event.ts_init}: expected nanoseconds since the epoch, from 0 to 2^63 - 1")
+            if event.ts_init:
+                check_ns("ts_init", event.ts_init)
         except (*UNDECODABLE, EventError) as error:
             counts.bad_line(number, error)
             continue
         if event.ts_init == 0:
-            event.ts_init = before_ns if event.ts is None else event.ts
+            event.ts_init = before_ns if event.ts is None else event_time_ns(event)
         if event.ts is None:
             event.ts = event.ts_init
         before_ns = event.ts_init
         delivered[event.__class__] += 1
         yield event
+
+
+def _decode(line: bytes) -> AnyEvent:
+    """Returns the event of a line as `/api/ingest` reads it, and ignores fields that are not those of its type."""
+    try:
+        event: AnyEvent = _decode_as_it_stands(line)
+        parse_times(event)
+    except (*UNDECODABLE, EventError):
+        return read_event(line).event
+    return event
