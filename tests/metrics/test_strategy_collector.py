@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from observability.events import Equity, Position, Print, Signal
 from observability.history.history import History
 from observability.history.layout import Budget
+from observability.metrics.arithmetic.decimals import EXACT
 from observability.metrics.strategy.totals import SERIES_FIELDS
 from observability.metrics.strategy_collector import OTHER_STRATEGIES
 from observability.metrics.trades.trade import TradeFilter
@@ -131,27 +132,77 @@ def test_strategies_have_separate_accounts_and_no_name_is_default() -> None:
     assert [position["quantity"] for position in desk.positions()] == [1.0, -1.0]
 
 
-def test_wins_are_counted_over_closing_fills_without_break_evens() -> None:
+def test_outcomes_are_those_of_round_trips() -> None:
     desk = Desk()
     desk.fill(4, 100)
     desk.tick()
     assert desk.part(0, "mean")["win_rate"] is None
-    for price in (101, 102, 99, 100):
+    for price, expected in ((101, (1, 0, 0)), (98, (0, 1, 0)), (101, (0, 0, 1)), (103, (1, 0, 0))):
+        # One round trip all along, with what it has realised so far.
         desk.fill(-1, price)
+        desk.tick()
+        account = desk.part(0, "mean")
+        assert (account["n_wins"], account["n_losses"], account["n_breakeven"]) == expected
+    desk.fill(-4, 100)
+    desk.fill(6, 101)
+    desk.fill(-2, 101)
+    metrics = desk.tick()
+    # The fill through zero has completed the second and opened the third.
+    assert (metrics["n_closing"], metrics["win_rate"], metrics["expectancy"]) == (3, 0.5, -1 / 3)
+    assert desk.strategy.performance()["account"]["n_breakeven"] == 1
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b"]),
+            st.sampled_from(["AAPL", "ES"]),
+            st.integers(-9, 9).filter(bool),
+            st.decimals(min_value=1, max_value=200, places=2),
+            st.decimals(min_value=-1, max_value=2, places=2),
+        ),
+        max_size=25,
+    )
+)
+def test_outcomes_of_flat_accounts_add_up_to_the_realised_pnl(
+    fills: list[tuple[str, str, int, Decimal, Decimal]],
+) -> None:
+    multipliers = {"ES": D(50)}
+    trades = TradeLog(multipliers=multipliers)
+    desk = Desk(trades=trades, multipliers=multipliers)
+    held: dict[tuple[str, str], int] = {}
+    for strategy, symbol, quantity, price, fee in fills:
+        desk.fill(quantity, str(price), strategy=strategy, symbol=symbol, commission=fee)
+        held[strategy, symbol] = held.get((strategy, symbol), 0) + quantity
+    for (strategy, symbol), quantity in held.items():
+        if quantity:
+            desk.fill(-quantity, 100, strategy=strategy, symbol=symbol, commission=D("0.01"))
     desk.tick()
-    account = desk.part(0, "mean")
-    assert (account["n_wins"], account["n_losses"], account["n_breakeven"]) == (2, 1, 1)
-    assert account["win_rate"] == 2 / 3
+    for wanted, accounts in (("", ["a", "b"]), ("a", ["a"]), ("b", ["b"])):
+        found = [desk.strategy.performance()["strategies"].get(name) for name in accounts]
+        stats = trades.stats(TradeFilter(strategy=wanted or None))
+        realized = stats.realized_pnl
+        assert EXACT.add(stats.outcomes.won, stats.outcomes.lost) == realized
+        n_closing = sum(each["expectancy"]["n"] for each in found if each is not None)
+        assert stats.outcomes.n_closing == n_closing
+    assert desk.strategy.fields.to_json()["realized_pnl"] == float(trades.stats(TradeFilter()).realized_pnl)
+    rows = {row[0]: row[2] for row in desk.strategy.equity_rows(NOON)}
+    assert rows[""] == trades.stats(TradeFilter()).realized_pnl
 
 
-def test_each_trade_shows_the_pnl_that_it_realised() -> None:
+def test_each_trade_shows_what_it_realised() -> None:
     trades = TradeLog()
     desk = Desk(trades=trades)
     desk.fill(2, 100, commission=D("0.5"))
     desk.fill(-1, 110, commission=D("0.5"))
+    desk.fill(-4, 110, commission=D("0.8"))
     page, _ = trades.query(TradeFilter())
-    assert [trade.pnl for trade in page] == [D("9.5"), None]
-    assert trades.stats(TradeFilter()).to_json()["realized_pnl"] == desk.tick()["realized_pnl"] == 9.0
+    assert [trade.gross_pnl for trade in page] == [10, 10, None]
+    assert [trade.pnl for trade in page] == [D("9.55"), D("9.25"), None]
+    assert [trade.round_trip for trade in page] == [1, 1, 1]
+    desk.fill(3, 110)
+    assert trades.query(TradeFilter())[0][0].round_trip == 3
+    assert trades.stats(TradeFilter()).to_json()["realized_pnl"] == desk.tick()["realized_pnl"] == 18.2
 
 
 def test_signals_are_counted_and_the_last_one_is_shown() -> None:

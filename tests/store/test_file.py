@@ -118,6 +118,8 @@ def test_a_reader_cannot_write(path: Path) -> None:
 
 # -- migrations
 
+VERSION = len(schema.MIGRATIONS)
+
 
 def add_a_column(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE fills ADD COLUMN account TEXT NOT NULL DEFAULT ''")
@@ -132,7 +134,7 @@ def test_an_older_file_is_migrated_and_keeps_its_rows(path: Path) -> None:
     with closing(open_database(path)) as connection:
         schema.migrate(connection, (*schema.MIGRATIONS, add_a_column))
         assert connection.execute("SELECT seq, account FROM fills").fetchall() == [(1, ""), (2, "")]
-        assert schema.read_version(connection) == 2
+        assert schema.read_version(connection) == VERSION + 1
 
 
 def test_a_failed_migration_changes_nothing(path: Path) -> None:
@@ -140,7 +142,7 @@ def test_a_failed_migration_changes_nothing(path: Path) -> None:
     with closing(open_database(path)) as connection:
         with pytest.raises(sqlite3.OperationalError, match="made up"):
             schema.migrate(connection, (*schema.MIGRATIONS, add_a_column, fail))
-        assert schema.read_version(connection) == 1
+        assert schema.read_version(connection) == VERSION
         with pytest.raises(sqlite3.OperationalError, match="no such column"):
             connection.execute("SELECT account FROM fills")
 
@@ -151,7 +153,10 @@ def test_a_file_of_a_later_version_is_refused_unchanged(path: Path) -> None:
         schema.migrate(connection, (*schema.MIGRATIONS, add_a_column))
     before = path.read_bytes()
     message = refusal(path)
-    assert f"{path}: written by a later version of this software (schema 2, expected at most 1)" in message
+    assert (
+        f"{path}: written by a later version of this software (schema {VERSION + 1}, expected at most {VERSION})"
+        in message
+    )
     assert path.read_bytes() == before
 
 

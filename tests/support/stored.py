@@ -34,6 +34,8 @@ def fill_row(seq: int, **changes: Any) -> tuple[Any, ...]:
         "slippage_bps": None,
         "pnl": None,
         "quantity_real": 100.0,
+        "gross_pnl": None,
+        "round_trip": None,
     }
     assert changes.keys() <= row.keys()
     return tuple((row | changes).values())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hosts import post
 from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
@@ -64,10 +64,7 @@ def test_performance_and_differences_to_the_engine_can_be_asked_for(start_server
         trade | {"trade_id": "2", "order_id": "2", "side": "sell", "quantity": "1", "price": "13"},
         {"type": "position", "symbol": "AAPL", "quantity": "5", "avg_price": "10"},
     ]
-    request = urllib.request.Request(
-        server.url("/api/ingest"), json.dumps(events).encode(), {"Content-Type": "application/json"}
-    )
-    urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()
+    post(server, "/api/ingest", events)
     server.next_snapshot()
     (difference,) = server.get("/api/strategy/breaks")["breaks"]
     assert (difference["symbol"], difference["difference"]) == ("AAPL", 4.0)
@@ -77,3 +74,59 @@ def test_performance_and_differences_to_the_engine_can_be_asked_for(start_server
         assert time.monotonic() < deadline
     assert performance["account"]["best"]["value"] == 3.0
     assert performance["account"]["sharpe"]["value"] is None and performance["account"]["sharpe"]["reason"]
+
+
+def trade(number: int, quantity: int, price: str, fee: str, symbol: str = "ES") -> dict[str, str]:
+    return {
+        "type": "fill",
+        "trade_id": str(number),
+        "order_id": str(number),
+        "symbol": symbol,
+        "side": "buy" if quantity > 0 else "sell",
+        "quantity": str(abs(quantity)),
+        "price": price,
+        "commission": fee,
+        "strategy": "carry",
+    }
+
+
+# Four round trips: one closed in three fills, which brings 50 * 0.02 * 3 less 3.60; one that a fill through zero begins
+# with 1.20 of its fee of 1.80 and that loses just that and its own; one that breaks even; and one that is half closed.
+ROUND_TRIPS = [
+    trade(1, 3, "5100", "1.80"),
+    *(trade(number, -1, "5100.02", "0.60") for number in (2, 3)),
+    trade(4, -3, "5100.02", "1.80"),
+    trade(5, 2, "5100.02", "1.20"),
+    trade(6, 2, "0.00012345", "0", "SATS"),
+    trade(7, -2, "0.00012345", "0", "SATS"),
+    trade(8, 2, "5100", "1.20"),
+    trade(9, -1, "5101", "0.60"),
+]
+OUTCOMES = {"n_wins": 1, "n_losses": 2, "n_breakeven": 1}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_outcomes_of_round_trips_are_the_same_everywhere(
+    start_server: StartServer, tmp_path: Path, workers: str
+) -> None:
+    arguments = ("--workers", workers, "--data-dir", str(tmp_path / "data"))
+    settings = {"CONTRACT_MULTIPLIERS": "ES:50,SATS:0.00000001"}
+    server = start_server(*arguments, **settings)
+    post(server, "/api/ingest", ROUND_TRIPS)
+    for is_restarted in (False, True):
+        if is_restarted:
+            server.stop()
+            server = start_server(*arguments, **settings)
+        account = server.next_snapshot()["strategy"]
+        stats = server.get("/api/trades/stats/summary")
+        assert {name: stats[name] for name in OUTCOMES} == OUTCOMES
+        assert {name: account["strategies"]["carry"][name] for name in OUTCOMES} == OUTCOMES
+        for name in ("win_rate", "profit_factor", "expectancy", "n_closing"):
+            assert stats[name] == account[name], name
+        # The last position carries half of its opening fee.
+        assert account["expectancy"] * 4 == pytest.approx(account["realized_pnl"] + 0.60)
+        assert stats["realized_pnl"] == account["realized_pnl"]
+        assert (stats["best"], stats["worst"]) == (48.8, -2.4)
+        assert stats["notional"] == pytest.approx(50 * (5100 * 5 + 5100.02 * 7 + 5101), rel=1e-12)
+        pnl = [each["pnl"] for each in server.get("/api/trades")["trades"] if each["pnl"] is not None]
+        assert sum(pnl) == pytest.approx(account["realized_pnl"] + 0.60)

@@ -65,7 +65,8 @@ def make_collectors(
 ) -> Collectors:
     """Creates the collectors on one bus, clock, calendar and trade log. `sequence` numbers the trades; the engine's log
     lines go to `engine_log`."""
-    trades = TradeLog(sequence=sequence)
+    multipliers = dict(config.contract_multipliers)
+    trades = TradeLog(sequence=sequence, multipliers=multipliers)
     calendar = SessionCalendar(zone_of(config.session_timezone), config.session_start)
     market = MarketDataCollector(
         bus=bus,
@@ -85,7 +86,7 @@ def make_collectors(
         market=market,
         trades=trades,
         settings=StrategySettings(
-            multipliers=dict(config.contract_multipliers),
+            multipliers=multipliers,
             calendar=calendar,
             starting_capital=config.starting_capital,
             annualization=config.annualization,

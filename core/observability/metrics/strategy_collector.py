@@ -165,7 +165,6 @@ class StrategyCollector(BusCollector):
                 open=[(part.strategy, part.symbol) for part in self._open.values()],
                 session_end_ns=self._session.end_ns,
                 day_end_ns=self._day.end_ns,
-                outcomes=self._totals.outcomes,
                 drawdown=self._totals.drawdown,
                 days=self._totals.days.to_state(),
                 capital=self._capital.known,
@@ -239,9 +238,7 @@ class StrategyCollector(BusCollector):
         day = self._day.end_ns // NS_PER_DAY - 1
         account.days.begin(day)
         self._totals.days.begin(day)
-        trade.pnl = account.apply(event, part)
-        if trade.pnl is not None:
-            self._totals.outcomes.add(trade.pnl)
+        account.apply(event, trade, part)
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)

@@ -37,7 +37,7 @@ NUMBERED: Final = ("equity", "minutes", "bars", "idempotency")
 
 FILL_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, "
-    "venue, latency_ms, mid, slippage_bps, pnl, quantity_real"
+    "venue, latency_ms, mid, slippage_bps, pnl, quantity_real, gross_pnl, round_trip"
 )
 ORDER_REPORT_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue, "
@@ -256,7 +256,15 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_create,)
+def _add_round_trips(connection: sqlite3.Connection) -> None:
+    """Adds what a fill realised before fees, and its round trip. In fills stored before, `pnl` is net of their own
+    commission only."""
+    for table in ("fills", "conflicts"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN gross_pnl TEXT")
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN round_trip INTEGER")
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_create, _add_round_trips)
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 
 

@@ -40,8 +40,7 @@ from observability.server.route_table import RouteParts, add_routes
 from observability.server.sources import ConfiguredSources
 from observability.server.worker import Worker
 from observability.server.worker_gateway import WorkerGateway
-from observability.snapshot.hub import Hub
-from observability.snapshot.on_demand import Document, SlowDocument
+from observability.snapshot.hub import Document, Hub, SlowDocument
 from observability.stream.lane_feed import LaneFeed
 
 logger = logging.getLogger(__name__)
@@ -114,7 +113,7 @@ class HubProcess(ServerProcess):
         self._trades: TradeSource = (
             RecentTrades(self._collectors.execution.trades, self._slices)
             if self._reader is None
-            else StoredTrades(self._reader)
+            else StoredTrades(self._reader, multipliers=dict(config.contract_multipliers))
         )
         self._frontend: Worker | WorkerGateway = self._make_worker() if context is None else self._make_gateway(context)
         # The server about itself.
@@ -199,7 +198,7 @@ class HubProcess(ServerProcess):
         return queues
 
     def _documents(self) -> dict[str, Document]:
-        """Returns the documents of the hub, by name."""
+        """Returns the documents that the hub encodes with each snapshot, by name."""
         collectors = self._collectors
         return {
             "symbols": partial(symbols_document, collectors),

@@ -130,7 +130,9 @@ class WorkerProcess(ServerProcess):
             published=Published(frames, self._hub, self._slices),
             event_clock=self._feed.event_clock,
             gate=self._hub,
-            trades=self._hub if reader is None else StoredTrades(reader),
+            trades=self._hub
+            if reader is None
+            else StoredTrades(reader, multipliers=dict(self._config.contract_multipliers)),
             acknowledger=self._hub,
             status=WorkerStatus(frames, self._staleness, mapping.workers),
             history=history,

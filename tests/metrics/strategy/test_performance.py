@@ -89,12 +89,16 @@ def test_outcomes_have_their_counts_and_reasons() -> None:
     desk = Desk()
     names = ("win_rate", "profit_factor", "expectancy", "best", "worst", "holding_time_seconds")
     assert {figure(desk, name) for name in names} == {(None, 0, NOTHING_CLOSED)}
-    desk.fill(6, 100)
-    desk.fill(-1, 100)
+
+    def round_trip(price: int) -> None:
+        desk.fill(1, 100)
+        desk.fill(-1, price)
+
+    round_trip(100)
     assert figure(desk, "win_rate") == (None, 0, NOTHING_DECIDED)
-    desk.fill(-1, 104)
+    round_trip(104)
     assert figure(desk, "profit_factor") == (None, 1, NOTHING_LOST)
-    desk.fill(-1, 98)
+    round_trip(98)
     assert figure(desk, "win_rate") == (0.5, 2, None)
     assert figure(desk, "profit_factor") == (2.0, 2, None)
     assert figure(desk, "expectancy") == (2 / 3, 3, None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.metrics.arithmetic.decimals import EXACT
-from observability.metrics.strategy.position import AverageCostPosition
+from observability.metrics.strategy.position import AverageCostPosition, Closing
 
 D = Decimal
 _CENT = D("0.01")
@@ -45,10 +45,45 @@ def test_cash_and_position_equal_realised_and_unrealised_exactly(
 
 
 @given(fills)
-def test_the_pnl_realised_by_each_fill_adds_up_to_the_total(sequence: list[tuple[Decimal, Decimal, Decimal]]) -> None:
+def test_the_pnl_of_each_fill_adds_up_to_the_total(sequence: list[tuple[Decimal, Decimal, Decimal]]) -> None:
     position = AverageCostPosition()
-    realized = [position.apply(*fill) for fill in sequence]
-    assert sum((Fraction(pnl) for pnl in realized if pnl is not None), Fraction(0)) == Fraction(position.realized_gross)
+    closings = [closing for fill in sequence if (closing := position.apply(*fill)) is not None]
+    assert sum(Fraction(closing.gross) for closing in closings) == Fraction(position.realized_gross)
+    # The fees of what is still open are in no outcome yet.
+    pnl = sum(Fraction(closing.pnl) for closing in closings)
+    assert pnl - Fraction(position.open_fees) == Fraction(position.realized)
+    outcomes = sum(Fraction(closing.outcome) for closing in closings if closing.is_flat)
+    assert pnl == outcomes + Fraction(position.outcome or 0)
+
+
+@given(sizes, prices, fees, st.lists(st.integers(1, 9), min_size=1, max_size=5), multipliers)
+def test_a_part_closed_at_the_opening_price_breaks_even(
+    signed: Decimal, price: Decimal, fee: Decimal, weights: list[int], multiplier: Decimal
+) -> None:
+    position = AverageCostPosition(multiplier)
+    position.apply(signed, price)
+    for weight in weights:
+        part = D(int(Fraction(position.quantity) * weight / 10 * 10**18)).scaleb(-18, EXACT)
+        if part:
+            closing = position.apply(part.copy_negate(), price)
+            assert closing is not None and (closing.pnl, closing.outcome) == (0, 0)
+
+
+def test_the_open_quantity_carries_its_opening_fees() -> None:
+    position = AverageCostPosition()
+    position.apply(D(4), D(10), D("1.00"))
+    assert position.apply(D(-1), D(12), D("0.10")) == Closing(D(2), D("1.65"), D("1.65"), is_flat=False)
+    assert (position.open_fees, position.realized) == (D("0.75"), D("0.90"))
+    assert position.apply(D(-3), D(12), D("0.30")) == Closing(D(6), D("4.95"), D("6.60"), is_flat=True)
+    assert (position.open_fees, position.realized, position.outcome) == (D(0), D("6.60"), None)
+
+
+def test_a_fill_through_zero_shares_its_fee_by_quantity() -> None:
+    position = AverageCostPosition()
+    position.apply(D(2), D(10), D("0.20"))
+    assert position.apply(D(-6), D(11), D("0.90")) == Closing(D(2), D("1.50"), D("1.50"), is_flat=True)
+    assert (position.quantity, position.open_fees, position.outcome) == (D(-4), D("0.60"), None)
+    assert position.apply(D(4), D(11), D("0.40")) == Closing(D(0), D("-1.00"), D("-1.00"), is_flat=True)
 
 
 @given(fills)
@@ -72,7 +107,7 @@ def test_closing_a_part_realises_against_the_average_and_keeps_it() -> None:
     position = AverageCostPosition()
     position.apply(D(3), D(10))
     position.apply(D(3), D(20))
-    assert position.apply(D(-2), D(18)) == 6
+    assert position.apply(D(-2), D(18)) == Closing(D(6), D(6), D(6), is_flat=False)
     assert (position.quantity, position.avg_price, position.unrealized(D(16))) == (D(4), D(15), D(4))
 
 
@@ -80,13 +115,13 @@ def test_a_short_position_gains_when_the_price_falls() -> None:
     position = AverageCostPosition()
     position.apply(D(-10), D(50))
     assert (position.avg_price, position.unrealized(D(45))) == (D(50), D(50))
-    assert position.apply(D(4), D(45)) == 20
+    assert position.apply(D(4), D(45)) == Closing(D(20), D(20), D(20), is_flat=False)
 
 
 def test_a_flip_realises_the_whole_and_opens_the_rest_at_its_price() -> None:
     position = AverageCostPosition()
     position.apply(D(5), D(100))
-    assert position.apply(D(-8), D(110)) == 50
+    assert position.apply(D(-8), D(110)) == Closing(D(50), D(50), D(50), is_flat=True)
     assert (position.quantity, position.avg_price) == (D(-3), D(110))
 
 
@@ -117,17 +152,26 @@ def test_the_value_of_a_contract_includes_its_multiplier() -> None:
 @given(st.lists(st.tuples(sizes, prices, fees, st.lists(st.integers(1, 9), min_size=1, max_size=5)), max_size=15))
 def test_splitting_fills_changes_nothing(sequence: list[tuple[Decimal, Decimal, Decimal, list[int]]]) -> None:
     whole, split = AverageCostPosition(D("0.01")), AverageCostPosition(D("0.01"))
-    for number, (signed, price, fee, weights) in enumerate(sequence):
-        whole.apply(signed, price, fee, number)
+    outcomes: dict[int, list[Decimal]] = {id(whole): [], id(split): []}
+
+    def apply(position: AverageCostPosition, signed: Decimal, price: Decimal, rate: Decimal, number: int) -> None:
+        # A venue charges each part by its quantity.
+        closing = position.apply(signed, price, EXACT.multiply(rate, signed.copy_abs()), number)
+        if closing is not None and closing.is_flat:
+            outcomes[id(position)].append(closing.outcome)
+
+    for number, (signed, price, rate, weights) in enumerate(sequence):
+        apply(whole, signed, price, rate, number)
         rest = Fraction(signed)
         for weight in weights[1:]:
             # Parts of 18 digits, as a venue would report them; the last one is the remainder.
             part = D(int(rest * weight / 10 * 10**18)).scaleb(-18, EXACT)
             if part:
-                split.apply(part, price, ts_ns=number)
+                apply(split, part, price, rate, number)
                 rest -= Fraction(part)
-        split.apply(D(int(rest * 10**18)).scaleb(-18, EXACT), price, fee, number)
+        apply(split, D(int(rest * 10**18)).scaleb(-18, EXACT), price, rate, number)
     assert split == whole
+    assert outcomes[id(split)] == outcomes[id(whole)]
 
 
 def test_closing_in_parts_leaves_the_cost_of_closing_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from decimal import Decimal
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 
 from observability.errors import StoreError
 from observability.metrics.trades.queries import StoredTrades, find_key, selection_of
+from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.metrics.trades.trade_log import EVERY_READER, TradeLog
 from observability.store.file import open_database, open_reader
 from observability.store.reader import StoreReader
-from observability.store.schema import INSERT_FILL
+from observability.store.schema import FILL_COLUMNS, INSERT_FILL, MIGRATIONS, migrate
 
 NOON = 1_340_280_000_000_000_000
 ALL = TradeFilter()
@@ -52,6 +54,7 @@ def row(trade: Trade) -> tuple[Any, ...]:
         str(trade.quantity), str(trade.price), str(trade.commission), trade.liquidity, trade.strategy, trade.venue,
         trade.latency_ms, None if trade.mid is None else str(trade.mid), trade.slippage_bps,
         None if trade.pnl is None else str(trade.pnl), float(trade.quantity),
+        None if trade.gross_pnl is None else str(trade.gross_pnl), trade.round_trip,
     )  # fmt: skip
 
 
@@ -99,6 +102,8 @@ fields = st.fixed_dictionaries(
         "price": amounts,
         "commission": amounts,
         "pnl": st.none() | amounts,
+        "gross_pnl": st.none() | amounts,
+        "round_trip": st.none() | st.integers(1, 9),
         "mid": st.none() | amounts,
         "latency_ms": st.none() | st.just(0.25),
         "slippage_bps": st.none() | st.just(-1.5),
@@ -113,6 +118,9 @@ def some_trades(draw: st.DrawFn) -> list[Trade]:
     seq = 0
     for changes in draw(st.lists(fields, max_size=25)):
         seq += changes.pop("gap")
+        if changes["round_trip"] is not None:
+            # No round trip begins after its trades.
+            changes["round_trip"] = min(changes["round_trip"], seq)
         trades.append(trade(seq, **changes))
     return trades
 
@@ -141,6 +149,26 @@ def test_the_store_answers_as_the_log_of_recent_trades_does(
     page, stats = ask(path, question, window_rows)
     assert page == log.query(wanted, limit, offset, before_seq)
     assert stats == log.stats(wanted)
+
+
+def test_trades_of_a_file_of_the_first_version_keep_their_pnl(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    first = [row(trade(1)), row(trade(2, side="sell", pnl=Decimal("4.9"))), row(trade(3, side="sell", pnl=Decimal(-1)))]
+    columns = FILL_COLUMNS.removesuffix(", gross_pnl, round_trip")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, MIGRATIONS[:1])
+        places = ", ".join("?" * (columns.count(",") + 1))
+        connection.executemany(f"INSERT INTO fills ({columns}) VALUES ({places})", [each[:-2] for each in first])
+    open_database(path).close()
+
+    async def question(asked: StoredTrades) -> tuple[list[Trade], TradeStats]:
+        return (await asked.query(ALL))[0], await asked.stats(ALL)
+
+    page, stats = ask(path, question)
+    assert [(each.pnl, each.gross_pnl, each.round_trip) for each in page] == [
+        (-1, None, None), (Decimal("4.9"), None, None), (None, None, None)
+    ]  # fmt: skip
+    assert (stats.realized_pnl, stats.outcomes.n_wins, stats.outcomes.n_losses) == (Decimal("3.8"), 1, 1)
 
 
 def test_quantities_are_compared_to_the_last_digit(tmp_path: Path) -> None:

@@ -159,6 +159,8 @@ def test_the_json_of_a_trade_has_every_field_of_the_api() -> None:
         "latency_ms": 1.5,
         "slippage_bps": None,
         "pnl": None,
+        "gross_pnl": None,
+        "round_trip": None,
         "liquidity": "",
     }
 
@@ -171,32 +173,57 @@ def test_statistics_without_trades_are_undefined() -> None:
 
 
 def test_statistics_are_sums_over_the_trades() -> None:
-    log = TradeLog()
-    outcomes = {"a": None, "b": Decimal(30), "c": Decimal(-10), "d": Decimal(0), "e": Decimal("0.1"), "f": Decimal(0)}
-    for number, (trade_id, pnl) in enumerate(outcomes.items()):
+    log = TradeLog(multipliers={"AAPL": Decimal(50)})
+    # What each has realised before fees and net, and in which round trip.
+    realized = {
+        "a": (None, None, 1), "b": (30, "29.8", 1), "c": (-10, "-10.1", 1), "d": (0, "-0.1", 4), "e": ("0.2", "0.1", 4),
+        "f": (2, "-0.7", 6),
+    }  # fmt: skip
+    for number, (trade_id, (gross, net, trip)) in enumerate(realized.items()):
         side = "buy" if number % 2 else "sell"
         event = fill(trade_id, side=side, quantity=Decimal(number + 1), price=Decimal(100), commission=Decimal("0.1"))
-        admitted(log, event).pnl = pnl
+        trade = admitted(log, event)
+        trade.gross_pnl = None if gross is None else Decimal(gross)
+        trade.pnl = None if net is None else Decimal(net)
+        trade.round_trip = trip
     assert log.stats(ALL).to_json() == {
         "count": 6,
         "volume": 21.0,
-        "notional": 2100.0,
+        "notional": 105_000.0,
         "avg_price": 100.0,
         "avg_size": 3.5,
-        "buy": {"count": 3, "volume": 12.0, "notional": 1200.0},
-        "sell": {"count": 3, "volume": 9.0, "notional": 900.0},
+        "buy": {"count": 3, "volume": 12.0, "notional": 60_000.0},
+        "sell": {"count": 3, "volume": 9.0, "notional": 45_000.0},
         "commission": 0.6,
-        "realized_pnl": 20.0,
-        "n_closing": 5,
-        "n_wins": 2,
+        "realized_pnl": 21.6,
+        "n_closing": 3,
+        "n_wins": 1,
         "n_losses": 1,
-        "n_breakeven": 2,
-        "win_rate": 2 / 3,
-        "profit_factor": 3.01,
-        "expectancy": 4.02,
-        "best": 30.0,
-        "worst": -10.0,
+        "n_breakeven": 1,
+        "win_rate": 0.5,
+        "profit_factor": 19.7 / 0.7,
+        "expectancy": 19 / 3,
+        "best": 19.7,
+        "worst": -0.7,
     }
+
+
+def test_trades_of_several_symbols_have_no_average_price() -> None:
+    log = TradeLog()
+    admitted(log, fill("1", symbol="AAPL"))
+    assert log.stats(ALL).to_json()["avg_price"] == 150.25
+    admitted(log, fill("2", symbol="AMZN"))
+    stats = log.stats(ALL).to_json()
+    assert (stats["avg_price"], stats["notional"]) == (None, 3005.0)
+
+
+def test_a_trade_of_an_earlier_version_is_an_outcome_of_its_own() -> None:
+    log = TradeLog()
+    admitted(log, fill("1", commission=Decimal(1)))
+    for trade_id in ("2", "3"):
+        admitted(log, fill(trade_id, commission=Decimal(1))).pnl = Decimal(4)
+    stats = log.stats(ALL)
+    assert (stats.realized_pnl, stats.outcomes.n_wins, stats.outcomes.best) == (7, 2, 4)
 
 
 def test_the_profit_factor_is_undefined_without_losses() -> None:

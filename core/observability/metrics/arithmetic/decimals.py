@@ -10,12 +10,13 @@ from typing import Final
 from observability.events import MAX_MAGNITUDE
 
 # Why sums stay exact over any number of events: an event's Decimal has at most 19 digits before and 18 after the point
-# (observability.events), a product of two at most 38 and 36, with a contract's multiplier 57 and 54. The rest of these
-# 128 digits has room for the sum of 10**17 such products. Rounding would be a defect of ours, so it raises.
-EXACT: Final = Context(prec=128, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+# (observability.events), a product of two at most 38 and 36, with a contract's multiplier 57 and 54; a share of a sum
+# is rounded to 60 after it. The rest of these 192 digits has room for the sum of 10**75 such amounts. Rounding would be
+# a defect of ours, so it raises.
+EXACT: Final = Context(prec=192, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 
 # For quotients, which may have no last digit; the caller decides where to round.
-ROUNDED: Final = Context(prec=128, traps=[InvalidOperation, DivisionByZero, Overflow])
+ROUNDED: Final = Context(prec=192, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 ZERO: Final = Decimal(0)
 HALF: Final = Decimal("0.5")

@@ -10,11 +10,11 @@ from observability.events import Fill, Signal, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.performance import HoldingTime, Performance
-from observability.metrics.strategy.position import signed_quantity
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.returns import EquityDays
 from observability.metrics.strategy.state import AccountState
 from observability.metrics.trades.stats import Outcomes
+from observability.metrics.trades.trade import Trade
 from observability.snapshot.sections import JsonPart
 
 
@@ -23,7 +23,10 @@ class StrategyAccount(JsonPart):
 
     __slots__ = (
         "_closed_quantity",
+        "_complete",
         "_held_time",
+        "_outcomes",
+        "_outcomes_fills",
         "anchor",
         "days",
         "drawdown",
@@ -35,7 +38,6 @@ class StrategyAccount(JsonPart):
         "name",
         "net_exposure",
         "open_positions",
-        "outcomes",
         "performance",
         "positions",
         "realized_gross",
@@ -52,12 +54,15 @@ class StrategyAccount(JsonPart):
         self.fills = 0
         self.signals = 0
         self.last_signal: dict[str, Any] | None = None
-        self.outcomes = Outcomes()
         self.anchor = ZERO
         """The total P&L when the session began."""
         self.drawdown = Drawdown()
         self.days = EquityDays()
-        self.performance = Performance(self.days, self.outcomes)
+        self.performance = Performance(self.days)
+        # Of complete round trips; and of all, after so many fills.
+        self._complete = Outcomes()
+        self._outcomes = Outcomes()
+        self._outcomes_fills = 0
         # Of flat positions that were dropped.
         self._held_time = ZERO
         self._closed_quantity = ZERO
@@ -78,7 +83,7 @@ class StrategyAccount(JsonPart):
             fills=self.fills,
             signals=self.signals,
             last_signal=self.last_signal,
-            outcomes=self.outcomes,
+            outcomes=self._complete,
             anchor=self.anchor,
             held_time=self._held_time,
             closed_quantity=self._closed_quantity,
@@ -93,10 +98,11 @@ class StrategyAccount(JsonPart):
         account.positions = {each.symbol: PositionPart.from_state(state.name, each) for each in state.positions}
         account.realized_gross, account.fees = state.realized_gross, state.fees
         account.fills, account.signals, account.last_signal = state.fills, state.signals, state.last_signal
-        account.outcomes, account.anchor, account.drawdown = state.outcomes, state.anchor, state.drawdown
+        account._complete, account.anchor, account.drawdown = state.outcomes, state.anchor, state.drawdown
+        account._outcomes_fills = -1
         account._held_time, account._closed_quantity = state.held_time, state.closed_quantity
         account.days = EquityDays.from_state(state.days)
-        account.performance = Performance(account.days, account.outcomes)
+        account.performance = Performance(account.days)
         account.value_positions()
         return account
 
@@ -113,21 +119,28 @@ class StrategyAccount(JsonPart):
         """P&L since the session began."""
         return EXACT.subtract(self.total, self.anchor)
 
-    def apply(self, fill: Fill, part: PositionPart) -> Decimal | None:
-        """Adds one fill to a position of this account.
-
-        Returns the P&L that it realised net of its own commission; None if it closed nothing.
-        """
-        gross = part.apply(signed_quantity(fill), fill.price, fill.commission, fill.ts_init, event_time_ns(fill))
+    def apply(self, fill: Fill, trade: Trade, part: PositionPart) -> None:
+        """Adds one fill to a position of this account, and writes what it realised into its trade."""
+        closing = part.apply(fill, trade)
         self.fees = EXACT.add(self.fees, fill.commission)
         self.fills += 1
         self.has_input = True
-        if gross is None:
-            return None
-        self.realized_gross = EXACT.add(self.realized_gross, gross)
-        pnl = EXACT.subtract(gross, fill.commission)
-        self.outcomes.add(pnl)
-        return pnl
+        if closing is not None:
+            self.realized_gross = EXACT.add(self.realized_gross, closing.gross)
+            if closing.is_flat:
+                self._complete.add(closing.outcome)
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """The outcomes of all round trips that have closed anything, with what they have realised so far."""
+        if self._outcomes_fills != self.fills:
+            self._outcomes_fills = self.fills
+            self._outcomes = Outcomes()
+            self._outcomes.merge(self._complete)
+            for part in self.positions.values():
+                if part.position.outcome is not None:
+                    self._outcomes.add(part.position.outcome)
+        return self._outcomes
 
     def add_signal(self, event: Signal) -> None:
         """Counts one signal and keeps it as the last one."""
@@ -158,7 +171,7 @@ class StrategyAccount(JsonPart):
 
     def performance_json(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
         """Returns this strategy's part of the performance document."""
-        figures = self.performance.to_json(capital, annualization, self.holding)
+        figures = self.performance.to_json(self.outcomes, capital, annualization, self.holding)
         return figures | {"drawdown": self.drawdown.to_json()}
 
     def begin_session(self) -> None:

@@ -1,4 +1,4 @@
-"""The performance of an account: ratios of its days, outcomes of its closing fills, holding time."""
+"""The performance of an account: ratios of its days, outcomes of its round trips, holding time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from observability.metrics.strategy.returns import DailyReturns, EquityDays, fig
 from observability.metrics.trades.stats import Outcomes
 
 NOTHING_CLOSED = "no position was closed, not even in part"
-NOTHING_DECIDED = "no closing fill has won or lost"
-NOTHING_LOST = "no closing fill has lost"
+NOTHING_DECIDED = "no round trip has won or lost"
+NOTHING_LOST = "no round trip has lost"
 
 _NS_PER_S = Decimal(1_000_000_000)
 
@@ -24,33 +24,34 @@ HoldingTime = tuple[Decimal, Decimal]
 class Performance:
     """The figures of one account, derived again only when their inputs have changed.
 
-    An outcome is that of a closing fill, net of its own commission. Holding time is the average over the closed
-    quantity, from the average entry time of the position (entries weighted by quantity, as average cost weights prices)
-    to the closing fill, by the events' `ts`; lots are not matched first in, first out.
+    An outcome is that of a round trip (see `position.py`). Holding time is the average over the closed quantity, from
+    the average entry time of the position (entries weighted by quantity, as average cost weights prices) to the closing
+    fill, by the events' `ts`; lots are not matched first in, first out.
     """
 
-    __slots__ = ("_days", "_figures", "_key", "_outcomes", "_returns")
+    __slots__ = ("_days", "_figures", "_key", "_returns")
 
-    def __init__(self, days: EquityDays, outcomes: Outcomes) -> None:
+    def __init__(self, days: EquityDays) -> None:
         self._days = days
-        self._outcomes = outcomes
         self._returns = DailyReturns(days)
         self._key: tuple[Any, ...] | None = None
         self._figures: dict[str, Any] = {}
 
-    def figures(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
-        """Returns each figure except holding time as {value, n, reason}; do not modify the result."""
+    def figures(self, outcomes: Outcomes, capital: Decimal | None, annualization: int) -> dict[str, Any]:
+        """Returns each figure except holding time as {value, n, reason}; do not modify the result, nor `outcomes`
+        afterwards."""
         days = self._days
-        key = (self._outcomes.n_closing, days.n, days.generation, capital, annualization)
+        key = (outcomes, days.n, days.generation, capital, annualization)
         if key != self._key:
             self._key = key
-            self._figures = self._derive(capital, annualization)
+            self._figures = self._derive(outcomes, capital, annualization)
         return self._figures
 
-    def to_json(self, capital: Decimal | None, annualization: int, holding: HoldingTime) -> dict[str, Any]:
+    def to_json(
+        self, outcomes: Outcomes, capital: Decimal | None, annualization: int, holding: HoldingTime
+    ) -> dict[str, Any]:
         """Returns the account's part of the performance document."""
         days = self._days
-        outcomes = self._outcomes
         held_time, quantity = holding
         seconds = quotient_or_none(held_time, EXACT.multiply(quantity, _NS_PER_S))
         return {
@@ -58,15 +59,14 @@ class Performance:
             "days": days.n,
             "first_day": None if days.first is None else _date(days.first),
             "last_day": None if days.last is None or not days.n else _date(days.last),
-            **self.figures(capital, annualization),
+            **self.figures(outcomes, capital, annualization),
             "holding_time_seconds": figure(seconds, outcomes.n_closing, None if outcomes.n_closing else NOTHING_CLOSED),
             "n_wins": outcomes.n_wins,
             "n_losses": outcomes.n_losses,
             "n_breakeven": outcomes.n_breakeven,
         }
 
-    def _derive(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
-        outcomes = self._outcomes
+    def _derive(self, outcomes: Outcomes, capital: Decimal | None, annualization: int) -> dict[str, Any]:
         n = outcomes.n_closing
         unclosed = None if n else NOTHING_CLOSED
         undecided = unclosed or (None if outcomes.n_decided else NOTHING_DECIDED)

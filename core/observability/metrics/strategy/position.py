@@ -7,24 +7,45 @@ The cost of the open quantity is kept as a sum and not as a rounded average, so 
 
 Average cost, also called weighted average: closing a part leaves the average of the rest as it is (IAS 2.27; for shares
 of a fund, 26 CFR 1.1012-1(e)). Through zero, the closing part realises and the rest opens at its own price.
+
+A round trip goes from flat to flat, or through zero, however many fills open and close it. Its outcome is what it has
+realised, net of the fees of what was closed: the open quantity carries its fees as it carries its cost, and a fill
+through zero shares its own by quantity. So at every moment, exactly:
+
+    sum of outcomes - fees carried == realised (gross) - fees
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
 from observability.events import Fill
 from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO
 
-# The cost left after a partial close is a quotient, rounded to this; the remainder is realised, so nothing is lost. It
-# is always a share of the cost when the position was last added to, never of an earlier remainder, so that closing in
-# parts leaves the same cost as closing at once, to the last digit.
-COST_QUANTUM = Decimal("1e-12")
+# What a partial close leaves of a cost or a fee is a quotient, rounded to this; the remainder is realised, so nothing
+# is lost. It is always a share of the sum when the position was last added to, never of an earlier remainder, so that
+# closing in parts leaves the same cost as closing at once, to the last digit. It is finer than any amount of a fill
+# (54 digits after the point), so that a sum that has a last digit is never rounded.
+SHARE_QUANTUM = Decimal("1e-60")
 
 
 # Signs are changed with `copy_negate` and `copy_abs`: the operators `-x` and `abs(x)` round to the ambient context.
+
+
+class Closing(NamedTuple):
+    """What one fill realised by closing a part of a position."""
+
+    gross: Decimal
+    """Before fees."""
+    pnl: Decimal
+    """Net of its own fee and of the opening fees that the closed quantity carried."""
+    outcome: Decimal
+    """The sum of `pnl` of the round trip so far."""
+    is_flat: bool
+    """Whether the round trip is complete."""
 
 
 class AverageCostPosition(msgspec.Struct):
@@ -44,9 +65,15 @@ class AverageCostPosition(msgspec.Struct):
     """Quantity closed so far, by fills on either side."""
     held_time: Decimal = ZERO
     added_quantity: Decimal = ZERO
-    """The quantity when the position was last added to; the next two are the cost and entry time of that moment."""
+    """The quantity when the position was last added to; the next three are the cost, entry time and fees carried of
+    that moment."""
     added_cost: Decimal = ZERO
     added_time: Decimal = ZERO
+    added_fees: Decimal = ZERO
+    open_fees: Decimal = ZERO
+    """The opening fees that the open quantity carries."""
+    outcome: Decimal | None = None
+    """What the current round trip has realised, net of fees; None while nothing of it was closed."""
 
     @property
     def realized(self) -> Decimal:
@@ -68,50 +95,61 @@ class AverageCostPosition(msgspec.Struct):
         """Returns the P&L of the open quantity at `mark`."""
         return EXACT.subtract(self.value(mark), self.open_cost)
 
-    def apply(self, signed_quantity: Decimal, price: Decimal, fee: Decimal = ZERO, ts_ns: int = 0) -> Decimal | None:
-        """Adds one fill; returns the P&L that it realised before its fee, None if it closed nothing."""
+    def apply(self, signed_quantity: Decimal, price: Decimal, fee: Decimal = ZERO, ts_ns: int = 0) -> Closing | None:
+        """Adds one fill; returns what it realised, None if it closed nothing."""
         quantity = self.quantity
         self.fees = EXACT.add(self.fees, fee)
         is_closing = bool(quantity) and (quantity > 0) != (signed_quantity > 0)
         if not is_closing:
-            self._open(signed_quantity, price, ts_ns)
+            self._open(signed_quantity, price, fee, ts_ns)
             return None
-        if signed_quantity.copy_abs() < quantity.copy_abs():
-            return self._close(signed_quantity, price, ts_ns)
+        if signed_quantity.copy_abs() <= quantity.copy_abs():
+            return self._close(signed_quantity, price, fee, ts_ns)
         closed = quantity.copy_negate()
-        realized = self._close(closed, price, ts_ns)
-        self._open(EXACT.subtract(signed_quantity, closed), price, ts_ns)
-        return realized
+        closing_fee = _share(fee, closed, signed_quantity)
+        closing = self._close(closed, price, closing_fee, ts_ns)
+        self._open(EXACT.subtract(signed_quantity, closed), price, EXACT.subtract(fee, closing_fee), ts_ns)
+        return closing
 
-    def _open(self, signed_quantity: Decimal, price: Decimal, ts_ns: int) -> None:
+    def _open(self, signed_quantity: Decimal, price: Decimal, fee: Decimal, ts_ns: int) -> None:
         self.quantity = self.added_quantity = EXACT.add(self.quantity, signed_quantity)
         self.open_cost = self.added_cost = EXACT.add(self.open_cost, self._cost(signed_quantity, price))
         self.entry_time = self.added_time = EXACT.add(self.entry_time, EXACT.multiply(signed_quantity, Decimal(ts_ns)))
+        self.open_fees = self.added_fees = EXACT.add(self.open_fees, fee)
 
-    def _close(self, signed_quantity: Decimal, price: Decimal, ts_ns: int) -> Decimal:
-        self.quantity = EXACT.add(self.quantity, signed_quantity)
-        open_cost, entry_time = self._share(self.added_cost), self._share(self.added_time)
+    def _close(self, signed_quantity: Decimal, price: Decimal, fee: Decimal, ts_ns: int) -> Closing:
+        self.quantity = quantity = EXACT.add(self.quantity, signed_quantity)
+        added = self.added_quantity
+        open_cost, entry_time = _share(self.added_cost, quantity, added), _share(self.added_time, quantity, added)
+        open_fees = _share(self.added_fees, quantity, added)
         removed_cost = EXACT.subtract(self.open_cost, open_cost)
         removed_time = EXACT.subtract(self.entry_time, entry_time)
-        realized = EXACT.subtract(self._cost(signed_quantity, price).copy_negate(), removed_cost)
+        removed_fees = EXACT.subtract(self.open_fees, open_fees)
+        gross = EXACT.subtract(self._cost(signed_quantity, price).copy_negate(), removed_cost)
         # The closing fill has the opposite sign: for a short, the entry time and the removed part of it are negative.
         held = EXACT.add(EXACT.multiply(signed_quantity, Decimal(ts_ns)), removed_time)
         self.held_time = EXACT.add(self.held_time, held if signed_quantity > 0 else held.copy_negate())
         self.closed_quantity = EXACT.add(self.closed_quantity, signed_quantity.copy_abs())
-        self.realized_gross = EXACT.add(self.realized_gross, realized)
+        self.realized_gross = EXACT.add(self.realized_gross, gross)
         self.open_cost = open_cost
         self.entry_time = entry_time
-        return realized
-
-    def _share(self, added: Decimal) -> Decimal:
-        """Returns the part of a sum that belongs to the quantity that is still open."""
-        if not self.quantity:
-            return ZERO
-        share = ROUNDED.divide(ROUNDED.multiply(added, self.quantity), self.added_quantity)
-        return share.quantize(COST_QUANTUM, context=ROUNDED)
+        self.open_fees = open_fees
+        pnl = EXACT.subtract(gross, EXACT.add(fee, removed_fees))
+        outcome = pnl if self.outcome is None else EXACT.add(self.outcome, pnl)
+        self.outcome = outcome if quantity else None
+        return Closing(gross, pnl, outcome, is_flat=not quantity)
 
     def _cost(self, signed_quantity: Decimal, price: Decimal) -> Decimal:
         return EXACT.multiply(EXACT.multiply(signed_quantity, price), self.multiplier)
+
+
+def _share(total: Decimal, quantity: Decimal, of: Decimal) -> Decimal:
+    """Returns the part of a sum over the quantity `of` that belongs to `quantity`."""
+    if not quantity or not total:
+        return ZERO
+    share = ROUNDED.divide(ROUNDED.multiply(total, quantity), of).quantize(SHARE_QUANTUM, context=ROUNDED)
+    # Without the zeros at the end, most sums stay as short as their amounts.
+    return share.normalize(EXACT)
 
 
 def signed_quantity(fill: Fill) -> Decimal:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 from observability.clocks.timestamps import iso_or_none
-from observability.events import Position
+from observability.events import Fill, Position, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.market.touch import MarkSource
 from observability.metrics.market.tracked_symbol import TrackedSymbol
-from observability.metrics.strategy.position import AverageCostPosition
+from observability.metrics.strategy.position import AverageCostPosition, Closing, signed_quantity
 from observability.metrics.strategy.state import PositionState
+from observability.metrics.trades.trade import Trade
 from observability.snapshot.sections import JsonPart
 
 
@@ -31,6 +32,7 @@ class PositionPart(JsonPart):
         "mark_source",
         "position",
         "report",
+        "round_trip",
         "strategy",
         "symbol",
         "unrealized",
@@ -50,6 +52,8 @@ class PositionPart(JsonPart):
         self.value = ZERO
         self.unrealized = ZERO
         self.updated_ns = 0
+        self.round_trip: int | None = None
+        """The `seq` of the trade that opened the newest round trip; None for one that an earlier version opened."""
         self.is_stale = True
         self.report: Position | None = None
         """The engine's newest report; None before the first."""
@@ -59,7 +63,9 @@ class PositionPart(JsonPart):
 
     def to_state(self) -> PositionState:
         """Returns the state. It shares this position's own object, so it must be packed at once."""
-        return PositionState(self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns)
+        return PositionState(
+            self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns, self.round_trip
+        )
 
     @classmethod
     def from_state(cls, strategy: str, state: PositionState) -> PositionPart:
@@ -67,24 +73,29 @@ class PositionPart(JsonPart):
         part = cls(strategy, state.symbol, state.position.multiplier)
         part.position = state.position
         part.mark, part.mark_source, part.mark_ns = state.mark, state.mark_source, state.mark_ns
-        part.updated_ns = state.updated_ns
+        part.updated_ns, part.round_trip = state.updated_ns, state.round_trip
         part._value_position()
         return part
 
-    def apply(self, quantity: Decimal, price: Decimal, fee: Decimal, now_ns: int, ts_ns: int) -> Decimal | None:
-        """Adds one fill of signed `quantity` that arrived at `now_ns` and was executed at `ts_ns`.
-
-        Returns the P&L that it realised before its fee; None if it closed nothing.
-        """
-        realized = self.position.apply(quantity, price, fee, ts_ns)
+    def apply(self, fill: Fill, trade: Trade) -> Closing | None:
+        """Adds one fill, and writes what it realised and its round trip into its trade."""
+        position = self.position
+        if not position.quantity:
+            self.round_trip = trade.seq
+        closing = position.apply(signed_quantity(fill), fill.price, fill.commission, event_time_ns(fill))
+        trade.round_trip = self.round_trip
+        if closing is not None:
+            trade.pnl, trade.gross_pnl = closing.pnl, closing.gross
+            if closing.is_flat and position.quantity:
+                self.round_trip = trade.seq
         if self.mark_source == "fill":
-            self.mark = price
-            self.mark_ns = now_ns
-        self.updated_ns = now_ns
+            self.mark = fill.price
+            self.mark_ns = fill.ts_init
+        self.updated_ns = fill.ts_init
         self.has_input = True
         # At the mark of the last tick; a session that begins before the next tick is anchored to this value.
         self._value_position()
-        return realized
+        return closing
 
     def refresh(self, market: TrackedSymbol | None, now_ns: int) -> bool:
         """Marks the position and brings its JSON up to `now_ns`; returns whether its value has changed."""

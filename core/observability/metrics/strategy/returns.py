@@ -199,7 +199,7 @@ class DailyReturns:
 
     def _variance(self) -> Decimal:
         n = Decimal(self._n)
-        # With 128 digits the subtraction cancels none that matter.
+        # With the digits of ROUNDED the subtraction cancels none that matter.
         spread = ROUNDED.subtract(self._squares, ROUNDED.divide(ROUNDED.multiply(self._sum, self._sum), n))
         if spread <= ROUNDED.multiply(self._squares, _ROUNDING):
             return ZERO

@@ -27,11 +27,12 @@ class PositionState(msgspec.Struct):
     mark_source: MarkSource = "fill"
     mark_ns: int = 0
     updated_ns: int = 0
+    round_trip: int | None = None
 
 
 class AccountState(msgspec.Struct):
-    """One strategy. `days` is a packed `EquityDaysState`, because with many strategies the days are most of the state
-    and change only once a day."""
+    """One strategy. `outcomes` are those of complete round trips. `days` is a packed `EquityDaysState`, because with
+    many strategies the days are most of the state and change only once a day."""
 
     name: str = ""
     positions: list[PositionState] = []
@@ -55,7 +56,6 @@ class StrategyState(msgspec.Struct):
     open: list[tuple[str, str]] = []
     session_end_ns: int | None = None
     day_end_ns: int | None = None
-    outcomes: Outcomes = msgspec.field(default_factory=Outcomes)
     drawdown: Drawdown = msgspec.field(default_factory=Drawdown)
     days: bytes = b""
     capital: dict[str, Decimal] = {}

@@ -1,4 +1,4 @@
-"""All strategies together: sums, drawdown, days and outcomes of the whole account, as the snapshot shows them."""
+"""All strategies together: sums, drawdown and days of the whole account, as the snapshot shows them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SERIES_FIELDS = (
 class StrategyTotals:
     """The data of the whole account that its strategies' accounts do not have."""
 
-    __slots__ = ("annualization", "days", "drawdown", "outcomes", "performance", "row")
+    __slots__ = ("annualization", "days", "drawdown", "performance", "row")
 
     def __init__(self, annualization: int) -> None:
         self.annualization = annualization
@@ -33,16 +33,15 @@ class StrategyTotals:
         """One row of history, with the columns SERIES_FIELDS."""
         self.drawdown = Drawdown()
         self.days = EquityDays()
-        self.outcomes = Outcomes()
-        self.performance = Performance(self.days, self.outcomes)
+        self.performance = Performance(self.days)
 
     @classmethod
     def from_state(cls, annualization: int, state: StrategyState) -> StrategyTotals:
         """Returns the totals of a checkpoint. Raises CheckpointError if its days cannot be read."""
         totals = cls(annualization)
-        totals.drawdown, totals.outcomes = state.drawdown, state.outcomes
+        totals.drawdown = state.drawdown
         totals.days = EquityDays.from_state(state.days)
-        totals.performance = Performance(totals.days, totals.outcomes)
+        totals.performance = Performance(totals.days)
         return totals
 
     def close_day(self, day: int, last: int, accounts: Accounts) -> None:
@@ -68,8 +67,8 @@ class StrategyTotals:
         )
         self.row = row = tuple(map(to_float, exact))
         deepest = drawdown.deepest
-        outcomes = self.outcomes
-        figures = self.performance.figures(capital, self.annualization)
+        outcomes = outcomes_of(accounts)
+        figures = self.performance.figures(outcomes, capital, self.annualization)
         return {
             "total_pnl": row[0],
             "daily_pnl": row[1],
@@ -108,8 +107,16 @@ class StrategyTotals:
             exact_sum(held_time for held_time, _ in holdings),
             exact_sum(quantity for _, quantity in holdings),
         )
-        figures = self.performance.to_json(capital, self.annualization, holding)
+        figures = self.performance.to_json(outcomes_of(accounts), capital, self.annualization, holding)
         return figures | {"drawdown": self.drawdown.to_json()}
+
+
+def outcomes_of(accounts: Accounts) -> Outcomes:
+    """Returns the outcomes of the round trips of all accounts."""
+    outcomes = Outcomes()
+    for account in accounts:
+        outcomes.merge(account.outcomes)
+    return outcomes
 
 
 def earned_by(accounts: Accounts) -> Decimal:

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
 from observability.clocks.slices import in_slices
 from observability.clocks.timestamps import MAX_NS
-from observability.metrics.trades.rows import trade_of
-from observability.metrics.trades.stats import TradeStats
+from observability.metrics.arithmetic.decimals import ONE
+from observability.metrics.trades.rows import decimal_or_none, trade_of
+from observability.metrics.trades.stats import TradeAmounts, TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter, TradeKey
 from observability.metrics.trades.trade_log import TradeLog
 from observability.store.reader import StoreReader
@@ -82,8 +84,16 @@ class RecentTrades:
 class StoredTrades:
     """The trades on disk, read through a StoreReader in any process."""
 
-    def __init__(self, reader: StoreReader, window_rows: int = WINDOW_ROWS, sum_rows: int = SUM_ROWS) -> None:
+    def __init__(
+        self,
+        reader: StoreReader,
+        window_rows: int = WINDOW_ROWS,
+        sum_rows: int = SUM_ROWS,
+        multipliers: Mapping[str, Decimal] | None = None,
+    ) -> None:
+        """`multipliers` are those of contracts, by symbol; 1 for every other symbol."""
         self._reader = reader
+        self._multipliers = {} if multipliers is None else multipliers
         self._window_rows = window_rows
         self._sum_rows = sum_rows
         self._counted = (0, 0, 0)
@@ -105,7 +115,8 @@ class StoredTrades:
         selection = await self._reader.run(selection_of, wanted)
         below = None if selection is None else selection.end_seq
         while selection is not None and below is not None:
-            below = await self._reader.run(_add_up, selection, below, self._sum_rows, stats)
+            below = await self._reader.run(_add_up, selection, below, self._sum_rows, stats, self._multipliers)
+        stats.settle()
         return stats
 
     async def _count(self, selection: Selection) -> int:
@@ -267,13 +278,26 @@ def _page_window(
 
 
 def _add_up(
-    connection: sqlite3.Connection, selection: Selection, below: int, rows: int, stats: TradeStats
+    connection: sqlite3.Connection,
+    selection: Selection,
+    below: int,
+    rows: int,
+    stats: TradeStats,
+    multipliers: Mapping[str, Decimal],
 ) -> int | None:
     """Adds the matches among the next `rows` below; returns the seq of the last row, None if no rows remain."""
     floor = selection.floor(connection, below, rows)
     start_seq = selection.start_seq if floor is None else floor
     # Each step of the cursor releases the interpreter's lock, so the loop never waits for more than one row.
-    sql = selection.sql("side, quantity, price, commission, pnl")
-    for side, quantity, price, commission, pnl in connection.execute(sql, selection.values(start_seq, below)):
-        stats.add(side, Decimal(quantity), Decimal(price), Decimal(commission), None if pnl is None else Decimal(pnl))
+    sql = selection.sql("symbol, side, quantity, price, commission, pnl, gross_pnl, round_trip")
+    for symbol, side, quantity, price, commission, pnl, gross_pnl, round_trip in connection.execute(
+        sql, selection.values(start_seq, below)
+    ):
+        amounts = TradeAmounts(
+            symbol, side, Decimal(quantity), Decimal(price), Decimal(commission), decimal_or_none(pnl),
+            decimal_or_none(gross_pnl), round_trip,
+        )  # fmt: skip
+        stats.add(amounts, multipliers.get(symbol, ONE))
+    # Every row from here on was added, so that only the round trips that began earlier are kept.
+    stats.settle(start_seq)
     return floor

@@ -37,13 +37,15 @@ def fill_row(trade: Trade, ts_init_ns: int) -> StoreRow:
         trade.slippage_bps,
         text_or_none(trade.pnl),
         float(trade.quantity),
+        text_or_none(trade.gross_pnl),
+        trade.round_trip,
     )
 
 
 def trade_of(row: StoreRow) -> Trade:
     """Returns the trade."""
     seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
-    latency_ms, mid, slippage_bps, pnl = row[13:17]
+    latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip = row[13:]
     return Trade(
         seq=seq,
         trade_id=trade_id,
@@ -61,6 +63,8 @@ def trade_of(row: StoreRow) -> Trade:
         slippage_bps=slippage_bps,
         pnl=decimal_or_none(pnl),
         mid=decimal_or_none(mid),
+        gross_pnl=decimal_or_none(gross_pnl),
+        round_trip=round_trip,
     )
 
 

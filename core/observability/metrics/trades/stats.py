@@ -1,42 +1,60 @@
-"""What a set of trades adds up to: volume, averages, realised P&L, and how many closing fills won or lost."""
+"""What a set of trades adds up to: volume, averages, realised P&L, and how many round trips won or lost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, quotient_or_none, to_float, to_float_or_none
 
+# The amounts of fills have at most 54 digits after the point. What is less than half of the last of them is left over
+# from rounded shares of a cost, and is no gain or loss.
+_RESIDUE: Final = Decimal("5e-55")
+
 
 class Outcomes(msgspec.Struct):
-    """Counts and exact sums over closing fills, each judged by what it realised net of its own commission. A break-even
-    is a closing fill that neither won nor lost."""
+    """Counts and exact sums over round trips, each judged by what it realised net of fees. A break-even is a round trip
+    that neither won nor lost."""
 
     n_wins: int = 0
     n_losses: int = 0
     n_breakeven: int = 0
     won: Decimal = ZERO
     lost: Decimal = ZERO
-    """The sum over the losing fills, so never above zero."""
+    """The sum over the losing round trips, so never above zero."""
     best: Decimal | None = None
     worst: Decimal | None = None
 
-    def add(self, pnl: Decimal) -> None:
-        if pnl > 0:
-            self.n_wins += 1
-            self.won = EXACT.add(self.won, pnl)
-        elif pnl < 0:
-            self.n_losses += 1
-            self.lost = EXACT.add(self.lost, pnl)
-        else:
+    def add(self, outcome: Decimal) -> None:
+        """Adds one round trip."""
+        if outcome.copy_abs() < _RESIDUE:
+            outcome = ZERO
             self.n_breakeven += 1
-        if self.best is None or pnl > self.best:
-            self.best = pnl
-        if self.worst is None or pnl < self.worst:
-            self.worst = pnl
+        elif outcome > 0:
+            self.n_wins += 1
+            self.won = EXACT.add(self.won, outcome)
+        else:
+            self.n_losses += 1
+            self.lost = EXACT.add(self.lost, outcome)
+        if self.best is None or outcome > self.best:
+            self.best = outcome
+        if self.worst is None or outcome < self.worst:
+            self.worst = outcome
+
+    def merge(self, other: Outcomes) -> None:
+        """Adds all round trips of `other`."""
+        self.n_wins += other.n_wins
+        self.n_losses += other.n_losses
+        self.n_breakeven += other.n_breakeven
+        self.won = EXACT.add(self.won, other.won)
+        self.lost = EXACT.add(self.lost, other.lost)
+        if other.best is not None and (self.best is None or other.best > self.best):
+            self.best = other.best
+        if other.worst is not None and (self.worst is None or other.worst < self.worst):
+            self.worst = other.worst
 
     @property
     def n_closing(self) -> int:
@@ -59,8 +77,25 @@ class Outcomes(msgspec.Struct):
 
     @property
     def expectancy(self) -> float | None:
-        """The average P&L of a closing fill, break-evens included; None if there are none."""
+        """The average outcome of a round trip, break-evens included; None if there are none."""
         return quotient_or_none(EXACT.add(self.won, self.lost), Decimal(self.n_closing))
+
+
+class TradeAmounts(NamedTuple):
+    """What the statistics need of one trade."""
+
+    symbol: str
+    side: str
+    quantity: Decimal
+    price: Decimal
+    commission: Decimal
+    pnl: Decimal | None
+    """What it realised, net of the fees of what it closed; None if it closed nothing."""
+    gross_pnl: Decimal | None
+    """The same before fees. None, beside a `pnl`, for a trade of an earlier version, whose `pnl` was net of its own
+    commission only."""
+    round_trip: int | None
+    """The round trip that it closed or a part of which it closed: the `seq` of the fill that opened it."""
 
 
 @dataclass(slots=True)
@@ -71,10 +106,10 @@ class SideTotal:
     volume: Decimal = ZERO
     notional: Decimal = ZERO
 
-    def add(self, quantity: Decimal, price: Decimal) -> None:
+    def add(self, quantity: Decimal, notional: Decimal) -> None:
         self.count += 1
         self.volume = EXACT.add(self.volume, quantity)
-        self.notional = EXACT.add(self.notional, EXACT.multiply(quantity, price))
+        self.notional = EXACT.add(self.notional, notional)
 
     def to_json(self) -> dict[str, Any]:
         return {"count": self.count, "volume": to_float(self.volume), "notional": to_float(self.notional)}
@@ -82,10 +117,10 @@ class SideTotal:
 
 @dataclass(slots=True)
 class TradeStats:
-    """Sums over trades, exact until they are rounded for JSON.
+    """Sums over trades, exact until they are rounded for JSON. Call `settle` after the last trade.
 
     `realized_pnl` is net of the commissions of all trades, opening ones included; win rate, expectancy, best and worst
-    are over closing trades, each net of its own commission.
+    are over round trips, each with what its trades of this set have realised.
     """
 
     buy: SideTotal = field(default_factory=SideTotal)
@@ -93,16 +128,38 @@ class TradeStats:
     outcomes: Outcomes = field(default_factory=Outcomes)
     commission: Decimal = ZERO
     realized_pnl: Decimal = ZERO
+    price_volume: Decimal | None = ZERO
+    """The sum of quantity * price; None once there are trades of several symbols, whose prices have no average."""
+    symbol: str | None = None
+    """The only symbol so far."""
+    round_trips: dict[int, Decimal] = field(default_factory=dict)
+    """The outcomes of round trips that further trades may belong to."""
 
-    def add(self, side: str, quantity: Decimal, price: Decimal, commission: Decimal, pnl: Decimal | None) -> None:
-        """Adds one trade; `pnl` is None if it closed nothing."""
-        (self.buy if side == "buy" else self.sell).add(quantity, price)
-        self.commission = EXACT.add(self.commission, commission)
+    def add(self, trade: TradeAmounts, multiplier: Decimal) -> None:
+        """Adds one trade in a contract of `multiplier`."""
+        amount = EXACT.multiply(trade.quantity, trade.price)
+        (self.buy if trade.side == "buy" else self.sell).add(trade.quantity, EXACT.multiply(amount, multiplier))
+        if self.price_volume is not None:
+            is_same = self.symbol in (None, trade.symbol)
+            self.symbol = trade.symbol if is_same else None
+            self.price_volume = EXACT.add(self.price_volume, amount) if is_same else None
+        self.commission = EXACT.add(self.commission, trade.commission)
+        pnl = trade.pnl
         if pnl is None:
-            self.realized_pnl = EXACT.subtract(self.realized_pnl, commission)
+            self.realized_pnl = EXACT.subtract(self.realized_pnl, trade.commission)
             return
-        self.realized_pnl = EXACT.add(self.realized_pnl, pnl)
-        self.outcomes.add(pnl)
+        net = pnl if trade.gross_pnl is None else EXACT.subtract(trade.gross_pnl, trade.commission)
+        self.realized_pnl = EXACT.add(self.realized_pnl, net)
+        if trade.round_trip is None:
+            self.outcomes.add(pnl)
+        else:
+            self.round_trips[trade.round_trip] = EXACT.add(self.round_trips.get(trade.round_trip, ZERO), pnl)
+
+    def settle(self, first_seq: int = 0) -> None:
+        """Counts the round trips that began at `first_seq` or later; all trades from there on have been added."""
+        trips = self.round_trips
+        for trip in [trip for trip in trips if trip >= first_seq]:
+            self.outcomes.add(trips.pop(trip))
 
     def to_json(self) -> dict[str, Any]:
         count = self.buy.count + self.sell.count
@@ -113,7 +170,7 @@ class TradeStats:
             "count": count,
             "volume": to_float(volume),
             "notional": to_float(notional),
-            "avg_price": quotient_or_none(notional, volume),
+            "avg_price": None if self.price_volume is None else quotient_or_none(self.price_volume, volume),
             "avg_size": quotient_or_none(volume, Decimal(count)),
             "buy": self.buy.to_json(),
             "sell": self.sell.to_json(),

@@ -10,6 +10,7 @@ from typing import Any
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, event_time_ns
 from observability.metrics.arithmetic.decimals import to_float, to_float_or_none
+from observability.metrics.trades.stats import TradeAmounts
 
 DEFAULT_STRATEGY = "default"
 
@@ -19,8 +20,7 @@ TradeKey = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Trade:
-    """One fill. `seq` rises from trade to trade; `pnl` is what the fill realised net of its own commission, None if it
-    closed nothing."""
+    """One fill. `seq` rises from trade to trade."""
 
     seq: int
     trade_id: str
@@ -37,9 +37,16 @@ class Trade:
     latency_ms: float | None = None
     slippage_bps: float | None = None
     pnl: Decimal | None = None
+    """What the fill realised, net of its fee and of the opening fees of the quantity that it closed; None if it closed
+    nothing."""
     mid: Decimal | None = None
     """The market's mid when the fill arrived; None if there was none. It is set once: a fill that is replayed after a
     restart meets another market and keeps the mid it had."""
+    gross_pnl: Decimal | None = None
+    """What the fill realised before fees; None if it closed nothing, or was stored by an earlier version."""
+    round_trip: int | None = None
+    """The round trip that it belongs to, as the `seq` of the fill that opened it; the one that it closed if it goes
+    through zero. None if it was stored by an earlier version, or is in no account."""
 
     @classmethod
     def from_fill(cls, seq: int, fill: Fill) -> Trade:
@@ -64,6 +71,12 @@ class Trade:
     def key(self) -> TradeKey:
         return self.venue, self.symbol, self.trade_id
 
+    def amounts(self) -> TradeAmounts:
+        return TradeAmounts(
+            self.symbol, self.side, self.quantity, self.price, self.commission, self.pnl, self.gross_pnl,
+            self.round_trip,
+        )  # fmt: skip
+
     def to_json(self) -> dict[str, Any]:
         return {
             "trade_id": self.trade_id,
@@ -79,6 +92,8 @@ class Trade:
             "latency_ms": self.latency_ms,
             "slippage_bps": self.slippage_bps,
             "pnl": to_float_or_none(self.pnl),
+            "gross_pnl": to_float_or_none(self.gross_pnl),
+            "round_trip": self.round_trip,
             "liquidity": self.liquidity,
         }
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from enum import Enum, IntFlag
 
 from observability.clocks.slices import Steps, at_once
 from observability.events import Fill
+from observability.metrics.arithmetic.decimals import ONE
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade, TradeFilter, TradeKey
 from observability.store.checkpoint import EventSequence
@@ -56,13 +58,19 @@ TradeLookup = Callable[[TradeKey], Trade | None]
 class TradeLog:
     """The last `max_trades` trades. `StoredTrades` answers the same questions about older ones.
 
-    `sequence` numbers the trades. Keys beyond `max_keys` are forgotten, unless an archive has them.
+    `sequence` numbers the trades. Keys beyond `max_keys` are forgotten, unless an archive has them. `multipliers` are
+    those of contracts, by symbol; 1 for every other symbol.
     """
 
     def __init__(
-        self, max_trades: int = MAX_TRADES, max_keys: int = MAX_KEYS, sequence: EventSequence | None = None
+        self,
+        max_trades: int = MAX_TRADES,
+        max_keys: int = MAX_KEYS,
+        sequence: EventSequence | None = None,
+        multipliers: Mapping[str, Decimal] | None = None,
     ) -> None:
         assert max_keys >= max_trades, "a trade must not outlive its key"
+        self.multipliers = {} if multipliers is None else multipliers
         self.conflicts = 0
         """Distinct fills that had the key of another one and different content."""
         self.archive: TradeLookup | None = None
@@ -155,10 +163,11 @@ class TradeLog:
         """Does the same in steps."""
         stats = TradeStats()
         matching = yield from self._matching(wanted)
-        for number, trade in enumerate(reversed(matching)):
-            stats.add(trade.side, trade.quantity, trade.price, trade.commission, trade.pnl)
+        for number, trade in enumerate(matching):
+            stats.add(trade.amounts(), self.multipliers.get(trade.symbol, ONE))
             if number % TRADES_PER_STEP == 0:
                 yield
+        stats.settle()
         return stats
 
     def add_amended_listener(self, listener: Callable[[Trade], None]) -> None:
