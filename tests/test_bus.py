@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from observability.bus import Bus, default_bus
+from observability.bus import Bus, Remark, default_bus
+from observability.errors import EventRefused
 from observability.events import Event, Heartbeat, Print, Quote
 
 QUOTE = Quote("AAPL", 1.0, 2.0)
@@ -49,6 +50,21 @@ def test_an_exception_from_a_subscriber_does_not_affect_the_others() -> None:
     bus.subscribe(Quote, after.append)
     bus.publish_all([QUOTE, QUOTE])
     assert (len(before), len(after), bus.handler_errors) == (2, 2, 2)
+
+
+def refusing(_: Event) -> None:
+    raise EventRefused("symbol", "no room")
+
+
+def test_an_event_that_a_subscriber_refuses_does_not_reach_the_ones_after_it() -> None:
+    bus, before, after = Bus(), list[Event](), list[Event]()
+    bus.subscribe(Quote, before.append)
+    bus.subscribe(Quote, refusing)
+    bus.subscribe(Quote, after.append)
+    bus.subscribe(Heartbeat, after.append)
+    bus.publish_all([QUOTE, BEAT])
+    assert (before, after, bus.handler_errors) == ([QUOTE], [BEAT], 0)
+    assert bus.remark == Remark(QUOTE, "symbol", "no room", is_refusal=True)
 
 
 def test_a_failing_subscriber_is_logged_once_per_class(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from observability.errors import EventRefused
 from observability.events import EVENT_TYPES, Event
 
 logger = logging.getLogger(__name__)
@@ -18,14 +20,25 @@ E = TypeVar("E", bound=Event)
 EventHandler = Callable[[Any], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a subscriber has to tell the sender of an event: that it has no room for it, or what it did instead."""
+
+    event: Event
+    field: str
+    text: str
+    is_refusal: bool = False
+
+
 class Bus:
     """Delivers each event to the subscribers of its class, in the order in which they subscribed.
 
     An exception from a subscriber does not affect the others; it is counted, and logged once per subscriber and event
-    class.
+    class. EventRefused is none of these: the subscribers after the one that raises it do not get the event, so that it
+    is taken whole or not at all.
     """
 
-    __slots__ = ("_handlers", "_reported", "handler_errors", "published")
+    __slots__ = ("_handlers", "_reported", "handler_errors", "published", "remark")
 
     def __init__(self) -> None:
         # The tuples are replaced, never mutated, so that subscribing during a delivery is safe.
@@ -34,6 +47,8 @@ class Bus:
         self.published: dict[str, dict[type[Event], int]] = {}
         """The number of events published so far, by source and class."""
         self.handler_errors = 0
+        self.remark: Remark | None = None
+        """The newest remark; whoever tells the sender about it takes it away."""
 
     def subscribe(self, kind: type[E], handler: Callable[[E], None]) -> Callable[[], None]:
         """Subscribes `handler` to one event class; returns a function that ends the subscription."""
@@ -61,6 +76,9 @@ class Bus:
             for handler in handlers[kind]:
                 try:
                     handler(event)
+                except EventRefused as refused:
+                    self.remark = Remark(event, refused.field, str(refused), is_refusal=True)
+                    break
                 except Exception:
                     self._report(handler, kind)
 

@@ -6,6 +6,7 @@ The protocol layer's refusals, which carry an HTTP status, are a tree of their o
     ├── ConfigError        the configuration has faults; lists all of them
     ├── CapacityError      a preallocated structure is full (symbols, series, collectors)
     ├── EventError         an event cannot be used; says which field and why
+    ├── EventRefused       a collector has no room for an event; says which bound is reached
     ├── SourceError        a recording or feed cannot be read; says where
     ├── CheckpointError    a saved state cannot be restored; says which part and why
     ├── HubUnavailable     a worker's hub does not answer; says why
@@ -44,6 +45,14 @@ class CapacityError(ObservabilityError):
 
 class EventError(ObservabilityError):
     """An event cannot be used."""
+
+
+class EventRefused(ObservabilityError):
+    """A subscriber of the bus has no room for an event, and has taken nothing of it. `field` is what needs the room."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(why)
+        self.field = field
 
 
 class SourceError(ObservabilityError):

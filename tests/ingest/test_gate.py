@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_desk import HEARTBEAT, QUOTE, Desk, body, counts, fill, run
+from observability.bus import Remark
 from observability.clocks.timestamps import NS_PER_S
+from observability.errors import EventRefused
 from observability.events import Fill, Quote
 from observability.ingest.answers import MAX_FAULTS_LISTED
 from observability.ingest.gate import MAX_COMMAS, MAX_EVENTS
@@ -107,6 +109,75 @@ def test_every_event_is_counted_once(kinds: list[str]) -> None:
         assert accepted == kinds.count("new") + kinds.count("quote")
         assert duplicates == kinds.count("again")
         assert rejected == kinds.count("other") + kinds.count("bad")
+
+    run(scene)
+
+
+# -- what the collectors have to say
+
+
+def test_an_event_that_a_collector_has_no_room_for_is_rejected_with_its_path() -> None:
+    async def scene() -> None:
+        desk = Desk()
+
+        def refuse(event: Quote) -> None:
+            if event.symbol == "C":
+                raise EventRefused("symbol", "no room: all 2 symbols are in use")
+
+        desk.bus.subscribe(Quote, refuse)
+        answer = await desk.take({**QUOTE, "symbol": "A"}, {**QUOTE, "symbol": "C"}, HEARTBEAT)
+        assert counts(answer) == (2, 0, 1)
+        assert body(answer)["rejected"] == [
+            {"index": 1, "error": "no room: all 2 symbols are in use - at `$[1].symbol`"}
+        ]
+        assert desk.count("ingest_rejected_total", reason="no_room") == 1
+
+    run(scene)
+
+
+def test_a_fill_that_is_refused_leaves_no_trace_in_the_log() -> None:
+    async def scene() -> None:
+        desk = Desk(refuse=Fill)
+        answer = await desk.take(fill(1))
+        assert (answer.status, counts(answer), desk.log.fills) == (422, (0, 0, 1), [])
+
+    run(scene)
+
+
+def test_what_a_collector_did_instead_is_a_warning() -> None:
+    async def scene() -> None:
+        desk = Desk()
+
+        def remark(event: Fill) -> None:
+            desk.bus.remark = Remark(event, "strategy", "accounted for under (other)")
+
+        desk.bus.subscribe(Fill, remark)
+        answer = await desk.take(QUOTE, fill(1))
+        assert counts(answer) == (2, 0, 0)
+        assert body(answer)["warnings"] == [
+            {"index": 1, "path": "$[1].strategy", "warning": "accounted for under (other)"}
+        ]
+
+    run(scene)
+
+
+def test_what_was_said_about_another_event_is_not_told_to_this_sender() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        other = Quote("C", 1.0, 2.0)
+
+        def trade(event: Quote) -> None:
+            if event is not other:
+                desk.bus.publish(other)
+
+        def refuse(event: Quote) -> None:
+            if event is other:
+                raise EventRefused("symbol", "no room")
+
+        desk.bus.subscribe(Quote, trade)
+        desk.bus.subscribe(Quote, refuse)
+        answer = await desk.take(QUOTE)
+        assert (counts(answer), body(answer)["warnings"]) == ((1, 0, 0), [])
 
     run(scene)
 

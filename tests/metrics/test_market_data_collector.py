@@ -194,7 +194,7 @@ def test_a_symbol_beyond_the_history_s_capacity_is_refused() -> None:
     assert (collector.symbols, collector.symbols_refused) == (("AAPL",), 1)
 
 
-@pytest.mark.parametrize("name", ["", "X" * 33])
+@pytest.mark.parametrize("name", ["", "X" * 129])
 def test_a_symbol_with_a_bad_name_is_refused(name: str) -> None:
     _, collector = started()
     with pytest.raises(EventError):

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from observability.config.config import SETTINGS
+from observability.bus import Bus
+from observability.clocks.clock import EventClock, HostClock
+from observability.config.config import SETTINGS, Config
 from observability.ingest.dialects import SYNONYMS
 from observability.metrics.alerts.rule_file import format_duration, load_rules
+from observability.metrics.assembly import make_collectors, make_history
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCE_ROOTS: Final = (ROOT / "core" / "observability", ROOT / "http" / "observability")
@@ -135,6 +138,16 @@ def default_rules() -> str:
     return "\n".join(rows) + "\n"
 
 
+def losses() -> str:
+    """The alerts of losses, a row each."""
+    collectors = make_collectors(Config(), Bus(), EventClock(HostClock()), make_history(1))
+    rows = ["| key | title | severity | detail |", "|---|---|---|---|"]
+    for loss in sorted(collectors.system.losses, key=lambda loss: (loss.severity, loss.name)):
+        alert = loss.alert(1, 0)
+        rows.append(f"| `{alert.key}` | {alert.title} | {alert.severity} | {loss.detail.format(count='N')} |")
+    return "\n".join(rows) + "\n"
+
+
 def synonyms() -> str:
     """The words that are read for each of ours, by field."""
     rows = ["| field | word | also read |", "|---|---|---|"]
@@ -194,6 +207,7 @@ def project() -> dict[str, Any]:
 GENERATED: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("docs/configuration.md", "settings"): settings_table,
     ("docs/alerts.md", "default-rules"): default_rules,
+    ("docs/alerts.md", "losses"): losses,
     ("docs/sending-events.md", "synonyms"): synonyms,
     ("ARCHITECTURE.md", "layers"): layers,
 }

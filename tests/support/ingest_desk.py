@@ -13,6 +13,7 @@ import orjson
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
+from observability.errors import EventRefused
 from observability.events import EVENT_TYPES, Event
 from observability.ingest.answers import IngestAnswer
 from observability.ingest.gate import IngestGate
@@ -31,9 +32,12 @@ def fill(number: int, **fields: object) -> dict[str, object]:
 class Desk:
     """A gate over a bus whose every event is noted."""
 
-    def __init__(self, *, is_prompt: bool = True, **options: Any) -> None:
+    def __init__(self, *, is_prompt: bool = True, refuse: type[Event] | None = None, **options: Any) -> None:
+        """The first subscriber refuses every event of the class `refuse`."""
         self.bus = Bus()
         self.events: list[Event] = []
+        if refuse is not None:
+            self.bus.subscribe(refuse, _refuse)
         for kind in EVENT_TYPES:
             self.bus.subscribe(kind, self.events.append)
         self.log = PacedLog(self.bus, is_prompt=is_prompt)
@@ -53,6 +57,10 @@ class Desk:
             if family.name == name and isinstance(sample, Counter):
                 return sample.value
         return 0
+
+
+def _refuse(_: Event) -> None:
+    raise EventRefused("symbol", "no room")
 
 
 def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:

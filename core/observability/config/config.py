@@ -206,10 +206,17 @@ class Config:
         env="REFUSE_UNKNOWN_FIELDS",
     )
     max_symbols: int = _setting(
-        64,
+        1000,
         Integer(1, 100_000),
-        "Symbols that memory is reserved for at the start; further symbols are refused.",
+        "Symbols that memory is reserved for at the start, which takes none until they appear; further symbols are "
+        "refused.",
         env="MAX_SYMBOLS",
+    )
+    max_positions: int = _setting(
+        1024,
+        Integer(1, 100_000),
+        "Positions, of all strategies together, that may be open at once; a fill that needs a further one is rejected.",
+        env="MAX_POSITIONS",
     )
     stale_after: float = _setting(
         5.0,

@@ -158,7 +158,7 @@ class IngestGate:
         )
         self._rejected = {
             reason: counters.counter("ingest_rejected_total", "Events rejected", reason=reason)
-            for reason in ("undecodable", "conflict")
+            for reason in ("undecodable", "conflict", "no_room")
         }
 
     async def take(
@@ -278,7 +278,8 @@ class IngestGate:
     async def _publish(self, elements: Sequence[Element], outcome: BatchOutcome) -> int:
         """Decodes and publishes; returns the position that must be on disk before the answer is given."""
         # hot: once per event (benchmarks/bench_intake.py)
-        decode, publish, log = self._decoder.decode_element, self._bus.publish, self._log
+        bus, log = self._bus, self._log
+        decode, publish = self._decoder.decode_element, bus.publish
         ts_init = self._event_clock.time_ns()
         position = 0
         slice_end_ns = time.monotonic_ns() + SLICE_NS
@@ -295,6 +296,8 @@ class IngestGate:
                 event = self._unwrap(event, index, outcome)
             before = log.position
             publish(event, SOURCE)
+            if bus.remark is not None and self._is_refused(event, index, outcome):
+                continue
             after = log.position
             if after != before:
                 position = after
@@ -319,6 +322,19 @@ class IngestGate:
             self._unknown_fields.add()
             outcome.warn(index, f"$[{index}].{name[:MAX_NAME_LENGTH]}", partial(describe_unknown, type(event), name))
         return event
+
+    def _is_refused(self, event: Event, index: int, outcome: BatchOutcome) -> bool:
+        """Tells the sender what a subscriber of the bus has to say about an event; returns whether it refused it."""
+        remark, self._bus.remark = self._bus.remark, None
+        if remark is None or remark.event is not event:
+            return False
+        path, text = f"$[{index}].{remark.field}", remark.text
+        if remark.is_refusal:
+            self._rejected["no_room"].add()
+            outcome.reject(index, f"{text} - at `{path}`")
+        else:
+            outcome.warn(index, path, lambda: text)
+        return remark.is_refusal
 
     async def _wait_for_disk(self, pending: _PendingAnswer) -> _PendingAnswer:
         """Returns `pending` once its position is on disk, or a 503 if that takes too long."""

@@ -157,11 +157,12 @@ LOG_ENTRIES: Final = 1000
 # A line takes 100 to 300 bytes, the longest 50,000, of which the last 20 fit.
 LOG_DATA_BYTES: Final = 1024 * 1024
 
-# Room in a frame for what does not depend on the symbols, custom collectors included, and for each symbol with its
-# positions and their places in the index; in the documents for what does not depend on the symbols, of which the alerts
-# are the largest. Pages that are never written take no memory.
+# Room in a frame for what does not depend on the symbols, custom collectors included, and for each symbol and position
+# with its place in the index; in the documents for what does not depend on the symbols, of which the alerts are the
+# largest. Pages that are never written take no memory.
 FRAME_BASE_BYTES: Final = 1024 * 1024
 FRAME_SYMBOL_BYTES: Final = 3 * 1024
+FRAME_POSITION_BYTES: Final = 1024
 DOCUMENT_BASE_BYTES: Final = 2 * 1024 * 1024
 DOCUMENT_SYMBOL_BYTES: Final = 1024
 
@@ -183,16 +184,18 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class SharedLayout:
-    """The place of every region, for a number of process slots and symbols."""
+    """The place of every region, for a number of process slots, symbols and positions."""
 
     slots: int
     max_symbols: int
     history_bytes: int
+    max_positions: int = 0
 
     @property
     def frame_bytes(self) -> int:
         """Room for one frame, its index and its header."""
-        return words_up(FRAME_BASE_BYTES + FRAME_SYMBOL_BYTES * self.max_symbols)
+        items = FRAME_SYMBOL_BYTES * self.max_symbols + FRAME_POSITION_BYTES * self.max_positions
+        return words_up(FRAME_BASE_BYTES + items)
 
     @property
     def document_bytes(self) -> int:

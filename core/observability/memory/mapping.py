@@ -86,8 +86,8 @@ _NOTHING = memoryview(bytes(layout.SLOT_WORDS * layout.WORD_BYTES)).cast("q")
 class SharedMapping:
     """One anonymous mapping and its regions."""
 
-    def __init__(self, slots: int, max_symbols: int, history_bytes: int = 0) -> None:
-        self.layout = layout.SharedLayout(slots, max_symbols, history_bytes)
+    def __init__(self, slots: int, max_symbols: int, history_bytes: int = 0, max_positions: int = 0) -> None:
+        self.layout = layout.SharedLayout(slots, max_symbols, history_bytes, max_positions)
         self._memory: memoryview[int] = memoryview(mmap.mmap(-1, self.layout.size))
         self._header: memoryview[int] = self._memory[: layout.HEADER_WORDS * layout.WORD_BYTES].cast("q")
         region = self.layout.slots_region

@@ -13,6 +13,7 @@ from observability.config.trading import zone_of
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.logs.log_ring import LogRing
+from observability.metrics.alerts.losses import Loss
 from observability.metrics.arithmetic.sessions import SessionCalendar
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.execution_collector import ExecutionCollector, ExecutionSettings
@@ -90,6 +91,7 @@ def make_collectors(
             calendar=calendar,
             starting_capital=config.starting_capital,
             annualization=config.annualization,
+            max_positions=config.max_positions,
         ),
     )
     execution = ExecutionCollector(
@@ -106,6 +108,41 @@ def make_collectors(
         history=history,
         engine_log=engine_log,
         settings=SystemSettings(data_dir=config.data_dir),
+    )
+    system.losses.add(
+        Loss(
+            "conflicting_fills",
+            lambda: trades.conflicts,
+            "Fills are lost: other content under a known key",
+            "{count} so far had the venue, symbol, trade id, side and order of an earlier fill, and other content. "
+            "They are kept apart and are in no figure; compare them with the broker's statement.",
+            "critical",
+        ),
+        Loss(
+            "refused_fills",
+            lambda: strategy.fills_refused,
+            "Fills are lost: all positions are open",
+            "{count} so far were refused and are in no figure. Raise MAX_POSITIONS, and send them again.",
+            "critical",
+        ),
+        Loss(
+            "refused_symbols",
+            lambda: market.symbols_refused,
+            "Symbols are refused",
+            "{count} so far: all MAX_SYMBOLS are in use. Positions in them are marked to their own last fill.",
+        ),
+        Loss(
+            "strategies",
+            lambda: strategy.strategies_refused,
+            "Strategies share one account",
+            "{count} so far have no account of their own and share (other).",
+        ),
+        Loss(
+            "evicted_orders",
+            lambda: execution.evicted_orders,
+            "Open orders are no longer counted as open",
+            "{count} so far, the oldest first: too many are open.",
+        ),
     )
     return Collectors(market, strategy, execution, system)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from observability.bus import Bus, EventHandler
+from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.errors import CheckpointError
 from observability.events import Event, Fill, Order
@@ -123,7 +123,12 @@ class ExecutionCollector(BusCollector):
     def on_order(self, event: Order) -> None:
         """Applies one order report. Reports may arrive in any order."""
         self._note_input(event)
+        evicted = self._orders.evicted
         self._orders.report(event, self._markets.follow(event.symbol))
+        if self._orders.evicted != evicted:
+            self.bus.remark = Remark(
+                event, "order_id", f"the oldest order no longer counts as open: {self.settings.max_open_orders} are"
+            )
 
     def on_fill(self, event: Fill) -> None:
         """Applies one fill; a duplicate or conflicting one changes nothing."""
@@ -141,6 +146,11 @@ class ExecutionCollector(BusCollector):
         self._markouts.add(order, event, None if market is None else trade.mid)
         if market is not None:
             market.sample()
+
+    @property
+    def evicted_orders(self) -> int:
+        """Orders that no longer count as open because too many were."""
+        return self._orders.evicted
 
     def remember_reports(self, archive: Callable[[Order], bool]) -> None:
         """Lets `archive` say whether a report has arrived before, for orders that are no longer in memory."""

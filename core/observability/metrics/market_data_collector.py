@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from observability.bus import Bus, EventHandler
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
-from observability.errors import CapacityError, EventError
+from observability.errors import CapacityError, EventError, EventRefused
 from observability.events import MAX_SYMBOL_LENGTH, Event, Print, Quote
 from observability.history.history import History
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 class MarketDataSettings:
     """The limits and thresholds of the market data section."""
 
-    max_symbols: int = 64
+    max_symbols: int = 1000
     stale_after_seconds: float = 5.0
     stale_after_seconds_by_symbol: Mapping[str, float] = field(default_factory=dict)
     feed_window_seconds: float = 60.0
@@ -137,8 +138,6 @@ class MarketDataCollector(BusCollector):
         tracked = self._symbols.get(event.symbol)
         if tracked is None:
             tracked = self._admit(event.symbol)
-            if tracked is None:
-                return
         bid = event.bid
         ask = event.ask
         now_ns = event.ts_init
@@ -177,8 +176,6 @@ class MarketDataCollector(BusCollector):
         tracked = self._symbols.get(event.symbol)
         if tracked is None:
             tracked = self._admit(event.symbol)
-            if tracked is None:
-                return
         price = event.price
         now_ns = event.ts_init
         ts_ns: Any = event.ts
@@ -227,12 +224,14 @@ class MarketDataCollector(BusCollector):
         """Restores the symbols in their order, as far as there is room for them."""
         state = unpack(data, MarketState)
         for each in state.symbols:
-            tracked = self._symbols.get(each.symbol) or self._admit(each.symbol)
-            if tracked is not None:
+            with suppress(EventRefused):
+                tracked = self._symbols.get(each.symbol) or self._admit(each.symbol)
                 tracked.load_state(each)
         self.last_input_ns = state.last_input_ns
         self.events_refused = state.events_refused
-        self._refused.update(state.refused[: MAX_REFUSED_NAMES - len(self._refused)])
+        # With a larger MAX_SYMBOLS than before, the next event of a refused symbol finds room.
+        if len(self._symbols) >= self.settings.max_symbols:
+            self._refused.update(state.refused[: MAX_REFUSED_NAMES - len(self._refused)])
 
     def _handlers(self) -> dict[type[Event], EventHandler]:
         return {Quote: self.on_quote, Print: self.on_print}
@@ -261,8 +260,8 @@ class MarketDataCollector(BusCollector):
                 newest_ns = tracked.updated_ns
         self.last_input_ns = newest_ns or None
 
-    def _admit(self, symbol: str) -> TrackedSymbol | None:
-        """Tracks the symbol of an event, or counts the event as refused."""
+    def _admit(self, symbol: str) -> TrackedSymbol:
+        """Tracks the symbol of an event. Raises EventRefused, and counts the event, if there is no room for it."""
         if symbol not in self._refused:
             try:
                 return self._track(symbol)
@@ -271,7 +270,7 @@ class MarketDataCollector(BusCollector):
                     self._refused.add(symbol)
                     logger.warning("symbol %r is refused: %s", symbol, error)
         self.events_refused += 1
-        return None
+        raise EventRefused("symbol", f"no room: all {len(self._symbols)} symbols (MAX_SYMBOLS) are in use")
 
     def _track(self, symbol: str) -> TrackedSymbol:
         settings = self.settings

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
-from observability.bus import Bus, EventHandler
+from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
+from observability.errors import EventRefused
 from observability.events import Equity, Event, Fill, Position, Signal
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
@@ -98,6 +99,8 @@ class StrategyCollector(BusCollector):
         neither."""
         self._totals = StrategyTotals(self.settings.annualization)
         self._n_positions = 0
+        # Whether a flat position may be found among them; looking for one takes as long as there are positions.
+        self._may_be_flat = False
         self._strategies_refused: set[str] = set()
         self._reconciliation = Reconciliation(self.settings.max_positions)
         self._capital = Capital(self.settings.starting_capital, self.settings.max_strategies)
@@ -108,6 +111,11 @@ class StrategyCollector(BusCollector):
     def strategy_count(self) -> int:
         """How many strategies have an account."""
         return len(self._accounts)
+
+    @property
+    def strategies_refused(self) -> int:
+        """How many strategies share the account of all others, as far as they are known by name."""
+        return len(self._strategies_refused)
 
     @property
     def session_end_ns(self) -> int | None:
@@ -185,6 +193,7 @@ class StrategyCollector(BusCollector):
         # Nothing can fail from here on.
         self._accounts.update(accounts)
         self._totals = totals
+        self._may_be_flat = True
         self._n_positions = sum(len(account.positions) for account in accounts.values())
         for strategy, symbol in state.open:
             part = accounts[strategy].positions[symbol]
@@ -214,22 +223,21 @@ class StrategyCollector(BusCollector):
             self._series.record(now_ns, self._totals.row)
 
     def on_fill(self, event: Fill) -> None:
-        """Accounts for one fill; a duplicate or conflicting one changes no account."""
+        """Accounts for one fill; a duplicate or conflicting one changes no account. Raises EventRefused if it needs a
+        position and all are in use."""
+        if not self._has_room(event):
+            self._refuse(event)
         trade = self.trades.admit(event, Reader.ACCOUNTING)
         if isinstance(trade, Rejection):
             self.duplicate_fills += trade is Rejection.DUPLICATE
             self._has_input = True
             return
         self._note_input(event)
-        account = self._account(event.strategy)
+        account = self._account(event)
         part = account.positions.get(event.symbol) or self._open_position(account, event.symbol)
         if part is None:
-            self.fills_refused += 1
-            if self.fills_refused == 1:
-                logger.error(
-                    "fill %r of %s is left out of the P&L: all %d positions are open; further ones are only counted",
-                    event.trade_id, event.symbol, self.settings.max_positions,
-                )  # fmt: skip
+            # It was in the store, and there is room for fewer positions than when it came.
+            self._count_refused(event)
             return
         if self._day.end_ns is None:
             # A publisher inside this process may leave `ts_init` unset.
@@ -239,15 +247,22 @@ class StrategyCollector(BusCollector):
         account.days.begin(day)
         self._totals.days.begin(day)
         account.apply(event, trade, part)
+        self._may_be_flat |= not part.position.quantity
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)
-        self._account(event.strategy).add_signal(event)
+        self._account(event).add_signal(event)
 
     def on_position(self, event: Position) -> None:
         """Keeps the engine's report, which is compared with our position at the next tick."""
         self._note_input(event)
-        self._reconciliation.add(event.strategy or DEFAULT_STRATEGY, event, self._find_part)
+        dropped = self._reconciliation.add(event.strategy or DEFAULT_STRATEGY, event, self._find_part)
+        if dropped is not None:
+            self.bus.remark = Remark(
+                event, "symbol",
+                f"compared in place of {dropped[1]} of {dropped[0]}: only the {self.settings.max_positions} positions "
+                "reported last (MAX_POSITIONS) are",
+            )  # fmt: skip
 
     def on_equity(self, event: Equity) -> None:
         """Keeps a report of equity; the first one, minus the P&L until then, is the starting capital."""
@@ -256,7 +271,10 @@ class StrategyCollector(BusCollector):
         earned = ZERO
         if self._capital.is_open(name):
             earned = earned_by([account for account in self._accounts.values() if name in ("", account.name)])
-        self._capital.report(name, event.value, earned)
+        if not self._capital.report(name, event.value, earned):
+            raise EventRefused(
+                "strategy", f"no room: the capital of {self.settings.max_strategies} strategies is known"
+            )
         if name in self._accounts:
             # From now on its drawdown is also shown in percent of that capital.
             self._accounts[name].has_input = True
@@ -306,8 +324,8 @@ class StrategyCollector(BusCollector):
                 if tracked is not None:
                     part.mark_before(tracked, boundary_ns)
 
-    def _account(self, strategy: str) -> StrategyAccount:
-        name = strategy or DEFAULT_STRATEGY
+    def _account(self, event: Fill | Signal) -> StrategyAccount:
+        name = event.strategy or DEFAULT_STRATEGY
         account = self._accounts.get(name)
         if account is not None:
             return account
@@ -320,7 +338,32 @@ class StrategyCollector(BusCollector):
                     name, OTHER_STRATEGIES, max_strategies,
                 )  # fmt: skip
             name = OTHER_STRATEGIES
+            self.bus.remark = Remark(
+                event, "strategy", f"accounted for under {name}: all {max_strategies} strategies are in use"
+            )
         return self._accounts.setdefault(name, StrategyAccount(name))
+
+    def _has_room(self, event: Fill) -> bool:
+        """Returns whether a fill has a position, could open one, or would change none because it is known."""
+        if self._n_positions < self.settings.max_positions:
+            return True
+        account = self._accounts.get(event.strategy or DEFAULT_STRATEGY) or self._accounts.get(OTHER_STRATEGIES)
+        if account is not None and event.symbol in account.positions:
+            return True
+        return self._flat_position() is not None or self.trades.is_known(event)
+
+    def _refuse(self, event: Fill) -> NoReturn:
+        self._count_refused(event)
+        self._has_input = True
+        raise EventRefused("symbol", f"no room: all {self.settings.max_positions} positions (MAX_POSITIONS) are open")
+
+    def _count_refused(self, event: Fill) -> None:
+        self.fills_refused += 1
+        if self.fills_refused == 1:
+            logger.error(
+                "fill %r of %s is refused: all %d positions are open; further ones are only counted",
+                event.trade_id, event.symbol, self.settings.max_positions,
+            )  # fmt: skip
 
     def _open_position(self, account: StrategyAccount, symbol: str) -> PositionPart | None:
         """Opens a position, in place of a flat one if all are in use; None if none is flat."""
@@ -332,14 +375,22 @@ class StrategyCollector(BusCollector):
         return part
 
     def _drop_flat_position(self) -> bool:
-        for account in self._accounts.values():
-            for symbol, part in account.positions.items():
-                if not part.position.quantity:
-                    account.drop(symbol)
-                    self._open.pop(part.key, None)
-                    self._n_positions -= 1
-                    return True
-        return False
+        part = self._flat_position()
+        if part is None:
+            return False
+        self._accounts[part.strategy].drop(part.symbol)
+        self._open.pop(part.key, None)
+        self._n_positions -= 1
+        return True
+
+    def _flat_position(self) -> PositionPart | None:
+        if self._may_be_flat:
+            for account in self._accounts.values():
+                for part in account.positions.values():
+                    if not part.position.quantity:
+                        return part
+            self._may_be_flat = False
+        return None
 
     def _update(self, now_ns: int) -> None:
         if now_ns >= self._rollover_ns > 0:
@@ -381,7 +432,8 @@ class StrategyCollector(BusCollector):
                 "duplicate_fills": self.duplicate_fills,
                 "conflicting_fills": self.trades.conflicts,
                 "fills_refused": self.fills_refused,
-                "strategies_refused": len(self._strategies_refused),
+                "strategies_refused": self.strategies_refused,
+                "positions_at_fill_price": sum(part.mark_source == "fill" for part in self._open.values()),
                 "position_breaks": self.position_breaks,
             }
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from observability.bus import Bus, EventHandler
+from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.events import Alert, Event, Heartbeat, Log, Metric, event_time_ns
@@ -23,6 +23,7 @@ from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
 from observability.logs.log_ring import LogRing
 from observability.metrics.alerts.book import Action, AlertBook, AlertBookState, AlertState
+from observability.metrics.alerts.losses import Loss, Losses
 from observability.metrics.arithmetic.decimals import nan_if_none
 from observability.metrics.collectors import BusCollector
 from observability.metrics.system.components import ComponentBook
@@ -61,6 +62,7 @@ class SystemState(msgspec.Struct):
     heartbeats: list[Heartbeat] = []
     metrics: list[UserMetricState] = []
     last_input_ns: int | None = None
+    losses: dict[str, int] = {}
 
 
 class SystemCollector(BusCollector):
@@ -90,8 +92,30 @@ class SystemCollector(BusCollector):
         self._sampler = sampler
         self.alert_book = AlertBook(self.settings.max_alerts)
         self.alert_book.add_transition_listener(self._on_transition)
+        self.losses = Losses(self.alert_book)
+        """What the collectors could not take. Whoever makes the collectors adds them."""
         self._components = ComponentBook(
             self.settings.max_components, round(self.settings.component_silent_after_seconds * NS_PER_S)
+        )
+        self.losses.add(
+            Loss(
+                "metric_series",
+                lambda: self.user_metrics.refused,
+                "Metric events are refused",
+                "{count} so far: all series are in use. Use fewer names and labels.",
+            ),
+            Loss(
+                "components",
+                lambda: self._components.dropped,
+                "Components are no longer watched",
+                "{count} so far were dropped for new ones, the one silent for longest first.",
+            ),
+            Loss(
+                "alerts",
+                lambda: self.alert_book.evicted,
+                "Active alerts were dropped",
+                "{count} so far, the oldest first: there were too many.",
+            ),
         )
         self._health_reasons: dict[str, Callable[[], str | None]] = {}
         self.engine_log = LogRing() if engine_log is None else engine_log
@@ -124,7 +148,10 @@ class SystemCollector(BusCollector):
             )
 
     def on_alert(self, event: Alert) -> None:
+        evicted = self.alert_book.evicted
         self.alert_book.note(event)
+        if self.alert_book.evicted != evicted:
+            self._tell(event, "key", f"the oldest active alert was dropped: there are {self.settings.max_alerts}")
         self._note_input(event)
 
     def on_metric(self, event: Metric) -> None:
@@ -139,7 +166,9 @@ class SystemCollector(BusCollector):
 
     def on_heartbeat(self, event: Heartbeat) -> None:
         """Applies one heartbeat. It does not count as an input: no figure becomes newer by it."""
-        self._components.note(event)
+        dropped = self._components.note(event)
+        if dropped is not None:
+            self._tell(event, "component", f"component {dropped} is no longer watched: there are too many")
         self._has_input = True
 
     def add_health_reason(self, name: str, reason: Callable[[], str | None]) -> None:
@@ -163,6 +192,7 @@ class SystemCollector(BusCollector):
                 self._components.to_state(),
                 self.user_metrics.to_state(),
                 self.last_input_ns,
+                self.losses.to_state(),
             )
         )
 
@@ -173,6 +203,7 @@ class SystemCollector(BusCollector):
         self._components.load_state(state.heartbeats)
         self.user_metrics.load_state(state.metrics)
         self.last_input_ns = state.last_input_ns
+        self.losses.load_state(state.losses)
         self._has_input = True
 
     def _handlers(self) -> dict[type[Event], EventHandler]:
@@ -234,6 +265,9 @@ class SystemCollector(BusCollector):
         self.last_input_ns = max(event.ts_init, self.last_input_ns or 0)
         self._has_input = True
 
+    def _tell(self, event: Event, field: str, text: str) -> None:
+        self.bus.remark = Remark(event, field, text)
+
     def _update(self, now_ns: int) -> None:
         uptime_seconds = None if self._started_ns is None else (self.clock.mono_ns() - self._started_ns) // NS_PER_S
         self.user_metrics.refresh()
@@ -241,6 +275,7 @@ class SystemCollector(BusCollector):
         if self._has_input or uptime_seconds != self._uptime_seconds:
             self._has_input = False
             self._uptime_seconds = uptime_seconds
+            self.losses.check(now_ns)
             self._derive(now_ns)
 
     def _derive(self, now_ns: int) -> None:
@@ -255,6 +290,7 @@ class SystemCollector(BusCollector):
             "event_loop_lag_ms": lag_ms,
         }
         faults = [f"{name}: {why}" for name in self._health_reasons if (why := self.health_reason(name)) is not None]
+        faults += self.losses.reasons()
         health, reasons = assess(figures, self._components.statuses(now_ns), critical, faults)
         self.fields.offer(
             {

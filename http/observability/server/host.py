@@ -37,7 +37,9 @@ def run_host(config: Config, rules: Sequence[Rule], announce: Announce) -> int:
     listeners = open_listeners(config.host, config.port, config.workers)
     port = int(listeners[0][0].getsockname()[1])
     history_bytes = history_budget(config.max_symbols).size_bytes
-    mapping = SharedMapping(config.workers + _FURTHER_SLOTS, config.max_symbols, history_bytes)
+    mapping = SharedMapping(
+        config.workers + _FURTHER_SLOTS, config.max_symbols, history_bytes, max_positions=config.max_positions
+    )
 
     def log_to_mapping(context: ChildContext) -> LogRing:
         return configure_logging(config, context.slot.name, LogRing(mapping.logs()[context.slot.name]))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from observability.bus import Bus
-from observability.errors import CheckpointError
+from observability.errors import CheckpointError, EventRefused
 from observability.events import Alert, Heartbeat, Log, Metric
 from observability.metrics.system.user_metrics import UserMetrics
 from observability.metrics.system_collector import SystemCollector
@@ -68,8 +68,11 @@ def test_an_unchanged_series_keeps_its_version() -> None:
 
 def test_a_metric_beyond_the_limit_is_refused_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     metrics = UserMetrics(2)
-    for taken in (metric("first"), metric("second"), metric("third"), metric("third")):
+    for taken in (metric("first"), metric("second"), metric("first", 4.0)):
         metrics.note(taken)
+    for _ in range(2):
+        with pytest.raises(EventRefused, match="all 2 series"):
+            metrics.note(metric("third"))
     assert list(metrics.series) == ["first", "second"]
     assert (metrics.refused, len(caplog.records)) == (2, 1)
 

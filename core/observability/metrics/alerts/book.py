@@ -191,6 +191,10 @@ class AlertBook:
             state.resolved_ns = now_ns
             self._notify(state, "resolved")
 
+    def get(self, ident: str) -> AlertState | None:
+        """Returns an alert; None if it is unknown."""
+        return self._alerts.get(ident)
+
     def is_raised(self, ident: str) -> bool:
         """Returns whether an alert is active or acknowledged."""
         state = self._alerts.get(ident)

@@ -43,9 +43,13 @@ class Capital:
             return False
         return len(self.known) <= self._max_names
 
-    def report(self, name: str, equity: Decimal, earned: Decimal) -> None:
-        """Adds a report of equity. If it is the first, the capital is that equity minus the P&L `earned` by then."""
+    def report(self, name: str, equity: Decimal, earned: Decimal) -> bool:
+        """Adds a report of equity. If it is the first, the capital is that equity minus the P&L `earned` by then.
+        Returns False if there is no room for a further strategy."""
         if self.is_open(name):
             self.known[name] = EXACT.subtract(equity, earned)
         elif name in self.known or not name:
             self.reported[name] = equity
+        else:
+            return False
+        return True

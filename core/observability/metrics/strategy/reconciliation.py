@@ -27,17 +27,20 @@ class Reconciliation:
         self._max_reports = max_reports
         self.reports: dict[tuple[str, str], Position] = {}
 
-    def add(self, strategy: str, report: Position, find: FindPart) -> None:
-        """Keeps the newest report. A position whose report is dropped to make it fit shows none from then on."""
+    def add(self, strategy: str, report: Position, find: FindPart) -> tuple[str, str] | None:
+        """Keeps the newest report. If that drops the report of another position, this one shows none from now on;
+        returns its strategy and symbol."""
         key = strategy, report.symbol
+        dropped = None
         if key not in self.reports and len(self.reports) >= self._max_reports:
-            oldest = next(iter(self.reports))
-            del self.reports[oldest]
-            part = find(*oldest)
+            dropped = next(iter(self.reports))
+            del self.reports[dropped]
+            part = find(*dropped)
             if part is not None:
                 part.report = None
                 part.has_input = True
         self.reports[key] = report
+        return dropped
 
     def compare(self, find: FindPart, refused: Container[str]) -> int:
         """Attaches each report to our position and returns how many quantities differ; a position that only the engine

@@ -18,14 +18,20 @@ class ComponentBook:
     def __init__(self, max_components: int, silent_after_ns: int) -> None:
         self._max_components = max_components
         self._silent_after_ns = silent_after_ns
+        self.dropped = 0
+        """Components that were dropped for new ones."""
         # In the order of the last heartbeat, oldest first.
         self._heartbeats: dict[str, Heartbeat] = {}
 
-    def note(self, event: Heartbeat) -> None:
-        """Applies one heartbeat."""
+    def note(self, event: Heartbeat) -> str | None:
+        """Applies one heartbeat; returns the name of the component that was dropped for it, if one was."""
+        dropped = None
         if self._heartbeats.pop(event.component, None) is None and len(self._heartbeats) >= self._max_components:
-            del self._heartbeats[next(iter(self._heartbeats))]
+            dropped = next(iter(self._heartbeats))
+            del self._heartbeats[dropped]
+            self.dropped += 1
         self._heartbeats[event.component] = event
+        return dropped
 
     def statuses(self, now_ns: int) -> Iterator[tuple[str, str]]:
         """Yields each name and status: ok, degraded, down, or silent if the heartbeat is overdue."""

@@ -8,6 +8,7 @@
     component (by heartbeat)        degraded      down
                                     silent
     active critical alert           any
+    unacknowledged loss             any
     fault of a part of the server   any
 
 Reasons name thresholds and not measured values, so that they change only with the health.

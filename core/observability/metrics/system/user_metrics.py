@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from observability.clocks.timestamps import iso_or_none
+from observability.errors import EventRefused
 from observability.events import Metric, event_time_ns
 from observability.metrics.arithmetic.decimals import finite_or_none
 from observability.snapshot.sections import JsonPart
@@ -65,13 +66,11 @@ class UserMetrics:
         self._max_series = max_series
 
     def note(self, event: Metric) -> None:
-        """Applies one event."""
+        """Applies one event. Raises EventRefused for a further series."""
         key = series_key(event.name, event.labels)
         metric = self.series.get(key)
         if metric is None:
             metric = self._admit(key, event)
-            if metric is None:
-                return
         metric.value = finite_or_none(event.value)
         metric.ts_ns = event_time_ns(event)
         metric.has_input = True
@@ -96,7 +95,7 @@ class UserMetrics:
             metric.value, metric.ts_ns, metric.has_input = saved.value, saved.ts_ns, True
             self.series[series_key(saved.name, saved.labels)] = metric
 
-    def _admit(self, key: str, event: Metric) -> UserMetric | None:
+    def _admit(self, key: str, event: Metric) -> UserMetric:
         if len(self.series) < self._max_series:
             metric = self.series[key] = UserMetric(event.name, dict(sorted(event.labels.items())))
             return metric
@@ -106,7 +105,7 @@ class UserMetrics:
                 "metric %r is refused: all %d series are in use; further refusals are only counted",
                 event.name, self._max_series,
             )  # fmt: skip
-        return None
+        raise EventRefused("name", f"no room: all {self._max_series} series of metric events are in use")
 
 
 def series_key(name: str, labels: dict[str, str]) -> str:

@@ -119,6 +119,13 @@ class TradeLog:
         # Newer trades have replaced this one; the reader still has to account for the fill.
         return Trade.from_fill(0, fill)
 
+    def is_known(self, fill: Fill) -> bool:
+        """Returns whether a fill of this key has arrived before."""
+        key = (fill.venue, fill.symbol, fill.trade_id)
+        if key in self._seen:
+            return True
+        return self.has_forgotten and self.archive is not None and self._recall(self.archive, key) is not None
+
     def restore(self, trade: Trade, readers: Reader) -> None:
         """Adds a trade of an earlier process. `readers` have had it; the others will be handed it again."""
         self._see(trade.key, _content(trade), readers.value)

@@ -1,0 +1,127 @@
+"""What is beyond a bound is never lost in silence: the sender, the alerts and the health say so."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server_process import Server
+
+
+def fill(number: int, symbol: str, side: str = "buy", **fields: object) -> dict[str, object]:
+    usual = {"order_id": f"o{number}", "quantity": "10", "price": "100"}
+    return {"type": "fill", "trade_id": f"t{number}", "symbol": symbol, "side": side, **usual, **fields}
+
+
+def post(server: Server, *events: object, path: str = "/api/ingest") -> dict[str, Any]:
+    data = json.dumps(events).encode() if events else b""
+    request = urllib.request.Request(server.url(path), data, {"Content-Type": "application/json"}, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            document: dict[str, Any] = json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        document = json.loads(error.read())
+    return document
+
+
+def wait_for_health(server: Server, reason: str | None) -> None:
+    """Waits until `reason` degrades the health; with None, until no loss does."""
+    for _ in range(100):
+        reasons = server.next_snapshot()["system"]["health_reasons"]
+        if (reason in reasons) if reason else not any("lost" in each or "refused" in each for each in reasons):
+            return
+    raise AssertionError(f"{reason!r} never came: {reasons}")
+
+
+def alert_of(server: Server, name: str) -> dict[str, Any]:
+    (found,) = [a for a in server.get("/api/system/alerts")["alerts"] if a["key"] == f"observability/{name}"]
+    alert: dict[str, Any] = found
+    return alert
+
+
+@contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[Server]:
+    server = Server(*arguments, **environment)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_a_symbol_beyond_the_bound_is_refused_and_everybody_is_told() -> None:
+    with running(MAX_SYMBOLS="2") as server:
+        quotes = [{"type": "quote", "symbol": symbol, "bid": 99, "ask": 101} for symbol in "ABCC"]
+        answer = post(server, *quotes)
+        assert (answer["accepted"], [each["index"] for each in answer["rejected"]]) == (2, [2, 3])
+        assert "MAX_SYMBOLS" in answer["rejected"][0]["error"]
+        assert "$[2].symbol" in answer["rejected"][0]["error"]
+        assert post(server, {"type": "print", "symbol": "C", "price": 1, "size": 1})["rejected_count"] == 1
+        assert post(server, fill(1, "C"))["accepted"] == 1
+        wait_for_health(server, "Symbols are refused")
+        strategy = server.next_snapshot()["strategy"]
+        assert [(each["mark_source"], each["stale"]) for each in strategy["positions"]] == [("fill", True)]
+        assert strategy["positions_at_fill_price"] == 1
+        assert alert_of(server, "refused_symbols")["detail"].startswith("1 so far")
+
+
+def test_a_fill_beyond_the_positions_is_refused_whole_and_may_be_sent_again(tmp_path: Path) -> None:
+    with running("--data-dir", str(tmp_path), MAX_POSITIONS="2") as server:
+        answer = post(server, fill(1, "A"), fill(2, "B"), fill(3, "C"), fill(1, "A"), fill(4, "A"))
+        assert (answer["accepted"], answer["duplicates"], answer["rejected_count"]) == (3, 1, 1)
+        assert "MAX_POSITIONS" in answer["rejected"][0]["error"]
+        wait_for_health(server, "Fills are lost: all positions are open")
+        snapshot = server.next_snapshot()
+        assert (snapshot["strategy"]["fills_refused"], snapshot["execution"]["fills_today"]) == (1, 3)
+        assert snapshot["system"]["health"] != "healthy"
+        alert = alert_of(server, "refused_fills")
+        assert alert["severity"] == "critical"
+        post(server, path=f"/api/system/alerts/acknowledge/{alert['alert_id']}")
+        wait_for_health(server, None)
+        # With a flat position there is room.
+        assert post(server, fill(5, "B", "sell"), fill(3, "C"))["accepted"] == 2
+        assert server.next_snapshot()["strategy"]["open_positions"] == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "count", "path", "warning"),
+    [
+        (lambda n: fill(n, "A", strategy=f"s{n}"), 65, "$[64].strategy", "(other)"),
+        (
+            lambda n: {"type": "signal", "strategy": f"s{n}", "symbol": "A", "action": "x"},
+            65,
+            "$[64].strategy",
+            "(other)",
+        ),
+        (lambda n: {"type": "heartbeat", "component": f"c{n}"}, 257, "$[256].component", "c0"),
+        (lambda n: {"type": "alert", "severity": "info", "title": f"t{n}"}, 1001, "$[1000].key", "dropped"),
+    ],
+)
+def test_what_is_done_instead_beyond_a_bound_is_a_warning_to_the_sender(
+    make: Callable[[int], dict[str, object]], count: int, path: str, warning: str
+) -> None:
+    with running() as server:
+        answer = post(server, *map(make, range(count)))
+        assert (answer["accepted"], answer["rejected_count"], answer["warnings_count"]) == (count, 0, 1)
+        assert answer["warnings"][0]["path"] == path
+        assert warning in answer["warnings"][0]["warning"]
+
+
+@pytest.mark.parametrize(
+    ("make", "count", "path"),
+    [
+        (lambda n: {"type": "metric", "name": "m", "value": n, "labels": {"a": str(n)}}, 257, "$[256].name"),
+        (lambda n: {"type": "equity", "value": 1, "strategy": f"s{n}"}, 66, "$[65].strategy"),
+    ],
+)
+def test_what_there_is_no_room_for_is_rejected(make: Callable[[int], dict[str, object]], count: int, path: str) -> None:
+    with running() as server:
+        answer = post(server, *map(make, range(count)))
+        assert (answer["accepted"], answer["rejected_count"]) == (count - 1, 1)
+        assert answer["rejected"][0]["error"].endswith(f"`{path}`")
