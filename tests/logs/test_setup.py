@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from observability.config.config import Config
 from observability.errors import ConfigError
+from observability.logs.files import BACKUP_FILES, MAX_FILE_BYTES
 from observability.logs.log_ring import LogRing
-from observability.logs.setup import BACKUP_FILES, MAX_FILE_BYTES, configure_logging
+from observability.logs.setup import configure_logging, reopen_log_files
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ +\S+: .*")
 
@@ -143,7 +144,7 @@ def test_each_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
 
 
 def test_files_are_rotated_and_limited_in_number_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("observability.logs.setup.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("observability.logs.files.MAX_FILE_BYTES", 1000)
     configure_logging(Config(log_dir=tmp_path))
     for number in range(200):
         logging.getLogger("x").warning("line %d", number)
@@ -151,6 +152,44 @@ def test_files_are_rotated_and_limited_in_number_and_size(tmp_path: Path, monkey
     assert len(files) == 1 + BACKUP_FILES
     assert all(file.stat().st_size <= 1000 for file in files)
     assert MAX_FILE_BYTES * (1 + BACKUP_FILES) == 60_000_000
+
+
+@pytest.mark.parametrize("how", ["moved away", "removed", "removed with its directory"])
+def test_a_file_that_is_gone_is_made_again_for_the_next_record(tmp_path: Path, how: str) -> None:
+    directory = tmp_path / "logs"
+    configure_logging(Config(log_dir=directory))
+    logging.getLogger("x").warning("before")
+    file = directory / "observability.log"
+    if how == "moved away":
+        file.rename(directory / "observability.log.1")
+    else:
+        file.unlink()
+    if how == "removed with its directory":
+        directory.rmdir()
+    logging.getLogger("x").warning("after")
+    assert [line.partition(": ")[2] for line in lines_of(file.read_text())] == ["after"]
+
+
+def test_a_reopened_file_is_there_before_the_next_record(tmp_path: Path) -> None:
+    configure_logging(Config(log_dir=tmp_path, log_level="ERROR"))
+    file = tmp_path / "observability.log"
+    file.rename(tmp_path / "moved")
+    reopen_log_files()
+    assert file.exists()
+
+
+def test_a_file_that_cannot_be_made_again_keeps_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "logs"
+    configure_logging(Config(log_dir=directory))
+    directory.rename(tmp_path / "moved")
+    directory.touch()  # a file in the place of the directory
+    for number in range(3):
+        logging.getLogger("x").warning("line %d", number)
+    kept = (tmp_path / "moved" / "observability.log").read_text()
+    assert [number for number in range(3) if f"line {number}" in kept] == [0, 1, 2]
+    assert capsys.readouterr().err.count("cannot be opened") == 1
 
 
 def test_an_unwritable_log_directory_is_a_configuration_fault(tmp_path: Path) -> None:

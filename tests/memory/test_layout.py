@@ -60,18 +60,11 @@ def check(prefix: str, *names: str) -> None:
 
 def test_the_diagrams_agree_with_the_constants() -> None:
     check("HEADER", "GENERATION", "EVENT_CLOCK_NS")
-    check(
-        "SLOT",
-        "PID",
-        "STATE",
-        "STARTED_NS",
-        "WEBSOCKETS",
-        "CONNECTIONS",
-        "BEHIND",
-        "BACKLOG",
-        "SENT_SEQ",
-        "SENT_NS",
-    )
+    # Drawn in two lines.
+    first, second = ["PID", "STATE", "STARTED_NS", "WEBSOCKETS", "CONNECTIONS"], ["BEHIND", "BACKLOG"]
+    second += ["SENT_SEQ", "SENT_NS", "TAKEN_SEQ"]
+    starts = drawn(*first) + [len(first) + start for start in drawn(*second)]
+    assert starts == offsets("SLOT", first + second)
     check("RECORD", "BEGIN", "END", "CRC", "META", "LENGTHS")
     check("ENTRY_LOG", "END", "DATA_END")
     check("ENTRY", "BEGIN", "END", "CRC", "NUMBER", "OFFSET", "KEY_LENGTH", "LENGTH")
@@ -84,8 +77,8 @@ def test_the_diagrams_agree_with_the_constants() -> None:
 def test_the_sizes_in_the_text_agree_with_the_constants() -> None:
     text = layout.__doc__ or ""
     assert "Header: 2 words" in text and layout.HEADER_WORDS == 2
-    assert "Slot of a process: 9 words in a place of 16" in text
-    assert (layout.SLOT_USED_WORDS, layout.SLOT_WORDS) == (9, 16)
+    assert "Slot of a process: 10 words in a place of 16" in text
+    assert (layout.SLOT_USED_WORDS, layout.SLOT_WORDS) == (10, 16)
     assert "Slot: 11 words, then the bytes of its parts" in text
     assert layout.RECORD_LENGTHS - layout.RECORD_META == layout.RECORD_META_WORDS
     assert layout.RECORD_LENGTHS + layout.RECORD_PARTS == layout.RECORD_HEADER_WORDS == 11

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,10 +58,16 @@ class Host:
 @contextmanager
 def running(behaviour: str) -> Iterator[Host]:
     host = Host(behaviour)
-    yield host
-    if host.process.poll() is None:
-        host.process.kill()
-        host.finish()
+    # What is never said must end the wait for it.
+    timer = threading.Timer(TIMEOUT_SECONDS, host.process.kill)
+    timer.start()
+    try:
+        yield host
+    finally:
+        timer.cancel()
+        if host.process.poll() is None:
+            host.process.kill()
+            host.finish()
 
 
 def test_the_hub_is_stopped_after_the_last_worker() -> None:
@@ -119,3 +126,23 @@ def test_workers_are_replaced_one_by_one_through_the_spare_slot() -> None:
         host.wait_for("stop worker", times=2)
         order = [line.split(" of ")[0] for line in host.said if "worker" in line]
     assert order[-4:] == ["start worker-3", "stop worker-1", "start worker-1", "stop worker-2"]
+
+
+def test_the_other_workers_are_replaced_when_one_dies_before_its_successor_serves() -> None:
+    with running("slow-workers") as host:
+        host.wait_for("all serve")
+        host.process.send_signal(signal.SIGHUP)
+        host.wait_for("starting worker-3")
+        os.kill(host.pid_of("worker-1"), signal.SIGKILL)
+        host.wait_for("stop worker-2")
+
+
+def test_every_signal_that_asks_for_log_files_reaches_the_supervisor_and_ends_nothing() -> None:
+    with running("serve") as host:
+        host.wait_for("all serve")
+        for times in (1, 2):
+            host.process.send_signal(signal.SIGUSR1)
+            host.wait_for("logs reopened", times=times)
+        host.process.send_signal(signal.SIGTERM)
+        code, log = host.finish()
+    assert (code, "is started again" in log) == (0, False)

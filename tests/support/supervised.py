@@ -15,7 +15,8 @@ from observability.memory.mapping import ProcessState, SharedMapping
 from observability.processes.child import ChildContext
 from observability.processes.control import say_serving
 from observability.processes.listeners import open_listeners
-from observability.processes.supervisor import Supervisor
+from observability.processes.service_manager import ServiceManager
+from observability.processes.supervisor import HostMains, Supervisor
 
 
 def say(text: str) -> None:
@@ -33,6 +34,13 @@ def serve(context: ChildContext) -> int:
         signal.pause()
     say(f"stop {context.slot.name}")
     return 0
+
+
+def serve_slowly(context: ChildContext) -> int:
+    """Takes a while to begin to serve."""
+    say(f"starting {context.slot.name}")
+    time.sleep(0.5)
+    return serve(context)
 
 
 def die(context: ChildContext) -> int:
@@ -57,7 +65,13 @@ def stay(context: ChildContext) -> int:
         signal.pause()
 
 
-MAINS = {"serve": (serve, serve), "dying-workers": (serve, die), "failing-hub": (fail, serve), "staying": (serve, stay)}
+MAINS = {
+    "serve": (serve, serve),
+    "slow-workers": (serve, serve_slowly),
+    "dying-workers": (serve, die),
+    "failing-hub": (fail, serve),
+    "staying": (serve, stay),
+}
 
 
 def main() -> int:
@@ -67,10 +81,14 @@ def main() -> int:
     supervisor = Supervisor(
         SharedMapping(4, 1),
         listeners,
-        run_hub=run_hub,
-        run_worker=run_worker,
+        HostMains(
+            run_hub=run_hub,
+            run_worker=run_worker,
+            on_serving=lambda: say("all serve"),
+            reopen_logs=lambda: say("logs reopened"),
+        ),
+        ServiceManager.take_from(os.environ),
         grace_seconds=0.1,
-        on_serving=lambda: say("all serve"),
         margin_seconds=0.2,
     )
     code = supervisor.run()

@@ -165,9 +165,10 @@ class DirectoryPath(Kind):
         return "a path to a directory"
 
     def parse(self, text: str) -> object:
-        if "\0" in text or (os.path.exists(text) and not os.path.isdir(text)):
+        path = _path(text)
+        if path is None or (os.path.exists(path) and not os.path.isdir(path)):
             raise ValueError(shown(text))
-        return Path(text)
+        return path
 
     def accepts(self, value: object) -> bool:
         return value is None or isinstance(value, Path)
@@ -184,9 +185,10 @@ class ReadableFile(Kind):
         return "a file that can be read"
 
     def parse(self, text: str) -> object:
-        if "\0" in text or not os.path.isfile(text) or not os.access(text, os.R_OK):
+        path = _path(text)
+        if path is None or not os.path.isfile(path) or not os.access(path, os.R_OK):
             raise ValueError(shown(text))
-        return Path(text)
+        return path
 
     def accepts(self, value: object) -> bool:
         return value is None or isinstance(value, Path)
@@ -207,10 +209,12 @@ class ExistingPaths(Kind):
 
     def parse_all(self, texts: Sequence[str]) -> tuple[Path, ...]:
         """Returns the paths; raises ValueError with all that do not exist."""
-        missing = [text for text in texts if not os.path.exists(text)]
-        if missing:
+        paths = [_path(text) for text in texts]
+        found = [path for path in paths if path is not None and os.path.exists(path)]
+        if len(found) < len(texts):
+            missing = [text for text, path in zip(texts, paths, strict=True) if path not in found]
             raise ValueError(", ".join(map(shown, missing)))
-        return tuple(map(Path, texts))
+        return tuple(found)
 
     def accepts(self, value: object) -> bool:
         return isinstance(value, tuple) and all(isinstance(path, Path) for path in value)
@@ -218,6 +222,18 @@ class ExistingPaths(Kind):
     def format(self, value: object) -> str:
         assert isinstance(value, tuple)
         return " ".join(map(str, value))
+
+
+def _path(text: str) -> Path | None:
+    """Returns the path of a text, with a leading `~` or `~user` replaced by that home directory; None if it cannot be
+    one. A shell does the same only for some of its words, and the files of service managers and containers never."""
+    if "\0" in text:
+        return None
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        # No such user, or no known home.
+        return None
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

@@ -14,7 +14,10 @@ from observability.config.kinds import Seconds
 from observability.config.setting import Kind, shown
 from observability.events import MAX_SYMBOL_LENGTH
 
-UTC_NAME: Final = "UTC"
+UTC_NAMES: Final = frozenset({
+    "UTC", "UCT", "Universal", "Zulu", "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu",
+})  # fmt: skip
+"""Names of the IANA database that need none of its data."""
 YEAR_DAYS: Final = (252, 365)
 """The trading days of a stock exchange in a year, and the calendar days."""
 
@@ -28,7 +31,7 @@ Multipliers = tuple[tuple[str, Decimal], ...]
 
 def zone_of(name: str) -> tzinfo:
     """Returns the time zone of an IANA name. Raises ValueError if this host does not know it; every host knows UTC."""
-    if name == UTC_NAME:
+    if name in UTC_NAMES:
         return UTC
     try:
         return ZoneInfo(name)

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from logging.handlers import RotatingFileHandler
 from typing import Final
 
 from observability.clocks.timestamps import NS_PER_S, IsoFormatter
 from observability.config.config import Config
 from observability.config.setting import shown
 from observability.errors import ConfigError
+from observability.logs.files import LogFileHandler
 from observability.logs.log_ring import OURS, LogRing, escape
 
-MAX_FILE_BYTES: Final = 10_000_000
-BACKUP_FILES: Final = 5
+logger = logging.getLogger(__name__)
 
 _OURS: Final = f"{OURS}."
 _CONTINUATION: Final = "    | "
@@ -100,14 +99,19 @@ def configure_logging(config: Config, process: str = "", ring: LogRing | None = 
     return ring
 
 
-def _file_handler(config: Config, process: str) -> RotatingFileHandler:
+def reopen_log_files() -> None:
+    """Opens this process's log files again, for whoever has moved them away."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogFileHandler):
+            handler.reopen()
+            logger.info("reopened the log file %s", handler.baseFilename)
+
+
+def _file_handler(config: Config, process: str) -> LogFileHandler:
     assert config.log_dir is not None
     path = config.log_dir / (f"{OURS}-{process}.log" if process else f"{OURS}.log")
     try:
-        config.log_dir.mkdir(parents=True, exist_ok=True)
-        return RotatingFileHandler(
-            path, maxBytes=MAX_FILE_BYTES, backupCount=BACKUP_FILES, encoding="utf-8", errors="backslashreplace"
-        )
+        return LogFileHandler(path)
     except OSError as error:
         fault = f"LOG_DIR: {shown(config.log_dir)}, expected a writable directory ({error.strerror})"
         raise ConfigError([fault]) from None

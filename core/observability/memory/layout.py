@@ -19,16 +19,22 @@ Header: 2 words
     GENERATION              supervisor            number of hubs so far; read by hub and workers
     EVENT_CLOCK_NS          hub, on each tick     event time of the newest tick in a replay, else 0; read by workers
 
-Slot of a process: 9 words in a place of 16
-    +-------+---------+--------------+--------------+---------------+----------+-----------+------------+-----------+
-    | PID q | STATE q | STARTED_NS q | WEBSOCKETS q | CONNECTIONS q | BEHIND q | BACKLOG q | SENT_SEQ q | SENT_NS q |
-    +-------+---------+--------------+--------------+---------------+----------+-----------+------------+-----------+
-      0       1         2              3              4               5          6           7            8
+Slot of a process: 10 words in a place of 16
+    +-------+---------+--------------+--------------+---------------+
+    | PID q | STATE q | STARTED_NS q | WEBSOCKETS q | CONNECTIONS q |
+    +-------+---------+--------------+--------------+---------------+
+      0       1         2              3              4
+    +----------+-----------+------------+-----------+-------------+
+    | BEHIND q | BACKLOG q | SENT_SEQ q | SENT_NS q | TAKEN_SEQ q |
+    +----------+-----------+------------+-----------+-------------+
+      5          6           7            8           9
     PID, STARTED_NS          supervisor                     read by all
     STATE                    supervisor, then the process   FREE, STARTING, SERVING, DRAINING; read by all
     WEBSOCKETS, CONNECTIONS  the process                    clients of either kind; read by all, to keep the limits
     BEHIND, BACKLOG          the process, each second       clients and lane messages that wait; read by the hub
     SENT_SEQ, SENT_NS        the process, per frame         the last frame sent, and how long it took; read by the hub
+    TAKEN_SEQ                the process, per frame         the last frame taken, with or without clients; read by the
+                                                            supervisor
 
 Ring of records (frames, documents): the cursor, then slots; the record with sequence s is in slot s % slots
     +----------+--------+--------+-----+
@@ -102,7 +108,8 @@ SLOT_BEHIND: Final = 5
 SLOT_BACKLOG: Final = 6
 SLOT_SENT_SEQ: Final = 7
 SLOT_SENT_NS: Final = 8
-SLOT_USED_WORDS: Final = 9
+SLOT_TAKEN_SEQ: Final = 9
+SLOT_USED_WORDS: Final = 10
 # Two cache lines each, so that no two processes write to the same line.
 SLOT_WORDS: Final = 16
 

@@ -48,6 +48,7 @@ class ProcessSlot:
     behind = _Word(layout.SLOT_BEHIND)
     sent_seq = _Word(layout.SLOT_SENT_SEQ)
     sent_ns = _Word(layout.SLOT_SENT_NS)
+    taken_seq = _Word(layout.SLOT_TAKEN_SEQ)
     lane_backlog = _Word(layout.SLOT_BACKLOG)
 
     def __init__(self, number: int, words: memoryview[int], counters_memory: memoryview[int]) -> None:

@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 from observability.errors import EXIT_FAILED
 from observability.memory.mapping import ProcessSlot, SharedMapping
 from observability.processes.control import RpcSocket
+from observability.processes.surroundings import SURVIVED
 from observability.processes.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ _PR_SET_NAME: Final = 15
 _ARG_START: Final = 48 - 3
 _ARG_END: Final = 49 - 3
 
-HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, *SURVIVED)
 """The signals that a parent handles, and blocks while it forks."""
 
 Listeners = tuple[socket.socket, ...]
@@ -110,8 +111,9 @@ def _tie_to_parent(parent_pid: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in HANDLED:
         signal.signal(number, signal.SIG_DFL)
-    # Ctrl-C reaches every process of the terminal, but only the parent acts on it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and the end of the terminal reach every process in it, but only the parent acts on them.
+    for number in (signal.SIGINT, *SURVIVED):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         # SIGKILL: without a parent nothing could replace or stop this process, and what must survive is on disk.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)

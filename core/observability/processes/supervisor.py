@@ -9,6 +9,7 @@ It has no event loop, thread or database and serves no client, so that there is 
 
     SIGTERM, SIGINT   stops the workers, then the hub; a second one kills all of them
     SIGHUP            replaces the workers one by one: a new one serves before the old one drains
+    SIGUSR1           lets every process reopen its log files
 
 A process that ends by itself is restarted: the first time at once, then after growing pauses. If one fails before all
 have served, the supervisor ends with its exit code, since a restart would read the same configuration.
@@ -31,6 +32,7 @@ from observability.errors import EXIT_INTERRUPTED
 from observability.memory.mapping import HUB_SLOT, ProcessSlot, ProcessState, SharedMapping
 from observability.processes.child import HANDLED, ChildContext, ChildMain, Listeners, fork_child, set_title
 from observability.processes.control import RpcSocket, send_rpc_socket, socket_pair
+from observability.processes.service_manager import ServiceManager
 from observability.processes.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,18 @@ class _Child:
     """The child that is asked to end once this one serves."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMains:
+    """What the processes of a host run, and what the supervisor itself does at times."""
+
+    run_hub: ChildMain
+    run_worker: ChildMain
+    on_serving: Callable[[], None]
+    """Called once all processes serve."""
+    reopen_logs: Callable[[], None]
+    """Opens the supervisor's own log files again."""
+
+
 class Supervisor:
     """Runs until a signal stops it, or until a process fails before all have served."""
 
@@ -87,21 +101,22 @@ class Supervisor:
         self,
         mapping: SharedMapping,
         listeners: Sequence[Listeners],
+        mains: HostMains,
+        service_manager: ServiceManager,
         *,
-        run_hub: ChildMain,
-        run_worker: ChildMain,
         grace_seconds: float,
-        on_serving: Callable[[], None],
         margin_seconds: float = KILL_MARGIN_SECONDS,
     ) -> None:
-        """`mapping` has a slot for the hub, one per worker, and a spare one. `on_serving` is called once all serve."""
+        """`mapping` has a slot for the hub, one per worker, and a spare one."""
         assert len(mapping.workers) > len(listeners), "a replacement needs a spare slot"
         self._mapping = mapping
         self._end_seconds = grace_seconds + margin_seconds
-        self._on_serving = on_serving
+        self._mains = mains
+        self._service_manager = service_manager
         self._wakeups = {slot.number: WakeUp() for slot in mapping.workers}
         # The hub first, so that workers find it.
-        self._places = [_Place(run_hub, is_hub=True), *(_Place(run_worker, listeners=socks) for socks in listeners)]
+        self._places = [_Place(mains.run_hub, is_hub=True)]
+        self._places += (_Place(mains.run_worker, listeners=socks) for socks in listeners)
         self._children: dict[int, _Child] = {}
         self._to_replace: list[_Child] = []
         self._selector = selectors.DefaultSelector()
@@ -109,6 +124,8 @@ class Supervisor:
         self._has_served = False
         self._is_stopping = False
         self._exit_code = 0
+        self._status = f"{len(listeners)} workers"
+        self._taken_seq = 0
 
     def run(self) -> int:
         """Forks the processes and watches them; returns the exit code once all have ended."""
@@ -131,6 +148,7 @@ class Supervisor:
                 if not self._handle_signals():
                     return EXIT_INTERRUPTED
                 self._kill_overdue()
+                self._feed_watchdog()
             return self._exit_code
 
     # -- starting
@@ -184,11 +202,22 @@ class Supervisor:
     # -- watching
 
     def _wait_seconds(self) -> float | None:
-        """Returns how long to wait until a child must be killed or started; None if neither is due."""
-        due = [child.kill_at for child in self._children.values() if child.kill_at is not None]
+        """Returns how long to wait until a child must be killed or started, or the watchdog fed; None for ever."""
+        now = time.monotonic()
+        waits = [child.kill_at - now for child in self._children.values() if child.kill_at is not None]
         if not self._is_stopping:
-            due += [place.start_at for place in self._places if place.start_at is not None]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+            waits += [place.start_at - now for place in self._places if place.start_at is not None]
+        if self._service_manager.feed_seconds is not None:
+            waits.append(self._service_manager.feed_seconds)
+        return max(0.0, min(waits)) if waits else None
+
+    def _feed_watchdog(self) -> None:
+        """Feeds the service manager's watchdog if a worker has taken a frame since the last call."""
+        if self._service_manager.feed_seconds is not None:
+            taken = max((child.slot.taken_seq for child in self._children.values()), default=0)
+            if taken != self._taken_seq:
+                self._taken_seq = taken
+                self._service_manager.feed()
 
     def _on_control(self, child: _Child) -> None:
         """Notes that a child serves, or that its end of the control socket is closed."""
@@ -210,7 +239,8 @@ class Supervisor:
             and all(other.serves for other in self._children.values())
         ):
             self._has_served = True
-            self._on_serving()
+            self._mains.on_serving()
+            self._say_ready()
 
     def _reap(self) -> None:
         while self._children:
@@ -243,6 +273,7 @@ class Supervisor:
             if successor.replaces is child:
                 # It was about to be replaced anyway.
                 successor.replaces = None
+                self._replace_next()
                 return
         cause = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if child.replaces is not None:
@@ -250,6 +281,7 @@ class Supervisor:
                 "%s %s before it served; the workers that were to be replaced keep running", child.slot.name, cause
             )
             self._to_replace.clear()
+            self._say_ready()
             return
         if not self._has_served and code > 0:
             self._exit_code = code
@@ -273,9 +305,18 @@ class Supervisor:
                     return False
                 logger.info("stopping")
                 self._stop()
+            elif number == signal.SIGUSR1:
+                self._mains.reopen_logs()
+                for child in self._children.values():
+                    os.kill(child.pid, number)
             elif number == signal.SIGHUP and not self._is_stopping:
+                self._service_manager.say_reloading()
                 self._replace_workers()
         return True
+
+    def _say_ready(self) -> None:
+        if self._has_served:
+            self._service_manager.say_ready(self._status)
 
     # -- replacing
 
@@ -288,15 +329,20 @@ class Supervisor:
 
     def _replace_next(self) -> None:
         """Starts the replacement of the next worker, which is asked to end once that serves."""
-        if self._to_replace and not self._is_stopping:
+        if self._is_stopping:
+            return
+        if self._to_replace:
             old = self._to_replace.pop(0)
             logger.info("replacing %s", old.slot.name)
             self._start(old.place, replaces=old)
+        else:
+            self._say_ready()
 
     # -- stopping
 
     def _stop(self) -> None:
         self._is_stopping = True
+        self._service_manager.say_stopping()
         for child in self._children.values():
             if not child.place.is_hub:
                 self._ask_to_end(child)

@@ -11,23 +11,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from importlib import import_module
+from typing import Final, cast
 
-from observability.cli.serve import serve
+from observability.processes.surroundings import settle
 from observability.version import VERSION
 
-COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"serve": serve}
+Command = Callable[[Sequence[str]], int]
+
+COMMANDS: Final = ("serve",)
+"""Each is a function of its name in the module of its name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
+    # Before the imports of a command, which take longer than a signal may have to wait.
+    settle()
     parser = argparse.ArgumentParser(
         prog="observability", description="Real-time observability for algorithmic trading.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"observability {VERSION}")
     parser.add_argument(
-        "command", choices=list(COMMANDS), help="serve: run the server; `observability serve --help` says more"
+        "command", choices=COMMANDS, help="serve: run the server; `observability serve --help` says more"
     )
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the command's own arguments")
     given = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    return COMMANDS[given.command](given.arguments)
+    command = cast(Command, getattr(import_module(f"observability.cli.{given.command}"), given.command))
+    return command(given.arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,10 +14,13 @@ from observability.config.config import Config
 from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError
 from observability.logs.setup import configure_logging
 from observability.metrics.alerts.rule_file import load_rules
+from observability.processes.service_manager import ServiceManager
 from observability.server.host import run_host
 from observability.server.hub_process import HubProcess
 from observability.server.process import run_process
 from observability.version import VERSION
+
+logger = logging.getLogger(__name__)
 
 
 def serve(arguments: Sequence[str]) -> int:
@@ -31,10 +35,11 @@ def serve(arguments: Sequence[str]) -> int:
     if config.reload:
         return run_reloading(["serve", *arguments])
     announce = partial(_announce, config)
+    service_manager = ServiceManager.take_from(os.environ)
     try:
         if config.workers > 1:
-            return run_host(config, rules, announce)
-        run_process(lambda: HubProcess(config, rules, log_ring, announce))
+            return run_host(config, rules, announce, service_manager)
+        run_process(lambda: HubProcess(config, rules, log_ring, announce, service_manager))
     except (ObservabilityError, OSError) as error:
         return _fail(error, EXIT_FAILED)
     return 0
@@ -46,12 +51,18 @@ def _announce(config: Config, port: int, memory_bytes: int) -> None:
     address = f"{host}:{port}"
     http, ws = ("http", "ws") if config.tls_cert is None else ("https", "wss")
     workers = f"{config.workers} workers, " if config.workers > 1 else ""
-    print(
-        f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
-        f"{http}://{address}/docs, {http}://{address}/metrics; {workers}{config.max_symbols} symbols, "
-        f"{memory_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
-        flush=True,
-    )
+    try:
+        print(
+            f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
+            f"{http}://{address}/docs, {http}://{address}/metrics; {workers}{config.max_symbols} symbols, "
+            f"{memory_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
+            flush=True,
+        )
+    except OSError as error:
+        # Nobody reads it, or the disk is full: no reason not to serve. What is left in the buffer must go somewhere.
+        logger.warning("the start line cannot be printed: %s", error.strerror)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -11,14 +11,15 @@ from observability.config.config import Config
 from observability.connections.tls import make_context
 from observability.errors import EXIT_FAILED, ObservabilityError
 from observability.logs.log_ring import LogRing
-from observability.logs.setup import configure_logging
+from observability.logs.setup import configure_logging, reopen_log_files
 from observability.memory.layout import SUPERVISOR
 from observability.memory.mapping import SharedMapping
 from observability.metrics.alerts.rule import Rule
 from observability.metrics.assembly import history_budget
 from observability.processes.child import ChildContext
 from observability.processes.listeners import open_listeners
-from observability.processes.supervisor import Supervisor
+from observability.processes.service_manager import ServiceManager
+from observability.processes.supervisor import HostMains, Supervisor
 from observability.server.hub_process import Announce, HubProcess
 from observability.server.process import ServerProcess, run_process
 from observability.server.worker_process import WorkerProcess
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 _FURTHER_SLOTS: Final = 2
 
 
-def run_host(config: Config, rules: Sequence[Rule], announce: Announce) -> int:
+def run_host(config: Config, rules: Sequence[Rule], announce: Announce, service_manager: ServiceManager) -> int:
     """Serves with several workers until a signal ends it; returns the exit code. Raises OSError if the port cannot be
     opened, ConfigError if the TLS certificate and key do not match."""
     if config.tls_cert is not None and config.tls_key is not None:
@@ -46,7 +47,7 @@ def run_host(config: Config, rules: Sequence[Rule], announce: Announce) -> int:
 
     def run_hub(context: ChildContext) -> int:
         log_ring = log_to_mapping(context)
-        return _run(lambda: HubProcess(config, rules, log_ring, announce, context))
+        return _run(lambda: HubProcess(config, rules, log_ring, announce, ServiceManager(), context))
 
     def run_worker(context: ChildContext) -> int:
         log_to_mapping(context)
@@ -55,10 +56,14 @@ def run_host(config: Config, rules: Sequence[Rule], announce: Announce) -> int:
     supervisor = Supervisor(
         mapping,
         listeners,
-        run_hub=run_hub,
-        run_worker=run_worker,
+        HostMains(
+            run_hub=run_hub,
+            run_worker=run_worker,
+            on_serving=lambda: announce(port, mapping.size_bytes),
+            reopen_logs=reopen_log_files,
+        ),
+        service_manager,
         grace_seconds=config.shutdown_grace_seconds,
-        on_serving=lambda: announce(port, mapping.size_bytes),
     )
     configure_logging(config, ring=LogRing(mapping.logs()[SUPERVISOR]))
     # The garbage collector never visits objects that exist by now, so no child writes to their pages, and all share

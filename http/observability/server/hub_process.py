@@ -13,6 +13,7 @@ from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
+from observability.connections.tls import Certificate
 from observability.history.archive import StoredMinutes
 from observability.ingest.gate import IngestGate
 from observability.logs.log_book import LogBook
@@ -32,6 +33,7 @@ from observability.monitoring.exposition import Exposition, HubCollector, proces
 from observability.monitoring.server_figures import server_figures
 from observability.monitoring.status import Status
 from observability.processes.child import ChildContext
+from observability.processes.service_manager import ServiceManager
 from observability.rest.published import Published
 from observability.server.feed import LocalFeed
 from observability.server.process import ServerProcess
@@ -47,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 # 16 random letters and digits have over 90 bits.
 MIN_TOKEN_CHARS: Final = 16
+READY_STATUS: Final = "one process"
 
 Announce = Callable[[int, int], None]
 """Says that the server listens: on which port, and with how many bytes of memory reserved."""
@@ -66,12 +69,14 @@ class HubProcess(ServerProcess):
         rules: Sequence[Rule],
         log_ring: LogRing,
         announce: Announce,
+        service_manager: ServiceManager,
         context: ChildContext | None = None,
     ) -> None:
         super().__init__(is_alone=context is None)
         self._config = config
         self._log_ring = log_ring
         self._announce = announce
+        self._service_manager = service_manager
         self._memory = memory = HubMemory.own() if context is None else HubMemory.of_host(context)
         self._host_clock = HostClock()
         self._event_clock = EventClock(self._host_clock)
@@ -137,8 +142,7 @@ class HubProcess(ServerProcess):
         hub.documents.update(self._documents())
         if isinstance(frontend, Worker):
             add_routes(frontend.router, self._route_parts())
-            if frontend.certificate is not None:
-                self._loop.add_signal_handler(signal.SIGHUP, frontend.certificate.reload)
+            self._loop.add_signal_handler(signal.SIGHUP, self._reload, frontend.certificate)
         else:
             hub.documents.update(frontend.documents(self._status.hub_state, self._metrics.hub_metrics))
             self._collectors.system.add_health_reason("snapshots", lambda: frontend.trouble)
@@ -149,6 +153,7 @@ class HubProcess(ServerProcess):
         hub.add_frame_listener(frontend.send_frame)
         hub.add_frame_listener(self._rule_book.on_frame)
         hub.add_frame_listener(self._journal.on_frame)
+        hub.add_frame_listener(lambda _: self._service_manager.feed())
 
     async def _start(self) -> None:
         if any(len(token.secret) < MIN_TOKEN_CHARS for token in self._config.api_tokens):
@@ -166,9 +171,11 @@ class HubProcess(ServerProcess):
         await self._frontend.start()
         if isinstance(self._frontend, Worker):
             self._announce(self._frontend.port, self._history.size_bytes)
+            self._service_manager.say_ready(READY_STATUS)
         self._sources.start()
 
     async def _drain(self) -> None:
+        self._service_manager.say_stopping()
         logger.info("stopping: closing %d WebSocket clients", self._frontend.websocket_clients)
         await self._frontend.stop()
         await self._gate.drain(self._config.shutdown_grace_seconds)
@@ -177,6 +184,14 @@ class HubProcess(ServerProcess):
         await self._hub.stop()
         await self._persistence.stop()
         logger.info("stopped")
+
+    def _reload(self, certificate: Certificate | None) -> None:
+        self._service_manager.say_reloading()
+        if certificate is None:
+            logger.info("SIGHUP: there is no certificate to read again")
+        else:
+            certificate.reload()
+        self._service_manager.say_ready(READY_STATUS)
 
     def _make_worker(self) -> Worker:
         feed = LocalFeed(self._hub.frames, self._lane_feed.lanes, self._event_clock)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import uvloop
 
 from observability.errors import EXIT_INTERRUPTED
+from observability.logs.setup import reopen_log_files
+from observability.processes.surroundings import leave
 
 
 class ServerProcess(ABC):
@@ -47,6 +49,7 @@ class ServerProcess(ABC):
                 await self._drain()
         finally:
             await self._stop()
+            leave()
 
     @abstractmethod
     def _wire(self) -> None: ...
@@ -70,6 +73,7 @@ class ServerProcess(ABC):
         after which the supervisor sends SIGTERM to each process in its turn.
         """
         self._loop.add_signal_handler(signal.SIGTERM, self._on_signal)
+        self._loop.add_signal_handler(signal.SIGUSR1, reopen_log_files)
         if self._is_alone:
             self._loop.add_signal_handler(signal.SIGINT, self._on_signal)
 

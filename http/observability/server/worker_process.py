@@ -78,6 +78,7 @@ class WorkerProcess(ServerProcess):
 
     def _wire(self) -> None:
         self._feed.add_frame_listener(self._worker.send_frame)
+        self._feed.add_frame_listener(self._publish_taken)
         self._worker.add_sent_listener(self._publish_sent)
         add_routes(self._worker.router, self._route_parts())
 
@@ -114,6 +115,9 @@ class WorkerProcess(ServerProcess):
         for wait in pending:
             wait.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+
+    def _publish_taken(self, frame: Frame) -> None:
+        self._slot.taken_seq = frame.seq
 
     def _publish_sent(self, frame: Frame, duration_ns: int) -> None:
         self._slot.sent_ns = duration_ns

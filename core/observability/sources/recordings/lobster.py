@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from observability.clocks.timestamps import NS_PER_S, datetime_to_ns
 from observability.errors import SourceError
@@ -24,7 +24,6 @@ from observability.sources.recordings.lines import RecordingCounts
 
 NASDAQ_VENUE = "NASDAQ"
 
-_NEW_YORK = ZoneInfo("America/New_York")
 _PRICE_SCALE = 10_000
 # The prices of an empty side of the book; its size is 0.
 _NO_BID, _NO_ASK = -9_999_999_999, 9_999_999_999
@@ -62,7 +61,8 @@ def looks_like_orderbook(line: bytes) -> bool:
 def read_name(path: Path) -> LobsterName:
     """Returns the parts of a message file's name.
 
-    Raises SourceError if the name has another form or if there is no order book file beside the message file.
+    Raises SourceError if the name has another form, if there is no order book file beside the message file, or if this
+    host has no time zones.
     """
     match = _NAME.fullmatch(path.name)
     if match is None:
@@ -73,6 +73,13 @@ def read_name(path: Path) -> LobsterName:
         day = date.fromisoformat(match[2])
     except ValueError:
         raise SourceError(f"{path}: {match[2]!r} in the name is not a date") from None
+    try:
+        # Tried here, so that the start fails and not the replay.
+        midnight_ns(day)
+    except ZoneInfoNotFoundError:
+        raise SourceError(
+            f"{path}: its times are New York's, and this host has no time zones: install tzdata"
+        ) from None
     beside = path.name.replace("_message_", "_orderbook_")
     for name in (beside, beside.removesuffix(".gz"), beside.removesuffix(".gz") + ".gz"):
         if path.with_name(name).is_file():
@@ -81,8 +88,9 @@ def read_name(path: Path) -> LobsterName:
 
 
 def midnight_ns(day: date) -> int:
-    """Returns when `day` begins in New York, in nanoseconds since the epoch, with daylight saving time."""
-    return datetime_to_ns(datetime(day.year, day.month, day.day, tzinfo=_NEW_YORK))
+    """Returns when `day` begins in New York, in nanoseconds since the epoch, with daylight saving time. Raises
+    ZoneInfoNotFoundError if this host has no time zones."""
+    return datetime_to_ns(datetime(day.year, day.month, day.day, tzinfo=ZoneInfo("America/New_York")))
 
 
 def read_lobster(
