@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import orjson
 import pytest
 
+from observability.access.addresses import TrustedProxies
 from observability.http11.cors import CorsPolicy
 from observability.http11.heads import parse_head
 from observability.http11.messages import Request, Response
+from observability.http11.refusals import Refusal
 from observability.routing.application import Application, method_label
 from observability.routing.router import Router
 
@@ -93,3 +96,32 @@ def test_the_answer_to_a_preflight_lists_methods_and_fields(application: Applica
 def test_an_unknown_method_is_labelled_other() -> None:
     assert method_label("GET") == "GET"
     assert method_label("X" * 20) == "other"
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET https://a/ HTTP/1.1", b"OPTIONS HTTPS://a HTTP/1.1", b"GET https://a/ws HTTP/1.1"]
+)
+def test_a_request_for_an_https_uri_is_misdirected_without_tls(clock: Any, line: bytes) -> None:
+    def status(**options: Any) -> int:
+        router = Router()
+        router.add("GET", "/", succeed)
+        router.add_websocket("/ws")
+        application = Application(router, clock, upgrade=lambda *_: Response(204), **options)
+        if line.endswith(b"/ws HTTP/1.1"):
+            try:
+                return application.begin_upgrade(request(line), None, b"", None).status  # type: ignore[arg-type, union-attr]
+            except Refusal as refusal:
+                return refusal.status
+        return answer(application, request(line))[1].status
+
+    assert status() == 421
+    assert status(is_tls=True) < 300
+    # RFC 9110 section 7.4: a trusted gateway may ask for it.
+    assert status(proxies=TrustedProxies([ip_network("192.0.2.0/24")])) < 300
+
+
+def test_an_http_uri_is_never_misdirected(clock: Any) -> None:
+    router = Router()
+    router.add("GET", "/", succeed)
+    for is_tls in (False, True):
+        assert answer(Application(router, clock, is_tls=is_tls), request(b"GET http://a/ HTTP/1.1"))[1].status == 200

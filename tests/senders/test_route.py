@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import struct
 import threading
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ingest_server import SMALL_BODY_BYTES, WAIT_SECONDS, MakeIngestServer, fill
+from ingest_server import WAIT_SECONDS, MakeIngestServer, fill
+from observability.http11.parser import DEFAULT_MAX_BODY_BYTES
 from observability.ingest.gate import MAX_EVENTS
 from observability.senders.route import MAX_BODY_BYTES
 
@@ -46,12 +48,29 @@ def test_a_peer_that_disconnects_does_not_interrupt_its_batch(start_ingest: Make
     server.wait_for_fills(MAX_EVENTS)
 
 
-def test_only_this_route_accepts_a_larger_body(start_ingest: MakeIngestServer) -> None:
+def test_a_batch_may_be_larger_than_other_bodies_and_has_a_bound(start_ingest: MakeIngestServer) -> None:
     server = start_ingest(is_prompt=True)
-    assert server.post(fill(1) + " " * SMALL_BODY_BYTES)[0] == 200
-    for path, size in (("/api/ingest", MAX_BODY_BYTES + 1), ("/none", SMALL_BODY_BYTES + 1)):
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
-        assert b"413 Content Too Large" in server.http.exchange(head.encode())
+    assert server.post(fill(1) + " " * DEFAULT_MAX_BODY_BYTES)[0] == 200
+    head = f"POST /api/ingest HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
+    assert b"413 Content Too Large" in server.http.exchange(head.encode())
+
+
+def test_a_compressed_batch_is_taken(start_ingest: MakeIngestServer) -> None:
+    server = start_ingest(is_prompt=True)
+    for coding in ("gzip", "x-gzip", "GZIP"):
+        assert server.post(gzip.compress(fill(1).encode()), Content_Encoding=coding)[0] == 200
+    lines = "\n".join(fill(number) for number in range(2, 5)).encode()
+    fields = {"Content_Type": "application/x-ndjson", "Content_Encoding": "gzip"}
+    assert server.post(gzip.compress(lines), **fields)[2]["accepted"] == 3
+
+
+def test_a_compressed_batch_may_not_be_larger_than_a_plain_one(start_ingest: MakeIngestServer) -> None:
+    server = start_ingest(is_prompt=True)
+    largest = fill(1).encode().ljust(MAX_BODY_BYTES)
+    assert server.post(gzip.compress(largest), Content_Encoding="gzip")[0] == 200
+    bomb = gzip.compress(bytes(64 * 1024 * 1024))
+    assert server.post(bomb, Content_Encoding="gzip")[0] == 413
+    assert server.post(fill(2))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -69,6 +88,14 @@ def test_a_quoted_key_equals_the_bare_key(start_ingest: MakeIngestServer) -> Non
     assert server.post(fill(1), Idempotency_Key="k")[1]["Idempotent-Replayed"] == "true"
 
 
-def test_content_with_a_coding_is_415_and_lists_the_accepted_one(start_ingest: MakeIngestServer) -> None:
-    status, fields, _ = start_ingest().post(fill(1), Content_Encoding="gzip")
-    assert (status, fields["Accept-Encoding"]) == (415, "identity")
+@pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip", "gzip;q=1"])
+def test_content_of_another_coding_is_415_and_lists_the_accepted_one(
+    start_ingest: MakeIngestServer, coding: str
+) -> None:
+    status, fields, _ = start_ingest().post(fill(1), Content_Encoding=coding)
+    assert (status, fields["Accept-Encoding"]) == (415, "gzip")
+
+
+@pytest.mark.parametrize("content", [b"{}", gzip.compress(b"{}")[:-3], b"\x1f\x8b" + bytes(20)])
+def test_content_that_is_not_gzip_although_it_says_so_is_400(start_ingest: MakeIngestServer, content: bytes) -> None:
+    assert start_ingest().post(content, Content_Encoding="gzip")[0] == 400

@@ -14,9 +14,11 @@ from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response
 from observability.http11.refusals import Refusal
 from observability.routing.application import Application
-from observability.routing.router import Router
+from observability.routing.router import Content, Router
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+# Those of which the tests send content.
+ANY_TYPE = (b"application/json", b"application/x-www-form-urlencoded", b"application/octet-stream")
 # Of 64 such answers, the most that one turn makes, the kernel's buffers hold only a part.
 LARGE = b"x" * 256 * 1024
 
@@ -33,7 +35,7 @@ class HttpApplication:
         router.add("GET", "/slow", self.slow)
         router.add("GET", "/large", self.large)
         router.add("GET", "/echo/{word}", self.echo)
-        router.add("POST", "/echo", self.echo_body, role="open")
+        router.add("POST", "/echo", self.echo_body, role="open", content=Content(ANY_TYPE))
         router.add("GET", "/fail", self.fail)
         router.add("GET", "/fail-later", self.fail_later)
         router.add("GET", "/refuse-later", self.refuse_later)

@@ -11,7 +11,6 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from observability.access.authorization import OriginCheck
-from observability.access.limits import Limits
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.ingest.gate import IngestGate
@@ -24,7 +23,6 @@ from paced_log import PacedLog
 from ws_client import receive
 
 WAIT_SECONDS = 10
-SMALL_BODY_BYTES = 1000
 
 
 def fill(number: int) -> str:
@@ -58,7 +56,7 @@ class IngestServer:
         gate = IngestGate(bus, self.log, clock, counters, **options)
         IngestRoutes(gate).add_to(router)
         router.add_websocket("/ws/ingest", SenderEndpoint.role)
-        application = Application(router, limits=Limits(max_body_bytes=SMALL_BODY_BYTES))
+        application = Application(router)
         self.http = serve(application)
         self.endpoint: SenderEndpoint = self.http.call(
             lambda: SenderEndpoint(

@@ -126,6 +126,12 @@ class Config:
         "connections earlier.",
         env="HTTP_IDLE_TIMEOUT",
     )
+    http_body_memory: int = _setting(
+        64_000_000,
+        ByteSize(8_000_000, 10**12),
+        "Memory that each worker spends on the bodies of requests, all together; further ones get 503.",
+        env="HTTP_BODY_MEMORY",
+    )
     max_connections_per_address: int = _setting(
         0,
         Integer(0, 1_000_000),

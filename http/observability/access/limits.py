@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from observability.http11.parser import DEFAULT_MAX_BODY_BYTES
+from observability.http11.heads import MAX_HEAD_BYTES
 from observability.memory import layout
 from observability.memory.mapping import ProcessSlot
 
+# What any connection may hold anyway: an incomplete head.
+FREE_BYTES: Final = MAX_HEAD_BYTES
 # With fewer addresses than this, an `AddressQuota` does not look for those whose transports are all closed.
 MIN_SWEPT_ADDRESSES: Final = 1024
 
@@ -23,7 +25,9 @@ MIN_SWEPT_ADDRESSES: Final = 1024
 class Limits:
     """What one peer, and all of them together, may use."""
 
-    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_content_memory: int = 64_000_000
+    """Bytes of content of all connections of a process, being received or being answered. Each has its first
+    `FREE_BYTES` for nothing."""
     max_connections: int = 10_000
     max_connections_per_address: int | None = None
     """None means no limit."""
@@ -39,6 +43,22 @@ class Limits:
     """RFC 9112 section 9.6: closing while the peer still sends resets the connection and destroys the answer that the
     peer has not read. So the server closes its sending side first, and gives the peer this long to close its own."""
     retry_after_seconds: int = 5
+
+
+class ContentMemory:
+    """Counts the bytes of content that all connections of a process hold together."""
+
+    __slots__ = ("_max_bytes", "held_bytes")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.held_bytes = 0
+
+    def has_room(self, size: int, *, for_writing: bool) -> bool:
+        """Returns whether `size` more bytes may be held. Reads, which may be open to anybody, get half of the memory,
+        so that they never keep senders out."""
+        bound = self._max_bytes if for_writing else self._max_bytes // 2
+        return self.held_bytes + size <= bound
 
 
 class AddressQuota:

@@ -11,15 +11,18 @@ import logging
 from collections.abc import Awaitable
 from typing import Final, cast
 
+from observability.access.limits import FREE_BYTES
+from observability.clocks.slices import Slice
 from observability.clocks.timestamps import NS_PER_S
 from observability.connections.registry import Registry
 from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, allowed_ns
 from observability.connections.turn import Turn
+from observability.http11.codings import gunzip, is_gzip
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import CONTINUE, Request, Response, problem_response
-from observability.http11.parser import RequestParser
-from observability.http11.refusals import Fatal, Refusal, Timeout, Unavailable
-from observability.routing.application import OTHER_METHOD, UNMATCHED, Application, method_label
+from observability.http11.parser import MAX_DROPPED_BYTES, RequestParser
+from observability.http11.refusals import Refusal, Timeout, Unavailable
+from observability.routing.application import OTHER_METHOD, UNMATCHED, Admission, Application, method_label
 from observability.routing.router import Answer
 
 logger = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ REQUESTS_PER_TURN: Final = 64
 # The answers of one turn are joined into one write, up to about this size.
 FLUSH_BYTES: Final = 64 * 1024
 # Bytes that arrive after the last answer are read and dropped, up to this many.
-LINGER_BYTES: Final = 2 * 1024 * 1024
+LINGER_BYTES: Final = MAX_DROPPED_BYTES
 # A peer that reads at least this much before each deadline is slow, not stalled.
 MIN_DRAINED_BYTES: Final = 16 * 1024
 
@@ -41,9 +44,12 @@ class HttpConnection(asyncio.Protocol):
     """Serves one peer until either side ends the connection, or an upgrade hands the transport to another protocol."""
 
     __slots__ = (
+        "_admission",
         "_allowed_ns",
         "_application",
+        "_content_bytes",
         "_continued",
+        "_counted_bytes",
         "_deadline_ns",
         "_deferred",
         "_draining",
@@ -77,7 +83,7 @@ class HttpConnection(asyncio.Protocol):
         self._registry = registry
         self._turn = turn
         self._loop = loop
-        self._parser = RequestParser(application.memo, application.max_body_bytes)
+        self._parser = RequestParser(application.memo, self._content_limit)
         self._peer = ""
         self._is_proxied = False
         self._state = ConnectionState.HEAD
@@ -94,7 +100,10 @@ class HttpConnection(asyncio.Protocol):
         self._turn_over = False
         self._out: list[bytes] = []
         self._out_bytes = 0
+        self._counted_bytes = 0
         # Per request.
+        self._admission: Admission | None = None
+        self._content_bytes = 0
         self._deferred: Request | None = None
         self._continued = False
         self._pending: asyncio.Task[None] | None = None
@@ -117,12 +126,17 @@ class HttpConnection(asyncio.Protocol):
             if self._linger_bytes > LINGER_BYTES:
                 self.abort()
         elif self._state is not ConnectionState.DONE:
-            self._parser.feed(data)
+            if len(data) > FREE_BYTES or self._state is not ConnectionState.IDLE:
+                self._take(data)
+            else:
+                self._parser.feed(data)
             if self._is_blocked():
                 # At most one segment is accepted beyond what can be answered now.
                 self._pause_reading()
             else:
                 self._advance()
+            if self._state is not ConnectionState.IDLE or self._counted_bytes:
+                self._count_bytes()
 
     def eof_received(self) -> bool:
         """Keeps the sending side open while answers are due."""
@@ -145,6 +159,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on(ConnectionEvent.LOST)
         self._out.clear()
+        self._release_bytes()
         if self._pending is not None:
             self._pending.cancel()
         self._registry.release(self, self._peer)
@@ -163,6 +178,9 @@ class HttpConnection(asyncio.Protocol):
                 self._close()
             case ConnectionState.HEAD:
                 self._refuse(Timeout(f"head: expected whole within {limits.head_seconds} s"))
+            case ConnectionState.BODY if self._parser.is_dropping:
+                # Its request has been answered; a second answer would be taken for that of the next one.
+                self._close()
             case ConnectionState.BODY:
                 self._refuse(Timeout(f"content: expected whole within {limits.body_seconds} s"))
             case ConnectionState.STALLED | ConnectionState.LINGER:
@@ -199,10 +217,6 @@ class HttpConnection(asyncio.Protocol):
                     break
                 self._deferred = None
                 served = True
-                request.peer = request.client_address = self._peer
-                if self._is_proxied:
-                    forwarded_for = request.header(b"x-forwarded-for")
-                    request.client_address = self._application.proxies.client_address(self._peer, forwarded_for)
                 self._serve(request, started_ns)
                 ended_ns = mono_ns()
                 turn.spend(ended_ns - started_ns)
@@ -211,23 +225,82 @@ class HttpConnection(asyncio.Protocol):
                     break
             else:
                 self._wait_for_turn()
-        except Fatal as refusal:
+        except Refusal as refusal:
             self._refuse(refusal)
         self._flush()
         self._settle(served)
 
+    def _content_limit(self, request: Request) -> int | None:
+        """Returns how much content of `request` is kept, None for none of it: it is refused, or has no use for any."""
+        application = self._application
+        self._introduce(request)
+        if request.method == "GET" and request.head.is_upgrade and application.router.is_websocket(request.path):
+            admission = Admission(request.path, None, {}, Refusal(400, "a WebSocket handshake has no content"))
+        else:
+            admission = application.admit(request)
+        content = admission.content
+        size = request.head.content_length
+        if (
+            content is not None
+            and FREE_BYTES < size <= content.max_bytes
+            # A part of it may have come with the head.
+            and not self._has_room(size - self._parser.held_bytes, admission)
+        ):
+            admission = Admission(admission.pattern, None, {}, self._no_room())
+            content = None
+        self._admission = admission
+        return None if content is None else content.max_bytes
+
+    def _introduce(self, request: Request) -> None:
+        """Tells a request where it comes from."""
+        request.peer = request.client_address = self._peer
+        if self._is_proxied:
+            forwarded_for = request.header(b"x-forwarded-for")
+            request.client_address = self._application.proxies.client_address(self._peer, forwarded_for)
+
     def _serve(self, request: Request, started_ns: int) -> None:
         # hot: once per request (benchmarks/bench_http.py)
         application = self._application
+        admission = self._admission
         self._continued = False
         self._has_served = True
-        if request.head.is_upgrade and self._upgrade(request, started_ns):
-            return
-        pattern, answer = application.dispatch(request)
+        if admission is None:
+            self._introduce(request)
+            if request.head.is_upgrade and self._upgrade(request, started_ns):
+                return
+        else:
+            self._admission = None
+            self._content_bytes = len(request.body)
+            if request.body and b"content-encoding" in request.head.headers and is_gzip(request.head):
+                decoding = self._decode(request, admission)
+                self._pending = self._loop.create_task(
+                    self._await_answer(request, admission.pattern, started_ns, decoding)
+                )
+                return
+        pattern, answer = application.dispatch(request, admission)
         if isinstance(answer, (Response, ReadyDocument)):
             self._write_answer(request, pattern, started_ns, answer)
+            self._content_bytes = 0
         else:
             self._pending = self._loop.create_task(self._await_answer(request, pattern, started_ns, answer))
+
+    async def _decode(self, request: Request, admission: Admission) -> Answer:
+        """Decompresses the content of a request, and returns its answer."""
+        application = self._application
+        assert admission.content is not None
+        parts = []
+        async with Slice(application.slices) as work:
+            for part in gunzip(request.body, admission.content.max_bytes):
+                parts.append(part)
+                if not self._has_room(len(part), admission):
+                    raise self._no_room()
+                self._content_bytes += len(part)
+                self._count_bytes()
+                await work.offer()
+        request.body = b"".join(parts)
+        self._content_bytes = len(request.body)
+        _, answer = application.dispatch(request, admission)
+        return answer if isinstance(answer, (Response, ReadyDocument)) else await answer
 
     async def _await_answer(
         self, request: Request, pattern: str, started_ns: int, awaitable: Awaitable[Answer]
@@ -237,6 +310,9 @@ class HttpConnection(asyncio.Protocol):
         if self._state is ConnectionState.DONE:
             return
         self._write_answer(request, pattern, started_ns, answer)
+        self._content_bytes = 0
+        if self._counted_bytes:
+            self._count_bytes()
         if self._is_blocked():
             self._flush()
             self._settle(served=True)
@@ -246,7 +322,7 @@ class HttpConnection(asyncio.Protocol):
     def _write_answer(self, request: Request, pattern: str, started_ns: int, answer: Answer) -> None:
         # hot: once per request (benchmarks/bench_http.py)
         application = self._application
-        keep_alive = request.head.keep_alive and not self._draining
+        keep_alive = request.head.keep_alive and not (self._draining or self._parser.has_ended)
         status, data, keep_alive = application.encode(request, pattern, answer, keep_alive)
         self._out.append(data)
         self._out_bytes += len(data)
@@ -289,23 +365,17 @@ class HttpConnection(asyncio.Protocol):
             self._write_answer(request, request.path, started_ns, answer)
             return True
         self._on(ConnectionEvent.UPGRADED)
+        self._release_bytes()
         self._registry.release(self, self._peer)
         application.on_request("GET", request.path, 101, (application.clock.mono_ns() - started_ns) / NS_PER_S)
         return True
 
     def _maybe_continue(self) -> None:
-        """Sends 100, or a final status, to a peer that waits with its content (RFC 9110 section 10.1.1)."""
+        """Sends 100 to a peer that waits with its content (RFC 9110 section 10.1.1)."""
         parser = self._parser
         head = parser.awaited_head
-        if head is None or not head.expects_continue or self._continued or parser.has_body_bytes:
-            return
-        self._continued = True
-        try:
-            self._application.check_head(Request(head, b"", self._peer))
-        except Refusal as refusal:
-            # Whether the content will still come cannot be known, so this answer is the last.
-            self._refuse(refusal)
-        else:
+        if head is not None and head.expects_continue and not self._continued and not parser.has_body_bytes:
+            self._continued = True
             self._out.append(CONTINUE)
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -315,6 +385,51 @@ class HttpConnection(asyncio.Protocol):
         self._out.append(application.encoder.encode(None, problem_response(refusal), keep_alive=False))
         application.on_request(OTHER_METHOD, UNMATCHED, refusal.status, 0.0)
         self._finish()
+
+    # The memory of all connections together.
+
+    def _take(self, data: bytes) -> None:
+        """Gives the parser what was received, unless there is no memory for it."""
+        # hot: once per segment
+        parser = self._parser
+        if (
+            parser.held_bytes + len(data) > FREE_BYTES
+            and not parser.is_dropping
+            and not self._has_room(len(data), self._admission)
+        ):
+            parser.end_with(self._no_room())
+        else:
+            parser.feed(data)
+
+    def _has_room(self, size: int, admission: Admission | None) -> bool:
+        """Returns whether this connection may hold `size` more bytes for the request that was admitted."""
+        held = self._parser.held_bytes + self._content_bytes + size - FREE_BYTES
+        if held <= self._counted_bytes:
+            return True
+        for_writing = admission is not None and admission.route is not None and admission.route.role == "write"
+        return self._application.content_memory.has_room(held - self._counted_bytes, for_writing=for_writing)
+
+    def _no_room(self) -> Refusal:
+        return Unavailable("the server holds as much content as it may", self._application.limits.retry_after_seconds)
+
+    def _count_bytes(self) -> None:
+        """Counts what this connection holds of content, beyond what each may."""
+        counted = self._parser.held_bytes + self._content_bytes - FREE_BYTES
+        if counted < 0:
+            counted = 0
+        if counted != self._counted_bytes:
+            self._application.content_memory.held_bytes += counted - self._counted_bytes
+            self._counted_bytes = counted
+
+    def _forget_requests(self) -> None:
+        """Releases what has come of requests that will not be answered any more."""
+        self._parser.discard()
+        if self._counted_bytes:
+            self._count_bytes()
+
+    def _release_bytes(self) -> None:
+        self._application.content_memory.held_bytes -= self._counted_bytes
+        self._counted_bytes = 0
 
     # The state of the connection.
 
@@ -347,7 +462,10 @@ class HttpConnection(asyncio.Protocol):
         if self._peer_done or (self._draining and parser.is_idle):
             self._close()
             return
-        if parser.awaited_head is not None:
+        if parser.has_ended:
+            self._finish()
+            return
+        if parser.awaited_head is not None or parser.is_dropping:
             event = ConnectionEvent.BODY_DUE
         elif parser.is_idle and self._has_served:
             event = ConnectionEvent.ANSWERED
@@ -380,6 +498,7 @@ class HttpConnection(asyncio.Protocol):
         """Ends the connection after the last answer, once the peer has had time to read it."""
         if not self._on(ConnectionEvent.ENDED):
             return
+        self._forget_requests()
         self._flush()
         self._unsent_bytes = self._transport.get_write_buffer_size()
         if self._peer_done or not self._transport.can_write_eof():
@@ -392,6 +511,7 @@ class HttpConnection(asyncio.Protocol):
         """Ends the connection, unless `event` changes nothing, as soon as everything written has been sent."""
         if not self._on(event):
             return
+        self._forget_requests()
         self._flush()
         self._unsent_bytes = self._transport.get_write_buffer_size()
         self._transport.close()

@@ -19,24 +19,28 @@ MIN_CHUNK_ALLOWANCE: Final = 1024
 
 
 class ChunkedBody:
-    """Collects the content of one chunked body, at most `max_body_bytes` of it."""
+    """Collects the content of one chunked body, or only reads to its end; at most `max_body_bytes` of it."""
 
     __slots__ = (
         "_chunks",
         "_extension_bytes",
         "_in_trailer",
+        "_keeps",
         "_max_body_bytes",
         "_max_chunks",
         "_remaining",
         "_searched",
+        "_size",
         "_trailer_bytes",
         "_want_crlf",
         "body",
         "done",
     )
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int, *, keeps: bool = True) -> None:
         self.body = bytearray()
+        self._keeps = keeps
+        self._size = 0
         self.done = False
         self._max_body_bytes = max_body_bytes
         self._max_chunks = MIN_CHUNK_ALLOWANCE + max_body_bytes // MIN_MEAN_CHUNK_BYTES
@@ -59,8 +63,9 @@ class ChunkedBody:
                 part = min(self._remaining, len(buffer) - at)
                 if part == 0:
                     return at
-                with memoryview(buffer) as view:
-                    self.body += view[at : at + part]
+                if self._keeps:
+                    with memoryview(buffer) as view:
+                        self.body += view[at : at + part]
                 at += part
                 self._remaining -= part
                 self._want_crlf = not self._remaining
@@ -113,7 +118,8 @@ class ChunkedBody:
         if self._chunks > self._max_chunks:
             raise ContentTooLarge(f"chunks: expected at most {self._max_chunks}")
         size = int(match[1], 16)
-        if len(self.body) + size > self._max_body_bytes:
+        self._size += size
+        if self._size > self._max_body_bytes:
             raise ContentTooLarge(f"content: expected at most {self._max_body_bytes} bytes")
         self._remaining = size
         self._in_trailer = size == 0

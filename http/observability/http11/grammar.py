@@ -37,7 +37,7 @@ _IP_LITERAL: Final = rb"\[[0-9A-Fa-f:.]{2,45}+\]"
 AUTHORITY: Final = re.compile(rb"(?:" + _HOST + rb"|" + _IP_LITERAL + rb")(?::[0-9]{0,5}+)?+")
 
 # RFC 9112 section 3.2.2: absolute-form = absolute-URI, of the schemes "http" and "https" (RFC 9110 section 4.2).
-ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?+://([^/?]*+)(/[^?]*+)?+(?:\?(.*+))?+")
+ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp]([Ss])?+://([^/?]*+)(/[^?]*+)?+(?:\?(.*+))?+")
 
 # RFC 9110 section 4.1: absolute-path = 1*( "/" segment ); RFC 3986 section 3.3: segment = *pchar
 # pchar = unreserved / pct-encoded / sub-delims / ":" / "@"

@@ -19,6 +19,7 @@ from observability.http11.grammar import (
     TOKEN,
     WEIGHTED,
 )
+from observability.http11.proxy_protocol import PROXY_REFUSED, begins_with_proxy_line
 from observability.http11.refusals import (
     ContentTooLarge,
     ExpectationFailed,
@@ -57,6 +58,7 @@ class RequestHead:
         "expects_continue",
         "fields",
         "headers",
+        "is_https",
         "is_upgrade",
         "keep_alive",
         "method",
@@ -78,6 +80,8 @@ class RequestHead:
     headers: dict[bytes, bytes]
     """The same by name: values of a repeated field are joined by a comma (RFC 9110 section 5.2), and Host is that of an
     absolute-form target if there is one."""
+    is_https: bool
+    """Whether the target is an absolute-form of the scheme `https`."""
     keep_alive: bool
     content_length: int
     chunked: bool
@@ -113,9 +117,10 @@ def parse_head(data: bytes) -> RequestHead:
     fields_at = line.end()
     if fields_at > MAX_REQUEST_LINE_BYTES:
         raise TargetTooLong(f"request line: expected at most {MAX_REQUEST_LINE_BYTES} bytes")
-    version = (int(major), int(minor))
-    if version not in (HTTP_1_1, HTTP_1_0):
-        raise VersionUnsupported(f"HTTP/{version[0]}.{version[1]}: this server speaks HTTP/1.1 and HTTP/1.0")
+    if major != b"1":
+        raise VersionUnsupported(f"HTTP/{major.decode()}.{minor.decode()}: this server speaks HTTP/1.1 and HTTP/1.0")
+    # RFC 9110 section 2.5: a minor version above the highest one implemented is processed as that one.
+    version = HTTP_1_0 if minor == b"0" else HTTP_1_1
     # RFC 9112 section 3: a method longer than any implemented is answered with 501.
     if len(method) > MAX_METHOD_BYTES:
         raise Unsupported(f"method: expected at most {MAX_METHOD_BYTES} characters")
@@ -126,7 +131,7 @@ def parse_head(data: bytes) -> RequestHead:
     parsed_target = parse_target(method, target)
     head.method = method.decode("ascii")
     head.target = target.decode("ascii")
-    head.path, head.segments, head.query, authority = parsed_target
+    head.path, head.segments, head.query, authority, head.is_https = parsed_target
     head.version = version
     head._accepts_gzip = None
     head._query_parameters = None
@@ -247,6 +252,8 @@ def _request_line_fault(data: bytes) -> Exception:
     line = data[: data.find(b"\r\n")]
     if len(line) > MAX_REQUEST_LINE_BYTES:
         return TargetTooLong(f"request line: expected at most {MAX_REQUEST_LINE_BYTES} bytes")
+    if begins_with_proxy_line(data):
+        return Malformed(PROXY_REFUSED)
     # The message does not repeat the line: its target may carry a token.
     return Malformed("request line: expected METHOD SP target SP HTTP/1.1")
 

@@ -110,6 +110,10 @@ class Request:
         value = self.head.headers.get(name.lower())
         return () if value is None else list_tokens(value)
 
+    def media_type(self, assumed: bytes = JSON) -> bytes:
+        """Returns the media type of the content in lower case, without parameters; `assumed` if there is no field."""
+        return (self.head.headers.get(b"content-type") or assumed).partition(b";")[0].strip().lower()
+
     def query_parameters(self) -> list[tuple[str, str]]:
         """Returns the decoded parameters in the order sent; raises Refusal 400 if they do not decode."""
         return self.head.query_parameters()

@@ -1,6 +1,7 @@
 """The request parser: bytes in; a request, "need more" or a refusal out.
 
-The work per byte is bounded: no byte is searched twice.
+The work per byte is bounded: no byte is searched twice. Whether content is kept is decided at the head, before any of
+it has been kept.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from observability.http11.heads import (
     parse_head,
 )
 from observability.http11.messages import Request
-from observability.http11.refusals import ContentTooLarge, Fatal, HeadTooLarge, Malformed, TargetTooLong
+from observability.http11.proxy_protocol import PROXY_REFUSED, PROXY_V2_SIGNATURE
+from observability.http11.refusals import ContentTooLarge, Fatal, HeadTooLarge, Malformed, Refusal, TargetTooLong
 
 DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024
+# Content that nobody wants is read and dropped up to this much, so that the connection can be used again.
+MAX_DROPPED_BYTES: Final = 4 * 1024 * 1024
 # RFC 9112 section 2.2: at least one empty line before a request line is ignored; endless ones are not.
 MAX_LEADING_EMPTY_LINES: Final = 4
 
@@ -31,30 +35,40 @@ _HEAD_END: Final = b"\r\n\r\n"
 # RFC 8446 section 5.1: a record of type handshake, version 3.x.
 _TLS_HANDSHAKE: Final = b"\x16\x03"
 
+ContentLimit = Callable[[Request], int | None]
+
 
 class RequestParser:
     """Parses the requests of one connection, in order.
 
     After `feed`, call `next_request` until it returns None. Once it has raised a refusal, every call raises it again.
-    `max_body_bytes` may depend on the head.
+    `max_body_bytes` is how much content is kept. It may depend on the request, whose body is empty then; None stands
+    for content that nobody wants: the request is returned without it, and it is dropped as it arrives.
     """
 
     __slots__ = (
-        "_body_bytes",
         "_buffer",
         "_chunked",
         "_empty_lines",
-        "_head",
+        "_last_refusal",
         "_max_body_bytes",
         "_memo",
         "_refusal",
+        "_remaining",
+        "_request",
         "_searched",
         "_start",
+        "has_ended",
+        "is_dropping",
     )
 
     def __init__(
-        self, memo: HeadMemo | None = None, max_body_bytes: int | Callable[[RequestHead], int] = DEFAULT_MAX_BODY_BYTES
+        self, memo: HeadMemo | None = None, max_body_bytes: int | ContentLimit = DEFAULT_MAX_BODY_BYTES
     ) -> None:
+        self.is_dropping = False
+        """Whether unwanted content of the last request is still to come."""
+        self.has_ended = False
+        """Whether nothing more can be read as a request: content may follow that is not worth reading."""
         self._memo = HeadMemo() if memo is None else memo
         self._max_body_bytes = max_body_bytes
         self._buffer: bytes | bytearray = b""
@@ -62,19 +76,30 @@ class RequestParser:
         # Bytes after `_start` in which the end of the head is known not to begin.
         self._searched = 0
         self._empty_lines = 0
-        self._head: RequestHead | None = None
+        # The request whose content is incomplete.
+        self._request: Request | None = None
         self._chunked: ChunkedBody | None = None
-        self._refusal: Fatal | None = None
+        # Of content that is dropped, if it is not chunked.
+        self._remaining = 0
+        self._refusal: Refusal | None = None
+        self._last_refusal: Refusal | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether no byte of a further request has come."""
-        return self._head is None and self._start == len(self._buffer)
+        return self._request is None and not self.is_dropping and self._start == len(self._buffer)
 
     @property
     def awaited_head(self) -> RequestHead | None:
         """The head of the request whose content is incomplete."""
-        return self._head
+        return None if self._request is None else self._request.head
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes are kept that belong to no request yet."""
+        # hot: once per segment
+        held = len(self._buffer) - self._start
+        return held if self._chunked is None else held + len(self._chunked.body)
 
     @property
     def has_body_bytes(self) -> bool:
@@ -97,28 +122,47 @@ class RequestParser:
             self._buffer = buffer
         self._start = 0
 
+    def end_with(self, refusal: Refusal) -> None:
+        """Has `refusal` raised after the requests that are whole; nothing may be fed any more."""
+        self._last_refusal = refusal
+
+    def discard(self) -> None:
+        """Drops what has been received; nothing more is read from this parser."""
+        self._buffer, self._start = b"", 0
+        self._request = self._chunked = None
+
     def leftover(self) -> bytes:
         """Returns the bytes received but not parsed: after an upgrade they belong to the next protocol."""
         return bytes(self._buffer[self._start :])
 
     def next_request(self) -> Request | None:
-        """Returns the next request, or None if more bytes are needed. Raises a Fatal."""
+        """Returns the next request, or None if more bytes are needed or nothing more can be read. Raises a Fatal, or
+        the refusal of `end_with`."""
         # hot: once per request (benchmarks/bench_http.py)
         if self._refusal is not None:
             raise self._refusal
         try:
-            head = self._head
-            if head is None:
+            request = self._request
+            if request is None:
+                if (self.is_dropping or self.has_ended) and not self._drop_content():
+                    return self._need_more()
                 head = self._next_head()
                 if head is None:
-                    return None
-                if not (head.content_length or head.chunked):
-                    return Request(head, b"")
-                self._begin_body(head)
-            return self._next_body(head)
+                    return self._need_more()
+                request = Request(head, b"")
+                if not (head.content_length or head.chunked) or not self._begin_content(request):
+                    return request
+            return self._read_content(request) or self._need_more()
         except Fatal as refusal:
             self._refusal = refusal
             raise
+
+    def _need_more(self) -> Request | None:
+        """Returns None, or raises the refusal of `end_with` if nothing more will come."""
+        if self._last_refusal is not None:
+            self._refusal = self._last_refusal
+            raise self._refusal
+        return None
 
     def _next_head(self) -> RequestHead | None:
         buffer = self._buffer
@@ -133,6 +177,8 @@ class RequestParser:
         if start == size:
             return None
         if buffer[start] == _CR:
+            if buffer.startswith(PROXY_V2_SIGNATURE, start):
+                raise Malformed(PROXY_REFUSED)
             start = self._skip_empty_lines(buffer, start)
             if start == size:
                 return None
@@ -177,28 +223,74 @@ class RequestParser:
         if received >= MAX_HEAD_BYTES:
             raise HeadTooLarge(f"head: expected at most {MAX_HEAD_BYTES} bytes")
 
-    def _begin_body(self, head: RequestHead) -> None:
+    def _begin_content(self, request: Request) -> bool:
+        """Returns whether the content of `request` is to be waited for."""
+        head = request.head
         limit = self._max_body_bytes
-        max_bytes = limit if isinstance(limit, int) else limit(head)
+        max_bytes = limit if isinstance(limit, int) else limit(request)
+        if max_bytes is None:
+            # RFC 9110 section 10.1.1: whether a client that waits for 100 sends its content after all is not known.
+            waits = head.expects_continue and self._start == len(self._buffer)
+            if waits or head.content_length > MAX_DROPPED_BYTES:
+                self.has_ended = True
+            else:
+                self.is_dropping = True
+                self._remaining = head.content_length
+                self._chunked = ChunkedBody(MAX_DROPPED_BYTES, keeps=False) if head.chunked else None
+            return False
         if head.content_length > max_bytes:
             raise ContentTooLarge(f"content: expected at most {max_bytes} bytes")
-        self._head = head
+        self._request = request
         self._chunked = ChunkedBody(max_bytes) if head.chunked else None
+        return True
 
-    def _next_body(self, head: RequestHead) -> Request | None:
+    def _read_content(self, request: Request) -> Request | None:
         chunked = self._chunked
         if chunked is not None:
             self._start = chunked.read(self._buffer, self._start)
             if not chunked.done:
                 return None
-            body = bytes(chunked.body)
+            request.body = bytes(chunked.body)
         else:
-            end = self._start + head.content_length
+            end = self._start + request.head.content_length
             if len(self._buffer) < end:
                 return None
             with memoryview(self._buffer) as view:
-                body = bytes(view[self._start : end])
+                request.body = bytes(view[self._start : end])
             self._start = end
-        self._head = None
+        self._request = None
         self._chunked = None
-        return Request(head, body)
+        self._release_buffer()
+        return request
+
+    def _drop_content(self) -> bool:
+        """Drops what has come of unwanted content; returns whether that was all of it and a request may follow."""
+        if self.has_ended:
+            self._buffer, self._start = b"", 0
+            return False
+        chunked = self._chunked
+        if chunked is not None:
+            try:
+                self._start = chunked.read(self._buffer, self._start)
+            except Fatal:
+                # Its request has been answered; a second answer would be taken for that of the next one.
+                self.has_ended = True
+                return False
+            is_over = chunked.done
+        else:
+            dropped = min(self._remaining, len(self._buffer) - self._start)
+            self._start += dropped
+            self._remaining -= dropped
+            is_over = not self._remaining
+        if is_over:
+            self.is_dropping = False
+            self._chunked = None
+        self._release_buffer()
+        return is_over
+
+    def _release_buffer(self) -> None:
+        """Lets go of a buffer that has been read whole: content may be large, and an idle connection keeps its
+        parser."""
+        if self._start == len(self._buffer):
+            self._buffer = b""
+            self._start = 0

@@ -4,6 +4,7 @@
     ├── NotFound               404
     ├── MethodNotAllowed       405 with Allow
     ├── UnsupportedMediaType   415
+    ├── Misdirected            421
     ├── Unprocessable          422, lists every bad parameter
     ├── UpgradeRequired        426 with Upgrade
     ├── TooManyRequests        429 with Retry-After
@@ -34,8 +35,8 @@ REASONS: Final[dict[int, str]] = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
     406: "Not Acceptable", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
     412: "Precondition Failed", 413: "Content Too Large", 414: "URI Too Long", 415: "Unsupported Media Type",
-    417: "Expectation Failed", 422: "Unprocessable Content", 426: "Upgrade Required", 429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
+    417: "Expectation Failed", 421: "Misdirected Request", 422: "Unprocessable Content", 426: "Upgrade Required",
+    429: "Too Many Requests", 431: "Request Header Fields Too Large",
     500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
     504: "Gateway Timeout", 505: "HTTP Version Not Supported", 507: "Insufficient Storage",
 }  # fmt: skip
@@ -83,6 +84,13 @@ class UnsupportedMediaType(Refusal):
 
     def __init__(self, detail: str) -> None:
         super().__init__(415, detail)
+
+
+class Misdirected(Refusal):
+    """The request is for a server that this connection does not lead to."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(421, detail)
 
 
 class Unprocessable(Refusal):

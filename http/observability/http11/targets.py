@@ -27,6 +27,8 @@ class Target(NamedTuple):
     """As sent, without the question mark."""
     authority: bytes | None
     """That of an absolute-form, which replaces Host; None for other forms."""
+    is_https: bool
+    """Whether it is an absolute-form of the scheme `https`."""
 
 
 def parse_target(method: bytes, target: bytes) -> Target:
@@ -38,8 +40,8 @@ def parse_target(method: bytes, target: bytes) -> Target:
     if target == b"*":
         if method != b"OPTIONS":
             raise Malformed("the target * belongs to OPTIONS only")
-        return Target("*", (), "", None)
-    authority = None
+        return Target("*", (), "", None, False)
+    authority, is_https = None, False
     if target[:1] == b"/":
         raw_path, _, raw_query = target.partition(b"?")
     else:
@@ -47,11 +49,12 @@ def parse_target(method: bytes, target: bytes) -> Target:
         absolute = ABSOLUTE_FORM.fullmatch(target)
         if absolute is None:
             raise Malformed("target: expected a path that begins with / or an http URI")
-        authority = absolute[1]
+        is_https = bool(absolute[1])
+        authority = absolute[2]
         if AUTHORITY.fullmatch(authority) is None:
             raise Malformed("target: the URI has no valid host")
-        raw_path = absolute[2] or b"/"
-        raw_query = absolute[3] or b""
+        raw_path = absolute[3] or b"/"
+        raw_query = absolute[4] or b""
     if ABSOLUTE_PATH.fullmatch(raw_path) is None:
         raise Malformed("target: the path has a character or an escape that RFC 3986 does not allow")
     if QUERY.fullmatch(raw_query) is None:
@@ -62,7 +65,7 @@ def parse_target(method: bytes, target: bytes) -> Target:
         path = "/" + "/".join(segment.replace("/", "%2F") for segment in segments)
     else:
         segments = tuple(path[1:].split("/"))
-    return Target(path, segments, raw_query.decode("ascii"), authority)
+    return Target(path, segments, raw_query.decode("ascii"), authority, is_https)
 
 
 def _decode_segment(segment: str) -> str:

@@ -27,7 +27,7 @@ from observability.metrics.market.bar_table import BARS, Bar
 from observability.rest.curves import Curve, encode_columns, encode_rows
 from observability.rest.history_request import FINEST_NS, HistoryQuestion, HistoryRequest, interval_name
 from observability.routing.parameters import parse_body
-from observability.routing.router import RouteDescription, Router
+from observability.routing.router import Content, RouteDescription, Router
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class HistoryRoutes:
             self.history,
             name="metrics_history",
             role="read",
+            content=Content(),
             description=RouteDescription(
                 "Past values at an interval, as rows or columns",
                 tags=("metrics",),

@@ -6,20 +6,21 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from observability.access.addresses import TrustedProxies, limited_as
 from observability.access.authorization import AccessPolicy
-from observability.access.limits import AddressQuota, Limits
+from observability.access.limits import AddressQuota, ContentMemory, Limits
 from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock, HostClock
 from observability.clocks.timestamps import NS_PER_S
+from observability.http11.codings import is_gzip
 from observability.http11.cors import CorsPolicy
-from observability.http11.heads import HeadMemo, RequestHead
+from observability.http11.heads import HeadMemo
 from observability.http11.messages import Request, Response, ResponseEncoder, problem_response
-from observability.http11.refusals import Refusal, TooManyRequests
+from observability.http11.refusals import Misdirected, Refusal, TooManyRequests, UnsupportedMediaType
 from observability.routing.refusal_log import RefusalLog
-from observability.routing.router import METHODS, Answer, Router
+from observability.routing.router import METHODS, Answer, Content, Route, Router
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,21 @@ RequestHook = Callable[[str, str, int, float], None]
 
 def _ignore_request(method: str, route: str, status: int, seconds: float) -> None:
     """Counts nothing."""
+
+
+class Admission(NamedTuple):
+    """What the head of a request decides."""
+
+    pattern: str
+    route: Route | None
+    """None if the request is refused, or an OPTIONS, which needs no route."""
+    params: dict[str, str]
+    refusal: Refusal | None = None
+
+    @property
+    def content(self) -> Content | None:
+        """The content that the handler wants; None if there is no use for any."""
+        return None if self.route is None else self.route.content
 
 
 @dataclass(slots=True)
@@ -58,53 +74,63 @@ class Application:
     on_request: RequestHook = _ignore_request
     access_log: bool = False
     memo: HeadMemo = field(default_factory=HeadMemo)
+    slices: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """The lock of all work in slices."""
     handler_errors: int = field(default=0, init=False)
     encoder: ResponseEncoder = field(init=False)
     refusal_log: RefusalLog = field(init=False)
+    content_memory: ContentMemory = field(init=False)
     _guarded: frozenset[str] = field(init=False)
     _websockets: AddressQuota | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.encoder = ResponseEncoder(self.clock, self.cors, is_tls=self.is_tls)
         self.refusal_log = RefusalLog(self.clock)
+        self.content_memory = ContentMemory(self.limits.max_content_memory)
         self._guarded = self.access.guarded
         per_address = self.limits.max_connections_per_address
         self._websockets = None if per_address is None else AddressQuota(per_address)
 
-    def dispatch(self, request: Request) -> tuple[str, Answer | Awaitable[Answer]]:
+    def admit(self, request: Request) -> Admission:
+        """Decides by the head about a request whose content has not come; `dispatch` takes it from there."""
+        head = request.head
+        pattern = UNMATCHED
+        try:
+            self._check_client(request)
+            if head.method == "OPTIONS":
+                return Admission(pattern, None, {})
+            route, params = self.router.match(head.method, head.path, head.segments)
+            pattern = route.pattern
+            self._check_route(request, route)
+            return Admission(pattern, route, params)
+        except Refusal as refusal:
+            return Admission(pattern, None, {}, refusal)
+
+    def dispatch(self, request: Request, admission: Admission | None = None) -> tuple[str, Answer | Awaitable[Answer]]:
         """Returns the pattern of the route, and the answer or an awaitable of it. Never raises."""
         # hot: once per request (benchmarks/bench_http.py)
         head = request.head
         pattern = UNMATCHED
         try:
-            if self.request_rate is not None:
-                self._check_rate(self.request_rate, request)
+            if admission is not None:
+                pattern, admitted, params, refused = admission
+                if refused is not None:
+                    raise refused
+                if admitted is not None:
+                    return pattern, admitted.handler(request, **params)
+            elif self.request_rate is not None or head.is_https:
+                self._check_client(request)
             if head.method == "OPTIONS":
                 return self._options(request)
             route, params = self.router.match(head.method, head.path, head.segments)
             pattern = route.pattern
-            if route.role in self._guarded:
-                self.access.check(request, route.role)
+            if route.role in self._guarded or route.content is not None:
+                self._check_route(request, route)
             return pattern, route.handler(request, **params)
         except Refusal as refusal:
             return pattern, self.refused(request, refusal)
         except Exception as error:
             return pattern, self.failed(request, pattern, error)
-
-    def max_body_bytes(self, head: RequestHead) -> int:
-        """Returns how much content a request with `head` may have. Without a route, `dispatch` refuses it later."""
-        try:
-            route, _ = self.router.match(head.method, head.path, head.segments)
-        except Refusal:
-            return self.limits.max_body_bytes
-        return self.limits.max_body_bytes if route.max_body_bytes is None else route.max_body_bytes
-
-    def check_head(self, request: Request) -> None:
-        """Raises the Refusal that `request` would get whatever its content."""
-        head = request.head
-        if head.method != "OPTIONS":
-            route, _ = self.router.match(head.method, head.path, head.segments)
-            self.access.check(request, route.role)
 
     def begin_upgrade(
         self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
@@ -112,8 +138,7 @@ class Application:
         """Calls `upgrade` if the client may have one; raises Refusal otherwise."""
         role = self.router.websocket_role(request.path)
         assert self.upgrade is not None and role is not None
-        if self.request_rate is not None:
-            self._check_rate(self.request_rate, request)
+        self._check_client(request)
         self.access.check(request, role)
         websockets = self._websockets
         if websockets is None:
@@ -160,11 +185,25 @@ class Application:
         logger.error("the handler of %s %s failed", method_label(request.method), pattern, exc_info=error)
         return problem_response(Refusal(500, "the server failed to answer; the fault is in its log"))
 
-    def _check_rate(self, rate: RequestRate, request: Request) -> None:
-        wait_ns = rate.wait_ns(limited_as(request.client_address), self.clock.mono_ns())
-        if wait_ns:
-            detail = f"more than {rate.per_second} requests a second of one address"
-            raise TooManyRequests(detail, -(-wait_ns // NS_PER_S))
+    def _check_client(self, request: Request) -> None:
+        """Raises Refusal if the client asks too often, or for something that this connection does not lead to."""
+        rate = self.request_rate
+        if rate is not None:
+            wait_ns = rate.wait_ns(limited_as(request.client_address), self.clock.mono_ns())
+            if wait_ns:
+                detail = f"more than {rate.per_second} requests a second of one address"
+                raise TooManyRequests(detail, -(-wait_ns // NS_PER_S))
+        # RFC 9110 section 7.4: unless a trusted gateway sends it, a request for an https URI must be rejected on a
+        # connection without TLS.
+        if request.head.is_https and not self.is_tls and not self.proxies.trusts(request.peer):
+            raise Misdirected("the target is an https URI, and this connection has no TLS")
+
+    def _check_route(self, request: Request, route: Route) -> None:
+        """Raises Refusal if the client may not use `route`, or announces content that it does not take."""
+        if route.role in self._guarded:
+            self.access.check(request, route.role)
+        if route.content is not None:
+            _check_content(request, route.content)
 
     def _options(self, request: Request) -> tuple[str, Response]:
         head = request.head
@@ -178,6 +217,18 @@ class Application:
         if b"access-control-request-method" in head.headers:
             fields += self.cors.preflight_fields(head.headers.get(b"origin"), fields[0][1])
         return pattern, Response(204, headers=fields)
+
+
+def _check_content(request: Request, content: Content) -> None:
+    """Raises UnsupportedMediaType if the content that `request` announces is of another kind."""
+    given = request.head.headers.get(b"content-type")
+    if given is not None and given not in content.media_types and request.media_type() not in content.media_types:
+        raise UnsupportedMediaType(f"expected {b' or '.join(content.media_types).decode()}")
+    if b"content-encoding" in request.head.headers and is_gzip(request.head) is None:
+        # RFC 9110 section 15.5.16: a 415 for the coding says which ones are taken.
+        refusal = UnsupportedMediaType("content is taken as it is, or compressed by gzip")
+        refusal.headers = ((b"Accept-Encoding", b"gzip"),)
+        raise refusal
 
 
 def method_label(method: str) -> str:

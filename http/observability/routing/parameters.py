@@ -13,7 +13,7 @@ import msgspec
 from observability.clocks.timestamps import MAX_NS, parse_iso_ns
 from observability.errors import MAX_FAULT_CHARACTERS, EventError
 from observability.http11.messages import Request
-from observability.http11.refusals import Refusal, Unprocessable, UnsupportedMediaType
+from observability.http11.refusals import Refusal, Unprocessable
 from observability.routing.router import Parameter
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -43,11 +43,8 @@ def parse_query(request: Request, kind: type[T]) -> T:
 
 
 def parse_body(request: Request, kind: type[T]) -> T:
-    """Returns the JSON object in the body as a `kind`. Raises Refusal 415 for another media type, 400 for a body that
-    is not JSON, and 422 with all faults of the object."""
-    media_type = (request.header(b"content-type") or b"application/json").partition(b";")[0].strip().lower()
-    if media_type != b"application/json":
-        raise UnsupportedMediaType("expected application/json")
+    """Returns the JSON object in the body as a `kind`. Raises Refusal 400 for a body that is not JSON, and 422 with all
+    faults of the object."""
     try:
         values = msgspec.json.decode(request.body)
     except msgspec.DecodeError as error:

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from observability.access.authorization import Role
 from observability.http11.documents import ReadyDocument
-from observability.http11.messages import Response
+from observability.http11.messages import JSON, Response
+from observability.http11.parser import DEFAULT_MAX_BODY_BYTES
 from observability.http11.refusals import MethodNotAllowed, NotFound, Unsupported, UpgradeRequired
 
 Answer = Response | ReadyDocument
@@ -32,6 +33,16 @@ class Parameter:
     description: str = ""
     required: bool = False
     where: str = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The content that the requests of a route may have."""
+
+    media_types: tuple[bytes, ...] = (JSON,)
+    """The first one is assumed if a request names none."""
+    max_bytes: int = DEFAULT_MAX_BODY_BYTES
+    """Before and after decompression."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +71,8 @@ class Route:
     name: str
     """Unique; the operation's id in the description of the API."""
     role: Role
-    max_body_bytes: int | None
-    """The most content that a request may have; None for the limit of all routes."""
+    content: Content | None
+    """None if requests have none: what they send nevertheless is dropped as it arrives."""
     description: RouteDescription
 
 
@@ -127,7 +138,7 @@ class Router:
         *,
         name: str = "",
         role: Role | None = None,
-        max_body_bytes: int | None = None,
+        content: Content | None = None,
         description: RouteDescription = UNDESCRIBED,
     ) -> Route:
         """Adds a route for a pattern such as `/a/{name}/b`; HEAD and OPTIONS are answered without one.
@@ -143,7 +154,7 @@ class Router:
             handler,
             name or getattr(handler, "__name__", pattern),
             role or ("read" if method == "GET" else "write"),
-            max_body_bytes,
+            content,
             description,
         )
         resource.routes[method] = route

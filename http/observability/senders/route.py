@@ -10,10 +10,10 @@ import msgspec
 
 from observability.events import AnyEvent
 from observability.http11.messages import Request, Response, problem_response
-from observability.http11.refusals import Headers, Refusal, UnsupportedMediaType
+from observability.http11.refusals import Headers, Refusal
 from observability.ingest.answers import IngestAnswer
 from observability.ingest.gate import MAX_EVENTS, MAX_KEY_CHARACTERS, Gate
-from observability.routing.router import RouteDescription, Router
+from observability.routing.router import Content, RouteDescription, Router
 
 # Holds the largest batch, of fills with every field.
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
@@ -44,7 +44,7 @@ class IngestRoutes:
             "/api/ingest",
             self.ingest,
             name="ingest",
-            max_body_bytes=MAX_BODY_BYTES,
+            content=Content(tuple(_IS_LINES), MAX_BODY_BYTES),
             description=RouteDescription(
                 f"Take events: one, an array, or lines of JSON as application/x-ndjson; at most {MAX_EVENTS}. "
                 "Answered once what must be durable is on disk; again with the same Idempotency-Key, answered the same",
@@ -55,24 +55,11 @@ class IngestRoutes:
         )
 
     async def ingest(self, request: Request) -> Response:
-        is_lines, key = _is_lines(request), _idempotency_key(request)
+        # The head has been checked, so the media type is one of these.
+        is_lines, key = _IS_LINES[request.media_type()], _idempotency_key(request)
         # A peer that disconnects cancels its request, but must not stop a batch half way.
         taking = self._gate.take(request.body, source="http", is_lines=is_lines, key=key)
         return _to_response(await asyncio.shield(taking))
-
-
-def _is_lines(request: Request) -> bool:
-    coding = (request.header(b"content-encoding") or b"identity").strip().lower()
-    if coding != b"identity":
-        # RFC 9110 section 15.5.16: a 415 because of the coding lists the accepted ones.
-        refusal = UnsupportedMediaType("content is taken as it is, without a coding")
-        refusal.headers = ((b"Accept-Encoding", b"identity"),)
-        raise refusal
-    media_type = (request.header(b"content-type") or b"application/json").partition(b";")[0].strip().lower()
-    is_lines = _IS_LINES.get(media_type)
-    if is_lines is None:
-        raise UnsupportedMediaType("expected application/json, or application/x-ndjson for lines")
-    return is_lines
 
 
 def _idempotency_key(request: Request) -> str | None:

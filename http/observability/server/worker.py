@@ -119,6 +119,7 @@ class Worker:
                 max_connections=config.ws_max_connections,
                 max_connections_per_address=config.max_connections_per_address or None,
                 idle_seconds=config.http_idle_timeout,
+                max_content_memory=config.http_body_memory,
             ),
             access=AccessPolicy(config.api_tokens, origins),
             proxies=TrustedProxies(config.trusted_proxies),
