@@ -130,3 +130,40 @@ def test_the_outcomes_of_round_trips_are_the_same_everywhere(
         assert stats["notional"] == pytest.approx(50 * (5100 * 5 + 5100.02 * 7 + 5101), rel=1e-12)
         pnl = [each["pnl"] for each in server.get("/api/trades")["trades"] if each["pnl"] is not None]
         assert sum(pnl) == pytest.approx(account["realized_pnl"] + 0.60)
+
+
+def by_strategy(server: Server) -> dict[str, dict[str, int]]:
+    """Returns how many fills each strategy has, by every document that says so."""
+    snapshot = server.next_snapshot()["strategy"]
+    names = {each["strategy"] for each in server.get("/api/trades")["trades"]}
+    quality = server.get("/api/trades/execution/quality")["by_strategy"]
+    return {
+        "accounts": {name: account["fills"] for name, account in snapshot["strategies"].items()},
+        "trades": {name: server.get(f"/api/trades?strategy={name}")["total"] for name in names},
+        "statistics": {name: server.get(f"/api/trades/stats/summary?strategy={name}")["count"] for name in names},
+        "quality": {name: group["fills"] for name, group in quality.items() if group["fills"]},
+        "positions": {position["strategy"]: round(position["quantity"]) for position in snapshot["positions"]},
+    }
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_fill_without_a_strategy_takes_that_of_its_order(
+    start_server: StartServer, tmp_path: Path, workers: str
+) -> None:
+    arguments = ("--workers", workers, "--data-dir", str(tmp_path / "data"))
+    server = start_server(*arguments)
+    order = {"type": "order", "symbol": "X", "side": "buy", "quantity": "9", "status": "new", "strategy": "mm"}
+    fill = {"type": "fill", "symbol": "X", "side": "buy", "quantity": "1", "price": "10"}
+    early = fill | {"trade_id": "e1", "order_id": "late"}
+    known = fill | {"trade_id": "k1", "order_id": "known"}
+    events = [order | {"order_id": "known"}, known, early, order | {"order_id": "late"}]
+    post(server, "/api/ingest", [*events, early | {"trade_id": "e2"}])
+    # The fill that came before the first report of its order stays where it was put, in every document.
+    expected = {"mm": 2, "default": 1}
+    assert by_strategy(server) == dict.fromkeys(("accounts", "trades", "statistics", "quality", "positions"), expected)
+    server.stop()
+    server = start_server(*arguments)
+    again = post(server, "/api/ingest", [known, known | {"strategy": "mm"}, early | {"trade_id": "e3"}])
+    assert (again["duplicates"], again["accepted"]) == (2, 1)
+    expected = {"mm": 3, "default": 1}
+    assert by_strategy(server) == dict.fromkeys(("accounts", "trades", "statistics", "quality", "positions"), expected)

@@ -30,7 +30,7 @@ from observability.metrics.execution.markouts import Markouts, MarkoutsState
 from observability.metrics.execution.order_market import OrderMarkets, OrderMarketState
 from observability.metrics.execution.quality import ended, ratio, shortfall_bps
 from observability.metrics.market_data_collector import MarketDataCollector
-from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
+from observability.metrics.trades.trade_log import Reader, Rejection, StrategyLookup, TradeLog
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
 
@@ -98,6 +98,7 @@ class ExecutionCollector(BusCollector):
         super().__init__("execution", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.trades = TradeLog() if trades is None else trades
+        self.trades.strategy_of_order = self.strategy_of_order
         self.fields = JsonPart()
         self.groups: tuple[Group, ...] = ()
         self._market = market
@@ -143,7 +144,7 @@ class ExecutionCollector(BusCollector):
         if trade.mid is None and market is not None:
             trade.mid = market.mid(now_ns)
         order = self._orders.fill(event, trade, market)
-        self._markouts.add(order, event, None if market is None else trade.mid)
+        self._markouts.add(order, event, trade.strategy, None if market is None else trade.mid)
         if market is not None:
             market.sample()
 
@@ -155,6 +156,15 @@ class ExecutionCollector(BusCollector):
     def remember_reports(self, archive: Callable[[Order], bool]) -> None:
         """Lets `archive` say whether a report has arrived before, for orders that are no longer in memory."""
         self._orders.archive = archive
+
+    def strategy_of_order(self, symbol: str, order_id: str) -> str | None:
+        """Returns the strategy that a report or fill of an order was the first to name; None if it is not known."""
+        return self._orders.strategy_of(symbol, order_id)
+
+    def remember_strategies(self, archive: StrategyLookup) -> None:
+        """Lets `archive` return the strategy that an earlier report has named, for orders that are no longer in
+        memory."""
+        self._orders.strategy_archive = archive
 
     def quality(self) -> dict[str, Any]:
         """Returns the execution quality of the session, each figure with its sample count `n`; do not modify it."""

@@ -233,7 +233,7 @@ class StrategyCollector(BusCollector):
             self._has_input = True
             return
         self._note_input(event)
-        account = self._account(event)
+        account = self._account(event, trade.strategy)
         part = account.positions.get(event.symbol) or self._open_position(account, event.symbol)
         if part is None:
             # It was in the store, and there is room for fewer positions than when it came.
@@ -251,7 +251,7 @@ class StrategyCollector(BusCollector):
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)
-        self._account(event).add_signal(event)
+        self._account(event, event.strategy).add_signal(event)
 
     def on_position(self, event: Position) -> None:
         """Keeps the engine's report, which is compared with our position at the next tick."""
@@ -324,8 +324,8 @@ class StrategyCollector(BusCollector):
                 if tracked is not None:
                     part.mark_before(tracked, boundary_ns)
 
-    def _account(self, event: Fill | Signal) -> StrategyAccount:
-        name = event.strategy or DEFAULT_STRATEGY
+    def _account(self, event: Fill | Signal, strategy: str) -> StrategyAccount:
+        name = strategy or DEFAULT_STRATEGY
         account = self._accounts.get(name)
         if account is not None:
             return account
@@ -347,7 +347,7 @@ class StrategyCollector(BusCollector):
         """Returns whether a fill has a position, could open one, or would change none because it is known."""
         if self._n_positions < self.settings.max_positions:
             return True
-        account = self._accounts.get(event.strategy or DEFAULT_STRATEGY) or self._accounts.get(OTHER_STRATEGIES)
+        account = self._accounts.get(self.trades.strategy_of(event)) or self._accounts.get(OTHER_STRATEGIES)
         if account is not None and event.symbol in account.positions:
             return True
         return self._flat_position() is not None or self.trades.is_known(event)

@@ -240,6 +240,10 @@ SELECT_NEWEST_CONFLICTS: Final = f"SELECT {FILL_COLUMNS} FROM conflicts ORDER BY
 SELECT_ORDER_REPORT: Final = (
     "SELECT 1 FROM order_reports WHERE order_id = ? AND symbol = ? AND status = ? AND ts_ns = ? AND seq < ? LIMIT 1"
 )
+# Parameters: order_id, symbol.
+SELECT_ORDER_STRATEGY: Final = (
+    "SELECT strategy FROM order_reports WHERE order_id = ? AND symbol = ? AND strategy != '' ORDER BY seq LIMIT 1"
+)
 # Parameter: key.
 SELECT_IDEMPOTENCY: Final = "SELECT fingerprint, status, body FROM idempotency WHERE key = ?"
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order
+from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order, read_table
 from observability.events import AnyEvent, Equity, Fill, Order, Position, Quote
 from observability.ingest.gate import Verdict
 from observability.metrics import assembly
@@ -137,6 +137,27 @@ def test_a_repeated_report_of_a_dropped_order_counts_once_after_a_kill(
         await run.start()
         assert run.tick()["execution"]["orders_today"] == 4
         await run.stop(is_clean=True)
+
+    in_data_directory(script)
+
+
+def test_a_fill_takes_the_strategy_of_an_order_that_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "ExecutionSettings", partial(ExecutionSettings, max_recent_orders=1))
+
+    async def script(directory: Path) -> None:
+        run = HubRun(directory)
+        await run.start()
+        for number, strategy in ((1, ""), (1, "alpha"), (1, "beta"), (2, "gamma"), (3, "gamma")):
+            run.bus.publish(order(number, "rejected", strategy=strategy, ts=NOON + number, client_order_id=strategy))
+        await run.stop(is_clean=False)
+        run = HubRun(directory)
+        await run.start()
+        run.bus.publish(fill(1, strategy=""))
+        run.bus.publish(fill(9, strategy=""))
+        accounts = run.tick()["strategies"]
+        assert {name: account["fills"] for name, account in accounts.items()} == {"alpha": 1, "default": 1}
+        await run.stop(is_clean=True)
+        assert read_table(directory, "SELECT strategy FROM fills ORDER BY seq") == [("alpha",), ("default",)]
 
     in_data_directory(script)
 

@@ -49,6 +49,32 @@ def test_orders_without_strategy_or_venue_have_named_groups() -> None:
     assert (list(desk.quality()["by_strategy"]), list(desk.quality()["by_venue"])) == (["default"], ["(none)"])
 
 
+@pytest.mark.parametrize("is_report", [False, True])
+def test_an_order_moves_to_the_strategy_that_is_named_first(is_report: bool) -> None:
+    desk = TradingDesk()
+    desk.publish(quote(99.0, 101.0), order("new", at_ms=1), fill("t1", 2, "100", at_ms=2))
+    late = order("new", at_ms=3, strategy="alpha") if is_report else fill("t2", 1, "100", at_ms=3, strategy="alpha")
+    desk.publish(late, fill("t3", 4, "100", at_ms=4), order("canceled", at_ms=5, strategy="beta"))
+    by_strategy = desk.quality()["by_strategy"]
+    orders = {name: (group["orders"], group["cancel_rate"]["n"]) for name, group in by_strategy.items()}
+    assert orders == {"default": (0, 0), "alpha": (1, 1)}
+    # What was filled before stays where it was counted, as in positions and trades.
+    fills = {name: (group["fills"], group["effective_spread"]["n"]) for name, group in by_strategy.items()}
+    assert fills == {"default": (1, 1), "alpha": (2 - is_report, 2 - is_report)}
+    assert by_strategy["alpha"]["fill_rate"] == {"value": (6 if is_report else 7) / 10, "n": 1}
+
+
+def test_a_fill_counts_for_its_own_strategy_and_its_order_for_the_orders() -> None:
+    desk = TradingDesk()
+    desk.publish(quote(99.0, 101.0), order("new", strategy="alpha"), fill("t1", 2, "100", at_ms=1, strategy="beta"))
+    desk.publish(quote(99.0, 101.0, at_ms=100))
+    counted = {
+        name: (group["orders"], group["fills"], group["effective_spread"]["n"], group["markouts"]["50ms"]["n"])
+        for name, group in desk.quality()["by_strategy"].items()
+    }
+    assert counted == {"alpha": (1, 0, 0, 0), "beta": (0, 1, 1, 1)}
+
+
 def test_groups_beyond_the_limit_share_one() -> None:
     desk = TradingDesk(settings=ExecutionSettings(max_groups=2))
     for number, strategy in enumerate("abcda"):

@@ -251,6 +251,31 @@ def test_a_forgotten_key_is_looked_up_in_the_archive() -> None:
     assert isinstance(log.admit(fill("4"), Reader.ACCOUNTING), Trade)
 
 
+def test_a_fill_without_a_strategy_belongs_to_that_of_its_order() -> None:
+    log = TradeLog()
+    log.strategy_of_order = lambda symbol, order_id: {("AAPL", "o1"): "mean"}.get((symbol, order_id))
+    assert admitted(log, fill("1")).strategy == "mean"
+    assert admitted(log, fill("2", strategy="own")).strategy == "own"
+    assert admitted(log, fill("3", symbol="AMZN")).strategy == "default"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("", "mean"), ("mean", ""), ("", ""), ("", "default"), ("mean", "default"), ("other", "")]
+)
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_a_delivery_without_a_strategy_is_the_same_fill(first: str, second: str, is_restored: bool) -> None:
+    log = TradeLog()
+    log.strategy_of_order = lambda *_: "mean"
+    trade = admitted(log, fill(strategy=first))
+    if is_restored:
+        log = TradeLog()
+        log.restore(trade, Reader.ACCOUNTING)
+    assert log.admit(fill(strategy=second), Reader.ACCOUNTING) is Rejection.DUPLICATE
+    assert log.admit(fill(strategy=second), Reader.EXECUTION) is trade
+    assert log.admit(fill(strategy="third"), Reader.ACCOUNTING) is Rejection.CONFLICT
+    assert log.admit(fill(strategy=second, price=Decimal(1)), Reader.ACCOUNTING) is Rejection.CONFLICT
+
+
 def test_trades_are_numbered_by_the_shared_sequence() -> None:
     sequence = EventSequence(41)
     log = TradeLog(sequence=sequence)

@@ -19,7 +19,7 @@ from observability.memory.counters import Counters
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability.journal import Announcement, Journal
-from observability.metrics.durability.recovery import is_report_stored, recover
+from observability.metrics.durability.recovery import find_strategy, is_report_stored, recover
 from observability.metrics.trades.queries import find_key
 from observability.metrics.trades.trade_log import MAX_KEYS
 from observability.store import schema
@@ -99,6 +99,9 @@ class Persistence:
         trades.archive = lambda key: self._look_up(lambda: find_key(connection, key), None)
         collectors.execution.remember_reports(
             lambda event: self._look_up(lambda: is_report_stored(connection, event), False)
+        )
+        collectors.execution.remember_strategies(
+            lambda symbol, order_id: self._look_up(lambda: find_strategy(connection, symbol, order_id), None)
         )
         newest = connection.execute(
             schema.SELECT_NEWEST_ALERT_TRANSITIONS, (recovered.seq, MAX_RECENT_ALERTS)

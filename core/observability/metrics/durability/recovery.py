@@ -88,6 +88,12 @@ def is_report_stored(connection: sqlite3.Connection, event: Order, before_seq: i
     return connection.execute(schema.SELECT_ORDER_REPORT, report).fetchone() is not None
 
 
+def find_strategy(connection: sqlite3.Connection, symbol: str, order_id: str) -> str | None:
+    """Returns the strategy that a stored report of an order was the first to name."""
+    row = connection.execute(schema.SELECT_ORDER_STRATEGY, (order_id, symbol)).fetchone()
+    return None if row is None else row[0]
+
+
 def _load_checkpoint(connection: sqlite3.Connection) -> Checkpoint:
     row = connection.execute(schema.SELECT_CHECKPOINT, (schema.CHECKPOINT_KEY,)).fetchone()
     return Checkpoint(0, True, {}) if row is None else unpack(row[0], Checkpoint)

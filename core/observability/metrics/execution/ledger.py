@@ -18,7 +18,7 @@ from observability.metrics.execution.groups import LEGS, ExecutionGroup, Executi
 from observability.metrics.execution.order import OrderState, new_order
 from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.trades.trade import Trade
-from observability.metrics.trades.trade_log import TradeLog
+from observability.metrics.trades.trade_log import StrategyLookup, TradeLog
 from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class OrderLedger:
         """Fills that took an order beyond its quantity."""
         self.archive: Callable[[Order], bool] | None = None
         """Returns whether a report has arrived before; called for orders that may have been forgotten."""
+        self.strategy_archive: StrategyLookup | None = None
+        """Returns the strategy that an earlier report has named; called for orders that may have been forgotten."""
         self.latency = SparseHistogram()
         """One latency per order of the session: sent to acknowledged, else the one that its first fill reports."""
         self._groups = groups
@@ -84,6 +86,7 @@ class OrderLedger:
             self.late_reports += 1
             return
         order, before = self._find(key, event, market)
+        self._name_strategy(order, event.strategy, before)
         self.late_reports += order.report(event, market)
         if order.waiting and order.arrival_price is not None:
             self._amend(order)
@@ -93,12 +96,14 @@ class OrderLedger:
         """Applies one fill, which must not be a duplicate, to its order; returns the order."""
         key = (event.symbol, event.order_id)
         order, before = self._find(key, event, market)
+        self._name_strategy(order, trade.strategy, before)
         order.fill(event, trade, market)
         if order.arrival_price is not None:
             order.measure(trade)
         if order.quantity is not None and order.filled > order.quantity:
             self.overfilled += 1
-        groups = self._groups_of(order)
+        # The strategy of the fill may be another one than the order's.
+        groups = self._groups.of(trade.strategy, order.symbol, order.venue)
         for group in groups:
             group.count(("fills",))
             group.add((("commission", event.commission),))
@@ -112,6 +117,16 @@ class OrderLedger:
                 self.latency.record(latency_ns)
         self._put(key, order, before)
         return order
+
+    def strategy_of(self, symbol: str, order_id: str) -> str | None:
+        """Returns the strategy of an order; None if it is not known."""
+        key = (symbol, order_id)
+        order = self.open.get(key) or self._recent.get(key)
+        if order is not None:
+            return order.strategy
+        if self.strategy_archive is None or len(self._recent) < self._max_recent:
+            return None
+        return self.strategy_archive(symbol, order_id)
 
     def _is_archived(self, key: OrderKey, event: Order) -> bool:
         """Returns whether a report of an order that is not in memory has arrived before."""
@@ -144,6 +159,15 @@ class OrderLedger:
             order.begin(market, event.ts_init)
             return order, NO_FIGURES
         return order, order_figures(order) if order.session == self._session else NO_FIGURES
+
+    def _name_strategy(self, order: OrderState, name: str, figures: Figures) -> None:
+        """Moves an order, with its figures so far, to the group of a strategy that is the first to be named for it."""
+        unnamed = order.strategy
+        if order.take_strategy(name) and figures is not NO_FIGURES:
+            _, old, *_ = self._groups.of(unnamed, order.symbol, order.venue)
+            _, new, *_ = self._groups_of(order)
+            _count_change((old,), figures, NO_FIGURES)
+            _count_change((new,), NO_FIGURES, figures)
 
     def _groups_of(self, order: OrderState) -> tuple[ExecutionGroup, ...]:
         return self._groups.of(order.strategy, order.symbol, order.venue)

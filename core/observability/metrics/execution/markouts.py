@@ -78,9 +78,9 @@ class Markouts:
         self.pending = 0
         """How many fills wait for a horizon."""
 
-    def add(self, order: OrderState, event: Fill, mid: Decimal | None) -> None:
-        """Counts the effective spread of one fill against the mid at the fill, and starts its markouts."""
-        symbol, strategy, venue = order.symbol, order.strategy, order.venue
+    def add(self, order: OrderState, event: Fill, strategy: str, mid: Decimal | None) -> None:
+        """Counts the effective spread of a fill of `strategy` against the mid at the fill, and starts its markouts."""
+        symbol, venue = order.symbol, order.venue
         side, quantity, price, taken_ns = event.side, event.quantity, event.price, event.ts_init
         groups = self._groups_of(strategy, symbol, venue)
         if mid is None or mid <= 0:

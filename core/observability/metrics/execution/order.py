@@ -92,6 +92,13 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             return self.quantity
         return self.filled
 
+    def take_strategy(self, name: str) -> bool:
+        """Sets the strategy if a report or fill is the first to name one; returns whether it does."""
+        if self.strategy != DEFAULT_STRATEGY or name in ("", DEFAULT_STRATEGY):
+            return False
+        self.strategy = name
+        return True
+
     def begin(self, market: OrderMarket | None, now_ns: int) -> None:
         """Notes the market at the first report."""
         if market is not None:
@@ -178,7 +185,8 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
 
 
 def new_order(event: Order | Fill, session: int) -> OrderState:
-    """Returns the state of an order before its first report or fill, `event`, which gives its strategy and venue."""
+    """Returns the state of an order before its first report or fill, `event`, which gives its strategy, unless a later
+    one does, and its venue."""
     return OrderState(
         event.order_id, event.symbol, event.side, event.strategy or DEFAULT_STRATEGY, event.venue, session
     )

@@ -49,8 +49,8 @@ class Trade:
     through zero. None if it was stored by an earlier version, or is in no account."""
 
     @classmethod
-    def from_fill(cls, seq: int, fill: Fill) -> Trade:
-        """Returns the trade of a fill, before any collector has added what it computes."""
+    def from_fill(cls, seq: int, fill: Fill, strategy: str) -> Trade:
+        """Returns the trade of a fill that belongs to `strategy`, before any collector has added what it computes."""
         return cls(
             seq=seq,
             trade_id=fill.trade_id,
@@ -60,7 +60,7 @@ class Trade:
             quantity=fill.quantity,
             price=fill.price,
             ts_ns=event_time_ns(fill),
-            strategy=fill.strategy or DEFAULT_STRATEGY,
+            strategy=strategy,
             venue=fill.venue,
             commission=fill.commission,
             liquidity=fill.liquidity,

@@ -54,6 +54,9 @@ class Rejection(Enum):
 TradeLookup = Callable[[TradeKey], Trade | None]
 """Finds a trade that is older than those in memory."""
 
+StrategyLookup = Callable[[str, str], str | None]
+"""Returns the strategy of an order, by symbol and order id; None if no report or fill has named one yet."""
+
 
 class TradeLog:
     """The last `max_trades` trades. `StoredTrades` answers the same questions about older ones.
@@ -75,6 +78,8 @@ class TradeLog:
         """Distinct fills that had the key of another one and different content."""
         self.archive: TradeLookup | None = None
         """Looks up keys that are not in memory, once there may be any."""
+        self.strategy_of_order: StrategyLookup | None = None
+        """Asked for fills that name no strategy."""
         self.has_forgotten = False
         """Whether there were keys that are no longer in memory."""
         self._trades: deque[Trade] = deque()
@@ -104,20 +109,25 @@ class TradeLog:
             seen = self._recall(self.archive, key)
         if seen is None:
             self._see(key, content, bit)
-            trade = Trade.from_fill(self._sequence.draw(), fill)
+            trade = Trade.from_fill(self._sequence.draw(), fill, self.strategy_of(fill))
             self._append(trade)
             return trade
-        if seen >> _READER_BITS != content:
+        if seen >> _READER_BITS != content and not self._differs_by_no_name(key, fill):
             self._keep_apart(key, content, fill)
             return Rejection.CONFLICT
         if seen & bit:
             return Rejection.DUPLICATE
         self._seen[key] = seen | bit
-        for trade in self._by_id.get(fill.trade_id, ()):
-            if trade.venue == fill.venue and trade.symbol == fill.symbol:
-                return trade
-        # Newer trades have replaced this one; the reader still has to account for the fill.
-        return Trade.from_fill(0, fill)
+        known = self._find(key)
+        # Newer trades may have replaced it; the reader still has to account for the fill.
+        return Trade.from_fill(0, fill, self.strategy_of(fill)) if known is None else known
+
+    def strategy_of(self, fill: Fill) -> str:
+        """Returns the strategy that a fill belongs to: its own, else that of its order if that is known by now."""
+        if fill.strategy:
+            return fill.strategy
+        found = None if self.strategy_of_order is None else self.strategy_of_order(fill.symbol, fill.order_id)
+        return found or DEFAULT_STRATEGY
 
     def is_known(self, fill: Fill) -> bool:
         """Returns whether a fill of this key has arrived before."""
@@ -246,10 +256,24 @@ class TradeLog:
         )  # fmt: skip
         if len(self._conflicting) >= MAX_CONFLICTS:
             del self._conflicting[next(iter(self._conflicting))]
-        self._conflicting[key, content] = Trade.from_fill(0, fill)
+        self._conflicting[key, content] = Trade.from_fill(0, fill, self.strategy_of(fill))
+
+    def _find(self, key: TradeKey) -> Trade | None:
+        """Returns the trade of a key if it is in memory."""
+        for trade in self._by_id.get(key[2], ()):
+            if trade.key == key:
+                return trade
+        return None
+
+    def _differs_by_no_name(self, key: TradeKey, fill: Fill) -> bool:
+        """Returns whether a fill is the known one of its key, except that one of the two names no strategy."""
+        known = self._find(key) or (None if self.archive is None else self.archive(key))
+        if known is None or _content(fill, DEFAULT_STRATEGY) != _content(known, DEFAULT_STRATEGY):
+            return False
+        return fill.strategy in ("", DEFAULT_STRATEGY, known.strategy) or known.strategy == DEFAULT_STRATEGY
 
 
-def _content(record: Fill | Trade) -> int:
+def _content(record: Fill | Trade, strategy: str | None = None) -> int:
     """Returns the hash of what must be the same in two deliveries of one fill."""
-    strategy = record.strategy or DEFAULT_STRATEGY
-    return hash((record.order_id, record.side, record.quantity, record.price, record.commission, strategy))
+    name = record.strategy or DEFAULT_STRATEGY if strategy is None else strategy
+    return hash((record.order_id, record.side, record.quantity, record.price, record.commission, name))
