@@ -150,6 +150,8 @@ LIMITS: Final = {
     "members of a gzip body": "http11.codings:MAX_MEMBERS",
     "body that is not wanted": "http11.parser:MAX_DROPPED_BYTES",
     "time for a request head": "routing.application:Limits().head_seconds",
+    "time for a PROXY header": "connections.proxied_connection:HEADER_SECONDS",
+    "PROXY header of version 2, without its first 16 bytes": "http11.proxy_protocol:MAX_V2_BYTES",
     "time for a request body": "routing.application:Limits().body_seconds",
     "time between requests": "config.config:Config().http_idle_timeout",
     "time to take an answer": "routing.application:Limits().stall_seconds",

@@ -222,6 +222,13 @@ def test_an_abbreviated_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     assert "--work" in capsys.readouterr().err
 
 
+def test_the_proxy_protocol_is_taken_from_named_proxies_only() -> None:
+    with pytest.raises(ConfigError, match="PROXY_PROTOCOL: on without TRUSTED_PROXIES"):
+        Config.from_environment({"PROXY_PROTOCOL": "true"}, {})
+    environment = {"PROXY_PROTOCOL": "true", "TRUSTED_PROXIES": "10.0.0.0/8"}
+    assert Config.from_environment(environment, {}).proxy_protocol
+
+
 def test_the_container_passes_on_the_tokens_of_its_environment() -> None:
     # Through a published port nobody is local, so without tokens nothing could be written at all.
     assert 'API_TOKENS: "${API_TOKENS:-}"' in (ROOT / "compose.yaml").read_text(encoding="utf-8")

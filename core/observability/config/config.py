@@ -145,6 +145,13 @@ class Config:
         "Reverse proxies whose X-Forwarded-For header is trusted to name the client's address.",
         env="TRUSTED_PROXIES",
     )
+    proxy_protocol: bool = _setting(
+        False,
+        Switch(),
+        "Whether `TRUSTED_PROXIES` begin each connection with a PROXY header (version 1 or 2), which names the address "
+        "of the client.",
+        env="PROXY_PROTOCOL",
+    )
     api_tokens: tuple[ApiToken, ...] = _setting(
         (),
         Tokens(),
@@ -299,6 +306,8 @@ class Config:
         if (self.tls_cert is None) != (self.tls_key is None):
             given, missing = ("TLS_KEY", "TLS_CERT") if self.tls_cert is None else ("TLS_CERT", "TLS_KEY")
             faults.append(f"{given}: given without {missing}, expected both or neither")
+        if self.proxy_protocol and not self.trusted_proxies:
+            faults.append("PROXY_PROTOCOL: on without TRUSTED_PROXIES, expected the addresses of the proxies too")
         if faults:
             raise ConfigError(faults)
 

@@ -149,6 +149,7 @@ def _check_local(request: Request) -> None:
     origin = request.header(b"origin")
     if not (
         is_loopback(request.peer)
+        and not request.is_forwarded
         and is_loopback(_host_name(f"//{host}"))
         and not any(request.header(name) for name in _FORWARDING_FIELDS)
         and (origin is None or _is_own_page(request, origin))

@@ -53,6 +53,7 @@ class HttpConnection(asyncio.Protocol):
         "_deadline_ns",
         "_deferred",
         "_draining",
+        "_has_proxy_header",
         "_has_served",
         "_is_proxied",
         "_linger_bytes",
@@ -65,6 +66,7 @@ class HttpConnection(asyncio.Protocol):
         "_pending",
         "_reading",
         "_registry",
+        "_source",
         "_state",
         "_transport",
         "_turn",
@@ -76,8 +78,14 @@ class HttpConnection(asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(
-        self, application: Application, registry: Registry, turn: Turn, loop: asyncio.AbstractEventLoop
+        self,
+        application: Application,
+        registry: Registry,
+        turn: Turn,
+        loop: asyncio.AbstractEventLoop,
+        source: str | None = None,
     ) -> None:
+        """`source` is the address that a PROXY header named, empty if it named none; None without a header."""
         # Per connection.
         self._application = application
         self._registry = registry
@@ -85,6 +93,8 @@ class HttpConnection(asyncio.Protocol):
         self._loop = loop
         self._parser = RequestParser(application.memo, self._content_limit)
         self._peer = ""
+        self._source = source or ""
+        self._has_proxy_header = source is not None
         self._is_proxied = False
         self._state = ConnectionState.HEAD
         self._allowed_ns = allowed_ns(application.limits)
@@ -114,7 +124,8 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peername = transport.get_extra_info("peername")
         self._peer = peername[0] if isinstance(peername, tuple) else ""
-        self._is_proxied = self._application.proxies.trusts(self._peer)
+        self._source = self._source or self._peer
+        self._is_proxied = self._has_proxy_header or self._application.proxies.trusts(self._source)
         self._on(ConnectionEvent.HEAD_DUE)
         refusal = self._registry.admit(self, self._peer)
         if refusal is not None:
@@ -253,10 +264,13 @@ class HttpConnection(asyncio.Protocol):
 
     def _introduce(self, request: Request) -> None:
         """Tells a request where it comes from."""
-        request.peer = request.client_address = self._peer
+        request.peer = request.client_address = self._source
         if self._is_proxied:
-            forwarded_for = request.header(b"x-forwarded-for")
-            request.client_address = self._application.proxies.client_address(self._peer, forwarded_for)
+            request.is_forwarded = self._has_proxy_header
+            proxies = self._application.proxies
+            if proxies.trusts(self._source):
+                forwarded_for = request.header(b"x-forwarded-for")
+                request.client_address = proxies.client_address(self._source, forwarded_for)
 
     def _serve(self, request: Request, started_ns: int) -> None:
         # hot: once per request (benchmarks/bench_http.py)
@@ -381,7 +395,7 @@ class HttpConnection(asyncio.Protocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Answers bytes that are not a request, or a connection beyond the limit, and ends the connection."""
         application = self._application
-        application.refusal_log.write(self._peer, refusal)
+        application.refusal_log.write(self._source, refusal)
         self._out.append(application.encoder.encode(None, problem_response(refusal), keep_alive=False))
         application.on_request(OTHER_METHOD, UNMATCHED, refusal.status, 0.0)
         self._finish()

@@ -16,6 +16,7 @@ from typing import Final
 from observability.access.addresses import limited_as
 from observability.access.limits import ClientCount, ProcessClientCount
 from observability.connections.connection import HttpConnection
+from observability.connections.proxied_connection import ProxiedConnection
 from observability.connections.registry import Connection
 from observability.connections.tls import Certificate
 from observability.connections.tls_connection import TlsConnection
@@ -61,13 +62,18 @@ class HttpListener:
         loop = asyncio.get_running_loop()
         turn = Turn(loop)
 
-        def make_http() -> HttpConnection:
-            return HttpConnection(self.application, self, turn, loop)
+        def make_protocol(source: str | None) -> asyncio.Protocol:
+            def make_http() -> HttpConnection:
+                return HttpConnection(self.application, self, turn, loop, source)
 
-        def make_connection() -> asyncio.Protocol:
             if certificate is None:
                 return make_http()
             return TlsConnection(certificate.context, self, make_http, self.application.clock, loop)
+
+        def make_connection() -> asyncio.Protocol:
+            if not self.application.takes_proxy_protocol:
+                return make_protocol(None)
+            return ProxiedConnection(self.application.proxies, self, make_protocol, self.application.clock)
 
         if socks:
             self._servers = [await loop.create_server(make_connection, sock=sock, backlog=BACKLOG) for sock in socks]
@@ -107,9 +113,9 @@ class HttpListener:
         """Registers a connection that will speak HTTP. If there is no room, `admit` refuses it after the handshake."""
         self._add(connection, peer)
 
-    def handshake_failed(self, peer: str, reason: str) -> None:
-        """Logs why the TLS handshake of a peer failed."""
-        self.application.refusal_log.write_reason(peer, f"TLS handshake: {reason}")
+    def connection_failed(self, peer: str, reason: str) -> None:
+        """Logs why a connection has ended before it spoke HTTP."""
+        self.application.refusal_log.write_reason(peer, reason)
 
     def release(self, connection: Connection, peer: str) -> None:
         """Removes a connection that has ended or handed its transport over."""

@@ -27,10 +27,11 @@ class Registry(Protocol):
         """Registers a connection that speaks HTTP; returns the refusal to answer it with, if there is no room."""
 
     def begin_handshake(self, connection: Connection, peer: str) -> None:
-        """Registers a connection whose TLS handshake begins; ends it if there is no room even for a refusal."""
+        """Registers a connection that does not speak HTTP yet, as during its TLS handshake; ends it if there is no room
+        even for a refusal."""
 
-    def handshake_failed(self, peer: str, reason: str) -> None:
-        """Logs that a TLS handshake failed, and why."""
+    def connection_failed(self, peer: str, reason: str) -> None:
+        """Logs why a connection has ended before it spoke HTTP."""
 
     def release(self, connection: Connection, peer: str) -> None:
         """Removes a connection that has ended or handed its transport over."""

@@ -68,7 +68,7 @@ class TlsConnection(asyncio.Protocol):
             self._transport.pause_reading()
             self._task = self._loop.create_task(self._shake_hands())
         elif not self._transport.is_closing():
-            self._registry.handshake_failed(self._peer, "the peer does not speak TLS")
+            self._registry.connection_failed(self._peer, "TLS handshake: the peer does not speak TLS")
             self._transport.write(_PLAIN_ANSWER)
             self._transport.close()
 
@@ -87,7 +87,9 @@ class TlsConnection(asyncio.Protocol):
         """Ends the connection if its handshake has taken too long."""
         if now_ns >= self._deadline_ns and not self._transport.is_closing():
             if self._task is not None:
-                self._registry.handshake_failed(self._peer, f"not complete within {HANDSHAKE_SECONDS} s")
+                self._registry.connection_failed(
+                    self._peer, f"TLS handshake: not complete within {HANDSHAKE_SECONDS} s"
+                )
             self.abort()
 
     def drain(self) -> None:
@@ -116,7 +118,8 @@ class TlsConnection(asyncio.Protocol):
                     ssl_shutdown_timeout=SHUTDOWN_SECONDS,
                 )
             except ssl.SSLError as error:
-                self._registry.handshake_failed(self._peer, (error.reason or "failed").replace("_", " ").lower())
+                reason = (error.reason or "failed").replace("_", " ").lower()
+                self._registry.connection_failed(self._peer, f"TLS handshake: {reason}")
             except OSError:
                 pass  # the peer has gone
         self._registry.release(self, self._peer)

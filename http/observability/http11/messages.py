@@ -46,15 +46,18 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 class Request:
     """One request: its head, which connections may share, its content, and the address it came from."""
 
-    __slots__ = ("body", "client_address", "head", "peer")
+    __slots__ = ("body", "client_address", "head", "is_forwarded", "peer")
 
     def __init__(self, head: RequestHead, body: bytes, peer: str = "") -> None:
         self.head = head
         self.body = body
         self.peer = peer
-        """The peer's address without its port; empty for a socket without addresses."""
+        """The address of the peer, or of the client that a PROXY header named, without its port; empty for a socket
+        without addresses."""
         self.client_address = peer
         """The address that limits and logs go by: the peer's, or its client's if the peer is a trusted proxy."""
+        self.is_forwarded = False
+        """Whether a proxy has named the peer: the connection itself is the proxy's."""
 
     @property
     def method(self) -> str:

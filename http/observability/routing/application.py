@@ -68,6 +68,8 @@ class Application:
     limits: Limits = field(default_factory=Limits)
     access: AccessPolicy = field(default_factory=AccessPolicy)
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    takes_proxy_protocol: bool = False
+    """Whether connections of `proxies` begin with a PROXY header."""
     request_rate: RequestRate | None = None
     is_tls: bool = False
     upgrade: UpgradeCallback | None = None

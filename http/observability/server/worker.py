@@ -123,6 +123,7 @@ class Worker:
             ),
             access=AccessPolicy(config.api_tokens, origins),
             proxies=TrustedProxies(config.trusted_proxies),
+            takes_proxy_protocol=config.proxy_protocol,
             request_rate=RequestRate(config.http_rate_limit) if config.http_rate_limit else None,
             is_tls=self.certificate is not None,
             upgrade=self._upgrade,
