@@ -23,6 +23,13 @@ def faults(**environ: str) -> tuple[str, ...]:
     return raised.value.faults
 
 
+def test_several_hosts_are_separated_by_commas() -> None:
+    config = read(API_HOST="127.0.0.1, ::1,localhost,::1")
+    assert (config.host, config.hosts) == ("127.0.0.1,::1,localhost", ("127.0.0.1", "::1", "localhost"))
+    with pytest.raises(ConfigError, match=r"API_HOST: 'a b', '', expected host names"):
+        read(API_HOST="::1,a b,")
+
+
 @pytest.mark.parametrize("text", ["localhost", "127.0.0.1", "::", "fe80::1", "api-1.example.com"])
 def test_a_host_is_a_name_or_an_address(text: str) -> None:
     assert read(API_HOST=text).host == text

@@ -77,7 +77,7 @@ MAINS = {
 def main() -> int:
     logging.basicConfig(level="INFO", format="%(message)s")
     run_hub, run_worker = MAINS[sys.argv[1]]
-    listeners = open_listeners("127.0.0.1", 0, 2)
+    listeners = open_listeners(["127.0.0.1"], 0, 2)
     supervisor = Supervisor(
         SharedMapping(4, 1),
         listeners,

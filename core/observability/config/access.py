@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import ClassVar, Final
 
-from observability.config.setting import Kind, accepted, shown
+from observability.config.setting import Kind, shown
 
 MAX_PORT: Final = 65535
 ANY_ORIGIN: Final = "*"
@@ -33,20 +33,24 @@ Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
-class Host(Kind):
-    """A name or address to listen on."""
+class Hosts(Kind):
+    """Names and addresses to listen on, separated by commas; stored as they are written, without spaces."""
 
-    metavar: ClassVar[str] = "HOST"
+    metavar: ClassVar[str] = "HOST,..."
 
     @property
     def expected(self) -> str:
-        return "a host name or an IP address"
+        return "host names or IP addresses, separated by commas"
 
     def parse(self, text: str) -> object:
-        return accepted(self, text, text)
+        items = [item.strip(" ") for item in text.split(",")]
+        wrong = [item for item in items if not _is_host(item)]
+        if wrong:
+            raise ValueError(", ".join(map(shown, wrong)))
+        return ",".join(dict.fromkeys(items))
 
     def accepts(self, value: object) -> bool:
-        return isinstance(value, str) and (_is_address(value) or _is_host_name(value))
+        return isinstance(value, str) and all(map(_is_host, value.split(",")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,10 @@ class Networks(Kind):
 
 def _is_token(token: ApiToken) -> bool:
     return token.role in TOKEN_ROLES and _SECRET.fullmatch(token.secret) is not None
+
+
+def _is_host(text: str) -> bool:
+    return _is_address(text) or _is_host_name(text)
 
 
 def _is_address(text: str) -> bool:

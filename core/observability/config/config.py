@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from observability.config.access import MAX_PORT, ApiToken, Host, Network, Networks, Origins, Tokens
+from observability.config.access import MAX_PORT, ApiToken, Hosts, Network, Networks, Origins, Tokens
 from observability.config.kinds import (
     ByteSize,
     Choice,
@@ -59,8 +59,9 @@ class Config:
 
     host: str = _setting(
         "127.0.0.1",
-        Host(),
-        "Address to listen on: 127.0.0.1 serves this machine only, 0.0.0.0 all its networks.",
+        Hosts(),
+        "Addresses to listen on: 127.0.0.1 serves this machine only, 0.0.0.0 all its networks, :: the same over IPv6 "
+        "and IPv4.",
         env="API_HOST",
         flag="--host",
     )
@@ -310,6 +311,11 @@ class Config:
             faults.append("PROXY_PROTOCOL: on without TRUSTED_PROXIES, expected the addresses of the proxies too")
         if faults:
             raise ConfigError(faults)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names and addresses to listen on."""
+        return tuple(self.host.split(","))
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], overrides: Mapping[str, object]) -> Config:

@@ -9,9 +9,14 @@ import errno
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final
 
 BACKLOG: Final = 2048
+ANY_IPV4: Final = "0.0.0.0"
+ANY_IPV6: Final = "::"
+# How often any free port is tried.
+PORT_ATTEMPTS: Final = 5
 # Processes that were just killed may still hold the port while the kernel tears them down.
 PATIENCE_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.05
@@ -21,18 +26,14 @@ HAS_REUSE_PORT: Final = sys.platform == "linux" and hasattr(socket, "SO_REUSEPOR
 
 
 def open_listeners(
-    host: str, port: int, count: int, *, reuse_port: bool = HAS_REUSE_PORT
+    hosts: Sequence[str], port: int, count: int, *, reuse_port: bool = HAS_REUSE_PORT
 ) -> tuple[tuple[socket.socket, ...], ...]:
-    """Returns the listening sockets of each of `count` workers, one per address of `host`; without `reuse_port` all
+    """Returns the listening sockets of each of `count` workers, one per address of `hosts`; without `reuse_port` all
     workers share the same. Port 0 takes any free port. Raises OSError if another server listens on the port."""
-    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    addresses = list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in infos))
+    addresses = _addresses(hosts, port)
     # With SO_REUSEPORT two servers could share a port by accident, and each would get some of the clients. A bind
     # without it fails if another server listens.
-    probes = []
-    for family, sockaddr in addresses:
-        probes.append((family, _bind_patiently(family, _with_port(sockaddr, port))))
-        port = probes[0][1].getsockname()[1]
+    probes = _bind_all(addresses, port)
     if not reuse_port:
         shared = tuple(probe for _, probe in probes)
         for sock in shared:
@@ -42,6 +43,49 @@ def open_listeners(
     for _, probe in probes:
         probe.close()
     return tuple(tuple(_listen(family, sockaddr) for family, sockaddr in bound) for _ in range(count))
+
+
+def _addresses(hosts: Sequence[str], port: int) -> list[tuple[int, tuple[object, ...]]]:
+    """Returns the family and the address of each socket. `::` means every address of both families."""
+    found: dict[tuple[int, tuple[object, ...]], None] = {}
+    for host in hosts:
+        for name in (ANY_IPV6, ANY_IPV4) if host == ANY_IPV6 else (host,):
+            for family, _, _, _, sockaddr in socket.getaddrinfo(
+                name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            ):
+                found[family, sockaddr] = None
+    if ANY_IPV6 in hosts and not _has_ipv6():
+        # A host or container without IPv6 has all its addresses in the other family.
+        return [address for address in found if address[0] != socket.AF_INET6]
+    return list(found)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with _make(socket.AF_INET6) as sock:
+            sock.bind((ANY_IPV6, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _bind_all(addresses: Sequence[tuple[int, tuple[object, ...]]], port: int) -> list[tuple[int, socket.socket]]:
+    """Binds a socket to each address, all to one port. A port that is free at one address may be taken at the next."""
+    for attempt in range(PORT_ATTEMPTS):
+        probes: list[tuple[int, socket.socket]] = []
+        chosen = port
+        try:
+            for family, sockaddr in addresses:
+                probes.append((family, _bind_patiently(family, _with_port(sockaddr, chosen))))
+                chosen = probes[0][1].getsockname()[1]
+        except OSError as error:
+            for _, probe in probes:
+                probe.close()
+            if port or error.errno != errno.EADDRINUSE or attempt == PORT_ATTEMPTS - 1:
+                raise
+        else:
+            break
+    return probes
 
 
 def _with_port(sockaddr: tuple[object, ...], port: int) -> tuple[object, ...]:

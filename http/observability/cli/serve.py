@@ -47,7 +47,7 @@ def serve(arguments: Sequence[str]) -> int:
 
 def _announce(config: Config, port: int, memory_bytes: int) -> None:
     """Prints the one line that says where everything is."""
-    host = f"[{config.host}]" if ":" in config.host else config.host
+    host = f"[{config.hosts[0]}]" if ":" in config.hosts[0] else config.hosts[0]
     address = f"{host}:{port}"
     http, ws = ("http", "ws") if config.tls_cert is None else ("https", "wss")
     workers = f"{config.workers} workers, " if config.workers > 1 else ""

@@ -22,7 +22,7 @@ from observability.connections.tls import Certificate
 from observability.connections.tls_connection import TlsConnection
 from observability.connections.turn import Turn
 from observability.http11.refusals import Refusal, TooManyRequests, Unavailable
-from observability.processes.listeners import BACKLOG
+from observability.processes.listeners import BACKLOG, open_listeners
 from observability.routing.application import Application
 
 logger = logging.getLogger(__name__)
@@ -49,16 +49,9 @@ class HttpListener:
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
 
-    async def start(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        *,
-        socks: Sequence[socket.socket] = (),
-        certificate: Certificate | None = None,
-    ) -> None:
-        """Begins to accept: on `socks` if there are any, otherwise on host and port, where port 0 means any free one.
-        With a certificate, every connection is TLS. Raises OSError if the port cannot be opened."""
+    async def start(self, socks: Sequence[socket.socket] = (), *, certificate: Certificate | None = None) -> None:
+        """Begins to accept on `socks`, which listen already; without them on a free port of this host alone. With a
+        certificate, every connection is TLS."""
         loop = asyncio.get_running_loop()
         turn = Turn(loop)
 
@@ -75,10 +68,9 @@ class HttpListener:
                 return make_protocol(None)
             return ProxiedConnection(self.application.proxies, self, make_protocol, self.application.clock)
 
-        if socks:
-            self._servers = [await loop.create_server(make_connection, sock=sock, backlog=BACKLOG) for sock in socks]
-        else:
-            self._servers = [await loop.create_server(make_connection, host, port, backlog=BACKLOG, reuse_address=True)]
+        if not socks:
+            (socks,) = open_listeners(["127.0.0.1"], 0, 1, reuse_port=False)
+        self._servers = [await loop.create_server(make_connection, sock=sock, backlog=BACKLOG) for sock in socks]
         self._arm_sweep(loop)
 
     @property

@@ -35,7 +35,7 @@ def run_host(config: Config, rules: Sequence[Rule], announce: Announce, service_
     opened, ConfigError if the TLS certificate and key do not match."""
     if config.tls_cert is not None and config.tls_key is not None:
         make_context(config.tls_cert, config.tls_key)
-    listeners = open_listeners(config.host, config.port, config.workers)
+    listeners = open_listeners(config.hosts, config.port, config.workers)
     port = int(listeners[0][0].getsockname()[1])
     history_bytes = history_budget(config.max_symbols).size_bytes
     mapping = SharedMapping(

@@ -23,6 +23,7 @@ from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.monitoring.request_counters import RequestCounters
 from observability.monitoring.serving import SentListener
 from observability.processes.child import ChildContext
+from observability.processes.listeners import open_listeners
 from observability.routing.application import Application, UpgradeCallback
 from observability.routing.router import Router
 from observability.senders.endpoint import SenderEndpoint
@@ -136,9 +137,10 @@ class Worker:
 
     async def start(self) -> None:
         """Opens the port. Raises OSError if it cannot be opened."""
-        await self._listener.start(
-            self._config.host, self._config.port, socks=self._sockets, certificate=self.certificate
-        )
+        sockets = self._sockets
+        if not sockets:
+            (sockets,) = open_listeners(self._config.hosts, self._config.port, 1, reuse_port=False)
+        await self._listener.start(sockets, certificate=self.certificate)
         for endpoint in self._endpoints:
             endpoint.start()
 
