@@ -124,7 +124,8 @@ class HttpListener:
             self._empty.set()
 
     def sweep(self) -> None:
-        """Checks the deadline of every connection."""
+        """Checks the deadline of every connection, and drops ready answers, whose Date has grown old."""
+        self.application.ready_answers.clear()
         now_ns = self.application.clock.mono_ns()
         for connection in tuple(self._connections):
             connection.check_deadline(now_ns)

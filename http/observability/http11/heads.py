@@ -61,6 +61,7 @@ class RequestHead:
         "is_https",
         "is_upgrade",
         "keep_alive",
+        "memoised",
         "method",
         "path",
         "query",
@@ -88,6 +89,9 @@ class RequestHead:
     expects_continue: bool
     is_upgrade: bool
     """Whether Connection lists `upgrade` and there is an Upgrade field (RFC 9110 section 7.8: not in HTTP/1.0)."""
+
+    memoised: bytes | None
+    """The exact bytes of a head that is kept in the memo."""
 
     @property
     def has_body(self) -> bool:
@@ -134,6 +138,7 @@ def parse_head(data: bytes) -> RequestHead:
     head.path, head.segments, head.query, authority, head.is_https = parsed_target
     head.version = version
     head._accepts_gzip = None
+    head.memoised = None
     head._query_parameters = None
     _read_fields(head, FIELD_LINE.findall(data, fields_at))
     _check_host(head, authority)
@@ -307,4 +312,5 @@ class HeadMemo:
             return
         if len(self._heads) >= self.entries:
             del self._heads[next(iter(self._heads))]
+        head.memoised = data
         self._heads[data] = head

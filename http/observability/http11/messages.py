@@ -132,6 +132,8 @@ class Response:
     headers: Headers = ()
     closes: bool = False
     """Whether the connection ends with this answer."""
+    is_lasting: bool = False
+    """Whether the same head gets the same answer until the next frame."""
 
 
 def json_response(value: Any, status: int = 200, headers: Headers = ()) -> Response:

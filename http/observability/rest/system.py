@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -120,7 +121,7 @@ class SystemRoutes:
         )
 
     def health(self, request: Request) -> Response:
-        return json_response({"status": "healthy", "service": "observability"})
+        return replace(json_response({"status": "healthy", "service": "observability"}), is_lasting=True)
 
     def ready(self, request: Request) -> Response:
         missing = self._status.not_ready()

@@ -19,6 +19,7 @@ from observability.http11.cors import CorsPolicy
 from observability.http11.heads import HeadMemo
 from observability.http11.messages import Request, Response, ResponseEncoder, problem_response
 from observability.http11.refusals import Misdirected, Refusal, TooManyRequests, UnsupportedMediaType
+from observability.routing.ready_answers import ReadyAnswer, ReadyAnswers
 from observability.routing.refusal_log import RefusalLog
 from observability.routing.router import METHODS, Answer, Content, Route, Router
 
@@ -79,6 +80,7 @@ class Application:
     slices: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The lock of all work in slices."""
     handler_errors: int = field(default=0, init=False)
+    ready_answers: ReadyAnswers = field(default_factory=ReadyAnswers, init=False)
     encoder: ResponseEncoder = field(init=False)
     refusal_log: RefusalLog = field(init=False)
     content_memory: ContentMemory = field(init=False)
@@ -175,6 +177,14 @@ class Application:
         except Exception as error:
             failure = self.failed(request, pattern, error)
             return failure.status, self.encoder.encode(request, failure, keep_alive=keep_alive), keep_alive
+
+    def keep_ready(self, request: Request, pattern: str, answer: Answer, status: int, data: bytes) -> None:
+        """Keeps an answer for the same request if nothing but its head decides about it."""
+        if self.request_rate is not None or self.access_log or (isinstance(answer, Response) and not answer.is_lasting):
+            return
+        route = self.router.fixed_route(request.head.method, pattern)
+        if route is not None and route.role not in self._guarded:
+            self.ready_answers.add(request, ReadyAnswer(data, method_label(request.head.method), pattern, status))
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
         """Logs a refusal and returns its answer."""

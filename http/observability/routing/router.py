@@ -202,6 +202,11 @@ class Router:
             raise UpgradeRequired
         raise MethodNotAllowed(resource.allow)
 
+    def fixed_route(self, method: str, path: str) -> Route | None:
+        """Returns the route of a path without parameters; None if there is none."""
+        resource = self._static.get(path)
+        return None if resource is None else resource.routes.get("GET" if method == "HEAD" else method)
+
     def _resource(self, pattern: str) -> Resource:
         assert pattern[:1] == "/" and "%" not in pattern, f"pattern {pattern!r}: expected a decoded path"
         segments = tuple(pattern[1:].split("/"))

@@ -156,7 +156,8 @@ class Worker:
             self._ring.close()
 
     def send_frame(self, frame: Frame) -> None:
-        """Sends a frame to every subscriber."""
+        """Sends a frame to every subscriber. Answers made from the frame before are not ready any more."""
+        self._application.ready_answers.clear()
         self._broadcaster.send_frame(frame)
 
     def add_sent_listener(self, listener: SentListener) -> None:

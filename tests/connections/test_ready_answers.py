@@ -1,0 +1,172 @@
+"""Ready answers: a request that comes again before the next frame is answered without its handler, and counted."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fake_clock import FakeClock
+from http_application import get
+from observability.access.rates import RequestRate
+from observability.http11.documents import ReadyDocument
+from observability.http11.messages import Request, Response
+from observability.routing.application import Application
+from observability.routing.ready_answers import MAX_ANSWERS, ReadyAnswer, ReadyAnswers
+from observability.routing.router import Router
+
+ServeApplication = Callable[[Application], Any]
+
+
+class Counted:
+    """An application with a document, a response that lasts and one that does not; it counts calls and answers."""
+
+    def __init__(self, clock: FakeClock, **options: Any) -> None:
+        self.calls: list[str] = []
+        self.answers: list[tuple[str, str, int]] = []
+        router = Router()
+        router.add("GET", "/document", self.document)
+        router.add("GET", "/lasting", self.lasting)
+        router.add("GET", "/passing", self.passing)
+        router.add("GET", "/words/{word}", self.word)
+        self.application = Application(router, clock, on_request=self.count, **options)
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        self.answers.append((method, route, status))
+
+    def document(self, request: Request) -> ReadyDocument:
+        self.calls.append("document")
+        return ReadyDocument(b"call %d" % len(self.calls), b'"%d"' % len(self.calls))
+
+    def lasting(self, request: Request) -> Response:
+        self.calls.append("lasting")
+        return Response(body=b"lasting", is_lasting=True)
+
+    def passing(self, request: Request) -> Response:
+        self.calls.append("passing")
+        return Response(body=b"passing")
+
+    def word(self, request: Request, word: str) -> ReadyDocument:
+        self.calls.append(word)
+        return ReadyDocument(word.encode(), b'"1"')
+
+
+def ask(sock: socket.socket, request: bytes) -> bytes:
+    """Sends a request and returns its answer."""
+    sock.sendall(request)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += sock.recv(65536)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += sock.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def ask_often(serve: ServeApplication, counted: Counted, request: bytes, times: int = 4) -> list[bytes]:
+    server = serve(counted.application)
+    with server.connect() as sock:
+        return [ask(sock, request) for _ in range(times)]
+
+
+@pytest.mark.parametrize("path", [b"/document", b"/lasting"])
+def test_the_same_request_gets_the_same_bytes_without_its_handler(
+    serve: ServeApplication, clock: FakeClock, path: bytes
+) -> None:
+    counted = Counted(clock)
+    answers = ask_often(serve, counted, get(path))
+    assert len(set(answers)) == 1
+    assert len(counted.calls) == 1
+    assert counted.answers == [("GET", path.decode(), 200)] * 4
+
+
+def test_a_conditional_request_is_answered_304_each_time(serve: ServeApplication, clock: FakeClock) -> None:
+    counted = Counted(clock)
+    answers = ask_often(serve, counted, get(b"/document", b'If-None-Match: "1"'))
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.1 304"}
+    assert len(counted.calls) == 1 and len(counted.answers) == 4
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        get(b"/passing"),
+        get(b"/words/one"),
+        get(b"/document?token=secret"),
+        get(b"/document", b"Authorization: Bearer secret"),
+    ],
+)
+def test_what_more_than_the_head_decides_about_goes_to_its_handler_each_time(
+    serve: ServeApplication, clock: FakeClock, request_bytes: bytes
+) -> None:
+    counted = Counted(clock)
+    ask_often(serve, counted, request_bytes)
+    assert len(counted.calls) == 4
+
+
+def test_a_route_that_looks_at_the_peer_has_no_ready_answers(serve: ServeApplication, clock: FakeClock) -> None:
+    counted = Counted(clock)
+    counted.application.router.add("GET", "/mine", counted.lasting, role="write")
+    answers = ask_often(serve, counted, b"GET /mine HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.1 200"}
+    assert len(counted.calls) == 4
+
+
+def test_a_limit_of_requests_holds_for_the_same_request_too(serve: ServeApplication, clock: FakeClock) -> None:
+    counted = Counted(clock, request_rate=RequestRate(1))
+    statuses = [answer[9:12] for answer in ask_often(serve, counted, get(b"/document"))]
+    assert statuses == [b"200", b"200", b"429", b"429"]
+
+
+def test_a_new_frame_ends_what_was_ready(serve: ServeApplication, clock: FakeClock) -> None:
+    counted = Counted(clock)
+    server = serve(counted.application)
+    with server.connect() as sock:
+        first, again = ask(sock, get(b"/document")), ask(sock, get(b"/document"))
+        server.call(counted.application.ready_answers.clear)
+        new = ask(sock, get(b"/document"))
+    assert first == again != new
+    assert new.endswith(b"call 2")
+
+
+def test_the_date_of_a_ready_answer_is_at_most_a_sweep_old(serve: ServeApplication, clock: FakeClock) -> None:
+    counted = Counted(clock)
+    server = serve(counted.application)
+    with server.connect() as sock:
+        before = ask(sock, get(b"/lasting"))
+        clock.advance(1)
+        server.sweep()
+        after = ask(sock, get(b"/lasting"))
+    assert before != after
+
+
+def test_a_ready_answer_begins_the_wait_for_the_next_request_anew(serve: ServeApplication, clock: FakeClock) -> None:
+    counted = Counted(clock)
+    server = serve(counted.application)
+    idle_seconds = counted.application.limits.idle_seconds
+    with server.connect() as sock:
+        ask(sock, get(b"/lasting"))
+        clock.advance(idle_seconds * 0.6)
+        ask(sock, get(b"/lasting"))
+        assert len(counted.calls) == 1
+        clock.advance(idle_seconds * 0.6)
+        server.sweep()
+        assert ask(sock, get(b"/lasting")).startswith(b"HTTP/1.1 200")
+
+
+def test_requests_in_one_segment_are_each_answered(serve: ServeApplication, clock: FakeClock) -> None:
+    counted = Counted(clock)
+    server = serve(counted.application)
+    assert server.exchange(get(b"/lasting") * 3).count(b"HTTP/1.1 200") == 3
+    assert len(counted.answers) == 3
+
+
+def test_the_number_of_ready_answers_is_bounded() -> None:
+    ready = ReadyAnswers()
+    for number in range(2 * MAX_ANSWERS):
+        head: Any = type("Head", (), {"memoised": b"%d" % number})
+        ready.add(Request(head, b""), ReadyAnswer(b"", "GET", "/", 200))
+    assert len(ready) == MAX_ANSWERS
