@@ -63,6 +63,10 @@ def market_print(n: int) -> dict[str, object]:
     }
 
 
+def numbered_print(n: int) -> dict[str, object]:
+    return market_print(n) | {"trade_id": n}
+
+
 def order(n: int) -> dict[str, object]:
     status = ("pending_new", "new", "filled")[n % 3]
     return {
@@ -112,7 +116,7 @@ class Intake:
         self._persistence = Persistence(config, self.bus, history, counters, host_clock, self._clock)
         collectors = make_collectors(config, self.bus, self._clock, history, self._persistence.sequence)
         self._journal = self._persistence.attach(collectors)
-        self._gate = IngestGate(self.bus, self._journal, self._clock, counters)
+        self._gate = IngestGate(self.bus, self._journal, self._clock, counters, prints=collectors.market)
         self._sections = collectors.sections[:3]
         self._batches = 0
 
@@ -165,7 +169,11 @@ def measure(benchmark: BenchmarkFixture, make: Make, directory: Path | None, fir
 
 
 @pytest.mark.parametrize("has_store", [False, True], ids=["no store", "store"])
-@pytest.mark.parametrize("make", [quote, market_print, order, fill, signal, heartbeat], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [quote, market_print, numbered_print, order, fill, signal, heartbeat],
+    ids=lambda make: make.__name__,
+)
 def test_intake(benchmark: BenchmarkFixture, make: Make, has_store: bool, tmp_path: Path) -> None:
     measure(benchmark, make, tmp_path if has_store else None)
 

@@ -13,7 +13,7 @@ from ingest_desk import HEARTBEAT, QUOTE, Desk, body, counts, fill, run
 from observability.bus import Remark
 from observability.clocks.timestamps import NS_PER_S
 from observability.errors import EventRefused
-from observability.events import Fill, Quote
+from observability.events import Fill, Print, Quote
 from observability.ingest.answers import MAX_FAULTS_LISTED
 from observability.ingest.gate import MAX_COMMAS, MAX_EVENTS
 
@@ -53,6 +53,29 @@ def test_a_repeated_fill_is_a_duplicate_or_with_other_content_a_conflict() -> No
         assert fault["error"].startswith("conflict")
         assert desk.count("ingest_duplicates_total") == 1
         assert desk.count("ingest_rejected_total", reason="conflict") == 1
+
+    run(scene)
+
+
+def test_a_repeated_print_is_a_duplicate() -> None:
+    async def scene() -> None:
+        class Prints:
+            """Every second print was delivered before."""
+
+            repeated_prints = 0
+            taken = 0
+
+            def on_print(self, event: Print) -> None:
+                self.taken += 1
+                self.repeated_prints += self.taken % 2 == 0
+
+        prints = Prints()
+        desk = Desk(prints=prints)
+        desk.bus.subscribe(Print, prints.on_print)
+        one = {"type": "print", "symbol": "AAPL", "price": 1, "size": 1, "trade_id": "a"}
+        assert counts(await desk.take(one, QUOTE, one, HEARTBEAT, fill(1), one)) == (5, 1, 0)
+        assert counts(await desk.take(one)) == (0, 1, 0)
+        assert desk.count("ingest_duplicates_total") == 2
 
     run(scene)
 

@@ -95,7 +95,13 @@ def test_a_symbol_shows_its_touch_and_its_session() -> None:
         "feed_latency_p99_ms": None,
         "feed_latency_max_ms": None,
         "n_feed_latency": 0,
+        "late": 0,
+        "ahead": 0,
         "updated": "2012-06-21T12:00:00.000Z",
+        "quote_updated": "2012-06-21T12:00:00.000Z",
+        "print_updated": "2012-06-21T12:00:00.000Z",
+        "quote_stale": False,
+        "print_stale": False,
         "stale": False,
     }
 
@@ -121,7 +127,7 @@ def test_a_side_that_json_cannot_carry_is_shown_as_null(bad: float) -> None:
     bus.publish(quote(bad, 10.0))
     metrics = shown(collector)
     assert (metrics["bid"], metrics["spread_bps"]) == (None, None)
-    assert collector.symbol("AAPL").mark() is None  # type: ignore[union-attr]
+    assert collector.symbol("AAPL").mark(NOON) is None  # type: ignore[union-attr]
 
 
 def test_a_print_that_is_no_number_changes_nothing() -> None:
@@ -250,9 +256,111 @@ def test_a_mark_is_the_exact_mid_or_else_the_last_price() -> None:
     bus.publish(trade(0.3, 1.0))
     state = collector.symbol("AAPL")
     assert state is not None
-    assert state.mark() == (Decimal("0.3"), "last")
+    assert state.mark(NOON) == (Decimal("0.3"), "last")
     bus.publish(quote(0.1, 0.2))
-    assert state.mark() == (Decimal("0.15"), "mid")
+    assert state.mark(NOON) == (Decimal("0.15"), "mid")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "mark"),
+    [(5, (10.5, "mid")), (6, (9.0, "last")), (3600, (9.0, "last"))],
+)
+def test_a_stale_quote_yields_its_mark_to_a_later_print(seconds: int, mark: tuple[float, str]) -> None:
+    bus, collector = started()
+    bus.publish_all([trade(8.0, 1.0), quote(10.0, 11.0), trade(9.0, 1.0, NOON + S)])
+    state = collector.symbol("AAPL")
+    assert state is not None
+    price, source = state.mark(NOON + seconds * S) or (None, None)
+    assert (price, source) == mark
+
+
+def test_a_stale_quote_keeps_its_mark_while_no_print_has_come_after_it() -> None:
+    bus, collector = started()
+    bus.publish_all([trade(9.0, 1.0, NOON - S), quote(10.0, 11.0)])
+    state = collector.symbol("AAPL")
+    assert state is not None
+    assert state.mark(NOON + 3600 * S) == (Decimal("10.5"), "mid")
+    assert (state.is_source_stale("mid", NOON + 5 * S), state.is_source_stale("mid", NOON + 6 * S)) == (False, True)
+
+
+def test_prints_do_not_hide_that_the_quote_is_stale() -> None:
+    bus, collector = started(history=History(Budget({len(SERIES_FIELDS): 1}, {len(BAR_FIELDS): 1})))
+    bus.publish(quote(10.0, 10.5))
+    versions = []
+    for seconds in range(8):
+        bus.publish(trade(10.0, 1.0, NOON + seconds * S))
+        metrics = shown(collector, NOON + seconds * S)
+        versions.append([metrics[name] for name in ("stale", "quote_stale", "print_stale", "spread_bps")])
+    assert versions[5] == [False, False, False, pytest.approx(487.8, abs=0.1)]
+    assert versions[6] == [True, True, False, None]
+    assert (metrics["quote_updated"], metrics["print_updated"]) == (
+        "2012-06-21T12:00:00.000Z", "2012-06-21T12:00:07.000Z"
+    )  # fmt: skip
+    # Nor is there a mid or a spread of it in the history.
+    rows = [list(row.payload) for row in collector.symbol("AAPL").series.rings[0].copy_rows(0, NOON + DAY)]  # type: ignore[union-attr]
+    assert rows[5][:3] == [10.0, 10.25, 0.5]
+    assert math.isnan(rows[6][1]) and math.isnan(rows[6][2])
+
+
+def test_a_symbol_that_is_only_printed_goes_by_its_prints() -> None:
+    bus, collector = started()
+    bus.publish(trade(10.0, 1.0))
+    metrics = shown(collector, NOON + 5 * S)
+    assert (metrics["stale"], metrics["quote_stale"], metrics["print_stale"]) == (False, None, False)
+    assert shown(collector, NOON + 6 * S)["stale"] is True
+
+
+def test_a_side_that_is_not_there_is_shown_as_null_and_has_no_mid() -> None:
+    bus, collector = started()
+    bus.publish_all([trade(100.0, 1.0), Quote("AAPL", 100.0, 0.0, 5.0, 0.0, ts=NOON, ts_init=NOON)])
+    metrics = shown(collector)
+    assert [metrics[name] for name in ("bid", "ask", "bid_size", "ask_size", "spread_bps", "crossed")] == [
+        100.0, None, 5.0, None, None, 0,
+    ]  # fmt: skip
+    assert collector.symbol("AAPL").mark(NOON) == (Decimal(100), "last")  # type: ignore[union-attr]
+
+
+# -- repeated prints
+
+
+def numbered(trade_id: str | int, ts: int = NOON, **changes: Any) -> Print:
+    fields: dict[str, Any] = {"symbol": "AAPL", "price": 10.0, "size": 2.0, "venue": "X"}
+    return Print(trade_id=trade_id, ts=ts, ts_init=ts, **(fields | changes))
+
+
+def test_a_print_that_is_delivered_again_counts_once() -> None:
+    bus, collector = started()
+    bus.publish_all(
+        [numbered("a"), numbered("a"), numbered("a", NOON + 60 * S), numbered("b"), numbered(7), numbered("7")]
+    )
+    metrics = shown(collector)
+    assert (metrics["trades"], metrics["volume"], collector.repeated_prints) == (3, 6.0, 3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"symbol": "AMZN"}, {"venue": "Y"}, {"price": 10.5}, {"size": 3.0}, {"ts": NOON + 13 * 3600 * S}],
+    ids=lambda other: next(iter(other)),
+)
+def test_an_id_may_occur_again_elsewhere_for_another_trade_or_another_day(other: dict[str, Any]) -> None:
+    bus, collector = started()
+    bus.publish_all([numbered("a"), numbered("a", **other)])
+    assert collector.repeated_prints == 0
+
+
+def test_prints_without_an_id_are_all_counted() -> None:
+    bus, collector = started()
+    bus.publish_all([trade(10.0, 1.0), trade(10.0, 1.0)])
+    assert shown(collector)["trades"] == 2
+
+
+def test_a_print_is_recognised_after_a_restart() -> None:
+    bus, before = started()
+    bus.publish(numbered("a"))
+    bus, after = started()
+    after.load(before.save())
+    bus.publish(numbered("a"))
+    assert (shown(after)["trades"], after.repeated_prints) == (1, 1)
 
 
 def test_a_stopped_collector_ignores_events() -> None:

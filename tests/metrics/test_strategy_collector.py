@@ -78,6 +78,43 @@ def test_the_mark_is_the_mid_else_the_last_price_else_the_own_fill() -> None:
     assert (desk.positions()[0]["mark"], desk.positions()[0]["mark_source"]) == (101.0, "last")
 
 
+def test_a_quote_that_has_died_does_not_hide_behind_prints() -> None:
+    desk = Desk()
+    desk.quote(100.0, 100.02)
+    desk.fill(100, "100.01")
+    for seconds in range(1, 8):
+        desk.bus.publish(Print("AAPL", 90.0, 1.0, ts=NOON + seconds * S, ts_init=NOON + seconds * S))
+        unrealized = desk.tick(NOON + seconds * S)["unrealized_pnl"]
+        position = desk.positions()[0]
+        is_alive = seconds <= 5
+        assert (position["mark"], position["mark_source"]) == ((100.01, "mid") if is_alive else (90.0, "last"))
+        assert (unrealized, position["stale"]) == (0.0 if is_alive else -1001.0, False)
+    desk.tick(NOON + 20 * S)
+    assert desk.positions()[0]["stale"] is True
+
+
+def test_a_mark_that_is_the_own_fill_is_stale_although_the_market_is_quoted() -> None:
+    desk = Desk()
+    desk.fill(1, 100)
+    desk.quote(99.0, None)
+    desk.tick()
+    position = desk.positions()[0]
+    assert (position["mark"], position["mark_source"], position["stale"]) == (100.0, "fill", True)
+
+
+@pytest.mark.parametrize("last_seconds", [-10, -1])
+def test_a_day_ends_at_the_mark_that_was_current_then(last_seconds: int) -> None:
+    desk = Desk()
+    midnight = NOON + DAY // 2
+    desk.fill(1, 100)
+    desk.quote(109.0, 111.0, ts=midnight + last_seconds * S)
+    desk.bus.publish(Print("AAPL", 105.0, 1.0, ts=midnight - S, ts_init=midnight - S))
+    desk.tick(midnight - S)
+    desk.quote(119.0, 121.0, ts=midnight + S)
+    # The quote was stale at midnight, and the print was not.
+    assert desk.tick(midnight + S)["daily_pnl"] == (15.0 if last_seconds == -10 else 10.0)
+
+
 def test_duplicate_and_conflicting_fills_change_no_money() -> None:
     desk = Desk()
     event = desk.fill(10, 100, commission=D(1))

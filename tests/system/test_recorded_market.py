@@ -144,7 +144,7 @@ def test_the_time_weighted_spread_of_lobster_is_that_of_its_rows() -> None:
         changes = [rows[0], *(row for before, row in pairwise(rows) if row != before)]
         state = market.collector.symbol(symbol)
         assert state is not None
-        end = Fraction(state.quote_ns % (24 * HOUR_NS) - 4 * HOUR_NS, 10**9)
+        end = Fraction(state.quotes.newest_ns % (24 * HOUR_NS) - 4 * HOUR_NS, 10**9)
         weights = [(spread, min(then, end) - now) for (now, spread), (then, _) in pairwise(changes) if now < end]
         wanted = sum(spread * weight for spread, weight in weights) / sum(weight for _, weight in weights)
         assert state.time_weighted_spread == pytest.approx(float(wanted), rel=1e-11)

@@ -235,7 +235,7 @@ class Config:
     stale_after: float = _setting(
         5.0,
         Seconds(0.1, 604_800),
-        "Time without a quote or print after which a symbol is shown as stale.",
+        "Age after which the newest quote of a symbol, and its newest print, is stale.",
         env="STALE_AFTER",
     )
     stale_after_by_symbol: SymbolSeconds = _setting(

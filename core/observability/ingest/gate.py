@@ -27,7 +27,7 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.slices import SLICE_NS
 from observability.errors import EventError
-from observability.events import MAX_NAME_LENGTH, AnyEvent, Event, Fill
+from observability.events import MAX_NAME_LENGTH, AnyEvent, Event, Fill, Print
 from observability.ingest.answers import (
     BUSY_RETRY_SECONDS,
     AnswerMemory,
@@ -98,6 +98,18 @@ class DurableLog(Protocol):
         """Returns fingerprint, status and body of the answer on disk under a key; None if there is none."""
 
 
+class PrintCounts(Protocol):
+    """Counts the prints of the bus; it is subscribed to it."""
+
+    @property
+    def repeated_prints(self) -> int:
+        """Prints so far that had been delivered before, and changed nothing."""
+
+
+class _NoPrintCounts:
+    repeated_prints: Final = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _PendingAnswer:
     """An answer, and the position in the log that must be on disk before it is given."""
@@ -127,12 +139,15 @@ class IngestGate:
         event_clock: Clock,
         counters: Counters,
         *,
+        prints: PrintCounts | None = None,
         durable_seconds: float = DURABLE_SECONDS,
         max_batches: int = MAX_BATCHES,
         refuse_unknown_fields: bool = False,
     ) -> None:
+        """Without `prints` no print is a duplicate."""
         self._bus = bus
         self._log = log
+        self._prints: PrintCounts = _NoPrintCounts() if prints is None else prints
         self._event_clock = event_clock
         self._counters = counters
         self._durable_seconds = durable_seconds
@@ -146,7 +161,7 @@ class IngestGate:
         # Fingerprints by key of the batches that are not answered yet.
         self._taking: dict[str, bytes] = {}
         self._memory = AnswerMemory()
-        self._duplicates = counters.counter("ingest_duplicates_total", "Fills received again")
+        self._duplicates = counters.counter("ingest_duplicates_total", "Fills and prints received again")
         self._rounded = counters.counter(
             "ingest_rounded_total", "Numbers rounded to the digits after the point that are kept"
         )
@@ -278,15 +293,17 @@ class IngestGate:
     async def _publish(self, elements: Sequence[Element], outcome: BatchOutcome) -> int:
         """Decodes and publishes; returns the position that must be on disk before the answer is given."""
         # hot: once per event (benchmarks/bench_intake.py)
-        bus, log = self._bus, self._log
+        bus, log, prints = self._bus, self._log, self._prints
         decode, publish = self._decoder.decode_element, bus.publish
         ts_init = self._event_clock.time_ns()
         position = 0
         slice_end_ns = time.monotonic_ns() + SLICE_NS
+        repeated = prints.repeated_prints
         for index, element in enumerate(elements):
             if index % SLICE_EVENTS == 0 and time.monotonic_ns() >= slice_end_ns:
                 await asyncio.sleep(0)
                 slice_end_ns = time.monotonic_ns() + SLICE_NS
+                repeated = prints.repeated_prints
             event = decode(element, index, ts_init)
             if not isinstance(event, Event):
                 if isinstance(event, EventError):
@@ -301,7 +318,11 @@ class IngestGate:
             after = log.position
             if after != before:
                 position = after
-            if event.__class__ is not Fill or log.last_verdict is Verdict.ACCEPTED:
+            if event.__class__ is Print and prints.repeated_prints != repeated:
+                repeated = prints.repeated_prints
+                self._duplicates.add()
+                outcome.duplicates += 1
+            elif event.__class__ is not Fill or log.last_verdict is Verdict.ACCEPTED:
                 outcome.accepted += 1
             elif log.last_verdict is Verdict.DUPLICATE:
                 self._duplicates.add()

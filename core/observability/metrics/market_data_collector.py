@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from observability.bus import Bus, EventHandler
@@ -18,7 +19,10 @@ from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.bar_table import BARS, Bar, BarTable
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
+from observability.metrics.market.print_ids import PrintIds
 from observability.metrics.market.state import MarketState
+from observability.metrics.market.time_order import MAX_AHEAD_NS
+from observability.metrics.market.touch import sides_of
 from observability.metrics.market.tracked_symbol import SERIES_FIELDS, Follower, TrackedSymbol
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack
@@ -66,6 +70,9 @@ class MarketDataCollector(BusCollector):
         self._followers: dict[str, Follower] = {}
         self._history = history
         self.settings = MarketDataSettings() if settings is None else settings
+        self._print_ids = PrintIds()
+        self.repeated_prints = 0
+        """Prints that had been delivered before."""
         self._bar_listeners: list[Callable[[str, Bar], None]] = []
 
     @property
@@ -80,7 +87,7 @@ class MarketDataCollector(BusCollector):
 
     @property
     def late_prints(self) -> int:
-        """Prints in no bar, because they came too late for theirs or were dated too far ahead of their arrival."""
+        """Prints in no bar, because they came too late for theirs."""
         return sum(tracked.bars.late_prints for tracked in self._symbols.values())
 
     def add_bar_listener(self, listener: Callable[[str, Bar], None]) -> None:
@@ -140,38 +147,51 @@ class MarketDataCollector(BusCollector):
             tracked = self._admit(event.symbol)
         bid = event.bid
         ask = event.ask
+        bid_size = event.bid_size
+        ask_size = event.ask_size
+        if not (bid and ask and bid_size and ask_size):
+            bid, ask, bid_size, ask_size = sides_of(event)
+        spread = None if bid is None or ask is None else ask - bid
         now_ns = event.ts_init
         ts_ns: Any = event.ts
         if now_ns >= tracked.rollover_ns:
             tracked.roll_over(now_ns)
         if ts_ns.__class__ is not int:
             ts_ns = now_ns
-        offset_ns = now_ns - ts_ns
-        if offset_ns and now_ns:
-            tracked.add_offset(offset_ns)
-        tracked.bid = bid
-        tracked.ask = ask
-        tracked.bid_size = event.bid_size
-        tracked.ask_size = event.ask_size
-        tracked.updated_ns = now_ns
-        tracked.updates += 1
-        tracked.has_input = True
-        spread = None if bid is None or ask is None else ask - bid
-        # Most quotes change a size only.
-        if spread != tracked.spread:
-            tracked.change_spread(spread, ts_ns)
-        tracked.quote_ns = ts_ns
         if spread is not None and spread <= 0.0:
             if spread < 0.0:
                 tracked.crossed += 1
             else:
                 tracked.locked += 1
+        tracked.updates += 1
+        tracked.has_input = True
+        quotes = tracked.quotes
+        before_ns = quotes.newest_ns
+        offset_ns = now_ns - ts_ns
+        if ts_ns < before_ns or offset_ns < -MAX_AHEAD_NS:
+            is_newest, ts_ns = tracked.place(quotes, ts_ns, now_ns)
+            if not is_newest:
+                tracked.updated_ns = now_ns
+                return
+        else:
+            quotes.newest_ns = ts_ns
+            quotes.arrived_ns = now_ns
+            if offset_ns:
+                tracked.add_offset(offset_ns)
+        tracked.bid = bid
+        tracked.ask = ask
+        tracked.bid_size = bid_size
+        tracked.ask_size = ask_size
+        tracked.updated_ns = now_ns
+        # Most quotes change a size only.
+        if spread != tracked.spread:
+            tracked.change_spread(spread, ts_ns, before_ns)
         follower = tracked.follower
         if follower is not None:
-            follower.on_quote(event)
+            follower.on_touch(bid, ask, ts_ns, now_ns)
 
     def on_print(self, event: Print) -> None:
-        """Adds one trade of the market to its session and to its bar."""
+        """Adds one trade of the market to its session and to its bar; a repeated one changes nothing."""
         # hot: once per print (benchmarks/bench_intake.py)
         tracked = self._symbols.get(event.symbol)
         if tracked is None:
@@ -179,16 +199,24 @@ class MarketDataCollector(BusCollector):
         price = event.price
         now_ns = event.ts_init
         ts_ns: Any = event.ts
-        if now_ns >= tracked.rollover_ns:
-            tracked.roll_over(now_ns)
         if ts_ns.__class__ is not int:
             ts_ns = now_ns
+        if event.trade_id is not None and self._print_ids.is_repeated(event, ts_ns):
+            self.repeated_prints += 1
+            return
+        if now_ns >= tracked.rollover_ns:
+            tracked.roll_over(now_ns)
         offset_ns = now_ns - ts_ns
-        if offset_ns and now_ns:
-            tracked.add_offset(offset_ns)
         bar = tracked.bars.current
-        if bar.last_ns <= ts_ns < bar.end_ns:
+        if bar.last_ns <= ts_ns < bar.end_ns and offset_ns >= -MAX_AHEAD_NS:
+            # The bar's last print is the newest one, so this one is.
             tracked.turnover.add(price, event.size, event.aggressor_side)
+            if offset_ns:
+                tracked.add_offset(offset_ns)
+            prints = tracked.prints
+            prints.newest_ns = ts_ns
+            prints.arrived_ns = now_ns
+            tracked.last_price = price
             bar.last_ns = ts_ns
             bar.close = price
             # All prints of a bar belong to one session, so a price within the bar's range is within the session's.
@@ -202,7 +230,6 @@ class MarketDataCollector(BusCollector):
                     tracked.low = price
         else:
             self._add_out_of_order(tracked, event, ts_ns)
-        tracked.last_price = price
         tracked.updated_ns = now_ns
         tracked.updates += 1
         tracked.has_input = True
@@ -217,17 +244,20 @@ class MarketDataCollector(BusCollector):
                 self.last_input_ns,
                 self.events_refused,
                 sorted(self._refused),
+                self._print_ids.to_state(),
             )
         )
 
     def load(self, data: bytes) -> None:
         """Restores the symbols in their order, as far as there is room for them."""
         state = unpack(data, MarketState)
+        now_ns = self.clock.time_ns()
         for each in state.symbols:
             with suppress(EventRefused):
                 tracked = self._symbols.get(each.symbol) or self._admit(each.symbol)
-                tracked.load_state(each)
-        self.last_input_ns = state.last_input_ns
+                tracked.load_state(each, now_ns)
+        self._print_ids.load_state(state.print_ids)
+        self.last_input_ns = None if state.last_input_ns is None else min(state.last_input_ns, now_ns)
         self.events_refused = state.events_refused
         # With a larger MAX_SYMBOLS than before, the next event of a refused symbol finds room.
         if len(self._symbols) >= self.settings.max_symbols:
@@ -237,14 +267,25 @@ class MarketDataCollector(BusCollector):
         return {Quote: self.on_quote, Print: self.on_print}
 
     def _add_out_of_order(self, tracked: TrackedSymbol, event: Print, ts_ns: int) -> None:
-        """Adds a print that begins a bar or comes late."""
+        """Adds a print that begins a bar, comes late or is dated ahead."""
         now_ns = event.ts_init
-        if now_ns <= 0 or ts_ns <= 0:
-            # A publisher inside this process may leave the times unset, which must not make a bar of 1970.
-            now_ns = now_ns or self.clock.time_ns()
-            ts_ns = ts_ns or now_ns
         price = event.price
-        tracked.bars.add(ts_ns, price, event.size, event.aggressor_side, now_ns)
+        if not (isfinite(price) and isfinite(event.size)):
+            raise EventError(f"print of {event.size!r} at {price!r}: expected finite numbers")
+        prints = tracked.prints
+        offset_ns = now_ns - ts_ns
+        if ts_ns < prints.newest_ns or offset_ns < -MAX_AHEAD_NS:
+            is_newest, ts_ns = tracked.place(prints, ts_ns, now_ns)
+        else:
+            is_newest = True
+            prints.newest_ns = ts_ns
+            prints.arrived_ns = now_ns
+            if offset_ns:
+                tracked.add_offset(offset_ns)
+        # A publisher inside this process may leave the times unset, which must not make a bar of 1970.
+        tracked.bars.add(ts_ns or self.clock.time_ns(), price, event.size, event.aggressor_side)
+        if is_newest:
+            tracked.last_price = price
         tracked.high = price if tracked.high is None else max(tracked.high, price)
         tracked.low = price if tracked.low is None else min(tracked.low, price)
 

@@ -151,6 +151,7 @@ class Status:
                 "refused": self._collectors.market.symbols_refused,
             },
             "late_prints": self._collectors.market.late_prints,
+            "repeated_prints": self._collectors.market.repeated_prints,
             "http_requests": self._serving.http_requests,
             "connections": self._connections(),
         }

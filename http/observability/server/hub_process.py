@@ -111,6 +111,7 @@ class HubProcess(ServerProcess):
             self._event_clock,
             memory.counters,
             refuse_unknown_fields=config.refuse_unknown_fields,
+            prints=self._collectors.market,
         )
         self._acknowledger = HubAcknowledger(
             self._collectors.system.alert_book, self._event_clock, self._journal.is_written

@@ -99,7 +99,7 @@ def test_rules_are_evaluated_once_per_second_of_the_host() -> None:
     system = System(SPREAD.replace("2s", "0s"))
     system.publish(quote("AAPL"))
     system.tick(0)
-    system.publish(quote("AAPL", 101))
+    system.publish(quote("AAPL", 101, 60))
     system.tick(60, host_seconds=0.9)
     assert system.drain() == []
     system.tick(61, host_seconds=1.0)
@@ -110,6 +110,7 @@ def test_durations_of_event_metrics_go_by_the_event_clock() -> None:
     system = System(SPREAD.replace("2s", "60s"))
     system.publish(quote("AAPL", 101))
     system.tick(0, host_seconds=0)
+    system.publish(quote("AAPL", 101, 60))
     system.tick(60, host_seconds=1)
     assert system.drain() == [("spread/AAPL", "raised")]
 
@@ -311,7 +312,7 @@ def test_an_alert_raised_before_a_restart_is_only_resolved_after_it() -> None:
         system.tick(seconds)
     assert system.drain() == []
     assert system.rule("spread")["state"] == "raised"
-    system.publish(quote("AAPL"))
+    system.publish(quote("AAPL", seconds=9))
     system.tick(9)
     assert system.drain() == [("spread/AAPL", "resolved")]
 

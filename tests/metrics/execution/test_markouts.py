@@ -102,7 +102,7 @@ def test_a_horizon_belongs_to_the_session_in_which_it_passes(symbol: str) -> Non
 
 Step = tuple[int, str, int, bool]
 steps: st.SearchStrategy[list[Step]] = st.lists(
-    st.tuples(st.integers(0, 40_000), st.sampled_from(["quote", "fill"]), st.integers(1, 50), st.booleans()),
+    st.tuples(st.integers(0, 40_000), st.sampled_from(["quote", "fill"]), st.integers(2, 50), st.booleans()),
     max_size=40,
 )
 

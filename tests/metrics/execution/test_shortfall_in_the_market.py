@@ -117,6 +117,78 @@ def test_a_touch_older_than_the_decision_gives_its_price() -> None:
     assert (shortfall["n"], shortfall["delay"]) == (1, 0.0)
 
 
+def test_the_decision_has_the_mid_that_stood_at_its_very_moment() -> None:
+    desk = TradingDesk()
+    desk.publish(quote(99, 101, -9000), order("pending_new", -9000, "first"))
+    desk.publish(quote(100, 102, -4), quote(101, 103, -1))
+    desk.publish(order("new", decision_ts=NOON - 3 * MS), fill("t1", 10, "102"), order("filled"))
+    assert desk.quality()["implementation_shortfall"]["delay"] == 10.0
+
+
+def test_a_decision_goes_by_the_time_of_the_exchange_where_events_come_in_one_batch() -> None:
+    desk = TradingDesk()
+    arrival = NOON + 900 * MS
+    desk.publish(quote(89, 91, -9000), order("pending_new", -9000, "first"))
+    batch: list[Event] = [
+        quote(99, 101, 0), quote(100, 102, 5), quote(101, 103, 8), order("new", 9, decision_ts=NOON + 6 * MS),
+        fill("t1", 10, "102", 9), order("filled", 9),
+    ]  # fmt: skip
+    for event in batch:
+        event.ts_init = arrival
+    desk.publish(*batch)
+    assert desk.quality()["implementation_shortfall"]["delay"] == 10.0
+
+
+def test_a_quote_was_not_quoted_after_it_had_arrived() -> None:
+    desk = TradingDesk()
+    desk.publish(quote(99, 101, -9000), order("pending_new", -9000, "first"))
+    # The exchange's clock is 2 s ahead.
+    for mid, arrival_ms in ((100, -20), (101, -10), (102, -1)):
+        desk.publish(
+            Quote("AAPL", mid - 1, mid + 1, ts=NOON + (arrival_ms + 2000) * MS, ts_init=NOON + arrival_ms * MS)
+        )
+    desk.publish(order("new", decision_ts=NOON - 5 * MS), fill("t1", 10, "102"), order("filled"))
+    assert desk.quality()["implementation_shortfall"]["delay"] == 10.0
+
+
+def test_a_touch_that_had_become_stale_before_the_first_order_has_no_mid() -> None:
+    desk = TradingDesk()
+    desk.publish(quote(99, 101, -6000), market_print(120, 1, -1))
+    desk.publish(order("new"), fill("t1", 1, "120"), order("filled"))
+    quality = desk.quality()
+    assert (quality["effective_spread"]["price"], quality["effective_spread"]["left_out"]) == (None, {"no_mid": 1})
+    assert quality["implementation_shortfall"]["left_out"] == {"no_arrival_price": 1}
+
+
+def test_a_late_quote_changes_no_mid_of_an_order() -> None:
+    desk = TradingDesk()
+    late = quote(89, 91, -50)
+    late.ts_init = NOON - MS
+    desk.publish(quote(99, 101, -10), order("pending_new", -9, "first"), late, order("new"), fill("t1", 1, "101"))
+    assert desk.quality()["effective_spread"]["price"] == 2.0
+
+
+touches_in_time = st.lists(st.tuples(st.integers(0, 4000), st.sampled_from([100, 101, 102, None])), max_size=30)
+
+
+@given(touches_in_time, st.integers(0, 20_000))
+def test_any_decision_has_the_mid_of_the_newest_quote_before_it(
+    steps: list[tuple[int, int | None]], decided_ms: int
+) -> None:
+    desk = TradingDesk()
+    desk.publish(quote(99, 101), order("new", 0, "first"))
+    touches: list[tuple[int, int | None]] = [(0, 100)]
+    for gap_ms, mid in steps:
+        at_ms = touches[-1][0] + gap_ms
+        touches.append((at_ms, mid))
+        desk.publish(quote(None, 103, at_ms) if mid is None else quote(mid - 1, mid + 1, at_ms))
+    market = desk.execution._markets.follow("AAPL")
+    assert market is not None
+    then_ms, mid = max(touch for touch in enumerate(touches) if touch[1][0] <= decided_ms)[1]
+    expected = None if decided_ms - then_ms > 5000 else mid
+    assert market.mid_at(NOON + decided_ms * MS) == expected
+
+
 # -- deviation from VWAP
 
 

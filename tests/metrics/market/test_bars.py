@@ -16,7 +16,7 @@ from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_MINUTE
 from observability.events import Print
 from observability.metrics.market.bar_table import Bar
-from observability.metrics.market.bars import AMENDABLE_MINUTES, GRACE_NS, MAX_AHEAD_NS
+from observability.metrics.market.bars import AMENDABLE_MINUTES, GRACE_NS
 from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
@@ -109,22 +109,24 @@ def test_a_print_too_late_for_its_bar_is_counted() -> None:
     market = Market()
     market.trade(0, 10.0)
     market.trade(AMENDABLE_MINUTES * 60, 10.0)
-    market.trade(1, 10.0)
+    market.trade(1, 10.0, ts_init=NOON + AMENDABLE_MINUTES * 60 * S)
     assert market.collector.late_prints == 0
     market.trade((AMENDABLE_MINUTES + 1) * 60, 10.0)
-    market.trade(2, 11.0)
+    market.trade(2, 11.0, ts_init=NOON + (AMENDABLE_MINUTES + 1) * 60 * S)
     assert market.collector.late_prints == 1
     market.tick(1000)
     assert [bar.trades for bar in market.bars()] == [2, 1, 1]
 
 
-def test_a_print_from_the_future_makes_no_other_print_late() -> None:
+@pytest.mark.parametrize("ahead_seconds", [6, 61, 3599, 86_400])
+def test_a_print_dated_ahead_is_in_the_minute_of_its_arrival(ahead_seconds: int) -> None:
     market = Market()
     market.trade(0, 10.0)
-    market.trade(MAX_AHEAD_NS / S + 1, 10.0, ts_init=NOON)
-    market.trade(1, 10.0)
-    assert market.collector.late_prints == 1
-    assert [bar.trades for bar in market.tick(100)] == [2]
+    market.trade(30 + ahead_seconds, 12.0, ts_init=NOON + 30 * S)
+    market.trade(31, 11.0)
+    market.trade(70, 11.0)
+    assert market.collector.late_prints == 0
+    assert [(bar.high, bar.close, bar.trades) for bar in market.tick(130)] == [(12.0, 11.0, 3), (11.0, 11.0, 1)]
 
 
 def test_open_and_close_follow_the_prints_own_time() -> None:
@@ -185,7 +187,7 @@ def test_bars_are_those_of_the_prints_sorted_by_time(
     """In any order of arrival, wherever the ticks and the ends of sessions fall."""
     market = Market(session_end_ns=lambda now_ns: now_ns - now_ns % (7 * S) + 7 * S)
     for number, (seconds, price, size) in enumerate(prints):
-        market.trade(seconds, price, size, ts_init=NOON + number * S)
+        market.trade(seconds, price, size, ts_init=NOON + (AMENDABLE_MINUTES * 60 + number) * S)
         if data.draw(st.booleans()):
             market.collector.refresh(NOON + data.draw(st.integers(0, 400)) * S)
     market.tick(1000)

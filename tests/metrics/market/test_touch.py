@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.metrics.market.touch import Touch
+from observability.events import Quote
+from observability.metrics.market.touch import MarkInputs, Touch, sides_of
 
 # Prices with no decimals up to more decimals than any venue has.
 prices = st.builds(lambda units, decimals: units / 10**decimals, st.integers(1, 10**15), st.integers(0, 15))
@@ -58,3 +60,48 @@ def test_a_move_of_one_side_changes_the_figures() -> None:
     assert (touch.mid, touch.spread) == (2.0, 2.0)
     touch.update(2.0, 3.0)
     assert (touch.mid, touch.spread) == (2.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("quote", "sides"),
+    [
+        ((100.0, 101.0, 5.0, 6.0), (100.0, 101.0, 5.0, 6.0)),
+        ((100.0, 101.0, None, None), (100.0, 101.0, None, None)),
+        # No orders: null, a price of 0 whatever its size, a size of 0 whatever the price.
+        ((100.0, None, 5.0, None), (100.0, None, 5.0, None)),
+        ((100.0, 0.0, 5.0, 0.0), (100.0, None, 5.0, None)),
+        ((100.0, 0.0, 5.0, 6.0), (100.0, None, 5.0, None)),
+        ((0.0, 100.0, None, None), (None, 100.0, None, None)),
+        ((100.0, 101.0, 0.0, 6.0), (None, 101.0, None, 6.0)),
+        ((0.0, 0.0, 0.0, 0.0), (None, None, None, None)),
+        ((-1.0, -1.0, 0.0, 0.0), (None, None, None, None)),
+        ((-1.0, -1.0, None, None), (None, None, None, None)),
+        ((100.0, -1.0, 5.0, 0.0), (100.0, None, 5.0, None)),
+        # Negative prices are real, and so are locked and crossed ones.
+        ((-1.0, -1.0, 5.0, 6.0), (-1.0, -1.0, 5.0, 6.0)),
+        ((-1.0, 1.0, None, None), (-1.0, 1.0, None, None)),
+        ((-37.63, -37.6, None, None), (-37.63, -37.6, None, None)),
+        ((101.0, 100.0, 5.0, 6.0), (101.0, 100.0, 5.0, 6.0)),
+    ],
+)
+def test_a_side_without_price_or_size_is_no_side(
+    quote: tuple[float | None, ...], sides: tuple[float | None, ...]
+) -> None:
+    assert sides_of(Quote("X", *quote)) == sides
+
+
+@pytest.mark.parametrize(
+    ("inputs", "mark"),
+    [
+        ((99.0, 101.0, 90.0, True), ("100", "mid")),
+        ((99.0, 101.0, 90.0, False), ("90", "last")),
+        ((99.0, 101.0, None, False), ("100", "mid")),
+        ((99.0, None, 90.0, True), ("90", "last")),
+        ((None, None, None, True), None),
+        ((99.0, None, None, True), None),
+    ],
+)
+def test_the_mark_is_a_current_mid_else_the_last_price(
+    inputs: tuple[float | None, float | None, float | None, bool], mark: tuple[str, str] | None
+) -> None:
+    assert MarkInputs(*inputs).mark() == (None if mark is None else (Decimal(mark[0]), mark[1]))

@@ -99,7 +99,7 @@ def test_spreads_are_weighted_by_ts_and_not_by_arrival() -> None:
 
 
 @pytest.mark.parametrize("before", [10.5, 11.0])
-def test_a_quote_from_the_far_future_distorts_only_its_neighbours(before: float) -> None:
+def test_a_quote_from_the_far_future_has_no_part_in_the_spread(before: float) -> None:
     market = Market()
     market.quote(0, 10.0, 10.5)
     market.quote(1 * S, 10.0, before)
@@ -107,14 +107,14 @@ def test_a_quote_from_the_far_future_distorts_only_its_neighbours(before: float)
     market.quote(500_000 * HOUR, 10.0, 99.0, ts_init=NOON + 3 * S)
     market.quote(4 * S, 10.0, 12.0)
     market.quote(5 * S, 10.0, 99.0)
-    assert market.time_weighted_spread() == pytest.approx((0.5 + (before - 10.0) + 2.0) / 3, rel=1e-12)
+    assert market.time_weighted_spread() == pytest.approx((0.5 + (before - 10.0) * 3 + 2.0) / 5, rel=1e-12)
 
 
-def test_quotes_out_of_order_count_for_the_time_between_them() -> None:
+def test_a_late_quote_has_no_part_in_the_spread() -> None:
     market = Market()
     for ms, ask in ((0, 10.5), (1000, 11.0), (999, 12.0), (2000, 99.0)):
         market.quote(ms * MS, 10.0, ask)
-    assert market.time_weighted_spread() == pytest.approx((0.5 * 1000 + 2.0 * 1001) / 2001, rel=1e-12)
+    assert market.time_weighted_spread() == pytest.approx((0.5 * 1000 + 1.0 * 1000) / 2000, rel=1e-12)
 
 
 def test_a_quote_that_goes_back_in_time_subtracts_nothing() -> None:

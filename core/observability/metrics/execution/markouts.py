@@ -107,7 +107,7 @@ class Markouts:
         heap = self._heaps.get(market.symbol)
         while heap and heap[0].due_ns < now_ns:
             fill = heap[0]
-            self._measure(fill, market.mid_at(fill.due_ns))
+            self._measure(fill, market.mid_known_at(fill.due_ns))
             if fill.horizon + 1 < len(_NAMES):
                 fill.horizon += 1
                 fill.due_ns = fill.taken_ns + _DELAYS_NS[fill.horizon]

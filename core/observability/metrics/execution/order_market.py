@@ -1,35 +1,41 @@
 """The markets of the symbols that we have orders in: touch, recent mids, traded volume, and when horizons are due.
 
-    quotes   q1 q2 q3      q4   q5 q6                the newest one is the touch
-    samples  q1            q4        q6              one per TOUCH_SAMPLE_NS, up to MAX_SAMPLES
+    quotes    q1 q2 q3      q4   q5                q6    the newest one is the touch
+    touches   q1    q3           q5                q6    those with other prices, or after the touch had become stale
 
-A mid needs both sides and a fresh touch: a touch that has stood for longer than the staleness threshold has no mid. All
-times are times of arrival (`ts_init`), so that a mid is one that was known then, however exchange clocks disagree.
+A mid needs both sides and a fresh touch: a touch whose newest quote is older than the staleness threshold has no mid.
+The current mid goes by arrival (`ts_init`). An earlier one, at a decision, is of the quote that stood at that time by
+the exchange's clock (`ts`), or by its arrival if that is earlier: a quote has not been quoted after it has arrived.
 """
 
 from __future__ import annotations
 
 import logging
 from array import array
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from math import nan
+from math import isnan, nan
 from typing import Final, Protocol
 
 import msgspec
 
-from observability.clocks.timestamps import NS_PER_MS
-from observability.events import Print, Quote
+from observability.clocks.timestamps import MAX_NS
+from observability.events import Print
 from observability.metrics.arithmetic.decimals import EXACT, HALF, ZERO, price_or_none
 from observability.metrics.arithmetic.turnover import ExactTurnover
 from observability.metrics.market.tracked_symbol import Follower, TrackedSymbol
 
 logger = logging.getLogger(__name__)
 
-TOUCH_SAMPLE_NS: Final = 10 * NS_PER_MS
-# At least 10 s, and longer where quotes are less frequent; 24 kB, in a checkpoint too.
-MAX_SAMPLES: Final = 1024
+# How many changes of the touch are kept per symbol, in 190 kB. With 50 changes per second they reach back 20 s; a
+# decision before the oldest one has no mid.
+MAX_TOUCHES: Final = 1024
+# How many of them are in a checkpoint: 16 kB.
+SAVED_TOUCHES: Final = 512
+
+Touch = tuple[int, float | None, float | None, int]
+"""When it was quoted, bid and ask, and when the newest quote of the touch before it was."""
 
 
 class SymbolSource(Protocol):
@@ -70,23 +76,24 @@ class OrderMarketState(msgspec.Struct, array_like=True):
     asks: bytes = b""
     volume: Decimal = ZERO
     notional: Decimal = ZERO
+    quoted_ns: int = 0
+    confirmed: bytes = b""
 
 
 class OrderMarket:
     """The market of one symbol."""
 
     __slots__ = (
-        "_asks",
-        "_bids",
+        "_due_ns",
         "_markets",
         "_notional_before",
-        "_times",
+        "_quoted_ns",
+        "_touches",
         "_traded",
         "_turnover",
         "_volume_before",
         "ask",
         "bid",
-        "next_ns",
         "stale_after_ns",
         "symbol",
         "touch_ns",
@@ -98,30 +105,35 @@ class OrderMarket:
         self.bid: float | None = None
         self.ask: float | None = None
         self.touch_ns = 0
-        self.next_ns = 0
-        """When the next sample or horizon is due."""
+        """When the newest quote arrived."""
+        # When it was quoted.
+        self._quoted_ns = 0
+        self._due_ns = MAX_NS
         self._markets = markets
-        # Prices are NaN where a side was empty.
-        self._times = array("q")
-        self._bids = array("d")
-        self._asks = array("d")
+        self._touches: deque[Touch] = deque(maxlen=MAX_TOUCHES)
         self._turnover = ExactTurnover()
         self._traded: tuple[Decimal, Decimal] | None = None
         # The turnover before a restart.
         self._volume_before = self._notional_before = ZERO
 
-    def on_quote(self, event: Quote) -> None:
+    def on_touch(self, bid: float | None, ask: float | None, ts_ns: int, now_ns: int) -> None:
         """Replaces the touch, after counting the horizons that lie before it."""
         # hot: once per quote (benchmarks/bench_intake.py)
-        now_ns = event.ts_init
-        is_due = now_ns >= self.next_ns
-        if is_due:
+        if now_ns >= self._due_ns:
             self._markets.settle(self, now_ns)
-        self.bid = event.bid
-        self.ask = event.ask
+            self.schedule()
+        quoted_ns = ts_ns if ts_ns < now_ns else now_ns
+        before_ns = self._quoted_ns
+        if quoted_ns < before_ns:
+            # Time has gone back, and what stood when is not known any more.
+            self._touches.clear()
+        # Most quotes change a size only.
+        if bid != self.bid or ask != self.ask or now_ns - self.touch_ns > self.stale_after_ns:
+            self._touches.append((quoted_ns, bid, ask, before_ns))
+            self.bid = bid
+            self.ask = ask
+        self._quoted_ns = quoted_ns
         self.touch_ns = now_ns
-        if is_due:
-            self.sample()
 
     def on_print(self, event: Print) -> None:
         """Adds one trade of the market."""
@@ -131,37 +143,36 @@ class OrderMarket:
 
     def begin(self, tracked: TrackedSymbol) -> None:
         """Starts with the touch that the market data section has."""
-        if tracked.updated_ns:
-            self.bid, self.ask, self.touch_ns = tracked.bid, tracked.ask, tracked.updated_ns
-            self.sample()
+        quotes = tracked.quotes
+        if quotes.arrived_ns:
+            self.on_touch(tracked.bid, tracked.ask, quotes.newest_ns or quotes.arrived_ns, quotes.arrived_ns)
 
-    def sample(self) -> None:
-        """Keeps the touch if a sample is due, and notes when the next sample or horizon is due."""
-        times = self._times
-        if not times or self.touch_ns >= times[-1] + TOUCH_SAMPLE_NS:
-            # Trimmed in large steps, because removing an array's first item moves all others.
-            if len(times) >= 2 * MAX_SAMPLES:
-                for column in (times, self._bids, self._asks):
-                    del column[:MAX_SAMPLES]
-            times.append(self.touch_ns)
-            self._bids.append(nan if self.bid is None else self.bid)
-            self._asks.append(nan if self.ask is None else self.ask)
-        sample_ns = times[-1] + TOUCH_SAMPLE_NS
+    def schedule(self) -> None:
+        """Notes when the next horizon is due."""
         due_ns = self._markets.due_ns(self.symbol)
-        self.next_ns = sample_ns if due_ns is None or due_ns > sample_ns else due_ns
+        self._due_ns = MAX_NS if due_ns is None else due_ns
 
     def mid(self, now_ns: int) -> Decimal | None:
         """Returns the current mid; None if a side is empty or the touch is stale."""
         return self._mid_of(self.bid, self.ask, now_ns - self.touch_ns)
 
+    def mid_known_at(self, now_ns: int) -> Decimal | None:
+        """Returns the mid that was known at `now_ns`: of the touch if it had arrived by then."""
+        return self.mid(now_ns) if self.touch_ns <= now_ns else self.mid_at(now_ns)
+
     def mid_at(self, ts_ns: int) -> Decimal | None:
-        """Returns the mid known at `ts_ns`: of the touch if it is not newer, else of the last sample before."""
-        if self.touch_ns <= ts_ns:
-            return self._mid_of(self.bid, self.ask, ts_ns - self.touch_ns)
-        index = bisect_right(self._times, ts_ns) - 1
-        if index < 0:
-            return None
-        return self._mid_of(self._bids[index], self._asks[index], ts_ns - self._times[index])
+        """Returns the mid of the touch that stood at `ts_ns`; None if that is not known, a side is empty, or its newest
+        quote was stale."""
+        if ts_ns >= self._quoted_ns:
+            since_ns = self.touch_ns if self.touch_ns <= ts_ns else self._quoted_ns
+            return self._mid_of(self.bid, self.ask, ts_ns - since_ns)
+        # The newest quote of a touch; that of the current one is after `ts_ns`.
+        confirmed_ns = ts_ns
+        for quoted_ns, bid, ask, before_ns in reversed(self._touches):
+            if quoted_ns <= ts_ns:
+                return self._mid_of(bid, ask, ts_ns - confirmed_ns)
+            confirmed_ns = min(before_ns, ts_ns)
+        return None
 
     def traded(self) -> tuple[Decimal, Decimal]:
         """Returns the exact volume and notional of all prints since the symbol was first followed."""
@@ -176,20 +187,23 @@ class OrderMarket:
         return self._traded
 
     def to_state(self) -> OrderMarketState:
-        newest = slice(-MAX_SAMPLES, None)
+        newest = list(self._touches)[-SAVED_TOUCHES:]
+        times, bids, asks, confirmed = zip(*newest, strict=True) if newest else ((), (), (), ())
         volume, notional = self.traded()
         return OrderMarketState(
-            self.symbol, self.stale_after_ns, self.bid, self.ask, self.touch_ns, self._times[newest].tobytes(),
-            self._bids[newest].tobytes(), self._asks[newest].tobytes(), volume, notional,
+            self.symbol, self.stale_after_ns, self.bid, self.ask, self.touch_ns, array("q", times).tobytes(),
+            _packed(bids), _packed(asks), volume, notional, self._quoted_ns, array("q", confirmed).tobytes(),
         )  # fmt: skip
 
     @classmethod
     def from_state(cls, state: OrderMarketState, markets: OrderMarkets) -> OrderMarket:
         market = cls(state.symbol, state.stale_after_ns, markets)
         market.bid, market.ask, market.touch_ns = state.bid, state.ask, state.touch_ns
-        market._times.frombytes(state.times)
-        market._bids.frombytes(state.bids)
-        market._asks.frombytes(state.asks)
+        market._quoted_ns = state.quoted_ns or state.touch_ns
+        # The touches of an earlier version are samples.
+        if state.quoted_ns:
+            times, confirmed = array("q", state.times), array("q", state.confirmed)
+            market._touches.extend(zip(times, _unpacked(state.bids), _unpacked(state.asks), confirmed, strict=True))
         market._volume_before, market._notional_before = state.volume, state.notional
         return market
 
@@ -198,6 +212,15 @@ class OrderMarket:
             return None
         low, high = price_or_none(bid), price_or_none(ask)
         return None if low is None or high is None else EXACT.multiply(EXACT.add(low, high), HALF)
+
+
+def _packed(prices: Iterable[float | None]) -> bytes:
+    """Returns prices as doubles, NaN for a side that is not there."""
+    return array("d", [nan if price is None else price for price in prices]).tobytes()
+
+
+def _unpacked(data: bytes) -> list[float | None]:
+    return [None if isnan(price) else price for price in array("d", data)]
 
 
 class OrderMarkets:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
+from observability.clocks.timestamps import MAX_NS, NS_PER_MINUTE, NS_PER_S
 from observability.events import Side
 from observability.metrics.arithmetic.turnover import ExactTurnover, PrintSums, PrintSumsState
 from observability.metrics.market.bar_table import Bar, BarTable
@@ -20,8 +20,6 @@ from observability.metrics.market.bar_table import Bar, BarTable
 GRACE_NS: Final = 2 * NS_PER_S
 # How many minutes before its newest bar a symbol's bars can still be amended.
 AMENDABLE_MINUTES: Final = 5
-# A print dated further ahead of its arrival than this is in no bar: it would make every later print a late one.
-MAX_AHEAD_NS: Final = NS_PER_HOUR
 
 _NEVER: Final = MAX_NS
 
@@ -125,7 +123,7 @@ class SymbolBars:
         self.due_ns = _NEVER
         """When `finish` must be called next."""
         self.late_prints = 0
-        """Prints in no bar: dated too long before the newest bar, or too far ahead of their arrival."""
+        """Prints in no bar, because they came too long after the newest bar of their time."""
         self._turnover = turnover
         self._listener = listener
         self._settled = PrintSums()
@@ -135,8 +133,9 @@ class SymbolBars:
         # A table of our own is made with the first bar, because many symbols are only quoted.
         self._table = table
 
-    def add(self, ts_ns: int, price: float, size: float, side: Side | None, now_ns: int) -> None:
-        """Adds a print that does not simply continue the current bar, to the turnover too; `now_ns` is its arrival.
+    def add(self, ts_ns: int, price: float, size: float, side: Side | None) -> None:
+        """Adds a print that does not simply continue the current bar, to the turnover too. The caller sees to it that
+        `ts_ns` is not in the future, which would make every later print a late one.
 
         Raises EventError for a print that the turnover refuses, and then adds nothing.
         """
@@ -146,7 +145,7 @@ class SymbolBars:
         if minute_ns == self.current.ts_ns:
             self.current.widen(ts_ns, price)
             return
-        if minute_ns > self._newest_ns and ts_ns <= now_ns + MAX_AHEAD_NS:
+        if minute_ns > self._newest_ns:
             self._close()
             self._newest_ns = minute_ns
             self._drop_old()
@@ -178,6 +177,17 @@ class SymbolBars:
         self._settle()
         self._close()
         self._turnover.clear()
+
+    def go_back(self) -> None:
+        """Publishes every bar and lets any next minute be the newest, because time has gone back."""
+        self._settle()
+        self._close()
+        for bar in self._recent.values():
+            if bar.is_changed:
+                self._publish(bar)
+        self._recent.clear()
+        self._newest_ns = -1
+        self.due_ns = _NEVER
 
     def copy_bars(self, start_ns: int, end_ns: int) -> Iterator[Bar]:
         """Yields the finished bars of the last 24 hours that begin in start_ns <= t < end_ns, oldest first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from observability.clocks.timestamps import MAX_NS
+from observability.events import Print
 from observability.metrics.arithmetic.turnover import TurnoverState
 from observability.metrics.market.bars import BarsState
 from observability.metrics.market.feed import FeedState
@@ -43,6 +44,15 @@ class SymbolState(msgspec.Struct):
     day_end_ns: int = 0
     session_close: ClosingTouch | None = None
     day_close: ClosingTouch | None = None
+    quote_arrived_ns: int = 0
+    print_ns: int = 0
+    print_arrived_ns: int = 0
+    late: tuple[int, int] = (0, 0)
+    """Quotes and prints that were older than the newest one."""
+    ahead: tuple[int, int] = (0, 0)
+    """Quotes and prints that were dated ahead."""
+    clock_offsets_ns: tuple[int | None, int | None] = (None, None)
+    """By how much a clock of the quotes, and of the prints, disagrees."""
 
 
 class MarketState(msgspec.Struct):
@@ -52,3 +62,4 @@ class MarketState(msgspec.Struct):
     last_input_ns: int | None = None
     events_refused: int = 0
     refused: list[str] = []
+    print_ids: list[Print] = []

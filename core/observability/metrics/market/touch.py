@@ -1,6 +1,6 @@
-"""The touch of a symbol, its best bid and ask: mid, spread, and the mark at which positions are valued.
+"""The touch of a symbol, its best bid and ask: which sides there are, mid, spread, and the mark of positions.
 
-All are those of the decimals that the venue sent, not of their doubles:
+Mid and spread are those of the decimals that the venue sent, not of their doubles:
 
     24.78 and 24.82: a spread of 0.04, not of 0.03999999999999915
 """
@@ -8,11 +8,11 @@ All are those of the decimals that the venue sent, not of their doubles:
 from __future__ import annotations
 
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from observability.events import BPS
+from observability.events import BPS, Quote
 from observability.metrics.arithmetic.decimals import EXACT, HALF, TWO, price_or_none, to_float
 from observability.metrics.arithmetic.turnover import MAX_DECIMALS, PROOF_LIMIT
 
@@ -24,6 +24,25 @@ _CONTEXT = Context(prec=34, traps=[InvalidOperation, DivisionByZero])
 MarkSource = Literal["mid", "last", "fill"]
 
 Mark = tuple[Decimal, MarkSource]
+
+# Some feeds send this price, on both sides, where there is no market.
+_NO_PRICE: Final = -1.0
+
+Sides = tuple[float | None, float | None, float | None, float | None]
+"""Bid, ask, bid size, ask size."""
+
+
+def sides_of(event: Quote) -> Sides:
+    """Returns the sides of a quote, both price and size None for one that is not there: null, a price or a size of 0,
+    or a price of -1 on both sides without a size."""
+    bid, ask, bid_size, ask_size = event.bid, event.ask, event.bid_size, event.ask_size
+    if bid == ask == _NO_PRICE and not bid_size and not ask_size:
+        return None, None, None, None
+    if not bid or bid_size == 0:
+        bid = bid_size = None
+    if not ask or ask_size == 0:
+        ask = ask_size = None
+    return bid, ask, bid_size, ask_size
 
 
 class Touch:
@@ -75,13 +94,22 @@ class Touch:
             self._scale = max(self._scale, 10**decimals)
 
 
-def mark_of(bid: float | None, ask: float | None, last_price: float | None) -> Mark | None:
-    """Returns the exact mid if both sides are quoted, else the last price."""
-    exact_bid, exact_ask = price_or_none(bid), price_or_none(ask)
-    if exact_bid is not None and exact_ask is not None:
-        return EXACT.multiply(EXACT.add(exact_bid, exact_ask), HALF), "mid"
-    last = price_or_none(last_price)
-    return None if last is None else (last, "last")
+class MarkInputs(NamedTuple):
+    """What a mark is made from; equal inputs give equal marks."""
+
+    bid: float | None
+    ask: float | None
+    last_price: float | None
+    is_mid_current: bool
+    """Whether the quote is fresh, or no print has come after it."""
+
+    def mark(self) -> Mark | None:
+        """Returns the exact mid of a current quote with both sides, else the last price, else the mid of a quote that
+        is not current; None without any of them."""
+        bid, ask, last = price_or_none(self.bid), price_or_none(self.ask), price_or_none(self.last_price)
+        if bid is not None and ask is not None and (self.is_mid_current or last is None):
+            return EXACT.multiply(EXACT.add(bid, ask), HALF), "mid"
+        return None if last is None else (last, "last")
 
 
 class ClosingTouch(msgspec.Struct, frozen=True):
@@ -92,6 +120,11 @@ class ClosingTouch(msgspec.Struct, frozen=True):
     bid: float | None
     ask: float | None
     last_price: float | None
+    is_mid_current: bool = True
+
+    def mark(self) -> Mark | None:
+        """Returns the mark at the end."""
+        return MarkInputs(self.bid, self.ask, self.last_price, self.is_mid_current).mark()
 
     def stood_at(self, boundary_ns: int) -> bool:
         return self.end_ns <= boundary_ns <= self.next_ns

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
+from math import isfinite, nan
 from typing import Final, Protocol
 
 from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, iso_or_none
-from observability.events import Print, Quote
+from observability.events import Print
 from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
@@ -16,7 +16,8 @@ from observability.metrics.market.bar_table import Bar, BarTable
 from observability.metrics.market.bars import SymbolBars
 from observability.metrics.market.feed import FeedLatency, UpdateRate
 from observability.metrics.market.state import SymbolState
-from observability.metrics.market.touch import ClosingTouch, Mark, Touch, mark_of
+from observability.metrics.market.time_order import MAX_AHEAD_NS, MAX_BACK_NS, TimeOrder
+from observability.metrics.market.touch import ClosingTouch, Mark, MarkInputs, MarkSource, Touch
 from observability.snapshot.sections import JsonPart
 
 SERIES_FIELDS = ("last", "mid", "spread", "volume")
@@ -30,12 +31,14 @@ MAX_WAITING: Final = 1024
 
 
 class Follower(Protocol):
-    """Sees every quote and print of one symbol, directly after the market data section and before any other subscriber,
+    """Sees every touch and print of one symbol, directly after the market data section and before any other subscriber,
     which may answer them with orders and fills."""
 
-    def on_quote(self, event: Quote) -> None: ...
+    def on_touch(self, bid: float | None, ask: float | None, ts_ns: int, now_ns: int) -> None:
+        """The touch after a quote that is the newest: when it was quoted, by the exchange, and when it arrived."""
 
-    def on_print(self, event: Print) -> None: ...
+    def on_print(self, event: Print) -> None:
+        """A print that counts: it is not repeated."""
 
 
 class TrackedSymbol(JsonPart):
@@ -45,6 +48,10 @@ class TrackedSymbol(JsonPart):
     Volumes, trades, VWAP, high, low, locked, crossed and the time-weighted spread are those of the session of the
     symbol's own newest event. The session rolls over with an event of the symbol and not with the clock, so that a
     silent symbol keeps its last session.
+
+    Quotes and prints each have an order in time and an age of their own (`time_order.py`): the touch is that of the
+    newest quote and the last price that of the newest print. A late print counts in every sum. `stale` is the quote's,
+    or the print's where nothing was ever quoted; spreads and the mid need a fresh quote.
     - time_weighted_spread: ask - bid, negative while crossed, weighted by how long it stood by the quotes' `ts`, from
       the session's first quote to its newest; time with an empty side is left out. A double, no further from the exact
       one than the doubles of the prices are from theirs (1e-11 at 61,000).
@@ -55,6 +62,7 @@ class TrackedSymbol(JsonPart):
     __slots__ = (
         "_day_close",
         "_day_end_ns",
+        "_fresh_until_ns",
         "_on_bar",
         "_quoted_ns",
         "_rate",
@@ -73,11 +81,13 @@ class TrackedSymbol(JsonPart):
         "follower",
         "has_input",
         "high",
-        "is_stale",
+        "is_print_stale",
+        "is_quote_stale",
         "last_price",
         "locked",
         "low",
-        "quote_ns",
+        "prints",
+        "quotes",
         "rollover_ns",
         "second_end_ns",
         "series",
@@ -116,9 +126,10 @@ class TrackedSymbol(JsonPart):
         self.bid_size: float | None = None
         self.ask_size: float | None = None
         self.last_price: float | None = None
-        self.quote_ns = 0
-        """`ts` of the newest quote."""
+        self.quotes = TimeOrder(f"quotes of {symbol}")
+        self.prints = TimeOrder(f"prints of {symbol}")
         self.updated_ns = 0
+        """When the last quote or print arrived."""
         self.has_input = True
         self.updates = 0
         """Quotes and prints of the current second."""
@@ -151,7 +162,10 @@ class TrackedSymbol(JsonPart):
         self._rate = UpdateRate()
         # Per tick.
         self.touch = Touch()
-        self.is_stale = True
+        self.is_quote_stale = True
+        self.is_print_stale = True
+        # The first tick after this finds something stale that was fresh.
+        self._fresh_until_ns = MAX_NS
 
     @property
     def trades(self) -> int:
@@ -159,18 +173,33 @@ class TrackedSymbol(JsonPart):
         return self.turnover.trades
 
     @property
+    def is_stale(self) -> bool:
+        """Whether the quote is too old or, where nothing was ever quoted, the last print."""
+        return self.is_quote_stale if self.quotes.arrived_ns else self.is_print_stale
+
+    @property
     def time_weighted_spread(self) -> float | None:
-        spread_time, quoted_ns = self._spread_sums(self.quote_ns)
+        spread_time, quoted_ns = self._spread_sums(self.quotes.newest_ns)
         return spread_time / quoted_ns if quoted_ns else None
 
-    def change_spread(self, spread: float | None, ts_ns: int) -> None:
-        """Sets the spread that stands from `ts_ns` on. Call it before `quote_ns` is set to that time."""
+    def change_spread(self, spread: float | None, ts_ns: int, before_ns: int) -> None:
+        """Sets the spread that stands from `ts_ns` on; `before_ns` is the time of the quote before."""
         # hot: once per quote that changes it (benchmarks/bench_intake.py)
         # If the time is wrong, all that is known is that the old spread stood until the quote before.
-        until_ns = ts_ns if 0 < ts_ns - self._spread_since_ns <= MAX_STOOD_NS else self.quote_ns
+        until_ns = ts_ns if 0 < ts_ns - self._spread_since_ns <= MAX_STOOD_NS else before_ns
         self._spread_time, self._quoted_ns = self._spread_sums(until_ns)
         self._spread_since_ns = ts_ns
         self.spread = spread if spread is not None and isfinite(spread) else None
+
+    def place(self, order: TimeOrder, ts_ns: int, now_ns: int) -> tuple[bool, int]:
+        """Places an event that arrived at `now_ns` and is not simply the next of its order (see `TimeOrder.place`)."""
+        if 0 < now_ns < self.updated_ns - MAX_BACK_NS:
+            self._go_back(now_ns)
+        placed = order.place(ts_ns, now_ns)
+        # A time that cannot be right would make every other event look slow.
+        if now_ns > 0 and (ts_ns - now_ns <= MAX_AHEAD_NS or order.clock_offset_ns is not None):
+            self.add_offset(now_ns - ts_ns)
+        return placed
 
     def _spread_sums(self, until_ns: int) -> tuple[float, int]:
         """Returns the sums of spread * nanoseconds and of nanoseconds, the current spread until `until_ns` included."""
@@ -188,26 +217,45 @@ class TrackedSymbol(JsonPart):
             self._end_second(now_ns)
         if now_ns >= self.session_end_ns:
             if self.session_end_ns:
-                self._session_close = ClosingTouch(self.session_end_ns, now_ns, self.bid, self.ask, self.last_price)
+                self._session_close = self._close_at(self.session_end_ns, now_ns)
             self._begin_session(now_ns)
         if now_ns >= self._day_end_ns:
             if self._day_end_ns:
-                self._day_close = ClosingTouch(self._day_end_ns, now_ns, self.bid, self.ask, self.last_price)
+                self._day_close = self._close_at(self._day_end_ns, now_ns)
             self._day_end_ns = utc_day_end_ns(now_ns)
         self._schedule_rollover()
 
-    def mark(self) -> Mark | None:
-        """Returns the exact mid if both sides are quoted, else the last price."""
-        return mark_of(self.bid, self.ask, self.last_price)
+    def mark_inputs(self, now_ns: int) -> MarkInputs:
+        """Returns what the mark at `now_ns` is made from."""
+        # hot: once per open position per tick (benchmarks/bench_tick.py)
+        quotes, prints = self.quotes, self.prints
+        is_mid_current = quotes.is_fresh(now_ns, self.stale_after_ns) or (
+            (quotes.arrived_ns, quotes.newest_ns) >= (prints.arrived_ns, prints.newest_ns)
+        )
+        return MarkInputs(self.bid, self.ask, self.last_price, is_mid_current)
+
+    def mark(self, now_ns: int) -> Mark | None:
+        """Returns the exact mid if both sides are quoted, unless the quote is stale and a print has come after it; else
+        the last price."""
+        return self.mark_inputs(now_ns).mark()
 
     def mark_before(self, boundary_ns: int) -> Mark | None:
         """Returns the mark of the last prices before a boundary, the newest end of a session or of a UTC day."""
         if self.updated_ns < boundary_ns:
-            return self.mark()
+            return self.mark(boundary_ns)
         for close in (self._session_close, self._day_close):
             if close is not None and close.stood_at(boundary_ns):
-                return mark_of(close.bid, close.ask, close.last_price)
+                return close.mark()
         return None
+
+    def source_arrived_ns(self, source: MarkSource) -> int:
+        """Returns when the quote or print that a mark is from has arrived; 0 if it is not from the market."""
+        return 0 if source == "fill" else self.quotes.arrived_ns if source == "mid" else self.prints.arrived_ns
+
+    def is_source_stale(self, source: MarkSource, now_ns: int) -> bool:
+        """Returns whether the quote or print that a mark is from is too old, or not from the market."""
+        order = self.quotes if source == "mid" else self.prints
+        return source == "fill" or not order.is_fresh(now_ns, self.stale_after_ns)
 
     def refresh(self, now_ns: int) -> None:
         """Brings the JSON up to `now_ns`."""
@@ -218,18 +266,14 @@ class TrackedSymbol(JsonPart):
         if now_ns >= self.bars.due_ns:
             self.bars.finish(now_ns)
         if self.has_input:
-            # A publisher inside this process may leave `ts_init` unset, which must not show as 1970.
-            if self.updated_ns <= 0 and (self.trades or self.bid is not None or self.ask is not None):
-                self.updated_ns = now_ns
+            if self.updated_ns <= 0:
+                self._note_arrivals(now_ns)
             if len(self.feed.arrived) > MAX_WAITING:
                 self.feed.count_arrived()
-            is_stale = now_ns - self.updated_ns > self.stale_after_ns
             self.has_input = False
-        else:
-            is_stale = now_ns - self.updated_ns > self.stale_after_ns
-            if is_stale == self.is_stale:
-                return
-        self.is_stale = is_stale
+        elif now_ns <= self._fresh_until_ns:
+            return
+        self._note_ages(now_ns)
         self._derive()
 
     def record(self, now_ns: int) -> None:
@@ -237,7 +281,9 @@ class TrackedSymbol(JsonPart):
         # hot: once per symbol per tick (benchmarks/bench_tick.py)
         if self.series is None:
             return
-        mid, spread = nan_if_none(self.touch.mid), nan_if_none(self.touch.spread)
+        mid = spread = nan
+        if not self.is_quote_stale:
+            mid, spread = nan_if_none(self.touch.mid), nan_if_none(self.touch.spread)
         self.series.record(now_ns, (nan_if_none(finite_or_none(self.last_price)), mid, spread, self.turnover.volume))
 
     def to_state(self) -> SymbolState:
@@ -248,7 +294,7 @@ class TrackedSymbol(JsonPart):
             bid_size=self.bid_size,
             ask_size=self.ask_size,
             last_price=self.last_price,
-            quote_ns=self.quote_ns,
+            quote_ns=self.quotes.newest_ns,
             updated_ns=self.updated_ns,
             session_end_ns=self.session_end_ns,
             turnover=self.turnover.to_state(),
@@ -268,14 +314,30 @@ class TrackedSymbol(JsonPart):
             day_end_ns=self._day_end_ns,
             session_close=self._session_close,
             day_close=self._day_close,
+            quote_arrived_ns=self.quotes.arrived_ns,
+            print_ns=self.prints.newest_ns,
+            print_arrived_ns=self.prints.arrived_ns,
+            late=(self.quotes.late, self.prints.late),
+            ahead=(self.quotes.ahead, self.prints.ahead),
+            clock_offsets_ns=(self.quotes.clock_offset_ns, self.prints.clock_offset_ns),
         )
 
-    def load_state(self, state: SymbolState) -> None:
+    def load_state(self, state: SymbolState, now_ns: int) -> None:
+        """Restores the symbol at `now_ns`, which is earlier than the state if the host's clock was set back."""
         self.bid, self.ask = state.bid, state.ask
         self.bid_size, self.ask_size = state.bid_size, state.ask_size
         self.last_price = state.last_price
-        self.quote_ns = state.quote_ns
         self.updated_ns = state.updated_ns
+        self.quotes.newest_ns, self.prints.newest_ns = state.quote_ns, state.print_ns
+        self.quotes.arrived_ns, self.prints.arrived_ns = state.quote_arrived_ns, state.print_arrived_ns
+        (self.quotes.late, self.prints.late), (self.quotes.ahead, self.prints.ahead) = state.late, state.ahead
+        self.quotes.restore_clock(state.clock_offsets_ns[0])
+        self.prints.restore_clock(state.clock_offsets_ns[1])
+        # A checkpoint of an earlier version has one time for both.
+        if not self.quotes.arrived_ns and (self.bid is not None or self.ask is not None):
+            self.quotes.arrived_ns = state.updated_ns
+        if not self.prints.arrived_ns and self.last_price is not None:
+            self.prints.arrived_ns = state.updated_ns
         self.session_end_ns = state.session_end_ns
         if state.turnover is not None:
             self.turnover.load_state(state.turnover)
@@ -291,6 +353,8 @@ class TrackedSymbol(JsonPart):
         self._rate.load_state(state.update_seconds)
         self.bars.load_state(state.bars)
         self.feed.load_state(state.feed)
+        if now_ns < self.updated_ns - MAX_BACK_NS:
+            self._go_back(now_ns)
         self.has_input = True
 
     def _schedule_rollover(self) -> None:
@@ -312,17 +376,60 @@ class TrackedSymbol(JsonPart):
         self.bars.end_session()
         self.high = self.low = None
         self.locked = self.crossed = 0
+        self.quotes.begin_session()
+        self.prints.begin_session()
         self.spread = None
         self._spread_time = 0.0
         self._quoted_ns = 0
+
+    def _close_at(self, end_ns: int, now_ns: int) -> ClosingTouch:
+        """Returns the prices of a session or day that ended before the event that arrives at `now_ns`."""
+        return ClosingTouch(end_ns, now_ns, *self.mark_inputs(end_ns))
+
+    def _go_back(self, now_ns: int) -> None:
+        """Begins anew at an earlier time, because events arrive as at one (see `MAX_BACK_NS`)."""
+        self.quotes.forget()
+        self.prints.forget()
+        self.bars.go_back()
+        self.updated_ns = now_ns
+        self.second_end_ns = now_ns + NS_PER_S
+        if self._session_end_ns_of(now_ns) != self.session_end_ns:
+            self._begin_session(now_ns)
+        self._day_end_ns = utc_day_end_ns(now_ns)
+        self._session_close = self._day_close = None
+        self._schedule_rollover()
+
+    def _note_arrivals(self, now_ns: int) -> None:
+        """Takes `now_ns` for the arrival of events without one: a publisher inside this process may leave `ts_init`
+        unset, which must not show as 1970."""
+        if self.bid is not None or self.ask is not None:
+            self.updated_ns = self.quotes.arrived_ns = now_ns
+        if self.last_price is not None:
+            self.updated_ns = self.prints.arrived_ns = now_ns
+
+    def _note_ages(self, now_ns: int) -> None:
+        # hot: once per tick and symbol that has an event (benchmarks/bench_tick.py)
+        max_age_ns = self.stale_after_ns
+        is_quoted = self.quotes.is_fresh(now_ns, max_age_ns)
+        is_printed = self.prints.is_fresh(now_ns, max_age_ns)
+        until_ns = self.quotes.arrived_ns + max_age_ns if is_quoted else MAX_NS
+        if is_printed and self.prints.arrived_ns + max_age_ns < until_ns:
+            until_ns = self.prints.arrived_ns + max_age_ns
+        self._fresh_until_ns = until_ns
+        self.is_quote_stale, self.is_print_stale = not is_quoted, not is_printed
 
     def _publish_bar(self, bar: Bar) -> None:
         self._on_bar(self.symbol, bar)
 
     def _derive(self) -> None:
         bid, ask = finite_or_none(self.bid), finite_or_none(self.ask)
+        quotes, prints = self.quotes, self.prints
         self.touch.update(bid, ask)
         turnover, feed = self.turnover, self.feed.figures
+        updated = iso_or_none(self.updated_ns)
+        # One of the two is the newest event, as a rule.
+        quoted = updated if quotes.arrived_ns == self.updated_ns else iso_or_none(quotes.arrived_ns)
+        printed = updated if prints.arrived_ns == self.updated_ns else iso_or_none(prints.arrived_ns)
         self.offer(
             {
                 "last_price": finite_or_none(self.last_price),
@@ -338,7 +445,7 @@ class TrackedSymbol(JsonPart):
                 "vwap": turnover.vwap,
                 "high": finite_or_none(self.high),
                 "low": finite_or_none(self.low),
-                "spread_bps": self.touch.spread_bps,
+                "spread_bps": None if self.is_quote_stale else self.touch.spread_bps,
                 "time_weighted_spread": finite_or_none(self.time_weighted_spread),
                 "locked": self.locked,
                 "crossed": self.crossed,
@@ -348,7 +455,13 @@ class TrackedSymbol(JsonPart):
                 "feed_latency_p99_ms": feed.p99_ms,
                 "feed_latency_max_ms": feed.max_ms,
                 "n_feed_latency": feed.n,
-                "updated": iso_or_none(self.updated_ns),
+                "late": quotes.late + prints.late,
+                "ahead": quotes.ahead + prints.ahead,
+                "updated": updated,
+                "quote_updated": quoted,
+                "print_updated": printed,
+                "quote_stale": self.is_quote_stale if quotes.arrived_ns else None,
+                "print_stale": self.is_print_stale if prints.arrived_ns else None,
                 "stale": self.is_stale,
             }
         )

@@ -7,7 +7,7 @@ from decimal import Decimal
 from observability.clocks.timestamps import iso_or_none
 from observability.events import Fill, Position, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
-from observability.metrics.market.touch import MarkSource
+from observability.metrics.market.touch import MarkInputs, MarkSource
 from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.strategy.position import AverageCostPosition, Closing, signed_quantity
 from observability.metrics.strategy.state import PositionState
@@ -16,10 +16,12 @@ from observability.snapshot.sections import JsonPart
 
 
 class PositionPart(JsonPart):
-    """A position, marked to the mid, else the last price, else (without any market data) to its own last fill.
+    """A position, marked to the mid, else the last price (see `TrackedSymbol.mark`), else, without any market data, to
+    its own last fill.
 
-    `mark_updated` is the time of the event that last changed the mark. `stale` is whether the market has been silent
-    for too long; an age would differ at every tick. `difference` is the engine's quantity minus ours.
+    `mark_updated` is the time of the event that last changed the mark. `stale` is whether the quote or print that the
+    mark is from is too old, or is a fill; an age would differ at every tick. `difference` is the engine's quantity
+    minus ours.
     """
 
     __slots__ = (
@@ -59,7 +61,7 @@ class PositionPart(JsonPart):
         """The engine's newest report; None before the first."""
         self.has_input = True
         # The prices that the mark was made from; its Decimals are computed again only when these change.
-        self._quoted: tuple[float | None, float | None, float | None] | None = None
+        self._quoted: MarkInputs | None = None
 
     def to_state(self) -> PositionState:
         """Returns the state. It shares this position's own object, so it must be packed at once."""
@@ -103,16 +105,16 @@ class PositionPart(JsonPart):
         is_moved = self.has_input
         is_stale = True
         if market is not None:
-            is_stale = now_ns - market.updated_ns > market.stale_after_ns
-            quoted = (market.bid, market.ask, market.last_price)
+            quoted = market.mark_inputs(now_ns)
             if quoted != self._quoted:
                 self._quoted = quoted
-                mark = market.mark()
+                mark = quoted.mark()
                 if mark is not None and mark != (self.mark, self.mark_source):
                     self.mark, self.mark_source = mark
-                    self.mark_ns = market.updated_ns
-                    self.updated_ns = max(self.updated_ns, market.updated_ns)
+                    self.mark_ns = market.source_arrived_ns(self.mark_source)
+                    self.updated_ns = max(self.updated_ns, self.mark_ns)
                     is_moved = True
+            is_stale = market.is_source_stale(self.mark_source, now_ns)
         if is_moved:
             self._value_position()
         if is_moved or is_stale != self.is_stale:
