@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from ingest_server import WAIT_SECONDS, MakeIngestServer, fill
-from observability.senders.sender import MAX_BAD_MESSAGES, MAX_MESSAGE_BYTES, MAX_TAKING, MAX_UNANSWERED
+from observability.senders.sender import MAX_MESSAGE_BYTES, MAX_TAKING, MAX_UNANSWERED
+from observability.websocket.connection import MAX_REFUSED_MESSAGES
 from ws_client import read_to_close, receive
 
 
@@ -100,7 +101,7 @@ def test_a_sender_may_send_larger_messages_than_a_subscriber(start_ingest: MakeI
 
 def test_a_sender_of_nothing_but_bad_messages_is_closed_with_1008(start_ingest: MakeIngestServer) -> None:
     with start_ingest().sender() as sender:
-        for number in range(1, MAX_BAD_MESSAGES + 1):
+        for number in range(1, MAX_REFUSED_MESSAGES + 1):
             sender.send("nothing")
             answer = receive(sender)
             assert (answer["type"], answer["code"], answer["seq"]) == ("error", "bad_message", number)
@@ -140,7 +141,7 @@ def test_an_event_that_is_not_json_costs_only_itself_in_an_envelope(
 
 def test_single_events_that_are_not_json_do_not_end_the_connection(start_ingest: MakeIngestServer) -> None:
     with start_ingest(is_prompt=True).sender() as sender:
-        for number in range(MAX_BAD_MESSAGES + 1):
+        for number in range(MAX_REFUSED_MESSAGES + 1):
             sender.send('{"type":"quote","symbol":"A","bid":1,"ask":2,"bid_size":NaN}')
             assert receive(sender)["rejected_count"] == 1
             sender.send(fill(number))

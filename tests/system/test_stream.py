@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -209,6 +209,56 @@ def test_frames_are_answered_with_the_close_code_that_the_rfc_names(
     with RawClient(demo_server.port) as raw:
         raw.send(sent)
         assert raw.close_code() == code
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [frame(CLOSE, b"\x03\xe9"), frame(7), frame(PING), frame(TEXT, b"ping"), frame(TEXT, b"x", rsv=7), b"\0" * 300_000],
+    ids=["another Close", "reserved opcode", "ping", "message", "reserved bits", "no frames"],
+)
+def test_a_close_with_bytes_behind_it_is_answered_with_its_own_code(demo_server: Server, behind: bytes) -> None:
+    with RawClient(demo_server.port) as raw:
+        raw.send(frame(CLOSE, b"\x03\xe8") + behind)
+        assert raw.close_code() == 1000
+        assert raw.next_frame() is None
+
+
+def test_pings_beyond_the_rate_wait_and_the_connection_stays(start_server: StartServer) -> None:
+    server = start_server(WS_RATE_LIMIT="20")
+    with RawClient(server.port) as raw:
+        raw.send(frame(PING, b"p") * 60)
+        snapshots_after: list[int] = []
+        for opcode, _ in raw.frames():
+            if opcode == PONG:
+                snapshots_after.append(0)
+            else:
+                snapshots_after[-1:] = [1 + last for last in snapshots_after[-1:]]
+            if len(snapshots_after) == 60:
+                break
+    # Forty at once; then the snapshots of at least a second come between the pongs.
+    assert sum(snapshots_after) >= 5
+
+
+@pytest.mark.parametrize("flood", [frame(PING, b""), frame(PONG, b""), frame(TEXT, b"", fin=False)])
+def test_a_flood_of_small_frames_leaves_the_ticks_to_the_others(demo_server: Server, flood: bytes) -> None:
+    with RawClient(demo_server.port) as raw, client(demo_server) as other:
+        raw.sock.setblocking(False)
+        seqs: list[int] = []
+        for _ in range(10):
+            with suppress(BlockingIOError):
+                while True:
+                    raw.sock.send(flood * 10_000)
+            seqs.append(receive(other, "metrics_update")["seq"])
+    assert seqs == list(range(seqs[0], seqs[0] + 10))
+
+
+def test_a_client_with_a_heartbeat_of_its_own_stays_connected(start_server: StartServer) -> None:
+    server = start_server(METRIC_COLLECTION_INTERVAL="1.1")
+    with client(server) as connection:
+        for _ in range(12):
+            connection.send('{"event":"heartbeat"}')
+            assert receive(connection, "error")["code"] == "bad_message"
+            receive(connection, "metrics_update")
 
 
 def test_fragments_with_a_ping_between_them_are_one_message(demo_server: Server) -> None:

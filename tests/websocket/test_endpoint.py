@@ -18,7 +18,7 @@ from observability.http11.heads import parse_head
 from observability.http11.messages import Request
 from observability.routing.application import Application
 from observability.routing.router import Router
-from observability.websocket.echo import EchoEndpoint
+from observability.websocket.echo import MAX_MESSAGE_BYTES, MIN_FRAGMENT_BYTES, EchoEndpoint
 from ws_client import CLOSE, PING, RawClient, handshake, read_to_close
 
 WAIT_SECONDS = 10
@@ -119,6 +119,18 @@ def test_the_heartbeat_closes_silent_clients_and_keeps_answering_ones(echoes: Ma
         assert {opcode for opcode, _ in frames[:-1]} == {PING}
         answering.send("still here")
         assert answering.recv(WAIT_SECONDS) == "still here"
+
+
+def test_the_echo_takes_what_public_suites_send(echoes: MakeEcho) -> None:
+    message = bytes(range(256)) * (MAX_MESSAGE_BYTES // 256)
+    with echoes().client(max_size=None, compression=None) as client:
+        client.send(message)
+        assert client.recv(WAIT_SECONDS) == message
+        parts = [message[at : at + MIN_FRAGMENT_BYTES] for at in range(0, 65_536, MIN_FRAGMENT_BYTES)]
+        client.send(parts)
+        assert client.recv(WAIT_SECONDS) == message[:65_536]
+        client.send(message + b"x")
+        assert read_to_close(client)[1] == 1009
 
 
 class GoneTransport(asyncio.Transport):

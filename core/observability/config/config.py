@@ -102,7 +102,8 @@ class Config:
     ws_rate_limit: int = _setting(
         50,
         Integer(0, 1_000_000),
-        "Messages a WebSocket client may send per second, with bursts of twice as many; 0 means no limit.",
+        "Frames a WebSocket client may send per second (messages, their fragments, pings and pongs), with bursts of "
+        "twice as many; 0 means no limit.",
         env="WS_RATE_LIMIT",
     )
     broadcast: str = _setting(

@@ -6,10 +6,9 @@ A limit holds per address (`AddressQuota`), per process or for all workers of th
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from observability.http11.heads import MAX_HEAD_BYTES
 from observability.memory import layout
@@ -61,6 +60,13 @@ class ContentMemory:
         return self.held_bytes + size <= bound
 
 
+@runtime_checkable
+class Holder(Protocol):
+    """Holds a place of an `AddressQuota`: a transport, or a protocol that gives its place up before its transport."""
+
+    def is_closing(self) -> bool: ...
+
+
 class AddressQuota:
     """Allows each address at most `per_address` open transports.
 
@@ -73,7 +79,7 @@ class AddressQuota:
     def __init__(self, per_address: int) -> None:
         assert per_address > 0, f"per_address {per_address}: expected at least 1; for no limit, make no AddressQuota"
         self.per_address = per_address
-        self._held: dict[str, list[asyncio.Transport]] = {}
+        self._held: dict[str, list[Holder]] = {}
         self._sweep_at = MIN_SWEPT_ADDRESSES
 
     def __len__(self) -> int:
@@ -88,7 +94,7 @@ class AddressQuota:
         held[:] = _open(held)
         return len(held) < self.per_address
 
-    def take(self, address: str, transport: asyncio.Transport) -> None:
+    def take(self, address: str, transport: Holder) -> None:
         """Counts `transport` until it closes."""
         if address not in self._held and len(self._held) >= self._sweep_at:
             self._sweep()
@@ -100,7 +106,7 @@ class AddressQuota:
         self._sweep_at = max(MIN_SWEPT_ADDRESSES, 2 * len(self._held))
 
 
-def _open(transports: list[asyncio.Transport]) -> list[asyncio.Transport]:
+def _open(transports: list[Holder]) -> list[Holder]:
     return [transport for transport in transports if not transport.is_closing()]
 
 

@@ -1,8 +1,9 @@
-"""Rate limits: requests per address, messages per client.
+"""Rate limits: requests per address, frames and faults per client.
 
-Both are token buckets that hold two seconds' worth of tokens, kept as one number: the time at which the bucket will be
-full again. A token can be taken while that time is less than a whole bucket ahead, and taking it moves the time by one
-token's interval (virtual scheduling, from the generic cell rate algorithm of ATM, ITU-T I.371). Nothing is refilled.
+All are token buckets, which hold two seconds' worth of tokens unless they are made otherwise. A bucket is one number:
+the time at which it will be full again. A token can be taken while that time is less than a whole bucket ahead, and
+taking it moves the time by one token's interval (virtual scheduling, from the generic cell rate algorithm of ATM, ITU-T
+I.371). Nothing is refilled.
 
 The caller passes the time, in nanoseconds that never go back.
 """
@@ -24,9 +25,9 @@ class MessageRate:
 
     __slots__ = ("_ahead_ns", "_full_ns", "_interval_ns")
 
-    def __init__(self, per_second: int) -> None:
+    def __init__(self, per_second: int, burst_seconds: int = BURST_SECONDS) -> None:
         self._interval_ns = NS_PER_S // per_second if per_second else 0
-        self._ahead_ns = BURST_SECONDS * NS_PER_S - self._interval_ns
+        self._ahead_ns = burst_seconds * NS_PER_S - self._interval_ns
         self._full_ns = 0
 
     def allow(self, now_ns: int) -> bool:

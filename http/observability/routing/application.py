@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from observability.access.addresses import TrustedProxies, limited_as
 from observability.access.authorization import AccessPolicy
-from observability.access.limits import AddressQuota, ContentMemory, Limits
+from observability.access.limits import AddressQuota, ContentMemory, Holder, Limits
 from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock, HostClock
 from observability.clocks.timestamps import NS_PER_S
@@ -154,7 +154,8 @@ class Application:
             )
         answer = self.upgrade(request, transport, received, protocol)
         if answer is None:
-            websockets.take(address, transport)
+            upgraded = transport.get_protocol()
+            websockets.take(address, upgraded if isinstance(upgraded, Holder) else transport)
         return answer
 
     async def settle(self, request: Request, pattern: str, awaitable: Awaitable[Answer]) -> Answer:

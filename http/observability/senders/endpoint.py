@@ -34,15 +34,18 @@ class SenderEndpoint(WebSocketEndpoint[Sender]):
         *,
         origins: OriginCheck,
         heartbeat_seconds: float,
+        control_frames_per_second: int = 0,
     ) -> None:
+        """`control_frames_per_second` is the rate of each sender; 0 means no limit."""
         super().__init__(loop, max_clients=MAX_SENDERS, origins=origins, heartbeat_seconds=heartbeat_seconds)
         self._gate = gate
         self._event_clock = event_clock
         self._heartbeat_seconds = heartbeat_seconds
+        self._control_frames_per_second = control_frames_per_second
         self._senders = counters.gauge("ingest_senders_active", "WebSocket senders of events connected now")
 
     def make_client(self, request: Request, accepted: Accepted) -> Sender:
-        return Sender(accepted, self._gate, self._event_clock, self._heartbeat_seconds)
+        return Sender(accepted, self._gate, self._event_clock, self._heartbeat_seconds, self._control_frames_per_second)
 
     def on_count(self, clients: int) -> None:
         self._senders.set(clients)

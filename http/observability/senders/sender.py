@@ -29,8 +29,6 @@ MAX_UNANSWERED: Final = 64
 MAX_UNANSWERED_BYTES: Final = MAX_MESSAGE_BYTES
 # How many of the unanswered messages the gate may have at a time.
 MAX_TAKING: Final = 32
-# A sender of this many messages that are not events does not speak this protocol, and is closed.
-MAX_BAD_MESSAGES: Final = 10
 MAX_SEQ: Final = 2**63 - 1
 
 _CODES: Final = {
@@ -81,14 +79,22 @@ class Sender(WebSocketConnection):
     """One sender."""
 
     max_message_bytes: ClassVar[int] = MAX_MESSAGE_BYTES
+    # Messages are bounded by how many are unanswered.
+    counts_data: ClassVar[bool] = False
 
-    def __init__(self, accepted: Accepted, gate: Gate, event_clock: Clock, heartbeat_seconds: float) -> None:
-        super().__init__(accepted)
+    def __init__(
+        self,
+        accepted: Accepted,
+        gate: Gate,
+        event_clock: Clock,
+        heartbeat_seconds: float,
+        control_frames_per_second: int,
+    ) -> None:
+        super().__init__(accepted, control_frames_per_second)
         self._gate = gate
         self._event_clock = event_clock
         self._heartbeat_seconds = heartbeat_seconds
         self._received = 0
-        self._bad_messages = 0
         self._is_finishing = False
         # Messages by number, counted from 1, that the gate does not have yet.
         self._waiting: deque[tuple[int, bytes]] = deque()
@@ -183,10 +189,7 @@ class Sender(WebSocketConnection):
         code = _CODES[answer.status]
         self._send({"type": "error", "seq": seq, "code": code, "message": body["detail"]})
         if code == "bad_message":
-            self._bad_messages += 1
-            if self._bad_messages >= MAX_BAD_MESSAGES:
-                logger.info("websocket %s: %d messages not understood, closing", self.peer, self._bad_messages)
-                self.close(CloseCode.POLICY_VIOLATION, "too many messages not understood")
+            self.count_refused()
 
     def _update_hold(self) -> None:
         unanswered = len(self._waiting) + len(self._taking)

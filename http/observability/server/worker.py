@@ -103,6 +103,7 @@ class Worker:
             loop,
             origins=origins,
             heartbeat_seconds=config.ws_heartbeat_interval,
+            control_frames_per_second=config.ws_rate_limit,
         )
         self._endpoints: list[WebSocketEndpoint[Any]] = [self._stream, senders]
         if config.echo:

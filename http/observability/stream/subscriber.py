@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from picows import WSMsgType
 
-from observability.access.rates import MessageRate
 from observability.clocks.timestamps import format_iso_ms
 from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame
@@ -32,8 +31,6 @@ from observability.websocket.deflate import DeflateMemory
 
 logger = logging.getLogger(__name__)
 
-# A client whose messages are refused this often does not speak this protocol, and is closed.
-MAX_REFUSED_MESSAGES: Final = 10
 # The limit on unsent bytes is two frames, but at least what TCP may send in one segment.
 MIN_UNSENT_BYTES: Final = 16 * 1024
 
@@ -48,7 +45,7 @@ class Subscriber(WebSocketConnection):
         query: StreamQuery,
         subscription: Subscription,
     ) -> None:
-        super().__init__(accepted)
+        super().__init__(accepted, stream.settings.messages_per_second)
         self.subscription = subscription
         self.view: View | None = None
         self.last_seq = 0
@@ -57,10 +54,8 @@ class Subscriber(WebSocketConnection):
         self._query = query
         deflate = accepted.deflate
         self.deflate = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
-        self._rate = MessageRate(stream.settings.messages_per_second)
         # Clients of the first API do not know `lag`. A client that has asked for something knows it.
         self._accepts_lag = subscription != DEFAULT or query.since is not None
-        self._refused_messages = 0
         self._skipped = 0
         self._missed_seq: int | None = None
         self._lanes: dict[str, LaneReader] = {}
@@ -223,9 +218,9 @@ class Subscriber(WebSocketConnection):
     def on_message(self, message: bytes, is_text: bool) -> None:
         if not is_text:
             self.close(CloseCode.UNSUPPORTED_DATA, "expected text")
-        elif not self._rate.allow(self._stream.host_clock.mono_ns()):
+        elif self.is_over_rate:
             limit = self._stream.settings.messages_per_second
-            self._refuse("rate_limited", f"expected at most {limit} messages a second")
+            self._refuse("rate_limited", f"expected at most {limit} frames a second")
         elif message == b"ping":
             self.send_text(b"pong")
         else:
@@ -347,8 +342,5 @@ class Subscriber(WebSocketConnection):
         self.send_text(encode_json(document))
 
     def _refuse(self, code: str, message: str) -> None:
-        self._refused_messages += 1
         self._send({"type": "error", "code": code, "message": message, "timestamp": self._stream.timestamp()})
-        if self._refused_messages >= MAX_REFUSED_MESSAGES:
-            logger.info("websocket %s: %d messages refused, closing", self.peer, self._refused_messages)
-            self.close(CloseCode.POLICY_VIOLATION, "too many messages not understood")
+        self.count_refused()

@@ -1,5 +1,5 @@
-"""One WebSocket connection over picows: it takes the socket, assembles messages from frames, and enforces the rules of
-RFC 6455 that picows leaves to its user."""
+"""One WebSocket connection: taking over the socket, assembling messages from frames, closing (RFC 6455). picows unmasks
+data frames and sends."""
 
 from __future__ import annotations
 
@@ -22,8 +22,21 @@ from picows import (
 )
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its stubs
 
+from observability.access.rates import MessageRate
+from observability.clocks.timestamps import NS_PER_S
 from observability.websocket.close_codes import NO_CLOSE, NO_STATUS, CloseCode, Ender, is_sendable
 from observability.websocket.extensions import DeflateParameters
+from observability.websocket.inbound import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    CONTROL,
+    PING,
+    TEXT,
+    Fault,
+    FrameHeader,
+    Inbound,
+)
 from observability.websocket.inflate import InflateRefusal, inflate
 
 DEFAULT_MAX_MESSAGE_BYTES: Final = 64 * 1024
@@ -34,8 +47,12 @@ READ_BUFFER_BYTES: Final = 2048
 MAX_BACKLOG_BYTES: Final = 64 * 1024
 # A peer that leaves its backlog unread for this long is disconnected.
 WRITE_STALL_SECONDS: Final = 30.0
+# A client that sends this many messages in as many seconds that are refused does not speak this protocol.
+MAX_REFUSED_MESSAGES: Final = 10
 # How long after our Close frame the peer may take to send its own.
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
+
+RSV1: Final = 4
 
 # picows accepts only heads whose Connection is "upgrade" alone.
 _HEAD: Final = (
@@ -74,21 +91,32 @@ class Accepted:
     deflate: DeflateParameters | None
     """The negotiated permessage-deflate, if any."""
     on_end: Callable[[int], None]
-    """Called with the number once the connection has ended."""
+    """Called with the number once the connection has ended; its socket may take a moment longer to close."""
+    on_lost: Callable[[int], None]
+    """Called with the number once the socket is closed too."""
 
 
 class WebSocketConnection(WSListener):
     """One connection. It passes whole messages to `on_message`, and sends nothing after `close`."""
 
     max_message_bytes: ClassVar[int] = DEFAULT_MAX_MESSAGE_BYTES
+    max_fragments: ClassVar[int] = MAX_FRAGMENTS
+    counts_data: ClassVar[bool] = True
+    """Whether data frames count against the peer's rate, or control frames alone."""
 
-    def __init__(self, accepted: Accepted) -> None:
+    def __init__(self, accepted: Accepted, frames_per_second: int = 0) -> None:
+        """`frames_per_second` is the peer's rate; 0 means no limit."""
         self.number = accepted.number
         self.peer = accepted.peer
         self.loop = accepted.loop
         self.silent_heartbeats = 0
         """Heartbeats since the peer last sent something."""
         self.is_closing = False
+        """Whether either side has sent Close."""
+        self.has_ended = False
+        """Whether nothing more is sent or looked at."""
+        self.is_over_rate = False
+        """Whether the message being taken exceeds the peer's rate."""
         self.close_code = NO_CLOSE
         """The code of the Close that ended the connection: the first one if both sides sent one."""
         self.closed_by: Ender = "client"
@@ -102,7 +130,12 @@ class WebSocketConnection(WSListener):
         self.send_shared: Callable[..., None]
         self.is_tls = False
         self._on_end = accepted.on_end
+        self._on_lost = accepted.on_lost
         self._ws: WSTransport
+        self._inbound: Inbound
+        self._rate = MessageRate(frames_per_second)
+        self._refusals = MessageRate(1, MAX_REFUSED_MESSAGES - 1)
+        self._header: FrameHeader
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._is_text = False
@@ -135,7 +168,7 @@ class WebSocketConnection(WSListener):
         """Pauses or resumes reading from the peer."""
         if is_held != self.is_held:
             self.is_held = is_held
-            self._update_reading()
+            self._inbound.resume()
 
     # -- sending
 
@@ -155,17 +188,28 @@ class WebSocketConnection(WSListener):
             self._ws.send_ping()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Sends Close; the socket is closed when the peer's Close arrives, or after `CLOSE_TIMEOUT_SECONDS`."""
+        """Sends Close. The connection ends when the peer's Close arrives, or after `CLOSE_TIMEOUT_SECONDS`."""
         if self.is_closing:
             return
         self._begin_closing()
         self.close_code, self.closed_by = code, "server"
         self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # takes any code
-        self._end_stall()
+        self._await_end()
         # The peer's Close must still be read.
-        self._update_reading()
-        # A peer that reads nothing must not keep the connection.
-        self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
+        self._inbound.resume()
+
+    def end(self) -> None:
+        """Ends the connection once both sides have sent Close, or the peer cannot be understood any more."""
+        if self.has_ended or self.transport.is_closing():
+            return
+        self.has_ended = True
+        self._on_end(self.number)
+        # RFC 6455 section 7.1.1: closing while the peer still sends would reset the connection and destroy the Close
+        # that the peer has not read. What still comes is dropped.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def abort(self) -> None:
         if not self.is_closing:
@@ -177,6 +221,16 @@ class WebSocketConnection(WSListener):
         if not self.is_closing:
             self.is_closing = True
             self.on_closing()
+
+    def _await_end(self) -> None:
+        """Lets the peer take what it has been sent, Close included, and close its side, but not for long."""
+        self._end_stall()
+        self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
+
+    def receive_from(self, picows: WSProtocol, transport: asyncio.Transport, received: bytes) -> Inbound:
+        """Returns the protocol that reads the peer; `received` has come already."""
+        self._inbound = Inbound(self, picows, transport, self.loop, received)
+        return self._inbound
 
     # -- picows' callbacks
 
@@ -194,34 +248,25 @@ class WebSocketConnection(WSListener):
     def _open(self) -> None:
         if not self.is_closing:
             self.on_open()
+        # What came together with the handshake is read only now, so that no answer precedes the greeting.
+        self._inbound.start()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        opcode = frame.msg_type
-        if self.is_closing:
-            # RFC 6455 section 1.4: after a Close only the peer's Close matters.
-            if opcode == WSMsgType.CLOSE:
-                transport.disconnect()
-            return
-        self.silent_heartbeats = 0
-        # RFC 6455 section 5.2: RSV bits MUST be 0 unless an extension defines them. RFC 7692 section 6: RSV1 is set on
-        # the first frame of a compressed message, on no other and on no control frame.
-        may_be_compressed = self.takes_deflate and opcode in (WSMsgType.TEXT, WSMsgType.BINARY)
-        if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not may_be_compressed):
-            self.close(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
-        elif opcode == WSMsgType.PING:
-            transport.send_pong(frame.get_payload_as_bytes())
-            self._check_backlog()
-        elif opcode == WSMsgType.CLOSE:
-            self._on_close_frame(transport, frame)
-        elif opcode != WSMsgType.PONG:
-            self._on_data_frame(frame)
+        """Takes the payload of a data frame."""
+        self._fragments.append(frame.get_payload_as_bytes())
+        if self._header.fin:
+            message, self._fragments = b"".join(self._fragments), []
+            self._on_whole_message(message)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if not self.has_ended:
+            self.has_ended = True
+            self._on_end(self.number)
         self._begin_closing()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         self.on_closed()
-        self._on_end(self.number)
+        self._on_lost(self.number)
 
     def pause_writing(self) -> None:
         """Called by the transport once its buffer is not empty; `_check_backlog` decides how much is too much."""
@@ -237,44 +282,76 @@ class WebSocketConnection(WSListener):
         """Pauses reading from a peer that leaves too many answers unread."""
         if self._stall_timer is None and self.buffered_bytes() > MAX_BACKLOG_BYTES:
             self._stall_timer = self.loop.call_later(WRITE_STALL_SECONDS, self.abort)
-            self._update_reading()
+            self._inbound.resume()
 
     def _end_stall(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
-            self._update_reading()
+            self._inbound.resume()
 
-    def _update_reading(self) -> None:
-        # A closing transport allows neither.
-        if self.transport.is_closing():
-            return
-        if self._stall_timer is None and (self.is_closing or not self.is_held):
-            self.transport.resume_reading()
-        else:
-            self.transport.pause_reading()
+    # -- from the inbound side
+
+    @property
+    def may_read(self) -> bool:
+        return self.is_closing or (self._stall_timer is None and not self.is_held)
+
+    def on_bytes(self) -> None:
+        self.silent_heartbeats = 0
+
+    def may_take(self, header: FrameHeader) -> bool:
+        if not self.counts_data and header.opcode not in CONTROL:
+            return True
+        is_allowed = self._rate.allow(self._now_ns())
+        # A message of one frame is taken nevertheless, so that the client can be told; anything else waits.
+        is_message = header.fin and header.opcode in (TEXT, BINARY)
+        self.is_over_rate = is_message and not is_allowed
+        return is_allowed or is_message
+
+    def begin_frame(self, header: FrameHeader) -> None:
+        is_continuation = header.opcode == CONTINUATION
+        # RFC 7692 section 6: RSV1 is set on the first frame of a compressed message, and on no other.
+        self._check_reserved(header, may_be_compressed=self.takes_deflate and not is_continuation)
+        # RFC 6455 section 5.4: fragments of one message are not interleaved with another's.
+        if is_continuation != bool(self._fragments):
+            raise Fault(CloseCode.PROTOCOL_ERROR, "fragments out of order")
+        if not is_continuation:
+            self._is_text = header.opcode == TEXT
+            self._is_compressed = bool(header.rsv)
+            self._fragments_bytes = 0
+        self._fragments_bytes += header.size
+        if self._fragments_bytes > self.max_message_bytes:
+            raise Fault(CloseCode.MESSAGE_TOO_BIG, f"a message is at most {self.max_message_bytes} bytes")
+        if len(self._fragments) >= self.max_fragments:
+            raise Fault(CloseCode.MESSAGE_TOO_BIG, f"a message is at most {self.max_fragments} fragments")
+        self._header = header
+
+    def on_control_frame(self, header: FrameHeader, payload: bytes) -> None:
+        self._check_reserved(header, may_be_compressed=False)
+        if header.opcode == PING:
+            self._ws.send_pong(payload)
+            self._check_backlog()
+        elif header.opcode == CLOSE:
+            self._on_close_frame(payload)
+
+    def _check_reserved(self, header: FrameHeader, *, may_be_compressed: bool) -> None:
+        # RFC 6455 section 5.2: RSV bits MUST be 0 unless an extension defines them.
+        if header.rsv and not (may_be_compressed and header.rsv == RSV1):
+            raise Fault(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
 
     # -- messages
 
-    def _on_data_frame(self, frame: WSFrame) -> None:
-        is_continuation = frame.msg_type == WSMsgType.CONTINUATION
-        # RFC 6455 section 5.4: fragments of one message are not interleaved with another's.
-        if is_continuation != bool(self._fragments):
-            self.close(CloseCode.PROTOCOL_ERROR, "fragments out of order")
-            return
-        if not is_continuation:
-            self._is_text = frame.msg_type == WSMsgType.TEXT
-            self._is_compressed = frame.rsv1
-            self._fragments_bytes = 0
-        self._fragments_bytes += frame.payload_size
-        if self._fragments_bytes > self.max_message_bytes or len(self._fragments) >= MAX_FRAGMENTS:
-            self._fragments = []
-            self.close(CloseCode.MESSAGE_TOO_BIG, f"a message is at most {self.max_message_bytes} bytes")
-            return
-        self._fragments.append(frame.get_payload_as_bytes())
-        if frame.fin:
-            message, self._fragments = b"".join(self._fragments), []
-            self._on_whole_message(message)
+    def count_refused(self) -> None:
+        """Counts a message that was refused, and closes with 1008 if there were too many."""
+        if not self._refusals.allow(self._now_ns()):
+            logger.info(
+                "websocket %s: %d messages were refused within %d seconds, closing",
+                self.peer, MAX_REFUSED_MESSAGES, MAX_REFUSED_MESSAGES,
+            )  # fmt: skip
+            self.close(CloseCode.POLICY_VIOLATION, "too many messages were refused")
+
+    def _now_ns(self) -> int:
+        return round(self.loop.time() * NS_PER_S)
 
     def _on_whole_message(self, message: bytes) -> None:
         if self._is_compressed:
@@ -289,21 +366,23 @@ class WebSocketConnection(WSListener):
             return
         self.on_message(message, self._is_text)
 
-    def _on_close_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self._begin_closing()
-        if frame.payload_size == 0:
-            # RFC 6455 section 5.5.1 leaves the code of the answer open. An empty Close would not do: picows does not
-            # count it as sent, and sends another for a fault that follows the peer's.
+    def _on_close_frame(self, payload: bytes) -> None:
+        if len(payload) == 1:
+            raise Fault(CloseCode.PROTOCOL_ERROR, "half a close code")
+        if not _is_utf8(payload[2:]):
+            raise Fault(CloseCode.INVALID_TEXT, "the reason is not UTF-8")
+        if not payload:
+            # RFC 6455 section 5.5.1 leaves the code of the answer open.
             echoed: int = CloseCode.NORMAL
             self.close_code = NO_STATUS
         else:
-            code = int.from_bytes(frame.get_payload_as_bytes()[:2], "big")
+            code = int.from_bytes(payload[:2], "big")
             echoed = code if is_sendable(code) else CloseCode.PROTOCOL_ERROR
             self.close_code = echoed
-        transport.send_close(echoed)  # type: ignore[arg-type]  # takes any code
-        transport.disconnect()
-        # A peer that reads nothing must not keep the connection.
-        self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
+        self._begin_closing()
+        self._ws.send_close(echoed)  # type: ignore[arg-type]  # takes any code
+        self._await_end()
+        self.end()
 
 
 def _is_utf8(message: bytes) -> bool:
@@ -321,8 +400,8 @@ def hand_over(
     received: bytes,
     fields: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Makes picows the protocol of `transport`. It answers the handshake whose valid key is `key` with a 101 that has
-    `fields`, and then reads frames, beginning with `received`. Raises nothing that a peer can cause."""
+    """Gives `transport` to the connection. picows answers the handshake whose valid key is `key` with a 101 that has
+    `fields`; then frames are read, beginning with `received`. Raises nothing that a peer can cause."""
     response = WSUpgradeResponse.create_101_response(fields)
     protocol: Any = WSProtocol(
         None,  # host and port
@@ -342,17 +421,11 @@ def hand_over(
         READ_BUFFER_BYTES,
     )
     transport.pause_reading()
-    transport.set_protocol(protocol)
+    transport.set_protocol(client.receive_from(protocol, transport, received))
     protocol.connection_made(transport)
-    pending = memoryview(_HEAD % key + received)
-    while pending and not transport.is_closing():
-        buffer = protocol.get_buffer(-1)
-        size = min(len(buffer), len(pending))
-        buffer[:size] = pending[:size]
-        protocol.buffer_updated(size)
-        pending = pending[size:]
-    if not transport.is_closing():
-        transport.resume_reading()
+    head = _HEAD % key
+    protocol.get_buffer(-1)[: len(head)] = head
+    protocol.buffer_updated(len(head))
 
 
 def limit_unsent(transport: asyncio.Transport, unsent_bytes: int) -> None:

@@ -49,6 +49,8 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         self._pinger = (
             None if heartbeat_seconds is None else ClientPinger(self.clients.values(), heartbeat_seconds, loop)
         )
+        # Clients that have ended, and whose sockets still wait for the peer to close its side.
+        self._lingering: dict[int, ClientT] = {}
         self._numbers = count(1)
         self._empty = asyncio.Event()
 
@@ -77,7 +79,8 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         deflate = negotiate(request.header(b"sec-websocket-extensions"))
         number = next(self._numbers)
         client = self.make_client(
-            request, Accepted(number, request.client_address, self._loop, deflate, on_end=self._forget)
+            request,
+            Accepted(number, request.client_address, self._loop, deflate, on_end=self._forget, on_lost=self._release),
         )
         if self._client_count.set(len(self.clients) + 1) > self._max_clients:
             self._client_count.set(len(self.clients))
@@ -96,17 +99,20 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         if self.clients:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), grace_seconds)
-        for client in tuple(self.clients.values()):
+        for client in (*self.clients.values(), *self._lingering.values()):
             client.abort()
         # Transports report their end in the loop's next iteration.
         await asyncio.sleep(0)
 
     def _forget(self, number: int) -> None:
-        self.clients.pop(number, None)
+        self._lingering[number] = self.clients.pop(number)
         self._client_count.set(len(self.clients))
         self.on_count(len(self.clients))
         if not self.clients:
             self._empty.set()
+
+    def _release(self, number: int) -> None:
+        del self._lingering[number]
 
 
 def _answer_fields(request: Request, deflate: DeflateParameters | None) -> list[tuple[str, str]]:
