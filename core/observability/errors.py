@@ -9,6 +9,7 @@ The protocol layer's refusals, which carry an HTTP status, are a tree of their o
     ├── EventRefused       a collector has no room for an event; says which bound is reached
     ├── SourceError        a recording or feed cannot be read; says where
     ├── CheckpointError    a saved state cannot be restored; says which part and why
+    ├── BenchError         a benchmark cannot be run; says which part and why
     ├── HubUnavailable     a worker's hub does not answer; says why
     └── StoreError         the store cannot be opened or read; says which file and why
 """
@@ -65,6 +66,10 @@ class CheckpointError(ObservabilityError):
 
 class StoreError(ObservabilityError):
     """The store cannot be opened or read."""
+
+
+class BenchError(ObservabilityError):
+    """A benchmark, or one of the programs that it needs, cannot be run."""
 
 
 class HubUnavailable(ObservabilityError):

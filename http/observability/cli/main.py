@@ -19,7 +19,7 @@ from observability.version import VERSION
 
 Command = Callable[[Sequence[str]], int]
 
-COMMANDS: Final = ("serve",)
+COMMANDS: Final = ("serve", "bench")
 """Each is a function of its name in the module of its name."""
 
 
@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"observability {VERSION}")
     parser.add_argument(
-        "command", choices=COMMANDS, help="serve: run the server; `observability serve --help` says more"
+        "command",
+        choices=COMMANDS,
+        help="serve: run the server; bench: measure it beside others; `observability serve --help` says more",
     )
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the command's own arguments")
     given = parser.parse_args(sys.argv[1:] if argv is None else argv)

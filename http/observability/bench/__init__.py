@@ -1,0 +1,2 @@
+"""`observability bench`: measures the server in one run beside peers that do the same work, and beside a
+floor in C."""

@@ -1,0 +1,94 @@
+"""Processes of the benchmark: pinned, measured, and ended with everything that they started."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from observability.bench.servers import Cores, end, free_port, running, spawn
+from observability.errors import BenchError
+
+NOT_PINNED: frozenset[int] = frozenset()
+# Listens on its first argument, and starts a child that would outlive it.
+SERVER = """
+import socket, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(600)
+"""
+
+
+def command(code: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def test_a_server_ends_with_the_processes_that_it_started(tmp_path: Path) -> None:
+    port = free_port()
+    with running(command(SERVER, port), port, os.environ, NOT_PINNED, tmp_path / "log") as server:
+        processes = server.processes()
+        assert len(processes) == 2
+        assert server.memory_bytes() > 1_000_000
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
+
+
+def test_a_server_ends_when_the_block_is_left_by_an_exception(tmp_path: Path) -> None:
+    port = free_port()
+    processes = []
+
+    def interrupted() -> None:
+        with running(command(SERVER, port), port, os.environ, NOT_PINNED, tmp_path / "log") as server:
+            processes.extend(server.processes())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
+
+
+def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+    port = free_port()
+    failing = command("import sys; sys.exit('no such engine')")
+    with (
+        pytest.raises(BenchError, match="ended with 1 at its start: no such engine"),
+        running(failing, port, os.environ, NOT_PINNED, tmp_path / "log"),
+    ):
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_process_ends_with_a_parent_that_is_killed() -> None:
+    parent = spawn(
+        command(
+            "import sys, time\n"
+            "from observability.bench.servers import spawn\n"
+            "child = spawn([sys.executable, '-c', 'import time; time.sleep(600)'], frozenset())\n"
+            "print(child.pid, flush=True)\n"
+            "time.sleep(600)\n"
+        ),
+        NOT_PINNED,
+        environment={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=-1,
+    )
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    end(parent)
+    assert psutil.wait_procs([child], timeout=10)[1] == []
+
+
+def test_the_server_and_the_load_have_different_cores() -> None:
+    cores = Cores.choose()
+    assert not cores.server & cores.load
+
+
+def test_a_server_of_several_processes_shares_the_load_s_core_only_if_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    cores = Cores(frozenset({3}), frozenset({2}))
+    assert cores.for_processes(1) == {3}
+    assert cores.for_processes(3) == {0, 1, 3}
+    assert cores.for_processes(4) == {0, 1, 2, 3}
