@@ -72,7 +72,7 @@ class RecordRing:
 
     def copy(self, sequence: int) -> CopiedRecord | None:
         """Copies the record, or returns None if it was overwritten before or during the copy."""
-        # hot: once per tick and worker (benchmarks/bench_workers.py)
+        # hot: once per tick and worker (observability bench --only workers)
         words, memory = self._words, self._bytes
         slot = self._slot(sequence)
         if words[slot + layout.RECORD_END] == sequence:

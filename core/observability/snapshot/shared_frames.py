@@ -166,7 +166,7 @@ class SharedFrames:
     def refresh(self) -> Frame | None:
         """Copies the newest frame and the newest documents; returns the frame, or None if it is the same as before, or
         could not be copied in time."""
-        # hot: once per tick and worker (benchmarks/bench_workers.py)
+        # hot: once per tick and worker (observability bench --only workers)
         self._copy_documents()
         for _ in range(MAX_ATTEMPTS):
             seq = self._frames.cursor

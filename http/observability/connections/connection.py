@@ -221,7 +221,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Answers the requests received, until it has to wait for a handler or for the peer."""
-        # hot: once per request (benchmarks/bench_http.py)
+        # hot: once per request (observability bench --only rest)
         parser, turn, mono_ns = self._parser, self._turn, self._application.clock.mono_ns
         served = False
         started_ns = mono_ns()
@@ -282,7 +282,7 @@ class HttpConnection(asyncio.Protocol):
                 request.client_address = proxies.client_address(self._source, forwarded_for)
 
     def _serve(self, request: Request, started_ns: int) -> None:
-        # hot: once per request (benchmarks/bench_http.py)
+        # hot: once per request (observability bench --only rest)
         application = self._application
         admission = self._admission
         self._continued = False
@@ -345,7 +345,7 @@ class HttpConnection(asyncio.Protocol):
     def _write_answer(
         self, request: Request, pattern: str, started_ns: int, answer: Answer, *, is_immediate: bool = False
     ) -> None:
-        # hot: once per request (benchmarks/bench_http.py)
+        # hot: once per request (observability bench --only rest)
         application = self._application
         keep_alive = request.head.keep_alive and not (self._draining or self._parser.has_ended)
         status, data, keep_alive = application.encode(request, pattern, answer, keep_alive)
@@ -365,7 +365,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _write_ready(self, ready: ReadyAnswer) -> None:
         """Answers a request that is the same, to the byte, as one that was answered since the last frame."""
-        # hot: once per request (benchmarks/bench_http.py)
+        # hot: once per request (observability bench --only rest)
         application = self._application
         started_ns = application.clock.mono_ns()
         self._transport.write(ready.data)

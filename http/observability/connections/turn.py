@@ -36,8 +36,8 @@ class Turn:
 
     def spend(self, ns: int) -> None:
         """Counts time that was spent."""
-        # hot: once per request (benchmarks/bench_http.py). The loop is asked to report its next turn only once half of
-        # the time is spent, by however many turns: asking on each turn would cost every request a callback.
+        # hot: once per request (observability bench --only rest). The loop is asked to report its next turn only once
+        # half of the time is spent, by however many turns: asking on each turn would cost every request a callback.
         self._spent_ns += ns
         if self._spent_ns * 2 >= self._max_ns and not self._is_next_due:
             self._expect_next()

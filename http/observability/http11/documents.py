@@ -70,7 +70,7 @@ class ReadyDocument:
 
     def encode(self, request: Request, encoder: ResponseEncoder, *, keep_alive: bool) -> tuple[int, bytes]:
         """Returns status and bytes of the answer to `request`."""
-        # hot: once per poll (benchmarks/bench_http.py)
+        # hot: once per poll (observability bench --only rest)
         head = request.head
         headers = head.headers
         date = encoder.date.now()

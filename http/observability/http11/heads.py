@@ -246,7 +246,7 @@ def accepts_gzip(accept_encoding: bytes | None) -> bool:
 
 def none_match_fails(if_none_match: bytes, etag: bytes) -> bool:
     """Returns whether If-None-Match lists `etag` by weak comparison: the answer is 304 (RFC 9110 section 13.1.2)."""
-    # hot: once per poll, and nearly every client sends back the one tag it was given (benchmarks/bench_http.py)
+    # hot: once per poll, and nearly every client sends back the one tag it was given (observability bench --only rest)
     if if_none_match in (etag, b"*"):
         return True
     opaque = etag.removeprefix(b"W/")
@@ -292,7 +292,7 @@ class HeadMemo:
         assert entries > 0, f"entries {entries}: expected at least 1"
         self._heads: dict[bytes, RequestHead] = {}
         self.entries = entries
-        # hot: once per request; the dictionary's own method saves a call (benchmarks/bench_http.py)
+        # hot: once per request; the dictionary's own method saves a call (observability bench --only rest)
         self.get = self._heads.get
 
     def __len__(self) -> int:

@@ -164,7 +164,7 @@ class HttpDate:
         self._value = b""
 
     def now(self) -> bytes:
-        # hot: once per answer (benchmarks/bench_http.py)
+        # hot: once per answer (observability bench --only rest)
         second = self._time_ns() // NS_PER_S
         if second != self._second:
             t = time.gmtime(second)

@@ -138,7 +138,7 @@ class RequestParser:
     def next_request(self) -> Request | None:
         """Returns the next request, or None if more bytes are needed or nothing more can be read. Raises a Fatal, or
         the refusal of `end_with`."""
-        # hot: once per request (benchmarks/bench_http.py)
+        # hot: once per request (observability bench --only rest)
         if self._refusal is not None:
             raise self._refusal
         try:

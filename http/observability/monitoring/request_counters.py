@@ -14,7 +14,7 @@ class RequestCounters:
         self._known: dict[tuple[str, str, int], tuple[Counter, BucketHistogram]] = {}
 
     def on_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        # hot: once per request (benchmarks/bench_http.py)
+        # hot: once per request (observability bench --only rest)
         known = self._known.get((method, route, status))
         if known is None:
             known = self._known[method, route, status] = (

@@ -80,7 +80,7 @@ class Published:
 
     def snapshot(self) -> ReadyDocument:
         """Returns the snapshot of the newest frame."""
-        # hot: once per poll (benchmarks/bench_http.py)
+        # hot: once per poll (observability bench --only rest)
         frame = self._frames.latest()
         if frame is not self._frame:
             assert frame is not None, "the hub makes its first frame before the port opens"
@@ -90,7 +90,7 @@ class Published:
 
     def document(self, name: str) -> ReadyDocument | Awaitable[ReadyDocument]:
         """Returns one of the hub's documents; one too large for the shared memory has to be waited for."""
-        # hot: once per poll (benchmarks/bench_http.py)
+        # hot: once per poll (observability bench --only rest)
         documents = self._frames.documents
         if documents is not self._documents:
             self._documents = documents
@@ -121,7 +121,7 @@ class Published:
 
     def answer(self, request: Request, name: str) -> ReadyDocument | Awaitable[ReadyDocument]:
         """Returns a document as the answer to `request`; a large one is compressed in slices first."""
-        # hot: once per poll (benchmarks/bench_http.py)
+        # hot: once per poll (observability bench --only rest)
         document = self.snapshot() if name == SNAPSHOT else self.document(name)
         if isinstance(document, ReadyDocument) and not document.must_be_compressed(request):
             return document

@@ -112,7 +112,7 @@ class Application:
 
     def dispatch(self, request: Request, admission: Admission | None = None) -> tuple[str, Answer | Awaitable[Answer]]:
         """Returns the pattern of the route, and the answer or an awaitable of it. Never raises."""
-        # hot: once per request (benchmarks/bench_http.py)
+        # hot: once per request (observability bench --only rest)
         head = request.head
         pattern = UNMATCHED
         try:

@@ -34,7 +34,7 @@ class ReadyAnswers:
 
     def __init__(self) -> None:
         self._answers: dict[bytes, ReadyAnswer] = {}
-        # hot: once per request (benchmarks/bench_http.py)
+        # hot: once per request (observability bench --only rest)
         self.get = self._answers.get
 
     def __len__(self) -> int:

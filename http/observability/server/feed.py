@@ -73,7 +73,7 @@ class SharedFeed:
 
     def catch_up(self) -> None:
         """Copies everything new, and calls the listeners if there is a new frame."""
-        # hot: once per tick and worker (benchmarks/bench_workers.py)
+        # hot: once per tick and worker (observability bench --only workers)
         # The lanes come after the frame, so that they hold every entry the frame refers to.
         frame = self.frames.refresh()
         for follower in self._followers:

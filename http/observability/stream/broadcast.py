@@ -140,7 +140,7 @@ class Broadcaster:
                 self._chunks.append((cohort, chunk, min(chunk + CHUNK_CLIENTS, end)))
 
     def _send_chunk(self) -> None:
-        # hot: once per chunk of clients per tick (benchmarks/bench_fanout.py)
+        # hot: once per chunk of clients per tick (observability bench --only fanout)
         frame = self._frame
         assert frame is not None
         room = CHUNK_CLIENTS

@@ -102,7 +102,7 @@ class PicowsSends:
         self._is_compressed = is_compressed
 
     def send(self, start: int, end: int) -> list[int]:
-        # hot: once per client per tick (benchmarks/bench_fanout.py)
+        # hot: once per client per tick (observability bench --only fanout)
         message, is_compressed = self._message, self._is_compressed
         for send in self._sends[start:end]:
             send(WSMsgType.TEXT, message, HEADROOM, True, is_compressed)
@@ -143,7 +143,7 @@ class RingSends:
         self._block.set_frame(_header(len(message) - HEADROOM, is_compressed), message, HEADROOM)
 
     def send(self, start: int, end: int) -> list[int]:
-        # hot: once per batch of clients per tick (benchmarks/bench_fanout.py)
+        # hot: once per batch of clients per tick (observability bench --only fanout)
         behind = []
         for index, sent in self._ring.submit(self._block, start, end):
             # A transport that gets bytes for a connection which has failed finds that out by itself.

@@ -154,7 +154,7 @@ class SendRing:
     def submit(self, block: SendBlock, start: int, end: int) -> Sequence[tuple[int, int]]:
         """Sends the block's buffer to its sockets from `start` to before `end`, at most `MAX_BATCH` of them. Returns
         the index of each socket that did not take all of it, with the bytes it took, or a negative errno."""
-        # hot: once per batch of clients per tick (benchmarks/bench_fanout.py)
+        # hot: once per batch of clients per tick (observability bench --only fanout)
         count = end - start
         assert 0 < count <= MAX_BATCH
         tail: int = self._tail
