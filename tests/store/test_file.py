@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +136,33 @@ def test_an_older_file_is_migrated_and_keeps_its_rows(path: Path) -> None:
         schema.migrate(connection, (*schema.MIGRATIONS, add_a_column))
         assert connection.execute("SELECT seq, account FROM fills").fetchall() == [(1, ""), (2, "")]
         assert schema.read_version(connection) == VERSION + 1
+
+
+def old_row(seq: int, columns: str, **changes: Any) -> tuple[Any, ...]:
+    """Returns the parameters of a fill of an earlier version, in the order of its columns."""
+    values = dict(zip(schema.FILL_COLUMNS.split(", "), fill_row(seq, **changes), strict=True))
+    return tuple(values[name] for name in columns.split(", "))
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_fills_of_every_earlier_version_are_kept_with_the_wider_key(path: Path, version: int) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        schema.migrate(connection, schema.MIGRATIONS[:version])
+        columns = ", ".join(name for _, name, *_ in connection.execute("PRAGMA table_info(fills)").fetchall())
+        places = ", ".join("?" * (columns.count(",") + 1))
+        rows = [old_row(seq, columns) for seq in (3, 1, 2)]
+        connection.executemany(f"INSERT INTO fills ({columns}) VALUES ({places})", rows)
+        connection.execute(f"INSERT INTO conflicts ({columns}) VALUES ({places})", rows[0])
+    with closing(open_database(path)) as connection:
+        kept = connection.execute(f"SELECT {columns}, day, leg, is_flat FROM fills ORDER BY seq").fetchall()
+        assert kept == [(*old_row(seq, columns), 0, 1, 0) for seq in (1, 2, 3)]
+        assert connection.execute("SELECT seq, day, leg, is_flat FROM conflicts").fetchall() == [(3, 0, 1, 0)]
+        for seq, changes in enumerate(({"side": "sell"}, {"order_id": "x"}, {"day": 5}, {"leg": 2}), 10):
+            connection.execute(schema.INSERT_FILL, fill_row(seq, trade_id="t1", **({"order_id": "o1"} | changes)))
+        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            connection.execute(schema.INSERT_FILL, fill_row(20, trade_id="t1", order_id="o1"))
+        indexes = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
+        assert {f"fills_by_{name}" for name in ("symbol", "strategy", "side", "time")} <= indexes
 
 
 def test_a_failed_migration_changes_nothing(path: Path) -> None:

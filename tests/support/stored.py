@@ -36,6 +36,9 @@ def fill_row(seq: int, **changes: Any) -> tuple[Any, ...]:
         "quantity_real": 100.0,
         "gross_pnl": None,
         "round_trip": None,
+        "day": 0,
+        "leg": 1,
+        "is_flat": 0,
     }
     assert changes.keys() <= row.keys()
     return tuple((row | changes).values())

@@ -89,6 +89,52 @@ def test_a_fill_beyond_the_positions_is_refused_whole_and_may_be_sent_again(tmp_
         assert server.next_snapshot()["strategy"]["open_positions"] == 2
 
 
+def test_both_sides_of_a_trade_and_several_orders_on_one_side_may_be_ours(tmp_path: Path) -> None:
+    both = [fill(1, "A", order_id="a1", strategy="mm"), fill(1, "A", "sell", order_id="b1", strategy="arb")]
+    makers = [fill(2, "B", order_id="m1"), fill(2, "B", order_id="m2", quantity="7")]
+    flip = [fill(3, "C"), fill(4, "C", "sell"), fill(4, "C", "sell", quantity="3")]
+    for _ in range(2):
+        # The second time after a restart: all of them are duplicates then.
+        with running("--data-dir", str(tmp_path)) as server:
+            answer = post(server, *both, *makers, *flip)
+            assert answer["rejected_count"] == 0
+            assert answer["accepted"] + answer["duplicates"] == 7
+            strategy = server.next_snapshot()["strategy"]
+            quantities = {(each["strategy"], each["symbol"]): each["quantity"] for each in strategy["positions"]}
+            assert quantities == {
+                ("mm", "A"): 10.0, ("arb", "A"): -10.0, ("default", "B"): 17.0, ("default", "C"): -3.0
+            }  # fmt: skip
+            assert (strategy["fills_refused"], strategy["conflicting_fills"]) == (0, 0)
+            with pytest.raises(urllib.error.HTTPError) as raised:
+                server.get("/api/trades/t1")
+            assert raised.value.code == 409
+            candidates = json.loads(raised.value.read())["candidates"]
+            assert [(each["side"], each["order_id"]) for each in candidates] == [("buy", "a1"), ("sell", "b1")]
+    assert answer["duplicates"] == 7
+
+
+def test_a_conflict_is_rejected_and_the_health_is_not_healthy_over_it(tmp_path: Path) -> None:
+    with running("--data-dir", str(tmp_path)) as server:
+        answer = post(server, fill(1, "A"), fill(1, "A", quantity="11"))
+        assert (answer["accepted"], answer["rejected"][0]["index"]) == (1, 1)
+        assert "conflict" in answer["rejected"][0]["error"]
+        wait_for_health(server, "Fills are lost: other content under a known key")
+        assert alert_of(server, "conflicting_fills")["severity"] == "critical"
+        assert server.next_snapshot()["system"]["health"] != "healthy"
+    with running("--data-dir", str(tmp_path)) as server:
+        wait_for_health(server, "Fills are lost: other content under a known key")
+        (alert,) = server.get("/api/system/alerts")["alerts"]
+        assert (alert["key"], alert["count"]) == ("observability/conflicting_fills", 1)
+
+
+def test_ids_that_begin_anew_each_day_are_told_apart_where_the_setting_says_so() -> None:
+    days = [fill(1, "A", order_id="o", venue="SHFE", ts=f"2025-10-2{day}T03:00:00Z") for day in (1, 2)]
+    for venues, accepted in (("SHFE,DCE", 2), ("*", 2), ("DCE", 1)):
+        with running(DAILY_TRADE_IDS=venues) as server:
+            answer = post(server, *days, *days)
+            assert (answer["accepted"], answer["duplicates"]) == (accepted, 4 - accepted)
+
+
 @pytest.mark.parametrize(
     ("make", "count", "path", "warning"),
     [

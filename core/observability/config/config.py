@@ -35,6 +35,7 @@ from observability.config.trading import (
     SecondsBySymbol,
     SymbolSeconds,
     TimeOfDay,
+    Venues,
     YearDays,
     Zone,
 )
@@ -251,6 +252,13 @@ class Config:
         TimeOfDay(),
         "Local time at which a trading day begins and daily P&L starts at 0 again.",
         env="SESSION_START",
+    )
+    daily_trade_ids: tuple[str, ...] = _setting(
+        (),
+        Venues(),
+        "Venues whose trade ids begin anew each session, such as `SHFE,DCE`, or `*` for all: the same id on another "
+        "day is another fill.",
+        env="DAILY_TRADE_IDS",
     )
     starting_capital: Decimal | None = _setting(
         None,

@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from observability.config.kinds import Seconds
 from observability.config.setting import Kind, shown
-from observability.events import MAX_SYMBOL_LENGTH
+from observability.events import MAX_NAME_LENGTH, MAX_SYMBOL_LENGTH
 
 UTC_NAMES: Final = frozenset({
     "UTC", "UCT", "Universal", "Zulu", "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu",
 })  # fmt: skip
 """Names of the IANA database that need none of its data."""
+EVERY_VENUE: Final = "*"
 YEAR_DAYS: Final = (252, 365)
 """The trading days of a stock exchange in a year, and the calendar days."""
 
@@ -156,6 +157,32 @@ class ContractMultipliers(Kind):
     def format(self, value: object) -> str:
         assert isinstance(value, tuple)
         return ",".join(f"{symbol}:{multiplier:f}" for symbol, multiplier in value)
+
+
+@dataclass(frozen=True, slots=True)
+class Venues(Kind):
+    """Names of venues, separated by commas, or `*` alone."""
+
+    metavar: ClassVar[str] = "VENUE,..."
+
+    @property
+    def expected(self) -> str:
+        return f"names of venues separated by commas, none twice, or {EVERY_VENUE} alone for all"
+
+    def parse(self, text: str) -> object:
+        venues = tuple(item.strip(" ") for item in text.split(","))
+        if not self.accepts(venues):
+            raise ValueError(shown(text))
+        return venues
+
+    def accepts(self, value: object) -> bool:
+        if not isinstance(value, tuple) or len(set(value)) != len(value) or (EVERY_VENUE in value and len(value) > 1):
+            return False
+        return all(isinstance(venue, str) and 1 <= len(venue) <= MAX_NAME_LENGTH for venue in value)
+
+    def format(self, value: object) -> str:
+        assert isinstance(value, tuple)
+        return ",".join(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import format_iso_ms
 from observability.config.config import Config
-from observability.config.trading import zone_of
+from observability.config.trading import EVERY_VENUE, zone_of
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.logs.log_ring import LogRing
@@ -24,7 +24,7 @@ from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIEL
 from observability.metrics.strategy_collector import StrategyCollector, StrategySettings
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
 from observability.metrics.system_collector import SystemCollector, SystemSettings
-from observability.metrics.trades.trade_log import TradeLog
+from observability.metrics.trades.trade_log import DailyIds, TradeLog
 from observability.store.checkpoint import EventSequence
 
 
@@ -67,8 +67,11 @@ def make_collectors(
     """Creates the collectors on one bus, clock, calendar and trade log. `sequence` numbers the trades; the engine's log
     lines go to `engine_log`."""
     multipliers = dict(config.contract_multipliers)
-    trades = TradeLog(sequence=sequence, multipliers=multipliers)
     calendar = SessionCalendar(zone_of(config.session_timezone), config.session_start)
+    daily_ids = DailyIds(
+        frozenset(config.daily_trade_ids), EVERY_VENUE in config.daily_trade_ids, session_end_ns=calendar.end_ns
+    )
+    trades = TradeLog(sequence=sequence, multipliers=multipliers, daily_ids=daily_ids)
     market = MarketDataCollector(
         bus=bus,
         clock=event_clock,

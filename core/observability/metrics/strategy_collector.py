@@ -247,7 +247,8 @@ class StrategyCollector(BusCollector):
         account.days.begin(day)
         self._totals.days.begin(day)
         account.apply(event, trade, part)
-        self._may_be_flat |= not part.position.quantity
+        trade.is_flat = not part.position.quantity
+        self._may_be_flat |= trade.is_flat
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)

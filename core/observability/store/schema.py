@@ -18,9 +18,12 @@ the seq, as all indexes in SQLite do, so the rows of one symbol come newest firs
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
+
+logger = logging.getLogger(__name__)
 
 # "OBSV" identifies a database as ours, for us and for `file` (https://www.sqlite.org/fileformat2.html, 1.3).
 APPLICATION_ID: Final = 0x4F425356
@@ -37,7 +40,7 @@ NUMBERED: Final = ("equity", "minutes", "bars", "idempotency")
 
 FILL_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, "
-    "venue, latency_ms, mid, slippage_bps, pnl, quantity_real, gross_pnl, round_trip"
+    "venue, latency_ms, mid, slippage_bps, pnl, quantity_real, gross_pnl, round_trip, day, leg, is_flat"
 )
 ORDER_REPORT_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue, "
@@ -268,7 +271,35 @@ def _add_round_trips(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN round_trip INTEGER")
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_create, _add_round_trips)
+def _widen_the_key_of_fills(connection: sqlite3.Connection) -> None:
+    """Makes side, order, day and leg part of a fill's key. SQLite cannot change a constraint, so this copies the
+    table."""
+    columns = (
+        "day INTEGER NOT NULL DEFAULT 0",
+        "leg INTEGER NOT NULL DEFAULT 1",
+        # 1 if the fill closed its position exactly.
+        "is_flat INTEGER NOT NULL DEFAULT 0",
+    )
+    for column in columns:
+        connection.execute(f"ALTER TABLE conflicts ADD COLUMN {column}")
+    connection.execute(
+        f"""CREATE TABLE new_fills (
+            {_FILL_TYPES}, gross_pnl TEXT, round_trip INTEGER, {", ".join(columns)},
+            UNIQUE (trade_id, symbol, venue, side, order_id, day, leg)
+        ) STRICT"""
+    )
+    kept = (
+        "seq, ts_ns, ts_init_ns, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, "
+        "venue, latency_ms, mid, slippage_bps, pnl, quantity_real, gross_pnl, round_trip"
+    )
+    connection.execute(f"INSERT INTO new_fills ({kept}) SELECT {kept} FROM fills ORDER BY seq")
+    connection.execute("DROP TABLE fills")
+    connection.execute("ALTER TABLE new_fills RENAME TO fills")
+    for name, column in (("symbol", "symbol"), ("strategy", "strategy"), ("side", "side"), ("time", "ts_ns")):
+        connection.execute(f"CREATE INDEX fills_by_{name} ON fills ({column})")
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_create, _add_round_trips, _widen_the_key_of_fills)
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 
 
@@ -283,6 +314,11 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MI
     version = read_version(connection)
     if version == len(migrations):
         return
+    if version:
+        logger.info(
+            "migrating the store from version %d to %d; with millions of fills this takes minutes, and as much free "
+            "disk as the store has bytes", version, len(migrations),
+        )  # fmt: skip
     connection.execute("BEGIN IMMEDIATE")
     try:
         for step in migrations[version:]:

@@ -54,7 +54,8 @@ def row(trade: Trade) -> tuple[Any, ...]:
         str(trade.quantity), str(trade.price), str(trade.commission), trade.liquidity, trade.strategy, trade.venue,
         trade.latency_ms, None if trade.mid is None else str(trade.mid), trade.slippage_bps,
         None if trade.pnl is None else str(trade.pnl), float(trade.quantity),
-        None if trade.gross_pnl is None else str(trade.gross_pnl), trade.round_trip,
+        None if trade.gross_pnl is None else str(trade.gross_pnl), trade.round_trip, trade.day, trade.leg,
+        trade.is_flat,
     )  # fmt: skip
 
 
@@ -154,11 +155,11 @@ def test_the_store_answers_as_the_log_of_recent_trades_does(
 def test_trades_of_a_file_of_the_first_version_keep_their_pnl(tmp_path: Path) -> None:
     path = tmp_path / "db"
     first = [row(trade(1)), row(trade(2, side="sell", pnl=Decimal("4.9"))), row(trade(3, side="sell", pnl=Decimal(-1)))]
-    columns = FILL_COLUMNS.removesuffix(", gross_pnl, round_trip")
+    columns = FILL_COLUMNS.removesuffix(", gross_pnl, round_trip, day, leg, is_flat")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection, MIGRATIONS[:1])
         places = ", ".join("?" * (columns.count(",") + 1))
-        connection.executemany(f"INSERT INTO fills ({columns}) VALUES ({places})", [each[:-2] for each in first])
+        connection.executemany(f"INSERT INTO fills ({columns}) VALUES ({places})", [each[:-5] for each in first])
     open_database(path).close()
 
     async def question(asked: StoredTrades) -> tuple[list[Trade], TradeStats]:
@@ -202,8 +203,14 @@ def test_a_key_finds_its_trade_and_no_other(tmp_path: Path) -> None:
     trades = [trade(1, trade_id="1"), trade(2, trade_id="1", symbol="AMZN")]
     path = stored(tmp_path / "db", trades)
     with closing(open_reader(path)) as connection:
-        assert find_key(connection, ("XNAS", "AMZN", "1")) == trades[1]
-        assert find_key(connection, ("BATS", "AMZN", "1")) is None
+        assert find_key(connection, ("XNAS", "AMZN", "1", "buy", trades[1].order_id, 0, 1)) == [trades[1]]
+        for other in (
+            ("BATS", "AMZN", "1", "buy", trades[1].order_id, 0, 1),
+            ("XNAS", "AMZN", "1", "sell", trades[1].order_id, 0, 1),
+            ("XNAS", "AMZN", "1", "buy", "other", 0, 1),
+            ("XNAS", "AMZN", "1", "buy", trades[1].order_id, 0, 2),
+        ):
+            assert find_key(connection, other) == []
 
 
 def test_pages_by_cursor_are_not_moved_by_new_trades(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Fill
+from observability.logs.line_budget import LINES_PER_MINUTE
 from observability.metrics.trades.trade import Trade, TradeFilter
-from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
+from observability.metrics.trades.trade_log import EVERY_READER, DailyIds, Reader, Rejection, TradeLog
 from observability.store.checkpoint import EventSequence
 
 NOON = 1_340_280_000_000_000_000
@@ -81,6 +82,123 @@ def test_a_conflict_is_kept_apart_and_reported_once(caplog: pytest.LogCaptureFix
     conflict = log.number_conflict(fill(price=Decimal(151)))
     assert conflict is not None and (conflict.price, conflict.seq) == (151, 2)
     assert log.number_conflict(fill(price=Decimal(151))) is None
+
+
+# -- what identifies a fill
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"side": "sell"}, {"order_id": "o2"}, {"side": "sell", "order_id": "o2"}, {"venue": "BATS"}, {"symbol": "AMZN"}],
+)
+def test_an_id_of_another_side_order_venue_or_symbol_is_another_fill(other: dict[str, str]) -> None:
+    log = TradeLog()
+    for event in (fill(), fill(**other, quantity=Decimal(7))):
+        admitted(log, event)
+        assert log.admit(event, Reader.ACCOUNTING) is Rejection.DUPLICATE
+    assert (len(log.find("1")), log.conflicts) == (2, 0)
+
+
+@pytest.mark.parametrize("changes", [{"quantity": Decimal(3)}, {"price": Decimal(1)}, {"commission": Decimal(1)}])
+def test_other_content_under_the_same_key_is_a_conflict(changes: dict[str, Decimal]) -> None:
+    log = TradeLog()
+    admitted(log, fill())
+    assert log.admit(fill(**changes), Reader.ACCOUNTING) is Rejection.CONFLICT
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("alpha", "alpha", Rejection.DUPLICATE),
+        ("alpha", "", Rejection.DUPLICATE),
+        ("", "alpha", Rejection.DUPLICATE),
+        ("alpha", "beta", Rejection.CONFLICT),
+    ],
+)
+def test_strategies_conflict_only_where_both_deliveries_name_one(first: str, second: str, expected: Rejection) -> None:
+    log = TradeLog()
+    admitted(log, fill(strategy=first))
+    assert log.admit(fill(strategy=second), Reader.ACCOUNTING) is expected
+
+
+DAY = 86_400 * S
+
+
+def test_ids_that_begin_anew_each_day_are_told_apart_at_the_venues_that_are_named() -> None:
+    log = TradeLog(daily_ids=DailyIds(frozenset({"SHFE"})))
+    for venue, expected in (("SHFE", Trade), ("XNAS", Rejection)):
+        admitted(log, fill(venue=venue))
+        assert isinstance(log.admit(fill(venue=venue, ts=NOON + DAY), Reader.ACCOUNTING), expected)
+        # The same moment of the same day is the same fill.
+        assert log.admit(fill(venue=venue), Reader.ACCOUNTING) is Rejection.DUPLICATE
+    assert log.conflicts == 0
+
+
+def test_a_session_and_not_a_calendar_day_tells_daily_ids_apart() -> None:
+    log = TradeLog(daily_ids=DailyIds(is_every_venue=True, session_end_ns=lambda ns: (ns // (2 * DAY) + 1) * 2 * DAY))
+    first_ns = NOON - NOON % (2 * DAY)
+    admitted(log, fill(ts=first_ns))
+    assert log.admit(fill(ts=first_ns + DAY), Reader.ACCOUNTING) is Rejection.DUPLICATE
+    admitted(log, fill(ts=first_ns + 2 * DAY))
+
+
+def closing(log: TradeLog, *, is_flat: bool = True) -> Trade:
+    trade = admitted(log, fill())
+    trade.is_flat = is_flat
+    for reader in (Reader.EXECUTION, Reader.JOURNAL):
+        assert log.admit(fill(), reader) is trade
+    return trade
+
+
+def test_a_fill_through_zero_may_come_in_two_legs() -> None:
+    log = TradeLog()
+    closing(log)
+    second = fill(quantity=Decimal(3))
+    trade = admitted(log, second)
+    assert (trade.leg, trade.quantity) == (2, 3)
+    assert log.admit(second, Reader.EXECUTION) is trade
+    assert log.admit(second, Reader.JOURNAL) is trade
+    for repeated in (second, fill()):
+        assert all(log.admit(repeated, reader) is Rejection.DUPLICATE for reader in Reader)
+    assert log.admit(fill(quantity=Decimal(4)), Reader.ACCOUNTING) is Rejection.CONFLICT
+    assert (len(log), log.conflicts) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("is_flat", "changes"),
+    [
+        (False, {}),
+        (True, {"price": Decimal(1)}),
+        (True, {"ts": NOON + 1}),
+        (True, {"quantity": Decimal(10), "commission": Decimal(1)}),
+    ],
+)
+def test_what_is_no_second_leg_is_a_conflict(is_flat: bool, changes: dict[str, Any]) -> None:
+    log = TradeLog()
+    closing(log, is_flat=is_flat)
+    assert log.admit(fill(**({"quantity": Decimal(3)} | changes)), Reader.ACCOUNTING) is Rejection.CONFLICT
+
+
+def test_both_legs_are_known_after_a_restart() -> None:
+    log, restarted = TradeLog(), TradeLog()
+    first, second = closing(log), admitted(log, fill(quantity=Decimal(3)))
+    for trade in (first, second):
+        restarted.restore(trade, EVERY_READER)
+    for event in (fill(), fill(quantity=Decimal(3))):
+        assert restarted.admit(event, Reader.ACCOUNTING) is Rejection.DUPLICATE
+    # The second leg may come after the restart only.
+    late = TradeLog()
+    late.restore(first, EVERY_READER)
+    assert admitted(late, fill(quantity=Decimal(3))).leg == 2
+
+
+def test_conflicts_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
+    log = TradeLog()
+    admitted(log, fill())
+    for number in range(500):
+        assert log.admit(fill(price=Decimal(number)), Reader.ACCOUNTING) is Rejection.CONFLICT
+    assert log.conflicts == 500
+    assert LINES_PER_MINUTE <= len(caplog.records) <= 2 * LINES_PER_MINUTE
 
 
 def test_an_id_of_several_symbols_or_venues_has_several_trades() -> None:
@@ -244,8 +362,8 @@ def test_a_restored_trade_is_new_only_to_readers_that_have_not_had_it() -> None:
 
 def test_a_forgotten_key_is_looked_up_in_the_archive() -> None:
     log = TradeLog(max_trades=1, max_keys=1)
-    archived = {("", "AAPL", number): admitted(log, fill(number)) for number in ("1", "2", "3")}
-    log.archive = archived.get
+    archived = {number: admitted(log, fill(number)) for number in ("1", "2", "3")}
+    log.archive = lambda key: [archived[key[2]]] if key[2] in archived and key[-1] == 1 else []
     assert log.admit(fill("1"), Reader.ACCOUNTING) is Rejection.DUPLICATE
     assert log.admit(fill("2", price=Decimal(1)), Reader.ACCOUNTING) is Rejection.CONFLICT
     assert isinstance(log.admit(fill("4"), Reader.ACCOUNTING), Trade)

@@ -96,7 +96,7 @@ class Persistence:
             collectors.execution.remember_reports,
             self.sequence,
         )
-        trades.archive = lambda key: self._look_up(lambda: find_key(connection, key), None)
+        trades.archive = lambda key: self._look_up(lambda: find_key(connection, key), [])
         collectors.execution.remember_reports(
             lambda event: self._look_up(lambda: is_report_stored(connection, event), False)
         )

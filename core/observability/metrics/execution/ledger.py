@@ -208,7 +208,7 @@ class OrderLedger:
         """Adds the slippage to trades whose fills came before their order's arrival price."""
         for trade_id, venue in order.waiting:
             for trade in self._trades.find(trade_id):
-                if trade.symbol == order.symbol and trade.venue == venue:
+                if trade.symbol == order.symbol and trade.venue == venue and trade.order_id == order.order_id:
                     order.measure(trade)
                     self._trades.amended(trade)
         order.waiting = []

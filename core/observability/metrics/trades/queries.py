@@ -38,7 +38,10 @@ MAX_CANDIDATES: Final = 1_000
 SqlValues = tuple[Any, ...]
 
 _BY_ID: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE trade_id = ? ORDER BY seq LIMIT {MAX_CANDIDATES}"
-_BY_KEY: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE venue = ? AND symbol = ? AND trade_id = ?"
+_BY_KEY: Final = (
+    f"SELECT {FILL_COLUMNS} FROM fills "
+    "WHERE venue = ? AND symbol = ? AND trade_id = ? AND side = ? AND order_id = ? AND leg = ?"
+)
 _SEQ_OF_TIMES: Final = "SELECT count(*), min(seq), max(seq) FROM fills WHERE ts_ns BETWEEN ? AND ?"
 
 # One min or max reads the end of a tree; for two of them in one SELECT, SQLite visits every row.
@@ -55,7 +58,7 @@ class TradeSource(Protocol):
         trade, asks for the next page."""
 
     async def find(self, trade_id: str) -> list[Trade]:
-        """Returns every trade of that id, oldest first: exchanges number trades per symbol, so there may be several."""
+        """Returns every trade of that id, oldest first: other symbols, orders and days may have the same one."""
 
     async def stats(self, wanted: TradeFilter) -> TradeStats:
         """Adds up the matching trades; exact, as every row's decimals are."""
@@ -143,10 +146,10 @@ class StoredTrades:
         return page
 
 
-def find_key(connection: sqlite3.Connection, key: TradeKey) -> Trade | None:
-    """Returns the trade with that key: the archive of a TradeLog."""
-    row = connection.execute(_BY_KEY, key).fetchone()
-    return None if row is None else trade_of(row)
+def find_key(connection: sqlite3.Connection, key: TradeKey) -> list[Trade]:
+    """Returns the trades with that key, of any day: the archive of a TradeLog."""
+    *same, _, leg = key
+    return [trade_of(row) for row in connection.execute(_BY_KEY, (*same, leg)).fetchall()]
 
 
 # -- in the reader's thread

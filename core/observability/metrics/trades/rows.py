@@ -39,13 +39,16 @@ def fill_row(trade: Trade, ts_init_ns: int) -> StoreRow:
         float(trade.quantity),
         text_or_none(trade.gross_pnl),
         trade.round_trip,
+        trade.day,
+        trade.leg,
+        trade.is_flat,
     )
 
 
 def trade_of(row: StoreRow) -> Trade:
     """Returns the trade."""
     seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
-    latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip = row[13:]
+    latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip, day, leg, is_flat = row[13:]
     return Trade(
         seq=seq,
         trade_id=trade_id,
@@ -65,6 +68,9 @@ def trade_of(row: StoreRow) -> Trade:
         mid=decimal_or_none(mid),
         gross_pnl=decimal_or_none(gross_pnl),
         round_trip=round_trip,
+        day=day,
+        leg=leg,
+        is_flat=bool(is_flat),
     )
 
 

@@ -14,8 +14,13 @@ from observability.metrics.trades.stats import TradeAmounts
 
 DEFAULT_STRATEGY = "default"
 
-TradeKey = tuple[str, str, str]
-"""Venue, symbol and trade id: exchanges number trades per symbol."""
+TradeKey = tuple[str, str, str, str, str, int, int]
+"""What identifies a fill: venue, symbol, trade id, side, order id, day, leg.
+
+Exchanges number trades per symbol; both sides of a trade may be ours, and so may several orders on one side of it.
+`day` is the session of a venue whose ids begin anew each day, else 0. `leg` is 2 for the second part of a fill through
+zero that the engine reports in two, else 1.
+"""
 
 
 @dataclass(slots=True)
@@ -47,6 +52,11 @@ class Trade:
     round_trip: int | None = None
     """The round trip that it belongs to, as the `seq` of the fill that opened it; the one that it closed if it goes
     through zero. None if it was stored by an earlier version, or is in no account."""
+    day: int = 0
+    leg: int = 1
+    """Both as in TradeKey."""
+    is_flat: bool = False
+    """Whether the fill closed its position exactly."""
 
     @classmethod
     def from_fill(cls, seq: int, fill: Fill, strategy: str) -> Trade:
@@ -66,10 +76,6 @@ class Trade:
             liquidity=fill.liquidity,
             latency_ms=fill.latency_ms,
         )
-
-    @property
-    def key(self) -> TradeKey:
-        return self.venue, self.symbol, self.trade_id
 
     def amounts(self) -> TradeAmounts:
         return TradeAmounts(

@@ -4,6 +4,8 @@
          --> admit(fill, EXECUTION)  --> same trade       same key, other content --> Rejection.CONFLICT, kept apart
          --> admit(fill, JOURNAL)    --> same trade
 
+What identifies a fill is in `trade.py`, TradeKey. Its content is quantity, price and commission, and the strategy where
+both deliveries name one: a drop copy knows none.
 P&L, latency and slippage are written into a trade by the collectors that it is handed to.
 """
 
@@ -11,13 +13,17 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, IntFlag
 
 from observability.clocks.slices import Steps, at_once
-from observability.events import Fill
+from observability.clocks.timestamps import NS_PER_DAY
+from observability.events import Fill, event_time_ns
+from observability.logs.line_budget import LineBudget
 from observability.metrics.arithmetic.decimals import ONE
+from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade, TradeFilter, TradeKey
 from observability.store.checkpoint import EventSequence
@@ -25,7 +31,7 @@ from observability.store.checkpoint import EventSequence
 logger = logging.getLogger(__name__)
 
 MAX_TRADES = 10_000
-# About 250 bytes each. Without a store, a fill that is delivered again after this many others would count twice.
+# About 400 bytes each. Without a store, a fill that is delivered again after this many others would count twice.
 MAX_KEYS = 100_000
 MAX_CONFLICTS = 1_000
 # About 200 us of adding up.
@@ -51,8 +57,28 @@ class Rejection(Enum):
     CONFLICT = "conflict"
 
 
-TradeLookup = Callable[[TradeKey], Trade | None]
-"""Finds a trade that is older than those in memory."""
+TradeLookup = Callable[[TradeKey], Iterable[Trade]]
+"""Finds the trades of a key, whatever their day, that are older than those in memory."""
+
+_ConflictKey = tuple[TradeKey, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DailyIds:
+    """The venues whose trade ids begin anew each session."""
+
+    venues: frozenset[str] = frozenset()
+    is_every_venue: bool = False
+    session_end_ns: Callable[[int], int] = utc_day_end_ns
+    """Returns the end of the session that a time belongs to."""
+
+    def day_of(self, record: Fill | Trade) -> int:
+        """Returns the day of a fill by its own time; 0 for a venue whose ids go on."""
+        if not self.is_every_venue and record.venue not in self.venues:
+            return 0
+        ts_ns = record.ts_ns if isinstance(record, Trade) else event_time_ns(record)
+        return self.session_end_ns(ts_ns) // NS_PER_DAY
+
 
 StrategyLookup = Callable[[str, str], str | None]
 """Returns the strategy of an order, by symbol and order id; None if no report or fill has named one yet."""
@@ -71,9 +97,11 @@ class TradeLog:
         max_keys: int = MAX_KEYS,
         sequence: EventSequence | None = None,
         multipliers: Mapping[str, Decimal] | None = None,
+        daily_ids: DailyIds | None = None,
     ) -> None:
         assert max_keys >= max_trades, "a trade must not outlive its key"
         self.multipliers = {} if multipliers is None else multipliers
+        self._daily_ids = DailyIds() if daily_ids is None else daily_ids
         self.conflicts = 0
         """Distinct fills that had the key of another one and different content."""
         self.archive: TradeLookup | None = None
@@ -92,7 +120,8 @@ class TradeLog:
         # An OrderedDict, because finding the first key of a plain dict means skipping the gaps that deleted keys have
         # left in front of it: 40 us with 100,000 keys.
         self._seen: OrderedDict[TradeKey, int] = OrderedDict()
-        self._conflicting: dict[tuple[TradeKey, int], Trade] = {}
+        self._conflicting: dict[_ConflictKey, Trade] = {}
+        self._log_lines = LineBudget()
         self._amended_listeners: list[Callable[[Trade], None]] = []
 
     def __len__(self) -> int:
@@ -100,27 +129,31 @@ class TradeLog:
 
     def admit(self, fill: Fill, reader: Reader) -> Trade | Rejection:
         """Returns the fill's trade if this is the first time that `reader` asks for it, else why not."""
-        key = (fill.venue, fill.symbol, fill.trade_id)
+        # hot: three times per fill (benchmarks/bench_intake.py)
+        key = self._key(fill)
         content = _content(fill)
+        seen = self._look_up(key)
+        if seen is None:
+            return self._begin(key, content, reader, fill)
+        if seen >> _READER_BITS != content:
+            first, key = key, _second_leg(key)
+            seen = self._look_up(key)
+            if seen is None and self._is_second_leg(fill, first):
+                return self._begin(key, content, reader, fill)
+            if seen is None or seen >> _READER_BITS != content:
+                self._keep_apart(first, fill)
+                return Rejection.CONFLICT
+        trade = self._trade(key)
+        if trade is not None and _names_another_strategy(fill, trade):
+            self._keep_apart(key, fill)
+            return Rejection.CONFLICT
         # A plain integer: `int | IntFlag` is an IntFlag again, which takes negative numbers for inverted flags.
         bit = reader.value
-        seen = self._seen.get(key)
-        if seen is None and self.has_forgotten and self.archive is not None:
-            seen = self._recall(self.archive, key)
-        if seen is None:
-            self._see(key, content, bit)
-            trade = Trade.from_fill(self._sequence.draw(), fill, self.strategy_of(fill))
-            self._append(trade)
-            return trade
-        if seen >> _READER_BITS != content and not self._differs_by_no_name(key, fill):
-            self._keep_apart(key, content, fill)
-            return Rejection.CONFLICT
         if seen & bit:
             return Rejection.DUPLICATE
         self._seen[key] = seen | bit
-        known = self._find(key)
-        # Newer trades may have replaced it; the reader still has to account for the fill.
-        return Trade.from_fill(0, fill, self.strategy_of(fill)) if known is None else known
+        # If newer trades have replaced this one, the reader still has to account for the fill.
+        return Trade.from_fill(0, fill, self.strategy_of(fill)) if trade is None else trade
 
     def strategy_of(self, fill: Fill) -> str:
         """Returns the strategy that a fill belongs to: its own, else that of its order if that is known by now."""
@@ -131,14 +164,11 @@ class TradeLog:
 
     def is_known(self, fill: Fill) -> bool:
         """Returns whether a fill of this key has arrived before."""
-        key = (fill.venue, fill.symbol, fill.trade_id)
-        if key in self._seen:
-            return True
-        return self.has_forgotten and self.archive is not None and self._recall(self.archive, key) is not None
+        return self._look_up(self._key(fill)) is not None
 
     def restore(self, trade: Trade, readers: Reader) -> None:
         """Adds a trade of an earlier process. `readers` have had it; the others will be handed it again."""
-        self._see(trade.key, _content(trade), readers.value)
+        self._see(self._key(trade), _content(trade), readers.value)
         self._append(trade)
 
     def query(
@@ -169,7 +199,7 @@ class TradeLog:
         return newer
 
     def find(self, trade_id: str) -> list[Trade]:
-        """Returns every trade of that id, oldest first: exchanges number trades per symbol, so there may be several."""
+        """Returns every trade of that id, oldest first: other symbols, orders and days may have the same one."""
         return list(self._by_id.get(trade_id, ()))
 
     def stats(self, wanted: TradeFilter) -> TradeStats:
@@ -198,7 +228,7 @@ class TradeLog:
 
     def number_conflict(self, fill: Fill) -> Trade | None:
         """Gives the trade of a conflicting fill a number and returns it; None if it has been numbered before."""
-        trade = self._conflicting.get(((fill.venue, fill.symbol, fill.trade_id), _content(fill)))
+        trade = self._conflicting.get(_conflict_key(self._key(fill), fill))
         if trade is None or trade.seq:
             return None
         trade.seq = self._sequence.draw()
@@ -207,7 +237,53 @@ class TradeLog:
     def restore_conflict(self, trade: Trade) -> None:
         """Adds the trade of a conflicting fill of an earlier process."""
         self.conflicts += 1
-        self._conflicting[trade.key, _content(trade)] = trade
+        self._conflicting[_conflict_key(self._key(trade), trade)] = trade
+
+    def _key(self, record: Fill | Trade) -> TradeKey:
+        leg = record.leg if isinstance(record, Trade) else 1
+        day = self._daily_ids.day_of(record)
+        return record.venue, record.symbol, record.trade_id, record.side, record.order_id, day, leg
+
+    def _look_up(self, key: TradeKey) -> int | None:
+        """Returns what is known of a key: content and readers."""
+        seen = self._seen.get(key)
+        if seen is None and self.has_forgotten and self.archive is not None:
+            return self._recall(self.archive, key)
+        return seen
+
+    def _begin(self, key: TradeKey, content: int, reader: Reader, fill: Fill) -> Trade:
+        self._see(key, content, reader.value)
+        trade = Trade.from_fill(self._sequence.draw(), fill, self.strategy_of(fill))
+        trade.day, trade.leg = key[-2:]
+        self._append(trade)
+        return trade
+
+    def _trade(self, key: TradeKey) -> Trade | None:
+        """Returns the trade of a key if it is in memory."""
+        venue, symbol, trade_id, side, order_id, day, leg = key
+        for trade in self._by_id.get(trade_id, ()):
+            if (
+                trade.order_id == order_id
+                and trade.side == side
+                and trade.symbol == symbol
+                and trade.venue == venue
+                and trade.leg == leg
+                and (not day or self._daily_ids.day_of(trade) == day)
+            ):
+                return trade
+        return None
+
+    def _is_second_leg(self, fill: Fill, first: TradeKey) -> bool:
+        """Returns whether a fill continues the one that closed its position exactly: an engine may report a fill
+        through zero in two parts, of the same id, price and time."""
+        trade = self._trade(first)
+        return (
+            trade is not None
+            and trade.is_flat
+            and trade.price == fill.price
+            and trade.ts_ns == event_time_ns(fill)
+            and trade.quantity != fill.quantity
+        )
 
     def _matching(self, wanted: TradeFilter) -> Steps[list[Trade]]:
         """Finds the matching trades, newest first."""
@@ -229,11 +305,12 @@ class TradeLog:
 
     def _recall(self, archive: TradeLookup, key: TradeKey) -> int | None:
         """Looks up a key that is not in memory; whatever is archived has been handed to every reader."""
-        trade = archive(key)
-        if trade is None:
-            return None
-        self._see(key, _content(trade), EVERY_READER.value)
-        return self._seen[key]
+        for trade in archive(key):
+            # Its day may have been stored under another setting.
+            if self._key(trade) == key:
+                self._see(key, _content(trade), EVERY_READER.value)
+                return self._seen[key]
+        return None
 
     def _append(self, trade: Trade) -> None:
         if len(self._trades) >= self._max_trades:
@@ -245,35 +322,36 @@ class TradeLog:
         self._trades.append(trade)
         self._by_id.setdefault(trade.trade_id, []).append(trade)
 
-    def _keep_apart(self, key: TradeKey, content: int, fill: Fill) -> None:
-        if (key, content) in self._conflicting:
+    def _keep_apart(self, key: TradeKey, fill: Fill) -> None:
+        conflict = _conflict_key(key, fill)
+        if conflict in self._conflicting:
             return
         self.conflicts += 1
-        logger.error(
-            "fill %r of %s at venue %r was delivered again with different content; the first delivery counts, "
-            "this one is kept apart",
-            fill.trade_id, fill.symbol, fill.venue,
-        )  # fmt: skip
+        unlogged = self._log_lines.take()
+        if unlogged is not None:
+            logger.error(
+                "fill %r of %s at venue %r was delivered again with different content; the first delivery counts, "
+                "this one is kept apart%s",
+                fill.trade_id, fill.symbol, fill.venue, f" ({unlogged} more were not logged)" if unlogged else "",
+            )  # fmt: skip
         if len(self._conflicting) >= MAX_CONFLICTS:
             del self._conflicting[next(iter(self._conflicting))]
-        self._conflicting[key, content] = Trade.from_fill(0, fill, self.strategy_of(fill))
-
-    def _find(self, key: TradeKey) -> Trade | None:
-        """Returns the trade of a key if it is in memory."""
-        for trade in self._by_id.get(key[2], ()):
-            if trade.key == key:
-                return trade
-        return None
-
-    def _differs_by_no_name(self, key: TradeKey, fill: Fill) -> bool:
-        """Returns whether a fill is the known one of its key, except that one of the two names no strategy."""
-        known = self._find(key) or (None if self.archive is None else self.archive(key))
-        if known is None or _content(fill, DEFAULT_STRATEGY) != _content(known, DEFAULT_STRATEGY):
-            return False
-        return fill.strategy in ("", DEFAULT_STRATEGY, known.strategy) or known.strategy == DEFAULT_STRATEGY
+        trade = self._conflicting[conflict] = Trade.from_fill(0, fill, self.strategy_of(fill))
+        trade.day = key[-2]
 
 
-def _content(record: Fill | Trade, strategy: str | None = None) -> int:
-    """Returns the hash of what must be the same in two deliveries of one fill."""
-    name = record.strategy or DEFAULT_STRATEGY if strategy is None else strategy
-    return hash((record.order_id, record.side, record.quantity, record.price, record.commission, name))
+def _content(record: Fill | Trade) -> int:
+    """Returns the hash of what must be the same in two deliveries of one fill, besides its key and strategy."""
+    return hash((record.quantity, record.price, record.commission))
+
+
+def _names_another_strategy(fill: Fill, trade: Trade) -> bool:
+    return trade.strategy != DEFAULT_STRATEGY and fill.strategy not in ("", DEFAULT_STRATEGY, trade.strategy)
+
+
+def _second_leg(key: TradeKey) -> TradeKey:
+    return (*key[:-1], 2)
+
+
+def _conflict_key(key: TradeKey, record: Fill | Trade) -> _ConflictKey:
+    return key, _content(record), record.strategy or DEFAULT_STRATEGY
