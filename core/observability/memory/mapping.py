@@ -125,7 +125,7 @@ class SharedMapping:
 
     @property
     def event_clock_ns(self) -> int | None:
-        """The event time of the newest tick during a replay, None with live events; set by the hub."""
+        """The event time of the newest tick if it is not the host's time, None otherwise; set by the hub."""
         return self._header[layout.HEADER_EVENT_CLOCK_NS] or None
 
     @event_clock_ns.setter

@@ -225,4 +225,4 @@ class Serializer:
 def _age_ms(section: Section, now_ns: int) -> float | None:
     if section.last_input_ns is None:
         return None
-    return (now_ns - section.last_input_ns) / NS_PER_MS
+    return max(0, now_ns - section.last_input_ns) / NS_PER_MS

@@ -10,6 +10,7 @@ not fit is left out, and workers ask the hub for it. `memory/layout.py` draws th
 from __future__ import annotations
 
 import logging
+import time
 from array import array
 from collections.abc import Mapping, Set
 from typing import Final
@@ -72,8 +73,9 @@ class FrameWriter:
         document; the first time it is logged too."""
         # hot: once per tick (benchmarks/bench_tick.py)
         meta = (self._epoch, frame.ts_ns, frame.mono_ns, 0)
-        if self._event_clock.is_replayed:
-            self._mapping.event_clock_ns = frame.ts_ns
+        # A live tick is later than the host's clock only after that was set back.
+        is_apart = self._event_clock.is_replayed or frame.ts_ns > time.time_ns()
+        self._mapping.event_clock_ns = frame.ts_ns if is_apart else None
         self._write_documents(frame.seq, meta, documents)
         index = frame.index
         if index.shape is not self._shape:
@@ -205,7 +207,8 @@ class SharedFrames:
 
 
 class SharedEventClock:
-    """The event clock of a worker: during a replay it shows the time of the newest tick, otherwise the host's time."""
+    """The event clock of a worker: during a replay, and while the hub's clock is ahead of a host's clock that was set
+    back, it shows the time of the newest tick, otherwise the host's time."""
 
     def __init__(self, mapping: SharedMapping, host_clock: Clock) -> None:
         self._mapping = mapping

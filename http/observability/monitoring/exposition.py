@@ -69,7 +69,7 @@ class HubCollector(Collector):
         now_ns = hub.event_clock.time_ns()
         for section in hub.collectors:
             if section.last_input_ns is not None:
-                age.add_metric([section.name], (now_ns - section.last_input_ns) / NS_PER_S)
+                age.add_metric([section.name], max(0, now_ns - section.last_input_ns) / NS_PER_S)
         yield age
 
     def _alert_metrics(self) -> Iterator[Metric]:

@@ -193,7 +193,7 @@ class Status:
         now_ns = self._hub.event_clock.time_ns()
         states: dict[str, dict[str, Any]] = {}
         for section in self._hub.collectors:
-            age_ns = None if section.last_input_ns is None else now_ns - section.last_input_ns
+            age_ns = None if section.last_input_ns is None else max(0, now_ns - section.last_input_ns)
             states[section.name] = {
                 "status": "ok" if section.is_running else "down",
                 "reason": None if section.is_running else "stopped",

@@ -11,6 +11,7 @@ from typing import Final
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
+from observability.clocks.steady import SteadyClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.connections.tls import Certificate
@@ -78,7 +79,10 @@ class HubProcess(ServerProcess):
         self._announce = announce
         self._service_manager = service_manager
         self._memory = memory = HubMemory.own() if context is None else HubMemory.of_host(context)
-        self._host_clock = HostClock()
+        set_back = memory.counters.counter("clock_set_back_total", "Times that the host's clock was set back")
+        self._host_clock = SteadyClock(
+            HostClock(), lambda _: set_back.add(), not_before_ns=0 if config.replay else memory.newest_ns
+        )
         self._event_clock = EventClock(self._host_clock)
         # From events to frames, and to disk.
         self._bus = Bus()
@@ -196,7 +200,7 @@ class HubProcess(ServerProcess):
 
     def _make_worker(self) -> Worker:
         feed = LocalFeed(self._hub.frames, self._lane_feed.lanes, self._event_clock)
-        return Worker(self._config, feed, self._gate, self._memory.counters, self._host_clock, self._loop)
+        return Worker(self._config, feed, self._gate, self._memory.counters, HostClock(), self._loop)
 
     def _make_gateway(self, context: ChildContext) -> WorkerGateway:
         calls = HubCalls(self._gate, self._acknowledger, self._trades, self._hub.frames)
@@ -254,6 +258,8 @@ class HubMemory:
     engine_log: LogRing | None = None
     newest_frame: int = 0
     newest_lane_entry: int = 0
+    newest_ns: int = 0
+    """The time of an earlier hub's newest tick, if it was not the host's time."""
 
     @classmethod
     def own(cls) -> HubMemory:
@@ -271,4 +277,5 @@ class HubMemory:
             # One number stays free, so that no client takes the first frame for the successor of the last hub's last.
             newest_frame=mapping.frames().cursor + 1,
             newest_lane_entry=max(log.newest_number for log in mapping.lanes().values()),
+            newest_ns=mapping.event_clock_ns or 0,
         )

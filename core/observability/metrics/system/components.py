@@ -48,7 +48,7 @@ class ComponentBook:
                 "status": status,
                 "detail": event.detail,
                 "last_seen": format_iso_ms(event.ts_init),
-                "age_seconds": (now_ns - event.ts_init) / NS_PER_S,
+                "age_seconds": max(0, now_ns - event.ts_init) / NS_PER_S,
                 "reason": self._reason(status, event),
             }
         return components

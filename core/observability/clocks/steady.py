@@ -1,0 +1,82 @@
+"""The host's clock, made to never go back: nothing that is measured may stop or begin anew when that is corrected.
+
+host     11 12 13 |  3  4     5    ... 203 204        set back by 10 s at |
+steady   11 12 13 | 13 13.95 14.9  ... 203 204        continues at 19/20 of the pace until both agree
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+
+logger = logging.getLogger(__name__)
+
+# The clock loses one part in so many while it is ahead. (chrony corrects a clock at up to 8 %.) Ages and rates that are
+# measured meanwhile are wrong by as much.
+_SLOWER: Final = 20
+# A further step while the clock is ahead: other differences are from reading two clocks one after the other.
+_STEP_NS: Final = NS_PER_S
+
+
+class SteadyClock:
+    """Shows the host's time, or a later one after the host's clock was set back.
+
+    `on_set_back` is called with the size of each step back. With `not_before_ns` the clock continues that of an earlier
+    process.
+    """
+
+    __slots__ = ("_ahead_ns", "_base_ns", "_host", "_newest_ns", "_on_set_back", "_since_ns")
+
+    def __init__(
+        self, host: Clock, on_set_back: Callable[[int], None] | None = None, *, not_before_ns: int = 0
+    ) -> None:
+        self._host = host
+        self._on_set_back = on_set_back
+        self._newest_ns = not_before_ns
+        # While the clock is ahead: its time when the monotonic clock was at `since`, and by how much it was ahead when
+        # it was last read. 0 while it is not.
+        self._base_ns = 0
+        self._since_ns = 0
+        self._ahead_ns = 0
+
+    def time_ns(self) -> int:
+        # hot: once per batch of events and several times per tick
+        now_ns = self._host.time_ns()
+        if self._ahead_ns or now_ns < self._newest_ns:
+            return self._time_ahead(now_ns)
+        self._newest_ns = now_ns
+        return now_ns
+
+    def mono_ns(self) -> int:
+        return self._host.mono_ns()
+
+    @property
+    def ahead_ns(self) -> int:
+        """How far the clock was ahead of the host's when it was last read."""
+        return self._ahead_ns
+
+    def _time_ahead(self, now_ns: int) -> int:
+        """Returns the time while the host's clock, at `now_ns`, is behind what was shown."""
+        mono_ns = self._host.mono_ns()
+        if self._ahead_ns:
+            passed_ns = mono_ns - self._since_ns
+            self._newest_ns = max(self._newest_ns, self._base_ns + passed_ns - passed_ns // _SLOWER)
+        step_ns = self._newest_ns - now_ns - self._ahead_ns
+        if not self._ahead_ns or step_ns >= _STEP_NS:
+            self._base_ns, self._since_ns = self._newest_ns, mono_ns
+            logger.warning(
+                "the host's clock was set back by %.3f s, to %s; times continue from %s, 5 %% slower than the host's "
+                "clock until it has caught up, or until a restart",
+                step_ns / NS_PER_S, format_iso_ms(now_ns), format_iso_ms(self._newest_ns),
+            )  # fmt: skip
+            if self._on_set_back is not None:
+                self._on_set_back(step_ns)
+        self._ahead_ns = max(0, self._newest_ns - now_ns)
+        if not self._ahead_ns:
+            logger.info("the host's clock has caught up: times are those of the host again")
+            self._newest_ns = now_ns
+        return self._newest_ns

@@ -1,0 +1,77 @@
+"""A running server whose host's clock is set back: what it shows goes on, and it says what has happened."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server_process import TIMEOUT_SECONDS, Server
+
+StartServer = Callable[..., Server]
+
+# Imported by Python before anything else: the wall clock is off by the nanoseconds in a file.
+SITE = """
+import pathlib, time
+_host_time_ns, _offset = time.time_ns, pathlib.Path({path!r})
+time.time_ns = lambda: _host_time_ns() + int(_offset.read_text())
+"""
+
+
+def post(server: Server, path: str, document: Any) -> Any:
+    request = urllib.request.Request(
+        server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        return json.loads(response.read())
+
+
+def feed(server: Server, seconds: float) -> list[dict[str, Any]]:
+    """Sends a quote and a print every 50 ms; returns the snapshots meanwhile."""
+    snapshots = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        post(
+            server,
+            "/api/ingest",
+            [
+                {"type": "quote", "symbol": "A", "bid": 10, "ask": 11},
+                {"type": "print", "symbol": "A", "price": 10.5, "size": 1},
+            ],
+        )
+        snapshots.append(server.get("/api/metrics/current"))
+        time.sleep(0.05)
+    return snapshots
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("step_seconds", [3, 7200])
+def test_a_host_clock_set_back_stops_nothing(
+    start_server: StartServer, tmp_path: Path, workers: str, step_seconds: int
+) -> None:
+    offset = tmp_path / "offset"
+    offset.write_text("0")
+    (tmp_path / "sitecustomize.py").write_text(SITE.format(path=str(offset)))
+    server = start_server("--workers", workers, STALE_AFTER="1", PYTHONPATH=str(tmp_path))
+    snapshots = feed(server, 1.5)
+    offset.write_text(str(-step_seconds * 10**9))
+    snapshots += feed(server, 3)
+    fresh = server.next_snapshot()
+    time.sleep(1.5)
+    silent = server.next_snapshot()
+    snapshots += [fresh, silent]
+
+    assert [snapshot["timestamp"] for snapshot in snapshots] == sorted(snapshot["timestamp"] for snapshot in snapshots)
+    assert all(age is None or age >= 0 for snapshot in snapshots for age in snapshot["age_ms"].values())
+    assert (fresh["market_data"]["A"]["stale"], silent["market_data"]["A"]["stale"]) == (False, True)
+    assert fresh["market_data"]["A"]["update_rate"] > 5
+    assert server.get("/api/system/stats")["late_prints"] == 0
+    question = {"time_range": "1h", "interval": "1s", "metric_types": ["market_data"], "symbols": ["A"]}
+    assert post(server, "/api/metrics/history", question)["count"] >= 5
+    assert "clock_set_back_total 1.0" in server.get_bytes("/metrics").decode()
+    assert sum("clock was set back" in line for line in server.log) == 1
