@@ -182,3 +182,9 @@ def test_intake(benchmark: BenchmarkFixture, make: Make, has_store: bool, tmp_pa
 def test_intake_with_orders(benchmark: BenchmarkFixture, make: Make) -> None:
     """The execution section follows the market of a symbol from its first order on."""
     measure(benchmark, make, None, orjson.dumps([order(3 * n) for n in range(20)]))
+
+
+@pytest.mark.parametrize("make", [quote, market_print], ids=lambda make: make.__name__)
+def test_intake_with_positions(benchmark: BenchmarkFixture, make: Make) -> None:
+    """Each price of a symbol that is held marks its position."""
+    measure(benchmark, make, None, orjson.dumps([fill(2 * n) for n in range(20)]))

@@ -445,3 +445,72 @@ def test_the_current_metrics_have_fields_strategies_and_positions() -> None:
     assert [position["symbol"] for position in metrics["positions"]] == ["AAPL"]
     assert metrics["strategies"]["mean"]["fills"] == 1
     assert desk.strategy.last_input_ns == NOON
+
+
+def test_a_fall_between_two_ticks_is_part_of_the_drawdown() -> None:
+    desk = Desk(starting_capital=D(10_000))
+    for quantity, price in ((100, 10), (-100, 5), (100, 5), (-100, 11)):
+        desk.fill(quantity, price)
+    metrics = desk.tick()
+    assert (metrics["total_pnl"], metrics["max_drawdown"], metrics["max_drawdown_pct"]) == (100.0, 500.0, 5.0)
+    desk.fill(10, 11)
+    for second, price in enumerate((21.0, 1.0, 31.0)):
+        desk.quote(price, price, ts=NOON + second * S)
+    desk.bus.publish(Print("AAPL", 1.0, 1.0, ts=NOON + 3 * S, ts_init=NOON + 3 * S))
+    metrics = desk.tick(NOON + 4 * S)
+    assert (metrics["max_drawdown"], metrics["drawdown"]) == (500.0, 0.0)
+    desk.quote(1.0, 1.0, ts=NOON + 10 * S)
+    desk.fill(-10, 41, ts=NOON + 11 * S, ts_init=NOON + 11 * S)
+    assert desk.tick(NOON + 12 * S)["max_drawdown"] == 500.0
+    deepest = desk.part(0, "mean")["max_drawdown"]
+    assert deepest == 500.0
+
+
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["quote", "print", "fill", "fill", "equity"]),
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(["AAPL", "AMZN"]),
+        st.integers(-9, 9).filter(bool),
+        st.integers(1, 200),
+        st.sampled_from([0, S // 10]),  # No quote becomes stale, which a tick would be the first to see.
+    ),
+    max_size=25,
+)
+
+
+@given(MOVES, st.lists(st.booleans(), min_size=25, max_size=25))
+def test_drawdown_does_not_depend_on_when_the_section_ticks(
+    moves: list[tuple[str, str, str, int, int, int]], ticks: list[bool]
+) -> None:
+    rare, often = Desk(starting_capital=D(100_000)), Desk(starting_capital=D(100_000))
+    peak = fall = D(0)
+    now = NOON
+    for (kind, strategy, symbol, quantity, price, elapsed), is_ticking in zip(moves, ticks, strict=False):
+        now += elapsed
+        for desk in (rare, often):
+            if kind == "quote":
+                desk.quote(float(price), float(price) + 1, ts=now, symbol=symbol)
+            elif kind == "print":
+                desk.bus.publish(Print(symbol, float(price), 1.0, ts=now, ts_init=now))
+            elif kind == "equity":
+                desk.bus.publish(Equity(D(price), strategy, ts=now, ts_init=now))
+            else:
+                desk.fill(quantity, price, strategy=strategy, symbol=symbol, ts=now, ts_init=now, commission=D("0.1"))
+        if is_ticking:
+            often.tick(now)
+        # What a look at the account after every event sees.
+        total = next(often.strategy.equity_rows(now))[1]
+        peak = max(peak, total)
+        fall = max(fall, peak - total)
+    assert rare.tick(now) == often.tick(now)
+    assert often.strategy.fields.to_json()["max_drawdown"] == float(fall)
+    for desk in (rare, often):
+        desk.tick(now + 2 * DAY)
+    assert rare.strategy.performance() == often.strategy.performance()
+    calmar = often.strategy.performance()["account"]
+    if calmar["calmar"]["value"] is not None:
+        deepest_day = (
+            abs(calmar["annual_return"]["value"] / calmar["calmar"]["value"]) if calmar["calmar"]["value"] else 0
+        )
+        assert often.strategy.fields.to_json()["max_drawdown_pct"] >= 100 * deepest_day - 1e-9

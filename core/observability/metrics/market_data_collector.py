@@ -23,7 +23,7 @@ from observability.metrics.market.print_ids import PrintIds
 from observability.metrics.market.state import MarketState
 from observability.metrics.market.time_order import MAX_AHEAD_NS
 from observability.metrics.market.touch import sides_of
-from observability.metrics.market.tracked_symbol import SERIES_FIELDS, Follower, TrackedSymbol
+from observability.metrics.market.tracked_symbol import SERIES_FIELDS, Follower, Holder, TrackedSymbol
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack
 
@@ -68,6 +68,7 @@ class MarketDataCollector(BusCollector):
         self.events_refused = 0
         self._refused: set[str] = set()
         self._followers: dict[str, Follower] = {}
+        self._holders: dict[str, Holder] = {}
         self._history = history
         self.settings = MarketDataSettings() if settings is None else settings
         self._print_ids = PrintIds()
@@ -119,6 +120,17 @@ class MarketDataCollector(BusCollector):
         tracked = self._symbols.get(symbol)
         if tracked is not None:
             tracked.follower = follower
+
+    def hold(self, symbol: str, holder: Holder | None) -> None:
+        """Calls `holder` after every further event of a symbol, even if it is not tracked yet; replaces an earlier
+        holder, None removes it. The caller bounds the number of symbols."""
+        if holder is None:
+            self._holders.pop(symbol, None)
+        else:
+            self._holders[symbol] = holder
+        tracked = self._symbols.get(symbol)
+        if tracked is not None:
+            tracked.holder = holder
 
     async def add_symbol(self, symbol: str) -> None:
         """Tracks a symbol before its first event. Raises CapacityError if there is no room, EventError for a bad
@@ -189,6 +201,9 @@ class MarketDataCollector(BusCollector):
         follower = tracked.follower
         if follower is not None:
             follower.on_touch(bid, ask, ts_ns, now_ns)
+        holder = tracked.holder
+        if holder is not None:
+            holder.on_price(tracked, now_ns)
 
     def on_print(self, event: Print) -> None:
         """Adds one trade of the market to its session and to its bar; a repeated one changes nothing."""
@@ -236,6 +251,9 @@ class MarketDataCollector(BusCollector):
         follower = tracked.follower
         if follower is not None:
             follower.on_print(event)
+        holder = tracked.holder
+        if holder is not None:
+            holder.on_price(tracked, now_ns)
 
     def save(self) -> bytes:
         return pack(
@@ -331,4 +349,5 @@ class MarketDataCollector(BusCollector):
             bars=bars,
         )
         tracked.follower = self._followers.get(symbol)
+        tracked.holder = self._holders.get(symbol)
         return tracked

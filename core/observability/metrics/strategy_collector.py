@@ -15,12 +15,14 @@ from observability.errors import EventRefused
 from observability.events import Equity, Event, Fill, Position, Signal
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
-from observability.metrics.arithmetic.decimals import ONE, ZERO, exact_sum, to_float_or_none
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, exact_sum, to_float_or_none
 from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, SessionCalendar
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
+from observability.metrics.market.touch import Mark
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.capital import Capital
+from observability.metrics.strategy.holding import Holding
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.reconciliation import Reconciliation
 from observability.metrics.strategy.state import StrategyState
@@ -58,7 +60,8 @@ class StrategyCollector(BusCollector):
     """Accounts for every fill once, by (strategy, symbol), at average cost.
 
     `daily_pnl` counts from the last session boundary of the event clock, marked with the last prices before it; so do
-    UTC days, whose ends make the daily returns. Drawdown is sampled once per tick. Without `starting_capital` the first
+    UTC days, whose ends make the daily returns. Drawdown is that of the equity after every fill and every event that
+    moves the mark of an open position, however often the section ticks. Without `starting_capital` the first
     equity event determines the capital, as the equity of that moment; later ones are shown beside our own equity.
     """
 
@@ -99,11 +102,13 @@ class StrategyCollector(BusCollector):
         neither."""
         self._totals = StrategyTotals(self.settings.annualization)
         self._n_positions = 0
+        self._holdings: dict[str, Holding] = {}
         # Whether a flat position may be found among them; looking for one takes as long as there are positions.
         self._may_be_flat = False
         self._strategies_refused: set[str] = set()
         self._reconciliation = Reconciliation(self.settings.max_positions)
         self._capital = Capital(self.settings.starting_capital, self.settings.max_strategies)
+        self._totals.drawdown.set_capital(self.capital)
         self._has_input = True
         self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
@@ -198,9 +203,14 @@ class StrategyCollector(BusCollector):
         for strategy, symbol in state.open:
             part = accounts[strategy].positions[symbol]
             self._open[part.key] = part
+        for account in accounts.values():
+            for part in account.positions.values():
+                self._hold(part)
+        self._totals.total = exact_sum(account.total for account in accounts.values())
         self._session.end_ns, self._day.end_ns = state.session_end_ns, state.day_end_ns
         self._schedule_rollover()
         self._capital.known, self._capital.reported = state.capital, state.reported_equity
+        self._totals.drawdown.set_capital(self.capital)
         for strategy, report in state.views:
             self._reconciliation.add(strategy, report, self._find_part)
         self._strategies_refused = set(state.strategies_refused)
@@ -246,7 +256,17 @@ class StrategyCollector(BusCollector):
         day = self._day.end_ns // NS_PER_DAY - 1
         account.days.begin(day)
         self._totals.days.begin(day)
+        realized, unrealized = account.realized, part.unrealized
         account.apply(event, trade, part)
+        if part.position.quantity and self._market is not None:
+            tracked = self._market.symbol(event.symbol)
+            if tracked is not None:
+                part.take_mark(tracked, event.ts_init or self.clock.time_ns())
+        moved_ns = event.ts_init or self.clock.time_ns()
+        moved = EXACT.subtract(part.unrealized, unrealized)
+        account.move(moved, moved_ns)
+        self._totals.move(EXACT.add(moved, EXACT.subtract(account.realized, realized)), moved_ns)
+        self._hold(part)
         trade.is_flat = not part.position.quantity
         self._may_be_flat |= trade.is_flat
 
@@ -278,7 +298,9 @@ class StrategyCollector(BusCollector):
             )
         if name in self._accounts:
             # From now on its drawdown is also shown in percent of that capital.
+            self._accounts[name].drawdown.set_capital(self._capital.of(name))
             self._accounts[name].has_input = True
+        self._totals.drawdown.set_capital(self.capital)
 
     def _handlers(self) -> dict[type[Event], EventHandler]:
         return {
@@ -342,7 +364,11 @@ class StrategyCollector(BusCollector):
             self.bus.remark = Remark(
                 event, "strategy", f"accounted for under {name}: all {max_strategies} strategies are in use"
             )
-        return self._accounts.setdefault(name, StrategyAccount(name))
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = StrategyAccount(name)
+            account.drawdown.set_capital(self._capital.of(name))
+        return account
 
     def _has_room(self, event: Fill) -> bool:
         """Returns whether a fill has a position, could open one, or would change none because it is known."""
@@ -416,10 +442,45 @@ class StrategyCollector(BusCollector):
                 tracked = None if market is None else market.symbol(part.symbol)
                 is_moved |= part.refresh(tracked, now_ns)
                 self._open.setdefault(part.key, part)
+                if tracked is not None:
+                    # A quote may have become stale meanwhile.
+                    self._holdings[part.symbol].quoted = None
             elif part.has_input:
                 part.refresh(None, now_ns)
                 self._open.pop(part.key, None)
         return is_moved
+
+    def _hold(self, part: PositionPart) -> None:
+        """Lets the market mark a position while it is open."""
+        if self._market is None:
+            return
+        holding = self._holdings.get(part.symbol)
+        if part.position.quantity:
+            if holding is None:
+                holding = self._holdings[part.symbol] = Holding(self._on_move)
+                self._market.hold(part.symbol, holding)
+            holding.parts[part.key] = part
+        elif holding is not None and holding.parts.pop(part.key, None) is not None and not holding.parts:
+            del self._holdings[part.symbol]
+            self._market.hold(part.symbol, None)
+
+    def _on_move(self, holding: Holding, mark: Mark, arrived_ns: int, now_ns: int) -> None:
+        """Marks the open positions in a symbol whose prices have changed, and observes what that makes of the
+        equity."""
+        # hot: once per event that moves the prices of a symbol that is held (benchmarks/bench_intake.py)
+        if now_ns >= self._rollover_ns > 0:
+            # Marks and totals are still those before the event.
+            self._roll_over(now_ns)
+        moved_ns = now_ns or self.clock.time_ns()
+        change = ZERO
+        for part in holding.parts.values():
+            unrealized = part.unrealized
+            if part.mark_to(mark, arrived_ns):
+                moved = EXACT.subtract(part.unrealized, unrealized)
+                self._accounts[part.strategy].move(moved, moved_ns)
+                change = EXACT.add(change, moved)
+        # Once for all strategies: in between, some positions in the symbol have the old mark.
+        self._totals.move(change, moved_ns)
 
     def _find_part(self, strategy: str, symbol: str) -> PositionPart | None:
         account = self._accounts.get(strategy)

@@ -19,7 +19,8 @@ def observed(*totals: int, capital: Decimal | None = None) -> Drawdown:
     """Returns the drawdown after one total a second, the first at second 1."""
     drawdown = Drawdown()
     for second, total in enumerate(totals, 1):
-        drawdown.observe(D(total), second * S, capital)
+        drawdown.set_capital(capital)
+        drawdown.observe(D(total), second * S)
     return drawdown
 
 
@@ -83,5 +84,6 @@ def test_a_peak_equity_of_zero_has_no_percentage() -> None:
 
 def test_a_capital_known_only_later_counts_for_earlier_falls() -> None:
     drawdown = observed(10, 4, 10, 8)
-    drawdown.observe(D(8), 5 * S, D(90))
+    drawdown.set_capital(D(90))
+    drawdown.observe(D(8), 5 * S)
     assert (drawdown.current_pct(), drawdown.maximum_pct()) == (2, 6)

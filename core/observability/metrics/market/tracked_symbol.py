@@ -41,6 +41,12 @@ class Follower(Protocol):
         """A print that counts: it is not repeated."""
 
 
+class Holder(Protocol):
+    """Sees every quote and print of a symbol in which there are open positions, once its prices are up to date."""
+
+    def on_price(self, market: TrackedSymbol, now_ns: int) -> None: ...
+
+
 class TrackedSymbol(JsonPart):
     """One symbol of the market data section. The collector writes the plain attributes once per event; everything else
     is derived here once per tick.
@@ -81,6 +87,7 @@ class TrackedSymbol(JsonPart):
         "follower",
         "has_input",
         "high",
+        "holder",
         "is_print_stale",
         "is_quote_stale",
         "last_price",
@@ -120,6 +127,7 @@ class TrackedSymbol(JsonPart):
         self._session_end_ns_of = session_end_ns
         self._on_bar = on_bar
         self.follower: Follower | None = None
+        self.holder: Holder | None = None
         # Per event.
         self.bid: float | None = None
         self.ask: float | None = None

@@ -142,6 +142,13 @@ class StrategyAccount(JsonPart):
                     self._outcomes.add(part.position.outcome)
         return self._outcomes
 
+    def move(self, unrealized: Decimal, now_ns: int) -> None:
+        """Adds the change of a position's unrealised P&L, and observes the equity that results."""
+        # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
+        self.unrealized = EXACT.add(self.unrealized, unrealized)
+        self.has_input = True
+        self.drawdown.observe(self.total, now_ns)
+
     def add_signal(self, event: Signal) -> None:
         """Counts one signal and keeps it as the last one."""
         self.signals += 1
@@ -201,10 +208,12 @@ class StrategyAccount(JsonPart):
         self.open_positions = n_open
 
     def refresh(self, now_ns: int, capital: Decimal | None) -> None:
-        """Updates drawdown and JSON from the positions."""
+        """Updates the JSON from the positions."""
         self.value_positions()
         self.has_input = False
-        self.drawdown.observe(self.total, now_ns, capital)
+        self.drawdown.set_capital(capital)
+        if self.fills:
+            self.drawdown.observe(self.total, now_ns)
         outcomes = self.outcomes
         self.offer(
             {

@@ -67,13 +67,11 @@ class Drawdown(msgspec.Struct):
     def maximum(self) -> Decimal:
         return self.deepest.depth
 
-    def observe(self, total: Decimal, now_ns: int, capital: Decimal | None) -> None:
-        """Adds the total P&L of one moment."""
-        # hot: once per tick in which something moved (benchmarks/bench_tick.py)
+    def observe(self, total: Decimal, now_ns: int) -> None:
+        """Adds the total P&L of one moment; the first one is that of the first fill."""
+        # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
         if self.peak_ns is None:
             self.peak_ns = now_ns
-        if capital != self.capital:
-            self._rebase(capital)
         if total >= self.peak:
             if self.current:
                 self._recover(now_ns)
@@ -88,6 +86,15 @@ class Drawdown(msgspec.Struct):
             if dip.depth > self.deepest.depth:
                 self.deepest = dip
             self._offer_percent(dip)
+
+    def set_capital(self, capital: Decimal | None) -> None:
+        """Sets the capital. If it has changed, only two of the past falls are known and counted again."""
+        if capital == self.capital:
+            return
+        self.capital = capital
+        self.deepest_percent = Dip()
+        self._offer_percent(self.deepest)
+        self._offer_percent(self.dip)
 
     def current_pct(self) -> Decimal | None:
         """Returns the current fall in percent of the peak equity; None without a capital or a peak above zero."""
@@ -113,13 +120,6 @@ class Drawdown(msgspec.Struct):
         if self.deepest_percent.depth and self.deepest_percent.recovered_ns is None:
             self.deepest_percent = msgspec.structs.replace(self.deepest_percent, recovered_ns=now_ns)
         self.dip = Dip()
-
-    def _rebase(self, capital: Decimal | None) -> None:
-        """Sets a capital that is new or has changed. Of the past falls, only two are known and counted again."""
-        self.capital = capital
-        self.deepest_percent = Dip()
-        self._offer_percent(self.deepest)
-        self._offer_percent(self.dip)
 
     def _offer_percent(self, dip: Dip) -> None:
         percent = dip.percent(self.capital)

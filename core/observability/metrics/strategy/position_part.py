@@ -7,7 +7,7 @@ from decimal import Decimal
 from observability.clocks.timestamps import iso_or_none
 from observability.events import Fill, Position, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
-from observability.metrics.market.touch import MarkInputs, MarkSource
+from observability.metrics.market.touch import Mark, MarkInputs, MarkSource
 from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.strategy.position import AverageCostPosition, Closing, signed_quantity
 from observability.metrics.strategy.state import PositionState
@@ -95,28 +95,40 @@ class PositionPart(JsonPart):
             self.mark_ns = fill.ts_init
         self.updated_ns = fill.ts_init
         self.has_input = True
-        # At the mark of the last tick; a session that begins before the next tick is anchored to this value.
         self._value_position()
         return closing
 
+    def mark_to(self, mark: Mark, arrived_ns: int) -> bool:
+        """Marks the position to prices that arrived at `arrived_ns`; returns whether that changes its mark."""
+        # hot: once per event that moves the prices of an open position (benchmarks/bench_intake.py)
+        if mark == (self.mark, self.mark_source):
+            return False
+        self.mark, self.mark_source = mark
+        self.mark_ns = arrived_ns
+        if arrived_ns > self.updated_ns:
+            self.updated_ns = arrived_ns
+        self.has_input = True
+        self._value_position()
+        return True
+
+    def take_mark(self, market: TrackedSymbol, now_ns: int) -> None:
+        """Marks the position to the market as of `now_ns`."""
+        quoted = market.mark_inputs(now_ns)
+        if quoted != self._quoted:
+            self._quoted = quoted
+            mark = quoted.mark()
+            if mark is not None:
+                self.mark_to(mark, market.source_arrived_ns(mark[1]))
+
     def refresh(self, market: TrackedSymbol | None, now_ns: int) -> bool:
-        """Marks the position and brings its JSON up to `now_ns`; returns whether its value has changed."""
+        """Brings the JSON of the position up to `now_ns`; returns whether its value has changed."""
         # hot: once per open position per tick (benchmarks/bench_tick.py)
-        is_moved = self.has_input
         is_stale = True
         if market is not None:
-            quoted = market.mark_inputs(now_ns)
-            if quoted != self._quoted:
-                self._quoted = quoted
-                mark = quoted.mark()
-                if mark is not None and mark != (self.mark, self.mark_source):
-                    self.mark, self.mark_source = mark
-                    self.mark_ns = market.source_arrived_ns(self.mark_source)
-                    self.updated_ns = max(self.updated_ns, self.mark_ns)
-                    is_moved = True
+            # Events have marked it already, unless the quote has become stale or a restart has brought the prices.
+            self.take_mark(market, now_ns)
             is_stale = market.is_source_stale(self.mark_source, now_ns)
-        if is_moved:
-            self._value_position()
+        is_moved = self.has_input
         if is_moved or is_stale != self.is_stale:
             self.has_input = False
             self.is_stale = is_stale
@@ -134,8 +146,9 @@ class PositionPart(JsonPart):
             self._value_position()
 
     def _value_position(self) -> None:
-        self.value = self.position.value(self.mark)
-        self.unrealized = self.position.unrealized(self.mark)
+        position = self.position
+        self.value = value = position.value(self.mark)
+        self.unrealized = EXACT.subtract(value, position.open_cost)
 
     def _offer(self) -> None:
         position = self.position

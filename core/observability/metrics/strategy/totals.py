@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from observability.clocks.timestamps import iso_or_none
-from observability.metrics.arithmetic.decimals import EXACT, exact_sum, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float, to_float_or_none
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.performance import HoldingTime, Performance
@@ -25,12 +25,14 @@ SERIES_FIELDS = (
 class StrategyTotals:
     """The data of the whole account that its strategies' accounts do not have."""
 
-    __slots__ = ("annualization", "days", "drawdown", "performance", "row")
+    __slots__ = ("annualization", "days", "drawdown", "performance", "row", "total")
 
     def __init__(self, annualization: int) -> None:
         self.annualization = annualization
         self.row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
         """One row of history, with the columns SERIES_FIELDS."""
+        self.total = ZERO
+        """The total P&L of all accounts, at the newest marks."""
         self.drawdown = Drawdown()
         self.days = EquityDays()
         self.performance = Performance(self.days)
@@ -44,6 +46,12 @@ class StrategyTotals:
         totals.performance = Performance(totals.days)
         return totals
 
+    def move(self, change: Decimal, now_ns: int) -> None:
+        """Adds a change of the total P&L, and observes the equity that results."""
+        # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
+        self.total = EXACT.add(self.total, change)
+        self.drawdown.observe(self.total, now_ns)
+
     def close_day(self, day: int, last: int, accounts: Accounts) -> None:
         """Ends a UTC day, and those without an event up to `last`, in every account and in total."""
         for account in accounts:
@@ -53,9 +61,12 @@ class StrategyTotals:
     def derive(self, accounts: Accounts, capital: Decimal | None, now_ns: int) -> dict[str, Any]:
         """Returns the sums and the figures derived from them; brings drawdown and `row` up to `now_ns`."""
         # hot: once per tick in which something moved (benchmarks/bench_tick.py)
-        total = exact_sum(account.total for account in accounts)
+        self.total = total = exact_sum(account.total for account in accounts)
         drawdown = self.drawdown
-        drawdown.observe(total, now_ns, capital)
+        drawdown.set_capital(capital)
+        fills = sum(account.fills for account in accounts)
+        if fills:
+            drawdown.observe(total, now_ns)
         exact = (
             total,
             exact_sum(account.daily for account in accounts),
@@ -97,7 +108,7 @@ class StrategyTotals:
             "expectancy": outcomes.expectancy,
             "n_closing": outcomes.n_closing,
             "signals": sum(account.signals for account in accounts),
-            "fills": sum(account.fills for account in accounts),
+            "fills": fills,
         }
 
     def to_json(self, accounts: Accounts, capital: Decimal | None) -> dict[str, Any]:
