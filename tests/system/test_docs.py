@@ -229,7 +229,6 @@ needs_programs = pytest.mark.skipif(
 
 NOT_RUN: Final = {
     r"(uv )?pip install|python -m venv": "needs a package index; .ci/run runs the README's own commands",
-    r"npm ": "needs a package index, too",
     r"observability bench": "takes minutes; tests/system/test_bench.py runs it for seconds",
     r"docker ": "needs a Docker daemon",
     r"python scripts/|uvicorn ": "starts the first version",
