@@ -65,6 +65,16 @@ def bars(server: Server, symbol: str) -> list[tuple[float, float]]:
     return [(bar["close"], bar["volume"]) for bar in data]
 
 
+def replay(start_server: StartServer, directory: Path, events: list[dict[str, Any]]) -> Server:
+    """Returns a server that has replayed the events."""
+    recording = directory / "recording.jsonl"
+    recording.write_text("".join(json.dumps(event) + "\n" for event in events))
+    server = start_server("--replay", str(recording), "--speed", "max")
+    server.wait_for_log("replay has ended")
+    server.next_snapshot()
+    return server
+
+
 def test_prints_do_not_keep_a_dead_quote_alive(start_server: StartServer) -> None:
     server = start_server(STALE_AFTER="1")
     post(server, quote("X", 100.0, 100.02), fill("X", "100.01"))
@@ -161,10 +171,25 @@ def test_a_decision_between_two_quotes_has_the_mid_that_stood_then(start_server:
         fill("X", "102", quantity="1", ts=base + 9_000_000),
         order | {"order_id": "o-X", "status": "filled", "ts": base + 9_000_000},
     ]
-    recording = tmp_path / "decision.jsonl"
-    recording.write_text("".join(json.dumps(event) + "\n" for event in events))
-    server = start_server("--replay", str(recording), "--speed", "max")
-    server.wait_for_log("replay has ended")
-    server.next_snapshot()
+    server = replay(start_server, tmp_path, events)
     shortfall = server.get("/api/trades/execution/quality")["implementation_shortfall"]
     assert (shortfall["delay"], shortfall["total"]) == (1.0, 1.0)
+
+
+def test_a_recording_shows_the_newest_by_time_in_any_order_of_lines(start_server: StartServer, tmp_path: Path) -> None:
+    base = 1_700_006_400 * S
+    moments = [20, 0, 3600, 5, 21, 24, 1, 22]
+    events = [
+        event
+        for second in moments
+        for event in (
+            trade("X", 100.0 + second, ts=base + second * S),
+            quote("X", 99.0, 101.0 + second, ts=base + second * S),
+        )
+    ]
+    server = replay(start_server, tmp_path, events)
+    snapshot = server.next_snapshot()
+    shown = snapshot["market_data"]["X"]
+    assert (shown["last_price"], shown["ask"], shown["ahead"]) == (124.0, 125.0, 2)
+    assert (shown["trades"], snapshot["timestamp"] < "2023-11-15T00:10") == (8, True)
+    assert server.get("/api/system/stats")["late_prints"] == 0

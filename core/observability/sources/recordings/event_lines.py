@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from observability.errors import EventError
-from observability.events import AnyEvent, Event, event_time_ns
+from observability.events import AnyEvent, Event
 from observability.ingest.decoder import UNDECODABLE, parse_times
 from observability.ingest.dialects import check_ns, read_event
+from observability.sources.recordings.arrivals import with_arrivals
 from observability.sources.recordings.lines import RecordingCounts
 
 _decode_as_it_stands = msgspec.json.Decoder(AnyEvent, strict=False).decode
@@ -23,11 +24,17 @@ def looks_like_event_lines(line: bytes) -> bool:
 def read_event_lines(lines: Iterable[bytes], *, opened_ns: int, counts: RecordingCounts) -> Iterator[Event]:
     """Yields the event of each line, with both its times as integers; counts and skips bad lines.
 
-    An event without `ts_init` arrived at its `ts`; one with neither arrived together with the event before it, or at
-    `opened_ns` if it is the first.
+    `arrivals.py` says when an event without `ts_init` arrived. One without `ts` happened when it arrived.
     """
     delivered = counts.events
-    before_ns = opened_ns
+    for event in with_arrivals(_read(lines, counts), opened_ns):
+        if event.ts is None:
+            event.ts = event.ts_init
+        delivered[event.__class__] += 1
+        yield event
+
+
+def _read(lines: Iterable[bytes], counts: RecordingCounts) -> Iterator[AnyEvent]:
     for number, line in enumerate(lines, 1):
         if not line or line.isspace():
             continue
@@ -38,12 +45,6 @@ def read_event_lines(lines: Iterable[bytes], *, opened_ns: int, counts: Recordin
         except (*UNDECODABLE, EventError) as error:
             counts.bad_line(number, error)
             continue
-        if event.ts_init == 0:
-            event.ts_init = before_ns if event.ts is None else event_time_ns(event)
-        if event.ts is None:
-            event.ts = event.ts_init
-        before_ns = event.ts_init
-        delivered[event.__class__] += 1
         yield event
 
 
