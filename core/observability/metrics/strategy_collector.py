@@ -110,6 +110,8 @@ class StrategyCollector(BusCollector):
         self._capital = Capital(self.settings.starting_capital, self.settings.max_strategies)
         self._totals.drawdown.set_capital(self.capital)
         self._has_input = True
+        self._is_resumed = False
+        """Whether the section was restored and has not ticked since: days that end now lie between two runs."""
         self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
     @property
@@ -216,7 +218,7 @@ class StrategyCollector(BusCollector):
         self._strategies_refused = set(state.strategies_refused)
         self.fills_refused, self.duplicate_fills = state.fills_refused, state.duplicate_fills
         self.last_input_ns = state.last_input_ns
-        self._has_input = True
+        self._has_input = self._is_resumed = True
 
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())
@@ -331,7 +333,8 @@ class StrategyCollector(BusCollector):
         if self._day.roll_over(now_ns) and ended_ns is not None:
             self._has_input = True
             self._mark_before(ended_ns)
-            self._totals.close_day(ended_ns // NS_PER_DAY - 1, now_ns // NS_PER_DAY - 1, accounts)
+            ended, last = ended_ns // NS_PER_DAY - 1, now_ns // NS_PER_DAY - 1
+            self._totals.close_day(ended, last, accounts, is_gap=self._is_resumed)
         self._schedule_rollover()
 
     def _schedule_rollover(self) -> None:
@@ -422,6 +425,7 @@ class StrategyCollector(BusCollector):
     def _update(self, now_ns: int) -> None:
         if now_ns >= self._rollover_ns > 0:
             self._roll_over(now_ns)
+        self._is_resumed = False
         if self._has_input:
             self.position_breaks = self._reconciliation.compare(self._find_part, self._strategies_refused)
         is_moved = self._has_input

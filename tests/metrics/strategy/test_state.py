@@ -110,15 +110,38 @@ def test_restarts_at_any_moment_change_no_figure(sequence: list[tuple[int, bool,
     steady, restarted = Desk(**SETTINGS), Desk(**SETTINGS)
     for elapsed, is_restarted, step in sequence:
         if is_restarted:
+            # The hub ticks to its end, and when it starts.
+            steady.tick(steady.now)
+            restarted.tick(restarted.now)
             restart(restarted)
+            restarted.tick(restarted.now)
         for desk in (steady, restarted):
             desk.now += elapsed
             step(desk, desk.now)
-    restart(restarted)
     for desk in (steady, restarted):
         desk.tick(desk.now)
+    restart(restarted)
+    restarted.tick(restarted.now)
     assert shown(restarted) == shown(steady)
     assert saved(restarted) == saved(steady)
+
+
+def test_days_between_two_runs_are_no_returns() -> None:
+    desk = Desk(starting_capital=D(1000))
+    desk.fill(10, 100)
+    for day, price in enumerate((110.0, 99.0)):
+        desk.quote(price, price, NOON + day * DAY)
+        desk.tick(NOON + day * DAY)
+    restart(desk)
+    for day, price in ((3000, 120.0), (3002, 130.0), (3003, 130.0)):
+        desk.quote(price, price, NOON + day * DAY)
+        desk.tick(NOON + day * DAY)
+    account = desk.strategy.performance()["account"]
+    # The first two, and three of the second run: a silent day while it runs is a return of zero.
+    assert (account["days"], account["sharpe"]["n"]) == (5, 5)
+    restart(desk)
+    desk.tick(NOON + 3003 * DAY)
+    assert desk.strategy.performance()["account"]["days"] == 5
 
 
 def test_the_anchor_of_the_daily_pnl_survives_a_restart() -> None:

@@ -187,10 +187,10 @@ class StrategyAccount(JsonPart):
         self.anchor = self.total
         self.has_input = True
 
-    def close_day(self, day: int, last: int) -> None:
+    def close_day(self, day: int, last: int, *, is_gap: bool) -> None:
         """Ends a UTC day, and those without an event up to `last`, with the total P&L at the current marks."""
         self.value_positions()
-        self.days.close(day, last, self.total)
+        self.days.close(day, last, self.total, is_gap=is_gap)
 
     def value_positions(self) -> None:
         """Adds up the positions at their current marks."""

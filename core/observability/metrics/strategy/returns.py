@@ -2,8 +2,8 @@
 
 Each ratio comes with its sample count and, where it is undefined, with the reason. The return of a UTC day is equity at
 its end / equity at its start - 1, with equity = capital + total P&L, so that gains compound. Days without a change are
-returns of zero; the current day does not count. The risk-free rate and the required return are zero. With r the n
-returns and A the returns in a year:
+returns of zero; the current day does not count, nor do the days between two runs. The risk-free rate and the required
+return are zero. With r the n returns and A the returns in a year:
 
     sharpe         mean(r) / std(r) * sqrt(A), std with n - 1 (Sharpe 1966; 1994 for the ex post ratio of differentials)
     sortino        mean(r) / sqrt(sum(min(r, 0)**2) / n) * sqrt(A), over all n, not the losing days alone (Sortino and
@@ -50,12 +50,13 @@ class EquityDaysState(msgspec.Struct):
     last: int | None = None
     base: Decimal = ZERO
     ends: list[tuple[int, Decimal]] = []
+    gaps: list[tuple[int, int]] = []
 
 
 class EquityDays:
     """The exact total P&L of one account at the end of each UTC day. The caller decides when a day has ended."""
 
-    __slots__ = ("_packed", "base", "ends", "first", "generation", "last")
+    __slots__ = ("_packed", "base", "ends", "first", "gaps", "generation", "last")
 
     def __init__(self) -> None:
         self.first: int | None = None
@@ -66,14 +67,18 @@ class EquityDays:
         """The total P&L before `first`."""
         self.ends: list[tuple[int, Decimal]] = []
         """Day and total, without the days whose total is that of the day before."""
+        self.gaps: list[tuple[int, int]] = []
+        """The days between two runs, which do not count: the first of them, and how many they are."""
         self.generation = 0
         """Changes when the oldest days are dropped."""
         self._packed: bytes | None = None
 
     @property
     def n(self) -> int:
-        """How many days have ended, those without a change included."""
-        return 0 if self.first is None or self.last is None else self.last - self.first + 1
+        """How many days have ended, those without a change included, those between two runs not."""
+        if self.first is None or self.last is None:
+            return 0
+        return self.last - self.first + 1 - sum(count for _, count in self.gaps)
 
     def begin(self, day: int) -> None:
         """Records that there was a fill on `day`; only the first one counts."""
@@ -81,10 +86,13 @@ class EquityDays:
             self.first = day
             self._packed = None
 
-    def close(self, day: int, last: int, total: Decimal) -> None:
-        """Ends `day` with `total`, which stayed the same until the end of `last`."""
+    def close(self, day: int, last: int, total: Decimal, *, is_gap: bool = False) -> None:
+        """Ends `day` with `total`, which stayed the same until the end of `last`. With `is_gap` nothing ran on the days
+        after `day`, and they do not count."""
         if self.first is None:
             return
+        if is_gap and last > day:
+            self.gaps.append((day + 1, last - day))
         ends = self.ends
         if total != (ends[-1][1] if ends else self.base):
             ends.append((day, total))
@@ -93,6 +101,7 @@ class EquityDays:
             dropped = MAX_DAYS // 4
             newest, self.base = ends[dropped - 1]
             self.first = newest + 1
+            self.gaps = [gap for gap in self.gaps if gap[0] >= self.first]
             del ends[:dropped]
             self.generation += 1
         self._packed = None
@@ -100,7 +109,7 @@ class EquityDays:
     def to_state(self) -> bytes:
         """Returns a packed `EquityDaysState`; it is packed once a day."""
         if self._packed is None:
-            self._packed = pack(EquityDaysState(self.first, self.last, self.base, self.ends))
+            self._packed = pack(EquityDaysState(self.first, self.last, self.base, self.ends, self.gaps))
         return self._packed
 
     @classmethod
@@ -110,6 +119,7 @@ class EquityDays:
         if packed:
             state = unpack(packed, EquityDaysState)
             days.first, days.last, days.base, days.ends = state.first, state.last, state.base, state.ends
+            days.gaps = state.gaps
         return days
 
 

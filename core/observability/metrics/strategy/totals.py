@@ -52,11 +52,11 @@ class StrategyTotals:
         self.total = EXACT.add(self.total, change)
         self.drawdown.observe(self.total, now_ns)
 
-    def close_day(self, day: int, last: int, accounts: Accounts) -> None:
+    def close_day(self, day: int, last: int, accounts: Accounts, *, is_gap: bool) -> None:
         """Ends a UTC day, and those without an event up to `last`, in every account and in total."""
         for account in accounts:
-            account.close_day(day, last)
-        self.days.close(day, last, exact_sum(account.total for account in accounts))
+            account.close_day(day, last, is_gap=is_gap)
+        self.days.close(day, last, exact_sum(account.total for account in accounts), is_gap=is_gap)
 
     def derive(self, accounts: Accounts, capital: Decimal | None, now_ns: int) -> dict[str, Any]:
         """Returns the sums and the figures derived from them; brings drawdown and `row` up to `now_ns`."""
