@@ -24,12 +24,12 @@ def test_a_value_is_the_median_of_its_rounds() -> None:
 
 
 def test_a_ratio_is_the_median_of_the_ratios_within_each_round() -> None:
-    floors, ours = (5.0, 10.0, 20.0), (10.0, 30.0, 20.0)
+    floors, ours = (5.0, 10.0, 20.0), (15.0, 90.0, 20.0)
     samples = [sample("floor", number, cpu_us=value) for number, value in enumerate(floors, 1)]
     samples += [sample("ours", number, cpu_us=value) for number, value in enumerate(ours, 1)]
     floor, row = rows_of(samples, CASE, "floor")
-    # 2, 3 and 1; the ratio of the medians would be 2 as well, that of the means 1.7.
-    assert row.ratios == {"cpu_us": 2.0}
+    # 3, 9 and 1; their mean would be 4.3, and the ratio of the medians 2.
+    assert row.ratios == {"cpu_us": 3.0}
     assert floor.ratios == {"cpu_us": 1.0}
 
 
