@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+from ipaddress import ip_network
 from typing import Any
 
 import orjson
 import pytest
 
-from observability.access.authorization import AccessPolicy, OriginCheck, chosen_subprotocol
+from observability.access.addresses import TrustedProxies
+from observability.access.authorization import AccessPolicy, HostCheck, OriginCheck, chosen_subprotocol
 from observability.config.access import ApiToken
 from observability.http11.cors import CorsPolicy
 from observability.http11.heads import parse_head
@@ -23,8 +26,19 @@ BEARER_WRITE = b"Authorization: Bearer writer-0123456789"
 BEARER_READ = b"Authorization: Bearer reader-0123456789"
 
 
-def request(line: bytes, *fields: bytes, host: bytes = b"localhost:8000", peer: str = "127.0.0.1") -> Request:
-    return Request(parse_head(b"\r\n".join([line + b" HTTP/1.1", b"Host: " + host, *fields, b"", b""])), b"", peer)
+def request(
+    line: bytes,
+    *fields: bytes,
+    host: bytes = b"localhost:8000",
+    peer: str = "127.0.0.1",
+    user: int | None = os.geteuid(),
+    version: bytes = b"1.1",
+) -> Request:
+    """Returns a request of a program of our own, unless told otherwise."""
+    lines = [line + b" HTTP/" + version, b"Host: " + host, *fields, b"", b""]
+    asked = Request(parse_head(b"\r\n".join(lines)), b"", peer)
+    asked.peer_user = lambda: user
+    return asked
 
 
 def succeed(request: Request) -> Response:
@@ -80,11 +94,89 @@ def test_this_machine_may_write_without_tokens(make_application: Any) -> None:
         request(b"POST /data", b"Forwarded: for=127.0.0.1"),
         request(b"POST /data", b"X-Real-IP: 127.0.0.1"),
         request(b"POST /data", b"Via: 1.1 proxy"),
+        request(b"POST /data", b"X-Forwarded-Proto: https"),
+        request(b"POST /data", b"X-Forwarded-Host:"),
+        # What a proxy leaves unchanged: its user, and the version that nginx speaks by default.
+        request(b"POST /data", user=os.geteuid() + 1),
+        request(b"POST /data", user=None),
+        request(b"POST /data", version=b"1.0"),
         request(b"POST /data", BEARER_WRITE, peer="192.0.2.1"),
     ],
 )
 def test_other_machines_proxies_and_pages_may_not_write_without_tokens(make_application: Any, asked: Request) -> None:
     assert answer(make_application(), asked).status == 403
+
+
+def test_a_program_of_another_user_may_write_with_a_token(make_application: Any) -> None:
+    asked = request(b"POST /data", BEARER_WRITE, user=os.geteuid() + 1, version=b"1.0")
+    assert answer(make_application(WRITE), asked).status == 200
+
+
+def test_nobody_writes_without_a_token_if_a_setting_says_so(clock: Any) -> None:
+    router = Router()
+    router.add("POST", "/data", succeed)
+    for tokens, fields, status in (((), (), 403), ((WRITE,), (BEARER_WRITE,), 200)):
+        application = Application(router, clock, access=AccessPolicy(tokens, takes_local_writes=False))
+        assert answer(application, request(b"POST /data", *fields)).status == status
+
+
+# -- names of a server that only this machine can reach
+
+
+def named(clock: Any, *origins: str, tokens: tuple[ApiToken, ...] = (), proxies: str = "192.0.2.1") -> Application:
+    router = Router()
+    router.add("GET", "/data", succeed)
+    router.add("GET", "/health", succeed, role="open")
+    router.add_websocket("/ws")
+    hosts = HostCheck(origins, TrustedProxies([ip_network(proxies)]))
+    return Application(router, clock, access=AccessPolicy(tokens, hosts=hosts), upgrade=lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"localhost", 200), (b"LOCALHOST:8000", 200), (b"localhost.:8000", 200), (b"app.localhost", 200),
+        (b"127.0.0.1:8000", 200), (b"127.1.2.3", 200), (b"[::1]:8000", 200), (b"[::ffff:127.0.0.1]", 200),
+        (b"dash.example.com:8000", 200),
+        (b"evil.example", 421), (b"evil.example:8000", 421), (b"localhost.evil.example", 421), (b"192.168.1.5", 421),
+        (b"evillocalhost", 421), (b"127.0.0.1.evil.example", 421), (b"[fe80::1]", 421), (b"0.0.0.0", 421),
+    ],
+)  # fmt: skip
+def test_data_is_read_under_names_of_this_machine_and_listed_ones(clock: Any, host: bytes, status: int) -> None:
+    application = named(clock, "https://dash.example.com")
+    for _ in range(2):
+        refused = answer(application, request(b"GET /data", host=host))
+        assert refused.status == status
+        assert answer(application, request(b"GET /health", host=host)).status == 200
+    assert upgrade(application, b"GET /ws", host=host) == (101 if status == 200 else status)
+    if status != 200:
+        assert b"CORS_ORIGINS" in refused.body
+
+
+def test_a_request_without_a_host_comes_from_no_browser(clock: Any) -> None:
+    asked = Request(parse_head(b"GET /data HTTP/1.0\r\n\r\n"), b"", "127.0.0.1")
+    assert answer(named(clock), asked).status == 200
+
+
+def test_any_name_is_read_if_any_origin_is_listed(clock: Any) -> None:
+    assert answer(named(clock, "*"), request(b"GET /data", host=b"evil.example")).status == 200
+
+
+def test_a_trusted_proxy_forwards_requests_under_its_own_name(clock: Any) -> None:
+    forwarded = b"X-Forwarded-For: 198.51.100.9"
+    for peer, fields, status in (
+        ("192.0.2.1", (forwarded,), 200), ("192.0.2.1", (), 421), ("192.0.2.2", (forwarded,), 421),
+    ):  # fmt: skip
+        asked = request(b"GET /data", *fields, host=b"dash.example.com", peer=peer)
+        assert answer(named(clock), asked).status == status
+
+
+def test_a_token_is_as_good_as_a_name(clock: Any) -> None:
+    application = named(clock, tokens=(WRITE,))
+    assert answer(application, request(b"GET /data", host=b"evil.example")).status == 421
+    assert answer(application, request(b"GET /data", BEARER_WRITE, host=b"evil.example")).status == 200
+    unknown = b"Authorization: Bearer nobody-0123456789"
+    assert answer(application, request(b"GET /data", unknown, host=b"evil.example")).status == 421
 
 
 def test_the_servers_own_page_may_write_without_tokens(make_application: Any) -> None:
@@ -234,8 +326,8 @@ def test_a_request_without_access_is_refused_before_its_content_comes(make_appli
 # -- WebSocket
 
 
-def upgrade(application: Application, line: bytes, *fields: bytes) -> int:
-    asked = request(line, b"Connection: Upgrade", b"Upgrade: websocket", *fields)
+def upgrade(application: Application, line: bytes, *fields: bytes, host: bytes = b"localhost:8000") -> int:
+    asked = request(line, b"Connection: Upgrade", b"Upgrade: websocket", *fields, host=host)
     try:
         application.begin_upgrade(asked, None, b"", None)  # type: ignore[arg-type]  # not reached
     except Refusal as refusal:

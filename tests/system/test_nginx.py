@@ -14,6 +14,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,21 +51,40 @@ http {{
 """
 
 
+BARE_SITE = """
+server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://127.0.0.1:{backend_port}; {options} }}
+}}
+"""
+# How a proxy is set up that says nothing about its clients: what nginx does by default, and with connections kept open.
+# By HTTP/1.1 it is known by the user that it runs as, which is its own only if root starts it.
+BARE_OPTIONS = [""]
+if os.geteuid() == 0:
+    BARE_OPTIONS.append('proxy_http_version 1.1; proxy_set_header Connection "";')
+
+
+def shipped_site(port: int, backend_port: int) -> str:
+    """Returns the configuration in `deploy/` for these ports."""
+    site = CONFIGURATION.read_text()
+    for pattern, replacement in (
+        (r"server 127\.0\.0\.1:8000;", f"server 127.0.0.1:{backend_port};"),
+        (r"listen 80;", f"listen 127.0.0.1:{port};"),
+    ):
+        site, count = re.subn(pattern, replacement, site)
+        assert count == 1, f"deploy/nginx.conf: expected {pattern} once"
+    return site
+
+
 @contextmanager
-def nginx(prefix: Path, backend_port: int) -> Iterator[int]:
-    """Runs nginx with our configuration, as the current user; yields its port. Everything of it is below `prefix`."""
+def nginx(prefix: Path, make_site: Callable[[int], str]) -> Iterator[int]:
+    """Runs nginx with the configuration that `make_site` returns for a port; yields the port. Everything of it is below
+    `prefix`."""
     assert NGINX is not None
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        site = CONFIGURATION.read_text()
-        for pattern, replacement in (
-            (r"server 127\.0\.0\.1:8000;", f"server 127.0.0.1:{backend_port};"),
-            (r"listen 80;", f"listen 127.0.0.1:{port};"),
-        ):
-            site, count = re.subn(pattern, replacement, site)
-            assert count == 1, f"deploy/nginx.conf: expected {pattern} once"
         configuration = prefix / "nginx.conf"
-        configuration.write_text(MAIN_CONFIGURATION.format(prefix=prefix, site=site))
+        configuration.write_text(MAIN_CONFIGURATION.format(prefix=prefix, site=make_site(port)))
         # nginx inherits listeners by this variable when it replaces itself. Connections wait in this one's backlog
         # until it is there, and nobody else can take the port.
         process = subprocess.Popen(
@@ -86,7 +106,7 @@ def nginx(prefix: Path, backend_port: int) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def nginx_port(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with nginx(tmp_path_factory.mktemp("nginx"), demo_server.port) as port:
+    with nginx(tmp_path_factory.mktemp("nginx"), partial(shipped_site, backend_port=demo_server.port)) as port:
         yield port
 
 
@@ -143,7 +163,7 @@ def test_a_refusal_arrives_as_it_was_sent(port: int) -> None:
 def test_requests_of_one_connection_are_answered_in_order(port: int) -> None:
     paths = ["/health", "/api/metrics/symbols", "/nothing", "/health/live"] * 5
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as sock, sock.makefile("rb") as answers:
-        sock.sendall(b"".join(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for path in paths))
+        sock.sendall(b"".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in paths))
         statuses = []
         for _ in paths:
             statuses.append(int(answers.readline().split()[1]))
@@ -179,6 +199,21 @@ def test_a_write_through_the_proxy_is_not_one_from_this_machine(demo_server: Ser
     assert ask(nginx_port, "POST", path)[0] in (401, 403)
 
 
+@pytest.mark.parametrize("options", BARE_OPTIONS)
+def test_nobody_writes_through_a_proxy_that_says_nothing_of_its_clients(
+    demo_server: Server, tmp_path: Path, options: str
+) -> None:
+    event = b'{"type":"heartbeat","component":"outsider"}'
+    with nginx(
+        tmp_path, lambda port: BARE_SITE.format(port=port, backend_port=demo_server.port, options=options)
+    ) as port:
+        status, _, body = ask(port, "POST", "/api/ingest", event, content_type="application/json")
+        assert (status, b"API_TOKENS" in body) == (403, True)
+        assert ask(port, "POST", "/api/system/alerts/acknowledge/unknown")[0] == 403
+        assert ask(port, "GET", "/api/metrics/summary")[0] == 200
+    assert ask(demo_server.port, "POST", "/api/ingest", event, content_type="application/json")[0] == 200
+
+
 @pytest.mark.parametrize("megabytes", [1.5, 4])
 def test_a_batch_as_large_as_the_server_takes_passes_the_proxy(
     start_server: StartServer, tmp_path: Path, megabytes: float
@@ -187,7 +222,7 @@ def test_a_batch_as_large_as_the_server_takes_passes_the_proxy(
     batch = line * int(megabytes * 1024 * 1024 // len(line))
     batch += b"\n" * (int(megabytes * 1024 * 1024) - len(batch))
     server = start_server(API_TOKENS="write:0123456789abcdef")
-    with nginx(tmp_path, server.port) as port:
+    with nginx(tmp_path, partial(shipped_site, backend_port=server.port)) as port:
         status, _, body = ask(
             port, "POST", "/api/ingest", batch,
             content_type="application/x-ndjson", authorization="Bearer 0123456789abcdef",
@@ -197,7 +232,10 @@ def test_a_batch_as_large_as_the_server_takes_passes_the_proxy(
 
 def test_clients_behind_the_proxy_are_told_of_a_shutdown(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--demo")
-    with nginx(tmp_path, server.port) as port, connect(f"ws://127.0.0.1:{port}/ws/metrics") as connection:
+    with (
+        nginx(tmp_path, partial(shipped_site, backend_port=server.port)) as port,
+        connect(f"ws://127.0.0.1:{port}/ws/metrics") as connection,
+    ):
         receive(connection, "metrics_update")
         server.stop()
         assert read_to_close(connection)[1] == 1001

@@ -44,6 +44,7 @@ from observability.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOCAL_WRITES_BY_USER: Final = "user"
 DEFAULT_CORS_ORIGINS: Final = ("http://localhost:3000", "http://localhost:5173")
 
 # The similarity (difflib's ratio) from which one name counts as a misspelling of another: all but a letter or two.
@@ -158,9 +159,16 @@ class Config:
     api_tokens: tuple[ApiToken, ...] = _setting(
         (),
         Tokens(),
-        "Tokens that clients must present. With none, only this machine may write; with any, a write needs a `write` "
-        "token; if one of them is a `read` token, a read needs a token too.",
+        "Tokens that clients must present. With none, `LOCAL_WRITES` says who may write; with any, a write needs a "
+        "`write` token; if one of them is a `read` token, a read needs a token too.",
         env="API_TOKENS",
+    )
+    local_writes: str = _setting(
+        LOCAL_WRITES_BY_USER,
+        Choice((LOCAL_WRITES_BY_USER, "off")),
+        "Who may write while there are no `API_TOKENS`: `user` means programs on this machine that run as the user of "
+        "the server, `off` nobody.",
+        env="LOCAL_WRITES",
     )
     tls_cert: Path | None = _setting(
         None,

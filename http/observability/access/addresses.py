@@ -87,4 +87,8 @@ def limited_as(address: str) -> str:
 def is_loopback(name: str) -> bool:
     """Returns whether `name`, an address or the host of a URL, can only mean this machine."""
     address = parse_address(name)
-    return address.is_loopback if address is not None else name in _LOOPBACK_NAMES
+    if address is not None:
+        return address.is_loopback
+    name = name.lower().removesuffix(".")
+    # RFC 6761 section 6.3: names below localhost are loopback too.
+    return name in _LOOPBACK_NAMES or name.endswith(".localhost")

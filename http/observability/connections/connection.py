@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from typing import Final, cast
 
 from observability.access.limits import FREE_BYTES
+from observability.access.peer_user import peer_user
 from observability.clocks.slices import Slice
 from observability.clocks.timestamps import NS_PER_S
 from observability.connections.registry import Registry
@@ -54,6 +55,7 @@ class HttpConnection(asyncio.Protocol):
         "_deadline_ns",
         "_deferred",
         "_draining",
+        "_has_asked_user",
         "_has_proxy_header",
         "_has_served",
         "_idle_ns",
@@ -74,6 +76,7 @@ class HttpConnection(asyncio.Protocol):
         "_turn",
         "_turn_over",
         "_unsent_bytes",
+        "_user",
         "_write_paused",
     )
 
@@ -97,6 +100,8 @@ class HttpConnection(asyncio.Protocol):
         self._peer = ""
         self._source = source or ""
         self._has_proxy_header = source is not None
+        self._has_asked_user = False
+        self._user: int | None = None
         self._is_proxied = False
         self._state = ConnectionState.HEAD
         self._allowed_ns = allowed_ns(application.limits)
@@ -274,12 +279,21 @@ class HttpConnection(asyncio.Protocol):
     def _introduce(self, request: Request) -> None:
         """Tells a request where it comes from."""
         request.peer = request.client_address = self._source
+        request.peer_user = self._peer_user
         if self._is_proxied:
             request.is_forwarded = self._has_proxy_header
             proxies = self._application.proxies
             if proxies.trusts(self._source):
                 forwarded_for = request.header(b"x-forwarded-for")
                 request.client_address = proxies.client_address(self._source, forwarded_for)
+
+    def _peer_user(self) -> int | None:
+        if not self._has_asked_user:
+            self._has_asked_user = True
+            peer, own = (self._transport.get_extra_info(name) for name in ("peername", "sockname"))
+            if isinstance(peer, tuple) and isinstance(own, tuple):
+                self._user = peer_user(peer[:2], own[:2])
+        return self._user
 
     def _serve(self, request: Request, started_ns: int) -> None:
         # hot: once per request (observability bench --only rest)

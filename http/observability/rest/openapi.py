@@ -19,7 +19,8 @@ _SECURITY_SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "description": "A token of API_TOKENS. Writing needs one with the role write once there are any; until then it "
-        "is taken from the server's own host only. Reading needs one once there is any with the role read.",
+        "is taken from programs of the server's own host and user only. Reading needs one once there is any with the "
+        "role read.",
     },
     "query": {"type": "apiKey", "in": "query", "name": "token", "description": "The same, where no field can be sent."},
 }

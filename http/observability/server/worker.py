@@ -7,12 +7,12 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Final
 
-from observability.access.addresses import TrustedProxies
-from observability.access.authorization import AccessPolicy, OriginCheck
+from observability.access.addresses import TrustedProxies, is_loopback
+from observability.access.authorization import AccessPolicy, HostCheck, OriginCheck
 from observability.access.limits import ClientCounts, Limits
 from observability.access.rates import RequestRate
 from observability.clocks.clock import Clock
-from observability.config.config import Config
+from observability.config.config import LOCAL_WRITES_BY_USER, Config
 from observability.connections.listener import HttpListener
 from observability.connections.tls import Certificate
 from observability.http11.cors import CorsPolicy
@@ -89,6 +89,8 @@ class Worker:
         self._state = StreamState(feed, settings, self._broadcaster, host_clock, counters)
         cors = CorsPolicy(config.cors_origins)
         origins = OriginCheck(cors)
+        proxies = TrustedProxies(config.trusted_proxies)
+        hosts = HostCheck(config.cors_origins, proxies) if all(map(is_loopback, config.hosts)) else None
         self._stream = StreamEndpoint(
             self._state,
             loop,
@@ -123,8 +125,10 @@ class Worker:
                 idle_seconds=config.http_idle_timeout,
                 max_content_memory=config.http_body_memory,
             ),
-            access=AccessPolicy(config.api_tokens, origins),
-            proxies=TrustedProxies(config.trusted_proxies),
+            access=AccessPolicy(
+                config.api_tokens, origins, hosts=hosts, takes_local_writes=config.local_writes == LOCAL_WRITES_BY_USER
+            ),
+            proxies=proxies,
             takes_proxy_protocol=config.proxy_protocol,
             request_rate=RequestRate(config.http_rate_limit) if config.http_rate_limit else None,
             is_tls=self.certificate is not None,
