@@ -107,7 +107,7 @@ class _Run:
                 for number, visit in enumerate(plan):
                     snapshot = snapshots[visit.size, visit.symbols]
                     for contender in visit.contenders:
-                        expected = took.get((number, contender.key), 0.0)
+                        expected = took.get((number, contender.key), visit.seconds_on(contender))
                         if budget is not None and progress.passed + expected > budget:
                             self._results.add_note(
                                 f"A quick run ends after {budget:.0f} s: this one was in round {round_} of {rounds}."

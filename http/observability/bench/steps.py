@@ -18,8 +18,9 @@ from observability.errors import BenchError
 OBSERVERS: Final = 10
 CURRENT: Final = "/api/metrics/current"
 HEALTH: Final = "/health"
-# Between two loads on one server, so that it has let go of the clients before.
-_REST_SECONDS: Final = 0.3
+# After a load, so that the server has let go of its clients, and the next one does not pay for that.
+_PARTING_SECONDS: Final = 0.3
+_PARTINGS_PER_SECOND: Final = 5000
 # A load generator this busy sets the pace instead of the server.
 BUSY_SHARE: Final = 0.9
 
@@ -59,6 +60,7 @@ class Visit:
 
         result = self.load.run(arguments, seconds + warmup, at_the_end)
         self.busy_shares.append(result.window.own_cpu_seconds / result.window.seconds)
+        time.sleep(_parting(clients))
         return result
 
     def _other_seconds(self, load_pid: int | None) -> float:
@@ -129,7 +131,7 @@ class Requests(Step):
 
     @property
     def seconds(self) -> float:
-        return self.warmup + self.window + 0.1
+        return self.warmup + self.window + _connecting(self.connections)
 
     def case(self, snapshot: Snapshot) -> Case:
         size = "" if self.route == HEALTH else f", {_size(snapshot)}"
@@ -192,7 +194,7 @@ class SlowReaders(Step):
 
     @property
     def seconds(self) -> float:
-        return 2 * (_connecting(self.clients) + self.warmup + self.window) + _REST_SECONDS
+        return 2 * (_connecting(self.clients) + self.warmup + self.window)
 
     def case(self, snapshot: Snapshot) -> Case:
         label = f"{_shown(self.clients)} clients, {_shown(self.stalled)} of them stalled, {_size(snapshot)}"
@@ -201,7 +203,6 @@ class SlowReaders(Step):
     def take(self, visit: Visit) -> dict[str, float]:
         reading = self.clients - self.stalled
         alone = visit.run("stream", visit.stream_path, reading, self.window, self.warmup)
-        time.sleep(_REST_SECONDS)
         before = visit.server.memory_bytes()
         after: list[int] = []
         beside = visit.run(
@@ -267,7 +268,7 @@ class Storm(Step):
 
     @property
     def seconds(self) -> float:
-        return self.clients / 2000 + 1.0 + self.window
+        return self.clients / 2000 + 1.0 + self.window + _parting(self.clients)
 
     def case(self, snapshot: Snapshot) -> Case:
         return _case(
@@ -301,7 +302,7 @@ class Compression(Step):
 
     @property
     def seconds(self) -> float:
-        return 2 * (_connecting(self.clients) + self.warmup + self.window) + _REST_SECONDS
+        return 2 * (_connecting(self.clients) + self.warmup + self.window)
 
     def case(self, snapshot: Snapshot) -> Case:
         label = f"{_shown(self.clients)} clients, {_size(snapshot)}"
@@ -309,7 +310,6 @@ class Compression(Step):
 
     def take(self, visit: Visit) -> dict[str, float]:
         plain = visit.run("stream", visit.stream_path, self.clients, self.window, self.warmup)
-        time.sleep(_REST_SECONDS)
         deflated = visit.run("stream", visit.stream_path, self.clients, self.window, self.warmup, "--deflate")
         if deflated.compressed < self.clients:
             raise BenchError(f"{self.clients - deflated.compressed} of {self.clients} clients got no compression")
@@ -356,7 +356,12 @@ def _case(measure: str, label: str, *, clients: int | None = None, snapshot: Sna
 
 
 def _connecting(clients: int) -> float:
-    return clients / 4000
+    """About how long clients take to connect and to leave."""
+    return clients / 4000 + _parting(clients)
+
+
+def _parting(clients: int) -> float:
+    return _PARTING_SECONDS + clients / _PARTINGS_PER_SECOND
 
 
 def _shown(count: int) -> str:
