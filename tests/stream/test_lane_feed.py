@@ -16,6 +16,7 @@ from observability.store.schema import INSERT_ALERT_TRANSITION, INSERT_FILL
 from observability.store.store import Store
 from observability.stream.lane_feed import AlertArchive, TradeArchive
 from observability.stream.lanes import Page
+from stored import fill_row
 
 SOON = 30.0
 
@@ -28,10 +29,7 @@ def write_and_read(directory: Path, symbols: list[str], after: int, wanted: froz
         store.start(asyncio.get_running_loop())
         for number, symbol in enumerate(symbols):
             seq = 2 * number + 1
-            store.put(
-                INSERT_FILL,
-                (seq, seq, seq, f"t{seq}", "o", symbol, "buy", "1", "2", "0", "", "s", "", None, None, None, None, 1.0),
-            )
+            store.put(INSERT_FILL, fill_row(seq, symbol=symbol))
             store.put(INSERT_ALERT_TRANSITION, (seq + 1, seq, "id", "raised", f'{{"n":{seq + 1}}}'))
         assert await store.durable(store.position, SOON)
         pages = (

@@ -50,7 +50,7 @@ def test_a_second_signal_stops_the_server_at_once(start_server: StartServer) -> 
 
 def test_the_start_line_says_where_everything_is(start_server: StartServer) -> None:
     server = start_server()
-    for part in (f"http://127.0.0.1:{server.port}/", "ws://", "/ws/metrics", "/docs", "/metrics", "64 symbols", "MB"):
+    for part in (f"http://127.0.0.1:{server.port}/", "ws://", "/ws/metrics", "/docs", "/metrics", "1000 symbols", "MB"):
         assert part in server.start_line
 
 

@@ -55,7 +55,7 @@ def _announce(config: Config, port: int, memory_bytes: int) -> None:
         print(
             f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
             f"{http}://{address}/docs, {http}://{address}/metrics; {workers}{config.max_symbols} symbols, "
-            f"{memory_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
+            f"up to {memory_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
             flush=True,
         )
     except OSError as error:
