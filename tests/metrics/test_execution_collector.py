@@ -224,14 +224,15 @@ def test_a_latency_that_is_not_finite_is_ignored(latency_ms: float) -> None:
     assert desk.bus.handler_errors == 0
 
 
-def test_slippage_is_weighted_by_quantity_and_a_cost_is_positive() -> None:
+def test_slippage_is_weighted_by_notional_and_a_cost_is_positive() -> None:
     desk = Desk()
     desk.order("new", "buy", arrival_price=D(100))
     desk.fill("t1", 1, "buy", price=D("100.10"))
     assert desk.count("avg_slippage_bps", "n_slippage") == (10.0, 1)
     desk.order("new", "sell", side="sell", arrival_price=D(200))
     desk.fill("t2", 3, "sell", side="sell", price=D("200.10"))
-    assert desk.count("avg_slippage_bps", "n_slippage") == (-1.25, 2)
+    # A cost of 0.1 and a gain of 0.3, of 100 and 600.
+    assert desk.count("avg_slippage_bps", "n_slippage") == (pytest.approx(-2 / 7 * 10), 2)
 
 
 def test_a_fill_before_its_order_gets_its_slippage_with_the_report() -> None:
@@ -314,9 +315,9 @@ def test_each_figure_of_quality_has_a_sample_count() -> None:
     desk.order("new", at_ms=5)
     desk.fill("t1", 4, at_ms=9, price=D("100.01"))
     quality = desk.execution.quality()
-    assert quality["fill_rate"] == {"value": 0.4, "n": 1}
+    assert quality["fill_rate"] == {"value": 0.4, "n": 1, "reason": None}
     assert quality["fill_rate_orders"] == {"value": 0.0, "n": 1}
-    assert quality["arrival_slippage_bps"] == {"value": 1.0, "n": 1, "quantity": 4.0}
+    assert quality["arrival_slippage_bps"] == {"value": 1.0, "n": 1, "quantity": 4.0, "notional": 400.0}
     legs = {leg: (summary["n"], summary["max_ms"]) for leg, summary in quality["latency"].items()}
     assert legs == {
         "decision_to_send": (1, 2.0),
@@ -328,7 +329,7 @@ def test_each_figure_of_quality_has_a_sample_count() -> None:
         "reported_by_fills": (0, None),
     }
     desk.fill("t2", 6, at_ms=9)
-    assert desk.execution.quality()["fill_rate"] == {"value": 1.0, "n": 1}
+    assert desk.execution.quality()["fill_rate"] == {"value": 1.0, "n": 1, "reason": None}
 
 
 def test_the_version_changes_only_with_the_json() -> None:

@@ -45,9 +45,9 @@ def fill(
 class TradingDesk:
     """Both sections; market data subscribes first."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, trades: TradeLog | None = None, **settings: Any) -> None:
         self.bus = Bus()
-        self.trades = TradeLog()
+        self.trades = TradeLog() if trades is None else trades
         self.market = MarketDataCollector(bus=self.bus)
         self.execution = ExecutionCollector(bus=self.bus, market=self.market, trades=self.trades, **settings)
         for collector in (self.market, self.execution):

@@ -28,7 +28,7 @@ from observability.metrics.execution.groups import ExecutionGroups, GroupsState
 from observability.metrics.execution.ledger import LedgerState, OrderLedger
 from observability.metrics.execution.markouts import Markouts, MarkoutsState
 from observability.metrics.execution.order_market import OrderMarkets, OrderMarketState
-from observability.metrics.execution.quality import ended, ratio, shortfall_bps
+from observability.metrics.execution.quality import SEVERAL_SYMBOLS, cost_bps, ended, ratio, shortfall_bps
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.trades.trade_log import Reader, Rejection, StrategyLookup, TradeLog
 from observability.snapshot.sections import Group, JsonPart
@@ -76,7 +76,7 @@ class ExecutionCollector(BusCollector):
     first report, a markout to the one in which its horizon passes. `execution/quality.py` defines the figures; besides:
     - latency: from `pending_new` to `new` or `rejected` by `ts`, one per order. An order without that pair counts with
       the `latency_ms` of its first fill that has one. Whichever is known first stays.
-    - avg_slippage_bps: arrival slippage, weighted by quantity; a cost is positive.
+    - avg_slippage_bps: arrival slippage, weighted by notional; a cost is positive.
     - unacknowledged_cancels: open orders with a reported `pending_cancel`.
 
     Prices are those of `market`; without it, figures that need prices are undefined. A symbol is followed from its
@@ -206,7 +206,7 @@ class ExecutionCollector(BusCollector):
             groups.load_state(state.groups)
         orders = OrderLedger(groups, self.trades, settings.max_open_orders, settings.max_recent_orders)
         orders.load_state(state.orders)
-        markouts = Markouts(groups.of, settings.max_pending_markouts)
+        markouts = Markouts(groups.of, settings.max_pending_markouts, self.trades.multipliers)
         markouts.load_state(state.markouts)
         markets = OrderMarkets(self._market, markouts, self._note_due, settings.max_symbols)
         markets.load_state(state.symbols)
@@ -259,7 +259,8 @@ class ExecutionCollector(BusCollector):
         n = counts.get
         latency = orders.latency.summary()
         n_orders, accepted, n_ended = n("orders", 0), n("accepted", 0), ended(counts)
-        fill_rate = ratio(amounts.get("executed", ZERO), amounts.get("ordered", ZERO))
+        is_mixed = self._order_groups.all.is_mixed
+        fill_rate = None if is_mixed else ratio(amounts.get("executed", ZERO), amounts.get("ordered", ZERO))
         reject_rate = ratio(n("rejected", 0), n_orders)
         self.fields.offer(
             {
@@ -272,6 +273,7 @@ class ExecutionCollector(BusCollector):
                 "rejected": n("rejected", 0),
                 "expired": n("expired", 0),
                 "fill_rate": fill_rate,
+                "fill_rate_reason": SEVERAL_SYMBOLS if is_mixed else None,
                 "fill_rate_orders": ratio(n("filled", 0), accepted),
                 "fill_rate_terminal": ratio(n("filled", 0), n_ended),
                 "reject_rate": reject_rate,
@@ -284,7 +286,7 @@ class ExecutionCollector(BusCollector):
                 "latency_max_ms": latency["max_ms"],
                 "n_latency": latency["n"],
                 "n_latency_negative": latency["n_negative"],
-                "avg_slippage_bps": ratio(amounts.get("slippage", ZERO), amounts.get("slippage_quantity", ZERO)),
+                "avg_slippage_bps": cost_bps(amounts, "slippage"),
                 "n_slippage": n("slippage", 0),
                 "shortfall_bps": shortfall_bps(amounts),
                 "n_shortfall": n("shortfall", 0),

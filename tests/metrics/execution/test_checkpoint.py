@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from observability.errors import CheckpointError
 from observability.events import Event
+from observability.metrics.execution.figures import is_money
+from observability.metrics.execution.groups import GroupsState, GroupState
 from observability.metrics.execution_collector import ExecutionState
 from observability.metrics.trades.trade_log import EVERY_READER
-from observability.store.checkpoint import pack
+from observability.store.checkpoint import pack, unpack
 from trading_desk import MS, NOON, D, TradingDesk, fill, market_print, order, quote
 
 STATUSES = ("pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "pending_cancel", "replaced")
@@ -119,6 +122,30 @@ def test_fields_missing_in_an_older_state_take_their_defaults() -> None:
     desk = TradingDesk()
     desk.execution.load(pack(ExecutionState(duplicate_fills=3)))
     assert desk.tick()["duplicate_fills"] == 3
+
+
+def without_money(packed: msgspec.Raw) -> msgspec.Raw:
+    group = unpack(bytes(packed), GroupState)
+    amounts = {name: amount for name, amount in group.amounts.items() if not is_money(name)}
+    return msgspec.Raw(pack(GroupState(group.counts, amounts, group.legs, group.legs_total)))
+
+
+def test_a_state_without_money_gets_that_of_the_orders_of_the_session() -> None:
+    desk = TradingDesk()
+    for symbol in ("AAPL", "AMZN"):
+        names = {"order_id": symbol, "symbol": symbol, "arrival_price": D(100)}
+        desk.publish(order("new", **names), fill(symbol, 4, "101", 1, order_id=symbol, symbol=symbol))
+    desk.publish(order("canceled", 2, order_id="AMZN", symbol="AMZN"))
+    state = unpack(desk.execution.save(), ExecutionState)
+    assert state.groups is not None
+    state.orders.has_money = False
+    by = {by: {name: without_money(group) for name, group in groups.items()} for by, groups in state.groups.by.items()}
+    state.groups = GroupsState(without_money(state.groups.all), by)
+    after = TradingDesk()
+    after.execution.load(pack(state))
+    for each in (desk, after):
+        each.publish(fill("last", 6, "102", 3, order_id="AAPL"))
+    assert show(after, 4) == show(desk, 4)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x91\x01"])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Event
+from observability.metrics.execution.quality import SEVERAL_SYMBOLS
 from observability.metrics.execution_collector import ExecutionSettings
 from trading_desk import DAY, NOON, S, TradingDesk, fill, order, quote
 
@@ -38,9 +39,12 @@ def test_an_order_counts_in_all_and_in_its_three_groups() -> None:
     assert rates == {
         "by_strategy": {"alpha": 0.5, "beta": 0.0},
         "by_symbol": {"AAPL": 0.5, "AMZN": 0.0},
-        "by_venue": {"X": 0.25},
+        # Shares of one symbol and of another have no common unit.
+        "by_venue": {"X": None},
     }
-    assert (quality["fill_rate"], quality["orders"], quality["fills"]) == ({"value": 0.25, "n": 2}, 2, 1)
+    assert (quality["fill_rate"], quality["orders"], quality["fills"]) == (
+        {"value": None, "n": 2, "reason": SEVERAL_SYMBOLS}, 2, 1,
+    )  # fmt: skip
 
 
 def test_orders_without_strategy_or_venue_have_named_groups() -> None:
@@ -61,7 +65,7 @@ def test_an_order_moves_to_the_strategy_that_is_named_first(is_report: bool) -> 
     # What was filled before stays where it was counted, as in positions and trades.
     fills = {name: (group["fills"], group["effective_spread"]["n"]) for name, group in by_strategy.items()}
     assert fills == {"default": (1, 1), "alpha": (2 - is_report, 2 - is_report)}
-    assert by_strategy["alpha"]["fill_rate"] == {"value": (6 if is_report else 7) / 10, "n": 1}
+    assert by_strategy["alpha"]["fill_rate"] == {"value": (6 if is_report else 7) / 10, "n": 1, "reason": None}
 
 
 def test_a_fill_counts_for_its_own_strategy_and_its_order_for_the_orders() -> None:

@@ -33,7 +33,9 @@ def test_a_markout_is_a_gain_when_the_market_follows_the_fill() -> None:
         "realized_spread_bps": 200.0,
         "n": 2,
         "quantity": 4.0,
+        "notional": 400.0,
         "left_out": {},
+        "reason": None,
     }
 
 

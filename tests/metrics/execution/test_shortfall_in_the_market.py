@@ -205,7 +205,9 @@ def test_the_vwap_is_that_from_the_first_report_to_the_last_fill() -> None:
         order("filled", 7),
     )
     # (100 * 30 + 104 * 10) / 40 = 101; 1.01 above it.
-    assert desk.quality()["vwap_deviation_bps"] == {"value": 100.0, "n": 1, "quantity": 10.0, "left_out": {}}
+    assert desk.quality()["vwap_deviation_bps"] == {
+        "value": 100.0, "n": 1, "quantity": 10.0, "notional": 1010.0, "left_out": {}
+    }  # fmt: skip
 
 
 def test_the_vwap_includes_the_print_that_a_fill_follows() -> None:
@@ -273,7 +275,9 @@ def test_the_effective_spread_is_twice_the_distance_from_the_mid() -> None:
     desk.publish(quote(99, 101), fill("t1", 1, "101", 1), fill("t2", 3, "99.5", 1, "p", side="sell"))
     spread = desk.quality()["effective_spread"]
     # (1 * 2 * 1 + 3 * 2 * 0.5) / 4
-    assert spread == {"price": 1.25, "bps": 125.0, "n": 2, "quantity": 4.0, "left_out": {}}
+    assert spread == {
+        "price": 1.25, "bps": 125.0, "n": 2, "quantity": 4.0, "notional": 400.0, "left_out": {}, "reason": None
+    }  # fmt: skip
 
 
 def test_a_trade_keeps_the_mid_at_its_fill() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from observability.events import BPS, TERMINAL_STATUSES
+from observability.events import TERMINAL_STATUSES
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.shortfall import Shortfall, implementation_shortfall
@@ -28,15 +28,14 @@ class Figures(NamedTuple):
 NO_FIGURES: Final = Figures(frozenset(), {})
 
 
-def bps_cost(side: str, quantity: Decimal, notional: Decimal, reference: Decimal) -> Decimal:
-    """Returns quantity * cost in bps of the reference price, rounded to 18 digits; a cost is positive."""
+def cost_of(side: str, quantity: Decimal, notional: Decimal, reference: Decimal) -> Decimal:
+    """Returns the cost of a quantity against a reference price, in price times quantity; a cost is positive."""
     cost = EXACT.subtract(notional, EXACT.multiply(reference, quantity))
-    signed = cost if side == "buy" else cost.copy_negate()
-    return ROUNDED.divide(EXACT.multiply(signed, BPS), reference).quantize(QUANTUM, context=ROUNDED)
+    return cost if side == "buy" else cost.copy_negate()
 
 
-def order_figures(order: OrderState) -> Figures:
-    """Returns the figures of an order, by the reports so far."""
+def order_figures(order: OrderState, multiplier: Decimal) -> Figures:
+    """Returns the figures of an order, by the reports so far; `multiplier` is its contract's."""
     # hot: twice per order report and fill (benchmarks/bench_intake.py)
     labels = {"orders"}
     amounts: dict[str, Decimal] = {}
@@ -53,17 +52,15 @@ def order_figures(order: OrderState) -> Figures:
         arrival = order.arrival_price
         if arrival is not None and arrival > 0:
             labels.add("slippage")
-            amounts["slippage"] = bps_cost(order.side, order.filled, order.notional, arrival)
-            amounts["slippage_quantity"] = order.filled
+            _add_cost(amounts, "slippage", order, arrival, multiplier)
         vwap = _market_vwap(order)
         if isinstance(vwap, Decimal):
             labels.add("vwap")
-            amounts["vwap"] = bps_cost(order.side, order.filled, order.notional, vwap)
-            amounts["vwap_quantity"] = order.filled
+            _add_cost(amounts, "vwap", order, vwap, multiplier)
         else:
             labels.add(vwap)
     if order.is_terminal:
-        shortfall = _shortfall(order)
+        shortfall = _shortfall(order, multiplier)
         if isinstance(shortfall, Shortfall):
             labels.add("shortfall")
             amounts.update(zip(_SHORTFALL_AMOUNTS, shortfall, strict=True))
@@ -72,7 +69,21 @@ def order_figures(order: OrderState) -> Figures:
     return Figures(frozenset(labels), amounts)
 
 
-_SHORTFALL_AMOUNTS = tuple(f"shortfall_{name}" for name in Shortfall._fields)
+_SHORTFALL_AMOUNTS = tuple(f"money_{name}" for name in Shortfall._fields)
+
+
+def _add_cost(
+    amounts: dict[str, Decimal], name: str, order: OrderState, reference: Decimal, multiplier: Decimal
+) -> None:
+    """Adds the cost of what was filled against a reference price, and its notional at that price, both as money."""
+    amounts[f"{name}_money"] = EXACT.multiply(cost_of(order.side, order.filled, order.notional, reference), multiplier)
+    amounts[f"{name}_notional"] = EXACT.multiply(EXACT.multiply(order.filled, reference), multiplier)
+    amounts[f"{name}_quantity"] = order.filled
+
+
+def is_money(name: str) -> bool:
+    """Returns whether an amount is one of those that checkpoints of the first version do not have."""
+    return name.startswith("money_") or name.endswith(("_money", "_notional"))
 
 
 def _note_gaps(order: OrderState, labels: set[str]) -> None:
@@ -106,7 +117,7 @@ def _market_vwap(order: OrderState) -> Decimal | str:
     return vwap if vwap > 0 else "vwap:not_positive"
 
 
-def _shortfall(order: OrderState) -> Shortfall | str:
+def _shortfall(order: OrderState, multiplier: Decimal) -> Shortfall | str:
     arrival = order.first_mid if order.arrival_price is None else order.arrival_price
     if arrival is None:
         return "shortfall:no_arrival_price"
@@ -122,6 +133,8 @@ def _shortfall(order: OrderState) -> Shortfall | str:
             return "shortfall:no_end_price"
         # An order filled completely has no opportunity cost, so the price does not matter.
         end = ZERO
-    return implementation_shortfall(
-        order.side, quantity, order.filled, order.notional, order.fees, decision, arrival, end
+    # With money per unit in the place of prices, the parts are money.
+    notional, decision, arrival, end = (
+        EXACT.multiply(price, multiplier) for price in (order.notional, decision, arrival, end)
     )
+    return implementation_shortfall(order.side, quantity, order.filled, notional, order.fees, decision, arrival, end)

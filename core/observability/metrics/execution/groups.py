@@ -44,16 +44,22 @@ class GroupState(msgspec.Struct, array_like=True):
     amounts: dict[str, Decimal] = {}
     legs: dict[str, HistogramState] = {}
     legs_total: dict[str, HistogramState] = {}
+    symbol: str | None = None
+    is_mixed: bool = False
 
 
 class ExecutionGroup:
     """Adds up one set of orders: counts and sums of the session, latencies of the session and since the start."""
 
-    __slots__ = ("_json", "_packed", "amounts", "counts", "legs", "legs_total")
+    __slots__ = ("_json", "_packed", "amounts", "counts", "is_mixed", "legs", "legs_total", "symbol")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self.amounts: dict[str, Decimal] = {}
+        self.symbol: str | None = None
+        """The first symbol of the session that amounts were added for."""
+        self.is_mixed = False
+        """Whether there were several: their quantities and prices are of different units."""
         self.legs = {leg: SparseHistogram() for leg in LEGS}
         self.legs_total = {leg: SparseHistogram() for leg in LEGS}
         self._json: dict[str, Any] | None = None
@@ -64,6 +70,7 @@ class ExecutionGroup:
         self._note_change()
         self.counts = {}
         self.amounts = {}
+        self.symbol, self.is_mixed = None, False
         self.legs = {leg: SparseHistogram() for leg in LEGS}
 
     def count(self, labels: Iterable[str], sign: int = 1) -> None:
@@ -72,6 +79,13 @@ class ExecutionGroup:
         counts = self.counts
         for label in labels:
             counts[label] = counts.get(label, 0) + sign
+
+    def note_symbol(self, symbol: str) -> None:
+        """Notes which symbol amounts are added for."""
+        if self.symbol is None:
+            self.symbol = symbol
+        elif symbol != self.symbol:
+            self.is_mixed = True
 
     def add(self, amounts: Iterable[tuple[str, Decimal]]) -> None:
         """Adds exact amounts."""
@@ -91,19 +105,23 @@ class ExecutionGroup:
         """Returns every figure with its sample count; do not modify it."""
         if self._json is None:
             self._json = {
-                **quality_of(self.counts, self.amounts),
+                **quality_of(self.counts, self.amounts, is_mixed=self.is_mixed),
                 "latency": {leg: histogram.summary() for leg, histogram in self.legs.items()},
                 "latency_total": {leg: histogram.summary() for leg, histogram in self.legs_total.items()},
             }
         return self._json
 
     def to_state(self) -> GroupState:
-        return GroupState(self.counts, self.amounts, _states_of(self.legs), _states_of(self.legs_total))
+        return GroupState(
+            self.counts, self.amounts, _states_of(self.legs), _states_of(self.legs_total), self.symbol,
+            self.is_mixed,
+        )  # fmt: skip
 
     @classmethod
     def from_state(cls, state: GroupState) -> ExecutionGroup:
         group = cls()
         group.counts, group.amounts = state.counts, state.amounts
+        group.symbol, group.is_mixed = state.symbol, state.is_mixed
         for histograms, states in ((group.legs, state.legs), (group.legs_total, state.legs_total)):
             histograms.update({leg: SparseHistogram.from_state(states[leg]) for leg in LEGS if leg in states})
         return group

@@ -11,9 +11,9 @@ import msgspec
 
 from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Fill, Order
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, finite_or_none
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, finite_or_none
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
-from observability.metrics.execution.figures import NO_FIGURES, Figures, order_figures
+from observability.metrics.execution.figures import NO_FIGURES, Figures, is_money, order_figures
 from observability.metrics.execution.groups import LEGS, ExecutionGroup, ExecutionGroups
 from observability.metrics.execution.order import OrderState, new_order
 from observability.metrics.execution.order_market import OrderMarket
@@ -39,6 +39,8 @@ class LedgerState(msgspec.Struct, array_like=True):
     latency: HistogramState = msgspec.field(default_factory=HistogramState)
     open: list[msgspec.Raw] = []
     recent: list[msgspec.Raw] = []
+    has_money: bool = False
+    """Whether costs and notionals are in the groups' amounts as money."""
 
 
 class OrderLedger:
@@ -138,7 +140,7 @@ class OrderLedger:
         """Returns the state without the groups. Orders unchanged since the last call are not packed again."""
         return LedgerState(
             self._session, self.evicted, self.late_reports, self.overfilled, self.latency.to_state(),
-            self._pack(self.open), self._pack(self._recent),
+            self._pack(self.open), self._pack(self._recent), True,
         )  # fmt: skip
 
     def load_state(self, state: LedgerState) -> None:
@@ -149,6 +151,20 @@ class OrderLedger:
         self.open = self._unpack(state.open)
         self._recent = OrderedDict(self._unpack(state.recent))
         self.canceling = {key for key, order in self.open.items() if order.cancel_ns is not None}
+        if not state.has_money:
+            self._add_money()
+
+    def _add_money(self) -> None:
+        """Adds what the checkpoint of an earlier version does not have, as far as the orders of the session are
+        known."""
+        for order in (*self.open.values(), *self._recent.values()):
+            if order.session == self._session:
+                amounts = self._figures(order).amounts
+                money = [(name, amount) for name, amount in amounts.items() if is_money(name)]
+                for group in self._groups_of(order):
+                    if amounts:
+                        group.note_symbol(order.symbol)
+                    group.add(money)
 
     def _find(self, key: OrderKey, event: Order | Fill, market: OrderMarket | None) -> tuple[OrderState, Figures]:
         """Returns the order, a new one if it is unknown, and its figures so far."""
@@ -158,7 +174,10 @@ class OrderLedger:
             order = new_order(event, self._session)
             order.begin(market, event.ts_init)
             return order, NO_FIGURES
-        return order, order_figures(order) if order.session == self._session else NO_FIGURES
+        return order, self._figures(order) if order.session == self._session else NO_FIGURES
+
+    def _figures(self, order: OrderState) -> Figures:
+        return order_figures(order, self._trades.multipliers.get(order.symbol, ONE))
 
     def _name_strategy(self, order: OrderState, name: str, figures: Figures) -> None:
         """Moves an order, with its figures so far, to the group of a strategy that is the first to be named for it."""
@@ -166,8 +185,8 @@ class OrderLedger:
         if order.take_strategy(name) and figures is not NO_FIGURES:
             _, old, *_ = self._groups.of(unnamed, order.symbol, order.venue)
             _, new, *_ = self._groups_of(order)
-            _count_change((old,), figures, NO_FIGURES)
-            _count_change((new,), NO_FIGURES, figures)
+            _count_change((old,), order.symbol, figures, NO_FIGURES)
+            _count_change((new,), order.symbol, NO_FIGURES, figures)
 
     def _groups_of(self, order: OrderState) -> tuple[ExecutionGroup, ...]:
         return self._groups.of(order.strategy, order.symbol, order.venue)
@@ -176,7 +195,7 @@ class OrderLedger:
         groups = self._groups_of(order)
         is_of_session = order.session == self._session
         if is_of_session:
-            _count_change(groups, before, order_figures(order))
+            _count_change(groups, order.symbol, before, self._figures(order))
         self._measure_legs(order, groups, is_of_session=is_of_session)
         if order.is_open:
             if order.cancel_ns is not None:
@@ -249,7 +268,7 @@ class OrderLedger:
         return orders
 
 
-def _count_change(groups: tuple[ExecutionGroup, ...], before: Figures, after: Figures) -> None:
+def _count_change(groups: tuple[ExecutionGroup, ...], symbol: str, before: Figures, after: Figures) -> None:
     """Replaces an order's earlier figures by its current ones in every group."""
     removed, added = before.labels - after.labels, after.labels - before.labels
     subtract = EXACT.subtract
@@ -265,4 +284,5 @@ def _count_change(groups: tuple[ExecutionGroup, ...], before: Figures, after: Fi
         if added:
             group.count(added)
         if changes:
+            group.note_symbol(symbol)
             group.add(changes)

@@ -7,7 +7,7 @@ With s = 1 for a buy and -1 for a sell, and the mid of both sides:
     realized spread    2 * s * (price - mid h after the fill)     -2 * markout; effective - realized is price impact
 
 R. Huang and H. Stoll, "Dealer versus auction markets", Journal of Financial Economics 41(3), 1996. Each is also given
-in bps of the mid at the fill, and weighted by quantity.
+in bps of the mid at the fill, where fills weigh by their notional at that mid; in price they weigh by quantity.
 
 A horizon is measured from the fill's arrival (`ts_init`). It is counted once the event clock has passed it, with the
 last mid known at the horizon, so the pace of ticks does not matter. A horizon whose mid is missing or stale is counted
@@ -16,16 +16,16 @@ as left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from heapq import heapify, heappop, heappush, heapreplace
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from observability.events import BPS, Fill, Side
-from observability.metrics.arithmetic.decimals import EXACT, ROUNDED
-from observability.metrics.execution.figures import QUANTUM
+from observability.events import Fill, Side
+from observability.metrics.arithmetic.decimals import EXACT, ONE
 from observability.metrics.execution.groups import ExecutionGroup
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.order_market import OrderMarket
@@ -70,8 +70,12 @@ class Markouts:
     """The fills that wait for a horizon: per symbol a heap, the next horizon first. Beyond `max_pending` waiting fills,
     a new fill has no markouts and is counted as left out."""
 
-    def __init__(self, groups_of: GroupsOf, max_pending: int) -> None:
+    def __init__(
+        self, groups_of: GroupsOf, max_pending: int, multipliers: Mapping[str, Decimal] = MappingProxyType({})
+    ) -> None:
+        """`multipliers` are those of contracts, by symbol; 1 for every other symbol."""
         self._groups_of = groups_of
+        self._multipliers = multipliers
         self._max_pending = max_pending
         self._heaps: dict[str, list[PendingFill]] = {}
         self._number = 0
@@ -84,16 +88,16 @@ class Markouts:
         side, quantity, price, taken_ns = event.side, event.quantity, event.price, event.ts_init
         groups = self._groups_of(strategy, symbol, venue)
         if mid is None or mid <= 0:
-            _count(groups, "fill:no_mid" if mid is None else "fill:mid_not_positive", ())
+            _count(groups, symbol, "fill:no_mid" if mid is None else "fill:mid_not_positive")
             return
-        _count(groups, "effective", _cost("effective", side, quantity, price, mid, mid))
+        due_ns = taken_ns + _DELAYS_NS[0]
+        fill = PendingFill(due_ns, self._number + 1, symbol, strategy, venue, side, quantity, price, mid, taken_ns)
+        _count(groups, symbol, "effective", _cost("effective", fill, mid, self._multipliers.get(symbol, ONE)))
         if self.pending >= self._max_pending:
-            _count(groups, "fill:too_many_pending", ())
+            _count(groups, symbol, "fill:too_many_pending")
             return
         self._number += 1
         self.pending += 1
-        due_ns = taken_ns + _DELAYS_NS[0]
-        fill = PendingFill(due_ns, self._number, symbol, strategy, venue, side, quantity, price, mid, taken_ns)
         heappush(self._heaps.setdefault(symbol, []), fill)
 
     def due_ns(self, symbol: str) -> int | None:
@@ -132,21 +136,29 @@ class Markouts:
         groups = self._groups_of(fill.strategy, fill.symbol, fill.venue)
         label = f"markout_{_NAMES[fill.horizon]}"
         if mid is None:
-            _count(groups, f"{label}:no_fresh_mid", ())
+            _count(groups, fill.symbol, f"{label}:no_fresh_mid")
         else:
-            _count(groups, label, _cost(label, fill.side, fill.quantity, fill.price, mid, fill.mid))
+            multiplier = self._multipliers.get(fill.symbol, ONE)
+            _count(groups, fill.symbol, label, _cost(label, fill, mid, multiplier))
 
 
-def _count(groups: tuple[ExecutionGroup, ...], label: str, amounts: NamedAmounts) -> None:
+def _count(groups: tuple[ExecutionGroup, ...], symbol: str, label: str, amounts: NamedAmounts = ()) -> None:
     for group in groups:
         group.count((label,))
-        group.add(amounts)
+        if amounts:
+            group.note_symbol(symbol)
+            group.add(amounts)
 
 
-def _cost(name: str, side: Side, quantity: Decimal, price: Decimal, mid: Decimal, base: Decimal) -> NamedAmounts:
-    """Returns the cost of a fill against `mid`: its quantity, quantity * cost, and quantity * cost in bps of `base`."""
-    cost = EXACT.multiply(quantity, EXACT.subtract(price, mid))
-    if side == "sell":
+def _cost(name: str, fill: PendingFill, mid: Decimal, multiplier: Decimal) -> NamedAmounts:
+    """Returns the cost of a fill against `mid`: its quantity, quantity * cost, the same as money, and its notional at
+    the mid when it arrived."""
+    cost = EXACT.multiply(fill.quantity, EXACT.subtract(fill.price, mid))
+    if fill.side == "sell":
         cost = cost.copy_negate()
-    bps = ROUNDED.divide(EXACT.multiply(cost, BPS), base).quantize(QUANTUM, context=ROUNDED)
-    return [(f"{name}_quantity", quantity), (f"{name}_cost", cost), (f"{name}_bps", bps)]
+    return [
+        (f"{name}_quantity", fill.quantity),
+        (f"{name}_cost", cost),
+        (f"{name}_money", EXACT.multiply(cost, multiplier)),
+        (f"{name}_notional", EXACT.multiply(EXACT.multiply(fill.quantity, fill.mid), multiplier)),
+    ]

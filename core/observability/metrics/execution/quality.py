@@ -1,19 +1,20 @@
 """Execution quality: the definition of every figure, computed from the counts and exact sums of one set of orders.
 
-- fill_rate: quantity filled / quantity ordered, over accepted orders of known quantity, open ones included.
+- fill_rate: quantity filled / quantity ordered, over accepted orders of known quantity, open ones included. Of one
+  symbol only: quantities of several have no common unit.
 - fill_rate_orders: orders filled completely / orders accepted. fill_rate_terminal: orders filled completely / orders
   that ended (filled, cancelled, rejected, expired). An order is accepted once it is acknowledged other than by a
   reject.
 - reject_rate, cancel_rate: rejected or cancelled orders / all orders.
-- arrival_slippage_bps: average price against the engine's arrival price, weighted by quantity; a cost is positive. It
-  is the trading part of the shortfall, but over open orders too.
+- arrival_slippage_bps: average price against the engine's arrival price, weighted by notional at that price; a cost is
+  positive. It is the trading part of the shortfall, but over open orders too.
 - implementation_shortfall: see `shortfall.py`; over orders that ended. The decision price is the mid at `decision_ts`;
   an order without one counts as decided when it arrives, so its delay is 0. The arrival price is the engine's, else the
   mid when the order was first reported. The end price is the mid when the order ended. In bps of the quantity ordered
   at the decision price.
 - vwap_deviation_bps: average price against the VWAP of the market's prints from the order's first report to its last
-  fill, weighted by quantity; a cost is positive. S. Berkowitz, D. Logue and E. Noser, "The Total Cost of Transactions
-  on the NYSE", Journal of Finance 43(1), 1988. The market's prints include those of our own fills.
+  fill, weighted by notional at the VWAP; a cost is positive. S. Berkowitz, D. Logue and E. Noser, "The Total Cost of
+  Transactions on the NYSE", Journal of Finance 43(1), 1988. The market's prints include those of our own fills.
 - effective_spread, markouts: see `markouts.py`; `price` in quote currency per unit.
 
 `n` counts the orders or fills behind a figure, `left_out` those that could not be measured, by reason. Every quotient
@@ -24,11 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
 from observability.events import BPS
-from observability.metrics.arithmetic.decimals import ROUNDED, TWO, ZERO, to_float
+from observability.metrics.arithmetic.decimals import ONE, ROUNDED, TWO, ZERO, to_float
 
 HORIZONS_NS: Final = {
     "50ms": 50 * NS_PER_MS,
@@ -41,6 +42,9 @@ HORIZONS_NS: Final = {
 ENDED: Final = ("filled", "canceled", "rejected", "expired")
 _PARTS: Final = ("total", "delay", "trading", "opportunity", "fees")
 _MINUS_ONE = Decimal(-1)
+
+SEVERAL_SYMBOLS: Final = "several symbols: their quantities have no common unit"
+"""Why a figure in units is None."""
 
 Counts = Mapping[str, int]
 Amounts = Mapping[str, Decimal]
@@ -56,53 +60,62 @@ def ended(counts: Counts) -> int:
     return sum(counts.get(status, 0) for status in ENDED)
 
 
+def cost_bps(amounts: Amounts, name: str, factor: Decimal = BPS) -> float | None:
+    """Returns a cost relative to its notional; None unless the notional is positive."""
+    notional = amounts.get(f"{name}_notional", ZERO)
+    return ratio(ROUNDED.multiply(amounts.get(f"{name}_money", ZERO), factor), notional) if notional > 0 else None
+
+
 def shortfall_bps(amounts: Amounts, part: str = "total") -> float | None:
     """Returns the shortfall, or a part of it, relative to the notional; None unless the notional is positive."""
-    notional = amounts.get("shortfall_notional", ZERO)
+    notional = amounts.get("money_notional", ZERO)
     if notional <= 0:
         return None
-    return ratio(ROUNDED.multiply(amounts.get(f"shortfall_{part}", ZERO), BPS), notional)
+    return ratio(ROUNDED.multiply(amounts.get(f"money_{part}", ZERO), BPS), notional)
 
 
-def quality_of(counts: Counts, amounts: Amounts) -> dict[str, Any]:
-    """Returns every figure except the latencies."""
+def quality_of(counts: Counts, amounts: Amounts, *, is_mixed: bool) -> dict[str, Any]:
+    """Returns every figure except the latencies. `is_mixed` is whether the amounts are of several symbols: quantities
+    and prices of different units have no sum or average, so these are None, with the reason."""
     n = counts.get
     orders, accepted, n_ended = n("orders", 0), n("accepted", 0), ended(counts)
     unpriced = _left_out(counts, "fill")
+    units = _Units(amounts, is_mixed)
     return {
         "orders": orders,
         "fills": n("fills", 0),
-        "fill_rate": {"value": _quotient(amounts, "executed", "ordered"), "n": accepted},
+        "fill_rate": {"value": units.quotient("executed", "ordered"), "n": accepted, "reason": units.reason},
         "fill_rate_orders": {"value": ratio(n("filled", 0), accepted), "n": accepted},
         "fill_rate_terminal": {"value": ratio(n("filled", 0), n_ended), "n": n_ended},
         "reject_rate": {"value": ratio(n("rejected", 0), orders), "n": orders},
         "cancel_rate": {"value": ratio(n("canceled", 0), orders), "n": orders},
         "arrival_slippage_bps": {
-            "value": _quotient(amounts, "slippage", "slippage_quantity"),
+            "value": cost_bps(amounts, "slippage"),
             "n": n("slippage", 0),
-            "quantity": to_float(amounts.get("slippage_quantity", ZERO)),
+            **units.weights("slippage"),
         },
         "implementation_shortfall": {
-            **{part: to_float(amounts.get(f"shortfall_{part}", ZERO)) for part in _PARTS},
+            **{part: to_float(amounts.get(f"money_{part}", ZERO)) for part in _PARTS},
             **{f"{part}_bps": shortfall_bps(amounts, part) for part in _PARTS},
-            "notional": to_float(amounts.get("shortfall_notional", ZERO)),
+            "notional": to_float(amounts.get("money_notional", ZERO)),
             "n": n("shortfall", 0),
             "left_out": _left_out(counts, "shortfall"),
         },
         "vwap_deviation_bps": {
-            "value": _quotient(amounts, "vwap", "vwap_quantity"),
+            "value": cost_bps(amounts, "vwap"),
             "n": n("vwap", 0),
-            "quantity": to_float(amounts.get("vwap_quantity", ZERO)),
+            **units.weights("vwap"),
             "left_out": _left_out(counts, "vwap"),
         },
         "effective_spread": {
-            "price": _quotient(amounts, "effective_cost", "effective_quantity", TWO),
-            "bps": _quotient(amounts, "effective_bps", "effective_quantity", TWO),
+            "price": units.quotient("effective_cost", "effective_quantity", TWO),
+            "bps": cost_bps(amounts, "effective", TWO * BPS),
             "n": n("effective", 0),
-            "quantity": to_float(amounts.get("effective_quantity", ZERO)),
+            **units.weights("effective"),
             "left_out": {why: count for why, count in unpriced.items() if why != "too_many_pending"},
+            "reason": units.reason,
         },
-        "markouts": {horizon: _markout(counts, amounts, f"markout_{horizon}", unpriced) for horizon in HORIZONS_NS},
+        "markouts": {horizon: _markout(counts, units, f"markout_{horizon}", unpriced) for horizon in HORIZONS_NS},
         "missing_reports": {
             "orders_without_report": n("without_report", 0),
             "orders_without_send": n("without_send", 0),
@@ -113,16 +126,16 @@ def quality_of(counts: Counts, amounts: Amounts) -> dict[str, Any]:
     }
 
 
-def _markout(counts: Counts, amounts: Amounts, name: str, unpriced: dict[str, int]) -> dict[str, Any]:
-    quantity = f"{name}_quantity"
+def _markout(counts: Counts, units: _Units, name: str, unpriced: dict[str, int]) -> dict[str, Any]:
     return {
-        "price": _quotient(amounts, f"{name}_cost", quantity, _MINUS_ONE),
-        "bps": _quotient(amounts, f"{name}_bps", quantity, _MINUS_ONE),
-        "realized_spread": _quotient(amounts, f"{name}_cost", quantity, TWO),
-        "realized_spread_bps": _quotient(amounts, f"{name}_bps", quantity, TWO),
+        "price": units.quotient(f"{name}_cost", f"{name}_quantity", _MINUS_ONE),
+        "bps": cost_bps(units.amounts, name, _MINUS_ONE * BPS),
+        "realized_spread": units.quotient(f"{name}_cost", f"{name}_quantity", TWO),
+        "realized_spread_bps": cost_bps(units.amounts, name, TWO * BPS),
         "n": counts.get(name, 0),
-        "quantity": to_float(amounts.get(quantity, ZERO)),
+        **units.weights(name),
         "left_out": unpriced | _left_out(counts, name),
+        "reason": units.reason,
     }
 
 
@@ -131,6 +144,23 @@ def _left_out(counts: Counts, name: str) -> dict[str, int]:
     return {label.removeprefix(prefix): n for label, n in counts.items() if n and label.startswith(prefix)}
 
 
-def _quotient(amounts: Amounts, part: str, whole: str, factor: Decimal | None = None) -> float | None:
-    value = amounts.get(part, ZERO)
-    return ratio(value if factor is None else ROUNDED.multiply(value, factor), amounts.get(whole, ZERO))
+class _Units(NamedTuple):
+    """The amounts that are in units of a symbol."""
+
+    amounts: Amounts
+    is_mixed: bool
+
+    @property
+    def reason(self) -> str | None:
+        """Why figures in units are None."""
+        return SEVERAL_SYMBOLS if self.is_mixed else None
+
+    def quotient(self, part: str, whole: str, factor: Decimal = ONE) -> float | None:
+        if self.is_mixed:
+            return None
+        return ratio(ROUNDED.multiply(self.amounts.get(part, ZERO), factor), self.amounts.get(whole, ZERO))
+
+    def weights(self, name: str) -> dict[str, float | None]:
+        """Returns the quantity and the notional behind a figure."""
+        quantity = None if self.is_mixed else to_float(self.amounts.get(f"{name}_quantity", ZERO))
+        return {"quantity": quantity, "notional": to_float(self.amounts.get(f"{name}_notional", ZERO))}
