@@ -376,8 +376,8 @@ def test_versions_change_only_with_the_json() -> None:
     desk.tick(NOON + S)
     assert versions() == before
     desk.tick(NOON + 10 * S)
-    fields, account, position = versions()
-    assert [fields, account] == before[:2] and position != before[2]
+    fields, account, position, symbol = versions()
+    assert [fields, account, symbol] == [*before[:2], before[3]] and position != before[2]
     assert desk.positions()[0]["stale"] is True
 
 
@@ -514,3 +514,33 @@ def test_drawdown_does_not_depend_on_when_the_section_ticks(
             abs(calmar["annual_return"]["value"] / calmar["calmar"]["value"]) if calmar["calmar"]["value"] else 0
         )
         assert often.strategy.fields.to_json()["max_drawdown_pct"] >= 100 * deepest_day - 1e-9
+
+
+@given(MOVES)
+def test_totals_are_the_sums_over_strategies_and_over_symbols(moves: list[tuple[str, str, str, int, int, int]]) -> None:
+    desk = Desk(max_positions=2)
+    now = NOON
+    for kind, strategy, symbol, quantity, price, elapsed in moves:
+        now += elapsed
+        if kind == "quote":
+            desk.quote(float(price), float(price) + 1, ts=now, symbol=symbol)
+        elif kind != "equity":
+            desk.fill(quantity, price, strategy=strategy, symbol=symbol, ts=now, ts_init=now, commission=D("0.25"))
+        metrics = desk.tick(now)
+        for name in ("total_pnl", "realized_pnl", "realized_gross_pnl", "unrealized_pnl", "fees", "fills"):
+            for group in (0, 2):
+                parts = desk.strategy.groups[group].parts.values()
+                assert sum(part.to_json()[name] for part in parts) == pytest.approx(metrics[name], abs=1e-9), name
+
+
+def test_a_symbol_shows_what_it_realised_while_its_positions_are_flat() -> None:
+    desk = Desk(max_positions=1)
+    desk.fill(1, 100, commission=D(1))
+    desk.fill(-1, 110)
+    desk.fill(1, 50, symbol="AMZN")
+    desk.quote(52.0, 52.0, symbol="AMZN")
+    desk.tick()
+    shown = desk.part(2, "AAPL")
+    assert (shown["total_pnl"], shown["realized_pnl"], shown["realized_gross_pnl"]) == (9.0, 9.0, 10.0)
+    assert (shown["unrealized_pnl"], shown["fees"], shown["fills"]) == (0.0, 1.0, 2)
+    assert desk.part(2, "(other)")["unrealized_pnl"] == 2.0

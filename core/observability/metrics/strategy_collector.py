@@ -26,6 +26,7 @@ from observability.metrics.strategy.holding import Holding
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.reconciliation import Reconciliation
 from observability.metrics.strategy.state import StrategyState
+from observability.metrics.strategy.symbol_part import SymbolPart, SymbolSums
 from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals, earned_by
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
 from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # The account of all strategies beyond `max_strategies`, so that the total is complete.
 OTHER_STRATEGIES = "(other)"
+# Likewise the sums of all symbols beyond as many as there may be positions.
+OTHER_SYMBOLS = "(other)"
 
 
 EquityRow = tuple[str, Decimal, Decimal, Decimal, Decimal | None]
@@ -85,9 +88,11 @@ class StrategyCollector(BusCollector):
         self.fields = JsonPart()
         self._accounts: dict[str, StrategyAccount] = {}
         self._open: dict[str, PositionPart] = {}
+        self._symbols: dict[str, SymbolPart] = {}
         self.groups: tuple[Group, ...] = (
             Group("strategies", self._accounts),
             Group("positions", self._open, as_list=True),
+            Group("symbols", self._symbols),
         )
         self.last_input_ns: int | None = None
         self.duplicate_fills = 0
@@ -189,6 +194,7 @@ class StrategyCollector(BusCollector):
                 fills_refused=self.fills_refused,
                 duplicate_fills=self.duplicate_fills,
                 last_input_ns=self.last_input_ns,
+                symbols=[part.sums for part in self._symbols.values()],
             )
         )
 
@@ -218,6 +224,7 @@ class StrategyCollector(BusCollector):
         self._strategies_refused = set(state.strategies_refused)
         self.fills_refused, self.duplicate_fills = state.fills_refused, state.duplicate_fills
         self.last_input_ns = state.last_input_ns
+        self._load_symbols(state)
         self._has_input = self._is_resumed = True
 
     async def get_current_metrics(self) -> dict[str, Any]:
@@ -226,6 +233,7 @@ class StrategyCollector(BusCollector):
             **self.fields.to_json(),
             "strategies": {name: dict(account.to_json()) for name, account in self._accounts.items()},
             "positions": [dict(part.to_json()) for part in self._open.values()],
+            "symbols": {symbol: dict(part.to_json()) for symbol, part in self._symbols.items()},
         }
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
@@ -269,6 +277,7 @@ class StrategyCollector(BusCollector):
         account.move(moved, moved_ns)
         self._totals.move(EXACT.add(moved, EXACT.subtract(account.realized, realized)), moved_ns)
         self._hold(part)
+        self._symbol(event.symbol).add(trade.gross_pnl or ZERO, event.commission)
         trade.is_flat = not part.position.quantity
         self._may_be_flat |= trade.is_flat
 
@@ -435,6 +444,7 @@ class StrategyCollector(BusCollector):
                 is_moved = True
         if is_moved:
             self._has_input = False
+            self._show_symbols()
             self._derive(now_ns)
 
     def _refresh_positions(self, account: StrategyAccount, now_ns: int) -> bool:
@@ -446,7 +456,7 @@ class StrategyCollector(BusCollector):
                 tracked = None if market is None else market.symbol(part.symbol)
                 is_moved |= part.refresh(tracked, now_ns)
                 self._open.setdefault(part.key, part)
-                if tracked is not None:
+                if tracked is not None and part.symbol in self._holdings:
                     # A quote may have become stale meanwhile.
                     self._holdings[part.symbol].quoted = None
             elif part.has_input:
@@ -456,17 +466,57 @@ class StrategyCollector(BusCollector):
 
     def _hold(self, part: PositionPart) -> None:
         """Lets the market mark a position while it is open."""
-        if self._market is None:
-            return
+        market = self._market
         holding = self._holdings.get(part.symbol)
         if part.position.quantity:
             if holding is None:
                 holding = self._holdings[part.symbol] = Holding(self._on_move)
-                self._market.hold(part.symbol, holding)
+                if market is not None:
+                    market.hold(part.symbol, holding)
             holding.parts[part.key] = part
         elif holding is not None and holding.parts.pop(part.key, None) is not None and not holding.parts:
             del self._holdings[part.symbol]
-            self._market.hold(part.symbol, None)
+            if market is not None:
+                market.hold(part.symbol, None)
+
+    def _symbol(self, symbol: str) -> SymbolPart:
+        """Returns the sums of a symbol; those of all symbols beyond `max_positions` are one."""
+        part = self._symbols.get(symbol)
+        if part is None:
+            name = symbol if len(self._symbols) < self.settings.max_positions else OTHER_SYMBOLS
+            part = self._symbols.get(name)
+            if part is None:
+                part = self._symbols[name] = SymbolPart(SymbolSums(name))
+        return part
+
+    def _load_symbols(self, state: StrategyState) -> None:
+        for sums in state.symbols:
+            self._symbols[sums.symbol] = SymbolPart(sums)
+        if state.symbols:
+            return
+        # An earlier version kept none: what its dropped positions have realised is nobody's.
+        for account in self._accounts.values():
+            rest = SymbolSums(OTHER_SYMBOLS, account.realized_gross, account.fees, account.fills)
+            for each in account.positions.values():
+                position = each.position
+                self._symbol(each.symbol).add(position.realized_gross, position.fees, 0)
+                rest.realized_gross = EXACT.subtract(rest.realized_gross, position.realized_gross)
+                rest.fees = EXACT.subtract(rest.fees, position.fees)
+            if account.fills:
+                other = self._symbols.setdefault(OTHER_SYMBOLS, SymbolPart(SymbolSums(OTHER_SYMBOLS)))
+                other.add(rest.realized_gross, rest.fees, rest.fills)
+
+    def _show_symbols(self) -> None:
+        other = ZERO
+        for symbol, holding in self._holdings.items():
+            unrealized = exact_sum(part.unrealized for part in holding.parts.values())
+            if symbol in self._symbols:
+                self._symbols[symbol].show(unrealized)
+            else:
+                other = EXACT.add(other, unrealized)
+        for symbol, part in self._symbols.items():
+            if symbol not in self._holdings and (part.has_input or symbol == OTHER_SYMBOLS):
+                part.show(other if symbol == OTHER_SYMBOLS else ZERO)
 
     def _on_move(self, holding: Holding, mark: Mark, arrived_ns: int, now_ns: int) -> None:
         """Marks the open positions in a symbol whose prices have changed, and observes what that makes of the

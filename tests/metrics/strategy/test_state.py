@@ -98,6 +98,7 @@ def shown(desk: Desk) -> dict[str, Any]:
         "fields": section.fields.to_json(),
         "strategies": {name: part.to_json() for name, part in section.groups[0].parts.items()},
         "positions": desk.positions(),
+        "symbols": {symbol: part.to_json() for symbol, part in section.groups[2].parts.items()},
         "performance": section.performance(),
         "breaks": section.breaks(),
         "equity": list(section.equity_rows(desk.now)),

@@ -15,6 +15,7 @@ from observability.metrics.arithmetic.decimals import ZERO
 from observability.metrics.market.touch import MarkSource
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.position import AverageCostPosition
+from observability.metrics.strategy.symbol_part import SymbolSums
 from observability.metrics.trades.stats import Outcomes
 
 
@@ -65,3 +66,4 @@ class StrategyState(msgspec.Struct):
     fills_refused: int = 0
     duplicate_fills: int = 0
     last_input_ns: int | None = None
+    symbols: list[SymbolSums] = []
