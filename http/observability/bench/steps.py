@@ -21,6 +21,9 @@ HEALTH: Final = "/health"
 # After a load, so that the server has let go of its clients, and the next one does not pay for that.
 _PARTING_SECONDS: Final = 0.3
 _PARTINGS_PER_SECOND: Final = 5000
+_IDLE_SECONDS: Final = 3.0
+_IDLE_SAMPLE_SECONDS: Final = 0.15
+_IDLE_CPU_SECONDS: Final = 0.03
 # A load generator this busy sets the pace instead of the server.
 BUSY_SHARE: Final = 0.9
 
@@ -61,7 +64,17 @@ class Visit:
         result = self.load.run(arguments, seconds + warmup, at_the_end)
         self.busy_shares.append(result.window.own_cpu_seconds / result.window.seconds)
         time.sleep(_parting(clients))
+        self._wait_until_idle()
         return result
+
+    def _wait_until_idle(self) -> None:
+        """Returns once the server has little to do, or after a while."""
+        until = time.monotonic() + _IDLE_SECONDS
+        used = _IDLE_CPU_SECONDS
+        while used >= _IDLE_CPU_SECONDS and time.monotonic() < until:
+            before = self.server.cpu_seconds()
+            time.sleep(_IDLE_SAMPLE_SECONDS)
+            used = self.server.cpu_seconds() - before
 
     def _other_seconds(self, load_pid: int | None) -> float:
         """CPU time of the machine that neither the server nor the benchmark itself has used."""
