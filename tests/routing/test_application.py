@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from ipaddress import ip_network
 from typing import Any
 
@@ -14,7 +15,7 @@ from observability.http11.heads import parse_head
 from observability.http11.messages import Request, Response
 from observability.http11.refusals import Refusal
 from observability.routing.application import Application, method_label
-from observability.routing.router import Router
+from observability.routing.router import Parameter, RouteDescription, Router
 
 
 def request(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> Request:
@@ -118,6 +119,28 @@ def test_a_request_for_an_https_uri_is_misdirected_without_tls(clock: Any, line:
     assert status(is_tls=True) < 300
     # RFC 9110 section 7.4: a trusted gateway may ask for it.
     assert status(proxies=TrustedProxies([ip_network("192.0.2.0/24")])) < 300
+
+
+def test_a_route_of_the_api_refuses_parameters_that_it_does_not_have(
+    clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    router = Router()
+    router.add("GET", "/api/none", succeed)
+    router.add("POST", "/api/post", succeed, role="open")
+    router.add("GET", "/api/some", succeed, description=RouteDescription(parameters=(Parameter("symbol"),)))
+    router.add("GET", "/page", succeed)
+    application = Application(router, clock)
+    statuses = [
+        answer(application, request(line + b" HTTP/1.1"))[1].status
+        for line in (
+            b"GET /api/none?symbol=A", b"POST /api/post?symbol=A", b"GET /api/none?token=s3cret&_=1", b"GET /api/none?",
+            b"GET /api/some?symbol=A", b"GET /page?v=1",
+        )
+    ]  # fmt: skip
+    assert statuses == [422, 422, 200, 200, 200, 200]
+    assert caplog.messages[0] == "refused 192.0.2.1: 422 symbol: unknown; this path has no parameters (GET /api/none)"
+    assert "s3cret" not in caplog.text
 
 
 def test_an_http_uri_is_never_misdirected(clock: Any) -> None:

@@ -12,7 +12,15 @@ import pytest
 from observability.http11.messages import Request
 from observability.http11.parser import RequestParser
 from observability.http11.refusals import Refusal, Unprocessable
-from observability.routing.parameters import MAX_FAULT_CHARACTERS, TimeNs, parse_body, parse_query
+from observability.routing.parameters import (
+    MAX_FAULT_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MAX_UNKNOWN_LISTED,
+    TimeNs,
+    check_no_query,
+    parse_body,
+    parse_query,
+)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -37,7 +45,7 @@ def faults(query: str) -> list[dict[str, Any]]:
 
 
 def test_a_query_becomes_a_struct() -> None:
-    wanted = parse_query(request("quantity=1.50&at=1970-01-01T00:00:01Z&limit=5&unknown=x"), Wanted)
+    wanted = parse_query(request("quantity=1.50&at=1970-01-01T00:00:01Z&limit=5&token=x&token=y&_=1700000000"), Wanted)
     assert wanted == Wanted(Decimal("1.50"), TimeNs(1_000_000_000), 5)
 
 
@@ -48,6 +56,45 @@ def test_all_faults_of_a_query_are_reported_at_once() -> None:
         "at",
         "limit",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("quantities", "did you mean quantity?"),
+        ("Limit", "did you mean limit?"),
+        ("lmit", "did you mean limit?"),
+        ("colour", "expected one of quantity, at, limit"),
+        ("x" * 5000, "expected one of quantity, at, limit"),
+    ],
+)
+def test_an_unknown_parameter_is_refused_with_what_may_have_been_meant(name: str, hint: str) -> None:
+    fault = {"parameter": name[:MAX_NAME_CHARACTERS], "error": f"unknown; {hint}"}
+    assert faults(f"{name}=1&limit=5") == [fault]
+    with pytest.raises(Unprocessable) as caught:
+        parse_body(request(body=msgspec.json.encode({"limit": 5, name: 1})), Wanted)
+    assert caught.value.members["errors"] == [fault]
+
+
+def test_unknown_parameters_are_reported_beside_other_faults() -> None:
+    assert [fault["parameter"] for fault in faults("lmit=5&at=now")] == ["lmit", "at"]
+
+
+def test_of_many_unknown_parameters_some_are_listed_and_all_are_counted() -> None:
+    body = msgspec.json.encode({f"quantit{number}": number for number in range(50_000)})
+    with pytest.raises(Unprocessable) as caught:
+        parse_body(request(body=body), Wanted)
+    *listed, further = caught.value.members["errors"]
+    assert len(listed) == MAX_UNKNOWN_LISTED
+    assert further["error"] == f"{50_000 - MAX_UNKNOWN_LISTED} further unknown parameters"
+
+
+def test_a_route_without_parameters_has_those_of_every_route() -> None:
+    check_no_query(request("token=x&_=1"))
+    check_no_query(request())
+    with pytest.raises(Unprocessable) as caught:
+        check_no_query(request("symbol=AAPL"))
+    assert caught.value.members["errors"] == [{"parameter": "symbol", "error": "unknown; this path has no parameters"}]
 
 
 @pytest.mark.parametrize("value", ["NaN", "sNaN", "Infinity", "-Infinity"])

@@ -10,7 +10,7 @@ import msgspec
 from observability.clocks.timestamps import MAX_NS
 from observability.http11.refusals import REASONS
 from observability.routing.parameters import TimeNs
-from observability.routing.router import Parameter, Route, RouteDescription, Router
+from observability.routing.router import API_PREFIX, Parameter, Route, RouteDescription, Router
 from observability.version import VERSION
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -30,7 +30,9 @@ _SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "read": [{}, {"bearer": []}, {"query": []}],
     "write": [{}, {"bearer": []}, {"query": []}],
 }
-_STATUSES = {"open": {429}, "read": {400, 401, 429}, "write": {400, 401, 403, 429}}
+_STATUSES = {"open": {421, 429}, "read": {400, 401, 421, 429}, "write": {400, 401, 403, 421, 429}}
+# Of unknown parameters.
+_API_STATUSES = {400, 422}
 _DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?$"
 _NO_CONTROLS_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 # The years of which 8 bytes of nanoseconds can express every moment, at any offset.
@@ -79,7 +81,10 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": [_parameter(parameter) for parameter in description.parameters],
         "responses": {
             str(status): _describe_response(status, description)
-            for status in sorted({*description.statuses, *_STATUSES[route.role]})
+            for status in sorted(
+                {*description.statuses, *_STATUSES[route.role]}
+                | (_API_STATUSES if route.pattern.startswith(API_PREFIX) else set())
+            )
         },
         "security": _SECURITY[route.role],
     }

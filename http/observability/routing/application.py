@@ -19,6 +19,7 @@ from observability.http11.cors import CorsPolicy
 from observability.http11.heads import HeadMemo
 from observability.http11.messages import Request, Response, ResponseEncoder, problem_response
 from observability.http11.refusals import Misdirected, Refusal, TooManyRequests, UnsupportedMediaType
+from observability.routing.parameters import check_no_query
 from observability.routing.ready_answers import ReadyAnswer, ReadyAnswers
 from observability.routing.refusal_log import RefusalLog
 from observability.routing.router import METHODS, Answer, Content, Route, Router
@@ -128,7 +129,7 @@ class Application:
                 return self._options(request)
             route, params = self.router.match(head.method, head.path, head.segments)
             pattern = route.pattern
-            if route.role in self._guarded or route.content is not None:
+            if route.role in self._guarded or route.content is not None or head.query:
                 self._check_route(request, route)
             return pattern, route.handler(request, **params)
         except Refusal as refusal:
@@ -189,7 +190,7 @@ class Application:
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
         """Logs a refusal and returns its answer."""
-        self.refusal_log.write(request.client_address, refusal)
+        self.refusal_log.write(request.client_address, refusal, f"{request.method} {request.path}")
         return problem_response(refusal)
 
     def failed(self, request: Request, pattern: str, error: Exception) -> Response:
@@ -212,11 +213,13 @@ class Application:
             raise Misdirected("the target is an https URI, and this connection has no TLS")
 
     def _check_route(self, request: Request, route: Route) -> None:
-        """Raises Refusal if the client may not use `route`, or announces content that it does not take."""
+        """Raises Refusal if the client may not use `route`, or sends parameters or content that it does not take."""
         if route.role in self._guarded:
             self.access.check(request, route.role)
         if route.content is not None:
             _check_content(request, route.content)
+        if route.refuses_query and request.query:
+            check_no_query(request)
 
     def _options(self, request: Request) -> tuple[str, Response]:
         head = request.head

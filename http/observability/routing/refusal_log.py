@@ -12,6 +12,8 @@ from observability.http11.refusals import Refusal
 logger = logging.getLogger(__name__)
 
 REFUSAL_LINES_PER_SECOND: Final = 10
+MAX_FAULTS_SHOWN: Final = 3
+MAX_SHOWN_CHARACTERS: Final = 500
 
 
 class RefusalLog:
@@ -25,10 +27,16 @@ class RefusalLog:
         self._lines = 0
         self._unlogged = 0
 
-    def write(self, peer: str, refusal: Refusal) -> None:
-        """Logs a refusal that was answered."""
-        # A detail may repeat what the peer sent: ascii() leaves nothing that could forge or garble a line.
-        self.write_reason(peer, f"{refusal.status} {ascii(refusal.detail)[1:-1]}")
+    def write(self, peer: str, refusal: Refusal, request_line: str = "") -> None:
+        """Logs a refusal that was answered. `request_line` is method and path, without the query, which may hold a
+        token; it is empty if there was no request. Each invalid parameter is named, with its fault."""
+        faults = [f"{fault['parameter']}: {fault['error']}" for fault in refusal.members.get("errors", ())]
+        detail = "; ".join(faults[:MAX_FAULTS_SHOWN]) if faults else refusal.detail
+        if len(faults) > MAX_FAULTS_SHOWN:
+            detail += f"; and {len(faults) - MAX_FAULTS_SHOWN} more"
+        # Either may repeat what the peer sent: ascii() leaves nothing that could forge or garble a line.
+        asked = f" ({_shown(request_line)})" if request_line else ""
+        self.write_reason(peer, f"{refusal.status} {_shown(detail)}{asked}")
 
     def write_reason(self, peer: str, reason: str) -> None:
         """Logs a refusal without an answer, such as a failed TLS handshake."""
@@ -43,3 +51,8 @@ class RefusalLog:
             return
         self._lines += 1
         logger.info("refused %s: %s", peer or "peer", reason)
+
+
+def _shown(text: str) -> str:
+    shown = ascii(text)[1:-1]
+    return shown if len(shown) <= MAX_SHOWN_CHARACTERS else f"{shown[:MAX_SHOWN_CHARACTERS]}..."

@@ -20,6 +20,7 @@ Handler = Callable[..., Answer | Awaitable[Answer]]
 
 # RFC 9110 section 9.1 and RFC 5789. One of these that a path lacks is answered with 405, any other method with 501.
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+API_PREFIX: Final = "/api/"
 _DOT_SEGMENTS: Final = frozenset({".", ".."})
 _NO_PARAMS: Final[dict[str, str]] = {}
 
@@ -74,6 +75,8 @@ class Route:
     content: Content | None
     """None if requests have none: what they send nevertheless is dropped as it arrives."""
     description: RouteDescription
+    refuses_query: bool
+    """Whether it has no query parameters, and says so to those that send some."""
 
 
 @dataclass(slots=True, eq=False)
@@ -156,6 +159,7 @@ class Router:
             role or ("read" if method == "GET" else "write"),
             content,
             description,
+            pattern.startswith(API_PREFIX) and all(each.where != "query" for each in description.parameters),
         )
         resource.routes[method] = route
         return route

@@ -35,8 +35,9 @@ from observability.routing.application import Application
 from observability.routing.router import Router
 
 NOW_NS: Final = 1_760_000_000 * NS_PER_S
-# The statuses of every path besides those it describes: the mutated path may name no route.
-ANYWHERE: Final = frozenset({404, 405})
+# The statuses of every path besides those it describes: the mutated path may name no route, and the mutated query may
+# not decode, or have unknown parameters.
+ANYWHERE: Final = frozenset({400, 404, 405, 422})
 
 HISTORY: Final = b"/api/metrics/history\n"
 SEEDS: Final = [
