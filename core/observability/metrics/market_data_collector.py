@@ -11,7 +11,7 @@ from typing import Any
 
 from observability.bus import Bus, EventHandler
 from observability.clocks.clock import Clock, EventClock, HostClock
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import MAX_NS, NS_PER_S
 from observability.errors import CapacityError, EventError, EventRefused
 from observability.events import MAX_SYMBOL_LENGTH, Event, Print, Quote
 from observability.history.history import History
@@ -103,6 +103,11 @@ class MarketDataCollector(BusCollector):
         """
         tracked = self._symbols.get(symbol)
         return iter(()) if tracked is None else tracked.bars.copy_bars(start_ns, end_ns)
+
+    def finish_bars(self) -> None:
+        """Publishes the bars in progress as they are; later prints amend them. For the end of what makes prints."""
+        for tracked in self._symbols.values():
+            tracked.bars.finish(MAX_NS)
 
     def symbol(self, symbol: str) -> TrackedSymbol | None:
         """Returns the live data of one symbol; None if it is not tracked."""

@@ -118,6 +118,7 @@ class SystemCollector(BusCollector):
             ),
         )
         self._health_reasons: dict[str, Callable[[], str | None]] = {}
+        self._replay: Callable[[], dict[str, Any]] | None = None
         self.engine_log = LogRing() if engine_log is None else engine_log
         """The lines of the engine's `log` events."""
         self._probe = LoopLagProbe(self.clock.mono_ns)
@@ -174,6 +175,11 @@ class SystemCollector(BusCollector):
     def add_health_reason(self, name: str, reason: Callable[[], str | None]) -> None:
         """Degrades the health while `reason` returns a text; it is called once per second and after each input."""
         self._health_reasons[name] = reason
+
+    def show_replay(self, document: Callable[[], dict[str, Any]]) -> None:
+        """Shows what `document` returns as `replay`: on the next tick, then once per second and after each input."""
+        self._replay = document
+        self._has_input = True
 
     def health_reason(self, name: str) -> str | None:
         """Returns why the part added under `name` degrades the health; None while it does not."""
@@ -305,5 +311,6 @@ class SystemCollector(BusCollector):
                 "health_reasons": reasons,
                 "active_alerts": len(active),
                 "critical_alerts": critical,
+                "replay": None if self._replay is None else self._replay(),
             }
         )

@@ -20,6 +20,7 @@ from observability.metrics.alerts.book import SEVERITIES
 from observability.metrics.system.user_metrics import UserMetrics
 from observability.metrics.system_collector import SystemCollector
 from observability.snapshot.hub import Hub
+from observability.sources import Replay
 
 # Half a millisecond of encoding.
 SAMPLES_PER_STEP: Final = 50
@@ -32,9 +33,10 @@ _NOT_IN_LABELS = re.compile("[^a-zA-Z0-9_]")
 class HubCollector(Collector):
     """Yields the counters of this process, and the figures of the hub and its collectors."""
 
-    def __init__(self, hub: Hub, system: SystemCollector) -> None:
+    def __init__(self, hub: Hub, system: SystemCollector, replay: Replay | None = None) -> None:
         self._hub = hub
         self._system = system
+        self._replay = replay
 
     def collect(self) -> Iterator[Metric]:
         for family in self._hub.counters.families():
@@ -71,6 +73,18 @@ class HubCollector(Collector):
             if section.last_input_ns is not None:
                 age.add_metric([section.name], max(0, now_ns - section.last_input_ns) / NS_PER_S)
         yield age
+        yield from self._replay_metrics()
+
+    def _replay_metrics(self) -> Iterator[Metric]:
+        progress = None if self._replay is None else self._replay.progress()
+        running = progress is not None and progress.state == "running"
+        yield GaugeMetricFamily("replay_running", "1 while a replay runs", int(running))
+        for name, what, count in (
+            ("replay_events", "Events that the replay published", progress and progress.events),
+            ("replay_skipped_lines", "Lines of recordings that become no event", progress and progress.skipped_lines),
+            ("replay_bad_lines", "Lines of recordings that cannot be read", progress and progress.bad_lines),
+        ):
+            yield CounterMetricFamily(name, what, count or 0)
 
     def _alert_metrics(self) -> Iterator[Metric]:
         system = self._system

@@ -19,8 +19,10 @@ from observability.monitoring.serving import Serving
 from observability.monitoring.worker_status import HubState
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
+from observability.sources import Replay
 
 _USAGES: Final = ("cpu", "memory", "disk")
+MAX_RECORDINGS_SHOWN: Final = 100
 
 
 class ServerStatus(Protocol):
@@ -43,8 +45,10 @@ class Status:
         serving: Serving,
         rules: RuleBook,
         queues: Mapping[str, Callable[[], int]],
+        replay: Replay | None = None,
     ) -> None:
         self._hub = hub
+        self._replay = replay
         self._collectors = collectors
         self._serving = serving
         self._rate = _Rate()
@@ -154,6 +158,7 @@ class Status:
             "repeated_prints": self._collectors.market.repeated_prints,
             "http_requests": self._serving.http_requests,
             "connections": self._connections(),
+            "replay": None if self._replay is None else _replay_counts(self._replay),
         }
 
     def alerts(self) -> dict[str, Any]:
@@ -209,6 +214,33 @@ class Status:
                 "metrics_collected": collector.metrics_collected,
             }
         return states
+
+
+def _replay_counts(replay: Replay) -> dict[str, Any]:
+    """Returns what became of the lines of each recording, over all laps."""
+    files = []
+    for recording in replay.recordings[:MAX_RECORDINGS_SHOWN]:
+        counts, error = recording.counts, replay.errors.get(recording.path)
+        files.append(
+            {
+                "file": recording.path.name,
+                "kind": recording.kind,
+                "events": {TYPE_NAMES[kind]: count for kind, count in counts.events.items() if count},
+                "skipped_lines": dict(counts.skipped),
+                "bad_lines": counts.bad_lines,
+                "error": None if error is None else str(error),
+            }
+        )
+    progress = replay.progress()
+    return {
+        "state": progress.state,
+        "lap": progress.lap,
+        "events": progress.events,
+        "skipped_lines": progress.skipped_lines,
+        "bad_lines": progress.bad_lines,
+        "recordings": len(replay.recordings),
+        "files": files,
+    }
 
 
 class _Encoded:

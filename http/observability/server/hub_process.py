@@ -107,7 +107,7 @@ class HubProcess(ServerProcess):
         )
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._reader)
-        self._sources = ConfiguredSources(config, self._hub, self._host_clock)
+        self._sources = ConfiguredSources(config, self._hub, self._collectors, self._host_clock)
         # What clients ask the hub for, beyond what it publishes.
         self._gate = IngestGate(
             self._bus,
@@ -136,8 +136,10 @@ class HubProcess(ServerProcess):
             ),
             self._collectors.system.alert_book,
         )
-        self._status = Status(self._hub, self._collectors, self._frontend, self._rule_book, queues)
-        self._metrics = HubCollector(self._hub, self._collectors.system)
+        self._status = Status(
+            self._hub, self._collectors, self._frontend, self._rule_book, queues, self._sources.replay
+        )
+        self._metrics = HubCollector(self._hub, self._collectors.system, self._sources.replay)
 
     def _wire(self) -> None:
         hub, frontend, store = self._hub, self._frontend, self._store

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Any
 
 from observability.bus import Bus
 from observability.clocks.clock import Clock, EventClock
+from observability.clocks.timestamps import iso_or_none
 from observability.config.config import Config
 from observability.config.kinds import MAX_SPEED
+from observability.metrics.assembly import Collectors
 from observability.snapshot.hub import Hub
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
 
@@ -22,21 +25,24 @@ class ConfiguredSources:
     SourceError if a recording cannot be read.
     """
 
-    def __init__(self, config: Config, hub: Hub, host_clock: Clock) -> None:
+    def __init__(self, config: Config, hub: Hub, collectors: Collectors, host_clock: Clock) -> None:
         self._hub = hub
+        self._collectors = collectors
         self._bus = hub.bus
         self._host_clock = host_clock
         self._is_demo = config.demo
         self._progress = ProgressBar()
-        self._replay = self._make_replay(config, hub.bus, hub.event_clock) if config.replay else None
+        self.replay = self._make_replay(config, hub.bus, hub.event_clock) if config.replay else None
+        if self.replay is not None:
+            collectors.system.show_replay(partial(replay_document, self.replay))
 
     def start(self) -> None:
         """Adds the sources to the hub, which runs them."""
         if self._is_demo:
             # A recording that is replayed again repeats its times; the ids of its orders must be new all the same.
             PaperEngine(self._bus, PaperConfig(id_prefix=f"P{self._hub.frames.epoch}-")).start()
-        if self._replay is not None:
-            self._hub.add_source("replay", partial(self._run_replay, self._replay))
+        if self.replay is not None:
+            self._hub.add_source("replay", partial(self._run_replay, self.replay))
         elif self._is_demo:
             simulator = Simulator(publish=partial(self._bus.publish_all, source="simulator"), clock=self._host_clock)
             self._hub.add_source("simulator", simulator.run)
@@ -57,6 +63,25 @@ class ConfiguredSources:
         return replay
 
     async def _run_replay(self, replay: Replay) -> None:
-        with self._progress:
-            await replay.run()
-        self._hub.source_failures.extend(str(error) for error in replay.errors.values())
+        try:
+            with self._progress:
+                await replay.run()
+        finally:
+            self._hub.source_failures.extend(str(error) for error in replay.errors.values())
+            # The time in which later prints could belong to the last minute may never come.
+            self._collectors.market.finish_bars()
+            self._collectors.system.show_replay(partial(replay_document, replay))
+
+
+def replay_document(replay: Replay) -> dict[str, Any]:
+    """Returns what the snapshot says of a replay."""
+    progress = replay.progress()
+    return {
+        "state": progress.state,
+        "event_time": iso_or_none(progress.event_time_ns),
+        "progress": round(progress.share, 3),
+        "lap": progress.lap,
+        "events": progress.events,
+        "skipped_lines": progress.skipped_lines,
+        "bad_lines": progress.bad_lines,
+    }

@@ -103,7 +103,8 @@ def read_binance(lines: Iterable[bytes], *, counts: RecordingCounts) -> Iterator
                     ts=ts, ts_init=ts_init,
                 )  # fmt: skip
             else:
-                counts.skip(channel or ("rest_depth_snapshot" if message.last_update_id is not None else "unknown"))
+                is_snapshot = not channel and message.last_update_id is not None
+                counts.skip("rest_depth_snapshot" if is_snapshot else channel or "unknown", number)
                 continue
         except msgspec.MsgspecError as error:
             counts.bad_line(number, error)

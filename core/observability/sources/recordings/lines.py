@@ -24,6 +24,11 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 # The first bad line is logged, then one in so many: a broken file must not flood the log.
 BAD_LINES_PER_LOG_LINE = 1000
 
+# Kinds of skipped lines are names out of the file.
+MAX_KINDS = 32
+MAX_KIND_CHARS = 64
+OTHER_KINDS = "other"
+
 
 class LineReader:
     """Iterates over the lines of one file, without their line ends; each iteration starts at the beginning.
@@ -115,9 +120,15 @@ class RecordingCounts:
         """Well-formed lines that become no event, by kind."""
         self.bad_lines = 0
 
-    def skip(self, kind: str) -> None:
-        """Counts one well-formed line that becomes no event."""
-        self.skipped[kind] = self.skipped.get(kind, 0) + 1
+    def skip(self, kind: str, number: int) -> None:
+        """Counts one well-formed line that becomes no event; logs the first of each kind."""
+        kind = kind[:MAX_KIND_CHARS]
+        if kind not in self.skipped and len(self.skipped) >= MAX_KINDS:
+            kind = OTHER_KINDS
+        if kind not in self.skipped:
+            self.skipped[kind] = 0
+            logger.warning("%s:%d: %s: lines of this kind become no event and are skipped", self.path, number, kind)
+        self.skipped[kind] += 1
 
     def bad_line(self, number: int, why: object) -> None:
         """Counts one line that cannot be read; logs the first and then one in `BAD_LINES_PER_LOG_LINE`."""

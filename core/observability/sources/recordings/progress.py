@@ -47,16 +47,19 @@ class ProgressBar:
             self._stream.write(_ERASE_LINE)
             self._stream.flush()
         latest, self._latest = self._latest, None
-        logger.info(
-            "replayed %d events in %.2f s (%s events/s), lap %d, up to %s",
+        unused = _unused(latest)
+        logger.log(
+            logging.WARNING if unused else logging.INFO,
+            "replayed %d events in %.2f s (%s events/s), lap %d, up to %s%s",
             latest.events, latest.elapsed_ns / NS_PER_S, _per_second(latest.events, latest.elapsed_ns), latest.lap,
             "-" if latest.event_time_ns is None else format_iso_ms(latest.event_time_ns),
+            "".join(f", {words}" for words in unused),
         )  # fmt: skip
 
 
 def progress_line(progress: ReplayProgress) -> str:
-    """Returns one line: bar, percent of the bytes, events, events per second, event time, speed, lap."""
-    share = min(1.0, progress.bytes_read / progress.bytes_total) if progress.bytes_total else 1.0
+    """Returns one line: bar, percent of the bytes, events, events per second, event time, speed, lap, unused lines."""
+    share = progress.share
     filled = int(share * _BAR_CELLS)
     words = [
         f"[{'#' * filled}{'.' * (_BAR_CELLS - filled)}] {share * 100:3.0f}%",
@@ -69,7 +72,13 @@ def progress_line(progress: ReplayProgress) -> str:
         words.append(f"x{progress.events_span_ns / progress.elapsed_ns:,.1f}")
     if progress.lap > 1:
         words.append(f"lap {progress.lap}")
-    return "  ".join(words)
+    return "  ".join(words + _unused(progress))
+
+
+def _unused(progress: ReplayProgress) -> list[str]:
+    """Returns what could not be used, if there was any."""
+    counts = ((progress.skipped_lines, "lines skipped"), (progress.bad_lines, "unreadable lines"))
+    return [f"{count:,} {what}" for count, what in counts if count]
 
 
 def _per_second(count: int, elapsed_ns: int) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
+from typing import Literal
 
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
@@ -34,10 +35,14 @@ _PROGRESS_NS = 250 * NS_PER_MS
 _TS_INIT = attrgetter("ts_init")
 
 
+ReplayState = Literal["waiting", "running", "ended", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
     """How far a replay has come."""
 
+    state: ReplayState
     bytes_read: int
     bytes_total: int
     events: int
@@ -47,13 +52,24 @@ class ReplayProgress:
     events_span_ns: int
     """Time covered by the recordings, with idle gaps shortened (flat out: to the nearest batch)."""
     elapsed_ns: int
+    skipped_lines: int
+    """Lines that are well-formed and become no event, over all laps."""
+    bad_lines: int
+    """Lines that cannot be read, over all laps."""
+
+    @property
+    def share(self) -> float:
+        """The part of the current lap's bytes that was read, from 0 to 1."""
+        return min(1.0, self.bytes_read / self.bytes_total) if self.bytes_total else 1.0
 
 
 class Replay:
     """Publishes the events of recordings in the order of `ts_init`, at the same time in the order of `paths`.
 
-    `speed` is a multiple of the recorded speed, None for as fast as possible. The event clock shows the newest event
-    published. If a recording cannot be read to its end, the error is logged and kept in `errors`; the others continue.
+    `speed` is a multiple of the recorded speed, None for as fast as possible. The event clock is at each event as that
+    is published, moves evenly to the next one, through a shortened gap too, and follows the host's clock from the end
+    on. If a recording cannot be read to its end, the error is logged and kept in `errors`; the others continue.
+
     The constructor raises SourceError for a path that is not a recording and ConfigError for an invalid speed.
     """
 
@@ -78,6 +94,7 @@ class Replay:
         self.errors: dict[Path, SourceError] = {}
         self.events = 0
         """How many events were published."""
+        self.state: ReplayState = "waiting"
         self._publish = publish
         self._event_clock = event_clock
         self._speed = speed
@@ -107,19 +124,26 @@ class Replay:
             self.prepare()
         assert self._stream is not None
         self._started_ns = self._clock.mono_ns()
+        self.state = "running"
         stream = chain(self._first, self._stream)
         try:
             if self._speed is None:
                 await self._run_flat_out(stream)
             else:
                 await self._run_paced(stream, self._speed)
+            self.state = "ended"
+        except Exception:
+            self.state = "failed"
+            raise
         finally:
             self._close(self._stream)
+            self._event_clock.follow_host()
             self._report_progress()
 
     def progress(self) -> ReplayProgress:
         """Returns how far the replay has come."""
         return ReplayProgress(
+            state=self.state,
             bytes_read=sum(recording.bytes_read for recording in self.recordings),
             bytes_total=self._bytes_total,
             events=self.events,
@@ -127,6 +151,8 @@ class Replay:
             event_time_ns=self._event_time_ns,
             events_span_ns=self._span_ns,
             elapsed_ns=0 if self._started_ns is None else self._clock.mono_ns() - self._started_ns,
+            skipped_lines=sum(sum(recording.counts.skipped.values()) for recording in self.recordings),
+            bad_lines=sum(recording.counts.bad_lines for recording in self.recordings),
         )
 
     async def _run_flat_out(self, stream: Iterator[Event]) -> None:
@@ -162,6 +188,7 @@ class Replay:
                     self._publish_batch(batch)
                     batch = []
                 now_ns = mono_ns()
+                self._event_clock.move_to(event.ts_init, due_ns - now_ns)
                 # Sleeping for at least a slice makes one batch of the events that are due in it.
                 await self._sleep(max(due_ns - now_ns, _SLICE_NS) / NS_PER_S if due_ns > now_ns else 0)
                 now_ns = mono_ns()
