@@ -129,6 +129,8 @@ class Order(Event, tag="order", kw_only=False, gc=False):
     reason: Text = ""
     arrival_price: Decimal | None = None
     decision_ts: Time | None = None
+    replaces: OptionalName = ""
+    """Id of the order in whose place this one goes on."""
 
     def __post_init__(self) -> None:
         _check_decimal("quantity", self.quantity)

@@ -272,6 +272,7 @@ class ExecutionCollector(BusCollector):
                 "cancelled": n("canceled", 0),
                 "rejected": n("rejected", 0),
                 "expired": n("expired", 0),
+                "replaced": n("replaced", 0),
                 "fill_rate": fill_rate,
                 "fill_rate_reason": SEVERAL_SYMBOLS if is_mixed else None,
                 "fill_rate_orders": ratio(n("filled", 0), accepted),

@@ -44,7 +44,7 @@ FILL_COLUMNS: Final = (
 )
 ORDER_REPORT_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue, "
-    "client_order_id, reason, arrival_price, decision_ts_ns"
+    "client_order_id, reason, arrival_price, decision_ts_ns, replaces"
 )
 EQUITY_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, value, strategy"
 POSITION_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, symbol, quantity, avg_price, strategy"
@@ -299,7 +299,13 @@ def _widen_the_key_of_fills(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE INDEX fills_by_{name} ON fills ({column})")
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_create, _add_round_trips, _widen_the_key_of_fills)
+def _add_replaced_orders(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE order_reports ADD COLUMN replaces TEXT NOT NULL DEFAULT ''")
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders
+)  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 
 

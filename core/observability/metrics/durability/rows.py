@@ -31,12 +31,13 @@ def order_row(seq: int, event: Order) -> StoreRow:
         event.reason,
         text_or_none(event.arrival_price),
         event.decision_ts if isinstance(event.decision_ts, int) else None,
+        event.replaces,
     )
 
 
 def order_of(row: StoreRow) -> Order:
     _, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue = row[:12]
-    client_order_id, reason, arrival_price, decision_ns = row[12:]
+    client_order_id, reason, arrival_price, decision_ns, replaces = row[12:]
     return Order(
         order_id,
         symbol,
@@ -51,6 +52,7 @@ def order_of(row: StoreRow) -> Order:
         reason,
         decimal_or_none(arrival_price),
         decision_ns,
+        replaces,
         ts=ts_ns,
         ts_init=ts_init_ns,
     )

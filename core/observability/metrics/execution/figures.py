@@ -37,17 +37,17 @@ def cost_of(side: str, quantity: Decimal, notional: Decimal, reference: Decimal)
 def order_figures(order: OrderState, multiplier: Decimal) -> Figures:
     """Returns the figures of an order, by the reports so far; `multiplier` is its contract's."""
     # hot: twice per order report and fill (benchmarks/bench_intake.py)
-    labels = {"orders"}
     amounts: dict[str, Decimal] = {}
-    status = order.status
-    if status in _COUNTED_STATUSES:
-        labels.add(status)
-    if order.is_accepted:
-        labels.add("accepted")
-        if order.quantity is not None:
+    if order.is_replaced:
+        # Its successor counts in its place, and has the quantity that was left.
+        labels = {"replaced"}
+        if order.filled:
+            amounts["ordered"] = amounts["executed"] = order.filled
+    else:
+        labels = _labels_of(order)
+        if order.is_accepted and order.quantity is not None:
             amounts["ordered"] = order.quantity
             amounts["executed"] = order.executed
-    _note_gaps(order, labels)
     if order.filled:
         arrival = order.arrival_price
         if arrival is not None and arrival > 0:
@@ -59,7 +59,7 @@ def order_figures(order: OrderState, multiplier: Decimal) -> Figures:
             _add_cost(amounts, "vwap", order, vwap, multiplier)
         else:
             labels.add(vwap)
-    if order.is_terminal:
+    if order.is_terminal or (order.is_replaced and order.filled):
         shortfall = _shortfall(order, multiplier)
         if isinstance(shortfall, Shortfall):
             labels.add("shortfall")
@@ -84,6 +84,16 @@ def _add_cost(
 def is_money(name: str) -> bool:
     """Returns whether an amount is one of those that checkpoints of the first version do not have."""
     return name.startswith("money_") or name.endswith(("_money", "_notional"))
+
+
+def _labels_of(order: OrderState) -> set[str]:
+    labels = {"orders"}
+    if order.status in _COUNTED_STATUSES:
+        labels.add(order.status)
+    if order.is_accepted:
+        labels.add("accepted")
+    _note_gaps(order, labels)
+    return labels
 
 
 def _note_gaps(order: OrderState, labels: set[str]) -> None:
@@ -126,7 +136,7 @@ def _shortfall(order: OrderState, multiplier: Decimal) -> Shortfall | str:
         return "shortfall:no_decision_price"
     if order.quantity is None or order.executed > order.filled:
         return "shortfall:missing_fills"
-    quantity = max(order.quantity, order.filled)
+    quantity = order.filled if order.is_replaced else max(order.quantity, order.filled)
     end = order.end_mid
     if end is None:
         if quantity > order.filled:

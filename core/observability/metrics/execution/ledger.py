@@ -55,6 +55,8 @@ class OrderLedger:
         self.open: dict[OrderKey, OrderState] = {}
         self.canceling: set[OrderKey] = set()
         """Open orders whose cancel was requested but not acknowledged."""
+        # Open orders that wait for a successor, by symbol and side, the oldest first.
+        self._replaced: dict[tuple[str, str], dict[OrderKey, None]] = {}
         self.evicted = 0
         self.late_reports = 0
         self.overfilled = 0
@@ -89,16 +91,21 @@ class OrderLedger:
             return
         order, before = self._find(key, event, market)
         self._name_strategy(order, event.strategy, before)
+        if order.is_new:
+            self._note_successor(order)
         self.late_reports += order.report(event, market)
         if order.waiting and order.arrival_price is not None:
             self._amend(order)
         self._put(key, order, before)
+        self._close_replaced(order)
 
     def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> OrderState:
         """Applies one fill, which must not be a duplicate, to its order; returns the order."""
         key = (event.symbol, event.order_id)
         order, before = self._find(key, event, market)
         self._name_strategy(order, trade.strategy, before)
+        if order.is_new:
+            self._note_successor(order)
         order.fill(event, trade, market)
         if order.arrival_price is not None:
             order.measure(trade)
@@ -118,6 +125,7 @@ class OrderLedger:
                 order.is_latency_known = True
                 self.latency.record(latency_ns)
         self._put(key, order, before)
+        self._close_replaced(order)
         return order
 
     def strategy_of(self, symbol: str, order_id: str) -> str | None:
@@ -151,6 +159,10 @@ class OrderLedger:
         self.open = self._unpack(state.open)
         self._recent = OrderedDict(self._unpack(state.recent))
         self.canceling = {key for key, order in self.open.items() if order.cancel_ns is not None}
+        self._replaced = {}
+        for key, order in self.open.items():
+            if order.replaced_ns is not None:
+                self._replaced.setdefault((order.symbol, order.side), {})[key] = None
         if not state.has_money:
             self._add_money()
 
@@ -200,17 +212,57 @@ class OrderLedger:
         if order.is_open:
             if order.cancel_ns is not None:
                 self.canceling.add(key)
+            if order.replaced_ns is None:
+                self._wait_no_more(key, order)
+            else:
+                self._replaced.setdefault((order.symbol, order.side), {})[key] = None
             self._recent.pop(key, None)
             self._keep_open(key, order)
         else:
             self.open.pop(key, None)
             self.canceling.discard(key)
+            self._wait_no_more(key, order)
             self._remember(key, order)
+
+    def _note_successor(self, order: OrderState) -> None:
+        """Makes a new order the successor of the oldest one like it that waits for one."""
+        for key in self._replaced.get((order.symbol, order.side), ()):
+            waiting = self.open[key]
+            if not waiting.successor and waiting.strategy == order.strategy:
+                waiting.successor = order.order_id
+                self._close(key, waiting)
+                return
+
+    def _close_replaced(self, order: OrderState) -> None:
+        """Closes an order that a report has shown to be replaced: by itself, or by the one that names it."""
+        if order.replaces and order.replaces != order.order_id:
+            key = (order.symbol, order.replaces)
+            old = self.open.get(key)
+            if old is not None:
+                old.successor = order.order_id
+                if order.is_accepted or old.replaced_ns is not None:
+                    self._close(key, old)
+        if order.successor and order.replaced_ns is not None and order.is_open:
+            self._close((order.symbol, order.order_id), order)
+
+    def _wait_no_more(self, key: OrderKey, order: OrderState) -> None:
+        waiting = self._replaced.get((order.symbol, order.side))
+        if waiting is not None:
+            waiting.pop(key, None)
+            if not waiting:
+                del self._replaced[order.symbol, order.side]
+
+    def _close(self, key: OrderKey, order: OrderState) -> None:
+        before = self._figures(order) if order.session == self._session else NO_FIGURES
+        order.is_replaced = True
+        self._packed.pop(key, None)
+        self._put(key, order, before)
 
     def _keep_open(self, key: OrderKey, order: OrderState) -> None:
         if key not in self.open and len(self.open) >= self._max_open:
             oldest = next(iter(self.open))
             self.canceling.discard(oldest)
+            self._wait_no_more(oldest, self.open[oldest])
             self._remember(oldest, self.open.pop(oldest))
             self.evicted += 1
             if self.evicted == 1:

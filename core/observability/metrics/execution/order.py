@@ -6,6 +6,10 @@ A report never moves an order backwards. Statuses rise along
 
 and the last four are final. `pending_cancel` and `pending_replace` are requests: they are noted but do not change the
 status. Fills count whenever they arrive, even after a cancel: the exchange has decided that race.
+
+A `replaced` report that changes quantity or price goes on under the same id (FIX 4.4). One that changes nothing waits
+for a successor (Alpaca, Binance): the order that names it in `replaces`, else the next new order of its symbol, side
+and strategy. The successor closes it, and counts in its place.
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ _ACKNOWLEDGED = frozenset({"new", "rejected"})
 _NOT_YET_ACCEPTED = frozenset({"pending_new", "rejected", "pending_cancel", "pending_replace"})
 # Reports that do not change the status; they are late only once the order has ended.
 _REQUESTS = frozenset({"pending_cancel", "pending_replace", "replaced"})
+
+# Reports that show that an order has not ended.
+_ALIVE = frozenset({"new", "partially_filled", "filled"})
 
 # Fills per order that are remembered until the order's arrival price is known.
 _MAX_WAITING_TRADES = 16
@@ -77,13 +84,29 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     waiting: list[tuple[str, str]] = []
     """Trade id and venue of fills without arrival slippage."""
 
+    price: Decimal | None = None
+    """The price of the newest report that has one."""
+    replaces: str = ""
+    """The order that its own reports name as the one it goes on for."""
+    successor: str = ""
+    """The order that goes on for this one, once it is closed as replaced."""
+    replaced_ns: int | None = None
+    """When it was reported replaced with nothing changed, so that it waits for a successor."""
+    is_replaced: bool = False
+    """Whether it is closed because a successor goes on for it."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is known of it yet."""
+        return self.status is None and not self.filled
+
     @property
     def is_terminal(self) -> bool:
         return self.status in TERMINAL_STATUSES
 
     @property
     def is_open(self) -> bool:
-        return self.status is not None and not self.is_terminal
+        return self.status is not None and not self.is_terminal and not self.is_replaced
 
     @property
     def executed(self) -> Decimal:
@@ -118,10 +141,17 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
                 self.decision_mid = market.mid_at(event.decision_ts)
         if event.arrival_price is not None and self.arrival_price is None:
             self.arrival_price = event.arrival_price
+        if event.replaces:
+            self.replaces = event.replaces
+        self._note_replacement(event, ts_ns)
         if self.quantity is None or ts_ns >= self.quantity_ns:
             self.quantity = event.quantity
             self.quantity_ns = ts_ns
+            self.price = self.price if event.price is None else event.price
         current = self.status
+        if self.is_replaced and status in TERMINAL_STATUSES:
+            # Some venues also report what was replaced as cancelled.
+            return False
         if current is None or (not self.is_terminal and _RANK[status] >= _RANK[current]):
             self.status = status
             is_late = False
@@ -167,12 +197,29 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         elif status == "canceled":
             self.canceled_ns = ts_ns if self.canceled_ns is None else self.canceled_ns
 
+    def _note_replacement(self, event: Order, ts_ns: int) -> None:
+        """Notes whether the order waits for a successor. A replacement with another quantity or price goes on under the
+        same id, as in FIX 4.4; so does an order that later reports itself alive."""
+        if event.status == "replaced":
+            is_changed = (self.quantity is not None and event.quantity != self.quantity) or (
+                self.price is not None and event.price is not None and event.price != self.price
+            )
+            if not is_changed:
+                self.replaced_ns = ts_ns
+                return
+        elif event.status not in _ALIVE or self.replaced_ns is None or ts_ns <= self.replaced_ns:
+            return
+        self.replaced_ns = None
+        self.is_replaced = False
+        self.successor = ""
+
     def _complete(self) -> None:
         """Raises the status to what the fills imply, when reports lag behind them."""
         if self.quantity is None or self.status is None or self.is_terminal:
             return
         if self.filled >= self.quantity:
             self.status = "filled"
+            self.is_replaced = False
         elif self.filled and self.status != "partially_filled":
             self.status = "partially_filled"
 

@@ -5,6 +5,8 @@
 - fill_rate_orders: orders filled completely / orders accepted. fill_rate_terminal: orders filled completely / orders
   that ended (filled, cancelled, rejected, expired). An order is accepted once it is acknowledged other than by a
   reject.
+- replaced: orders closed because another one goes on for them, see `order.py`. They count in no rate but that of their
+  fills: the successor counts in their place.
 - reject_rate, cancel_rate: rejected or cancelled orders / all orders.
 - arrival_slippage_bps: average price against the engine's arrival price, weighted by notional at that price; a cost is
   positive. It is the trading part of the shortfall, but over open orders too.
@@ -83,6 +85,7 @@ def quality_of(counts: Counts, amounts: Amounts, *, is_mixed: bool) -> dict[str,
     units = _Units(amounts, is_mixed)
     return {
         "orders": orders,
+        "replaced": n("replaced", 0),
         "fills": n("fills", 0),
         "fill_rate": {"value": units.quotient("executed", "ordered"), "n": accepted, "reason": units.reason},
         "fill_rate_orders": {"value": ratio(n("filled", 0), accepted), "n": accepted},
