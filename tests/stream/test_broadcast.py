@@ -51,8 +51,8 @@ class Client:
     def send_frame(self, frame: Frame) -> None:
         self.sent.append(frame.seq)
 
-    def skip_frame(self) -> None:
-        self.skipped += 1
+    def skip_frames(self, count: int = 1) -> None:
+        self.skipped += count
 
     def send_text(self, data: bytes) -> None: ...
 
@@ -246,3 +246,32 @@ def test_a_member_that_was_discarded_gets_no_frame_and_leaves_no_cohort_behind()
     broadcast.send(3)
     assert (first.sent, second.sent) == ([1], [1, 2])
     assert broadcast.loop.is_idle
+
+
+def test_frames_that_this_worker_was_too_late_to_read_are_skipped_for_everyone() -> None:
+    alone, told, old = Client(), CohortClient(accepts_lag=True), CohortClient()
+    broadcast = Broadcast(alone, told, old)
+    for seq in (1, 4):
+        broadcast.send(seq)
+        broadcast.finish()
+    assert (alone.skipped, alone.sent, told.sent, old.sent) == (2, [1, 4], [1, 4], [1, 4])
+    assert (told.skipped, old.skipped) == (0, 0)
+    assert broadcast.broadcaster.frames_skipped == 6
+
+
+def test_a_member_that_accepts_lag_is_told_of_frames_that_this_worker_missed() -> None:
+    client = CohortClient(accepts_lag=True)
+    skips: list[int] = []
+    client.skip_frames = skips.append  # type: ignore[method-assign,assignment]
+    broadcast = Broadcast(client)
+    broadcast.send(1)
+    broadcast.send(4)
+    assert skips == [2]
+
+
+def test_the_first_frame_of_another_epoch_skips_nothing() -> None:
+    client = Client()
+    broadcast = Broadcast(client)
+    broadcast.send(1)
+    broadcast.broadcaster.send_frame(Frame.of("next", 3, 0, 0, b"3"))
+    assert (client.sent, client.skipped) == ([1, 3], 0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -11,11 +14,15 @@ from websockets.sync.client import ClientConnection, connect
 
 from fake_clock import FakeClock
 from observability.access.authorization import OriginCheck
+from observability.clocks.clock import EventClock
 from observability.memory.counters import Counters
+from observability.memory.mapping import SharedMapping
 from observability.routing.application import Application
 from observability.routing.router import Router
-from observability.snapshot.frames import FrameRing
+from observability.snapshot.frames import Frame, FrameRing
+from observability.snapshot.sections import Group, Part
 from observability.snapshot.serializer import Serializer
+from observability.snapshot.shared_frames import FrameWriter, SharedFrames
 from observability.stream.broadcast import Broadcaster
 from observability.stream.endpoint import StreamEndpoint
 from observability.stream.lane_feed import make_lanes
@@ -34,20 +41,108 @@ class BusyFeed:
         self.frames = FrameRing("e")
 
     def catch_up(self) -> None:
+        self.broadcaster.send_frame(self.publish())
+
+    def publish(self) -> Frame:
+        """Makes a frame that the worker does not send."""
         seq = self.frames.latest_seq + 1
         payload, index = self._serializer.encode(seq, seq, seq, {})
-        self.broadcaster.send_frame(self.frames.publish(payload, index, seq, seq, {}))
+        return self.frames.publish(payload, index, seq, seq, {})
+
+
+class Symbols:
+    """A section of symbols, whose lengths differ from tick to tick."""
+
+    name = "market_data"
+    fields = None
+    last_input_ns: int | None = None
+
+    def __init__(self) -> None:
+        self.parts: dict[str, Part] = {}
+        self.groups = (Group(None, self.parts),)
+
+    def refresh(self, now_ns: int) -> None:
+        for symbol in "ABC" if now_ns % 5 else "AC":
+            part = self.parts.setdefault(symbol, Symbol(symbol))
+            assert isinstance(part, Symbol)
+            part.tick(now_ns)
+        if not now_ns % 5:
+            self.parts.pop("B", None)
+
+
+class Symbol:
+    """The part of one symbol."""
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.version = 0
+
+    def tick(self, seq: int) -> None:
+        self.version = seq * 1000 + ord(self.symbol)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"value": "x" * (self.version % 37), "version": self.version}
+
+
+class RestlessFeed:
+    """The feed of a worker whose hub publishes a frame between any two steps of the stream; it is copied at once."""
+
+    def __init__(self) -> None:
+        mapping = SharedMapping(3, 1)
+        self.event_clock = FakeClock()
+        self.lanes = make_lanes(None)
+        self.broadcaster: Broadcaster
+        self.frames = SharedFrames(mapping)
+        self.snapshots: dict[int, dict[str, Any]] = {}
+        self._symbols = Symbols()
+        self._serializer = Serializer("e", [self._symbols])
+        self._ring = FrameRing("e")
+        self._writer = FrameWriter(mapping, "e", EventClock(FakeClock()), Counters())
+        self._is_publishing = False
+
+    def catch_up(self) -> None:
+        self.publish()
+        frame = self.frames.latest()
+        assert frame is not None
+        self.broadcaster.send_frame(frame)
+
+    def publish(self) -> None:
+        seq = self._ring.latest_seq + 1
+        self._symbols.refresh(seq)
+        mono_ns = self.event_clock.mono_ns()
+        payload, index = self._serializer.encode(seq, seq, mono_ns, {"mine": b'"%b"' % (b"y" * (seq % 23))})
+        self.snapshots[seq] = json.loads(payload)
+        self._writer.write_frame(self._ring.publish(payload, index, seq, mono_ns, {}), {})
+        self.frames.refresh()
+
+    def trace(self, code: FrameType, event: str, _argument: object) -> Any:
+        """Publishes before each line of the stream."""
+        if "observability/stream/" not in code.f_code.co_filename:
+            return None
+        if event == "line" and not self._is_publishing:
+            self._is_publishing = True
+            self.publish()
+            self._is_publishing = False
+        return self.trace
+
+
+def part_of(snapshot: dict[str, Any], channels: list[str], symbols: list[str] | None) -> dict[str, Any]:
+    """Returns what a view of a snapshot holds."""
+    kept = {name: value for name, value in snapshot.items() if name not in ("market_data", "mine") or name in channels}
+    if symbols is not None and "market_data" in kept:
+        kept["market_data"] = {name: value for name, value in kept["market_data"].items() if name in symbols}
+    return kept
 
 
 class Stream:
     """A server with nothing but the stream."""
 
-    def __init__(self, serve: Callable[[Application], Any]) -> None:
+    def __init__(self, serve: Callable[[Application], Any], feed: BusyFeed | RestlessFeed | None = None) -> None:
         router = Router()
         router.add_websocket("/ws", StreamEndpoint.role)
         application = Application(router)
         self.server = serve(application)
-        self.feed = BusyFeed()
+        self.feed = BusyFeed() if feed is None else feed
         self.endpoint: StreamEndpoint = self.server.call(self._make_endpoint)
         application.upgrade = self.endpoint.upgrade
         self.tick()
@@ -94,3 +189,132 @@ def test_frames_that_arrive_while_a_subscription_changes_are_not_skipped(stream:
         while seqs[-1] < last:
             seqs.append(receive(client, "metrics_update")["seq"])
     assert sorted(set(seqs)) == list(range(seqs[0], last + 1))
+
+
+@pytest.mark.parametrize("query", ["", "?channels=metrics,trades"])
+def test_the_newest_frame_is_not_repeated_to_a_client_that_has_it(stream: Stream, query: str) -> None:
+    # The frame that the worker reads when the client connects.
+    newest = stream.feed.frames.latest_seq + 1
+    with stream.client(f"{query}{'&' if query else '?'}since=e:{newest}") as client:
+        assert receive(client, "connected")["recovered"] is True
+        stream.tick()
+        assert receive(client)["seq"] == newest + 1
+
+
+def test_a_view_with_a_filter_gets_one_frame_even_if_nothing_was_missed(stream: Stream) -> None:
+    newest = stream.feed.frames.latest_seq + 1
+    with stream.client(f"?mode=delta&since=e:{newest}") as client:
+        assert receive(client, "connected")["recovered"] is True
+        assert receive(client)["seq"] == newest
+
+
+@pytest.mark.parametrize(("since", "recovered"), [("e:1", True), ("e:9", False), ("f:1", False)])
+def test_missed_frames_follow_if_there_are_such_frames(stream: Stream, since: str, recovered: bool) -> None:
+    stream.tick()
+    with stream.client(f"?since={since}") as client:
+        assert receive(client, "connected")["recovered"] is recovered
+        newest = stream.feed.frames.latest_seq
+        assert receive(client)["seq"] == (2 if recovered else newest)
+
+
+def test_missed_frames_that_are_lost_after_all_are_told_as_lag(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        stream.tick()
+    find = stream.feed.frames.find
+    monkeypatch.setattr(FrameRing, "find", lambda _, seq: None if seq == 3 else find(seq))
+    with stream.client("?since=e:1") as client:
+        assert receive(client, "connected")["recovered"] is True
+        newest = stream.feed.frames.latest_seq
+        assert receive(client)["seq"] == 2
+        assert receive(client)["skipped"] == newest - 1 - 2
+        assert receive(client)["seq"] == newest
+        stream.tick()
+        assert receive(client)["seq"] == newest + 1
+
+
+def test_frames_that_a_worker_reads_too_late_are_told_as_lag(stream: Stream) -> None:
+    with stream.client("?mode=full&channels=metrics&since=e:0") as client:
+        seq = receive(client, "connected")["seq"]
+        while receive(client, "metrics_update")["seq"] < seq:
+            pass
+        stream.server.call(lambda: stream.feed.publish())  # type: ignore[union-attr]
+        stream.tick()
+        assert receive(client)["skipped"] == 1
+        assert receive(client)["seq"] == seq + 2
+
+
+def test_without_the_last_symbol_a_view_has_none_and_a_snapshot_follows(stream: Stream) -> None:
+    with stream.client("?symbols=A&mode=delta") as client:
+        receive(client, "metrics_update")
+        ask(client, type="unsubscribe", symbols=["A"])
+        assert receive(client, "unsubscribed")["symbols"] == []
+        assert receive(client)["type"] == "metrics_update"
+        ask(client, type="subscribe", symbols=None)
+        assert receive(client, "subscribed")["symbols"] is None
+        assert receive(client)["type"] == "metrics_update"
+
+
+def test_a_view_that_stays_the_same_is_sent_no_snapshot_by_unsubscribing(stream: Stream) -> None:
+    with stream.client("?channels=metrics,trades&mode=delta") as client:
+        seq = receive(client, "metrics_update")["seq"]
+        ask(client, type="unsubscribe", channels=["trades"])
+        types = [receive(client)["type"] for _ in range(2)]
+        stream.tick()
+        delta = receive(client)
+    assert sorted(types) == ["metrics_delta", "unsubscribed"]
+    assert (delta["type"], delta["prev_seq"]) == ("metrics_delta", seq + 1)
+
+
+STEPS: list[tuple[str, dict[str, Any]]] = [
+    ("subscribe", {"channels": ["mine"]}),
+    ("subscribe", {"symbols": ["A", "B"]}),
+    ("unsubscribe", {"channels": ["market_data"]}),
+    ("subscribe", {"channels": ["market_data"], "mode": "delta"}),
+    ("unsubscribe", {"symbols": ["A", "B"]}),
+    ("subscribe", {"symbols": ["C"], "mode": "full"}),
+    ("subscribe", {"channels": ["metrics"], "symbols": None}),
+    ("unsubscribe", {"channels": ["mine"]}),
+]
+
+
+def test_every_snapshot_is_of_its_view_with_a_refresh_between_every_two_steps(
+    serve: Callable[[Application], Any],
+) -> None:
+    feed = RestlessFeed()
+    stream = Stream(serve, feed)
+    stream.server.call(lambda: sys.settrace(feed.trace))
+    try:
+        for query in ("?channels=market_data", "?symbols=A", "?channels=mine&mode=delta"):
+            _follow(stream, feed, query)
+    finally:
+        stream.server.call(lambda: sys.settrace(None))
+        stream.server.run(stream.endpoint.close(0.05))
+
+
+def _follow(stream: Stream, feed: RestlessFeed, query: str) -> None:
+    """Changes a subscription step by step, and compares each snapshot with what the hub published."""
+    with stream.client(query) as client:
+        view = receive(client, "connected")
+        for step in range(len(STEPS) + 1):
+            snapshots = 0
+            while snapshots < 2:
+                stream.tick()
+                message = receive(client)
+                if message["type"] == "metrics_update":
+                    whole = feed.snapshots[message["seq"]]
+                    assert message == part_of(whole, view["channels"], view["symbols"])
+                    snapshots += 1
+                elif message["type"] == "metrics_delta":
+                    whole = feed.snapshots[message["seq"]]
+                    kept = part_of(whole, view["channels"], view["symbols"])
+                    assert {**kept, **message}.keys() == {*kept, "prev_seq", "removed"}
+                    assert message.get("market_data", {}).items() <= kept.get("market_data", {}).items()
+                    snapshots += 1
+            if step < len(STEPS):
+                verb, change = STEPS[step]
+                ask(client, type=verb, id=step, **change)
+                while (message := receive(client))["type"] != f"{verb}d":
+                    if message["type"].startswith("metrics"):
+                        kept = part_of(feed.snapshots[message["seq"]], view["channels"], view["symbols"])
+                        assert message.keys() - {"prev_seq", "removed"} <= kept.keys()
+                view = message

@@ -12,7 +12,7 @@ from observability.memory.counters import Counters
 from observability.snapshot.frames import Frame, FrameRing
 from observability.snapshot.sections import Group, Part
 from observability.snapshot.serializer import Serializer
-from observability.stream.views import EVERYTHING, View, ViewKey, Views
+from observability.stream.views import EVERYTHING, View, ViewKey, ViewLimits, Views
 from observability.websocket.deflate import DeflateCounters
 
 
@@ -150,6 +150,22 @@ def apply(state: dict[str, Any], delta: dict[str, Any]) -> None:
             state[name] = value
 
 
+def test_a_view_can_be_cut_out_of_any_frame_that_is_still_held() -> None:
+    world = World()
+    frames = []
+    for number in range(20):
+        world.set(f"symbol:{'ABCD'[number % 4]}", 10**number)
+        if number % 7 == 6:
+            world.symbols.pop("B")
+        frames.append(world.tick())
+    for frame in reversed(frames):
+        for symbols in (None, frozenset({"A", "B"})):
+            mine = view(world, channels=frozenset({"market_data"}), symbols=symbols)
+            wanted = filtered(decode(frame.payload), mine.key.channels, symbols)
+            assert decode(mine.full(frame).payload) == wanted
+            assert decode(mine.delta(frame).payload)["seq"] == frame.seq
+
+
 @given(STEPS, st.none() | st.frozensets(st.sampled_from(["AAPL", "AMZN"]), min_size=1))
 def test_deltas_add_up_to_the_full_view(steps: list[dict[str, int | None]], symbols: frozenset[str] | None) -> None:
     world = World()
@@ -206,18 +222,49 @@ def test_the_view_of_everything_is_the_frame_itself() -> None:
     assert message.buffer is frame.buffer
 
 
-def test_views_are_limited_and_a_view_without_clients_is_removed() -> None:
-    world = World()
-    views = Views(world.frames, 1, DeflateCounters(Counters()))
-    first = views.enter(ViewKey(symbols=frozenset({"A"})))
+def make_views(**limits: int) -> Views:
+    return Views(World().frames, DeflateCounters(Counters()), ViewLimits(**limits))
+
+
+def of_symbol(name: str) -> ViewKey:
+    return ViewKey(symbols=frozenset({name}))
+
+
+def test_views_are_bounded_and_free_again_without_clients() -> None:
+    views = make_views(views=1)
+    first = views.enter(of_symbol("A"), "a")
     assert first is not None
-    assert views.enter(ViewKey(symbols=frozenset({"B"}))) is None
-    assert views.enter(EVERYTHING) is views.everything
+    assert views.enter(of_symbol("B"), "b") is None
+    assert views.enter(of_symbol("A"), "b") is first
     views.leave(first)
-    assert views.enter(ViewKey(symbols=frozenset({"B"}))) is not None
+    assert views.enter(of_symbol("B"), "b") is None
+    views.leave(first)
+    assert views.enter(of_symbol("B"), "b") is not None
+
+
+def test_an_address_with_all_its_views_keeps_no_other_from_its_own() -> None:
+    views = make_views(views=3, views_per_address=2)
+    held = [views.enter(of_symbol(name), "greedy") for name in "ABC"]
+    assert [view is not None for view in held] == [True, True, False]
+    assert views.enter(of_symbol("D"), "modest") is not None
+    assert views.enter(of_symbol("E"), "modest") is None
+    assert held[0] is not None
+    views.leave(held[0])
+    assert views.enter(of_symbol("F"), "greedy") is not None
+
+
+def test_a_view_without_symbols_is_free_whatever_others_have() -> None:
+    views = make_views(views=1, channel_views=2)
+    assert views.enter(of_symbol("A"), "a") is not None
+    assert views.enter(EVERYTHING, "a") is views.everything
+    by_channel = [views.enter(ViewKey(channels=frozenset({name})), "a") for name in ("one", "two", "three")]
+    assert [view is not None for view in by_channel] == [True, True, False]
+    assert by_channel[0] is not None
+    views.leave(by_channel[0])
+    assert views.enter(ViewKey(channels=frozenset({"three"})), "b") is not None
 
 
 def test_the_channels_are_the_sections_and_custom_collectors() -> None:
     world = World()
     world.tick()
-    assert Views(world.frames, 1, DeflateCounters(Counters())).channels == ("market_data", "strategy", "mine")
+    assert Views(world.frames, DeflateCounters(Counters())).channels == ("market_data", "strategy", "mine")

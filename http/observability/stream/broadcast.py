@@ -122,6 +122,9 @@ class Broadcaster:
         was_sending = self._is_sending
         if was_sending:
             self._skip_rest()
+        before = self._frame
+        if before is not None and before.epoch == frame.epoch and frame.seq > before.seq + 1:
+            self._skip_missed(frame.seq - before.seq - 1)
         self._frame = frame
         self._is_sending = True
         for cohort in self._cohorts.values():
@@ -168,7 +171,7 @@ class Broadcaster:
             if client not in self._others or client.last_seq == frame.seq:
                 continue
             if client.buffered_bytes():
-                client.skip_frame()
+                client.skip_frames()
                 skipped += 1
             else:
                 client.send_frame(frame)
@@ -205,12 +208,20 @@ class Broadcaster:
             if cohort.key.accepts_lag:
                 for member in late:
                     self.leave_cohort(member)  # type: ignore[arg-type]  # every member was added here
-                    member.skip_frame()
+                    member.skip_frames()
         for client in waiting:
             if client in self._others and client.last_seq != frame.seq:
-                client.skip_frame()
+                client.skip_frames()
                 skipped += 1
         self._skipped.add(skipped)
+
+    def _skip_missed(self, count: int) -> None:
+        """Skips frames that this worker was too late to read, for everyone."""
+        self._skipped.add(count * len(self.clients))
+        for client, cohort in tuple(self.clients.items()):
+            if cohort is None or cohort.key.accepts_lag:
+                self.leave_cohort(client)
+                client.skip_frames(count)
 
     def _join(self, client: Receiver) -> None:
         """Moves a subscriber that has only frames due into their cohort."""

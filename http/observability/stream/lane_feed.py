@@ -60,7 +60,7 @@ def make_lanes(reader: StoreReader | None) -> dict[str, Lane]:
 
 def _read_trades(connection: sqlite3.Connection, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
     names = [] if symbols is None else sorted(symbols)
-    among = f" AND symbol IN ({', '.join('?' * len(names))})" if names else ""
+    among = "" if symbols is None else f" AND symbol IN ({', '.join('?' * len(names))})"
     (prev,) = connection.execute(f"SELECT max(seq) FROM fills WHERE seq <= ?{among}", (after_seq, *names)).fetchone()
     rows = connection.execute(
         f"SELECT {FILL_COLUMNS} FROM fills WHERE seq > ?{among} ORDER BY seq LIMIT ?", (after_seq, *names, limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import format_iso_ms
@@ -16,8 +16,6 @@ from observability.stream.subscriptions import DEFAULT, Subscription
 from observability.stream.views import Views
 from observability.websocket.close_codes import DisconnectCounters
 from observability.websocket.deflate import DeflateCounters
-
-MAX_VIEWS: Final = 256
 
 
 class Feed(Protocol):
@@ -70,7 +68,7 @@ class StreamState:
         self.feed = feed
         self.frames = feed.frames
         self.settings = settings
-        self.views = Views(feed.frames, MAX_VIEWS, DeflateCounters(counters))
+        self.views = Views(feed.frames, DeflateCounters(counters))
         self.broadcaster = broadcaster
         self.disconnects = DisconnectCounters(counters)
         self.host_clock = host_clock
@@ -99,16 +97,16 @@ class StreamState:
     def timestamp(self) -> str:
         return format_iso_ms(self.feed.event_clock.time_ns())
 
-    def resumable_seq(self, since: str | None, subscription: Subscription) -> int | None:
-        """Returns the first frame that a client has missed, if it wants whole snapshots and all missed frames are still
-        kept."""
-        if since is None or replace(subscription, lanes=frozenset()) != DEFAULT:
+    def is_resumable(self, subscription: Subscription) -> bool:
+        """Returns whether missed frames are replayed to such a client: to one that wants whole snapshots."""
+        return replace(subscription, lanes=frozenset()) == DEFAULT
+
+    def next_seq(self, since: str | None, subscription: Subscription) -> int | None:
+        """Returns the frame that follows `since`, which may be the next one that the hub makes. None if a client of
+        this subscription has missed frames that are not kept, or that are not replayed to it."""
+        if since is None:
             return None
         epoch, _, seq = since.partition(":")
-        first = int(seq) + 1
-        latest = self.frames.latest_seq
-        return first if epoch == self.frames.epoch and latest - FRAMES_KEPT < first <= latest else None
-
-    def is_current(self, since: str) -> bool:
-        """Returns whether `since` names the newest frame, so that nothing was missed."""
-        return since == f"{self.frames.epoch}:{self.frames.latest_seq}"
+        following, latest = int(seq) + 1, self.frames.latest_seq
+        first = latest - FRAMES_KEPT + 1 if self.is_resumable(subscription) else latest + 1
+        return following if epoch == self.frames.epoch and first <= following <= latest + 1 else None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from picows import WSMsgType
 
+from observability.access.addresses import limited_as
 from observability.clocks.timestamps import format_iso_ms
 from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame
@@ -52,6 +53,7 @@ class Subscriber(WebSocketConnection):
         """The frame that was sent to this client on its own last."""
         self._stream = stream
         self._query = query
+        self._address = limited_as(accepted.peer)
         deflate = accepted.deflate
         self.deflate = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
         # Clients of the first API do not know `lag`. A client that has asked for something knows it.
@@ -69,9 +71,11 @@ class Subscriber(WebSocketConnection):
 
     # -- the tick
 
-    def skip_frame(self) -> None:
-        """Counts a frame that is not sent, because the client has not read what was sent before."""
-        self._skipped += 1
+    def skip_frames(self, count: int = 1) -> None:
+        """Counts frames that are not sent: the client has not read what was sent before, or this worker was late."""
+        # A client that still catches up gets them with the others it has missed.
+        if self._missed_seq is None:
+            self._skipped += count
         if self._lanes:
             self.send_lanes()
 
@@ -129,13 +133,25 @@ class Subscriber(WebSocketConnection):
             frame = frames.find(seq)
             if frame is None:
                 # The client reads more slowly than frames leave the ring: it has lagged like any slow reader.
-                self._skipped += frames.latest_seq - seq
-                seq = None
-                break
+                self._missed_seq = seq
+                self._send_newest()
+                return
             self.send_shared(WSMsgType.TEXT, frame.buffer, HEADROOM)
             self.last_seq = seq
             seq = seq + 1 if seq < frames.latest_seq else None
         self._missed_seq = seq
+
+    def _send_newest(self) -> None:
+        """Sends the view of the newest snapshot, in place of all that is still due before it."""
+        view, frame = self.view, self._stream.latest_frame()
+        assert view is not None
+        if self._missed_seq is not None:
+            self._skipped += frame.seq - self._missed_seq
+            self._missed_seq = None
+        if self._skipped:
+            self._send_lag()
+        self.send_message(view.full(frame))
+        self.last_seq = frame.seq
 
     # -- lanes
 
@@ -185,7 +201,8 @@ class Subscriber(WebSocketConnection):
             self._stream.broadcaster.clients_behind -= 1
 
     def on_closing(self) -> None:
-        self._stream.broadcaster.leave_cohort(self)
+        self._stream.broadcaster.discard(self)
+        self._change_view(None)
 
     def on_drained(self) -> None:
         # The next frame is newer than any that could be sent now, so only the lanes are sent.
@@ -197,19 +214,22 @@ class Subscriber(WebSocketConnection):
         stream = self._stream
         # This may broadcast a new frame, so it comes before the frame that this client gets first.
         stream.feed.catch_up()
-        frame = stream.latest_frame()
-        limit_unsent(self.transport, max(MIN_UNSENT_BYTES, 2 * len(frame.buffer)))
-        if not self._enter_view():
-            self.close(CloseCode.TRY_AGAIN_LATER, "too many different subscriptions are in use")
+        limit_unsent(self.transport, max(MIN_UNSENT_BYTES, 2 * len(stream.latest_frame().buffer)))
+        try:
+            self._change_view(self._view_of(self.subscription))
+        except SubscriptionError as error:
+            self.close(CloseCode.TRY_AGAIN_LATER, str(error))
             return
-        self._missed_seq = stream.resumable_seq(self._query.since, self.subscription)
-        self.send_text(encode_json(self._greeting()))
+        next_seq = stream.next_seq(self._query.since, self.subscription)
+        self.send_text(encode_json(self._greeting(is_recovered=next_seq is not None)))
         self._enter_lanes(dict.fromkeys(self.subscription.lanes, self._query.lane_since))
-        if self._missed_seq is not None:
-            self._send_missed()
+        if next_seq is not None and stream.is_resumable(self.subscription):
+            self.last_seq = next_seq - 1
+            if next_seq <= stream.frames.latest_seq:
+                self._missed_seq = next_seq
+                self._send_missed()
         elif self.view is not None:
-            self.send_message(self.view.full(frame))
-            self.last_seq = frame.seq
+            self._send_newest()
         if stream.stale_message is not None:
             self.send_text(stream.stale_message)
         self.send_lanes()
@@ -230,16 +250,12 @@ class Subscriber(WebSocketConnection):
                 self._refuse(error.code, str(error))
 
     def on_closed(self) -> None:
-        if self.view is not None:
-            self._stream.views.leave(self.view)
-            self.view = None
         self._lanes.clear()
         self._stream.lane_subscribers.discard(self)
         self._stream.disconnects.add(self.close_code, self.closed_by)
         for fetch in self._fetches:
             fetch.cancel()
         self._catch_up()
-        self._stream.broadcaster.discard(self)
 
     # -- requests
 
@@ -258,18 +274,11 @@ class Subscriber(WebSocketConnection):
         self._stream.feed.catch_up()
         if self.is_closing:
             return
-        before = self.subscription
+        view, before = self._view_of(wanted), self.subscription
         self._accepts_lag = True
         # What is in force changes: the cohort's next message would be the wrong one.
         self._stream.broadcaster.leave_cohort(self)
         self.subscription = wanted
-        if not self._enter_view():
-            self.subscription = before
-            raise SubscriptionError("too_many_views", "too many different subscriptions are in use; ask again later")
-        if self._missed_seq is not None:
-            # The newest snapshot replaces the missed frames.
-            self._skipped += self._stream.frames.latest_seq - self._missed_seq
-            self._missed_seq = None
         since = message.lane_since or {}
         if wanted.symbols != before.symbols:
             self._leave_lanes(before.lanes)
@@ -284,24 +293,30 @@ class Subscriber(WebSocketConnection):
                 "lanes": self._lane_states(),
             }
         )
-        if self.view is not None and message.type == "subscribe":
-            frame = self._stream.latest_frame()
-            if self._skipped:
-                self._send_lag()
-            self.send_message(self.view.full(frame))
-            self.last_seq = frame.seq
+        # Only now, so that no frame of the new view precedes the message that announces it.
+        has_changed = view is not self.view
+        self._change_view(view)
+        if view is None:
+            self._missed_seq = None
+        elif has_changed or message.type == "subscribe":
+            self._send_newest()
         self.send_lanes()
 
-    def _enter_view(self) -> bool:
-        """Changes to the view of the subscription; returns False if there are too many views."""
-        key, views = self.subscription.view_key, self._stream.views
-        entered = None if key is None else views.enter(key)
-        if key is not None and entered is None:
-            return False
-        if self.view is not None:
-            views.leave(self.view)
-        self.view = entered
-        return True
+    def _view_of(self, subscription: Subscription) -> View | None:
+        """Enters the view of a subscription and returns it; None if it has no metrics. Raises SubscriptionError."""
+        key = subscription.view_key
+        if key is None:
+            return None
+        view = self._stream.views.enter(key, self._address)
+        if view is None:
+            raise SubscriptionError("too_many_views", "too many different subscriptions are in use; ask again later")
+        return view
+
+    def _change_view(self, entered: View | None) -> None:
+        """Leaves the view for the one that has been entered, which may be the same again."""
+        left, self.view = self.view, entered
+        if left is not None:
+            self._stream.views.leave(left)
 
     def _enter_lanes(self, since: dict[str, int | None]) -> None:
         if since:
@@ -321,7 +336,7 @@ class Subscriber(WebSocketConnection):
             name: {"seq": reader.lane.seq, "oldest_seq": reader.lane.oldest_seq} for name, reader in self._lanes.items()
         }
 
-    def _greeting(self) -> dict[str, Any]:
+    def _greeting(self, *, is_recovered: bool) -> dict[str, Any]:
         stream = self._stream
         greeting = {
             "type": "connected",
@@ -335,7 +350,7 @@ class Subscriber(WebSocketConnection):
             **self.subscription.describe(stream.views.channels),
         }
         if self._query.since is not None:
-            greeting["recovered"] = self._missed_seq is not None or stream.is_current(self._query.since)
+            greeting["recovered"] = is_recovered
         return greeting
 
     def _send(self, document: dict[str, Any]) -> None:

@@ -117,8 +117,8 @@ def unsubscribed(current: Subscription, message: ClientMessage, known: tuple[str
             current, channels=(frozenset(known) if current.channels is None else current.channels) - channels
         )
     if message.symbols is not msgspec.UNSET and current.symbols is not None:
-        rest = current.symbols.difference(message.symbols or current.symbols)
-        current = replace(current, symbols=rest or None)
+        # Without the last symbol none is left, which is not the same as having no filter.
+        current = replace(current, symbols=current.symbols.difference(message.symbols or current.symbols))
     return replace(current, lanes=current.lanes - lanes)
 
 

@@ -5,7 +5,9 @@ A view is sliced out of the encoded snapshot by its index; nothing is encoded ag
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame, FrameSource
@@ -25,7 +27,25 @@ class ViewKey:
     is_delta: bool = False
 
 
-EVERYTHING = ViewKey()
+EVERYTHING: Final = ViewKey()
+# Of each worker, which joins every view once per tick.
+MAX_VIEWS: Final = 1024
+MAX_VIEWS_PER_ADDRESS: Final = 128
+# As many as there are combinations of the built-in channels, in either mode.
+MAX_CHANNEL_VIEWS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ViewLimits:
+    """How many different views may be in use at a time."""
+
+    views: int = MAX_VIEWS
+    views_per_address: int = MAX_VIEWS_PER_ADDRESS
+    channel_views: int = MAX_CHANNEL_VIEWS
+    """Views without a filter by symbol, beyond `views`."""
+
+
+DEFAULT_LIMITS: Final = ViewLimits()
 
 
 class Message:
@@ -44,8 +64,10 @@ class Message:
 class View:
     """One view. Its messages of a frame are made when the first client needs them."""
 
-    def __init__(self, key: ViewKey, counters: DeflateCounters) -> None:
+    def __init__(self, key: ViewKey, counters: DeflateCounters, address: str = "") -> None:
         self.key = key
+        self.address = address
+        """The address that the view counts for; empty if it counts for none."""
         self.clients = 0
         """The number of clients that have this view now."""
         # A client in step with the deltas is not in step with the full messages.
@@ -180,14 +202,17 @@ def _joined(payload: bytes, index: SnapshotIndex, section: SectionCut) -> bytes:
 
 
 class Views:
-    """All views in use: the whole snapshot, and at most `max_views` others."""
+    """All views in use, within the limits. A view that others have is shared, and always free."""
 
-    def __init__(self, frames: FrameSource, max_views: int, counters: DeflateCounters) -> None:
+    def __init__(self, frames: FrameSource, counters: DeflateCounters, limits: ViewLimits = DEFAULT_LIMITS) -> None:
         self.everything = View(EVERYTHING, counters)
         self._frames = frames
-        self._max_views = max_views
+        self._limits = limits
         self._counters = counters
         self._views: dict[ViewKey, View] = {EVERYTHING: self.everything}
+        self._channel_views = 0
+        self._counted = 0
+        self._of_address: Counter[str] = Counter()
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -197,18 +222,40 @@ class Views:
         shape = frame.index.shape
         return (*(section.name for section in shape.sections), *shape.custom)
 
-    def enter(self, key: ViewKey) -> View | None:
-        """Adds a client to the view of `key` and returns the view; None if that would be one view too many."""
+    def enter(self, key: ViewKey, address: str) -> View | None:
+        """Adds a client at `address` to the view of `key` and returns the view; None if there is no room for it."""
         view = self._views.get(key)
         if view is None:
-            if len(self._views) > self._max_views:
+            view = self._make(key, address)
+            if view is None:
                 return None
-            view = self._views[key] = View(key, self._counters)
+            self._views[key] = view
         view.clients += 1
         return view
 
     def leave(self, view: View) -> None:
         """Removes one client from a view, and a view that has no clients left."""
         view.clients -= 1
-        if not view.clients and view is not self.everything:
-            del self._views[view.key]
+        if view.clients or view is self.everything:
+            return
+        del self._views[view.key]
+        if not view.address:
+            self._channel_views -= 1
+        else:
+            self._counted -= 1
+            self._of_address[view.address] -= 1
+            if not self._of_address[view.address]:
+                del self._of_address[view.address]
+
+    def _make(self, key: ViewKey, address: str) -> View | None:
+        """Returns a new view, which counts for the address that asked for it first."""
+        limits = self._limits
+        # There are few views without symbols, and many want them: nobody's symbols may keep others from them.
+        if key.symbols is None and self._channel_views < limits.channel_views:
+            self._channel_views += 1
+            return View(key, self._counters)
+        if self._counted >= limits.views or self._of_address[address] >= limits.views_per_address:
+            return None
+        self._counted += 1
+        self._of_address[address] += 1
+        return View(key, self._counters, address)
