@@ -75,7 +75,9 @@ def bench(arguments: Sequence[str]) -> int:
         rounds=given.rounds,
         may_compile=not given.no_compiler,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell starts its background jobs with that ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     code = 0
     try:
         run_bench(options, sys.stderr, results)
