@@ -187,6 +187,18 @@ def test_all_events_of_a_symbol_beyond_the_capacity_are_refused(caplog: pytest.L
         asyncio.run(collector.add_symbol("Y"))
 
 
+@pytest.mark.parametrize(("max_symbols", "accepted"), [(1, ("AAPL",)), (2, ("AAPL", "X"))])
+def test_a_refused_symbol_finds_room_after_a_restart_with_more_of_it(
+    max_symbols: int, accepted: tuple[str, ...]
+) -> None:
+    bus, collector = started(max_symbols=1)
+    bus.publish_all([quote(1.0, 2.0), quote(1.0, 2.0, symbol="X")])
+    bus, after = started(max_symbols=max_symbols)
+    after.load(collector.save())
+    bus.publish(quote(1.0, 2.0, symbol="X"))
+    assert after.symbols == accepted
+
+
 def test_the_number_of_refused_names_kept_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     bus, collector = started(max_symbols=0)
     bus.publish_all([quote(1.0, 2.0, symbol=f"S{n}") for n in range(3000)])

@@ -76,7 +76,7 @@ MONEY = frozenset(
         "total_pnl", "daily_pnl", "realized_pnl", "realized_gross_pnl", "unrealized_pnl", "fees", "open_positions",
         "gross_exposure", "net_exposure", "starting_capital", "equity", "fills", "n_wins", "n_losses", "n_breakeven",
         "position_breaks", "conflicting_fills", "orders_today", "fills_today", "open_orders", "filled", "cancelled",
-        "rejected", "fill_rate", "reject_rate", "avg_latency_ms", "commission",
+        "rejected", "replaced", "fill_rate", "reject_rate", "avg_latency_ms", "commission",
     }
 )  # fmt: skip
 
@@ -96,7 +96,7 @@ def money_of(state: dict[str, Any]) -> dict[str, Any]:
 def test_a_replayed_event_equals_the_original_event() -> None:
     taken: list[Any] = []
     events = [
-        order(1, "pending_new"),
+        order(1, "pending_new", replaces="o0"),
         order(2, "new", price=None, arrival_price=None, decision_ts=None, quantity=D("0.000000000000000001")),
         fill(1, ts_init=NOON + 7, latency_ms=1.5, liquidity="maker", quantity=D("1.10"), price=D("-37.63")),
         Equity(D("250000.50"), "alpha", ts=NOON, ts_init=NOON + 1),

@@ -67,6 +67,12 @@ def test_the_same_id_goes_on_with_another_quantity_or_price(changes: dict[str, A
     )
 
 
+@pytest.mark.parametrize("changes", [{"quantity": D(12)}, {"price": D(3)}])
+def test_another_order_does_not_close_one_that_goes_on_under_its_id(changes: dict[str, Any]) -> None:
+    replaced = order("replaced", 2, "a", **({"quantity": D(10), "price": D(2)} | changes))
+    assert figures(order("new", 1, "a", price=D(2)), replaced, order("new", 3, "other"))["open_orders"] == 2
+
+
 @pytest.mark.parametrize("other", [{"symbol": "AMZN"}, {"side": "sell"}, {"strategy": "beta"}])
 def test_an_order_unlike_the_replaced_one_is_not_its_successor(other: dict[str, str]) -> None:
     events = [order("new", 1, "a"), order("replaced", 2, "a"), order("new", 3, "b", **other)]
