@@ -8,6 +8,7 @@ The protocol layer's refusals, which carry an HTTP status, are a tree of their o
     ├── EventError         an event cannot be used; says which field and why
     ├── EventRefused       a collector has no room for an event; says which bound is reached
     ├── SourceError        a recording or feed cannot be read; says where
+    │   └── MissingPackage a package is needed to read it; says which
     ├── CheckpointError    a saved state cannot be restored; says which part and why
     ├── BenchError         a benchmark cannot be run; says which part and why
     ├── HubUnavailable     a worker's hub does not answer; says why
@@ -58,6 +59,10 @@ class EventRefused(ObservabilityError):
 
 class SourceError(ObservabilityError):
     """A recording or feed cannot be read."""
+
+
+class MissingPackage(SourceError):
+    """A recording cannot be read without a package that is not installed."""
 
 
 class CheckpointError(ObservabilityError):

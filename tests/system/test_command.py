@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from server_process import ROOT, TIMEOUT_SECONDS, Server
 
@@ -116,6 +118,23 @@ def test_lines_of_json_events_can_be_replayed(start_server: StartServer, tmp_pat
     assert snapshot["strategy"]["positions"][0]["quantity"] == 2
     assert server.get("/api/trades/1")["price"] == 1.25
     assert any("events.jsonl" in line for line in server.log)
+
+
+def test_a_directory_of_recordings_is_replayed_as_one(start_server: StartServer, tmp_path: Path) -> None:
+    line = '{"type":"print","symbol":"%s","price":2,"size":3,"ts":%d}\n'
+    first, second = (
+        "".join(line % (symbol, (1_700_000_000 + number) * 10**9) for number in range(begin, 1000, 2))
+        for begin, symbol in enumerate("XY")
+    )
+    (tmp_path / "first.jsonl.zst").write_bytes(zstandard.compress(first.encode()))
+    (tmp_path / "second.jsonl.gz").write_bytes(gzip.compress(second.encode()))
+    (tmp_path / "notes.txt").write_text("not a recording\n")
+    server = start_server("--replay", str(tmp_path), "--speed", "max")
+    assert "notes.txt" in server.wait_for_log("not replayed")
+    server.wait_for_log("source replay has ended")
+    market = server.next_snapshot()["market_data"]
+    assert {symbol: each["volume"] for symbol, each in market.items()} == {"X": 1500, "Y": 1500}
+    assert server.get("/api/system/stats")["late_prints"] == 0
 
 
 def test_a_collector_of_an_installed_package_is_in_snapshot_and_metrics(

@@ -300,7 +300,10 @@ class Config:
     )
     demo: bool = _setting(False, Switch(), "Run a paper strategy on simulated or replayed quotes.", flag="--demo")
     replay: tuple[Path, ...] = _setting(
-        (), ExistingPaths(), "Recordings to play back as if they were happening now.", flag="--replay"
+        (),
+        ExistingPaths(),
+        "Recordings, or directories of them, to play back as if they were happening now.",
+        flag="--replay",
     )
     speed: float | Literal["max"] = _setting(
         1.0,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from observability.clocks.timestamps import parse_iso_ns
 from observability.events import Event, Print, Quote
 from observability.sources.recordings.binance import read_binance
-from observability.sources.recordings.lines import RecordingCounts
+from observability.sources.recordings.lines import MAX_KINDS, OTHER_KINDS, RecordingCounts
 from observability.sources.recordings.recording import Recording
 
 DATA = Path(__file__).parents[3] / "../shared/data"
@@ -133,3 +133,44 @@ def test_a_number_sent_as_text_is_the_nearest_double(text: str) -> None:
     line = f'1700000000000000000 {{"stream":"x@bookTicker","data":{{"s":"X","b":"{text}","B":"1","a":"1","A":"1"}}}}'
     events, _ = read(line.encode())
     assert isinstance(events[0], Quote) and events[0].bid == float(text)
+
+
+def trade_line(channel: str, number: int, symbol: str = "BTCUSDT") -> bytes:
+    key = {"trade": "t", "aggTrade": "a"}[channel]
+    data = f'{{"e":"{channel}","E":1723161254088,"s":"{symbol}","{key}":{number},"p":"61837.63","q":"0.5",'
+    data += '"f":1,"l":2,"T":1723161254087,"m":true,"M":true}'
+    return f'1723161254089891268 {{"stream":"{symbol.lower()}@{channel}","data":{data}}}'.encode()
+
+
+def test_an_aggregate_trade_is_a_print() -> None:
+    (event,), counts = read(trade_line("aggTrade", 7))
+    assert isinstance(event, Print)
+    assert (event.symbol, event.price, event.size, event.aggressor_side, event.trade_id, event.ts) == (
+        "BTCUSDT", 61837.63, 0.5, "sell", 7, 1723161254087 * 10**6,
+    )  # fmt: skip
+    assert (counts.skipped, counts.bad_lines) == ({}, 0)
+
+
+@pytest.mark.parametrize(("first", "second"), [("trade", "aggTrade"), ("aggTrade", "trade")])
+def test_trades_recorded_in_both_forms_count_once(first: str, second: str) -> None:
+    lines = [trade_line(first, 1), trade_line(second, 9), trade_line(first, 2), trade_line(second, 1, "ETHUSDT")]
+    events, counts = read(*lines)
+    assert [(event.symbol, event.trade_id) for event in events if isinstance(event, Print)] == [
+        ("BTCUSDT", 1), ("BTCUSDT", 2), ("ETHUSDT", 1),
+    ]  # fmt: skip
+    assert counts.skipped == {f"{second} beside {first}": 1}
+
+
+def test_the_first_line_of_each_kind_that_is_skipped_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    line = b'1723161254089891268 {"stream":"btcusdt@depth","data":{}}'
+    _, counts = read(line, line, line)
+    assert counts.skipped == {"depth": 3}
+    assert [record.getMessage() for record in caplog.records] == [
+        "binance:1: depth: lines of this kind become no event and are skipped"
+    ]
+
+
+def test_kinds_beyond_the_bound_are_counted_together() -> None:
+    lines = [b'1723161254089891268 {"stream":"x@%d","data":{}}' % number for number in range(MAX_KINDS + 9)]
+    _, counts = read(*lines)
+    assert (len(counts.skipped), counts.skipped[OTHER_KINDS]) == (MAX_KINDS + 1, 9)

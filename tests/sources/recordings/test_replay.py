@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -197,6 +199,52 @@ def test_a_replay_flat_out_lets_other_tasks_run(tmp_path: Path) -> None:
     assert steps >= 4
 
 
+def open_files(*paths: Path) -> int:
+    """How many descriptors of this process are of one of the paths."""
+    wanted = {path.stat().st_ino for path in paths}
+    count = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            count += os.fstat(int(descriptor)).st_ino in wanted
+    return count
+
+
+def test_a_recording_is_opened_when_its_first_event_is_due(tmp_path: Path) -> None:
+    days = [write_quotes(tmp_path / f"{day:02}", [day * 10 * S_NS, (day * 10 + 9) * S_NS]) for day in range(20)]
+    opened: list[int] = []
+    made = Replay(
+        [tmp_path], publish=lambda _: opened.append(open_files(*days)), event_clock=EventClock(HostClock()), speed=1e6
+    )
+    asyncio.run(made.run())
+    assert made.events == 40
+    assert max(opened) <= 2
+    assert open_files(*days) == 0
+
+
+@given(st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=6).map(sorted), min_size=1, max_size=6))
+def test_any_number_of_recordings_is_merged_like_one_sort(
+    tmp_path_factory: pytest.TempPathFactory, recordings: list[list[int]]
+) -> None:
+    directory = tmp_path_factory.mktemp("merged")
+    for number, offsets in enumerate(recordings):
+        write_quotes(directory / str(number), offsets, str(number))
+    made, published = replay([directory])
+    asyncio.run(made.run())
+    expected = sorted((offset, number) for number, offsets in enumerate(recordings) for offset in offsets)
+    assert [(event.ts_init - START_NS, int(event.symbol)) for event in published.events] == expected  # type: ignore[attr-defined]
+
+
+def test_lines_before_the_first_event_are_counted_once(tmp_path: Path) -> None:
+    for name in "ab":
+        path = write_quotes(tmp_path / name, [0, 1])
+        path.write_text("{\n" + path.read_text())
+    made, _ = replay([tmp_path])
+    asyncio.run(made.run())
+    assert [recording.counts.bad_lines for recording in made.recordings] == [1, 1]
+    assert [recording.counts.events[Quote] for recording in made.recordings] == [2, 2]
+    assert made.progress().bytes_read == made.progress().bytes_total
+
+
 def test_cancellation_closes_the_files(tmp_path: Path) -> None:
     # An unclosed file is a ResourceWarning, and warnings are errors here.
     path = write_quotes(tmp_path / "a", range(0, 100_000 * S_NS, S_NS))
@@ -208,7 +256,7 @@ def test_cancellation_closes_the_files(tmp_path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert all(generator.gi_frame is None for generator in made._open)  # type: ignore[attr-defined]
+        assert open_files(path) == 0
 
     asyncio.run(run())
 

@@ -9,7 +9,8 @@ Level 1 only: depth updates and snapshots are counted, and no book is built from
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
@@ -55,10 +56,28 @@ class _Trade(
     buyer_is_maker: bool
 
 
+class _AggregateTrade(
+    msgspec.Struct,
+    gc=False,
+    rename={"symbol": "s", "trade_id": "a", "price": "p", "size": "q", "trade_ms": "T", "buyer_is_maker": "m"},
+):
+    """The trades of one order at one price and moment, together."""
+
+    symbol: str
+    trade_id: int
+    price: float
+    size: float
+    trade_ms: int
+    buyer_is_maker: bool
+
+
 # Not strict, because the exchange sends numbers as text.
 _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_book_ticker = msgspec.json.Decoder(_BookTicker, strict=False).decode
-_decode_trade = msgspec.json.Decoder(_Trade, strict=False).decode
+_decode_trade: Final[Mapping[str, Callable[[msgspec.Raw], _Trade | _AggregateTrade]]] = {
+    "trade": msgspec.json.Decoder(_Trade, strict=False).decode,
+    "aggTrade": msgspec.json.Decoder(_AggregateTrade, strict=False).decode,
+}
 
 
 def looks_like_binance(line: bytes) -> bool:
@@ -67,13 +86,17 @@ def looks_like_binance(line: bytes) -> bool:
 
 
 def read_binance(lines: Iterable[bytes], *, counts: RecordingCounts) -> Iterator[Event]:
-    """Yields a quote per book ticker and a print per trade; counts other messages; counts and skips bad lines.
+    """Yields a quote per book ticker and a print per trade or aggregate trade; counts other messages; counts and skips
+    bad lines. If a symbol has trades of both kinds, those of the first kind are taken and the others counted.
 
     `ts` is the exchange's time (the recorder's where the exchange sends none), `ts_init` the recorder's. Either of the
     two clocks may be ahead of the other; neither is corrected.
     """
     # hot: once per line
     read_line = _LINE.fullmatch
+    decoders = _decode_trade
+    # Of a symbol's trades, each is a print once: those of the channel that comes first.
+    channels: dict[str, str] = {}
     delivered = counts.events
     for number, line in enumerate(lines, 1):
         if not line:
@@ -94,8 +117,11 @@ def read_binance(lines: Iterable[bytes], *, counts: RecordingCounts) -> Iterator
                     touch.symbol, touch.bid, touch.ask, touch.bid_size, touch.ask_size, BINANCE_VENUE,
                     ts=ts, ts_init=ts_init,
                 )  # fmt: skip
-            elif channel == "trade":
-                trade = _decode_trade(message.data)
+            elif (decode_trade := decoders.get(channel)) is not None:
+                trade = decode_trade(message.data)
+                if channels.setdefault(trade.symbol, channel) != channel:
+                    counts.skip(f"{channel} beside {channels[trade.symbol]}", number)
+                    continue
                 aggressor_side: Side = "sell" if trade.buyer_is_maker else "buy"
                 ts = trade.trade_ms * NS_PER_MS
                 event = Print(

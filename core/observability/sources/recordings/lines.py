@@ -1,23 +1,19 @@
-"""The lines of a recording's file, plain or gzip, and the counts of what became of them."""
+"""The lines of a recording's file, plain or compressed, and the counts of what became of them."""
 
 from __future__ import annotations
 
 import logging
 import stat
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from observability.errors import SourceError
 from observability.events import EVENT_TYPES, Event
+from observability.sources.recordings.compression import compression_of
 
 logger = logging.getLogger(__name__)
 
-_GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 section 2.3.1
-_GZIP_WBITS = 31
-
-# Deflate expands at most 1032 times, so that a chunk of this size never becomes more than 17 MB.
 _CHUNK_BYTES = 16 * 1024
 MAX_LINE_BYTES = 16 * 1024 * 1024
 
@@ -33,8 +29,8 @@ OTHER_KINDS = "other"
 class LineReader:
     """Iterates over the lines of one file, without their line ends; each iteration starts at the beginning.
 
-    Whether a file is gzip is decided by its content, not by its name. Raises SourceError for a path that is not a
-    readable file, and after the last whole line of a gzip file that was cut short.
+    Whether a file is compressed is decided by its content, not by its name. Raises SourceError for a path that is not a
+    readable file, and after the last whole line of a compressed file that was cut short.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,7 +65,7 @@ class LineReader:
                     yield from lines
                     line_count += len(lines)
         except SourceError as error:
-            raise SourceError(f"{self.path}:{line_count + 1}: {error}") from None
+            raise type(error)(f"{self.path}:{line_count + 1}: {error}") from None
         except OSError as error:
             raise SourceError(f"{self.path}:{line_count + 1}: {error.strerror or error}") from None
         tail = tail.removesuffix(b"\r")
@@ -78,29 +74,32 @@ class LineReader:
 
     def _chunks(self, file: BinaryIO) -> Iterator[bytes]:
         chunk = self._read(file)
-        if not chunk.startswith(_GZIP_MAGIC):
+        compression = compression_of(chunk)
+        if compression is None:
             while chunk:
                 yield chunk
                 chunk = self._read(file)
             return
-        # At the unexpected end of a cut file the gzip module discards what it has inflated; zlib does not.
-        inflater = zlib.decompressobj(_GZIP_WBITS)
+        # At the unexpected end of a cut file the gzip module discards what it has inflated; a decompressor does not.
+        decompressor = compression.make()
         while chunk:
+            piece, chunk = chunk[: compression.piece_bytes], chunk[compression.piece_bytes :]
             try:
-                block = inflater.decompress(chunk)
-            except zlib.error as error:
-                raise SourceError(f"the gzip data is damaged ({error})") from None
+                block = decompressor.decompress(piece)
+            except compression.error as error:
+                raise SourceError(f"the {compression.name} data is damaged ({error})") from None
             if block:
                 yield block
-            chunk = b""
-            if inflater.eof:
-                # A gzip file may be several members in a row, and padded with zeros (as `gzip -d` accepts).
-                chunk = inflater.unused_data.lstrip(b"\0") or self._read(file).lstrip(b"\0")
+            if decompressor.eof:
+                # A file may be several members in a row.
+                chunk = decompressor.unused_data + chunk
+                while not (chunk := chunk.lstrip(compression.padding)) and (chunk := self._read(file)):
+                    pass
                 if chunk:
-                    inflater = zlib.decompressobj(_GZIP_WBITS)
+                    decompressor = compression.make()
             chunk = chunk or self._read(file)
-        if not inflater.eof:
-            raise SourceError("the gzip data ends too early")
+        if not decompressor.eof:
+            raise SourceError(f"the {compression.name} data ends too early")
 
     def _read(self, file: BinaryIO) -> bytes:
         chunk = file.read(_CHUNK_BYTES)
@@ -111,10 +110,11 @@ class LineReader:
 class RecordingCounts:
     """What one recording delivered and what could not be used, over all laps."""
 
-    __slots__ = ("bad_lines", "events", "path", "skipped")
+    __slots__ = ("_is_logged", "bad_lines", "events", "path", "skipped")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_logged: bool = True) -> None:
         self.path = path
+        self._is_logged = is_logged
         self.events: dict[type[Event], int] = dict.fromkeys(EVENT_TYPES, 0)
         self.skipped: dict[str, int] = {}
         """Well-formed lines that become no event, by kind."""
@@ -127,11 +127,12 @@ class RecordingCounts:
             kind = OTHER_KINDS
         if kind not in self.skipped:
             self.skipped[kind] = 0
-            logger.warning("%s:%d: %s: lines of this kind become no event and are skipped", self.path, number, kind)
+            if self._is_logged:
+                logger.warning("%s:%d: %s: lines of this kind become no event and are skipped", self.path, number, kind)
         self.skipped[kind] += 1
 
     def bad_line(self, number: int, why: object) -> None:
         """Counts one line that cannot be read; logs the first and then one in `BAD_LINES_PER_LOG_LINE`."""
-        if self.bad_lines % BAD_LINES_PER_LOG_LINE == 0:
+        if self._is_logged and self.bad_lines % BAD_LINES_PER_LOG_LINE == 0:
             logger.warning("%s:%d: bad line skipped: %s (%d before it)", self.path, number, why, self.bad_lines)
         self.bad_lines += 1

@@ -28,8 +28,10 @@ _PRICE_SCALE = 10_000
 # The prices of an empty side of the book; its size is 0.
 _NO_BID, _NO_ASK = -9_999_999_999, 9_999_999_999
 
-_NAME = re.compile(r"([A-Za-z0-9.\-]{1,32})_(\d{4}-\d\d-\d\d)_\d+_\d+_(message|orderbook)_\d+\.csv(?:\.gz)?", re.ASCII)
-_NAME_FORM = "SYMBOL_YYYY-MM-DD_START_END_message_LEVELS.csv[.gz]"
+_NAME = re.compile(
+    r"([A-Za-z0-9.\-]{1,32})_(\d{4}-\d\d-\d\d)_\d+_\d+_(message|orderbook)_\d+\.csv(?:\.gz|\.zst)?", re.ASCII
+)
+_NAME_FORM = "SYMBOL_YYYY-MM-DD_START_END_message_LEVELS.csv[.gz|.zst]"
 
 _MESSAGE = re.compile(rb"(\d{1,5})(?:\.(\d{1,9}))?,(\d),(\d{1,18}),(\d{1,12}),(-?\d{1,12}),(-?\d)")
 _BOOK = re.compile(rb"(-?\d{1,12}),(\d{1,12}),(-?\d{1,12}),(\d{1,12})(?:,.*)?")
@@ -81,10 +83,21 @@ def read_name(path: Path) -> LobsterName:
             f"{path}: its times are New York's, and this host has no time zones: install tzdata"
         ) from None
     beside = path.name.replace("_message_", "_orderbook_")
-    for name in (beside, beside.removesuffix(".gz"), beside.removesuffix(".gz") + ".gz"):
+    plain = beside.removesuffix(".gz").removesuffix(".zst")
+    for name in (beside, plain, f"{plain}.gz", f"{plain}.zst"):
         if path.with_name(name).is_file():
             return LobsterName(symbol=match[1], day=day, orderbook_path=path.with_name(name))
     raise SourceError(f"{path}: the order book file {beside} is missing beside it")
+
+
+def belongs_to_message_file(path: Path) -> bool:
+    """Returns whether a path is that of an order book file whose message file is beside it."""
+    match = _NAME.fullmatch(path.name)
+    if match is None or match[3] != "orderbook":
+        return False
+    beside = path.name.replace("_orderbook_", "_message_")
+    plain = beside.removesuffix(".gz").removesuffix(".zst")
+    return any(path.with_name(plain + suffix).is_file() for suffix in ("", ".gz", ".zst"))
 
 
 def midnight_ns(day: date) -> int:

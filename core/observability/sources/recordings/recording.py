@@ -33,7 +33,8 @@ class Recording:
         self._lines = LineReader(self.path)
         self._orderbook_lines: LineReader | None = None
         self.kind: RecordingKind
-        self._read: Callable[[], Iterator[Event]]
+        self._read: Callable[[RecordingCounts], Iterator[Event]]
+        self._start_ns: int | None = None
         self._recognise(_first_line(self._lines))
 
     @property
@@ -48,34 +49,49 @@ class Recording:
 
     def events(self) -> Iterator[Event]:
         """Yields the events in the order of the file. Raises SourceError where the file is damaged."""
-        return self._read()
+        return self._read(self.counts)
+
+    @property
+    def start_ns(self) -> int:
+        """When the first event arrived; 0 if there is none, or if the file is damaged before it."""
+        if self._start_ns is None:
+            self._start_ns = 0
+            events = self._read(RecordingCounts(self.path, is_logged=False))
+            try:
+                self._start_ns = next((event.ts_init for event in events), 0)
+            except SourceError:
+                pass  # `events` raises it again, in its place
+            finally:
+                events.close()  # type: ignore[attr-defined]
+                for lines in (self._lines, self._orderbook_lines):
+                    if lines is not None:
+                        lines.bytes_read = 0
+        return self._start_ns
 
     def _recognise(self, line: bytes) -> None:
         if lobster.looks_like_message(line) or lobster.looks_like_orderbook(line):
             self.kind = "lobster"
             name = lobster.read_name(self.path)
             self._orderbook_lines = LineReader(name.orderbook_path)
-            self._read = lambda: self._lobster_events(name)
+            self._read = lambda counts: self._lobster_events(name, counts)
         elif looks_like_binance(line):
             self.kind = "binance"
-            self._read = lambda: read_binance(self._lines, counts=self.counts)
+            self._read = lambda counts: read_binance(self._lines, counts=counts)
         elif looks_like_order_latency(line):
             self.kind = "order_latency"
-            self._read = lambda: read_order_latency(self._lines, counts=self.counts)
+            self._read = lambda counts: read_order_latency(self._lines, counts=counts)
         elif looks_like_event_lines(line):
             self.kind = "events"
-            self._read = lambda: read_event_lines(self._lines, opened_ns=self._clock.time_ns(), counts=self.counts)
+            self._read = lambda counts: read_event_lines(self._lines, opened_ns=self._clock.time_ns(), counts=counts)
         else:
             raise SourceError(
                 f"{self.path}:1: not a recording of a known kind: expected a LOBSTER message file, Binance lines "
                 f"(<ns> <JSON>), order latencies (Timestamp,Order_ID,Status) or JSON lines of events, got {line[:60]!r}"
             )
 
-    def _lobster_events(self, name: lobster.LobsterName) -> Iterator[Event]:
+    def _lobster_events(self, name: lobster.LobsterName, counts: RecordingCounts) -> Iterator[Event]:
         assert self._orderbook_lines is not None
-        return lobster.read_lobster(
-            self._lines, self._orderbook_lines, symbol=name.symbol, day=name.day, counts=self.counts
-        )
+        return lobster.read_lobster(self._lines, self._orderbook_lines, symbol=name.symbol, day=name.day, counts=counts)
 
 
 def _first_line(lines: LineReader) -> bytes:

@@ -9,14 +9,14 @@ import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
 from observability.clocks.clock import Clock, EventClock, HostClock
-from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
+from observability.clocks.timestamps import MAX_NS, NS_PER_MS, NS_PER_S
 from observability.errors import ConfigError, SourceError
 from observability.events import Event
+from observability.sources.recordings.directory import open_recordings
 from observability.sources.recordings.laps import Laps
 from observability.sources.recordings.recording import Recording
 
@@ -31,8 +31,6 @@ _MAX_IDLE_NS = 5 * NS_PER_S
 # instead of catching up.
 _MAX_LATE_NS = NS_PER_S
 _PROGRESS_NS = 250 * NS_PER_MS
-
-_TS_INIT = attrgetter("ts_init")
 
 
 ReplayState = Literal["waiting", "running", "ended", "failed"]
@@ -90,7 +88,7 @@ class Replay:
         if not paths:
             raise SourceError("no recording given")
         self._clock = HostClock() if host_clock is None else host_clock
-        self.recordings = tuple(Recording(path, self._clock) for path in paths)
+        self.recordings = open_recordings(paths, self._clock)
         self.errors: dict[Path, SourceError] = {}
         self.events = 0
         """How many events were published."""
@@ -101,7 +99,6 @@ class Replay:
         self._on_progress = on_progress
         self._sleep = sleep
         self._laps = Laps(self._open_lap) if loop else None
-        self._open: list[Iterator[Event]] = []
         self._stream: Iterator[Event] | None = None
         self._first: list[Event] = []
         self._bytes_total = sum(recording.bytes_total for recording in self.recordings)
@@ -136,7 +133,7 @@ class Replay:
             self.state = "failed"
             raise
         finally:
-            self._close(self._stream)
+            self._stream.close()  # type: ignore[attr-defined]
             self._event_clock.follow_host()
             self._report_progress()
 
@@ -214,8 +211,44 @@ class Replay:
             self._on_progress(self.progress())
 
     def _open_lap(self) -> Iterator[Event]:
-        self._open = [self._readable(recording) for recording in self.recordings]
-        return self._open[0] if len(self._open) == 1 else heapq.merge(*self._open, key=_TS_INIT)
+        return self._readable(self.recordings[0]) if len(self.recordings) == 1 else self._merged()
+
+    def _merged(self) -> Iterator[Event]:
+        """Yields the events of all recordings in the order of arrival. A recording is opened when its first event is
+        due, so that a directory of many days needs few open files."""
+        # hot: once per event
+        waiting = sorted(enumerate(self.recordings), key=lambda item: (item[1].start_ns, item[0]), reverse=True)
+        # Each with the arrival of its next event, its place among the recordings, and the event.
+        heads: list[tuple[int, int, Event]] = []
+        streams: dict[int, Iterator[Event]] = {}
+        try:
+            while heads or waiting:
+                while waiting and (not heads or waiting[-1][1].start_ns <= heads[0][0]):
+                    place, recording = waiting.pop()
+                    streams[place] = self._readable(recording)
+                    for event in islice(streams[place], 1):
+                        heapq.heappush(heads, (event.ts_init, place, event))
+                next_start_ns = waiting[-1][1].start_ns if waiting else MAX_NS + 1
+                while heads and heads[0][0] < next_start_ns:
+                    _, place, event = heads[0]
+                    yield event
+                    if len(heads) == 1:
+                        # Nothing to merge until another recording begins.
+                        heads.clear()
+                        for event in streams[place]:
+                            if event.ts_init >= next_start_ns:
+                                heads.append((event.ts_init, place, event))
+                                break
+                            yield event
+                        continue
+                    following = next(streams[place], None)
+                    if following is None:
+                        heapq.heappop(heads)
+                    else:
+                        heapq.heapreplace(heads, (following.ts_init, place, following))
+        finally:
+            for stream in streams.values():
+                stream.close()  # type: ignore[attr-defined]
 
     def _readable(self, recording: Recording) -> Iterator[Event]:
         try:
@@ -224,7 +257,3 @@ class Replay:
             if recording.path not in self.errors:
                 logger.error("%s; only the events before this line are replayed", error)
                 self.errors[recording.path] = error
-
-    def _close(self, stream: Iterator[Event]) -> None:
-        for generator in (stream, *self._open):
-            generator.close()  # type: ignore[attr-defined]
