@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -36,8 +37,10 @@ def receive(connection: ClientConnection, *types: str) -> dict[str, Any]:
 
 def receive_text(connection: ClientConnection, *types: str) -> str:
     """Returns the same message as it was sent."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
-        data = connection.recv(TIMEOUT_SECONDS)
+        # Snapshots come for ever, so the time for each would bound nothing.
+        data = connection.recv(max(0.0, deadline - time.monotonic()))
         assert isinstance(data, str)
         if data != "pong":
             kind = json.loads(data)["type"]

@@ -33,6 +33,8 @@ from ws_client import (
 
 StartServer = Callable[..., Server]
 
+pytestmark = pytest.mark.parametrize("workers", [1, 2], indirect=True, scope="module")
+
 
 @contextmanager
 def client(server: Server, path: str = "/ws/metrics", **options: Any) -> Iterator[ClientConnection]:
@@ -250,15 +252,6 @@ def test_a_flood_of_small_frames_leaves_the_ticks_to_the_others(demo_server: Ser
                     raw.sock.send(flood * 10_000)
             seqs.append(receive(other, "metrics_update")["seq"])
     assert seqs == list(range(seqs[0], seqs[0] + 10))
-
-
-def test_a_client_with_a_heartbeat_of_its_own_stays_connected(start_server: StartServer) -> None:
-    server = start_server(METRIC_COLLECTION_INTERVAL="1.1")
-    with client(server) as connection:
-        for _ in range(12):
-            connection.send('{"event":"heartbeat"}')
-            assert receive(connection, "error")["code"] == "bad_message"
-            receive(connection, "metrics_update")
 
 
 def test_fragments_with_a_ping_between_them_are_one_message(demo_server: Server) -> None:

@@ -14,10 +14,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from hosts import post
+from observability.events import MAX_SYMBOL_LENGTH
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import ask, read_to_close, receive
 
 StartServer = Callable[..., Server]
+
+pytestmark = pytest.mark.parametrize("workers", [1, 2], indirect=True, scope="module")
 
 SECTIONS = ["market_data", "strategy", "execution", "system"]
 START_NS = 1_700_000_000_000_000_000
@@ -96,7 +99,7 @@ def test_deltas_follow_a_full_snapshot_without_a_gap(demo_server: Server) -> Non
     [
         ({"type": "subscribe", "channels": ["weather"]}, "unknown_channel"),
         ({"type": "subscribe", "channels": "market_data"}, "bad_message"),
-        ({"type": "subscribe", "symbols": ["x" * 33]}, "bad_message"),
+        ({"type": "subscribe", "symbols": ["x" * (MAX_SYMBOL_LENGTH + 1)]}, "bad_message"),
         ({"type": "subscribe", "symbols": ["x"] * 257}, "bad_message"),
         ({"type": "subscribe", "mode": "half"}, "bad_message"),
         ({"type": "subscribe", "mode": "x" * 50_000}, "bad_message"),
@@ -115,7 +118,8 @@ def test_an_impossible_subscription_is_answered_with_an_error(
 
 
 @pytest.mark.parametrize(
-    "query", ["?channels=weather", "?mode=half", "?since=x", "?symbols=" + "x" * 33, "?lane_since=-1"]
+    "query",
+    ["?channels=weather", "?mode=half", "?since=x", "?symbols=" + "x" * (MAX_SYMBOL_LENGTH + 1), "?lane_since=-1"],
 )
 def test_a_bad_url_is_refused_before_the_upgrade(demo_server: Server, query: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
@@ -139,9 +143,8 @@ def test_a_client_that_exceeds_the_rate_is_refused_and_then_closed(start_server:
     assert connection.close_code == 1008
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_positions_with_slashes_in_their_names_stay_apart_in_deltas(start_server: StartServer, workers: str) -> None:
-    server = start_server("--workers", workers)
+def test_positions_with_slashes_in_their_names_stay_apart_in_deltas(start_server: StartServer) -> None:
+    server = start_server()
     names = [("mm", "BTC/USDT"), ("mm/BTC", "USDT"), ("mm%2FBTC", "USDT"), ("mm/BTC/USDT", "/")]
 
     def trade(number: int, side: str) -> None:

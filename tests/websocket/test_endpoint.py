@@ -13,11 +13,13 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from observability.access.authorization import OriginCheck
+from observability.clocks.timestamps import NS_PER_S
 from observability.http11.cors import CorsPolicy
 from observability.http11.heads import parse_head
 from observability.http11.messages import Request
 from observability.routing.application import Application
 from observability.routing.router import Router
+from observability.websocket.connection import MAX_REFUSED_MESSAGES, WebSocketConnection
 from observability.websocket.echo import MAX_MESSAGE_BYTES, MIN_FRAGMENT_BYTES, EchoEndpoint
 from ws_client import CLOSE, PING, RawClient, handshake, read_to_close
 
@@ -119,6 +121,27 @@ def test_the_heartbeat_closes_silent_clients_and_keeps_answering_ones(echoes: Ma
         assert {opcode for opcode, _ in frames[:-1]} == {PING}
         answering.send("still here")
         assert answering.recv(WAIT_SECONDS) == "still here"
+
+
+def test_refused_messages_are_counted_per_time_and_not_per_life(
+    echoes: MakeEcho, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = [0]
+    monkeypatch.setattr(WebSocketConnection, "_now_ns", lambda _: now_ns[0])
+    echo = echoes()
+    with echo.client() as client:
+        (connection,) = echo.endpoint.clients.values()
+        for _ in range(5 * MAX_REFUSED_MESSAGES):  # a client with a heartbeat of its own, which is not understood
+            now_ns[0] += NS_PER_S
+            echo.server.call(connection.count_refused)
+        client.send("still here")
+        assert client.recv(WAIT_SECONDS) == "still here"
+        now_ns[0] += MAX_REFUSED_MESSAGES * NS_PER_S
+        for _ in range(MAX_REFUSED_MESSAGES - 1):
+            echo.server.call(connection.count_refused)
+        assert not connection.is_closing
+        echo.server.call(connection.count_refused)
+        assert read_to_close(client) == ([], 1008)
 
 
 def test_the_echo_takes_what_public_suites_send(echoes: MakeEcho) -> None:
