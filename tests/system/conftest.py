@@ -14,19 +14,19 @@ StartServer = Callable[..., Server]
 
 
 @pytest.fixture(scope="module")
-def workers(request: pytest.FixtureRequest) -> tuple[str, ...]:
+def worker_arguments(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The arguments for as many workers as a module asks for by `parametrize`, one by default."""
     number = getattr(request, "param", 1)
     return () if number == 1 else ("--workers", str(number))
 
 
 @pytest.fixture
-def start_server(workers: tuple[str, ...]) -> Iterator[StartServer]:
+def start_server(worker_arguments: tuple[str, ...]) -> Iterator[StartServer]:
     """Starts servers with arguments and environment; all of them end with the test."""
     servers: list[Server] = []
 
     def start(*arguments: str, **environment: str) -> Server:
-        servers.append(Server(*workers, *arguments, **environment))
+        servers.append(Server(*worker_arguments, *arguments, **environment))
         return servers[-1]
 
     yield start
@@ -44,8 +44,8 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def demo_server(workers: tuple[str, ...]) -> Iterator[Server]:
+def demo_server(worker_arguments: tuple[str, ...]) -> Iterator[Server]:
     """One server with the simulator and the paper engine, shared by a module's tests."""
-    server = Server("--demo", *workers)
+    server = Server("--demo", *worker_arguments)
     yield server
     server.stop()

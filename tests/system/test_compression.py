@@ -19,7 +19,7 @@ from ws_client import receive, receive_text
 
 StartServer = Callable[..., Server]
 
-pytestmark = pytest.mark.parametrize("workers", [1, 2], indirect=True, scope="module")
+pytestmark = pytest.mark.parametrize("worker_arguments", [1, 2], indirect=True, scope="module")
 
 TICKS = 300
 TAKEOVER = ClientPerMessageDeflateFactory()
@@ -116,14 +116,14 @@ def test_deltas_are_compressed_too_and_add_up(fast_server: Server) -> None:
 
 
 def test_a_tick_is_compressed_once_however_many_clients_there_are(
-    fast_server: Server, workers: tuple[str, ...]
+    fast_server: Server, worker_arguments: tuple[str, ...]
 ) -> None:
     with ExitStack() as stack:
         connections = [stack.enter_context(join(fast_server, TAKEOVER)) for _ in range(20)]
         start, before = fast_server.get("/api/metrics/current")["seq"], compressions(fast_server)
         collect_all(connections, start + 100)
         after, end = compressions(fast_server), fast_server.get("/api/metrics/current")["seq"]
-    processes = 2 if workers else 1
+    processes = 2 if worker_arguments else 1
     assert 90 <= after["stepped"] - before["stepped"] <= processes * (end - start + 1)
 
 

@@ -33,7 +33,7 @@ from ws_client import (
 
 StartServer = Callable[..., Server]
 
-pytestmark = pytest.mark.parametrize("workers", [1, 2], indirect=True, scope="module")
+pytestmark = pytest.mark.parametrize("worker_arguments", [1, 2], indirect=True, scope="module")
 
 
 @contextmanager
