@@ -48,7 +48,7 @@ class Bus:
         """The number of events published so far, by source and class."""
         self.handler_errors = 0
         self.remark: Remark | None = None
-        """The newest remark; whoever tells the sender about it takes it away."""
+        """The newest remark; the caller that passes it on to the sender clears it."""
 
     def subscribe(self, kind: type[E], handler: Callable[[E], None]) -> Callable[[], None]:
         """Subscribes `handler` to one event class; returns a function that ends the subscription."""

@@ -167,7 +167,7 @@ class Config:
         LOCAL_WRITES_BY_USER,
         Choice((LOCAL_WRITES_BY_USER, "off")),
         "Who may write while there are no `API_TOKENS`: `user` means programs on this machine that run as the user of "
-        "the server, `off` nobody.",
+        "the server, `off` no program.",
         env="LOCAL_WRITES",
     )
     tls_cert: Path | None = _setting(

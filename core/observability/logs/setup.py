@@ -100,7 +100,7 @@ def configure_logging(config: Config, process: str = "", ring: LogRing | None = 
 
 
 def reopen_log_files() -> None:
-    """Opens this process's log files again, for whoever has moved them away."""
+    """Opens this process's log files again, after a program such as logrotate has moved them."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LogFileHandler):
             handler.reopen()

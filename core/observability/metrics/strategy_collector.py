@@ -494,7 +494,7 @@ class StrategyCollector(BusCollector):
             self._symbols[sums.symbol] = SymbolPart(sums)
         if state.symbols:
             return
-        # An earlier version kept none: what its dropped positions have realised is nobody's.
+        # An earlier version kept none: no symbol gets what its dropped positions have realised.
         for account in self._accounts.values():
             rest = SymbolSums(OTHER_SYMBOLS, account.realized_gross, account.fees, account.fills)
             for each in account.positions.values():

@@ -3,7 +3,7 @@
     READY=1      the server serves                     RELOADING=1  until the next READY=1
     STOPPING=1   it has begun to stop                  WATCHDOG=1   ticks go out
 
-The socket is named by NOTIFY_SOCKET; without it there is nobody to tell, and nothing happens.
+The socket is named by NOTIFY_SOCKET; without it nothing is sent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ServiceManager:
     """Tells the service manager of this process. A message that cannot be sent is logged once, and changes nothing."""
 
     def __init__(self, address: str = "", watchdog_seconds: float | None = None) -> None:
-        """`address` is a path, or a name in the abstract namespace after `@`; empty for nobody to tell."""
+        """`address` is a path, or a name in the abstract namespace after `@`; if it is empty, nothing is sent."""
         self.watchdog_seconds = watchdog_seconds
         """Without a `WATCHDOG=1` in any such time the manager ends the process; None if it does not watch."""
         self._address = f"\0{address[1:]}" if address.startswith("@") else address

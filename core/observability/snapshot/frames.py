@@ -3,8 +3,8 @@
     Frame.buffer   | 14 bytes headroom | snapshot |
                      picows writes the WebSocket header, of up to 14 bytes, in front of the snapshot, in place
 
-A frame never changes, so whoever holds one can cut any part out of it, however many ticks ago it was made. A worker in
-a process of its own copies its frames out of the mapping (see `shared_frames.py`).
+A frame never changes, so a reader that holds one can cut any part out of it, however many ticks ago it was made. A
+worker in a process of its own copies its frames out of the mapping (see `shared_frames.py`).
 """
 
 from __future__ import annotations

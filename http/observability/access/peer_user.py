@@ -40,8 +40,8 @@ _ANSWER_BYTES: Final = 4096
 
 
 def peer_user(peer: SocketAddress, own: SocketAddress) -> int | None:
-    """Returns the user id that owns the socket at `peer` which is connected to `own`; None if nobody knows, or nobody
-    holds it any more."""
+    """Returns the user id that owns the socket at `peer` which is connected to `own`; None if the kernel does not say,
+    or the socket is closed."""
     if not IS_KNOWN:
         return None
     try:
@@ -66,7 +66,7 @@ def _ask_kernel(peer: SocketAddress, own: SocketAddress) -> int | None:
         return None
     fields = _ANSWER.unpack_from(answer, _HEADER.size)
     user, inode = fields[-2:]
-    # A socket that its program has closed belongs to nobody, which reads as the user 0.
+    # The kernel reports user 0 for a socket that its program has closed.
     return user if inode else None
 
 

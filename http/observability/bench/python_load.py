@@ -261,7 +261,7 @@ class Load:
             if client is not None:
                 client.step(client)
             elif not os.read(sys.stdin.fileno(), 1):
-                sys.exit(0)  # nobody waits for the result any more
+                sys.exit(0)  # the benchmark has ended, so no process reads the result
 
     def run_for(self, seconds: float) -> None:
         until = time.monotonic() + seconds

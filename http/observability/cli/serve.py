@@ -59,7 +59,7 @@ def _announce(config: Config, port: int, memory_bytes: int) -> None:
             flush=True,
         )
     except OSError as error:
-        # Nobody reads it, or the disk is full: no reason not to serve. What is left in the buffer must go somewhere.
+        # The reader has gone, or the disk is full. Neither is a reason not to serve. The rest of the buffer is dropped.
         logger.warning("the start line cannot be printed: %s", error.strerror)
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -24,7 +24,7 @@ from observability.http11.proxy_protocol import PROXY_REFUSED, PROXY_V2_SIGNATUR
 from observability.http11.refusals import ContentTooLarge, Fatal, HeadTooLarge, Malformed, Refusal, TargetTooLong
 
 DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024
-# Content that nobody wants is read and dropped up to this much, so that the connection can be used again.
+# Content that no handler wants is read and dropped up to this much, so that the connection can be used again.
 MAX_DROPPED_BYTES: Final = 4 * 1024 * 1024
 # RFC 9112 section 2.2: at least one empty line before a request line is ignored; endless ones are not.
 MAX_LEADING_EMPTY_LINES: Final = 4
@@ -43,7 +43,7 @@ class RequestParser:
 
     After `feed`, call `next_request` until it returns None. Once it has raised a refusal, every call raises it again.
     `max_body_bytes` is how much content is kept. It may depend on the request, whose body is empty then; None stands
-    for content that nobody wants: the request is returned without it, and it is dropped as it arrives.
+    for content that no handler wants: the request is returned without it, and it is dropped as it arrives.
     """
 
     __slots__ = (

@@ -124,7 +124,7 @@ class SendRing:
         except BaseException:
             os.close(self._fd)
             raise
-        # Of the submission queue: the kernel reads it, nobody else writes it.
+        # The end of the submission queue. The kernel reads it, and only this object writes it.
         self._tail: int = self._ring[self._sq_tail_word]
         self._free = list(range(self.max_sockets - 1, -1, -1))
         self._update_fd = ctypes.c_int32(-1)

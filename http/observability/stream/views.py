@@ -250,7 +250,7 @@ class Views:
     def _make(self, key: ViewKey, address: str) -> View | None:
         """Returns a new view, which counts for the address that asked for it first."""
         limits = self._limits
-        # There are few views without symbols, and many want them: nobody's symbols may keep others from them.
+        # Few different views have no symbols, and most clients want one of those, so they have room of their own.
         if key.symbols is None and self._channel_views < limits.channel_views:
             self._channel_views += 1
             return View(key, self._counters)
