@@ -87,7 +87,7 @@ class HostCheck:
     def check(self, request: Request) -> None:
         """Raises Misdirected if the Host of `request` is no loopback name and no host of a listed origin, unless a
         trusted proxy forwards it. A request without one comes from no browser."""
-        # hot: once per read (benchmarks/bench_http.py)
+        # hot: once per read (observability bench --only rest)
         host = request.head.headers.get(b"host")
         if host is None or host in self._known:
             return

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from observability.bench.contenders import FLOOR, Contender, with_workers
-from observability.bench.measures import MEASURES
 from observability.bench.steps import (
     CURRENT,
     HEALTH,
@@ -164,7 +163,3 @@ def _is_chosen(contender: Contender, wanted: tuple[str, ...]) -> bool:
     return not wanted or any(
         contender.key == key or (key == "ours" and contender.key.startswith("ours-")) for key in wanted
     )
-
-
-def known_measures() -> list[str]:
-    return list(MEASURES)

@@ -52,7 +52,7 @@ class Broadcaster:
         self, counters: Counters, clock: Clock, loop: asyncio.AbstractEventLoop, ring: SendRing | None = None
     ) -> None:
         """With a `ring`, the frames of plain TCP connections are sent by it."""
-        self.clients: dict[Receiver, Cohort | None] = {}
+        self.clients: dict[Receiver, Cohort[Receiver] | None] = {}
         """Every subscriber, with its cohort if it is in one."""
         self.clients_behind = 0
         """Subscribers that have not read everything sent to them."""
@@ -71,11 +71,11 @@ class Broadcaster:
             "websocket_send_duration_seconds", "From the tick to the last byte handed to the kernel, per snapshot"
         )
         self._sent_listeners: list[Callable[[Frame, int], None]] = []
-        self._cohorts: dict[CohortKey, Cohort] = {}
+        self._cohorts: dict[CohortKey, Cohort[Receiver]] = {}
         self._others: dict[Receiver, None] = {}
         # Of the frame that is being sent: chunks of a cohort, then subscribers on their own.
         self._frame: Frame | None = None
-        self._chunks: deque[tuple[Cohort, int, int]] = deque()
+        self._chunks: deque[tuple[Cohort[Receiver], int, int]] = deque()
         self._waiting: deque[Receiver] = deque()
         self._is_sending = False
 
@@ -133,7 +133,7 @@ class Broadcaster:
         if not was_sending:  # otherwise the chunk that is scheduled sends the new frame
             self._send_chunk()
 
-    def _plan(self, cohort: Cohort, frame: Frame) -> None:
+    def _plan(self, cohort: Cohort[Receiver], frame: Frame) -> None:
         size = cohort.begin(frame)
         if not size:
             return
@@ -156,7 +156,7 @@ class Broadcaster:
             sent, behind = cohort.send(start, end)
             self._sent.add(sent)
             for member in behind:
-                self.leave_cohort(member)  # type: ignore[arg-type]  # every member was added here
+                self.leave_cohort(member)
         if room > 0:
             self._send_to_others(frame, room)
         if self._chunks or self._waiting:
@@ -207,7 +207,7 @@ class Broadcaster:
             skipped += len(late)
             if cohort.key.accepts_lag:
                 for member in late:
-                    self.leave_cohort(member)  # type: ignore[arg-type]  # every member was added here
+                    self.leave_cohort(member)
                     member.skip_frames()
         for client in waiting:
             if client in self._others and client.last_seq != frame.seq:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from picows import WSMsgType
 
@@ -56,6 +56,9 @@ class Member(Protocol):
     def buffered_bytes(self) -> Callable[[], int]: ...
 
     def skip_frames(self, count: int = 1) -> None: ...
+
+
+MemberT = TypeVar("MemberT", bound=Member)
 
 
 class Sends(Protocol):
@@ -152,13 +155,13 @@ class RingSends:
         return behind
 
 
-class Cohort:
+class Cohort(Generic[MemberT]):
     """The members with one key."""
 
     def __init__(self, key: CohortKey, sends: Sends) -> None:
         self.key = key
-        self._members: list[Member | None] = []
-        self._indexes: dict[Member, int] = {}
+        self._members: list[MemberT | None] = []
+        self._indexes: dict[MemberT, int] = {}
         self._sends = sends
         self._voided: list[int] = []
         self._is_sending = False
@@ -168,7 +171,7 @@ class Cohort:
     def __len__(self) -> int:
         return len(self._indexes)
 
-    def add(self, member: Member) -> bool:
+    def add(self, member: MemberT) -> bool:
         """Adds a member that has got the newest frame. Returns False if its inflater is in another state than those of
         the others, or the engine has no room."""
         if self.key.keeps_context and self._identity is not None:
@@ -182,7 +185,7 @@ class Cohort:
         self._members.append(member)
         return True
 
-    def discard(self, member: Member) -> int:
+    def discard(self, member: MemberT) -> int:
         """Removes a member; returns the index it had."""
         index = self._indexes.pop(member)
         if member.deflate is not None:
@@ -211,14 +214,14 @@ class Cohort:
                 self._identity = deflated.identity
         return len(self._members)
 
-    def send(self, start: int, end: int) -> tuple[int, list[Member]]:
+    def send(self, start: int, end: int) -> tuple[int, list[MemberT]]:
         """Sends to the members from `start` to before `end`. Returns how many there were, and those that have bytes
         unsent."""
         voided = sum(1 for index in self._voided if start <= index < end)
         behind = [self._members[index] for index in self._sends.send(start, end)]
         return end - start - voided, [member for member in behind if member is not None]
 
-    def skip(self, start: int, end: int) -> list[Member]:
+    def skip(self, start: int, end: int) -> list[MemberT]:
         """Returns the members from `start` to before `end`, to which the frame is not sent any more."""
         self._identity = None
         return [member for member in self._members[start:end] if member is not None]
