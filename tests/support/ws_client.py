@@ -49,6 +49,23 @@ def receive_text(connection: ClientConnection, *types: str) -> str:
             assert kind != "error", data
 
 
+def receive_deltas(connection: ClientConnection, count: int, held: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yields `count` deltas, each of which applies to the frame `held` by the client. A server that was late sends a
+    whole snapshot instead of a delta; raises AssertionError if it does so more often than every other time."""
+    deltas = 0
+    for _ in range(2 * count):
+        message = receive(connection, "metrics_update", "metrics_delta")
+        if message["type"] == "metrics_delta":
+            assert message["prev_seq"] == held
+            assert message["seq"] == message["prev_seq"] + 1
+            deltas += 1
+            yield message
+            if deltas == count:
+                return
+        held = message["seq"]
+    raise AssertionError(f"{deltas} deltas among {2 * count} snapshots, expected {count}")
+
+
 def receive_pong(connection: ClientConnection) -> None:
     """Returns when the answer to a text `ping` has arrived."""
     while connection.recv(TIMEOUT_SECONDS) != "pong":
