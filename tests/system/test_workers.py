@@ -6,6 +6,9 @@ That they send the same bytes is tested in `test_worker_identity.py`.
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from hosts import WORKERS, exposed, fill, peers_on_every_worker, post, processes, wait_until
+from hosts import WORKERS, exposed, fill, peers_on_every_worker, post, process_of, processes, wait_until
 from server_process import Server
 from ws_client import receive, receive_deltas
 
@@ -131,6 +134,25 @@ def test_snapshots_go_out_whatever_the_documents_weigh(start_server: StartServer
     assert server.next_snapshot()["seq"] > before
     assert exposed(server)["documents_too_large_total"] > 0
     assert exposed(server)["frames_too_large_total"] == 0
+
+
+def test_a_client_is_told_of_the_snapshots_that_its_worker_was_too_late_to_send(host: Server) -> None:
+    with connect(f"{host.websocket_url}?channels=metrics", compression=None) as client:
+        seq = receive(client, "metrics_update")["seq"]
+        worker = process_of(host, client.socket.getsockname()[1])
+        os.kill(worker, signal.SIGSTOP)
+        time.sleep(0.5)
+        os.kill(worker, signal.SIGCONT)
+        skipped = 0
+        for _ in range(10):
+            message = receive(client)
+            if message["type"] == "lag":
+                skipped += message["skipped"]
+                seq += message["skipped"]
+            elif message["type"] == "metrics_update":
+                assert message["seq"] == seq + 1
+                seq += 1
+    assert skipped >= 2
 
 
 def test_every_worker_shows_the_log_lines_of_all_processes_and_the_engine(host: Server) -> None:

@@ -16,7 +16,6 @@ from observability.stream.cohort import CohortKey
 from observability.stream.lanes import LaneReader
 from observability.stream.state import StreamState
 from observability.stream.subscriptions import (
-    DEFAULT,
     ClientMessage,
     StreamQuery,
     Subscription,
@@ -57,7 +56,7 @@ class Subscriber(WebSocketConnection):
         deflate = accepted.deflate
         self.deflate = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
         # Clients of the first API do not know `lag`. A client that has asked for something knows it.
-        self._accepts_lag = subscription != DEFAULT or query.since is not None
+        self._accepts_lag = query != StreamQuery()
         self._skipped = 0
         self._missed_seq: int | None = None
         self._lanes: dict[str, LaneReader] = {}
