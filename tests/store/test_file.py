@@ -15,6 +15,7 @@ import pytest
 from observability.errors import StoreError
 from observability.store import schema
 from observability.store.file import DATABASE_NAME, LOCK_NAME, DirectoryLock, open_database, open_reader
+from observability.store.origin import Origin, read_origin
 from stored import NOON_NS, fill_row, select
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def refusal(path: Path) -> str:
 def test_a_new_file_has_every_table_and_our_application_id(path: Path) -> None:
     open_database(path).close()
     tables = select(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")
-    assert {*schema.SEQUENCED, *schema.NUMBERED, "checkpoints", "marks"} == set(tables)
+    assert {*schema.SEQUENCED, *schema.NUMBERED, "checkpoints", "marks", "origin"} == set(tables)
     assert select(path, "PRAGMA application_id") == [schema.APPLICATION_ID]
     assert select(path, "PRAGMA user_version") == [len(schema.MIGRATIONS)]
 
@@ -166,6 +167,24 @@ def test_fills_of_every_earlier_version_are_kept_with_the_wider_key(path: Path, 
             connection.execute(schema.INSERT_FILL, fill_row(20, trade_id="t1", order_id="o1"))
         indexes = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
         assert {f"fills_by_{name}" for name in ("symbol", "strategy", "side", "time")} <= indexes
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_what_an_earlier_version_has_stored_counts_as_live(path: Path, version: int) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        schema.migrate(connection, schema.MIGRATIONS[:version])
+        has_origin = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'origin'").fetchone()
+        if has_origin:
+            return
+        connection.execute(schema.UPSERT_CHECKPOINT, (schema.CHECKPOINT_KEY, 1, 2, b""))
+        connection.execute("INSERT INTO marks (section, ts_ns, newest) VALUES ('fills', 77, 1)")
+    with closing(open_database(path)) as connection:
+        assert read_origin(connection) == Origin("live", "", "", 77)
+
+
+def test_an_empty_store_has_no_origin_yet(path: Path) -> None:
+    with closing(open_database(path)) as connection:
+        assert read_origin(connection) is None
 
 
 def test_a_failed_migration_changes_nothing(path: Path) -> None:

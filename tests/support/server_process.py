@@ -19,6 +19,18 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 30
 
 
+def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs `observability` with arguments until it ends, which must be soon."""
+    path = os.pathsep.join((str(ROOT / "core"), str(ROOT / "http")))
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "observability", *arguments],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+
+
 class Server:
     """`observability serve` with arguments; what it prints is collected line by line."""
 

@@ -14,20 +14,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from server_process import ROOT, TIMEOUT_SECONDS, Server
+from server_process import ROOT, TIMEOUT_SECONDS, Server, run_command
 
 StartServer = Callable[..., Server]
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join((str(ROOT / "core"), str(ROOT / "http")))
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "observability", *arguments],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -57,7 +46,9 @@ def test_the_start_line_says_where_everything_is(start_server: StartServer) -> N
 
 
 def test_all_faults_are_reported_at_once_by_name() -> None:
-    result = run("serve", "--port", "99999", WS_MAX_CONNECTIONS="many", CORS_ORIGINS="nowhere", LOG_LEVEL="LOUD")
+    result = run_command(
+        "serve", "--port", "99999", WS_MAX_CONNECTIONS="many", CORS_ORIGINS="nowhere", LOG_LEVEL="LOUD"
+    )
     assert result.returncode == 2
     for name in ("--port", "WS_MAX_CONNECTIONS", "CORS_ORIGINS", "LOG_LEVEL"):
         assert name in result.stderr
@@ -71,7 +62,7 @@ def test_a_flag_beats_its_variable(start_server: StartServer) -> None:
 
 def test_a_port_that_is_taken_is_a_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        result = run("serve", "--port", str(taken.getsockname()[1]))
+        result = run_command("serve", "--port", str(taken.getsockname()[1]))
     assert result.returncode == 1
     assert "address already in use" in result.stderr.lower()
     assert "Traceback" not in result.stderr
@@ -80,7 +71,7 @@ def test_a_port_that_is_taken_is_a_clear_error() -> None:
 def test_a_file_that_is_no_recording_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("nothing to replay\n")
-    result = run("serve", "--port", "0", "--replay", str(path))
+    result = run_command("serve", "--port", "0", "--replay", str(path))
     assert result.returncode == 1
     assert "notes.txt" in result.stderr
     assert "Traceback" not in result.stderr
@@ -88,13 +79,13 @@ def test_a_file_that_is_no_recording_is_a_clear_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("--help",), ("serve", "--help")])
 def test_help_names_the_command_serve(arguments: tuple[str, ...]) -> None:
-    result = run(*arguments)
+    result = run_command(*arguments)
     assert result.returncode == 0
     assert "serve" in result.stdout
 
 
 def test_the_version_is_printed() -> None:
-    assert run("--version").stdout.startswith("observability ")
+    assert run_command("--version").stdout.startswith("observability ")
 
 
 def test_log_dir_makes_the_server_log_to_a_file_too(start_server: StartServer, tmp_path: Path) -> None:

@@ -61,5 +61,10 @@ def test_the_page_shows_the_end_of_a_replay(state: str) -> None:
     assert shown(replay(state=state)) == (f"replay has {state} at 2012-06-21T13:30:00.000Z", "over")
 
 
+def test_the_page_shows_that_a_replay_was_interrupted() -> None:
+    nothing = dict.fromkeys(replay(), None)
+    assert shown({**nothing, "state": "interrupted"}) == ("replay was interrupted", "over")
+
+
 def test_the_page_shows_lines_that_could_not_be_used() -> None:
     assert shown(replay(skipped_lines=1200, bad_lines=3))[0] == "replay 50 % · 1,200 lines skipped · 3 unreadable lines"

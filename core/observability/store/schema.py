@@ -9,6 +9,7 @@
     id         equity, minutes, bars,       numbered in order of arrival; each also has a key of its own
                idempotency
     part       checkpoints                  the state of the collectors as of `seq`
+    id = 1     origin                       where the events are from (`origin.py`)
     marks      marks                        section, ts_ns -> newest: the newest seq or id of each of the tables above
                                             at a time of the host's clock; from them the pruning derives a row's age
 
@@ -214,6 +215,14 @@ UPSERT_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns") + " WHERE excl
 UPSERT_IDEMPOTENCY: Final = _upsert("idempotency", IDEMPOTENCY_COLUMNS, "key")
 UPSERT_CHECKPOINT: Final = _upsert("checkpoints", CHECKPOINT_COLUMNS, "part")
 
+# Parameters: kind, run_id, what, ts_ns, has_ended.
+INSERT_ORIGIN: Final = (
+    "INSERT INTO origin (id, kind, run_id, what, ts_ns, has_ended) VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+SELECT_ORIGIN: Final = "SELECT kind, run_id, what, ts_ns, has_ended FROM origin"
+# Parameter: run_id.
+UPDATE_ORIGIN_ENDED: Final = "UPDATE origin SET has_ended = 1 WHERE run_id = ?"
+
 CHECKPOINT_KEY: Final = "all"
 """The only part: the state of everything as of one record."""
 
@@ -303,8 +312,26 @@ def _add_replaced_orders(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE order_reports ADD COLUMN replaces TEXT NOT NULL DEFAULT ''")
 
 
+def _add_origin(connection: sqlite3.Connection) -> None:
+    """Adds the origin of the events. Earlier versions did not record it, and what they stored counts as live."""
+    connection.execute(
+        """CREATE TABLE origin (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            kind TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            what TEXT NOT NULL,
+            ts_ns INTEGER NOT NULL,
+            has_ended INTEGER NOT NULL
+        ) STRICT"""
+    )
+    connection.execute(
+        "INSERT INTO origin SELECT 1, 'live', '', '', coalesce((SELECT min(ts_ns) FROM marks), 0), 0"
+        " WHERE EXISTS (SELECT 1 FROM checkpoints)"
+    )
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
-    _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders
+    _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

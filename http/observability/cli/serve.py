@@ -17,7 +17,7 @@ from observability.metrics.alerts.rule_file import load_rules
 from observability.processes.service_manager import ServiceManager
 from observability.server.host import run_host
 from observability.server.hub_process import HubProcess
-from observability.server.process import run_process
+from observability.server.process import new_run_id, run_process
 from observability.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def serve(arguments: Sequence[str]) -> int:
     try:
         if config.workers > 1:
             return run_host(config, rules, announce, service_manager)
-        run_process(lambda: HubProcess(config, rules, log_ring, announce, service_manager))
+        run_process(lambda: HubProcess(config, rules, log_ring, announce, service_manager, new_run_id()))
     except (ObservabilityError, OSError) as error:
         return _fail(error, EXIT_FAILED)
     return 0

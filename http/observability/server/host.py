@@ -21,7 +21,7 @@ from observability.processes.listeners import open_listeners
 from observability.processes.service_manager import ServiceManager
 from observability.processes.supervisor import HostMains, Supervisor
 from observability.server.hub_process import Announce, HubProcess
-from observability.server.process import ServerProcess, run_process
+from observability.server.process import ServerProcess, new_run_id, run_process
 from observability.server.worker_process import WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -42,12 +42,14 @@ def run_host(config: Config, rules: Sequence[Rule], announce: Announce, service_
         config.workers + _FURTHER_SLOTS, config.max_symbols, history_bytes, max_positions=config.max_positions
     )
 
+    run_id = new_run_id()
+
     def log_to_mapping(context: ChildContext) -> LogRing:
         return configure_logging(config, context.slot.name, LogRing(mapping.logs()[context.slot.name]))
 
     def run_hub(context: ChildContext) -> int:
         log_ring = log_to_mapping(context)
-        return _run(lambda: HubProcess(config, rules, log_ring, announce, ServiceManager(), context))
+        return _run(lambda: HubProcess(config, rules, log_ring, announce, ServiceManager(), run_id, context))
 
     def run_worker(context: ChildContext) -> int:
         log_to_mapping(context)

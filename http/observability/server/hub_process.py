@@ -60,8 +60,10 @@ class HubProcess(ServerProcess):
     """Owns everything from the sources to the snapshot, and the store.
 
     Without a `context` it is the only process, and a worker of its own serves the clients. With one it is the hub of a
-    host, and its gateway serves the workers' processes. Raises StoreError, SourceError if a recording cannot be read,
-    and ConfigError if the TLS certificate and key do not match; `run` raises OSError if the port cannot be opened.
+    host, and its gateway serves the workers' processes. `run_id` is the same for every hub of a run.
+
+    Raises StoreError, SourceError if a recording cannot be read, and ConfigError if the TLS certificate and key do not
+    match; `run` raises OSError if the port cannot be opened.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class HubProcess(ServerProcess):
         log_ring: LogRing,
         announce: Announce,
         service_manager: ServiceManager,
+        run_id: str,
         context: ChildContext | None = None,
     ) -> None:
         super().__init__(is_alone=context is None)
@@ -107,7 +110,9 @@ class HubProcess(ServerProcess):
         )
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._reader)
-        self._sources = ConfiguredSources(config, self._hub, self._collectors, self._host_clock)
+        self._sources = ConfiguredSources(
+            config, self._hub, self._collectors, self._persistence, self._host_clock, run_id, memory.newest_ns
+        )
         # What clients ask the hub for, beyond what it publishes.
         self._gate = IngestGate(
             self._bus,

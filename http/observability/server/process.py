@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -81,6 +82,11 @@ class ServerProcess(ABC):
         if self._is_alone and self._stopping.is_set():
             os._exit(EXIT_INTERRUPTED)
         self._stopping.set()
+
+
+def new_run_id() -> str:
+    """Returns what no other run of a server has."""
+    return secrets.token_hex(8)
 
 
 def run_process(make: Callable[[], ServerProcess]) -> None:

@@ -12,8 +12,10 @@ from observability.clocks.timestamps import iso_or_none
 from observability.config.config import Config
 from observability.config.kinds import MAX_SPEED
 from observability.metrics.assembly import Collectors
+from observability.metrics.durability.persistence import Persistence
 from observability.snapshot.hub import Hub
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
+from observability.store.origin import Origin
 
 logger = logging.getLogger(__name__)
 
@@ -22,22 +24,44 @@ class ConfiguredSources:
     """A replay, a simulator, the paper strategy, or none of them.
 
     Create it before the first tick: from then on the event clock stands at the first event of a replay. Raises
-    SourceError if a recording cannot be read.
+    SourceError if a recording cannot be read, and StoreError if the events must not be added to what the store holds.
     """
 
-    def __init__(self, config: Config, hub: Hub, collectors: Collectors, host_clock: Clock) -> None:
+    def __init__(
+        self,
+        config: Config,
+        hub: Hub,
+        collectors: Collectors,
+        persistence: Persistence,
+        host_clock: Clock,
+        run_id: str,
+        earlier_ns: int = 0,
+    ) -> None:
+        """`run_id` is that of the server's run, and `earlier_ns` the event time of the last hub in that run, if there
+        was one."""
         self._hub = hub
         self._collectors = collectors
         self._bus = hub.bus
+        self._persistence = persistence
         self._host_clock = host_clock
         self._is_demo = config.demo
         self._progress = ProgressBar()
-        self.replay = self._make_replay(config, hub.bus, hub.event_clock) if config.replay else None
-        if self.replay is not None:
+        self.replay: Replay | None = None
+        names = ", ".join(path.name for path in config.replay)
+        self._origin = Origin("replay" if config.replay else "live", run_id, names)
+        earlier = persistence.check_origin(self._origin)
+        self._is_continued = bool(config.replay and earlier)
+        if config.replay and earlier is not None:
+            self._continue(earlier, earlier_ns)
+        elif config.replay:
+            self.replay = self._make_replay(config, hub.bus, hub.event_clock)
             collectors.system.show_replay(partial(replay_document, self.replay))
 
     def start(self) -> None:
         """Adds the sources to the hub, which runs them."""
+        if self._is_continued:
+            return
+        self._persistence.claim(self._origin)
         if self._is_demo:
             # A recording that is replayed again repeats its times; the ids of its orders must be new all the same.
             PaperEngine(self._bus, PaperConfig(id_prefix=f"P{self._hub.frames.epoch}-")).start()
@@ -48,6 +72,18 @@ class ConfiguredSources:
             self._hub.add_source("simulator", simulator.run)
         else:
             logger.info("no source is configured: --demo shows a simulator, --replay plays a recording")
+
+    def _continue(self, earlier: Origin, earlier_ns: int) -> None:
+        """Takes the place of a hub that has died: what its replay had published is in the store already."""
+        state = "ended" if earlier.has_ended else "interrupted"
+        if not earlier.has_ended:
+            self._hub.source_failures.append("replay: interrupted, because the hub died")
+            logger.error("the replay is not continued after the death of the hub: its events would count twice")
+        if earlier_ns:
+            self._hub.event_clock.advance(earlier_ns)
+            self._hub.event_clock.follow_host()
+        document = dict.fromkeys(("event_time", "progress", "lap", "events", "skipped_lines", "bad_lines"))
+        self._collectors.system.show_replay(lambda: {"state": state, **document})
 
     def _make_replay(self, config: Config, bus: Bus, event_clock: EventClock) -> Replay:
         replay = Replay(
@@ -66,6 +102,7 @@ class ConfiguredSources:
         try:
             with self._progress:
                 await replay.run()
+            self._persistence.end_replay(self._origin)
         finally:
             self._hub.source_failures.extend(str(error) for error in replay.errors.values())
             # The time in which later prints could belong to the last minute may never come.

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import orjson
@@ -25,6 +27,7 @@ from observability.metrics.trades.trade_log import MAX_KEYS
 from observability.store import schema
 from observability.store.checkpoint import EventSequence
 from observability.store.limits import StoreLimits
+from observability.store.origin import Origin, check_origin, read_origin
 from observability.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -65,6 +68,26 @@ class Persistence:
         self._lookups_failed = 0
         if self.archive is not None:
             self.archive.attach(history)
+
+    def check_origin(self, wanted: Origin) -> Origin | None:
+        """Returns the origin of what the store holds already, if it is this run's; None otherwise. Raises StoreError if
+        events of the origin `wanted` must not be added to it."""
+        if self.store is None:
+            return None
+        with closing(self.store.read_connection()) as connection:
+            found = read_origin(connection)
+        check_origin(found, wanted, self.store.path.parent)
+        return found if found is not None and found.run_id == wanted.run_id else None
+
+    def claim(self, origin: Origin) -> None:
+        """Records where the events are from. Call it before the first of them."""
+        if self.store is not None:
+            self.store.put(schema.INSERT_ORIGIN, replace(origin, ts_ns=self._host_clock.time_ns()).row())
+
+    def end_replay(self, origin: Origin) -> None:
+        """Records that the replay has been played to its end. Call it after the last of its events."""
+        if self.store is not None:
+            self.store.put(schema.UPDATE_ORIGIN_ENDED, (origin.run_id,))
 
     def attach(self, collectors: Collectors) -> Journal:
         """Returns the journal that writes the events and checkpoints of the collectors."""
