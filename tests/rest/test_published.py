@@ -1,18 +1,23 @@
-"""Published documents as answers: large ones are compressed in slices, once for all who ask."""
+"""Published documents as answers: the hub has the newest, and large ones are compressed in slices, once for all."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 import random
+from collections.abc import Callable
 from typing import Any, cast
+
+import pytest
 
 from observability.clocks import slices
 from observability.http11.documents import GZIP_STEP_BYTES, ReadyDocument
 from observability.http11.heads import parse_head
 from observability.http11.messages import Request
+from observability.http11.refusals import Unavailable
+from observability.rest import published as published_module
 from observability.rest.published import SNAPSHOT, Published
-from observability.snapshot.frames import NO_INDEX, FrameRing
+from observability.snapshot.frames import NO_INDEX, Documents, FrameRing, PublishedDocument
 
 LARGE = random.Random(1).randbytes(GZIP_STEP_BYTES * 40).hex().encode()
 
@@ -72,3 +77,60 @@ def test_no_compression_is_waited_for_if_none_is_needed() -> None:
         assert isinstance(published(b"x" * 1000).answer(request(b"Accept-Encoding: gzip"), SNAPSHOT), ReadyDocument)
 
     asyncio.run(main())
+
+
+class AskedHub:
+    """A hub that answers a worker's question for a document with `answer`."""
+
+    def __init__(self, answer: Callable[[], PublishedDocument | None]) -> None:
+        self._answer = answer
+
+    async def document(self, name: str) -> PublishedDocument | None:
+        return self._answer()
+
+
+class SilentHub:
+    """A hub that never answers."""
+
+    async def document(self, name: str) -> PublishedDocument | None:
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets the event")
+
+
+def of_a_worker(hub: AskedHub | SilentHub) -> Published:
+    """Returns a worker's documents: one is current, of one there is an old copy, of one none."""
+    frames = FrameRing("e")
+    frames.documents = Documents("e", 7, {"current": b"{}", "old": b'"old"', "absent": None}, old=("old", "absent"))
+    return Published(frames, hub)
+
+
+def read(documents: Published, name: str) -> ReadyDocument:
+    async def main() -> ReadyDocument:
+        document = documents.document(name)
+        return document if isinstance(document, ReadyDocument) else await document
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["old", "absent"])
+def test_a_worker_asks_the_hub_for_a_document_that_is_not_current(name: str) -> None:
+    document = read(of_a_worker(AskedHub(lambda: PublishedDocument("e", 9, b'"new"'))), name)
+    assert (document.body, document.etag) == (b'"new"', b'"e-9"')
+
+
+def test_a_worker_asks_the_hub_for_no_document_that_is_current() -> None:
+    document = read(of_a_worker(SilentHub()), "current")
+    assert (document.body, document.etag) == (b"{}", b'"e-7"')
+
+
+def refuse() -> PublishedDocument | None:
+    raise Unavailable("the hub is being replaced", 1)
+
+
+@pytest.mark.parametrize("hub", [SilentHub(), AskedHub(refuse)])
+def test_an_old_copy_answers_for_a_hub_that_does_not(hub: AskedHub | SilentHub, monkeypatch: Any) -> None:
+    monkeypatch.setattr(published_module, "ANSWER_SECONDS", 0.01)
+    document = read(of_a_worker(hub), "old")
+    assert (document.body, document.etag) == (b'"old"', b'"e-7-old"')
+    with pytest.raises(Unavailable, match="absent"):
+        read(of_a_worker(hub), "absent")

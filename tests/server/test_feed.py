@@ -14,6 +14,7 @@ from observability.memory.mapping import SharedMapping
 from observability.processes.wakeup import WakeUp
 from observability.server.feed import SharedFeed
 from observability.snapshot.frames import NO_INDEX, FrameRing
+from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.shared_frames import FrameWriter
 from observability.stream.lanes import Lane, LaneReader
 
@@ -28,7 +29,7 @@ class Hub:
         self._wakeup = wakeup
 
     def tick(self) -> None:
-        self._writer.write_frame(self._ring.publish(b"{}", NO_INDEX, 1, 1, {}), {})
+        self._writer.write_frame(self._ring.publish(b"{}", NO_INDEX, 1, 1, {}), SharedDocuments({}, ()))
         self._wakeup.wake()
 
 

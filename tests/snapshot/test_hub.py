@@ -8,13 +8,12 @@ from typing import Any
 
 import orjson
 
-from fake_clock import FakeClock
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.memory.counters import Counters
 from observability.snapshot.custom_collectors import Collector
 from observability.snapshot.frames import Frame
-from observability.snapshot.hub import Hub, SlowDocument
+from observability.snapshot.hub import Hub
 
 
 class Custom:
@@ -92,15 +91,20 @@ def test_a_stopped_hub_publishes_no_frame() -> None:
     run(main())
 
 
-def test_documents_are_encoded_on_the_tick_of_their_frame() -> None:
+def test_a_document_is_made_when_it_is_read_and_not_by_a_tick() -> None:
     async def main() -> None:
         hub = make_hub()
-        hub.documents["seq"] = lambda: {"seq": hub.frames.latest_seq + 1}
+        made: list[int] = []
+        hub.documents["seq"] = lambda: made.append(hub.frames.latest_seq) or {"seq": made[-1]}
         await hub.start()
-        frame = hub.frames.latest()
-        assert frame is not None
+        hub.tick()
+        assert made == []
         documents = hub.frames.documents
-        assert (documents.seq, documents.by_name["seq"]) == (frame.seq, b'{"seq":%d}' % frame.seq)
+        assert documents.seq == hub.frames.latest_seq
+        assert [documents.by_name["seq"] for _ in range(2)] == [b'{"seq":%d}' % documents.seq] * 2
+        hub.tick()
+        assert hub.frames.documents.by_name["seq"] == b'{"seq":%d}' % (documents.seq + 1)
+        assert made == [documents.seq, documents.seq + 1]
         await hub.stop()
 
     run(main())
@@ -156,33 +160,5 @@ def test_a_collector_that_has_not_started_is_not_ready() -> None:
     async def main() -> None:
         hub = make_hub({"mine": Custom()})
         assert hub.not_ready() == ["mine"]
-
-    run(main())
-
-
-def test_a_slow_document_is_computed_once_per_second() -> None:
-    clock = FakeClock(5_000_000_000)
-    made: list[int] = []
-    document = SlowDocument(lambda: made.append(clock.now_ns) or len(made), clock)
-    assert [document(), document()] == [1, 1]
-    clock.now_ns += 999_999_999
-    assert document() == 1
-    clock.now_ns += 1
-    assert document() == 2
-
-
-def test_a_document_that_is_the_same_object_keeps_its_bytes() -> None:
-    async def main() -> None:
-        hub = make_hub()
-        documents = [{"n": 1}, {"n": 2}]
-        hub.documents["kept"] = lambda: documents[0]
-        await hub.start()
-        kept = hub.frames.documents.by_name["kept"]
-        hub.tick()
-        assert hub.frames.documents.by_name["kept"] is kept
-        documents.pop(0)
-        hub.tick()
-        assert hub.frames.documents.by_name["kept"] == b'{"n":2}'
-        await hub.stop()
 
     run(main())

@@ -13,6 +13,7 @@ from observability.memory.counters import Counters
 from observability.memory.mapping import SharedMapping
 from observability.snapshot.frames import Frame, FrameRing
 from observability.snapshot.index import PART_NUMBERS
+from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.sections import Group, Part
 from observability.snapshot.serializer import Serializer
 from observability.snapshot.shared_frames import FrameWriter, SharedFrames
@@ -61,7 +62,7 @@ class Host:
         payload, index = self._serializer.encode(seq, 0, 0, custom)
         self.shapes.append(id(index.shape))
         frame = self._ring.publish(payload, index, 0, 0, {})
-        self._writer.write_frame(frame, {})
+        self._writer.write_frame(frame, SharedDocuments({}, ()))
         copied = self._worker.refresh()
         assert copied is not None
         return frame, copied

@@ -9,6 +9,7 @@ from observability.memory import layout
 from observability.memory.counters import Counters
 from observability.memory.mapping import SharedMapping
 from observability.snapshot.frames import FRAMES_KEPT, HEADROOM, Frame, FrameRing
+from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.serializer import Serializer
 from observability.snapshot.shared_frames import FrameWriter, SharedEventClock, SharedFrames
 
@@ -27,7 +28,7 @@ class Hub:
         seq = self.ring.latest_seq + 1
         payload, index = self.serializer.encode(seq, seq * 100, seq * 10, {"mine": custom})
         frame = self.ring.publish(payload, index, seq * 100, seq * 10, documents or {})
-        self.writer.write_frame(frame, self.ring.documents.by_name)
+        self.writer.write_frame(frame, SharedDocuments(dict(self.ring.documents.by_name), ()))
         return frame
 
 

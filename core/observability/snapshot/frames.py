@@ -9,7 +9,7 @@ worker in a process of its own copies its frames out of the mapping (see `shared
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -50,7 +50,9 @@ class Documents(msgspec.Struct, frozen=True, eq=False):
     epoch: str
     seq: int
     by_name: Mapping[str, bytes | None]
-    """None stands for a document too large for the shared memory, which the hub has to be asked for."""
+    """None stands for a document that the hub has to be asked for: it is too large for the shared memory, say."""
+    old: Collection[str] = ()
+    """The names of documents of an earlier tick: the hub has newer ones."""
 
 
 class PublishedDocument(msgspec.Struct, array_like=True, frozen=True):

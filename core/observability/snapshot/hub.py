@@ -7,44 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
 from observability.bus import Bus
 from observability.clocks.clock import Clock, EventClock
 from observability.clocks.timers import Ticker
-from observability.clocks.timestamps import NS_PER_S
-from observability.encoding import encode_json
 from observability.memory.counters import Counters
 from observability.snapshot.custom_collectors import Collector, CustomCollectors
 from observability.snapshot.frames import Frame, FrameRing
+from observability.snapshot.on_demand import OnDemandDocuments, SharedDocuments
 from observability.snapshot.sections import Section
 from observability.snapshot.serializer import Serializer
 
 logger = logging.getLogger(__name__)
 
 CUSTOM_COLLECTOR_TIMEOUT_SECONDS = 1.0
-
-Document = Callable[[], Any]
-"""Returns the content of one REST document for this tick. An object that is returned again is not encoded again, so it
-must never be changed."""
-
-
-class SlowDocument:
-    """A document that is too expensive for every tick: its content is computed at most once per second of the host."""
-
-    def __init__(self, make: Document, clock: Clock) -> None:
-        self._make = make
-        self._clock = clock
-        self._second = -1
-        self._document: Any = None
-
-    def __call__(self) -> Any:
-        second = self._clock.mono_ns() // NS_PER_S
-        if second != self._second:
-            self._second = second
-            self._document = self._make()
-        return self._document
 
 
 class SectionCollector(Section, Collector, Protocol):
@@ -54,7 +32,7 @@ class SectionCollector(Section, Collector, Protocol):
 class Hub:
     """The data path from the bus to the frames.
 
-    `documents` are REST documents by name, encoded together with each snapshot.
+    `documents` are REST documents by name, encoded when they are read.
     """
 
     def __init__(
@@ -75,7 +53,9 @@ class Hub:
         self.collectors = tuple(collectors)
         self.counters = counters
         self.custom = CustomCollectors(custom, interval_seconds, CUSTOM_COLLECTOR_TIMEOUT_SECONDS, counters)
-        self.documents: dict[str, Document] = {}
+        self._on_demand = OnDemandDocuments(host_clock)
+        self._tick_documents = self._on_demand.of_tick()
+        self.documents = self._on_demand.makers
         epoch = f"{host_clock.time_ns():x}"
         self.serializer = Serializer(epoch, self.collectors)
         self.frames = FrameRing(epoch, frames_shown)
@@ -84,7 +64,6 @@ class Hub:
         """How long the last tick took, until its frame was published."""
         self.source_failures: list[str] = []
         """Name and error of each source that failed, newest last."""
-        self._encoded_documents: dict[str, tuple[Any, bytes]] = {}
         self._host_clock = host_clock
         self._interval_seconds = interval_seconds
         self._frame_listeners: list[Callable[[Frame], None]] = []
@@ -147,20 +126,17 @@ class Hub:
             collector.metrics_collected += 1
         frames = self.frames
         payload, index = self.serializer.encode(frames.latest_seq + 1, now_ns, mono_ns, self.custom.encoded)
-        documents = {name: self._encode_document(name, document()) for name, document in self.documents.items()}
-        frame = frames.publish(payload, index, now_ns, mono_ns, documents)
+        self._tick_documents = self._on_demand.of_tick()
+        frame = frames.publish(payload, index, now_ns, mono_ns, self._tick_documents)
         self._snapshot_bytes.set(len(payload))
         self.last_tick_ns = self._host_clock.mono_ns() - mono_ns
         self._tick_duration.record(self.last_tick_ns)
         for listener in self._frame_listeners:
             listener(frame)
 
-    def _encode_document(self, name: str, document: Any) -> bytes:
-        """Encodes a document, unless it is the same object as last time."""
-        kept = self._encoded_documents.get(name)
-        if kept is None or kept[0] is not document:
-            kept = self._encoded_documents[name] = (document, encode_json(document))
-        return kept[1]
+    def documents_to_share(self, always: Collection[str]) -> SharedDocuments:
+        """Returns the newest documents for other processes; those in `always` are current."""
+        return self._tick_documents.to_share(always)
 
     async def _run_source(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         try:

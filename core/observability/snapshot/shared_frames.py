@@ -24,6 +24,7 @@ from observability.memory.mapping import SharedMapping
 from observability.memory.record_ring import CopiedRecord
 from observability.snapshot.frames import FRAMES_KEPT, Documents, Frame
 from observability.snapshot.index import Removed, Shape, SnapshotIndex
+from observability.snapshot.on_demand import SharedDocuments
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ _DOCUMENT_BYTES: Final = 128
 _encode = msgspec.msgpack.encode
 _decode_shape = msgspec.msgpack.Decoder(Shape).decode
 _decode_removed = msgspec.msgpack.Decoder(Removed).decode
-_decode_documents = msgspec.msgpack.Decoder(dict[str, bytes | None]).decode
+_decode_documents = msgspec.msgpack.Decoder(tuple[dict[str, bytes | None], frozenset[str]]).decode
 _NONE_REMOVED: Final = _encode(())
 
 
@@ -68,7 +69,7 @@ class FrameWriter:
         self._read_by_workers = read_by_workers
         self._left_out: set[str] = set()
 
-    def write_frame(self, frame: Frame, documents: Mapping[str, bytes | None]) -> None:
+    def write_frame(self, frame: Frame, documents: SharedDocuments) -> None:
         """Publishes one frame and its documents. A frame that is too large is counted and not published, and so is a
         document; the first time it is logged too."""
         # hot: once per tick (benchmarks/bench_tick.py)
@@ -95,12 +96,11 @@ class FrameWriter:
         if is_new:
             logger.error("%s: clients do not get it; raise MAX_SYMBOLS for more room", self.trouble)
 
-    def _write_documents(
-        self, seq: int, meta: tuple[int, int, int, int], documents: Mapping[str, bytes | None]
-    ) -> None:
-        encoded = _encode(documents)
+    def _write_documents(self, seq: int, meta: tuple[int, int, int, int], documents: SharedDocuments) -> None:
+        encoded = _encode((documents.by_name, documents.old))
         if not self._documents.write(seq, meta, (encoded,)):
-            self._documents.write(seq, meta, (_encode(self._without_the_largest(documents)),))
+            kept = self._without_the_largest(documents.by_name)
+            self._documents.write(seq, meta, (_encode((kept, documents.old)),))
 
     def _without_the_largest(self, documents: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
         """Returns the documents, with None for each of the largest that do not fit together with the others."""
@@ -190,7 +190,7 @@ class SharedFrames:
                 return
             record = self._documents.copy(seq)
             if record is not None:
-                self.documents = Documents(f"{record.meta[0]:x}", seq, _decode_documents(record.parts[0]))
+                self.documents = Documents(f"{record.meta[0]:x}", seq, *_decode_documents(record.parts[0]))
                 return
 
     def _frame(self, record: CopiedRecord) -> Frame:

@@ -15,6 +15,8 @@ from observability.routing.router import RouteDescription, Router
 from observability.snapshot.frames import Documents, Frame, FrameSource, PublishedDocument
 
 SNAPSHOT: Final = "current_metrics"
+# A hub that takes longer is dead or stopped.
+ANSWER_SECONDS: Final = 1.0
 
 # Tag, path, name of the document and of its route, summary.
 _ROUTES: Final = (
@@ -89,7 +91,8 @@ class Published:
         return self._snapshot
 
     def document(self, name: str) -> ReadyDocument | Awaitable[ReadyDocument]:
-        """Returns one of the hub's documents; one too large for the shared memory has to be waited for."""
+        """Returns one of the hub's documents; one that the shared memory has not got, or only an old copy of, has to be
+        waited for."""
         # hot: once per poll (observability bench --only rest)
         documents = self._frames.documents
         if documents is not self._documents:
@@ -99,7 +102,7 @@ class Published:
         ready = self._ready.get(name)
         if ready is None:
             body = documents.by_name[name]
-            if body is None:
+            if body is None or name in documents.old:
                 return self._ask(name)
             ready = self._ready[name] = ReadyDocument(body, _etag(documents.epoch, documents.seq))
         return ready
@@ -114,7 +117,15 @@ class Published:
 
     async def _fetch(self, name: str) -> ReadyDocument:
         assert self._hub is not None, f"document {name} is neither here nor elsewhere"
-        found = await self._hub.document(name)
+        try:
+            found = await asyncio.wait_for(self._hub.document(name), ANSWER_SECONDS)
+        except (Unavailable, TimeoutError):
+            # While the hub is replaced, say, its last copy is better than none.
+            documents = self._frames.documents
+            body = documents.by_name.get(name)
+            if body is None:
+                raise Unavailable(f"the hub does not answer with its document {name}", BUSY_RETRY_SECONDS) from None
+            return ReadyDocument(body, _etag(documents.epoch, documents.seq, "-old"))
         if found is None:
             raise Unavailable(f"the hub has no document {name} yet", BUSY_RETRY_SECONDS)
         return ReadyDocument(found.body, _etag(found.epoch, found.seq))
@@ -148,5 +159,5 @@ class Published:
         return answer
 
 
-def _etag(epoch: str, seq: int) -> bytes:
-    return f'"{epoch}-{seq}"'.encode()
+def _etag(epoch: str, seq: int, suffix: str = "") -> bytes:
+    return f'"{epoch}-{seq}{suffix}"'.encode()

@@ -43,7 +43,8 @@ from observability.server.route_table import RouteParts, add_routes
 from observability.server.sources import ConfiguredSources
 from observability.server.worker import Worker
 from observability.server.worker_gateway import WorkerGateway
-from observability.snapshot.hub import Document, Hub, SlowDocument
+from observability.snapshot.hub import Hub
+from observability.snapshot.on_demand import Document, SlowDocument
 from observability.stream.lane_feed import LaneFeed
 
 logger = logging.getLogger(__name__)
@@ -225,7 +226,7 @@ class HubProcess(ServerProcess):
         return queues
 
     def _documents(self) -> dict[str, Document]:
-        """Returns the documents that the hub encodes with each snapshot, by name."""
+        """Returns the documents of the hub, by name."""
         collectors = self._collectors
         return {
             "symbols": partial(symbols_document, collectors),

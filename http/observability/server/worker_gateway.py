@@ -27,11 +27,16 @@ from observability.processes.rpc import Answerer
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
 from observability.server.relay import HubCalls
 from observability.snapshot.frames import Frame
-from observability.snapshot.hub import Document, Hub
+from observability.snapshot.hub import Hub
+from observability.snapshot.on_demand import Document
 from observability.snapshot.shared_frames import FrameWriter
 from observability.stream.lanes import Entry, Lane
 
 logger = logging.getLogger(__name__)
+
+READ_BY_WORKERS: Final = frozenset({HUB_STATE, HUB_GAUGES})
+# Alerts are current in the shared memory too: workers show them while the hub does not answer.
+ALWAYS_SHARED: Final = READ_BY_WORKERS | {"system_alerts"}
 
 DRAIN_SECONDS: Final = 5.0
 
@@ -58,9 +63,9 @@ class WorkerGateway:
         self._worker_counters = [worker.counters() for worker in mapping.workers]
         self._sent_seqs = [worker.sent_seq for worker in mapping.workers]
         self._sent_listeners: list[SentListener] = []
-        self._frames = hub.frames
+        self._documents_to_share = hub.documents_to_share
         self._writer = FrameWriter(
-            mapping, hub.frames.epoch, hub.event_clock, counters, read_by_workers={HUB_STATE, HUB_GAUGES}
+            mapping, hub.frames.epoch, hub.event_clock, counters, read_by_workers=READ_BY_WORKERS
         )
         self._calls = calls
         self._answerers: dict[int, Answerer] = {}
@@ -130,7 +135,7 @@ class WorkerGateway:
         if self._context.slot.state == ProcessState.STARTING:
             # Before the first frame is published: a worker that finds it must find its hub serving.
             self._context.slot.state = ProcessState.SERVING
-        self._writer.write_frame(frame, self._frames.documents.by_name)
+        self._writer.write_frame(frame, self._documents_to_share(ALWAYS_SHARED))
         for worker in self._workers:
             if worker.pid:
                 self._context.wakeups[worker.number].wake()

@@ -1,0 +1,128 @@
+"""REST documents, encoded when they are read: at most once per tick, and not at all while nothing reads them.
+
+Other processes find a document that was read lately in the shared memory, encoded anew on each tick, and ask the hub
+for any other. In case the hub does not answer, a copy of each of the others is there too, at most some ticks old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S
+from observability.encoding import encode_json
+
+Document = Callable[[], Any]
+"""Returns the content of one REST document as of now. An object that is returned again is not encoded again, so it must
+never be changed."""
+
+# How long a document counts as read lately.
+RECENT_SECONDS: Final = 10
+
+
+class SlowDocument:
+    """A document that is too expensive for every tick: its content is computed at most once per second of the host."""
+
+    def __init__(self, make: Document, clock: Clock) -> None:
+        self._make = make
+        self._clock = clock
+        self._second = -1
+        self._document: Any = None
+
+    def __call__(self) -> Any:
+        second = self._clock.mono_ns() // NS_PER_S
+        if second != self._second:
+            self._second = second
+            self._document = self._make()
+        return self._document
+
+
+@dataclass(frozen=True, slots=True)
+class SharedDocuments:
+    """The documents of one tick, as other processes get them."""
+
+    by_name: dict[str, bytes | None]
+    """None where there is no copy yet."""
+    old: tuple[str, ...]
+    """The names of those that are copies of an earlier tick: the hub has newer ones."""
+
+
+_NO_COPY: Final[tuple[int, bytes | None]] = (0, None)
+
+
+class OnDemandDocuments:
+    """The documents of a hub, by name."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.makers: dict[str, Document] = {}
+        self._clock = clock
+        self._read_ns: dict[str, int] = {}
+        self._encoded: dict[str, tuple[Any, bytes]] = {}
+        self.copies: dict[str, tuple[int, bytes | None]] = {}
+        """A body by name, with the count at which it was copied."""
+        self._copies_made = 0
+
+    def of_tick(self) -> TickDocuments:
+        """Returns the documents of a new tick, none of which is encoded yet."""
+        return TickDocuments(self)
+
+    def encode(self, name: str) -> bytes:
+        """Encodes a document, unless it is the same object as last time. Raises KeyError for an unknown name."""
+        document = self.makers[name]()
+        kept = self._encoded.get(name)
+        if kept is None or kept[0] is not document:
+            kept = self._encoded[name] = (document, encode_json(document))
+        return kept[1]
+
+    def count_copy(self) -> int:
+        self._copies_made += 1
+        return self._copies_made
+
+    def note_read(self, name: str) -> None:
+        self._read_ns[name] = self._clock.mono_ns()
+
+    def recently_read(self) -> set[str]:
+        """Returns the names of the documents that were read within the last `RECENT_SECONDS`."""
+        limit = self._clock.mono_ns() - RECENT_SECONDS * NS_PER_S
+        return {name for name, read_ns in self._read_ns.items() if read_ns > limit}
+
+
+class TickDocuments(Mapping[str, bytes]):
+    """The documents of one tick. Each is encoded when it is first read, and then stays what it is."""
+
+    __slots__ = ("_bodies", "_documents")
+
+    def __init__(self, documents: OnDemandDocuments) -> None:
+        self._documents = documents
+        self._bodies: dict[str, bytes] = {}
+
+    def __getitem__(self, name: str) -> bytes:
+        body = self._body(name)
+        self._documents.note_read(name)
+        return body
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._documents.makers)
+
+    def __len__(self) -> int:
+        return len(self._documents.makers)
+
+    def to_share(self, always: Collection[str]) -> SharedDocuments:
+        """Returns all documents for other processes. Those that are `always` needed or were read lately are current;
+        of the others one is copied, in turn."""
+        current = self._documents.recently_read() | set(always)
+        others = [name for name in self if name not in current]
+        copies = self._documents.copies
+        if others:
+            due = min(others, key=lambda name: copies.get(name, _NO_COPY)[0])
+            copies[due] = self._documents.count_copy(), self._body(due)
+        by_name = {name: self._body(name) if name in current else copies.get(name, _NO_COPY)[1] for name in self}
+        return SharedDocuments(by_name, tuple(others))
+
+    def _body(self, name: str) -> bytes:
+        body = self._bodies.get(name)
+        if body is None:
+            body = self._bodies[name] = self._documents.encode(name)
+        return body
