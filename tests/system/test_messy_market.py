@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.sync.client import connect
 
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import receive
 
 StartServer = Callable[..., Server]
 
@@ -112,6 +114,14 @@ def test_one_event_dated_ahead_costs_itself_and_not_the_next_hour(start_server: 
     assert bars(server, "X")[:3] == [(94.0, 2.0), (93.0, 2.0), (92.0, 2.0)]
     assert server.get("/api/system/stats")["late_prints"] == 0
     assert sum("cannot be right" in line for line in server.log) == 2
+
+
+@pytest.mark.parametrize("event", [quote("X", 1.0, 2.0), trade("X", 1.0)])
+def test_one_event_dated_ahead_raises_an_alert(start_server: StartServer, event: dict[str, Any]) -> None:
+    server = start_server()
+    with connect(f"{server.websocket_url}?channels=alerts&lane_since=0") as lane:
+        post(server, {**event, "ts": time.time_ns() + 6 * S})
+        assert receive(lane, "alert")["title"] == "Quotes or prints are dated ahead of their arrival"
 
 
 def test_a_print_sent_again_counts_once_and_is_told_as_a_duplicate(start_server: StartServer) -> None:

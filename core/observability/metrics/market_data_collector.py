@@ -74,6 +74,8 @@ class MarketDataCollector(BusCollector):
         self._print_ids = PrintIds()
         self.repeated_prints = 0
         """Prints that had been delivered before."""
+        self.dated_ahead = 0
+        """Quotes and prints of this process's life that were dated ahead of their arrival."""
         self._bar_listeners: list[Callable[[str, Bar], None]] = []
 
     @property
@@ -186,6 +188,7 @@ class MarketDataCollector(BusCollector):
         before_ns = quotes.newest_ns
         offset_ns = now_ns - ts_ns
         if ts_ns < before_ns or offset_ns < -MAX_AHEAD_NS:
+            self.dated_ahead += offset_ns < -MAX_AHEAD_NS
             is_newest, ts_ns = tracked.place(quotes, ts_ns, now_ns)
             if not is_newest:
                 tracked.updated_ns = now_ns
@@ -298,6 +301,7 @@ class MarketDataCollector(BusCollector):
         prints = tracked.prints
         offset_ns = now_ns - ts_ns
         if ts_ns < prints.newest_ns or offset_ns < -MAX_AHEAD_NS:
+            self.dated_ahead += offset_ns < -MAX_AHEAD_NS
             is_newest, ts_ns = tracked.place(prints, ts_ns, now_ns)
         else:
             is_newest = True

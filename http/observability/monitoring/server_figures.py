@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from observability.clocks.timestamps import NS_PER_MS
+from observability.clocks.steady import SteadyClock
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 from observability.memory.counters import Counted, Counter
 from observability.metrics.alerts.metric_paths import Figure
-from observability.metrics.system_collector import SystemCollector
+from observability.metrics.assembly import Collectors
 from observability.snapshot.hub import Hub
 from observability.websocket.close_codes import DISCONNECTS, is_loss
 
 
 def server_figures(
-    hub: Hub, system: SystemCollector, queues: Mapping[str, Callable[[], int]], counters: Counted
+    hub: Hub,
+    host_clock: SteadyClock,
+    collectors: Collectors,
+    queues: Mapping[str, Callable[[], int]],
+    counters: Counted,
 ) -> dict[str, Figure]:
     """Returns a function for each figure, by name. The depths of `queues` are among them; `counters` are those of all
     processes."""
@@ -24,13 +29,15 @@ def server_figures(
         "tick_ms": lambda: hub.last_tick_ns / NS_PER_MS,
         "events": lambda: sum(sum(published.values()) for published in bus.published.values()),
         "event_handler_errors": lambda: bus.handler_errors,
+        "events_ahead": lambda: collectors.market.dated_ahead,
+        "clock_ahead_seconds": lambda: host_clock.ahead_ns / NS_PER_S,
         "source_failures": lambda: len(hub.source_failures),
         "websocket_connections": lambda: counters.total("websocket_connections_active"),
         "websocket_disconnects": lambda: sum(
             value for labels, value in _samples(counters, DISCONNECTS) if is_loss(labels["code"], labels["by"])
         ),
         "frames_skipped": lambda: counters.total("websocket_frames_skipped_total"),
-        "store_fault": lambda: system.health_reason("store") is not None,
+        "store_fault": lambda: collectors.system.health_reason("store") is not None,
         **queues,
     }
 

@@ -134,7 +134,7 @@ class HubProcess(ServerProcess):
         self._frontend: Worker | WorkerGateway = self._make_worker() if context is None else self._make_gateway(context)
         # The server about itself.
         queues = self._queues()
-        figures = server_figures(self._hub, self._collectors.system, queues, self._frontend.counted)
+        figures = server_figures(self._hub, self._host_clock, self._collectors, queues, self._frontend.counted)
         self._rule_book = RuleBook(
             rules,
             MetricSources(

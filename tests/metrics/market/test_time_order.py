@@ -152,6 +152,13 @@ def test_events_of_a_clock_that_was_always_ahead_are_in_order_of_arrival() -> No
         assert market.mid(number * S) == market.shown(number * S)["last_price"] == 100.0 + number
 
 
+def test_events_dated_ahead_are_counted_also_once_their_clock_is_followed() -> None:
+    market = Market()
+    for second in range(1, 121):
+        market.quote(100.0, second * S + HOUR, second * S)
+    assert (market.shown(120 * S)["ahead"], market.collector.dated_ahead) == (120, 120)
+
+
 # -- a clock that disagrees
 
 

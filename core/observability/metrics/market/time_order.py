@@ -84,6 +84,8 @@ class TimeOrder:
             return is_newest, ts_ns
         offset_ns = now_ns - ts_ns
         is_ahead = offset_ns < -MAX_AHEAD_NS
+        if is_ahead:
+            self._count_ahead(-offset_ns)
         if self.clock_offset_ns is not None:
             if self.arrived_ns != self._trusted_ns:
                 # An event has come in order since.
@@ -95,13 +97,6 @@ class TimeOrder:
                 self.newest_ns, self.arrived_ns = ts_ns, now_ns
                 return True, ts_ns
         if is_ahead:
-            self.ahead += 1
-            if self.ahead == 1:
-                logger.warning(
-                    "one of the %s is dated %.1f s after its arrival, which cannot be right; further ones in this "
-                    "session are only counted",
-                    self.name, -offset_ns / NS_PER_S,
-                )  # fmt: skip
             if self.newest_ns <= 0:
                 self.newest_ns, self.arrived_ns = 0, now_ns
                 return True, now_ns
@@ -124,6 +119,15 @@ class TimeOrder:
         self.newest_ns = self.arrived_ns = 0
         self.clock_offset_ns = None
         self._run_events = 0
+
+    def _count_ahead(self, lead_ns: int) -> None:
+        self.ahead += 1
+        if self.ahead == 1:
+            logger.warning(
+                "one of the %s is dated %.1f s after its arrival, which cannot be right; further ones in this session "
+                "are only counted",
+                self.name, lead_ns / NS_PER_S,
+            )  # fmt: skip
 
     def _take_arrival(self, now_ns: int) -> tuple[bool, int]:
         """Dates an event of a clock that disagrees by its arrival."""
