@@ -196,6 +196,7 @@ LIMITS: Final = {
     "symbols": "config.config:Config().max_symbols",
     "strategies with an account of their own": "metrics.strategy_collector:StrategySettings().max_strategies",
     "positions": "config.config:Config().max_positions",
+    "positions that the engine reports": "config.config:Config().max_positions",
     "open orders": "metrics.execution_collector:ExecutionSettings().max_open_orders",
     "ended orders remembered": "metrics.execution_collector:ExecutionSettings().max_recent_orders",
     "symbols whose market is followed for orders": "metrics.execution_collector:ExecutionSettings().max_symbols",

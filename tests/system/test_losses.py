@@ -20,6 +20,10 @@ def fill(number: int, symbol: str, side: str = "buy", **fields: object) -> dict[
     return {"type": "fill", "trade_id": f"t{number}", "symbol": symbol, "side": side, **usual, **fields}
 
 
+def report(symbol: str, strategy: str = "") -> dict[str, object]:
+    return {"type": "position", "symbol": symbol, "quantity": 1, "avg_price": 100, "strategy": strategy}
+
+
 def post(server: Server, *events: object, path: str = "/api/ingest") -> dict[str, Any]:
     data = json.dumps(events).encode() if events else b""
     request = urllib.request.Request(server.url(path), data, {"Content-Type": "application/json"}, method="POST")
@@ -87,6 +91,30 @@ def test_a_fill_beyond_the_positions_is_refused_whole_and_may_be_sent_again(tmp_
         # With a flat position there is room.
         assert post(server, fill(5, "B", "sell"), fill(3, "C"))["accepted"] == 2
         assert server.next_snapshot()["strategy"]["open_positions"] == 2
+
+
+def test_a_reported_position_beyond_the_bound_is_dropped_and_everybody_is_told(tmp_path: Path) -> None:
+    title = "Reported positions are not compared"
+    with running("--data-dir", str(tmp_path), MAX_POSITIONS="2") as server:
+        answer = post(server, *map(report, "ABAC"))
+        assert (answer["accepted"], answer["warnings_count"]) == (4, 1)
+        assert answer["warnings"][0]["path"] == "$[3].symbol"
+        assert "compared in place of B of default" in answer["warnings"][0]["warning"]
+        wait_for_health(server, title)
+        assert server.next_snapshot()["system"]["health"] != "healthy"
+        assert server.next_snapshot()["strategy"]["position_breaks"] == 2
+        assert alert_of(server, "position_reports")["detail"].startswith("1 so far")
+    with running("--data-dir", str(tmp_path), MAX_POSITIONS="2") as server:
+        wait_for_health(server, title)
+
+
+def test_a_reported_position_of_a_strategy_without_an_account_is_told_to_its_sender() -> None:
+    with running() as server:
+        post(server, *(fill(number, "A", strategy=f"s{number}") for number in range(65)))
+        answer = post(server, report("A", "s63"), report("A", "s64"))
+        assert (answer["accepted"], answer["warnings_count"]) == (2, 1)
+        assert answer["warnings"][0]["path"] == "$[1].strategy"
+        assert "not compared" in answer["warnings"][0]["warning"]
 
 
 def test_both_sides_of_a_trade_and_several_orders_on_one_side_may_be_ours(tmp_path: Path) -> None:

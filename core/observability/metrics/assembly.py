@@ -138,7 +138,14 @@ def make_collectors(
             "strategies",
             lambda: strategy.strategies_refused,
             "Strategies share one account",
-            "{count} so far have no account of their own and share (other).",
+            "{count} so far have no account of their own and share (other). Their positions are not compared with the "
+            "engine's.",
+        ),
+        Loss(
+            "position_reports",
+            lambda: strategy.reports_dropped,
+            "Reported positions are not compared",
+            "{count} so far were dropped for others that were reported later. Raise MAX_POSITIONS.",
         ),
         Loss(
             "evicted_orders",

@@ -130,6 +130,11 @@ class StrategyCollector(BusCollector):
         return len(self._strategies_refused)
 
     @property
+    def reports_dropped(self) -> int:
+        """How many of the engine's reports of open positions are not compared, because others came after them."""
+        return self._reconciliation.dropped
+
+    @property
     def session_end_ns(self) -> int | None:
         """The first moment after the current session; None before the first event."""
         return self._session.end_ns
@@ -195,6 +200,7 @@ class StrategyCollector(BusCollector):
                 duplicate_fills=self.duplicate_fills,
                 last_input_ns=self.last_input_ns,
                 symbols=[part.sums for part in self._symbols.values()],
+                reports_dropped=self.reports_dropped,
             )
         )
 
@@ -219,6 +225,7 @@ class StrategyCollector(BusCollector):
         self._schedule_rollover()
         self._capital.known, self._capital.reported = state.capital, state.reported_equity
         self._totals.drawdown.set_capital(self.capital)
+        self._reconciliation.dropped = state.reports_dropped
         for strategy, report in state.views:
             self._reconciliation.add(strategy, report, self._find_part)
         self._strategies_refused = set(state.strategies_refused)
@@ -288,7 +295,12 @@ class StrategyCollector(BusCollector):
     def on_position(self, event: Position) -> None:
         """Keeps the engine's report, which is compared with our position at the next tick."""
         self._note_input(event)
-        dropped = self._reconciliation.add(event.strategy or DEFAULT_STRATEGY, event, self._find_part)
+        strategy = event.strategy or DEFAULT_STRATEGY
+        dropped = self._reconciliation.add(strategy, event, self._find_part)
+        if strategy in self._strategies_refused:
+            self.bus.remark = Remark(
+                event, "strategy", f"not compared: it has no account of its own and shares {OTHER_STRATEGIES}"
+            )
         if dropped is not None:
             self.bus.remark = Remark(
                 event, "symbol",

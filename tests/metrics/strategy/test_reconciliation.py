@@ -47,6 +47,21 @@ def test_a_report_dropped_for_another_is_no_longer_shown() -> None:
     assert desk.positions()[0]["engine_quantity"] is None
 
 
+def test_the_report_that_came_first_is_dropped_and_counted_while_it_matters() -> None:
+    desk = Desk(max_positions=2)
+
+    def report(symbol: str, quantity: int) -> None:
+        desk.bus.publish(Position(symbol, D(quantity), D(0), "mean", ts=NOON, ts_init=NOON))
+        desk.tick()
+
+    for symbol, quantity in (("A", 0), ("B", 1), ("A", 0), ("C", 1)):
+        report(symbol, quantity)
+    assert [each["symbol"] for each in desk.strategy.breaks()] == ["C"]
+    assert desk.strategy.reports_dropped == 1
+    report("D", 1)  # in place of A, which is flat on both sides
+    assert desk.strategy.reports_dropped == 1
+
+
 def test_strategies_that_share_an_account_have_no_breaks() -> None:
     desk = Desk(max_strategies=1)
     desk.fill(1, 100, strategy="a")

@@ -21,24 +21,21 @@ FindPart = Callable[[str, str], PositionPart | None]
 class Reconciliation:
     """The newest report per (strategy, symbol). Beyond `max_reports` the oldest one is dropped."""
 
-    __slots__ = ("_max_reports", "reports")
+    __slots__ = ("_max_reports", "dropped", "reports")
 
     def __init__(self, max_reports: int) -> None:
         self._max_reports = max_reports
         self.reports: dict[tuple[str, str], Position] = {}
+        """The one that came last is the last."""
+        self.dropped = 0
+        """Reports that were dropped although the position was open on either side."""
 
     def add(self, strategy: str, report: Position, find: FindPart) -> tuple[str, str] | None:
         """Keeps the newest report. If that drops the report of another position, this one shows none from now on;
-        returns its strategy and symbol."""
+        returns its strategy and symbol if it is open on either side."""
         key = strategy, report.symbol
-        dropped = None
-        if key not in self.reports and len(self.reports) >= self._max_reports:
-            dropped = next(iter(self.reports))
-            del self.reports[dropped]
-            part = find(*dropped)
-            if part is not None:
-                part.report = None
-                part.has_input = True
+        is_known = self.reports.pop(key, None) is not None
+        dropped = None if is_known or len(self.reports) < self._max_reports else self._drop_oldest(find)
         self.reports[key] = report
         return dropped
 
@@ -69,6 +66,17 @@ class Reconciliation:
             for strategy, report, part in self._pairs(find, refused)
             if report.quantity != _quantity(part)
         ]
+
+    def _drop_oldest(self, find: FindPart) -> tuple[str, str] | None:
+        oldest = next(iter(self.reports))
+        report, part = self.reports.pop(oldest), find(*oldest)
+        if part is not None:
+            part.report = None
+            part.has_input = True
+        if not report.quantity and not _quantity(part):
+            return None
+        self.dropped += 1
+        return oldest
 
     def _pairs(self, find: FindPart, refused: Container[str]) -> Iterator[tuple[str, Position, PositionPart | None]]:
         for (strategy, symbol), report in self.reports.items():

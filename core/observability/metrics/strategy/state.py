@@ -67,3 +67,4 @@ class StrategyState(msgspec.Struct):
     duplicate_fills: int = 0
     last_input_ns: int | None = None
     symbols: list[SymbolSums] = []
+    reports_dropped: int = 0
