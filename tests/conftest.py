@@ -1,4 +1,5 @@
-"""What holds for every test: in CI a skipped test is a failure, and no property is judged by the time it takes.
+"""What holds for every test: in CI a skipped test is a failure, no property is judged by the time it takes, and the
+processes that tests start share their bytecode.
 
 No fixtures here; tests make what they need.
 """
@@ -6,6 +7,7 @@ No fixtures here; tests make what they need.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Generator
 
 import hypothesis
@@ -18,6 +20,15 @@ IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps the bytecode of a run where none may be written beside the sources. Without it each of the hundreds of
+    servers compiles every module anew, which takes as long as all else that a start does."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = tempfile.TemporaryDirectory(prefix="observability-bytecode-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
 
 
 @pytest.hookimpl(wrapper=True)
