@@ -29,7 +29,7 @@ SHORT_MODULES = {
 }
 PEERS = "observability.bench.peers."
 # These re-export their public names.
-RE_EXPORTING = {"observability.metrics", "observability.sources"}
+RE_EXPORTING = {"observability.clients", "observability.metrics", "observability.sources"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -23,6 +23,7 @@ from documents import (
     tour_line,
     tour_lines,
 )
+from observability.clients import ConnectionState
 from observability.config.config import SETTINGS
 from observability.errors import ConfigError
 from observability.events import EVENT_TYPES, TYPE_NAMES
@@ -136,6 +137,10 @@ def test_the_table_of_health_has_every_threshold() -> None:
 def test_the_table_of_close_codes_has_every_code_the_server_sends() -> None:
     documented = {int(row[0]) for row in document("docs/api.md").table("close-codes")}
     assert documented == {int(code) for code in CloseCode}
+
+
+def test_the_table_of_states_has_every_state_of_a_client() -> None:
+    assert document("docs/clients.md").names("client-states") == list(ConnectionState)
 
 
 # Where the code has each bound of the table.

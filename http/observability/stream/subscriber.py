@@ -329,10 +329,16 @@ class Subscriber(WebSocketConnection):
         if not self._lanes:
             self._stream.lane_subscribers.discard(self)
 
-    def _lane_states(self) -> dict[str, dict[str, int]]:
-        """Returns the newest and the oldest sequence number that each lane's ring holds."""
+    def _lane_states(self) -> dict[str, dict[str, int | bool]]:
+        """Returns the newest and the oldest sequence number that each lane's ring holds, and whether older entries, and
+        the numbering, are in a store."""
         return {
-            name: {"seq": reader.lane.seq, "oldest_seq": reader.lane.oldest_seq} for name, reader in self._lanes.items()
+            name: {
+                "seq": reader.lane.seq,
+                "oldest_seq": reader.lane.oldest_seq,
+                "stored": reader.lane.archive is not None,
+            }
+            for name, reader in self._lanes.items()
         }
 
     def _greeting(self, *, is_recovered: bool) -> dict[str, Any]:
@@ -347,6 +353,7 @@ class Subscriber(WebSocketConnection):
             "server_time": format_iso_ms(stream.host_clock.time_ns()),
             "heartbeat_interval": stream.settings.heartbeat_seconds,
             **self.subscription.describe(stream.views.channels),
+            "groups": stream.views.groups,
         }
         if self._query.since is not None:
             greeting["recovered"] = is_recovered

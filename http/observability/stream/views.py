@@ -222,6 +222,18 @@ class Views:
         shape = frame.index.shape
         return (*(section.name for section in shape.sections), *shape.custom)
 
+    @property
+    def groups(self) -> list[list[str]]:
+        """The paths of groups, whose members deltas bring one by one. Of a group without a name, the section's."""
+        frame = self._frames.latest()
+        assert frame is not None, "the hub makes its first frame before the port opens"
+        sections = frame.index.shape.sections
+        return [
+            [section.name] if group.name is None else [section.name, group.name]
+            for section in sections
+            for group in section.groups
+        ]
+
     def enter(self, key: ViewKey, address: str) -> View | None:
         """Adds a client at `address` to the view of `key` and returns the view; None if there is no room for it."""
         view = self._views.get(key)

@@ -1,0 +1,136 @@
+"""Questions to a server over REST: trades, history, documents. Answers are the server's JSON, or data frames.
+
+rest = Rest("http://localhost:8000")
+for trade in rest.trades(symbol="AAPL"):
+    print(trade["price"])
+rest.history(time_range="1h", metric_types=["strategy"]).to_frame()
+"""
+
+from __future__ import annotations
+
+import gzip
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
+
+from observability.clients.backoff import Backoff
+from observability.clients.tables import to_frame
+
+if TYPE_CHECKING:
+    import pandas
+
+TIMEOUT_SECONDS: Final = 30.0
+# A question asked again gets the same answer, so asking is repeated.
+ATTEMPTS: Final = 4
+PAGE_ROWS: Final = 1000
+
+_RETRIED: Final = frozenset({429, 503})
+
+
+class RestError(Exception):
+    """The server refused a question, or could not be reached (`status` is None then)."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class History(list[dict[str, Any]]):
+    """The rows of an answer to a question about history, oldest first."""
+
+    interval: str
+    truncated: bool
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Returns the rows as a data frame by time."""
+        return to_frame(self, "timestamp")
+
+
+class Rest:
+    """Asks one server. Every method raises RestError."""
+
+    def __init__(self, url: str, *, token: str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
+        """Raises ValueError."""
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r}: expected an address like http://localhost:8000")
+        self._url = f"{parts.scheme}://{parts.netloc}"
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._timeout = timeout
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """Returns the document at `path`; parameters that are None are left out."""
+        query = urlencode({name: value for name, value in parameters.items() if value is not None})
+        return self._ask(f"{path}?{query}" if query else path)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Returns the snapshot of the last tick."""
+        document: dict[str, Any] = self.get("/api/metrics/current")
+        return document
+
+    def trades(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Yields our trades, newest first, page by page; `filters` are those of `GET /api/trades`."""
+        cursor = None
+        while True:
+            page = self.get("/api/trades", **{"limit": PAGE_ROWS, **filters}, cursor=cursor)
+            yield from page["trades"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def trade(self, trade_id: str) -> dict[str, Any]:
+        """Returns one trade."""
+        document: dict[str, Any] = self.get(f"/api/trades/{quote(trade_id, safe='')}")
+        return document
+
+    def trades_frame(self, **filters: Any) -> pandas.DataFrame:
+        """Returns our trades as a data frame."""
+        return to_frame(self.trades(**filters))
+
+    def history(self, **question: Any) -> History:
+        """Returns what the snapshots said over a time; `question` is the body of `POST /api/metrics/history`."""
+        answer = self._ask("/api/metrics/history", question)
+        rows = History(answer["data"])
+        rows.interval, rows.truncated = answer["interval"], answer.get("truncated", False)
+        return rows
+
+    # -- requests
+
+    def _ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        data = None if body is None else orjson.dumps(body)
+        backoff = Backoff()
+        while True:
+            request = urllib.request.Request(self._url + path, data=data, headers=headers)
+            try:
+                with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+                    return orjson.loads(_decoded(answer))
+            except urllib.error.HTTPError as error:
+                fault = RestError(f"{path}: HTTP {error.code}: {_detail(error)}", error.code)
+                retry_after = error.headers.get("Retry-After", "")
+            except (OSError, EOFError, ValueError) as error:
+                fault, retry_after = RestError(f"{self._url}: {error}"), ""
+            if (fault.status not in _RETRIED and fault.status is not None) or backoff.attempts + 1 >= ATTEMPTS:
+                raise fault from None
+            time.sleep(backoff.next_delay(float(retry_after) if retry_after.isdigit() else 0.0))
+
+
+def _decoded(answer: Any) -> bytes:
+    data: bytes = answer.read()
+    return gzip.decompress(data) if answer.headers.get("Content-Encoding") == "gzip" else data
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        problem = orjson.loads(_decoded(error))
+        faults = "; ".join(f"{fault['parameter']}: {fault['error']}" for fault in problem.get("errors", ()))
+        return faults or str(problem.get("detail", error.reason))
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        return str(error.reason)
