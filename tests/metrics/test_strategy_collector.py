@@ -466,6 +466,32 @@ def test_a_fall_between_two_ticks_is_part_of_the_drawdown() -> None:
     assert deepest == 500.0
 
 
+def test_a_mid_that_expires_is_part_of_the_drawdown_without_a_tick() -> None:
+    desk = Desk()
+    desk.fill(1, 100)
+    desk.quote(100.0, 100.0)
+    desk.bus.publish(Print("AAPL", 90.0, 1.0, ts=NOON + S, ts_init=NOON + S))
+    # The mark was the last price from 12:00:05 to here.
+    desk.quote(100.0, 100.0, ts=NOON + 9 * S)
+    metrics = desk.tick(NOON + 9 * S)
+    assert (metrics["drawdown"], metrics["max_drawdown"]) == (0.0, 10.0)
+    assert metrics["max_drawdown_trough_time"] == "2012-06-21T12:00:05.000Z"
+    assert metrics["max_drawdown_recovered_time"] == "2012-06-21T12:00:09.000Z"
+
+
+@pytest.mark.parametrize(("quoted", "daily_pnl"), [(-6, 40.0), (-4, 30.0)])
+def test_a_session_ends_before_or_after_a_mid_that_expires_without_an_event(quoted: int, daily_pnl: float) -> None:
+    desk = Desk()
+    midnight = NOON + DAY // 2
+    desk.fill(1, 100)
+    desk.quote(100.0, 100.0, ts=midnight + quoted * S)
+    desk.bus.publish(Print("AAPL", 90.0, 1.0, ts=midnight - 3 * S, ts_init=midnight - 3 * S))
+    desk.quote(130.0, 130.0, ts=midnight + 9 * S)
+    metrics = desk.tick(midnight + 9 * S)
+    # Six seconds before midnight the mark of midnight is the print, four seconds before it is still the mid.
+    assert (metrics["daily_pnl"], metrics["total_pnl"], metrics["max_drawdown"]) == (daily_pnl, 30.0, 10.0)
+
+
 MOVES = st.lists(
     st.tuples(
         st.sampled_from(["quote", "print", "fill", "fill", "equity"]),
@@ -473,7 +499,7 @@ MOVES = st.lists(
         st.sampled_from(["AAPL", "AMZN"]),
         st.integers(-9, 9).filter(bool),
         st.integers(1, 200),
-        st.sampled_from([0, S // 10]),  # No quote becomes stale, which a tick would be the first to see.
+        st.sampled_from([0, S // 10, 2 * S, 6 * S, DAY // 2]),
     ),
     max_size=25,
 )
@@ -486,8 +512,21 @@ def test_drawdown_does_not_depend_on_when_the_section_ticks(
     rare, often = Desk(starting_capital=D(100_000)), Desk(starting_capital=D(100_000))
     peak = fall = D(0)
     now = NOON
+    stale_at = dict.fromkeys(("AAPL", "AMZN"), NOON)
+
+    def look(moment: int) -> None:
+        nonlocal peak, fall
+        total = next(often.strategy.equity_rows(moment))[1]
+        peak = max(peak, total)
+        fall = max(fall, peak - total)
+
     for (kind, strategy, symbol, quantity, price, elapsed), is_ticking in zip(moves, ticks, strict=False):
+        for moment in sorted(stale_at.values()):
+            if now < moment <= now + elapsed:
+                look(moment)
         now += elapsed
+        if kind == "quote":
+            stale_at[symbol] = now + 5 * S + 1
         for desk in (rare, often):
             if kind == "quote":
                 desk.quote(float(price), float(price) + 1, ts=now, symbol=symbol)
@@ -500,9 +539,7 @@ def test_drawdown_does_not_depend_on_when_the_section_ticks(
         if is_ticking:
             often.tick(now)
         # What a look at the account after every event sees.
-        total = next(often.strategy.equity_rows(now))[1]
-        peak = max(peak, total)
-        fall = max(fall, peak - total)
+        look(now)
     assert rare.tick(now) == often.tick(now)
     assert often.strategy.fields.to_json()["max_drawdown"] == float(fall)
     for desk in (rare, often):

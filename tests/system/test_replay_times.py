@@ -199,3 +199,39 @@ def test_clients_see_a_replay_begin_run_and_end(start_server: StartServer, tmp_p
 def test_a_server_without_a_replay_says_that_there_is_none(demo_server: Server) -> None:
     assert demo_server.next_snapshot()["system"]["replay"] is None
     assert demo_server.get("/api/system/stats")["replay"] is None
+
+
+def test_two_replays_of_a_recording_agree_in_drawdown_whatever_their_speed(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    def at(seconds: float, **event: Any) -> dict[str, Any]:
+        return event | {"symbol": event.get("symbol", "X"), "ts": REPLAY_NS + round(seconds * 10**9)}
+
+    def fill(seconds: float, side: str, price: str, **changes: Any) -> dict[str, Any]:
+        fixed = {"type": "fill", "order_id": "o", "quantity": "1", "strategy": "s", "commission": "0.25"}
+        return at(seconds, side=side, price=price, trade_id=f"t{seconds}", **fixed, **changes)
+
+    def market_print(seconds: float, price: float, **changes: Any) -> dict[str, Any]:
+        return at(seconds, type="print", price=price, size=1, **changes)
+
+    path = record(
+        tmp_path / "events.jsonl",
+        at(0, type="equity", value="1000"), quote(0), fill(0.1, "buy", "10"), market_print(1, 4),
+        quote(2, "Y"), fill(2.5, "sell", "10", symbol="Y"), market_print(3, 29, symbol="Y"),
+        # X falls to 4 at 5 s, Y rises to 29 at 7 s, and both are quoted as before from 9 s on.
+        quote(9), quote(9.5, "Y"), market_print(10, 2), market_print(10, 30, symbol="Y"),
+        # At 14 s and at 14.5 s the same again, then nothing for an hour.
+        quote(3600), quote(3600, "Y"), fill(3601, "sell", "12"), fill(3602, "buy", "8", symbol="Y"),
+    )  # fmt: skip
+    found = []
+    for speed in ("max", "40"):
+        server = start_server("--replay", path, "--speed", speed)
+        server.wait_for_log("source .* has ended")
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while (document := server.get("/api/strategy/performance"))["account"]["n_wins"] < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)  # the document is made once a second
+        found.append((document["account"]["drawdown"], document["strategies"]["s"]["drawdown"]))
+    assert found[0] == found[1]
+    deepest = found[0][0]["maximum"]
+    assert (deepest["value"], deepest["trough_time"]) == (28.5, "2023-11-15T00:00:14.500Z")

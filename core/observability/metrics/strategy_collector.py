@@ -22,7 +22,7 @@ from observability.metrics.market.touch import Mark
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.capital import Capital
-from observability.metrics.strategy.holding import Holding
+from observability.metrics.strategy.holding import Holding, Holdings
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.reconciliation import Reconciliation
 from observability.metrics.strategy.state import StrategyState
@@ -107,7 +107,7 @@ class StrategyCollector(BusCollector):
         neither."""
         self._totals = StrategyTotals(self.settings.annualization)
         self._n_positions = 0
-        self._holdings: dict[str, Holding] = {}
+        self._holdings = Holdings(self._on_move, self._catch_up)
         # Whether a flat position may be found among them; looking for one takes as long as there are positions.
         self._may_be_flat = False
         self._strategies_refused: set[str] = set()
@@ -143,6 +143,11 @@ class StrategyCollector(BusCollector):
     def capital(self) -> Decimal | None:
         """The starting capital of the account: as configured, else as reported, else the sum of the strategies'."""
         return self._capital.of_account
+
+    @property
+    def capitals(self) -> int:
+        """How many starting capitals were reported: the account's, and those of strategies."""
+        return len(self._capital.known)
 
     def breaks(self) -> list[dict[str, Any]]:
         """Returns the positions whose quantity in the engine's newest report differs from ours."""
@@ -338,38 +343,39 @@ class StrategyCollector(BusCollector):
         if now_ns > (self.last_input_ns or 0):
             self.last_input_ns = now_ns
             # Before the event is added: it belongs to the new session, and everything before it to the old one.
-            if now_ns >= self._rollover_ns:
+            if self._rollover_ns:
+                self._catch_up(now_ns)
+            else:
                 self._roll_over(now_ns)
         self._has_input = True
+
+    def _catch_up(self, now_ns: int) -> None:
+        """Observes what time alone has changed until `now_ns`, in its order: mids that have expired, and sessions and
+        days that have ended."""
+        holdings = self._holdings
+        while (expiry_ns := holdings.next_expiry_ns) <= now_ns:
+            if expiry_ns > self._rollover_ns > 0:
+                self._roll_over(expiry_ns)
+            holdings.expire(self._mark)
+        if now_ns >= self._rollover_ns > 0:
+            self._roll_over(now_ns)
 
     def _roll_over(self, now_ns: int) -> None:
         """Begins the session and the UTC day of `now_ns`, unless they are current."""
         accounts = self._accounts.values()
         if self._session.roll_over(now_ns):
             self._has_input = True
-            self._mark_before(self._session.calendar.begin_ns(now_ns))
             for account in accounts:
                 account.begin_session()
         ended_ns = self._day.end_ns
         if self._day.roll_over(now_ns) and ended_ns is not None:
             self._has_input = True
-            self._mark_before(ended_ns)
             ended, last = ended_ns // NS_PER_DAY - 1, now_ns // NS_PER_DAY - 1
             self._totals.close_day(ended, last, accounts, is_gap=self._is_resumed)
         self._schedule_rollover()
 
     def _schedule_rollover(self) -> None:
         self._rollover_ns = min(self._session.end_ns or 0, self._day.end_ns or 0)
-
-    def _mark_before(self, boundary_ns: int) -> None:
-        """Marks open positions to the last prices before a boundary, which may have come after the last tick."""
-        if self._market is None:
-            return
-        for account in self._accounts.values():
-            for part in account.positions.values():
-                tracked = self._market.symbol(part.symbol) if part.position.quantity else None
-                if tracked is not None:
-                    part.mark_before(tracked, boundary_ns)
 
     def _account(self, event: Fill | Signal, strategy: str) -> StrategyAccount:
         name = strategy or DEFAULT_STRATEGY
@@ -444,8 +450,7 @@ class StrategyCollector(BusCollector):
         return None
 
     def _update(self, now_ns: int) -> None:
-        if now_ns >= self._rollover_ns > 0:
-            self._roll_over(now_ns)
+        self._catch_up(now_ns)
         self._is_resumed = False
         if self._has_input:
             self.position_breaks = self._reconciliation.compare(self._find_part, self._strategies_refused)
@@ -469,7 +474,7 @@ class StrategyCollector(BusCollector):
                 is_moved |= part.refresh(tracked, now_ns)
                 self._open.setdefault(part.key, part)
                 if tracked is not None and part.symbol in self._holdings:
-                    # A quote may have become stale meanwhile.
+                    # A restart may have brought the prices, or a publisher inside this process no times.
                     self._holdings[part.symbol].quoted = None
             elif part.has_input:
                 part.refresh(None, now_ns)
@@ -482,9 +487,12 @@ class StrategyCollector(BusCollector):
         holding = self._holdings.get(part.symbol)
         if part.position.quantity:
             if holding is None:
-                holding = self._holdings[part.symbol] = Holding(self._on_move)
+                holding = self._holdings.open(part.symbol)
                 if market is not None:
                     market.hold(part.symbol, holding)
+                    tracked = market.symbol(part.symbol)
+                    if tracked is not None:
+                        holding.watch(tracked)
             holding.parts[part.key] = part
         elif holding is not None and holding.parts.pop(part.key, None) is not None and not holding.parts:
             del self._holdings[part.symbol]
@@ -534,10 +542,13 @@ class StrategyCollector(BusCollector):
         """Marks the open positions in a symbol whose prices have changed, and observes what that makes of the
         equity."""
         # hot: once per event that moves the prices of a symbol that is held (benchmarks/bench_intake.py)
-        if now_ns >= self._rollover_ns > 0:
-            # Marks and totals are still those before the event.
-            self._roll_over(now_ns)
         moved_ns = now_ns or self.clock.time_ns()
+        if moved_ns >= self._holdings.next_expiry_ns or moved_ns >= self._rollover_ns:
+            # Marks and totals are still those before the event.
+            self._catch_up(moved_ns)
+        self._mark(holding, mark, arrived_ns, moved_ns)
+
+    def _mark(self, holding: Holding, mark: Mark, arrived_ns: int, moved_ns: int) -> None:
         change = ZERO
         for part in holding.parts.values():
             unrealized = part.unrealized

@@ -93,6 +93,23 @@ def money_of(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def test_a_capital_that_was_reported_at_a_mark_survives_a_kill() -> None:
+    async def script(directory: Path) -> None:
+        run = HubRun(directory)
+        await run.start()
+        run.bus.publish(fill(1, quantity=D(10), price=D(90), commission=D(0)))
+        run.bus.publish(Quote("AAPL", 94.0, 96.0, ts=NOON + S, ts_init=NOON + S))
+        run.bus.publish(Equity(D(1000), "", ts=NOON + S, ts_init=NOON + S))
+        assert run.tick()["strategy"]["starting_capital"] == 950.0
+        await run.stop(is_clean=False)
+        run = HubRun(directory)
+        await run.start()
+        assert run.tick()["strategy"]["starting_capital"] == 950.0
+        await run.stop(is_clean=True)
+
+    in_data_directory(script)
+
+
 def test_a_replayed_event_equals_the_original_event() -> None:
     taken: list[Any] = []
     events = [
@@ -106,6 +123,8 @@ def test_a_replayed_event_equals_the_original_event() -> None:
     async def script(directory: Path) -> None:
         run = HubRun(directory)
         await run.start()
+        # The report that sets the capital is part of a checkpoint.
+        run.bus.publish(Equity(D(1), "alpha", ts=NOON, ts_init=NOON))
         run.bus.publish_all(events)
         await run.stop(is_clean=False)
         run = HubRun(directory)

@@ -32,11 +32,6 @@ class SessionCalendar:
         # The newest answer: at a boundary, every symbol asks for the same session.
         self._begin_ns = self._end_ns = 0
 
-    def begin_ns(self, now_ns: int) -> int:
-        """Returns the first moment of the session of `now_ns`."""
-        self.end_ns(now_ns)
-        return self._begin_ns
-
     def end_ns(self, now_ns: int) -> int:
         """Returns the first moment after the session of `now_ns`."""
         if not self._begin_ns <= now_ns < self._end_ns:

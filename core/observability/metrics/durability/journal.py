@@ -77,6 +77,7 @@ class Journal:
         self._checkpoint_due_ns = 0
         self._minute = 0
         self._session_end_ns: int | None = None
+        self._capitals = 0
 
     # -- for the ingest gate
 
@@ -171,6 +172,9 @@ class Journal:
 
     def on_equity(self, event: Equity) -> None:
         self._put(schema.INSERT_EQUITY_REPORT, rows.equity_report_row(self._sequence.draw(), event))
+        if self._collectors.strategy.capitals != self._capitals:
+            # The P&L until then, at the marks of that moment, cannot be computed again without the quotes.
+            self.checkpoint()
 
     def on_position(self, event: Position) -> None:
         self._put(schema.INSERT_POSITION_REPORT, rows.position_report_row(self._sequence.draw(), event))
@@ -221,6 +225,7 @@ class Journal:
         if self._store is None:
             return
         self._checkpoint_seq = self._sequence.newest
+        self._capitals = self._collectors.strategy.capitals
         self._checkpoint_due_ns = self._host_clock.mono_ns() + CHECKPOINT_SECONDS * NS_PER_S
         state = Checkpoint(self._checkpoint_seq, is_clean, {each.name: each.save() for each in self.stateful})
         self._put(schema.UPSERT_CHECKPOINT, (schema.CHECKPOINT_KEY, state.seq, self._host_clock.time_ns(), pack(state)))

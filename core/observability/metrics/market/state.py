@@ -12,7 +12,6 @@ from observability.events import Print
 from observability.metrics.arithmetic.turnover import TurnoverState
 from observability.metrics.market.bars import BarsState
 from observability.metrics.market.feed import FeedState
-from observability.metrics.market.touch import ClosingTouch
 
 
 class SymbolState(msgspec.Struct):
@@ -41,9 +40,6 @@ class SymbolState(msgspec.Struct):
     update_seconds: list[int] = []
     bars: BarsState = msgspec.field(default_factory=BarsState)
     feed: FeedState = msgspec.field(default_factory=FeedState)
-    day_end_ns: int = 0
-    session_close: ClosingTouch | None = None
-    day_close: ClosingTouch | None = None
     quote_arrived_ns: int = 0
     print_ns: int = 0
     print_arrived_ns: int = 0

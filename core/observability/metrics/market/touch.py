@@ -10,8 +10,6 @@ from __future__ import annotations
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation
 from typing import Final, Literal, NamedTuple
 
-import msgspec
-
 from observability.events import BPS, Quote
 from observability.metrics.arithmetic.decimals import EXACT, HALF, TWO, price_or_none, to_float
 from observability.metrics.arithmetic.turnover import MAX_DECIMALS, PROOF_LIMIT
@@ -110,21 +108,3 @@ class MarkInputs(NamedTuple):
         if bid is not None and ask is not None and (self.is_mid_current or last is None):
             return EXACT.multiply(EXACT.add(bid, ask), HALF), "mid"
         return None if last is None else (last, "last")
-
-
-class ClosingTouch(msgspec.Struct, frozen=True):
-    """The prices of a symbol when a session or day ended, which stood until its first event afterwards."""
-
-    end_ns: int
-    next_ns: int
-    bid: float | None
-    ask: float | None
-    last_price: float | None
-    is_mid_current: bool = True
-
-    def mark(self) -> Mark | None:
-        """Returns the mark at the end."""
-        return MarkInputs(self.bid, self.ask, self.last_price, self.is_mid_current).mark()
-
-    def stood_at(self, boundary_ns: int) -> bool:
-        return self.end_ns <= boundary_ns <= self.next_ns

@@ -10,14 +10,13 @@ from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, iso_o
 from observability.events import Print
 from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
-from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.arithmetic.turnover import ExactTurnover
 from observability.metrics.market.bar_table import Bar, BarTable
 from observability.metrics.market.bars import SymbolBars
 from observability.metrics.market.feed import FeedLatency, UpdateRate
 from observability.metrics.market.state import SymbolState
 from observability.metrics.market.time_order import MAX_AHEAD_NS, MAX_BACK_NS, TimeOrder
-from observability.metrics.market.touch import ClosingTouch, Mark, MarkInputs, MarkSource, Touch
+from observability.metrics.market.touch import MarkInputs, MarkSource, Touch
 from observability.snapshot.sections import JsonPart
 
 SERIES_FIELDS = ("last", "mid", "spread", "volume")
@@ -66,13 +65,10 @@ class TrackedSymbol(JsonPart):
     """
 
     __slots__ = (
-        "_day_close",
-        "_day_end_ns",
         "_fresh_until_ns",
         "_on_bar",
         "_quoted_ns",
         "_rate",
-        "_session_close",
         "_session_end_ns_of",
         "_spread_since_ns",
         "_spread_time",
@@ -142,14 +138,11 @@ class TrackedSymbol(JsonPart):
         self.updates = 0
         """Quotes and prints of the current second."""
         self.rollover_ns = 0
-        """The first event at or after this ends the second, the session, the UTC day or several of them."""
+        """The first event at or after this ends the second, the session or both."""
         self.feed = FeedLatency(feed_window_seconds)
         self.add_offset = self.feed.arrived.append
         """Adds `ts_init - ts` of an event that has both."""
-        # Per session and per UTC day.
-        self._session_close: ClosingTouch | None = None
-        self._day_close: ClosingTouch | None = None
-        self._day_end_ns = 0
+        # Per session.
         self.session_end_ns = 0
         self.turnover = ExactTurnover()
         self.high: float | None = None
@@ -217,20 +210,14 @@ class TrackedSymbol(JsonPart):
         return self._spread_time + self.spread * stood_ns, self._quoted_ns + stood_ns
 
     def roll_over(self, now_ns: int) -> None:
-        """Begins the second, the session and the UTC day of `now_ns`, an event's arrival, unless they are current."""
+        """Begins the second and the session of `now_ns`, an event's arrival, unless they are current."""
         if self.second_end_ns == MAX_NS:
             # Seconds begin with the symbol's first event, so that those of all symbols do not end on the same tick.
             self.second_end_ns = now_ns + NS_PER_S
         elif now_ns >= self.second_end_ns:
             self._end_second(now_ns)
         if now_ns >= self.session_end_ns:
-            if self.session_end_ns:
-                self._session_close = self._close_at(self.session_end_ns, now_ns)
             self._begin_session(now_ns)
-        if now_ns >= self._day_end_ns:
-            if self._day_end_ns:
-                self._day_close = self._close_at(self._day_end_ns, now_ns)
-            self._day_end_ns = utc_day_end_ns(now_ns)
         self._schedule_rollover()
 
     def mark_inputs(self, now_ns: int) -> MarkInputs:
@@ -242,19 +229,13 @@ class TrackedSymbol(JsonPart):
         )
         return MarkInputs(self.bid, self.ask, self.last_price, is_mid_current)
 
-    def mark(self, now_ns: int) -> Mark | None:
-        """Returns the exact mid if both sides are quoted, unless the quote is stale and a print has come after it; else
-        the last price."""
-        return self.mark_inputs(now_ns).mark()
-
-    def mark_before(self, boundary_ns: int) -> Mark | None:
-        """Returns the mark of the last prices before a boundary, the newest end of a session or of a UTC day."""
-        if self.updated_ns < boundary_ns:
-            return self.mark(boundary_ns)
-        for close in (self._session_close, self._day_close):
-            if close is not None and close.stood_at(boundary_ns):
-                return close.mark()
-        return None
+    def mid_expires_ns(self) -> int:
+        """Returns the first moment at which the mark is the last price because its quote is stale; MAX_NS where time
+        alone does not change the mark."""
+        quotes, prints = self.quotes, self.prints
+        if quotes.arrived_ns <= 0 or (quotes.arrived_ns, quotes.newest_ns) >= (prints.arrived_ns, prints.newest_ns):
+            return MAX_NS
+        return quotes.arrived_ns + self.stale_after_ns + 1
 
     def source_arrived_ns(self, source: MarkSource) -> int:
         """Returns when the quote or print that a mark is from has arrived; 0 if it is not from the market."""
@@ -319,9 +300,6 @@ class TrackedSymbol(JsonPart):
             update_seconds=self._rate.to_state(),
             bars=self.bars.to_state(),
             feed=self.feed.to_state(),
-            day_end_ns=self._day_end_ns,
-            session_close=self._session_close,
-            day_close=self._day_close,
             quote_arrived_ns=self.quotes.arrived_ns,
             print_ns=self.prints.newest_ns,
             print_arrived_ns=self.prints.arrived_ns,
@@ -354,8 +332,6 @@ class TrackedSymbol(JsonPart):
         self.spread, self._spread_since_ns = state.spread, state.spread_since_ns
         self._spread_time, self._quoted_ns = state.spread_time, state.quoted_ns
         self.second_end_ns = state.second_end_ns
-        self._day_end_ns = state.day_end_ns
-        self._session_close, self._day_close = state.session_close, state.day_close
         self._schedule_rollover()
         self.updates = state.updates
         self._rate.load_state(state.update_seconds)
@@ -366,7 +342,7 @@ class TrackedSymbol(JsonPart):
         self.has_input = True
 
     def _schedule_rollover(self) -> None:
-        self.rollover_ns = min(self.second_end_ns, self.session_end_ns, self._day_end_ns)
+        self.rollover_ns = min(self.second_end_ns, self.session_end_ns)
 
     def _end_second(self, now_ns: int) -> None:
         passed = (now_ns - self.second_end_ns) // NS_PER_S + 1
@@ -390,10 +366,6 @@ class TrackedSymbol(JsonPart):
         self._spread_time = 0.0
         self._quoted_ns = 0
 
-    def _close_at(self, end_ns: int, now_ns: int) -> ClosingTouch:
-        """Returns the prices of a session or day that ended before the event that arrives at `now_ns`."""
-        return ClosingTouch(end_ns, now_ns, *self.mark_inputs(end_ns))
-
     def _go_back(self, now_ns: int) -> None:
         """Begins anew at an earlier time, because events arrive as at one (see `MAX_BACK_NS`)."""
         self.quotes.forget()
@@ -403,8 +375,6 @@ class TrackedSymbol(JsonPart):
         self.second_end_ns = now_ns + NS_PER_S
         if self._session_end_ns_of(now_ns) != self.session_end_ns:
             self._begin_session(now_ns)
-        self._day_end_ns = utc_day_end_ns(now_ns)
-        self._session_close = self._day_close = None
         self._schedule_rollover()
 
     def _note_arrivals(self, now_ns: int) -> None:

@@ -1,30 +1,78 @@
-"""The open positions in one symbol, of all strategies, which each price of the market marks anew."""
+"""The open positions in each symbol, of all strategies, which each price of the market marks anew.
+
+A mark changes by time alone, too: once its quote is stale, a print that came after the quote takes the place of the
+mid. That moment is known when the print comes, and is observed as of then, whatever comes next and however late:
+
+    quote    mid 100                                        expires 5 s later
+    print             90                                    |
+    mark         100  .  .  .  .  .  .  .  .  .  .  .  .  . 90
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from observability.clocks.timestamps import MAX_NS
+from observability.metrics.arithmetic.decimals import price_or_none
 from observability.metrics.market.touch import Mark, MarkInputs
 from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.strategy.position_part import PositionPart
+
+OnMark = Callable[["Holding", Mark, int, int], None]
+"""Called with a holding, its new mark, the arrival of the quote or print that the mark is from, and the time from which
+it holds."""
+
+
+class Holdings(dict[str, "Holding"]):
+    """The holdings by symbol, and when the next of their mids expires."""
+
+    def __init__(self, on_move: OnMark, catch_up: Callable[[int], None]) -> None:
+        """`catch_up` is called with the time of an event that comes after a mid has expired, before it counts."""
+        super().__init__()
+        self.next_expiry_ns = MAX_NS
+        """No mid expires before this; one may not expire at it, because a quote has come since."""
+        self._on_move = on_move
+        self._catch_up = catch_up
+
+    def open(self, symbol: str) -> Holding:
+        """Adds the holding of a symbol."""
+        holding = self[symbol] = Holding(self, self._on_move, self._catch_up)
+        return holding
+
+    def expire(self, on_mark: OnMark) -> None:
+        """Hands the marks that hold from `next_expiry_ns` on to `on_mark`, and finds the next."""
+        now_ns, next_ns = self.next_expiry_ns, MAX_NS
+        for holding in self.values():
+            if holding.expires_ns <= now_ns:
+                holding.expire(on_mark)
+            elif holding.expires_ns < next_ns:
+                next_ns = holding.expires_ns
+        self.next_expiry_ns = next_ns
 
 
 class Holding:
     """Hands each change of a symbol's prices to `on_move`, before the next event."""
 
-    __slots__ = ("_on_move", "parts", "quoted")
+    __slots__ = ("_catch_up", "_holdings", "_last_price", "_on_move", "_printed_ns", "expires_ns", "parts", "quoted")
 
-    def __init__(self, on_move: Callable[[Holding, Mark, int, int], None]) -> None:
-        """`on_move` is called with the new mark, the arrival of the quote or print that it is from, and the time of the
-        event that made it."""
+    def __init__(self, holdings: Holdings, on_move: OnMark, catch_up: Callable[[int], None]) -> None:
         self.parts: dict[str, PositionPart] = {}
         """The open positions, by their keys."""
-        self._on_move = on_move
         self.quoted: MarkInputs | None = None
         """What the newest mark was made from; None if the marks may have changed since."""
+        self.expires_ns = MAX_NS
+        """When the last price takes the place of the mid, if no quote comes before."""
+        # The print that does so: its price and its arrival.
+        self._last_price: float | None = None
+        self._printed_ns = 0
+        self._holdings = holdings
+        self._on_move = on_move
+        self._catch_up = catch_up
 
     def on_price(self, market: TrackedSymbol, now_ns: int) -> None:
         # hot: once per quote and print of a symbol that is held (benchmarks/bench_intake.py)
+        if now_ns >= self.expires_ns:
+            self._catch_up(now_ns)
         quoted = market.mark_inputs(now_ns)
         # Most quotes change a size only.
         if quoted != self.quoted:
@@ -32,3 +80,28 @@ class Holding:
             mark = quoted.mark()
             if mark is not None:
                 self._on_move(self, mark, market.source_arrived_ns(mark[1]), now_ns)
+        quoted_ns, printed_ns = market.quotes.arrived_ns, market.prints.arrived_ns
+        if quoted_ns > printed_ns or not quoted.is_mid_current:
+            self.expires_ns = MAX_NS
+        else:
+            self._last_price, self._printed_ns = quoted.last_price, printed_ns
+            if self.expires_ns == MAX_NS or quoted_ns == printed_ns:
+                self._schedule(market.mid_expires_ns())
+
+    def watch(self, market: TrackedSymbol) -> None:
+        """Notes what the market was before the first event."""
+        self._last_price, self._printed_ns = market.last_price, market.prints.arrived_ns
+        self._schedule(market.mid_expires_ns())
+
+    def expire(self, on_mark: OnMark) -> None:
+        """Hands the mark that takes the place of the mid to `on_mark`."""
+        now_ns, self.expires_ns = self.expires_ns, MAX_NS
+        last = price_or_none(self._last_price)
+        if last is not None:
+            self.quoted = None
+            on_mark(self, (last, "last"), self._printed_ns, now_ns)
+
+    def _schedule(self, expires_ns: int) -> None:
+        self.expires_ns = expires_ns
+        if expires_ns < self._holdings.next_expiry_ns:
+            self._holdings.next_expiry_ns = expires_ns

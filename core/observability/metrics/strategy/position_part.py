@@ -135,16 +135,6 @@ class PositionPart(JsonPart):
             self._offer()
         return is_moved
 
-    def mark_before(self, market: TrackedSymbol, boundary_ns: int) -> None:
-        """Marks the position to the last prices before a boundary that has just passed. The next tick marks it anew."""
-        mark = market.mark_before(boundary_ns)
-        if mark is not None and mark != (self.mark, self.mark_source):
-            self.mark, self.mark_source = mark
-            self.mark_ns = min(market.updated_ns, boundary_ns - 1)
-            self._quoted = None
-            self.has_input = True
-            self._value_position()
-
     def _value_position(self) -> None:
         position = self.position
         self.value = value = position.value(self.mark)
