@@ -20,6 +20,7 @@ from observability.memory.mapping import SharedMapping
 from observability.routing.application import Application
 from observability.routing.router import Router
 from observability.snapshot.frames import Frame, FrameRing
+from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.sections import Group, Part
 from observability.snapshot.serializer import Serializer
 from observability.snapshot.shared_frames import FrameWriter, SharedFrames
@@ -112,7 +113,7 @@ class RestlessFeed:
         mono_ns = self.event_clock.mono_ns()
         payload, index = self._serializer.encode(seq, seq, mono_ns, {"mine": b'"%b"' % (b"y" * (seq % 23))})
         self.snapshots[seq] = json.loads(payload)
-        self._writer.write_frame(self._ring.publish(payload, index, seq, mono_ns, {}), {})
+        self._writer.write_frame(self._ring.publish(payload, index, seq, mono_ns, {}), SharedDocuments({}, ()))
         self.frames.refresh()
 
     def trace(self, code: FrameType, event: str, _argument: object) -> Any:
