@@ -103,6 +103,17 @@ def test_a_failed_tick_is_logged_and_the_next_one_is_on_schedule(caplog: pytest.
     assert "tick failed" in caplog.text
 
 
+def test_a_ticker_knows_how_late_its_latest_beat_was() -> None:
+    timers = Timers()
+    ticker = Ticker(0.1, timers, timers.call_later, lambda: None)
+    ticker.start()
+    assert ticker.take_max_late_ns() is None
+    for timers.late_ns in (0, 30_000_000, 10_000_000):
+        timers.run_until(timers.now_ns + INTERVAL_NS)
+    assert (ticker.late_ns, ticker.take_max_late_ns()) == (10_000_000, 30_000_000)
+    assert ticker.take_max_late_ns() is None
+
+
 def test_a_stopped_ticker_does_not_fire_again() -> None:
     timers = Timers()
     beats: list[int] = []

@@ -16,13 +16,15 @@ import pytest
 
 from fake_clock import FakeClock
 from observability.bus import Bus
-from observability.clocks.clock import HostClock
+from observability.clocks.clock import EventClock, HostClock
 from observability.events import Alert, Heartbeat, Log
 from observability.history.history import History
 from observability.history.layout import Budget
+from observability.memory.counters import Counters
 from observability.metrics import SystemCollector
 from observability.metrics.system.host_sampler import HostSample, HostSampler
 from observability.metrics.system_collector import SERIES_FIELDS, SystemSettings
+from observability.snapshot.hub import Hub
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
@@ -90,7 +92,7 @@ def test_a_started_collector_has_every_figure(tmp_path: Path) -> None:
         await collector.start()
         metrics = await collector.get_current_metrics()
         await collector.stop()
-        assert all(isinstance(metrics[name], int | float) for name in (*FIGURES, "event_loop_lag_ms"))
+        assert all(isinstance(metrics[name], int | float) for name in FIGURES)
         assert metrics["uptime_seconds"] == 0
         assert metrics["health"] in ("healthy", "degraded", "unhealthy")
         assert orjson.loads(orjson.dumps(metrics)) == metrics
@@ -102,10 +104,10 @@ def test_sampling_ends_with_the_stop_and_leaves_no_thread() -> None:
     async def main() -> None:
         collector = SystemCollector(bus=Bus(), settings=FAST)
         await collector.start()
+        shown(collector)
         first = collector.sample
-        await until(lambda: collector.sample is not first)
+        await until(lambda: shown(collector) and collector.sample is not first)
         await collector.stop()
-        assert not [task for task in asyncio.all_tasks() if task.get_name() == "host sampler"]
 
     run(main())
     # The stop does not wait for a sample in progress, after which the thread ends by itself.
@@ -135,15 +137,33 @@ def test_sampling_does_not_block_the_loop() -> None:
 
 def test_a_blocked_loop_shows_as_lag() -> None:
     async def main() -> None:
-        collector = SystemCollector(bus=Bus(), settings=FAST)
-        await collector.start()
+        clock = HostClock()
+        collector = SystemCollector(bus=Bus(), clock=clock, settings=FAST)
+        hub = Hub(0.01, Bus(), clock, EventClock(clock), [collector], {}, Counters())
+        collector.measure_lag(hub.take_lag_ms)
+        await hub.start()
         worst = 0.0
         time.sleep(0.2)  # noqa: ASYNC251 - the test blocks the loop on purpose
         while worst < 100:
             await asyncio.sleep(0.005)
-            worst = max(worst, shown(collector)["event_loop_lag_ms"] or 0.0)
-        await collector.stop()
+            worst = max(worst, collector.fields.to_json()["event_loop_lag_ms"] or 0.0)
+        await hub.stop()
         assert worst < 5_000
+
+    run(main())
+
+
+def test_the_last_lag_stays_while_nothing_is_measured() -> None:
+    async def main() -> None:
+        collector = SystemCollector(bus=Bus(), settings=FAST)
+        lags = [12.3456, None]
+        collector.measure_lag(lambda: lags.pop(0) if lags else None)
+        await collector.start()
+        assert shown(collector)["event_loop_lag_ms"] == 12.346
+        first = collector.sample
+        await until(lambda: shown(collector) and collector.sample is not first)
+        assert shown(collector)["event_loop_lag_ms"] == 12.346
+        await collector.stop()
 
     run(main())
 
@@ -295,6 +315,7 @@ def test_each_tick_records_one_row() -> None:
     async def main() -> None:
         history = History(Budget({len(SERIES_FIELDS): 1}, {}))
         collector = SystemCollector(bus=Bus(), history=history)
+        collector.measure_lag(lambda: 0.5)
         collector.refresh(NOON)
         await collector.start()
         collector.refresh(NOON + S)

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
+from hosts import wait_until
 from server_process import Server
 
 StartServer = Callable[..., Server]
@@ -100,6 +101,11 @@ def test_the_summary_has_the_fields_of_the_first_api(demo_server: Server) -> Non
     assert summary["strategy"].keys() == {"active_strategies", "total_pnl", "daily_pnl", "open_positions"}
     assert summary["execution"].keys() == {"orders_today", "fills_today", "fill_rate", "avg_latency_ms"}
     assert summary["system"].keys() == {"cpu_usage", "memory_usage", "uptime_seconds", "health_status"}
+
+
+def test_the_lag_of_the_event_loop_is_measured(demo_server: Server) -> None:
+    wait_until(lambda: demo_server.next_snapshot()["system"]["event_loop_lag_ms"] is not None)
+    assert demo_server.get("/api/system/performance")["event_loop_lag_ms"] >= 0
 
 
 def test_the_list_of_symbols_is_that_of_the_snapshot(demo_server: Server) -> None:

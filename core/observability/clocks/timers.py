@@ -55,6 +55,7 @@ class Ticker:
         self.errors = 0
         self.late_ns: int | None = None
         """How late the last beat was; None before the first one."""
+        self._max_late_ns: int | None = None
 
     def start(self) -> None:
         self.schedule = Schedule(self._clock.mono_ns(), self.schedule.interval_ns)
@@ -65,6 +66,11 @@ class Ticker:
             self._timer.cancel()
             self._timer = None
 
+    def take_max_late_ns(self) -> int | None:
+        """Returns how late the latest beat since the last call was; None if there was no beat."""
+        max_late_ns, self._max_late_ns = self._max_late_ns, None
+        return max_late_ns
+
     def _arm(self) -> None:
         # uvloop's timers count whole milliseconds from the start of the loop's turn, and may fire early: rounding up
         # costs at most one millisecond, rounding down would spin until the beat is due.
@@ -74,7 +80,9 @@ class Ticker:
     def _fire(self) -> None:
         now_ns = self._clock.mono_ns()
         if now_ns >= self.schedule.next_ns:
-            self.late_ns = now_ns - self.schedule.next_ns
+            late_ns = self.late_ns = now_ns - self.schedule.next_ns
+            if self._max_late_ns is None or late_ns > self._max_late_ns:
+                self._max_late_ns = late_ns
             self.schedule.advance(now_ns)
             try:
                 self._on_tick()

@@ -4,11 +4,7 @@ users' own metrics.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +25,12 @@ from observability.metrics.collectors import BusCollector
 from observability.metrics.system.components import ComponentBook
 from observability.metrics.system.health import assess
 from observability.metrics.system.host_sampler import HostSample, HostSampler
-from observability.metrics.system.loop_lag import LoopLagProbe
+from observability.metrics.system.sampling import SamplingThread
 from observability.metrics.system.user_metrics import UserMetrics, UserMetricState
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
 
-logger = logging.getLogger(__name__)
-
 SERIES_FIELDS = ("cpu_percent", "memory_percent", "event_loop_lag_ms")
-
-# CPU shares are measured over an interval. This is the first one, so that `start` returns with real figures.
-FIRST_INTERVAL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +77,10 @@ class SystemCollector(BusCollector):
         self.user_metrics = UserMetrics(self.settings.max_user_metrics)
         self.groups: tuple[Group, ...] = (Group("metrics", self.user_metrics.series),)
         self.last_input_ns: int | None = None
-        self.sample_failures = 0
-        self.sample: HostSample | None = None
-        """The newest sample of host and process."""
         self._sampler = sampler
+        self._sampling: SamplingThread | None = None
+        self.sample: HostSample | None = None
+        """The sample of host and process that the section shows."""
         self.alert_book = AlertBook(self.settings.max_alerts)
         self.alert_book.add_transition_listener(self._on_transition)
         self.losses = Losses(self.alert_book)
@@ -121,12 +112,10 @@ class SystemCollector(BusCollector):
         self._replay: Callable[[], dict[str, Any]] | None = None
         self.engine_log = LogRing() if engine_log is None else engine_log
         """The lines of the engine's `log` events."""
-        self._probe = LoopLagProbe(self.clock.mono_ns)
+        self._take_lag_ms: Callable[[], float | None] | None = None
         self._lag_ms: float | None = None
         self._started_ns: int | None = None
         self._uptime_seconds: int | None = None
-        self._executor: ThreadPoolExecutor | None = None
-        self._sampling: asyncio.Task[None] | None = None
         self._has_input = True
         self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
 
@@ -181,6 +170,16 @@ class SystemCollector(BusCollector):
         self._replay = document
         self._has_input = True
 
+    def measure_lag(self, take_lag_ms: Callable[[], float | None]) -> None:
+        """Shows what `take_lag_ms` returns as the lag of the event loop; it is called with each sample of the host, and
+        returns None if nothing was measured since."""
+        self._take_lag_ms = take_lag_ms
+
+    @property
+    def sample_failures(self) -> int:
+        """How often the host could not be sampled since the start."""
+        return 0 if self._sampling is None else self._sampling.failures
+
     def health_reason(self, name: str) -> str | None:
         """Returns why the part added under `name` degrades the health; None while it does not."""
         reason = self._health_reasons.get(name)
@@ -218,51 +217,16 @@ class SystemCollector(BusCollector):
     async def _start_impl(self) -> None:
         await super()._start_impl()
         self._started_ns = self.clock.mono_ns()
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-sampler")
-        self._probe.start()
-        await self._take_sample(FIRST_INTERVAL_SECONDS)
-        self._sampling = asyncio.create_task(self._sample_forever(), name="host sampler")
+        self._sampling = SamplingThread(self._make_sampler, self.settings.sample_interval_seconds)
+        await self._sampling.start()
 
     async def _stop_impl(self) -> None:
         await super()._stop_impl()
-        self._probe.stop()
         if self._sampling is not None:
-            self._sampling.cancel()
-            await asyncio.gather(self._sampling, return_exceptions=True)
-            self._sampling = None
-        if self._executor is not None:
-            # A sample that hangs (a dead network file system) must not delay the stop.
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+            self._sampling.stop()
 
-    async def _sample_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.sample_interval_seconds)
-            await self._take_sample(0.0)
-
-    async def _take_sample(self, interval_seconds: float) -> None:
-        """Takes a sample off the loop. A failure keeps the last sample; only the first one is logged."""
-        try:
-            self.sample = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._sample_in_thread, interval_seconds
-            )
-        except Exception:
-            self.sample_failures += 1
-            if self.sample_failures == 1:
-                logger.exception(
-                    "the host cannot be sampled; the last figures remain, and further failures are only counted"
-                )
-            return
-        self._lag_ms = self._probe.take_max_ms()
-        now_ns = self.clock.time_ns()
-        self.last_input_ns = max(now_ns, self.last_input_ns or 0)
-        self._has_input = True
-
-    def _sample_in_thread(self, interval_seconds: float) -> HostSample:
-        if self._sampler is None:
-            self._sampler = HostSampler(Path(self.settings.data_dir or "."))
-        time.sleep(interval_seconds)
-        return self._sampler.sample()
+    def _make_sampler(self) -> HostSampler:
+        return HostSampler(Path(self.settings.data_dir or ".")) if self._sampler is None else self._sampler
 
     def _on_transition(self, state: AlertState, action: Action) -> None:
         self._has_input = True
@@ -277,6 +241,14 @@ class SystemCollector(BusCollector):
     def _update(self, now_ns: int) -> None:
         uptime_seconds = None if self._started_ns is None else (self.clock.mono_ns() - self._started_ns) // NS_PER_S
         self.user_metrics.refresh()
+        sample = None if self._sampling is None else self._sampling.newest
+        if sample is not self.sample:
+            self.sample = sample
+            self.last_input_ns = max(now_ns, self.last_input_ns or 0)
+            self._has_input = True
+            lag_ms = None if self._take_lag_ms is None else self._take_lag_ms()
+            if lag_ms is not None:
+                self._lag_ms = lag_ms
         # At least once per second, because a component becomes silent without any input.
         if self._has_input or uptime_seconds != self._uptime_seconds:
             self._has_input = False

@@ -13,6 +13,7 @@ from typing import Protocol
 from observability.bus import Bus
 from observability.clocks.clock import Clock, EventClock
 from observability.clocks.timers import Ticker
+from observability.clocks.timestamps import NS_PER_MS
 from observability.memory.counters import Counters
 from observability.snapshot.custom_collectors import Collector, CustomCollectors
 from observability.snapshot.frames import Frame, FrameRing
@@ -109,6 +110,12 @@ class Hub:
     def ticks_missed(self) -> int:
         """Ticks that were skipped because the loop was late."""
         return 0 if self.ticker is None else self.ticker.schedule.missed
+
+    def take_lag_ms(self) -> float | None:
+        """Returns by how much the latest tick since the last call was late, which is the lag of the event loop; None if
+        there was no tick. Up to one millisecond of it is the resolution of the loop's timers."""
+        late_ns = None if self.ticker is None else self.ticker.take_max_late_ns()
+        return None if late_ns is None else late_ns / NS_PER_MS
 
     def not_ready(self) -> list[str]:
         """Returns the names of the collectors that do not run: stopped, or custom and not started yet."""

@@ -150,6 +150,7 @@ class HubProcess(ServerProcess):
     def _wire(self) -> None:
         hub, frontend, store = self._hub, self._frontend, self._store
         self._journal.add_announcement_listener(self._lane_feed.on_announcement)
+        self._collectors.system.measure_lag(hub.take_lag_ms)
         if store is not None:
             self._collectors.system.add_health_reason("store", lambda: store.trouble)
         hub.documents.update(self._documents())

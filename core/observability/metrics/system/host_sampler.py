@@ -46,8 +46,7 @@ class HostSampler:
         self._cgroup = Cgroup() if cgroup is None else cgroup
         self._mono_ns = mono_ns
         self._process = psutil.Process()
-        # The first call only starts the measurement.
-        self._process.cpu_percent(None)
+        self._process_cpu_ns = time.process_time_ns()
         self._host_cpu = _host_cpu_seconds()
         self._group_cpu = self._cgroup.cpu_seconds()
         self._sampled_ns = mono_ns()
@@ -55,7 +54,7 @@ class HostSampler:
     def sample(self) -> HostSample:
         """Measures everything once. Raises OSError or psutil.Error if the host does not answer."""
         process = self._process
-        cpu_percent = self._cpu_percent()
+        cpu_percent, process_cpu_percent = self._cpu_percents()
         use = self._cgroup.memory()
         host = psutil.virtual_memory()
         if use is not None and use.limit_bytes < host.total:
@@ -71,14 +70,20 @@ class HostSampler:
                 memory_limit_bytes=memory_limit_bytes,
                 disk_percent=float(psutil.disk_usage(str(self._data_dir)).percent),
                 process_rss_bytes=process.memory_info().rss,
-                process_cpu_percent=process.cpu_percent(None),
+                process_cpu_percent=process_cpu_percent,
                 num_fds=process.num_fds(),
                 threads=process.num_threads(),
             )
 
-    def _cpu_percent(self) -> float | None:
-        now_ns = self._mono_ns()
-        elapsed_seconds = (now_ns - self._sampled_ns) / NS_PER_S
+    def _cpu_percents(self) -> tuple[float | None, float]:
+        """Returns the shares of the host or container, and of this process, since the last call."""
+        now_ns, process_cpu_ns = self._mono_ns(), time.process_time_ns()
+        elapsed_ns = now_ns - self._sampled_ns
+        process = (process_cpu_ns - self._process_cpu_ns) / elapsed_ns * 100 if elapsed_ns > 0 else 0.0
+        self._process_cpu_ns = process_cpu_ns
+        return self._host_cpu_percent(now_ns, elapsed_ns / NS_PER_S), round(process, 1)
+
+    def _host_cpu_percent(self, now_ns: int, elapsed_seconds: float) -> float | None:
         host_cpu, group_cpu = _host_cpu_seconds(), self._cgroup.cpu_seconds()
         last_host_cpu, last_group_cpu = self._host_cpu, self._group_cpu
         self._sampled_ns, self._host_cpu, self._group_cpu = now_ns, host_cpu, group_cpu
