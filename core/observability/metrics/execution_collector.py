@@ -206,7 +206,7 @@ class ExecutionCollector(BusCollector):
             groups.load_state(state.groups)
         orders = OrderLedger(groups, self.trades, settings.max_open_orders, settings.max_recent_orders)
         orders.load_state(state.orders)
-        markouts = Markouts(groups.of, settings.max_pending_markouts, self.trades.multipliers)
+        markouts = Markouts(groups.tally, settings.max_pending_markouts, self.trades.multipliers)
         markouts.load_state(state.markouts)
         markets = OrderMarkets(self._market, markouts, self._note_due, settings.max_symbols)
         markets.load_state(state.symbols)
@@ -255,6 +255,7 @@ class ExecutionCollector(BusCollector):
             self._derive()
 
     def _derive(self) -> None:
+        self._order_groups.settle()
         orders, counts, amounts = self._orders, self._order_groups.all.counts, self._order_groups.all.amounts
         n = counts.get
         latency = orders.latency.summary()

@@ -6,6 +6,7 @@ not depend on the order of the reports. A figure that cannot be computed is a la
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -21,11 +22,11 @@ _COUNTED_STATUSES = TERMINAL_STATUSES | {"partially_filled"}
 class Figures(NamedTuple):
     """Each label counts 1; amounts are added up."""
 
-    labels: frozenset[str]
+    labels: Collection[str]
     amounts: dict[str, Decimal]
 
 
-NO_FIGURES: Final = Figures(frozenset(), {})
+NO_FIGURES: Final = Figures((), {})
 
 
 def cost_of(side: str, quantity: Decimal, notional: Decimal, reference: Decimal) -> Decimal:
@@ -44,10 +45,13 @@ def order_figures(order: OrderState, multiplier: Decimal) -> Figures:
         if order.filled:
             amounts["ordered"] = amounts["executed"] = order.filled
     else:
-        labels = _labels_of(order)
-        if order.is_accepted and order.quantity is not None:
-            amounts["ordered"] = order.quantity
-            amounts["executed"] = order.executed
+        labels = {"orders"}
+        if order.is_accepted:
+            labels.add("accepted")
+            if order.quantity is not None:
+                amounts["ordered"] = order.quantity
+                amounts["executed"] = order.executed
+        _add_status(order, labels)
     if order.filled:
         arrival = order.arrival_price
         if arrival is not None and arrival > 0:
@@ -66,7 +70,7 @@ def order_figures(order: OrderState, multiplier: Decimal) -> Figures:
             amounts.update(zip(_SHORTFALL_AMOUNTS, shortfall, strict=True))
         else:
             labels.add(shortfall)
-    return Figures(frozenset(labels), amounts)
+    return Figures(labels, amounts)
 
 
 _SHORTFALL_AMOUNTS = tuple(f"money_{name}" for name in Shortfall._fields)
@@ -86,28 +90,23 @@ def is_money(name: str) -> bool:
     return name.startswith("money_") or name.endswith(("_money", "_notional"))
 
 
-def _labels_of(order: OrderState) -> set[str]:
-    labels = {"orders"}
-    if order.status in _COUNTED_STATUSES:
-        labels.add(order.status)
-    if order.is_accepted:
-        labels.add("accepted")
-    _note_gaps(order, labels)
-    return labels
-
-
-def _note_gaps(order: OrderState, labels: set[str]) -> None:
+def _add_status(order: OrderState, labels: set[str]) -> None:
+    """Adds the status of an order, and which of its reports and fills are missing."""
+    status = order.status
+    is_counted = status in _COUNTED_STATUSES
+    if status is not None and is_counted:
+        labels.add(status)
     if order.cancel_ns is not None and order.canceled_ns is None and not order.is_terminal:
         labels.add("cancel_unacknowledged")
     n = len(labels)
-    if order.status is None:
+    if status is None:
         labels.add("without_report")
     elif order.sent_ns is None:
         labels.add("without_send")
     # Only a later report proves that the acknowledgement is missing.
-    if order.acked_ns is None and (order.filled or order.status in _COUNTED_STATUSES):
+    if order.acked_ns is None and (is_counted or order.filled):
         labels.add("without_ack")
-    if order.executed > order.filled:
+    if status == "filled" and order.executed > order.filled:
         labels.add("without_fills")
     if len(labels) > n:
         labels.add("missing_report")

@@ -1,14 +1,17 @@
 """The sums over sets of orders: over all, and by strategy, symbol and venue.
 
-order, fill, horizon passed --> labels, amounts --> all
-                                                --> by_strategy[s]      of bounded number; the rest share
-                                                --> by_symbol[s]        the group "(other)"
-                                                --> by_venue[v]
+order, fill, horizon passed --> tally of its strategy, symbol and venue
+                tick, document, checkpoint --> settle --> all
+                                                      --> by_strategy[s]      of bounded number; the rest share
+                                                      --> by_symbol[s]        the group "(other)"
+                                                      --> by_venue[v]
+
+An event counts once, in a tally; the four groups of the tally take its sums when somebody reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any, Final
 
@@ -16,6 +19,7 @@ import msgspec
 
 from observability.metrics.arithmetic.decimals import EXACT, ZERO
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
+from observability.metrics.execution.figures import Figures
 from observability.metrics.execution.quality import quality_of
 from observability.store.checkpoint import pack, unpack
 
@@ -33,7 +37,7 @@ DIMENSIONS: Final = ("strategy", "symbol", "venue")
 OTHER_GROUP: Final = "(other)"
 NO_NAME: Final = "(none)"
 
-# Combinations of names whose groups are cached, 300 bytes each.
+# Combinations of names whose tallies are cached, 700 bytes each.
 MAX_CACHED_NAMES: Final = 4096
 
 
@@ -67,39 +71,30 @@ class ExecutionGroup:
 
     def begin_session(self) -> None:
         """Resets everything that belongs to the session."""
-        self._note_change()
+        self._json = self._packed = None
         self.counts = {}
         self.amounts = {}
         self.symbol, self.is_mixed = None, False
         self.legs = {leg: SparseHistogram() for leg in LEGS}
 
-    def count(self, labels: Iterable[str], sign: int = 1) -> None:
-        """Counts one of each label; with a sign of -1, removes one."""
-        self._note_change()
+    def take(self, tally: Tally) -> None:
+        """Adds everything in a tally."""
+        self._json = self._packed = None
         counts = self.counts
-        for label in labels:
-            counts[label] = counts.get(label, 0) + sign
-
-    def note_symbol(self, symbol: str) -> None:
-        """Notes which symbol amounts are added for."""
-        if self.symbol is None:
-            self.symbol = symbol
-        elif symbol != self.symbol:
-            self.is_mixed = True
-
-    def add(self, amounts: Iterable[tuple[str, Decimal]]) -> None:
-        """Adds exact amounts."""
-        self._note_change()
-        sums = self.amounts
-        for name, amount in amounts:
-            sums[name] = EXACT.add(sums.get(name, ZERO), amount)
-
-    def record(self, leg: str, duration_ns: int, *, is_of_session: bool) -> None:
-        """Counts one duration since the start and, if it belongs to the session, in the session."""
-        self._note_change()
-        self.legs_total[leg].record(duration_ns)
-        if is_of_session:
-            self.legs[leg].record(duration_ns)
+        for label, count in tally.counts.items():
+            counts[label] = counts.get(label, 0) + count
+        if tally.amounts:
+            if self.symbol is None:
+                self.symbol = tally.symbol
+            elif self.symbol != tally.symbol:
+                self.is_mixed = True
+            sums, add = self.amounts, EXACT.add
+            for name, amount in tally.amounts.items():
+                sums[name] = add(sums.get(name, ZERO), amount)
+        for leg, duration_ns, is_of_session in tally.durations:
+            self.legs_total[leg].record(duration_ns)
+            if is_of_session:
+                self.legs[leg].record(duration_ns)
 
     def to_json(self) -> dict[str, Any]:
         """Returns every figure with its sample count; do not modify it."""
@@ -132,8 +127,49 @@ class ExecutionGroup:
             self._packed = msgspec.Raw(pack(self.to_state()))
         return self._packed
 
-    def _note_change(self) -> None:
-        self._json = self._packed = None
+
+class Tally:
+    """What the orders of one strategy, symbol and venue add to their four groups, since these were last read."""
+
+    __slots__ = ("amounts", "counts", "durations", "groups", "is_empty", "symbol")
+
+    def __init__(self, groups: tuple[ExecutionGroup, ...], symbol: str) -> None:
+        self.groups = groups
+        self.symbol = symbol
+        self.is_empty = True
+        self.clear()
+
+    def clear(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.amounts: dict[str, Decimal] = {}
+        self.durations: list[tuple[str, int, bool]] = []
+        """Leg, nanoseconds, and whether the order is of the session."""
+
+    def count(self, label: str) -> None:
+        self.counts[label] = self.counts.get(label, 0) + 1
+
+    def add(self, name: str, amount: Decimal) -> None:
+        """Adds an exact amount."""
+        self.amounts[name] = EXACT.add(self.amounts.get(name, ZERO), amount)
+
+    def replace(self, before: Figures, after: Figures) -> None:
+        """Replaces an order's earlier figures by its current ones."""
+        # hot: once per order report and fill (benchmarks/bench_intake.py)
+        counts, sums = self.counts, self.amounts
+        for label in after.labels:
+            counts[label] = counts.get(label, 0) + 1
+        for label in before.labels:
+            counts[label] = counts.get(label, 0) - 1
+        earlier = before.amounts
+        for name, amount in after.amounts.items():
+            was = earlier.get(name)
+            if was is None:
+                sums[name] = EXACT.add(sums.get(name, ZERO), amount)
+            elif was != amount:
+                sums[name] = EXACT.add(sums.get(name, ZERO), EXACT.subtract(amount, was))
+        for name, was in earlier.items():
+            if name not in after.amounts:
+                sums[name] = EXACT.subtract(sums.get(name, ZERO), was)
 
 
 class GroupsState(msgspec.Struct, array_like=True):
@@ -151,40 +187,51 @@ class ExecutionGroups:
         self.all = ExecutionGroup()
         self.by: dict[str, dict[str, ExecutionGroup]] = {dimension: {} for dimension in DIMENSIONS}
         self._max_groups = max_groups
-        self._cached: dict[tuple[str, str, str], tuple[ExecutionGroup, ...]] = {}
+        self._tallies: dict[tuple[str, str, str], Tally] = {}
+        self._unsettled: list[Tally] = []
 
-    def of(self, strategy: str, symbol: str, venue: str) -> tuple[ExecutionGroup, ...]:
-        """Returns the four groups of an order."""
-        # hot: twice per fill, once per order report (benchmarks/bench_intake.py)
+    def tally(self, strategy: str, symbol: str, venue: str) -> Tally:
+        """Returns the tally of an order, to be added to at once."""
+        # hot: two or three times per fill, once per order report (benchmarks/bench_intake.py)
         names = (strategy, symbol, venue)
-        groups = self._cached.get(names)
-        if groups is None:
-            if len(self._cached) >= MAX_CACHED_NAMES:
-                self._cached.clear()
-            groups = (self.all, *(self._group(self.by[by], name) for by, name in zip(DIMENSIONS, names, strict=True)))
-            self._cached[names] = groups
-        return groups
+        tally = self._tallies.get(names) or self._begin(names)
+        if tally.is_empty:
+            tally.is_empty = False
+            self._unsettled.append(tally)
+        return tally
+
+    def settle(self) -> None:
+        """Brings every group up to date. Call it before reading one."""
+        for tally in self._unsettled:
+            for group in tally.groups:
+                group.take(tally)
+            tally.clear()
+            tally.is_empty = True
+        self._unsettled.clear()
 
     def begin_session(self) -> None:
         """Resets everything that belongs to the session, in every group."""
+        self.settle()
         for group in self._everything():
             group.begin_session()
 
     def to_json(self) -> dict[str, Any]:
         """Returns the figures of `all`, with `by_strategy`, `by_symbol` and `by_venue` added; do not modify it."""
+        self.settle()
         return self.all.to_json() | {
             f"by_{dimension}": {name: group.to_json() for name, group in groups.items()}
             for dimension, groups in self.by.items()
         }
 
     def to_state(self) -> GroupsState:
+        self.settle()
         return GroupsState(
             self.all.packed(),
             {by: {name: group.packed() for name, group in groups.items()} for by, groups in self.by.items()},
         )
 
     def load_state(self, state: GroupsState) -> None:
-        self._cached.clear()
+        """Replaces every group. Call it before anything is counted."""
         self.all = _unpacked(state.all)
         for by, groups in self.by.items():
             groups.clear()
@@ -192,6 +239,14 @@ class ExecutionGroups:
 
     def _everything(self) -> Collection[ExecutionGroup]:
         return [self.all, *(group for groups in self.by.values() for group in groups.values())]
+
+    def _begin(self, names: tuple[str, str, str]) -> Tally:
+        if len(self._tallies) >= MAX_CACHED_NAMES:
+            self.settle()
+            self._tallies.clear()
+        groups = (self.all, *(self._group(self.by[by], name) for by, name in zip(DIMENSIONS, names, strict=True)))
+        tally = self._tallies[names] = Tally(groups, names[1])
+        return tally
 
     def _group(self, groups: dict[str, ExecutionGroup], name: str) -> ExecutionGroup:
         group = groups.get(name or NO_NAME)

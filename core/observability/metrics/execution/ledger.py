@@ -11,13 +11,13 @@ import msgspec
 
 from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Fill, Order
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, finite_or_none
+from observability.metrics.arithmetic.decimals import ONE, ZERO, finite_or_none
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.figures import NO_FIGURES, Figures, is_money, order_figures
-from observability.metrics.execution.groups import LEGS, ExecutionGroup, ExecutionGroups
+from observability.metrics.execution.groups import LEGS, ExecutionGroups, Tally
 from observability.metrics.execution.order import OrderState, new_order
 from observability.metrics.execution.order_market import OrderMarket
-from observability.metrics.trades.trade import Trade
+from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
 from observability.metrics.trades.trade_log import StrategyLookup, TradeLog
 from observability.store.checkpoint import pack, unpack
 
@@ -85,26 +85,31 @@ class OrderLedger:
 
     def report(self, event: Order, market: OrderMarket | None) -> None:
         """Applies one report to its order."""
+        # hot: once per order report (benchmarks/bench_intake.py)
         key = (event.symbol, event.order_id)
-        if self._is_archived(key, event):
+        if self.archive is not None and self._is_archived(key, event):
             self.late_reports += 1
             return
         order, before = self._find(key, event, market)
-        self._name_strategy(order, event.strategy, before)
-        if order.is_new:
+        if order.strategy == DEFAULT_STRATEGY:
+            self._name_strategy(order, event.strategy, before)
+        if self._replaced and order.is_new:
             self._note_successor(order)
         self.late_reports += order.report(event, market)
         if order.waiting and order.arrival_price is not None:
             self._amend(order)
         self._put(key, order, before)
-        self._close_replaced(order)
+        if order.replaces or order.successor:
+            self._close_replaced(order)
 
     def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> OrderState:
         """Applies one fill, which must not be a duplicate, to its order; returns the order."""
+        # hot: once per fill (benchmarks/bench_intake.py)
         key = (event.symbol, event.order_id)
         order, before = self._find(key, event, market)
-        self._name_strategy(order, trade.strategy, before)
-        if order.is_new:
+        if order.strategy == DEFAULT_STRATEGY:
+            self._name_strategy(order, trade.strategy, before)
+        if self._replaced and order.is_new:
             self._note_successor(order)
         order.fill(event, trade, market)
         if order.arrival_price is not None:
@@ -112,20 +117,19 @@ class OrderLedger:
         if order.quantity is not None and order.filled > order.quantity:
             self.overfilled += 1
         # The strategy of the fill may be another one than the order's.
-        groups = self._groups.of(trade.strategy, order.symbol, order.venue)
-        for group in groups:
-            group.count(("fills",))
-            group.add((("commission", event.commission),))
+        tally = self._groups.tally(trade.strategy, order.symbol, order.venue)
+        tally.count("fills")
+        tally.add("commission", event.commission)
         latency_ms = finite_or_none(event.latency_ms)
         if latency_ms is not None:
             latency_ns = round(latency_ms * NS_PER_MS)
-            for group in groups:
-                group.record("reported_by_fills", latency_ns, is_of_session=True)
+            tally.durations.append(("reported_by_fills", latency_ns, True))
             if not order.is_latency_known:
                 order.is_latency_known = True
                 self.latency.record(latency_ns)
         self._put(key, order, before)
-        self._close_replaced(order)
+        if order.replaces or order.successor:
+            self._close_replaced(order)
         return order
 
     def strategy_of(self, symbol: str, order_id: str) -> str | None:
@@ -140,9 +144,9 @@ class OrderLedger:
 
     def _is_archived(self, key: OrderKey, event: Order) -> bool:
         """Returns whether a report of an order that is not in memory has arrived before."""
-        if self.archive is None or len(self._recent) < self._max_recent or key in self.open or key in self._recent:
+        if len(self._recent) < self._max_recent or key in self.open or key in self._recent:
             return False
-        return self.archive(event)
+        return self.archive is not None and self.archive(event)
 
     def to_state(self) -> LedgerState:
         """Returns the state without the groups. Orders unchanged since the last call are not packed again."""
@@ -171,12 +175,9 @@ class OrderLedger:
         known."""
         for order in (*self.open.values(), *self._recent.values()):
             if order.session == self._session:
-                amounts = self._figures(order).amounts
-                money = [(name, amount) for name, amount in amounts.items() if is_money(name)]
-                for group in self._groups_of(order):
-                    if amounts:
-                        group.note_symbol(order.symbol)
-                    group.add(money)
+                tally = self._tally(order)
+                for name, amount in self._figures(order).amounts.items():
+                    tally.add(name, amount if is_money(name) else ZERO)
 
     def _find(self, key: OrderKey, event: Order | Fill, market: OrderMarket | None) -> tuple[OrderState, Figures]:
         """Returns the order, a new one if it is unknown, and its figures so far."""
@@ -195,25 +196,24 @@ class OrderLedger:
         """Moves an order, with its figures so far, to the group of a strategy that is the first to be named for it."""
         unnamed = order.strategy
         if order.take_strategy(name) and figures is not NO_FIGURES:
-            _, old, *_ = self._groups.of(unnamed, order.symbol, order.venue)
-            _, new, *_ = self._groups_of(order)
-            _count_change((old,), order.symbol, figures, NO_FIGURES)
-            _count_change((new,), order.symbol, NO_FIGURES, figures)
+            self._groups.tally(unnamed, order.symbol, order.venue).replace(figures, NO_FIGURES)
+            self._tally(order).replace(NO_FIGURES, figures)
 
-    def _groups_of(self, order: OrderState) -> tuple[ExecutionGroup, ...]:
-        return self._groups.of(order.strategy, order.symbol, order.venue)
+    def _tally(self, order: OrderState) -> Tally:
+        return self._groups.tally(order.strategy, order.symbol, order.venue)
 
     def _put(self, key: OrderKey, order: OrderState, before: Figures) -> None:
-        groups = self._groups_of(order)
+        tally = self._groups.tally(order.strategy, order.symbol, order.venue)
         is_of_session = order.session == self._session
         if is_of_session:
-            _count_change(groups, order.symbol, before, self._figures(order))
-        self._measure_legs(order, groups, is_of_session=is_of_session)
+            tally.replace(before, self._figures(order))
+        self._measure_legs(order, tally, is_of_session=is_of_session)
         if order.is_open:
             if order.cancel_ns is not None:
                 self.canceling.add(key)
             if order.replaced_ns is None:
-                self._wait_no_more(key, order)
+                if self._replaced:
+                    self._wait_no_more(key, order)
             else:
                 self._replaced.setdefault((order.symbol, order.side), {})[key] = None
             self._recent.pop(key, None)
@@ -221,7 +221,8 @@ class OrderLedger:
         else:
             self.open.pop(key, None)
             self.canceling.discard(key)
-            self._wait_no_more(key, order)
+            if self._replaced:
+                self._wait_no_more(key, order)
             self._remember(key, order)
 
     def _note_successor(self, order: OrderState) -> None:
@@ -284,23 +285,31 @@ class OrderLedger:
                     self._trades.amended(trade)
         order.waiting = []
 
-    def _measure_legs(self, order: OrderState, groups: tuple[ExecutionGroup, ...], *, is_of_session: bool) -> None:
-        sent, acked = order.sent_ns, order.acked_ns
-        if is_of_session and sent is not None and acked is not None and not order.is_latency_known:
-            order.is_latency_known = True
-            self.latency.record(acked - sent)
-        for leg, start_ns, end_ns in (
-            ("decision_to_send", order.decided_ns, sent),
-            ("send_to_ack", sent, acked),
-            ("ack_to_first_fill", acked, order.first_fill_ns),
-            ("send_to_first_fill", sent, order.first_fill_ns),
-            ("send_to_complete", sent, order.ended_ns),
-            ("cancel_to_ack", order.cancel_ns, order.canceled_ns),
-        ):
-            if start_ns is not None and end_ns is not None and not order.legs_known & _LEG_BITS[leg]:
-                order.legs_known |= _LEG_BITS[leg]
-                for group in groups:
-                    group.record(leg, end_ns - start_ns, is_of_session=is_of_session)
+    def _measure_legs(self, order: OrderState, tally: Tally, *, is_of_session: bool) -> None:
+        """Counts the legs whose ends are known since the last report or fill."""
+        sent_ns, acked_ns, first_fill_ns = order.sent_ns, order.acked_ns, order.first_fill_ns
+        legs: list[tuple[str, int]] = []
+        if sent_ns is not None:
+            if order.decided_ns is not None:
+                legs.append(("decision_to_send", sent_ns - order.decided_ns))
+            if acked_ns is not None:
+                legs.append(("send_to_ack", acked_ns - sent_ns))
+                if is_of_session and not order.is_latency_known:
+                    order.is_latency_known = True
+                    self.latency.record(acked_ns - sent_ns)
+            if first_fill_ns is not None:
+                legs.append(("send_to_first_fill", first_fill_ns - sent_ns))
+            if order.ended_ns is not None:
+                legs.append(("send_to_complete", order.ended_ns - sent_ns))
+        if acked_ns is not None and first_fill_ns is not None:
+            legs.append(("ack_to_first_fill", first_fill_ns - acked_ns))
+        if order.cancel_ns is not None and order.canceled_ns is not None:
+            legs.append(("cancel_to_ack", order.canceled_ns - order.cancel_ns))
+        for leg, duration_ns in legs:
+            bit = _LEG_BITS[leg]
+            if not order.legs_known & bit:
+                order.legs_known |= bit
+                tally.durations.append((leg, duration_ns, is_of_session))
 
     def _pack(self, orders: dict[OrderKey, OrderState]) -> list[msgspec.Raw]:
         packed = self._packed
@@ -318,23 +327,3 @@ class OrderLedger:
             orders[key] = order
             self._packed[key] = msgspec.Raw(data)
         return orders
-
-
-def _count_change(groups: tuple[ExecutionGroup, ...], symbol: str, before: Figures, after: Figures) -> None:
-    """Replaces an order's earlier figures by its current ones in every group."""
-    removed, added = before.labels - after.labels, after.labels - before.labels
-    subtract = EXACT.subtract
-    changes = [
-        (name, subtract(amount, before.amounts.get(name, ZERO)))
-        for name, amount in after.amounts.items()
-        if amount != before.amounts.get(name)
-    ]
-    changes += [(name, subtract(ZERO, amount)) for name, amount in before.amounts.items() if name not in after.amounts]
-    for group in groups:
-        if removed:
-            group.count(removed, -1)
-        if added:
-            group.count(added)
-        if changes:
-            group.note_symbol(symbol)
-            group.add(changes)

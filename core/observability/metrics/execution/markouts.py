@@ -16,7 +16,7 @@ as left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from heapq import heapify, heappop, heappush, heapreplace
 from types import MappingProxyType
@@ -26,15 +26,13 @@ import msgspec
 
 from observability.events import Fill, Side
 from observability.metrics.arithmetic.decimals import EXACT, ONE
-from observability.metrics.execution.groups import ExecutionGroup
+from observability.metrics.execution.groups import Tally
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.execution.quality import HORIZONS_NS
 
 _NAMES: Final = tuple(HORIZONS_NS)
 _DELAYS_NS: Final = tuple(HORIZONS_NS.values())
-
-NamedAmounts = Sequence[tuple[str, Decimal]]
 
 
 class PendingFill(msgspec.Struct, array_like=True, gc=False):
@@ -63,7 +61,7 @@ class MarkoutsState(msgspec.Struct, array_like=True):
     pending: list[PendingFill] = []
 
 
-GroupsOf = Callable[[str, str, str], tuple[ExecutionGroup, ...]]
+TallyOf = Callable[[str, str, str], Tally]
 
 
 class Markouts:
@@ -71,10 +69,10 @@ class Markouts:
     a new fill has no markouts and is counted as left out."""
 
     def __init__(
-        self, groups_of: GroupsOf, max_pending: int, multipliers: Mapping[str, Decimal] = MappingProxyType({})
+        self, tally_of: TallyOf, max_pending: int, multipliers: Mapping[str, Decimal] = MappingProxyType({})
     ) -> None:
         """`multipliers` are those of contracts, by symbol; 1 for every other symbol."""
-        self._groups_of = groups_of
+        self._tally_of = tally_of
         self._multipliers = multipliers
         self._max_pending = max_pending
         self._heaps: dict[str, list[PendingFill]] = {}
@@ -86,15 +84,15 @@ class Markouts:
         """Counts the effective spread of a fill of `strategy` against the mid at the fill, and starts its markouts."""
         symbol, venue = order.symbol, order.venue
         side, quantity, price, taken_ns = event.side, event.quantity, event.price, event.ts_init
-        groups = self._groups_of(strategy, symbol, venue)
+        tally = self._tally_of(strategy, symbol, venue)
         if mid is None or mid <= 0:
-            _count(groups, symbol, "fill:no_mid" if mid is None else "fill:mid_not_positive")
+            tally.count("fill:no_mid" if mid is None else "fill:mid_not_positive")
             return
         due_ns = taken_ns + _DELAYS_NS[0]
         fill = PendingFill(due_ns, self._number + 1, symbol, strategy, venue, side, quantity, price, mid, taken_ns)
-        _count(groups, symbol, "effective", _cost("effective", fill, mid, self._multipliers.get(symbol, ONE)))
+        _add_cost(tally, "effective", fill, mid, self._multipliers.get(symbol, ONE))
         if self.pending >= self._max_pending:
-            _count(groups, symbol, "fill:too_many_pending")
+            tally.count("fill:too_many_pending")
             return
         self._number += 1
         self.pending += 1
@@ -133,32 +131,22 @@ class Markouts:
             heapify(heap)
 
     def _measure(self, fill: PendingFill, mid: Decimal | None) -> None:
-        groups = self._groups_of(fill.strategy, fill.symbol, fill.venue)
+        tally = self._tally_of(fill.strategy, fill.symbol, fill.venue)
         label = f"markout_{_NAMES[fill.horizon]}"
         if mid is None:
-            _count(groups, fill.symbol, f"{label}:no_fresh_mid")
+            tally.count(f"{label}:no_fresh_mid")
         else:
-            multiplier = self._multipliers.get(fill.symbol, ONE)
-            _count(groups, fill.symbol, label, _cost(label, fill, mid, multiplier))
+            _add_cost(tally, label, fill, mid, self._multipliers.get(fill.symbol, ONE))
 
 
-def _count(groups: tuple[ExecutionGroup, ...], symbol: str, label: str, amounts: NamedAmounts = ()) -> None:
-    for group in groups:
-        group.count((label,))
-        if amounts:
-            group.note_symbol(symbol)
-            group.add(amounts)
-
-
-def _cost(name: str, fill: PendingFill, mid: Decimal, multiplier: Decimal) -> NamedAmounts:
-    """Returns the cost of a fill against `mid`: its quantity, quantity * cost, the same as money, and its notional at
-    the mid when it arrived."""
+def _add_cost(tally: Tally, name: str, fill: PendingFill, mid: Decimal, multiplier: Decimal) -> None:
+    """Counts a fill and adds its cost against `mid`: its quantity, quantity * cost, the same as money, and its notional
+    at the mid when it arrived."""
+    tally.count(name)
     cost = EXACT.multiply(fill.quantity, EXACT.subtract(fill.price, mid))
     if fill.side == "sell":
         cost = cost.copy_negate()
-    return [
-        (f"{name}_quantity", fill.quantity),
-        (f"{name}_cost", cost),
-        (f"{name}_money", EXACT.multiply(cost, multiplier)),
-        (f"{name}_notional", EXACT.multiply(EXACT.multiply(fill.quantity, fill.mid), multiplier)),
-    ]
+    tally.add(f"{name}_quantity", fill.quantity)
+    tally.add(f"{name}_cost", cost)
+    tally.add(f"{name}_money", EXACT.multiply(cost, multiplier))
+    tally.add(f"{name}_notional", EXACT.multiply(EXACT.multiply(fill.quantity, fill.mid), multiplier))

@@ -106,7 +106,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def is_open(self) -> bool:
-        return self.status is not None and not self.is_terminal and not self.is_replaced
+        return self.status is not None and self.status not in TERMINAL_STATUSES and not self.is_replaced
 
     @property
     def executed(self) -> Decimal:
@@ -130,6 +130,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
 
     def report(self, event: Order, market: OrderMarket | None) -> bool:
         """Applies one report; returns whether it came too late to change the status."""
+        # hot: once per order report (benchmarks/bench_intake.py)
         ts_ns = event_time_ns(event)
         status = event.status
         self._note_times(status, ts_ns)
@@ -143,7 +144,8 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             self.arrival_price = event.arrival_price
         if event.replaces:
             self.replaces = event.replaces
-        self._note_replacement(event, ts_ns)
+        if status == "replaced" or self.replaced_ns is not None:
+            self._note_replacement(event, ts_ns)
         if self.quantity is None or ts_ns >= self.quantity_ns:
             self.quantity = event.quantity
             self.quantity_ns = ts_ns
@@ -152,14 +154,17 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         if self.is_replaced and status in TERMINAL_STATUSES:
             # Some venues also report what was replaced as cancelled.
             return False
-        if current is None or (not self.is_terminal and _RANK[status] >= _RANK[current]):
+        is_ended = current in TERMINAL_STATUSES
+        if current is None or (not is_ended and _RANK[status] >= _RANK[current]):
             self.status = status
             is_late = False
         else:
             # A report of the current status is not late, and a replacement does not change a partly filled order.
-            is_late = status != current and (self.is_terminal or status not in _REQUESTS)
-        self._complete()
-        self._note_end(ts_ns, market, event.ts_init)
+            is_late = status != current and (is_ended or status not in _REQUESTS)
+        if self.filled:
+            self._complete()
+        if self.ended_ns is None and self.status in TERMINAL_STATUSES:
+            self._note_end(ts_ns, market, event.ts_init)
         return is_late
 
     def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> None:
@@ -178,7 +183,8 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         if self.arrival_price is None and len(self.waiting) < _MAX_WAITING_TRADES:
             self.waiting.append((trade.trade_id, trade.venue))
         self._complete()
-        self._note_end(self.last_fill_ns, market, event.ts_init)
+        if self.ended_ns is None and self.status in TERMINAL_STATUSES:
+            self._note_end(self.last_fill_ns, market, event.ts_init)
 
     def measure(self, trade: Trade) -> None:
         """Writes the arrival slippage of one fill into its trade."""
@@ -224,11 +230,10 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             self.status = "partially_filled"
 
     def _note_end(self, ts_ns: int, market: OrderMarket | None, now_ns: int) -> None:
-        if self.ended_ns is None and self.is_terminal:
-            # The completing fills may have arrived before the report of the quantity.
-            self.ended_ns = ts_ns if self.last_fill_ns is None else max(ts_ns, self.last_fill_ns)
-            if market is not None:
-                self.end_mid = market.mid(now_ns)
+        # The completing fills may have arrived before the report of the quantity.
+        self.ended_ns = ts_ns if self.last_fill_ns is None else max(ts_ns, self.last_fill_ns)
+        if market is not None:
+            self.end_mid = market.mid(now_ns)
 
 
 def new_order(event: Order | Fill, session: int) -> OrderState:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, event_time_ns
 from observability.metrics.arithmetic.decimals import to_float, to_float_or_none
@@ -23,8 +25,7 @@ zero that the engine reports in two, else 1.
 """
 
 
-@dataclass(slots=True)
-class Trade:
+class Trade(msgspec.Struct, gc=False):
     """One fill. `seq` rises from trade to trade."""
 
     seq: int
@@ -62,19 +63,19 @@ class Trade:
     def from_fill(cls, seq: int, fill: Fill, strategy: str) -> Trade:
         """Returns the trade of a fill that belongs to `strategy`, before any collector has added what it computes."""
         return cls(
-            seq=seq,
-            trade_id=fill.trade_id,
-            order_id=fill.order_id,
-            symbol=fill.symbol,
-            side=fill.side,
-            quantity=fill.quantity,
-            price=fill.price,
-            ts_ns=event_time_ns(fill),
-            strategy=strategy,
-            venue=fill.venue,
-            commission=fill.commission,
-            liquidity=fill.liquidity,
-            latency_ms=fill.latency_ms,
+            seq,
+            fill.trade_id,
+            fill.order_id,
+            fill.symbol,
+            fill.side,
+            fill.quantity,
+            fill.price,
+            event_time_ns(fill),
+            strategy,
+            fill.venue,
+            fill.commission,
+            fill.liquidity,
+            fill.latency_ms,
         )
 
     def amounts(self) -> TradeAmounts:

@@ -120,6 +120,7 @@ class TradeLog:
         # An OrderedDict, because finding the first key of a plain dict means skipping the gaps that deleted keys have
         # left in front of it: 40 us with 100,000 keys.
         self._seen: OrderedDict[TradeKey, int] = OrderedDict()
+        self._newest: tuple[Fill, TradeKey, Trade] | None = None
         self._conflicting: dict[_ConflictKey, Trade] = {}
         self._log_lines = LineBudget()
         self._amended_listeners: list[Callable[[Trade], None]] = []
@@ -130,30 +131,40 @@ class TradeLog:
     def admit(self, fill: Fill, reader: Reader) -> Trade | Rejection:
         """Returns the fill's trade if this is the first time that `reader` asks for it, else why not."""
         # hot: three times per fill (benchmarks/bench_intake.py)
+        # A plain integer: `int | IntFlag` is an IntFlag again, which takes negative numbers for inverted flags.
+        bit = reader._value_
+        newest = self._newest
+        if newest is not None and newest[0] is fill:
+            # The readers ask one after the other, about the same object.
+            _, key, trade = newest
+            seen = self._seen.get(key)
+            if seen is not None:
+                if seen & bit:
+                    return Rejection.DUPLICATE
+                self._seen[key] = seen | bit
+                return trade
         key = self._key(fill)
         content = _content(fill)
         seen = self._look_up(key)
         if seen is None:
-            return self._begin(key, content, reader, fill)
+            return self._begin(key, content, bit, fill)
         if seen >> _READER_BITS != content:
             first, key = key, _second_leg(key)
             seen = self._look_up(key)
             if seen is None and self._is_second_leg(fill, first):
-                return self._begin(key, content, reader, fill)
+                return self._begin(key, content, bit, fill)
             if seen is None or seen >> _READER_BITS != content:
                 self._keep_apart(first, fill)
                 return Rejection.CONFLICT
-        trade = self._trade(key)
-        if trade is not None and _names_another_strategy(fill, trade):
+        known = self._trade(key)
+        if known is not None and _names_another_strategy(fill, known):
             self._keep_apart(key, fill)
             return Rejection.CONFLICT
-        # A plain integer: `int | IntFlag` is an IntFlag again, which takes negative numbers for inverted flags.
-        bit = reader.value
         if seen & bit:
             return Rejection.DUPLICATE
         self._seen[key] = seen | bit
         # If newer trades have replaced this one, the reader still has to account for the fill.
-        return Trade.from_fill(0, fill, self.strategy_of(fill)) if trade is None else trade
+        return Trade.from_fill(0, fill, self.strategy_of(fill)) if known is None else known
 
     def strategy_of(self, fill: Fill) -> str:
         """Returns the strategy that a fill belongs to: its own, else that of its order if that is known by now."""
@@ -251,11 +262,12 @@ class TradeLog:
             return self._recall(self.archive, key)
         return seen
 
-    def _begin(self, key: TradeKey, content: int, reader: Reader, fill: Fill) -> Trade:
-        self._see(key, content, reader.value)
-        trade = Trade.from_fill(self._sequence.draw(), fill, self.strategy_of(fill))
-        trade.day, trade.leg = key[-2:]
+    def _begin(self, key: TradeKey, content: int, bits: int, fill: Fill) -> Trade:
+        self._see(key, content, bits)
+        trade = Trade.from_fill(self._sequence.draw(), fill, fill.strategy or self.strategy_of(fill))
+        trade.day, trade.leg = key[5], key[6]
         self._append(trade)
+        self._newest = fill, key, trade
         return trade
 
     def _trade(self, key: TradeKey) -> Trade | None:
