@@ -7,7 +7,6 @@ from typing import Any
 
 from observability.bus import Bus
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import format_iso_ms
 from observability.config.config import Config
 from observability.config.trading import EVERY_VENUE, zone_of
 from observability.history.history import History
@@ -163,7 +162,7 @@ def symbols_document(collectors: Collectors) -> dict[str, Any]:
     return {"symbols": tracked, "count": len(tracked)}
 
 
-def summary_document(collectors: Collectors, now_ns: int) -> dict[str, Any]:
+def summary_document(collectors: Collectors) -> dict[str, Any]:
     """Returns `GET /api/metrics/summary`."""
     market = collectors.market
     tracked = [found for symbol in market.symbols if (found := market.symbol(symbol)) is not None]
@@ -171,7 +170,6 @@ def summary_document(collectors: Collectors, now_ns: int) -> dict[str, Any]:
     execution = collectors.execution.fields.to_json()
     system = collectors.system.fields.to_json()
     return {
-        "timestamp": format_iso_ms(now_ns),
         "market": {
             "symbols_tracked": len(tracked),
             "total_trades": sum(each.trades for each in tracked),

@@ -10,10 +10,12 @@ worker in a process of its own copies its frames out of the mapping (see `shared
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from observability.clocks.timestamps import format_iso_ms
 from observability.snapshot.index import Shape, SnapshotIndex
 
 HEADROOM: Final = 14
@@ -21,6 +23,17 @@ FRAMES_KEPT: Final = 50
 
 _HEADROOM_BYTES: Final = bytes(HEADROOM)
 NO_INDEX: Final = SnapshotIndex(Shape((), ()), (0,))
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The tick that a document describes."""
+
+    seq: int = 0
+    ts_ns: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"timestamp": format_iso_ms(self.ts_ns), "seq": self.seq}
 
 
 class Frame(msgspec.Struct, frozen=True, eq=False):

@@ -16,7 +16,7 @@ from observability.clocks.timers import Ticker
 from observability.clocks.timestamps import NS_PER_MS
 from observability.memory.counters import Counters
 from observability.snapshot.custom_collectors import Collector, CustomCollectors
-from observability.snapshot.frames import Frame, FrameRing
+from observability.snapshot.frames import Frame, FrameRing, Stamp
 from observability.snapshot.on_demand import OnDemandDocuments, SharedDocuments
 from observability.snapshot.sections import Section
 from observability.snapshot.serializer import Serializer
@@ -55,7 +55,7 @@ class Hub:
         self.counters = counters
         self.custom = CustomCollectors(custom, interval_seconds, CUSTOM_COLLECTOR_TIMEOUT_SECONDS, counters)
         self._on_demand = OnDemandDocuments(host_clock)
-        self._tick_documents = self._on_demand.of_tick()
+        self._tick_documents = self._on_demand.of_tick(Stamp())
         self.documents = self._on_demand.makers
         epoch = f"{host_clock.time_ns():x}"
         self.serializer = Serializer(epoch, self.collectors)
@@ -133,7 +133,7 @@ class Hub:
             collector.metrics_collected += 1
         frames = self.frames
         payload, index = self.serializer.encode(frames.latest_seq + 1, now_ns, mono_ns, self.custom.encoded)
-        self._tick_documents = self._on_demand.of_tick()
+        self._tick_documents = self._on_demand.of_tick(Stamp(frames.latest_seq + 1, now_ns))
         frame = frames.publish(payload, index, now_ns, mono_ns, self._tick_documents)
         self._snapshot_bytes.set(len(payload))
         self.last_tick_ns = self._host_clock.mono_ns() - mono_ns

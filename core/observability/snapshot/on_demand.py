@@ -1,5 +1,7 @@
 """REST documents, encoded when they are read: at most once per tick, and not at all while nothing reads them.
 
+Every object among them begins with `timestamp` and `seq`, those of the tick that it describes.
+
 Other processes find a document that was read lately in the shared memory, encoded anew on each tick, and ask the hub
 for any other. In case the hub does not answer, a copy of each of the others is there too, at most some ticks old.
 """
@@ -13,6 +15,7 @@ from typing import Any, Final
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S
 from observability.encoding import encode_json
+from observability.snapshot.frames import Stamp
 
 Document = Callable[[], Any]
 """Returns the content of one REST document as of now. An object that is returned again is not encoded again, so it must
@@ -23,7 +26,8 @@ RECENT_SECONDS: Final = 10
 
 
 class SlowDocument:
-    """A document that is too expensive for every tick: its content is computed at most once per second of the host."""
+    """A document that is too expensive for every tick: its content is computed at most once per second of the host. Its
+    `seq` stays that of the tick for which it was."""
 
     def __init__(self, make: Document, clock: Clock) -> None:
         self._make = make
@@ -49,6 +53,16 @@ class SharedDocuments:
     """The names of those that are copies of an earlier tick: the hub has newer ones."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A document and its bytes, without and with the stamp."""
+
+    document: Any
+    body: bytes
+    stamp: Stamp
+    stamped: bytes
+
+
 _NO_COPY: Final[tuple[int, bytes | None]] = (0, None)
 
 
@@ -59,22 +73,30 @@ class OnDemandDocuments:
         self.makers: dict[str, Document] = {}
         self._clock = clock
         self._read_ns: dict[str, int] = {}
-        self._encoded: dict[str, tuple[Any, bytes]] = {}
+        self._encoded: dict[str, _Encoded] = {}
         self.copies: dict[str, tuple[int, bytes | None]] = {}
         """A body by name, with the count at which it was copied."""
         self._copies_made = 0
 
-    def of_tick(self) -> TickDocuments:
+    def of_tick(self, stamp: Stamp) -> TickDocuments:
         """Returns the documents of a new tick, none of which is encoded yet."""
-        return TickDocuments(self)
+        return TickDocuments(self, stamp)
 
-    def encode(self, name: str) -> bytes:
-        """Encodes a document, unless it is the same object as last time. Raises KeyError for an unknown name."""
-        document = self.makers[name]()
+    def encode(self, name: str, stamp: Stamp) -> bytes:
+        """Encodes a document, unless it is the same object as last time, and stamps it. Raises KeyError for an unknown
+        name."""
+        maker = self.makers[name]
+        document = maker()
         kept = self._encoded.get(name)
-        if kept is None or kept[0] is not document:
-            kept = self._encoded[name] = (document, encode_json(document))
-        return kept[1]
+        if kept is None or kept.document is not document:
+            body = encode_json(document)
+        elif kept.stamp == stamp or isinstance(maker, SlowDocument):
+            return kept.stamped
+        else:
+            body = kept.body
+        stamped = _stamped(body, stamp) if isinstance(document, dict) else body
+        self._encoded[name] = _Encoded(document, body, stamp, stamped)
+        return stamped
 
     def count_copy(self) -> int:
         self._copies_made += 1
@@ -92,10 +114,11 @@ class OnDemandDocuments:
 class TickDocuments(Mapping[str, bytes]):
     """The documents of one tick. Each is encoded when it is first read, and then stays what it is."""
 
-    __slots__ = ("_bodies", "_documents")
+    __slots__ = ("_bodies", "_documents", "_stamp")
 
-    def __init__(self, documents: OnDemandDocuments) -> None:
+    def __init__(self, documents: OnDemandDocuments, stamp: Stamp) -> None:
         self._documents = documents
+        self._stamp = stamp
         self._bodies: dict[str, bytes] = {}
 
     def __getitem__(self, name: str) -> bytes:
@@ -124,5 +147,11 @@ class TickDocuments(Mapping[str, bytes]):
     def _body(self, name: str) -> bytes:
         body = self._bodies.get(name)
         if body is None:
-            body = self._bodies[name] = self._documents.encode(name)
+            body = self._bodies[name] = self._documents.encode(name, self._stamp)
         return body
+
+
+def _stamped(body: bytes, stamp: Stamp) -> bytes:
+    """Returns an encoded object with the fields of the stamp in front of its own."""
+    head = encode_json(stamp.to_json())
+    return head if body == b"{}" else head[:-1] + b"," + body[1:]

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import NS_PER_S
 from observability.encoding import encode_json
 from observability.events import TYPE_NAMES
 from observability.metrics.alerts.book import alert_documents
@@ -17,7 +17,7 @@ from observability.metrics.assembly import Collectors
 from observability.monitoring.path_latency import PERCENTS, PathLatency
 from observability.monitoring.serving import Serving
 from observability.monitoring.worker_status import HubState
-from observability.snapshot.frames import Frame
+from observability.snapshot.frames import Frame, Stamp
 from observability.snapshot.hub import Hub
 from observability.sources import Replay
 
@@ -34,6 +34,9 @@ class ServerStatus(Protocol):
     def live(self) -> dict[str, Any]:
         """Returns `GET /health/live`."""
 
+    def stored(self) -> Stamp:
+        """Returns the newest tick of which queries of trades see everything."""
+
 
 class Status:
     """The status as the hub's process knows it. `queues` returns the depth of each queue by name."""
@@ -45,9 +48,12 @@ class Status:
         serving: Serving,
         rules: RuleBook,
         queues: Mapping[str, Callable[[], int]],
+        stored: Callable[[], Stamp],
         replay: Replay | None = None,
     ) -> None:
+        """`stored` returns the newest tick of which everything can be queried."""
         self._hub = hub
+        self.stored = stored
         self._replay = replay
         self._collectors = collectors
         self._serving = serving
@@ -83,7 +89,7 @@ class Status:
 
     def hub_state(self) -> HubState:
         """Returns the document from which workers answer `/health`."""
-        return HubState(self.not_ready(), self._system()["uptime_seconds"])
+        return HubState(self.not_ready(), self._system()["uptime_seconds"], self.stored())
 
     def live(self) -> dict[str, Any]:
         return {
@@ -98,7 +104,6 @@ class Status:
         reasons = [*system["health_reasons"], *self._hub.source_failures]
         sample = self._collectors.system.sample
         return {
-            "timestamp": self._timestamp(),
             "status": "degraded" if system["health"] == "healthy" and reasons else system["health"],
             "reasons": reasons,
             "components": {usage: _usage_status(usage, reasons) for usage in _USAGES} | self._collector_states(),
@@ -113,7 +118,6 @@ class Status:
         hub, serving = self._hub, self._serving
         system = self._system()
         return {
-            "timestamp": self._timestamp(),
             **{f"latency_p{percent}": serving.fanout.percentile_ms(percent) for percent in PERCENTS},
             "latency_max": serving.fanout.max_ms,
             "n_latency": serving.fanout.count,
@@ -132,7 +136,6 @@ class Status:
         """Returns `GET /api/system/components`: collectors, processes, and what sends heartbeats."""
         engine = self._collectors.system.components(self._hub.event_clock.time_ns())
         return {
-            "timestamp": self._timestamp(),
             "components": {**self._collector_states(), **self._serving.processes(), **engine},
         }
 
@@ -140,7 +143,6 @@ class Status:
         """Returns `GET /api/system/stats`: counts since the start."""
         hub = self._hub
         return {
-            "timestamp": self._timestamp(),
             "epoch": hub.frames.epoch,
             "uptime_seconds": self._system()["uptime_seconds"],
             "ticks": hub.frames.latest_seq,
@@ -165,12 +167,12 @@ class Status:
         """Returns `GET /api/system/alerts`; the alerts are encoded again only after a change."""
         book = self._collectors.system.alert_book
         fragment = self._encoded_alerts.get(book.version, lambda: alert_documents(book.all()))
-        return {"timestamp": self._timestamp(), "alerts": fragment, "count": len(book.all())}
+        return {"alerts": fragment, "count": len(book.all())}
 
     def rules(self) -> dict[str, Any]:
         """Returns `GET /api/system/alerts/rules`."""
         fragment = self._encoded_rules.get(self._rules.evaluations, self._rules.to_json)
-        return {"timestamp": self._timestamp(), "rules": fragment, "count": len(self._rules)}
+        return {"rules": fragment, "count": len(self._rules)}
 
     def _system(self) -> dict[str, Any]:
         assert self._collectors.system.fields is not None
@@ -184,9 +186,6 @@ class Status:
             queues = {name: depth() for name, depth in self._queues.items()}
             self._measured = {"path": self._latency.to_json(), "queues": queues}
         return self._measured
-
-    def _timestamp(self) -> str:
-        return format_iso_ms(self._hub.event_clock.time_ns())
 
     def _connections(self) -> dict[str, int]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from observability.http11.refusals import Unavailable
 from observability.memory.mapping import ProcessSlot
 from observability.monitoring.staleness import Staleness
-from observability.snapshot.frames import FrameSource
+from observability.snapshot.frames import FrameSource, Stamp
 
 HUB_STATE: Final = "hub_state"
 """Names the document in which the hub publishes its `HubState`."""
@@ -23,6 +23,8 @@ class HubState:
 
     not_ready: list[str]
     uptime_seconds: int | None
+    stored: Stamp = field(default_factory=Stamp)
+    """The newest tick of which everything can be queried."""
 
 
 _decode_hub_state = msgspec.json.Decoder(HubState).decode
@@ -46,6 +48,9 @@ class WorkerStatus:
             "websocket_connections": sum(slot.websockets for slot in self._workers),
             "uptime_seconds": self._hub_state().uptime_seconds,
         }
+
+    def stored(self) -> Stamp:
+        return self._hub_state().stored
 
     def _hub_state(self) -> HubState:
         return _decode_hub_state(hub_document(self._frames, HUB_STATE))

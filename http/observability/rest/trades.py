@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Annotated, Final, Literal
@@ -24,6 +24,7 @@ from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.rest.history_request import TIME_RANGES, TimeRange
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
+from observability.snapshot.frames import Stamp
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,12 @@ class StatsQuery(Struct, frozen=True):
 class TradesRoutes:
     """The handlers."""
 
-    def __init__(self, trades: TradeSource, event_clock: Clock, slices: asyncio.Lock) -> None:
+    def __init__(
+        self, trades: TradeSource, event_clock: Clock, slices: asyncio.Lock, stored: Callable[[], Stamp]
+    ) -> None:
+        """`stored` returns the newest tick of which `trades` has everything."""
         self._trades = trades
+        self._stored = stored
         self._clock = event_clock
         self._slices = slices
 
@@ -112,11 +117,13 @@ class TradesRoutes:
             wanted.min_quantity,
             wanted.max_quantity,
         )
+        stored = self._stored()
         before_seq = None if wanted.cursor is None else int(wanted.cursor)
         with _store_errors():
             page, total = await self._trades.query(matching, wanted.limit, wanted.offset, before_seq)
         return json_response(
-            {
+            stored.to_json()
+            | {
                 "trades": await in_slices(_encoding(page), self._slices),
                 "total": total,
                 "limit": wanted.limit,
@@ -138,12 +145,13 @@ class TradesRoutes:
 
     async def stats(self, request: Request) -> Response:
         wanted = parse_query(request, StatsQuery)
+        stored = self._stored()
         start_ns = None if wanted.time_range is None else self._clock.time_ns() - TIME_RANGES[wanted.time_range][0]
         with _store_errors():
             stats = await self._trades.stats(
                 TradeFilter(symbol=wanted.symbol, strategy=wanted.strategy, start_ns=start_ns)
             )
-        return json_response(stats.to_json())
+        return json_response(stored.to_json() | stats.to_json())
 
 
 def _encoding(trades: Sequence[Trade]) -> Steps[orjson.Fragment]:

@@ -143,7 +143,13 @@ class HubProcess(ServerProcess):
             self._collectors.system.alert_book,
         )
         self._status = Status(
-            self._hub, self._collectors, self._frontend, self._rule_book, queues, self._sources.replay
+            self._hub,
+            self._collectors,
+            self._frontend,
+            self._rule_book,
+            queues,
+            self._journal.stored,
+            self._sources.replay,
         )
         self._metrics = HubCollector(self._hub, self._collectors.system, self._sources.replay)
 
@@ -231,7 +237,7 @@ class HubProcess(ServerProcess):
         collectors = self._collectors
         return {
             "symbols": partial(symbols_document, collectors),
-            "summary": lambda: summary_document(collectors, self._event_clock.time_ns()),
+            "summary": partial(summary_document, collectors),
             "execution_quality": collectors.execution.quality,
             "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
             "strategy_breaks": lambda: {"breaks": collectors.strategy.breaks()},

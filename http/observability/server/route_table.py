@@ -53,6 +53,6 @@ def add_routes(router: Router, parts: RouteParts) -> None:
         parts.history, parts.event_clock, parts.tick_ns, minutes=parts.minutes, bars=parts.bars, slices=parts.slices
     )
     history.add_to(router)
-    TradesRoutes(parts.trades, parts.event_clock, parts.slices).add_to(router)
+    TradesRoutes(parts.trades, parts.event_clock, parts.slices, parts.status.stored).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
     PageRoutes(router, parts.exposition, parts.slices).add_to(router)

@@ -13,6 +13,7 @@ from observability.events import Alert, Equity
 from observability.ingest.gate import Verdict
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.market.bar_table import Bar
+from observability.snapshot.frames import Frame, Stamp
 from observability.store.file import DATABASE_NAME
 
 
@@ -144,5 +145,33 @@ def test_slippage_known_only_later_is_written_into_the_row() -> None:
         run.bus.publish(order(1, "new", arrival_price=D(100)))
         await run.stop(is_clean=True)
         assert read_table(directory, "SELECT slippage_bps FROM fills") == [(100.0,)]
+
+    in_data_directory(script)
+
+
+def test_a_tick_is_stored_once_its_trades_are_on_disk() -> None:
+    async def script(directory: Path) -> None:
+        run = HubRun(directory)
+        await run.start()
+        run.journal.on_frame(Frame.of("e", 1, NOON, 0, b"{}"))
+        await run.written()
+        run.bus.publish(fill(1))
+        run.journal.on_frame(Frame.of("e", 2, NOON + S, 0, b"{}"))
+        # Nothing was awaited since, so the row can only be waiting.
+        assert run.journal.stored() == Stamp(1, NOON)
+        await run.written()
+        assert run.journal.stored() == Stamp(2, NOON + S)
+        await run.stop(is_clean=True)
+
+    in_data_directory(script)
+
+
+def test_without_a_store_the_newest_tick_is_stored() -> None:
+    async def script(_: Path) -> None:
+        run = HubRun(None)
+        await run.start()
+        run.bus.publish(fill(1))
+        run.journal.on_frame(Frame.of("e", 7, NOON, 0, b"{}"))
+        assert run.journal.stored() == Stamp(7, NOON)
 
     in_data_directory(script)

@@ -33,6 +33,7 @@ from observability.rest.history import HistoryRoutes
 from observability.rest.trades import TradesRoutes
 from observability.routing.application import Application
 from observability.routing.router import Router
+from observability.snapshot.frames import Stamp
 
 NOW_NS: Final = 1_760_000_000 * NS_PER_S
 # The statuses of every path besides those it describes: the mutated path may name no route, and the mutated query may
@@ -91,7 +92,7 @@ def _application() -> Application:
             section.refresh(ts)
     router = Router()
     HistoryRoutes(history.reader(Counters()), clock).add_to(router)
-    TradesRoutes(RecentTrades(collectors.execution.trades), clock, asyncio.Lock()).add_to(router)
+    TradesRoutes(RecentTrades(collectors.execution.trades), clock, asyncio.Lock(), Stamp).add_to(router)
     return Application(router, clock=FakeClock(NOW_NS))
 
 

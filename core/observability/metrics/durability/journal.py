@@ -28,7 +28,7 @@ from observability.metrics.market.bar_table import Bar
 from observability.metrics.trades.rows import fill_row
 from observability.metrics.trades.trade import Trade
 from observability.metrics.trades.trade_log import Reader, Rejection
-from observability.snapshot.frames import Frame
+from observability.snapshot.frames import Frame, Stamp
 from observability.store import schema
 from observability.store.checkpoint import Checkpoint, EventSequence, Stateful, pack
 from observability.store.store import Store
@@ -38,6 +38,9 @@ CHECKPOINT_SECONDS: Final = 10
 CHECKPOINT_RECORDS: Final = 20_000
 # How long `is_written` waits.
 WRITTEN_SECONDS: Final = 5.0
+
+# How many ticks whose trades are not on disk are known; while the disk cannot be written, newer ones are not.
+MAX_TICKS: Final = 100
 
 _VERDICTS: Final = {Rejection.DUPLICATE: Verdict.DUPLICATE, Rejection.CONFLICT: Verdict.CONFLICT}
 
@@ -78,6 +81,9 @@ class Journal:
         self._minute = 0
         self._session_end_ns: int | None = None
         self._capitals = 0
+        # Ticks, each with the position up to which its rows are in the store's queue.
+        self._ticks: deque[tuple[int, Stamp]] = deque()
+        self._stored = Stamp()
 
     # -- for the ingest gate
 
@@ -121,6 +127,10 @@ class Journal:
         """Returns fingerprint, status and body stored for an idempotency key; None if there are none. Raises
         StoreError."""
         return None if self._store is None else await self._store.reader.run(_recall, key)
+
+    def stored(self) -> Stamp:
+        """Returns the newest tick of which every trade can be queried: with a store it is on disk."""
+        return self._stored
 
     # -- start and stop
 
@@ -203,6 +213,7 @@ class Journal:
 
     def on_frame(self, frame: Frame) -> None:
         """Writes the equity once a minute, and a checkpoint when one is due."""
+        self._note_tick(Stamp(frame.seq, frame.ts_ns))
         if self._store is None:
             return
         minute = frame.ts_ns // NS_PER_MINUTE
@@ -230,6 +241,15 @@ class Journal:
         state = Checkpoint(self._checkpoint_seq, is_clean, {each.name: each.save() for each in self.stateful})
         self._put(schema.UPSERT_CHECKPOINT, (schema.CHECKPOINT_KEY, state.seq, self._host_clock.time_ns(), pack(state)))
 
+    def _note_tick(self, stamp: Stamp) -> None:
+        store, ticks = self._store, self._ticks
+        if store is None or store.position <= store.durable_position:
+            self._stored = stamp
+        elif ticks and ticks[-1][0] == store.position:
+            ticks[-1] = store.position, stamp
+        elif len(ticks) < MAX_TICKS:
+            ticks.append((store.position, stamp))
+
     # -- the store
 
     def _put(self, statement: str, row: tuple[Any, ...]) -> None:
@@ -245,6 +265,9 @@ class Journal:
             self._pending.append((store.position, make))
 
     def _on_commit(self, durable_position: int) -> None:
+        ticks = self._ticks
+        while ticks and ticks[0][0] <= durable_position:
+            self._stored = ticks.popleft()[1]
         pending = self._pending
         while pending and pending[0][0] <= durable_position:
             self._announce(pending.popleft()[1](), is_durable=True)
