@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from fake_clock import FakeClock
 from http_application import get
+from observability.access.addresses import TrustedProxies
+from observability.access.authorization import AccessPolicy, HostCheck
 from observability.access.rates import RequestRate
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response
@@ -31,10 +34,10 @@ class Counted:
         router.add("GET", "/lasting", self.lasting)
         router.add("GET", "/passing", self.passing)
         router.add("GET", "/words/{word}", self.word)
-        self.application = Application(router, clock, on_request=self.count, **options)
+        self.application = Application(router, clock, on_answers=self.count, **options)
 
-    def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        self.answers.append((method, route, status))
+    def count(self, method: str, route: str, status: int, spent_ns: int, number: int) -> None:
+        self.answers += [(method, route, status)] * number
 
     def document(self, request: Request) -> ReadyDocument:
         self.calls.append("document")
@@ -58,7 +61,9 @@ def ask(sock: socket.socket, request: bytes) -> bytes:
     sock.sendall(request)
     answer = b""
     while b"\r\n\r\n" not in answer:
-        answer += sock.recv(65536)
+        received = sock.recv(65536)
+        assert received, "the connection ended without an answer"
+        answer += received
     head, _, body = answer.partition(b"\r\n\r\n")
     length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
     while len(body) < length:
@@ -69,7 +74,9 @@ def ask(sock: socket.socket, request: bytes) -> bytes:
 def ask_often(serve: ServeApplication, counted: Counted, request: bytes, times: int = 4) -> list[bytes]:
     server = serve(counted.application)
     with server.connect() as sock:
-        return [ask(sock, request) for _ in range(times)]
+        answers = [ask(sock, request) for _ in range(times)]
+    server.call(counted.application.count_ready)
+    return answers
 
 
 @pytest.mark.parametrize("path", [b"/document", b"/lasting"])
@@ -119,6 +126,48 @@ def test_a_limit_of_requests_holds_for_the_same_request_too(serve: ServeApplicat
     counted = Counted(clock, request_rate=RequestRate(1))
     statuses = [answer[9:12] for answer in ask_often(serve, counted, get(b"/document"))]
     assert statuses == [b"200", b"200", b"429", b"429"]
+    assert len(counted.calls) == 1
+
+
+def test_a_limit_behind_a_proxy_counts_each_of_its_clients(serve: ServeApplication, clock: FakeClock) -> None:
+    proxies = TrustedProxies([ip_network("127.0.0.1/32")])
+    counted = Counted(clock, request_rate=RequestRate(1), proxies=proxies)
+    server = serve(counted.application)
+    with server.connect() as sock:
+        for client in (b"192.0.2.1", b"192.0.2.2"):
+            request = get(b"/document", b"X-Forwarded-For: " + client)
+            assert [ask(sock, request)[9:12] for _ in range(3)] == [b"200", b"200", b"429"]
+
+
+def test_a_server_for_this_machine_has_ready_answers_for_its_own_names_only(
+    serve: ServeApplication, clock: FakeClock
+) -> None:
+    counted = Counted(clock, access=AccessPolicy(hosts=HostCheck()))
+    server = serve(counted.application)
+    with server.connect() as sock:
+        own = [ask(sock, b"GET /document HTTP/1.1\r\nHost: localhost\r\n\r\n")[9:12] for _ in range(3)]
+        assert own == [b"200"] * 3 and len(counted.calls) == 1
+        other = [ask(sock, b"GET /document HTTP/1.1\r\nHost: example.com\r\n\r\n")[9:12] for _ in range(3)]
+        assert other == [b"421"] * 3
+
+
+def test_what_is_allowed_by_its_proxy_goes_to_its_handler_each_time(serve: ServeApplication, clock: FakeClock) -> None:
+    proxies = TrustedProxies([ip_network("127.0.0.1/32")])
+    counted = Counted(clock, access=AccessPolicy(hosts=HostCheck(proxies=proxies)), proxies=proxies)
+    request = b"GET /document HTTP/1.1\r\nHost: example.com\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+    assert {answer[9:12] for answer in ask_often(serve, counted, request)} == {b"200"}
+    assert len(counted.calls) == 4
+
+
+def test_ready_answers_are_counted_before_another_request_is_answered(
+    serve: ServeApplication, clock: FakeClock
+) -> None:
+    counted = Counted(clock)
+    server = serve(counted.application)
+    with server.connect() as sock:
+        for path in (b"/lasting", b"/lasting", b"/lasting", b"/passing"):
+            ask(sock, get(path))
+    assert counted.answers == [("GET", "/lasting", 200)] * 3 + [("GET", "/passing", 200)]
 
 
 def test_a_new_frame_ends_what_was_ready(serve: ServeApplication, clock: FakeClock) -> None:
@@ -126,7 +175,7 @@ def test_a_new_frame_ends_what_was_ready(serve: ServeApplication, clock: FakeClo
     server = serve(counted.application)
     with server.connect() as sock:
         first, again = ask(sock, get(b"/document")), ask(sock, get(b"/document"))
-        server.call(counted.application.ready_answers.clear)
+        server.call(counted.application.clear_ready)
         new = ask(sock, get(b"/document"))
     assert first == again != new
     assert new.endswith(b"call 2")

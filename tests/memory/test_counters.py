@@ -36,6 +36,13 @@ def test_a_duration_counts_in_the_first_bucket_that_holds_it() -> None:
     assert histogram.sum_ns == 11_000_200_002
 
 
+def test_durations_of_one_bucket_are_recorded_by_their_sum() -> None:
+    histogram = Counters().histogram("d", "help")
+    histogram.record(3 * 90_000, 3)
+    assert histogram.counts[:2] == [3, 0]
+    assert histogram.sum_ns == 270_000
+
+
 def test_histograms_do_not_share_words() -> None:
     counters = Counters()
     first, second = counters.histogram("a", "help"), counters.histogram("b", "help")

@@ -41,12 +41,12 @@ class HttpApplication:
         router.add("GET", "/refuse-later", self.refuse_later)
         router.add_websocket("/ws")
         self.application = Application(
-            router, clock, limits=limits or Limits(), upgrade=self.upgrade, on_request=self.count
+            router, clock, limits=limits or Limits(), upgrade=self.upgrade, on_answers=self.count
         )
 
-    def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        assert seconds >= 0
-        self.answers.append((method, route, status))
+    def count(self, method: str, route: str, status: int, spent_ns: int, number: int) -> None:
+        assert spent_ns >= 0
+        self.answers += [(method, route, status)] * number
 
     def hello(self, request: Request) -> Response:
         return Response(body=b"hello " + request.peer.encode())

@@ -84,6 +84,11 @@ class HostCheck:
         # Those allowed before, as they were sent.
         self._known: set[bytes] = set()
 
+    def knows(self, request: Request) -> bool:
+        """Returns whether requests with this Host are allowed, whoever sends them."""
+        host = request.head.headers.get(b"host")
+        return host is None or host in self._known
+
     def check(self, request: Request) -> None:
         """Raises Misdirected if the Host of `request` is no loopback name and no host of a listed origin, unless a
         trusted proxy forwards it. A request without one comes from no browser."""
@@ -156,6 +161,12 @@ class AccessPolicy:
             raise _challenge(401, "this token is not known", b"invalid_token")
         if role not in granted:
             raise _challenge(403, f"this token may not {role}", b"insufficient_scope")
+
+    def is_decided_by_head(self, request: Request, role: Role) -> bool:
+        """Returns whether the head of `request`, which has been checked, gives its role to everybody who sends it."""
+        if role not in self.guarded:
+            return True
+        return role == "read" and self._hosts is not None and self._hosts.knows(request)
 
     def _has_valid_token(self, request: Request) -> bool:
         try:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Final, cast
 
+from observability.access.addresses import limited_as
 from observability.access.limits import FREE_BYTES
 from observability.access.peer_user import peer_user
 from observability.clocks.slices import Slice
@@ -24,7 +25,7 @@ from observability.http11.messages import CONTINUE, Request, Response, problem_r
 from observability.http11.parser import MAX_DROPPED_BYTES, RequestParser
 from observability.http11.refusals import Refusal, Timeout, Unavailable
 from observability.routing.application import OTHER_METHOD, UNMATCHED, Admission, Application, method_label
-from observability.routing.ready_answers import ReadyAnswer
+from observability.routing.ready_answers import ALIKE_NS, ReadyAnswer
 from observability.routing.router import Answer
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,13 @@ LINGER_BYTES: Final = MAX_DROPPED_BYTES
 MIN_DRAINED_BYTES: Final = 16 * 1024
 
 _NEVER: Final = 1 << 63
+# Hot paths compare with this: a member is found by way of its class.
+_IDLE: Final = ConnectionState.IDLE
+
+
+def _none(data: bytes) -> ReadyAnswer | None:
+    """Returns no ready answer."""
+    return None
 
 
 class HttpConnection(asyncio.Protocol):
@@ -55,13 +63,16 @@ class HttpConnection(asyncio.Protocol):
         "_deadline_ns",
         "_deferred",
         "_draining",
+        "_get_ready",
         "_has_asked_user",
+        "_has_just_served",
         "_has_proxy_header",
         "_has_served",
         "_idle_ns",
         "_is_proxied",
         "_linger_bytes",
         "_loop",
+        "_mono_ns",
         "_out",
         "_out_bytes",
         "_parser",
@@ -96,6 +107,8 @@ class HttpConnection(asyncio.Protocol):
         self._registry = registry
         self._turn = turn
         self._loop = loop
+        self._mono_ns = application.clock.mono_ns
+        self._get_ready = application.ready_answers.get if application.request_rate is None else _none
         self._parser = RequestParser(application.memo, self._content_limit)
         self._peer = ""
         self._source = source or ""
@@ -108,6 +121,7 @@ class HttpConnection(asyncio.Protocol):
         self._idle_ns = self._allowed_ns[ConnectionState.IDLE] or 0
         self._deadline_ns = _NEVER
         self._has_served = False
+        self._has_just_served = False
         self._draining = False
         self._peer_done = False
         self._reading = True
@@ -140,18 +154,15 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(refusal)
 
     def data_received(self, data: bytes) -> None:
-        if self._state is ConnectionState.LINGER:
+        # hot: once per request (observability bench --only rest)
+        if self._state is _IDLE and (ready := self._get_ready(data)) is not None and not self._turn.is_over:
+            self._write_ready(ready)
+        elif self._state is ConnectionState.LINGER:
             self._linger_bytes += len(data)
             if self._linger_bytes > LINGER_BYTES:
                 self.abort()
-        elif (
-            self._state is ConnectionState.IDLE
-            and (ready := self._application.ready_answers.get(data)) is not None
-            and not self._turn.is_over
-        ):
-            self._write_ready(ready)
-        elif self._state is not ConnectionState.DONE:
-            if len(data) > FREE_BYTES or self._state is not ConnectionState.IDLE:
+        elif self._state is not ConnectionState.DONE and not self._is_ready_within_rate(data):
+            if len(data) > FREE_BYTES or self._state is not _IDLE:
                 self._take(data)
             else:
                 self._parser.feed(data)
@@ -160,7 +171,7 @@ class HttpConnection(asyncio.Protocol):
                 self._pause_reading()
             else:
                 self._advance()
-            if self._state is not ConnectionState.IDLE or self._counted_bytes:
+            if self._state is not _IDLE or self._counted_bytes:
                 self._count_bytes()
 
     def eof_received(self) -> bool:
@@ -193,6 +204,10 @@ class HttpConnection(asyncio.Protocol):
 
     def check_deadline(self, now_ns: int) -> None:
         """Ends the connection if its state has lasted too long."""
+        if self._has_just_served:
+            self._has_just_served = False
+            if self._state is _IDLE:
+                self._deadline_ns = now_ns + self._idle_ns
         if now_ns < self._deadline_ns:
             return
         limits = self._application.limits
@@ -227,8 +242,9 @@ class HttpConnection(asyncio.Protocol):
     def _advance(self) -> None:
         """Answers the requests received, until it has to wait for a handler or for the peer."""
         # hot: once per request (observability bench --only rest)
-        parser, turn, mono_ns = self._parser, self._turn, self._application.clock.mono_ns
+        parser, turn, mono_ns = self._parser, self._turn, self._mono_ns
         served = False
+        self._application.count_ready()
         started_ns = mono_ns()
         try:
             for _ in range(REQUESTS_PER_TURN):
@@ -367,9 +383,10 @@ class HttpConnection(asyncio.Protocol):
             application.keep_ready(request, pattern, answer, status, data)
         self._out.append(data)
         self._out_bytes += len(data)
-        seconds = (application.clock.mono_ns() - started_ns) / NS_PER_S
-        application.on_request(method_label(request.head.method), pattern, status, seconds)
+        spent_ns = self._mono_ns() - started_ns
+        application.on_answers(method_label(request.head.method), pattern, status, spent_ns, 1)
         if application.access_log:
+            seconds = spent_ns / NS_PER_S
             path = ascii(request.path)[1:-1]
             logger.info("%s %s %s %d %.3f ms", request.client_address, request.method, path, status, seconds * 1e3)
         if not keep_alive:
@@ -379,15 +396,34 @@ class HttpConnection(asyncio.Protocol):
 
     def _write_ready(self, ready: ReadyAnswer) -> None:
         """Answers a request that is the same, to the byte, as one that was answered since the last frame."""
-        # hot: once per request (observability bench --only rest)
-        application = self._application
-        started_ns = application.clock.mono_ns()
+        # hot: once per request (observability bench --only rest). The counters, and the deadline of this connection,
+        # learn of it later: on the next frame, and on the next sweep.
+        mono_ns = self._mono_ns
+        started_ns = mono_ns()
         self._transport.write(ready.data)
-        ended_ns = application.clock.mono_ns()
-        self._turn.spend(ended_ns - started_ns)
-        if self._state is ConnectionState.IDLE:
-            self._deadline_ns = ended_ns + self._idle_ns
-        application.on_request(ready.method, ready.pattern, ready.status, (ended_ns - started_ns) / NS_PER_S)
+        spent_ns = mono_ns() - started_ns
+        self._turn.spend(spent_ns)
+        self._has_just_served = True
+        if spent_ns < ALIKE_NS:
+            if not ready.sent:
+                self._application.ready_answers.uncounted.append(ready)
+            ready.sent += 1
+            ready.spent_ns += spent_ns
+        else:
+            self._application.on_answers(ready.method, ready.pattern, ready.status, spent_ns, 1)
+
+    def _is_ready_within_rate(self, data: bytes) -> bool:
+        """Answers by a ready answer if there is one, and a limit of requests that still allows it."""
+        application = self._application
+        rate = application.request_rate
+        # Behind a proxy, the head decides which client it comes from.
+        if rate is None or self._is_proxied or self._state is not _IDLE or self._turn.is_over:
+            return False
+        ready = application.ready_answers.get(data)
+        if ready is None or rate.wait_ns(limited_as(self._source), self._mono_ns()):
+            return False
+        self._write_ready(ready)
+        return True
 
     def _upgrade(self, request: Request, started_ns: int) -> bool:
         """Offers an upgrade to the application; returns False for a request that is to be answered like any other."""
@@ -420,7 +456,7 @@ class HttpConnection(asyncio.Protocol):
         self._on(ConnectionEvent.UPGRADED)
         self._release_bytes()
         self._registry.release(self, self._peer)
-        application.on_request("GET", request.path, 101, (application.clock.mono_ns() - started_ns) / NS_PER_S)
+        application.on_answers("GET", request.path, 101, self._mono_ns() - started_ns, 1)
         return True
 
     def _maybe_continue(self) -> None:
@@ -436,7 +472,7 @@ class HttpConnection(asyncio.Protocol):
         application = self._application
         application.refusal_log.write(self._source, refusal)
         self._out.append(application.encoder.encode(None, problem_response(refusal), keep_alive=False))
-        application.on_request(OTHER_METHOD, UNMATCHED, refusal.status, 0.0)
+        application.on_answers(OTHER_METHOD, UNMATCHED, refusal.status, 0, 1)
         self._finish()
 
     # The memory of all connections together.
@@ -536,7 +572,7 @@ class HttpConnection(asyncio.Protocol):
             return False
         self._state = state
         allowed = self._allowed_ns[state]
-        self._deadline_ns = _NEVER if allowed is None else self._application.clock.mono_ns() + allowed
+        self._deadline_ns = _NEVER if allowed is None else self._mono_ns() + allowed
         return True
 
     def _flush(self) -> None:
@@ -577,7 +613,7 @@ class HttpConnection(asyncio.Protocol):
             self.abort()
             return
         self._unsent_bytes = unsent_bytes
-        self._deadline_ns = self._application.clock.mono_ns() + self._application.limits.stall_seconds * NS_PER_S
+        self._deadline_ns = self._mono_ns() + self._application.limits.stall_seconds * NS_PER_S
 
     def _pause_reading(self) -> None:
         if self._reading and not self._transport.is_closing():

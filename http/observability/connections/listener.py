@@ -125,7 +125,7 @@ class HttpListener:
 
     def sweep(self) -> None:
         """Checks the deadline of every connection, and drops ready answers, whose Date has grown old."""
-        self.application.ready_answers.clear()
+        self.application.clear_ready()
         now_ns = self.application.clock.mono_ns()
         for connection in tuple(self._connections):
             connection.check_deadline(now_ns)
@@ -158,6 +158,7 @@ class HttpListener:
             self._sweep_timer.cancel()
         for connection in tuple(self._connections):
             connection.abort()
+        self.application.count_ready()
         # The loop closes its handles on its next turn.
         await asyncio.sleep(0)
 

@@ -20,27 +20,27 @@ class Turn:
     """Counts the time that was spent since the loop's last turn; connections that come too late wait for the next one,
     in order of arrival."""
 
-    __slots__ = ("_is_next_due", "_loop", "_max_ns", "_spent_ns", "_waiting")
+    __slots__ = ("_half_ns", "_is_next_due", "_loop", "_max_ns", "_spent_ns", "_waiting", "is_over")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_ns: int = TURN_NS) -> None:
         self._loop = loop
         self._max_ns = max_ns
+        self._half_ns = max_ns // 2
         self._spent_ns = 0
         self._is_next_due = False
         self._waiting: deque[Callable[[], None]] = deque()
-
-    @property
-    def is_over(self) -> bool:
+        self.is_over = False
         """Whether no time is left in this turn."""
-        return self._spent_ns >= self._max_ns
 
     def spend(self, ns: int) -> None:
         """Counts time that was spent."""
         # hot: once per request (observability bench --only rest). The loop is asked to report its next turn only once
         # half of the time is spent, by however many turns: asking on each turn would cost every request a callback.
-        self._spent_ns += ns
-        if self._spent_ns * 2 >= self._max_ns and not self._is_next_due:
-            self._expect_next()
+        spent_ns = self._spent_ns = self._spent_ns + ns
+        if spent_ns >= self._half_ns:
+            self.is_over = spent_ns >= self._max_ns
+            if not self._is_next_due:
+                self._expect_next()
 
     def wait(self, proceed: Callable[[], None]) -> None:
         """Calls `proceed` in a later turn of the loop."""
@@ -55,6 +55,7 @@ class Turn:
     def _begin(self) -> None:
         self._is_next_due = False
         self._spent_ns = 0
+        self.is_over = False
         # Only those that waited already: one that waits again has had its part of this turn.
         for _ in range(len(self._waiting)):
             if self.is_over:

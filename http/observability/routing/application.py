@@ -20,7 +20,7 @@ from observability.http11.heads import HeadMemo
 from observability.http11.messages import Request, Response, ResponseEncoder, problem_response
 from observability.http11.refusals import Misdirected, Refusal, TooManyRequests, UnsupportedMediaType
 from observability.routing.parameters import check_no_query
-from observability.routing.ready_answers import ReadyAnswer, ReadyAnswers
+from observability.routing.ready_answers import CountAnswers, ReadyAnswer, ReadyAnswers
 from observability.routing.refusal_log import RefusalLog
 from observability.routing.router import METHODS, Answer, Content, Route, Router
 
@@ -31,10 +31,9 @@ OTHER_METHOD: Final = "other"
 _SERVER_METHODS: Final = ", ".join(sorted(METHODS - {"TRACE"}))
 
 UpgradeCallback = Callable[[Request, asyncio.Transport, bytes, asyncio.Protocol], Response | None]
-RequestHook = Callable[[str, str, int, float], None]
 
 
-def _ignore_request(method: str, route: str, status: int, seconds: float) -> None:
+def _ignore_answers(method: str, route: str, status: int, spent_ns: int, number: int) -> None:
     """Counts nothing."""
 
 
@@ -60,8 +59,8 @@ class Application:
     `upgrade` is called for each GET with `Upgrade: websocket` whose path is one of `Router.add_websocket`, with the
     transport and the bytes received after the request. It gives the transport to another protocol and returns None, or
     it returns or raises a refusal.
-    `on_request` is called for each answer with method, route pattern, status and seconds; method and pattern are
-    labels from bounded sets.
+    `on_answers` is called for each answer, or for several alike, with method, route pattern, status, the nanoseconds
+    that they took together, and their number; method and pattern are labels from bounded sets.
     """
 
     router: Router
@@ -75,7 +74,7 @@ class Application:
     request_rate: RequestRate | None = None
     is_tls: bool = False
     upgrade: UpgradeCallback | None = None
-    on_request: RequestHook = _ignore_request
+    on_answers: CountAnswers = _ignore_answers
     access_log: bool = False
     memo: HeadMemo = field(default_factory=HeadMemo)
     slices: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -182,11 +181,20 @@ class Application:
 
     def keep_ready(self, request: Request, pattern: str, answer: Answer, status: int, data: bytes) -> None:
         """Keeps an answer for the same request if nothing but its head decides about it."""
-        if self.request_rate is not None or self.access_log or (isinstance(answer, Response) and not answer.is_lasting):
+        if self.access_log or (isinstance(answer, Response) and not answer.is_lasting):
             return
         route = self.router.fixed_route(request.head.method, pattern)
-        if route is not None and route.role not in self._guarded:
+        if route is not None and self.access.is_decided_by_head(request, route.role):
             self.ready_answers.add(request, ReadyAnswer(data, method_label(request.head.method), pattern, status))
+
+    def count_ready(self) -> None:
+        """Counts the ready answers that have been sent: on each frame, and before any other request is answered."""
+        self.ready_answers.count_sent(self.on_answers)
+
+    def clear_ready(self) -> None:
+        """Counts the ready answers that have been sent, and drops them all."""
+        self.count_ready()
+        self.ready_answers.clear()
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
         """Logs a refusal and returns its answer."""

@@ -1,39 +1,53 @@
 """Ready answers: the whole bytes of an answer by the whole bytes of its request.
 
 Polling clients send the same bytes again and again. Until the next frame their answer is the same too, so that such a
-request takes a look-up and a write.
+request takes a look-up and a write. They are counted together, by `count_sent`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
+from observability.clocks.timestamps import NS_PER_S
 from observability.http11.messages import Request
+from observability.memory.counters import DURATION_BOUNDS_SECONDS
 
 MAX_ANSWERS: Final = 256
 """Beyond this, requests are answered one by one."""
+ALIKE_NS: Final = round(DURATION_BOUNDS_SECONDS[0] * NS_PER_S)
+"""Answers that took less than this may be counted together: it is the lowest bound of `http_request_duration_seconds`.
+"""
+
+CountAnswers = Callable[[str, str, int, int, int], None]
+"""Counts answers by method, route and status. The last two are the nanoseconds that they took together, and their
+number."""
 
 
 class ReadyAnswer:
-    """One answer, with its labels for the counters."""
+    """One answer, with its labels for the counters, and how often it has been sent since it was last counted."""
 
-    __slots__ = ("data", "method", "pattern", "status")
+    __slots__ = ("data", "method", "pattern", "sent", "spent_ns", "status")
 
     def __init__(self, data: bytes, method: str, pattern: str, status: int) -> None:
         self.data = data
         self.method = method
         self.pattern = pattern
         self.status = status
+        self.sent = 0
+        self.spent_ns = 0
 
 
 class ReadyAnswers:
     """The answers that hold until `clear`, which is called on each frame and at least once per second: their Date must
     not grow old either."""
 
-    __slots__ = ("_answers", "get")
+    __slots__ = ("_answers", "get", "uncounted")
 
     def __init__(self) -> None:
         self._answers: dict[bytes, ReadyAnswer] = {}
+        self.uncounted: list[ReadyAnswer] = []
+        """Answers that have been sent since they were last counted."""
         # hot: once per request (observability bench --only rest)
         self.get = self._answers.get
 
@@ -45,6 +59,13 @@ class ReadyAnswers:
         data = request.head.memoised
         if data is not None and len(self._answers) < MAX_ANSWERS:
             self._answers[data] = answer
+
+    def count_sent(self, count: CountAnswers) -> None:
+        """Passes to `count` what has been sent since the last call."""
+        for answer in self.uncounted:
+            count(answer.method, answer.pattern, answer.status, answer.spent_ns, answer.sent)
+            answer.sent = answer.spent_ns = 0
+        self.uncounted.clear()
 
     def clear(self) -> None:
         self._answers.clear()

@@ -133,7 +133,7 @@ class Worker:
             request_rate=RequestRate(config.http_rate_limit) if config.http_rate_limit else None,
             is_tls=self.certificate is not None,
             upgrade=self._upgrade,
-            on_request=RequestCounters(counters).on_request,
+            on_answers=RequestCounters(counters).on_answers,
         )
         self._listener = HttpListener(self._application, client_counts.connections)
         self._config = config
@@ -162,7 +162,7 @@ class Worker:
 
     def send_frame(self, frame: Frame) -> None:
         """Sends a frame to every subscriber. Answers made from the frame before are not ready any more."""
-        self._application.ready_answers.clear()
+        self._application.clear_ready()
         self._broadcaster.send_frame(frame)
 
     def add_sent_listener(self, listener: SentListener) -> None:
