@@ -154,8 +154,10 @@ def test_events_of_a_clock_that_was_always_ahead_are_in_order_of_arrival() -> No
 
 def test_events_dated_ahead_are_counted_also_once_their_clock_is_followed() -> None:
     market = Market()
+    market.quote(100.0, 0, 0)
     for second in range(1, 121):
-        market.quote(100.0, second * S + HOUR, second * S)
+        market.quote(200.0, second * S + HOUR, second * S)
+    assert market.mid(120 * S) == 200.0
     assert (market.shown(120 * S)["ahead"], market.collector.dated_ahead) == (120, 120)
 
 
