@@ -52,6 +52,9 @@ class Session:
         elif block.language == "python":
             (self._folder / "block.py").write_text(self._addressed(text))
             self._call(["python", "-W", "error", "block.py"], block)
+        elif block.language == "js":
+            (self._folder / "block.mjs").write_text(self._addressed(text))
+            self._call(["node", "--experimental-websocket", "--no-warnings", "block.mjs"], block)
         elif block.language == "sh":
             for part in _parts(text):
                 if SERVES.search(part):

@@ -249,7 +249,7 @@ def test_every_block_of_a_document_runs(demo: Server, tmp_path: Path, found: Doc
     session = Session(tmp_path, demo.port)
     try:
         for block in found.blocks():
-            assert block.language in ("sh", "python", "json", "toml", "yaml", "text"), block
+            assert block.language in ("sh", "python", "js", "json", "toml", "yaml", "text"), block
             if not _is_not_run(block.text):
                 session.run(block)
     finally:

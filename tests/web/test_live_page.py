@@ -19,21 +19,20 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is no
 # What the script needs of a browser: elements by id, which only keep what is written to them; a clock, frames and
 # timers that stand until the test moves them.
 BROWSER = """
-const elements = {}, frames = [], intervals = {}, timeouts = [];
-let now = 0, socket = null;
+const elements = {}, frames = [], intervals = {};
+let now = 0, client = null;
 const element = () => ({ replaceChildren() {}, append() {}, getContext: () => new Proxy({}, { get: () => () => {} }) });
 globalThis.document = { getElementById: id => elements[id] ??= element(), createElement: element, body: {} };
 globalThis.location = { hash: "", protocol: "http:", host: "localhost" };
+globalThis.addEventListener = () => {};
 globalThis.devicePixelRatio = 1;
 globalThis.getComputedStyle = () => ({ getPropertyValue: () => "" });
-globalThis.WebSocket = class { constructor() { socket = this; } };
+globalThis.Stream = class { constructor(url, options) { client = options; } };
 globalThis.performance = { now: () => now };
 globalThis.requestAnimationFrame = frame => frames.push(frame);
 globalThis.setInterval = (call, ms) => { intervals[ms] = call; };
-globalThis.setTimeout = (call, ms) => { timeouts.push(ms); };
-const state = () => [elements.state.textContent, elements.state.className];
-const send = message => socket.onmessage({ data: JSON.stringify(message) });
-const update = pnl => send({
+const shownState = () => [elements.state.textContent, elements.state.className];
+const update = pnl => client.onsnapshot({
   type: "metrics_update", timestamp: "", seq: 1, market_data: {}, execution: {}, system: {},
   strategy: { total_pnl: pnl, positions: [] },
 });
@@ -42,7 +41,7 @@ const update = pnl => send({
 
 def run(steps: str, result: str) -> Any:
     """Runs the page's script and then the steps; returns the value of a JavaScript expression."""
-    (script,) = re.findall(r"<script>(.*)</script>", PAGE.read_text(), re.DOTALL)
+    (script,) = re.findall(r'<script type="module">\nimport [^\n]*\n(.*)</script>', PAGE.read_text(), re.DOTALL)
     ran = subprocess.run(
         ["node", "-e", f"{BROWSER}{script}{steps};console.log(JSON.stringify({result}))"],
         capture_output=True,
@@ -115,21 +114,15 @@ def test_a_page_that_was_hidden_paints_once_and_has_the_whole_minute() -> None:
     assert run(f"{steps}; frames.pop()(); update(7)", "frames.length") == 1
 
 
-def test_a_page_that_gets_no_snapshot_says_so_until_one_comes() -> None:
-    silence = 'socket.onopen(); update(1); now = 5000; send({ type: "stale" }); intervals[1000]()'
-    assert run(silence, "state()") == ["no update for 5 s", "lost"]
-    assert run(f"{silence}; update(2)", "state()") == ["live", "live"]
-    assert run("socket.onopen(); update(1); now = 2000; intervals[1000]()", "state()") == ["live", "live"]
+def test_a_page_that_gets_no_snapshot_says_for_how_long_until_one_comes() -> None:
+    silence = 'client.onstate("live"); update(1); now = 2000; client.onstate("stale")'
+    assert run(silence, "shownState()") == ["no update for 2 s", "lost"]
+    assert run(f"{silence}; now = 5000; intervals[1000]()", "shownState()") == ["no update for 5 s", "lost"]
+    assert run(f"{silence}; update(2); client.onstate('live')", "shownState()") == ["live", "live"]
 
 
-def test_a_slow_beat_is_no_silence() -> None:
-    slow = 'send({ type: "connected", update_frequency_hz: 0.1 }); update(1); now = 20000; intervals[1000]()'
-    assert run(slow, "state()[1]") == "live"
-
-
-def test_pages_that_lost_a_server_come_back_at_different_times() -> None:
-    waits = "Math.random = () => {0}; socket.onclose(); intervals[1000]()"
-    assert run(waits.replace("{0}", "0"), "[...timeouts, ...state()]") == [
-        250, "connection lost, next try in 0.3 s", "lost"
-    ]  # fmt: skip
-    assert run(waits.replace("{0}", "0.5"), "timeouts") == [375]
+@pytest.mark.parametrize(("state", "word"), [("lost", "trying again"), ("refused", "/#token=TOKEN")])
+def test_a_page_without_a_connection_says_why(state: str, word: str) -> None:
+    text, name = run(f"client.onstate('live'); client.onstate({state!r}); intervals[1000]()", "shownState()")
+    assert word in text
+    assert name == "lost"

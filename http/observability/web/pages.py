@@ -16,14 +16,16 @@ from observability.stream.endpoint import StreamEndpoint
 from observability.version import VERSION
 
 HTML: Final = b"text/html; charset=utf-8"
-# Script and style of the pages are inline, nothing is loaded from elsewhere, and no other page may frame them.
+JAVASCRIPT: Final = b"text/javascript; charset=utf-8"
+# Nothing is loaded from elsewhere, and no other page may frame these.
+_REVALIDATED: Final = (b"Cache-Control", b"no-cache")
 _PAGE_FIELDS: Final = (
     (
         b"Content-Security-Policy",
-        b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
-        b"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
+        b"connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
-    (b"Cache-Control", b"no-cache"),
+    _REVALIDATED,
 )
 
 
@@ -36,6 +38,7 @@ class PageRoutes:
         self._slices = slices
         self._live_page = _page("live.html")
         self._docs_page = _page("docs.html")
+        self._client = _static("client.js", JAVASCRIPT, (_REVALIDATED,))
         self._openapi = b""
 
     def add_to(self, router: Router) -> None:
@@ -70,6 +73,16 @@ class PageRoutes:
         )
         router.add(
             "GET",
+            "/static/client.js",
+            self.client,
+            name="client",
+            role="open",
+            description=RouteDescription(
+                "The stream's client for pages and node, an ES module", tags=tags, media_types=("text/javascript",)
+            ),
+        )
+        router.add(
+            "GET",
             "/metrics",
             self.metrics,
             name="prometheus",
@@ -96,6 +109,9 @@ class PageRoutes:
     def docs(self, request: Request) -> Response:
         return self._docs_page
 
+    def client(self, request: Request) -> Response:
+        return self._client
+
     def openapi(self, request: Request) -> Response:
         if not self._openapi:
             self._openapi = encode_json(describe(self._router))
@@ -108,5 +124,9 @@ class PageRoutes:
 
 
 def _page(name: str) -> Response:
+    return _static(name, HTML, _PAGE_FIELDS)
+
+
+def _static(name: str, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Response:
     body = files("observability.web").joinpath("static", name).read_bytes()
-    return Response(body=body, content_type=HTML, headers=_PAGE_FIELDS)
+    return Response(body=body, content_type=content_type, headers=headers)

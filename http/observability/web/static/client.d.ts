@@ -1,0 +1,59 @@
+// Types of client.js.
+
+/** `connecting` until the first snapshot, `stale` while the server is connected and sends none, `lost` while it is not. */
+export type State = "connecting" | "live" | "stale" | "lost" | "refused" | "closed";
+
+type Json = string | number | boolean | null | Json[] | { [name: string]: Json };
+
+export interface Snapshot {
+  type: "metrics_update";
+  seq: number;
+  epoch: string;
+  timestamp: string;
+  mono_ns: number;
+  age_ms: Record<string, number | null>;
+  market_data: Record<string, Record<string, any>>;
+  strategy: Record<string, any>;
+  execution: Record<string, any>;
+  system: Record<string, any>;
+  [custom: string]: any;
+}
+
+/** An entry of a lane: `prev` is the `seq` of the one before it in the same filter. */
+export interface Entry {
+  type: "trade" | "alert";
+  seq: number;
+  prev: number;
+  timestamp: string;
+  [field: string]: Json;
+}
+
+export interface StreamOptions {
+  /** Sections, custom collectors, `metrics` for all of these (the default), and the lanes `trades` and `alerts`. */
+  channels?: string[];
+  symbols?: string[];
+  /** With `delta` fewer bytes come, and the same snapshots. */
+  mode?: "full" | "delta";
+  token?: string | null;
+  /** Resumes lanes after the `seq` that an earlier `laneSeqs` had. */
+  laneSince?: Record<string, number>;
+  onsnapshot?: (snapshot: Snapshot) => void;
+  onentry?: (entry: Entry) => void;
+  onstate?: (state: State) => void;
+  /** The class to use where there is no global one. */
+  WebSocket?: typeof WebSocket;
+}
+
+/** Yields lane entries one by one and of the snapshots the newest; ends with `close`. */
+export class Stream implements AsyncIterable<Snapshot | Entry> {
+  constructor(url: string | URL, options?: StreamOptions);
+  readonly state: State;
+  readonly snapshot: Snapshot | null;
+  readonly skippedFrames: number;
+  readonly lostEntries: number;
+  readonly laneSeqs: Record<string, number>;
+  close(): void;
+  [Symbol.asyncIterator](): AsyncIterator<Snapshot | Entry>;
+}
+
+export function applyDelta(held: Snapshot, delta: Json, groups: string[][]): Snapshot;
