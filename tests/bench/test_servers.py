@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from observability.bench.servers import Cores, end, free_port, running, spawn
+from observability.bench.servers import Cores, child, free_port, running
 from observability.errors import BenchError
 
 NOT_PINNED: frozenset[int] = frozenset()
@@ -62,23 +66,79 @@ def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 def test_a_process_ends_with_a_parent_that_is_killed() -> None:
-    parent = spawn(
-        command(
-            "import sys, time\n"
-            "from observability.bench.servers import spawn\n"
-            "child = spawn([sys.executable, '-c', 'import time; time.sleep(600)'], frozenset())\n"
-            "print(child.pid, flush=True)\n"
-            "time.sleep(600)\n"
-        ),
-        NOT_PINNED,
-        environment={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=-1,
+    code = (
+        "import sys, time\n"
+        "from observability.bench.servers import child\n"
+        "with child([sys.executable, '-c', 'import time; time.sleep(600)'], frozenset()) as process:\n"
+        "    print(process.pid, flush=True)\n"
+        "    time.sleep(600)\n"
     )
-    assert parent.stdout is not None
-    child = psutil.Process(int(parent.stdout.readline()))
-    parent.kill()
-    end(parent)
-    assert psutil.wait_procs([child], timeout=10)[1] == []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with child(command(code), NOT_PINNED, environment=environment, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        orphan = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        assert psutil.wait_procs([orphan], timeout=10)[1] == []
+
+
+@pytest.fixture
+def sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM is handled as `observability bench` does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGTERM, interrupt)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.usefixtures("sigterm_interrupts")
+def test_a_signal_during_the_start_of_a_process_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(psutil.Process(self.pid))
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt), child(command("import time; time.sleep(600)"), NOT_PINNED):
+        raise AssertionError("the signal is lost")
+    assert len(started) == 1
+    assert not started[0].is_running()
+
+
+@pytest.mark.usefixtures("sigterm_interrupts")
+def test_a_signal_in_a_hook_of_fork_is_not_lost() -> None:
+    # Python ignores exceptions in such hooks, of which `logging` has one.
+    is_next = True
+
+    def hook() -> None:
+        nonlocal is_next
+        if is_next:
+            is_next = False
+            signal.raise_signal(signal.SIGTERM)
+
+    os.register_at_fork(after_in_parent=hook)
+    with pytest.raises(KeyboardInterrupt), child(command("import time; time.sleep(600)"), NOT_PINNED):
+        raise AssertionError("the signal is lost")
+
+
+@pytest.mark.usefixtures("sigterm_interrupts")
+def test_a_signal_during_the_end_of_a_process_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    killpg = os.killpg
+
+    def interrupted(group: int, number: int) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        killpg(group, number)
+
+    monkeypatch.setattr(os, "killpg", interrupted)
+    with pytest.raises(KeyboardInterrupt), child(command("import time; time.sleep(600)"), NOT_PINNED) as process:
+        started.append(psutil.Process(process.pid))
+    assert not started[0].is_running()
 
 
 def test_the_server_and_the_load_have_different_cores() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from observability.bench.results import Results
@@ -70,6 +73,26 @@ def test_without_a_compiler_the_load_is_made_in_python_and_a_note_says_so(tmp_pa
     assert code == 0, errors
     assert "load generator: Python" in output
     assert "There is no floor" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_process_and_shows_what_was_measured(tmp_path: Path, number: int) -> None:
+    process = start(["--only", "fanout", "--servers", "floor", *SHORT, "--rounds", "25"], tmp_path)
+    assert process.stderr is not None
+    seen: dict[int, psutil.Process] = {}
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < deadline and "round 2" not in process.stderr.readline():
+        seen |= {child.pid: child for child in psutil.Process(process.pid).children(recursive=True)}
+    while not (now := psutil.Process(process.pid).children(recursive=True)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    seen |= {child.pid: child for child in now}
+    # It comes during the start of the next server, as soon as there is a process of it.
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 130
+    assert "Interrupted: not everything was measured." in output
+    assert "Fan-out: 10 clients, 2 KB" in output
+    assert psutil.wait_procs(list(seen.values()), timeout=10)[1] == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from observability.bench.servers import end, spawn
+from observability.bench.servers import child
 from observability.errors import BenchError
 
 # Beyond the seconds that it is asked to measure: connecting, the storm's end, and reading what it has counted.
@@ -78,12 +78,10 @@ class LoadGenerator:
         """Runs it with `arguments`, which measure for `seconds`; calls `at_end` with its pid while its clients are
         still connected."""
         program = [sys.executable, "-m", "observability.bench.python_load"] if self.program is None else [self.program]
-        process = spawn([*map(str, program), *arguments], self.cores, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        try:
+        command = [*map(str, program), *arguments]
+        with child(command, self.cores, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             line = _read_line(process, seconds + EXTRA_SECONDS)
             at_end(process.pid)
-        finally:
-            end(process)
         try:
             return msgspec.json.decode(line, type=LoadResult)
         except msgspec.MsgspecError:

@@ -25,6 +25,8 @@ END_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.02
 # The end of a server's log that an error quotes.
 _QUOTED_CHARACTERS: Final = 300
+# The signals that end a run.
+_HELD: Final = (signal.SIGINT, signal.SIGTERM)
 
 # <linux/prctl.h>
 _PR_SET_PDEATHSIG: Final = 1
@@ -100,29 +102,49 @@ def running(
     command: Sequence[str], port: int, environment: Mapping[str, str], cores: frozenset[int], log: Path
 ) -> Iterator[Server]:
     """Runs a server, from the time its port is open; ends its processes however the block is left."""
-    with log.open("wb") as output:
-        process = spawn(command, cores, environment=environment, stdout=output.fileno())
-    try:
+    with (
+        log.open("wb") as output,
+        child(command, cores, environment=environment, stdout=output.fileno()) as process,
+    ):
         _wait_until_open(process, port, log)
         yield Server(process, port)
-    finally:
-        end(process)
 
 
-def spawn(
+@contextmanager
+def child(
     command: Sequence[str],
     cores: frozenset[int],
     *,
     environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.DEVNULL,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a process on `cores`, in a group of its own, out of reach of the terminal's Ctrl-C; kills it, and those that
+    it has started, however the block is left. They keep nothing that would have to be saved."""
+    process = None
+    try:
+        # What a signal handler raises during the fork is lost in the hooks of `logging`; what it raises afterwards,
+        # before the process is known here, leaves that process without an owner.
+        with _signals_held():
+            process = _spawn(command, cores, environment, stdin, stdout)
+        yield process
+    finally:
+        if process is not None:
+            with _signals_held():
+                _end(process)
+
+
+def _spawn(
+    command: Sequence[str], cores: frozenset[int], environment: Mapping[str, str] | None, stdin: int, stdout: int
 ) -> subprocess.Popen[bytes]:
-    """Starts a process on `cores`, in a group of its own, out of reach of the terminal's Ctrl-C."""
+    parent = os.getpid()
 
     def prepare() -> None:
         if sys.platform == "linux":
             # Even if this process is killed, no process of the benchmark stays behind.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)  # it has been killed already
             if cores:
                 os.sched_setaffinity(0, cores)
 
@@ -137,8 +159,7 @@ def spawn(
     )
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kills a process and those that it started. They keep nothing that would have to be saved."""
+def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(END_SECONDS)
@@ -146,6 +167,20 @@ def end(process: subprocess.Popen[bytes]) -> None:
         if stream is not None:
             with suppress(OSError):
                 stream.close()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Keeps a SIGINT or SIGTERM that comes within the block, and delivers it after the block."""
+    held: list[int] = []
+    handlers = [(number, signal.signal(number, lambda number, _: held.append(number))) for number in _HELD]
+    try:
+        yield
+    finally:
+        for number, handler in handlers:
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held[0])
 
 
 def cpu_seconds_of(pid: int) -> float:
