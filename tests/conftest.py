@@ -18,7 +18,10 @@ pytest_plugins = ["http_server"]
 
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
-hypothesis.settings.register_profile("project", deadline=None)
+# Enough to find the faults that any hundred would; a larger number is for the command line.
+EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "50"))
+
+hypothesis.settings.register_profile("project", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("project")
 
 

@@ -54,7 +54,6 @@ def two_hours() -> SeriesWriter:
     return recorded(range(0, 2 * HOUR_NS, TICK_NS))
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.integers(min_value=1, max_value=90 * NS_PER_S), min_size=1, max_size=200),
     st.sampled_from([NS_PER_S, 7 * NS_PER_S, 10 * NS_PER_S, 90 * NS_PER_S, MINUTE_NS, 5 * MINUTE_NS, 1500 * NS_PER_MS]),
@@ -71,7 +70,7 @@ def test_every_tick_counts_once_at_any_interval(gaps_ns: list[int], interval_ns:
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(interval_ms=st.integers(1, 3_000_000).map(lambda n: n * 100))
 def test_every_tick_counts_once_across_tiers(two_hours: SeriesWriter, interval_ms: int) -> None:
     points = ask(two_hours, 0, 2 * HOUR_NS, interval_ms * NS_PER_MS, [Column(0, COUNT), Column(0, LAST)])

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.clocks.timestamps import NS_PER_S
@@ -100,7 +100,6 @@ def test_a_kill_between_ticks_changes_nothing(ticks: Ticks, data: st.DataObject)
     assert hub.counts(MINUTE_NS) == whole.counts(MINUTE_NS)
 
 
-@settings(max_examples=60)
 @given(ticks=runs(), data=st.data())
 def test_a_kill_during_a_tick_loses_at_most_that_tick(ticks: Ticks, data: st.DataObject) -> None:
     whole = Hub({})

@@ -6,7 +6,7 @@ import gzip
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.http11.codings import INPUT_BYTES, MAX_MEMBERS, STEP_BYTES, gunzip
@@ -15,7 +15,6 @@ from observability.http11.refusals import Refusal
 NOISE = random.Random(1).randbytes(300_000)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 300_000)), min_size=1, max_size=4), st.integers(0, 9))
 def test_content_is_what_it_was_before_compression(members: list[tuple[bool, int]], level: int) -> None:
     contents = [NOISE[:size] if is_noise else bytes(size) for is_noise, size in members]

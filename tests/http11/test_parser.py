@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.http11 import chunks as chunks_module
@@ -106,7 +106,6 @@ def test_a_good_request_ends_where_the_next_begins(data: bytes, expected: dict[s
 PIPELINE = b"".join(case[1] for case in ACCEPTED if len(case[1]) < 1000)
 
 
-@settings(max_examples=60, deadline=None)
 @given(cuts=st.lists(st.integers(0, len(PIPELINE)), max_size=12))
 def test_requests_do_not_depend_on_how_the_bytes_are_segmented(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(PIPELINE)]
@@ -114,7 +113,6 @@ def test_requests_do_not_depend_on_how_the_bytes_are_segmented(cuts: list[int]) 
     assert shape(parse(*segments)[0]) == shape(parse(PIPELINE)[0])
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     data=st.binary(max_size=200), prefix=st.sampled_from([b"", b"GET / HTTP/1.1\r\n", chunked(b""), chunked(b"5\r\n")])
 )

@@ -11,7 +11,7 @@ import pytest
 from observability.store.file import DATABASE_NAME
 from storms.store_killing import check, kill_often, kill_once
 
-KILLS = 20
+KILLS = 10
 
 
 def test_no_durable_row_is_lost_when_the_writer_is_killed(tmp_path: Path) -> None:

@@ -315,7 +315,7 @@ class Ticks(RuleBasedStateMachine):
 
 
 TestTicks = Ticks.TestCase
-TestTicks.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestTicks.settings = settings(stateful_step_count=50)
 
 
 def test_thousands_of_ticks_arrive_at_clients_that_come_and_go() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.errors import CheckpointError
@@ -63,7 +63,6 @@ def restarted(desk: TradingDesk) -> TradingDesk:
     return after
 
 
-@settings(max_examples=200)
 @given(st.lists(makes, max_size=25), st.lists(makes, max_size=25))
 def test_a_loaded_section_continues_as_the_saved_one_would(before: list[Make], after: list[Make]) -> None:
     desk = TradingDesk()

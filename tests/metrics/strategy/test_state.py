@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.errors import CheckpointError
@@ -105,7 +105,6 @@ def shown(desk: Desk) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=200)
 @given(st.lists(st.tuples(pauses, st.booleans(), steps), max_size=30))
 def test_restarts_at_any_moment_change_no_figure(sequence: list[tuple[int, bool, Step]]) -> None:
     steady, restarted = Desk(**SETTINGS), Desk(**SETTINGS)

@@ -20,7 +20,7 @@ Target = Callable[[bytes, random.Random], None]
 
 MAX_INPUT_BYTES: Final = 64 * 1024
 HANG_SECONDS: Final = 20.0
-INPUTS_PER_ALARM: Final = 256
+INPUTS_PER_REPORT: Final = 256
 REPORT_SECONDS: Final = 30.0
 
 # Bytes at which grammars change their rules.
@@ -118,13 +118,12 @@ def fuzz(
     previous = signal.signal(signal.SIGALRM, _on_alarm)
     try:
         for number in range(inputs):
-            if number % INPUTS_PER_ALARM == 0:
-                signal.setitimer(signal.ITIMER_REAL, HANG_SECONDS)
-                if report is not None and time.monotonic() >= next_report:
-                    report(f"{number} inputs, {time.monotonic() - started:.0f} s")
-                    next_report += REPORT_SECONDS
+            if number % INPUTS_PER_REPORT == 0 and report is not None and time.monotonic() >= next_report:
+                report(f"{number} inputs, {time.monotonic() - started:.0f} s")
+                next_report += REPORT_SECONDS
             parts = next(plain, None)
             data = mutator.next_input() if parts is None else b"".join(parts)
+            signal.setitimer(signal.ITIMER_REAL, HANG_SECONDS)
             try:
                 target(data, rng)
             except Exception as error:
@@ -137,7 +136,7 @@ def fuzz(
 
 
 def _on_alarm(number: int, frame: FrameType | None) -> None:
-    raise TimeoutError(f"{INPUTS_PER_ALARM} inputs took more than {HANG_SECONDS} s")
+    raise TimeoutError(f"the target has not answered after {HANG_SECONDS} s")
 
 
 def cut(data: bytes, rng: random.Random) -> list[bytes]:

@@ -19,5 +19,9 @@ def server() -> Server:
 def check_alive() -> None:
     """Raises AssertionError if the server has ended or reported a fault of its own."""
     assert server().process.poll() is None, "the server has ended"
-    faults = [line for line in server().log if " ERROR " in line or "Traceback" in line]
-    assert faults == [], "\n".join(faults)
+    assert faults(server().log) == []
+
+
+def faults(log: list[str]) -> list[str]:
+    """Returns the lines of a server's log that report a fault of its own."""
+    return [line for line in log if " ERROR " in line or "Traceback" in line]

@@ -49,8 +49,8 @@ async def write(directory: Path, first_seq: int) -> None:
 def kill_once(directory: Path, first_seq: int) -> int:
     """Starts a writer and kills it at a random moment; returns the last seq that it reported as durable."""
     command = [sys.executable, __file__, "--write", str(directory), str(first_seq)]
-    environment = {"PYTHONPATH": os.pathsep.join((str(ROOT / "core"), str(ROOT / "tests/support")))}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as writer:
+    python_path = os.pathsep.join((str(ROOT / "core"), str(ROOT / "tests/support")))
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": python_path}, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         reported = writer.stdout.readline()
         killing = threading.Timer(random.uniform(0, MAX_LIFE_SECONDS), writer.kill)
