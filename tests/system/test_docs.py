@@ -224,8 +224,8 @@ def _metrics(server: Server) -> dict[str, set[str]]:
 # -- commands and examples
 
 needs_programs = pytest.mark.skipif(
-    any(shutil.which(program) is None for program in ("bash", "curl", "openssl")),
-    reason="bash, curl or openssl is not installed",
+    any(shutil.which(program) is None for program in ("bash", "curl", "node", "openssl")),
+    reason="bash, curl, node or openssl is not installed",
 )
 
 NOT_RUN: Final = {
