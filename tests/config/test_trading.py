@@ -73,7 +73,8 @@ def test_an_unknown_zone_is_refused(name: str) -> None:
 
 
 def test_a_host_without_time_zones_says_so_and_knows_utc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "tzdata", None)
+    for name in ("tzdata", *(name for name in sys.modules if name.startswith("tzdata."))):
+        monkeypatch.setitem(sys.modules, name, None)
     zoneinfo.reset_tzpath([str(tmp_path)])
     zoneinfo.ZoneInfo.clear_cache()
     try:
