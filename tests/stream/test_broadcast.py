@@ -68,7 +68,7 @@ class CohortClient(Client):
     def __init__(self, order: list[CohortClient] | None = None, *, accepts_lag: bool = False) -> None:
         super().__init__()
         self.order = [] if order is None else order
-        self.key = CohortKey(VIEW, is_compressed=False, keeps_context=False, accepts_lag=accepts_lag, is_ring=False)
+        self.key = CohortKey(VIEW, is_compressed=False, keeps_context=False, accepts_lag=accepts_lag, is_plain=False)
 
     def cohort_key(self) -> CohortKey | None:
         return None if self.skipped else self.key
@@ -166,10 +166,23 @@ def test_a_cohort_is_sent_a_frame_in_chunks_with_the_loop_in_between() -> None:
     order: list[CohortClient] = []
     broadcast = Broadcast(*(CohortClient(order) for _ in range(3 * CHUNK_CLIENTS)))
     broadcast.send(1)
-    assert 0 < len(order) <= CHUNK_CLIENTS
-    broadcast.finish()
-    assert len(order) == len(set(order)) == 3 * CHUNK_CLIENTS
+    sent = [len(order)]
+    while not broadcast.loop.is_idle:
+        broadcast.loop.run_one()
+        sent.append(len(order))
+    assert sent == [CHUNK_CLIENTS, 2 * CHUNK_CLIENTS, 3 * CHUNK_CLIENTS]
+    assert len(set(order)) == 3 * CHUNK_CLIENTS
     assert broadcast.broadcaster.messages_sent == 3 * CHUNK_CLIENTS
+
+
+def test_small_cohorts_share_a_chunk() -> None:
+    order: list[CohortClient] = []
+    clients = [CohortClient(order, accepts_lag=number % 2 == 0) for number in range(CHUNK_CLIENTS + 2)]
+    broadcast = Broadcast(*clients)
+    broadcast.send(1)
+    assert len(order) == CHUNK_CLIENTS
+    broadcast.finish()
+    assert set(order) == set(clients)
 
 
 def test_no_client_of_a_cohort_is_always_the_last() -> None:
@@ -181,6 +194,16 @@ def test_no_client_of_a_cohort_is_always_the_last() -> None:
         broadcast.finish()
         last.add(order[-1])
     assert len(last) > 50
+
+
+def test_no_cohort_is_always_the_last() -> None:
+    order: list[CohortClient] = []
+    clients = [CohortClient(order, accepts_lag=accepts_lag) for accepts_lag in (False, True)]
+    broadcast = Broadcast(*clients)
+    for seq in (1, 2):
+        broadcast.send(seq)
+    first, second = clients
+    assert order in ([first, second, second, first], [second, first, first, second])
 
 
 def test_a_client_that_falls_behind_before_its_chunk_skips_the_frame_and_is_counted() -> None:

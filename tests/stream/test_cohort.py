@@ -35,7 +35,7 @@ class Scene:
 
     def __init__(self, *, is_compressed: bool = False, keeps_context: bool = False) -> None:
         self.view = View(EVERYTHING, DeflateCounters(Counters()))
-        key = CohortKey(self.view, is_compressed, keeps_context, accepts_lag=False, is_ring=False)
+        key = CohortKey(self.view, is_compressed, keeps_context, accepts_lag=False, is_plain=False)
         self.cohort = Cohort(key, PicowsSends())
         self.seq = 0
 

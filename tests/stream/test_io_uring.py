@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -11,38 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from observability.stream.io_uring import MAX_BATCH, SendBlock, SendRing
+from tcp_pair import TcpPair
 
 HEADER = b"\x81\x7e\x08\x00"
 PAYLOAD = bytes(range(256)) * 8
-
-
-class Pair:
-    """A TCP connection: one side sends by the ring, the other one is read."""
-
-    def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            self.reader = socket.create_connection(server.getsockname(), timeout=5)
-            self.sender, _ = server.accept()
-        self.sender.setblocking(False)
-
-    def read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = self.reader.recv(size - len(data))
-            assert part, f"the connection ended after {len(data)} of {size} bytes"
-            data += part
-        return data
-
-    def has_nothing_to_read(self) -> bool:
-        self.reader.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            return not self.reader.recv(1)
-        self.reader.settimeout(5)
-        return True
-
-    def close(self) -> None:
-        self.sender.close()
-        self.reader.close()
 
 
 @pytest.fixture
@@ -56,24 +27,24 @@ def ring() -> Iterator[SendRing]:
 
 
 @pytest.fixture
-def pairs() -> Iterator[list[Pair]]:
-    pairs: list[Pair] = []
+def pairs() -> Iterator[list[TcpPair]]:
+    pairs: list[TcpPair] = []
     yield pairs
     for pair in pairs:
         pair.close()
 
 
-def block_of(ring: SendRing, pairs: list[Pair], count: int) -> SendBlock:
+def block_of(ring: SendRing, pairs: list[TcpPair], count: int) -> SendBlock:
     block = SendBlock()
     for _ in range(count):
-        pairs.append(Pair())
+        pairs.append(TcpPair())
         place = ring.register(pairs[-1].sender.fileno())
         assert place is not None
         block.append(place)
     return block
 
 
-def test_every_socket_of_a_block_gets_the_frame(ring: SendRing, pairs: list[Pair]) -> None:
+def test_every_socket_of_a_block_gets_the_frame(ring: SendRing, pairs: list[TcpPair]) -> None:
     block = block_of(ring, pairs, 150)
     for number in range(5):  # the ring's slots wrap around
         payload = PAYLOAD + b"%d" % number
@@ -83,7 +54,7 @@ def test_every_socket_of_a_block_gets_the_frame(ring: SendRing, pairs: list[Pair
             assert pair.read(len(HEADER) + len(payload)) == HEADER + payload
 
 
-def test_a_frame_may_outgrow_the_buffer(ring: SendRing, pairs: list[Pair]) -> None:
+def test_a_frame_may_outgrow_the_buffer(ring: SendRing, pairs: list[TcpPair]) -> None:
     block = block_of(ring, pairs, 2)
     for size in (10, 20_000, 100, 60_000):
         payload = os.urandom(size)
@@ -92,7 +63,9 @@ def test_a_frame_may_outgrow_the_buffer(ring: SendRing, pairs: list[Pair]) -> No
         assert [pair.read(4 + size) for pair in pairs] == [HEADER + payload] * 2
 
 
-def test_a_socket_that_takes_part_of_a_frame_is_reported_with_what_it_took(ring: SendRing, pairs: list[Pair]) -> None:
+def test_a_socket_that_takes_part_of_a_frame_is_reported_with_what_it_took(
+    ring: SendRing, pairs: list[TcpPair]
+) -> None:
     block = block_of(ring, pairs, 3)
     payload = os.urandom(50_000)
     block.set_frame(HEADER, payload)
@@ -113,7 +86,7 @@ def test_a_socket_that_takes_part_of_a_frame_is_reported_with_what_it_took(ring:
     assert len(received) + len(rest) == sent * total
 
 
-def test_a_socket_whose_peer_has_reset_is_reported(ring: SendRing, pairs: list[Pair]) -> None:
+def test_a_socket_whose_peer_has_reset_is_reported(ring: SendRing, pairs: list[TcpPair]) -> None:
     block = block_of(ring, pairs, 2)
     block.set_frame(HEADER, PAYLOAD)
     pairs[0].reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -123,18 +96,20 @@ def test_a_socket_whose_peer_has_reset_is_reported(ring: SendRing, pairs: list[P
     assert pairs[1].read(len(HEADER) + len(PAYLOAD)) == HEADER + PAYLOAD
 
 
-def test_a_socket_that_got_the_number_of_a_closed_one_gets_none_of_its_bytes(ring: SendRing, pairs: list[Pair]) -> None:
+def test_a_socket_that_got_the_number_of_a_closed_one_gets_none_of_its_bytes(
+    ring: SendRing, pairs: list[TcpPair]
+) -> None:
     block = block_of(ring, pairs, 1)
     block.set_frame(HEADER, PAYLOAD)
     number = pairs[0].sender.fileno()
-    stranger = Pair()
+    stranger = TcpPair()
     pairs.append(stranger)
     os.dup2(stranger.sender.fileno(), number)
     ring.submit(block, 0, 1)
     assert stranger.has_nothing_to_read()
 
 
-def test_a_void_send_sends_nothing_and_gives_back_its_place(ring: SendRing, pairs: list[Pair]) -> None:
+def test_a_void_send_sends_nothing_and_gives_back_its_place(ring: SendRing, pairs: list[TcpPair]) -> None:
     block = block_of(ring, pairs, 3)
     place = block.void(1)
     assert place is not None
@@ -145,7 +120,7 @@ def test_a_void_send_sends_nothing_and_gives_back_its_place(ring: SendRing, pair
     assert ring.register(pairs[1].sender.fileno()) == place
 
 
-def test_the_last_socket_takes_the_index_of_a_removed_one(ring: SendRing, pairs: list[Pair]) -> None:
+def test_the_last_socket_takes_the_index_of_a_removed_one(ring: SendRing, pairs: list[TcpPair]) -> None:
     block = block_of(ring, pairs, 4)
     block.remove(1)
     block.set_frame(HEADER, PAYLOAD)
@@ -154,18 +129,18 @@ def test_the_last_socket_takes_the_index_of_a_removed_one(ring: SendRing, pairs:
     assert all(pair.has_nothing_to_read() for pair in pairs[:3])
 
 
-def test_a_full_table_takes_no_socket(pairs: list[Pair]) -> None:
+def test_a_full_table_takes_no_socket(pairs: list[TcpPair]) -> None:
     try:
         ring = SendRing(2)
     except OSError as error:
         pytest.skip(f"the kernel gives no io_uring: {error}")
     block_of(ring, pairs, 2)
-    pairs.append(Pair())
+    pairs.append(TcpPair())
     assert ring.register(pairs[2].sender.fileno()) is None
     ring.close()
 
 
-def test_a_batch_has_room_for_as_many_as_it_says(ring: SendRing, pairs: list[Pair]) -> None:
+def test_a_batch_has_room_for_as_many_as_it_says(ring: SendRing, pairs: list[TcpPair]) -> None:
     block = block_of(ring, pairs, MAX_BATCH)
     block.set_frame(HEADER, b"x")
     assert ring.submit(block, 0, MAX_BATCH) == []

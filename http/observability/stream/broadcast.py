@@ -21,12 +21,21 @@ from observability.errors import ConfigError
 from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
-from observability.stream.cohort import CHUNK_CLIENTS, Cohort, CohortKey, Member, PicowsSends, RingSends
+from observability.stream.cohort import (
+    CHUNK_CLIENTS,
+    Cohort,
+    CohortKey,
+    Member,
+    PicowsSends,
+    RingSends,
+    Sends,
+    SocketSends,
+)
 from observability.stream.io_uring import SendRing
 
 logger = logging.getLogger(__name__)
 
-# A prime: the first member to be sent a frame moves on by so many with each frame, so that no one is always the last.
+# A prime: the first member to be sent a frame moves on by so many with each frame, so that none is always the last.
 _ROTATION: Final = 61
 
 
@@ -51,14 +60,13 @@ class Broadcaster:
     def __init__(
         self, counters: Counters, clock: Clock, loop: asyncio.AbstractEventLoop, ring: SendRing | None = None
     ) -> None:
-        """With a `ring`, the frames of plain TCP connections are sent by it."""
+        """With a `ring`, the frames of plain TCP connections are sent by it; otherwise by one system call each."""
         self.clients: dict[Receiver, Cohort[Receiver] | None] = {}
         """Every subscriber, with its cohort if it is in one."""
         self.clients_behind = 0
         """Subscribers that have not read everything sent to them."""
         self.fanout = DurationHistogram()
         """Durations from the tick until the last byte of its frame was handed to the kernel."""
-        self.has_ring = ring is not None
         self._ring = ring
         self._clock = clock
         self._loop = loop
@@ -127,20 +135,26 @@ class Broadcaster:
             self._skip_missed(frame.seq - before.seq - 1)
         self._frame = frame
         self._is_sending = True
-        for cohort in self._cohorts.values():
-            self._plan(cohort, frame)
+        room = CHUNK_CLIENTS
+        cohorts = deque(self._cohorts.values())
+        cohorts.rotate(frame.seq)
+        for cohort in cohorts:
+            room = self._plan(cohort, frame, room)
         self._waiting.extend(self._others)
         if not was_sending:  # otherwise the chunk that is scheduled sends the new frame
             self._send_chunk()
 
-    def _plan(self, cohort: Cohort[Receiver], frame: Frame) -> None:
+    def _plan(self, cohort: Cohort[Receiver], frame: Frame, room: int) -> int:
+        """Cuts a cohort into chunks, the first of them with `room` for so many. Returns the room left in the last."""
         size = cohort.begin(frame)
-        if not size:
-            return
-        first = frame.seq * _ROTATION % size
+        first = frame.seq * _ROTATION % size if size else 0
         for start, end in ((first, size), (0, first)):
-            for chunk in range(start, end, CHUNK_CLIENTS):
-                self._chunks.append((cohort, chunk, min(chunk + CHUNK_CLIENTS, end)))
+            while start < end:
+                stop = min(start + room, end)
+                self._chunks.append((cohort, start, stop))
+                room = room - (stop - start) or CHUNK_CLIENTS
+                start = stop
+        return room
 
     def _send_chunk(self) -> None:
         # hot: once per chunk of clients per tick (observability bench --only fanout)
@@ -230,11 +244,15 @@ class Broadcaster:
             return
         cohort = self._cohorts.get(key)
         if cohort is None:
-            ring = self._ring if key.is_ring else None
-            cohort = self._cohorts[key] = Cohort(key, PicowsSends() if ring is None else RingSends(ring))
+            cohort = self._cohorts[key] = Cohort(key, self._make_sends(key))
         if cohort.add(client):
             self.clients[client] = cohort
             self._others.pop(client, None)
+
+    def _make_sends(self, key: CohortKey) -> Sends:
+        if not key.is_plain:
+            return PicowsSends()
+        return SocketSends() if self._ring is None else RingSends(self._ring)
 
 
 def open_send_ring(broadcast: str, max_sockets: int) -> SendRing | None:

@@ -10,6 +10,7 @@ A cohort is an array of prepared sends, so a tick does nothing per client but th
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -26,6 +27,8 @@ CHUNK_CLIENTS: Final = 128
 
 _FINAL_TEXT: Final = 0x81
 _RSV1: Final = 0x40
+# In place of a socket: nothing can be written to it.
+_NO_SOCKET: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,8 @@ class CohortKey:
     keeps_context: bool
     """Whether a message may be compressed against the one before it."""
     accepts_lag: bool
-    is_ring: bool
-    """Whether the ring sends to them."""
+    is_plain: bool
+    """Whether frames are written to their sockets, past their transports. TLS does not allow it."""
 
 
 class Member(Protocol):
@@ -59,6 +62,7 @@ class Member(Protocol):
 
 
 MemberT = TypeVar("MemberT", bound=Member)
+T = TypeVar("T")
 
 
 class Sends(Protocol):
@@ -81,7 +85,7 @@ class Sends(Protocol):
 
 
 class PicowsSends:
-    """Sends by one system call per member, through its transport."""
+    """Sends through the members' transports, by picows."""
 
     def __init__(self) -> None:
         self._sends: list[Callable[..., Any]] = []
@@ -96,9 +100,7 @@ class PicowsSends:
         self._sends[index] = _send_nothing
 
     def remove(self, index: int) -> None:
-        last = self._sends.pop()
-        if index < len(self._sends):
-            self._sends[index] = last
+        _replace_by_last(self._sends, index)
 
     def set_message(self, message: bytearray, is_compressed: bool) -> None:
         self._message = message
@@ -111,6 +113,51 @@ class PicowsSends:
             send(WSMsgType.TEXT, message, HEADROOM, True, is_compressed)
         # A transport that could not write everything has said so by `pause_writing`.
         return []
+
+
+class SocketSends:
+    """Sends by one system call per member, to its socket. The objects behind a transport are not touched: for many
+    members they are in no cache."""
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+        self._members: list[Member] = []
+        self._frame = b""
+
+    def append(self, member: Member) -> bool:
+        self._fds.append(member.transport.get_extra_info("socket").fileno())
+        self._members.append(member)
+        return True
+
+    def void(self, index: int) -> None:
+        self._fds[index] = _NO_SOCKET
+
+    def remove(self, index: int) -> None:
+        _replace_by_last(self._fds, index)
+        _replace_by_last(self._members, index)
+
+    def set_message(self, message: bytearray, is_compressed: bool) -> None:
+        self._frame = _header(len(message) - HEADROOM, is_compressed) + memoryview(message)[HEADROOM:]
+
+    def send(self, start: int, end: int) -> list[int]:
+        # hot: once per client per tick (observability bench --only fanout)
+        frame = self._frame
+        size, write = len(frame), os.write
+        unsent = []
+        for fd in self._fds[start:end]:
+            try:
+                sent = write(fd, frame)
+            except OSError:
+                sent = 0
+            if sent != size and fd != _NO_SOCKET:
+                unsent.append((fd, sent))
+        behind = []
+        for fd, sent in unsent:
+            index = self._fds.index(fd, start, end)
+            # A transport that gets bytes for a connection which has failed finds that out by itself.
+            self._members[index].transport.write(frame[sent:])
+            behind.append(index)
+        return behind
 
 
 class RingSends:
@@ -138,9 +185,7 @@ class RingSends:
         place = self._block.remove(index)
         if place is not None:
             self._ring.unregister(place)
-        last = self._members.pop()
-        if index < len(self._members):
-            self._members[index] = last
+        _replace_by_last(self._members, index)
 
     def set_message(self, message: bytearray, is_compressed: bool) -> None:
         self._block.set_frame(_header(len(message) - HEADROOM, is_compressed), message, HEADROOM)
@@ -217,9 +262,11 @@ class Cohort(Generic[MemberT]):
     def send(self, start: int, end: int) -> tuple[int, list[MemberT]]:
         """Sends to the members from `start` to before `end`. Returns how many there were, and those that have bytes
         unsent."""
-        voided = sum(1 for index in self._voided if start <= index < end)
-        behind = [self._members[index] for index in self._sends.send(start, end)]
-        return end - start - voided, [member for member in behind if member is not None]
+        count = end - start
+        if self._voided:
+            count -= sum(1 for index in self._voided if start <= index < end)
+        members = [self._members[index] for index in self._sends.send(start, end)]
+        return count, [member for member in members if member is not None]
 
     def skip(self, start: int, end: int) -> list[MemberT]:
         """Returns the members from `start` to before `end`, to which the frame is not sent any more."""
@@ -238,11 +285,18 @@ class Cohort(Generic[MemberT]):
 
     def _remove(self, index: int) -> None:
         self._sends.remove(index)
-        last = self._members.pop()
+        _replace_by_last(self._members, index)
         if index < len(self._members):
-            self._members[index] = last
-            if last is not None:
-                self._indexes[last] = index
+            moved = self._members[index]
+            if moved is not None:
+                self._indexes[moved] = index
+
+
+def _replace_by_last(items: list[T], index: int) -> None:
+    """Removes the item at `index`, and moves the last one there."""
+    last = items.pop()
+    if index < len(items):
+        items[index] = last
 
 
 def _header(length: int, is_compressed: bool) -> bytes:

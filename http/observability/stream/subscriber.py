@@ -91,7 +91,7 @@ class Subscriber(WebSocketConnection):
             is_compressed=deflate is not None,
             keeps_context=deflate is not None and deflate.keeps_context,
             accepts_lag=self._accepts_lag,
-            is_ring=self._stream.broadcaster.has_ring and not self.is_tls,
+            is_plain=not self.is_tls,
         )
 
     def send_frame(self, frame: Frame) -> None:

@@ -1,0 +1,115 @@
+"""Sends by one system call per member: what becomes of those that fail or are cut short."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, cast
+
+import pytest
+
+from observability.snapshot.frames import HEADROOM
+from observability.stream.cohort import SocketSends
+from tcp_pair import TcpPair
+
+PAYLOAD = bytes(range(256)) * 8
+FRAME = b"\x81\x7e\x08\x00" + PAYLOAD
+
+
+class Member:
+    """A member over a real connection. Its transport keeps what it is given."""
+
+    def __init__(self, pair: TcpPair) -> None:
+        self.pair = pair
+        self.written: list[bytes] = []
+        self.transport = self
+
+    def get_extra_info(self, name: str) -> socket.socket:
+        assert name == "socket"
+        return self.pair.sender
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+class Scene:
+    """Members, and the sends that were prepared for them."""
+
+    def __init__(self, count: int) -> None:
+        self.members = [Member(TcpPair()) for _ in range(count)]
+        self.sends = SocketSends()
+        for member in self.members:
+            assert self.sends.append(cast(Any, member))
+        self.set_payload(PAYLOAD)
+
+    def set_payload(self, payload: bytes) -> None:
+        self.sends.set_message(bytearray(HEADROOM) + payload, False)
+
+    def send(self) -> list[int]:
+        return self.sends.send(0, len(self.members))
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    scene = Scene(3)
+    yield scene
+    for member in scene.members:
+        member.pair.close()
+
+
+def test_every_member_gets_the_frame(scene: Scene) -> None:
+    assert scene.send() == []
+    assert [member.pair.read(len(FRAME)) for member in scene.members] == [FRAME] * 3
+
+
+def test_a_compressed_frame_has_its_bit_set(scene: Scene) -> None:
+    scene.sends.set_message(bytearray(HEADROOM) + b"deflated", True)
+    assert scene.send() == []
+    assert scene.members[0].pair.read(10) == b"\xc1\x08deflated"
+
+
+def test_the_transport_gets_the_bytes_that_a_socket_does_not_take(scene: Scene) -> None:
+    full = scene.members[1]
+    full.pair.sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+    payload = os.urandom(1 << 24)
+    scene.set_payload(payload)
+    assert 1 in scene.send()
+    (rest,) = full.written
+    size = 10 + len(payload) - len(rest)
+    assert size and full.pair.read(size) + rest == b"\x81\x7f" + len(payload).to_bytes(8, "big") + payload
+
+
+def test_the_transport_gets_a_frame_of_which_a_socket_takes_nothing(scene: Scene) -> None:
+    full = scene.members[1]
+    with suppress(BlockingIOError):
+        while full.pair.sender.send(bytes(100_000)):
+            pass
+    assert scene.send() == [1] and full.written == [FRAME]
+
+
+def test_a_member_whose_peer_has_reset_leaves_the_frame_to_its_transport(scene: Scene) -> None:
+    gone = scene.members[0]
+    gone.pair.reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    gone.pair.reader.close()
+    assert scene.send() == [0] and gone.written == [FRAME]
+    assert [member.pair.read(len(FRAME)) for member in scene.members[1:]] == [FRAME] * 2
+
+
+def test_a_void_send_writes_to_no_socket(scene: Scene) -> None:
+    left = scene.members[1]
+    number = left.pair.sender.fileno()
+    scene.sends.void(1)
+    stranger = TcpPair()
+    os.dup2(stranger.sender.fileno(), number)
+    assert scene.send() == []
+    assert stranger.has_nothing_to_read() and left.written == []
+    stranger.close()
+
+
+def test_the_last_member_takes_the_index_of_a_removed_one(scene: Scene) -> None:
+    scene.sends.remove(0)
+    assert scene.sends.send(0, 1) == []
+    assert scene.members[2].pair.read(len(FRAME)) == FRAME
+    assert all(member.pair.has_nothing_to_read() for member in scene.members[:2])
