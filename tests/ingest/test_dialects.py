@@ -143,6 +143,19 @@ def test_a_number_that_no_double_could_be_is_refused_with_its_path(name: str, va
     assert f"$[3].{name}" in refusal("fill", **{name: written})
 
 
+@pytest.mark.parametrize("name", ["price", "size"])
+@pytest.mark.parametrize("value", ["1e-400", "1E-324"])
+@pytest.mark.parametrize("is_bare", [True, False])
+def test_a_print_that_is_0_only_as_a_double_is_refused(name: str, value: str, *, is_bare: bool) -> None:
+    written = orjson.Fragment(value if is_bare else f'"{value}"')
+    assert "$[3]" in refusal("print", **{name: written})
+
+
+@pytest.mark.parametrize("value", ["0", "0.000", "-0.0", "0e-500"])
+def test_a_print_may_be_at_0(value: str) -> None:
+    assert read("print", price=orjson.Fragment(value), size=orjson.Fragment(f'"{value.lstrip("-")}"')).price == 0
+
+
 def test_the_dust_of_doubles_is_rounded_half_even_and_counted() -> None:
     reading = read_whole("fill", commission=0.0123 * 0.1, quantity=0.1 + 0.2, price="0.0000000000000000025")
     assert reading.event.commission == Decimal("0.00123")

@@ -197,6 +197,20 @@ def test_latency_is_from_send_to_acknowledgement_or_reject() -> None:
     assert metrics["latency_p99_ms"] == 50.0
 
 
+@pytest.mark.parametrize("outlier", ["pending_new", "new", "replaced"])
+def test_a_report_dated_an_hour_ahead_is_taken_at_its_arrival(outlier: str) -> None:
+    desk = Desk()
+    for second, (status, quantity) in enumerate((("pending_new", 10), ("new", 10), ("replaced", 20), ("replaced", 30))):
+        arrival = NOON + second * S
+        ahead = 3600 * S if status == outlier and quantity < 30 else 0
+        desk.order(status, quantity=D(quantity), ts=arrival + ahead, ts_init=arrival)
+    desk.fill("t", 15, ts=NOON + 4 * S, ts_init=NOON + 4 * S)
+    metrics = desk.tick()
+    assert (metrics["latency_max_ms"], metrics["n_latency_negative"]) == (1000.0, 0)
+    # The newest quantity is the order's, whatever an earlier report was dated.
+    assert metrics["fill_rate"] == 0.5
+
+
 def test_an_order_without_acknowledgement_has_its_first_fills_latency() -> None:
     desk = Desk()
     desk.fill("t1", 1, "a", latency_ms=7.0)

@@ -466,6 +466,24 @@ def test_a_fall_between_two_ticks_is_part_of_the_drawdown() -> None:
     assert deepest == 500.0
 
 
+def test_a_fill_dated_ahead_is_taken_to_have_happened_when_it_arrived() -> None:
+    desk = Desk()
+    desk.fill(1, 100, ts=NOON + DAY)
+    desk.fill(-1, 101, ts=NOON + 60 * S, ts_init=NOON + 60 * S)
+    desk.tick(NOON + 60 * S)
+    assert desk.strategy.performance()["account"]["holding_time_seconds"]["value"] == 60.0
+
+
+def test_a_fill_that_closes_before_it_opens_held_for_no_time() -> None:
+    desk = Desk()
+    desk.fill(1, 100, ts=NOON - 10 * S)
+    desk.fill(-1, 101, ts=NOON - 60 * S)
+    desk.fill(1, 100, ts=NOON)
+    desk.fill(-1, 101, ts=NOON + 4 * S)
+    desk.tick(NOON + 5 * S)
+    assert desk.strategy.performance()["account"]["holding_time_seconds"]["value"] == 2.0
+
+
 def test_a_mid_that_expires_is_part_of_the_drawdown_without_a_tick() -> None:
     desk = Desk()
     desk.fill(1, 100)

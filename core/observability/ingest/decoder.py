@@ -78,6 +78,9 @@ class EventDecoder:
             _stamp(event, ts_init)
         except (*UNDECODABLE, EventError):
             return self._read(data, index, ts_init)
+        if event.__class__ is Print and (-MIN_MAGNITUDE < event.price < MIN_MAGNITUDE or event.size < MIN_MAGNITUDE):
+            # It may have become 0 only as a double.
+            return self._read(data, index, ts_init)
         return event
 
     def _read(self, data: Element, index: int, ts_init: int) -> AnyEvent | Reading | EventError:
@@ -85,6 +88,8 @@ class EventDecoder:
         try:
             reading = read_event(data)
             _stamp(reading.event, ts_init)
+            if isinstance(reading.event, Print):
+                _check_magnitudes(reading.event)
         except (*UNDECODABLE, EventError) as error:
             return EventError(_at(index, str(error)))
         if reading.unknown and self._refuse_unknown_fields:
@@ -123,15 +128,12 @@ def _shortened(fault: str) -> str:
 
 
 def _stamp(event: AnyEvent, ts_init: int) -> None:
-    """Makes every time of an event an integer number of nanoseconds. Raises EventError for one that is not a time, and
-    for a print that is too small to be summed."""
+    """Makes every time of an event an integer number of nanoseconds. Raises EventError for one that is not a time."""
     event.ts_init = ts_init
     if event.ts is None:
         event.ts = ts_init
     if event.ts.__class__ is not int or event.__class__ is Order:
         parse_times(event)
-    if event.__class__ is Print and (-MIN_MAGNITUDE < event.price < MIN_MAGNITUDE or event.size < MIN_MAGNITUDE):
-        _check_magnitudes(event)
 
 
 def parse_times(event: AnyEvent) -> None:
@@ -143,6 +145,7 @@ def parse_times(event: AnyEvent) -> None:
 
 
 def _check_magnitudes(event: Print) -> None:
+    """Raises EventError for a print that is too small to be summed."""
     for name, value in (("price", event.price), ("size", event.size)):
         if 0 < abs(value) < MIN_MAGNITUDE:
             raise EventError(f"Expected 0 or at least {MIN_MAGNITUDE:g}, got {value!r} - at `$.{name}`")

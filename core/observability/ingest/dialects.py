@@ -282,7 +282,13 @@ def _read_text(name: str, value: Any, notes: _Notes) -> Any:
 
 
 def _read_float(name: str, value: Any, notes: _Notes) -> Any:
-    return float(_number(name, value)) if isinstance(value, str | Decimal) else value
+    if not isinstance(value, str | Decimal):
+        return value
+    number = _number(name, value)
+    read = float(number)
+    if number and not read:
+        raise _fault(name, f"Expected 0 or a number that a double can hold, got {_shown(value)}")
+    return read
 
 
 def _read_decimal(name: str, value: Any, notes: _Notes) -> Any:

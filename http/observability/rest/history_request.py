@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from observability.clocks.timestamps import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_MS, NS_PER_S
+from observability.events import MAX_SYMBOL_LENGTH
 from observability.history.series import Series
 from observability.http11.refusals import Unprocessable
 from observability.metrics.market.bar_table import BARS
@@ -33,7 +34,7 @@ FINEST_NS: Final = 100 * NS_PER_MS
 _UNITS_NS: Final = {"d": NS_PER_DAY, "h": NS_PER_HOUR, "m": NS_PER_MINUTE, "s": NS_PER_S, "ms": NS_PER_MS}
 _INTERVAL: Final = re.compile(r"([0-9]+)(ms|[smhd])")
 
-Names = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=256)]
+Names = Annotated[list[Annotated[str, Meta(max_length=MAX_SYMBOL_LENGTH)]], Meta(max_length=256)]
 
 
 class HistoryRequest(Struct, frozen=True):

@@ -18,9 +18,10 @@ from decimal import Decimal
 
 import msgspec
 
-from observability.events import BPS, TERMINAL_STATUSES, Fill, Order, OrderStatus, Side, event_time_ns
+from observability.events import BPS, TERMINAL_STATUSES, Fill, Order, OrderStatus, Side
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
 from observability.metrics.execution.order_market import OrderMarket
+from observability.metrics.market.time_order import happened_ns
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
 
 _RANK: dict[str, int] = {
@@ -67,7 +68,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     notional_start: Decimal | None = None
     volume_end: Decimal | None = None
     notional_end: Decimal | None = None
-    # Times by `ts`.
+    # Times by `ts`, or by the arrival of what is dated ahead.
     decided_ns: int | None = None
     sent_ns: int | None = None
     acked_ns: int | None = None
@@ -131,7 +132,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     def report(self, event: Order, market: OrderMarket | None) -> bool:
         """Applies one report; returns whether it came too late to change the status."""
         # hot: once per order report (benchmarks/bench_intake.py)
-        ts_ns = event_time_ns(event)
+        ts_ns = happened_ns(event)
         status = event.status
         self._note_times(status, ts_ns)
         if status not in _NOT_YET_ACCEPTED:
@@ -169,7 +170,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
 
     def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> None:
         """Applies one fill."""
-        ts_ns = event_time_ns(event)
+        ts_ns = happened_ns(event)
         self.is_accepted = True
         self.filled = EXACT.add(self.filled, event.quantity)
         self.notional = EXACT.add(self.notional, EXACT.multiply(event.quantity, event.price))

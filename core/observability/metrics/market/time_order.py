@@ -17,6 +17,7 @@ import logging
 from typing import Final
 
 from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_S
+from observability.events import Event, event_time_ns
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,13 @@ RUN_EVENTS: Final = 10
 # An arrival this long before an earlier one is of another time: a recording is replayed again, or the server was
 # restarted after its host's clock had been set back.
 MAX_BACK_NS: Final = NS_PER_MINUTE
+
+
+def happened_ns(event: Event) -> int:
+    """Returns when a fill or order report of ours is taken to have happened: at its `ts`, or when it arrived if it is
+    dated ahead."""
+    ts_ns = event_time_ns(event)
+    return event.ts_init if 0 < event.ts_init < ts_ns - MAX_AHEAD_NS else ts_ns
 
 
 class TimeOrder:

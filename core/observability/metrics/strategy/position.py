@@ -128,7 +128,9 @@ class AverageCostPosition(msgspec.Struct):
         gross = EXACT.subtract(self._cost(signed_quantity, price).copy_negate(), removed_cost)
         # The closing fill has the opposite sign: for a short, the entry time and the removed part of it are negative.
         held = EXACT.add(EXACT.multiply(signed_quantity, Decimal(ts_ns)), removed_time)
-        self.held_time = EXACT.add(self.held_time, held if signed_quantity > 0 else held.copy_negate())
+        held = held if signed_quantity > 0 else held.copy_negate()
+        # Fills that come out of order may close before they open.
+        self.held_time = EXACT.add(self.held_time, held if held > 0 else ZERO)
         self.closed_quantity = EXACT.add(self.closed_quantity, signed_quantity.copy_abs())
         self.realized_gross = EXACT.add(self.realized_gross, gross)
         self.open_cost = open_cost

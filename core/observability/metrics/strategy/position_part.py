@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from observability.clocks.timestamps import iso_or_none
-from observability.events import Fill, Position, event_time_ns
+from observability.events import Fill, Position
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
+from observability.metrics.market.time_order import happened_ns
 from observability.metrics.market.touch import Mark, MarkInputs, MarkSource
 from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.strategy.position import AverageCostPosition, Closing, signed_quantity
@@ -84,7 +85,7 @@ class PositionPart(JsonPart):
         position = self.position
         if not position.quantity:
             self.round_trip = trade.seq
-        closing = position.apply(signed_quantity(fill), fill.price, fill.commission, event_time_ns(fill))
+        closing = position.apply(signed_quantity(fill), fill.price, fill.commission, happened_ns(fill))
         trade.round_trip = self.round_trip
         if closing is not None:
             trade.pnl, trade.gross_pnl = closing.pnl, closing.gross
