@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -47,6 +47,47 @@ def faults(query: str) -> list[dict[str, Any]]:
 def test_a_query_becomes_a_struct() -> None:
     wanted = parse_query(request("quantity=1.50&at=1970-01-01T00:00:01Z&limit=5&token=x&token=y&_=1700000000"), Wanted)
     assert wanted == Wanted(Decimal("1.50"), TimeNs(1_000_000_000), 5)
+
+
+class Words(msgspec.Struct, frozen=True):
+    side: Literal["buy", "sell"] | None = None
+    status: Literal["canceled", "filled", "partially_filled"] | None = None
+    range: Literal["1h", "30d"] = "1h"
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("side=BUY", Words(side="buy")),
+        ("side=%20Sell_Short", Words(side="sell")),
+        ("side=buy&status=cancelled", Words("buy", "canceled")),
+        ("status=CANCELED", Words(status="canceled")),
+        ("status=PartiallyFilled&range=30D", Words(None, "partially_filled", "30d")),
+    ],
+)
+def test_a_word_is_read_in_any_spelling_in_which_an_event_may_have_it(query: str, wanted: Words) -> None:
+    assert parse_query(request(query), Words) == wanted
+
+
+def test_a_word_that_is_unknown_is_answered_with_those_that_are_allowed() -> None:
+    with pytest.raises(Unprocessable) as caught:
+        parse_query(request("side=long&status=new"), Words)
+    assert [fault["error"] for fault in caught.value.members["errors"]] == [
+        "Invalid enum value 'long', expected one of buy, sell",
+        "Invalid enum value 'new', expected one of canceled, filled, partially_filled",
+    ]
+
+
+@pytest.mark.parametrize(("number", "unit"), [("1700000000", "seconds"), ("1700000000000", "milliseconds")])
+def test_a_time_that_cannot_be_nanoseconds_is_refused_with_its_unit(number: str, unit: str) -> None:
+    (fault,) = faults(f"at={number}")
+    assert fault["parameter"] == "at"
+    assert fault["error"].endswith(f"{len(number)} digits look like {unit}")
+
+
+def test_a_time_may_be_the_epoch_or_nanoseconds() -> None:
+    assert parse_query(request("at=0"), Wanted).at == 0
+    assert parse_query(request("at=1700000000000000001"), Wanted).at == 1_700_000_000_000_000_001
 
 
 def test_all_faults_of_a_query_are_reported_at_once() -> None:

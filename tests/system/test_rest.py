@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from hosts import wait_until
-from server_process import Server
+from server_process import ROOT, Server
 
 StartServer = Callable[..., Server]
 
@@ -100,7 +100,33 @@ def test_the_summary_has_the_fields_of_the_first_api(demo_server: Server) -> Non
     assert summary["market"].keys() == {"symbols_tracked", "total_trades", "total_volume"}
     assert summary["strategy"].keys() == {"active_strategies", "total_pnl", "daily_pnl", "open_positions"}
     assert summary["execution"].keys() == {"orders_today", "fills_today", "fill_rate", "avg_latency_ms"}
-    assert summary["system"].keys() == {"cpu_usage", "memory_usage", "uptime_seconds", "health_status"}
+    system = summary["system"]
+    assert system.keys() >= {"cpu_usage", "memory_usage", "uptime_seconds", "health_status"}
+
+
+PAIRS = [
+    ("/api/metrics/summary", "system", "cpu_usage", "cpu_percent"),
+    ("/api/metrics/summary", "system", "memory_usage", "memory_percent"),
+    ("/api/metrics/summary", "system", "health_status", "health"),
+    ("/api/metrics/current", "execution", "cancelled", "canceled"),
+    ("/api/metrics/current", "execution", "unacknowledged_cancels", "cancels_unacknowledged"),
+    ("/api/system/performance", None, "cpu_usage", "process_cpu_percent"),
+    ("/api/system/performance", None, "memory_usage", "process_rss_bytes"),
+    ("/api/system/performance", None, "latency_p50", "latency_p50_ms"),
+    ("/api/system/performance", None, "latency_p95", "latency_p95_ms"),
+    ("/api/system/performance", None, "latency_p99", "latency_p99_ms"),
+    ("/api/system/performance", None, "latency_max", "latency_max_ms"),
+]
+
+
+@pytest.mark.parametrize(("path", "member", "first", "clear"), PAIRS)
+def test_a_name_of_the_first_api_stands_beside_one_that_says_its_unit(
+    demo_server: Server, path: str, member: str | None, first: str, clear: str
+) -> None:
+    document = demo_server.get(path)
+    found = document if member is None else document[member]
+    assert found[first] == found[clear]
+    assert f"| `{first}` | `{clear}` |" in (ROOT / "docs" / "migrating.md").read_text()
 
 
 def test_the_lag_of_the_event_loop_is_measured(demo_server: Server) -> None:

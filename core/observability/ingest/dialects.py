@@ -14,7 +14,7 @@ This is the second reading: only an event that does not decode as it stands come
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from difflib import get_close_matches
@@ -176,6 +176,16 @@ def read_event(data: bytes | msgspec.Raw) -> Reading:
     return dialect.read({**values, "type": tag})
 
 
+def read_word(name: str, text: str, words: Collection[str]) -> str | None:
+    """Returns which of `words` a text means in a field or parameter of that name; None if it means none of them."""
+    synonyms = SYNONYMS.get(name, {})
+    for word in (text.strip().lower(), _word(text)):
+        for meant in (word, synonyms.get(word)):
+            if meant in words:
+                return meant
+    return None
+
+
 @lru_cache(maxsize=1024)
 def nearest_name(kind: type[Event], name: str) -> str | None:
     """Returns the field of a type of event that a misspelled name most likely means."""
@@ -191,6 +201,14 @@ def describe_unknown(kind: type[Event], name: str) -> str:
 
 
 def check_ns(name: str, value: int | Decimal) -> int:
+    """Returns the value of a field as `read_ns` does. Raises ValueError with the path of the field."""
+    try:
+        return read_ns(value)
+    except ValueError as error:
+        raise _fault(name, str(error)) from None
+
+
+def read_ns(value: int | Decimal) -> int:
     """Returns a number of nanoseconds since the epoch. Raises ValueError, with the unit it looks like, for any other
     number."""
     if MIN_NS <= value <= MAX_NS and value == int(value):
@@ -198,7 +216,7 @@ def check_ns(name: str, value: int | Decimal) -> int:
     digits = value.adjusted() + 1 if isinstance(value, Decimal) else len(str(abs(value)))
     unit = next((unit for low, high, unit in _UNITS if value > 0 and low <= digits <= high), None)
     hint = f": {digits} digits look like {unit}" if unit else ""
-    raise _fault(name, f"Expected nanoseconds since the epoch, from 1973 to 2262, got {_shown(value)}{hint}")
+    raise ValueError(f"Expected nanoseconds since the epoch, from 1973 to 2262, got {_shown(value)}{hint}")
 
 
 class _Notes:

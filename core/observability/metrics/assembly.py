@@ -183,9 +183,13 @@ def summary_document(collectors: Collectors) -> dict[str, Any]:
         },
         "execution": {name: execution[name] for name in ("orders_today", "fills_today", "fill_rate", "avg_latency_ms")},
         "system": {
+            "cpu_percent": system["cpu_percent"],
+            "memory_percent": system["memory_percent"],
+            "uptime_seconds": system["uptime_seconds"],
+            "health": system["health"],
+            # The first version's names.
             "cpu_usage": system["cpu_percent"],
             "memory_usage": system["memory_percent"],
-            "uptime_seconds": system["uptime_seconds"],
             "health_status": system["health"],
         },
     }

@@ -40,6 +40,8 @@ class ProcessStatus:
             "status": _STATUSES.get(ProcessState(slot.state), "draining"),
             "role": slot.role,
             "pid": slot.pid,
+            "process_cpu_percent": self._cpu_percent,
+            "process_rss_bytes": self._rss_bytes,
             "cpu_percent": self._cpu_percent,
             "rss_bytes": self._rss_bytes,
             "uptime_seconds": (self._clock.mono_ns() - slot.started_ns) // NS_PER_S,

@@ -117,11 +117,15 @@ class Status:
         over all snapshots since the start; null until a snapshot is sent."""
         hub, serving = self._hub, self._serving
         system = self._system()
+        latencies = {f"latency_p{percent}": serving.fanout.percentile_ms(percent) for percent in PERCENTS}
+        latencies["latency_max"] = serving.fanout.max_ms
         return {
-            **{f"latency_p{percent}": serving.fanout.percentile_ms(percent) for percent in PERCENTS},
-            "latency_max": serving.fanout.max_ms,
+            **{f"{name}_ms": value for name, value in latencies.items()},
+            **latencies,
             "n_latency": serving.fanout.count,
             "throughput_per_sec": self._rate.per_second(serving.messages_sent, hub.event_clock.mono_ns()),
+            "process_cpu_percent": system["process_cpu_percent"],
+            "process_rss_bytes": system["process_rss_bytes"],
             "cpu_usage": system["process_cpu_percent"],
             "memory_usage": system["process_rss_bytes"],
             "event_loop_lag_ms": system["event_loop_lag_ms"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from msgspec import Meta, Struct
@@ -14,19 +14,23 @@ from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Unavailable
 from observability.logs.log_book import LogBook
-from observability.metrics.alerts.book import select_alerts
+from observability.metrics.alerts.book import Stage, select_alerts
 from observability.monitoring.acknowledgements import Acknowledger
 from observability.monitoring.status import ServerStatus
 from observability.rest.published import Published
 from observability.routing.parameters import parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
 
+_STAGES: Final[dict[str, Stage | None]] = {
+    "active": "active", "raised": "active", "acknowledged": "acknowledged", "resolved": "resolved", "all": None
+}  # fmt: skip
+
 
 class LogsQuery(Struct, frozen=True):
     """The query of `GET /api/system/logs/recent`."""
 
     level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        Literal["debug", "info", "warning", "error", "critical"],
         Meta(description="least severe lines wanted"),
     ] = "debug"
     limit: Annotated[int, Meta(ge=1, le=1000, description="lines wanted")] = 100
@@ -36,7 +40,8 @@ class AlertsQuery(Struct, frozen=True):
     """The query of `GET /api/system/alerts`."""
 
     state: Annotated[
-        Literal["active", "acknowledged", "resolved", "all"], Meta(description="how far alerts have come")
+        Literal["active", "raised", "acknowledged", "resolved", "all"],
+        Meta(description="how far alerts have come; `raised` is `active`"),
     ] = "all"
     severity: Annotated[Severity | None, Meta(description="only this severity")] = None
     limit: Annotated[int, Meta(ge=1, le=1000, description="alerts wanted")] = 1000
@@ -143,7 +148,7 @@ class SystemRoutes:
     ) -> Response:
         if not isinstance(everything, ReadyDocument):
             everything = await everything
-        stage = None if wanted.state == "all" else wanted.state
+        stage = _STAGES[wanted.state]
         if everything is not self._alerts_read_from:
             self._alerts_read_from, self._alerts = everything, orjson.loads(everything.body)
         document = self._alerts

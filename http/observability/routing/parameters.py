@@ -12,10 +12,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from observability.clocks.timestamps import MAX_NS, parse_iso_ns
+from observability.clocks.timestamps import parse_iso_ns
 from observability.errors import MAX_FAULT_CHARACTERS, EventError
 from observability.http11.messages import Request
 from observability.http11.refusals import Refusal, Unprocessable
+from observability.ingest.dialects import read_ns, read_word
 from observability.routing.router import Parameter
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -31,7 +32,8 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
 class TimeNs(int):
-    """A time in a parameter: ISO 8601 with an offset, or nanoseconds since the epoch as an integer."""
+    """A time in a parameter: ISO 8601 with an offset, or nanoseconds since the epoch as an integer. 0 is the epoch; any
+    other number that cannot be nanoseconds is refused."""
 
 
 def parameters_of(kind: type[msgspec.Struct]) -> tuple[Parameter, ...]:
@@ -81,6 +83,17 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]
     return msgspec.structs.fields(kind)
 
 
+@cache
+def _words(kind: Any) -> tuple[str, ...]:
+    """Returns the words that a field may have; none if it is no choice of words."""
+    described = msgspec.inspect.type_info(kind)
+    if isinstance(described, msgspec.inspect.Metadata):
+        described = described.type
+    alternatives = described.types if isinstance(described, msgspec.inspect.UnionType) else (described,)
+    found = [word for each in alternatives if isinstance(each, msgspec.inspect.LiteralType) for word in each.values]
+    return tuple(word for word in found if isinstance(word, str))
+
+
 def _unknown(given: Collection[str], known: Collection[str]) -> list[dict[str, Any]]:
     """Returns the faults of unknown parameters, with what may have been meant."""
     faults = []
@@ -109,8 +122,17 @@ def _build(values: Mapping[str, Any], kind: type[T], *, strict: bool, faults: li
             if field.required:
                 faults.append({"parameter": field.encode_name, "error": "is required"})
             continue
+        given = values[field.encode_name]
+        words = _words(field.type)
+        if words and isinstance(given, str):
+            word = read_word(field.encode_name, given, words)
+            if word is None:
+                error = f"Invalid enum value {given[:MAX_NAME_CHARACTERS]!r}, expected one of {', '.join(words)}"
+                faults.append({"parameter": field.encode_name, "error": error})
+                continue
+            given = word
         try:
-            value = msgspec.convert(values[field.encode_name], field.type, strict=strict, dec_hook=_decode_custom)
+            value = msgspec.convert(given, field.type, strict=strict, dec_hook=_decode_custom)
         except msgspec.ValidationError as error:
             faults.append({"parameter": field.encode_name, "error": str(error)[:MAX_FAULT_CHARACTERS]})
             continue
@@ -133,8 +155,8 @@ def _decode_custom(kind: type, value: Any) -> Any:
 def _parse_time(value: Any) -> TimeNs:
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NS:
-        return TimeNs(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return TimeNs(value and read_ns(value))
     try:
         return TimeNs(parse_iso_ns(value if isinstance(value, str) else repr(value)))
     except EventError as error:
