@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.config.command_line import build_argument_parser
+from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import SETTINGS, Config
 from observability.errors import ConfigError
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def read(environ: dict[str, str] | None = None, *arguments: str) -> Config:
-    return Config.from_environment(environ or {}, vars(build_argument_parser().parse_args(arguments)))
+    return Sources(build_argument_parser().parse_args(arguments), environ or {}).config()
 
 
 def faults(environ: dict[str, str] | None = None, *arguments: str) -> tuple[str, ...]:

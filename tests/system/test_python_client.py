@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -101,14 +101,18 @@ def test_rest_answers_with_all_pages_and_with_the_servers_reason(start_server: S
 
 
 def test_a_rejected_event_is_reported_and_costs_no_other(demo_server: Server) -> None:
-    rejected: list[tuple[dict[str, Any], str]] = []
-    with Sender(demo_server.url(""), on_rejected=lambda event, reason: rejected.append((event, reason))) as sender:
+    rejected: list[tuple[str, str]] = []
+
+    def on_rejected(event: bytes, reason: str) -> None:
+        rejected.append((json.loads(event)["trade_id"], reason))
+
+    with Sender(demo_server.url(""), on_rejected=on_rejected) as sender:
         sender.fill("good", "o1", "REJ", "buy", 1, 100)
         sender.fill("bad", "o1", "REJ", "buy", -1, 100)
         sender.fill("worse", "o1", "REJ", "buy", object(), 100)
         assert sender.flush(TIMEOUT_SECONDS)
     assert (sender.stats.accepted, sender.stats.rejected) == (1, 2)
-    assert [(event["trade_id"], "quantity" in reason) for event, reason in rejected] == [("bad", True)]
+    assert [(trade_id, "quantity" in reason) for trade_id, reason in rejected] == [("bad", True)]
 
 
 CRASHING = """

@@ -13,6 +13,7 @@ from datetime import time
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from observability.config.access import MAX_PORT, ApiToken, Hosts, Network, Networks, Origins, Tokens
@@ -46,6 +47,8 @@ logger = logging.getLogger(__name__)
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOCAL_WRITES_BY_USER: Final = "user"
 DEFAULT_CORS_ORIGINS: Final = ("http://localhost:3000", "http://localhost:5173")
+
+NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 # The similarity (difflib's ratio) from which one name counts as a misspelling of another: all but a letter or two.
 NEAR_MISS_RATIO: Final = 0.85
@@ -338,32 +341,23 @@ class Config:
         return tuple(self.host.split(","))
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str], overrides: Mapping[str, object]) -> Config:
-        """Returns the configuration that `environ` describes; `overrides`, from the command line, take precedence.
+    def from_environment(
+        cls, environ: Mapping[str, str], overrides: Mapping[str, object], in_file: Mapping[str, object] = NOTHING
+    ) -> Config:
+        """Returns the configuration that `environ` describes; `overrides`, from the command line, take precedence, and
+        what a configuration file says (`in_file`) stands behind both.
 
-        `overrides` are by the setting's name: a text, or a list of texts, is parsed like a variable, and None means not
-        given. Raises ConfigError with every fault, each under the name of its variable or flag.
+        `overrides` and `in_file` are by the setting's name: a text, or a list of texts, is parsed like a variable, and
+        None means not given. Raises ConfigError with every fault, each under the name of its variable or flag.
         """
         _warn_of_near_misses(environ)
-        unknown = overrides.keys() - {setting.name for setting in SETTINGS}
-        if unknown:
-            raise TypeError(f"no such settings: {sorted(unknown)}")
         values: dict[str, Any] = {}
         faults: list[str] = []
-        for setting in SETTINGS:
-            override = overrides.get(setting.name)
-            if override is not None:
-                source, given = setting.flag or setting.name, override
-            elif setting.env is not None and setting.env in environ:
-                source, given = setting.env, environ[setting.env]
-                if not given and not setting.kind.empty_is_a_value:
-                    continue
-            else:
-                continue
+        for setting, given in given_values(environ, overrides, in_file).items():
             try:
-                values[setting.name] = _value(setting.kind, given)
+                values[setting.name] = _value(setting.kind, given.value)
             except ValueError as error:
-                faults.append(f"{source}: {error}, expected {setting.kind.expected}")
+                faults.append(f"{given.source}: {error}, expected {setting.kind.expected}")
         if faults:
             raise ConfigError(faults)
         return cls(**values)
@@ -372,6 +366,36 @@ class Config:
 SETTINGS: Final = tuple(
     Setting(name=declared.name, default=declared.default, **declared.metadata) for declared in fields(Config)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given for a setting, and where."""
+
+    source: str
+    """The flag or the variable; of a configuration file, its key."""
+    value: object
+
+
+def given_values(
+    environ: Mapping[str, str], overrides: Mapping[str, object], in_file: Mapping[str, object] = NOTHING
+) -> dict[Setting, Given]:
+    """Returns what is in force of the command line, the environment and the file, unparsed, for each setting that one
+    of them has."""
+    unknown = (overrides.keys() | in_file.keys()) - {setting.name for setting in SETTINGS}
+    if unknown:
+        raise TypeError(f"no such settings: {sorted(unknown)}")
+    given = {}
+    for setting in SETTINGS:
+        if (override := overrides.get(setting.name)) is not None:
+            given[setting] = Given(setting.flag or setting.name, override)
+        elif (env := setting.env) is not None and (
+            environ.get(env) or (env in environ and setting.kind.empty_is_a_value)
+        ):
+            given[setting] = Given(env, environ[env])
+        elif (written := in_file.get(setting.name)) is not None:
+            given[setting] = Given(f"{setting.env or setting.flag} in the file", written)
+    return given
 
 
 def _value(kind: Kind, given: object) -> object:

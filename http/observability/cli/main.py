@@ -19,23 +19,38 @@ from observability.version import VERSION
 
 Command = Callable[[Sequence[str]], int]
 
-COMMANDS: Final = ("serve", "bench")
+COMMANDS: Final = {
+    "serve": "run the server",
+    "check": "say whether it could start, and what is wrong",
+    "config": "print the settings in force, and where each value comes from",
+    "send": "send events from standard input to a server",
+    "bench": "measure the server beside others",
+    "version": "print the versions of this program and of what it runs on",
+    "completion": "print a script that completes these commands in bash or zsh",
+}
 """Each is a function of its name in the module of its name."""
+
+_EPILOG: Final = """\
+start with:
+  observability serve --demo        a live dashboard on http://localhost:8000/, with no other service
+  observability COMMAND --help      what a command takes, with examples"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     # Before the imports of a command, which take longer than a signal may have to wait.
     settle()
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {meaning}" for name, meaning in COMMANDS.items())
     parser = argparse.ArgumentParser(
-        prog="observability", description="Real-time observability for algorithmic trading.", allow_abbrev=False
+        prog="observability",
+        description=f"Real-time observability for algorithmic trading.\n\ncommands:\n{listed}",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"observability {VERSION}")
-    parser.add_argument(
-        "command",
-        choices=COMMANDS,
-        help="serve: run the server; bench: measure it beside others; `observability serve --help` says more",
-    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the command's own arguments")
     given = parser.parse_args(sys.argv[1:] if argv is None else argv)
     command = cast(Command, getattr(import_module(f"observability.cli.{given.command}"), given.command))

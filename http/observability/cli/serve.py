@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from observability.cli.reload import run_reloading
-from observability.config.command_line import build_argument_parser
+from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError
 from observability.logs.setup import configure_logging
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 def serve(arguments: Sequence[str]) -> int:
     """Serves until a signal ends it; returns the exit code."""
-    overrides = vars(build_argument_parser().parse_args(arguments))
+    parsed = build_argument_parser().parse_args(arguments)
     try:
-        config = Config.from_environment(os.environ, overrides)
+        config = Sources(parsed, os.environ).config()
         rules = load_rules(config.alert_rules)
         log_ring = configure_logging(config)
     except ConfigError as error:

@@ -83,11 +83,11 @@ class Sender:
         token: str | None = None,
         spool: str | Path | None = None,
         tls: ssl.SSLContext | None = None,
-        on_rejected: Callable[[dict[str, Any], str], None] | None = None,
+        on_rejected: Callable[[bytes, str], None] | None = None,
     ) -> None:
         """`spool` is a file in which fills, orders, positions, equity and alerts survive the program's end until the
-        server has them. `on_rejected` is called in the sender's thread with each refused event and the reason.
-        Raises ValueError, SpoolError."""
+        server has them. `on_rejected` is called in the sender's thread with each refused event, as it was sent, and
+        the reason; without it the log tells. Raises ValueError, SpoolError."""
         parts = urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r}: expected an address like http://localhost:8000")
@@ -188,6 +188,11 @@ class Sender:
             # Whatever is wrong, the strategy goes on.
             self.stats.rejected += 1
             self._complain("an event cannot be sent", f"{kind}: {error}")
+        self._wake.set()
+
+    def send_encoded(self, event: bytes) -> None:
+        """Sends an event that is JSON already, by way of the spool. Returns at once."""
+        self._append("fill", event)
         self._wake.set()
 
     def _append(self, kind: str, body: bytes) -> None:
@@ -331,9 +336,10 @@ class Sender:
         self.stats.rejected += answer.get("rejected_count", len(answer["rejected"]))
         for rejected in answer["rejected"]:
             body = batch.bodies[rejected["index"]]
-            self._complain("the server refused an event", f"{rejected['error']}: {body[:500].decode()}")
-            if self._on_rejected is not None:
-                self._on_rejected(orjson.loads(body), rejected["error"])
+            if self._on_rejected is None:
+                self._complain("the server refused an event", f"{rejected['error']}: {body[:500]!r}")
+            else:
+                self._on_rejected(body, rejected["error"])
 
     def _fail(self, reason: str, retry_after: float) -> None:
         self.stats.failed_requests += 1
