@@ -49,6 +49,22 @@ def receive_text(connection: ClientConnection, *types: str) -> str:
             assert kind != "error", data
 
 
+def receive_snapshots(connection: ClientConnection, count: int) -> Iterator[dict[str, Any]]:
+    """Yields `count` snapshots to a client that has asked for something. A worker that was late skips some and says so;
+    raises AssertionError for a gap in their numbers that no `lag` before it accounts for."""
+    held: int | None = None
+    skipped = 0
+    while count:
+        message = receive(connection, "metrics_update", "lag")
+        if message["type"] == "lag":
+            skipped += message["skipped"]
+            continue
+        assert held is None or message["seq"] == held + skipped + 1, (held, skipped, message["seq"])
+        held, skipped = message["seq"], 0
+        count -= 1
+        yield message
+
+
 def receive_deltas(connection: ClientConnection, count: int, held: int | None = None) -> Iterator[dict[str, Any]]:
     """Yields `count` deltas, each of which applies to the frame `held` by the client. A server that was late sends a
     whole snapshot instead of a delta; raises AssertionError if it does so more often than every other time."""

@@ -147,7 +147,7 @@ def test_the_bar_of_the_last_minute_comes_with_the_end_and_is_amended(
 ) -> None:
     prints = [
         {"type": "print", "symbol": "X", "price": price, "size": 1, "ts": REPLAY_NS + at_ns}
-        for price, at_ns in ((9, 0), (11, 10**8))
+        for price, at_ns in ((9, 57 * 10**9), (11, 58 * 10**9))
     ]
     server = start_server("--replay", record(tmp_path / "p.jsonl", *prints), "--speed", speed)
     server.wait_for_log("replay has ended")
@@ -163,10 +163,11 @@ def test_the_bar_of_the_last_minute_comes_with_the_end_and_is_amended(
     server.next_snapshot()
     (bar,) = bars()
     assert (bar["open"], bar["close"], bar["trades"]) == (9, 11, 2)
-    post(server, "/api/ingest", {"type": "print", "symbol": "X", "price": 7, "size": 3, "ts": REPLAY_NS + 2 * 10**8})
-    deadline = time.monotonic() + 90
+    post(server, "/api/ingest", {"type": "print", "symbol": "X", "price": 7, "size": 3, "ts": REPLAY_NS + 59 * 10**9})
+    # The minute ends a second later, and the bar two seconds after that.
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while (bar := bars()[0])["trades"] == 2 and time.monotonic() < deadline:
-        time.sleep(0.5)
+        time.sleep(0.1)
     assert (bar["close"], bar["low"], bar["volume"]) == (7, 7, 5)
 
 
