@@ -77,6 +77,27 @@ def test_a_clock_can_continue_that_of_an_earlier_process() -> None:
     assert clock.time_ns() == START + 79 * S
 
 
+def test_a_clock_set_back_since_the_last_run_is_told_and_not_followed() -> None:
+    host = Host()
+    steps: list[int] = []
+    clock = SteadyClock(host, steps.append)
+    clock.note_stored(START - 60 * S)
+    assert (clock.set_back_ns, steps) == (0, [])
+    clock.note_stored(START + 60 * S)
+    assert (clock.time_ns(), clock.set_back_ns, steps) == (START, 60 * S, [60 * S])
+    host.pass_time(20 * S)
+    assert (clock.time_ns(), clock.set_back_ns) == (START + 20 * S, 40 * S)
+    host.pass_time(50 * S)
+    assert clock.set_back_ns == 0
+
+
+def test_a_clock_that_continues_is_not_set_back_a_second_time_by_what_is_stored() -> None:
+    steps: list[int] = []
+    clock = SteadyClock(Host(), steps.append, not_before_ns=START + 60 * S)
+    clock.note_stored(START + 60 * S)
+    assert (clock.set_back_ns, steps) == (60 * S, [60 * S])
+
+
 @given(st.lists(st.tuples(st.integers(0, 10 * S), st.integers(-100 * S, 100 * S)), max_size=40))
 def test_time_never_goes_back_and_never_behind_the_hosts(steps: list[tuple[int, int]]) -> None:
     host = Host()

@@ -34,6 +34,10 @@ def test_an_empty_environment_yields_the_defaults() -> None:
     assert read() == Config()
 
 
+def test_idle_connections_outlive_the_pools_of_proxies_by_default() -> None:
+    assert Config().http_idle_timeout > 90
+
+
 def test_the_default_address_is_reachable_from_this_host_only() -> None:
     assert Config().host == "127.0.0.1"
 

@@ -29,7 +29,7 @@ class SteadyClock:
     process.
     """
 
-    __slots__ = ("_ahead_ns", "_base_ns", "_host", "_newest_ns", "_on_set_back", "_since_ns")
+    __slots__ = ("_ahead_ns", "_base_ns", "_host", "_newest_ns", "_on_set_back", "_since_ns", "_stored_ns")
 
     def __init__(
         self, host: Clock, on_set_back: Callable[[int], None] | None = None, *, not_before_ns: int = 0
@@ -42,6 +42,8 @@ class SteadyClock:
         self._base_ns = 0
         self._since_ns = 0
         self._ahead_ns = 0
+        # The newest time of an earlier run, if the host's clock was set back since.
+        self._stored_ns = 0
 
     def time_ns(self) -> int:
         # hot: once per batch of events and several times per tick
@@ -58,6 +60,26 @@ class SteadyClock:
     def ahead_ns(self) -> int:
         """How far the clock was ahead of the host's when it was last read."""
         return self._ahead_ns
+
+    @property
+    def set_back_ns(self) -> int:
+        """How far the host's clock is behind what this clock has shown, or what an earlier run has stored."""
+        return max(self._ahead_ns, self._stored_ns - self._host.time_ns(), 0)
+
+    def note_stored(self, ts_ns: int) -> None:
+        """Compares the clock with the newest time that an earlier run has stored by it. Times do not continue from
+        there: that run may have been long ago."""
+        step_ns = ts_ns - self.time_ns()
+        if step_ns < _STEP_NS:
+            return
+        self._stored_ns = ts_ns
+        logger.warning(
+            "the host's clock was set back by %.3f s or more since the last run, which ended at %s; times of this run "
+            "repeat stored ones until it has caught up",
+            step_ns / NS_PER_S, format_iso_ms(ts_ns),
+        )  # fmt: skip
+        if self._on_set_back is not None:
+            self._on_set_back(step_ns)
 
     def _time_ahead(self, now_ns: int) -> int:
         """Returns the time while the host's clock, at `now_ns`, is behind what was shown."""

@@ -239,6 +239,7 @@ SELECT_POSITION_REPORTS_AFTER: Final = _after("position_reports", POSITION_REPOR
 SELECT_ALERT_TRANSITIONS_AFTER: Final = _after("alert_transitions", "seq, document")
 
 SELECT_CHECKPOINT: Final = "SELECT state FROM checkpoints WHERE part = ?"
+SELECT_CHECKPOINT_TIME: Final = "SELECT max(ts_ns) FROM checkpoints"
 SELECT_NEWEST_SEQ: Final = (
     f"SELECT max(seq) FROM ({' UNION ALL '.join(f'SELECT max(seq) AS seq FROM {t}' for t in SEQUENCED)})"
 )

@@ -30,7 +30,7 @@ def server_figures(
         "events": lambda: sum(sum(published.values()) for published in bus.published.values()),
         "event_handler_errors": lambda: bus.handler_errors,
         "events_ahead": lambda: collectors.market.dated_ahead,
-        "clock_ahead_seconds": lambda: host_clock.ahead_ns / NS_PER_S,
+        "clock_set_back_seconds": lambda: host_clock.set_back_ns / NS_PER_S,
         "source_failures": lambda: len(hub.source_failures),
         "websocket_connections": lambda: counters.total("websocket_connections_active"),
         "websocket_disconnects": lambda: sum(

@@ -181,7 +181,7 @@ class HubProcess(ServerProcess):
                 "API_TOKENS contains a token of fewer than %d characters, which can be guessed", MIN_TOKEN_CHARS
             )
         await self._hub.start_collectors()
-        self._persistence.recover()
+        self._host_clock.note_stored(self._persistence.recover())
         self._persistence.sequence.skip_to(self._memory.newest_lane_entry)
         self._lane_feed.restore(self._persistence.recent_announcements())
         self._persistence.start(self._loop)

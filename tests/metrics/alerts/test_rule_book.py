@@ -288,7 +288,7 @@ above = 1
 
 
 def test_the_metric_of_every_built_in_rule_exists(caplog: pytest.LogCaptureFixture) -> None:
-    names = ("websocket_disconnects", "ticks_missed", "events_ahead", "clock_ahead_seconds", "store_fault")
+    names = ("websocket_disconnects", "ticks_missed", "events_ahead", "clock_set_back_seconds", "store_fault")
     figures: dict[str, Figure] = {name: lambda: 0 for name in names}
     system = System("", figures)
     system.publish(quote("AAPL"), Order("o", "AAPL", "buy", Decimal(1), "rejected"))

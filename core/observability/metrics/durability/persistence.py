@@ -103,10 +103,11 @@ class Persistence:
         )
         return self.journal
 
-    def recover(self) -> None:
-        """Restores the state that the previous process had when it ended. Raises CheckpointError."""
+    def recover(self) -> int:
+        """Restores the state that the previous process had when it ended; returns the host's time of its checkpoint, 0
+        without one. Raises CheckpointError."""
         if self.store is None:
-            return
+            return 0
         collectors = self._collectors
         trades = collectors.execution.trades
         connection = self._connection = self.store.read_connection()
@@ -135,6 +136,8 @@ class Persistence:
                 "the state as of record %d is restored: loaded the checkpoint and replayed %d later records in %.2f s",
                 recovered.seq, recovered.replayed, recovered.seconds,
             )  # fmt: skip
+        (saved_ns,) = connection.execute(schema.SELECT_CHECKPOINT_TIME).fetchone()
+        return saved_ns or 0
 
     def _look_up(self, ask: Callable[[], T], unknown: T) -> T:
         """Returns the store's answer; `unknown` if it cannot be read, because no event may be lost over that."""
