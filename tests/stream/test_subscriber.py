@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -28,7 +30,7 @@ from observability.stream.broadcast import Broadcaster
 from observability.stream.endpoint import StreamEndpoint
 from observability.stream.lane_feed import make_lanes
 from observability.stream.state import StreamSettings, StreamState
-from ws_client import ask, receive
+from ws_client import RawClient, ask, receive
 
 
 class BusyFeed:
@@ -319,3 +321,23 @@ def _follow(stream: Stream, feed: RestlessFeed, query: str) -> None:
                         kept = part_of(feed.snapshots[message["seq"]], view["channels"], view["symbols"])
                         assert message.keys() - {"prev_seq", "removed"} <= kept.keys()
                 view = message
+
+
+def test_an_idle_client_takes_at_most_eight_kilobytes(stream: Stream) -> None:
+    with ExitStack() as stack:
+
+        def allocated_with(count: int) -> int:
+            """Returns the memory allocated since tracing began, with `count` clients."""
+            for _ in range(count - len(stream.feed.broadcaster.clients)):
+                stack.enter_context(RawClient(stream.server.port, "/ws"))
+            stream.server.wait_until(lambda: len(stream.feed.broadcaster.clients) == count)
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+        # The first client also fills what all clients share.
+        allocated_with(1)
+        tracemalloc.start()
+        stack.callback(tracemalloc.stop)
+        before = allocated_with(1)
+        # A kilobyte is the test's own: its end of the connection, and the frame that the feed makes for each client.
+        assert (allocated_with(4) - before) / 3 < 9 * 1024

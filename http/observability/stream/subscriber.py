@@ -38,6 +38,22 @@ MIN_UNSENT_BYTES: Final = 16 * 1024
 class Subscriber(WebSocketConnection):
     """One client of the stream."""
 
+    __slots__ = (
+        "_accepts_lag",
+        "_address",
+        "_fetches",
+        "_is_behind",
+        "_lanes",
+        "_missed_seq",
+        "_query",
+        "_skipped",
+        "_stream",
+        "deflate",
+        "last_seq",
+        "subscription",
+        "view",
+    )
+
     def __init__(
         self,
         stream: StreamState,
@@ -60,7 +76,7 @@ class Subscriber(WebSocketConnection):
         self._skipped = 0
         self._missed_seq: int | None = None
         self._lanes: dict[str, LaneReader] = {}
-        self._fetches: set[asyncio.Task[None]] = set()
+        self._fetches: set[asyncio.Task[None]] | None = None
         self._is_behind = False
 
     @property
@@ -172,10 +188,13 @@ class Subscriber(WebSocketConnection):
 
     def _fetch_page(self, reader: LaneReader) -> None:
         task = self.loop.create_task(reader.fetch(), name=f"lane {reader.lane.name}")
+        if self._fetches is None:
+            self._fetches = set()
         self._fetches.add(task)
         task.add_done_callback(self._on_page)
 
     def _on_page(self, fetch: asyncio.Task[None]) -> None:
+        assert self._fetches is not None
         self._fetches.discard(fetch)
         error = None if fetch.cancelled() else fetch.exception()
         if error is not None:
@@ -252,7 +271,7 @@ class Subscriber(WebSocketConnection):
         self._lanes.clear()
         self._stream.lane_subscribers.discard(self)
         self._stream.disconnects.add(self.close_code, self.closed_by)
-        for fetch in self._fetches:
+        for fetch in self._fetches or ():
             fetch.cancel()
         self._catch_up()
 

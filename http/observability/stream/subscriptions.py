@@ -62,6 +62,9 @@ class StreamQuery(msgspec.Struct, frozen=True):
     lane_since: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
+_NO_QUERY: Final = StreamQuery()
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """What one client has subscribed to. None means all channels of metrics, or all symbols."""
@@ -143,6 +146,9 @@ def parse_url(request: Request, known: tuple[str, ...]) -> tuple[StreamQuery, Su
     """Returns the query of a WebSocket's URL and the subscription it asks for, in which `channels` is the whole list.
     Raises Unprocessable."""
     query = parse_query(request, StreamQuery)
+    if query == _NO_QUERY:
+        # Most clients; they share these objects.
+        return _NO_QUERY, DEFAULT
     symbols = _names(query.symbols)
     if len(symbols) > MAX_SYMBOLS or any(len(symbol) > MAX_SYMBOL_LENGTH for symbol in symbols):
         raise Unprocessable(

@@ -17,6 +17,7 @@ from picows import (
     WSListener,
     WSMsgType,
     WSTransport,
+    WSUpgradeRequest,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
 )
@@ -104,6 +105,35 @@ class WebSocketConnection(WSListener):
     counts_data: ClassVar[bool] = True
     """Whether data frames count against the peer's rate, or control frames alone."""
 
+    __slots__ = (
+        "_fragments",
+        "_fragments_bytes",
+        "_handshake_fields",
+        "_header",
+        "_inbound",
+        "_is_compressed",
+        "_is_text",
+        "_on_end",
+        "_on_lost",
+        "_rate",
+        "_refusals",
+        "_stall_timer",
+        "_ws",
+        "close_code",
+        "closed_by",
+        "has_ended",
+        "is_closing",
+        "is_held",
+        "is_over_rate",
+        "is_tls",
+        "loop",
+        "number",
+        "peer",
+        "silent_heartbeats",
+        "takes_deflate",
+        "transport",
+    )
+
     def __init__(self, accepted: Accepted, frames_per_second: int = 0) -> None:
         """`frames_per_second` is the peer's rate; 0 means no limit."""
         self.number = accepted.number
@@ -125,16 +155,13 @@ class WebSocketConnection(WSListener):
         self.is_held = False
         """Whether the subclass has paused reading."""
         self.transport: asyncio.Transport
-        # Bound once connected, for the inner loop of the broadcast.
-        self.buffered_bytes: Callable[[], int]
-        self.send_shared: Callable[..., None]
         self.is_tls = False
         self._on_end = accepted.on_end
         self._on_lost = accepted.on_lost
         self._ws: WSTransport
         self._inbound: Inbound
         self._rate = MessageRate(frames_per_second)
-        self._refusals = MessageRate(1, MAX_REFUSED_MESSAGES - 1)
+        self._refusals: MessageRate | None = None
         self._header: FrameHeader
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
@@ -171,6 +198,16 @@ class WebSocketConnection(WSListener):
             self._inbound.resume()
 
     # -- sending
+
+    @property
+    def send_shared(self) -> Callable[..., None]:
+        """Sends a frame whose payload is shared with other connections: picows writes its header in front of it."""
+        send: Callable[..., None] = self._ws.send_reuse_external_bytearray
+        return send
+
+    def buffered_bytes(self) -> int:
+        """Returns how many bytes wait in the transport's buffer."""
+        return self.transport.get_write_buffer_size()
 
     def send_text(self, data: bytes) -> None:
         """Sends one text message, unless the connection is closing."""
@@ -232,15 +269,25 @@ class WebSocketConnection(WSListener):
         self._inbound = Inbound(self, picows, transport, self.loop, received)
         return self._inbound
 
+    def set_handshake_fields(self, fields: Sequence[tuple[str, str]]) -> None:
+        """Sets the fields of the 101 beyond those that every 101 has."""
+        self._handshake_fields = fields
+
     # -- picows' callbacks
+
+    def answer_handshake(self, _request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        """Returns the 101."""
+        fields, self._handshake_fields = self._handshake_fields, ()
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(fields), self)
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._ws = transport
+        # picows keeps both heads, of which nothing is needed any more.
+        transport.request.headers.clear()
+        transport.response.headers.clear()
         self.transport = transport.underlying_transport
         # Zero makes the transport call `resume_writing` when its buffer is empty.
         self.transport.set_write_buffer_limits(high=0)
-        self.buffered_bytes = self.transport.get_write_buffer_size
-        self.send_shared = transport.send_reuse_external_bytearray
         self.is_tls = self.transport.get_extra_info("sslcontext") is not None
         # The 101 is written at the end of this iteration of the loop; what is sent in the next one is written at once.
         self.loop.call_soon(self._open)
@@ -343,6 +390,8 @@ class WebSocketConnection(WSListener):
 
     def count_refused(self) -> None:
         """Counts a message that was refused, and closes with 1008 if there were too many."""
+        if self._refusals is None:
+            self._refusals = MessageRate(1, MAX_REFUSED_MESSAGES - 1)
         if not self._refusals.allow(self._now_ns()):
             logger.info(
                 "websocket %s: %d messages were refused within %d seconds, closing",
@@ -402,12 +451,12 @@ def hand_over(
 ) -> None:
     """Gives `transport` to the connection. picows answers the handshake whose valid key is `key` with a 101 that has
     `fields`; then frames are read, beginning with `received`. Raises nothing that a peer can cause."""
-    response = WSUpgradeResponse.create_101_response(fields)
+    client.set_handshake_fields(fields)
     protocol: Any = WSProtocol(
         None,  # host and port
         None,  # path
         False,  # is_client_side
-        lambda _request: WSUpgradeResponseWithListener(response, client),
+        client.answer_handshake,
         _picows_logger,
         True,  # disconnect_on_exception
         None,  # handshake timeout: the whole head is fed below

@@ -52,6 +52,8 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         # Clients that have ended, and whose sockets still wait for the peer to close its side.
         self._lingering: dict[int, ClientT] = {}
         self._numbers = count(1)
+        # Bound once for all clients.
+        self._on_end, self._on_lost = self._forget, self._release
         self._empty = asyncio.Event()
 
     @abstractmethod
@@ -80,7 +82,7 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         number = next(self._numbers)
         client = self.make_client(
             request,
-            Accepted(number, request.client_address, self._loop, deflate, on_end=self._forget, on_lost=self._release),
+            Accepted(number, request.client_address, self._loop, deflate, self._on_end, self._on_lost),
         )
         if self._client_count.set(len(self.clients) + 1) > self._max_clients:
             self._client_count.set(len(self.clients))

@@ -128,6 +128,20 @@ class _Step(Enum):
 class Inbound(asyncio.Protocol):
     """The protocol of a connection's transport. `picows` is the protocol that unmasks data frames."""
 
+    __slots__ = (
+        "_at",
+        "_consumer",
+        "_frame_left",
+        "_is_in_turn",
+        "_is_reading",
+        "_is_started",
+        "_loop",
+        "_next_turn",
+        "_pending",
+        "_picows",
+        "_transport",
+    )
+
     def __init__(
         self,
         consumer: FrameConsumer,
