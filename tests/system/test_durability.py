@@ -57,12 +57,12 @@ def money(server: Server) -> dict[str, Any]:
 def test_positions_and_trades_are_what_they_were(start_server: StartServer, tmp_path: Path, number: int) -> None:
     server = start_server("--data-dir", str(tmp_path))
     send(server, {"type": "equity", "value": "1000.5"}, fill(1), fill(2), fill(3, side="sell", quantity="15"))
-    before, trades = money(server), server.get("/api/trades")
+    before, trades = money(server), server.get("/api/trades")["trades"]
     position = server.next_snapshot()["strategy"]["positions"]
     server.stop(number)
     server = start_server("--data-dir", str(tmp_path))
     assert money(server) == before
-    assert server.get("/api/trades") == trades
+    assert server.get("/api/trades")["trades"] == trades
     after = server.next_snapshot()["strategy"]["positions"]
     assert [(p["quantity"], p["avg_price"], p["realized_pnl"]) for p in after] == [
         (p["quantity"], p["avg_price"], p["realized_pnl"]) for p in position

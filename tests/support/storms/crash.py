@@ -131,6 +131,7 @@ def books(server: Server) -> dict[str, Any]:
     """Returns what must be the same with and without kills."""
     snapshot = server.next_snapshot()
     strategy, execution = snapshot["strategy"], snapshot["execution"]
+    stats = server.get("/api/trades/stats/summary")
     return {
         "strategy": {name: value for name, value in strategy.items() if name in MONEY},
         "strategies": {
@@ -142,7 +143,7 @@ def books(server: Server) -> dict[str, Any]:
             for p in strategy["positions"]
         ),
         "execution": {name: value for name, value in execution.items() if name in ORDERS},
-        "stats": server.get("/api/trades/stats/summary"),
+        "stats": {name: value for name, value in stats.items() if name not in ("timestamp", "seq")},
     }
 
 
