@@ -112,3 +112,43 @@ def test_the_memo_drops_its_oldest_head_first() -> None:
         memo.add(data, parse_head(data))
     assert len(memo) == 2
     assert [memo.get(data) is not None for data in heads] == [False, True, True]
+
+
+def handshake_of(key: bytes = b"A" * 22 + b"==", *fields: bytes) -> bytes:
+    return head_of(
+        b"GET /ws HTTP/1.1", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: " + key, *fields
+    )
+
+
+def test_handshakes_that_differ_in_their_keys_alone_share_a_head_without_one() -> None:
+    memo = HeadMemo()
+    memo.add(handshake_of(), parse_head(handshake_of()))
+    found = memo.find_handshake(handshake_of(b"B" * 22 + b"=="))
+    assert found is not None
+    head, key = found
+    assert key == b"B" * 22 + b"=="
+    assert (head.path, head.upgrades) == ("/ws", (b"websocket",))
+    assert b"sec-websocket-key" not in head.headers and b"sec-websocket-key" not in dict(head.fields)
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        (handshake_of(), handshake_of(b"B" * 22 + b"==", b"X: y")),
+        (handshake_of(), handshake_of(b"")),
+        (handshake_of(), handshake_of(b"B" * 24)),
+        (handshake_of(b"A" * 22 + b"==", b"Cookie: s"), handshake_of(b"B" * 22 + b"==", b"Cookie: s")),
+        (handshake_of(b"A" * 22 + b"==", b"Sec-WebSocket-Key: "), handshake_of()),
+    ],
+)
+def test_any_other_handshake_is_parsed(known: bytes, asked: bytes) -> None:
+    memo = HeadMemo()
+    memo.add(known, parse_head(known))
+    assert memo.find_handshake(asked) is None
+
+
+def test_two_keys_are_never_taken_for_one() -> None:
+    memo = HeadMemo()
+    twice = handshake_of(b"A" * 22 + b"==", b"Sec-WebSocket-Key: " + b"A" * 22 + b"==")
+    memo.add(twice, parse_head(twice))
+    assert memo.find_handshake(twice) is None

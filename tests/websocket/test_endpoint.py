@@ -20,7 +20,7 @@ from observability.http11.messages import Request
 from observability.routing.application import Application
 from observability.routing.router import Router
 from observability.websocket.connection import MAX_REFUSED_MESSAGES, WebSocketConnection
-from observability.websocket.echo import MAX_MESSAGE_BYTES, MIN_FRAGMENT_BYTES, EchoEndpoint
+from observability.websocket.echo import MAX_MESSAGE_BYTES, MIN_FRAGMENT_BYTES, EchoClient, EchoEndpoint
 from ws_client import CLOSE, PING, RawClient, handshake, read_to_close
 
 WAIT_SECONDS = 10
@@ -168,3 +168,30 @@ def test_a_client_that_is_gone_before_its_upgrade_is_not_registered(echoes: Make
     request = Request(parse_head(handshake("/ws/echo")), b"")
     endpoint.upgrade(request, GoneTransport(), b"", asyncio.Protocol())
     assert not endpoint.clients
+
+
+def test_clients_whose_handshakes_differ_in_their_keys_get_answers_of_their_own(echoes: MakeEcho) -> None:
+    echo = echoes(max_clients=3)
+    with ExitStack() as stack:
+        # Each client checks Sec-WebSocket-Accept.
+        for number in range(3):
+            client = stack.enter_context(echo.client())
+            client.send(f"hello {number}")
+            assert client.recv(WAIT_SECONDS) == f"hello {number}"
+
+
+def test_a_fault_of_ours_in_a_message_closes_with_1011_and_spares_the_others(
+    echoes: MakeEcho, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo = echoes()
+
+    def fail(client: WebSocketConnection, message: bytes, is_text: bool) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with echo.client() as unlucky, echo.client() as other:
+        with monkeypatch.context() as patch:
+            patch.setattr(EchoClient, "on_message", fail)
+            unlucky.send("x")
+            assert read_to_close(unlucky)[1] == 1011
+        other.send("y")
+        assert other.recv(WAIT_SECONDS) == "y"

@@ -50,7 +50,7 @@ class Loop:
 class Transport(asyncio.Transport):
     """Remembers whether reading is paused."""
 
-    is_reading = False
+    is_reading = True
 
     def is_closing(self) -> bool:
         return False
@@ -111,7 +111,12 @@ class Connection:
 
     def resume_writing(self) -> None: ...
 
+    def on_lost(self) -> None: ...
+
     # -- picows
+
+    def make_unmasker(self) -> Connection:
+        return self
 
     def get_buffer(self, _size: int) -> memoryview:
         return memoryview(self._buffer)
@@ -127,9 +132,7 @@ class Peer:
         self.connection = Connection()
         self.loop = Loop()
         self.transport = Transport()
-        self.inbound = Inbound(
-            self.connection, self.connection, self.transport, cast(asyncio.AbstractEventLoop, self.loop), received
-        )
+        self.inbound = Inbound(self.connection, self.transport, cast(asyncio.AbstractEventLoop, self.loop), received)
         self.inbound.start()
 
     def send(self, data: bytes) -> None:

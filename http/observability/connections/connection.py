@@ -432,7 +432,7 @@ class HttpConnection(asyncio.Protocol):
             application.upgrade is None
             or request.method != "GET"
             or not application.router.is_websocket(request.path)
-            or b"websocket" not in request.header_list(b"upgrade")
+            or b"websocket" not in request.head.upgrades
         ):
             return False
         self._flush()

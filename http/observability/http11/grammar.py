@@ -68,3 +68,7 @@ WEIGHTED: Final = re.compile(
 
 # RFC 9110 section 8.8.3: entity-tag = [ weak ] opaque-tag; opaque-tag = DQUOTE *etagc DQUOTE
 ENTITY_TAG: Final = re.compile(rb'(?:W/)?+("[\x21\x23-\x7e\x80-\xff]*+")')
+
+# RFC 6455 section 4.1: the key is 16 bytes in base64. In a head, the field as nearly every client writes it.
+WEBSOCKET_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+WEBSOCKET_KEY_LINE: Final = re.compile(rb"\r\n(?i:sec-websocket-key): ([A-Za-z0-9+/]{22}==)\r\n")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Final
 
 from observability.http11.grammar import (
@@ -17,6 +18,7 @@ from observability.http11.grammar import (
     OWS_BYTES,
     REQUEST_LINE,
     TOKEN,
+    WEBSOCKET_KEY_LINE,
     WEIGHTED,
 )
 from observability.http11.proxy_protocol import PROXY_REFUSED, begins_with_proxy_line
@@ -40,8 +42,9 @@ MEMO_ENTRIES: Final = 256
 MEMO_MAX_HEAD_BYTES: Final = 2 * 1024
 # A head with one of these is never memoised: it holds a secret, which must not be kept, or a key used only once.
 _NEVER_MEMOISED: Final = frozenset(
-    {b"authorization", b"proxy-authorization", b"cookie", b"upgrade", b"idempotency-key", b"sec-websocket-protocol"}
+    {b"authorization", b"proxy-authorization", b"cookie", b"idempotency-key", b"sec-websocket-protocol"}
 )
+_WEBSOCKET_KEY: Final = b"sec-websocket-key"
 
 HTTP_1_0: Final = (1, 0)
 HTTP_1_1: Final = (1, 1)
@@ -67,6 +70,8 @@ class RequestHead:
         "query",
         "segments",
         "target",
+        "terms",
+        "upgrades",
         "version",
     )
 
@@ -90,8 +95,13 @@ class RequestHead:
     is_upgrade: bool
     """Whether Connection lists `upgrade` and there is an Upgrade field (RFC 9110 section 7.8: not in HTTP/1.0)."""
 
+    upgrades: tuple[bytes, ...]
+    """The protocols of Upgrade in lower case, if `is_upgrade`."""
+
     memoised: bytes | None
-    """The exact bytes of a head that is kept in the memo."""
+    """The exact bytes of a head that is kept in the memo, unless it is a handshake."""
+    terms: object
+    """What a WebSocket endpoint has found out about this head."""
 
     @property
     def has_body(self) -> bool:
@@ -139,6 +149,7 @@ def parse_head(data: bytes) -> RequestHead:
     head.version = version
     head._accepts_gzip = None
     head.memoised = None
+    head.terms = None
     head._query_parameters = None
     _read_fields(head, FIELD_LINE.findall(data, fields_at))
     _check_host(head, authority)
@@ -213,7 +224,9 @@ def _read_connection(head: RequestHead) -> None:
     options = list_tokens(connection) if connection is not None else ()
     if head.version == HTTP_1_1:
         head.keep_alive = b"close" not in options
-        head.is_upgrade = b"upgrade" in options and b"upgrade" in headers
+        upgrade = headers.get(b"upgrade")
+        head.is_upgrade = upgrade is not None and b"upgrade" in options
+        head.upgrades = list_tokens(upgrade) if upgrade is not None and head.is_upgrade else ()
         expect = headers.get(b"expect")
         if expect is not None and expect.lower() != b"100-continue":
             raise ExpectationFailed("Expect: only 100-continue is understood")
@@ -222,6 +235,7 @@ def _read_connection(head: RequestHead) -> None:
         # RFC 9110 section 10.1.1: an HTTP/1.0 client's 100-continue is ignored; section 7.8: so is its Upgrade.
         head.keep_alive = b"keep-alive" in options and b"close" not in options
         head.is_upgrade = False
+        head.upgrades = ()
         head.expects_continue = False
 
 
@@ -282,21 +296,33 @@ def _field_line_fault(data: bytes, at: int) -> Malformed:
 class HeadMemo:
     """Keeps the heads that polling clients send again and again, by their exact bytes.
 
-    Bounded in entries and bytes; the oldest entry is dropped first. Heads with content, a secret or a key that is used
-    once are never kept.
+    Handshakes of WebSocket differ in their keys. They are kept without, as heads that have no such field.
+
+    Bounded in entries and bytes; the oldest entry is dropped first. Heads with content, a secret or another key that is
+    used once are never kept.
     """
 
-    __slots__ = ("_heads", "entries", "get")
+    __slots__ = ("_handshakes", "_heads", "entries", "get")
 
     def __init__(self, entries: int = MEMO_ENTRIES) -> None:
         assert entries > 0, f"entries {entries}: expected at least 1"
         self._heads: dict[bytes, RequestHead] = {}
+        self._handshakes: dict[bytes, RequestHead] = {}
         self.entries = entries
         # hot: once per request; the dictionary's own method saves a call (observability bench --only rest)
         self.get = self._heads.get
 
     def __len__(self) -> int:
-        return len(self._heads)
+        return len(self._heads) + len(self._handshakes)
+
+    def find_handshake(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        """Returns the head that `data` is but for its Sec-WebSocket-Key, and the key; None if none is kept."""
+        line = WEBSOCKET_KEY_LINE.search(data) if self._handshakes else None
+        if line is None:
+            return None
+        start, end = line.span(1)
+        head = self._handshakes.get(data[:start] + data[end:])
+        return None if head is None else (head, line[1])
 
     def add(self, data: bytes, head: RequestHead) -> None:
         """Keeps `head`, if it may be kept."""
@@ -310,7 +336,26 @@ class HeadMemo:
             or not _NEVER_MEMOISED.isdisjoint(head.headers)
         ):
             return
-        if len(self._heads) >= self.entries:
-            del self._heads[next(iter(self._heads))]
-        head.memoised = data
-        self._heads[data] = head
+        if b"upgrade" in head.headers:
+            line = WEBSOCKET_KEY_LINE.search(data)
+            # A second key would be in the same field.
+            if head.is_upgrade and line is not None and head.headers[_WEBSOCKET_KEY] == line[1]:
+                start, end = line.span(1)
+                _keep(self._handshakes, data[:start] + data[end:], _without_key(head), self.entries)
+        else:
+            head.memoised = data
+            _keep(self._heads, data, head, self.entries)
+
+
+def _keep(heads: dict[bytes, RequestHead], data: bytes, head: RequestHead, entries: int) -> None:
+    if len(heads) >= entries:
+        del heads[next(iter(heads))]
+    heads[data] = head
+
+
+def _without_key(head: RequestHead) -> RequestHead:
+    """Returns a copy without Sec-WebSocket-Key."""
+    copied = copy(head)
+    copied.headers = {name: value for name, value in head.headers.items() if name != _WEBSOCKET_KEY}
+    copied.fields = tuple(each for each in head.fields if each[0] != _WEBSOCKET_KEY)
+    return copied

@@ -50,7 +50,7 @@ def _nobody() -> int | None:
 class Request:
     """One request: its head, which connections may share, its content, and the address it came from."""
 
-    __slots__ = ("body", "client_address", "head", "is_forwarded", "peer", "peer_user")
+    __slots__ = ("body", "client_address", "head", "is_forwarded", "peer", "peer_user", "websocket_key")
 
     def __init__(self, head: RequestHead, body: bytes, peer: str = "") -> None:
         self.head = head
@@ -62,6 +62,8 @@ class Request:
         """The address that limits and logs go by: the peer's, or its client's if the peer is a trusted proxy."""
         self.is_forwarded = False
         """Whether a proxy has named the peer: the connection itself is the proxy's."""
+        self.websocket_key: bytes | None = None
+        """Sec-WebSocket-Key of a handshake; clients that send the same but for this share the head."""
         self.peer_user = _nobody
         """Returns the user id of the program at the other end, if it is on this machine; None if that is not known."""
 

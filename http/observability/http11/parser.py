@@ -58,6 +58,7 @@ class RequestParser:
         "_request",
         "_searched",
         "_start",
+        "_websocket_key",
         "has_ended",
         "is_dropping",
     )
@@ -81,6 +82,8 @@ class RequestParser:
         self._chunked: ChunkedBody | None = None
         # Of content that is dropped, if it is not chunked.
         self._remaining = 0
+        # Of a handshake whose head is known but for its key.
+        self._websocket_key: bytes | None = None
         self._refusal: Refusal | None = None
         self._last_refusal: Refusal | None = None
 
@@ -150,6 +153,9 @@ class RequestParser:
                 if head is None:
                     return self._need_more()
                 request = Request(head, b"")
+                if head.is_upgrade:
+                    request.websocket_key = self._websocket_key or head.headers.get(b"sec-websocket-key")
+                    self._websocket_key = None
                 if not (head.content_length or head.chunked) or not self._begin_content(request):
                     return request
             return self._read_content(request) or self._need_more()
@@ -193,8 +199,12 @@ class RequestParser:
         self._empty_lines = 0
         head = self._memo.get(data)
         if head is None:
-            head = parse_head(data)
-            self._memo.add(data, head)
+            handshake = self._memo.find_handshake(data)
+            if handshake is not None:
+                head, self._websocket_key = handshake
+            else:
+                head = parse_head(data)
+                self._memo.add(data, head)
         self._start = end
         return head
 

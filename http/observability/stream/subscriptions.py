@@ -91,6 +91,7 @@ class Subscription:
         }
 
 
+NO_QUERY: Final = StreamQuery()
 DEFAULT: Final = Subscription()
 
 
@@ -145,6 +146,8 @@ def parse_message(message: bytes) -> ClientMessage:
 def parse_url(request: Request, known: tuple[str, ...]) -> tuple[StreamQuery, Subscription]:
     """Returns the query of a WebSocket's URL and the subscription it asks for, in which `channels` is the whole list.
     Raises Unprocessable."""
+    if not request.query:
+        return NO_QUERY, DEFAULT
     query = parse_query(request, StreamQuery)
     if query == _NO_QUERY:
         # Most clients; they share these objects.

@@ -213,24 +213,35 @@ class Views:
         self._channel_views = 0
         self._counted = 0
         self._of_address: Counter[str] = Counter()
+        self._shape: Shape | None = None
+        self._channels: tuple[str, ...] = ()
+        self._groups: list[list[str]] = []
 
     @property
     def channels(self) -> tuple[str, ...]:
         """The names a client may subscribe to, in the snapshot's order."""
-        frame = self._frames.latest()
-        assert frame is not None, "the hub makes its first frame before the port opens"
-        shape = frame.index.shape
-        return (*(section.name for section in shape.sections), *shape.custom)
+        self._read_shape()
+        return self._channels
 
     @property
     def groups(self) -> list[list[str]]:
         """The paths of groups, whose members deltas bring one by one. Of a group without a name, the section's."""
+        self._read_shape()
+        return self._groups
+
+    def _read_shape(self) -> None:
+        """Reads what each client that connects is told of the newest snapshot, unless it is known."""
+        # hot: several times per handshake (observability bench --only storm)
         frame = self._frames.latest()
         assert frame is not None, "the hub makes its first frame before the port opens"
-        sections = frame.index.shape.sections
-        return [
+        shape = frame.index.shape
+        if shape is self._shape:
+            return
+        self._shape = shape
+        self._channels = (*(section.name for section in shape.sections), *shape.custom)
+        self._groups = [
             [section.name] if group.name is None else [section.name, group.name]
-            for section in sections
+            for section in shape.sections
             for group in section.groups
         ]
 

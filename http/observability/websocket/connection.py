@@ -1,5 +1,7 @@
-"""One WebSocket connection: taking over the socket, assembling messages from frames, closing (RFC 6455). picows unmasks
-data frames and sends."""
+"""One WebSocket connection: assembling messages from frames, sending, closing (RFC 6455).
+
+picows unmasks data frames and sends.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,10 @@ import asyncio
 import logging
 import socket
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
-from picows import (
-    WSAutoPingStrategy,
-    WSFrame,
-    WSListener,
-    WSMsgType,
-    WSTransport,
-    WSUpgradeRequest,
-    WSUpgradeResponse,
-    WSUpgradeResponseWithListener,
-)
-from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in its stubs
+from picows import WSMsgType, WSTransport
 
 from observability.access.rates import MessageRate
 from observability.clocks.timestamps import NS_PER_S
@@ -39,11 +30,10 @@ from observability.websocket.inbound import (
     Inbound,
 )
 from observability.websocket.inflate import InflateRefusal, inflate
+from observability.websocket.unmasking import PICOWS_LOG, make_unmasker
 
 DEFAULT_MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_FRAGMENTS: Final = 256
-# Per connection. The buffer grows with a message and never shrinks, so it starts at picows' minimum.
-READ_BUFFER_BYTES: Final = 2048
 # With more than this unsent, a peer is not read from: it asks for answers (pongs, say) faster than it reads them.
 MAX_BACKLOG_BYTES: Final = 64 * 1024
 # A peer that leaves its backlog unread for this long is disconnected.
@@ -55,34 +45,10 @@ CLOSE_TIMEOUT_SECONDS: Final = 2.0
 
 RSV1: Final = 4
 
-# picows accepts only heads whose Connection is "upgrade" alone.
-_HEAD: Final = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
-)
-
 logger = logging.getLogger(__name__)
 
 
-class _PeerLog(logging.LoggerAdapter[logging.Logger]):
-    """picows' logger, with levels lowered: picows reports every connection, and reports a peer's violation of the
-    protocol as an error.
-
-    It is an adapter because picows makes a child of a plain logger for every connection and keeps it.
-    """
-
-    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
-        self.logger.debug(msg, *args)
-
-    def error(self, msg: object, *args: object, **kwargs: Any) -> None:
-        self.logger.info(msg, *args)
-
-
-_picows_logger = _PeerLog(logger, {})
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What an endpoint gives to each connection that it accepts."""
 
     number: int
@@ -97,7 +63,7 @@ class Accepted:
     """Called with the number once the socket is closed too."""
 
 
-class WebSocketConnection(WSListener):
+class WebSocketConnection:
     """One connection. It passes whole messages to `on_message`, and sends nothing after `close`."""
 
     max_message_bytes: ClassVar[int] = DEFAULT_MAX_MESSAGE_BYTES
@@ -108,7 +74,6 @@ class WebSocketConnection(WSListener):
     __slots__ = (
         "_fragments",
         "_fragments_bytes",
-        "_handshake_fields",
         "_header",
         "_inbound",
         "_is_compressed",
@@ -163,7 +128,8 @@ class WebSocketConnection(WSListener):
         self._rate = MessageRate(frames_per_second)
         self._refusals: MessageRate | None = None
         self._header: FrameHeader
-        self._fragments: list[bytes] = []
+        # None while no message has begun.
+        self._fragments: list[bytes] | None = None
         self._fragments_bytes = 0
         self._is_text = False
         self._is_compressed = False
@@ -264,54 +230,34 @@ class WebSocketConnection(WSListener):
         self._end_stall()
         self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)
 
-    def receive_from(self, picows: WSProtocol, transport: asyncio.Transport, received: bytes) -> Inbound:
-        """Returns the protocol that reads the peer; `received` has come already."""
-        self._inbound = Inbound(self, picows, transport, self.loop, received)
-        return self._inbound
+    # -- the socket
 
-    def set_handshake_fields(self, fields: Sequence[tuple[str, str]]) -> None:
-        """Sets the fields of the 101 beyond those that every 101 has."""
-        self._handshake_fields = fields
-
-    # -- picows' callbacks
-
-    def answer_handshake(self, _request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
-        """Returns the 101."""
-        fields, self._handshake_fields = self._handshake_fields, ()
-        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(fields), self)
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._ws = transport
-        # picows keeps both heads, of which nothing is needed any more.
-        transport.request.headers.clear()
-        transport.response.headers.clear()
-        self.transport = transport.underlying_transport
-        # Zero makes the transport call `resume_writing` when its buffer is empty.
-        self.transport.set_write_buffer_limits(high=0)
-        self.is_tls = self.transport.get_extra_info("sslcontext") is not None
-        # The 101 is written at the end of this iteration of the loop; what is sent in the next one is written at once.
-        self.loop.call_soon(self._open)
-
-    def _open(self) -> None:
-        if not self.is_closing:
-            self.on_open()
+    def open(self, transport: asyncio.Transport, received: bytes) -> None:
+        """Takes the transport over, once the handshake has been answered; `received` has come behind the request."""
+        ws = WSTransport(False, transport, PICOWS_LOG, self.loop)  # type: ignore[call-arg]  # not in its stubs
+        self._ws = ws
+        self.transport = transport
+        self._inbound = Inbound(self, transport, self.loop, received)
+        transport.set_protocol(self._inbound)
+        # Zero makes the transport call `resume_writing` when its buffer is empty. It may call `pause_writing` at once.
+        transport.set_write_buffer_limits(high=0)
+        self.is_tls = ws.is_secure
+        self.on_open()
         # What came together with the handshake is read only now, so that no answer precedes the greeting.
         self._inbound.start()
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Takes the payload of a data frame."""
-        self._fragments.append(frame.get_payload_as_bytes())
-        if self._header.fin:
-            message, self._fragments = b"".join(self._fragments), []
-            self._on_whole_message(message)
+    def make_unmasker(self) -> Any:
+        return make_unmasker(self.transport, self.max_message_bytes, self._on_payload)
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
+    def on_lost(self) -> None:
         if not self.has_ended:
             self.has_ended = True
             self._on_end(self.number)
         self._begin_closing()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
+        # picows still knows the descriptor, which belongs to the next connection now.
+        self._ws = cast(WSTransport, _NO_SOCKET)
         self.on_closed()
         self._on_lost(self.number)
 
@@ -360,7 +306,7 @@ class WebSocketConnection(WSListener):
         # RFC 7692 section 6: RSV1 is set on the first frame of a compressed message, and on no other.
         self._check_reserved(header, may_be_compressed=self.takes_deflate and not is_continuation)
         # RFC 6455 section 5.4: fragments of one message are not interleaved with another's.
-        if is_continuation != bool(self._fragments):
+        if is_continuation != (self._fragments is not None):
             raise Fault(CloseCode.PROTOCOL_ERROR, "fragments out of order")
         if not is_continuation:
             self._is_text = header.opcode == TEXT
@@ -369,7 +315,7 @@ class WebSocketConnection(WSListener):
         self._fragments_bytes += header.size
         if self._fragments_bytes > self.max_message_bytes:
             raise Fault(CloseCode.MESSAGE_TOO_BIG, f"a message is at most {self.max_message_bytes} bytes")
-        if len(self._fragments) >= self.max_fragments:
+        if self._fragments is not None and len(self._fragments) >= self.max_fragments:
             raise Fault(CloseCode.MESSAGE_TOO_BIG, f"a message is at most {self.max_fragments} fragments")
         self._header = header
 
@@ -401,6 +347,19 @@ class WebSocketConnection(WSListener):
 
     def _now_ns(self) -> int:
         return round(self.loop.time() * NS_PER_S)
+
+    def _on_payload(self, payload: bytes) -> None:
+        """Takes the payload of a data frame."""
+        fragments, is_last = self._fragments, self._header.fin
+        if fragments is not None:
+            fragments.append(payload)
+            if is_last:
+                self._fragments = None
+                self._on_whole_message(b"".join(fragments))
+        elif is_last:
+            self._on_whole_message(payload)
+        else:
+            self._fragments = [payload]
 
     def _on_whole_message(self, message: bytes) -> None:
         if self._is_compressed:
@@ -442,39 +401,15 @@ def _is_utf8(message: bytes) -> bool:
     return True
 
 
-def hand_over(
-    client: WebSocketConnection,
-    transport: asyncio.Transport,
-    key: bytes,
-    received: bytes,
-    fields: Sequence[tuple[str, str]] = (),
-) -> None:
-    """Gives `transport` to the connection. picows answers the handshake whose valid key is `key` with a 101 that has
-    `fields`; then frames are read, beginning with `received`. Raises nothing that a peer can cause."""
-    client.set_handshake_fields(fields)
-    protocol: Any = WSProtocol(
-        None,  # host and port
-        None,  # path
-        False,  # is_client_side
-        client.answer_handshake,
-        _picows_logger,
-        True,  # disconnect_on_exception
-        None,  # handshake timeout: the whole head is fed below
-        False,  # auto ping: the endpoint pings
-        0.0,
-        0.0,
-        WSAutoPingStrategy.PING_WHEN_IDLE,
-        False,  # auto pong would hide the frame's RSV bits
-        client.max_message_bytes,
-        None,  # extra headers
-        READ_BUFFER_BYTES,
-    )
-    transport.pause_reading()
-    transport.set_protocol(client.receive_from(protocol, transport, received))
-    protocol.connection_made(transport)
-    head = _HEAD % key
-    protocol.get_buffer(-1)[: len(head)] = head
-    protocol.buffer_updated(len(head))
+class _NoSocket:
+    """Takes the place of the socket that is closed, and sends nothing."""
+
+    def _send_nothing(self, *message: object) -> None: ...
+
+    send = send_ping = send_pong = send_close = send_reuse_external_bytearray = _send_nothing
+
+
+_NO_SOCKET: Final = _NoSocket()
 
 
 def limit_unsent(transport: asyncio.Transport, unsent_bytes: int) -> None:

@@ -7,15 +7,15 @@ import asyncio
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from itertools import count
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from observability.access.authorization import OriginCheck, Role, chosen_subprotocol
 from observability.access.limits import ClientCount, ProcessClientCount
 from observability.http11.messages import Request
 from observability.http11.refusals import Unavailable
-from observability.websocket.connection import Accepted, WebSocketConnection, hand_over
+from observability.websocket.connection import Accepted, WebSocketConnection
 from observability.websocket.extensions import DeflateParameters, negotiate
-from observability.websocket.handshake import check_handshake
+from observability.websocket.handshake import check_handshake, handshake_answer
 from observability.websocket.heartbeat import ClientPinger
 
 ClientT = TypeVar("ClientT", bound=WebSocketConnection)
@@ -78,7 +78,10 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
             return
         key = check_handshake(request)
         self._origins.check(request)
-        deflate = negotiate(request.header(b"sec-websocket-extensions"))
+        terms = request.head.terms
+        if not isinstance(terms, _Terms):
+            terms = request.head.terms = _Terms.of(request)
+        deflate = terms.deflate
         number = next(self._numbers)
         client = self.make_client(
             request,
@@ -90,7 +93,8 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         self.clients[number] = client
         self.on_count(len(self.clients))
         self._empty.clear()
-        hand_over(client, transport, key, received, _answer_fields(request, deflate))
+        transport.write(handshake_answer(key, terms.fields))
+        client.open(transport, received)
 
     async def close(self, grace_seconds: float) -> None:
         """Asks every client to finish, waits up to `grace_seconds` for them, and aborts those that remain."""
@@ -117,12 +121,21 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         del self._lingering[number]
 
 
-def _answer_fields(request: Request, deflate: DeflateParameters | None) -> list[tuple[str, str]]:
-    """Returns the fields of the 101 that name what was negotiated."""
-    fields = []
-    if deflate is not None:
-        fields.append(("Sec-WebSocket-Extensions", deflate.response.decode("ascii")))
-    subprotocol = chosen_subprotocol(request)
-    if subprotocol is not None:
-        fields.append(("Sec-WebSocket-Protocol", subprotocol))
-    return fields
+class _Terms(NamedTuple):
+    """What the head of a handshake settles; clients whose heads differ in nothing but their keys share it."""
+
+    deflate: DeflateParameters | None
+    fields: bytes
+    """The field lines of the 101 that name what was negotiated."""
+
+    @classmethod
+    def of(cls, request: Request) -> _Terms:
+        """Raises Refusal for a value that cannot be read."""
+        fields = b""
+        deflate = negotiate(request.header(b"sec-websocket-extensions"))
+        if deflate is not None:
+            fields += b"Sec-WebSocket-Extensions: %b\r\n" % deflate.response
+        subprotocol = chosen_subprotocol(request)
+        if subprotocol is not None:
+            fields += b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode("ascii")
+        return cls(deflate, fields)

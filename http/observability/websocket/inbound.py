@@ -100,6 +100,9 @@ class FrameConsumer(Protocol):
     def begin_frame(self, header: FrameHeader) -> None:
         """Takes the header of a data frame, whose payload comes from picows. Raises Fault."""
 
+    def make_unmasker(self) -> Any:
+        """Returns the picows protocol that unmasks data frames."""
+
     def on_control_frame(self, header: FrameHeader, payload: bytes) -> None:
         """Takes a control frame. Raises Fault."""
 
@@ -116,6 +119,9 @@ class FrameConsumer(Protocol):
 
     def resume_writing(self) -> None: ...
 
+    def on_lost(self) -> None:
+        """Called once the socket is closed."""
+
 
 class _Step(Enum):
     """What became of one frame."""
@@ -126,7 +132,7 @@ class _Step(Enum):
 
 
 class Inbound(asyncio.Protocol):
-    """The protocol of a connection's transport. `picows` is the protocol that unmasks data frames."""
+    """The protocol of a connection's transport."""
 
     __slots__ = (
         "_at",
@@ -145,14 +151,14 @@ class Inbound(asyncio.Protocol):
     def __init__(
         self,
         consumer: FrameConsumer,
-        picows: Any,
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
         received: bytes,
     ) -> None:
-        """`received` has come already, and reading is paused. Nothing is read before `start`."""
+        """`received` has come already. Nothing is looked at before `start`."""
         self._consumer = consumer
-        self._picows = picows
+        # Made for the first data frame.
+        self._picows: Any = None
         self._transport = transport
         self._loop = loop
         self._pending = received
@@ -160,14 +166,15 @@ class Inbound(asyncio.Protocol):
         # Of the data frame that has begun: the bytes of header and payload that have not been passed on or skipped.
         self._frame_left = 0
         self._is_started = False
-        self._is_reading = False
+        self._is_reading = True
         self._is_in_turn = False
         self._next_turn: asyncio.Handle | None = None
 
     def start(self) -> None:
         """Begins to read."""
         self._is_started = True
-        self.resume()
+        if self._pending or not self._consumer.may_read:
+            self.resume()
 
     def resume(self) -> None:
         """Reads on, if the connection may; called whenever that may have changed."""
@@ -198,7 +205,7 @@ class Inbound(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._next_turn is not None:
             self._next_turn.cancel()
-        self._picows.connection_lost(exc)
+        self._consumer.on_lost()
         # Whoever still knows this object keeps no buffers alive.
         self._picows, self._pending = None, b""
 
@@ -275,6 +282,8 @@ class Inbound(asyncio.Protocol):
     def _pass_on(self) -> _Step:
         """Passes on what has come of the data frame that has begun."""
         picows = self._picows
+        if picows is None:
+            picows = self._picows = self._consumer.make_unmasker()
         rest = memoryview(self._pending)[self._at : self._at + self._frame_left]
         self._at += len(rest)
         self._frame_left -= len(rest)

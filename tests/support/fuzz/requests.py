@@ -28,6 +28,7 @@ END: Final = b"\r\n"
 POST: Final = b"POST /a HTTP/1.1\r\n"
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
+WEBSOCKET_KEY: Final = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 SEEDS: Final = [
     (b"GET / HTTP/1.1\r\n", HOST, END),
@@ -41,6 +42,8 @@ SEEDS: Final = [
      b"\r\n"),
     (POST, HOST, CHUNKED, END, LAST_CHUNK, b"GET /next HTTP/1.1\r\n", HOST, END),
     (b"\r\n\r\n", b"GET / HTTP/1.1\r\n", HOST, b"Upgrade: websocket\r\n", b"Connection: Upgrade\r\n", END, b"\x81\x80"),
+    (b"GET /ws HTTP/1.1\r\n", HOST, b"Upgrade: websocket\r\n", b"Connection: Upgrade\r\n", WEBSOCKET_KEY, END),
+    (b"GET /ws HTTP/1.1\r\n", HOST, WEBSOCKET_KEY, b"Upgrade: websocket\r\n", b"Connection: Upgrade\r\n", END),
     # Found once: content whose last byte is a CR, in front of a LF.
     (POST, HOST, b"Content-Length: 1\r\n", END, b"\r", b"\n"),
     (POST, HOST, b"Content-Length: 3\r\n", END, b"GET", b" / HTTP/1.1\r\n", HOST, END),
@@ -62,6 +65,7 @@ DICTIONARY: Final = [
     HOST, b"Host: b\r\n", b"Host:\r\n", b"Host: a, b\r\n", b"Host: a/b\r\n", b"Host: a@b\r\n", b"Host : a\r\n",
     b"Connection: close\r\n", b"Connection: keep-alive, Upgrade\r\n", b"Connection: content-length\r\n",
     b"Expect: 100-continue\r\n", b"Expect: x\r\n", b"Upgrade: h2c\r\n", b"Cookie: a=b\r\n", b"X: a\r\n b\r\n",
+    WEBSOCKET_KEY, b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", b"Sec-WebSocket-Key: \r\n",
     b"GET / HTTP/1.1\r\n", POST, b"GET / HTTP/1.0\r\n", b"GET / HTTP/2.0\r\n", b"get / HTTP/1.1\r\n", b"GET /\r\n",
     b"CONNECT a:1 HTTP/1.1\r\n", b"GET /%2e%2e/%2f%00 HTTP/1.1\r\n", b"GET //a HTTP/1.1\r\n", b"GET  / HTTP/1.1\r\n",
     LAST_CHUNK, b"5\r\nhello\r\n", b"5\nhello\r\n", b"5;\r\nhello\r\n", b"5 \r\nhello\r\n", b"+5\r\nhello\r\n",
@@ -127,7 +131,8 @@ def _essence(request: Request) -> tuple[Any, ...]:
         head.segments,
         head.query,
         head.version,
-        head.fields,
+        tuple(field for field in head.fields if field[0] != b"sec-websocket-key"),
+        request.websocket_key,
         head.keep_alive,
         head.is_upgrade,
         head.expects_continue,
