@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from observability.errors import EventRefused
+from observability.errors import EventRefused, StoreError
 from observability.events import EVENT_TYPES, Event
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,11 @@ class Bus:
 
     An exception from a subscriber does not affect the others; it is counted, and logged once per subscriber and event
     class. EventRefused is none of these: the subscribers after the one that raises it do not get the event, so that it
-    is taken whole or not at all.
+    is taken whole or not at all. Nor is StoreError, which reaches the publisher: the store should know of the event,
+    but cannot be read.
     """
 
-    __slots__ = ("_handlers", "_reported", "handler_errors", "published", "remark")
+    __slots__ = ("_handlers", "_reported", "handler_errors", "published", "remark", "source")
 
     def __init__(self) -> None:
         # The tuples are replaced, never mutated, so that subscribing during a delivery is safe.
@@ -46,6 +47,8 @@ class Bus:
         self._reported: set[tuple[EventHandler, type[Event]]] = set()
         self.published: dict[str, dict[type[Event], int]] = {}
         """The number of events published so far, by source and class."""
+        self.source = ""
+        """The source of the event that is being delivered."""
         self.handler_errors = 0
         self.remark: Remark | None = None
         """The newest remark; the caller that passes it on to the sender clears it."""
@@ -70,6 +73,7 @@ class Bus:
         published = self.published.get(source)
         if published is None:
             published = self.published[source] = dict.fromkeys(EVENT_TYPES, 0)
+        self.source = source
         for event in events:
             kind = event.__class__
             published[kind] += 1
@@ -79,6 +83,8 @@ class Bus:
                 except EventRefused as refused:
                     self.remark = Remark(event, refused.field, str(refused), is_refusal=True)
                     break
+                except StoreError:
+                    raise
                 except Exception:
                     self._report(handler, kind)
 

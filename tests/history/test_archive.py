@@ -34,7 +34,6 @@ def run(directory: Path, use: Callable[[Store, Archive], Awaitable[None]]) -> No
         try:
             await use(store, archive)
         finally:
-            archive.close()
             await store.stop()
 
     asyncio.run(main())

@@ -215,3 +215,35 @@ def test_a_key_that_is_empty_or_too_long_is_refused(key: str) -> None:
         assert (await Desk().take(HEARTBEAT, key=key)).status == 400
 
     run(scene)
+
+
+# -- a log that cannot be read
+
+
+def test_a_key_that_cannot_be_looked_up_is_answered_with_503_and_takes_nothing() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.log.is_unreadable = True
+        answer = await desk.take(fill(1), key="k")
+        assert (answer.status, answer.retry_after_seconds, desk.events) == (503, 1, [])
+        assert "the store cannot be read: made up; nothing was taken" in body(answer)["detail"]
+        assert (await desk.take(fill(1))).status == 200
+        desk.log.is_unreadable = False
+        assert counts(await desk.take(fill(1), key="k")) == (0, 1, 0)
+
+    run(scene)
+
+
+def test_a_batch_ends_at_a_fill_that_may_have_been_taken_before() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.log.unreadable_fills = {"t2"}
+        answer = await desk.take(fill(1), fill(2), fill(3), key="k")
+        assert (answer.status, answer.retry_after_seconds, desk.log.fills) == (503, 1, ["t1"])
+        assert "taken in part" in body(answer)["detail"]
+        assert desk.count("ingest_batches_total", door="http", outcome="unreadable_store") == 1
+        # The refusal is not what the key is answered with, and the batch is whole.
+        desk.log.unreadable_fills = set()
+        assert counts(await desk.take(fill(1), fill(2), fill(3), key="k")) == (2, 1, 0)
+
+    run(scene)

@@ -95,7 +95,6 @@ def with_store(directory: Path, use: Callable[[Store, Archive], Awaitable[None]]
         try:
             await use(store, archive)
         finally:
-            archive.close()
             await store.stop()
 
     asyncio.run(main())

@@ -332,7 +332,6 @@ def test_the_start_can_read_before_the_loop_runs(tmp_path: Path) -> None:
 
     run(tmp_path, use)
     store = Store.open(tmp_path, StoreLimits(), Counters())
-    connection = store.read_connection()
-    assert connection.execute("SELECT seq FROM fills").fetchall() == [(1,)]
-    connection.close()
+    with store.reading() as connection:
+        assert connection.execute("SELECT seq FROM fills").fetchall() == [(1,)]
     asyncio.run(store.stop())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -165,6 +166,32 @@ def test_rows_wait_while_the_open_file_is_moved_away(tmp_path: Path) -> None:
     disk.wait_until(lambda: disk.durable == 2)
     assert disk.stop() == [1, 2]
     assert disk.faults[-1] is None
+
+
+@pytest.mark.parametrize("other", ["another store", "an older copy"])
+def test_rows_wait_while_the_file_is_replaced_by_another(tmp_path: Path, other: str) -> None:
+    disk = Disk(tmp_path)
+    replacement = tmp_path / "other" / DATABASE_NAME
+    replacement.parent.mkdir()
+    if other == "an older copy":
+        shutil.copy(disk.path, replacement)
+    else:
+        open_database(replacement).close()
+    disk.put(1)
+    disk.writer.start()
+    disk.wait_until(lambda: disk.durable == 1)
+    disk.put(2)
+    disk.wait_until(lambda: disk.durable == 2)
+    # As a restore does it: the file is replaced, and the log of the other one is gone.
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm"):
+        (tmp_path / name).rename(own / name)
+    replacement.rename(disk.path)
+    disk.put(3)
+    disk.wait_until(lambda: any("has been replaced by another store or an older copy" in str(f) for f in disk.faults))
+    assert disk.durable == 2
+    assert disk.stop() == []
 
 
 def test_a_repeated_fault_is_reported_once(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from contextlib import suppress
 
 from observability.bus import Bus
+from observability.errors import StoreError
 from observability.events import Fill, Order
 from observability.ingest.gate import Verdict
 
@@ -22,7 +23,11 @@ class PacedLog:
         self.committed = 0
         self.has_room = True
         self.fault: str | None = None
+        self.unreadable_fills: set[str] = set()
+        """Ids of fills of which only the log knows whether they have been taken, while it cannot be read."""
         self.fills: list[str] = []
+        self.is_unreadable = False
+        """Whether recalling an answer fails."""
         self.recalls = 0
         self.is_in_batch = False
         self._is_prompt = is_prompt
@@ -33,6 +38,8 @@ class PacedLog:
         bus.subscribe(Order, self.on_order)
 
     def on_fill(self, event: Fill) -> None:
+        if event.trade_id in self.unreadable_fills:
+            raise StoreError("made up")
         known = self._fills.setdefault((event.venue, event.symbol, event.trade_id), event)
         if known is event:
             self.last_verdict = Verdict.ACCEPTED
@@ -73,6 +80,8 @@ class PacedLog:
     async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
         self.recalls += 1
         await asyncio.sleep(0)
+        if self.is_unreadable:
+            raise StoreError("made up")
         position, answer = self._answers.get(key, (0, None))
         return answer if position <= self.committed else None
 

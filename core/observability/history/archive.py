@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from observability.clocks.timestamps import MAX_NS
+from observability.errors import StoreError
 from observability.history import layout
 from observability.history.aggregates import Block, Column, resample
 from observability.history.history import History
@@ -33,6 +34,8 @@ _MINUTES: Final = (
 
 MINUTES: Final = layout.TIERS[-1]
 
+T = TypeVar("T")
+
 # Rows of one read. A longer one would delay the WAL checkpoint and, by holding the interpreter's lock, the tick.
 ROWS_PER_READ: Final = 1440
 
@@ -42,15 +45,10 @@ class Archive:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._connection = store.read_connection()
 
     def attach(self, history: History) -> None:
         """Loads every series that is opened from now on, and stores its finished minutes."""
         history.archive = self
-
-    def close(self) -> None:
-        """Closes this reader of the file. The store still writes the rows that are queued."""
-        self._connection.close()
 
     def record(self, series: SeriesWriter, start_ns: int, aggregates: array[float]) -> None:
         """Queues one minute; a later record of the same minute replaces it."""
@@ -66,19 +64,24 @@ class Archive:
 
     def catch_up(self, series: SeriesWriter) -> None:
         """Queues the minutes that an earlier hub had finished but that were not on disk when it died."""
-        (newest_ns,) = self._connection.execute(_NEWEST, (series.section, series.key)).fetchone()
+        newest_ns = self._read(_newest, series, None)
         # The newest stored minute is included: it may have been stored while it was open.
         for row in series.rings[-1].copy_rows(newest_ns or 0, MAX_NS):
             self.record(series, row.ts_ns, row.payload)
 
     def load(self, series: SeriesWriter) -> list[tuple[int, array[float]]]:
         """Returns the 24 hours up to the newest stored minute, oldest first. Takes a few milliseconds at most."""
-        (newest_ns,) = self._connection.execute(_NEWEST, (series.section, series.key)).fetchone()
-        if newest_ns is None:
-            return []
-        first_ns = newest_ns - (MINUTES.rows - 1) * MINUTES.interval_ns
-        rows = self._connection.execute(_MINUTES, (series.section, series.key, first_ns, newest_ns + 1)).fetchall()
-        return [(ts_ns, _row(fields, aggregates, series.fields)) for ts_ns, fields, aggregates in rows]
+        return self._read(_load, series, [])
+
+    def _read(self, query: Callable[[sqlite3.Connection, Series], T], series: Series, unknown: T) -> T:
+        """Returns the answer of the store; `unknown` if it cannot be read, because the event that opens the series
+        must not be lost over its past. Raises StoreError before the store is started."""
+        try:
+            return self._store.reader.run_now(query, series)
+        except StoreError:
+            if not self._store.is_started:
+                raise
+            return unknown
 
 
 class StoredMinutes:
@@ -106,6 +109,20 @@ class StoredMinutes:
         return found
 
 
+def _newest(connection: sqlite3.Connection, series: Series) -> int | None:
+    newest_ns: int | None = connection.execute(_NEWEST, (series.section, series.key)).fetchone()[0]
+    return newest_ns
+
+
+def _load(connection: sqlite3.Connection, series: Series) -> list[tuple[int, array[float]]]:
+    newest_ns = _newest(connection, series)
+    if newest_ns is None:
+        return []
+    first_ns = newest_ns - (MINUTES.rows - 1) * MINUTES.interval_ns
+    rows = connection.execute(_MINUTES, (series.section, series.key, first_ns, newest_ns + 1)).fetchall()
+    return [(ts_ns, _row(fields, aggregates, series.fields)) for ts_ns, fields, aggregates in rows]
+
+
 def _bounds(connection: sqlite3.Connection, series: Series, start_ns: int, end_ns: int) -> tuple[int, int] | None:
     first_ns, last_ns = connection.execute(_BOUNDS, (series.section, series.key, start_ns, end_ns)).fetchone()
     return None if first_ns is None else (first_ns, last_ns)
@@ -131,5 +148,8 @@ def _read(
 
 def _row(stored: str, aggregates: bytes, fields: Sequence[str]) -> array[float]:
     row = array("d")
-    row.frombytes(aggregates)
-    return align_fields(stored.split(","), fields, row)
+    try:
+        row.frombytes(aggregates)
+        return align_fields(stored.split(","), fields, row)
+    except (ValueError, IndexError) as error:
+        raise StoreError(f"a row of minutes is damaged: {error}") from None

@@ -26,7 +26,7 @@ from typing import Final, Literal, Protocol
 from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.slices import SLICE_NS
-from observability.errors import EventError
+from observability.errors import EventError, StoreError
 from observability.events import MAX_NAME_LENGTH, AnyEvent, Event, Fill, Print
 from observability.ingest.answers import (
     BUSY_RETRY_SECONDS,
@@ -95,7 +95,8 @@ class DurableLog(Protocol):
         """Queues the answer under a key, after the rows of its batch."""
 
     async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
-        """Returns fingerprint, status and body of the answer on disk under a key; None if there is none."""
+        """Returns fingerprint, status and body of the answer on disk under a key; None if there is none. Raises
+        StoreError."""
 
 
 class PrintCounts(Protocol):
@@ -184,7 +185,7 @@ class IngestGate:
 
         The status is 200 if any event was accepted or a duplicate, 422 if every event was rejected or the key is that
         of other content, 400 for bytes that cannot be split, 409 while a batch with the same key is being taken, 413
-        for more than `MAX_EVENTS`, 503 if the log is full or the disk is late."""
+        for more than `MAX_EVENTS`, 503 if the log is full or cannot be read, or the disk is late."""
         pending = self._refuse_at_once(data, source, key)
         if pending is None:
             self._batches += 1
@@ -230,7 +231,10 @@ class IngestGate:
                     await self._log.durable(self._log.position, self._durable_seconds)
                     if not self._log.has_room:
                         return _busy(self._why_no_room())
-                pending = None if key is None else await self._replay(key, fingerprint)
+                try:
+                    pending = None if key is None else await self._replay(key, fingerprint)
+                except StoreError as error:
+                    return _busy(f"the store cannot be read: {error}")
                 if pending is None:
                     pending = await self._apply(data, is_lines, key, fingerprint)
             return await self._wait_for_disk(pending)
@@ -270,6 +274,16 @@ class IngestGate:
                 self._log.remember(key, fingerprint, answer.status, answer.body)
                 position = self._log.position
                 self._memory.put(key, Remembered(fingerprint, answer, position))
+        except StoreError as error:
+            return _PendingAnswer(
+                refusal(
+                    503,
+                    f"taken in part, the rest may have been taken before, and the store cannot be read: {error}; send "
+                    "it again with the same key or ids",
+                    BUSY_RETRY_SECONDS,
+                ),
+                "unreadable_store",
+            )
         finally:
             self._log.end_batch()
         return _PendingAnswer(answer, outcome.label, position)
@@ -291,7 +305,8 @@ class IngestGate:
         return elements
 
     async def _publish(self, elements: Sequence[Element], outcome: BatchOutcome) -> int:
-        """Decodes and publishes; returns the position that must be on disk before the answer is given."""
+        """Decodes and publishes; returns the position that must be on disk before the answer is given. Raises
+        StoreError at the first event of which the store should know, but cannot be asked."""
         # hot: once per event (benchmarks/bench_intake.py)
         bus, log, prints = self._bus, self._log, self._prints
         decode, publish = self._decoder.decode_element, bus.publish

@@ -1,30 +1,43 @@
-"""The data directory and its database: created, locked, checked, opened for writing or for reading.
+"""The database of a data directory: created, checked, opened for writing or for reading.
 
-    DATA_DIR/lock                 held (flock) by the one process that writes, and contains its pid; the kernel releases
-                                  it however the process ends
     DATA_DIR/observability.db     everything committed, except
              observability.db-wal the commits since the last checkpoint of SQLite, and
              observability.db-shm the index by which readers find them
 
 Every commit is fsynced (synchronous=FULL): an acknowledged row survives `kill -9`, and a power cut if the disk keeps
 its promises. A commit that was not acknowledged may survive too.
+
+Rows are worth more than a start, so a file is only opened if nothing speaks against it: `lock.py` admits one process,
+`write_ahead_log.py` finds logs that are damaged or another file's, and a file never becomes a new store where there may
+have been one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, Literal
 
 from observability.errors import StoreError
-from observability.store.schema import APPLICATION_ID, MIGRATIONS, NUMBERED, SEQUENCED, migrate, read_version
+from observability.store.lock import FILE_MODE, LOCK_NAME, narrow
+from observability.store.schema import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    NUMBERED,
+    SELECT_SEAL,
+    SELECT_SEAL_PAGE,
+    SEQUENCED,
+    UPDATE_SEAL,
+    migrate,
+    read_version,
+)
+from observability.store.write_ahead_log import Seal, WriteAheadLog, advice, check_header, index_of, log_of
 
 DATABASE_NAME: Final = "observability.db"
-LOCK_NAME: Final = "lock"
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 # The log is folded into the file every 4 MiB, and truncated if a huge transaction has made it larger than its limit.
@@ -32,67 +45,92 @@ WAL_CHECKPOINT_PAGES: Final = 1_000
 WAL_MAX_BYTES: Final = 64 << 20
 READ_CACHE_BYTES: Final = 16 << 20
 
-_ADVICE: Final = "move it away to start with an empty store, or restore it from a copy"
-
-
-class DirectoryLock:
-    """Admits one process at a time. A fork shares the lock, so only the process that writes may create one."""
-
-    def __init__(self, directory: Path) -> None:
-        """Creates the directory if it is missing, and takes the lock. Raises StoreError."""
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoreError(f"data directory {str(directory)!r} cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip()
-            os.close(self._descriptor)
-            raise StoreError(
-                f"data directory {str(directory)!r} is in use by process {holder or 'unknown'}; expected one at a time"
-            ) from None
-        try:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
-        except OSError as error:
-            os.close(self._descriptor)
-            raise StoreError(f"data directory {str(directory)!r} cannot be written: {error.strerror}") from None
-
-    def release(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
 
 def open_database(path: Path) -> sqlite3.Connection:
     """Opens the database for its one writer, and creates or migrates it if necessary.
 
-    Raises StoreError, with the file and what to do, if it is not a database, is damaged, or is not ours; the file then
-    stays unchanged.
+    Raises StoreError, with the file and what to do, if it is not a database, is damaged, or is not ours; the file and
+    its log then stay unchanged.
     """
     connection: sqlite3.Connection | None = None
     try:
-        if path.exists() and path.stat().st_size:
+        if _size(path):
+            check_header(path)
             # Read-only: closing a connection that may write folds the write-ahead log of the last writer into the file.
             with closing(connect(path, "ro")) as connection_to_check:
-                _check(connection_to_check, path)
-        connection = connect(path, "rwc")
-        # Before the first table, because it determines the layout of the file.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                page, seal = _check(connection_to_check, path)
+            WriteAheadLog(path).check(page, seal)
+        else:
+            _check_absence(path)
+            _create(path)
+        narrow((path, log_of(path), index_of(path), path.with_name(LOCK_NAME)))
+        connection = connect(path, "rw")
         set_up_writer(connection)
         migrate(connection)
         _touch_tables(connection)
+        _begin_log(connection)
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
         raise StoreError(_reason(path, error)) from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be opened: {error.strerror}") from None
     return connection
 
 
-def connect(path: Path, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
-    """Returns a connection without implicit transactions; only `rwc` creates a file. Raises sqlite3.Error."""
+def _begin_log(connection: sqlite3.Connection) -> None:
+    """Folds the log into the file and begins a new one with a seal, so that no frame of an unfinished commit stays in
+    it. A disk that is full is told once the writer meets it."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(UPDATE_SEAL, (str(read_seal(connection).next()),))
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+            raise
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _check_absence(path: Path) -> None:
+    """Raises StoreError if there has been a store where now there is no file, or an empty one."""
+    log, state = log_of(path), "empty" if path.exists() else "missing"
+    if _size(log):
+        raise StoreError(
+            f"{path}: {state}, but {log.name} beside it holds {_size(log)} bytes of its rows; {advice(path)}"
+        )
+    # A new file gets its name once it is complete.
+    if path.exists() and _size(path.with_name(LOCK_NAME)):
+        raise StoreError(f"{path}: empty, and it was not when this directory was in use; {advice(path)}")
+
+
+def _create(path: Path) -> None:
+    """Creates a file with empty tables, whole or not at all."""
+    new = path.with_name(f"{path.name}-new")
+    for leftover in (new, log_of(new), index_of(new), index_of(path)):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    # The mask of the process may have taken away what the owner needs.
+    new.chmod(FILE_MODE)
+    with closing(connect(new, "rw")) as connection:
+        # Before the first table, because it determines the layout of the file.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        set_up_writer(connection)
+        migrate(connection)
+    new.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    """Returns a connection without implicit transactions; the file must exist. Raises sqlite3.Error."""
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -122,18 +160,39 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises StoreError for a database of another application, or of a later version."""
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns the errors of reading a file into a StoreError that says what to do about it."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(_reason(path, error)) from None
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> tuple[int | None, Seal | None]:
+    """Returns the page with the seal, and the seal; None if a migration has yet to add it. Raises StoreError for a
+    database of another application, or of a later version."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = read_version(connection)
     is_empty = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
     if application_id != APPLICATION_ID and not (is_empty and application_id == 0):
-        raise StoreError(f"{path}: a database of another application; {_ADVICE}")
+        raise StoreError(f"{path}: a database of another application; {advice(path)}")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{path}: written by a later version of this software (schema {version}, expected at most "
             f"{len(MIGRATIONS)}); start that version, or use another data directory"
         )
+    page = connection.execute(SELECT_SEAL_PAGE).fetchone()
+    return (None, None) if page is None else (page[0], read_seal(connection))
+
+
+def read_seal(connection: sqlite3.Connection) -> Seal:
+    """Returns the seal of the last commit. Raises sqlite3.Error."""
+    found = connection.execute(SELECT_SEAL).fetchone()
+    seal = None if found is None else Seal.parse(found[0].encode())
+    if seal is None:
+        raise sqlite3.DatabaseError("the seal of the last commit is missing")
+    return seal
 
 
 def _touch_tables(connection: sqlite3.Connection) -> None:
@@ -148,9 +207,9 @@ def _touch_tables(connection: sqlite3.Connection) -> None:
 def _reason(path: Path, error: sqlite3.Error) -> str:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
-        return f"{path}: not a database ({error}); {_ADVICE}"
+        return f"{path}: not a database ({error}); {advice(path)}"
     if code == sqlite3.SQLITE_CORRUPT:
-        return f"{path}: damaged ({error}); {_ADVICE}"
+        return f"{path}: damaged ({error}); {advice(path)}"
     return f"{path}: cannot be opened: {error}"
 
 

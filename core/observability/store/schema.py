@@ -10,6 +10,7 @@
                idempotency
     part       checkpoints                  the state of the collectors as of `seq`
     id = 1     origin                       where the events are from (`origin.py`)
+    -          seal                         one row: the seal of the last commit (write_ahead_log.py)
     marks      marks                        section, ts_ns -> newest: the newest seq or id of each of the tables above
                                             at a time of the host's clock; from them the pruning derives a row's age
 
@@ -260,6 +261,11 @@ SELECT_ORDER_STRATEGY: Final = (
 # Parameter: key.
 SELECT_IDEMPOTENCY: Final = "SELECT fingerprint, status, body FROM idempotency WHERE key = ?"
 
+SELECT_SEAL: Final = "SELECT seal FROM seal"
+SELECT_SEAL_PAGE: Final = "SELECT rootpage FROM sqlite_schema WHERE name = 'seal'"
+# Parameter: the seal of the commit.
+UPDATE_SEAL: Final = "UPDATE seal SET seal = ?"
+
 # Parameters: slippage_bps, seq.
 UPDATE_FILL: Final = "UPDATE fills SET slippage_bps = ? WHERE seq = ?"
 
@@ -331,8 +337,14 @@ def _add_origin(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_seal(connection: sqlite3.Connection) -> None:
+    """Adds the name of the store and the number of its last commit, as text that is found in a page of the file."""
+    connection.execute("CREATE TABLE seal (seal TEXT NOT NULL) STRICT")
+    connection.execute(f"INSERT INTO seal VALUES (lower(hex(randomblob(16))) || ':' || '{0:020}')")
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
-    _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin
+    _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,13 +19,14 @@ from observability.clocks.clock import Clock, HostClock
 from observability.memory.counters import Counters
 from observability.store.file import (
     DATABASE_NAME,
-    DirectoryLock,
     connect,
+    explained,
     open_database,
     open_reader,
     set_up_writer,
 )
 from observability.store.limits import STOP_SECONDS, StoreLimits
+from observability.store.lock import DirectoryLock
 from observability.store.pruning import Pruning
 from observability.store.reader import StoreReader
 from observability.store.writer import PendingRow, StoreWriter
@@ -58,7 +59,7 @@ class Store:
         """The number of rows dropped because too many were waiting."""
         self.fault: str | None = None
         """Why nothing can be written now; None if it can."""
-        self.reader = StoreReader(self.path)
+        self.reader = StoreReader(self.path, counters)
         self._limits = limits
         self._lock = lock
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,24 +91,32 @@ class Store:
     @classmethod
     def open(cls, directory: Path, limits: StoreLimits, counters: Counters, host_clock: Clock | None = None) -> Store:
         """Creates, locks and migrates the store as needed. Raises StoreError with the path and the reason."""
+        path = directory / DATABASE_NAME
         lock = DirectoryLock(directory)
         try:
+            is_held = lock.hold(path)
             # Checked here, so that the start fails; the writer opens its own connection, again after errors.
-            open_database(directory / DATABASE_NAME).close()
+            open_database(path).close()
+            if not is_held:
+                lock.hold(path)
         except BaseException:
             lock.release()
             raise
         return cls(directory, limits, counters, host_clock or HostClock(), lock)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Starts the writer."""
+        """Starts the writer and the reader. Call it on the loop's thread."""
         self._loop = loop
         self._ended = loop.create_future()
         self._writer.start()
+        self.reader.start()
 
-    def read_connection(self) -> sqlite3.Connection:
-        """Returns a read-only connection, for the start, before the loop serves. Raises StoreError."""
-        return open_reader(self.path)
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Yields a read-only connection, for the start. Errors of the database become a StoreError that says what to
+        do."""
+        with closing(open_reader(self.path)) as connection, explained(self.path):
+            yield connection
 
     @property
     def has_room(self) -> bool:
@@ -120,10 +129,17 @@ class Store:
         return self._queued
 
     @property
+    def is_started(self) -> bool:
+        return self._loop is not None
+
+    @property
     def trouble(self) -> str | None:
-        """Why rows may not survive: the store cannot write, or has dropped rows; None if all is well."""
+        """Why rows may not survive or be found: the store cannot write or be read, or has dropped rows; None if all is
+        well."""
         if self.fault is not None:
             return f"the store cannot write: {self.fault}"
+        if self.reader.fault is not None:
+            return f"the store cannot be read: {self.reader.fault}"
         return f"the store has lost {self.lost} rows" if self._has_lost else None
 
     def put(self, statement: str, parameters: tuple[Any, ...]) -> int:
@@ -183,11 +199,12 @@ class Store:
         """Writes the queued rows, in bounded time, and closes the file."""
         has_ended = True
         self.end_unit()
+        # The writer's connection must be the last one to close: SQLite then folds the log into the file.
+        await self.reader.stop()
         if self._ended is not None:
             self._writer.stop()
             done, _ = await asyncio.wait((self._ended,), timeout=STOP_SECONDS + STOP_MARGIN_SECONDS)
             has_ended = bool(done)
-        await self.reader.stop()
         if has_ended:
             self._lock.release()
         else:

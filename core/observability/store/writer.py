@@ -23,7 +23,10 @@ from typing import Any, Final, Protocol
 
 from observability.errors import StoreError
 from observability.memory.counters import Counters
+from observability.store.file import read_seal
 from observability.store.limits import STOP_SECONDS
+from observability.store.schema import UPDATE_SEAL
+from observability.store.write_ahead_log import Seal
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +97,7 @@ class StoreWriter:
         self._units: SimpleQueue[Sequence[PendingRow] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._seal: Seal | None = None
         self._fault: str | None = None
         self._refused_statements: set[str] = set()
         self._stopping = threading.Event()
@@ -127,7 +131,8 @@ class StoreWriter:
     def _run(self) -> None:
         group: list[PendingRow] = []
         retry_seconds = FIRST_RETRY_SECONDS
-        has_more = False
+        # The first step opens the file, while there are descriptors.
+        has_more = True
         while True:
             self._gather(group, wait_seconds=0 if has_more else IDLE_SECONDS)
             if not group:
@@ -192,8 +197,11 @@ class StoreWriter:
         if _identity(self._path) != self._identity:
             # SQLite would continue to write to a file that no process can open again.
             raise StoreError(f"{self._path} has been removed or replaced")
+        assert self._seal is not None, "read with the connection"
+        seal = self._seal.next()
         connection.execute("BEGIN IMMEDIATE")
         try:
+            connection.execute(UPDATE_SEAL, (str(seal),))
             for statement, run in groupby(group, _statement_of):
                 connection.executemany(statement, [parameters for _, _, parameters in run])
             connection.execute("COMMIT")
@@ -202,14 +210,18 @@ class StoreWriter:
             if not _is_of_a_row(error):
                 raise
         else:
+            self._seal = seal
             return 0
         return self._commit_singly(connection, group)
 
     def _commit_singly(self, connection: sqlite3.Connection, group: list[PendingRow]) -> int:
         """Commits every row that can be written; a failed statement undoes only itself."""
         refused = 0
+        assert self._seal is not None, "read with the connection"
+        seal = self._seal.next()
         connection.execute("BEGIN IMMEDIATE")
         try:
+            connection.execute(UPDATE_SEAL, (str(seal),))
             for _, statement, parameters in group:
                 try:
                     connection.execute(statement, parameters)
@@ -227,6 +239,7 @@ class StoreWriter:
         except Exception:
             _roll_back(connection)
             raise
+        self._seal = seal
         self._refused_rows.add(refused)
         return refused
 
@@ -235,7 +248,7 @@ class StoreWriter:
         self._maintain_at = time.monotonic() + IDLE_SECONDS
         try:
             return self._maintenance.step(self._connected())
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreError) as error:
             # The next row will show whether writing itself fails.
             self._errors.add()
             logger.error("pruning the store failed and will be tried again: %s", error)
@@ -257,9 +270,26 @@ class StoreWriter:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = self._connect()
+            connection = self._connect()
+            try:
+                self._seal = self._read_seal(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
             self._identity = _identity(self._path)
         return self._connection
+
+    def _read_seal(self, connection: sqlite3.Connection) -> Seal:
+        """Returns the seal of the last commit. Raises StoreError if the file is not the one that was open before."""
+        last, found = self._seal, read_seal(connection)
+        # A commit that failed may be in the file.
+        if last is not None and found not in (last, last.next()):
+            raise StoreError(
+                f"{self._path} has been replaced by another store or an older copy: its last commit is {found}, "
+                f"expected {last}"
+            )
+        return found
 
     def _disconnect(self) -> None:
         if self._connection is not None:

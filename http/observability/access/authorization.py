@@ -29,7 +29,7 @@ from observability.access.peer_user import IS_KNOWN
 from observability.config.access import ANY_ORIGIN, ApiToken
 from observability.http11.cors import CorsPolicy
 from observability.http11.messages import Request
-from observability.http11.refusals import Misdirected, Refusal
+from observability.http11.refusals import Misdirected, Refusal, Unavailable
 
 Role = Literal["open", "read", "write"]
 
@@ -226,7 +226,8 @@ def _challenge(status: int, detail: str, error: bytes | None = None) -> Refusal:
 
 def _check_local(request: Request) -> None:
     """Raises Refusal 403 unless a write comes from a program of this machine that runs as the user of this server: its
-    peer and its Host are loopback, no proxy forwarded it, and no page of another origin sent it.
+    peer and its Host are loopback, no proxy forwarded it, and no page of another origin sent it. Raises Unavailable if
+    that cannot be found out now.
 
     A proxy on this machine may pass requests on unchanged, with the server's address for a Host and without a word
     about its client. It connects as its own user, though, and nginx does so by HTTP/1.0 unless it is told otherwise.
@@ -242,7 +243,11 @@ def _check_local(request: Request) -> None:
         raise Refusal(403, "writes are taken from this machine only; see API_TOKENS")
     if request.version == (1, 0):
         raise Refusal(403, "a write by HTTP/1.0, as proxies send it, needs a token; see API_TOKENS")
-    if IS_KNOWN and request.peer_user() != os.geteuid():
+    try:
+        is_own = not IS_KNOWN or request.peer_user() == os.geteuid()
+    except OSError as error:
+        raise Unavailable(f"whose program writes cannot be found out now: {error.strerror}") from None
+    if not is_own:
         raise Refusal(
             403,
             "a write without a token is taken from programs of this server's user only, and this connection belongs to "

@@ -8,6 +8,7 @@ Linux only: NETLINK_SOCK_DIAG (sock_diag(7)), and /proc/net/tcp where that is no
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import sys
@@ -23,6 +24,8 @@ IS_KNOWN: Final = sys.platform == "linux"
 
 SocketAddress = tuple[str, int]
 
+# Of descriptors or memory: the answer is not no, it is not known.
+_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _NLM_F_REQUEST: Final = 1
@@ -41,12 +44,14 @@ _ANSWER_BYTES: Final = 4096
 
 def peer_user(peer: SocketAddress, own: SocketAddress) -> int | None:
     """Returns the user id that owns the socket at `peer` which is connected to `own`; None if the kernel does not say,
-    or the socket is closed."""
+    or the socket is closed. Raises OSError if this process can open nothing to ask the kernel by."""
     if not IS_KNOWN:
         return None
     try:
         return _ask_kernel(peer, own)
-    except OSError:
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
         return _read_table(peer, own)
 
 
@@ -80,8 +85,14 @@ def _packed(address: str) -> tuple[int, bytes]:
 
 def _read_table(peer: SocketAddress, own: SocketAddress) -> int | None:
     for name in ("tcp", "tcp6"):
-        with suppress(OSError, ValueError, IndexError):
-            for line in Path("/proc/net", name).read_text(encoding="ascii").splitlines()[1:]:
+        try:
+            table = Path("/proc/net", name).read_text(encoding="ascii")
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                raise
+            continue
+        with suppress(ValueError, IndexError):
+            for line in table.splitlines()[1:]:
                 fields = line.split()
                 if _at(fields[1]) == _normal(peer) and _at(fields[2]) == _normal(own):
                     return int(fields[7]) if fields[9] != "0" else None

@@ -305,10 +305,10 @@ class HttpConnection(asyncio.Protocol):
 
     def _peer_user(self) -> int | None:
         if not self._has_asked_user:
-            self._has_asked_user = True
             peer, own = (self._transport.get_extra_info(name) for name in ("peername", "sockname"))
             if isinstance(peer, tuple) and isinstance(own, tuple):
                 self._user = peer_user(peer[:2], own[:2])
+            self._has_asked_user = True
         return self._user
 
     def _serve(self, request: Request, started_ns: int) -> None:

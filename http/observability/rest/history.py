@@ -4,7 +4,6 @@ before them."""
 from __future__ import annotations
 
 import asyncio
-import logging
 from array import array
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final
@@ -28,8 +27,6 @@ from observability.rest.curves import Curve, encode_columns, encode_rows
 from observability.rest.history_request import FINEST_NS, HistoryQuestion, HistoryRequest, interval_name
 from observability.routing.parameters import parse_body
 from observability.routing.router import Content, RouteDescription, Router
-
-logger = logging.getLogger(__name__)
 
 # The limit on columns, over all series: 5 minutes of ticks of 64 symbols with 4 fields.
 MAX_COLUMN_NUMBERS: Final = 800_000
@@ -85,9 +82,8 @@ class HistoryRoutes:
     async def _answer(self, question: HistoryQuestion) -> Response:
         try:
             return await self._read_and_encode(question)
-        except StoreError as error:
-            logger.warning("a history request was answered with 503 because the store cannot be read: %s", error)
-            raise Unavailable("the store cannot be read now") from None
+        except StoreError:
+            raise Unavailable("the store cannot be read now; GET /api/system/health says why") from None
         finally:
             self._history.count_lost()
 

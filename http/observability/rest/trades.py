@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -25,8 +24,6 @@ from observability.rest.history_request import TIME_RANGES, TimeRange
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
 from observability.snapshot.frames import Stamp
-
-logger = logging.getLogger(__name__)
 
 # A quarter of a millisecond of encoding.
 TRADES_PER_STEP: Final = 20
@@ -168,6 +165,5 @@ def _store_errors() -> Iterator[None]:
     """Answers 503 if the store cannot be read."""
     try:
         yield
-    except StoreError as error:
-        logger.error("a request for trades was answered with 503 because the store cannot be read: %s", error)
-        raise Unavailable("the store cannot be read; the fault is in the log") from None
+    except StoreError:
+        raise Unavailable("the store cannot be read now; GET /api/system/health says why") from None

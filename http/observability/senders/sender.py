@@ -187,7 +187,8 @@ class Sender(WebSocketConnection):
             self._send({"type": "ack", "seq": seq, **body, **({"replayed": True} if answer.is_replayed else {})})
             return
         code = _CODES[answer.status]
-        self._send({"type": "error", "seq": seq, "code": code, "message": body["detail"]})
+        retry = {} if answer.retry_after_seconds is None else {"retry_after": answer.retry_after_seconds}
+        self._send({"type": "error", "seq": seq, "code": code, "message": body["detail"], **retry})
         if code == "bad_message":
             self.count_refused()
 

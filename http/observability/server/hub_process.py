@@ -45,6 +45,7 @@ from observability.server.worker import Worker
 from observability.server.worker_gateway import WorkerGateway
 from observability.snapshot.hub import Hub
 from observability.snapshot.on_demand import Document, SlowDocument
+from observability.store.reader import UNREADABLE
 from observability.stream.lane_feed import LaneFeed
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,9 @@ class HubProcess(ServerProcess):
         self._journal.add_announcement_listener(self._lane_feed.on_announcement)
         self._collectors.system.measure_lag(hub.take_lag_ms)
         if store is not None:
-            self._collectors.system.add_health_reason("store", lambda: store.trouble)
+            self._collectors.system.add_health_reason(
+                "store", lambda: store.trouble or ("a worker cannot read the store" if self._is_unread() else None)
+            )
         hub.documents.update(self._documents())
         if isinstance(frontend, Worker):
             add_routes(frontend.router, self._route_parts())
@@ -204,6 +207,10 @@ class HubProcess(ServerProcess):
         await self._hub.stop()
         await self._persistence.stop()
         logger.info("stopped")
+
+    def _is_unread(self) -> bool:
+        """Returns whether a process of this host cannot read the store."""
+        return self._frontend.counted.total(UNREADABLE) > 0
 
     def _reload(self, certificate: Certificate | None) -> None:
         self._service_manager.say_reloading()

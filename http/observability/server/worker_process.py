@@ -52,7 +52,7 @@ class WorkerProcess(ServerProcess):
         # From the hub and the store.
         self._link = HubLink(context, self._loop)
         self._hub = RemoteHub(self._link.call)
-        self._store = None if config.data_dir is None else StoreReader(config.data_dir / DATABASE_NAME)
+        self._store = None if config.data_dir is None else StoreReader(config.data_dir / DATABASE_NAME, self._counters)
         self._feed = SharedFeed(
             mapping, context.wakeups[self._slot.number], self._host_clock, self._counters, self._store
         )
@@ -86,6 +86,9 @@ class WorkerProcess(ServerProcess):
         await self._link.start()
         self._feed.start(self._loop)
         await self._wait_for_first_frame()
+        # The hub has created the file by now.
+        if self._store is not None:
+            self._store.start()
 
     async def _open(self) -> None:
         for periodic in self._periodics:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order, read_table
+from observability.errors import StoreError
 from observability.events import AnyEvent, Equity, Fill, Order, Position, Quote
 from observability.ingest.gate import Verdict
 from observability.metrics import assembly
@@ -218,6 +219,34 @@ def test_a_fill_counts_even_if_the_store_cannot_be_read(
 
     in_data_directory(script)
     assert caplog.text.count("the store cannot be read") == 1
+
+
+def test_a_senders_fill_waits_until_the_store_can_tell_whether_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("observability.metrics.durability.recovery.MAX_TRADES", 0)
+
+    async def script(directory: Path) -> None:
+        run = HubRun(directory)
+        await run.start()
+        run.bus.publish(fill(1), "ingest")
+        await run.stop(is_clean=True)
+        run = HubRun(directory)
+        await run.start()
+        with closing(sqlite3.connect(directory / DATABASE_NAME, isolation_level=None)) as other:
+            other.execute("ALTER TABLE fills RENAME TO gone")
+            for number in (1, 2):
+                with pytest.raises(StoreError):
+                    run.bus.publish(fill(number), "ingest")
+            assert run.tick()["strategy"]["fills"] == 1
+            other.execute("ALTER TABLE gone RENAME TO fills")
+        verdicts = []
+        for number in (1, 2):
+            run.bus.publish(fill(number), "ingest")
+            verdicts.append(run.journal.last_verdict)
+        assert verdicts == [Verdict.DUPLICATE, Verdict.ACCEPTED]
+        assert run.tick()["strategy"]["fills"] == 2
+        await run.stop(is_clean=True)
+
+    in_data_directory(script)
 
 
 def test_a_clean_stop_leaves_no_log_beside_the_database() -> None:

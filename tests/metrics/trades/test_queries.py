@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.errors import StoreError
+from observability.memory.counters import Counters
 from observability.metrics.trades.queries import StoredTrades, find_key, selection_of
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter
@@ -71,7 +72,7 @@ def ask(path: Path, question: Callable[[StoredTrades], Awaitable[T]], window_row
     """Returns the answer to `question`, with windows smaller than the rows it concerns."""
 
     async def main() -> T:
-        reader = StoreReader(path)
+        reader = StoreReader(path, Counters())
         try:
             return await question(StoredTrades(reader, window_rows, sum_rows=window_rows))
         finally:

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.errors import StoreError
 from observability.events import Fill
 from observability.logs.line_budget import LINES_PER_MINUTE
+from observability.metrics.trades.rows import fill_row, trade_of
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.metrics.trades.trade_log import EVERY_READER, DailyIds, Reader, Rejection, TradeLog
 from observability.store.checkpoint import EventSequence
@@ -400,3 +402,24 @@ def test_trades_are_numbered_by_the_shared_sequence() -> None:
     assert admitted(log, fill("1")).seq == 42
     sequence.draw()
     assert admitted(log, fill("2")).seq == 44
+
+
+def test_a_fill_that_is_refused_for_want_of_its_strategy_is_new_when_it_comes_again() -> None:
+    log = TradeLog()
+
+    def fail(symbol: str, order_id: str) -> str | None:
+        raise StoreError("made up")
+
+    log.strategy_of_order = fail
+    with pytest.raises(StoreError):
+        log.admit(fill(), Reader.ACCOUNTING)
+    log.strategy_of_order = lambda *_: "mean"
+    assert admitted(log, fill()).strategy == "mean"
+
+
+@pytest.mark.parametrize("column", [7, 8, 9, 14, 16])
+def test_a_damaged_row_is_an_error_of_the_store(column: int) -> None:
+    row = list(fill_row(Trade.from_fill(1, fill(), ""), 0))
+    row[column] = "1x5"
+    with pytest.raises(StoreError, match="row 1 of the trades is damaged"):
+        trade_of(row)

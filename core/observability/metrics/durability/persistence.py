@@ -6,17 +6,18 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import orjson
 
 from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.config.config import Config
+from observability.errors import StoreError
 from observability.history.archive import Archive
 from observability.history.history import History
+from observability.ingest.gate import SOURCE as INGEST
 from observability.memory.counters import Counters
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.assembly import Collectors
@@ -32,6 +33,7 @@ from observability.store.store import Store
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # How many transitions of alerts are announced again after a restart.
@@ -64,8 +66,6 @@ class Persistence:
         self._event_clock = event_clock
         self._collectors: Collectors
         self._recent_alerts: list[Announcement] = []
-        self._connection: sqlite3.Connection | None = None
-        self._lookups_failed = 0
         if self.archive is not None:
             self.archive.attach(history)
 
@@ -74,7 +74,7 @@ class Persistence:
         events of the origin `wanted` must not be added to it."""
         if self.store is None:
             return None
-        with closing(self.store.read_connection()) as connection:
+        with self.store.reading() as connection:
             found = read_origin(connection)
         check_origin(found, wanted, self.store.path.parent)
         return found if found is not None and found.run_id == wanted.run_id else None
@@ -105,50 +105,52 @@ class Persistence:
 
     def recover(self) -> int:
         """Restores the state that the previous process had when it ended; returns the host's time of its checkpoint, 0
-        without one. Raises CheckpointError."""
+        without one. Raises CheckpointError, and StoreError if the store is damaged."""
         if self.store is None:
             return 0
         collectors = self._collectors
         trades = collectors.execution.trades
-        connection = self._connection = self.store.read_connection()
-        recovered = recover(
-            connection,
-            self._bus,
-            self.journal.stateful,
-            trades,
-            collectors.system.alert_book.replay,
-            collectors.execution.remember_reports,
-            self.sequence,
-        )
-        trades.archive = lambda key: self._look_up(lambda: find_key(connection, key), [])
-        collectors.execution.remember_reports(
-            lambda event: self._look_up(lambda: is_report_stored(connection, event), False)
-        )
-        collectors.execution.remember_strategies(
-            lambda symbol, order_id: self._look_up(lambda: find_strategy(connection, symbol, order_id), None)
-        )
-        newest = connection.execute(
-            schema.SELECT_NEWEST_ALERT_TRANSITIONS, (recovered.seq, MAX_RECENT_ALERTS)
-        ).fetchall()
+        with self.store.reading() as connection:
+            recovered = recover(
+                connection,
+                self._bus,
+                self.journal.stateful,
+                trades,
+                collectors.system.alert_book.replay,
+                collectors.execution.remember_reports,
+                self.sequence,
+            )
+            newest = connection.execute(
+                schema.SELECT_NEWEST_ALERT_TRANSITIONS, (recovered.seq, MAX_RECENT_ALERTS)
+            ).fetchall()
+            (saved_ns,) = connection.execute(schema.SELECT_CHECKPOINT_TIME).fetchone()
         self._recent_alerts = [(ALERTS_LANE, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
+        trades.archive = lambda key: self._look_up([], find_key, key)
+        collectors.execution.remember_reports(lambda event: self._look_up(False, is_report_stored, event))
+        collectors.execution.remember_strategies(
+            lambda symbol, order_id: self._look_up(None, find_strategy, symbol, order_id)
+        )
         if recovered.seq:
             logger.info(
                 "the state as of record %d is restored: loaded the checkpoint and replayed %d later records in %.2f s",
                 recovered.seq, recovered.replayed, recovered.seconds,
             )  # fmt: skip
-        (saved_ns,) = connection.execute(schema.SELECT_CHECKPOINT_TIME).fetchone()
         return saved_ns or 0
 
-    def _look_up(self, ask: Callable[[], T], unknown: T) -> T:
-        """Returns the store's answer; `unknown` if it cannot be read, because no event may be lost over that."""
+    def _look_up(
+        self, unknown: T, ask: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Returns the store's answer about the event that is being published.
+
+        Raises StoreError if the store cannot be read and the event is a sender's: it might count twice, and its sender
+        sends it again. Nobody sends those of other sources again, and their ids are new: they get `unknown`.
+        """
+        assert self.store is not None
         try:
-            return ask()
-        except sqlite3.Error as error:
-            if not self._lookups_failed:
-                logger.error(
-                    "the store cannot be read: a fill or order report that is sent again may count twice: %s", error
-                )
-            self._lookups_failed += 1
+            return self.store.reader.run_now(ask, *args, **kwargs)
+        except StoreError:
+            if self._bus.source == INGEST:
+                raise
             return unknown
 
     def recent_announcements(self) -> Iterator[Announcement]:
@@ -169,8 +171,4 @@ class Persistence:
             assert self.archive is not None
             self.archive.record_open(self._history)
             self.journal.stop()
-            self.archive.close()
-            # The writer's connection must be the last one to close: SQLite then folds the log into the file.
-            if self._connection is not None:
-                self._connection.close()
             await self.store.stop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from observability.errors import StoreError
 from observability.events import Fill
 from observability.metrics.trades.trade import Trade
 
@@ -46,7 +47,14 @@ def fill_row(trade: Trade, ts_init_ns: int) -> StoreRow:
 
 
 def trade_of(row: StoreRow) -> Trade:
-    """Returns the trade."""
+    """Returns the trade. Raises StoreError if the row is damaged."""
+    try:
+        return _trade_of(row)
+    except (ValueError, ArithmeticError, TypeError) as error:
+        raise StoreError(f"row {row[0]!r} of the trades is damaged: {error!r}") from None
+
+
+def _trade_of(row: StoreRow) -> Trade:
     seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
     latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip, day, leg, is_flat = row[13:]
     return Trade(

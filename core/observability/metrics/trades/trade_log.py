@@ -162,9 +162,11 @@ class TradeLog:
             return Rejection.CONFLICT
         if seen & bit:
             return Rejection.DUPLICATE
+        if known is None:
+            # Newer trades have replaced this one; the reader still has to account for the fill.
+            known = Trade.from_fill(0, fill, self.strategy_of(fill))
         self._seen[key] = seen | bit
-        # If newer trades have replaced this one, the reader still has to account for the fill.
-        return Trade.from_fill(0, fill, self.strategy_of(fill)) if known is None else known
+        return known
 
     def strategy_of(self, fill: Fill) -> str:
         """Returns the strategy that a fill belongs to: its own, else that of its order if that is known by now."""
@@ -263,8 +265,10 @@ class TradeLog:
         return seen
 
     def _begin(self, key: TradeKey, content: int, bits: int, fill: Fill) -> Trade:
+        # Before the key is known: whoever is asked for the strategy may refuse the fill.
+        strategy = fill.strategy or self.strategy_of(fill)
         self._see(key, content, bits)
-        trade = Trade.from_fill(self._sequence.draw(), fill, fill.strategy or self.strategy_of(fill))
+        trade = Trade.from_fill(self._sequence.draw(), fill, strategy)
         trade.day, trade.leg = key[5], key[6]
         self._append(trade)
         self._newest = fill, key, trade
