@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from server_process import TIMEOUT_SECONDS, Server
 
-CURL = shutil.which("curl")
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 TICKS = 10
 
 
@@ -179,26 +179,28 @@ def test_http_client_gets_gzip_that_it_can_decompress(connection: http.client.HT
     assert json.loads(gzip.decompress(response.read()))["type"] == "metrics_update"
 
 
-if CURL is not None:
+def curl(server: Server, path: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = ["curl", "--silent", "--show-error", "--max-time", "20", *arguments, server.url(path)]
+    return subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, check=True)
 
-    def curl(server: Server, path: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        command = [str(CURL), "--silent", "--show-error", "--max-time", "20", *arguments, server.url(path)]
-        return subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, check=True)
 
-    @pytest.mark.parametrize("arguments", [(), ("--http1.0",), ("--http2",), ("--compressed",)], ids=" ".join)
-    def test_curl_gets_a_snapshot(demo_server: Server, arguments: tuple[str, ...]) -> None:
-        snapshot = json.loads(curl(demo_server, "/api/metrics/current", *arguments).stdout)
-        assert snapshot["type"] == "metrics_update"
+@needs_curl
+@pytest.mark.parametrize("arguments", [(), ("--http1.0",), ("--http2",), ("--compressed",)], ids=" ".join)
+def test_curl_gets_a_snapshot(demo_server: Server, arguments: tuple[str, ...]) -> None:
+    snapshot = json.loads(curl(demo_server, "/api/metrics/current", *arguments).stdout)
+    assert snapshot["type"] == "metrics_update"
 
-    @pytest.mark.parametrize("field", ["Expect: 100-continue", "Transfer-Encoding: chunked"])
-    def test_curl_posts_a_request_for_history(demo_server: Server, field: str) -> None:
-        arguments = ("-H", field, "-H", "Content-Type: application/json", "-d", '{"limit":1}')
-        answer: dict[str, Any] = json.loads(curl(demo_server, "/api/metrics/history", *arguments).stdout)
-        assert answer["interval"] == "10s"
 
-    def test_curl_sends_two_requests_over_one_connection(demo_server: Server) -> None:
-        url = demo_server.url("/health")
-        log = curl(
-            demo_server, "/health/live", "--verbose", "--output", "/dev/null", "--output", "/dev/null", url
-        ).stderr
-        assert b"Re-using existing" in log or b"Reusing existing" in log
+@needs_curl
+@pytest.mark.parametrize("field", ["Expect: 100-continue", "Transfer-Encoding: chunked"])
+def test_curl_posts_a_request_for_history(demo_server: Server, field: str) -> None:
+    arguments = ("-H", field, "-H", "Content-Type: application/json", "-d", '{"limit":1}')
+    answer: dict[str, Any] = json.loads(curl(demo_server, "/api/metrics/history", *arguments).stdout)
+    assert answer["interval"] == "10s"
+
+
+@needs_curl
+def test_curl_sends_two_requests_over_one_connection(demo_server: Server) -> None:
+    url = demo_server.url("/health")
+    log = curl(demo_server, "/health/live", "--verbose", "--output", "/dev/null", "--output", "/dev/null", url).stderr
+    assert b"Re-using existing" in log or b"Reusing existing" in log

@@ -18,7 +18,10 @@ from ws_client import receive, receive_deltas, receive_text
 
 StartServer = Callable[..., Server]
 
-pytestmark = pytest.mark.parametrize("worker_arguments", [1, 2], indirect=True, scope="module")
+pytestmark = [
+    pytest.mark.parametrize("worker_arguments", [1, 2], indirect=True, scope="module"),
+    pytest.mark.broadcast,
+]
 
 TICKS = 100
 TAKEOVER = ClientPerMessageDeflateFactory()

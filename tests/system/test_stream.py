@@ -45,6 +45,7 @@ def client(server: Server, path: str = "/ws/metrics", **options: Any) -> Iterato
         yield connection
 
 
+@pytest.mark.broadcast
 @pytest.mark.parametrize("path", ["/ws/metrics", "/ws"])
 def test_a_client_is_greeted_and_gets_the_current_snapshot_at_once(demo_server: Server, path: str) -> None:
     with client(demo_server, path) as connection:
@@ -65,11 +66,13 @@ def test_a_client_is_greeted_and_gets_the_current_snapshot_at_once(demo_server: 
     assert snapshot["seq"] == greeting["seq"]
 
 
+@pytest.mark.broadcast
 def test_sequence_numbers_have_no_gap_that_is_not_announced(demo_server: Server) -> None:
     with client(demo_server, EVERYTHING) as connection:
         assert len(list(receive_snapshots(connection, 10))) == 10
 
 
+@pytest.mark.broadcast
 def test_every_client_and_every_poll_gets_the_same_bytes(demo_server: Server) -> None:
     with client(demo_server) as first, client(demo_server) as second:
         by_seq: list[dict[int, str]] = [{}, {}]
@@ -131,6 +134,7 @@ def test_a_client_that_sends_nothing_but_pongs_stays_connected(start_server: Sta
             receive(connection, "metrics_update")
 
 
+@pytest.mark.broadcast
 def test_a_client_that_answers_no_pings_is_closed_with_1001(start_server: StartServer) -> None:
     server = start_server("--demo", WS_HEARTBEAT_INTERVAL="0.2")
     with RawClient(server.port) as raw:
@@ -153,6 +157,7 @@ def test_another_client_may_connect_after_one_has_left(start_server: StartServer
             receive(connection, "connected")
 
 
+@pytest.mark.broadcast
 def test_a_shutdown_closes_clients_with_1001_and_exits_with_0(start_server: StartServer) -> None:
     server = start_server("--demo")
     with client(server) as connection:
@@ -162,6 +167,7 @@ def test_a_shutdown_closes_clients_with_1001_and_exits_with_0(start_server: Star
     assert server.process.wait(TIMEOUT_SECONDS) == 0
 
 
+@pytest.mark.broadcast
 def test_a_stalled_reader_is_skipped_and_others_get_every_frame(start_server: StartServer) -> None:
     server = start_server("--demo", METRIC_COLLECTION_INTERVAL="0.01")
     with RawClient(server.port, receive_buffer=4096), client(server, EVERYTHING) as reader:
@@ -212,6 +218,7 @@ def test_frames_are_answered_with_the_close_code_that_the_rfc_names(
         assert raw.close_code() == code
 
 
+@pytest.mark.broadcast
 @pytest.mark.parametrize(
     "behind",
     [frame(CLOSE, b"\x03\xe9"), frame(7), frame(PING), frame(TEXT, b"ping"), frame(TEXT, b"x", rsv=7), b"\0" * 300_000],
@@ -224,6 +231,7 @@ def test_a_close_with_bytes_behind_it_is_answered_with_its_own_code(demo_server:
         assert raw.next_frame() is None
 
 
+@pytest.mark.broadcast
 def test_pings_beyond_the_rate_wait_and_the_connection_stays(start_server: StartServer) -> None:
     server = start_server(WS_RATE_LIMIT="20")
     with RawClient(server.port) as raw:
@@ -240,6 +248,7 @@ def test_pings_beyond_the_rate_wait_and_the_connection_stays(start_server: Start
     assert sum(snapshots_after) >= 5
 
 
+@pytest.mark.broadcast
 @pytest.mark.parametrize("flood", [frame(PING, b""), frame(PONG, b""), frame(TEXT, b"", fin=False)])
 def test_a_flood_of_small_frames_leaves_the_ticks_to_the_others(demo_server: Server, flood: bytes) -> None:
     with RawClient(demo_server.port) as raw, client(demo_server, EVERYTHING) as other:

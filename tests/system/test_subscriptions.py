@@ -20,7 +20,10 @@ from ws_client import ask, read_to_close, receive, receive_deltas
 
 StartServer = Callable[..., Server]
 
-pytestmark = pytest.mark.parametrize("worker_arguments", [1, 2], indirect=True, scope="module")
+pytestmark = [
+    pytest.mark.parametrize("worker_arguments", [1, 2], indirect=True, scope="module"),
+    pytest.mark.broadcast,
+]
 
 SECTIONS = ["market_data", "strategy", "execution", "system"]
 START_NS = 1_700_000_000_000_000_000

@@ -62,6 +62,7 @@ def test_every_worker_answers_about_trades_that_only_the_hub_has(host: Server) -
             assert peer.get("/api/trades?limit=0")[0] == 422
 
 
+@pytest.mark.broadcast
 def test_a_worker_cuts_a_view_out_of_the_snapshot(host: Server) -> None:
     wait_until(lambda: host.get("/api/metrics/symbols")["symbols"])
     symbol = host.get("/api/metrics/symbols")["symbols"][0]
@@ -115,6 +116,7 @@ def test_an_alert_is_acknowledged_through_any_worker(host: Server) -> None:
         assert post(host, f"/api/system/alerts/acknowledge/{alert['alert_id']}", {})["status"] == "acknowledged"
 
 
+@pytest.mark.broadcast
 def test_snapshots_go_out_whatever_the_documents_weigh(start_server: StartServer) -> None:
     server = start_server("--workers", str(WORKERS))
     alerts = [
@@ -136,6 +138,7 @@ def test_snapshots_go_out_whatever_the_documents_weigh(start_server: StartServer
     assert exposed(server)["frames_too_large_total"] == 0
 
 
+@pytest.mark.broadcast
 def test_a_client_is_told_of_the_snapshots_that_its_worker_was_too_late_to_send(host: Server) -> None:
     with connect(f"{host.websocket_url}?channels=metrics", compression=None) as client:
         seq = receive(client, "metrics_update")["seq"]
@@ -170,6 +173,7 @@ def test_every_worker_shows_the_log_lines_of_all_processes_and_the_engine(host: 
     assert (engine_line["level"], engine_line["message"]) == ("WARNING", "no route")
 
 
+@pytest.mark.broadcast
 def test_a_worker_replays_a_lane_from_the_store(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--workers", str(WORKERS), "--data-dir", str(tmp_path))
     post(server, "/api/ingest", [fill(number, "buy", "10") for number in range(1, 6)])
