@@ -17,6 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 30
+POLL_SECONDS = 0.01
 
 
 def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -93,6 +94,8 @@ class Server:
         first = self.get("/api/metrics/current")["seq"]
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
+            # Asked without a pause, the server would do little else.
+            time.sleep(POLL_SECONDS)
             snapshot: dict[str, Any] = self.get("/api/metrics/current")
             if snapshot["seq"] > first + 1:
                 return snapshot

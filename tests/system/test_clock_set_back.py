@@ -63,8 +63,7 @@ def is_stale(server: Server) -> bool:
     return stale
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("step_seconds", [3, 7200])
+@pytest.mark.parametrize(("workers", "step_seconds"), [("1", 3), ("2", 7200)])
 def test_a_host_clock_set_back_stops_nothing(
     start_server: StartServer, tmp_path: Path, workers: str, step_seconds: int
 ) -> None:
