@@ -116,12 +116,16 @@ def test_one_event_dated_ahead_costs_itself_and_not_the_next_hour(start_server: 
     assert sum("cannot be right" in line for line in server.log) == 2
 
 
-@pytest.mark.parametrize("event", [quote("X", 1.0, 2.0), trade("X", 1.0)])
+ORDER = {"type": "order", "order_id": "o", "symbol": "X", "side": "buy", "quantity": "1", "status": "new"}
+
+
+@pytest.mark.parametrize("event", [quote("X", 1.0, 2.0), trade("X", 1.0), ORDER, fill("X", "1")])
 def test_one_event_dated_ahead_raises_an_alert(start_server: StartServer, event: dict[str, Any]) -> None:
     server = start_server()
     with connect(f"{server.websocket_url}?channels=alerts&lane_since=0") as lane:
         post(server, {**event, "ts": time.time_ns() + 6 * S})
-        assert receive(lane, "alert")["title"] == "Quotes or prints are dated ahead of their arrival"
+        assert receive(lane, "alert")["title"] == "Events are dated ahead of their arrival"
+    assert sum("cannot be right" in line for line in server.log) == 1
 
 
 def test_a_print_sent_again_counts_once_and_is_told_as_a_duplicate(start_server: StartServer) -> None:

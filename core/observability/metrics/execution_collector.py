@@ -9,6 +9,7 @@ Each step is a module of `execution/`; `quality` defines the figures.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,9 @@ import msgspec
 
 from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
+from observability.clocks.timestamps import NS_PER_S
 from observability.errors import CheckpointError
-from observability.events import Event, Fill, Order
+from observability.events import Event, Fill, Order, event_time_ns
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import ZERO, nan_if_none, to_float
@@ -29,10 +31,13 @@ from observability.metrics.execution.ledger import LedgerState, OrderLedger
 from observability.metrics.execution.markouts import Markouts, MarkoutsState
 from observability.metrics.execution.order_market import OrderMarkets, OrderMarketState
 from observability.metrics.execution.quality import SEVERAL_SYMBOLS, cost_bps, ended, ratio, shortfall_bps
+from observability.metrics.market.time_order import is_dated_ahead
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.trades.trade_log import Reader, Rejection, StrategyLookup, TradeLog
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
+
+logger = logging.getLogger(__name__)
 
 SERIES_FIELDS = ("orders_today", "fills_today", "fill_rate", "reject_rate", "avg_latency_ms", "latency_p99_ms")
 
@@ -105,6 +110,8 @@ class ExecutionCollector(BusCollector):
         self.settings = ExecutionSettings() if settings is None else settings
         self.last_input_ns: int | None = None
         self.duplicate_fills = 0
+        self.dated_ahead = 0
+        """Order reports and fills of this process's life that were dated ahead of their arrival."""
         self._has_input = True
         self._quality: dict[str, Any] | None = None
         self._set_up(ExecutionState())
@@ -124,6 +131,7 @@ class ExecutionCollector(BusCollector):
     def on_order(self, event: Order) -> None:
         """Applies one order report. Reports may arrive in any order."""
         self._note_input(event)
+        self._note_time(event)
         evicted = self._orders.evicted
         self._orders.report(event, self._markets.follow(event.symbol))
         if self._orders.evicted != evicted:
@@ -139,6 +147,7 @@ class ExecutionCollector(BusCollector):
             self._has_input = True
             return
         self._note_input(event)
+        self._note_time(event)
         now_ns = event.ts_init
         market = self._markets.follow(event.symbol)
         if trade.mid is None and market is not None:
@@ -225,6 +234,16 @@ class ExecutionCollector(BusCollector):
             self._turn_session(now_ns)
         self._quality = None
         self._has_input = True
+
+    def _note_time(self, event: Order | Fill) -> None:
+        if is_dated_ahead(event):
+            self.dated_ahead += 1
+            if self.dated_ahead == 1:
+                logger.warning(
+                    "a report or fill of order %r in %s is dated %.1f s after its arrival, which cannot be right; "
+                    "further ones are only counted",
+                    event.order_id, event.symbol, (event_time_ns(event) - event.ts_init) / NS_PER_S,
+                )  # fmt: skip
 
     def _note_due(self, now_ns: int) -> None:
         self._turn_session(now_ns)

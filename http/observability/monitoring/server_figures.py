@@ -29,7 +29,7 @@ def server_figures(
         "tick_ms": lambda: hub.last_tick_ns / NS_PER_MS,
         "events": lambda: sum(sum(published.values()) for published in bus.published.values()),
         "event_handler_errors": lambda: bus.handler_errors,
-        "events_ahead": lambda: collectors.market.dated_ahead,
+        "events_ahead": lambda: collectors.market.dated_ahead + collectors.execution.dated_ahead,
         "clock_set_back_seconds": lambda: host_clock.set_back_ns / NS_PER_S,
         "source_failures": lambda: len(hub.source_failures),
         "websocket_connections": lambda: counters.total("websocket_connections_active"),
