@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.errors import SourceError
 from observability.events import AnyEvent, Heartbeat, Quote
 from observability.sources.recordings.arrivals import AHEAD_NS, NEIGHBOURS, with_arrivals
 
@@ -45,6 +46,18 @@ def test_an_event_dated_ahead_of_its_neighbours_arrived_among_them(place: int, a
 
 def test_several_events_dated_ahead_in_a_row_move_no_other() -> None:
     assert arrivals(0, 3601, 3602, 3603, 4, 5, 6, 7, 8, 9) == [0, 0, 0, 0, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("count", [0, 1, NEIGHBOURS, NEIGHBOURS + 5])
+def test_damage_costs_none_of_the_events_before_it(count: int) -> None:
+    def damaged() -> Iterator[AnyEvent]:
+        yield from (Quote("X", 1.0, 2.0, ts=BASE + second * S) for second in range(count))
+        raise SourceError("damaged")
+
+    arrived = with_arrivals(damaged(), OPENED)
+    assert [next(arrived).ts_init for _ in range(count)] == [BASE + second * S for second in range(count)]
+    with pytest.raises(SourceError, match="damaged"):
+        next(arrived)
 
 
 def test_a_gap_of_hours_is_no_fault() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import sys
 import tracemalloc
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.errors import SourceError
-from observability.sources.recordings.lines import LineReader
+from observability.sources.recordings.lines import CHUNK_BYTES, LineReader
 
 COMPRESS = {"gzip": gzip.compress, "zstd": zstandard.compress}
 each_compression = pytest.mark.parametrize("name", COMPRESS)
@@ -50,6 +51,18 @@ def test_lines_that_cross_many_chunks_stay_whole(tmp_path: Path, name: str) -> N
     lines = [b"%d" % number * 50 for number in range(20_000)]
     path = _write(tmp_path, "long", COMPRESS[name](b"\r\n".join(lines)))
     assert list(LineReader(path)) == lines
+
+
+@pytest.mark.parametrize("compress", [bytes, *COMPRESS.values()])
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    content = codecs.BOM_UTF8 + b"one\n" + codecs.BOM_UTF8 + b"two\n"
+    assert list(LineReader(_write(tmp_path, "bom", compress(content)))) == [b"one", codecs.BOM_UTF8 + b"two"]
+
+
+@pytest.mark.parametrize("length", [CHUNK_BYTES - 1, CHUNK_BYTES, 3 * CHUNK_BYTES - 1, 3 * CHUNK_BYTES])
+def test_a_line_end_that_two_chunks_share_is_one(tmp_path: Path, length: int) -> None:
+    long = b"x" * length
+    assert list(LineReader(_write(tmp_path, "long", long + b"\r\n" + long + b"\r\nlast\r"))) == [long, long, b"last"]
 
 
 @pytest.mark.parametrize("padding", [512, 40_000])

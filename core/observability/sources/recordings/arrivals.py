@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from observability.clocks.timestamps import NS_PER_MINUTE
+from observability.errors import SourceError
 from observability.events import AnyEvent, event_time_ns
 
 # An event this far ahead of the one before it and of most of those after it is wrongly dated: by an hour of summer
@@ -26,15 +27,22 @@ def with_arrivals(events: Iterable[AnyEvent], opened_ns: int) -> Iterator[AnyEve
     """Yields the events, each with a `ts_init`.
 
     One without arrived at its `ts`, but not before the event of the line before; one dated ahead of its neighbours, and
-    one without either time, arrived together with that event. `opened_ns` stands for it where there is none.
+    one without either time, arrived together with that event. `opened_ns` stands for it where there is none. A
+    SourceError of `events` is raised after all events before it.
     """
     source = iter(events)
+    damage: SourceError | None = None
     coming: deque[AnyEvent] = deque()
     newest_ns: int | None = None
     while True:
-        while len(coming) <= NEIGHBOURS and (event := next(source, None)) is not None:
-            coming.append(event)
+        try:
+            while len(coming) <= NEIGHBOURS and (event := next(source, None)) is not None:
+                coming.append(event)
+        except SourceError as error:
+            damage = error
         if not coming:
+            if damage is not None:
+                raise damage
             return
         event = coming.popleft()
         if not event.ts_init:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from observability.sources.recordings.compression import compression_of
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 16 * 1024
+CHUNK_BYTES = 16 * 1024
 MAX_LINE_BYTES = 16 * 1024 * 1024
 
 # The first bad line is logged, then one in so many: a broken file must not flood the log.
@@ -51,26 +52,33 @@ class LineReader:
     def __iter__(self) -> Iterator[bytes]:
         self.bytes_read = 0
         line_count = 0
-        tail = b""
+        # The beginning of the next line: joined once it ends, or a long line would be copied for each of its chunks.
+        tail: list[bytes] = []
+        tail_bytes = 0
         try:
             with self.path.open("rb") as file:
-                for chunk in self._chunks(file):
-                    block = tail + chunk
-                    if b"\r" in chunk:
+                for chunk in _without_bom(self._chunks(file)):
+                    if b"\n" not in chunk:
+                        tail.append(chunk)
+                        tail_bytes += len(chunk)
+                        if tail_bytes > MAX_LINE_BYTES:
+                            raise SourceError(f"more than {MAX_LINE_BYTES} bytes without a line end")
+                        continue
+                    block = b"".join((*tail, chunk))
+                    if b"\r" in block:
                         block = block.replace(b"\r\n", b"\n")
                     lines = block.split(b"\n")
-                    tail = lines.pop()
-                    if len(tail) > MAX_LINE_BYTES:
-                        raise SourceError(f"more than {MAX_LINE_BYTES} bytes without a line end")
+                    tail = [lines.pop()]
+                    tail_bytes = len(tail[0])
                     yield from lines
                     line_count += len(lines)
         except SourceError as error:
             raise type(error)(f"{self.path}:{line_count + 1}: {error}") from None
         except OSError as error:
             raise SourceError(f"{self.path}:{line_count + 1}: {error.strerror or error}") from None
-        tail = tail.removesuffix(b"\r")
-        if tail:
-            yield tail
+        last = b"".join(tail).removesuffix(b"\r")
+        if last:
+            yield last
 
     def _chunks(self, file: BinaryIO) -> Iterator[bytes]:
         chunk = self._read(file)
@@ -102,9 +110,15 @@ class LineReader:
             raise SourceError(f"the {compression.name} data ends too early")
 
     def _read(self, file: BinaryIO) -> bytes:
-        chunk = file.read(_CHUNK_BYTES)
+        chunk = file.read(CHUNK_BYTES)
         self.bytes_read += len(chunk)
         return chunk
+
+
+def _without_bom(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields the chunks without the byte order mark that some editors write at the beginning."""
+    yield next(chunks, b"").removeprefix(codecs.BOM_UTF8)
+    yield from chunks
 
 
 class RecordingCounts:
