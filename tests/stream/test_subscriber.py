@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.sections import Group, Part
 from observability.snapshot.serializer import Serializer
 from observability.snapshot.shared_frames import FrameWriter, SharedFrames
-from observability.stream.broadcast import Broadcaster
+from observability.stream.broadcast import Broadcaster, open_send_ring
 from observability.stream.endpoint import StreamEndpoint
 from observability.stream.lane_feed import make_lanes
 from observability.stream.state import StreamSettings, StreamState
@@ -50,7 +51,7 @@ class BusyFeed:
         """Makes a frame that the worker does not send."""
         seq = self.frames.latest_seq + 1
         payload, index = self._serializer.encode(seq, seq, seq, {})
-        return self.frames.publish(payload, index, seq, seq, {})
+        return self.frames.publish(payload, index, seq, self.event_clock.mono_ns(), {})
 
 
 class Symbols:
@@ -140,7 +141,13 @@ def part_of(snapshot: dict[str, Any], channels: list[str], symbols: list[str] | 
 class Stream:
     """A server with nothing but the stream."""
 
-    def __init__(self, serve: Callable[[Application], Any], feed: BusyFeed | RestlessFeed | None = None) -> None:
+    def __init__(
+        self,
+        serve: Callable[[Application], Any],
+        feed: BusyFeed | RestlessFeed | None = None,
+        broadcast: str = "picows",
+    ) -> None:
+        self._broadcast = broadcast
         router = Router()
         router.add_websocket("/ws", StreamEndpoint.role)
         application = Application(router)
@@ -152,7 +159,7 @@ class Stream:
 
     def _make_endpoint(self) -> StreamEndpoint:
         clock, counters, loop = FakeClock(), Counters(), self.server.loop
-        self.feed.broadcaster = Broadcaster(counters, clock, loop)
+        self.feed.broadcaster = Broadcaster(counters, clock, loop, open_send_ring(self._broadcast, 10))
         settings = StreamSettings(interval_seconds=0.1, heartbeat_seconds=15, max_backlog=10, messages_per_second=0)
         state = StreamState(self.feed, settings, self.feed.broadcaster, clock, counters)
         return StreamEndpoint(state, loop, max_clients=10, origins=OriginCheck())
@@ -341,3 +348,43 @@ def test_an_idle_client_takes_at_most_eight_kilobytes(stream: Stream) -> None:
         before = allocated_with(1)
         # A kilobyte is the test's own: its end of the connection, and the frame that the feed makes for each client.
         assert (allocated_with(4) - before) / 3 < 9 * 1024
+
+
+@pytest.mark.parametrize("broadcast", ["picows", "auto"])
+def test_a_client_with_the_descriptor_of_one_that_left_gets_its_own_frames_alone(
+    serve: Callable[[Application], Any], broadcast: str
+) -> None:
+    stream = Stream(serve, broadcast=broadcast)
+    clients = stream.feed.broadcaster.clients
+
+    def is_closed(number: int) -> bool:
+        try:
+            os.fstat(number)
+        except OSError:
+            return True
+        return False
+
+    def descriptor() -> int:
+        stream.server.wait_until(lambda: len(clients) == 1)
+        (client,) = clients
+        number: int = client.transport.get_extra_info("socket").fileno()
+        return number
+
+    def next_seq(client: RawClient) -> int:
+        while (received := client.next_frame()) is not None:
+            message = json.loads(received[1])
+            if message["type"] == "metrics_update":
+                return int(message["seq"])
+        raise AssertionError("the server ended the connection")
+
+    with RawClient(stream.server.port, "/ws") as gone:
+        next_seq(gone)
+        number = descriptor()
+    stream.server.wait_until(lambda: is_closed(number))
+    # Each end gets the number that the same end had before.
+    with RawClient(stream.server.port, "/ws") as client:
+        next_seq(client)
+        assert descriptor() == number
+        seqs = [stream.tick(), stream.tick()]
+        assert [next_seq(client) for _ in seqs] == seqs
+    stream.server.run(stream.endpoint.close(0.05))
