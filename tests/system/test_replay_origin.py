@@ -114,12 +114,12 @@ def wait_for(server: Server, condition: Callable[[dict[str, Any]], object]) -> d
     raise AssertionError(f"never so: {snapshot['system']}")
 
 
-@pytest.mark.parametrize(("prints", "state"), [(3, "ended"), (300, "interrupted")])
+@pytest.mark.parametrize(("prints", "state", "arguments"), [(3, "ended", ("--demo",)), (300, "interrupted", ())])
 def test_a_hub_that_dies_in_a_replay_does_not_count_it_twice(
-    start_server: StartServer, tmp_path: Path, prints: int, state: str
+    start_server: StartServer, tmp_path: Path, prints: int, state: str, arguments: tuple[str, ...]
 ) -> None:
     path = record(tmp_path / "day.jsonl", prints=prints, spacing_ns=10**8)
-    server = start_server("--replay", path, "--data-dir", str(tmp_path / "data"), "--workers", "2")
+    server = start_server("--replay", path, "--data-dir", str(tmp_path / "data"), "--workers", "2", *arguments)
     before = wait_for(
         server,
         lambda now: (
@@ -136,6 +136,7 @@ def test_a_hub_that_dies_in_a_replay_does_not_count_it_twice(
     assert after["timestamp"] < "2023-11-15T01"
     later = wait_for(server, lambda now: now["seq"] > after["seq"] + 10)
     assert later["market_data"].get("X", {}).get("volume") == after["market_data"].get("X", {}).get("volume")
+    assert "simulator" not in server.get("/api/system/stats")["events"]
     assert (state == "interrupted") == any("interrupted" in why for why in server.get("/api/system/health")["reasons"])
 
 
