@@ -64,29 +64,28 @@ class Bus:
 
     def publish(self, event: Event, source: str = "local") -> None:
         """Delivers one event. `source` is one of a small fixed set of names; it labels a counter."""
-        self.publish_all((event,), source)
-
-    def publish_all(self, events: Iterable[Event], source: str = "local") -> None:
-        """Delivers events in order. What a subscriber publishes meanwhile is delivered before the next event."""
         # hot: once per event (benchmarks/bench_intake.py)
-        handlers = self._handlers
         published = self.published.get(source)
         if published is None:
             published = self.published[source] = dict.fromkeys(EVENT_TYPES, 0)
         self.source = source
+        kind = event.__class__
+        published[kind] += 1
+        for handler in self._handlers[kind]:
+            try:
+                handler(event)
+            except EventRefused as refused:
+                self.remark = Remark(event, refused.field, str(refused), is_refusal=True)
+                break
+            except StoreError:
+                raise
+            except Exception:
+                self._report(handler, kind)
+
+    def publish_all(self, events: Iterable[Event], source: str = "local") -> None:
+        """Delivers events in order. What a subscriber publishes meanwhile is delivered before the next event."""
         for event in events:
-            kind = event.__class__
-            published[kind] += 1
-            for handler in handlers[kind]:
-                try:
-                    handler(event)
-                except EventRefused as refused:
-                    self.remark = Remark(event, refused.field, str(refused), is_refusal=True)
-                    break
-                except StoreError:
-                    raise
-                except Exception:
-                    self._report(handler, kind)
+            self.publish(event, source)
 
     def _report(self, handler: EventHandler, kind: type[Event]) -> None:
         self.handler_errors += 1

@@ -9,12 +9,13 @@ import pytest
 
 from observability.errors import MAX_FAULT_CHARACTERS, EventError
 from observability.events import Fill, Order, Quote
-from observability.ingest.decoder import MAX_EVENT_BYTES, EventDecoder
+from observability.ingest.decoder import MAX_EVENT_BYTES, MAX_SMALL_BYTES, EventDecoder
 from observability.ingest.dialects import Reading
 
 NOW_NS = 1_700_000_000_000_000_000
 QUOTE = {"type": "quote", "symbol": "AAPL", "bid": 1.0, "ask": 2.0}
 PRINT = {"type": "print", "symbol": "AAPL", "price": 1.0, "size": 1.0}
+ORDER = {"type": "order", "order_id": "o", "symbol": "AAPL", "side": "buy", "quantity": 1, "status": "new"}
 
 
 def decode(*events: object) -> tuple[list[object], list[tuple[int, str]]]:
@@ -48,6 +49,25 @@ def test_a_time_is_exact_to_the_nanosecond_in_every_format(ts: object) -> None:
     (event,), _ = decode({**QUOTE, "ts": ts})
     assert isinstance(event, Quote)
     assert event.ts == 1_340_285_400_275_016_159
+
+
+@pytest.mark.parametrize(
+    ("event", "is_plain"),
+    [
+        (QUOTE, True),
+        ({**ORDER, "decision_ts": "2012-06-21T13:30:00Z"}, True),
+        ({**PRINT, "ts": "2012-06-21T13:30:00Z"}, True),
+        ({**PRINT, "price": 1e-20}, False),
+        ({**PRINT, "ts": "yesterday"}, False),
+        ({**ORDER, "status": "NEW"}, False),
+        ({**QUOTE, "colour": "red"}, False),
+        ({**QUOTE, "venue": "x" * MAX_SMALL_BYTES}, False),
+    ],
+)
+def test_a_batch_is_decoded_at_once_if_every_event_is_as_it_stands(event: dict[str, object], is_plain: bool) -> None:
+    data = orjson.dumps([QUOTE, event, PRINT])
+    at_once = EventDecoder().decode_all(data, NOW_NS)
+    assert at_once == (decode_bytes(data)[0] if is_plain else None)
 
 
 def test_the_sender_cannot_choose_the_arrival_time() -> None:

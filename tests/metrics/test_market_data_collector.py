@@ -18,6 +18,7 @@ from observability.events import Print, Quote
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
+from observability.metrics.market.touch import mark_of
 from observability.metrics.market.tracked_symbol import SERIES_FIELDS
 from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
 
@@ -127,7 +128,7 @@ def test_a_side_that_json_cannot_carry_is_shown_as_null(bad: float) -> None:
     bus.publish(quote(bad, 10.0))
     metrics = shown(collector)
     assert (metrics["bid"], metrics["spread_bps"]) == (None, None)
-    assert collector.symbol("AAPL").mark_inputs(NOON).mark() is None  # type: ignore[union-attr]
+    assert mark_of(collector.symbol("AAPL").mark_inputs(NOON)) is None  # type: ignore[union-attr]
 
 
 def test_a_print_that_is_no_number_changes_nothing() -> None:
@@ -268,9 +269,9 @@ def test_a_mark_is_the_exact_mid_or_else_the_last_price() -> None:
     bus.publish(trade(0.3, 1.0))
     state = collector.symbol("AAPL")
     assert state is not None
-    assert state.mark_inputs(NOON).mark() == (Decimal("0.3"), "last")
+    assert mark_of(state.mark_inputs(NOON)) == (Decimal("0.3"), "last")
     bus.publish(quote(0.1, 0.2))
-    assert state.mark_inputs(NOON).mark() == (Decimal("0.15"), "mid")
+    assert mark_of(state.mark_inputs(NOON)) == (Decimal("0.15"), "mid")
 
 
 @pytest.mark.parametrize(
@@ -282,7 +283,7 @@ def test_a_stale_quote_yields_its_mark_to_a_later_print(seconds: int, mark: tupl
     bus.publish_all([trade(8.0, 1.0), quote(10.0, 11.0), trade(9.0, 1.0, NOON + S)])
     state = collector.symbol("AAPL")
     assert state is not None
-    price, source = state.mark_inputs(NOON + seconds * S).mark() or (None, None)
+    price, source = mark_of(state.mark_inputs(NOON + seconds * S)) or (None, None)
     assert (price, source) == mark
 
 
@@ -291,7 +292,7 @@ def test_a_stale_quote_keeps_its_mark_while_no_print_has_come_after_it() -> None
     bus.publish_all([trade(9.0, 1.0, NOON - S), quote(10.0, 11.0)])
     state = collector.symbol("AAPL")
     assert state is not None
-    assert state.mark_inputs(NOON + 3600 * S).mark() == (Decimal("10.5"), "mid")
+    assert mark_of(state.mark_inputs(NOON + 3600 * S)) == (Decimal("10.5"), "mid")
     assert (state.is_source_stale("mid", NOON + 5 * S), state.is_source_stale("mid", NOON + 6 * S)) == (False, True)
 
 
@@ -329,7 +330,7 @@ def test_a_side_that_is_not_there_is_shown_as_null_and_has_no_mid() -> None:
     assert [metrics[name] for name in ("bid", "ask", "bid_size", "ask_size", "spread_bps", "crossed")] == [
         100.0, None, 5.0, None, None, 0,
     ]  # fmt: skip
-    assert collector.symbol("AAPL").mark_inputs(NOON).mark() == (Decimal(100), "last")  # type: ignore[union-attr]
+    assert mark_of(collector.symbol("AAPL").mark_inputs(NOON)) == (Decimal(100), "last")  # type: ignore[union-attr]
 
 
 # -- repeated prints

@@ -189,6 +189,35 @@ BROKEN = {
 }
 
 
+def test_an_update_finds_the_row_that_its_own_group_inserts(tmp_path: Path) -> None:
+    async def use(store: Store) -> None:
+        assert await store.durable(put_fills(store, 1), SOON)
+        store.begin_unit()
+        store.put(UPDATE_FILL, (0.5, 1))
+        put_fills(store, 2)
+        position = store.put(UPDATE_FILL, (1.5, 2))
+        store.end_unit()
+        assert await store.durable(position, SOON)
+        assert select(store.path, "SELECT slippage_bps FROM fills ORDER BY seq") == [0.5, 1.5]
+
+    run(tmp_path, use)
+
+
+def test_a_waiter_that_is_cancelled_leaves_the_others_waiting(tmp_path: Path) -> None:
+    async def use(store: Store) -> None:
+        store.begin_unit()
+        position = put_fills(store, 1)
+        first, second = (asyncio.create_task(store.durable(position, SOON)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        store.end_unit()
+        assert await second
+        assert first.cancelled()
+
+    run(tmp_path, use)
+
+
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_row_that_cannot_be_written_does_not_affect_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: tuple[str, tuple[object, ...]]

@@ -1,7 +1,7 @@
 """The gate of ingest: takes a batch of events as bytes, publishes the valid ones, and answers once they are durable.
 
-    bytes --> split --> decode, publish (slice by slice) --> remember the key --> on disk? --> answer
-                              one batch at a time                            any number at a time
+    bytes --> decode, or split --> decode, publish (slice by slice) --> remember the key --> on disk? --> answer
+                              one batch at a time                                   any number at a time
 
 - The events of a batch are published in their order, without events of another batch in between. Batches are taken in
   the order of the calls of `take`.
@@ -37,8 +37,8 @@ from observability.ingest.answers import (
     refusal,
 )
 from observability.ingest.decoder import Element, EventDecoder
-from observability.ingest.dialects import Reading, describe_unknown
-from observability.memory.counters import Counters
+from observability.ingest.dialects import describe_unknown
+from observability.memory.counters import Counter, Counters
 
 SOURCE: Final = "ingest"
 MAX_EVENTS: Final = 10_000
@@ -162,6 +162,7 @@ class IngestGate:
         # Fingerprints by key of the batches that are not answered yet.
         self._taking: dict[str, bytes] = {}
         self._memory = AnswerMemory()
+        self._answered: dict[tuple[Transport, str], Counter] = {}
         self._duplicates = counters.counter("ingest_duplicates_total", "Fills and prints received again")
         self._rounded = counters.counter(
             "ingest_rounded_total", "Numbers rounded to the digits after the point that are kept"
@@ -198,13 +199,21 @@ class IngestGate:
                 self._bytes -= len(data)
                 if not self._batches:
                     self._idle.set()
-        self._counters.counter("ingest_batches_total", "Batches answered", door=source, outcome=pending.label).add()
+        self._count_answer(source, pending.label)
         return pending.answer
 
     async def drain(self, timeout_seconds: float) -> None:
         """Waits until every batch has been answered, including those of senders that have disconnected."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_seconds)
+
+    def _count_answer(self, source: Transport, label: str) -> None:
+        counter = self._answered.get((source, label))
+        if counter is None:
+            counter = self._answered[source, label] = self._counters.counter(
+                "ingest_batches_total", "Batches answered", door=source, outcome=label
+            )
+        counter.add()
 
     def _refuse_at_once(self, data: bytes, source: Transport, key: str | None) -> _PendingAnswer | None:
         if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
@@ -259,16 +268,19 @@ class IngestGate:
     async def _apply(self, data: bytes, is_lines: bool | None, key: str | None, fingerprint: bytes) -> _PendingAnswer:
         if data.count(b",") > MAX_COMMAS or (is_lines and data.count(b"\n") > MAX_EVENTS):
             return _unreadable(_too_many())
-        try:
-            elements = await self._split(data, is_lines)
-        except EventError as error:
-            return _unreadable(refusal(400, str(error)))
-        if len(elements) > MAX_EVENTS:
-            return _unreadable(_too_many())
+        ts_init = self._event_clock.time_ns()
+        elements: Sequence[Element | AnyEvent] | None = None if is_lines else self._decoder.decode_all(data, ts_init)
+        if elements is None:
+            try:
+                elements = await self._split(data, is_lines)
+            except EventError as error:
+                return _unreadable(refusal(400, str(error)))
+            if len(elements) > MAX_EVENTS:
+                return _unreadable(_too_many())
         outcome = BatchOutcome()
         self._log.begin_batch()
         try:
-            position = await self._publish(elements, outcome)
+            position = await self._publish(elements, ts_init, outcome)
             answer = outcome.answer()
             if key is not None:
                 self._log.remember(key, fingerprint, answer.status, answer.body)
@@ -304,53 +316,63 @@ class IngestGate:
                 slice_end_ns = time.monotonic_ns() + SLICE_NS
         return elements
 
-    async def _publish(self, elements: Sequence[Element], outcome: BatchOutcome) -> int:
-        """Decodes and publishes; returns the position that must be on disk before the answer is given. Raises
-        StoreError at the first event of which the store should know, but cannot be asked."""
-        # hot: once per event (benchmarks/bench_intake.py)
-        bus, log, prints = self._bus, self._log, self._prints
-        decode, publish = self._decoder.decode_element, bus.publish
-        ts_init = self._event_clock.time_ns()
+    async def _publish(self, elements: Sequence[Element | AnyEvent], ts_init: int, outcome: BatchOutcome) -> int:
+        """Decodes what is not decoded yet, and publishes; returns the position that must be on disk before the answer
+        is given. Raises StoreError at the first event of which the store should know, but cannot be asked."""
+        log = self._log
         position = 0
         slice_end_ns = time.monotonic_ns() + SLICE_NS
-        repeated = prints.repeated_prints
-        for index, element in enumerate(elements):
-            if index % SLICE_EVENTS == 0 and time.monotonic_ns() >= slice_end_ns:
+        for start in range(0, len(elements), SLICE_EVENTS):
+            if start and time.monotonic_ns() >= slice_end_ns:
                 await asyncio.sleep(0)
                 slice_end_ns = time.monotonic_ns() + SLICE_NS
-                repeated = prints.repeated_prints
-            event = decode(element, index, ts_init)
-            if not isinstance(event, Event):
-                if isinstance(event, EventError):
-                    self._rejected["undecodable"].add()
-                    outcome.reject(index, str(event))
-                    continue
-                event = self._unwrap(event, index, outcome)
-            before = log.position
+            before, duplicates = log.position, outcome.duplicates
+            self._publish_slice(elements[start : start + SLICE_EVENTS], start, ts_init, outcome)
+            # The fill that a duplicate repeats may still be queued.
+            if log.position != before or outcome.duplicates != duplicates:
+                position = log.position
+        return position
+
+    def _publish_slice(
+        self, elements: Sequence[Element | AnyEvent], start: int, ts_init: int, outcome: BatchOutcome
+    ) -> None:
+        # hot: once per event (benchmarks/bench_intake.py)
+        bus, log, prints = self._bus, self._log, self._prints
+        publish, accepted = bus.publish, Verdict.ACCEPTED
+        repeated = prints.repeated_prints
+        n_accepted = 0
+        for index, element in enumerate(elements, start):
+            event = element if isinstance(element, Event) else self._decode(element, index, ts_init, outcome)
+            if event is None:
+                continue
             publish(event, SOURCE)
             if bus.remark is not None and self._is_refused(event, index, outcome):
                 continue
-            after = log.position
-            if after != before:
-                position = after
-            if event.__class__ is Print and prints.repeated_prints != repeated:
+            kind = event.__class__
+            if kind is Print and prints.repeated_prints != repeated:
                 repeated = prints.repeated_prints
                 self._duplicates.add()
                 outcome.duplicates += 1
-            elif event.__class__ is not Fill or log.last_verdict is Verdict.ACCEPTED:
-                outcome.accepted += 1
+            elif kind is not Fill or log.last_verdict is accepted:
+                n_accepted += 1
             elif log.last_verdict is Verdict.DUPLICATE:
                 self._duplicates.add()
                 outcome.duplicates += 1
-                # The fill that it repeats may still be queued.
-                position = after
             else:
                 self._rejected["conflict"].add()
                 outcome.reject(index, f"conflict: a fill of this key has other content - at `$[{index}]`")
-        return position
+        outcome.accepted += n_accepted
 
-    def _unwrap(self, reading: Reading, index: int, outcome: BatchOutcome) -> AnyEvent:
-        """Returns the event of a reading; its sender is told about unknown fields, and rounded numbers are counted."""
+    def _decode(self, element: Element, index: int, ts_init: int, outcome: BatchOutcome) -> AnyEvent | None:
+        """Returns an event, None for one that is rejected; its sender is told about unknown fields, and rounded numbers
+        are counted."""
+        reading = self._decoder.decode_element(element, index, ts_init)
+        if isinstance(reading, Event):
+            return reading
+        if isinstance(reading, EventError):
+            self._rejected["undecodable"].add()
+            outcome.reject(index, str(reading))
+            return None
         if reading.rounded:
             self._rounded.add(reading.rounded)
         event = reading.event

@@ -130,6 +130,7 @@ class ExecutionCollector(BusCollector):
 
     def on_order(self, event: Order) -> None:
         """Applies one order report. Reports may arrive in any order."""
+        # hot: once per order report (benchmarks/bench_intake.py)
         self._note_input(event)
         self._note_time(event)
         evicted = self._orders.evicted
@@ -141,6 +142,7 @@ class ExecutionCollector(BusCollector):
 
     def on_fill(self, event: Fill) -> None:
         """Applies one fill; a duplicate or conflicting one changes nothing."""
+        # hot: once per fill (benchmarks/bench_intake.py)
         trade = self.trades.admit(event, Reader.EXECUTION)
         if isinstance(trade, Rejection):
             self.duplicate_fills += trade is Rejection.DUPLICATE
@@ -154,7 +156,7 @@ class ExecutionCollector(BusCollector):
             trade.mid = market.mid(now_ns)
         order = self._orders.fill(event, trade, market)
         self._markouts.add(order, event, trade.strategy, None if market is None else trade.mid)
-        if market is not None:
+        if market is not None and trade.mid is not None:
             market.schedule()
 
     @property

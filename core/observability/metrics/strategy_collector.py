@@ -257,7 +257,8 @@ class StrategyCollector(BusCollector):
     def on_fill(self, event: Fill) -> None:
         """Accounts for one fill; a duplicate or conflicting one changes no account. Raises EventRefused if it needs a
         position and all are in use."""
-        if not self._has_room(event):
+        # hot: once per fill (benchmarks/bench_intake.py)
+        if self._n_positions >= self.settings.max_positions and not self._has_room(event):
             self._refuse(event)
         trade = self.trades.admit(event, Reader.ACCOUNTING)
         if isinstance(trade, Rejection):
@@ -265,7 +266,7 @@ class StrategyCollector(BusCollector):
             self._has_input = True
             return
         self._note_input(event)
-        account = self._account(event, trade.strategy)
+        account = self._accounts.get(trade.strategy) or self._account(event, trade.strategy)
         part = account.positions.get(event.symbol) or self._open_position(account, event.symbol)
         if part is None:
             # It was in the store, and there is room for fewer positions than when it came.
@@ -275,22 +276,24 @@ class StrategyCollector(BusCollector):
             # A publisher inside this process may leave `ts_init` unset.
             self._roll_over(self.clock.time_ns())
         assert self._day.end_ns is not None
-        day = self._day.end_ns // NS_PER_DAY - 1
-        account.days.begin(day)
-        self._totals.days.begin(day)
-        realized, unrealized = account.realized, part.unrealized
+        if account.days.first is None or self._totals.days.first is None:
+            day = self._day.end_ns // NS_PER_DAY - 1
+            account.days.begin(day)
+            self._totals.days.begin(day)
+        realized_gross, unrealized = account.realized_gross, part.unrealized
         account.apply(event, trade, part)
-        if part.position.quantity and self._market is not None:
+        moved_ns = event.ts_init or self.clock.time_ns()
+        trade.is_flat = not part.position.quantity
+        if self._market is not None and not trade.is_flat:
             tracked = self._market.symbol(event.symbol)
             if tracked is not None:
-                part.take_mark(tracked, event.ts_init or self.clock.time_ns())
-        moved_ns = event.ts_init or self.clock.time_ns()
+                part.take_mark(tracked, moved_ns)
         moved = EXACT.subtract(part.unrealized, unrealized)
         account.move(moved, moved_ns)
-        self._totals.move(EXACT.add(moved, EXACT.subtract(account.realized, realized)), moved_ns)
+        realized = EXACT.subtract(EXACT.subtract(account.realized_gross, realized_gross), event.commission)
+        self._totals.move(EXACT.add(moved, realized), moved_ns)
         self._hold(part)
         self._symbol(event.symbol).add(trade.gross_pnl or ZERO, event.commission)
-        trade.is_flat = not part.position.quantity
         self._may_be_flat |= trade.is_flat
 
     def on_signal(self, event: Signal) -> None:
@@ -401,9 +404,8 @@ class StrategyCollector(BusCollector):
         return account
 
     def _has_room(self, event: Fill) -> bool:
-        """Returns whether a fill has a position, could open one, or would change none because it is known."""
-        if self._n_positions < self.settings.max_positions:
-            return True
+        """Returns whether a fill has a position, could take a flat one's place, or would change none because it is
+        known."""
         account = self._accounts.get(self.trades.strategy_of(event)) or self._accounts.get(OTHER_STRATEGIES)
         if account is not None and event.symbol in account.positions:
             return True
@@ -555,7 +557,7 @@ class StrategyCollector(BusCollector):
             if part.mark_to(mark, arrived_ns):
                 moved = EXACT.subtract(part.unrealized, unrealized)
                 self._accounts[part.strategy].move(moved, moved_ns)
-                change = EXACT.add(change, moved)
+                change = moved if change is ZERO else EXACT.add(change, moved)
         # Once for all strategies: in between, some positions in the symbol have the old mark.
         self._totals.move(change, moved_ns)
 

@@ -71,7 +71,7 @@ class Store:
         self._is_dropping = False
         self._has_lost = False
         self._unit: list[PendingRow] | None = None
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, set[asyncio.Future[bool]]] = {}
         self._waiting_positions: list[int] = []
         self._commit_listeners: list[CommitListener] = []
         self._fault_listeners: list[FaultListener] = []
@@ -151,10 +151,10 @@ class Store:
             self._drop()
             return position
         self._queued += 1
-        self._queue_rows.set(self._queued)
         self.position = position
         row = (position, statement, parameters)
         if self._unit is None:
+            self._queue_rows.set(self._queued)
             self._writer.put((row,))
         else:
             self._unit.append(row)
@@ -168,6 +168,7 @@ class Store:
     def end_unit(self) -> None:
         unit, self._unit = self._unit, None
         if unit:
+            self._queue_rows.set(self._queued)
             self._writer.put(unit)
 
     async def durable(self, position: int, timeout_seconds: float) -> bool:
@@ -180,12 +181,20 @@ class Store:
             return False
         if position <= self.durable_position:
             return True
-        waiting = self._waiting.get(position)
-        if waiting is None:
-            waiting = self._waiting[position] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        waiters = self._waiting.get(position)
+        if waiters is None:
+            waiters = self._waiting[position] = set()
             heappush(self._waiting_positions, position)
-        done, _ = await asyncio.wait((waiting,), timeout=timeout_seconds)
-        return bool(done)
+        waiters.add(waiter)
+        # A tenth of the time of `asyncio.wait`.
+        timer = loop.call_later(timeout_seconds, _end, waiter, False)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            waiters.discard(waiter)
 
     def add_commit_listener(self, listener: CommitListener) -> None:
         """Calls `listener` with `durable_position` after each commit."""
@@ -236,7 +245,8 @@ class Store:
             self._has_lost = False
         positions = self._waiting_positions
         while positions and positions[0] <= position:
-            self._waiting.pop(heappop(positions)).set_result(None)
+            for waiter in self._waiting.pop(heappop(positions)):
+                _end(waiter, True)
         _call(self._commit_listeners, position)
 
     def _on_faulted(self, fault: str | None) -> None:
@@ -255,6 +265,11 @@ class Store:
             )
         self.lost += 1
         self._lost_rows.add()
+
+
+def _end(waiter: asyncio.Future[bool], is_durable: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(is_durable)
 
 
 def _call(listeners: Sequence[Callable[[T], None]], news: T) -> None:

@@ -15,8 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
@@ -36,8 +34,6 @@ IDLE_SECONDS: Final = 1.0
 
 PendingRow = tuple[int, str, tuple[Any, ...]]
 """A queued row: its position, the statement that writes it, and the statement's parameters."""
-
-_statement_of = itemgetter(1)
 
 # Errors of the row itself, which would fail again.
 _ROW_ERRORS: Final = (
@@ -202,8 +198,8 @@ class StoreWriter:
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(UPDATE_SEAL, (str(seal),))
-            for statement, run in groupby(group, _statement_of):
-                connection.executemany(statement, [parameters for _, _, parameters in run])
+            for statement, rows in _by_statement(group):
+                connection.executemany(statement, rows)
             connection.execute("COMMIT")
         except Exception as error:
             _roll_back(connection)
@@ -296,6 +292,18 @@ class StoreWriter:
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _by_statement(group: Sequence[PendingRow]) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    """Returns the statements of a group, each with its rows in their order. Rows of different statements do not depend
+    on each other, except that an UPDATE changes what an INSERT has written."""
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    for _, statement, parameters in group:
+        if statement in rows:
+            rows[statement].append(parameters)
+        else:
+            rows[statement] = [parameters]
+    return sorted(rows.items(), key=lambda item: item[0].startswith("UPDATE"))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Quote
-from observability.metrics.market.touch import MarkInputs, Touch, sides_of
+from observability.metrics.market.touch import Touch, mark_of, sides_of
 
 # Prices with no decimals up to more decimals than any venue has.
 prices = st.builds(lambda units, decimals: units / 10**decimals, st.integers(1, 10**15), st.integers(0, 15))
@@ -104,4 +104,4 @@ def test_a_side_without_price_or_size_is_no_side(
 def test_the_mark_is_a_current_mid_else_the_last_price(
     inputs: tuple[float | None, float | None, float | None, bool], mark: tuple[str, str] | None
 ) -> None:
-    assert MarkInputs(*inputs).mark() == (None if mark is None else (Decimal(mark[0]), mark[1]))
+    assert mark_of(inputs) == (None if mark is None else (Decimal(mark[0]), mark[1]))

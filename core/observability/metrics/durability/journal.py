@@ -74,8 +74,8 @@ class Journal:
         self._host_clock = host_clock
         self._event_clock = event_clock
         self._listeners: list[Listener] = []
-        # A position in the store's queue, and what makes the announcement once it is committed.
-        self._pending: deque[tuple[int, Callable[[], Announcement]]] = deque()
+        # A position in the store's queue, and what is announced once it is committed.
+        self._pending: deque[tuple[int, Trade | Announcement]] = deque()
         self._checkpoint_seq = sequence.newest
         self._checkpoint_due_ns = 0
         self._minute = 0
@@ -170,7 +170,7 @@ class Journal:
         self.last_verdict = Verdict.ACCEPTED
         if self._store is not None:
             self._store.put(schema.INSERT_FILL, fill_row(trade, event.ts_init))
-        self._announce_when_durable(lambda: (TRADES_LANE, trade.seq, trade.symbol, trade.to_json()))
+        self._announce_when_durable(trade)
 
     def on_amended(self, trade: Trade) -> None:
         """Writes the slippage of a trade, which became known after its row."""
@@ -178,7 +178,8 @@ class Journal:
 
     def on_order(self, event: Order) -> None:
         # hot: once per order report (benchmarks/bench_intake.py)
-        self._put(schema.INSERT_ORDER_REPORT, rows.order_row(self._sequence.draw(), event))
+        assert self._store is not None, "without a store nothing that writes is subscribed"
+        self._store.put(schema.INSERT_ORDER_REPORT, rows.order_row(self._sequence.draw(), event))
 
     def on_equity(self, event: Equity) -> None:
         self._put(schema.INSERT_EQUITY_REPORT, rows.equity_report_row(self._sequence.draw(), event))
@@ -202,7 +203,7 @@ class Journal:
             self._store.put(
                 schema.INSERT_ALERT_TRANSITION, (seq, self._event_clock.time_ns(), state.alert_id, action, text)
             )
-        self._announce_when_durable(lambda: (ALERTS_LANE, seq, None, document))
+        self._announce_when_durable((ALERTS_LANE, seq, None, document))
 
     def _keep_conflict(self, event: Fill) -> None:
         conflict = self._trades.number_conflict(event)
@@ -256,13 +257,13 @@ class Journal:
         assert self._store is not None, "without a store nothing that writes is subscribed"
         self._store.put(statement, row)
 
-    def _announce_when_durable(self, make: Callable[[], Announcement]) -> None:
+    def _announce_when_durable(self, news: Trade | Announcement) -> None:
         """Announces once everything written so far is on disk; at once if there is no store or it cannot write."""
         store = self._store
         if store is None or store.fault is not None:
-            self._announce(make(), is_durable=store is None)
+            self._announce(news, is_durable=store is None)
         else:
-            self._pending.append((store.position, make))
+            self._pending.append((store.position, news))
 
     def _on_commit(self, durable_position: int) -> None:
         ticks = self._ticks
@@ -270,15 +271,17 @@ class Journal:
             self._stored = ticks.popleft()[1]
         pending = self._pending
         while pending and pending[0][0] <= durable_position:
-            self._announce(pending.popleft()[1](), is_durable=True)
+            self._announce(pending.popleft()[1], is_durable=True)
 
     def _on_fault(self, fault: str | None) -> None:
         if fault is not None:
             # Clients that watch a running system need the events all the same, and to know that they may be lost.
             while self._pending:
-                self._announce(self._pending.popleft()[1](), is_durable=False)
+                self._announce(self._pending.popleft()[1], is_durable=False)
 
-    def _announce(self, announcement: Announcement, *, is_durable: bool) -> None:
+    def _announce(self, news: Trade | Announcement, *, is_durable: bool) -> None:
+        announcement: Announcement
+        announcement = news if isinstance(news, tuple) else (TRADES_LANE, news.seq, news.symbol, news.to_json())
         lane, seq, symbol, document = announcement
         if not is_durable:
             document = {**document, "durable": False}

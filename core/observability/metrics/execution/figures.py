@@ -6,9 +6,9 @@ not depend on the order of the reports. A figure that cannot be computed is a la
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 from observability.events import TERMINAL_STATUSES
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
@@ -19,14 +19,10 @@ QUANTUM: Final = Decimal("1e-18")
 _COUNTED_STATUSES = TERMINAL_STATUSES | {"partially_filled"}
 
 
-class Figures(NamedTuple):
-    """Each label counts 1; amounts are added up."""
+Figures = tuple[Sequence[str], dict[str, Decimal]]
+"""Labels, each of which counts 1, and amounts, which are added up."""
 
-    labels: Collection[str]
-    amounts: dict[str, Decimal]
-
-
-NO_FIGURES: Final = Figures((), {})
+NO_FIGURES: Final[Figures] = ((), {})
 
 
 def cost_of(side: str, quantity: Decimal, notional: Decimal, reference: Decimal) -> Decimal:
@@ -41,13 +37,13 @@ def order_figures(order: OrderState, multiplier: Decimal) -> Figures:
     amounts: dict[str, Decimal] = {}
     if order.is_replaced:
         # Its successor counts in its place, and has the quantity that was left.
-        labels = {"replaced"}
+        labels = ["replaced"]
         if order.filled:
             amounts["ordered"] = amounts["executed"] = order.filled
     else:
-        labels = {"orders"}
+        labels = ["orders"]
         if order.is_accepted:
-            labels.add("accepted")
+            labels.append("accepted")
             if order.quantity is not None:
                 amounts["ordered"] = order.quantity
                 amounts["executed"] = order.executed
@@ -55,22 +51,22 @@ def order_figures(order: OrderState, multiplier: Decimal) -> Figures:
     if order.filled:
         arrival = order.arrival_price
         if arrival is not None and arrival > 0:
-            labels.add("slippage")
+            labels.append("slippage")
             _add_cost(amounts, "slippage", order, arrival, multiplier)
         vwap = _market_vwap(order)
         if isinstance(vwap, Decimal):
-            labels.add("vwap")
+            labels.append("vwap")
             _add_cost(amounts, "vwap", order, vwap, multiplier)
         else:
-            labels.add(vwap)
+            labels.append(vwap)
     if order.is_terminal or (order.is_replaced and order.filled):
         shortfall = _shortfall(order, multiplier)
         if isinstance(shortfall, Shortfall):
-            labels.add("shortfall")
+            labels.append("shortfall")
             amounts.update(zip(_SHORTFALL_AMOUNTS, shortfall, strict=True))
         else:
-            labels.add(shortfall)
-    return Figures(labels, amounts)
+            labels.append(shortfall)
+    return labels, amounts
 
 
 _SHORTFALL_AMOUNTS = tuple(f"money_{name}" for name in Shortfall._fields)
@@ -90,26 +86,26 @@ def is_money(name: str) -> bool:
     return name.startswith("money_") or name.endswith(("_money", "_notional"))
 
 
-def _add_status(order: OrderState, labels: set[str]) -> None:
+def _add_status(order: OrderState, labels: list[str]) -> None:
     """Adds the status of an order, and which of its reports and fills are missing."""
     status = order.status
     is_counted = status in _COUNTED_STATUSES
     if status is not None and is_counted:
-        labels.add(status)
+        labels.append(status)
     if order.cancel_ns is not None and order.canceled_ns is None and not order.is_terminal:
-        labels.add("cancel_unacknowledged")
+        labels.append("cancel_unacknowledged")
     n = len(labels)
     if status is None:
-        labels.add("without_report")
+        labels.append("without_report")
     elif order.sent_ns is None:
-        labels.add("without_send")
+        labels.append("without_send")
     # Only a later report proves that the acknowledgement is missing.
     if order.acked_ns is None and (is_counted or order.filled):
-        labels.add("without_ack")
+        labels.append("without_ack")
     if status == "filled" and order.executed > order.filled:
-        labels.add("without_fills")
+        labels.append("without_fills")
     if len(labels) > n:
-        labels.add("missing_report")
+        labels.append("missing_report")
 
 
 def _market_vwap(order: OrderState) -> Decimal | str:
@@ -118,6 +114,9 @@ def _market_vwap(order: OrderState) -> Decimal | str:
     if order.volume_start is None or order.notional_start is None or order.volume_end is None:
         return "vwap:not_followed"
     assert order.notional_end is not None, "always set together with the volume"
+    # The market keeps the same object while it does not trade.
+    if order.volume_end is order.volume_start:
+        return "vwap:no_market_volume"
     volume = EXACT.subtract(order.volume_end, order.volume_start)
     if volume <= 0:
         return "vwap:no_market_volume"

@@ -11,6 +11,7 @@ An event counts once, in a tally; the four groups of the tally take its sums whe
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from decimal import Decimal
 from typing import Any, Final
@@ -140,36 +141,37 @@ class Tally:
         self.clear()
 
     def clear(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.amounts: dict[str, Decimal] = {}
+        self.counts: defaultdict[str, int] = defaultdict(int)
+        self.amounts: defaultdict[str, Decimal] = defaultdict(Decimal)
         self.durations: list[tuple[str, int, bool]] = []
         """Leg, nanoseconds, and whether the order is of the session."""
 
     def count(self, label: str) -> None:
-        self.counts[label] = self.counts.get(label, 0) + 1
+        self.counts[label] += 1
 
     def add(self, name: str, amount: Decimal) -> None:
         """Adds an exact amount."""
-        self.amounts[name] = EXACT.add(self.amounts.get(name, ZERO), amount)
+        self.amounts[name] = EXACT.add(self.amounts[name], amount)
 
     def replace(self, before: Figures, after: Figures) -> None:
         """Replaces an order's earlier figures by its current ones."""
         # hot: once per order report and fill (benchmarks/bench_intake.py)
         counts, sums = self.counts, self.amounts
-        for label in after.labels:
-            counts[label] = counts.get(label, 0) + 1
-        for label in before.labels:
-            counts[label] = counts.get(label, 0) - 1
-        earlier = before.amounts
-        for name, amount in after.amounts.items():
+        (earlier_labels, earlier), (labels, amounts) = before, after
+        if labels != earlier_labels:
+            for label in labels:
+                counts[label] += 1
+            for label in earlier_labels:
+                counts[label] -= 1
+        for name, amount in amounts.items():
             was = earlier.get(name)
             if was is None:
-                sums[name] = EXACT.add(sums.get(name, ZERO), amount)
+                sums[name] = EXACT.add(sums[name], amount)
             elif was != amount:
-                sums[name] = EXACT.add(sums.get(name, ZERO), EXACT.subtract(amount, was))
+                sums[name] = EXACT.add(sums[name], EXACT.subtract(amount, was))
         for name, was in earlier.items():
-            if name not in after.amounts:
-                sums[name] = EXACT.subtract(sums.get(name, ZERO), was)
+            if name not in amounts:
+                sums[name] = EXACT.subtract(sums[name], was)
 
 
 class GroupsState(msgspec.Struct, array_like=True):

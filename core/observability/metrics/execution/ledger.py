@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from math import isfinite
 from typing import Final
 
 import msgspec
 
 from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Fill, Order
-from observability.metrics.arithmetic.decimals import ONE, ZERO, finite_or_none
+from observability.metrics.arithmetic.decimals import ONE, ZERO
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.figures import NO_FIGURES, Figures, is_money, order_figures
 from observability.metrics.execution.groups import LEGS, ExecutionGroups, Tally
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 OrderKey = tuple[str, str]
 """Symbol and order id: exchanges number orders per symbol."""
+
+# The figures of so many orders are kept, about 1 kB each: the reports and fills of an order mostly come together.
+MAX_RECENT_FIGURES: Final = 1024
 
 _LEG_BITS: Final = {leg: 1 << index for index, leg in enumerate(LEGS)}
 
@@ -72,6 +76,7 @@ class OrderLedger:
         # An OrderedDict, because finding the first key of a plain dict means skipping the gaps of deleted ones.
         self._recent: OrderedDict[OrderKey, OrderState] = OrderedDict()
         self._packed: dict[OrderKey, msgspec.Raw] = {}
+        self._recent_figures: dict[OrderKey, Figures] = {}
         self._max_open = max_open
         self._max_recent = max_recent
         self._session = 0
@@ -120,9 +125,8 @@ class OrderLedger:
         tally = self._groups.tally(trade.strategy, order.symbol, order.venue)
         tally.count("fills")
         tally.add("commission", event.commission)
-        latency_ms = finite_or_none(event.latency_ms)
-        if latency_ms is not None:
-            latency_ns = round(latency_ms * NS_PER_MS)
+        if event.latency_ms is not None and isfinite(event.latency_ms):
+            latency_ns = round(event.latency_ms * NS_PER_MS)
             tally.durations.append(("reported_by_fills", latency_ns, True))
             if not order.is_latency_known:
                 order.is_latency_known = True
@@ -160,6 +164,7 @@ class OrderLedger:
         self.late_reports, self.overfilled = state.late_reports, state.overfilled
         self.latency = SparseHistogram.from_state(state.latency)
         self._packed = {}
+        self._recent_figures = {}
         self.open = self._unpack(state.open)
         self._recent = OrderedDict(self._unpack(state.recent))
         self.canceling = {key for key, order in self.open.items() if order.cancel_ns is not None}
@@ -176,7 +181,7 @@ class OrderLedger:
         for order in (*self.open.values(), *self._recent.values()):
             if order.session == self._session:
                 tally = self._tally(order)
-                for name, amount in self._figures(order).amounts.items():
+                for name, amount in self._figures(order)[1].items():
                     tally.add(name, amount if is_money(name) else ZERO)
 
     def _find(self, key: OrderKey, event: Order | Fill, market: OrderMarket | None) -> tuple[OrderState, Figures]:
@@ -187,7 +192,9 @@ class OrderLedger:
             order = new_order(event, self._session)
             order.begin(market, event.ts_init)
             return order, NO_FIGURES
-        return order, self._figures(order) if order.session == self._session else NO_FIGURES
+        if order.session != self._session:
+            return order, NO_FIGURES
+        return order, self._recent_figures.get(key) or self._figures(order)
 
     def _figures(self, order: OrderState) -> Figures:
         return order_figures(order, self._trades.multipliers.get(order.symbol, ONE))
@@ -206,7 +213,10 @@ class OrderLedger:
         tally = self._groups.tally(order.strategy, order.symbol, order.venue)
         is_of_session = order.session == self._session
         if is_of_session:
-            tally.replace(before, self._figures(order))
+            if len(self._recent_figures) >= MAX_RECENT_FIGURES:
+                self._recent_figures.clear()
+            after = self._recent_figures[key] = self._figures(order)
+            tally.replace(before, after)
         self._measure_legs(order, tally, is_of_session=is_of_session)
         if order.is_open:
             if order.cancel_ns is not None:

@@ -8,7 +8,7 @@ Mid and spread are those of the decimals that the venue sent, not of their doubl
 from __future__ import annotations
 
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from observability.events import BPS, Quote
 from observability.metrics.arithmetic.decimals import EXACT, HALF, TWO, price_or_none, to_float
@@ -22,6 +22,10 @@ _CONTEXT = Context(prec=34, traps=[InvalidOperation, DivisionByZero])
 MarkSource = Literal["mid", "last", "fill"]
 
 Mark = tuple[Decimal, MarkSource]
+
+MarkInputs = tuple[float | None, float | None, float | None, bool]
+"""What a mark is made from; equal inputs give equal marks: bid, ask, last price, and whether the quote is fresh, or no
+print has come after it."""
 
 # Some feeds send this price, on both sides, where there is no market.
 _NO_PRICE: Final = -1.0
@@ -92,19 +96,13 @@ class Touch:
             self._scale = max(self._scale, 10**decimals)
 
 
-class MarkInputs(NamedTuple):
-    """What a mark is made from; equal inputs give equal marks."""
-
-    bid: float | None
-    ask: float | None
-    last_price: float | None
-    is_mid_current: bool
-    """Whether the quote is fresh, or no print has come after it."""
-
-    def mark(self) -> Mark | None:
-        """Returns the exact mid of a current quote with both sides, else the last price, else the mid of a quote that
-        is not current; None without any of them."""
-        bid, ask, last = price_or_none(self.bid), price_or_none(self.ask), price_or_none(self.last_price)
-        if bid is not None and ask is not None and (self.is_mid_current or last is None):
-            return EXACT.multiply(EXACT.add(bid, ask), HALF), "mid"
-        return None if last is None else (last, "last")
+def mark_of(inputs: MarkInputs) -> Mark | None:
+    """Returns the exact mid of a current quote with both sides, else the last price, else the mid of a quote that is
+    not current; None without any of them."""
+    # hot: once per event that moves the prices of an open position (benchmarks/bench_intake.py)
+    low, high, last_price, is_mid_current = inputs
+    bid, ask = price_or_none(low), price_or_none(high)
+    if bid is not None and ask is not None and (is_mid_current or price_or_none(last_price) is None):
+        return EXACT.multiply(EXACT.add(bid, ask), HALF), "mid"
+    last = price_or_none(last_price)
+    return None if last is None else (last, "last")

@@ -227,7 +227,7 @@ class TrackedSymbol(JsonPart):
         is_mid_current = quotes.is_fresh(now_ns, self.stale_after_ns) or (
             (quotes.arrived_ns, quotes.newest_ns) >= (prints.arrived_ns, prints.newest_ns)
         )
-        return MarkInputs(self.bid, self.ask, self.last_price, is_mid_current)
+        return self.bid, self.ask, self.last_price, is_mid_current
 
     def mid_expires_ns(self) -> int:
         """Returns the first moment at which the mark is the last price because its quote is stale; MAX_NS where time

@@ -147,7 +147,7 @@ class StrategyAccount(JsonPart):
         # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
         self.unrealized = EXACT.add(self.unrealized, unrealized)
         self.has_input = True
-        self.drawdown.observe(self.total, now_ns)
+        self.drawdown.observe(EXACT.add(EXACT.subtract(self.realized_gross, self.fees), self.unrealized), now_ns)
 
     def add_signal(self, event: Signal) -> None:
         """Counts one signal and keeps it as the last one."""

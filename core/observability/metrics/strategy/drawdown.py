@@ -80,12 +80,13 @@ class Drawdown(msgspec.Struct):
                 self.peak_ns = now_ns
                 self.current = ZERO
             return
-        self.current = EXACT.subtract(self.peak, total)
-        if self.current > self.dip.depth:
-            self.dip = dip = Dip(self.peak, self.peak_ns, self.current, now_ns)
-            if dip.depth > self.deepest.depth:
+        self.current = current = EXACT.subtract(self.peak, total)
+        if current > self.dip.depth:
+            self.dip = dip = Dip(self.peak, self.peak_ns, current, now_ns)
+            if current > self.deepest.depth:
                 self.deepest = dip
-            self._offer_percent(dip)
+            if self.capital is not None:
+                self._offer_percent(dip)
 
     def set_capital(self, capital: Decimal | None) -> None:
         """Sets the capital. If it has changed, only two of the past falls are known and counted again."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from observability.clocks.timestamps import MAX_NS
 from observability.metrics.arithmetic.decimals import price_or_none
-from observability.metrics.market.touch import Mark, MarkInputs
+from observability.metrics.market.touch import Mark, MarkInputs, mark_of
 from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.strategy.position_part import PositionPart
 
@@ -77,14 +77,15 @@ class Holding:
         # Most quotes change a size only.
         if quoted != self.quoted:
             self.quoted = quoted
-            mark = quoted.mark()
+            mark = mark_of(quoted)
             if mark is not None:
                 self._on_move(self, mark, market.source_arrived_ns(mark[1]), now_ns)
         quoted_ns, printed_ns = market.quotes.arrived_ns, market.prints.arrived_ns
-        if quoted_ns > printed_ns or not quoted.is_mid_current:
+        _, _, last_price, is_mid_current = quoted
+        if quoted_ns > printed_ns or not is_mid_current:
             self.expires_ns = MAX_NS
         else:
-            self._last_price, self._printed_ns = quoted.last_price, printed_ns
+            self._last_price, self._printed_ns = last_price, printed_ns
             if self.expires_ns == MAX_NS or quoted_ns == printed_ns:
                 self._schedule(market.mid_expires_ns())
 

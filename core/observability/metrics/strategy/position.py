@@ -89,7 +89,7 @@ class AverageCostPosition(msgspec.Struct):
 
     def value(self, mark: Decimal) -> Decimal:
         """Returns the signed value at `mark`."""
-        return EXACT.multiply(EXACT.multiply(self.quantity, mark), self.multiplier)
+        return self._amount(self.quantity, mark)
 
     def unrealized(self, mark: Decimal) -> Decimal:
         """Returns the P&L of the open quantity at `mark`."""
@@ -97,10 +97,10 @@ class AverageCostPosition(msgspec.Struct):
 
     def apply(self, signed_quantity: Decimal, price: Decimal, fee: Decimal = ZERO, ts_ns: int = 0) -> Closing | None:
         """Adds one fill; returns what it realised, None if it closed nothing."""
+        # hot: once per fill (benchmarks/bench_intake.py)
         quantity = self.quantity
         self.fees = EXACT.add(self.fees, fee)
-        is_closing = bool(quantity) and (quantity > 0) != (signed_quantity > 0)
-        if not is_closing:
+        if not quantity or quantity.is_signed() == signed_quantity.is_signed():
             self._open(signed_quantity, price, fee, ts_ns)
             return None
         if signed_quantity.copy_abs() <= quantity.copy_abs():
@@ -113,8 +113,8 @@ class AverageCostPosition(msgspec.Struct):
 
     def _open(self, signed_quantity: Decimal, price: Decimal, fee: Decimal, ts_ns: int) -> None:
         self.quantity = self.added_quantity = EXACT.add(self.quantity, signed_quantity)
-        self.open_cost = self.added_cost = EXACT.add(self.open_cost, self._cost(signed_quantity, price))
-        self.entry_time = self.added_time = EXACT.add(self.entry_time, EXACT.multiply(signed_quantity, Decimal(ts_ns)))
+        self.open_cost = self.added_cost = EXACT.add(self.open_cost, self._amount(signed_quantity, price))
+        self.entry_time = self.added_time = EXACT.add(self.entry_time, EXACT.multiply(signed_quantity, ts_ns))
         self.open_fees = self.added_fees = EXACT.add(self.open_fees, fee)
 
     def _close(self, signed_quantity: Decimal, price: Decimal, fee: Decimal, ts_ns: int) -> Closing:
@@ -125,9 +125,9 @@ class AverageCostPosition(msgspec.Struct):
         removed_cost = EXACT.subtract(self.open_cost, open_cost)
         removed_time = EXACT.subtract(self.entry_time, entry_time)
         removed_fees = EXACT.subtract(self.open_fees, open_fees)
-        gross = EXACT.subtract(self._cost(signed_quantity, price).copy_negate(), removed_cost)
+        gross = EXACT.subtract(self._amount(signed_quantity, price).copy_negate(), removed_cost)
         # The closing fill has the opposite sign: for a short, the entry time and the removed part of it are negative.
-        held = EXACT.add(EXACT.multiply(signed_quantity, Decimal(ts_ns)), removed_time)
+        held = EXACT.add(EXACT.multiply(signed_quantity, ts_ns), removed_time)
         held = held if signed_quantity > 0 else held.copy_negate()
         # Fills that come out of order may close before they open.
         self.held_time = EXACT.add(self.held_time, held if held > 0 else ZERO)
@@ -141,8 +141,9 @@ class AverageCostPosition(msgspec.Struct):
         self.outcome = outcome if quantity else None
         return Closing(gross, pnl, outcome, is_flat=not quantity)
 
-    def _cost(self, signed_quantity: Decimal, price: Decimal) -> Decimal:
-        return EXACT.multiply(EXACT.multiply(signed_quantity, price), self.multiplier)
+    def _amount(self, signed_quantity: Decimal, price: Decimal) -> Decimal:
+        amount = EXACT.multiply(signed_quantity, price)
+        return amount if self.multiplier is ONE else EXACT.multiply(amount, self.multiplier)
 
 
 def _share(total: Decimal, quantity: Decimal, of: Decimal) -> Decimal:

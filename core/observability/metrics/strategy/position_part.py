@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from observability.clocks.timestamps import iso_or_none
 from observability.events import Fill, Position
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, to_float, to_float_or_none
 from observability.metrics.market.time_order import happened_ns
-from observability.metrics.market.touch import Mark, MarkInputs, MarkSource
+from observability.metrics.market.touch import Mark, MarkInputs, MarkSource, mark_of
 from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.strategy.position import AverageCostPosition, Closing, signed_quantity
 from observability.metrics.strategy.state import PositionState
@@ -102,9 +102,10 @@ class PositionPart(JsonPart):
     def mark_to(self, mark: Mark, arrived_ns: int) -> bool:
         """Marks the position to prices that arrived at `arrived_ns`; returns whether that changes its mark."""
         # hot: once per event that moves the prices of an open position (benchmarks/bench_intake.py)
-        if mark == (self.mark, self.mark_source):
+        price, source = mark
+        if price == self.mark and source == self.mark_source:
             return False
-        self.mark, self.mark_source = mark
+        self.mark, self.mark_source = price, source
         self.mark_ns = arrived_ns
         if arrived_ns > self.updated_ns:
             self.updated_ns = arrived_ns
@@ -117,7 +118,7 @@ class PositionPart(JsonPart):
         quoted = market.mark_inputs(now_ns)
         if quoted != self._quoted:
             self._quoted = quoted
-            mark = quoted.mark()
+            mark = mark_of(quoted)
             if mark is not None:
                 self.mark_to(mark, market.source_arrived_ns(mark[1]))
 
@@ -138,7 +139,10 @@ class PositionPart(JsonPart):
 
     def _value_position(self) -> None:
         position = self.position
-        self.value = value = position.value(self.mark)
+        value = EXACT.multiply(position.quantity, self.mark)
+        if position.multiplier is not ONE:
+            value = EXACT.multiply(value, position.multiplier)
+        self.value = value
         self.unrealized = EXACT.subtract(value, position.open_cost)
 
     def _offer(self) -> None:

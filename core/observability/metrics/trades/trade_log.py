@@ -143,7 +143,7 @@ class TradeLog:
                     return Rejection.DUPLICATE
                 self._seen[key] = seen | bit
                 return trade
-        key = self._key(fill)
+        key = (fill.venue, fill.symbol, fill.trade_id, fill.side, fill.order_id, self._daily_ids.day_of(fill), 1)
         content = _content(fill)
         seen = self._look_up(key)
         if seen is None:
