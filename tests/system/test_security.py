@@ -63,7 +63,7 @@ def test_with_a_read_token_only_health_and_pages_are_open(start_server: StartSer
     description = json.loads(ask(server, "/openapi.json")[2])
     for path, operations in description["paths"].items():
         if "get" in operations:
-            is_open = path.startswith("/health") or path in ("/", "/docs", "/openapi.json")
+            is_open = path.startswith(("/health", "/static/")) or path in ("/", "/docs", "/openapi.json")
             assert ask(server, path.replace("{trade_id}", "1"))[0] == (200 if is_open else 401), path
     for fields in ({}, {"Authorization": f"Bearer {SECRET}x"}):
         assert ask(server, "/metrics", **fields)[0] == 401

@@ -237,7 +237,7 @@ def test_a_lane_is_replayed_from_the_entry_that_the_client_names(start_server: S
         ask(connection, type="subscribe", channels=["trades"], symbols=["AAPL"], lane_since={"trades": 10})
         answer = receive(connection, "subscribed")
         assert answer["channels"] == [*SECTIONS, "trades"]
-        assert answer["lanes"] == {"trades": {"seq": 20, "oldest_seq": 1}}
+        assert answer["lanes"] == {"trades": {"seq": 20, "oldest_seq": 1, "stored": False}}
         trades = [receive(connection, "trade") for _ in range(5)]
     assert [(trade["prev"], trade["seq"]) for trade in trades] == [(10, 12), (12, 14), (14, 16), (16, 18), (18, 20)]
     assert {trade["symbol"] for trade in trades} == {"AAPL"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from observability.access.addresses import limited_as
@@ -45,7 +45,7 @@ _NEVER: Final = 1 << 63
 _IDLE: Final = ConnectionState.IDLE
 
 
-def _none(data: bytes) -> ReadyAnswer | None:
+def _get_none(data: bytes) -> ReadyAnswer | None:
     """Returns no ready answer."""
     return None
 
@@ -108,7 +108,7 @@ class HttpConnection(asyncio.Protocol):
         self._turn = turn
         self._loop = loop
         self._mono_ns = application.clock.mono_ns
-        self._get_ready = application.ready_answers.get if application.request_rate is None else _none
+        self._get_ready: Callable[[bytes], ReadyAnswer | None] = application.ready_answers.get
         self._parser = RequestParser(application.memo, self._content_limit)
         self._peer = ""
         self._source = source or ""
@@ -148,6 +148,9 @@ class HttpConnection(asyncio.Protocol):
         self._peer = peername[0] if isinstance(peername, tuple) else ""
         self._source = self._source or self._peer
         self._is_proxied = self._has_proxy_header or self._application.proxies.trusts(self._source)
+        if self._application.request_rate is not None:
+            # Behind a proxy, the head decides which client a request comes from.
+            self._get_ready = _get_none if self._is_proxied else self._get_ready_within_rate
         self._on(ConnectionEvent.HEAD_DUE)
         refusal = self._registry.admit(self, self._peer)
         if refusal is not None:
@@ -155,13 +158,27 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         # hot: once per request (observability bench --only rest)
-        if self._state is _IDLE and (ready := self._get_ready(data)) is not None and not self._turn.is_over:
-            self._write_ready(ready)
+        if self._state is _IDLE and not self._turn.is_over and (ready := self._get_ready(data)) is not None:
+            # The same request, to the byte, as one that was answered since the last frame. The counters, and the
+            # deadline of this connection, learn of it later: on the next frame, and on the next sweep.
+            mono_ns = self._mono_ns
+            started_ns = mono_ns()
+            self._transport.write(ready.data)
+            spent_ns = mono_ns() - started_ns
+            self._turn.spend(spent_ns)
+            self._has_just_served = True
+            if spent_ns < ALIKE_NS:
+                if not ready.sent:
+                    self._application.ready_answers.uncounted.append(ready)
+                ready.sent += 1
+                ready.spent_ns += spent_ns
+            else:
+                self._application.on_answers(ready.method, ready.pattern, ready.status, spent_ns, 1)
         elif self._state is ConnectionState.LINGER:
             self._linger_bytes += len(data)
             if self._linger_bytes > LINGER_BYTES:
                 self.abort()
-        elif self._state is not ConnectionState.DONE and not self._is_ready_within_rate(data):
+        elif self._state is not ConnectionState.DONE:
             if len(data) > FREE_BYTES or self._state is not _IDLE:
                 self._take(data)
             else:
@@ -194,6 +211,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on(ConnectionEvent.LOST)
+        self._get_ready = _get_none
         self._out.clear()
         self._release_bytes()
         if self._pending is not None:
@@ -394,36 +412,13 @@ class HttpConnection(asyncio.Protocol):
         elif self._out_bytes >= FLUSH_BYTES:
             self._flush()
 
-    def _write_ready(self, ready: ReadyAnswer) -> None:
-        """Answers a request that is the same, to the byte, as one that was answered since the last frame."""
-        # hot: once per request (observability bench --only rest). The counters, and the deadline of this connection,
-        # learn of it later: on the next frame, and on the next sweep.
-        mono_ns = self._mono_ns
-        started_ns = mono_ns()
-        self._transport.write(ready.data)
-        spent_ns = mono_ns() - started_ns
-        self._turn.spend(spent_ns)
-        self._has_just_served = True
-        if spent_ns < ALIKE_NS:
-            if not ready.sent:
-                self._application.ready_answers.uncounted.append(ready)
-            ready.sent += 1
-            ready.spent_ns += spent_ns
-        else:
-            self._application.on_answers(ready.method, ready.pattern, ready.status, spent_ns, 1)
-
-    def _is_ready_within_rate(self, data: bytes) -> bool:
-        """Answers by a ready answer if there is one, and a limit of requests that still allows it."""
-        application = self._application
-        rate = application.request_rate
-        # Behind a proxy, the head decides which client it comes from.
-        if rate is None or self._is_proxied or self._state is not _IDLE or self._turn.is_over:
-            return False
-        ready = application.ready_answers.get(data)
-        if ready is None or rate.wait_ns(limited_as(self._source), self._mono_ns()):
-            return False
-        self._write_ready(ready)
-        return True
+    def _get_ready_within_rate(self, data: bytes) -> ReadyAnswer | None:
+        """Returns the ready answer, if there is one and the limit of requests allows it."""
+        ready = self._application.ready_answers.get(data)
+        rate = self._application.request_rate
+        if ready is None or rate is None or rate.wait_ns(limited_as(self._source), self._mono_ns()):
+            return None
+        return ready
 
     def _upgrade(self, request: Request, started_ns: int) -> bool:
         """Offers an upgrade to the application; returns False for a request that is to be answered like any other."""
@@ -454,6 +449,7 @@ class HttpConnection(asyncio.Protocol):
             self._write_answer(request, request.path, started_ns, answer)
             return True
         self._on(ConnectionEvent.UPGRADED)
+        self._get_ready = _get_none
         self._release_bytes()
         self._registry.release(self, self._peer)
         application.on_answers("GET", request.path, 101, self._mono_ns() - started_ns, 1)
