@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from observability.errors import StoreError
+from observability.store import file as file_module
 from observability.store import schema
 from observability.store.file import DATABASE_NAME, open_database, open_reader
 from observability.store.origin import Origin, read_origin
@@ -223,6 +224,28 @@ def test_a_database_of_another_application_is_refused_unchanged(path: Path) -> N
     before = path.read_bytes()
     assert "another application" in refusal(path)
     assert path.read_bytes() == before
+
+
+def damage_the_middle(path: Path, data: bytes) -> None:
+    """Overwrites a leaf among many of the fills, which no look at the ends of the tables reads."""
+    with path.open("r+b") as file:
+        os.pwrite(file.fileno(), data, path.stat().st_size // 4096 // 2 * 4096)
+
+
+@pytest.mark.parametrize("data", [bytes(4096), b"\r" + b"?" * 4095], ids=["zeros", "nonsense"])
+def test_a_damaged_page_in_the_middle_of_a_table_is_refused(path: Path, data: bytes) -> None:
+    filled(path, 5_000)
+    damage_the_middle(path, data)
+    before = path.read_bytes()
+    assert refusal(path).startswith(f"{path}: damaged")
+    assert path.read_bytes() == before
+
+
+def test_not_every_page_of_a_large_file_is_checked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path, 5_000)
+    damage_the_middle(path, bytes(4096))
+    monkeypatch.setattr(file_module, "CHECKED_BYTES", 8192)
+    open_database(path).close()
 
 
 @pytest.mark.parametrize("kept_share", [0.3, 0.6, 0.9])

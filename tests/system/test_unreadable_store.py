@@ -98,6 +98,9 @@ def test_answers_that_need_a_damaged_store_are_503_until_it_is_repaired(
     server = start_server("--data-dir", str(tmp_path))
     hour = {"time_range": "24h", "interval": "1m", "metric_types": ["bars"], "symbols": ["AAPL"]}
     with damaged(tmp_path / DATABASE):
+        # With workers, one of them is the only process that has met it.
+        assert ask(server, "/api/trades").status == 503
+        wait_for(lambda: any("store" in reason for reason in server.get("/api/system/health")["reasons"]))
         refused = [
             ask(server, "/api/trades"),
             ask(server, "/api/trades/t1"),
@@ -118,7 +121,6 @@ def test_answers_that_need_a_damaged_store_are_503_until_it_is_repaired(
         ):
             receive(reader, "trade")
         # The fault is told.
-        wait_for(lambda: any("store" in reason for reason in server.get("/api/system/health")["reasons"]))
         assert server.get("/api/system/health")["status"] == "degraded"
         wait_for(lambda: store_alerts(server) == ["active"])
         assert metric(server, "store_read_errors_total") >= 1
@@ -192,8 +194,8 @@ def test_a_local_sender_gets_503_if_it_cannot_be_told_whose_it_is(start_server: 
 def test_a_token_lets_a_sender_write_while_descriptors_are_short(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--data-dir", str(tmp_path), API_TOKENS=f"write:{TOKEN}")
     with closing(HeldConnection(server, Authorization=f"Bearer {TOKEN}")) as held:
-        # With workers, the hub and this worker know each other from now on.
-        assert held.send(1).status == 200
+        # With workers, the hub and this worker know each other from now on. Nothing has been asked of the store.
+        assert held.ask("/api/ingest", [fill(1)]).status == 200
         with without_descriptors(server):
             assert [held.send(number).status for number in range(2, 5)] == [200] * 3
             assert held.ask("/api/trades").body["total"] == 4

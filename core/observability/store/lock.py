@@ -47,7 +47,9 @@ class DirectoryLock:
         except StoreError:
             self.release()
             raise
-        if stat.S_IMODE(directory.stat().st_mode) & 0o022:
+        mode = directory.stat().st_mode
+        # In a sticky directory, such as /tmp, only the owner of a file replaces it.
+        if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
             logger.warning("other users may replace the files in %s: its mode lets them write", directory)
 
     def hold(self, path: Path) -> bool:

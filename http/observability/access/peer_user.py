@@ -49,9 +49,7 @@ def peer_user(peer: SocketAddress, own: SocketAddress) -> int | None:
         return None
     try:
         return _ask_kernel(peer, own)
-    except OSError as error:
-        if error.errno in _SHORTAGES:
-            raise
+    except OSError:
         return _read_table(peer, own)
 
 
