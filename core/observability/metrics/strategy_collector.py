@@ -355,11 +355,11 @@ class StrategyCollector(BusCollector):
     def _catch_up(self, now_ns: int) -> None:
         """Observes what time alone has changed until `now_ns`, in its order: mids that have expired, and sessions and
         days that have ended."""
-        holdings = self._holdings
-        while (expiry_ns := holdings.next_expiry_ns) <= now_ns:
-            if expiry_ns > self._rollover_ns > 0:
-                self._roll_over(expiry_ns)
-            holdings.expire(self._mark)
+        if now_ns >= self._holdings.next_expiry_ns:
+            for holding in self._holdings.due(now_ns):
+                if holding.expires_ns > self._rollover_ns > 0:
+                    self._roll_over(holding.expires_ns)
+                holding.expire(self._mark)
         if now_ns >= self._rollover_ns > 0:
             self._roll_over(now_ns)
 

@@ -39,15 +39,17 @@ class Holdings(dict[str, "Holding"]):
         holding = self[symbol] = Holding(self, self._on_move, self._catch_up)
         return holding
 
-    def expire(self, on_mark: OnMark) -> None:
-        """Hands the marks that hold from `next_expiry_ns` on to `on_mark`, and finds the next."""
-        now_ns, next_ns = self.next_expiry_ns, MAX_NS
+    def due(self, now_ns: int) -> list[Holding]:
+        """Returns the holdings whose mids expire by `now_ns`, in that order. The caller expires them all."""
+        due: list[Holding] = []
+        next_ns = MAX_NS
         for holding in self.values():
             if holding.expires_ns <= now_ns:
-                holding.expire(on_mark)
+                due.append(holding)
             elif holding.expires_ns < next_ns:
                 next_ns = holding.expires_ns
         self.next_expiry_ns = next_ns
+        return sorted(due, key=lambda holding: holding.expires_ns)
 
 
 class Holding:
