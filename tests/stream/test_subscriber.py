@@ -242,14 +242,19 @@ def test_missed_frames_that_are_lost_after_all_are_told_as_lag(stream: Stream, m
         assert receive(client)["seq"] == newest + 1
 
 
-def test_frames_that_a_worker_reads_too_late_are_told_as_lag(stream: Stream) -> None:
-    with stream.client("?mode=full&channels=metrics&since=e:0") as client:
+@pytest.mark.parametrize(
+    ("query", "skipped"), [("?mode=full&channels=metrics&since=e:0", [1]), ("?channels=metrics", [1]), ("", [])]
+)
+def test_frames_that_a_worker_reads_too_late_are_told_to_clients_that_know_lag(
+    stream: Stream, query: str, skipped: list[int]
+) -> None:
+    with stream.client(query) as client:
         seq = receive(client, "connected")["seq"]
         while receive(client, "metrics_update")["seq"] < seq:
             pass
         stream.server.call(lambda: stream.feed.publish())  # type: ignore[union-attr]
         stream.tick()
-        assert receive(client)["skipped"] == 1
+        assert [receive(client)["skipped"] for _ in skipped] == skipped
         assert receive(client)["seq"] == seq + 2
 
 
