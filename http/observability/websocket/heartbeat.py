@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 # Clients are pinged in this many groups, spread over the interval, so that pings never leave in one burst.
 PING_GROUPS: Final = 16
+# The loop runs after so many pings, which take a millisecond or less.
+PINGS_PER_TURN: Final = 64
 SILENT_HEARTBEATS_ALLOWED: Final = 2
 
 
@@ -27,25 +29,37 @@ class ClientPinger:
         self._pause_seconds = interval_seconds / PING_GROUPS
         self._loop = loop
         self._group = 0
-        self._timer: asyncio.TimerHandle | None = None
+        # Of the group: clients that have not been pinged yet.
+        self._due: list[WebSocketConnection] = []
+        self._next: asyncio.Handle | None = None
 
     def start(self) -> None:
-        self._timer = self._loop.call_later(self._pause_seconds, self._ping_group)
+        self._next = self._loop.call_later(self._pause_seconds, self._ping_group)
 
     def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
 
     def _ping_group(self) -> None:
-        for client in tuple(self._clients):
-            if client.number % PING_GROUPS != self._group:
-                continue
-            client.silent_heartbeats += 1
-            if client.silent_heartbeats > SILENT_HEARTBEATS_ALLOWED:
-                logger.info("websocket %s: no sign of life for two heartbeats, closing", client.peer)
-                client.close(CloseCode.GOING_AWAY, "no sign of life")
-            else:
-                client.send_ping()
-        self._group = (self._group + 1) % PING_GROUPS
-        self.start()
+        group, self._group = self._group, (self._group + 1) % PING_GROUPS
+        self._due = [client for client in self._clients if client.number % PING_GROUPS == group]
+        self._ping_some()
+
+    def _ping_some(self) -> None:
+        due = self._due
+        for _ in range(min(PINGS_PER_TURN, len(due))):
+            _ping(due.pop())
+        if due:
+            self._next = self._loop.call_soon(self._ping_some)
+        else:
+            self.start()
+
+
+def _ping(client: WebSocketConnection) -> None:
+    client.silent_heartbeats += 1
+    if client.silent_heartbeats > SILENT_HEARTBEATS_ALLOWED:
+        logger.info("websocket %s: no sign of life for two heartbeats, closing", client.peer)
+        client.close(CloseCode.GOING_AWAY, "no sign of life")
+    else:
+        client.send_ping()
