@@ -97,7 +97,16 @@ class SilentHub:
         raise AssertionError("nothing sets the event")
 
 
-def of_a_worker(hub: AskedHub | SilentHub) -> Published:
+class SlowHub:
+    """A hub that answers a few turns of the loop later."""
+
+    async def document(self, name: str) -> PublishedDocument | None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return PublishedDocument("e", 9, b'"new"')
+
+
+def of_a_worker(hub: AskedHub | SilentHub | SlowHub) -> Published:
     """Returns a worker's documents: one is current, of one there is an old copy, of one none."""
     frames = FrameRing("e")
     frames.documents = Documents("e", 7, {"current": b"{}", "old": b'"old"', "absent": None}, old=("old", "absent"))
@@ -132,5 +141,11 @@ def test_an_old_copy_answers_for_a_hub_that_does_not(hub: AskedHub | SilentHub, 
     monkeypatch.setattr(published_module, "ANSWER_SECONDS", 0.01)
     document = read(of_a_worker(hub), "old")
     assert (document.body, document.etag) == (b'"old"', b'"e-7-old"')
+
+
+def test_a_document_without_a_copy_is_waited_for(monkeypatch: Any) -> None:
+    monkeypatch.setattr(published_module, "ANSWER_SECONDS", 0)
+    document = read(of_a_worker(SlowHub()), "absent")
+    assert (document.body, document.etag) == (b'"new"', b'"e-9"')
     with pytest.raises(Unavailable, match="absent"):
-        read(of_a_worker(hub), "absent")
+        read(of_a_worker(AskedHub(refuse)), "absent")

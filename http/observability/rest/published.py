@@ -15,7 +15,7 @@ from observability.routing.router import RouteDescription, Router
 from observability.snapshot.frames import Documents, Frame, FrameSource, PublishedDocument
 
 SNAPSHOT: Final = "current_metrics"
-# A hub that takes longer is dead or stopped.
+# A hub that takes longer for a document of which there is an old copy is dead or stopped.
 ANSWER_SECONDS: Final = 1.0
 
 # Tag, path, name of the document and of its route, summary.
@@ -117,8 +117,10 @@ class Published:
 
     async def _fetch(self, name: str) -> ReadyDocument:
         assert self._hub is not None, f"document {name} is neither here nor elsewhere"
+        has_copy = self._frames.documents.by_name.get(name) is not None
         try:
-            found = await asyncio.wait_for(self._hub.document(name), ANSWER_SECONDS)
+            # A document without a copy is likely a large one, which takes its time.
+            found = await asyncio.wait_for(self._hub.document(name), ANSWER_SECONDS if has_copy else None)
         except (Unavailable, TimeoutError):
             # While the hub is replaced, say, its last copy is better than none.
             documents = self._frames.documents
