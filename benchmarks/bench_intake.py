@@ -139,7 +139,7 @@ class Intake:
             now_ns = self._clock.time_ns()
             for section in self._sections:
                 section.refresh(now_ns)
-            self._journal.on_frame(Frame.of("e", 1, now_ns, 0, b"{}"))
+            self._journal.on_frame(Frame("e", 1, now_ns, 0, b"{}"))
 
 
 @contextmanager

@@ -310,7 +310,7 @@ def test_prints_do_not_hide_that_the_quote_is_stale() -> None:
         "2012-06-21T12:00:00.000Z", "2012-06-21T12:00:07.000Z"
     )  # fmt: skip
     # Nor is there a mid or a spread of it in the history.
-    rows = [list(row.payload) for row in collector.symbol("AAPL").series.rings[0].copy_rows(0, NOON + DAY)]  # type: ignore[union-attr]
+    rows = [list(row.payload) for row in collector.symbol("AAPL").series.series.rings[0].copy_rows(0, NOON + DAY)]  # type: ignore[union-attr]
     assert rows[5][:3] == [10.0, 10.25, 0.5]
     assert math.isnan(rows[6][1]) and math.isnan(rows[6][2])
 

@@ -34,7 +34,7 @@ def test_a_frame_that_has_left_the_ring_is_still_what_it_was() -> None:
     assert ring.find(1) is None
     assert (first.seq, first.payload, first.buffer[HEADROOM:]) == (1, b"first", b"first")
     with pytest.raises(AttributeError):
-        first.seq = 2  # type: ignore[misc]
+        first.payload = b"other"  # type: ignore[misc]
 
 
 def test_documents_are_kept_of_the_newest_frame_alone() -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from observability.snapshot.index import PART_NUMBERS
 from observability.snapshot.sections import Group, Part
 from observability.snapshot.serializer import Serializer
 
@@ -39,7 +43,7 @@ class Things:
 
 
 def encode(serializer: Serializer, **custom: bytes) -> dict[str, Any]:
-    decoded: dict[str, Any] = orjson.loads(serializer.encode(7, 1_500_000_000, 42, custom)[0])
+    decoded: dict[str, Any] = orjson.loads(serializer.encode(7, 1_500_000_000, 42, custom)[0].join())
     return decoded
 
 
@@ -110,3 +114,69 @@ def test_a_key_is_escaped() -> None:
     section = Things()
     section.bare['A"B'] = Thing(x=1)
     assert encode(Serializer("e", [section]))["things"]['A"B'] == {"x": 1}
+
+
+class Growing:
+    """A section with one group, whose parts are only added; with `touched` it notes those that may have changed."""
+
+    def __init__(self, name: str | None, touched: dict[str, Part] | None) -> None:
+        self.name = "growing"
+        self.last_input_ns: int | None = None
+        self.fields: Part | None = Thing(total=1)
+        self.parts: dict[str, Part] = {}
+        self.groups = (Group(name, self.parts, touched=touched),)
+
+    def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
+
+
+@given(
+    st.sampled_from([None, "by_name"]),
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("ABCDE"), st.integers(0, 10**6), st.booleans()), max_size=4), max_size=10
+    ),
+)
+def test_a_group_that_notes_touched_parts_is_encoded_like_any_other(
+    name: str | None, ticks: list[list[tuple[str, int, bool]]]
+) -> None:
+    touched: dict[str, Part] = {}
+    noting, plain = Growing(name, touched), Growing(name, None)
+    serializers = Serializer("e", [noting]), Serializer("e", [plain])
+    for seq, changes in enumerate(ticks, 1):
+        if seq % 3 == 0:
+            for section in (noting, plain):
+                section.fields = Thing(total="x" * seq)
+                section.fields.version = seq
+        for key, number, has_changed in changes:
+            for section in (noting, plain):
+                part = section.parts.setdefault(key, Thing(n=number))
+                assert isinstance(part, Thing)
+                if has_changed:
+                    part.fields = {"n": number}
+                    part.version += 1
+            touched[key] = noting.parts[key]
+        (noted, index), (payload, plain_index) = (each.encode(seq, 10**seq, 10**seq, {}) for each in serializers)
+        assert noted.join() == payload.join()
+        assert noted.size == len(payload.join())
+        assert (list(index.numbers), index.shape) == (list(plain_index.numbers), plain_index.shape)
+        assert touched == {}
+
+
+def test_a_part_that_fails_to_encode_shifts_no_other() -> None:
+    section = Growing(None, {})
+    touched = section.groups[0].touched
+    assert touched is not None
+    serializer = Serializer("e", [section])
+    for key in "AB":
+        section.parts[key] = Thing(n=1)
+    serializer.encode(1, 1, 1, {})
+    for key, content in (("A", {"n": 1000}), ("B", {"n": object()})):
+        part = section.parts[key]
+        assert isinstance(part, Thing)
+        part.fields, part.version = content, 1
+        touched[key] = part
+    with pytest.raises(TypeError):
+        serializer.encode(2, 1, 1, {})
+    section.parts["B"].fields = {"n": 2}  # type: ignore[attr-defined]
+    payload, index = serializer.encode(3, 1, 1, {})
+    at = index.shape.first_part + 2 * PART_NUMBERS
+    assert payload.join()[index.part(at)] == b'"B":{"n":2}'

@@ -99,7 +99,7 @@ class Broadcast:
             self.loop.run_one()
 
     def send(self, seq: int) -> None:
-        self.broadcaster.send_frame(Frame.of("epoch", seq, 0, self.clock.now_ns, b"%d" % seq))
+        self.broadcaster.send_frame(Frame("epoch", seq, 0, self.clock.now_ns, b"%d" % seq))
 
 
 def test_clients_of_one_chunk_get_a_frame_at_once() -> None:
@@ -296,5 +296,5 @@ def test_the_first_frame_of_another_epoch_skips_nothing() -> None:
     client = Client()
     broadcast = Broadcast(client)
     broadcast.send(1)
-    broadcast.broadcaster.send_frame(Frame.of("next", 3, 0, 0, b"3"))
+    broadcast.broadcaster.send_frame(Frame("next", 3, 0, 0, b"3"))
     assert (client.sent, client.skipped) == ([1, 3], 0)

@@ -50,7 +50,7 @@ class Scene:
     def begin(self) -> bytes:
         """Begins a frame and returns its payload."""
         self.seq += 1
-        self.frame = Frame.of("epoch", self.seq, 0, 0, b'{"seq":%d,"text":"the same words in every frame"}' % self.seq)
+        self.frame = Frame("epoch", self.seq, 0, 0, b'{"seq":%d,"text":"the same words in every frame"}' % self.seq)
         self.size = self.cohort.begin(self.frame)
         return self.frame.payload
 

@@ -115,7 +115,7 @@ class RestlessFeed:
         self._symbols.refresh(seq)
         mono_ns = self.event_clock.mono_ns()
         payload, index = self._serializer.encode(seq, seq, mono_ns, {"mine": b'"%b"' % (b"y" * (seq % 23))})
-        self.snapshots[seq] = json.loads(payload)
+        self.snapshots[seq] = json.loads(payload.join())
         self._writer.write_frame(self._ring.publish(payload, index, seq, mono_ns, {}), SharedDocuments({}, ()))
         self.frames.refresh()
 

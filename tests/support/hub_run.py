@@ -68,7 +68,7 @@ class HubRun:
         """Does what a tick at `now_ns` does."""
         self.clock.now_ns = now_ns
         self.tick()
-        self.journal.on_frame(Frame.of("e", 1, now_ns, 0, b"{}"))
+        self.journal.on_frame(Frame("e", 1, now_ns, 0, b"{}"))
 
     async def written(self) -> None:
         assert await self.journal.durable(self.journal.position, 30)

@@ -41,7 +41,7 @@ def kill_the_hub(server: Server) -> None:
 
 def test_the_history_of_every_worker_agrees_with_the_snapshots(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", str(WORKERS))
-    wait_until(lambda: server.get("/api/metrics/symbols")["symbols"] != [])
+    wait_until(lambda: server.next_snapshot()["market_data"])
     with connect(server.websocket_url) as client:
         snapshots = [receive(client, "metrics_update") for _ in range(12)]
     symbol = next(iter(snapshots[0]["market_data"]))

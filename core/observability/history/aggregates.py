@@ -12,7 +12,7 @@ import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Final, NamedTuple
 
 from observability.history import layout
@@ -87,6 +87,21 @@ def merge_values(into: array[float], values: Sequence[float]) -> None:
             into[base + 4] += value
             into[base + 5] += 1.0
         base += layout.AGGREGATE_WORDS
+
+
+def merge_repeated(into: array[float], values: Sequence[float], count: int) -> None:
+    """Merges the same values `count` times: sums are rounded as if one after the other."""
+    if not count:
+        return
+    merge_values(into, values)
+    for base in range(SUM, len(into), layout.AGGREGATE_WORDS):
+        value = values[base // layout.AGGREGATE_WORDS]
+        if value == value:
+            total = into[base]
+            for _ in repeat(None, count - 1):
+                total += value
+            into[base] = total
+            into[base + 1] += count - 1
 
 
 def merge_aggregates(into: array[float], later: Sequence[float]) -> None:

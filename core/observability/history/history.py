@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal, Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ from observability.history.layout import Budget
 from observability.history.open_interval import HistoryState, SeriesState
 from observability.history.series import Series
 from observability.history.series_writer import SeriesWriter
+from observability.history.standing import StandingRows, StandingSeries
 from observability.history.table import RowTable
 from observability.memory.counters import Counters
 from observability.memory.directory import Directory
@@ -78,6 +80,8 @@ class History:
     def __init__(self, budget: Budget, memory: memoryview[int] | None = None) -> None:
         """`memory` is bytes, `budget.size_bytes` of them; None allocates memory that no other process shares."""
         self.size_bytes = budget.size_bytes
+        self.standing = StandingRows(is_shared=memory is not None)
+        """The ticks of the series that repeat their rows."""
         self.memory = memoryview(mmap.mmap(-1, budget.size_bytes)) if memory is None else memory
         self._budget = budget
         self._region = _Region(self.memory, budget.directory_bytes)
@@ -87,6 +91,7 @@ class History:
         }
         self._free = max((entry.base + entry.words for entry in self._found.values()), default=0)
         self._series: dict[tuple[str, str], SeriesWriter] = {}
+        self._standing: dict[tuple[str, str], StandingSeries] = {}
         self._tables: dict[tuple[str, str], RowTable] = {}
         # From a checkpoint, of series that are not open yet.
         self._loaded: dict[tuple[str, str], SeriesState] = {}
@@ -114,6 +119,14 @@ class History:
             self._region.directory.add(msgspec.msgpack.encode(entry))
         return series
 
+    def open_standing(self, section: str, key: str, fields: tuple[str, ...]) -> StandingSeries:
+        """Returns a series, created on first use, that repeats its newest row on each tick of `standing`. Raises
+        CapacityError."""
+        standing = self._standing.get((section, key))
+        if standing is None:
+            standing = self._standing[section, key] = self.standing.add(self.open(section, key, fields))
+        return standing
+
     def open_table(self, section: str, key: str, fields: tuple[str, ...]) -> RowTable:
         """Returns a table, created on first use. Raises CapacityError if there is no memory left for it."""
         table = self._tables.get((section, key))
@@ -126,12 +139,13 @@ class History:
         return table
 
     def series(self) -> tuple[SeriesWriter, ...]:
-        """Returns every open series, in the order in which they were opened."""
+        """Returns every open series with the rows of all ticks, in the order in which they were opened."""
+        self.standing.catch_up()
         return tuple(self._series.values())
 
     def reader(self, counters: Counters) -> HistoryReader:
-        """Returns a reader of the same memory."""
-        return HistoryReader(self._budget, self.memory, counters)
+        """Returns a reader of the same memory, which finds the rows of all ticks there."""
+        return HistoryReader(self._budget, self.memory, counters, self._catch_up)
 
     def save(self) -> bytes:
         """Returns the open intervals of every series, for a checkpoint."""
@@ -148,6 +162,11 @@ class History:
                 self._loaded[loaded.section, loaded.key] = loaded
             else:
                 series.load_state(loaded)
+
+    def _catch_up(self, section: str, key: str) -> None:
+        standing = self._standing.get((section, key))
+        if standing is not None:
+            standing.catch_up()
 
     def _on_minute(self, series: SeriesWriter, start_ns: int, aggregates: array[float]) -> None:
         if self.archive is not None:
@@ -172,8 +191,16 @@ class History:
 class HistoryReader:
     """Any process's side: every series and table, in the order of their creation."""
 
-    def __init__(self, budget: Budget, memory: memoryview[int], counters: Counters) -> None:
-        """`memory` is bytes, the memory of a History of the same budget, which may be created later."""
+    def __init__(
+        self,
+        budget: Budget,
+        memory: memoryview[int],
+        counters: Counters,
+        before_reading: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """`memory` is bytes, the memory of a History of the same budget, which may be created later. `before_reading`
+        is called with section and key of a series that is about to be read."""
+        self._before_reading = before_reading
         self._region = _Region(memory, budget.directory_bytes)
         self._series: list[Series] = []
         self._tables: dict[tuple[str, str], RowTable] = {}
@@ -205,6 +232,9 @@ class HistoryReader:
         for entry in map(_decode_entry, self._region.directory.read_new()):
             words, doubles = self._region.memory_of(entry)
             if entry.kind == "series":
-                self._series.append(Series(entry.section, entry.key, entry.fields, words, doubles))
+                series = Series(entry.section, entry.key, entry.fields, words, doubles)
+                if self._before_reading is not None:
+                    series.before_reading = partial(self._before_reading, entry.section, entry.key)
+                self._series.append(series)
             else:
                 self._tables[entry.section, entry.key] = RowTable(words, doubles, len(entry.fields))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from observability.history import layout
 from observability.history.aggregates import Block, Column, column_of_values
@@ -14,7 +14,7 @@ from observability.history.ring import Ring, Span
 class Series:
     """The rings of one series, one per tier. A row of a coarse tier has six aggregates per field."""
 
-    __slots__ = ("fields", "key", "rings", "saved_intervals", "section")
+    __slots__ = ("before_reading", "fields", "key", "rings", "saved_intervals", "section")
 
     def __init__(
         self, section: str, key: str, fields: tuple[str, ...], words: memoryview[int], doubles: memoryview[float]
@@ -22,6 +22,8 @@ class Series:
         """`words` and `doubles` are the same memory, `layout.series_words` of them or more."""
         self.section = section
         self.key = key
+        self.before_reading: Callable[[], None] | None = None
+        """Writes the rows of ticks that have none yet (see `standing.py`), if this process writes the series."""
         self.fields = fields
         rings, saved_intervals, start = [], [], 0
         for tier in layout.TIERS:
@@ -43,6 +45,8 @@ class Series:
 
     def view(self) -> SeriesView:
         """Returns what the series holds now."""
+        if self.before_reading is not None:
+            self.before_reading()
         return SeriesView(self)
 
 

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from math import isfinite
+from operator import attrgetter
 from typing import Any
 
 from observability.bus import Bus, EventHandler
@@ -28,6 +30,8 @@ from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack
 
 logger = logging.getLogger(__name__)
+
+_number = attrgetter("number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,13 @@ class MarketDataCollector(BusCollector):
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.fields: None = None
         self._symbols: dict[str, TrackedSymbol] = {}
-        self.groups: tuple[Group, ...] = (Group(None, self._symbols),)
+        # The symbols to refresh with the next tick: those with an input, and by time those that change without one.
+        self._changed: list[TrackedSymbol] = []
+        self._due: list[tuple[int, int, TrackedSymbol]] = []
+        # Those whose row of history has changed.
+        self._unrecorded: dict[str, TrackedSymbol] = {}
+        self._group = Group(None, self._symbols, touched={})
+        self.groups: tuple[Group, ...] = (self._group,)
         self.last_input_ns: int | None = None
         self.events_refused = 0
         self._refused: set[str] = set()
@@ -154,9 +164,13 @@ class MarketDataCollector(BusCollector):
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
         self._update(now_ns)
-        if is_recorded:
-            for tracked in self._symbols.values():
+        if is_recorded and self._history is not None:
+            rows, changed = self._history.standing, self._unrecorded
+            rows.begin_tick(now_ns)
+            for tracked in changed.values():
                 tracked.record(now_ns)
+            changed.clear()
+            rows.end_tick()
 
     def on_quote(self, event: Quote) -> None:
         """Sets the touch of a symbol; locked and crossed ones are counted."""
@@ -183,7 +197,9 @@ class MarketDataCollector(BusCollector):
             else:
                 tracked.locked += 1
         tracked.updates += 1
-        tracked.has_input = True
+        if not tracked.has_input:
+            tracked.has_input = True
+            self._changed.append(tracked)
         quotes = tracked.quotes
         before_ns = quotes.newest_ns
         offset_ns = now_ns - ts_ns
@@ -255,7 +271,9 @@ class MarketDataCollector(BusCollector):
             self._add_out_of_order(tracked, event, ts_ns)
         tracked.updated_ns = now_ns
         tracked.updates += 1
-        tracked.has_input = True
+        if not tracked.has_input:
+            tracked.has_input = True
+            self._changed.append(tracked)
         follower = tracked.follower
         if follower is not None:
             follower.on_print(event)
@@ -282,6 +300,7 @@ class MarketDataCollector(BusCollector):
             with suppress(EventRefused):
                 tracked = self._symbols.get(each.symbol) or self._admit(each.symbol)
                 tracked.load_state(each, now_ns)
+                self._note_change(tracked)
         self._print_ids.load_state(state.print_ids)
         self.last_input_ns = None if state.last_input_ns is None else min(state.last_input_ns, now_ns)
         self.events_refused = state.events_refused
@@ -321,12 +340,39 @@ class MarketDataCollector(BusCollector):
             listener(symbol, bar)
 
     def _update(self, now_ns: int) -> None:
+        """Refreshes the symbols that have an input or are due; the others stay what they are, at no cost."""
+        changed, due, touched = self._changed, self._due, self._group.touched
+        while due and due[0][0] <= now_ns:
+            wake_ns, _, tracked = heappop(due)
+            if wake_ns != tracked.wake_ns:
+                # It has been planned for an earlier time since.
+                continue
+            tracked.wake_ns = MAX_NS
+            if not tracked.has_input:
+                changed.append(tracked)
+        if not changed:
+            return
+        assert touched is not None
+        # Bars that are finished on one tick are published in the order of their symbols.
+        changed.sort(key=_number)
         newest_ns = self.last_input_ns or 0
-        for tracked in self._symbols.values():
-            tracked.refresh(now_ns)
+        unrecorded = self._unrecorded
+        for tracked in changed:
+            if tracked.refresh(now_ns):
+                touched[tracked.symbol] = unrecorded[tracked.symbol] = tracked
             if tracked.updated_ns > newest_ns:
                 newest_ns = tracked.updated_ns
+            due_ns = tracked.due_ns
+            if due_ns < tracked.wake_ns:
+                tracked.wake_ns = due_ns
+                heappush(due, (due_ns, tracked.number, tracked))
+        changed.clear()
         self.last_input_ns = newest_ns or None
+
+    def _note_change(self, tracked: TrackedSymbol) -> None:
+        if not tracked.has_input:
+            tracked.has_input = True
+            self._changed.append(tracked)
 
     def _admit(self, symbol: str) -> TrackedSymbol:
         """Tracks the symbol of an event. Raises EventRefused, and counts the event, if there is no room for it."""
@@ -346,10 +392,11 @@ class MarketDataCollector(BusCollector):
             raise CapacityError(f"all {settings.max_symbols} symbols are in use")
         series = bars = None
         if self._history is not None:
-            series = self._history.open(self.name, symbol, SERIES_FIELDS)
+            series = self._history.open_standing(self.name, symbol, SERIES_FIELDS)
             bars = BarTable(self._history.open_table(BARS, symbol, BAR_FIELDS))
         tracked = self._symbols[symbol] = TrackedSymbol(
             symbol,
+            number=len(self._symbols),
             stale_after_ns=self.stale_after_ns(symbol),
             session_end_ns=settings.session_end_ns,
             feed_window_seconds=settings.feed_window_seconds,
@@ -359,4 +406,5 @@ class MarketDataCollector(BusCollector):
         )
         tracked.follower = self._followers.get(symbol)
         tracked.holder = self._holders.get(symbol)
+        self._note_change(tracked)
         return tracked

@@ -3,8 +3,9 @@
     Frame.buffer   | 14 bytes headroom | snapshot |
                      picows writes the WebSocket header, of up to 14 bytes, in front of the snapshot, in place
 
-A frame never changes, so a reader that holds one can cut any part out of it, however many ticks ago it was made. A
-worker in a process of its own copies its frames out of the mapping (see `shared_frames.py`).
+A frame never changes, so a reader that holds one can cut any part out of it, however many ticks ago it was made. Its
+bytes are joined, and copied into the buffer, when they are first needed. A worker in a process of its own copies its
+frames out of the mapping (see `shared_frames.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from observability.snapshot.index import Shape, SnapshotIndex
 HEADROOM: Final = 14
 FRAMES_KEPT: Final = 50
 
-_HEADROOM_BYTES: Final = bytes(HEADROOM)
 NO_INDEX: Final = SnapshotIndex(Shape((), ()), (0,))
 
 
@@ -36,25 +36,58 @@ class Stamp:
         return {"timestamp": format_iso_ms(self.ts_ns), "seq": self.seq}
 
 
-class Frame(msgspec.Struct, frozen=True, eq=False):
+class Payload:
+    """An encoded snapshot in pieces."""
+
+    __slots__ = ("_pieces", "size")
+
+    def __init__(self, pieces: tuple[bytes, ...], size: int) -> None:
+        self._pieces = pieces
+        self.size = size
+        """Its length in bytes."""
+
+    def join(self) -> bytes:
+        return b"".join(self._pieces)
+
+
+class Frame:
     """One encoded snapshot."""
 
-    epoch: str
-    """Differs with each hub."""
-    seq: int
-    ts_ns: int
-    mono_ns: int
-    payload: bytes
-    index: SnapshotIndex
-    """Where each part lies in this payload."""
-    buffer: bytearray
+    __slots__ = ("_buffer", "_payload", "epoch", "index", "mono_ns", "seq", "ts_ns")
 
-    @classmethod
-    def of(
-        cls, epoch: str, seq: int, ts_ns: int, mono_ns: int, payload: bytes, index: SnapshotIndex = NO_INDEX
-    ) -> Frame:
-        """Returns the frame whose buffer holds `payload`."""
-        return cls(epoch, seq, ts_ns, mono_ns, payload, index, bytearray(_HEADROOM_BYTES + payload))
+    def __init__(
+        self,
+        epoch: str,
+        seq: int,
+        ts_ns: int,
+        mono_ns: int,
+        payload: bytes | Payload,
+        index: SnapshotIndex = NO_INDEX,
+    ) -> None:
+        self.epoch = epoch
+        """Differs with each hub."""
+        self.seq = seq
+        self.ts_ns = ts_ns
+        self.mono_ns = mono_ns
+        self.index = index
+        """Where each part lies in this payload."""
+        self._payload = payload
+        self._buffer: bytearray | None = None
+
+    @property
+    def payload(self) -> bytes:
+        payload = self._payload
+        if not isinstance(payload, bytes):
+            payload = self._payload = payload.join()
+        return payload
+
+    @property
+    def buffer(self) -> bytearray:
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._buffer = bytearray(HEADROOM)
+            buffer += self.payload
+        return buffer
 
 
 class Documents(msgspec.Struct, frozen=True, eq=False):
@@ -112,12 +145,17 @@ class FrameRing:
         self._slots: list[Frame | None] = [None] * FRAMES_KEPT
 
     def publish(
-        self, payload: bytes, index: SnapshotIndex, ts_ns: int, mono_ns: int, documents: Mapping[str, bytes]
+        self,
+        payload: bytes | Payload,
+        index: SnapshotIndex,
+        ts_ns: int,
+        mono_ns: int,
+        documents: Mapping[str, bytes],
     ) -> Frame:
         """Publishes the next frame, whose `seq` is one higher than the last."""
         # hot: once per tick (benchmarks/bench_tick.py)
         seq = self.latest_seq + 1
-        frame = Frame.of(self.epoch, seq, ts_ns, mono_ns, payload, index)
+        frame = Frame(self.epoch, seq, ts_ns, mono_ns, payload, index)
         self._slots[seq % FRAMES_KEPT] = frame
         self.documents = Documents(self.epoch, seq, documents)
         self.latest_seq = seq

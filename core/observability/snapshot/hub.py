@@ -135,7 +135,7 @@ class Hub:
         payload, index = self.serializer.encode(frames.latest_seq + 1, now_ns, mono_ns, self.custom.encoded)
         self._tick_documents = self._on_demand.of_tick(Stamp(frames.latest_seq + 1, now_ns))
         frame = frames.publish(payload, index, now_ns, mono_ns, self._tick_documents)
-        self._snapshot_bytes.set(len(payload))
+        self._snapshot_bytes.set(payload.size)
         self.last_tick_ns = self._host_clock.mono_ns() - mono_ns
         self._tick_duration.record(self.last_tick_ns)
         for listener in self._frame_listeners:

@@ -2,6 +2,8 @@
 
     shape    sections, groups, keys, symbols                    the same object until a key is added or removed
     numbers  length of the head; offset, length per section; offset, length, tick of the last change per part
+             The offset of a section counts from the beginning, that of a part from the end of the head, so that the
+             numbers of parts stay the same while only the head and other parts change.
     removed  the keys removed on this tick
 
 An index is made with its payload, travels with it, and never changes.
@@ -73,7 +75,7 @@ class SnapshotIndex(msgspec.Struct, frozen=True, eq=False):
 
     def part(self, at: int) -> slice:
         """Returns where the part whose numbers begin at `at` lies."""
-        offset = self.numbers[at]
+        offset = self.numbers[0] + self.numbers[at]
         return slice(offset, offset + self.numbers[at + 1])
 
     def changed_seq(self, at: int) -> int:

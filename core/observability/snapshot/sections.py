@@ -55,12 +55,14 @@ class JsonPart:
 class Group:
     """Parts under one name: an object by key or, with `as_list`, an array in the order in which the keys were added.
 
-    Without a name the members stand in the section itself.
+    Without a name the members stand in the section itself. With `touched` the section promises that parts are only
+    added, and notes there every part that may have changed; the serializer then looks at no other, and clears it.
     """
 
     name: str | None
     parts: Mapping[str, Part]
     as_list: bool = False
+    touched: dict[str, Part] | None = None
 
 
 class Section(Protocol):

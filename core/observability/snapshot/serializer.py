@@ -10,13 +10,17 @@ them.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from observability.clocks.timestamps import NS_PER_MS, format_iso_ms
 from observability.encoding import encode_json
-from observability.snapshot.index import GroupShape, Removed, SectionShape, Shape, SnapshotIndex
+from observability.snapshot.frames import Payload
+from observability.snapshot.index import PART_NUMBERS, GroupShape, Removed, SectionShape, Shape, SnapshotIndex
 from observability.snapshot.sections import Group, Part, Section
 
+_AFTER_COMMA = (1).__add__
 RESERVED_NAMES = frozenset({"type", "seq", "prev_seq", "epoch", "timestamp", "mono_ns", "age_ms", "removed"})
 
 
@@ -41,7 +45,7 @@ class _Member:
 
 
 class _GroupEncoder:
-    """Encodes one group."""
+    """Encodes one group: looks at the version of each part."""
 
     def __init__(self, group: Group) -> None:
         self._name = group.name
@@ -82,7 +86,9 @@ class _GroupEncoder:
         """Appends `"name":{...}`, `"name":[...]` or, for a group without a name, its members alone."""
         # hot: once per part per tick (benchmarks/bench_tick.py)
         into.add(self._opening)
-        offset, numbers, pieces = into.length, into.numbers, []
+        offset = into.offset
+        pieces: list[bytes] = []
+        numbers: list[int] = []
         for member, part in zip(self._members, self._parts.values(), strict=True):
             if part.version != member.version:
                 member.encode(part, seq)
@@ -91,6 +97,7 @@ class _GroupEncoder:
             pieces.append(data)
             numbers += (offset, length, member.changed_seq)
             offset += length + 1
+        into.numbers.extend(numbers)
         into.add(b",".join(pieces))
         into.add(self._closing)
 
@@ -98,12 +105,83 @@ class _GroupEncoder:
         return b"" if self._as_list else encode_json(key) + b":"
 
 
+class _GrowingGroupEncoder(_GroupEncoder):
+    """Encodes a group that notes which parts were touched: no other part costs anything but the copy of its bytes."""
+
+    def __init__(self, group: Group, touched: dict[str, Part]) -> None:
+        super().__init__(group)
+        self._touched = touched
+        self._places: dict[str, int] = {}
+        # The bytes of the parts with the commas between them, and their numbers in the index.
+        self._pieces: list[bytes] = []
+        self._numbers = array("q")
+        self._offset = 0
+        self._length = 0
+        self._is_placed = False
+        """Whether the offsets are those of the current lengths."""
+
+    def follow_keys(self) -> tuple[bool, list[str]]:
+        added = len(self._parts) - len(self._keys)
+        if not added:
+            return False, []
+        assert added > 0, f"a part of group {self._name} was removed"
+        for key in list(self._parts)[-added:]:
+            self._places[key] = len(self._keys)
+            self._keys.append(key)
+            part = self._parts[key]
+            self._members.append(_Member(key, self._prefix(key), getattr(part, "symbol", None)))
+            self._pieces += (b",", b"") if self._pieces else (b"",)
+            self._numbers.extend((0, 0, 0))
+            self._touched[key] = part
+        return True, []
+
+    def encode(self, into: _Pieces, seq: int) -> None:
+        # hot: once per touched part per tick (benchmarks/bench_tick.py)
+        into.add(self._opening)
+        if self._touched:
+            self._encode_touched(seq)
+        if not self._is_placed or into.offset != self._offset:
+            self._place(into.offset)
+        into.numbers.extend(self._numbers)
+        into.add_pieces(self._pieces, self._length)
+        into.add(self._closing)
+
+    def _encode_touched(self, seq: int) -> None:
+        """Encodes the touched parts that have changed."""
+        touched, numbers = self._touched, self._numbers
+        for key, part in touched.items():
+            place = self._places[key]
+            member = self._members[place]
+            if part.version == member.version:
+                continue
+            member.encode(part, seq)
+            at = place * PART_NUMBERS
+            self._pieces[2 * place] = data = member.data
+            if numbers[at + 1] != len(data):
+                numbers[at + 1] = len(data)
+                self._is_placed = False
+            numbers[at + 2] = seq
+        touched.clear()
+
+    def _place(self, offset: int) -> None:
+        """Computes the offset of each part; the first one has `offset`."""
+        lengths = self._numbers[1::PART_NUMBERS]
+        # Each part but the first begins after the one before and a comma.
+        starts = array("q", accumulate(map(_AFTER_COMMA, lengths), initial=offset))
+        self._offset, self._length = offset, max(0, starts.pop() - 1 - offset)
+        self._numbers[::PART_NUMBERS] = starts
+        self._is_placed = True
+
+
 class _SectionEncoder:
     """Encodes one section."""
 
     def __init__(self, section: Section) -> None:
         self.section = section
-        self.groups = [_GroupEncoder(group) for group in section.groups]
+        self.groups = [
+            _GroupEncoder(group) if group.touched is None else _GrowingGroupEncoder(group, group.touched)
+            for group in section.groups
+        ]
         self._fields = None if section.fields is None else _Member("", b"", None)
         self._prefix = encode_json(section.name) + b":{"
 
@@ -135,12 +213,17 @@ class _SectionEncoder:
 class _Pieces:
     """Pieces of bytes to be joined, their total length, and the numbers of the parts among them."""
 
-    __slots__ = ("_pieces", "length", "numbers")
+    __slots__ = ("_head_length", "_pieces", "length", "numbers")
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self.length = 0
-        self.numbers: list[int] = []
+    def __init__(self, head: bytes) -> None:
+        self._pieces = [head]
+        self._head_length = self.length = len(head)
+        self.numbers = array("q")
+
+    @property
+    def offset(self) -> int:
+        """The length after the head, from which the offsets of parts count."""
+        return self.length - self._head_length
 
     def add(self, data: bytes) -> None:
         self._pieces.append(data)
@@ -148,11 +231,16 @@ class _Pieces:
 
     def add_part(self, data: bytes, changed_seq: int) -> None:
         """Appends the bytes of a part, and its numbers."""
-        self.numbers += (self.length, len(data), changed_seq)
+        self.numbers.extend((self.offset, len(data), changed_seq))
         self.add(data)
 
-    def join(self) -> bytes:
-        return b"".join(self._pieces)
+    def add_pieces(self, pieces: list[bytes], length: int) -> None:
+        """Appends bytes in pieces, `length` of them together."""
+        self._pieces += pieces
+        self.length += length
+
+    def payload(self) -> Payload:
+        return Payload(tuple(self._pieces), self.length)
 
 
 class Serializer:
@@ -165,21 +253,20 @@ class Serializer:
         self._custom: list[_Member] = []
         self._shape: Shape | None = None
 
-    def encode(self, seq: int, now_ns: int, mono_ns: int, custom: Mapping[str, bytes]) -> tuple[bytes, SnapshotIndex]:
-        """Returns the snapshot of one tick, and its index.
+    def encode(self, seq: int, now_ns: int, mono_ns: int, custom: Mapping[str, bytes]) -> tuple[Payload, SnapshotIndex]:
+        """Returns the snapshot of one tick, not joined yet, and its index.
 
         `now_ns` is the time of the tick by the event clock, `mono_ns` by the host's monotonic clock; `custom` holds the
         encoded metrics of custom collectors by name.
         """
         shape, removed = self._follow_keys(custom)
-        pieces = _Pieces()
-        pieces.add(self._head(seq, now_ns, mono_ns))
-        numbers = [pieces.length]
+        pieces = _Pieces(self._head(seq, now_ns, mono_ns))
+        numbers = array("q", (pieces.length,))
         for section in self._sections:
             pieces.add(b",")
             offset = pieces.length
             section.encode(pieces, seq)
-            numbers += (offset, pieces.length - offset)
+            numbers.extend((offset, pieces.length - offset))
         for member, data in zip(self._custom, custom.values(), strict=True):
             if data != member.data:
                 member.data = data
@@ -188,7 +275,7 @@ class Serializer:
             pieces.add_part(member.prefix + data, member.changed_seq)
         pieces.add(b"}")
         self.snapshots_encoded += 1
-        return pieces.join(), SnapshotIndex(shape, numbers + pieces.numbers, removed)
+        return pieces.payload(), SnapshotIndex(shape, numbers + pieces.numbers, removed)
 
     def _follow_keys(self, custom: Mapping[str, bytes]) -> tuple[Shape, Removed]:
         """Returns the shape of this tick's index, which is the last one if no key was added or removed."""

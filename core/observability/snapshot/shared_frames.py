@@ -203,7 +203,7 @@ class SharedFrames:
             memoryview(numbers).cast("q"),
             () if removed == _NONE_REMOVED else _decode_removed(removed),
         )
-        return Frame.of(f"{epoch:x}", record.sequence, ts_ns, mono_ns, payload, index)
+        return Frame(f"{epoch:x}", record.sequence, ts_ns, mono_ns, payload, index)
 
 
 class SharedEventClock:

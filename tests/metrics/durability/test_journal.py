@@ -153,10 +153,10 @@ def test_a_tick_is_stored_once_its_trades_are_on_disk() -> None:
     async def script(directory: Path) -> None:
         run = HubRun(directory)
         await run.start()
-        run.journal.on_frame(Frame.of("e", 1, NOON, 0, b"{}"))
+        run.journal.on_frame(Frame("e", 1, NOON, 0, b"{}"))
         await run.written()
         run.bus.publish(fill(1))
-        run.journal.on_frame(Frame.of("e", 2, NOON + S, 0, b"{}"))
+        run.journal.on_frame(Frame("e", 2, NOON + S, 0, b"{}"))
         # Nothing was awaited since, so the row can only be waiting.
         assert run.journal.stored() == Stamp(1, NOON)
         await run.written()
@@ -171,7 +171,7 @@ def test_without_a_store_the_newest_tick_is_stored() -> None:
         run = HubRun(None)
         await run.start()
         run.bus.publish(fill(1))
-        run.journal.on_frame(Frame.of("e", 7, NOON, 0, b"{}"))
+        run.journal.on_frame(Frame("e", 7, NOON, 0, b"{}"))
         assert run.journal.stored() == Stamp(7, NOON)
 
     in_data_directory(script)

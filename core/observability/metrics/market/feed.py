@@ -169,6 +169,11 @@ class FeedLatency:
         self._current = Offsets()
         self._before = Offsets()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the window has no events, so that time alone changes no figure."""
+        return not (self.arrived or self._current.count or self._before.count)
+
     def count_arrived(self) -> None:
         """Counts the offsets that have arrived, which bounds how many wait for the end of the second."""
         if self.arrived:

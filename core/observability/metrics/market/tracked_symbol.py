@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, iso_or_none
 from observability.events import Print
-from observability.history.series_writer import SeriesWriter
+from observability.history.standing import StandingSeries
 from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
 from observability.metrics.arithmetic.turnover import ExactTurnover
 from observability.metrics.market.bar_table import Bar, BarTable
@@ -89,6 +89,7 @@ class TrackedSymbol(JsonPart):
         "last_price",
         "locked",
         "low",
+        "number",
         "prints",
         "quotes",
         "rollover_ns",
@@ -102,22 +103,26 @@ class TrackedSymbol(JsonPart):
         "turnover",
         "updated_ns",
         "updates",
+        "wake_ns",
     )
 
     def __init__(
         self,
         symbol: str,
         *,
+        number: int = 0,
         stale_after_ns: int,
         session_end_ns: Callable[[int], int],
         feed_window_seconds: float,
         on_bar: Callable[[str, Bar], None],
-        series: SeriesWriter | None,
+        series: StandingSeries | None,
         bars: BarTable | None,
     ) -> None:
-        """Without `series` no history is written; without `bars` the bars are in this object's own memory."""
+        """`number` orders symbols that are due at the same time. Without `series` no history is written; without `bars`
+        the bars are in this object's own memory."""
         super().__init__()
         self.symbol = symbol
+        self.number = number
         self.stale_after_ns = stale_after_ns
         self.series = series
         self._session_end_ns_of = session_end_ns
@@ -134,7 +139,8 @@ class TrackedSymbol(JsonPart):
         self.prints = TimeOrder(f"prints of {symbol}")
         self.updated_ns = 0
         """When the last quote or print arrived."""
-        self.has_input = True
+        self.has_input = False
+        """Whether something has come since the last refresh; set by the collector, which refreshes the symbol then."""
         self.updates = 0
         """Quotes and prints of the current second."""
         self.rollover_ns = 0
@@ -167,6 +173,8 @@ class TrackedSymbol(JsonPart):
         self.is_print_stale = True
         # The first tick after this finds something stale that was fresh.
         self._fresh_until_ns = MAX_NS
+        self.wake_ns = MAX_NS
+        """When the collector has planned to refresh the symbol without an input."""
 
     @property
     def trades(self) -> int:
@@ -246,11 +254,13 @@ class TrackedSymbol(JsonPart):
         order = self.quotes if source == "mid" else self.prints
         return source == "fill" or not order.is_fresh(now_ns, self.stale_after_ns)
 
-    def refresh(self, now_ns: int) -> None:
-        """Brings the JSON up to `now_ns`."""
-        # hot: once per symbol per tick (benchmarks/bench_tick.py)
-        if now_ns >= self.second_end_ns:
-            self._end_second(now_ns)
+    def refresh(self, now_ns: int) -> bool:
+        """Brings the JSON up to `now_ns`; returns whether it may have changed. It changes with the time alone at
+        `due_ns`, and at no time before."""
+        # hot: once per symbol per tick that has an input or is due (benchmarks/bench_tick.py)
+        is_changed = self.has_input
+        if now_ns >= self.second_end_ns and not self._is_silent:
+            is_changed |= self._end_second(now_ns)
             self._schedule_rollover()
         if now_ns >= self.bars.due_ns:
             self.bars.finish(now_ns)
@@ -260,14 +270,27 @@ class TrackedSymbol(JsonPart):
             if len(self.feed.arrived) > MAX_WAITING:
                 self.feed.count_arrived()
             self.has_input = False
-        elif now_ns <= self._fresh_until_ns:
-            return
+        if not is_changed and now_ns <= self._fresh_until_ns:
+            return False
         self._note_ages(now_ns)
         self._derive()
+        return True
+
+    @property
+    def due_ns(self) -> int:
+        """When the symbol must be refreshed next if no event comes: when a second ends that counts, a bar is finished,
+        or a price becomes stale."""
+        due_ns = min(self._fresh_until_ns + 1, self.bars.due_ns)
+        # Seconds that are silent in every figure may end together, with the next event.
+        return due_ns if self._is_silent else min(due_ns, self.second_end_ns)
+
+    @property
+    def _is_silent(self) -> bool:
+        return not (self.updates or self._rate.value) and self.feed.is_empty
 
     def record(self, now_ns: int) -> None:
-        """Appends one row to the history."""
-        # hot: once per symbol per tick (benchmarks/bench_tick.py)
+        """Appends one row to the history, which repeats it until the next one."""
+        # hot: once per symbol that changed per tick (benchmarks/bench_tick.py)
         if self.series is None:
             return
         mid = spread = nan
@@ -339,20 +362,19 @@ class TrackedSymbol(JsonPart):
         self.feed.load_state(state.feed)
         if now_ns < self.updated_ns - MAX_BACK_NS:
             self._go_back(now_ns)
-        self.has_input = True
 
     def _schedule_rollover(self) -> None:
         self.rollover_ns = min(self.second_end_ns, self.session_end_ns)
 
-    def _end_second(self, now_ns: int) -> None:
+    def _end_second(self, now_ns: int) -> bool:
+        """Ends a second, and silent ones after it; returns whether a figure has changed."""
         passed = (now_ns - self.second_end_ns) // NS_PER_S + 1
         self.second_end_ns += passed * NS_PER_S
         before = (self._rate.value, self.feed.figures)
         self._rate.end_seconds(self.updates, passed)
         self.updates = 0
         self.feed.refresh(now_ns)
-        if (self._rate.value, self.feed.figures) != before:
-            self.has_input = True
+        return (self._rate.value, self.feed.figures) != before
 
     def _begin_session(self, now_ns: int) -> None:
         """Begins the session of `now_ns`; the touch and the last price stay."""
