@@ -9,8 +9,9 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from observability.access.addresses import limited_as
@@ -55,18 +56,22 @@ class HttpListener:
         loop = asyncio.get_running_loop()
         turn = Turn(loop)
 
+        make_http = partial(HttpConnection, self.application, self, turn, loop)
+
         def make_protocol(source: str | None) -> asyncio.Protocol:
-            def make_http() -> HttpConnection:
-                return HttpConnection(self.application, self, turn, loop, source)
-
             if certificate is None:
-                return make_http()
-            return TlsConnection(certificate.context, self, make_http, self.application.clock, loop)
+                return make_http(source)
+            return TlsConnection(certificate.context, self, partial(make_http, source), self.application.clock, loop)
 
-        def make_connection() -> asyncio.Protocol:
-            if not self.application.takes_proxy_protocol:
-                return make_protocol(None)
+        def make_proxied() -> asyncio.Protocol:
             return ProxiedConnection(self.application.proxies, self, make_protocol, self.application.clock)
+
+        # hot: once per connection (observability bench --only storm)
+        make_connection: Callable[[], asyncio.Protocol] = partial(make_protocol, None)
+        if self.application.takes_proxy_protocol:
+            make_connection = make_proxied
+        elif certificate is None:
+            make_connection = make_http
 
         if not socks:
             (socks,) = open_listeners(["127.0.0.1"], 0, 1, reuse_port=False)
