@@ -168,6 +168,24 @@ def test_rows_wait_while_the_open_file_is_moved_away(tmp_path: Path) -> None:
     assert disk.faults[-1] is None
 
 
+def test_what_was_acknowledged_is_in_the_file_if_its_log_is_removed(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.put(1)
+    disk.writer.start()
+    disk.wait_until(lambda: disk.durable == 1)
+    (tmp_path / f"{DATABASE_NAME}-wal").unlink()
+    disk.put(2)
+    disk.wait_until(lambda: bool(disk.faults))
+    assert disk.faults[0] == f"{disk.path}-wal has been removed or replaced; restart the server"
+    assert disk.durable == 1
+    # As a kill would leave it now.
+    copy = tmp_path / "copy"
+    shutil.copy(disk.path, copy)
+    assert select(copy, "SELECT seq FROM fills") == [1]
+    assert not (tmp_path / f"{DATABASE_NAME}-wal").exists()
+    assert disk.stop() == [1]
+
+
 @pytest.mark.parametrize("other", ["another store", "an older copy"])
 def test_rows_wait_while_the_file_is_replaced_by_another(tmp_path: Path, other: str) -> None:
     disk = Disk(tmp_path)

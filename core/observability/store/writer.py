@@ -24,7 +24,7 @@ from observability.memory.counters import Counters
 from observability.store.file import read_seal
 from observability.store.limits import STOP_SECONDS
 from observability.store.schema import UPDATE_SEAL
-from observability.store.write_ahead_log import Seal
+from observability.store.write_ahead_log import Seal, log_of
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +92,12 @@ class StoreWriter:
         self._on_end = on_end
         self._units: SimpleQueue[Sequence[PendingRow] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._log = log_of(path)
         self._identity: tuple[int, int] | None = None
+        self._log_identity: tuple[int, int] | None = None
         self._seal: Seal | None = None
         self._fault: str | None = None
+        self._pruning_fault = ""
         self._refused_statements: set[str] = set()
         self._stopping = threading.Event()
         self._stop_at = float("inf")
@@ -190,9 +193,7 @@ class StoreWriter:
         """Returns the number of rows left out."""
         # hot: once per row (benchmarks/bench_store.py)
         connection = self._connected()
-        if _identity(self._path) != self._identity:
-            # SQLite would continue to write to a file that no process can open again.
-            raise StoreError(f"{self._path} has been removed or replaced")
+        self._check_files(connection)
         assert self._seal is not None, "read with the connection"
         seal = self._seal.next()
         connection.execute("BEGIN IMMEDIATE")
@@ -209,6 +210,15 @@ class StoreWriter:
             self._seal = seal
             return 0
         return self._commit_singly(connection, group)
+
+    def _check_files(self, connection: sqlite3.Connection) -> None:
+        """Raises StoreError if SQLite would continue to write to a file that no process can open again."""
+        if _identity(self._path) != self._identity:
+            raise StoreError(f"{self._path} has been removed or replaced")
+        if _identity(self._log) != self._log_identity:
+            # Its commits are still there for the connections that have it open, and now get into the file.
+            connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+            raise _LogLost(f"{self._log} has been removed or replaced; restart the server")
 
     def _commit_singly(self, connection: sqlite3.Connection, group: list[PendingRow]) -> int:
         """Commits every row that can be written; a failed statement undoes only itself."""
@@ -243,11 +253,17 @@ class StoreWriter:
         """Does a step of the maintenance; returns whether more is due."""
         self._maintain_at = time.monotonic() + IDLE_SECONDS
         try:
-            return self._maintenance.step(self._connected())
+            connection = self._connected()
+            self._check_files(connection)
+            has_more = self._maintenance.step(connection)
+            self._pruning_fault = ""
+            return has_more
         except (sqlite3.Error, StoreError) as error:
             # The next row will show whether writing itself fails.
             self._errors.add()
-            logger.error("pruning the store failed and will be tried again: %s", error)
+            if str(error) != self._pruning_fault:
+                self._pruning_fault = str(error)
+                logger.error("pruning the store failed and will be tried again: %s", error)
             if self._connection is not None:
                 _roll_back(self._connection)
             return False
@@ -255,7 +271,8 @@ class StoreWriter:
     def _fail(self, error: Exception) -> None:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         self._errors.add()
-        if code not in _PASSING:
+        # A new connection would begin another log, while readers have the old one.
+        if code not in _PASSING and not isinstance(error, _LogLost):
             self._disconnect()
         kind = _FAULTS.get(code)
         fault = f"{kind}: {error}" if kind is not None else str(error) or repr(error)
@@ -273,7 +290,7 @@ class StoreWriter:
                 connection.close()
                 raise
             self._connection = connection
-            self._identity = _identity(self._path)
+            self._identity, self._log_identity = _identity(self._path), _identity(self._log)
         return self._connection
 
     def _read_seal(self, connection: sqlite3.Connection) -> Seal:
@@ -304,6 +321,10 @@ def _by_statement(group: Sequence[PendingRow]) -> list[tuple[str, list[tuple[Any
         else:
             rows[statement] = [parameters]
     return sorted(rows.items(), key=lambda item: item[0].startswith("UPDATE"))
+
+
+class _LogLost(StoreError):
+    """The log that the connections have open is not the one beside the file."""
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
