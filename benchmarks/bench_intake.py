@@ -2,7 +2,8 @@
 
 The whole path of an event except the network: the gate of ingest takes JSON arrays of BATCH events, IN_FLIGHT at once,
 and answers each; in between are the decoder, the bus, the collectors and the journal. With a store an answer waits for
-the disk, in `--basetemp DIR`. Every 40 batches a tick writes its rows of history and, when one is due, a checkpoint.
+the disk, in `--basetemp DIR`. Orders and fills come in the smaller batches of a trading engine too. Every 40 batches of
+BATCH a tick writes its rows of history and, when one is due, a checkpoint.
 
     pytest benchmarks/bench_intake.py
 """
@@ -30,7 +31,7 @@ from observability.snapshot.frames import Frame
 
 BATCH = 1000
 IN_FLIGHT = 8
-BATCHES_PER_TICK = 40
+EVENTS_PER_TICK = 40 * BATCH
 TICK_NS = 100_000_000
 NOW_NS = 1_700_000_000_000_000_000
 SYMBOLS = 64
@@ -118,7 +119,7 @@ class Intake:
         self._journal = self._persistence.attach(collectors)
         self._gate = IngestGate(self.bus, self._journal, self._clock, counters, prints=collectors.market)
         self._sections = collectors.sections[:3]
-        self._batches = 0
+        self._events = 0
 
     async def start(self) -> None:
         for section in self._sections:
@@ -128,14 +129,15 @@ class Intake:
     async def stop(self) -> None:
         await self._persistence.stop()
 
-    async def take(self, batches: list[bytes]) -> None:
-        """Returns once every batch has been answered."""
+    async def take(self, batches: list[bytes], size: int) -> None:
+        """Returns once every batch, of `size` events, has been answered."""
         answers = await asyncio.gather(*(self._gate.take(batch, source="http") for batch in batches))
         assert all(answer.status == 200 for answer in answers)
         # 10 Hz at 400,000 events a second.
-        self._batches += len(batches)
-        self._clock.advance(self._clock.time_ns() + TICK_NS * len(batches) // BATCHES_PER_TICK)
-        if self._batches % BATCHES_PER_TICK == 0:
+        events = size * len(batches)
+        self._events += events
+        self._clock.advance(self._clock.time_ns() + TICK_NS * events // EVENTS_PER_TICK)
+        if self._events % EVENTS_PER_TICK < events:
             now_ns = self._clock.time_ns()
             for section in self._sections:
                 section.refresh(now_ns)
@@ -151,21 +153,25 @@ def running(directory: Path | None) -> Iterator[tuple[Intake, asyncio.Runner]]:
         runner.run(intake.stop())
 
 
-def measure(benchmark: BenchmarkFixture, make: Make, directory: Path | None, first: bytes = b"[]") -> None:
+def measure(
+    benchmark: BenchmarkFixture, make: Make, directory: Path | None, first: bytes = b"[]", size: int = BATCH
+) -> None:
     # The keys of fills must be new each time, or only duplicates would be measured.
-    batches = (orjson.dumps([make(n) for n in range(start, start + BATCH)]) for start in range(0, 10**9, BATCH))
+    batches = (orjson.dumps([make(n) for n in range(start, start + size)]) for start in range(0, 10**9, size))
 
     with running(directory) as (intake, runner):
-        runner.run(intake.take([first]))
         published = len(orjson.loads(first))
+        runner.run(intake.take([first], published))
 
         def setup() -> tuple[tuple[list[bytes]], dict[str, object]]:
             return ([next(batches) for _ in range(IN_FLIGHT)],), {}
 
-        benchmark.pedantic(lambda some: runner.run(intake.take(some)), setup=setup, rounds=ROUNDS, warmup_rounds=2)
-        published += (ROUNDS + 2) * IN_FLIGHT * BATCH
+        benchmark.pedantic(
+            lambda some: runner.run(intake.take(some, size)), setup=setup, rounds=ROUNDS, warmup_rounds=2
+        )
+        published += (ROUNDS + 2) * IN_FLIGHT * size
         assert sum(intake.bus.published[SOURCE].values()) == published
-    benchmark.extra_info["events_per_second"] = round(IN_FLIGHT * BATCH / benchmark.stats.stats.median)
+    benchmark.extra_info["events_per_second"] = round(IN_FLIGHT * size / benchmark.stats.stats.median)
 
 
 @pytest.mark.parametrize("has_store", [False, True], ids=["no store", "store"])
@@ -176,6 +182,12 @@ def measure(benchmark: BenchmarkFixture, make: Make, directory: Path | None, fir
 )
 def test_intake(benchmark: BenchmarkFixture, make: Make, has_store: bool, tmp_path: Path) -> None:
     measure(benchmark, make, tmp_path if has_store else None)
+
+
+@pytest.mark.parametrize("size", [1, 10, 100])
+@pytest.mark.parametrize("make", [order, fill], ids=lambda make: make.__name__)
+def test_intake_by_batch(benchmark: BenchmarkFixture, make: Make, size: int, tmp_path: Path) -> None:
+    measure(benchmark, make, tmp_path, size=size)
 
 
 @pytest.mark.parametrize("make", [quote, market_print], ids=lambda make: make.__name__)
