@@ -18,7 +18,7 @@ from http_application import HttpApplication, receive_all
 from observability.connections.listener import HttpListener
 from observability.routing.application import Application
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 60.0
 
 
 class HttpServer:

@@ -16,7 +16,8 @@ from queue import Empty, Queue
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_SECONDS = 30
+# How long a test waits for what never comes. On a busy machine a server takes half a minute to start.
+TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.01
 
 
