@@ -69,6 +69,27 @@ def test_each_step_is_logged_and_counted_once(caplog: pytest.LogCaptureFixture) 
     )
 
 
+def test_a_thread_that_reads_the_clock_slower_than_another_sees_no_step() -> None:
+    class SlowHost(Host):
+        is_overtaken = False
+
+        def time_ns(self) -> int:
+            read_ns = super().time_ns()
+            if self.is_overtaken:
+                self.is_overtaken = False
+                self.pass_time(S)
+                clock.time_ns()
+            return read_ns
+
+    host = SlowHost()
+    steps: list[int] = []
+    clock = SteadyClock(host, steps.append)
+    clock.time_ns()
+    host.is_overtaken = True
+    assert clock.time_ns() == START + S
+    assert (clock.ahead_ns, steps) == (0, [])
+
+
 def test_a_clock_can_continue_that_of_an_earlier_process() -> None:
     host = Host()
     clock = SteadyClock(host, not_before_ns=START + 60 * S)

@@ -58,6 +58,12 @@ def host_clock(directory: Path) -> Path:
     return offset
 
 
+def told(server: Server) -> list[float]:
+    """Returns by how many seconds the clock was set back, as the active alert says. A busy host has other alerts."""
+    alerts = server.get("/api/system/alerts?state=active")["alerts"]
+    return [float(alert["title"].split()[7]) for alert in alerts if alert["rule"] == "clock_set_back"]
+
+
 def is_stale(server: Server) -> bool:
     stale: bool = server.next_snapshot()["market_data"]["A"]["stale"]
     return stale
@@ -86,9 +92,8 @@ def test_a_host_clock_set_back_stops_nothing(
     assert post(server, "/api/metrics/history", question)["count"] >= 5
     assert "clock_set_back_total 1.0" in server.get_bytes("/metrics").decode()
     assert sum("clock was set back" in line for line in server.log) == 1
-    (alert,) = server.get("/api/system/alerts?state=active")["alerts"]
-    assert alert["rule"] == "clock_set_back"
-    assert step_seconds - 1 < float(alert["title"].split()[7]) <= step_seconds
+    (seconds,) = told(server)
+    assert step_seconds - 1 < seconds <= step_seconds
 
 
 def test_a_host_clock_set_back_between_two_runs_is_told(start_server: StartServer, tmp_path: Path) -> None:
@@ -97,10 +102,8 @@ def test_a_host_clock_set_back_between_two_runs_is_told(start_server: StartServe
     offset.write_text(str(-7200 * 10**9))
     server = start_server("--data-dir", str(tmp_path / "data"), PYTHONPATH=str(tmp_path))
     server.wait_for_log("clock was set back by 7")
-    wait_until(lambda: server.get("/api/system/alerts?state=active")["count"] > 0)
-    (alert,) = server.get("/api/system/alerts?state=active")["alerts"]
-    assert alert["rule"] == "clock_set_back"
-    assert 7100 < float(alert["title"].split()[7]) <= 7200
+    wait_until(lambda: bool(told(server)))
+    assert 7100 < told(server)[0] <= 7200
     assert "clock_set_back_total 1.0" in server.get_bytes("/metrics").decode()
     offset.write_text("0")
-    wait_until(lambda: server.get("/api/system/alerts?state=active")["count"] == 0)
+    wait_until(lambda: not told(server))

@@ -83,6 +83,11 @@ class SteadyClock:
 
     def _time_ahead(self, now_ns: int) -> int:
         """Returns the time while the host's clock, at `now_ns`, is behind what was shown."""
+        if not self._ahead_ns:
+            # Another thread may have shown a later time since this one read the host's clock.
+            newest_ns, now_ns = self._newest_ns, self._host.time_ns()
+            if now_ns >= newest_ns:
+                return now_ns
         mono_ns = self._host.mono_ns()
         if self._ahead_ns:
             passed_ns = mono_ns - self._since_ns
