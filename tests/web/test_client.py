@@ -1,4 +1,4 @@
-"""The JavaScript client's deltas, run by node."""
+"""The JavaScript client, run by node: its deltas, and how it comes back."""
 
 from __future__ import annotations
 
@@ -18,8 +18,36 @@ const [groups, cases] = JSON.parse(process.argv[2]);
 console.log(JSON.stringify(cases.map(([held, delta]) => [applyDelta(held, delta, groups), held])));
 """
 
+# Opens and loses a connection several times, with timers that stand still.
+LOSSES = """
+const sockets = [], delays = [];
+globalThis.WebSocket = class { constructor() { sockets.push(this); } close() {} };
+globalThis.setTimeout = (call, ms) => { delays.push(ms); if (ms < 60000) call(); };
+Math.random = () => +process.argv[2];
+const { Stream } = await import(process.argv[1]);
+new Stream("http://localhost");
+for (let n = 0; n < 8; n++) {
+  sockets.at(-1).onopen();
+  sockets.at(-1).onclose();
+}
+console.log(JSON.stringify(delays.filter(ms => ms < 60000)));
+"""
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+
+
+@pytest.mark.parametrize("chosen", [0.25, 1.0])
+def test_clients_that_lost_a_server_come_back_at_different_times(chosen: float) -> None:
+    ran = subprocess.run(
+        ["node", "--input-type=module", "-e", LOSSES, CLIENT.as_uri(), str(chosen)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    )
+    assert json.loads(ran.stdout) == [chosen * min(15_000, 200 * 2**losses) for losses in range(8)]
+
+
 def test_a_delta_makes_the_servers_next_snapshot_and_leaves_the_last_one() -> None:
     cases = [(whole(1, case.held), delta(2, case.changed, case.removed)) for case in CASES.values()]
     ran = subprocess.run(
