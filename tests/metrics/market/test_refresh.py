@@ -102,6 +102,16 @@ def test_a_tick_derives_no_symbol_that_has_neither_input_nor_a_change_by_time() 
     assert changed == [False, True, False]
 
 
+def test_a_quote_is_stale_from_the_first_tick_after_its_age_on() -> None:
+    market = Market()
+    market.publish("quote", "AAPL", 400)
+    stale = []
+    for _ in range(25):
+        market.clock.now_ns += S // 10
+        stale.append(orjson.loads(market.tick())["market_data"]["AAPL"]["stale"])
+    assert stale == [False] * 20 + [True] * 5
+
+
 def test_a_silent_symbol_is_not_looked_at_any_more() -> None:
     market = Market()
     market.publish("quote", "AAPL", 400)
