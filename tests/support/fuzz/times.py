@@ -19,6 +19,7 @@ import msgspec
 
 from fuzz.fuzzing import main
 from observability.clocks.timestamps import MAX_NS, NS_PER_MS, NS_PER_S, format_iso_ms, parse_iso_ns
+from observability.events import MIN_NS
 from observability.http11.heads import parse_head
 from observability.http11.messages import Request
 from observability.http11.refusals import Unprocessable
@@ -81,6 +82,7 @@ def check(data: bytes, rng: random.Random) -> None:
 def _reference(text: str) -> int:
     """Reads what has been taken for a time with the standard library, whose resolution is too coarse for fractions."""
     if text.isdecimal():
+        assert int(text) == 0 or int(text) >= MIN_NS, "a number that cannot be nanoseconds was taken"
         return int(text)
     fraction = _FRACTION.search(text)
     whole = _FRACTION.sub("", text).upper()
@@ -96,7 +98,7 @@ def _reference(text: str) -> int:
 def _is_plain_time(text: str) -> bool:
     """Whether `text` is one of the forms that every client may send."""
     if re.fullmatch(r"[0-9]{1,19}", text):
-        return int(text) <= MAX_NS
+        return int(text) == 0 or MIN_NS <= int(text) <= MAX_NS
     if not re.fullmatch(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})", text):
         return False
     try:
