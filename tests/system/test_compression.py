@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -41,23 +42,32 @@ def join(server: Server, factory: ClientPerMessageDeflateFactory | None, query: 
         yield connection
 
 
-def collect(connection: ClientConnection, last_seq: int, into: dict[int, str]) -> None:
-    """Receives snapshots up to `last_seq`."""
-    while True:
-        data = connection.recv(TIMEOUT_SECONDS)
-        assert isinstance(data, str)
-        document = json.loads(data)
-        if document["type"].startswith("metrics"):
-            into[document["seq"]] = data
-            if document["seq"] >= last_seq:
-                return
+@dataclass
+class Received:
+    """What one client has received: its snapshots by number, and how many it was told that it missed."""
+
+    texts: dict[int, str] = field(default_factory=dict)
+    skipped: int = 0
+
+    def collect(self, connection: ClientConnection, last_seq: int) -> None:
+        """Receives snapshots up to `last_seq`."""
+        while True:
+            data = connection.recv(TIMEOUT_SECONDS)
+            assert isinstance(data, str)
+            document = json.loads(data)
+            if document["type"] == "lag":
+                self.skipped += document["skipped"]
+            elif document["type"].startswith("metrics"):
+                self.texts[document["seq"]] = data
+                if document["seq"] >= last_seq:
+                    return
 
 
-def collect_all(connections: list[ClientConnection], last_seq: int) -> list[dict[int, str]]:
-    received: list[dict[int, str]] = [{} for _ in connections]
+def collect_all(connections: list[ClientConnection], last_seq: int) -> list[Received]:
+    received = [Received() for _ in connections]
     threads = [
-        threading.Thread(target=collect, args=(connection, last_seq, into))
-        for connection, into in zip(connections, received, strict=True)
+        threading.Thread(target=one.collect, args=(connection, last_seq))
+        for connection, one in zip(connections, received, strict=True)
     ]
     for thread in threads:
         thread.start()
@@ -75,22 +85,26 @@ def compressions(server: Server) -> dict[str, float]:
 def test_every_client_inflates_to_the_same_text(fast_server: Server) -> None:
     with ExitStack() as stack:
         factories = (None, TAKEOVER, TAKEOVER, NO_TAKEOVER)
-        connections = [stack.enter_context(join(fast_server, factory)) for factory in factories]
+        # Clients that ask for something are told of what they miss.
+        connections = [stack.enter_context(join(fast_server, factory, "?channels=metrics")) for factory in factories]
         first = fast_server.get("/api/metrics/current")["seq"]
-        plain, *inflated = collect_all(connections, first + TICKS)
+        received = collect_all(connections, first + TICKS)
+    plain, *inflated = (one.texts for one in received)
     for messages in inflated:
-        common = plain.keys() & messages.keys()
         # Two workers need not skip the same snapshots.
+        common = plain.keys() & messages.keys()
         assert len(common) > 10
         assert all(plain[seq] == messages[seq] for seq in common)
+    for one in received:
+        assert max(one.texts) - min(one.texts) + 1 == len(one.texts) + one.skipped
 
 
 def test_clients_that_join_and_change_their_view_stay_in_step(fast_server: Server) -> None:
-    texts: dict[int, str] = {}
+    received = Received()
     compared = 0
     with join(fast_server, None) as plain, join(fast_server, TAKEOVER) as changing:
         first = fast_server.get("/api/metrics/current")["seq"]
-        thread = threading.Thread(target=collect, args=(plain, first + TICKS, texts))
+        thread = threading.Thread(target=received.collect, args=(plain, first + TICKS))
         thread.start()
         while thread.is_alive():
             changing.send('{"type":"subscribe","channels":["execution"]}')
@@ -100,7 +114,7 @@ def test_clients_that_join_and_change_their_view_stay_in_step(fast_server: Serve
             receive_text(changing, "subscribed")
             for _ in range(5):
                 data = receive_text(changing, "metrics_update")
-                other = texts.get(json.loads(data)["seq"])
+                other = received.texts.get(json.loads(data)["seq"])
                 if other is not None:
                     assert data == other
                     compared += 1
