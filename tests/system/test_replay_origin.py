@@ -31,11 +31,11 @@ def record(path: Path, prints: int = 3, spacing_ns: int = 10**9) -> str:
 
 
 def refused(*arguments: str) -> str:
-    """Returns what a server that must not start says; one line."""
+    """Returns what the processes of a server that must not start say."""
     ended = run_command("serve", "--port", "0", *arguments)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    return ended.stderr.splitlines()[-1]
+    return ended.stderr
 
 
 @pytest.fixture
