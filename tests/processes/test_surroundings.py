@@ -34,6 +34,15 @@ def test_a_settled_process_survives_signals_that_ask_for_something() -> None:
     assert (ended.returncode, ended.stdout) == (0, "alive\n")
 
 
+def test_a_process_that_leaves_is_not_ended_by_one_more_signal() -> None:
+    ended = run(
+        "import os, signal; from observability.processes.surroundings import leave; leave()\n"
+        "for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT): os.kill(os.getpid(), number)\n"
+        "print('left')"
+    )
+    assert (ended.returncode, ended.stdout) == (0, "left\n")
+
+
 def test_a_file_that_a_settled_process_opens_is_no_standard_stream() -> None:
     ended = run(
         "import os, sys; from observability.processes.surroundings import settle; settle()\n"

@@ -185,8 +185,10 @@ def test_a_start_line_that_cannot_be_printed_is_no_fault(sink: str) -> None:
     target = "| true" if sink == "|true" else f"> {sink}"
     script = f'{{ "$@" & echo $! >&2; wait $!; echo "exit $?" >&2; }} {target}'
     lines = []
+    # In the background, `timeout` would pass the signal on twice: to the server and to their group.
+    bounded = ["timeout", "--foreground", "-s", "KILL", str(TIMEOUT_SECONDS), *command("--port", "0")]
     with subprocess.Popen(
-        ["sh", "-c", script, "sh", "timeout", "-s", "KILL", str(TIMEOUT_SECONDS), *command("--port", "0")],
+        ["sh", "-c", script, "sh", *bounded],
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,

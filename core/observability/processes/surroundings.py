@@ -32,5 +32,6 @@ def settle() -> None:
 
 
 def leave() -> None:
-    """Keeps those signals away for the rest of this process, whose handlers are about to go."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SURVIVED)
+    """Keeps those signals away for the rest of this process, whose handlers are about to go, and those that end it,
+    which would make an orderly end look like a death."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*SURVIVED, signal.SIGTERM, signal.SIGINT))
