@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator
 
 CHUNK_BYTES = 65536
@@ -48,6 +49,18 @@ class CuttingProxy:
 
     def resume(self) -> None:
         self._flows.set()
+
+    async def disturb(self, seed: int, times: int) -> None:
+        """Cuts and stalls all connections at random moments."""
+        choose = random.Random(seed)
+        for _ in range(times):
+            await asyncio.sleep(choose.uniform(0.02, 0.3))
+            if choose.random() < 0.5:
+                self.cut()
+            else:
+                self.stall()
+                await asyncio.sleep(choose.uniform(0.02, 0.2))
+                self.resume()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,18 +46,6 @@ def ordered(text: str | bytes) -> Any:
     return json.loads(text, object_pairs_hook=list)
 
 
-async def disturb(proxy: CuttingProxy, times: int) -> None:
-    choose = random.Random(times)
-    for _ in range(times):
-        await asyncio.sleep(choose.uniform(0.05, 0.3))
-        if choose.random() < 0.5:
-            proxy.cut()
-        else:
-            proxy.stall()
-            await asyncio.sleep(choose.uniform(0.02, 0.2))
-            proxy.resume()
-
-
 async def start(program: Path, url: str, **options: Any) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *("node", "--experimental-websocket", "--no-warnings", str(program), url, json.dumps(options)),
@@ -92,7 +79,7 @@ def test_snapshots_are_the_servers_over_cut_and_stalled_connections(
         async with CuttingProxy(server.port).running() as proxy:
             node = await start(program, proxy.url, mode=mode)
             assert node.stdout is not None
-            storm = asyncio.create_task(disturb(proxy, 12))
+            storm = asyncio.create_task(proxy.disturb(12, 12))
             while not storm.done() or compared < 50:
                 line = await node.stdout.readline()
                 same = reference.get(json.loads(line)["seq"])
@@ -115,7 +102,7 @@ def test_every_trade_comes_once_over_cut_and_stalled_connections(start_server: S
         async with CuttingProxy(server.port).running() as proxy:
             node = await start(program, proxy.url, channels=["trades"], laneSince={"trades": 0})
             assert node.stdout is not None
-            storm = asyncio.create_task(disturb(proxy, 12))
+            storm = asyncio.create_task(proxy.disturb(12, 12))
             with Sender(server.url("")) as sender:
                 for number in range(fills):
                     sender.fill(f"t{number}", f"o{number}", "AAPL", "buy", 1, 100)

@@ -4,7 +4,6 @@ server's byte for byte, and every entry of a lane comes once."""
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -34,19 +33,6 @@ async def record(url: str, into: dict[tuple[str, int], bytes]) -> None:
                 into[message["epoch"], message["seq"]] = orjson.dumps(message)
 
 
-async def disturb(proxy: CuttingProxy, seed: int, times: int) -> None:
-    """Cuts and stalls connections at random moments."""
-    choose = random.Random(seed)
-    for _ in range(times):
-        await asyncio.sleep(choose.uniform(0.02, 0.3))
-        if choose.random() < 0.5:
-            proxy.cut()
-        else:
-            proxy.stall()
-            await asyncio.sleep(choose.uniform(0.02, 0.2))
-            proxy.resume()
-
-
 async def follow(server: Server, mode: Literal["full", "delta"], channels: tuple[str, ...]) -> None:
     reference: dict[tuple[str, int], bytes] = {}
     query = "" if channels == ("metrics",) else f"?channels={','.join(channels)}"
@@ -56,7 +42,7 @@ async def follow(server: Server, mode: Literal["full", "delta"], channels: tuple
         CuttingProxy(server.port).running() as proxy,
         Stream(proxy.url, channels=channels, mode=mode, every_frame=True) as stream,
     ):
-        storm = asyncio.create_task(disturb(proxy, len(mode), 15))
+        storm = asyncio.create_task(proxy.disturb(len(mode), 15))
         async for snapshot in stream:
             same = reference.get((snapshot["epoch"], snapshot["seq"]))
             if same is not None:
@@ -108,7 +94,7 @@ async def follow_trades(sequel: Sequel) -> None:
                         await sequel.restart(proxy)
 
             async with stream:
-                trading, storm = asyncio.create_task(trade()), asyncio.create_task(disturb(proxy, 7, 15))
+                trading, storm = asyncio.create_task(trade()), asyncio.create_task(proxy.disturb(7, 15))
                 async for message in stream:
                     assert message["type"] == "trade"
                     seen.append(message["trade_id"])

@@ -85,7 +85,7 @@ class HostCheck:
         self._known: set[bytes] = set()
 
     def knows(self, request: Request) -> bool:
-        """Returns whether requests with this Host are allowed, whoever sends them."""
+        """Returns whether requests with this Host are allowed, from any sender."""
         host = request.head.headers.get(b"host")
         return host is None or host in self._known
 

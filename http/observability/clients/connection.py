@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 from picows import (
@@ -63,6 +63,14 @@ class Unavailable(Exception):
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+def server_url(url: str) -> SplitResult:
+    """Returns scheme, host and port of a server's HTTP address, which may lack the scheme. Raises ValueError."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r}: expected an address like http://localhost:8000")
+    return parts
 
 
 def stream_url(url: str, path: str = "/ws/metrics") -> str:

@@ -14,11 +14,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import orjson
 
 from observability.clients.backoff import Backoff
+from observability.clients.connection import server_url
 from observability.clients.tables import to_frame
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ class Rest:
 
     def __init__(self, url: str, *, token: str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
         """Raises ValueError."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r}: expected an address like http://localhost:8000")
+        parts = server_url(url)
         self._url = f"{parts.scheme}://{parts.netloc}"
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         if token is not None:

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import orjson
 
 from observability.clients.backoff import Backoff
+from observability.clients.connection import server_url
 from observability.clients.spool import Spool, SpoolError
 
 logger = logging.getLogger(__name__)
@@ -88,11 +88,9 @@ class Sender:
         """`spool` is a file in which fills, orders, positions, equity and alerts survive the program's end until the
         server has them. `on_rejected` is called in the sender's thread with each refused event, as it was sent, and
         the reason; without it the log tells. Raises ValueError, SpoolError."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r}: expected an address like http://localhost:8000")
+        parts = server_url(url)
         self._url = f"{parts.scheme}://{parts.netloc}"
-        self._address = (parts.hostname, parts.port)
+        self._address = (parts.hostname or "", parts.port)
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._headers = {"Content-Type": "application/x-ndjson"}
         if token is not None:

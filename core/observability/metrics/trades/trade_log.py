@@ -265,7 +265,7 @@ class TradeLog:
         return seen
 
     def _begin(self, key: TradeKey, content: int, bits: int, fill: Fill) -> Trade:
-        # Before the key is known: whoever is asked for the strategy may refuse the fill.
+        # Before the key is known, because the lookup of the strategy may refuse the fill.
         strategy = fill.strategy or self.strategy_of(fill)
         self._see(key, content, bits)
         trade = Trade.from_fill(self._sequence.draw(), fill, strategy)
