@@ -54,7 +54,7 @@ def test_channels_in_the_url_are_the_whole_list(demo_server: Server) -> None:
 
 
 def test_symbols_filter_the_market_data(demo_server: Server) -> None:
-    symbol = demo_server.get("/api/metrics/symbols")["symbols"][0]
+    symbol = next(iter(demo_server.next_snapshot()["market_data"]))
     with client(demo_server, f"?symbols={symbol}") as connection:
         assert receive(connection, "metrics_update")["market_data"].keys() == {symbol}
 

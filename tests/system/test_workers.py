@@ -64,8 +64,7 @@ def test_every_worker_answers_about_trades_that_only_the_hub_has(host: Server) -
 
 @pytest.mark.broadcast
 def test_a_worker_cuts_a_view_out_of_the_snapshot(host: Server) -> None:
-    wait_until(lambda: host.get("/api/metrics/symbols")["symbols"])
-    symbol = host.get("/api/metrics/symbols")["symbols"][0]
+    symbol = next(iter(host.next_snapshot()["market_data"]))
     with connect(f"{host.websocket_url}?channels=market_data&symbols={symbol}&mode=delta") as client:
         full = receive(client, "metrics_update")
         assert list(full["market_data"]) == [symbol]
