@@ -5,6 +5,11 @@
 
 A group that cannot be written stays first in the queue and is tried again after growing pauses. Only a row that can
 never be written, which is a defect of ours, is left out: it is counted, and logged once per statement.
+
+After a failed fsync the kernel takes the pages for written, although they are in memory only. SQLite may then find the
+commit that failed, complete, in the log, and later fsyncs succeed without it: a power cut would end the log before all
+that followed. So after an input/output error nothing is committed before the log has been folded into the file, which
+writes its pages again, and has begun anew. Whether the commit that failed was among them, its seal says.
 """
 
 from __future__ import annotations
@@ -96,6 +101,9 @@ class StoreWriter:
         self._identity: tuple[int, int] | None = None
         self._log_identity: tuple[int, int] | None = None
         self._seal: Seal | None = None
+        self._is_log_doubtful = False
+        # Of the rows at the head of the group: how many the last attempt has tried, and how many are in the file.
+        self._tried = self._survived = 0
         self._fault: str | None = None
         self._pruning_fault = ""
         self._refused_statements: set[str] = set()
@@ -172,13 +180,14 @@ class StoreWriter:
             group += units.get_nowait() or ()
 
     def _write(self, group: list[PendingRow]) -> bool:
-        """Commits the group and reports it; returns False if that failed, in which case none of it was written."""
+        """Commits the group and reports it; returns False if that failed, in which case it has to be tried again."""
         begin_ns = time.monotonic_ns()
         try:
             refused = self._commit(group)
         except Exception as error:
             self._fail(error)
             return False
+        self._tried = self._survived = 0
         self._duration.record(time.monotonic_ns() - begin_ns)
         self._commits.add()
         self._committed_rows.add(len(group) - refused)
@@ -192,14 +201,17 @@ class StoreWriter:
     def _commit(self, group: list[PendingRow]) -> int:
         """Returns the number of rows left out."""
         # hot: once per row (benchmarks/bench_store.py)
-        connection = self._connected()
-        self._check_files(connection)
+        connection = self._ready()
         assert self._seal is not None, "read with the connection"
+        self._tried = len(group)
+        rows_left = group[self._survived :] if self._survived else group
+        if not rows_left:
+            return 0
         seal = self._seal.next()
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(UPDATE_SEAL, (str(seal),))
-            for statement, rows in _by_statement(group):
+            for statement, rows in _by_statement(rows_left):
                 connection.executemany(statement, rows)
             connection.execute("COMMIT")
         except Exception as error:
@@ -209,7 +221,18 @@ class StoreWriter:
         else:
             self._seal = seal
             return 0
-        return self._commit_singly(connection, group)
+        return self._commit_singly(connection, rows_left)
+
+    def _ready(self) -> sqlite3.Connection:
+        """Returns a connection whose commits will be found again. Raises sqlite3.Error and StoreError."""
+        connection = self._connected()
+        self._check_files(connection)
+        if self._is_log_doubtful:
+            (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if is_busy:
+                raise StoreError(f"{self._log} may have lost a part, and a reader keeps it from beginning anew")
+            self._is_log_doubtful = False
+        return connection
 
     def _check_files(self, connection: sqlite3.Connection) -> None:
         """Raises StoreError if SQLite would continue to write to a file that no process can open again."""
@@ -253,14 +276,13 @@ class StoreWriter:
         """Does a step of the maintenance; returns whether more is due."""
         self._maintain_at = time.monotonic() + IDLE_SECONDS
         try:
-            connection = self._connected()
-            self._check_files(connection)
-            has_more = self._maintenance.step(connection)
+            has_more = self._maintenance.step(self._ready())
             self._pruning_fault = ""
             return has_more
         except (sqlite3.Error, StoreError) as error:
             # The next row will show whether writing itself fails.
             self._errors.add()
+            self._doubt_log(error)
             if str(error) != self._pruning_fault:
                 self._pruning_fault = str(error)
                 logger.error("pruning the store failed and will be tried again: %s", error)
@@ -269,8 +291,9 @@ class StoreWriter:
             return False
 
     def _fail(self, error: Exception) -> None:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        code = _code(error)
         self._errors.add()
+        self._doubt_log(error)
         # A new connection would begin another log, while readers have the old one.
         if code not in _PASSING and not isinstance(error, _LogLost):
             self._disconnect()
@@ -281,14 +304,21 @@ class StoreWriter:
             self._fault = fault
             self._on_fault(fault)
 
+    def _doubt_log(self, error: Exception) -> None:
+        if _code(error) == sqlite3.SQLITE_IOERR:
+            self._is_log_doubtful = True
+
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             connection = self._connect()
             try:
-                self._seal = self._read_seal(connection)
+                seal = self._read_seal(connection)
             except BaseException:
                 connection.close()
                 raise
+            if self._seal not in (None, seal):
+                self._survived = self._tried
+            self._seal = seal
             self._connection = connection
             self._identity, self._log_identity = _identity(self._path), _identity(self._log)
         return self._connection
@@ -334,6 +364,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _code(error: Exception) -> int:
+    """Returns the primary error code of SQLite; that of an error without one is SQLITE_ERROR."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
 
 
 def _is_of_a_row(error: Exception) -> bool:
