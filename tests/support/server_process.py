@@ -21,12 +21,13 @@ TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.01
 
 
-def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs `observability` with arguments until it ends, which must be soon."""
+def run_command(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs `observability` with arguments, and with `given` as its input, until it ends, which must be soon."""
     path = os.pathsep.join((str(ROOT / "core"), str(ROOT / "http")))
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "observability", *arguments],
         env={**os.environ, "PYTHONPATH": path, **environment},
+        input=given,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,

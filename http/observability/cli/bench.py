@@ -61,7 +61,7 @@ prints what has been measured so far.
 
 def bench(arguments: Sequence[str]) -> int:
     """Measures, prints and writes; returns the exit code."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     if given.show is not None:
         return _show(given)
     results = new_results(["observability", "bench", *arguments])
@@ -119,48 +119,51 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     measures = "\n".join(_described(measure.key, measure.meaning) for measure in MEASURES.values())
-    parser = argparse.ArgumentParser(
+    parsing = argparse.ArgumentParser(
         prog="observability bench",
         description=_DESCRIPTION + measures,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--quick", action="store_true", help="short windows, few clients; under two minutes")
-    parser.add_argument(
+    parsing.add_argument("--quick", action="store_true", help="short windows, few clients; under two minutes")
+    parsing.add_argument(
         "--only", type=_names("measure", tuple(MEASURES)), default=(), metavar="MEASURE,...", help="these measures only"
     )
-    parser.add_argument(
+    parsing.add_argument(
         "--servers", type=_names("server", SERVERS), default=(), metavar="SERVER,...",
         help=f"these servers only: {', '.join(SERVERS)}",
     )  # fmt: skip
-    parser.add_argument(
+    parsing.add_argument(
         "--clients", type=_numbers(1, MAX_CLIENTS), default=(), metavar="N,...",
         help="WebSocket clients; several numbers for the fan-out (default 1000,5000)",
     )  # fmt: skip
-    parser.add_argument(
+    parsing.add_argument(
         "--bytes", type=_numbers(200, MAX_BYTES), default=(), metavar="N,...",
         help="about the size of the snapshot (default 1000,2000,8000; servers other than ours and the floor only 2000)",
     )  # fmt: skip
-    parser.add_argument(
+    parsing.add_argument(
         "--seconds", type=_number(0.2, 60, float), help="length of each window of measurement (default 3)"
     )
-    parser.add_argument("--rounds", type=_number(1, 25, int), help="how often each server has its turn (default 3)")
-    parser.add_argument(
+    parsing.add_argument("--rounds", type=_number(1, 25, int), help="how often each server has its turn (default 3)")
+    parsing.add_argument(
         "--no-compiler", action="store_true", help="measure as without a C compiler: no floor, a slower load generator"
     )
-    parser.add_argument(
+    parsing.add_argument(
         "--output", type=Path, default=OUTPUT, metavar="DIR",
         help=f"where results.json, chart.svg and tables.md are written (default {OUTPUT})",
     )  # fmt: skip
-    parser.add_argument(
+    parsing.add_argument(
         "--markdown", type=Path, metavar="FILE",
         help="also write the tables to FILE, between its markers <!-- bench --> and <!-- /bench --> if it has them",
     )  # fmt: skip
-    parser.add_argument("--show", type=Path, metavar="FILE", help="print the tables of a results.json; measure nothing")
-    return parser
+    parsing.add_argument(
+        "--show", type=Path, metavar="FILE", help="print the tables of a results.json; measure nothing"
+    )
+    return parsing
 
 
 def _described(name: str, meaning: str) -> str:

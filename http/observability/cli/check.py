@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sqlite3
 import ssl
@@ -37,7 +38,7 @@ examples:
 
 def check(arguments: Sequence[str]) -> int:
     """Prints the findings; returns the exit code."""
-    parsed = build_argument_parser("check", _DESCRIPTION, _EXAMPLES).parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     try:
         sources = Sources(parsed, os.environ)
         config, given = sources.config(), sources.given()
@@ -70,6 +71,11 @@ def check(arguments: Sequence[str]) -> int:
         )
         return EXIT_USAGE
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    return build_argument_parser("check", _DESCRIPTION, _EXAMPLES)
 
 
 def _print(subject: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -25,10 +26,7 @@ examples:
 
 def config(arguments: Sequence[str]) -> int:
     """Prints the settings; returns the exit code."""
-    parser = build_argument_parser("config", _DESCRIPTION, _EXAMPLES)
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser.add_argument("--given", action="store_true", help="leave out the settings that have their defaults")
-    parsed = parser.parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     as_json, only_given = parsed.json, parsed.given
     del parsed.json, parsed.given
     try:
@@ -54,3 +52,11 @@ def config(arguments: Sequence[str]) -> int:
     for name, text, source in rows:
         print(f"{name:{widths[0]}}  {text:{min(widths[1], 40)}}  {source}")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parsing = build_argument_parser("config", _DESCRIPTION, _EXAMPLES)
+    parsing.add_argument("--json", action="store_true", help="as one JSON object")
+    parsing.add_argument("--given", action="store_true", help="leave out the settings that have their defaults")
+    return parsing

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "check": "say whether it could start, and what is wrong",
     "config": "print the settings in force, and where each value comes from",
     "send": "send events from standard input to a server",
+    "replay": "send recordings to a server, as if they happened now",
     "bench": "measure the server beside others",
     "version": "print the versions of this program and of what it runs on",
     "completion": "print a script that completes these commands in bash or zsh",

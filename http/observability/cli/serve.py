@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def serve(arguments: Sequence[str]) -> int:
     """Serves until a signal ends it; returns the exit code."""
-    parsed = build_argument_parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     try:
         config = Sources(parsed, os.environ).config()
         rules = load_rules(config.alert_rules)
@@ -43,6 +44,11 @@ def serve(arguments: Sequence[str]) -> int:
     except (ObservabilityError, OSError) as error:
         return _fail(error, EXIT_FAILED)
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    return build_argument_parser()
 
 
 def _announce(config: Config, port: int, memory_bytes: int) -> None:

@@ -17,9 +17,7 @@ PACKAGES: Final = ("uvloop", "picows", "orjson", "msgspec", "psutil", "prometheu
 
 def version(arguments: Sequence[str]) -> int:
     """Prints one line per part; returns the exit code."""
-    argparse.ArgumentParser(
-        prog="observability version", description="Prints the versions of this program and of what it runs on."
-    ).parse_args(arguments)
+    parser().parse_args(arguments)
     lines = {
         "observability": VERSION,
         platform.python_implementation(): platform.python_version(),
@@ -31,3 +29,10 @@ def version(arguments: Sequence[str]) -> int:
     width = max(map(len, lines))
     print("\n".join(f"{name:{width}}  {value}" for name, value in lines.items()))
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    return argparse.ArgumentParser(
+        prog="observability version", description="Prints the versions of this program and of what it runs on."
+    )

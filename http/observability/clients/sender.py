@@ -48,6 +48,8 @@ LOG_SECONDS: Final = 10.0
 _ENCODING: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 # The batch is what is wrong; sending it again would not help.
 _REFUSED_BATCH: Final = frozenset({400, 413, 422})
+# The token, its role or the address is what is wrong.
+_REFUSED_SENDER: Final = frozenset({401, 403, 404, 405, 421})
 
 
 @dataclass
@@ -97,6 +99,9 @@ class Sender:
             self._headers["Authorization"] = f"Bearer {token}"
         self._on_rejected = on_rejected
         self.stats = SenderStats()
+        self.refusal: str | None = None
+        """Why the server takes nothing from this sender, such as a wrong token; None if it does. The sender tries again
+        all the same: what is wrong may be mended."""
 
         self._spool = Spool(spool)
         self._queue: deque[bytes] = deque()
@@ -303,7 +308,9 @@ class Sender:
             reason = f"HTTP {status}: {answer.get('detail', '')}"
             self._settle(batch, {"rejected": [{"index": i, "error": reason} for i in range(len(batch.bodies))]})
         else:
-            self._fail(f"HTTP {status}: {answer.get('detail', '')}", retry_after)
+            reason = f"HTTP {status}: {answer.get('detail', '')}"
+            self.refusal = reason if status in _REFUSED_SENDER else None
+            self._fail(reason, retry_after)
 
     def _request(self, batch: _Batch) -> tuple[int, float, dict[str, Any]]:
         """Returns the status, the seconds to wait that the server asks for, and the answer."""
@@ -328,6 +335,7 @@ class Sender:
         if batch.spooled:
             self._spool.remove_to(batch.last_number)
         self._batch = None
+        self.refusal = None
         self._backoff.reset()
         self.stats.accepted += answer.get("accepted", 0)
         self.stats.duplicates += answer.get("duplicates", 0)
