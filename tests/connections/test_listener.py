@@ -20,6 +20,7 @@ from observability.connections.listener import REFUSAL_SLOTS, HttpListener
 from observability.http11.messages import Request, Response
 from observability.routing.application import Application
 from observability.routing.router import Router
+from server_process import TIMEOUT_SECONDS
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 ROOT = Path(__file__).parents[2]
@@ -136,7 +137,7 @@ def test_the_listener_accepts_on_sockets_it_is_given(serve: Callable[[Applicatio
 
     listener = server.run(start())
     assert listener.port == port
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as client:
         assert ask(client).startswith(b"HTTP/1.1 200")
     server.run(listener.close())
 
@@ -173,7 +174,7 @@ asyncio.Runner(loop_factory=uvloop.new_event_loop).run(main())
 
 def answered(address: tuple[str, int]) -> bool:
     try:
-        with socket.create_connection(address, timeout=5) as client:
+        with socket.create_connection(address, timeout=TIMEOUT_SECONDS) as client:
             return ask(client).startswith(b"HTTP/1.1 200")
     except ConnectionError:
         return False
@@ -190,9 +191,9 @@ def test_a_server_without_file_descriptors_neither_stops_nor_spins() -> None:
         address = ("127.0.0.1", int(process.stdout.readline()))
         with ExitStack() as stack:
             for _ in range(80):
-                stack.enter_context(socket.create_connection(address, timeout=5))
+                stack.enter_context(socket.create_connection(address, timeout=TIMEOUT_SECONDS))
         # Until the server has seen the other connections end, it drops new ones.
-        until = time.monotonic() + 5
+        until = time.monotonic() + TIMEOUT_SECONDS
         while not answered(address):
             assert time.monotonic() < until, "the server did not recover"
         process.stdin.write(b"\n")

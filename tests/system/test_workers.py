@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from hosts import WORKERS, exposed, fill, peers_on_every_worker, post, process_of, processes, wait_until
+from hosts import WORKERS, Peer, exposed, fill, peers_on_every_worker, post, process_of, processes, wait_until
 from server_process import Server
 from ws_client import receive, receive_deltas
 
@@ -30,6 +29,12 @@ def host() -> Iterator[Server]:
     server = Server("--demo", "--workers", str(WORKERS))
     yield server
     server.stop()
+
+
+def newest_seq(peer: Peer) -> int:
+    """Returns the number of the newest snapshot that the worker of a connection has."""
+    seq: int = json.loads(peer.get("/api/metrics/current")[1])["seq"]
+    return seq
 
 
 def test_each_process_has_its_own_name_in_ps(host: Server) -> None:
@@ -140,12 +145,19 @@ def test_snapshots_go_out_whatever_the_documents_weigh(start_server: StartServer
 
 @pytest.mark.broadcast
 def test_a_client_is_told_of_the_snapshots_that_its_worker_was_too_late_to_send(host: Server) -> None:
-    with connect(f"{host.websocket_url}?channels=metrics", compression=None) as client:
-        seq = receive(client, "metrics_update")["seq"]
+    with (
+        peers_on_every_worker(host) as peers,
+        connect(f"{host.websocket_url}?channels=metrics", compression=None) as client,
+    ):
         worker = process_of(host, client.socket.getsockname()[1])
+        (other,) = (peer for peer in peers if process_of(host, peer.local_port) != worker)
+        seq = receive(client, "metrics_update")["seq"]
         os.kill(worker, signal.SIGSTOP)
-        time.sleep(0.5)
-        os.kill(worker, signal.SIGCONT)
+        try:
+            stopped = newest_seq(other)
+            wait_until(lambda: newest_seq(other) >= stopped + 5)
+        finally:
+            os.kill(worker, signal.SIGCONT)
         skipped = 0
         for _ in range(10):
             message = receive(client)
