@@ -12,7 +12,9 @@ from observability.events import Print, Quote
 from observability.sources.recordings.recording import Recording
 
 EVENT = b'{"type":"quote","symbol":"X","bid":1,"ask":2,"ts":1700000000000000000}\n'
-BINANCE = b'1700000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1.5","q":"2","T":1,"m":true}}\n'
+BINANCE = (
+    b'1700000000000000000 {"stream":"x@trade","data":{"s":"X","t":9,"p":"1.5","q":"2","T":1700000000001,"m":true}}\n'
+)
 LATENCY = b"Timestamp,Order_ID,Status\r\n1695221610001,a,PENDING_CREATE\r\n"
 STEM = "XYZ_2013-01-02_34200000_57600000_{}_1.csv"
 
@@ -20,7 +22,7 @@ STEM = "XYZ_2013-01-02_34200000_57600000_{}_1.csv"
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 @pytest.mark.parametrize(
     ("content", "kind"),
-    [(EVENT, "events"), (b"\n" + EVENT, "events"), (BINANCE, "binance"), (LATENCY, "order_latency")],
+    [(EVENT, "events"), (b"\n" + EVENT, "events"), (BINANCE, "capture"), (LATENCY, "order_latency")],
 )
 def test_the_kind_is_recognised_by_the_first_line(tmp_path: Path, content: bytes, kind: str, pack: type[bytes]) -> None:
     path = tmp_path / "any-name"

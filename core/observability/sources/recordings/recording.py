@@ -9,13 +9,15 @@ from typing import Literal
 from observability.clocks.clock import Clock, HostClock
 from observability.errors import SourceError
 from observability.events import Event
+from observability.sources.feeds.binance import BinanceDialect
+from observability.sources.feeds.dialect import Dialect
 from observability.sources.recordings import lobster
-from observability.sources.recordings.binance import looks_like_binance, read_binance
+from observability.sources.recordings.captures import dialect_of_capture, looks_like_capture, read_capture
 from observability.sources.recordings.event_lines import looks_like_event_lines, read_event_lines
 from observability.sources.recordings.lines import LineReader, RecordingCounts
 from observability.sources.recordings.order_latency import looks_like_order_latency, read_order_latency
 
-RecordingKind = Literal["lobster", "binance", "order_latency", "events"]
+RecordingKind = Literal["lobster", "capture", "order_latency", "events"]
 
 
 class Recording:
@@ -74,9 +76,10 @@ class Recording:
             name = lobster.read_name(self.path)
             self._orderbook_lines = LineReader(name.orderbook_path)
             self._read = lambda counts: self._lobster_events(name, counts)
-        elif looks_like_binance(line):
-            self.kind = "binance"
-            self._read = lambda counts: read_binance(self._lines, counts=counts)
+        elif looks_like_capture(line):
+            self.kind = "capture"
+            dialect = _dialect(self._lines)
+            self._read = lambda counts: read_capture(self._lines, dialect(), counts=counts)
         elif looks_like_order_latency(line):
             self.kind = "order_latency"
             self._read = lambda counts: read_order_latency(self._lines, counts=counts)
@@ -85,13 +88,26 @@ class Recording:
             self._read = lambda counts: read_event_lines(self._lines, opened_ns=self._clock.time_ns(), counts=counts)
         else:
             raise SourceError(
-                f"{self.path}:1: not a recording of a known kind: expected a LOBSTER message file, Binance lines "
-                f"(<ns> <JSON>), order latencies (Timestamp,Order_ID,Status) or JSON lines of events, got {line[:60]!r}"
+                f"{self.path}:1: not a recording of a known kind: expected a LOBSTER message file, a capture of "
+                f"a venue's feed (<ns> <JSON>), order latencies (Timestamp,Order_ID,Status) or JSON lines of events, "
+                f"got {line[:60]!r}"
             )
 
     def _lobster_events(self, name: lobster.LobsterName, counts: RecordingCounts) -> Iterator[Event]:
         assert self._orderbook_lines is not None
         return lobster.read_lobster(self._lines, self._orderbook_lines, symbol=name.symbol, day=name.day, counts=counts)
+
+
+def _dialect(lines: LineReader) -> type[Dialect]:
+    reader = iter(lines)
+    try:
+        return dialect_of_capture(reader)
+    except SourceError:
+        # The file is damaged before a message by which the venue can be told; reading it says where.
+        return BinanceDialect
+    finally:
+        reader.close()  # type: ignore[attr-defined]
+        lines.bytes_read = 0
 
 
 def _first_line(lines: LineReader) -> bytes:

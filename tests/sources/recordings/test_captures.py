@@ -1,4 +1,4 @@
-"""Binance lines become quotes and prints, and the recorded minutes agree with independently computed figures."""
+"""Captures become quotes and prints, and the recorded minutes agree with independently computed figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from observability.clocks.timestamps import parse_iso_ns
 from observability.events import Event, Print, Quote
-from observability.sources.recordings.binance import read_binance
+from observability.sources.feeds.binance import BinanceDialect
+from observability.sources.recordings.captures import read_capture
 from observability.sources.recordings.lines import MAX_KINDS, OTHER_KINDS, RecordingCounts
 from observability.sources.recordings.recording import Recording
 
@@ -39,7 +40,7 @@ def recorded(symbol: str) -> tuple[list[Event], RecordingCounts]:
 
 def read(*lines: bytes) -> tuple[list[Event], RecordingCounts]:
     counts = RecordingCounts(Path("binance"))
-    return list(read_binance(lines, counts=counts)), counts
+    return list(read_capture(lines, BinanceDialect(), counts=counts)), counts
 
 
 @needs_recordings
@@ -174,3 +175,39 @@ def test_kinds_beyond_the_bound_are_counted_together() -> None:
     lines = [b'1723161254089891268 {"stream":"x@%d","data":{}}' % number for number in range(MAX_KINDS + 9)]
     _, counts = read(*lines)
     assert (len(counts.skipped), counts.skipped[OTHER_KINDS]) == (MAX_KINDS + 1, 9)
+
+
+OTHER_CAPTURES = {
+    "BINANCE": b'{"stream":"x@bookTicker","data":{"s":"X","b":"1","B":"2","a":"3","A":"4"}}',
+    "BYBIT": b'{"topic":"orderbook.1.X","type":"snapshot","ts":1723161255343,'
+    b'"data":{"s":"X","b":[["1","1"]],"a":[],"u":1}}',
+    "COINBASE": b'{"channel":"market_trades","sequence_num":5,"events":[{"type":"update","trades":[{"trade_id":"7",'
+    b'"product_id":"X","price":"1","size":"2","side":"BUY","time":"2024-08-08T23:54:15Z"}]}]}',
+    "KRAKEN": b'{"channel":"ticker","type":"update","data":[{"symbol":"X","bid":1,"bid_qty":1,"ask":2,"ask_qty":1}]}',
+    "OKX": b'{"arg":{"channel":"trades","instId":"X"},"data":[{"instId":"X","tradeId":"7","px":"1","sz":"2",'
+    b'"side":"buy","ts":"1723161255342"}]}',
+}
+
+
+@pytest.mark.parametrize("venue", OTHER_CAPTURES)
+def test_the_venue_of_a_capture_is_told_by_its_messages(tmp_path: Path, venue: str) -> None:
+    answers = (b'{"result":null,"id":1}', b'{"success":true,"op":"subscribe"}', b"pong")
+    lines = [b"1723161254089891268 " + message for message in (*answers, OTHER_CAPTURES[venue])]
+    path = tmp_path / "capture"
+    path.write_bytes(b"\n".join(lines))
+    (event,) = Recording(path).events()
+    assert isinstance(event, Quote | Print)
+    assert (event.symbol, event.venue, event.ts_init) == ("X", venue, 1723161254089891268)
+
+
+def test_each_reading_of_a_capture_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(b"\n".join((trade_line("aggTrade", 1), trade_line("trade", 1), trade_line("aggTrade", 2))))
+    recording = Recording(path)
+    assert [len(list(recording.events())) for _ in range(2)] == [2, 2]
+    assert recording.bytes_read == recording.bytes_total
+
+
+def test_a_refused_subscription_in_a_capture_is_counted() -> None:
+    _, counts = read(b'1723161254089891268 {"error":{"code":2,"msg":"Invalid request"},"id":1}')
+    assert counts.skipped == {"BINANCE refuses the subscription: Invalid request": 1}

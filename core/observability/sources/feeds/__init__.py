@@ -1,0 +1,1 @@
+"""Exchanges: public trades and best bid and ask over their WebSocket feeds, and captures of these."""
