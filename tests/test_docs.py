@@ -30,6 +30,7 @@ from observability.events import EVENT_TYPES, TYPE_NAMES
 from observability.metrics.alerts.rule_file import parse_rules
 from observability.metrics.collectors import ENTRY_POINT_GROUP
 from observability.metrics.system.health import THRESHOLDS
+from observability.sources.schemes import ENTRY_POINT_GROUP as SOURCES_GROUP
 from observability.websocket.close_codes import CloseCode
 
 # Files of readers and of the first version, and those that must not exist.
@@ -119,6 +120,14 @@ def test_the_example_of_rules_can_be_loaded() -> None:
 def test_the_example_of_an_entry_point_names_the_right_group() -> None:
     (example,) = [block for block in document("docs/collectors.md").blocks() if block.language == "toml"]
     assert list(tomllib.loads(example.text)["project"]["entry-points"]) == [ENTRY_POINT_GROUP]
+
+
+def test_the_example_of_a_source_is_short_and_names_the_right_group() -> None:
+    blocks = list(document("docs/sources.md").blocks())
+    (example,) = [block for block in blocks if block.language == "toml"]
+    assert list(tomllib.loads(example.text)["project"]["entry-points"]) == [SOURCES_GROUP]
+    (code,) = [block.text for block in blocks if block.language == "python"]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 50
 
 
 def test_the_table_of_reasons_for_leaving_out_has_every_reason() -> None:

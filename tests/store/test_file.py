@@ -39,7 +39,9 @@ def refusal(path: Path) -> str:
 def test_a_new_file_has_every_table_and_our_application_id(path: Path) -> None:
     open_database(path).close()
     tables = select(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")
-    assert {*schema.SEQUENCED, *schema.NUMBERED, "checkpoints", "marks", "origin", "seal"} == set(tables)
+    assert {*schema.SEQUENCED, *schema.NUMBERED, "checkpoints", "marks", "origin", "seal", "source_cursors"} == set(
+        tables
+    )
     assert select(path, "PRAGMA application_id") == [schema.APPLICATION_ID]
     assert select(path, "PRAGMA user_version") == [len(schema.MIGRATIONS)]
 

@@ -166,7 +166,7 @@ _OPPOSITES: Final = {"above": "≤", "at_least": "<", "below": "≥", "at_most":
 
 
 def _shown(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+    return str(value).lower() if isinstance(value, bool | str) else f"{value:g}"
 
 
 def layers() -> str:

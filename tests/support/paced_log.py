@@ -22,6 +22,8 @@ class PacedLog:
         self.position = 0
         self.committed = 0
         self.has_room = True
+        self.lost = 0
+        self.cursors: dict[str, str] = {}
         self.fault: str | None = None
         self.unreadable_fills: set[str] = set()
         """Ids of fills of which only the log knows whether they have been taken, while it cannot be read."""
@@ -76,6 +78,11 @@ class PacedLog:
     def remember(self, key: str, fingerprint: bytes, status: int, body: bytes) -> None:
         self._put()
         self._answers[key] = (self.position, (fingerprint, status, body))
+
+    def keep_cursor(self, source: str, cursor: str) -> None:
+        assert self.is_in_batch
+        self._put()
+        self.cursors[source] = cursor
 
     async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
         self.recalls += 1

@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
+import example_source
 import observability.server.worker  # noqa: F401  # knows every WebSocket endpoint
 from document_session import Session
 from documents import GUIDES, Document, document
@@ -36,6 +37,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "sitecustomize.py").write_text(collector.text)
     server = Server("--demo", "--data-dir", str(folder / "data"), PYTHONPATH=str(folder))
     _send_something(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def sourced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the source of the documents, of which one message has come."""
+    folder = tmp_path_factory.mktemp("sourced")
+    file = example_source.EventFile(folder)
+    file.append(example_source.fill(1))
+    server = Server("--source", file.url, PYTHONPATH=example_source.install(folder / "package"))
+    while not server.get("/api/trades")["total"]:
+        pass
     yield server
     server.stop()
 
@@ -105,6 +119,12 @@ def _greeting(server: Server) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "marker"), FIELDS, ids=lambda word: word)
 def test_a_table_names_every_field_and_no_other(demo: Server, snapshot: dict[str, Any], name: str, marker: str) -> None:
     assert sorted(document(name).names(marker)) == sorted(FIELDS[name, marker](demo, snapshot))
+
+
+def test_the_table_of_sources_names_every_field_and_no_other(sourced: Server) -> None:
+    assert sorted(document("docs/sources.md").names("sources")) == sorted(
+        _first(sourced.get("/api/system/sources")["sources"])
+    )
 
 
 def test_the_collector_of_the_documents_is_in_the_snapshot(snapshot: dict[str, Any]) -> None:
@@ -192,13 +212,14 @@ def _status(server: Server, method: str, path: str, token: str | None) -> int:
 # -- metrics
 
 
-def test_the_table_of_metrics_has_every_metric_with_its_labels(demo: Server) -> None:
+def test_the_table_of_metrics_has_every_metric_with_its_labels(demo: Server, sourced: Server) -> None:
     exposed = _metrics(demo)
     host = Server("--demo", "--workers", "2")
     try:
         _send_something(host)
-        for name, labels in _metrics(host).items():
-            exposed[name] = exposed.get(name, set()) | labels
+        for server in (host, sourced):
+            for name, labels in _metrics(server).items():
+                exposed[name] = exposed.get(name, set()) | labels
     finally:
         host.stop()
     monitoring = document("docs/monitoring.md")

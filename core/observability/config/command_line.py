@@ -13,7 +13,7 @@ from typing import Final
 
 from observability.config.config import SETTINGS, Config, Given, given_values
 from observability.config.config_file import load_config_file
-from observability.config.kinds import ExistingPaths, Switch
+from observability.config.kinds import Switch
 from observability.config.setting import Setting
 from observability.errors import ConfigError
 
@@ -32,6 +32,7 @@ examples:
   observability serve --demo                          a live dashboard with no other service
   observability serve --demo --replay DIR --speed 10  a paper strategy on recorded quotes, at ten times the pace
   observability serve --replay DIR --loop             one recorded day, over and over
+  observability serve --source zmq://127.0.0.1:5555   the events that an engine publishes over ZeroMQ
   API_PORT=8080 observability serve --reload          another port, and a restart on every edit"""
 
 
@@ -42,9 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             continue
         if isinstance(setting.kind, Switch):
             parser.add_argument(setting.flag, dest=setting.name, action="store_const", const=True, help=_help(setting))
-        elif isinstance(setting.kind, ExistingPaths):
+        elif setting.kind.is_repeatable:
             parser.add_argument(
-                setting.flag, dest=setting.name, action="extend", nargs="+", metavar="PATH", help=_help(setting)
+                setting.flag,
+                dest=setting.name,
+                action="extend",
+                nargs="+",
+                metavar=setting.kind.metavar,
+                help=_help(setting),
             )
         else:
             parser.add_argument(setting.flag, dest=setting.name, metavar=setting.kind.metavar, help=_help(setting))

@@ -29,6 +29,7 @@ from observability.config.kinds import (
     Switch,
 )
 from observability.config.setting import Kind, Setting, shown
+from observability.config.source_urls import SourceUrls
 from observability.config.trading import (
     ContractMultipliers,
     Multipliers,
@@ -308,6 +309,14 @@ class Config:
         "Recordings, or directories of them, to play back as if they were happening now.",
         flag="--replay",
     )
+    sources: tuple[str, ...] = _setting(
+        (),
+        SourceUrls(),
+        "Live sources of events to connect to, such as `zmq://127.0.0.1:5555`; the variable has them separated by "
+        "spaces.",
+        env="SOURCES",
+        flag="--source",
+    )
     speed: float | Literal["max"] = _setting(
         1.0,
         Speed(1_000_000),
@@ -327,6 +336,11 @@ class Config:
             raise ConfigError(faults)
         if self.loop and not self.replay:
             faults.append("--loop: given without a recording, expected --replay PATH with it")
+        for other, flag in ((self.replay, "--replay"), (self.demo, "--demo")):
+            if other and self.sources:
+                faults.append(
+                    f"--source: given with {flag}, expected one of them: live events are kept apart from others"
+                )
         if (self.tls_cert is None) != (self.tls_key is None):
             given, missing = ("TLS_KEY", "TLS_CERT") if self.tls_cert is None else ("TLS_CERT", "TLS_KEY")
             faults.append(f"{given}: given without {missing}, expected both or neither")
@@ -402,7 +416,7 @@ def _value(kind: Kind, given: object) -> object:
     """Returns the value of a setting; raises ValueError with the part of `given` that is wrong."""
     if isinstance(given, str):
         return kind.parse(given)
-    if isinstance(given, list) and isinstance(kind, ExistingPaths):
+    if isinstance(given, list) and kind.is_repeatable:
         return kind.parse_all(given)
     if not kind.accepts(given):
         raise ValueError(kind.shown(given))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from observability.config.config import SETTINGS
-from observability.config.kinds import ExistingPaths
 from observability.config.setting import Setting, shown
 
 
@@ -54,7 +53,7 @@ def _text(value: Any, setting: Setting) -> object:
     """Returns a value of TOML as the setting's variable would have it. Raises ValueError."""
     if isinstance(value, list):
         texts = [str(_scalar(one)) for one in value]
-        return texts if isinstance(setting.kind, ExistingPaths) else ",".join(texts)
+        return texts if setting.kind.is_repeatable else ",".join(texts)
     if isinstance(value, Mapping):
         return ",".join(f"{name}:{_scalar(one)}" for name, one in value.items())
     return _scalar(value)

@@ -199,6 +199,7 @@ class ExistingPaths(Kind):
     """Existing files or directories."""
 
     metavar: ClassVar[str] = "PATH"
+    is_repeatable: ClassVar[bool] = True
 
     @property
     def expected(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
@@ -35,6 +36,8 @@ class Kind(ABC):
     """Whether an empty variable is a value; for other kinds it counts as unset."""
     is_secret: ClassVar[bool] = False
     """Whether values must not be shown, not even invalid ones."""
+    is_repeatable: ClassVar[bool] = False
+    """Whether a flag may be given several times, or with several words, which `parse_all` reads."""
 
     @property
     @abstractmethod
@@ -43,6 +46,11 @@ class Kind(ABC):
     @abstractmethod
     def parse(self, text: str) -> object:
         """Returns the value of `text`; raises ValueError with the offending part of it."""
+
+    def parse_all(self, texts: Sequence[str]) -> object:
+        """Returns the value of several texts, of a kind that is repeatable; raises ValueError with the offending
+        ones."""
+        raise NotImplementedError
 
     @abstractmethod
     def accepts(self, value: object) -> bool:

@@ -59,6 +59,11 @@ class BatchOutcome:
             self.warnings.append({"index": index, "path": path, "warning": warning()})
 
     @property
+    def events(self) -> int:
+        """How many there were."""
+        return self.accepted + self.duplicates + self.rejected
+
+    @property
     def is_refused(self) -> bool:
         """Whether every event was rejected."""
         return bool(self.rejected) and not (self.accepted or self.duplicates)

@@ -167,6 +167,12 @@ def read_event(data: bytes | msgspec.Raw) -> Reading:
     values = _decode(data)
     if not isinstance(values, dict):
         raise ValueError(f"Expected `object`, got `{type(values).__name__}`")
+    return read_values(values)
+
+
+def read_values(values: Mapping[str, Any]) -> Reading:
+    """Returns the event of an object that is decoded already, in any dialect; its numbers are strings, integers or
+    decimals. Raises ValueError with the path of the fault from `$`."""
     if "type" not in values:
         raise ValueError("Object missing required field `type`")
     tag = str(values["type"]).strip().lower()

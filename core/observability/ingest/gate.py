@@ -7,6 +7,8 @@
   the order of the calls of `take`.
 - An answer means that everything that must be durable is on disk, including the events that a duplicate repeats. A 503
   means that this is unknown: sending the batch again, with the same key or the same ids, changes nothing twice.
+- A source that the server has connected to itself gets the same treatment (`take_read`); its events may be decoded
+  already, and its position is stored with them.
 - A batch is on disk whole or not at all, together with the answer under its key. After a crash the same batch is
   therefore either taken as a new one or given its first answer.
 """
@@ -51,6 +53,8 @@ MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
 DURABLE_SECONDS: Final = 5.0
 # How many events are published between two looks at the clock.
 SLICE_EVENTS: Final = 32
+# How long a source waits for room in the log before it looks again.
+ROOM_SECONDS: Final = 0.1
 
 Transport = Literal["http", "ws"]
 _FINGERPRINT_BYTES: Final = 16
@@ -80,6 +84,10 @@ class DurableLog(Protocol):
         """Whether the queue takes more rows."""
 
     @property
+    def lost(self) -> int:
+        """The number of rows that were dropped because too many were waiting."""
+
+    @property
     def fault(self) -> str | None:
         """Why rows cannot be written now; None if they can."""
 
@@ -93,6 +101,9 @@ class DurableLog(Protocol):
 
     def remember(self, key: str, fingerprint: bytes, status: int, body: bytes) -> None:
         """Queues the answer under a key, after the rows of its batch."""
+
+    def keep_cursor(self, source: str, cursor: str) -> None:
+        """Queues the position of a source, after the rows of its batch."""
 
     async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
         """Returns fingerprint, status and body of the answer on disk under a key; None if there is none. Raises
@@ -119,6 +130,17 @@ class _PendingAnswer:
     label: str
     """The value of the label `outcome` in the metrics."""
     position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a batch that a source has read."""
+
+    outcome: BatchOutcome
+    position: int
+    """The position in the log that must be on disk before the batch is acknowledged; 0 if nothing of it must be."""
+    is_kept: bool
+    """Whether the log has queued all of it; if not, it must be read again."""
 
 
 class Gate(Protocol):
@@ -201,6 +223,40 @@ class IngestGate:
                     self._idle.set()
         self._count_answer(source, pending.label)
         return pending.answer
+
+    async def take_read(self, items: Sequence[Event | bytes], *, source: str, cursor: str | None = None) -> Taken:
+        """Publishes what a source has read: events that it has decoded, and bytes as `take` takes them. Returns before
+        they are on disk; see `settle`. Waits while the log is full, and while the store should know an event but
+        cannot be asked."""
+        while not self._log.has_room:
+            if not await self._log.durable(self._log.position, self._durable_seconds):
+                await asyncio.sleep(ROOM_SECONDS)
+        ts_init = self._event_clock.time_ns()
+        outcome = BatchOutcome()
+        elements = await self._elements_of(items, ts_init, outcome)
+        lost, undecodable, published = self._log.lost, outcome.rejected, 0
+        while True:
+            async with self._order:
+                self._log.begin_batch()
+                try:
+                    position = await self._publish(elements, ts_init, outcome, source, published)
+                    if cursor is not None and self._log.lost == lost:
+                        self._log.keep_cursor(source, cursor)
+                        position = self._log.position
+                    return Taken(outcome, position, is_kept=self._log.lost == lost)
+                except StoreError:
+                    # Nobody sends them again, so they wait here.
+                    published = outcome.events - undecodable
+                finally:
+                    self._log.end_batch()
+            await asyncio.sleep(ROOM_SECONDS)
+
+    async def settle(self, position: int) -> None:
+        """Waits until everything up to a position in the log is on disk, however long that takes."""
+        while True:
+            if await self._log.durable(position, self._durable_seconds):
+                return
+            await asyncio.sleep(ROOM_SECONDS)
 
     async def drain(self, timeout_seconds: float) -> None:
         """Waits until every batch has been answered, including those of senders that have disconnected."""
@@ -316,52 +372,94 @@ class IngestGate:
                 slice_end_ns = time.monotonic_ns() + SLICE_NS
         return elements
 
-    async def _publish(self, elements: Sequence[Element | AnyEvent], ts_init: int, outcome: BatchOutcome) -> int:
-        """Decodes what is not decoded yet, and publishes; returns the position that must be on disk before the answer
-        is given. Raises StoreError at the first event of which the store should know, but cannot be asked."""
+    async def _elements_of(
+        self, items: Sequence[Event | bytes], ts_init: int, outcome: BatchOutcome
+    ) -> Sequence[Element | AnyEvent]:
+        """Returns the events of a source, checked, and those in its bytes, decoded as far as that is quick."""
+        elements: list[Element | AnyEvent] = []
+        slice_end_ns = time.monotonic_ns() + SLICE_NS
+        for number, item in enumerate(items):
+            if number % SLICE_EVENTS == 0 and time.monotonic_ns() >= slice_end_ns:
+                await asyncio.sleep(0)
+                slice_end_ns = time.monotonic_ns() + SLICE_NS
+            index = len(elements)
+            if isinstance(item, Event):
+                checked = self._decoder.check_decoded(item, index, ts_init)
+                if isinstance(checked, Event):
+                    elements.append(checked)
+                else:
+                    self._rejected["undecodable"].add()
+                    outcome.reject(index, str(checked))
+                continue
+            decoded = self._decoder.decode_all(item, ts_init)
+            if decoded is not None:
+                elements += decoded
+                continue
+            try:
+                if item.count(b",") > MAX_COMMAS or len(split := await self._split(item, None)) > MAX_EVENTS:
+                    raise EventError(f"expected at most {MAX_EVENTS} events in a message")
+                elements += split
+            except EventError as error:
+                self._rejected["undecodable"].add()
+                outcome.reject(index, str(error))
+        return elements
+
+    async def _publish(
+        self,
+        elements: Sequence[Element | AnyEvent],
+        ts_init: int,
+        outcome: BatchOutcome,
+        source: str = SOURCE,
+        first: int = 0,
+    ) -> int:
+        """Decodes what is not decoded yet, and publishes, from element `first` on; returns the position that must be on
+        disk before the answer is given. Raises StoreError at the first event of which the store should know, but cannot
+        be asked."""
         log = self._log
         position = 0
         slice_end_ns = time.monotonic_ns() + SLICE_NS
-        for start in range(0, len(elements), SLICE_EVENTS):
-            if start and time.monotonic_ns() >= slice_end_ns:
+        for start in range(first, len(elements), SLICE_EVENTS):
+            if start > first and time.monotonic_ns() >= slice_end_ns:
                 await asyncio.sleep(0)
                 slice_end_ns = time.monotonic_ns() + SLICE_NS
             before, duplicates = log.position, outcome.duplicates
-            self._publish_slice(elements[start : start + SLICE_EVENTS], start, ts_init, outcome)
+            self._publish_slice(elements[start : start + SLICE_EVENTS], start, ts_init, outcome, source)
             # The fill that a duplicate repeats may still be queued.
             if log.position != before or outcome.duplicates != duplicates:
                 position = log.position
         return position
 
     def _publish_slice(
-        self, elements: Sequence[Element | AnyEvent], start: int, ts_init: int, outcome: BatchOutcome
+        self, elements: Sequence[Element | AnyEvent], start: int, ts_init: int, outcome: BatchOutcome, source: str
     ) -> None:
         # hot: once per event (benchmarks/bench_intake.py)
         bus, log, prints = self._bus, self._log, self._prints
         publish, accepted = bus.publish, Verdict.ACCEPTED
         repeated = prints.repeated_prints
         n_accepted = 0
-        for index, element in enumerate(elements, start):
-            event = element if isinstance(element, Event) else self._decode(element, index, ts_init, outcome)
-            if event is None:
-                continue
-            publish(event, SOURCE)
-            if bus.remark is not None and self._is_refused(event, index, outcome):
-                continue
-            kind = event.__class__
-            if kind is Print and prints.repeated_prints != repeated:
-                repeated = prints.repeated_prints
-                self._duplicates.add()
-                outcome.duplicates += 1
-            elif kind is not Fill or log.last_verdict is accepted:
-                n_accepted += 1
-            elif log.last_verdict is Verdict.DUPLICATE:
-                self._duplicates.add()
-                outcome.duplicates += 1
-            else:
-                self._rejected["conflict"].add()
-                outcome.reject(index, f"conflict: a fill of this key has other content - at `$[{index}]`")
-        outcome.accepted += n_accepted
+        try:
+            for index, element in enumerate(elements, start):
+                event = element if isinstance(element, Event) else self._decode(element, index, ts_init, outcome)
+                if event is None:
+                    continue
+                publish(event, source)
+                if bus.remark is not None and self._is_refused(event, index, outcome):
+                    continue
+                kind = event.__class__
+                if kind is Print and prints.repeated_prints != repeated:
+                    repeated = prints.repeated_prints
+                    self._duplicates.add()
+                    outcome.duplicates += 1
+                elif kind is not Fill or log.last_verdict is accepted:
+                    n_accepted += 1
+                elif log.last_verdict is Verdict.DUPLICATE:
+                    self._duplicates.add()
+                    outcome.duplicates += 1
+                else:
+                    self._rejected["conflict"].add()
+                    outcome.reject(index, f"conflict: a fill of this key has other content - at `$[{index}]`")
+        finally:
+            outcome.accepted += n_accepted
 
     def _decode(self, element: Element, index: int, ts_init: int, outcome: BatchOutcome) -> AnyEvent | None:
         """Returns an event, None for one that is rejected; its sender is told about unknown fields, and rounded numbers

@@ -110,6 +110,7 @@ class SystemCollector(BusCollector):
         )
         self._health_reasons: dict[str, Callable[[], str | None]] = {}
         self._replay: Callable[[], dict[str, Any]] | None = None
+        self._sources: Callable[[], dict[str, Any]] = dict
         self.engine_log = LogRing() if engine_log is None else engine_log
         """The lines of the engine's `log` events."""
         self._take_lag_ms: Callable[[], float | None] | None = None
@@ -169,6 +170,10 @@ class SystemCollector(BusCollector):
         """Shows what `document` returns as `replay`: on the next tick, then once per second and after each input."""
         self._replay = document
         self._has_input = True
+
+    def show_sources(self, document: Callable[[], dict[str, Any]]) -> None:
+        """Shows what `document` returns as `sources`, by name: once per second and after each input."""
+        self._sources = document
 
     def measure_lag(self, take_lag_ms: Callable[[], float | None]) -> None:
         """Shows what `take_lag_ms` returns as the lag of the event loop; it is called with each sample of the host, and
@@ -284,5 +289,6 @@ class SystemCollector(BusCollector):
                 "active_alerts": len(active),
                 "critical_alerts": critical,
                 "replay": None if self._replay is None else self._replay(),
+                "sources": self._sources(),
             }
         )

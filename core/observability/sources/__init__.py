@@ -1,4 +1,4 @@
-"""Where events come from: recordings and their replay, the simulator, and the paper engine."""
+"""Where events come from: live sources, recordings and their replay, the simulator, and the paper engine."""
 
 from observability.sources.paper.engine import PaperConfig, PaperEngine
 from observability.sources.recordings.progress import ProgressBar

@@ -9,6 +9,7 @@
     id         equity, minutes, bars,       numbered in order of arrival; each also has a key of its own
                idempotency
     part       checkpoints                  the state of the collectors as of `seq`
+    source     source_cursors               where to go on reading a source, as of the commit with its events
     id = 1     origin                       where the events are from (`origin.py`)
     -          seal                         one row: the seal of the last commit (write_ahead_log.py)
     marks      marks                        section, ts_ns -> newest: the newest seq or id of each of the tables above
@@ -216,6 +217,9 @@ UPSERT_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns") + " WHERE excl
 UPSERT_IDEMPOTENCY: Final = _upsert("idempotency", IDEMPOTENCY_COLUMNS, "key")
 UPSERT_CHECKPOINT: Final = _upsert("checkpoints", CHECKPOINT_COLUMNS, "part")
 
+UPSERT_SOURCE_CURSOR: Final = _upsert("source_cursors", "source, ts_ns, cursor", "source")
+SELECT_SOURCE_CURSORS: Final = "SELECT source, cursor FROM source_cursors"
+
 # Parameters: kind, run_id, what, ts_ns, has_ended.
 INSERT_ORIGIN: Final = (
     "INSERT INTO origin (id, kind, run_id, what, ts_ns, has_ended) VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -343,8 +347,15 @@ def _add_seal(connection: sqlite3.Connection) -> None:
     connection.execute(f"INSERT INTO seal VALUES (lower(hex(randomblob(16))) || ':' || '{0:020}')")
 
 
+def _add_source_cursors(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE source_cursors (source TEXT PRIMARY KEY, ts_ns INTEGER NOT NULL, cursor TEXT NOT NULL) STRICT"
+    )
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
-    _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal
+    _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal,
+    _add_source_cursors,
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

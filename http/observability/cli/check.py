@@ -19,6 +19,7 @@ from observability.connections.tls import make_context
 from observability.errors import EXIT_USAGE, ConfigError, ObservabilityError, StoreError
 from observability.metrics.alerts.rule_file import load_rules
 from observability.sources.recordings.directory import open_recordings
+from observability.sources.schemes import open_sources
 from observability.store.file import DATABASE_NAME, open_reader
 
 SECONDS_PER_DAY: Final = 86_400
@@ -27,8 +28,8 @@ MIN_CERTIFICATE_DAYS: Final = 14
 
 _DESCRIPTION: Final = """\
 Checks everything that `observability serve` would need, with the same flags, variables and configuration file: the
-settings, the alert rules, the certificate, the store, the recordings. Prints one line for each, and every fault.
-Opens no port and writes nothing. The exit code is 0 if the server could start, 2 if not."""
+settings, the alert rules, the certificate, the store, the recordings, the sources. Prints one line for each, and every
+fault. Opens no port, connects to nothing and writes nothing. The exit code is 0 if the server could start, 2 if not."""
 
 _EXAMPLES: Final = """\
 examples:
@@ -53,6 +54,7 @@ def check(arguments: Sequence[str]) -> int:
         "certificate": _check_certificate,
         "store": _check_store,
         "recordings": _check_recordings,
+        "sources": _check_sources,
     }
     faults = 0
     for subject, examine in checks.items():
@@ -129,3 +131,8 @@ def _check_recordings(config: Config) -> str:
         return "none"
     recordings = open_recordings(config.replay, HostClock())
     return f"{len(recordings)} to replay"
+
+
+def _check_sources(config: Config) -> str:
+    sources = open_sources(config.sources)
+    return ", ".join(source.name for source in sources) or "none"

@@ -12,13 +12,14 @@ from functools import partial
 from observability.cli.reload import run_reloading
 from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
-from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError
+from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError, SourceError
 from observability.logs.setup import configure_logging
 from observability.metrics.alerts.rule_file import load_rules
 from observability.processes.service_manager import ServiceManager
 from observability.server.host import run_host
 from observability.server.hub_process import HubProcess
 from observability.server.process import new_run_id, run_process
+from observability.sources.schemes import open_sources
 from observability.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,13 @@ def serve(arguments: Sequence[str]) -> int:
         return _fail(error, EXIT_USAGE)
     if config.reload:
         return run_reloading(["serve", *arguments])
+    try:
+        # Before the port opens and the processes fork; the hub makes its own.
+        open_sources(config.sources)
+    except ConfigError as error:
+        return _fail(error, EXIT_USAGE)
+    except SourceError as error:
+        return _fail(error, EXIT_FAILED)
     announce = partial(_announce, config)
     service_manager = ServiceManager.take_from(os.environ)
     try:

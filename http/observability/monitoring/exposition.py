@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -21,9 +21,31 @@ from observability.metrics.system.user_metrics import UserMetrics
 from observability.metrics.system_collector import SystemCollector
 from observability.snapshot.hub import Hub
 from observability.sources import Replay
+from observability.sources.health import SourceHealth
 
 # Half a millisecond of encoding.
 SAMPLES_PER_STEP: Final = 50
+
+_SOURCE_COUNTERS: Final[tuple[tuple[str, str, Callable[[SourceHealth], int]], ...]] = (
+    ("source_messages", "Messages that a live source has brought", lambda health: health.messages),
+    ("source_events", "Events taken from a live source", lambda health: health.events),
+    ("source_gaps", "Messages of a live source that are known to be lost", lambda health: health.gaps),
+    ("source_rejected", "Messages and events of a live source that cannot be used", lambda health: health.rejected),
+    ("source_reconnects", "Connections to a live source after the first", lambda health: health.reconnects),
+)
+_SOURCE_GAUGES: Final[tuple[tuple[str, str, Callable[[SourceHealth], float | None]], ...]] = (
+    ("source_connected", "1 while a live source is connected", lambda health: int(health.is_connected)),
+    (
+        "source_silent",
+        "1 while it is connected and silent against its normal",
+        lambda health: int(health.state == "silent"),
+    ),
+    (
+        "source_last_message_age_seconds",
+        "Age of the newest message of a live source",
+        lambda health: health.age_seconds,
+    ),
+)
 
 _OPENMETRICS_END: Final = b"# EOF\n"
 _HEADER_LINES: Final = re.compile(rb"^#.*\n", re.MULTILINE)
@@ -33,10 +55,18 @@ _NOT_IN_LABELS = re.compile("[^a-zA-Z0-9_]")
 class HubCollector(Collector):
     """Yields the counters of this process, and the figures of the hub and its collectors."""
 
-    def __init__(self, hub: Hub, system: SystemCollector, replay: Replay | None = None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        system: SystemCollector,
+        replay: Replay | None = None,
+        sources: Sequence[SourceHealth] = (),
+    ) -> None:
+        """`sources` are the live ones."""
         self._hub = hub
         self._system = system
         self._replay = replay
+        self._sources = sources
 
     def collect(self) -> Iterator[Metric]:
         for family in self._hub.counters.families():
@@ -74,6 +104,7 @@ class HubCollector(Collector):
                 age.add_metric([section.name], max(0, now_ns - section.last_input_ns) / NS_PER_S)
         yield age
         yield from self._replay_metrics()
+        yield from self._source_metrics()
 
     def _replay_metrics(self) -> Iterator[Metric]:
         progress = None if self._replay is None else self._replay.progress()
@@ -85,6 +116,22 @@ class HubCollector(Collector):
             ("replay_bad_lines", "Lines of recordings that cannot be read", progress and progress.bad_lines),
         ):
             yield CounterMetricFamily(name, what, count or 0)
+
+    def _source_metrics(self) -> Iterator[Metric]:
+        for health in self._sources:
+            health.refresh()
+        for name, what, figure in _SOURCE_COUNTERS:
+            counter = CounterMetricFamily(name, what, labels=["source"])
+            for health in self._sources:
+                counter.add_metric([health.name], figure(health))
+            yield counter
+        for name, what, gauge in _SOURCE_GAUGES:
+            family = GaugeMetricFamily(name, what, labels=["source"])
+            for health in self._sources:
+                value = gauge(health)
+                if value is not None:
+                    family.add_metric([health.name], value)
+            yield family
 
     def _alert_metrics(self) -> Iterator[Metric]:
         system = self._system

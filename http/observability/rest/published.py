@@ -44,6 +44,12 @@ _ROUTES: Final = (
     ("system", "/api/system/health", "system_health", "Health, with its reasons"),
     ("system", "/api/system/performance", "system_performance", "Measured latencies and rates of this server"),
     ("system", "/api/system/components", "system_components", "Collectors, and components by their heartbeats"),
+    (
+        "system",
+        "/api/system/sources",
+        "system_sources",
+        "Live sources: state, rate against its normal, gaps, reconnects",
+    ),
     ("system", "/api/system/stats", "system_stats", "Counts since the start"),
     ("system", "/api/system/alerts/rules", "alert_rules", "Alert rules, what they see and whether they are raised"),
 )

@@ -40,7 +40,7 @@ from observability.server.feed import LocalFeed
 from observability.server.process import ServerProcess
 from observability.server.relay import HubCalls
 from observability.server.route_table import RouteParts, add_routes
-from observability.server.sources import ConfiguredSources
+from observability.server.sources import ConfiguredSources, sources_document
 from observability.server.worker import Worker
 from observability.server.worker_gateway import WorkerGateway
 from observability.snapshot.hub import Hub
@@ -112,10 +112,6 @@ class HubProcess(ServerProcess):
         )
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._reader)
-        self._sources = ConfiguredSources(
-            config, self._hub, self._collectors, self._persistence, self._host_clock, run_id, memory.newest_ns
-        )
-        # What clients ask the hub for, beyond what it publishes.
         self._gate = IngestGate(
             self._bus,
             self._journal,
@@ -124,6 +120,17 @@ class HubProcess(ServerProcess):
             refuse_unknown_fields=config.refuse_unknown_fields,
             prints=self._collectors.market,
         )
+        self._sources = ConfiguredSources(
+            config,
+            self._hub,
+            self._collectors,
+            self._persistence,
+            self._gate,
+            self._host_clock,
+            run_id,
+            memory.newest_ns,
+        )
+        # What clients ask the hub for, beyond what it publishes.
         self._acknowledger = HubAcknowledger(
             self._collectors.system.alert_book, self._event_clock, self._journal.is_written
         )
@@ -152,7 +159,7 @@ class HubProcess(ServerProcess):
             self._journal.stored,
             self._sources.replay,
         )
-        self._metrics = HubCollector(self._hub, self._collectors.system, self._sources.replay)
+        self._metrics = HubCollector(self._hub, self._collectors.system, self._sources.replay, self._sources.live)
 
     def _wire(self) -> None:
         hub, frontend, store = self._hub, self._frontend, self._store
@@ -241,12 +248,13 @@ class HubProcess(ServerProcess):
 
     def _documents(self) -> dict[str, Document]:
         """Returns the documents of the hub, by name."""
-        collectors = self._collectors
+        collectors, live = self._collectors, self._sources.live
         return {
             "symbols": partial(symbols_document, collectors),
             "summary": partial(summary_document, collectors),
             "execution_quality": collectors.execution.quality,
             "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
+            "system_sources": lambda: {"sources": sources_document(live), "count": len(live)},
             "strategy_breaks": lambda: {"breaks": collectors.strategy.breaks()},
             **self._status.documents(),
         }

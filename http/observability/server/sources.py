@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,20 +12,25 @@ from observability.clocks.clock import Clock, EventClock
 from observability.clocks.timestamps import iso_or_none
 from observability.config.config import Config
 from observability.config.kinds import MAX_SPEED
+from observability.ingest.gate import IngestGate
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability.persistence import Persistence
 from observability.snapshot.hub import Hub
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
+from observability.sources.health import SourceHealth
+from observability.sources.runner import SourceRunner
+from observability.sources.schemes import open_sources
 from observability.store.origin import Origin
 
 logger = logging.getLogger(__name__)
 
 
 class ConfiguredSources:
-    """A replay, a simulator, the paper strategy, or none of them.
+    """A replay, a simulator, the paper strategy, live sources, or none of them.
 
     Create it before the first tick: from then on the event clock stands at the first event of a replay. Raises
-    SourceError if a recording cannot be read, and StoreError if the events must not be added to what the store holds.
+    SourceError if a recording cannot be read, ConfigError for the URL of a source, and StoreError if the events must
+    not be added to what the store holds.
     """
 
     def __init__(
@@ -33,12 +39,13 @@ class ConfiguredSources:
         hub: Hub,
         collectors: Collectors,
         persistence: Persistence,
+        gate: IngestGate,
         host_clock: Clock,
         run_id: str,
         earlier_ns: int = 0,
     ) -> None:
-        """`run_id` is that of the server's run, and `earlier_ns` the event time of the last hub in that run, if there
-        was one."""
+        """The events of live sources go through the gate. `run_id` is that of the server's run, and `earlier_ns` the
+        event time of the last hub in that run, if there was one."""
         self._hub = hub
         self._collectors = collectors
         self._bus = hub.bus
@@ -56,6 +63,9 @@ class ConfiguredSources:
         elif config.replay:
             self.replay = self._make_replay(config, hub.bus, hub.event_clock)
             collectors.system.show_replay(partial(replay_document, self.replay))
+        self._runners = self._make_runners(config, gate)
+        self.live = tuple(runner.health for runner in self._runners)
+        """How each live source is doing."""
 
     def start(self) -> None:
         """Adds the sources to the hub, which runs them."""
@@ -70,8 +80,13 @@ class ConfiguredSources:
         elif self._is_demo:
             simulator = Simulator(publish=partial(self._bus.publish_all, source="simulator"), clock=self._host_clock)
             self._hub.add_source("simulator", simulator.run)
-        else:
-            logger.info("no source is configured: --demo shows a simulator, --replay plays a recording")
+        for runner in self._runners:
+            self._hub.add_source(runner.source.name, runner.run)
+        if not (self._runners or self._is_demo or self.replay):
+            logger.info(
+                "no source is configured: --source connects to one, --demo shows a simulator, --replay plays a "
+                "recording"
+            )
 
     def _continue(self, earlier: Origin, earlier_ns: int) -> None:
         """Takes the place of a hub that has died: what its replay had published is in the store already."""
@@ -98,6 +113,19 @@ class ConfiguredSources:
         replay.prepare()
         return replay
 
+    def _make_runners(self, config: Config, gate: IngestGate) -> tuple[SourceRunner, ...]:
+        if not config.sources:
+            return ()
+        cursors = self._persistence.source_cursors()
+        runners = []
+        for source in open_sources(config.sources):
+            self._persistence.expect_repeats_of(source.name)
+            runner = SourceRunner(source, gate, self._host_clock, cursors.get(source.name))
+            self._collectors.system.add_health_reason(f"source {source.name}", partial(_trouble, runner.health))
+            runners.append(runner)
+        self._collectors.system.show_sources(partial(sources_document, [runner.health for runner in runners]))
+        return tuple(runners)
+
     async def _run_replay(self, replay: Replay) -> None:
         try:
             with self._progress:
@@ -108,6 +136,17 @@ class ConfiguredSources:
             # The time in which later prints could belong to the last minute may never come.
             self._collectors.market.finish_bars()
             self._collectors.system.show_replay(partial(replay_document, replay))
+
+
+def sources_document(live: Sequence[SourceHealth]) -> dict[str, Any]:
+    """Returns what the snapshot says of the live sources, by name."""
+    return {health.name: health.to_json() for health in live}
+
+
+def _trouble(health: SourceHealth) -> str | None:
+    """Returns why a source degrades the health."""
+    health.refresh()
+    return f"{health.state}: {health.error or 'connected, but no messages come'}" if health.is_troubled else None
 
 
 def replay_document(replay: Replay) -> dict[str, Any]:

@@ -97,6 +97,11 @@ class Journal:
         return self._store is None or self._store.has_room
 
     @property
+    def lost(self) -> int:
+        """The number of rows that the store has dropped."""
+        return 0 if self._store is None else self._store.lost
+
+    @property
     def fault(self) -> str | None:
         """Why the store cannot write; None if it can."""
         return None if self._store is None else self._store.fault
@@ -122,6 +127,11 @@ class Journal:
         """Writes the answer to an idempotency key, after the rows of its batch."""
         if self._store is not None:
             self._store.put(schema.UPSERT_IDEMPOTENCY, (key, self._host_clock.time_ns(), fingerprint, status, body))
+
+    def keep_cursor(self, source: str, cursor: str) -> None:
+        """Writes the position of a source, after the rows of its batch."""
+        if self._store is not None:
+            self._store.put(schema.UPSERT_SOURCE_CURSOR, (source, self._host_clock.time_ns(), cursor))
 
     async def recall(self, key: str) -> tuple[bytes, int, bytes] | None:
         """Returns fingerprint, status and body stored for an idempotency key; None if there are none. Raises

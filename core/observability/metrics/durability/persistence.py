@@ -66,6 +66,7 @@ class Persistence:
         self._event_clock = event_clock
         self._collectors: Collectors
         self._recent_alerts: list[Announcement] = []
+        self._repeating = {INGEST}
         if self.archive is not None:
             self.archive.attach(history)
 
@@ -78,6 +79,17 @@ class Persistence:
             found = read_origin(connection)
         check_origin(found, wanted, self.store.path.parent)
         return found if found is not None and found.run_id == wanted.run_id else None
+
+    def source_cursors(self) -> dict[str, str]:
+        """Returns where to go on reading each source that has positions, by its name. Raises StoreError."""
+        if self.store is None:
+            return {}
+        with self.store.reading() as connection:
+            return dict(connection.execute(schema.SELECT_SOURCE_CURSORS).fetchall())
+
+    def expect_repeats_of(self, source: str) -> None:
+        """Lets events of a source be refused while the store cannot tell whether it knows them: they come again."""
+        self._repeating.add(source)
 
     def claim(self, origin: Origin) -> None:
         """Records where the events are from. Call it before the first of them."""
@@ -143,13 +155,13 @@ class Persistence:
         """Returns the store's answer about the event that is being published.
 
         Raises StoreError if the store cannot be read and the event is a sender's: it might count twice, and its sender
-        sends it again. Nobody sends those of other sources again, and their ids are new: they get `unknown`.
+        sends it again. A replay and a simulator do not, and their ids are new: they get `unknown`.
         """
         assert self.store is not None
         try:
             return self.store.reader.run_now(ask, *args, **kwargs)
         except StoreError:
-            if self._bus.source == INGEST:
+            if self._bus.source in self._repeating:
                 raise
             return unknown
 
