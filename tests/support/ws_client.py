@@ -96,9 +96,10 @@ def ask(connection: ClientConnection, **message: Any) -> None:
 def read_to_close(connection: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
     """Returns all messages until the server has closed the connection, and the code of its Close, if there was one."""
     messages = []
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     try:
         while True:
-            data = connection.recv(TIMEOUT_SECONDS)
+            data = connection.recv(max(0.0, deadline - time.monotonic()))
             if data != "pong":
                 messages.append(json.loads(data))
     except ConnectionClosed as closed:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -121,16 +123,16 @@ def test_a_message_that_is_not_understood_is_answered_with_an_error(demo_server:
 
 
 def test_a_client_that_keeps_sending_nonsense_is_closed_with_1008(demo_server: Server) -> None:
-    with client(demo_server) as connection:
-        for _ in range(10):
-            connection.send("nonsense")
-        assert read_to_close(connection)[1] == 1008
+    with RawClient(demo_server.port) as raw:
+        # One is forgiven each second, and the server may be late.
+        raw.send(frame(TEXT, b"nonsense") * 100)
+        assert raw.close_code() == 1008
 
 
 def test_a_client_that_sends_nothing_but_pongs_stays_connected(start_server: StartServer) -> None:
-    server = start_server("--demo", WS_HEARTBEAT_INTERVAL="0.2")
+    server = start_server("--demo", WS_HEARTBEAT_INTERVAL="1")
     with client(server, ping_interval=None) as connection:
-        for _ in range(20):  # two seconds, ten heartbeats
+        for _ in range(35):  # longer than a silent client stays
             receive(connection, "metrics_update")
 
 
@@ -237,17 +239,12 @@ def test_a_close_with_bytes_behind_it_is_answered_with_its_own_code(demo_server:
 def test_pings_beyond_the_rate_wait_and_the_connection_stays(start_server: StartServer) -> None:
     server = start_server(WS_RATE_LIMIT="20")
     with RawClient(server.port) as raw:
+        began = time.monotonic()
         raw.send(frame(PING, b"p") * 60)
-        snapshots_after: list[int] = []
-        for opcode, _ in raw.frames():
-            if opcode == PONG:
-                snapshots_after.append(0)
-            else:
-                snapshots_after[-1:] = [1 + last for last in snapshots_after[-1:]]
-            if len(snapshots_after) == 60:
-                break
-    # Forty at once; then the snapshots of at least a second come between the pongs.
-    assert sum(snapshots_after) >= 5
+        pongs = (opcode for opcode, _ in raw.frames() if opcode == PONG)
+        assert len(list(islice(pongs, 60))) == 60
+    # Forty at once; then twenty a second.
+    assert time.monotonic() - began > 0.95
 
 
 @pytest.mark.broadcast
