@@ -226,7 +226,7 @@ def test_an_upgrade_of_a_path_without_websocket_is_ignored(server: Any) -> None:
 
 
 def test_the_client_of_the_standard_library_is_served(server: Any) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     for _ in range(2):
         client.request(
             "POST", "/echo", body=iter([b"ab", b"cd"]), headers={"Transfer-Encoding": "chunked"}, encode_chunked=True

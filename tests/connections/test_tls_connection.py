@@ -39,7 +39,7 @@ class TlsServer:
         return listener
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.listener.port), timeout=5)
+        return socket.create_connection(("127.0.0.1", self.listener.port), timeout=60)
 
     def ask(self) -> bytes:
         context = ssl.create_default_context(cafile=str(CERT))

@@ -88,7 +88,7 @@ def reached(listeners: tuple[tuple[socket.socket, ...], ...]) -> set[str]:
     found = set()
     for address in ("127.0.0.1", "::1", "127.0.0.2"):
         try:
-            socket.create_connection((address, port), timeout=5).close()
+            socket.create_connection((address, port), timeout=60).close()
         except ConnectionRefusedError:
             continue
         found.add(address)

@@ -11,7 +11,7 @@ class TcpPair:
 
     def __init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
-            self.reader = socket.create_connection(server.getsockname(), timeout=5)
+            self.reader = socket.create_connection(server.getsockname(), timeout=60)
             self.sender, _ = server.accept()
         self.sender.setblocking(False)
 
@@ -27,7 +27,7 @@ class TcpPair:
         self.reader.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             return not self.reader.recv(1)
-        self.reader.settimeout(5)
+        self.reader.settimeout(60)
         return True
 
     def close(self) -> None:

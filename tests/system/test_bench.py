@@ -92,7 +92,7 @@ def test_a_signal_leaves_no_process_and_shows_what_was_measured(tmp_path: Path, 
     assert process.returncode == 130
     assert "Interrupted: not everything was measured." in output
     assert "Fan-out: 10 clients, 2 KB" in output
-    assert psutil.wait_procs(list(seen.values()), timeout=10)[1] == []
+    assert psutil.wait_procs(list(seen.values()), timeout=TIMEOUT_SECONDS)[1] == []
 
 
 @pytest.mark.parametrize(

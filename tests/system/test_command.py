@@ -36,7 +36,7 @@ def test_a_second_signal_stops_the_server_at_once(start_server: StartServer) -> 
         server.process.send_signal(signal.SIGTERM)
         server.wait_for_log("stopping")
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(5) == 130
+        assert server.process.wait(TIMEOUT_SECONDS) == 130
 
 
 def test_the_start_line_says_where_everything_is(start_server: StartServer) -> None:

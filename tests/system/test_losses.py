@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from server_process import Server
+from server_process import TIMEOUT_SECONDS, Server
 
 
 def fill(number: int, symbol: str, side: str = "buy", **fields: object) -> dict[str, object]:
@@ -28,7 +28,7 @@ def post(server: Server, *events: object, path: str = "/api/ingest") -> dict[str
     data = json.dumps(events).encode() if events else b""
     request = urllib.request.Request(server.url(path), data, {"Content-Type": "application/json"}, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
             document: dict[str, Any] = json.loads(response.read())
     except urllib.error.HTTPError as error:
         document = json.loads(error.read())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from hosts import peers_on_every_worker, streams_on_every_worker
-from server_process import Server
+from server_process import TIMEOUT_SECONDS, Server
 from ws_client import receive
 
 TICKS = 5
@@ -48,7 +48,7 @@ def test_stream_and_rest_of_every_worker_send_the_same_bytes_per_tick(host: Host
         common: set[int] = set()
         while len(common) < TICKS:
             for client, seen in zip(clients, streamed, strict=True):
-                data = client.recv(timeout=10, decode=False)
+                data = client.recv(timeout=TIMEOUT_SECONDS, decode=False)
                 seen[json.loads(data)["seq"]] = data
             for peer, seen in zip(peers, polled, strict=True):
                 status, body = peer.get("/api/metrics/current")

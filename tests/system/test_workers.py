@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from hosts import WORKERS, Peer, exposed, fill, peers_on_every_worker, post, process_of, processes, wait_until
-from server_process import Server
+from server_process import TIMEOUT_SECONDS, Server
 from ws_client import receive, receive_deltas
 
 StartServer = Callable[..., Server]
@@ -94,7 +94,7 @@ def test_the_limit_on_clients_holds_for_all_workers_together(start_server: Start
     with ExitStack() as stack:
         for _ in range(12):
             try:
-                stack.enter_context(connect(server.websocket_url, open_timeout=10))
+                stack.enter_context(connect(server.websocket_url, open_timeout=TIMEOUT_SECONDS))
             except InvalidStatus as error:
                 refused.append(error.response.status_code)
     assert refused == [503] * 9
