@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from observability.access.limits import Limits
 from observability.connections.listener import REFUSAL_SLOTS, HttpListener
@@ -200,3 +201,23 @@ def test_a_server_without_file_descriptors_neither_stops_nor_spins() -> None:
         process.stdin.close()
         assert float(process.stdout.readline()) < 2.0
     assert process.returncode == 0
+
+
+def test_a_turn_of_the_loop_accepts_several_connections(clock: Any) -> None:
+    connections = 40
+
+    async def turns_until_accepted() -> int:
+        listener = HttpListener(Gated(clock, Limits()).application)
+        await listener.start()
+        turns = 0
+        with ExitStack() as stack:
+            for _ in range(connections):
+                stack.enter_context(socket.create_connection(("127.0.0.1", listener.port)))
+            while listener.accepted < connections:
+                await asyncio.sleep(0)
+                turns += 1
+            await listener.close()
+        return turns
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(turns_until_accepted()) < connections / 2

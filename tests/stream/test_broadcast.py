@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
+import pytest
+
 from fake_clock import FakeClock
+from observability.clocks.timestamps import NS_PER_S
 from observability.memory.counters import Counters
 from observability.snapshot.frames import HEADROOM, Frame
 from observability.stream.broadcast import Broadcaster
@@ -68,6 +73,7 @@ class CohortClient(Client):
     def __init__(self, order: list[CohortClient] | None = None, *, accepts_lag: bool = False) -> None:
         super().__init__()
         self.order = [] if order is None else order
+        self.sending: Callable[[], None] = lambda: None
         self.key = CohortKey(VIEW, is_compressed=False, keeps_context=False, accepts_lag=accepts_lag, is_plain=False)
 
     def cohort_key(self) -> CohortKey | None:
@@ -76,6 +82,7 @@ class CohortClient(Client):
     def send_shared(self, _kind: object, buffer: bytearray, *_: object) -> None:
         self.sent.append(int(buffer[HEADROOM:]))
         self.order.append(self)
+        self.sending()
 
     def send_frame(self, frame: Frame) -> None:
         self.skipped = 0
@@ -257,6 +264,61 @@ def test_members_that_still_wait_when_the_next_frame_comes_get_only_that_one() -
     for client in clients:
         assert client.sent == ([1, 2, 3] if client in sent_first else [2, 3])
     assert broadcast.broadcaster.frames_skipped == len(clients) - len(sent_first)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [CohortClient] * 4,
+        [CohortClient, partial(CohortClient, accepts_lag=True)] * 2,
+        [CohortClient, Client] * 2,
+    ],
+)
+def test_every_client_gets_every_other_frame_if_half_of_them_can_be_sent_it(kinds: list[Callable[[], Client]]) -> None:
+    broadcast = Broadcast(*(make() for make in kinds * CHUNK_CLIENTS))
+    for seq in range(1, 31):
+        broadcast.send(seq)
+        while broadcast.broadcaster.messages_sent < 2 * CHUNK_CLIENTS * seq:
+            broadcast.loop.run_one()
+    assert not broadcast.loop.is_idle
+    for client in broadcast.broadcaster.clients:
+        sent = [0, *cast(Client, client).sent, 31]
+        assert max(later - earlier for earlier, later in pairwise(sent)) <= 2
+
+
+def with_slow_clients(count: int) -> tuple[Broadcast, list[CohortClient]]:
+    """Returns a broadcast to clients of which each takes a microsecond, and the order in which they are sent frames."""
+    order: list[CohortClient] = []
+    clients = [CohortClient(order) for _ in range(count)]
+    broadcast = Broadcast(*clients)
+
+    def spend() -> None:
+        broadcast.clock.now_ns += 1000
+
+    for client in clients:
+        client.sending = spend
+    return broadcast, order
+
+
+def test_a_frame_gets_three_times_the_time_that_the_loop_spends_otherwise() -> None:
+    broadcast, order = with_slow_clients(9 * CHUNK_CLIENTS)
+    broadcast.send(1)
+    assert len(order) == CHUNK_CLIENTS
+    broadcast.clock.now_ns += 1000 * CHUNK_CLIENTS
+    broadcast.loop.run_one()
+    assert len(order) == (1 + 3) * CHUNK_CLIENTS
+    broadcast.loop.run_one()
+    assert len(order) == (1 + 3 + 1) * CHUNK_CLIENTS
+
+
+def test_a_frame_gives_the_loop_a_turn_however_busy_that_has_been() -> None:
+    broadcast, order = with_slow_clients(200 * CHUNK_CLIENTS)
+    broadcast.send(1)
+    broadcast.clock.now_ns += 3600 * NS_PER_S
+    broadcast.loop.run_one()
+    assert CHUNK_CLIENTS < len(order) < 100 * CHUNK_CLIENTS
+    broadcast.finish()
+    assert len(order) == 200 * CHUNK_CLIENTS
 
 
 def test_a_member_that_was_discarded_gets_no_frame_and_leaves_no_cohort_behind() -> None:

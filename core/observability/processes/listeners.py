@@ -12,7 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-BACKLOG: Final = 2048
+# Linux allows 4,096 unless net.core.somaxconn says otherwise.
+BACKLOG: Final = 8192
 ANY_IPV4: Final = "0.0.0.0"
 ANY_IPV6: Final = "::"
 # How often any free port is tried.

@@ -31,6 +31,10 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS: Final = 1.0
 # This many connections beyond the limit get a refusal; any further ones are dropped without an answer.
 REFUSAL_SLOTS: Final = 64
+# A turn of the loop accepts one connection of each descriptor that listens. While snapshots are sent to thousands of
+# clients a turn takes milliseconds, so one descriptor would let a storm overflow the kernel's queue, and clients that
+# find it full wait for seconds before they try again (observability bench --only storm).
+ACCEPTS_PER_TURN: Final = 4
 
 
 class HttpListener:
@@ -75,7 +79,8 @@ class HttpListener:
 
         if not socks:
             (socks,) = open_listeners(["127.0.0.1"], 0, 1, reuse_port=False)
-        self._servers = [await loop.create_server(make_connection, sock=sock, backlog=BACKLOG) for sock in socks]
+        each = [part for sock in socks for part in (sock, *(sock.dup() for _ in range(ACCEPTS_PER_TURN - 1)))]
+        self._servers = [await loop.create_server(make_connection, sock=part, backlog=BACKLOG) for part in each]
         self._arm_sweep(loop)
 
     @property

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_MS
 from observability.errors import ConfigError
 from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
@@ -37,6 +38,11 @@ logger = logging.getLogger(__name__)
 
 # A prime: the first member to be sent a frame moves on by so many with each frame, so that none is always the last.
 _ROTATION: Final = 61
+# While a frame is being sent, it gets at least this many times the time that the loop spends on everything else:
+# clients that connect all at once must not keep a snapshot from those that are connected. A request waits for at most
+# about `_MAX_TURN_NS` nevertheless (observability bench --only storm).
+_SHARE: Final = 3
+_MAX_TURN_NS: Final = 8 * NS_PER_MS
 
 
 class Receiver(Member, Protocol):
@@ -81,11 +87,14 @@ class Broadcaster:
         self._sent_listeners: list[Callable[[Frame, int], None]] = []
         self._cohorts: dict[CohortKey, Cohort[Receiver]] = {}
         self._others: dict[Receiver, None] = {}
-        # Of the frame that is being sent: chunks of a cohort, then subscribers on their own.
+        # Of the frame that is being sent: subscribers on their own that did not get the one before, chunks of cohorts,
+        # other subscribers on their own.
         self._frame: Frame | None = None
+        self._overdue: deque[Receiver] = deque()
         self._chunks: deque[tuple[Cohort[Receiver], int, int]] = deque()
         self._waiting: deque[Receiver] = deque()
         self._is_sending = False
+        self._paused_ns = 0
 
     @property
     def messages_sent(self) -> int:
@@ -128,8 +137,7 @@ class Broadcaster:
     def send_frame(self, frame: Frame) -> None:
         """Starts to send `frame`. Subscribers that still wait for the previous frame skip that one."""
         was_sending = self._is_sending
-        if was_sending:
-            self._skip_rest()
+        overdue, stops = self._skip_rest() if was_sending else ({}, {})
         before = self._frame
         if before is not None and before.epoch == frame.epoch and frame.seq > before.seq + 1:
             self._skip_missed(frame.seq - before.seq - 1)
@@ -138,16 +146,20 @@ class Broadcaster:
         room = CHUNK_CLIENTS
         cohorts = deque(self._cohorts.values())
         cohorts.rotate(frame.seq)
-        for cohort in cohorts:
-            room = self._plan(cohort, frame, room)
-        self._waiting.extend(self._others)
-        if not was_sending:  # otherwise the chunk that is scheduled sends the new frame
-            self._send_chunk()
+        # All that did not get the previous frame come before those that did.
+        self._overdue.extend(overdue)
+        for cohort in (*stops, *(cohort for cohort in cohorts if cohort not in stops)):
+            room = self._plan(cohort, frame, room, stops.get(cohort, frame.seq * _ROTATION))
+        self._waiting.extend(client for client in self._others if client not in overdue)
+        if not was_sending:  # otherwise the turn that is scheduled sends the new frame
+            self._paused_ns = self._clock.mono_ns()
+            self._send_turn()
 
-    def _plan(self, cohort: Cohort[Receiver], frame: Frame, room: int) -> int:
-        """Cuts a cohort into chunks, the first of them with `room` for so many. Returns the room left in the last."""
+    def _plan(self, cohort: Cohort[Receiver], frame: Frame, room: int, first: int) -> int:
+        """Cuts a cohort into chunks that begin with its member `first`, modulo their number. The first chunk has `room`
+        for so many; returns the room left in the last."""
         size = cohort.begin(frame)
-        first = frame.seq * _ROTATION % size if size else 0
+        first = first % size if size else 0
         for start, end in ((first, size), (0, first)):
             while start < end:
                 stop = min(start + room, end)
@@ -156,32 +168,47 @@ class Broadcaster:
                 start = stop
         return room
 
-    def _send_chunk(self) -> None:
-        # hot: once per chunk of clients per tick (observability bench --only fanout)
-        frame = self._frame
+    def _send_turn(self) -> None:
+        """Sends chunks for one turn of the loop: one, or several if the loop has been busy with other work."""
+        frame, mono_ns = self._frame, self._clock.mono_ns
         assert frame is not None
-        room = CHUNK_CLIENTS
-        while self._chunks:
-            cohort, start, end = self._chunks[0]
-            room -= end - start
-            if room < 0:
+        began_ns = now_ns = mono_ns()
+        end_ns = began_ns + min((began_ns - self._paused_ns) * _SHARE, _MAX_TURN_NS)
+        while True:
+            self._send_chunk(frame)
+            if not (self._overdue or self._chunks or self._waiting):
+                self._finish(frame)
+                return
+            now_ns = mono_ns()
+            if now_ns >= end_ns:
                 break
+        self._paused_ns = now_ns
+        self._loop.call_soon(self._send_turn)
+
+    def _send_chunk(self, frame: Frame) -> None:
+        # hot: once per chunk of clients per tick (observability bench --only fanout)
+        room = CHUNK_CLIENTS
+        if self._overdue:
+            room = self._send_to_others(self._overdue, frame, room)
+        while room and self._chunks:
+            cohort, start, end = self._chunks[0]
+            if end - start > room:
+                return
+            room -= end - start
             del self._chunks[0]
             sent, behind = cohort.send(start, end)
             self._sent.add(sent)
             for member in behind:
                 self.leave_cohort(member)
-        if room > 0:
-            self._send_to_others(frame, room)
-        if self._chunks or self._waiting:
-            self._loop.call_soon(self._send_chunk)
-        else:
-            self._finish(frame)
+        if room:
+            self._send_to_others(self._waiting, frame, room)
 
-    def _send_to_others(self, frame: Frame, room: int) -> None:
+    def _send_to_others(self, others: deque[Receiver], frame: Frame, room: int) -> int:
+        """Sends to as many subscribers on their own as there is room for; returns the room that is left."""
         sent = skipped = 0
-        for _ in range(min(room, len(self._waiting))):
-            client = self._waiting.popleft()
+        count = min(room, len(others))
+        for _ in range(count):
+            client = others.popleft()
             if client not in self._others or client.last_seq == frame.seq:
                 continue
             if client.buffered_bytes():
@@ -194,6 +221,7 @@ class Broadcaster:
         self._sent.add(sent)
         if skipped:
             self._skipped.add(skipped)
+        return room - count
 
     def _finish(self, frame: Frame) -> None:
         self._is_sending = False
@@ -208,26 +236,33 @@ class Broadcaster:
             for listener in self._sent_listeners:
                 listener(frame, duration_ns)
 
-    def _skip_rest(self) -> None:
-        """Skips the frame for everyone that still waits for it."""
+    def _skip_rest(self) -> tuple[dict[Receiver, None], dict[Cohort[Receiver], int]]:
+        """Skips the frame for everyone that still waits for it. Returns the subscribers on their own that skip it, and
+        the first member of each cohort that does."""
         frame = self._frame
         assert frame is not None
-        skipped = 0
-        chunks, waiting = tuple(self._chunks), tuple(self._waiting)
+        overdue: dict[Receiver, None] = {}
+        stops: dict[Cohort[Receiver], int] = {}
+        chunks, others = tuple(self._chunks), (*self._overdue, *self._waiting)
+        self._overdue.clear()
         self._chunks.clear()
         self._waiting.clear()
+        for client in others:
+            if client in self._others and client.last_seq != frame.seq and client not in overdue:
+                client.skip_frames()
+                overdue[client] = None
+        skipped = len(overdue)
         for cohort, start, end in chunks:
             late = cohort.skip(start, end)
             skipped += len(late)
+            stops.setdefault(cohort, start)
             if cohort.key.accepts_lag:
                 for member in late:
                     self.leave_cohort(member)
                     member.skip_frames()
-        for client in waiting:
-            if client in self._others and client.last_seq != frame.seq:
-                client.skip_frames()
-                skipped += 1
+                    overdue[member] = None
         self._skipped.add(skipped)
+        return overdue, stops
 
     def _skip_missed(self, count: int) -> None:
         """Skips frames that this worker was too late to read, for everyone."""
