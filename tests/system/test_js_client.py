@@ -129,9 +129,11 @@ def test_the_live_page_follows_the_server_in_a_browser(start_server: StartServer
         page.open(server.url("/"))
         first = int(page.wait_for("document.getElementById('clock').textContent.split('#')[1]"))
         page.wait_for(f"+document.getElementById('clock').textContent.split('#')[1] > {first + 5}")
-        assert page.evaluate("document.getElementById('state').textContent") == "live"
-        rows = page.evaluate("[...document.querySelectorAll('#market td:first-child')].map(cell => cell.textContent)")
-        assert rows == server.get("/api/metrics/symbols")["symbols"]
+        page.wait_for("document.getElementById('state').textContent === 'live'")
+        # The document may be newer than the page.
+        symbols = server.get("/api/metrics/symbols")["symbols"]
+        rows = "[...document.querySelectorAll('#market td:first-child')].map(cell => cell.textContent)"
+        page.wait_for(f"JSON.stringify({rows}) === JSON.stringify({json.dumps(symbols)})")
         assert page.errors == []
         server.stop()
         page.wait_for("document.getElementById('state').textContent === 'connection lost, trying again'")
