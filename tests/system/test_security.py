@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -125,29 +126,50 @@ def test_a_token_that_can_be_guessed_is_a_warning_that_does_not_show_it(start_se
 # -- limits
 
 
+def ask_at_once(server: Server, *fields: str) -> tuple[list[int], str]:
+    """Returns the statuses and the whole answer to requests that are sent in one piece: one per header field. Sent
+    apart, they could be as far apart as a rate allows."""
+    requests = "".join(f"GET /health HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n" for field in fields)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_SECONDS) as sock:
+        sock.sendall(requests.encode())
+        sock.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+    return [int(status) for status in re.findall(r"HTTP/1\.1 ([0-9]+)", answer)], answer
+
+
 def test_who_asks_too_often_is_told_when_to_come_back(start_server: StartServer) -> None:
     server = start_server(HTTP_RATE_LIMIT="1")
-    answers = [ask(server, "/health") for _ in range(4)]
-    assert [status for status, _, _ in answers[:2]] == [200, 200]
-    status, fields, _ = answers[3]
-    assert status == 429
-    assert fields["retry-after"] == "1"
-    assert refused_status(server.websocket_url) == 429
+    statuses, answer = ask_at_once(server, *["X: x"] * 8)
+    assert statuses[:2] == [200, 200] and 429 in statuses
+    assert "retry-after: 1\r\n" in answer.lower()
     server.wait_for_log("refused 127.0.0.1: 429 more than 1 requests a second")
+
+
+def test_a_handshake_counts_as_a_request(start_server: StartServer) -> None:
+    server = start_server(HTTP_RATE_LIMIT="1")
+    refusal: InvalidStatus | None = None
+    for _ in range(TIMEOUT_SECONDS):  # one is allowed each second
+        ask_at_once(server, *["X: x"] * 8)
+        try:
+            connect(server.websocket_url).close()
+        except InvalidStatus as error:
+            refusal = error
+            break
+    assert refusal is not None
+    assert refusal.response.status_code == 429
 
 
 def test_behind_a_trusted_proxy_each_client_has_its_own_limit(start_server: StartServer) -> None:
     server = start_server(HTTP_RATE_LIMIT="1", TRUSTED_PROXIES="127.0.0.0/8")
     for client in ("192.0.2.1", "192.0.2.2"):
-        statuses = [ask(server, "/health", X_Forwarded_For=f"10.9.9.9, {client}")[0] for _ in range(4)]
+        statuses, _ = ask_at_once(server, *[f"X-Forwarded-For: 10.9.9.9, {client}"] * 8)
         assert statuses[:2] == [200, 200] and 429 in statuses
         server.wait_for_log(f"refused {client}: 429")
 
 
 def test_who_is_no_trusted_proxy_cannot_choose_an_address(start_server: StartServer) -> None:
     server = start_server(HTTP_RATE_LIMIT="1")
-    statuses = [ask(server, "/health", X_Forwarded_For=f"192.0.2.{number}")[0] for number in range(4)]
-    assert 429 in statuses
+    assert 429 in ask_at_once(server, *(f"X-Forwarded-For: 192.0.2.{number}" for number in range(8)))[0]
     server.wait_for_log("refused 127.0.0.1: 429")
 
 
