@@ -22,7 +22,9 @@ ENTRY_POINT_GROUP: Final = "observability.sources"
 SourceFactory = Callable[[str], Source]
 
 # Imported when a URL asks for them.
-MODULES: Final[Mapping[str, str]] = {}
+MODULES: Final[Mapping[str, str]] = {
+    "nats": "observability.sources.brokers.nats",
+}
 
 
 def open_sources(urls: Sequence[str]) -> tuple[Source, ...]:

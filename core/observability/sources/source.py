@@ -21,12 +21,11 @@ from observability.events import Event
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one read of a source has brought, in order: `events`, then those in `data`."""
+    """What one read of a source has brought."""
 
-    events: Sequence[Event] = ()
-    """Events that the source has decoded from a dialect of its own."""
-    data: bytes = b""
-    """Events in our own JSON (an object, an array, or a line each), to be read as those of any sender are."""
+    events: Sequence[Event | bytes] = ()
+    """In order: events that the source has decoded from a dialect of its own, and bytes in our own JSON (an object, an
+    array, or a line each), which are read as those of any sender are."""
     cursor: str | None = None
     """The position of the source after this batch, which only the source understands. It is stored in the same commit
     as the events; None means that the source has no positions."""

