@@ -256,7 +256,7 @@ def test_a_truncated_file_is_refused(path: Path, kept_share: float) -> None:
     os.truncate(path, int(path.stat().st_size * kept_share))
     message = refusal(path)
     assert message.startswith(f"{path}: damaged")
-    assert "restore it from a copy" in message
+    assert "restore it from a backup" in message
 
 
 def test_an_empty_file_becomes_a_new_database(path: Path) -> None:

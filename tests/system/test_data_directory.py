@@ -147,7 +147,7 @@ def test_a_damaged_store_is_refused_and_left_as_it_is(
     message = refusal(directory)
     assert said in message
     assert "move it away" in message
-    assert "restore it from a copy" in message
+    assert "restore it from a backup" in message
 
 
 def test_the_log_of_another_server_is_refused(directory: Path, killed: tuple[Path, Path]) -> None:

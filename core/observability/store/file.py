@@ -57,12 +57,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
         if _size(path):
-            check_header(path)
-            # Read-only: closing a connection that may write folds the write-ahead log of the last writer into the file.
-            with closing(connect(path, "ro")) as connection_to_check:
-                page, seal = _check(connection_to_check, path)
-                _check_pages(connection_to_check, path)
-            WriteAheadLog(path).check(page, seal)
+            check_database(path)
         else:
             _check_absence(path)
             _create(path)
@@ -79,6 +74,17 @@ def open_database(path: Path) -> sqlite3.Connection:
     except OSError as error:
         raise StoreError(f"{path}: cannot be opened: {error.strerror}") from None
     return connection
+
+
+def check_database(path: Path) -> None:
+    """Checks a file and its log, which no process may have open, and changes neither. Raises StoreError, sqlite3.Error,
+    OSError."""
+    check_header(path)
+    # Read-only: closing a connection that may write folds the write-ahead log of the last writer into the file.
+    with closing(connect(path, "ro")) as connection:
+        page, seal = check_schema(connection, path)
+        _check_pages(connection, path)
+    WriteAheadLog(path).check(page, seal)
 
 
 def _begin_log(connection: sqlite3.Connection) -> None:
@@ -101,6 +107,11 @@ def _size(path: Path) -> int:
 
 def _check_absence(path: Path) -> None:
     """Raises StoreError if there has been a store where now there is no file, or an empty one."""
+    if not path.exists() and restoring_of(path).exists():
+        raise StoreError(
+            f"{path}: missing, because a restore was interrupted; restore again with --force, or remove "
+            f"{restoring_of(path).name} to start with an empty store"
+        )
     log, state = log_of(path), "empty" if path.exists() else "missing"
     if _size(log):
         raise StoreError(
@@ -125,11 +136,21 @@ def _create(path: Path) -> None:
         set_up_writer(connection)
         migrate(connection)
     new.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_directory(path.parent)
+
+
+def restoring_of(path: Path) -> Path:
+    """Returns the path at which a backup is completed before it becomes the database."""
+    return path.with_name(f"{path.name}-restoring")
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes the names in a directory survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
@@ -172,7 +193,7 @@ def explained(path: Path) -> Iterator[None]:
         raise StoreError(_reason(path, error)) from None
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> tuple[int | None, Seal | None]:
+def check_schema(connection: sqlite3.Connection, path: Path) -> tuple[int | None, Seal | None]:
     """Returns the page with the seal, and the seal; None if a migration has yet to add it. Raises StoreError for a
     database of another application, or of a later version."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]

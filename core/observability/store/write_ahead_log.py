@@ -193,4 +193,4 @@ def _frames(descriptor: int, page_bytes: int) -> Iterator[_Frame]:
 
 def advice(path: Path) -> str:
     """Returns what can be done about a damaged store."""
-    return f"move it away with {path.name}-wal to start with an empty store, or restore it from a copy"
+    return f"move it away with {path.name}-wal to start with an empty store, or restore it from a backup"

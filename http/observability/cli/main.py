@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "config": "print the settings in force, and where each value comes from",
     "send": "send events from standard input to a server",
     "replay": "send recordings to a server, as if they happened now",
+    "backup": "copy the store into a file, while the server runs",
+    "restore": "make a backup the store of a data directory",
     "bench": "measure the server beside others",
     "version": "print the versions of this program and of what it runs on",
     "completion": "print a script that completes these commands in bash or zsh",
