@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from observability.snapshot.frames import HEADROOM
-from observability.stream.cohort import SocketSends
+from observability.stream.cohort import SocketSends, frame_header
 from tcp_pair import TcpPair
 
 PAYLOAD = bytes(range(256)) * 8
@@ -39,7 +39,7 @@ class Scene:
 
     def __init__(self, count: int) -> None:
         self.members = [Member(TcpPair()) for _ in range(count)]
-        self.sends = SocketSends()
+        self.sends = SocketSends(frame_header)
         for member in self.members:
             assert self.sends.append(cast(Any, member))
         self.set_payload(PAYLOAD)

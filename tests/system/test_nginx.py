@@ -22,6 +22,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from event_reader import event_stream
 from server_process import ROOT, TIMEOUT_SECONDS, Server
 from ws_client import read_to_close, receive, receive_pong
 
@@ -185,6 +186,21 @@ def test_the_stream_runs_answers_pings_and_closes_cleanly(port: int, path: str) 
     assert greeting["type"] == "connected"
     assert seqs == list(range(seqs[0], seqs[0] + 5))
     assert (connection.protocol.close_code, connection.protocol.close_reason) == (1000, "")
+
+
+def test_events_pass_at_once_and_one_by_one(port: int) -> None:
+    with event_stream(port) as stream:
+        seqs = [json.loads(stream.next("metrics_update").data)["seq"] for _ in range(5)]
+    assert seqs == list(range(seqs[0], seqs[0] + 5))
+
+
+def test_events_pass_a_proxy_that_buffers_what_it_may(demo_server: Server, tmp_path: Path) -> None:
+    with (
+        nginx(tmp_path, lambda port: BARE_SITE.format(port=port, backend_port=demo_server.port, options="")) as port,
+        event_stream(port, "/stream?channels=alerts") as stream,
+    ):
+        # Buffered, it would come with the one that fills a page of memory, which never comes.
+        assert stream.next().kind == "connected"
 
 
 def test_a_page_of_another_origin_gets_no_stream(port: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, cast
 
 from observability.access.addresses import limited_as
@@ -26,7 +27,7 @@ from observability.http11.parser import MAX_DROPPED_BYTES, RequestParser
 from observability.http11.refusals import Refusal, Timeout, Unavailable
 from observability.routing.application import OTHER_METHOD, UNMATCHED, Admission, Application, method_label
 from observability.routing.ready_answers import ALIKE_NS, ReadyAnswer
-from observability.routing.router import Answer
+from observability.routing.router import Answer, HandOver, TakeTransport
 
 logger = logging.getLogger(__name__)
 
@@ -352,6 +353,10 @@ class HttpConnection(asyncio.Protocol):
         if isinstance(answer, (Response, ReadyDocument)):
             self._write_answer(request, pattern, started_ns, answer, is_immediate=True)
             self._content_bytes = 0
+        elif isinstance(answer, HandOver):
+            status, head, _ = application.encode(request, pattern, answer.head, keep_alive=False)
+            take = partial(application.hand_over, partial(answer.take, head))
+            self._hand_over(request, pattern, status, started_ns, take)
         else:
             self._pending = self._loop.create_task(self._await_answer(request, pattern, started_ns, answer))
 
@@ -371,6 +376,7 @@ class HttpConnection(asyncio.Protocol):
         request.body = b"".join(parts)
         self._content_bytes = len(request.body)
         _, answer = application.dispatch(request, admission)
+        assert not isinstance(answer, HandOver), "a request with content gets no stream"
         return answer if isinstance(answer, (Response, ReadyDocument)) else await answer
 
     async def _await_answer(
@@ -430,30 +436,35 @@ class HttpConnection(asyncio.Protocol):
             or b"websocket" not in request.head.upgrades
         ):
             return False
+        self._hand_over(request, request.path, 101, started_ns, application.begin_upgrade)
+        return True
+
+    def _hand_over(self, request: Request, pattern: str, status: int, started_ns: int, take: TakeTransport) -> None:
+        """Offers the transport to `take`, and answers with its refusal, if any."""
+        application = self._application
         self._flush()
         self._resume_reading()
         answer: Response | None
         try:
             if self._draining:
                 raise Unavailable("shutting down", application.limits.retry_after_seconds)
-            answer = application.begin_upgrade(request, self._transport, self._parser.leftover(), self)
+            answer = take(request, self._transport, self._parser.leftover(), self)
         except Refusal as refusal:
             answer = application.refused(request, refusal)
         except Exception as error:
-            answer = application.failed(request, request.path, error)
+            answer = application.failed(request, pattern, error)
             if self._transport.get_protocol() is not self:
                 # Another protocol has the transport, and this one will not be told of its end.
                 self.abort()
                 self._registry.release(self, self._peer)
         if answer is not None:
-            self._write_answer(request, request.path, started_ns, answer)
-            return True
+            self._write_answer(request, pattern, started_ns, answer)
+            return
         self._on(ConnectionEvent.UPGRADED)
         self._get_ready = _get_none
         self._release_bytes()
         self._registry.release(self, self._peer)
-        application.on_answers("GET", request.path, 101, self._mono_ns() - started_ns, 1)
-        return True
+        application.on_answers("GET", pattern, status, self._mono_ns() - started_ns, 1)
 
     def _maybe_continue(self) -> None:
         """Sends 100 to a peer that waits with its content (RFC 9110 section 10.1.1)."""

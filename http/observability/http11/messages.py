@@ -142,6 +142,8 @@ class Response:
     """Whether the connection ends with this answer."""
     is_lasting: bool = False
     """Whether the same head gets the same answer until the next frame."""
+    has_length: bool = True
+    """Whether `body` is the whole content; otherwise its length is not known yet, and the head does not tell it."""
 
 
 def json_response(value: Any, status: int = 200, headers: Headers = ()) -> Response:
@@ -202,9 +204,9 @@ class ResponseEncoder:
         bodiless = status in _BODILESS
         if not bodiless:
             # RFC 9110 section 8.6: the Content-Length of a HEAD is that of the GET; a 204 has none.
-            parts += (
-                b"\r\nContent-Type: ", response.content_type, b"\r\nContent-Length: %d" % len(response.body)
-            )  # fmt: skip
+            parts += (b"\r\nContent-Type: ", response.content_type)
+            if response.has_length:
+                parts.append(b"\r\nContent-Length: %d" % len(response.body))
         parts.append(self._always)
         connection = connection_field(request, keep_alive)
         parts.append(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -22,15 +22,13 @@ from observability.http11.refusals import Misdirected, Refusal, TooManyRequests,
 from observability.routing.parameters import check_no_query
 from observability.routing.ready_answers import CountAnswers, ReadyAnswer, ReadyAnswers
 from observability.routing.refusal_log import RefusalLog
-from observability.routing.router import METHODS, Answer, Content, Route, Router
+from observability.routing.router import METHODS, Answer, Content, HandOver, Route, Router, TakeTransport
 
 logger = logging.getLogger(__name__)
 
 UNMATCHED: Final = "unmatched"
 OTHER_METHOD: Final = "other"
 _SERVER_METHODS: Final = ", ".join(sorted(METHODS - {"TRACE"}))
-
-UpgradeCallback = Callable[[Request, asyncio.Transport, bytes, asyncio.Protocol], Response | None]
 
 
 def _ignore_answers(method: str, route: str, status: int, spent_ns: int, number: int) -> None:
@@ -56,9 +54,7 @@ class Admission(NamedTuple):
 class Application:
     """The parts of a worker by which it answers requests.
 
-    `upgrade` is called for each GET with `Upgrade: websocket` whose path is one of `Router.add_websocket`, with the
-    transport and the bytes received after the request. It gives the transport to another protocol and returns None, or
-    it returns or raises a refusal.
+    `upgrade` is called for each GET with `Upgrade: websocket` whose path is one of `Router.add_websocket`.
     `on_answers` is called for each answer, or for several alike, with method, route pattern, status, the nanoseconds
     that they took together, and their number; method and pattern are labels from bounded sets.
     """
@@ -73,7 +69,7 @@ class Application:
     """Whether connections of `proxies` begin with a PROXY header."""
     request_rate: RequestRate | None = None
     is_tls: bool = False
-    upgrade: UpgradeCallback | None = None
+    upgrade: TakeTransport | None = None
     on_answers: CountAnswers = _ignore_answers
     access_log: bool = False
     memo: HeadMemo = field(default_factory=HeadMemo)
@@ -110,7 +106,9 @@ class Application:
         except Refusal as refusal:
             return Admission(pattern, None, {}, refusal)
 
-    def dispatch(self, request: Request, admission: Admission | None = None) -> tuple[str, Answer | Awaitable[Answer]]:
+    def dispatch(
+        self, request: Request, admission: Admission | None = None
+    ) -> tuple[str, Answer | HandOver | Awaitable[Answer]]:
         """Returns the pattern of the route, and the answer or an awaitable of it. Never raises."""
         # hot: once per request (observability bench --only rest)
         head = request.head
@@ -144,15 +142,26 @@ class Application:
         assert self.upgrade is not None and role is not None
         self._check_client(request)
         self.access.check(request, role)
+        return self.hand_over(self.upgrade, request, transport, received, protocol)
+
+    def hand_over(
+        self,
+        take: TakeTransport,
+        request: Request,
+        transport: asyncio.Transport,
+        received: bytes,
+        protocol: asyncio.Protocol,
+    ) -> Response | None:
+        """Calls `take`, unless the address has too many clients that took transports; raises Refusal then."""
         websockets = self._websockets
         if websockets is None:
-            return self.upgrade(request, transport, received, protocol)
+            return take(request, transport, received, protocol)
         address = limited_as(request.client_address)
         if not websockets.has_room(address):
             raise TooManyRequests(
-                f"more than {websockets.per_address} WebSocket clients of one address", self.limits.retry_after_seconds
+                f"more than {websockets.per_address} streaming clients of one address", self.limits.retry_after_seconds
             )
-        answer = self.upgrade(request, transport, received, protocol)
+        answer = take(request, transport, received, protocol)
         if answer is None:
             upgraded = transport.get_protocol()
             websockets.take(address, upgraded if isinstance(upgraded, Holder) else transport)

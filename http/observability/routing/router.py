@@ -5,24 +5,40 @@ There are no redirects: `/a/` and `/a` are different paths.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from observability.access.authorization import Role
 from observability.http11.documents import ReadyDocument
-from observability.http11.messages import JSON, Response
+from observability.http11.messages import JSON, Request, Response
 from observability.http11.parser import DEFAULT_MAX_BODY_BYTES
 from observability.http11.refusals import MethodNotAllowed, NotFound, Unsupported, UpgradeRequired
 
 Answer = Response | ReadyDocument
-Handler = Callable[..., Answer | Awaitable[Answer]]
+# Gives the transport of an HTTP connection to another protocol, with what followed the request, and returns None; or
+# returns or raises a refusal.
+TakeTransport = Callable[[Request, asyncio.Transport, bytes, asyncio.Protocol], Response | None]
 
 # RFC 9110 section 9.1 and RFC 5789. One of these that a path lacks is answered with 405, any other method with 501.
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 API_PREFIX: Final = "/api/"
 _DOT_SEGMENTS: Final = frozenset({".", ".."})
 _NO_PARAMS: Final[dict[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """An answer whose content another protocol writes, which takes the connection's transport."""
+
+    head: Response
+    """Its status and fields."""
+    take: Callable[[bytes, Request, asyncio.Transport, bytes, asyncio.Protocol], Response | None]
+    """Called as a `TakeTransport`, with the encoded head before its arguments; it sends that first."""
+
+
+Handler = Callable[..., Answer | HandOver | Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from observability.monitoring.request_counters import RequestCounters
 from observability.monitoring.serving import SentListener
 from observability.processes.child import ChildContext
 from observability.processes.listeners import open_listeners
-from observability.routing.application import Application, UpgradeCallback
-from observability.routing.router import Router
+from observability.routing.application import Application
+from observability.routing.router import Router, TakeTransport
 from observability.senders.endpoint import SenderEndpoint
 from observability.snapshot.frames import Frame
 from observability.stream.broadcast import Broadcaster, open_send_ring
@@ -110,11 +110,12 @@ class Worker:
         self._endpoints: list[WebSocketEndpoint[Any]] = [self._stream, senders]
         if config.echo:
             self._endpoints.append(EchoEndpoint(loop, max_clients=config.ws_max_connections))
-        self._upgrades: dict[str, UpgradeCallback] = {}
+        self._upgrades: dict[str, TakeTransport] = {}
         for endpoint in self._endpoints:
             for path in endpoint.paths:
                 self.router.add_websocket(path, endpoint.role)
                 self._upgrades[path] = endpoint.upgrade
+        self._stream.add_to(self.router)
         self._application = Application(
             self.router,
             clock=host_clock,

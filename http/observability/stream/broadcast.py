@@ -31,6 +31,8 @@ from observability.stream.cohort import (
     RingSends,
     Sends,
     SocketSends,
+    frame_header,
+    no_header,
 )
 from observability.stream.io_uring import SendRing
 
@@ -76,7 +78,7 @@ class Broadcaster:
         self._ring = ring
         self._clock = clock
         self._loop = loop
-        self._active = counters.gauge("websocket_connections_active", "WebSocket clients connected now")
+        self._active = counters.gauge("websocket_connections_active", "Clients of the stream connected now")
         self._sent = counters.counter("websocket_messages_sent_total", "Snapshots handed to the kernel, all clients")
         self._skipped = counters.counter(
             "websocket_frames_skipped_total", "Snapshots not sent to a client that had not taken the one before"
@@ -287,7 +289,8 @@ class Broadcaster:
     def _make_sends(self, key: CohortKey) -> Sends:
         if not key.is_plain:
             return PicowsSends()
-        return SocketSends() if self._ring is None else RingSends(self._ring)
+        make_header = no_header if key.takes_events else frame_header
+        return SocketSends(make_header) if self._ring is None else RingSends(self._ring, make_header)
 
 
 def open_send_ring(broadcast: str, max_sockets: int) -> SendRing | None:

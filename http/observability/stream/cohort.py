@@ -42,6 +42,8 @@ class CohortKey:
     accepts_lag: bool
     is_plain: bool
     """Whether frames are written to their sockets, past their transports. TLS does not allow it."""
+    takes_events: bool = False
+    """Whether each message is an event of `event_stream.py`, and not a WebSocket frame."""
 
 
 class Member(Protocol):
@@ -60,6 +62,8 @@ class Member(Protocol):
     def skip_frames(self, count: int = 1) -> None: ...
 
 
+# Makes the header of a message, of its length, and of whether it is compressed.
+MakeHeader = Callable[[int, bool], bytes]
 MemberT = TypeVar("MemberT", bound=Member)
 T = TypeVar("T")
 
@@ -118,7 +122,8 @@ class SocketSends:
     """Sends by one system call per member, to its socket. The objects behind a transport are not touched: for many
     members they are in no cache."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_header: MakeHeader) -> None:
+        self._make_header = make_header
         self._fds: list[int] = []
         self._members: list[Member] = []
         self._frame = b""
@@ -136,7 +141,7 @@ class SocketSends:
         _replace_by_last(self._members, index)
 
     def set_message(self, message: bytearray, is_compressed: bool) -> None:
-        self._frame = _header(len(message) - HEADROOM, is_compressed) + memoryview(message)[HEADROOM:]
+        self._frame = self._make_header(len(message) - HEADROOM, is_compressed) + memoryview(message)[HEADROOM:]
 
     def send(self, start: int, end: int) -> list[int]:
         # hot: once per client per tick (observability bench --only fanout)
@@ -162,8 +167,9 @@ class SocketSends:
 class RingSends:
     """Sends by one system call per batch of members."""
 
-    def __init__(self, ring: SendRing) -> None:
+    def __init__(self, ring: SendRing, make_header: MakeHeader) -> None:
         self._ring = ring
+        self._make_header = make_header
         self._block = SendBlock()
         self._members: list[Member] = []
 
@@ -187,7 +193,7 @@ class RingSends:
         _replace_by_last(self._members, index)
 
     def set_message(self, message: bytearray, is_compressed: bool) -> None:
-        self._block.set_frame(_header(len(message) - HEADROOM, is_compressed), message, HEADROOM)
+        self._block.set_frame(self._make_header(len(message) - HEADROOM, is_compressed), message, HEADROOM)
 
     def send(self, start: int, end: int) -> list[int]:
         # hot: once per batch of clients per tick (observability bench --only fanout)
@@ -248,7 +254,9 @@ class Cohort(Generic[MemberT]):
         self._compact()
         self._is_sending = True
         message = self.key.view.full(frame)
-        if not self.key.is_compressed:
+        if self.key.takes_events:
+            self._sends.set_message(message.event, False)
+        elif not self.key.is_compressed:
             self._sends.set_message(message.buffer, False)
         else:
             deflated = message.deflated
@@ -298,7 +306,7 @@ def _replace_by_last(items: list[T], index: int) -> None:
         items[index] = last
 
 
-def _header(length: int, is_compressed: bool) -> bytes:
+def frame_header(length: int, is_compressed: bool) -> bytes:
     """Returns the header of an unmasked final text frame (RFC 6455 section 5.2)."""
     first = _FINAL_TEXT | (_RSV1 if is_compressed else 0)
     if length < 126:
@@ -306,6 +314,11 @@ def _header(length: int, is_compressed: bool) -> bytes:
     if length < 1 << 16:
         return bytes((first, 126)) + length.to_bytes(2, "big")
     return bytes((first, 127)) + length.to_bytes(8, "big")
+
+
+def no_header(_length: int, _is_compressed: bool) -> bytes:
+    """Returns nothing: a message of `event_stream.py` is complete."""
+    return b""
 
 
 def _send_nothing(*_: object) -> None:

@@ -127,13 +127,25 @@ class LaneReader:
     """The position of one client in one lane. Entries from before it subscribed are replayed at its own pace; later
     entries form its backlog, which is limited."""
 
-    __slots__ = ("_archived", "_archived_seq", "_live_from", "_position", "_prev", "_symbols", "is_fetching", "lane")
+    __slots__ = (
+        "_archived",
+        "_archived_seq",
+        "_live_from",
+        "_position",
+        "_prev",
+        "_symbols",
+        "is_fetching",
+        "lane",
+        "last_seq",
+    )
 
     def __init__(self, lane: Lane, symbols: SymbolFilter, since_seq: int | None) -> None:
         """Starts after `since_seq`, or at the lane's end."""
         self.lane = lane
         self.is_fetching = False
         """Whether a page of the archive is being read."""
+        self.last_seq = lane.seq if since_seq is None else since_seq
+        """The entry after which a client that comes back continues."""
         self._symbols = symbols
         self._archived: deque[Entry] = deque()
         self._archived_seq: int | None = None
@@ -190,7 +202,7 @@ class LaneReader:
                 return None
             entry = self._archived.popleft()
             message = lane.message(entry, self._prev)
-            self._prev = entry.seq
+            self._prev = self.last_seq = entry.seq
             if not self._archived and lane.oldest_seq <= entry.seq:
                 self._join_ring()
             return message
@@ -200,7 +212,7 @@ class LaneReader:
             # The ring may receive an entry that has been read from the archive already.
             if entry.seq > self._prev and entry.passes(self._symbols):
                 message = lane.message(entry, self._prev)
-                self._prev = entry.seq
+                self._prev = self.last_seq = entry.seq
                 return message
         return None
 

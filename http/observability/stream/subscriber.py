@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from picows import WSMsgType
 
@@ -37,6 +37,9 @@ MIN_UNSENT_BYTES: Final = 16 * 1024
 
 class Subscriber(WebSocketConnection):
     """One client of the stream."""
+
+    takes_events: ClassVar[bool] = False
+    """Whether it is sent events of `event_stream.py`, and not WebSocket frames."""
 
     __slots__ = (
         "_accepts_lag",
@@ -108,6 +111,7 @@ class Subscriber(WebSocketConnection):
             keeps_context=deflate is not None and deflate.keeps_context,
             accepts_lag=self._accepts_lag,
             is_plain=not self.is_tls,
+            takes_events=self.takes_events,
         )
 
     def send_frame(self, frame: Frame) -> None:
@@ -135,6 +139,10 @@ class Subscriber(WebSocketConnection):
             # fin and rsv1
             self.send_shared(WSMsgType.TEXT, deflate.frame_for(message.deflated), HEADROOM, True, True)
 
+    def send_kept(self, frame: Frame) -> None:
+        """Sends a whole snapshot that the client has missed."""
+        self.send_shared(WSMsgType.TEXT, frame.buffer, HEADROOM)
+
     def _send_lag(self) -> None:
         skipped, self._skipped = self._skipped, 0
         if self._accepts_lag:
@@ -151,7 +159,7 @@ class Subscriber(WebSocketConnection):
                 self._missed_seq = seq
                 self._send_newest()
                 return
-            self.send_shared(WSMsgType.TEXT, frame.buffer, HEADROOM)
+            self.send_kept(frame)
             self.last_seq = seq
             seq = seq + 1 if seq < frames.latest_seq else None
         self._missed_seq = seq
@@ -239,8 +247,8 @@ class Subscriber(WebSocketConnection):
             self.close(CloseCode.TRY_AGAIN_LATER, str(error))
             return
         next_seq = stream.next_seq(self._query.since, self.subscription)
+        self._enter_lanes({name: self.lane_since(name) for name in self.subscription.lanes})
         self.send_text(encode_json(self._greeting(is_recovered=next_seq is not None)))
-        self._enter_lanes(dict.fromkeys(self.subscription.lanes, self._query.lane_since))
         if next_seq is not None and stream.is_resumable(self.subscription):
             self.last_seq = next_seq - 1
             if next_seq <= stream.frames.latest_seq:
@@ -252,6 +260,10 @@ class Subscriber(WebSocketConnection):
             self.send_text(stream.stale_message)
         self.send_lanes()
         stream.broadcaster.add(self)
+
+    def lane_since(self, name: str) -> int | None:
+        """Returns the entry of a lane that the client has got last; None if it asks for later ones only."""
+        return self._query.lane_since
 
     def on_message(self, message: bytes, is_text: bool) -> None:
         if not is_text:

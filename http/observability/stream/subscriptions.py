@@ -59,7 +59,7 @@ class StreamQuery(msgspec.Struct, frozen=True):
     symbols: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
     mode: Literal["full", "delta"] | None = None
     since: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{1,32}:[0-9]{1,18}\Z")] | None = None
-    lane_since: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    lane_since: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
 
 
 _NO_QUERY: Final = StreamQuery()

@@ -12,6 +12,7 @@ from typing import Final
 from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame, FrameSource
 from observability.snapshot.index import PART_NUMBERS, Shape, SnapshotIndex
+from observability.stream.event_stream import encode_event, event_id
 from observability.websocket.deflate import DeflateCounters, SharedDeflater
 
 _TYPE_UPDATE = b'{"type":"metrics_update",'
@@ -49,16 +50,26 @@ DEFAULT_LIMITS: Final = ViewLimits()
 
 
 class Message:
-    """One message of one tick, shared by all clients of a view, uncompressed and compressed. `buffer` has room for the
-    header of its frame in front."""
+    """One message of one tick, shared by all clients of a view, uncompressed, compressed, and as an event. `buffer` has
+    room for the header of its frame in front."""
 
-    __slots__ = ("buffer", "deflated", "payload", "seq")
+    __slots__ = ("_epoch", "_event", "buffer", "deflated", "payload", "seq")
 
-    def __init__(self, seq: int, payload: bytes, deflater: SharedDeflater, buffer: bytearray | None = None) -> None:
-        self.seq = seq
+    def __init__(self, frame: Frame, payload: bytes, deflater: SharedDeflater, buffer: bytearray | None = None) -> None:
+        self.seq = frame.seq
+        self._epoch = frame.epoch
+        self._event: bytearray | None = None
         self.deflated = deflater.next_message(payload)
         self.payload = payload
         self.buffer = bytearray(HEADROOM) + payload if buffer is None else buffer
+
+    @property
+    def event(self) -> bytearray:
+        """The message as an event whose id is its place in the stream, with the same headroom; made on first use."""
+        event = self._event
+        if event is None:
+            event = self._event = bytearray(HEADROOM) + encode_event(self.payload, event_id(self._epoch, self.seq))
+        return event
 
 
 class View:
@@ -84,16 +95,16 @@ class View:
         """Returns the view of `frame`."""
         if self._full_frame is not frame:
             if self.key.channels is None and self.key.symbols is None:
-                message = Message(frame.seq, frame.payload, self._full_deflater, frame.buffer)
+                message = Message(frame, frame.payload, self._full_deflater, frame.buffer)
             else:
-                message = Message(frame.seq, self._join_full(frame), self._full_deflater)
+                message = Message(frame, self._join_full(frame), self._full_deflater)
             self._full, self._full_frame = message, frame
         return self._full
 
     def delta(self, frame: Frame) -> Message:
         """Returns what has changed in the view since the frame before `frame`."""
         if self._delta_frame is not frame:
-            self._delta = Message(frame.seq, self._join_delta(frame), self._delta_deflater)
+            self._delta = Message(frame, self._join_delta(frame), self._delta_deflater)
             self._delta_frame = frame
         return self._delta
 

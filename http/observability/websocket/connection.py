@@ -10,7 +10,7 @@ import logging
 import socket
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, NamedTuple, cast
+from typing import Any, ClassVar, Final, NamedTuple
 
 from picows import WSMsgType, WSTransport
 
@@ -123,7 +123,8 @@ class WebSocketConnection:
         self.is_tls = False
         self._on_end = accepted.on_end
         self._on_lost = accepted.on_lost
-        self._ws: WSTransport
+        # Has the methods of picows' WSTransport.
+        self._ws: Any
         self._inbound: Inbound
         self._rate = MessageRate(frames_per_second)
         self._refusals: MessageRate | None = None
@@ -196,7 +197,7 @@ class WebSocketConnection:
             return
         self._begin_closing()
         self.close_code, self.closed_by = code, "server"
-        self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # takes any code
+        self._ws.send_close(code, reason.encode())
         self._await_end()
         # The peer's Close must still be read.
         self._inbound.resume()
@@ -234,17 +235,24 @@ class WebSocketConnection:
 
     def open(self, transport: asyncio.Transport, received: bytes) -> None:
         """Takes the transport over, once the handshake has been answered; `received` has come behind the request."""
-        ws = WSTransport(False, transport, PICOWS_LOG, self.loop)  # type: ignore[call-arg]  # not in its stubs
-        self._ws = ws
+        self._ws = self.make_framing(transport)
         self.transport = transport
-        self._inbound = Inbound(self, transport, self.loop, received)
+        self._inbound = self.make_inbound(transport, received)
         transport.set_protocol(self._inbound)
         # Zero makes the transport call `resume_writing` when its buffer is empty. It may call `pause_writing` at once.
         transport.set_write_buffer_limits(high=0)
-        self.is_tls = ws.is_secure
+        self.is_tls = transport.get_extra_info("ssl_object") is not None
         self.on_open()
         # What came together with the handshake is read only now, so that no answer precedes the greeting.
         self._inbound.start()
+
+    def make_framing(self, transport: asyncio.Transport) -> Any:
+        """Returns what writes messages to the transport, with the methods of picows' WSTransport."""
+        return WSTransport(False, transport, PICOWS_LOG, self.loop)  # type: ignore[call-arg]  # not in its stubs
+
+    def make_inbound(self, transport: asyncio.Transport, received: bytes) -> Inbound:
+        """Returns the protocol that takes what the peer sends; `received` has come already."""
+        return Inbound(self, transport, self.loop, received)
 
     def make_unmasker(self) -> Any:
         return make_unmasker(self.transport, self.max_message_bytes, self._on_payload)
@@ -257,7 +265,7 @@ class WebSocketConnection:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         # picows still knows the descriptor, which belongs to the next connection now.
-        self._ws = cast(WSTransport, _NO_SOCKET)
+        self._ws = _NO_SOCKET
         self.on_closed()
         self._on_lost(self.number)
 
@@ -388,7 +396,7 @@ class WebSocketConnection:
             echoed = code if is_sendable(code) else CloseCode.PROTOCOL_ERROR
             self.close_code = echoed
         self._begin_closing()
-        self._ws.send_close(echoed)  # type: ignore[arg-type]  # takes any code
+        self._ws.send_close(echoed)
         self._await_end()
         self.end()
 

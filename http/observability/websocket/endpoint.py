@@ -82,18 +82,24 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         if not isinstance(terms, _Terms):
             terms = request.head.terms = _Terms.of(request)
         deflate = terms.deflate
-        number = next(self._numbers)
-        client = self.make_client(
-            request,
-            Accepted(number, request.client_address, self._loop, deflate, self._on_end, self._on_lost),
-        )
+        client = self.make_client(request, self.accept(request, deflate))
+        self.open_client(client, transport, received, handshake_answer(key, terms.fields))
+
+    def accept(self, request: Request, deflate: DeflateParameters | None) -> Accepted:
+        """Returns what the next client is made from."""
+        return Accepted(
+            next(self._numbers), request.client_address, self._loop, deflate, self._on_end, self._on_lost
+        )  # fmt: skip
+
+    def open_client(self, client: ClientT, transport: asyncio.Transport, received: bytes, answer: bytes) -> None:
+        """Sends `answer` and gives the transport to the client. Raises Refusal if `max_clients` are connected."""
         if self._client_count.set(len(self.clients) + 1) > self._max_clients:
             self._client_count.set(len(self.clients))
             raise Unavailable(f"all {self._max_clients} {self.clients_are} are in use")
-        self.clients[number] = client
+        self.clients[client.number] = client
         self.on_count(len(self.clients))
         self._empty.clear()
-        transport.write(handshake_answer(key, terms.fields))
+        transport.write(answer)
         client.open(transport, received)
 
     async def close(self, grace_seconds: float) -> None:
