@@ -30,7 +30,10 @@ from observability.events import EVENT_TYPES, TYPE_NAMES
 from observability.metrics.alerts.rule_file import parse_rules
 from observability.metrics.collectors import ENTRY_POINT_GROUP
 from observability.metrics.system.health import THRESHOLDS
+from observability.sources.feeds.feed import from_url
+from observability.sources.feeds.venues import VENUES
 from observability.sources.schemes import ENTRY_POINT_GROUP as SOURCES_GROUP
+from observability.sources.schemes import MODULES as SOURCE_MODULES
 from observability.websocket.close_codes import CloseCode
 
 # Files of readers and of the first version, and those that must not exist.
@@ -128,6 +131,15 @@ def test_the_example_of_a_source_is_short_and_names_the_right_group() -> None:
     assert list(tomllib.loads(example.text)["project"]["entry-points"]) == [SOURCES_GROUP]
     (code,) = [block.text for block in blocks if block.language == "python"]
     assert len([line for line in code.splitlines() if line.strip()]) <= 50
+
+
+def test_the_table_of_venues_has_every_venue_and_its_way_to_write_a_pair() -> None:
+    schemes = [scheme for scheme, module in SOURCE_MODULES.items() if module == from_url.__module__]
+    documented = {
+        row[0].split()[0].strip("`"): row[3].strip("`") for row in document("docs/sources.md").table("venues")
+    }
+    assert documented == {scheme: VENUES[scheme].symbol("BTC/USDT") for scheme in schemes}
+    assert sorted(schemes) == sorted(VENUES)
 
 
 def test_the_table_of_reasons_for_leaving_out_has_every_reason() -> None:

@@ -23,7 +23,13 @@ SourceFactory = Callable[[str], Source]
 
 # Imported when a URL asks for them.
 MODULES: Final[Mapping[str, str]] = {
+    "binance": "observability.sources.feeds.feed",
+    "binance-usdm": "observability.sources.feeds.feed",
+    "bybit": "observability.sources.feeds.feed",
+    "coinbase": "observability.sources.feeds.feed",
+    "kraken": "observability.sources.feeds.feed",
     "nats": "observability.sources.brokers.nats",
+    "okx": "observability.sources.feeds.feed",
 }
 
 

@@ -15,7 +15,7 @@ from observability.events import Print, Quote
 from observability.sources.feeds.binance import BinanceDialect, BinanceUsdmDialect
 from observability.sources.feeds.bybit import BybitDialect
 from observability.sources.feeds.coinbase import CoinbaseDialect
-from observability.sources.feeds.dialect import BAD_MESSAGE, Dialect, SubscriptionRefused
+from observability.sources.feeds.dialect import BAD_MESSAGE, Dialect, IsoReader, SubscriptionRefused
 from observability.sources.feeds.kraken import KrakenDialect
 from observability.sources.feeds.okx import OkxDialect
 from observability.sources.feeds.venues import VENUES, venue_of
@@ -65,9 +65,9 @@ def ids(events: list[Any]) -> list[object]:
 # -- quotes
 
 
-def test_a_spot_book_ticker_of_binance_has_the_time_of_its_arrival() -> None:
+def test_a_spot_book_ticker_of_binance_has_no_time_of_the_exchange() -> None:
     (event,) = decode(BinanceDialect(), binance("bookTicker", u=1, b="5.25", B="1", a="5.5", A="2"))
-    assert event == Quote("BTCUSDT", 5.25, 5.5, 1.0, 2.0, "BINANCE", ts=NOW, ts_init=NOW)
+    assert event == Quote("BTCUSDT", 5.25, 5.5, 1.0, 2.0, "BINANCE", ts=None, ts_init=NOW)
 
 
 def test_a_futures_book_ticker_of_binance_has_the_exchanges_time() -> None:
@@ -284,5 +284,24 @@ def test_a_message_is_told_by_its_form() -> None:
         assert venue_of(unknown) is None
 
 
-def test_the_times_of_kraken_and_coinbase_are_exact() -> None:
-    assert parse_iso_ns(ISO) == MS * 10**6
+@given(
+    times=st.lists(
+        st.tuples(st.integers(0, 2), st.text("0123456789", max_size=9), st.sampled_from(["Z", "z", "+02:00"])),
+        max_size=6,
+    )
+)
+def test_times_within_a_second_are_read_as_exactly_as_others(times: list[tuple[int, str, str]]) -> None:
+    read = IsoReader()
+    for second, fraction, zone in times:
+        text = f"2024-08-08T23:54:0{second}{'.' if fraction else ''}{fraction}{zone}"
+        assert read(text) == parse_iso_ns(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Z", "2024-08-08T23:54:15.1234567891Z", "2024-08-08T23:54:15.+1Z", "2024-08-08T23:54:15.Z"]
+)
+def test_a_text_that_is_no_time_is_refused(text: str) -> None:
+    read = IsoReader()
+    read("2024-08-08T23:54:15.1Z")
+    with pytest.raises(BAD_MESSAGE):
+        read(text)

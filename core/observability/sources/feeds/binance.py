@@ -95,7 +95,7 @@ class BinanceDialect(Dialect):
         channel = envelope.stream.partition("@")[2]
         if channel == "bookTicker":
             touch = _decode_book_ticker(envelope.data)
-            ts = ts_init if touch.event_ms is None else time_of_ms(touch.event_ms)
+            ts = None if touch.event_ms is None else time_of_ms(touch.event_ms)
             return (
                 Quote(
                     touch.symbol, touch.bid, touch.ask, touch.bid_size, touch.ask_size, self.venue,

@@ -17,9 +17,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from observability.clocks.timestamps import parse_iso_ns
 from observability.events import Price, Print, Quote, Side, Size, Symbol
-from observability.sources.feeds.dialect import HEARTBEAT, UNKNOWN, Dialect, Heartbeat, MarketEvent, checked_ns
+from observability.sources.feeds.dialect import HEARTBEAT, UNKNOWN, Dialect, Heartbeat, MarketEvent
 
 
 class _Message(msgspec.Struct, gc=False, rename={"kind": "type"}):
@@ -95,7 +94,7 @@ class CoinbaseDialect(Dialect):
                 self.gaps += envelope.sequence_num - self._sequence - 1
             self._sequence = envelope.sequence_num
         if envelope.channel == "ticker":
-            ts = checked_ns(parse_iso_ns(envelope.timestamp))
+            ts = self.time_of(envelope.timestamp)
             return [
                 Quote(
                     each.product_id, each.best_bid, each.best_ask, each.best_bid_quantity, each.best_ask_quantity,
@@ -120,7 +119,7 @@ class CoinbaseDialect(Dialect):
     def _print(self, trade: _Trade, ts_init: int) -> tuple[str, int, MarketEvent]:
         event = Print(
             trade.product_id, trade.price, trade.size, _AGGRESSORS.get(trade.side), trade.trade_id, self.venue,
-            ts=checked_ns(parse_iso_ns(trade.time)), ts_init=ts_init,
+            ts=self.time_of(trade.time), ts_init=ts_init,
         )  # fmt: skip
         return trade.product_id, trade.trade_id, event
 

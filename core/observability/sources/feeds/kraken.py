@@ -15,9 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from observability.clocks.timestamps import parse_iso_ns
 from observability.events import Price, Print, Quote, Side, Size, Symbol
-from observability.sources.feeds.dialect import HEARTBEAT, NOTICE, UNKNOWN, Dialect, Heartbeat, MarketEvent, checked_ns
+from observability.sources.feeds.dialect import HEARTBEAT, NOTICE, UNKNOWN, Dialect, Heartbeat, MarketEvent
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -77,7 +76,7 @@ class KrakenDialect(Dialect):
             return [
                 Quote(
                     each.symbol, each.bid, each.ask, each.bid_qty, each.ask_qty, self.venue,
-                    ts=ts_init if each.timestamp is None else checked_ns(parse_iso_ns(each.timestamp)), ts_init=ts_init,
+                    ts=None if each.timestamp is None else self.time_of(each.timestamp), ts_init=ts_init,
                 )
                 for each in _decode_tickers(envelope.data)
             ]  # fmt: skip
@@ -94,7 +93,7 @@ class KrakenDialect(Dialect):
         aggressor_side: Side = trade.side
         event = Print(
             trade.symbol, trade.price, trade.qty, aggressor_side, trade.trade_id, self.venue,
-            ts=checked_ns(parse_iso_ns(trade.timestamp)), ts_init=ts_init,
+            ts=self.time_of(trade.timestamp), ts_init=ts_init,
         )  # fmt: skip
         return trade.symbol, trade.trade_id, event
 

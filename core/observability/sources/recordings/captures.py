@@ -75,5 +75,7 @@ def read_capture(lines: Iterable[bytes], dialect: Dialect, *, counts: RecordingC
             counts.skip(events, number)
             continue
         for event in events:
+            if event.ts is None:
+                event.ts = ts_init
             delivered[event.__class__] += 1
             yield event
