@@ -30,6 +30,8 @@ MODULES: Final[Mapping[str, str]] = {
     "kraken": "observability.sources.feeds.feed",
     "nats": "observability.sources.brokers.nats",
     "okx": "observability.sources.feeds.feed",
+    "redis": "observability.sources.brokers.redis",
+    "rediss": "observability.sources.brokers.redis",
 }
 
 
