@@ -140,6 +140,8 @@ def named(clock: Any, *origins: str, tokens: tuple[ApiToken, ...] = (), proxies:
         (b"dash.example.com:8000", 200),
         (b"evil.example", 421), (b"evil.example:8000", 421), (b"localhost.evil.example", 421), (b"192.168.1.5", 421),
         (b"evillocalhost", 421), (b"127.0.0.1.evil.example", 421), (b"[fe80::1]", 421), (b"0.0.0.0", 421),
+        # It has the form of a host, and is no address.
+        (b"[:::]", 421),
     ],
 )  # fmt: skip
 def test_data_is_read_under_names_of_this_machine_and_listed_ones(clock: Any, host: bytes, status: int) -> None:
