@@ -117,7 +117,7 @@ class Intake:
         self._persistence = Persistence(config, self.bus, history, counters, host_clock, self._clock)
         collectors = make_collectors(config, self.bus, self._clock, history, self._persistence.sequence)
         self._journal = self._persistence.attach(collectors)
-        self._gate = IngestGate(self.bus, self._journal, self._clock, counters, prints=collectors.market)
+        self.gate = IngestGate(self.bus, self._journal, self._clock, counters, prints=collectors.market)
         self._sections = collectors.sections[:3]
         self._events = 0
 
@@ -131,7 +131,7 @@ class Intake:
 
     async def take(self, batches: list[bytes], size: int) -> None:
         """Returns once every batch, of `size` events, has been answered."""
-        answers = await asyncio.gather(*(self._gate.take(batch, source="http") for batch in batches))
+        answers = await asyncio.gather(*(self.gate.take(batch, source="http") for batch in batches))
         assert all(answer.status == 200 for answer in answers)
         # 10 Hz at 400,000 events a second.
         events = size * len(batches)

@@ -72,17 +72,22 @@ def test_events_and_bytes_are_published_in_their_order_under_the_name() -> None:
 
 
 def test_an_event_that_no_sender_could_send_is_rejected_alone() -> None:
+    wrong = (
+        Quote("A", float("nan"), 2.0),
+        Quote("A" * 200, 1.0, 2.0),
+        Heartbeat("engine", ts="yesterday"),
+        Heartbeat("engine", ts=5),
+        b"{",
+        line({"type": "x"}),
+    )
+
     async def play() -> None:
         scene = Scene()
         async with running(scene):
-            scene.source.put(
-                Batch(
-                    events=(Quote("A", float("nan"), 2.0), Quote("A", 1.0, 2.0), b"{", line({"type": "x"})), messages=4
-                )
-            )
+            scene.source.put(Batch(events=(*wrong, Quote("A", 1.0, 2.0)), messages=7))
             await scene.source.until(lambda: "acknowledge" in scene.source.calls)
         assert [event.bid for event in scene.desk.events if isinstance(event, Quote)] == [1.0]
-        assert (scene.health.events, scene.health.rejected) == (1, 3)
+        assert (scene.health.events, scene.health.rejected) == (1, len(wrong))
 
     run(play)
 

@@ -102,6 +102,9 @@ class SourceRunner:
         finally:
             self.health.is_held = False
             await _end(reading)
+            if reading is not None and not reading.cancelled() and reading.exception() is None:
+                # It has come at the last moment, and not every transport would bring it again.
+                await self._publish_whole(reading.result())
             await self._end_settling(settling)
 
     async def _publish_whole(self, batch: Batch) -> None:

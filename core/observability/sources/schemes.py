@@ -32,6 +32,7 @@ MODULES: Final[Mapping[str, str]] = {
     "okx": "observability.sources.feeds.feed",
     "redis": "observability.sources.brokers.redis",
     "rediss": "observability.sources.brokers.redis",
+    "zmq": "observability.sources.brokers.zmq",
 }
 
 
