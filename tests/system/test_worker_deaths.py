@@ -40,10 +40,11 @@ def test_clients_of_a_dead_worker_resume_without_a_gap_at_another(start_server: 
     server = start_server("--demo", "--workers", str(WORKERS), METRIC_COLLECTION_INTERVAL="0.3")
     with connect(server.websocket_url) as client:
         worker = process_of(server, client.local_address[1])
-        epoch = receive(client)["epoch"]
+        first = receive(client, "metrics_update")
         os.kill(worker, signal.SIGKILL)
-        last = read_to_close(client)[0][-1]["seq"]
-    with connect(f"{server.websocket_url}?since={epoch}:{last}") as client:
+        # What the client has not read when the connection is reset is lost.
+        last = [first, *read_to_close(client)[0]][-1]["seq"]
+    with connect(f"{server.websocket_url}?since={first['epoch']}:{last}") as client:
         greeting = receive(client)
         assert greeting["recovered"] is True
         snapshots = receive_snapshots(client, 5)
