@@ -21,6 +21,7 @@ Command = Callable[[Sequence[str]], int]
 
 COMMANDS: Final = {
     "serve": "run the server",
+    "top": "show the live state of a server in the terminal",
     "check": "say whether it could start, and what is wrong",
     "config": "print the settings in force, and where each value comes from",
     "send": "send events from standard input to a server",

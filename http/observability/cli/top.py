@@ -1,0 +1,119 @@
+"""`observability top`: the live state of a server in a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from observability.cli.send import DEFAULT_URL, TOKEN_VARIABLE
+from observability.clients import Refused, Stream
+from observability.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from observability.terminal.layout import plain_snapshot
+
+# How long `--once` waits for a snapshot.
+ONCE_SECONDS: Final = 10.0
+
+_DESCRIPTION: Final = f"""\
+Shows the live state of a server: market, positions, strategies, execution, latencies, system and sources, with the
+state of the connection. What is not live is dimmed, and its age stands in the first line. A narrow terminal shows one
+table at a time, a wide one all of them.
+
+keys:
+  Tab, Shift-Tab, 1 to 6   another table
+  arrows, PgUp, PgDn       scroll
+  s, r                     sort by the next column, reverse
+  /                        filter by symbol, strategy or source; Esc ends it
+  q                        quit
+
+With --once the newest snapshot is printed as text, with its state: for scripts, and where there is no terminal.
+NO_COLOR=1 leaves out the colours. The server's token, if it wants one, is taken from the variable OBSERVABILITY_TOKEN.
+The exit code is 1 if the server refuses to be read or, with --once, sends nothing within {ONCE_SECONDS:.0f} s."""
+
+_EPILOG: Final = """\
+examples:
+  observability top
+  observability top --url https://desk.example:8000
+  observability top --once | grep -A 20 Positions"""
+
+
+def top(arguments: Sequence[str]) -> int:
+    """Shows a server until the user quits; returns the exit code."""
+    parsing = parser()
+    parsed = parsing.parse_args(arguments)
+    # The screen is written to standard error.
+    is_once = parsed.once or not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    try:
+        return asyncio.run(_print_once(parsed.url)) if is_once else _show(parsed.url)
+    except ValueError as error:
+        parsing.error(f"--url: {error}")
+    except Refused as refusal:
+        print(f"observability top: {parsed.url} cannot be read: {refusal}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parsing = argparse.ArgumentParser(
+        prog="observability top",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parsing.add_argument("--url", default=DEFAULT_URL, help=f"the server [default {DEFAULT_URL}]")
+    parsing.add_argument(
+        "--once", action="store_true", help="print one snapshot as text, and end; so without a terminal, too"
+    )
+    return parsing
+
+
+def _stream(url: str) -> Stream:
+    """Returns a stream of snapshots. Raises ValueError."""
+    return Stream(url, mode="delta", token=os.environ.get(TOKEN_VARIABLE))
+
+
+def _show(url: str) -> int:
+    """Shows the screen. Raises Refused, ValueError."""
+    try:
+        from observability.terminal.screen import Top
+    except ImportError as error:
+        print(
+            f"observability top: {error.name} is not installed: pip install 'observability[top]'; --once needs nothing",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+    # The stream's warnings would be written over the screen, which shows the state itself.
+    logging.getLogger("observability").addHandler(logging.NullHandler())
+
+    # A stream belongs to the loop in which it is made.
+    async def run() -> Top:
+        app = Top(_stream(url), url)
+        await app.run_async()
+        return app
+
+    app = asyncio.run(run())
+    if app.refusal is not None:
+        raise app.refusal
+    return app.return_code or 0
+
+
+async def _print_once(url: str) -> int:
+    """Prints one snapshot. Raises Refused, ValueError."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    async with _stream(url) as stream:
+        try:
+            snapshot = await asyncio.wait_for(anext(stream), ONCE_SECONDS)
+        except TimeoutError:
+            print(f"observability top: {url} has sent nothing for {ONCE_SECONDS:.0f} s", file=sys.stderr)
+            return EXIT_FAILED
+        print(plain_snapshot(snapshot, stream.state.upper(), columns))
+    return 0
