@@ -49,6 +49,14 @@ def test_a_burst_at_the_start_does_not_make_the_pause_after_it_silence() -> None
     assert watch.silence(3600) == 0
 
 
+def test_less_than_a_minute_is_too_short_to_know_what_is_normal() -> None:
+    watch = Watch()
+    for _ in range(40):
+        watch.second(1000)
+    assert watch.silence(60) == 0
+    assert watch.health.normal_rate is not None
+
+
 def test_an_irregular_source_is_not_called_silent_by_chance() -> None:
     watch, generator = Watch(), random.Random(3)
     for _ in range(20_000):

@@ -34,10 +34,10 @@ def source_of(server: Server) -> dict[str, Any]:
 def trades_of(server: Server, number: int) -> list[str]:
     """Returns the ids of all trades, newest last, once there are that many."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while (document := server.get("/api/trades?limit=1000"))["total"] < number:
-        assert time.monotonic() < deadline, document["total"]
+    while len(trades := server.get("/api/trades?limit=1000")["trades"]) < number:
+        assert time.monotonic() < deadline, len(trades)
         time.sleep(POLL_SECONDS)
-    return [trade["trade_id"] for trade in reversed(document["trades"])]
+    return [trade["trade_id"] for trade in reversed(trades)]
 
 
 def ids(numbers: range) -> list[str]:
@@ -130,8 +130,12 @@ def test_events_of_two_publishers_are_one_account(start_server: StartServer, pub
         for each in (publisher, other):
             each.wait_for_subscriber()
             publish(each, range(1, 11))
+        other.send("order", fill(1, price="2.5"))
         publish(other, range(11, 12))
         assert len(trades_of(server, 11)) == 11
+        (different,) = server.get("/api/strategy/breaks")["fills"]
+        assert (different["trade_id"], different["differs"]) == ("t1", ["price"])
+        assert [different[which]["price"] for which in ("counted", "delivered")] == [2.0, 2.5]
         assert len(server.get("/api/system/sources")["sources"]) == 2
     finally:
         other.kill()

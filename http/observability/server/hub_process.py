@@ -255,7 +255,10 @@ class HubProcess(ServerProcess):
             "execution_quality": collectors.execution.quality,
             "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
             "system_sources": lambda: {"sources": sources_document(live), "count": len(live)},
-            "strategy_breaks": lambda: {"breaks": collectors.strategy.breaks()},
+            "strategy_breaks": lambda: {
+                "breaks": collectors.strategy.breaks(),
+                "fills": collectors.execution.trades.fill_breaks(),
+            },
             **self._status.documents(),
         }
 

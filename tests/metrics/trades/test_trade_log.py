@@ -108,6 +108,31 @@ def test_other_content_under_the_same_key_is_a_conflict(changes: dict[str, Decim
     assert log.admit(fill(**changes), Reader.ACCOUNTING) is Rejection.CONFLICT
 
 
+def test_a_break_shows_what_counts_beside_what_was_delivered() -> None:
+    log = TradeLog()
+    admitted(log, fill(strategy="mm"))
+    log.admit(fill(price=Decimal("150.5"), commission=Decimal("0.1")), Reader.ACCOUNTING)
+    log.admit(fill(quantity=Decimal(3), strategy="other"), Reader.ACCOUNTING)
+    newest, oldest = log.fill_breaks()
+    assert newest["differs"] == ["quantity", "strategy"]
+    assert oldest == {
+        "trade_id": "1", "order_id": "o1", "symbol": "AAPL", "side": "buy", "venue": "",
+        "timestamp": "2012-06-21T12:00:00.000Z",
+        "counted": {"quantity": 10.0, "price": 150.25, "commission": 0.0, "strategy": "mm"},
+        "delivered": {"quantity": 10.0, "price": 150.5, "commission": 0.1, "strategy": "default"},
+        "differs": ["price", "commission"],
+    }  # fmt: skip
+
+
+def test_a_break_outlives_the_trade_that_counts() -> None:
+    log = TradeLog(max_trades=1)
+    admitted(log, fill())
+    log.admit(fill(price=Decimal(1)), Reader.ACCOUNTING)
+    admitted(log, fill("2"))
+    (only,) = log.fill_breaks()
+    assert (only["counted"], only["differs"], only["delivered"]["price"]) == (None, None, 1.0)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [

@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, IntFlag
+from itertools import islice
+from typing import Any
 
 from observability.clocks.slices import Steps, at_once
-from observability.clocks.timestamps import NS_PER_DAY
+from observability.clocks.timestamps import NS_PER_DAY, format_iso_ms
 from observability.events import Fill, event_time_ns
 from observability.logs.line_budget import LineBudget
-from observability.metrics.arithmetic.decimals import ONE
+from observability.metrics.arithmetic.decimals import ONE, to_float
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade, TradeFilter, TradeKey
@@ -34,6 +36,7 @@ MAX_TRADES = 10_000
 # About 400 bytes each. Without a store, a fill that is delivered again after this many others would count twice.
 MAX_KEYS = 100_000
 MAX_CONFLICTS = 1_000
+MAX_BREAKS_SHOWN = 100
 # About 200 us of adding up.
 TRADES_PER_STEP = 50
 
@@ -60,6 +63,7 @@ class Rejection(Enum):
 TradeLookup = Callable[[TradeKey], Iterable[Trade]]
 """Finds the trades of a key, whatever their day, that are older than those in memory."""
 
+_MONEY = ("quantity", "price", "commission")
 _ConflictKey = tuple[TradeKey, int, str]
 
 
@@ -247,6 +251,23 @@ class TradeLog:
         trade.seq = self._sequence.draw()
         return trade
 
+    def fill_breaks(self) -> list[dict[str, Any]]:
+        """Returns the last `MAX_BREAKS_SHOWN` conflicting fills, newest first, each beside the fill of its key that
+        counts; None for that one once it is no longer in memory."""
+        breaks = []
+        for (key, _, _), trade in islice(reversed(self._conflicting.items()), MAX_BREAKS_SHOWN):
+            counted = self._trade(key)
+            breaks.append(
+                {
+                    **{name: getattr(trade, name) for name in ("trade_id", "order_id", "symbol", "side", "venue")},
+                    "timestamp": format_iso_ms(trade.ts_ns),
+                    "counted": None if counted is None else _terms(counted),
+                    "delivered": _terms(trade),
+                    "differs": None if counted is None else _differences(counted, trade),
+                }
+            )
+        return breaks
+
     def restore_conflict(self, trade: Trade) -> None:
         """Adds the trade of a conflicting fill of an earlier process."""
         self.conflicts += 1
@@ -354,6 +375,18 @@ class TradeLog:
             del self._conflicting[next(iter(self._conflicting))]
         trade = self._conflicting[conflict] = Trade.from_fill(0, fill, self.strategy_of(fill))
         trade.day = key[-2]
+
+
+def _terms(trade: Trade) -> dict[str, Any]:
+    """Returns what two deliveries of one fill may differ in."""
+    return {**{name: to_float(getattr(trade, name)) for name in _MONEY}, "strategy": trade.strategy}
+
+
+def _differences(trade: Trade, other: Trade) -> list[str]:
+    """Returns the names of the terms that differ; a delivery that names no strategy does not differ in it."""
+    names = [name for name in _MONEY if getattr(trade, name) != getattr(other, name)]
+    strategies = {trade.strategy, other.strategy}
+    return [*names, "strategy"] if len(strategies) > 1 and DEFAULT_STRATEGY not in strategies else names
 
 
 def _content(record: Fill | Trade) -> int:

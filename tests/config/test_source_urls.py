@@ -1,0 +1,68 @@
+"""The URLs of sources as a setting: from flags, variable and file, and what of them is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from observability.config.command_line import Sources, build_argument_parser
+from observability.config.config import Config
+from observability.config.source_urls import MAX_SOURCES, without_secrets
+from observability.errors import ConfigError
+
+A, B = "zmq://a:1?topics=x,y", "redis://b/0"
+
+
+def configured(*arguments: str, environ: dict[str, str] | None = None) -> Config:
+    return Sources(build_argument_parser().parse_args(arguments), environ or {}).config()
+
+
+def test_a_flag_may_be_repeated_or_have_several_urls() -> None:
+    assert configured("--source", A, "--source", B).sources == (A, B)
+    assert configured("--source", A, B).sources == (A, B)
+
+
+def test_the_variable_has_them_separated_by_spaces() -> None:
+    assert configured(environ={"SOURCES": f" {A}\n{B} "}).sources == (A, B)
+    assert configured("--source", B, environ={"SOURCES": A}).sources == (B,)
+
+
+@pytest.mark.parametrize("key", ["SOURCES", "source"])
+@pytest.mark.parametrize("value", [f'["{A}", "{B}"]', f'"{A} {B}"'])
+def test_a_file_has_them_as_a_list_or_a_text(tmp_path: Path, key: str, value: str) -> None:
+    path = tmp_path / "desk.toml"
+    path.write_text(f"{key} = {value}\n")
+    assert configured("--config", str(path)).sources == (A, B)
+
+
+@pytest.mark.parametrize(
+    ("urls", "fault"),
+    [
+        (["no-scheme"], "'no-scheme'"),
+        ([A, B, A], f"'{A}'"),
+        (["zmq://h:1", "Zmq://h:1", "x:é"], "'Zmq://h:1', 'x:é'"),
+        ([f"x:{n}" for n in range(MAX_SOURCES + 1)], f"{MAX_SOURCES + 1} URLs"),
+        (["oops//user:secret@host"], "expected up to"),
+    ],
+)
+def test_what_is_no_list_of_different_urls_is_refused(urls: list[str], fault: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        configured("--source", *urls)
+    (only,) = raised.value.faults
+    assert only.startswith("--source: ") and fault in only
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:p:a@ss@h:1/0?x=1", "redis://user:***@h:1/0?x=1"),
+        ("redis://:pass@h", "redis://:***@h"),
+        ("nats://token@h:4222", "nats://***@h:4222"),
+        ("nats://h:4222?token=abc&x=1", "nats://h:4222?token=***&x=1"),
+        ("binance:BTC/USDT,ETH/USDT", "binance:BTC/USDT,ETH/USDT"),
+        ("redis://h:6379/0?key=a@b:c", "redis://h:6379/0?key=a@b:c"),
+    ],
+)
+def test_secrets_are_not_shown(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
