@@ -297,14 +297,15 @@ async def test_a_key_that_is_no_stream_is_an_error_that_names_it(server: RedisSe
 
 
 @in_a_loop
-async def test_a_wrong_password_is_an_error_without_the_password(server: RedisServer, client: redis.Redis) -> None:
-    client.acl_setuser("reader", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all"])
+async def test_a_user_needs_the_right_password_and_few_rights(server: RedisServer, client: redis.Redis) -> None:
+    rights = ["+xread", "+xinfo|stream", "+multi", "+exec", "+scan", "+select"]
+    client.acl_setuser("reader", enabled=True, passwords=["+right"], keys=["*"], commands=rights)
     made = from_url(f"redis://reader:wrong@{server.address}?stream=events")
     with pytest.raises(SourceError, match="invalid username-password pair") as raised:
         await made.connect(None)
     await made.close()
     assert "wrong" not in str(raised.value)
-    made = from_url(f"redis://reader:right@{server.address}/3?stream=events&from=start")
+    made = from_url(f"redis://reader:right@{server.address}/3?prefix=event&from=start")
     with server.client(db=3) as other:
         other.xadd("events", {"event": OWN % 1})
     async with connected(made):

@@ -117,7 +117,7 @@ class NautilusCodec:
     def translate(self, message: BusMessage, stream: str) -> Sequence[Event]:
         """Returns the events of a message. Raises EventError, ValueError or ArithmeticError, and has then learnt
         nothing."""
-        # hot: once per message (benchmarks/bench_sources.py)
+        # hot: once per message (benchmarks/bench_redis.py)
         kind = message.__class__
         ts = _ns(message.ts_event)
         events: Sequence[Event]

@@ -177,7 +177,7 @@ Message = BusMessage | bytes
 
 def decode(topic: bytes, payload: bytes, kind: str = "", encoding: str = "") -> Message | None:
     """Returns the message of an entry; None for one that becomes no event. Raises EventError."""
-    # hot: once per entry (benchmarks/bench_sources.py)
+    # hot: once per entry (benchmarks/bench_redis.py)
     if encoding not in ("", "json", "msgpack"):
         raise EventError(f"encoding {encoding[:20]!r}: expected json or msgpack")
     begin = payload[:1]

@@ -189,7 +189,8 @@ class RedisSource:
             self._next_check = 0.0
             await asyncio.sleep(_BLOCK_MS / 1000)
             return
-        count = max(1, _COUNT // len(streams))
+        # The server's bound is one for each stream. Those that were read to their end will not have much.
+        count = max(1, _COUNT // max(1, sum(stream.has_more for stream in streams)))
         may_block = not is_check and not self._waiting
         command: list[Any] = ["XREAD", "COUNT", count, *(["BLOCK", _BLOCK_MS] if may_block else [])]
         command += ["STREAMS", *(stream.key for stream in streams), *(b"%d-%d" % stream.read for stream in streams)]
@@ -249,7 +250,7 @@ class RedisSource:
 
     def _next_batch(self) -> Batch:
         """Returns the events of the entries that are ready, and the position behind them."""
-        # hot: once per batch (benchmarks/bench_sources.py)
+        # hot: once per batch (benchmarks/bench_redis.py)
         ready, codec = self._ready, self._codec
         events: list[Event | bytes] = []
         rejected, self._faults = self._faults, []
@@ -379,7 +380,7 @@ def _new_connection(options: RedisOptions) -> Connection:
     given: dict[str, Any] = {
         "host": options.host, "port": options.port, "db": options.db, "username": options.username,
         "password": options.password, "protocol": 2, "socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": None,
-        "socket_read_size": _READ_BYTES, "retry": Retry(NoBackoff(), 0), "client_name": "observability",
+        "socket_read_size": _READ_BYTES, "retry": Retry(NoBackoff(), 0),
     }  # fmt: skip
     if not options.is_tls:
         return Connection(**given)
