@@ -41,6 +41,25 @@ def test_every_command_teaches_how_to_use_it() -> None:
         assert "  observability " in shown.stdout or command in ("version", "bench")
 
 
+def test_a_command_that_is_not_there_is_answered_with_the_nearest_one() -> None:
+    mistyped = run_command("chek")
+    assert (mistyped.returncode, mistyped.stdout) == (2, "")
+    assert mistyped.stderr == "observability: there is no command 'chek'; did you mean check?\n"
+    forgotten = run_command()
+    assert forgotten.returncode == 2
+    assert "  serve " in forgotten.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:port", "http://localhost:99999", "http://localhost:0", "ftp://x", "http://"]
+)
+@pytest.mark.parametrize("command", [("send", "--url"), ("top", "--once", "--url"), ("replay", "absent", "--to")])
+def test_an_address_that_is_none_is_refused_at_once(command: tuple[str, ...], url: str) -> None:
+    refused = run_command(*command, url)
+    assert refused.returncode == 2
+    assert f"{url!r}: expected an address like http://localhost:8000" in refused.stderr
+
+
 def test_config_names_the_source_of_each_value_and_shows_no_secret(tmp_path: Path) -> None:
     path = tmp_path / "desk.toml"
     path.write_text('API_TOKENS = ["read:do-not-show-this"]\nMAX_SYMBOLS = 50\n')

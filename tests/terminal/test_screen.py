@@ -35,6 +35,7 @@ class FakeStream:
     def __init__(self) -> None:
         self.state = ConnectionState.CONNECTING
         self.snapshot: dict[str, Any] | None = None
+        self.fault: str | None = None
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     async def __aenter__(self) -> FakeStream:
@@ -93,7 +94,9 @@ def on_screen(size: tuple[int, int], run: Callable[[Screen], Coroutine[Any, Any,
 
 def test_the_state_of_the_connection_stands_in_the_first_line() -> None:
     async def run(screen: Screen) -> None:
-        assert screen.text()[0].startswith("CONNECTING   nothing has come yet")
+        screen.stream.fault = "refused"
+        await screen.show()
+        assert screen.text()[0].startswith("CONNECTING   nothing has come yet   refused")
         screen.stream.send(snapshot(7))
         await screen.show()
         assert screen.text()[0].startswith("LIVE   tick 7  03:04:05 UTC")

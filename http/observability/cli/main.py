@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final, cast
 
+from observability.errors import EXIT_USAGE
 from observability.processes.surroundings import settle
 from observability.version import VERSION
 
@@ -54,8 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"observability {VERSION}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of the above")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the command's own arguments")
     given = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    if given.command is None:
+        parser.print_help(sys.stderr)
+        return EXIT_USAGE
+    if given.command not in COMMANDS:
+        near = get_close_matches(given.command, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`observability --help` lists the commands"
+        print(f"observability: there is no command {given.command!r}; {hint}", file=sys.stderr)
+        return EXIT_USAGE
     command = cast(Command, getattr(import_module(f"observability.cli.{given.command}"), given.command))
     return command(given.arguments)

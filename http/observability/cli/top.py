@@ -46,6 +46,8 @@ def top(arguments: Sequence[str]) -> int:
     """Shows a server until the user quits; returns the exit code."""
     parsing = parser()
     parsed = parsing.parse_args(arguments)
+    # The stream's warnings would be written over the screen; what they say is shown in its place.
+    logging.getLogger("observability").addHandler(logging.NullHandler())
     # The screen is written to standard error.
     is_once = parsed.once or not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
     try:
@@ -90,8 +92,6 @@ def _show(url: str) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILED
-    # The stream's warnings would be written over the screen, which shows the state itself.
-    logging.getLogger("observability").addHandler(logging.NullHandler())
 
     # A stream belongs to the loop in which it is made.
     async def run() -> Top:
@@ -107,13 +107,13 @@ def _show(url: str) -> int:
 
 async def _print_once(url: str) -> int:
     """Prints one snapshot. Raises Refused, ValueError."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     async with _stream(url) as stream:
         try:
             snapshot = await asyncio.wait_for(anext(stream), ONCE_SECONDS)
         except TimeoutError:
-            print(f"observability top: {url} has sent nothing for {ONCE_SECONDS:.0f} s", file=sys.stderr)
+            why = "" if stream.fault is None else f": {stream.fault}"
+            print(f"observability top: {url} has sent nothing for {ONCE_SECONDS:.0f} s{why}", file=sys.stderr)
             return EXIT_FAILED
         print(plain_snapshot(snapshot, stream.state.upper(), columns))
     return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
@@ -67,19 +67,26 @@ class Unavailable(Exception):
 
 def server_url(url: str) -> SplitResult:
     """Returns scheme, host and port of a server's HTTP address, which may lack the scheme. Raises ValueError."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r}: expected an address like http://localhost:8000")
-    return parts
+    return _address(url, ("http", "https"))
 
 
 def stream_url(url: str, path: str = "/ws/metrics") -> str:
     """Returns the WebSocket URL for the address of a server. Raises ValueError."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise ValueError(f"{url!r}: expected an address like http://localhost:8000")
+    parts = _address(url, _SCHEMES)
     chosen = parts.path if parts.path not in ("", "/") else path
     return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, chosen, parts.query, ""))
+
+
+def _address(url: str, schemes: Collection[str]) -> SplitResult:
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        is_whole = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        # The port is no number, or too large.
+        is_whole = False
+    if not is_whole:
+        raise ValueError(f"{url!r}: expected an address like http://localhost:8000")
+    return parts
 
 
 def with_query(url: str, parameters: Mapping[str, str]) -> str:

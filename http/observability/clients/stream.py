@@ -77,6 +77,8 @@ class Stream:
         self._on_state = on_state
 
         self.state = ConnectionState.CONNECTING
+        self.fault: str | None = None
+        """Why the last attempt to connect has failed; None once one has succeeded."""
         self.skipped_frames = 0
         """Ticks whose snapshot has not come: the server conflated them, or they were lost with a connection."""
         self.lost_entries: dict[str, int] = dict.fromkeys(self._lanes, 0)
@@ -161,6 +163,7 @@ class Stream:
                     await self._connect_and_read()
                     delay = self._backoff.next_delay()
                 except Unavailable as error:
+                    self.fault = str(error)
                     delay = self._backoff.next_delay(error.retry_after)
                     logger.warning("%s cannot be read, next attempt in %.1f s: %s", self._url, delay, error)
                 self._change_state(ConnectionState.LOST if self.connections else ConnectionState.CONNECTING)
@@ -207,6 +210,7 @@ class Stream:
             self._on_entry(_LANE_OF_TYPE[kind], message)
         elif kind == "connected":
             self._backoff.reset()
+            self.fault = None
             self._epoch = message["epoch"]
             self._held.set_groups(message["groups"])
             self._stale_after = max(MIN_STALE_SECONDS, LATE_FRAMES / message["update_frequency_hz"])

@@ -230,6 +230,8 @@ class Top(App[None]):
         words = [state.upper()]
         if snapshot is None:
             words.append("nothing has come yet")
+            if self._stream.fault is not None:
+                words.append(self._stream.fault)
         elif state is ConnectionState.LIVE:
             words.append(f"tick {snapshot['seq']}  {time_of(snapshot['timestamp'])} UTC")
         else:
