@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from http_application import HELLO, LARGE, HttpApplication, bodies, get, in_state, only_connection, receive, receive_all
+from observability.access.limits import Limits
+from observability.config.config import Config
 from observability.connections.states import ConnectionState
 
 # Peers that do not read
@@ -104,6 +106,7 @@ def test_a_connection_without_a_request_is_closed_silently(server: Any, clock: A
 
 def test_an_idle_connection_outlives_the_pools_of_proxies(server: Any, clock: Any) -> None:
     # Go, Traefik and cloudflared keep theirs for 90 s: a request at the end of that must find ours open.
+    assert Limits().idle_seconds == Config().http_idle_timeout
     with server.connect() as sock:
         sock.sendall(HELLO)
         receive(sock, b"127.0.0.1")
