@@ -9,10 +9,14 @@ rest.history(time_range="1h", metric_types=["strategy"]).to_frame()
 from __future__ import annotations
 
 import gzip
+import http.client
+import os
+import shutil
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -93,6 +97,23 @@ class Rest:
         """Returns our trades as a data frame."""
         return to_frame(self.trades(**filters))
 
+    def export_trades(self, path: str | os.PathLike[str], **filters: Any) -> None:
+        """Writes our trades to a file, newest first; its name ends in the format: `.csv`, `.arrow` or `.parquet`. An
+        export that fails leaves the file that was there."""
+        target = Path(path)
+        part = target.with_name(target.name + ".part")
+        query = urlencode({**filters, "format": target.suffix.removeprefix(".")})
+        try:
+            with self._open(f"/api/trades?{query}") as answer, part.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+            part.replace(target)
+        except urllib.error.HTTPError as error:
+            raise RestError(f"/api/trades: HTTP {error.code}: {_detail(error)}", error.code) from None
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            raise RestError(f"{self._url}: the export was cut: {error}") from None
+        finally:
+            part.unlink(missing_ok=True)
+
     def history(self, **question: Any) -> History:
         """Returns what the snapshots said over a time; `question` is the body of `POST /api/metrics/history`."""
         answer = self._ask("/api/metrics/history", question)
@@ -102,14 +123,17 @@ class Rest:
 
     # -- requests
 
+    def _open(self, path: str, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
+        request = urllib.request.Request(self._url + path, data=data, headers={**(headers or self._headers)})
+        return urllib.request.urlopen(request, timeout=self._timeout)
+
     def _ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         data = None if body is None else orjson.dumps(body)
         backoff = Backoff()
         while True:
-            request = urllib.request.Request(self._url + path, data=data, headers=headers)
             try:
-                with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+                with self._open(path, data, headers) as answer:
                     return orjson.loads(_decoded(answer))
             except urllib.error.HTTPError as error:
                 fault = RestError(f"{path}: HTTP {error.code}: {_detail(error)}", error.code)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Final, cast
 
@@ -16,18 +18,19 @@ from observability.access.addresses import limited_as
 from observability.access.limits import FREE_BYTES
 from observability.access.peer_user import peer_user
 from observability.clocks.slices import Slice
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 from observability.connections.registry import Registry
 from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, allowed_ns
 from observability.connections.turn import Turn
 from observability.http11.codings import gunzip, is_gzip
 from observability.http11.documents import ReadyDocument
+from observability.http11.heads import HTTP_1_1
 from observability.http11.messages import CONTINUE, Request, Response, problem_response
 from observability.http11.parser import MAX_DROPPED_BYTES, RequestParser
 from observability.http11.refusals import Refusal, Timeout, Unavailable
 from observability.routing.application import OTHER_METHOD, UNMATCHED, Admission, Application, method_label
 from observability.routing.ready_answers import ALIKE_NS, ReadyAnswer
-from observability.routing.router import Answer, HandOver, TakeTransport
+from observability.routing.router import Answer, HandOver, StreamedResponse, TakeTransport
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +45,15 @@ LINGER_BYTES: Final = MAX_DROPPED_BYTES
 MIN_DRAINED_BYTES: Final = 16 * 1024
 
 _NEVER: Final = 1 << 63
+_CHUNKED: Final = (b"Transfer-Encoding", b"chunked")
 # Hot paths compare with this: a member is found by way of its class.
 _IDLE: Final = ConnectionState.IDLE
+
+
+def _log_access(request: Request, status: int, spent_ns: int) -> None:
+    path = ascii(request.path)[1:-1]
+    milliseconds = spent_ns / NS_PER_MS
+    logger.info("%s %s %s %d %.3f ms", request.client_address, request.method, path, status, milliseconds)
 
 
 def _get_none(data: bytes) -> ReadyAnswer | None:
@@ -82,6 +92,7 @@ class HttpConnection(asyncio.Protocol):
         "_pending",
         "_reading",
         "_registry",
+        "_resumed",
         "_source",
         "_state",
         "_transport",
@@ -140,6 +151,7 @@ class HttpConnection(asyncio.Protocol):
         self._deferred: Request | None = None
         self._continued = False
         self._pending: asyncio.Task[None] | None = None
+        self._resumed: asyncio.Future[None] | None = None
 
     # Called by the event loop.
 
@@ -207,6 +219,8 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
         if self._on(ConnectionEvent.RESUMED) and not self._is_blocked():
             self._advance()
 
@@ -358,6 +372,7 @@ class HttpConnection(asyncio.Protocol):
             take = partial(application.hand_over, partial(answer.take, head))
             self._hand_over(request, pattern, status, started_ns, take)
         else:
+            assert not isinstance(answer, StreamedResponse), "a handler of pieces is a coroutine"
             self._pending = self._loop.create_task(self._await_answer(request, pattern, started_ns, answer))
 
     async def _decode(self, request: Request, admission: Admission) -> Answer:
@@ -376,17 +391,20 @@ class HttpConnection(asyncio.Protocol):
         request.body = b"".join(parts)
         self._content_bytes = len(request.body)
         _, answer = application.dispatch(request, admission)
-        assert not isinstance(answer, HandOver), "a request with content gets no stream"
-        return answer if isinstance(answer, (Response, ReadyDocument)) else await answer
+        assert not isinstance(answer, HandOver), "a request with content gets no event stream"
+        return await answer if isinstance(answer, Awaitable) else answer
 
     async def _await_answer(
         self, request: Request, pattern: str, started_ns: int, awaitable: Awaitable[Answer]
     ) -> None:
         answer = await self._application.settle(request, pattern, awaitable)
+        if isinstance(answer, StreamedResponse):
+            await self._write_pieces(request, pattern, started_ns, answer)
         self._pending = None
         if self._state is ConnectionState.DONE:
             return
-        self._write_answer(request, pattern, started_ns, answer)
+        if not isinstance(answer, StreamedResponse):
+            self._write_answer(request, pattern, started_ns, answer)
         self._content_bytes = 0
         if self._counted_bytes:
             self._count_bytes()
@@ -410,13 +428,46 @@ class HttpConnection(asyncio.Protocol):
         spent_ns = self._mono_ns() - started_ns
         application.on_answers(method_label(request.head.method), pattern, status, spent_ns, 1)
         if application.access_log:
-            seconds = spent_ns / NS_PER_S
-            path = ascii(request.path)[1:-1]
-            logger.info("%s %s %s %d %.3f ms", request.client_address, request.method, path, status, seconds * 1e3)
+            _log_access(request, status, spent_ns)
         if not keep_alive:
             self._finish()
         elif self._out_bytes >= FLUSH_BYTES:
             self._flush()
+
+    async def _write_pieces(self, request: Request, pattern: str, started_ns: int, answer: StreamedResponse) -> None:
+        """Writes an answer while it is made, no faster than the peer reads it."""
+        application = self._application
+        # RFC 9112 section 7: an HTTP/1.0 client knows no chunks; there, the end of the connection ends the content.
+        is_chunked = request.version == HTTP_1_1
+        keep_alive = is_chunked and request.keep_alive and not (self._draining or self._parser.has_ended)
+        head = replace(answer.head, headers=(*answer.head.headers, _CHUNKED)) if is_chunked else answer.head
+        status, data, keep_alive = application.encode(request, pattern, head, keep_alive)
+        self._out.append(data)
+        self._flush()
+        try:
+            async with aclosing(answer.pieces) as pieces:
+                async for piece in pieces:
+                    if self._write_paused:
+                        self._resumed = self._loop.create_future()
+                        await self._resumed
+                    if piece:
+                        self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+        except Exception as error:
+            # The head has been sent: only a cut tells the peer that this is not all.
+            if isinstance(error, Refusal):
+                application.refused(request, error)
+            else:
+                application.failed(request, pattern, error)
+            self.abort()
+            return
+        if is_chunked:
+            self._transport.write(b"0\r\n\r\n")
+        spent_ns = self._mono_ns() - started_ns
+        application.on_answers(method_label(request.head.method), pattern, status, spent_ns, 1)
+        if application.access_log:
+            _log_access(request, status, spent_ns)
+        if not keep_alive:
+            self._finish()
 
     def _get_ready_within_rate(self, data: bytes) -> ReadyAnswer | None:
         """Returns the ready answer, if there is one and the limit of requests allows it."""

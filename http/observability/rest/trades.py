@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from msgspec import Meta, Struct
@@ -20,11 +20,13 @@ from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Refusal, Unavailable
 from observability.metrics.trades.queries import TradeSource
 from observability.metrics.trades.trade import Trade, TradeFilter
+from observability.rest.exports import EXPORT_TYPES, Column, at_scale, export
 from observability.rest.history_request import TIME_RANGES, TimeRange
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
-from observability.routing.router import Parameter, RouteDescription, Router
+from observability.routing.router import Parameter, RouteDescription, Router, StreamedResponse
 from observability.snapshot.frames import Stamp
 
+DEFAULT_LIMIT: Final = 100
 # A quarter of a millisecond of encoding.
 TRADES_PER_STEP: Final = 20
 
@@ -39,12 +41,18 @@ class TradesQuery(Struct, frozen=True):
     end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
     min_quantity: Annotated[Decimal | None, Meta(description="at least this quantity")] = None
     max_quantity: Annotated[Decimal | None, Meta(description="at most this quantity")] = None
-    limit: Annotated[int, Meta(ge=1, le=1000, description="trades per page")] = 100
+    limit: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, Meta(description="trades per page, 100 if absent")] = (
+        None
+    )
     offset: Annotated[int, Meta(ge=0, le=10**9, description="trades to leave out first")] = 0
     cursor: Annotated[
         Annotated[str, Meta(pattern=r"\A[0-9]{1,18}\Z")] | None,
         Meta(description="`next_cursor` of the page before: stable while trades come in, where offset is not"),
     ] = None
+    format: Annotated[
+        Literal["json", "csv", "arrow", "parquet"],
+        Meta(description="of all other than json: every matching trade, or as many as `limit`"),
+    ] = "json"
 
 
 class StatsQuery(Struct, frozen=True):
@@ -53,6 +61,48 @@ class StatsQuery(Struct, frozen=True):
     symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
     strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
     time_range: Annotated[TimeRange | None, Meta(description="how far back from now")] = None
+
+
+_COLUMNS: Final = (
+    Column("trade_id", "text"),
+    Column("order_id", "text"),
+    Column("symbol", "text"),
+    Column("side", "text"),
+    Column("quantity", "decimal"),
+    Column("price", "decimal"),
+    Column("timestamp", "time"),
+    Column("strategy", "text"),
+    Column("venue", "text"),
+    Column("commission", "decimal"),
+    Column("latency_ms", "number"),
+    Column("slippage_bps", "number"),
+    Column("pnl", "decimal"),
+    Column("gross_pnl", "decimal"),
+    Column("round_trip", "integer"),
+    Column("liquidity", "text"),
+)
+"""The columns of an export: the members of a trade."""
+
+
+def _row(trade: Trade) -> tuple[Any, ...]:
+    return (
+        trade.trade_id,
+        trade.order_id,
+        trade.symbol,
+        trade.side,
+        trade.quantity,
+        trade.price,
+        trade.ts_ns,
+        trade.strategy,
+        trade.venue,
+        trade.commission,
+        trade.latency_ms,
+        trade.slippage_bps,
+        at_scale(trade.pnl),
+        at_scale(trade.gross_pnl),
+        trade.round_trip,
+        trade.liquidity,
+    )
 
 
 class TradesRoutes:
@@ -78,7 +128,8 @@ class TradesRoutes:
                 "Our trades, newest first",
                 tags=tags,
                 parameters=parameters_of(TradesQuery),
-                statuses=(200, 400, 422, 503),
+                statuses=(200, 400, 422, 501, 503),
+                media_types=("application/json", *EXPORT_TYPES),
             ),
         )
         router.add(
@@ -103,31 +154,52 @@ class TradesRoutes:
             ),
         )
 
-    async def trades(self, request: Request) -> Response:
+    async def trades(self, request: Request) -> Response | StreamedResponse:
         wanted = parse_query(request, TradesQuery)
         matching = TradeFilter(
             wanted.symbol,
             wanted.side,
             wanted.strategy,
-            wanted.start_time,
-            wanted.end_time,
+            # Plain numbers: the filter may go to the hub.
+            None if wanted.start_time is None else int(wanted.start_time),
+            None if wanted.end_time is None else int(wanted.end_time),
             wanted.min_quantity,
             wanted.max_quantity,
         )
         stored = self._stored()
         before_seq = None if wanted.cursor is None else int(wanted.cursor)
+        if wanted.format != "json":
+            pages = self._rows(matching, wanted.limit, wanted.offset, before_seq)
+            return await export(
+                *(request, "trades", wanted.format, _COLUMNS, pages), now_ns=self._clock.time_ns(), slices=self._slices
+            )
+        limit = wanted.limit or DEFAULT_LIMIT
         with _store_errors():
-            page, total = await self._trades.query(matching, wanted.limit, wanted.offset, before_seq)
+            page, total = await self._trades.query(matching, limit, wanted.offset, before_seq)
         return json_response(
             stored.to_json()
             | {
                 "trades": await in_slices(_encoding(page), self._slices),
                 "total": total,
-                "limit": wanted.limit,
+                "limit": limit,
                 "offset": wanted.offset,
-                "next_cursor": str(page[-1].seq) if len(page) == wanted.limit else None,
+                "next_cursor": str(page[-1].seq) if len(page) == limit else None,
             }
         )
+
+    async def _rows(
+        self, matching: TradeFilter, limit: int | None, offset: int, before_seq: int | None
+    ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
+        """Yields pages of the rows of an export."""
+        with _store_errors():
+            if limit is not None:
+                page, _ = await self._trades.query(matching, limit, offset, before_seq)
+                yield [_row(trade) for trade in page]
+                return
+            async for page in self._trades.pages(matching, before_seq):
+                skipped = min(offset, len(page))
+                offset -= skipped
+                yield [_row(trade) for trade in page[skipped:]]
 
     async def trade(self, request: Request, trade_id: str) -> Response:
         with _store_errors():

@@ -22,7 +22,16 @@ from observability.http11.refusals import Misdirected, Refusal, TooManyRequests,
 from observability.routing.parameters import check_no_query
 from observability.routing.ready_answers import CountAnswers, ReadyAnswer, ReadyAnswers
 from observability.routing.refusal_log import RefusalLog
-from observability.routing.router import METHODS, Answer, Content, HandOver, Route, Router, TakeTransport
+from observability.routing.router import (
+    METHODS,
+    Answer,
+    Content,
+    HandOver,
+    Route,
+    Router,
+    StreamedResponse,
+    TakeTransport,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +188,8 @@ class Application:
     def encode(self, request: Request, pattern: str, answer: Answer, keep_alive: bool) -> tuple[int, bytes, bool]:
         """Returns the status, the bytes, and whether the connection stays open. Never raises."""
         try:
+            if isinstance(answer, StreamedResponse):
+                return self.encode(request, pattern, answer.head, keep_alive)
             if not isinstance(answer, Response):
                 status, data = answer.encode(request, self.encoder, keep_alive=keep_alive)
                 return status, data, keep_alive

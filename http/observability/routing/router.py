@@ -6,7 +6,7 @@ There are no redirects: `/a/` and `/a` are different paths.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +16,18 @@ from observability.http11.messages import JSON, Request, Response
 from observability.http11.parser import DEFAULT_MAX_BODY_BYTES
 from observability.http11.refusals import MethodNotAllowed, NotFound, Unsupported, UpgradeRequired
 
-Answer = Response | ReadyDocument
+
+@dataclass(frozen=True, slots=True)
+class StreamedResponse:
+    """An answer whose content is made piece by piece while the peer reads it."""
+
+    head: Response
+    """Its status and fields."""
+    pieces: AsyncGenerator[bytes, None]
+    """An exception cuts the connection, so that the peer does not take what it has for the whole."""
+
+
+Answer = Response | ReadyDocument | StreamedResponse
 # Gives the transport of an HTTP connection to another protocol, with what followed the request, and returns None; or
 # returns or raises a refusal.
 TakeTransport = Callable[[Request, asyncio.Transport, bytes, asyncio.Protocol], Response | None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -20,7 +20,7 @@ from observability.errors import HubUnavailable, ObservabilityError
 from observability.http11.refusals import Unavailable
 from observability.ingest.answers import BUSY_RETRY_SECONDS, IngestAnswer, refusal
 from observability.ingest.gate import Gate, Transport
-from observability.metrics.trades.queries import TradeSource
+from observability.metrics.trades.queries import TradeSource, pages_of
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.monitoring.acknowledgements import Acknowledged, Acknowledger
@@ -125,6 +125,9 @@ class RemoteHub:
         self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
     ) -> TradePage:
         return await self._ask(QueryTrades(wanted, limit, offset, before_seq), _decode_trade_page)
+
+    def pages(self, wanted: TradeFilter, before_seq: int | None = None) -> AsyncIterator[list[Trade]]:
+        return pages_of(self.query, wanted, before_seq)
 
     async def find(self, trade_id: str) -> list[Trade]:
         return await self._ask(FindTrades(trade_id), _decode_trades)

@@ -227,6 +227,43 @@ def test_pages_by_cursor_are_not_moved_by_new_trades(tmp_path: Path) -> None:
     assert ask(path, question) == [10, 9, 8, 7, 6, 5, 4, 3]
 
 
+@given(some_trades(), filters, st.none() | st.integers(0, 60), st.sampled_from([1, 3, 100]))
+def test_all_pages_of_the_store_are_all_matching_trades(
+    tmp_path_factory: pytest.TempPathFactory,
+    trades: list[Trade],
+    wanted: TradeFilter,
+    before_seq: int | None,
+    page_rows: int,
+) -> None:
+    log = TradeLog()
+    for each in trades:
+        log.restore(each, EVERY_READER)
+    path = stored(tmp_path_factory.mktemp("store") / "observability.db", trades)
+
+    async def question(asked: StoredTrades) -> list[list[Trade]]:
+        return [page async for page in asked.pages(wanted, before_seq, page_rows)]
+
+    pages = ask(path, question)
+    assert [each for page in pages for each in page] == log.query(wanted, 1000, 0, before_seq)[0]
+    assert all(len(page) <= page_rows for page in pages)
+
+
+def test_pages_end_where_rows_are_pruned_meanwhile_and_have_no_newer_ones(tmp_path: Path) -> None:
+    path = stored(tmp_path / "db", [trade(seq) for seq in range(1, 11)])
+
+    async def question(asked: StoredTrades) -> list[int]:
+        found: list[int] = []
+        async for page in asked.pages(ALL, None, 3):
+            if not found:
+                stored(path, [trade(11)])
+                with closing(open_database(path)) as connection:
+                    connection.execute("DELETE FROM fills WHERE seq <= 5")
+            found += [each.seq for each in page]
+        return found
+
+    assert ask(path, question) == [10, 9, 8, 7, 6]
+
+
 def test_the_total_follows_added_and_pruned_rows(tmp_path: Path) -> None:
     path = stored(tmp_path / "db", [trade(seq) for seq in range(1, 6)])
 

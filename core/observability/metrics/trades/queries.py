@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
@@ -31,11 +31,14 @@ from observability.store.schema import FILL_COLUMNS, MAX_ROW_SEQ
 # Index rows that one statement visits, and rows that one call adds up: about ten milliseconds each.
 WINDOW_ROWS: Final = 20_000
 SUM_ROWS: Final = 5_000
+# Trades of one page of all: a few milliseconds of the reader's thread.
+PAGE_ROWS: Final = 500
 # Trades returned for one id; a longer list would help no client.
 MAX_CANDIDATES: Final = 1_000
 
 
 SqlValues = tuple[Any, ...]
+QueryTrades = Callable[[TradeFilter, int, int, int | None], Awaitable[tuple[list[Trade], int]]]
 
 _BY_ID: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE trade_id = ? ORDER BY seq LIMIT {MAX_CANDIDATES}"
 _BY_KEY: Final = (
@@ -57,11 +60,24 @@ class TradeSource(Protocol):
         """Returns one page, newest first, and how many trades match in all. `before_seq`, the `seq` of a page's last
         trade, asks for the next page."""
 
+    def pages(self, wanted: TradeFilter, before_seq: int | None = None) -> AsyncIterator[list[Trade]]:
+        """Yields all matching trades, newest first, in pages of at most `PAGE_ROWS`."""
+
     async def find(self, trade_id: str) -> list[Trade]:
         """Returns every trade of that id, oldest first: other symbols, orders and days may have the same one."""
 
     async def stats(self, wanted: TradeFilter) -> TradeStats:
         """Adds up the matching trades; exact, as every row's decimals are."""
+
+
+async def pages_of(query: QueryTrades, wanted: TradeFilter, before_seq: int | None) -> AsyncIterator[list[Trade]]:
+    """Yields the pages of a source that is asked for one after the other."""
+    while True:
+        page, _ = await query(wanted, PAGE_ROWS, 0, before_seq)
+        yield page
+        if len(page) < PAGE_ROWS:
+            return
+        before_seq = page[-1].seq
 
 
 class RecentTrades:
@@ -76,6 +92,9 @@ class RecentTrades:
         self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
     ) -> tuple[list[Trade], int]:
         return await in_slices(self._log.querying(wanted, limit, offset, before_seq), self._slices)
+
+    def pages(self, wanted: TradeFilter, before_seq: int | None = None) -> AsyncIterator[list[Trade]]:
+        return pages_of(self.query, wanted, before_seq)
 
     async def find(self, trade_id: str) -> list[Trade]:
         return self._log.find(trade_id)
@@ -109,6 +128,20 @@ class StoredTrades:
         if selection is None:
             return [], 0
         return await self._page(selection, limit, offset, before_seq), await self._count(selection)
+
+    async def pages(
+        self, wanted: TradeFilter, before_seq: int | None = None, page_rows: int = PAGE_ROWS
+    ) -> AsyncIterator[list[Trade]]:
+        selection = await self._reader.run(selection_of, wanted)
+        if selection is None:
+            return
+        below: int | None = selection.end_seq if before_seq is None else min(before_seq, selection.end_seq)
+        while below is not None:
+            # No window has more rows than a page, so none is left out between two of them.
+            page, _, below = await self._reader.run(_page_window, selection, below, page_rows, page_rows, 0)
+            if len(page) == page_rows:
+                below = page[-1].seq
+            yield page
 
     async def find(self, trade_id: str) -> list[Trade]:
         return await self._reader.run(_find, trade_id)
