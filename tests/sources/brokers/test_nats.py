@@ -352,6 +352,32 @@ def test_no_more_is_read_than_may_be_unacknowledged(server: NatsServer) -> None:
     run(test())
 
 
+def test_a_message_that_went_to_another_client_is_not_taken(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_source, "MAX_IN_HAND", 2)
+
+    async def test() -> None:
+        async with server.client() as client:
+            await make_stream(client, "SHARED")
+            await publish(client, "SHARED.a", b"1", b"2", b"3")
+            async with connected(consumer_url(server, "SHARED")) as source:
+                await read_until(source, 2)
+                other = await client.jetstream().pull_subscribe_bind("d", "SHARED")
+                (third,) = await other.fetch(1, timeout=TIMEOUT_SECONDS)
+                await source.acknowledge()
+                await publish(client, "SHARED.a", b"4")
+                payloads, batch = await read_until(source, 1)
+                assert payloads == [b"4"]
+                assert batch.cursor is not None and batch.cursor.endswith(" 1-2,4-4")
+                await third.nak()
+                payloads, batch = await read_until(source, 1)
+                assert payloads == [b"3"]
+                assert batch.cursor is not None and batch.cursor.endswith(" 1-4")
+
+    run(test())
+
+
 def test_a_consumer_that_is_there_keeps_what_the_url_does_not_say(server: NatsServer) -> None:
     async def test() -> None:
         async with server.client() as client:
