@@ -90,3 +90,43 @@ def test_what_was_sent_while_the_server_was_stopped_comes_once_it_runs(
     first.stop()
     asyncio.run(send(3))
     assert trade_ids(start_server(*arguments), 3) == ["t3", "t2", "t1"]
+
+
+def test_a_fill_and_an_order_from_two_sources_count_once_and_a_difference_is_a_break(
+    start_server: StartServer, broker: NatsServer
+) -> None:
+    urls = [f"nats://{broker.address}?subjects={subject}" for subject in ("engine", "dropcopy")]
+    server = start_server("--source", urls[0], "--source", urls[1])
+    for _ in urls:
+        server.wait_for_log("is connected")
+    report = '{"type": "order", "order_id": "o", "symbol": "A", "side": "buy", "status": "new", '
+    reports = [report + f'"ts": "2026-01-01T00:00:00Z", "quantity": {quantity}}}' for quantity in (1, 2)]
+
+    async def send(subject: str, *events: str) -> None:
+        async with broker.client() as client:
+            for event in events:
+                await client.publish(subject, event.encode())
+            await client.flush()
+
+    asyncio.run(send("engine", reports[0], fill(1), fill(2)))
+    assert trade_ids(server, 2) == ["t2", "t1"]
+    asyncio.run(send("dropcopy", reports[1], fill(1), fill(2).replace("100", "101"), fill(3)))
+    assert trade_ids(server, 3) == ["t3", "t2", "t1"]
+    server.next_snapshot()
+    found = server.get("/api/strategy/breaks")
+    (broken_fill,), (broken_order,) = found["fills"], found["orders"]
+    assert (broken_fill["trade_id"], broken_fill["differs"]) == ("t2", ["price"])
+    assert (broken_order["order_id"], broken_order["differs"]) == ("o", ["quantity"])
+    assert (broken_order["counted"]["quantity"], broken_order["delivered"]["quantity"]) == (1.0, 2.0)
+    titles = {alert["title"] for alert in alerts(server, 2)}
+    assert titles == {"Order reports differ between deliveries", "Fills are lost: other content under a known key"}
+
+
+def alerts(server: Server, number: int) -> list[dict[str, str]]:
+    """Returns the active alerts, once there are so many."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while len(found := server.get("/api/system/alerts")["alerts"]) < number:
+        assert time.monotonic() < deadline, found
+        time.sleep(POLL_SECONDS)
+    active: list[dict[str, str]] = found
+    return active

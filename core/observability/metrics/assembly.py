@@ -121,6 +121,13 @@ def make_collectors(
             "critical",
         ),
         Loss(
+            "conflicting_orders",
+            lambda: execution.order_breaks.count,
+            "Order reports differ between deliveries",
+            "{count} so far had the order, status and time of an earlier report, and another quantity or price. The "
+            "first ones count; GET /api/strategy/breaks has both.",
+        ),
+        Loss(
             "refused_fills",
             lambda: strategy.fills_refused,
             "Fills are lost: all positions are open",

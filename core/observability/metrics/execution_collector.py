@@ -29,6 +29,7 @@ from observability.metrics.collectors import BusCollector
 from observability.metrics.execution.groups import ExecutionGroups, GroupsState
 from observability.metrics.execution.ledger import LedgerState, OrderLedger
 from observability.metrics.execution.markouts import Markouts, MarkoutsState
+from observability.metrics.execution.order_breaks import OrderBreaks
 from observability.metrics.execution.order_market import OrderMarkets, OrderMarketState
 from observability.metrics.execution.quality import SEVERAL_SYMBOLS, cost_bps, ended, ratio, shortfall_bps
 from observability.metrics.market.time_order import is_dated_ahead
@@ -158,6 +159,11 @@ class ExecutionCollector(BusCollector):
         self._markouts.add(order, event, trade.strategy, None if market is None else trade.mid)
         if market is not None and trade.mid is not None:
             market.schedule()
+
+    @property
+    def order_breaks(self) -> OrderBreaks:
+        """Order reports that contradict an earlier delivery of theirs."""
+        return self._orders.breaks
 
     @property
     def evicted_orders(self) -> int:
@@ -317,6 +323,7 @@ class ExecutionCollector(BusCollector):
                 "commission": to_float(amounts.get("commission", ZERO)),
                 "duplicate_fills": self.duplicate_fills,
                 "conflicting_fills": self.trades.conflicts,
+                "conflicting_orders": orders.breaks.count,
                 "late_reports": orders.late_reports,
                 "missing_reports": n("missing_report", 0),
                 "cancels_unacknowledged": len(orders.canceling),

@@ -39,7 +39,7 @@ _ROUTES: Final = (
         "strategy",
         "/api/strategy/breaks",
         "strategy_breaks",
-        "Positions whose quantity differs from the engine's view, and fills that were delivered with other content",
+        "Positions that differ from the engine's view; fills and orders that were delivered with other content",
     ),
     ("system", "/api/system/health", "system_health", "Health, with its reasons"),
     ("system", "/api/system/performance", "system_performance", "Measured latencies and rates of this server"),

@@ -258,6 +258,7 @@ class HubProcess(ServerProcess):
             "strategy_breaks": lambda: {
                 "breaks": collectors.strategy.breaks(),
                 "fills": collectors.execution.trades.fill_breaks(),
+                "orders": collectors.execution.order_breaks.to_json(),
             },
             **self._status.documents(),
         }

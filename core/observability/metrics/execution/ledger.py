@@ -17,6 +17,7 @@ from observability.metrics.arithmetic.histogram import HistogramState, SparseHis
 from observability.metrics.execution.figures import NO_FIGURES, Figures, is_money, order_figures
 from observability.metrics.execution.groups import LEGS, ExecutionGroups, Tally
 from observability.metrics.execution.order import OrderState, new_order
+from observability.metrics.execution.order_breaks import OrderBreak, OrderBreaks
 from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
 from observability.metrics.trades.trade_log import StrategyLookup, TradeLog
@@ -45,6 +46,8 @@ class LedgerState(msgspec.Struct, array_like=True):
     recent: list[msgspec.Raw] = []
     has_money: bool = False
     """Whether costs and notionals are in the groups' amounts as money."""
+    n_breaks: int = 0
+    breaks: list[OrderBreak] = []
 
 
 class OrderLedger:
@@ -65,6 +68,8 @@ class OrderLedger:
         self.late_reports = 0
         self.overfilled = 0
         """Fills that took an order beyond its quantity."""
+        self.breaks = OrderBreaks()
+        """Reports that contradict an earlier delivery of theirs."""
         self.archive: Callable[[Order], bool] | None = None
         """Returns whether a report has arrived before; called for orders that may have been forgotten."""
         self.strategy_archive: StrategyLookup | None = None
@@ -96,6 +101,10 @@ class OrderLedger:
             self.late_reports += 1
             return
         order, before = self._find(key, event, market)
+        if order.is_contradicted_by(event):
+            self.breaks.add(order, event)
+            self._put(key, order, before)
+            return
         if order.strategy == DEFAULT_STRATEGY:
             self._name_strategy(order, event.strategy, before)
         if self._replaced and order.is_new:
@@ -156,12 +165,13 @@ class OrderLedger:
         """Returns the state without the groups. Orders unchanged since the last call are not packed again."""
         return LedgerState(
             self._session, self.evicted, self.late_reports, self.overfilled, self.latency.to_state(),
-            self._pack(self.open), self._pack(self._recent), True,
+            self._pack(self.open), self._pack(self._recent), True, self.breaks.count, list(self.breaks.newest),
         )  # fmt: skip
 
     def load_state(self, state: LedgerState) -> None:
         self._session, self.evicted = state.session, state.evicted
         self.late_reports, self.overfilled = state.late_reports, state.overfilled
+        self.breaks = OrderBreaks(state.n_breaks, state.breaks)
         self.latency = SparseHistogram.from_state(state.latency)
         self._packed = {}
         self._recent_figures = {}

@@ -95,6 +95,8 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """When it was reported replaced with nothing changed, so that it waits for a successor."""
     is_replaced: bool = False
     """Whether it is closed because a successor goes on for it."""
+    quantity_status: OrderStatus | None = None
+    """Status of the report that the quantity is from."""
 
     @property
     def is_new(self) -> bool:
@@ -150,6 +152,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         if self.quantity is None or ts_ns >= self.quantity_ns:
             self.quantity = event.quantity
             self.quantity_ns = ts_ns
+            self.quantity_status = status
             self.price = self.price if event.price is None else event.price
         current = self.status
         if self.is_replaced and status in TERMINAL_STATUSES:
@@ -167,6 +170,19 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         if self.ended_ns is None and self.status in TERMINAL_STATUSES:
             self._note_end(ts_ns, market, event.ts_init)
         return is_late
+
+    def is_contradicted_by(self, event: Order) -> bool:
+        """Returns whether a report is the one that the quantity is from (of the same status and time), with another
+        quantity or price. A report without a time of its own cannot be told from a later one."""
+        # hot: once per order report (benchmarks/bench_intake.py)
+        return (
+            event.ts == self.quantity_ns != event.ts_init
+            and event.status == self.quantity_status
+            and (
+                event.quantity != self.quantity
+                or (event.price is not None and self.price is not None and event.price != self.price)
+            )
+        )
 
     def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> None:
         """Applies one fill."""
