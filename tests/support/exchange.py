@@ -41,6 +41,10 @@ class Session:
                     connection.protocol.send_text(text if isinstance(text, bytes) else text.encode())
                 connection.socket.sendall(b"".join(connection.protocol.data_to_send()))
 
+    def send_in_pieces(self, *pieces: str) -> None:
+        """Sends one text message, a frame for each piece."""
+        self._connection.send(pieces)
+
     def numbered(self, message: Json) -> Json:
         """Returns a message of Coinbase with the next number of this connection."""
         self.sequence += 1
@@ -81,7 +85,7 @@ class Exchange:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.venue = venue
-        self._symbols = set(symbols)
+        self.symbols = set(symbols)
         self.is_mute = is_mute
         self._subscribed: Queue[Session] = Queue()
         self.sessions: list[Session] = []
@@ -144,7 +148,7 @@ class Exchange:
             yield {"error": {"code": 2, "msg": "Invalid request: stream name"}, "id": request["id"]}
 
     def _coinbase(self, session: Session, request: Json) -> Answers:
-        if self._symbols.issuperset(request.get("product_ids", ())):
+        if self.symbols.issuperset(request.get("product_ids", ())):
             subscriptions = {request["channel"]: request.get("product_ids", ["heartbeats"])}
             yield session.numbered({"channel": "subscriptions", "events": [{"subscriptions": subscriptions}]})
         else:
@@ -156,7 +160,7 @@ class Exchange:
             return
         for symbol in request["params"]["symbol"]:
             answer = {"method": "subscribe", "time_in": "2026-01-01T00:00:00.000000Z"}
-            if symbol in self._symbols:
+            if symbol in self.symbols:
                 result = {"channel": request["params"]["channel"], "symbol": symbol, "snapshot": True}
                 yield {**answer, "success": True, "result": result}
             else:
@@ -169,13 +173,13 @@ class Exchange:
         elif len(request["args"]) > MAX_BYBIT_ARGUMENTS:
             yield {**answer, "success": False, "ret_msg": "args size >10"}
         else:
-            unknown = [topic for topic in request["args"] if topic.rpartition(".")[2] not in self._symbols]
+            unknown = [topic for topic in request["args"] if topic.rpartition(".")[2] not in self.symbols]
             message = f"Invalid symbol :[{','.join(unknown)}]" if unknown else ""
             yield {**answer, "success": not unknown, "ret_msg": message}
 
     def _okx(self, session: Session, request: Json) -> Answers:
         for argument in request["args"]:
-            if argument["instId"] in self._symbols:
+            if argument["instId"] in self.symbols:
                 yield {"event": "subscribe", "arg": argument, "connId": "c"}
             else:
                 wrong = f"channel:{argument['channel']},instId:{argument['instId']} doesn't exist"

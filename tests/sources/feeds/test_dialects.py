@@ -222,6 +222,16 @@ def test_of_the_trades_that_a_subscription_begins_with_only_missed_ones_are_prin
     assert dialect.gaps == 2
 
 
+def test_the_numbers_of_coinbase_begin_anew_with_each_connection() -> None:
+    dialect = CoinbaseDialect()
+    for sequence in (0, 1, 4):
+        decode(dialect, coinbase_trades(sequence, "update", sequence))
+    assert dialect.gaps == 2
+    dialect.subscribe(["BTC-USD"])
+    decode(dialect, coinbase_trades(7, "update", 7))
+    assert dialect.gaps == 2
+
+
 def test_prints_of_one_message_of_coinbase_are_in_the_order_of_time() -> None:
     assert ids(decode(CoinbaseDialect(), coinbase_trades(3, "update", 7, 8, 9))) == [7, 8, 9]
 

@@ -12,6 +12,7 @@ import pytest
 from exchange import Exchange, Session
 from observability.errors import ConfigError, SourceError
 from observability.events import Print
+from observability.sources.feeds.binance import BinanceDialect
 from observability.sources.feeds.dialect import Heartbeat
 from observability.sources.feeds.feed import Feed, from_url
 from observability.sources.feeds.venues import VENUES
@@ -162,6 +163,19 @@ def test_the_end_of_a_connection_is_told_with_the_venues_reason(venue: str) -> N
         run(exchange, body)
 
 
+def test_a_message_in_several_frames_is_read_whole() -> None:
+    async def body(feed: Feed) -> None:
+        await feed.connect(None)
+        session = exchange.next_session()
+        message = trade("binance", 1, session)
+        session.send_in_pieces(message[:20], message[20:90], message[90:])
+        session.send(trade("binance", 2, session))
+        assert await ids_until(feed, "2", []) == ["1", "2"]
+
+    with Exchange("binance", {"BTCUSDT"}) as exchange:
+        run(exchange, body)
+
+
 def test_what_came_before_the_end_of_a_connection_is_read_first() -> None:
     async def body(feed: Feed) -> None:
         await feed.connect(None)
@@ -198,6 +212,96 @@ def test_heartbeats_alone_are_not_read_as_messages() -> None:
 
     with Exchange("kraken", {"BTC/USD"}) as exchange:
         run(exchange, body)
+
+
+LEAVING = {
+    "binance": '{"e":"serverShutdown","E":1770123456789}',
+    "okx": '{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade."}',
+}
+
+
+async def ids_until(feed: Feed, last: str, batches: list[Batch]) -> list[str]:
+    """Returns the ids of the trades up to the one with id `last`."""
+    ids: list[str] = []
+    while last not in ids:
+        batches.append(await feed.read())
+        ids += [str(event.trade_id) for event in batches[-1].events if isinstance(event, Print)]
+    return ids
+
+
+@pytest.mark.parametrize("venue", LEAVING)
+def test_a_venue_that_announces_its_leave_is_connected_to_before_that(venue: str) -> None:
+    async def body(feed: Feed) -> None:
+        batches: list[Batch] = []
+        await feed.connect(None)
+        old = exchange.next_session()
+        old.send(trade(venue, 1, old), LEAVING[venue], trade(venue, 2, old))
+        assert await ids_until(feed, "2", batches) == ["1", "2"]
+        old.send(trade(venue, 3, old), trade(venue, 4, old))
+        reading = asyncio.ensure_future(ids_until(feed, "5", batches))
+        new = await asyncio.to_thread(exchange.next_session)
+        new.send(trade(venue, 4, new), trade(venue, 5, new))
+        assert sorted(set(await reading)) == ["3", "4", "5"]
+        assert sum(batch.gaps for batch in batches) == 0
+        assert await asyncio.to_thread(old.ended.wait, 60)
+
+    with Exchange(venue, {SYMBOLS[venue]}) as exchange:
+        run(exchange, body)
+
+
+def test_a_connection_that_is_replaced_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(feed: Feed) -> None:
+        await feed.connect(None)
+        old = exchange.next_session()
+        old.send(trade("okx", 1, old), LEAVING["okx"], *(trade("okx", number, old) for number in range(2, 9)))
+        # A pong is behind everything that was sent before the ping.
+        assert await asyncio.to_thread(old.ping)
+        assert await ids_until(feed, "2", []) == ["1", "2"]
+        new = await asyncio.to_thread(exchange.next_session)
+        assert await asyncio.to_thread(new.ping)
+        assert await ids_until(feed, "8", []) == ["3", "4", "5", "6", "7", "8"]
+
+    monkeypatch.setattr("observability.sources.feeds.websocket.MAX_TAKEN", 1)
+    with Exchange("okx", {"BTC-USDT"}) as exchange:
+        run(exchange, body)
+
+
+def test_a_connection_is_replaced_before_it_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(feed: Feed) -> None:
+        await feed.connect(None)
+        monkeypatch.undo()
+        old = exchange.next_session()
+        reading = asyncio.ensure_future(ids_until(feed, "1", []))
+        # The old one says nothing more.
+        new = await asyncio.to_thread(exchange.next_session)
+        new.send(trade("binance", 1, new))
+        assert await reading == ["1"]
+        assert await asyncio.to_thread(old.ended.wait, 60)
+
+    monkeypatch.setattr(BinanceDialect, "max_age_seconds", 0.0)
+    with Exchange("binance", {"BTCUSDT"}) as exchange:
+        run(exchange, body)
+
+
+def test_a_connection_that_cannot_be_replaced_is_read_to_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(feed: Feed) -> None:
+        await feed.connect(None)
+        old = exchange.next_session()
+        exchange.symbols.clear()
+        old.send(LEAVING["okx"], trade("okx", 1, old))
+        assert await ids_until(feed, "1", []) == ["1"]
+        reading = asyncio.ensure_future(ids_until(feed, "2", []))
+        new = await asyncio.to_thread(exchange.next_session)
+        assert await asyncio.to_thread(new.ended.wait, 60)
+        old.send(trade("okx", 2, old))
+        assert await reading == ["2"]
+        old.cut()
+        with pytest.raises(EOFError):
+            await feed.read()
+
+    with Exchange("okx", {"BTC-USDT"}) as exchange:
+        run(exchange, body)
+    assert "no new connection in place of this one: OKX refuses the subscription" in caplog.text
 
 
 @pytest.mark.parametrize(

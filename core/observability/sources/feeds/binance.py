@@ -76,6 +76,7 @@ class BinanceDialect(Dialect):
     venue = "BINANCE"
     url = "wss://stream.binance.com:9443/stream"
     heartbeat = Heartbeat(30.0)
+    max_age_seconds = 24 * 3600.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,6 +127,7 @@ class BinanceDialect(Dialect):
         if message.id is not None:
             return self.confirm()
         if message.kind == "serverShutdown":
+            self.is_leaving = True
             return NOTICE
         return UNKNOWN if message.last_update_id is None else "rest_depth_snapshot"
 

@@ -53,12 +53,16 @@ class Dialect(ABC):
     venue: ClassVar[str]
     url: ClassVar[str]
     heartbeat: ClassVar[Heartbeat]
+    max_age_seconds: ClassVar[float | None] = None
+    """How long the venue lets a connection live; None if it says nothing."""
 
     def __init__(self) -> None:
         self.gaps = 0
         """Messages and trades known to be lost."""
         self.unconfirmed = 0
         """Subscriptions of this connection that the venue has not confirmed."""
+        self.is_leaving = False
+        """Whether the venue has announced that it will end this connection."""
         self._newest_trades: dict[str, int] = {}
         self.time_of = IsoReader()
 
@@ -83,6 +87,7 @@ class Dialect(ABC):
         """Returns the messages to send first on a new connection. What was known of the previous one is forgotten."""
         requests = self.requests(symbols)
         self.unconfirmed = sum(confirmations for _, confirmations in requests)
+        self.is_leaving = False
         return [msgspec.json.encode(request) for request, _ in requests]
 
     def confirm(self) -> str:

@@ -4,15 +4,18 @@
     read      what has come, decoded; a message that cannot be read costs only itself
 
 What a venue sent while there was no connection is lost, but for the last trades that some begin with. The missing trade
-ids are counted.
+ids are counted. Before a venue ends a connection, as Binance does after a day, another takes its place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -31,6 +34,10 @@ logger = logging.getLogger(__name__)
 CONFIRM_SECONDS: Final = 8.0
 # After this long it is said of which symbols nothing has come: not every venue refuses a symbol that it does not have.
 UNHEARD_SECONDS: Final = 60.0
+# A connection that the venue limits the age of is replaced when it has this much to live, or up to twice as much: feeds
+# that were started together are not to connect together again.
+RENEWAL_PART: Final = 0.05
+RENEWAL_RETRY_SECONDS: Final = 60.0
 MAX_SYMBOLS_NAMED: Final = 5
 MAX_BYTES_SHOWN: Final = 80
 
@@ -57,27 +64,18 @@ class Feed:
         self._connection: Connection | None = None
         self._early: _Reading | None = None
         """What came with the confirmations of the subscriptions."""
+        self._renewal: asyncio.Task[_Opened] | None = None
+        self._renew_at = math.inf
         self._unheard: set[str] = set()
         self._unheard_at = 0.0
 
     async def connect(self, cursor: str | None) -> None:
         """Connects and subscribes. Raises SourceError, with what the venue said, if it refuses a symbol."""
-        dialect = self._dialect
-        connection = self._connection = await open_connection(self._url, dialect.heartbeat, self._clock)
+        opened = await self._open()
+        self._early = _Reading()
+        self._continue_with(opened, self._early)
         self._unheard = set(self._symbols)
         self._unheard_at = asyncio.get_running_loop().time() + UNHEARD_SECONDS
-        early = _Reading()
-        for request in dialect.subscribe(self._symbols):
-            connection.send(request)
-        try:
-            async with asyncio.timeout(CONFIRM_SECONDS):
-                while dialect.unconfirmed:
-                    self._decode(await connection.receive(), early)
-        except TimeoutError:
-            raise SourceError(
-                f"{dialect.venue} has not confirmed {dialect.unconfirmed} subscriptions within {CONFIRM_SECONDS:g} s"
-            ) from None
-        self._early = early
 
     async def read(self) -> Batch:
         """Waits for quotes or prints, or for a message that cannot be read."""
@@ -85,7 +83,19 @@ class Feed:
         while not reading.messages:
             if self._connection is None:
                 raise EOFError("there is no connection")
-            self._decode(await self._connection.receive(), reading)
+            if self._renewal is not None and self._renewal.done():
+                self._replace(reading)
+                continue
+            if self._renewal is None and self._is_renewal_due():
+                self._dialect.is_leaving = False
+                self._renewal = asyncio.ensure_future(self._open())
+                self._renewal.add_done_callback(self._connection.wake)
+            try:
+                self._decode(await self._connection.receive(), reading)
+            except EOFError:
+                if self._renewal is None:
+                    raise
+                await asyncio.wait([self._renewal])
         gaps, self._dialect.gaps = self._dialect.gaps, 0
         if self._unheard:
             self._note_heard(reading.events)
@@ -96,9 +106,68 @@ class Feed:
 
     async def close(self) -> None:
         """Ends the connection."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            for opened in await asyncio.gather(self._renewal, return_exceptions=True):
+                if isinstance(opened, _Opened):
+                    opened.connection.close()
         if self._connection is not None:
             self._connection.close()
-        self._connection = self._early = None
+        self._connection = self._renewal = self._early = None
+
+    async def _open(self) -> _Opened:
+        """Returns a connection on which every subscription is confirmed."""
+        # Finds confirmations and refusals only: what else has come is decoded in its turn by the feed's own.
+        dialect = type(self._dialect)()
+        connection = await open_connection(self._url, dialect.heartbeat, self._clock)
+        messages: list[Message] = []
+        try:
+            for request in dialect.subscribe(self._symbols):
+                connection.send(request)
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                while dialect.unconfirmed:
+                    received = await connection.receive()
+                    messages += received
+                    for ts_init, message in received:
+                        with suppress(*BAD_MESSAGE):
+                            dialect.decode(message, ts_init)
+        except TimeoutError:
+            connection.close()
+            raise SourceError(
+                f"{dialect.venue} has not confirmed {dialect.unconfirmed} subscriptions within {CONFIRM_SECONDS:g} s"
+            ) from None
+        except BaseException:
+            connection.close()
+            raise
+        return _Opened(connection, messages)
+
+    def _continue_with(self, opened: _Opened, reading: _Reading) -> None:
+        self._connection = opened.connection
+        self._dialect.subscribe(self._symbols)
+        self._decode(opened.messages, reading)
+        age = self._dialect.max_age_seconds
+        if age is not None:
+            due = age * random.uniform(1 - 2 * RENEWAL_PART, 1 - RENEWAL_PART)
+            self._renew_at = asyncio.get_running_loop().time() + due
+
+    def _is_renewal_due(self) -> bool:
+        return self._dialect.is_leaving or asyncio.get_running_loop().time() >= self._renew_at
+
+    def _replace(self, reading: _Reading) -> None:
+        """Continues with the connection that was opened beside this one, after all that this one has brought. What both
+        have brought is there twice: prints have ids, and the newest quote is the same."""
+        renewal, self._renewal = self._renewal, None
+        assert renewal is not None and self._connection is not None
+        error = renewal.exception()
+        if error is not None:
+            logger.warning("source %s: no new connection in place of this one: %s", self.name, error)
+            self._renew_at = asyncio.get_running_loop().time() + RENEWAL_RETRY_SECONDS
+            return
+        while rest := self._connection.take():
+            self._decode(rest, reading)
+        self._connection.close()
+        self._continue_with(renewal.result(), reading)
+        logger.info("source %s: continues over a new connection, before the venue ends the old one", self.name)
 
     def _decode(self, messages: Sequence[Message], reading: _Reading) -> None:
         # hot: once per message (benchmarks/bench_feeds.py)
@@ -129,6 +198,14 @@ class Feed:
                 self.name, _listed(sorted(self._unheard)), UNHEARD_SECONDS, self._dialect.venue,
             )  # fmt: skip
             self._unheard = set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A new connection, and what has come up to the last confirmation."""
+
+    connection: Connection
+    messages: list[Message]
 
 
 @dataclass(slots=True)

@@ -118,4 +118,9 @@ class OkxDialect(Dialect):
     def _control(self, message: _Message) -> str:
         if message.event == "error":
             raise self.refuse(message.msg)
-        return self.confirm() if message.event == "subscribe" else NOTICE
+        if message.event == "subscribe":
+            return self.confirm()
+        if message.event == "notice":
+            # The connection is about to be closed for an upgrade of the service.
+            self.is_leaving = True
+        return NOTICE

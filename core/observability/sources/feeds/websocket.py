@@ -61,13 +61,13 @@ class Connection(WSListener):
             self._transport.send(WSMsgType.TEXT, message)
 
     async def receive(self) -> list[Message]:
-        """Waits for messages and returns them, at most MAX_TAKEN. Raises EOFError, with the reason, when the connection
-        has been closed and all messages before that were returned."""
-        while not self._messages:
-            if self._closed is not None:
-                raise EOFError(self._closed)
+        """Waits for messages, or until `wake` is called, and returns what has come, at most MAX_TAKEN messages. Raises
+        EOFError, with the reason, when the connection has been closed and everything before that was returned."""
+        if not self._messages and self._closed is None:
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
+        if not self._messages and self._closed is not None:
+            raise EOFError(self._closed)
         return self.take()
 
     def take(self) -> list[Message]:
@@ -75,11 +75,8 @@ class Connection(WSListener):
         waiting = self._messages
         taken = [waiting.popleft() for _ in range(min(len(waiting), MAX_TAKEN))]
         self._waiting_bytes -= sum(len(message) for _, message in taken)
-        if (
-            self._is_paused
-            and 2 * len(waiting) <= MAX_WAITING_MESSAGES
-            and 2 * self._waiting_bytes <= MAX_WAITING_BYTES
-        ):
+        has_room = 2 * len(waiting) <= MAX_WAITING_MESSAGES and 2 * self._waiting_bytes <= MAX_WAITING_BYTES
+        if self._is_paused and has_room:
             self._is_paused = False
             if self._transport is not None:
                 self._transport.underlying_transport.resume_reading()
@@ -90,6 +87,11 @@ class Connection(WSListener):
         if self._transport is not None:
             self._transport.send_close()
             self._transport.disconnect()
+
+    def wake(self, _: object = None) -> None:
+        """Ends the waiting of `receive`; may be the callback of a future."""
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     # -- called by picows
 
@@ -120,7 +122,7 @@ class Connection(WSListener):
         self._waiting_bytes += len(payload)
         if len(self._messages) >= MAX_WAITING_MESSAGES or self._waiting_bytes >= MAX_WAITING_BYTES:
             self._pause(transport)
-        self._wake()
+        self.wake()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._transport = None
@@ -128,7 +130,7 @@ class Connection(WSListener):
             # None where neither side has said that it closes, whatever its type says.
             sent = getattr(transport.close_handshake, "sent", None)
             self._closed = "the connection was lost" if sent is None else f"the connection was closed: {sent.reason}"
-        self._wake()
+        self.wake()
 
     def send_user_specific_ping(self, transport: WSTransport) -> None:
         if self._heartbeat.text:
@@ -149,10 +151,6 @@ class Connection(WSListener):
             self._is_paused = True
             transport.underlying_transport.pause_reading()
             transport.notify_user_specific_pong_received()
-
-    def _wake(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
 
 
 async def open_connection(url: str, heartbeat: Heartbeat, clock: Clock) -> Connection:
