@@ -110,7 +110,8 @@ class Sender(WebSocketConnection):
 
     # -- callbacks
 
-    def on_open(self) -> None:
+    def on_open(self, answer: bytes) -> None:
+        super().on_open(answer)
         self._send(
             {
                 "type": "connected",

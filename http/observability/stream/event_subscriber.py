@@ -55,9 +55,8 @@ class EventSubscriber(Subscriber):
     def make_inbound(self, transport: asyncio.Transport, received: bytes) -> Inbound:
         return UnreadInbound(self, transport, self.loop, b"")
 
-    def on_open(self) -> None:
-        self.transport.write(b"retry: %d\n\n" % random.randint(MIN_RETRY_MS, MAX_RETRY_MS))
-        super().on_open()
+    def on_open(self, answer: bytes) -> None:
+        super().on_open(answer + b"retry: %d\n\n" % random.randint(MIN_RETRY_MS, MAX_RETRY_MS))
 
     def lane_since(self, name: str) -> int | None:
         back = self._back
@@ -74,6 +73,12 @@ class EventSubscriber(Subscriber):
             self._send_snapshot(message.payload, message.seq)
         else:
             self.send_shared(WSMsgType.TEXT, message.event, HEADROOM)
+
+    def send_first(self, answer: bytes, greeting: bytes, snapshot: Message | None) -> None:
+        self.transport.write(answer)
+        self.send_text(greeting)
+        if snapshot is not None:
+            self.send_message(snapshot)
 
     def send_kept(self, frame: Frame) -> None:
         self._send_snapshot(frame.payload, frame.seq)

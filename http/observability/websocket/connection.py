@@ -138,8 +138,9 @@ class WebSocketConnection:
 
     # -- for subclasses
 
-    def on_open(self) -> None:
-        """Called after the handshake: what is sent from now on follows its answer."""
+    def on_open(self, answer: bytes) -> None:
+        """Sends `answer` to the client's request, and what it gets before it asks for anything."""
+        self.transport.write(answer)
 
     @abstractmethod
     def on_message(self, message: bytes, is_text: bool) -> None:
@@ -233,8 +234,8 @@ class WebSocketConnection:
 
     # -- the socket
 
-    def open(self, transport: asyncio.Transport, received: bytes) -> None:
-        """Takes the transport over, once the handshake has been answered; `received` has come behind the request."""
+    def open(self, transport: asyncio.Transport, answer: bytes, received: bytes) -> None:
+        """Takes the transport over and sends `answer` to the request; `received` has come behind the request."""
         self._ws = self.make_framing(transport)
         self.transport = transport
         self._inbound = self.make_inbound(transport, received)
@@ -242,7 +243,7 @@ class WebSocketConnection:
         # Zero makes the transport call `resume_writing` when its buffer is empty. It may call `pause_writing` at once.
         transport.set_write_buffer_limits(high=0)
         self.is_tls = transport.get_extra_info("ssl_object") is not None
-        self.on_open()
+        self.on_open(answer)
         # What came together with the handshake is read only now, so that no answer precedes the greeting.
         self._inbound.start()
 

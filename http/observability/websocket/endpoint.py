@@ -99,8 +99,7 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         self.clients[client.number] = client
         self.on_count(len(self.clients))
         self._empty.clear()
-        transport.write(answer)
-        client.open(transport, received)
+        client.open(transport, answer, received)
 
     async def close(self, grace_seconds: float) -> None:
         """Asks every client to finish, waits up to `grace_seconds` for them, and aborts those that remain."""
