@@ -246,6 +246,10 @@ LIMITS: Final = {
     "rows waiting for the store": "metrics.durability.persistence:MAX_QUEUED_ROWS",
     "days that the store keeps a row": "config.config:Config().store_max_age",
     "size of the store": "config.config:Config().store_max_bytes",
+    "sources": "config.source_urls:MAX_SOURCES",
+    "events of a source that wait for the disk": "sources.runner:MAX_UNSETTLED",
+    "ZeroMQ message": "sources.brokers.zmq:MAX_MESSAGE_BYTES",
+    "ZeroMQ orders of an engine that are remembered": "sources.brokers.engine:MAX_ORDERS",
     "API tokens": "config.access:MAX_TOKENS",
 }
 

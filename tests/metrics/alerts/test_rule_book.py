@@ -376,3 +376,33 @@ def test_a_stale_feed_raises_by_the_built_in_rules() -> None:
     assert system.alerts.all()[0].title == "AAPL is stale"
     raised_ns = system.alerts.all()[0].first_seen_ns
     assert 0 < raised_ns - NOON - 65 * S <= S + 500 * NS_PER_MS
+
+
+def test_the_built_in_rules_watch_each_live_source() -> None:
+    system = System("")
+    sources = {name: {"state": "connected", "gaps": 7} for name in ("zmq://a:1", "zmq://b:1")}
+    system.collectors.system.show_sources(lambda: sources)
+
+    def tick(seconds: int) -> list[tuple[str, str]]:
+        # Without a started collector only an input makes the section new.
+        system.publish(Metric("m", 1.0))
+        system.tick(seconds)
+        return [(key, action) for key, action in system.drain() if key.startswith("source_")]
+
+    assert tick(0) == []
+    sources["zmq://a:1"]["state"] = "silent"
+    sources["zmq://b:1"].update(state="failed", gaps=9)
+    assert tick(1) == [("source_silent/zmq://a:1", "raised"), ("source_gaps/zmq://b:1", "raised")]
+    assert [event for seconds in range(2, 31) for event in tick(seconds)] == []
+    assert tick(31) == [("source_disconnected/zmq://b:1", "raised")]
+    assert [state.title for state in system.alerts.all() if state.rule == "source_silent"] == [
+        "zmq://a:1 is connected but silent"
+    ]
+    for source in sources.values():
+        source["state"] = "connected"
+    resolved = [event for seconds in range(32, 400) for event in tick(seconds)]
+    assert sorted(resolved) == [
+        ("source_disconnected/zmq://b:1", "resolved"),
+        ("source_gaps/zmq://b:1", "resolved"),
+        ("source_silent/zmq://a:1", "resolved"),
+    ]
