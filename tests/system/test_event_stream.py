@@ -256,7 +256,8 @@ def test_a_lane_that_counts_anew_is_sent_from_its_first_entry(start_server: Star
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_a_browser_follows_and_comes_back_by_itself(start_server: StartServer) -> None:
     async def cut_twice() -> list[str]:
-        server = start_server("--demo")
+        # Ten seconds of frames are kept for the browser to come back to.
+        server = start_server("--demo", METRIC_COLLECTION_INTERVAL="0.2")
         async with CuttingProxy(server.port).running() as proxy:
             done = asyncio.Event()
             watching = asyncio.create_task(asyncio.to_thread(watch, proxy.url, done.set, asyncio.get_running_loop()))

@@ -236,14 +236,25 @@ def test_a_close_with_bytes_behind_it_is_answered_with_its_own_code(demo_server:
 
 
 @pytest.mark.broadcast
-def test_pings_beyond_the_rate_wait_and_the_connection_stays(start_server: StartServer) -> None:
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (frame(PING, b"p") * 60, (PONG, b"p")),
+        ((frame(TEXT, b"pi", fin=False) + frame(CONTINUATION, b"ng")) * 30, (TEXT, b"pong")),
+    ],
+    ids=["pings", "fragments"],
+)
+def test_frames_beyond_the_rate_wait_and_the_connection_stays(
+    start_server: StartServer, sent: bytes, answer: tuple[int, bytes]
+) -> None:
     server = start_server(WS_RATE_LIMIT="20")
     with RawClient(server.port) as raw:
         began = time.monotonic()
-        raw.send(frame(PING, b"p") * 60)
-        pongs = (opcode for opcode, _ in raw.frames() if opcode == PONG)
-        assert len(list(islice(pongs, 60))) == 60
-    # Forty at once; then twenty a second.
+        raw.send(sent)
+        answers = (read for read in raw.frames() if read == answer)
+        count = 60 if answer[0] == PONG else 30
+        assert len(list(islice(answers, count))) == count
+    # Forty of the sixty frames at once; then twenty a second.
     assert time.monotonic() - began > 0.95
 
 
