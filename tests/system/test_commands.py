@@ -50,14 +50,11 @@ def test_a_command_that_is_not_there_is_answered_with_the_nearest_one() -> None:
     assert "  serve " in forgotten.stderr
 
 
-@pytest.mark.parametrize(
-    "url", ["localhost:port", "http://localhost:99999", "http://localhost:0", "ftp://x", "http://"]
-)
 @pytest.mark.parametrize("command", [("send", "--url"), ("top", "--once", "--url"), ("replay", "absent", "--to")])
-def test_an_address_that_is_none_is_refused_at_once(command: tuple[str, ...], url: str) -> None:
-    refused = run_command(*command, url)
+def test_an_address_that_is_none_is_refused_at_once(command: tuple[str, ...]) -> None:
+    refused = run_command(*command, "localhost:port")
     assert refused.returncode == 2
-    assert f"{url!r}: expected an address like http://localhost:8000" in refused.stderr
+    assert "'localhost:port': expected an address like http://localhost:8000" in refused.stderr
 
 
 def test_config_names_the_source_of_each_value_and_shows_no_secret(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import pty
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from cutting_proxy import CuttingProxy
 from server_process import ROOT, TIMEOUT_SECONDS, Server, run_command
 
 StartServer = Callable[..., Server]
@@ -88,32 +90,50 @@ def terminal(*arguments: str, **environment: str) -> Iterator[Terminal]:
         opened.close()
 
 
+def behind_a_proxy(server: Server, run: Callable[[CuttingProxy], None]) -> None:
+    """Runs a test behind a proxy, so that a server that is started again may have another port."""
+
+    async def main() -> None:
+        async with CuttingProxy(server.port).running() as proxy:
+            await asyncio.to_thread(run, proxy)
+
+    asyncio.run(main())
+
+
 def test_the_screen_follows_a_server_through_its_death_and_back(start_server: StartServer) -> None:
     server = start_server("--demo")
-    with terminal("--url", server.url("")) as top:
-        top.wait_for(r"LIVE   tick \d+")
-        top.wait_for(r"ALFA\.SIM")
-        top.type("2")
-        top.wait_for("Positions")
-        server.stop(signal.SIGKILL)
-        top.wait_for(r"LOST   the numbers are \d+ s old")
-        start_server("--demo", "--port", str(server.port))
-        top.wait_for(r"LIVE   tick \d+")
-        top.type("q")
-        assert top.wait_for_end() == 0
-        # The screen is left as it was found.
-        assert "\x1b[?1049l" in top.raw
+
+    def run(proxy: CuttingProxy) -> None:
+        with terminal("--url", proxy.url) as top:
+            top.wait_for(r"LIVE   tick \d+")
+            top.wait_for(r"ALFA\.SIM")
+            top.type("2")
+            top.wait_for("Positions")
+            server.stop(signal.SIGKILL)
+            top.wait_for(r"LOST   the numbers are \d+ s old")
+            proxy.target = start_server("--demo").port
+            top.wait_for(r"LIVE   tick \d+")
+            top.type("q")
+            assert top.wait_for_end() == 0
+            # The screen is left as it was found.
+            assert "\x1b[?1049l" in top.raw
+
+    behind_a_proxy(server, run)
 
 
 def test_a_server_that_is_not_there_is_waited_for(start_server: StartServer) -> None:
     server = start_server()
     server.stop()
-    with terminal("--url", server.url("")) as top:
-        top.wait_for("CONNECTING   nothing has come yet")
-        start_server("--port", str(server.port))
-        top.wait_for(r"LIVE   tick \d+")
-        top.type("\x03")
-        assert top.wait_for_end() == 0
+
+    def run(proxy: CuttingProxy) -> None:
+        with terminal("--url", proxy.url) as top:
+            top.wait_for("CONNECTING   nothing has come yet")
+            proxy.target = start_server().port
+            top.wait_for(r"LIVE   tick \d+")
+            top.type("\x03")
+            assert top.wait_for_end() == 0
+
+    behind_a_proxy(server, run)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--once",)], ids=["screen", "once"])

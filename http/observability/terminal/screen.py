@@ -230,13 +230,13 @@ class Top(App[None]):
         words = [state.upper()]
         if snapshot is None:
             words.append("nothing has come yet")
-            if self._stream.fault is not None:
-                words.append(self._stream.fault)
         elif state is ConnectionState.LIVE:
             words.append(f"tick {snapshot['seq']}  {time_of(snapshot['timestamp'])} UTC")
         else:
             age = 0.0 if self._arrived is None else time.monotonic() - self._arrived
             words.append(f"the numbers are {duration(age)} old, of {time_of(snapshot['timestamp'])} UTC")
+        if self._stream.fault is not None:
+            words.append(self._stream.fault)
         if self._filter:
             words.append(f"filter {self._filter!r}")
         return joined([*words, self._url], self.size.width)
