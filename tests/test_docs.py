@@ -198,6 +198,7 @@ LIMITS: Final = {
     "refused messages of a WebSocket client in 10 seconds": "websocket.connection:MAX_REFUSED_MESSAGES",
     "message at `/ws/echo`": "websocket.echo:MAX_MESSAGE_BYTES",
     "points of a history query": "rest.history_request:MAX_POINTS",
+    "exports being made by a worker": "rest.exports:MAX_EXPORTS",
     "senders at `/ws/ingest`": "senders.endpoint:MAX_SENDERS",
     "message of a sender": "senders.sender:MAX_MESSAGE_BYTES",
     "unanswered messages of a sender": "senders.sender:MAX_UNANSWERED",

@@ -21,7 +21,7 @@ from observability.clocks.slices import Steps, in_slices
 from observability.clocks.timestamps import NS_PER_S, format_iso_ms
 from observability.events import QUANTUM
 from observability.http11.messages import Request, Response
-from observability.http11.refusals import Unsupported
+from observability.http11.refusals import Unavailable, Unsupported
 from observability.routing.router import StreamedResponse
 
 ExportFormat = Literal["csv", "arrow", "parquet"]
@@ -35,8 +35,11 @@ MEDIA_TYPES: Final[dict[ExportFormat, bytes]] = {
 EXPORT_TYPES: Final = tuple(value.partition(b";")[0].decode() for value in MEDIA_TYPES.values())
 """The media types, for the description of the API."""
 
+# A peer may read as slowly as it likes, and each export of Parquet holds a row group meanwhile.
+MAX_EXPORTS: Final = 16
 # Less than half a millisecond of formatting.
 ROWS_PER_STEP: Final = 50
+RETRY_AFTER_SECONDS: Final = 5
 # Pieces are at least this large, but for the last.
 PIECE_BYTES: Final = 32 * 1024
 # Of Parquet: what is held in memory until it is compressed, about 5 MB of trades.
@@ -46,6 +49,14 @@ PRECISION: Final = 38
 SCALE: Final = 18
 
 _ROUNDING: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
+
+
+class Exports:
+    """Counts the exports that are being made in this process."""
+
+    def __init__(self, max_exports: int = MAX_EXPORTS) -> None:
+        self.max_exports = max_exports
+        self.being_made = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +208,10 @@ async def export(
     *,
     now_ns: int,
     slices: asyncio.Lock,
+    exports: Exports,
 ) -> Response | StreamedResponse:
     """Returns the answer with a table named `name`. Raises Unsupported if its format needs a library that is not
-    there, and what the first page raises."""
+    there, Unavailable if too many are being made, and what the first page raises."""
     pyarrow = None if kind == "csv" else await _load_pyarrow(kind)
     stamp = format_iso_ms(now_ns - now_ns % NS_PER_S).replace("-", "").replace(":", "").replace(".000", "")
     disposition = f'attachment; filename="{name}-{stamp}.{kind}"'.encode()
@@ -212,11 +224,13 @@ async def export(
         return head
     # What cannot be read at all is a refusal, and not a file without rows.
     first = await anext(pages, None)
+    if exports.being_made >= exports.max_exports:
+        raise Unavailable(f"{exports.max_exports} exports are being made", RETRY_AFTER_SECONDS)
     if kind == "csv":
         encoder: Encoder = CsvEncoder(columns)
     else:
         encoder = (ArrowEncoder if kind == "arrow" else ParquetEncoder)(columns, pyarrow)
-    return StreamedResponse(head, _pieces(encoder, first, pages, slices))
+    return StreamedResponse(head, _pieces(encoder, first, pages, slices, exports))
 
 
 async def _pieces(
@@ -224,14 +238,19 @@ async def _pieces(
     page: Sequence[Sequence[Any]] | None,
     pages: AsyncGenerator[Sequence[Sequence[Any]], None],
     slices: asyncio.Lock,
+    exports: Exports,
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(pages):
-        while page is not None:
-            if page:
-                await in_slices(encoder.add(page), slices)
-                yield await encoder.take()
-            page = await anext(pages, None)
-        yield await encoder.finish()
+    exports.being_made += 1
+    try:
+        async with aclosing(pages):
+            while page is not None:
+                if page:
+                    await in_slices(encoder.add(page), slices)
+                    yield await encoder.take()
+                page = await anext(pages, None)
+            yield await encoder.finish()
+    finally:
+        exports.being_made -= 1
 
 
 async def _load_pyarrow(kind: ExportFormat) -> Any:

@@ -20,7 +20,7 @@ from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Refusal, Unavailable
 from observability.metrics.trades.queries import TradeSource
 from observability.metrics.trades.trade import Trade, TradeFilter
-from observability.rest.exports import EXPORT_TYPES, Column, at_scale, export
+from observability.rest.exports import EXPORT_TYPES, Column, Exports, at_scale, export
 from observability.rest.history_request import TIME_RANGES, TimeRange
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router, StreamedResponse
@@ -116,6 +116,7 @@ class TradesRoutes:
         self._stored = stored
         self._clock = event_clock
         self._slices = slices
+        self._exports = Exports()
 
     def add_to(self, router: Router) -> None:
         tags = ("trades",)
@@ -171,7 +172,10 @@ class TradesRoutes:
         if wanted.format != "json":
             pages = self._rows(matching, wanted.limit, wanted.offset, before_seq)
             return await export(
-                *(request, "trades", wanted.format, _COLUMNS, pages), now_ns=self._clock.time_ns(), slices=self._slices
+                *(request, "trades", wanted.format, _COLUMNS, pages),
+                now_ns=self._clock.time_ns(),
+                slices=self._slices,
+                exports=self._exports,
             )
         limit = wanted.limit or DEFAULT_LIMIT
         with _store_errors():
