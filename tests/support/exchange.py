@@ -110,7 +110,7 @@ class Exchange:
         self._thread.join(TIMEOUT_SECONDS)
 
     def next_session(self) -> Session:
-        """Waits for the next connection whose first subscription is answered."""
+        """Waits for the next connection that has subscribed; unless the venue is mute, it is answered."""
         try:
             return self._subscribed.get(timeout=TIMEOUT_SECONDS)
         except Empty:
@@ -126,12 +126,10 @@ class Exchange:
             for request in connection:
                 text = request if isinstance(request, str) else request.decode()
                 session.requests.put(text)
-                if self.is_mute:
-                    continue
-                if text == "ping":
+                if text == "ping" and not self.is_mute:
                     session.send("pong")
-                    continue
-                session.send(*self._answer(session, json.loads(text)))
+                elif not self.is_mute:
+                    session.send(*self._answer(session, json.loads(text)))
                 if not is_subscribed:
                     is_subscribed = True
                     self._subscribed.put(session)

@@ -176,6 +176,19 @@ def test_a_message_in_several_frames_is_read_whole() -> None:
         run(exchange, body)
 
 
+@pytest.mark.parametrize("pieces", [1, 50])
+def test_a_message_that_is_too_long_costs_the_connection(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(feed: Feed) -> None:
+        await feed.connect(None)
+        exchange.next_session().send_in_pieces(*["x" * (5000 // pieces)] * pieces)
+        with pytest.raises(EOFError, match="message of more than 4000 bytes" if pieces > 1 else "."):
+            await feed.read()
+
+    monkeypatch.setattr("observability.sources.feeds.websocket.MAX_MESSAGE_BYTES", 4000)
+    with Exchange("binance", {"BTCUSDT"}) as exchange:
+        run(exchange, body)
+
+
 def test_what_came_before_the_end_of_a_connection_is_read_first() -> None:
     async def body(feed: Feed) -> None:
         await feed.connect(None)
@@ -199,6 +212,19 @@ def test_a_venue_that_confirms_nothing_is_a_fault(monkeypatch: pytest.MonkeyPatc
             await feed.connect(None)
 
     monkeypatch.setattr("observability.sources.feeds.feed.CONFIRM_SECONDS", 0.1)
+    with Exchange("okx", {"BTC-USDT"}, is_mute=True) as exchange:
+        run(exchange, body)
+
+
+def test_a_venue_that_sends_much_and_confirms_nothing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(feed: Feed) -> None:
+        connecting = asyncio.ensure_future(feed.connect(None))
+        session = await asyncio.to_thread(exchange.next_session)
+        session.send(*(trade("okx", number, session) for number in range(9)))
+        with pytest.raises(SourceError, match="OKX sends much and does not confirm"):
+            await connecting
+
+    monkeypatch.setattr("observability.sources.feeds.feed.MAX_WAITING_MESSAGES", 8)
     with Exchange("okx", {"BTC-USDT"}, is_mute=True) as exchange:
         run(exchange, body)
 

@@ -22,11 +22,11 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from observability.clocks.clock import Clock, HostClock
 from observability.config.setting import shown
-from observability.errors import ConfigError, SourceError
+from observability.errors import MAX_FAULT_CHARACTERS, ConfigError, SourceError
 from observability.events import MAX_SYMBOL_LENGTH
 from observability.sources.feeds.dialect import BAD_MESSAGE, Dialect, MarketEvent
 from observability.sources.feeds.venues import VENUES
-from observability.sources.feeds.websocket import Connection, Message, open_connection
+from observability.sources.feeds.websocket import MAX_WAITING_MESSAGES, Connection, Message, open_connection
 from observability.sources.source import Batch
 
 logger = logging.getLogger(__name__)
@@ -128,6 +128,8 @@ class Feed:
                 while dialect.unconfirmed:
                     received = await connection.receive()
                     messages += received
+                    if len(messages) > MAX_WAITING_MESSAGES:
+                        raise SourceError(f"{dialect.venue} sends much and does not confirm the subscriptions")
                     for ts_init, message in received:
                         with suppress(*BAD_MESSAGE):
                             dialect.decode(message, ts_init)
@@ -177,7 +179,7 @@ class Feed:
                 decoded = decode(message, ts_init)
             except BAD_MESSAGE as error:
                 reading.messages += 1
-                reading.rejected.append(f"{error}: {message[:MAX_BYTES_SHOWN]!r}")
+                reading.rejected.append(f"{str(error)[:MAX_FAULT_CHARACTERS]}: {message[:MAX_BYTES_SHOWN]!r}")
                 continue
             if isinstance(decoded, str):
                 continue

@@ -51,7 +51,7 @@ class Connection(WSListener):
         self._messages: deque[Message] = deque()
         self._waiting_bytes = 0
         self._is_paused = False
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
         self._arrival: asyncio.Future[None] | None = None
         self._closed: str | None = None
 
@@ -113,11 +113,15 @@ class Connection(WSListener):
             return
         payload = frame.get_payload_as_bytes()
         if self._fragments or not frame.fin:
-            self._fragments.append(payload)
+            self._fragments += payload
+            if len(self._fragments) > MAX_MESSAGE_BYTES:
+                self._closed = f"the venue has sent a message of more than {MAX_MESSAGE_BYTES} bytes"
+                transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
+                transport.disconnect()
+                return
             if not frame.fin:
                 return
-            payload = b"".join(self._fragments)
-            self._fragments.clear()
+            payload, self._fragments = bytes(self._fragments), bytearray()
         self._messages.append((self._time_ns(), payload))
         self._waiting_bytes += len(payload)
         if len(self._messages) >= MAX_WAITING_MESSAGES or self._waiting_bytes >= MAX_WAITING_BYTES:
