@@ -283,7 +283,7 @@ async def test_a_stream_that_was_made_anew_is_read_on_and_named(server: RedisSer
 async def test_a_lost_connection_is_an_os_error(server: RedisServer, client: redis.Redis) -> None:
     async with connected(source(server)) as made:
         client.client_kill_filter(_type="normal", skipme=True)
-        with pytest.raises(OSError, match="redis:events@"):
+        with pytest.raises(OSError, match=r"[Cc]onnection|while (reading|writing)"):
             await read(made)
 
 
@@ -291,7 +291,7 @@ async def test_a_lost_connection_is_an_os_error(server: RedisServer, client: red
 async def test_a_key_that_is_no_stream_is_an_error_that_names_it(server: RedisServer, client: redis.Redis) -> None:
     client.set("events", "text")
     made = source(server)
-    with pytest.raises(SourceError, match="WRONGTYPE"):
+    with pytest.raises(SourceError, match="XINFO STREAM events: WRONGTYPE"):
         await made.connect(None)
     await made.close()
 

@@ -307,15 +307,15 @@ class RedisSource:
         if not commands:
             return []
         *_, answers = await self._exchange([["MULTI"], *commands, ["EXEC"]])
-        for answer in answers:
+        for command, answer in zip(commands, answers, strict=True):
             if isinstance(answer, Exception) and "no such key" not in str(answer):
-                raise SourceError(f"{self.name}: {answer}")
+                raise SourceError(f"{_text_of(command)}: {answer}")
         return list(answers)
 
     async def _exchange(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         connection = self._connection
         if connection is None:
-            raise SourceError(f"{self.name}: not connected")
+            raise SourceError("not connected")
         answers: list[Any] = await self._guarded(_exchange(connection, commands))
         return answers
 
@@ -327,11 +327,11 @@ class RedisSource:
             async with asyncio.timeout(_BLOCK_MS / 1000 + _ANSWER_SECONDS):
                 return await work
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-            raise SourceError(f"{self.name}: {error}") from error
+            raise SourceError(str(error)) from error
         except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-            raise OSError(f"{self.name}: {error}") from error
+            raise OSError(str(error)) from error
         except exceptions.RedisError as error:
-            raise SourceError(f"{self.name}: {error}") from error
+            raise SourceError(str(error)) from error
 
 
 def from_url(url: str) -> RedisSource:
@@ -390,6 +390,11 @@ def _new_connection(options: RedisOptions) -> Connection:
 async def _exchange(connection: Connection, commands: Sequence[Sequence[Any]]) -> list[Any]:
     await connection.send_packed_command(connection.pack_commands(commands))
     return [await connection.read_response() for _ in commands]
+
+
+def _text_of(command: Sequence[Any]) -> str:
+    """Returns the beginning of a command: its name, and the stream that it asks about."""
+    return " ".join(word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in command[:3])
 
 
 def _decode(entry: _Entry) -> Message | None:
