@@ -310,7 +310,11 @@ def test_prints_do_not_hide_that_the_quote_is_stale() -> None:
         "2012-06-21T12:00:00.000Z", "2012-06-21T12:00:07.000Z"
     )  # fmt: skip
     # Nor is there a mid or a spread of it in the history.
-    rows = [list(row.payload) for row in collector.symbol("AAPL").series.series.rings[0].copy_rows(0, NOON + DAY)]  # type: ignore[union-attr]
+    tracked = collector.symbol("AAPL")
+    assert tracked is not None
+    assert tracked.series is not None
+    ring = tracked.series.series.view().span(0).ring
+    rows = [list(row.payload) for row in ring.copy_rows(0, NOON + DAY)]
     assert rows[5][:3] == [10.0, 10.25, 0.5]
     assert math.isnan(rows[6][1]) and math.isnan(rows[6][2])
 

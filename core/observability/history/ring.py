@@ -57,15 +57,17 @@ class Ring:
         self._slots.write((sequence - 1) % self._tier.slots, sequence, ts_ns, payload)
         words[layout.RING_CURSOR] = sequence
 
-    def write_rows(self, times: array[int], payload: array[float]) -> None:
-        """Appends a row of the same payload for each time. No other process may read the memory."""
+    def write_rows(self, times: array[int], columns: Sequence[array[float]]) -> None:
+        """Appends a row for each time, from a column of values per field. No other process may read the memory."""
         words, slots = self._words, self._tier.slots
         sequence = words[layout.RING_CURSOR] + 1
-        while times:
+        written = 0
+        while written < len(times):
             first_slot = (sequence - 1) % slots
-            fitting, times = times[: slots - first_slot], times[slots - first_slot :]
-            self._slots.write_block(first_slot, sequence, fitting, payload)
-            sequence += len(fitting)
+            fitting = slice(written, written + slots - first_slot)
+            self._slots.write_block(first_slot, sequence, times[fitting], [column[fitting] for column in columns])
+            sequence += len(times[fitting])
+            written += slots - first_slot
         words[layout.RING_CURSOR] = sequence - 1
 
     def copy_row(self, sequence: int) -> Row | None:

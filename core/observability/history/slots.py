@@ -54,20 +54,22 @@ class RowSlots:
             words[end - 1] = _crc(sequence, ts_ns, payload)
         words[end] = sequence
 
-    def write_block(self, first_slot: int, first_sequence: int, times: array[int], payload: array[float]) -> None:
-        """Writes rows of the same payload into neighbouring slots, where no reader looks meanwhile."""
+    def write_block(
+        self, first_slot: int, first_sequence: int, times: array[int], columns: Sequence[array[float]]
+    ) -> None:
+        """Writes rows, given as a column of values per field, into neighbouring slots, where no reader looks."""
         sequences = range(first_sequence, first_sequence + len(times))
         if self._has_crc:
-            for slot, sequence in enumerate(sequences, first_slot):
-                self.write(slot, sequence, times[slot - first_slot], payload)
+            for n, sequence in enumerate(sequences):
+                self.write(first_slot + n, sequence, times[n], array("d", [column[n] for column in columns]))
             return
         words, doubles, step = self._words, self._doubles, self._step
         start = first_slot * step
         stop = start + len(times) * step
         words[start + layout.SLOT_BEGIN : stop : step] = words[start + step - 1 : stop : step] = array("q", sequences)
         words[start + layout.SLOT_TS_NS : stop : step] = times
-        for offset, value in enumerate(payload, start + layout.SLOT_PAYLOAD):
-            doubles[offset:stop:step] = array("d", (value,)) * len(times)
+        for offset, column in enumerate(columns, start + layout.SLOT_PAYLOAD):
+            doubles[offset:stop:step] = column
 
     def copy(self, slot: int, sequence: int) -> Row | None:
         """Copies a row; None if the slot holds another row or is being written."""

@@ -1,9 +1,9 @@
 """Series whose rows mostly repeat: a symbol has a row per tick, and on most ticks the same one as before.
 
     ticks    t1  t2  t3  t4  t5  t6
-    AAPL     a   .   .   b   .   .     t2 and t3 are written before b, t5 and t6 when the series is read or has its turn
+    AAPL     a   .   .   b   .   .     all of them are written when the series is read or has its turn
 
-Rows that repeat are written together, which costs a fraction, and are the same as if each tick had written its own.
+Rows are written together, which costs a fraction, and are the same as if each tick had written its own.
 Other processes see only what is in the memory, so in shared memory every tick writes all rows.
 """
 
@@ -20,37 +20,58 @@ TURN_TICKS: Final = 50
 
 
 class StandingSeries:
-    """One series, and the values that its rows have had since they changed last."""
+    """One series, the values that its rows have had since they were written last, and those that came after."""
 
-    __slots__ = ("_rows", "next_tick", "series", "values")
+    __slots__ = ("_changed", "_changes", "_rows", "_values", "next_tick", "series")
 
     def __init__(self, series: SeriesWriter, rows: StandingRows) -> None:
         self.series = series
-        self.values: Sequence[float] | None = None
-        """None before the first row."""
         self.next_tick = 0
         """The number of the first tick that has no row yet."""
         self._rows = rows
+        # The values at `next_tick`, None before the first row; later ones, and the ticks from which on they hold.
+        self._values: Sequence[float] | None = None
+        self._changes: list[Sequence[float]] = []
+        self._changed: list[int] = []
         series.before_reading = self.catch_up
 
     def record(self, ts_ns: int, values: Sequence[float]) -> None:
-        """Writes the row of the current tick, and lets later ticks repeat it."""
+        """Gives the current tick, and later ones, a row of `values`."""
         # hot: once per series that changed per tick (benchmarks/bench_tick.py)
         rows = self._rows
+        if rows.is_later:
+            self._changes.append(values)
+            self._changed.append(rows.n_ticks - 1)
+            return
         # The series skips a second row of one moment, if it has the first.
-        before = rows.n_ticks - 1 if rows.is_later else rows.n_ticks
-        if self.next_tick < before:
-            self.catch_up(before)
+        self.catch_up()
         self.series.record(ts_ns, values)
-        self.values = values
-        self.next_tick = rows.n_ticks
+        self._values = values
 
-    def catch_up(self, until_tick: int | None = None) -> None:
-        """Writes the rows of the ticks before `until_tick`, by default of all ticks."""
-        times = self._rows.times_from(self.next_tick, until_tick)
-        self.next_tick += len(times)
-        if self.values is not None and times:
-            self.series.repeat(times, self.values)
+    def catch_up(self) -> None:
+        """Writes the rows of all ticks."""
+        rows, first = self._rows, self.next_tick
+        until = self.next_tick = rows.n_ticks
+        if not self._changes:
+            if self._values is not None and first < until:
+                self.series.repeat(rows.times_from(first), self._values)
+            return
+        before = self._values
+        changes, changed, self._changes, self._changed = self._changes, self._changed, [], []
+        self._values = changes[-1]
+        if before is None:
+            first = changed[0]
+        elif first < changed[0]:
+            changes.insert(0, before)
+            changed.insert(0, first)
+        times = rows.times_from(first)
+        if len(changes) == 1:
+            self.series.repeat(times, changes[0])
+        elif len(changes) == len(times):
+            self.series.extend(times, changes)
+        else:
+            spans = zip(changes, changed, (*changed[1:], until), strict=True)
+            self.series.extend(times, [values for values, start, end in spans for _ in range(start, end)])
 
 
 class StandingRows:
@@ -103,8 +124,8 @@ class StandingRows:
             if standing.next_tick < n_ticks:
                 standing.catch_up()
 
-    def times_from(self, tick: int, until_tick: int | None) -> array[int]:
+    def times_from(self, tick: int) -> array[int]:
         """Returns the times of the ticks from `tick` on, which must be among the newest."""
         first = tick - self.n_ticks + len(self._times)
         assert first >= 0, "a series has missed its turn"
-        return self._times[first : len(self._times) if until_tick is None else until_tick - tick + first]
+        return self._times[first:]
