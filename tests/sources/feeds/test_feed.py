@@ -10,12 +10,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from exchange import Exchange, Session
+from fake_clock import FakeClock
+from ingest_desk import Desk
 from observability.errors import ConfigError, SourceError
 from observability.events import Print
 from observability.sources.feeds.binance import BinanceDialect
 from observability.sources.feeds.dialect import Heartbeat
 from observability.sources.feeds.feed import Feed, from_url
 from observability.sources.feeds.venues import VENUES
+from observability.sources.health import MUTE_SECONDS
+from observability.sources.runner import SourceRunner
 from observability.sources.source import Batch
 
 SYMBOLS = {
@@ -422,6 +426,35 @@ def test_a_venue_that_is_not_there_is_an_error() -> None:
     with Exchange("okx", ()) as exchange:
         pass
     run(exchange, body)
+
+
+def test_a_venue_that_sends_heartbeats_alone_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(feed: Feed) -> None:
+        is_read, clock, read = asyncio.Event(), FakeClock(), feed.read
+
+        async def read_as_seen() -> Batch:
+            is_read.set()
+            return await read()
+
+        monkeypatch.setattr(feed, "read", read_as_seen)
+        runner = SourceRunner(feed, Desk().gate, clock)
+        running = asyncio.ensure_future(runner.run())
+        await is_read.wait()
+        session = exchange.next_session()
+        session.send({"channel": "heartbeat"}, {"channel": "heartbeat"})
+        assert await asyncio.to_thread(session.ping)
+        clock.advance(MUTE_SECONDS + 1)
+        runner.health.refresh()
+        assert runner.health.state == "silent"
+        is_read.clear()
+        session.send(trade("kraken", 1, session))
+        await is_read.wait()
+        assert runner.health.state == "connected"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    with Exchange("kraken", {"BTC/USD"}) as exchange:
+        run(exchange, body)
 
 
 def test_events_get_the_name_that_the_url_gives() -> None:
