@@ -257,6 +257,8 @@ NOT_RUN: Final = {
     r"pytest": "runs this suite, or a part of it",
     r"python tests/support/documents\.py$": "rewrites the documents; tests/test_docs.py compares what it would write",
     r"python tests/support/fuzz/": "runs for hours; tests/test_fuzz.py runs each target for a moment",
+    r"redis-cli ": "needs a Redis server; tests/system/test_redis_source.py starts one",
+    r"from nautilus_trader": "needs NautilusTrader, which is no dependency",
 }
 """The commands that are not run here, and why."""
 _COMMAND = re.compile(r"(?:observability|python|curl|docker|docker compose|pip|uv|pytest|uvicorn|openssl)(?: .+)?")
