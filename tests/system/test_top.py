@@ -136,6 +136,13 @@ def test_a_server_that_is_not_there_is_waited_for(start_server: StartServer) -> 
     behind_a_proxy(server, run)
 
 
+def test_it_ends_with_its_terminal(demo_server: Server) -> None:
+    with terminal("--url", demo_server.url("")) as top:
+        top.wait_for(r"LIVE   tick \d+")
+        top.process.send_signal(signal.SIGHUP)
+        assert top.wait_for_end() == -signal.SIGHUP
+
+
 @pytest.mark.parametrize("arguments", [(), ("--once",)], ids=["screen", "once"])
 def test_a_server_that_refuses_the_token_ends_it_with_the_reason(
     start_server: StartServer, arguments: tuple[str, ...]

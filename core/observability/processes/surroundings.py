@@ -11,13 +11,14 @@ SURVIVED: Final = (signal.SIGHUP, signal.SIGUSR1)
 """Signals that ask a server for something, and would end a process that does not handle them yet or any more."""
 
 
-def settle() -> None:
-    """Ignores the signals that must not end this process, and opens the standard streams that it was started without.
+def settle(*, is_server: bool = True) -> None:
+    """Ignores the signals that must not end a server, and opens the standard streams that the process was started
+    without. Any other program ends with its terminal.
 
     A closed standard stream would be the number of the next file or socket that is opened: the log would go there, and
     libuv ends a process that closes one.
     """
-    for number in SURVIVED:
+    for number in SURVIVED if is_server else ():
         signal.signal(number, signal.SIG_IGN)
     for descriptor in range(3):
         try:

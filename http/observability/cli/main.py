@@ -45,7 +45,8 @@ start with:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     # Before the imports of a command, which take longer than a signal may have to wait.
-    settle()
+    words = sys.argv[1:] if argv is None else argv
+    settle(is_server="serve" in words[:1])
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:{width}}  {meaning}" for name, meaning in COMMANDS.items())
     parser = argparse.ArgumentParser(
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"observability {VERSION}")
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of the above")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the command's own arguments")
-    given = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    given = parser.parse_args(words)
     if given.command is None:
         parser.print_help(sys.stderr)
         return EXIT_USAGE
