@@ -31,8 +31,10 @@ from observability.store.schema import FILL_COLUMNS, MAX_ROW_SEQ
 # Index rows that one statement visits, and rows that one call adds up: about ten milliseconds each.
 WINDOW_ROWS: Final = 20_000
 SUM_ROWS: Final = 5_000
-# Trades of one page of all: a few milliseconds of the reader's thread.
-PAGE_ROWS: Final = 500
+# Trades of one page of all. The reader's thread makes a hundred from their rows in a millisecond, for which it may keep
+# the loop from the interpreter; each page of those in memory costs a search of all of them.
+PAGE_ROWS: Final = 100
+RECENT_PAGE_ROWS: Final = 500
 # Trades returned for one id; a longer list would help no client.
 MAX_CANDIDATES: Final = 1_000
 
@@ -61,7 +63,7 @@ class TradeSource(Protocol):
         trade, asks for the next page."""
 
     def pages(self, wanted: TradeFilter, before_seq: int | None = None) -> AsyncIterator[list[Trade]]:
-        """Yields all matching trades, newest first, in pages of at most `PAGE_ROWS`."""
+        """Yields all matching trades, newest first, in pages of at most `RECENT_PAGE_ROWS`."""
 
     async def find(self, trade_id: str) -> list[Trade]:
         """Returns every trade of that id, oldest first: other symbols, orders and days may have the same one."""
@@ -73,9 +75,9 @@ class TradeSource(Protocol):
 async def pages_of(query: QueryTrades, wanted: TradeFilter, before_seq: int | None) -> AsyncIterator[list[Trade]]:
     """Yields the pages of a source that is asked for one after the other."""
     while True:
-        page, _ = await query(wanted, PAGE_ROWS, 0, before_seq)
+        page, _ = await query(wanted, RECENT_PAGE_ROWS, 0, before_seq)
         yield page
-        if len(page) < PAGE_ROWS:
+        if len(page) < RECENT_PAGE_ROWS:
             return
         before_seq = page[-1].seq
 
