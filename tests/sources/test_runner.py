@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -224,3 +224,36 @@ def test_an_unexpected_error_is_logged_whole_once_and_the_source_is_connected_ag
 
     run(play)
     assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+@pytest.mark.parametrize("refusal", [None, ConnectionRefusedError("made up")], ids=["connects", "is_refused"])
+def test_a_source_ends_though_its_library_swallows_the_cancellation(refusal: Exception | None) -> None:
+    async def play() -> None:
+        scene = Scene()
+        connecting, went_on = asyncio.Event(), asyncio.Event()
+
+        async def connect(cursor: str | None) -> None:
+            connecting.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            if refusal is not None:
+                raise refusal
+
+        async def go_on(*_: object) -> None:
+            went_on.set()
+            await asyncio.Event().wait()
+
+        scene.source.connect = connect  # type: ignore[method-assign]
+        scene.source.read = go_on  # type: ignore[method-assign, assignment]
+        task = asyncio.create_task(scene.runner.run())
+        await connecting.wait()
+        scene.source.connect = go_on  # type: ignore[method-assign]
+        task.cancel()
+        other = asyncio.create_task(went_on.wait())
+        await asyncio.wait([task, other], return_when=asyncio.FIRST_COMPLETED)
+        assert not went_on.is_set()
+        assert task.cancelled()
+        other.cancel()
+        assert scene.source.calls == ["close"]
+
+    run(play)

@@ -68,6 +68,7 @@ class SourceRunner:
                 try:
                     async with asyncio.timeout(CONNECT_SECONDS):
                         await self.source.connect(self._cursor)
+                    _raise_if_cancelled()
                     connected_ns = self._clock.mono_ns()
                     self.health.note_connected()
                     await self._read_on()
@@ -79,6 +80,7 @@ class SourceRunner:
                 ):
                     self._attempts = 0
                 self.health.note_lost(self._described(error), is_failed=connected_ns is None)
+            _raise_if_cancelled()
             await asyncio.sleep(self._pause_seconds())
 
     async def _read_on(self) -> None:
@@ -222,6 +224,15 @@ class SourceRunner:
 
 class _NotKept(Exception):
     """The store has dropped rows of a batch."""
+
+
+def _raise_if_cancelled() -> None:
+    """Raises the cancellation of this task that a library has swallowed, as `asyncio.wait_for` of Python 3.11 does when
+    the outcome that it waits for comes at the same moment. Otherwise the source would run on, and the server never
+    end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _end(task: asyncio.Task[Batch] | asyncio.Task[None] | None) -> None:
