@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
+import example_source
 from browser import browser_page
 from cutting_proxy import CuttingProxy
+from example_source import EventFile
 from observability.clients import Sender
 from server_process import ROOT, TIMEOUT_SECONDS, Server
 
@@ -147,3 +149,20 @@ def test_the_live_page_says_that_it_needs_a_token(start_server: StartServer) -> 
         page.wait_for("document.getElementById('state').textContent.includes('/#token=TOKEN')")
         page.open(server.url("/#token=secret-of-the-reader"))
         page.wait_for("document.getElementById('state')?.textContent === 'live'")
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_live_page_lists_sources_with_their_states(start_server: StartServer, tmp_path: Path) -> None:
+    file = EventFile(tmp_path)
+    file.append({"type": "quote", "symbol": "A", "bid": 1, "ask": 2})
+    absent = f"file:{tmp_path / '<b>absent'}"
+    path = example_source.install(tmp_path / "package")
+    server = start_server("--source", file.url, "--source", absent, PYTHONPATH=path)
+    with browser_page() as page:
+        page.open(server.url("/"))
+        page.wait_for("document.getElementById('live-sources').hidden === false")
+        rows = "[...document.querySelectorAll('#sources tr')].map(row => [...row.cells].map(cell => cell.textContent))"
+        page.wait_for(f"{rows}.some(([name, state]) => name === {json.dumps(file.url)} && state === 'connected')")
+        failed = f"{rows}.find(([name, state]) => name === {json.dumps(absent)} && state === 'failed')"
+        assert "No such file" in page.wait_for(failed)[-1]
+        assert page.errors == []

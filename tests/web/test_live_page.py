@@ -126,3 +126,27 @@ def test_a_page_without_a_connection_says_why(state: str, word: str) -> None:
     text, name = run(f"client.onstate('live'); client.onstate({state!r}); intervals[1000]()", "shownState()")
     assert word in text
     assert name == "lost"
+
+
+def source(**changes: Any) -> dict[str, Any]:
+    found = {"state": "connected", "age_seconds": 0.04, "rate": 12.5, "normal_rate": None, "messages": 1200}
+    return {**found, "gaps": 0, "rejected": 0, "reconnects": 1, "error": None, **changes}
+
+
+def test_the_page_shows_how_a_source_is_doing() -> None:
+    name, state, age, *rest, error = run("", f"sourceCells('zmq://host:1', {json.dumps(source())})")
+    assert (name, state, age, error) == ("zmq://host:1", ["connected", "up"], "0.0 s ago", ["\u2013", ""])
+    assert rest == ["12.5", "\u2013", "1,200", ["0", ""], ["0", ""], "1"]
+
+
+@pytest.mark.parametrize(("state", "colour"), [("silent", "down"), ("failed", "down"), ("connecting", "")])
+def test_the_page_shows_that_a_source_brings_nothing(state: str, colour: str) -> None:
+    shown_source = source(state=state, age_seconds=None, gaps=3, error="refused")
+    cells = run("", f"sourceCells('a', {json.dumps(shown_source)})")
+    assert (cells[1], cells[2], cells[6], cells[-1]) == ([state, colour], "\u2013", ["3", "down"], ["refused", "down"])
+
+
+def test_the_page_has_no_list_of_sources_where_there_are_none() -> None:
+    assert run("showSources({})", "elements['live-sources'].hidden") is True
+    assert run("showSources(undefined)", "elements['live-sources'].hidden") is True
+    assert run(f"showSources({json.dumps({'a': source()})})", "elements['live-sources'].hidden") is False
