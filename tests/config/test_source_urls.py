@@ -43,7 +43,7 @@ def test_a_file_has_them_as_a_list_or_a_text(tmp_path: Path, key: str, value: st
         ([A, B, A], f"'{A}'"),
         (["zmq://h:1", "Zmq://h:1", "x:é"], "'Zmq://h:1', 'x:é'"),
         ([f"x:{n}" for n in range(MAX_SOURCES + 1)], f"{MAX_SOURCES + 1} URLs"),
-        (["oops//user:secret@host"], "expected up to"),
+        (["oops//user:secret@host"], "expected different URLs of sources"),
     ],
 )
 def test_what_is_no_list_of_different_urls_is_refused(urls: list[str], fault: str) -> None:

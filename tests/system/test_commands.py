@@ -50,6 +50,21 @@ def test_a_command_that_is_not_there_is_answered_with_the_nearest_one() -> None:
     assert "  serve " in forgotten.stderr
 
 
+def test_ctrl_c_before_a_command_has_begun_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    # An import of Python at which the signal comes.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'observability.cli.version':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    path = os.pathsep.join(map(str, (tmp_path, ROOT / "core", ROOT / "http")))
+    interrupted = run_command("version", PYTHONPATH=path)
+    assert (interrupted.returncode, interrupted.stdout, interrupted.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("command", [("send", "--url"), ("top", "--once", "--url"), ("replay", "absent", "--to")])
 def test_an_address_that_is_none_is_refused_at_once(command: tuple[str, ...]) -> None:
     refused = run_command(*command, "localhost:port")

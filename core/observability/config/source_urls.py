@@ -27,7 +27,7 @@ class SourceUrls(Kind):
 
     @property
     def expected(self) -> str:
-        return f"up to {MAX_SOURCES} different URLs of sources, such as zmq://HOST:PORT"
+        return f"different URLs of sources, {MAX_SOURCES} at most, such as zmq://HOST:PORT or binance:SYMBOL"
 
     def parse(self, text: str) -> object:
         return self.parse_all(text.split())

@@ -102,9 +102,10 @@ def _bind_patiently(family: int, sockaddr: tuple[object, ...]) -> socket.socket:
         except OSError as error:
             sock.close()
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-                raise OSError(
-                    error.errno, f"error while attempting to bind on address {sockaddr}: {error.strerror}"
-                ) from None
+                why = error.strerror
+                if error.errno == errno.EADDRINUSE:
+                    why = "address already in use; another server listens there, so choose another port"
+                raise OSError(error.errno, f"cannot listen on {sockaddr[0]} port {sockaddr[1]}: {why}") from None
             time.sleep(_PAUSE_SECONDS)
         else:
             return sock

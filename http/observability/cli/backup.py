@@ -87,8 +87,10 @@ def run_copy(command: str, done: str, parsed: argparse.Namespace, copy: Callable
         return EXIT_FAILED
     line.print()
     newest = "" if facts.newest_ns is None else f", the newest of {format_iso_ms(facts.newest_ns)}"
+    fills = f"{facts.fills} fill{'' if facts.fills == 1 else 's'}"
+    orders = f"{facts.orders} order report{'' if facts.orders == 1 else 's'}"
     print(
-        f"{done}: {facts.fills} fills and {facts.orders} order reports{newest}; {facts.size_bytes / 1e6:.1f} MB "
+        f"{done}: {fills} and {orders}{newest}; {facts.size_bytes / 1e6:.1f} MB "
         f"in {time.monotonic() - began:.1f} s, every page checked"
     )
     return 0

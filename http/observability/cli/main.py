@@ -3,7 +3,7 @@
 exit code  0   stopped as asked
            1   could not start, or failed
            2   the command line or the configuration has faults
-         130   a second SIGINT or SIGTERM ended it at once
+         130   SIGINT before it had begun, or a second SIGINT or SIGTERM, ended it at once
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Final, cast
 
-from observability.errors import EXIT_USAGE
+from observability.errors import EXIT_INTERRUPTED, EXIT_USAGE
 from observability.processes.surroundings import settle
 from observability.version import VERSION
 
@@ -68,5 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else "`observability --help` lists the commands"
         print(f"observability: there is no command {given.command!r}; {hint}", file=sys.stderr)
         return EXIT_USAGE
-    command = cast(Command, getattr(import_module(f"observability.cli.{given.command}"), given.command))
-    return command(given.arguments)
+    try:
+        command = cast(Command, getattr(import_module(f"observability.cli.{given.command}"), given.command))
+        return command(given.arguments)
+    except KeyboardInterrupt:
+        # Before the command handles the signal itself, mostly while its modules are imported.
+        return EXIT_INTERRUPTED

@@ -80,5 +80,9 @@ def _announce(config: Config, port: int, memory_bytes: int) -> None:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"observability: {error}", file=sys.stderr)
+    text: object = error
+    if isinstance(error, OSError) and error.filename is None:
+        # Its number says nothing to a reader.
+        text = error.strerror or error
+    print(f"observability: {text}", file=sys.stderr)
     return code
