@@ -165,4 +165,7 @@ def test_the_live_page_lists_sources_with_their_states(start_server: StartServer
         page.wait_for(f"{rows}.some(([name, state]) => name === {json.dumps(file.url)} && state === 'connected')")
         failed = f"{rows}.find(([name, state]) => name === {json.dumps(absent)} && state === 'failed')"
         assert "No such file" in page.wait_for(failed)[-1]
+        # A long name leaves room for the state on a telephone.
+        page.ask("Emulation.setDeviceMetricsOverride", width=400, height=900, deviceScaleFactor=1, mobile=True)
+        page.wait_for("document.querySelector('#sources td:nth-child(2)').getBoundingClientRect().right <= 400")
         assert page.errors == []
