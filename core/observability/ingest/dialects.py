@@ -368,6 +368,8 @@ def _word_reader(words: Sequence[str], synonyms: Mapping[str, str]) -> _Read:
 
 def _number(name: str, value: str | Decimal) -> Decimal:
     if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise _fault(name, f"Expected a number, got {value}")
         return value
     text = value.strip()
     if _NUMBER.fullmatch(text) is None:

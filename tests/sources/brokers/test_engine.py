@@ -201,3 +201,38 @@ def test_bars_and_requests_of_risk_checks_become_nothing_and_a_shutdown_a_line()
 def test_what_cannot_be_read_is_refused_with_the_reason(kind: str, fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"side|quantity|status"):
         read(kind, **fields)
+
+
+@pytest.mark.parametrize("number", ["NaN", "sNaN", "Infinity", "-Infinity", "1e40"])
+@pytest.mark.parametrize("field", ["quantity", "price", "filled_quantity", "average_price"])
+def test_a_number_that_is_none_is_refused(field: str, number: str) -> None:
+    with pytest.raises(ValueError, match="number|digits"):
+        read("OrderRequest", **order(**{"filled_quantity": "2", "average_price": "5", field: number}))
+
+
+@pytest.mark.parametrize("number", ["NaN", "sNaN", "Infinity"])
+def test_a_position_without_a_number_is_refused(number: str) -> None:
+    with pytest.raises(ValueError, match="number"):
+        read("PositionUpdate", symbol="X", quantity=number, entry_price=1)
+
+
+def test_a_message_that_is_nested_too_deep_is_refused() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    with pytest.raises(ValueError, match="nested too deep"):
+        EngineDialect().read(b'{"type":"Heartbeat","component":"x","more":' + deep + b"}")
+
+
+def test_what_a_refused_fill_would_have_told_the_next_message_tells() -> None:
+    dialect = EngineDialect()
+    with pytest.raises(ValueError, match="digits"):
+        fills(dialect, filled_quantity=1, average_price="1e40")
+    assert fills(dialect, filled_quantity=2, average_price=5) == [("o1:2", Decimal(2), Decimal(5))]
+
+
+def test_a_response_without_the_clients_id_is_about_the_order_it_names() -> None:
+    dialect = EngineDialect()
+    for order_id in ("o1", "o2"):
+        read("OrderRequest", dialect, **order(order_id=order_id, client_order_id=""))
+    (report,) = read("OrderResponse", dialect, order_id="o1", success=False, error="no")
+    assert isinstance(report, Order)
+    assert (report.order_id, report.status) == ("o1", "rejected")

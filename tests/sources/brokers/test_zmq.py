@@ -107,14 +107,18 @@ def test_a_bad_message_costs_only_itself(publisher: Publisher) -> None:
                 ["order", json.dumps({**ORDER, "side": "up"})],
                 ["a", "b", "c", "d"],
                 ["a", "b", "c"],
+                ["order", json.dumps({**ORDER, "filled_quantity": "NaN"})],
+                ["order", '{"type":"Heartbeat","component":"x","more":' + "[" * 9_999 + "]" * 9_999 + "}"],
                 ["order", json.dumps(ORDER)],
             )
-            batch = await read(source, 4)
+            batch = await read(source, 6)
         assert [type(event) for event in batch.events] == [Order, Fill]
         assert [why.partition(":")[0].partition(",")[0] for why in batch.rejected] == [
             "OrderRequest",
             "4 frames",
             "3 frames",
+            "OrderRequest",
+            "Heartbeat",
         ]
 
     run(play)

@@ -192,9 +192,12 @@ class EngineDialect:
         """Returns the events of a message, and the message. Raises ValueError, of which msgspec's errors are one, with
         what is wrong."""
         # hot: once per message (benchmarks/bench_sources.py)
-        message: Message = self._decode(data)
-        reader = self._readers.get(type(message))
-        return ([] if reader is None else reader(message)), message
+        try:
+            message: Message = self._decode(data)
+            reader = self._readers.get(type(message))
+            return ([] if reader is None else reader(message)), message
+        except (ArithmeticError, RecursionError) as error:
+            raise ValueError(f"numbers too large, or nested too deep ({type(error).__name__})") from None
 
     def _book(self, book: OrderBookUpdate) -> list[Event]:
         bid = max((level for level in book.bids if level.quantity), key=_price, default=None)
@@ -237,7 +240,8 @@ class EngineDialect:
         ]
 
     def _order(self, order: OrderRequest) -> list[Event]:
-        for key in (order.order_id, order.client_order_id):
+        _check_finite(order.filled_quantity, order.average_price)
+        for key in filter(None, (order.order_id, order.client_order_id)):
             _remember(self._requests, key, order)
         return [self._report(order, _word("status", order.status, _STATUSES)), *self._fill(order)]
 
@@ -267,23 +271,23 @@ class EngineDialect:
             raise ValueError(f"order {order.order_id}: {filled} filled, but no average price")
         cost = average * filled
         price = average if not before else ((cost - cost_before) / (filled - before)).quantize(PRICE_QUANTUM)
+        fill = _event(
+            Fill,
+            trade_id=f"{order.order_id}:{filled.normalize():f}",
+            order_id=order.order_id,
+            symbol=order.symbol,
+            side=_word("side", order.side, _SIDES),
+            quantity=filled - before,
+            price=price,
+            strategy=self._strategy,
+            ts=_ns(order.updated_at),
+        )
+        # Only now: what a fill that is refused would have told, the next message tells.
         if filled < order.quantity:
             _remember(self.state.filled, order.order_id, (filled, cost))
         else:
             self.state.filled.pop(order.order_id, None)
-        return [
-            _event(
-                Fill,
-                trade_id=f"{order.order_id}:{filled.normalize():f}",
-                order_id=order.order_id,
-                symbol=order.symbol,
-                side=_word("side", order.side, _SIDES),
-                quantity=filled - before,
-                price=price,
-                strategy=self._strategy,
-                ts=_ns(order.updated_at),
-            )
-        ]
+        return [fill]
 
     def _response(self, response: OrderResponse) -> list[Event]:
         order = self._requests.get(response.client_order_id) or self._requests.get(response.order_id)
@@ -325,6 +329,13 @@ def _event(kind: type[Event], **values: Any) -> Event:
         return kind(**values)
     except ValueError:
         return read_values({"type": TYPE_NAMES[kind], **values}).event
+
+
+def _check_finite(*numbers: Decimal | None) -> None:
+    """Raises ValueError for a number that is infinite, or none."""
+    for number in numbers:
+        if number is not None and not number.is_finite():
+            raise ValueError(f"{number}: expected a number")
 
 
 def _word(name: str, theirs: str, words: Mapping[str, str]) -> str:
