@@ -10,6 +10,7 @@ from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.config.source_urls import MAX_SOURCES, without_secrets
 from observability.errors import ConfigError
+from observability.sources.schemes import open_sources
 
 A, B = "zmq://a:1?topics=x,y", "redis://b/0"
 
@@ -62,7 +63,35 @@ def test_what_is_no_list_of_different_urls_is_refused(urls: list[str], fault: st
         ("nats://h:4222?token=abc&x=1", "nats://h:4222?token=***&x=1"),
         ("binance:BTC/USDT,ETH/USDT", "binance:BTC/USDT,ETH/USDT"),
         ("redis://h:6379/0?key=a@b:c", "redis://h:6379/0?key=a@b:c"),
+        ("nats://[::1]:4222?subjects=a@b", "nats://[::1]:4222?subjects=a@b"),
+        ("okx:BTC-USDT?url=wss://user:secret@h:1", "okx:BTC-USDT?url=wss://user:***@h:1"),
+        ("okx:BTC-USDT?url=ws://h&url=wss://user:secret@h", "okx:BTC-USDT?url=ws://h&url=wss:***@h"),
     ],
 )
 def test_secrets_are_not_shown(url: str, shown: str) -> None:
     assert without_secrets(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats:user:SECRET@host",
+        "user:SECRET@host:4222",
+        "SECRET@host:4222",
+        "redis:/user:SECRET@host",
+        "oops//user:SECRET@host",
+        "okx:user:SECRET@host?url=ws://h",
+        "redis://user:a/SECRET@host",
+        "redis://user:12/SECRET@host",
+        "redis://user:a?SECRET@host",
+        "redis://user:a#SECRET@host",
+        "redis://user:a@b/SECRET@host",
+        "redis://user:a[SECRET@host",
+    ],
+)
+def test_a_password_in_what_is_no_proper_url_is_in_no_fault(url: str) -> None:
+    assert "SECRET" not in without_secrets(url)
+    for query in ("", "?stream=a"):
+        with pytest.raises(ConfigError) as raised:
+            open_sources(configured("--source", url + query).sources)
+        assert "SECRET" not in str(raised.value)

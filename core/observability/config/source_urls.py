@@ -13,8 +13,9 @@ MAX_SOURCES: Final = 32
 MAX_URL_CHARACTERS: Final = 2048
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]{0,31}:[!-~]+")
+_HOST_AND_PORT = re.compile(r"(\[[^]]*\]|[^][/?#@:]*)(:[0-9]*)?(?=[/?#]|$)")
 # A user without a password is a token.
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*:)?[^/]*@")
+_USER = re.compile(r"[^/@:]*:")
 _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
@@ -55,8 +56,18 @@ class SourceUrls(Kind):
 
 
 def without_secrets(url: str) -> str:
-    """Returns a URL as it may be shown, with stars for a password or a token."""
-    return _SECRET_PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1***@", url))
+    """Returns a URL as it may be shown, with stars for a password or a token. Of what is no proper URL, such as one
+    with a `/` in its password, rather too much is left out."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or "@" in scheme:
+        scheme, separator, rest = "", "", url
+    # An @ in the parameters of a URL with a proper host is theirs.
+    has_host = separator and _HOST_AND_PORT.match(rest)
+    login, at, _ = (rest.partition("?")[0] if has_host else rest).rpartition("@")
+    if at:
+        user = _USER.match(login)
+        rest = f"{user[0] if user else ''}***{rest[len(login) :]}"
+    return _SECRET_PARAMETER.sub(r"\1***", f"{scheme}{separator}{rest}")
 
 
 def _is_url(text: str) -> bool:

@@ -56,7 +56,14 @@ def parse_url(text: str, parameters: Collection[str], *, needs_port: bool = Fals
     """Takes a URL apart. `parameters` are the names that it may have after its `?`. Raises ConfigError with every
     fault."""
     faults = []
-    split = urlsplit(text)
+    try:
+        split = urlsplit(text)
+    except ValueError:
+        raise ConfigError(["brackets, expected only around an address such as [::1]; in a password [ is %5B"]) from None
+    query = parse_qsl(split.query, keep_blank_values=True)
+    if "@" in split.path + split.fragment or any("@" in name for name, _ in query):
+        # Whatever is said of its parts might show the password.
+        raise ConfigError(["an @ after the host; in a password / is %2F, ? is %3F and # is %23"])
     port = None
     try:
         port = split.port
@@ -67,7 +74,7 @@ def parse_url(text: str, parameters: Collection[str], *, needs_port: bool = Fals
     elif port is None and needs_port and not faults:
         faults.append("no port, expected scheme://HOST:PORT")
     given: dict[str, str] = {}
-    for name, value in parse_qsl(split.query, keep_blank_values=True):
+    for name, value in query:
         if name not in parameters:
             near = get_close_matches(name, parameters, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

@@ -418,6 +418,25 @@ def test_a_symbol_of_which_nothing_comes_is_named(
     ]
 
 
+def test_a_refused_connection_is_told_without_the_password() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def play() -> None:
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+            address = "127.0.0.1:{1}".format(*server.sockets[0].getsockname())
+            feed = from_url(f"okx:BTC-USDT?url=ws://user:secret@{address}")
+            try:
+                with pytest.raises(SourceError, match=f"^{address} refuses the connection: HTTP status 403$"):
+                    await feed.connect(None)
+            finally:
+                await feed.close()
+
+    asyncio.run(asyncio.wait_for(play(), 60))
+
+
 def test_a_venue_that_is_not_there_is_an_error() -> None:
     async def body(feed: Feed) -> None:
         with pytest.raises(OSError, match="Connect call failed"):
@@ -503,6 +522,9 @@ def test_a_pair_is_written_in_the_venues_own_way(venue: str, own: str, text: str
         ("okx:BTC-USDT?uri=ws://x", "'uri' is not a parameter, expected url"),
         ("okx:BTC-USDT?url=http://x", "url: 'http://x', expected ws://HOST:PORT or wss://HOST"),
         ("okx:BTC%USDT", "symbol 'BTC%USDT', expected"),
+        ("okx:BTC-USDT?url=ws://[::", "url: 'ws://[::', expected"),
+        ("okx:BTC-USDT?url=http://user:secret@x", "url: 'http://user:***@x', expected"),
+        ("okx:user:secret@x", "symbol 'user:***@x', expected"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_with_its_fault(url: str, fault: str) -> None:

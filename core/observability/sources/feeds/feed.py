@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from observability.clocks.clock import Clock, HostClock
 from observability.config.setting import shown
+from observability.config.source_urls import without_secrets
 from observability.errors import MAX_FAULT_CHARACTERS, ConfigError, SourceError
 from observability.events import MAX_SYMBOL_LENGTH
 from observability.sources.feeds.dialect import BAD_MESSAGE, Dialect, MarketEvent
@@ -235,7 +236,7 @@ def from_url(text: str) -> Feed:
         own = dialect.symbol(symbol)
         name = name if equals else own
         if _SYMBOL.fullmatch(symbol) is None or not 1 <= len(name) <= MAX_SYMBOL_LENGTH or len(own) > MAX_SYMBOL_LENGTH:
-            faults.append(f"symbol {shown(word)}, expected {scheme}:SYMBOL,SYMBOL or SYMBOL=NAME")
+            faults.append(f"symbol {shown(without_secrets(word))}, expected {scheme}:SYMBOL,SYMBOL or SYMBOL=NAME")
         elif own in symbols or name in symbols.values():
             faults.append(f"symbol {shown(word)} is there twice")
         symbols[own] = name
@@ -245,9 +246,12 @@ def from_url(text: str) -> Feed:
             faults.append(f"{shown(parameter)} is not a parameter, expected url")
             continue
         url = value
-    address = urlsplit(url)
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        address = urlsplit("")
     if address.scheme not in _WEBSOCKET_SCHEMES or not address.hostname:
-        faults.append(f"url: {shown(url)}, expected ws://HOST:PORT or wss://HOST")
+        faults.append(f"url: {shown(without_secrets(url))}, expected ws://HOST:PORT or wss://HOST")
     if faults:
         raise ConfigError(faults)
     if address.path in ("", "/"):

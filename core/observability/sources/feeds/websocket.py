@@ -160,6 +160,7 @@ class Connection(WSListener):
 async def open_connection(url: str, heartbeat: Heartbeat, clock: Clock) -> Connection:
     """Returns a connection that is open. Raises SourceError, or OSError if the address cannot be reached."""
     connection = Connection(clock, heartbeat)
+    where = urlsplit(url).netloc.rpartition("@")[2]
     try:
         await ws_connect(
             lambda: connection,
@@ -173,7 +174,7 @@ async def open_connection(url: str, heartbeat: Heartbeat, clock: Clock) -> Conne
         )
     except WSInvalidStatusError as error:
         status = error.response.status if error.response is not None else "?"
-        raise SourceError(f"{urlsplit(url).netloc} refuses the connection: HTTP status {status}") from None
+        raise SourceError(f"{where} refuses the connection: HTTP status {status}") from None
     except WSError as error:
-        raise SourceError(f"{urlsplit(url).netloc}: {error}") from None
+        raise SourceError(f"{where}: {error}") from None
     return connection
