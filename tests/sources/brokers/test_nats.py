@@ -502,6 +502,24 @@ def test_holes_in_a_stream_that_republishes_are_gaps(server: NatsServer) -> None
     run(test())
 
 
+def test_a_header_with_a_number_that_is_too_long_costs_nothing(server: NatsServer) -> None:
+    async def test() -> None:
+        async with server.client() as client:
+            source = from_url(f"nats://{server.address}?subjects=long")
+            try:
+                await source.connect(None)
+                number = "9" * 5_000
+                numbers = {"Nats-Sequence": number, "Nats-Last-Sequence": number}
+                await client.publish("long", b"1", headers=numbers)
+                await client.publish("long", b"2")
+                payloads, batch = await read_until(source, 2)
+                assert (payloads, batch.gaps) == ([b"1", b"2"], 0)
+            finally:
+                await source.close()
+
+    run(test())
+
+
 def test_core_messages_that_find_no_room_are_gaps(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_connection, "MAX_QUEUED_MESSAGES", 5)
 

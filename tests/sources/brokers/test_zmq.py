@@ -173,6 +173,32 @@ def test_the_cursor_knows_what_is_filled_and_the_numbers_of_durable_topics(publi
     run(play)
 
 
+def test_numbers_that_came_after_the_cursor_are_no_gap_once_connected_again(publisher: Publisher) -> None:
+    async def play() -> None:
+        async with subscribed(publisher) as source:
+            publisher.send("mixed", ORDER, first_number=1)
+            cursor = (await read(source, 1)).cursor
+            publisher.send("mixed", QUOTE, QUOTE, first_number=2)
+            assert (await read(source, 2)).cursor is None
+            await source.close()
+            await asyncio.to_thread(publisher.wait_for_leaving)
+            await source.connect(cursor)
+            await asyncio.to_thread(publisher.wait_for_subscriber)
+            publisher.send("mixed", QUOTE, first_number=4)
+            assert (await read(source, 1)).gaps == 0
+
+    run(play)
+
+
+def test_a_stored_position_that_cannot_be_read_is_said() -> None:
+    async def play() -> None:
+        with pytest.raises(SourceError, match="the stored position cannot be read"):
+            async with opened("zmq://127.0.0.1:1", "{"):
+                pass
+
+    run(play)
+
+
 def test_nothing_that_came_before_the_end_of_a_connection_is_lost(publisher: Publisher) -> None:
     async def play() -> None:
         async with subscribed(publisher) as source:

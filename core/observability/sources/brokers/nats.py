@@ -9,6 +9,7 @@ again is recognised. A message that holds no events is reported and terminated, 
 from __future__ import annotations
 
 import logging
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
@@ -66,6 +67,7 @@ _NOT_FOUND: Final = 404
 
 log = logging.getLogger(__name__)
 
+_NUMBER: Final = re.compile("[0-9]{1,19}")
 _json = msgspec.json.Decoder(msgspec.Raw)
 _decoder = EventDecoder()
 
@@ -167,7 +169,7 @@ class SubjectsSource:
         many did not, its number does not say."""
         headers = message.headers or {}
         last, number = headers.get("Nats-Last-Sequence", ""), headers.get("Nats-Sequence", "")
-        if not (last.isdecimal() and number.isdecimal()):
+        if not (_NUMBER.fullmatch(last) and _NUMBER.fullmatch(number)):
             return 0
         key = (headers.get("Nats-Stream", ""), headers.get("Nats-Subject", ""))
         known = self._sequences.get(key)

@@ -85,9 +85,10 @@ class ZmqSource:
     async def connect(self, cursor: str | None) -> None:
         zmq = self._zmq
         if cursor is not None:
-            kept = msgspec.json.decode(cursor, type=Cursor)
+            kept = _decode_cursor(cursor)
             self._engine.state = EngineState(kept.filled)
-            self._numbers.update(kept.numbers)
+            # What this process has read is newer: not every batch has a cursor.
+            self._numbers = kept.numbers | self._numbers
         self._loop = asyncio.get_running_loop()
         self._is_lost = False
         self._context = zmq.Context()
@@ -238,6 +239,13 @@ def from_url(url: str) -> ZmqSource:
     if faults:
         raise ConfigError(faults)
     return ZmqSource(parsed)
+
+
+def _decode_cursor(cursor: str) -> Cursor:
+    try:
+        return msgspec.json.decode(cursor, type=Cursor)
+    except msgspec.DecodeError as error:
+        raise SourceError(f"the stored position cannot be read: {error}") from None
 
 
 def _parts(frames: Sequence[bytes]) -> tuple[str, bytes | None, int | None]:
