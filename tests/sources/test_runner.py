@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from ingest_desk import HEARTBEAT, QUOTE, Desk, fill
+from ingest_desk import HEARTBEAT, QUOTE, Desk, fill, turns
 from observability.clocks.clock import HostClock
 from observability.errors import SourceError
 from observability.events import Fill, Heartbeat, Quote
@@ -107,6 +107,26 @@ def test_a_batch_is_acknowledged_only_once_it_is_on_disk() -> None:
     run(play)
 
 
+def test_a_batch_is_not_acknowledged_with_the_one_before_it_while_it_is_published() -> None:
+    async def play() -> None:
+        scene = Scene(is_prompt=False)
+        async with running(scene):
+            scene.source.put(Batch(events=(line(fill(1)),), messages=1))
+            await scene.source.until(lambda: scene.log.position == 1)
+            scene.log.unreadable_fills = {"t2"}
+            scene.source.put(Batch(events=(line(fill(2)),), messages=1))
+            await scene.source.until(lambda: scene.source.calls.count("read") == 2 and scene.health.is_held)
+            scene.log.commit()
+            await turns()
+            scene.log.unreadable_fills = set()
+            await scene.source.until(lambda: scene.log.position == 2)
+            assert "acknowledge" not in scene.source.calls
+            scene.log.commit()
+            await scene.source.until(lambda: "acknowledge" in scene.source.calls)
+
+    run(play)
+
+
 def test_reading_pauses_while_too_many_events_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner_module, "MAX_UNSETTLED", 2)
 
@@ -151,6 +171,25 @@ def test_a_batch_that_the_store_has_dropped_is_read_again() -> None:
         assert scene.source.cursors == ["start", "start"]
         assert scene.log.cursors == {}
         assert "acknowledge" not in scene.source.calls
+
+    run(play)
+
+
+def test_a_batch_that_the_store_has_dropped_is_not_acknowledged_with_the_one_before_it() -> None:
+    async def play() -> None:
+        scene = Scene("start", is_prompt=False)
+
+        def drop(event: object) -> None:
+            scene.log.lost += 1
+            asyncio.get_running_loop().call_soon(scene.log.commit)
+
+        async with running(scene):
+            scene.source.put(Batch(events=(line(fill(1)),), cursor="one", messages=1))
+            await scene.source.until(lambda: "t1" in scene.log.fills)
+            scene.desk.bus.subscribe(Fill, drop)
+            scene.source.put(Batch(events=(line(fill(2)),), cursor="two", messages=1))
+            await scene.source.until(lambda: len(scene.source.cursors) == 2)
+            assert "acknowledge" not in scene.source.calls
 
     run(play)
 

@@ -55,6 +55,8 @@ class SourceRunner:
         # Batches that are published and not acknowledged: the position in the log, the cursor, the number of events.
         self._unsettled: deque[tuple[int, str | None, int]] = deque()
         self._n_unsettled = 0
+        # Batches that the source has returned and that are not among those yet: acknowledging would include them.
+        self._in_hand = 0
         self._states = LineBudget()
         self._rejections = LineBudget()
         self._reported_error: str | None = None
@@ -90,7 +92,7 @@ class SourceRunner:
         try:
             while True:
                 if reading is None and self._n_unsettled < MAX_UNSETTLED:
-                    reading = asyncio.ensure_future(self.source.read())
+                    reading = asyncio.ensure_future(self._read())
                 if settling is None and self._unsettled:
                     settling = asyncio.ensure_future(self._settle())
                 self.health.is_held = reading is None
@@ -104,10 +106,17 @@ class SourceRunner:
         finally:
             self.health.is_held = False
             await _end(reading)
-            if reading is not None and not reading.cancelled() and reading.exception() is None:
-                # It has come at the last moment, and not every transport would bring it again.
-                await self._publish_whole(reading.result())
-            await self._end_settling(settling)
+            try:
+                if reading is not None and not reading.cancelled() and reading.exception() is None:
+                    # It has come at the last moment, and not every transport would bring it again.
+                    await self._publish_whole(reading.result())
+            finally:
+                await self._end_settling(settling)
+
+    async def _read(self) -> Batch:
+        batch = await self.source.read()
+        self._in_hand += 1
+        return batch
 
     async def _publish_whole(self, batch: Batch) -> None:
         """Publishes a batch to its end, even if this task is cancelled meanwhile: half of it would come again."""
@@ -134,10 +143,11 @@ class SourceRunner:
         self._cursor = batch.cursor or self._cursor
         self._unsettled.append((taken.position, batch.cursor, max(1, len(batch.events))))
         self._n_unsettled += self._unsettled[-1][2]
+        self._in_hand -= 1
 
     async def _settle(self) -> None:
-        """Waits until every batch that is read is on disk, and acknowledges them; or until newer ones are waited for,
-        which are then acknowledged with these."""
+        """Waits until every batch that is published is on disk, and acknowledges them; if newer ones are read or waited
+        for by then, they are acknowledged with those."""
         position, _, _ = self._unsettled[-1]
         number = len(self._unsettled)
         await self._gate.settle(position)
@@ -145,7 +155,7 @@ class SourceRunner:
             _, cursor, count = self._unsettled.popleft()
             self._n_unsettled -= count
             self._durable_cursor = cursor or self._durable_cursor
-        if not self._unsettled:
+        if not self._unsettled and not self._in_hand:
             await self.source.acknowledge()
 
     async def _end_settling(self, settling: asyncio.Task[None] | None) -> None:
@@ -158,7 +168,7 @@ class SourceRunner:
                     await self._settle()
         await _end(settling)
         self._unsettled.clear()
-        self._n_unsettled = 0
+        self._n_unsettled = self._in_hand = 0
 
     async def _close(self) -> None:
         try:
