@@ -118,6 +118,16 @@ def test_a_fill_is_what_an_order_has_gained() -> None:
     assert dialect.state.filled == {}
 
 
+def test_no_fill_is_made_again_by_what_is_said_of_an_order_after_its_last() -> None:
+    dialect = EngineDialect()
+    fills(dialect, filled_quantity=1, average_price=100)
+    fills(dialect, filled_quantity=3, average_price=100)
+    assert fills(dialect, filled_quantity=3, average_price=100) == []
+    assert fills(dialect, filled_quantity=2, average_price=100) == []
+    assert fills(dialect, quantity=5, filled_quantity=4, average_price=100) == [("o1:4", Decimal(1), Decimal(100))]
+    assert dialect.state.filled == {"o1": (Decimal(4), Decimal(400))}
+
+
 def test_a_message_that_was_lost_merges_two_fills_into_one() -> None:
     dialect = EngineDialect()
     fills(dialect, filled_quantity=1.0, average_price=100.0)
@@ -206,7 +216,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(kind: str, fields: dict[
 @pytest.mark.parametrize("number", ["NaN", "sNaN", "Infinity", "-Infinity", "1e40"])
 @pytest.mark.parametrize("field", ["quantity", "price", "filled_quantity", "average_price"])
 def test_a_number_that_is_none_is_refused(field: str, number: str) -> None:
-    with pytest.raises(ValueError, match="number|digits"):
+    with pytest.raises(ValueError, match=r"number|digits"):
         read("OrderRequest", **order(**{"filled_quantity": "2", "average_price": "5", field: number}))
 
 

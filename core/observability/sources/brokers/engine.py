@@ -32,7 +32,8 @@ from observability.clocks.timestamps import NS_PER_MS
 from observability.events import TYPE_NAMES, Event, Fill, Log, Order, Position, Print, Quote, Signal
 from observability.ingest.dialects import read_values
 
-# Orders that are partially filled, and requests that wait for their response; the oldest are forgotten beyond.
+# Orders that are partially filled, those that are filled whole, and requests that wait for their response; the oldest
+# are forgotten beyond.
 MAX_ORDERS: Final = 10_000
 # The engine's own resolution of a price (orderbook.rs): finer digits of a price computed from averages are noise.
 PRICE_QUANTUM: Final = Decimal("1e-8")
@@ -175,6 +176,8 @@ class EngineDialect:
         self.state = EngineState()
         self._strategy = strategy
         self._requests: dict[str, OrderRequest] = {}
+        # Of orders that are filled whole, the same as in the state; they are too many to be stored with each commit.
+        self._complete: dict[str, tuple[Decimal, Decimal]] = {}
         self._decode = msgspec.json.Decoder(Message).decode
         self._readers: Mapping[type, Callable[[Any], list[Event]]] = {
             OrderBookUpdate: self._book,
@@ -264,7 +267,8 @@ class EngineDialect:
     def _fill(self, order: OrderRequest) -> list[Event]:
         """Returns the fill that an order has gained, if it has."""
         filled, average = order.filled_quantity, order.average_price
-        before, cost_before = self.state.filled.get(order.order_id, (Decimal(0), Decimal(0)))
+        known = self.state.filled.get(order.order_id) or self._complete.get(order.order_id)
+        before, cost_before = known or (Decimal(0), Decimal(0))
         if filled <= before:
             return []
         if average is None:
@@ -287,6 +291,7 @@ class EngineDialect:
             _remember(self.state.filled, order.order_id, (filled, cost))
         else:
             self.state.filled.pop(order.order_id, None)
+            _remember(self._complete, order.order_id, (filled, cost))
         return [fill]
 
     def _response(self, response: OrderResponse) -> list[Event]:
