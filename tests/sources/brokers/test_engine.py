@@ -165,6 +165,15 @@ def test_a_response_reports_the_order_that_was_requested() -> None:
     assert (refused.order_id, refused.status, refused.reason) == ("o1", "rejected", "no funds")
 
 
+def test_a_text_that_is_too_long_is_cut_and_the_report_about_the_order_taken() -> None:
+    dialect = EngineDialect()
+    read("OrderRequest", dialect, **order())
+    (report,) = read("OrderResponse", dialect, order_id="o1", client_order_id="c1", success=False, error="x" * 5_000)
+    (refusal,) = read("RiskCheckResult", approved=False, reason="x" * 5_000)
+    for event in (report, refusal):
+        assert isinstance(EventDecoder().check_decoded(event, 0, 10**18), type(event))
+
+
 def test_a_response_to_an_unknown_order_is_refused() -> None:
     with pytest.raises(ValueError, match="no request of order b1"):
         read("OrderResponse", order_id="b1", client_order_id="c1", success=True, error=None)

@@ -29,7 +29,7 @@ import msgspec
 
 from observability import events
 from observability.clocks.timestamps import NS_PER_MS
-from observability.events import TYPE_NAMES, Event, Fill, Log, Order, Position, Print, Quote, Signal
+from observability.events import MAX_TEXT_LENGTH, TYPE_NAMES, Event, Fill, Log, Order, Position, Print, Quote, Signal
 from observability.ingest.dialects import read_values
 
 # Orders that are partially filled, those that are filled whole, and requests that wait for their response; the oldest
@@ -260,7 +260,7 @@ class EngineDialect:
             order_type=_ORDER_TYPES.get(order.order_type, order.order_type),
             status=status,
             strategy=self._strategy,
-            reason=reason,
+            reason=reason[:MAX_TEXT_LENGTH],
             ts=_ns(order.updated_at if order.updated_at is not None else order.created_at),
         )
 
@@ -352,7 +352,7 @@ def _word(name: str, theirs: str, words: Mapping[str, str]) -> str:
 
 
 def _log(logger: str, message: str) -> Event:
-    return Log("warning", message, logger)
+    return Log("warning", message[:MAX_TEXT_LENGTH], logger)
 
 
 def _price(level: _Level) -> float:
