@@ -318,6 +318,35 @@ def test_messages_that_the_stream_dropped_before_they_were_read_are_gaps(server:
     run(test())
 
 
+def test_what_was_acknowledged_after_a_backup_is_a_gap_once_it_is_restored(server: NatsServer) -> None:
+    async def test() -> None:
+        async with server.client() as client:
+            await make_stream(client, "RESTORED")
+            await publish(client, "RESTORED.a", b"1", b"2")
+            async with connected(consumer_url(server, "RESTORED")) as source:
+                _, backed_up = await read_until(source, 2)
+                await source.acknowledge()
+                await publish(client, "RESTORED.a", b"3", b"4", b"5")
+                await read_until(source, 3)
+                await source.acknowledge()
+
+                async def is_acknowledged() -> bool:
+                    floor = (await consumer(client, "RESTORED")).ack_floor
+                    return floor is not None and floor.stream_seq == 5
+
+                await wait_for(is_acknowledged)
+            await publish(client, "RESTORED.a", b"6")
+            async with connected(consumer_url(server, "RESTORED"), backed_up.cursor) as source:
+                payloads, batch = await read_until(source, 1)
+                assert (payloads, batch.gaps) == ([b"6"], 3)
+            await client.jetstream().delete_consumer("RESTORED", "d")
+            async with connected(consumer_url(server, "RESTORED"), backed_up.cursor) as source:
+                payloads, batch = await read_until(source, 4)
+                assert (payloads, batch.gaps) == ([b"3", b"4", b"5", b"6"], 0)
+
+    run(test())
+
+
 def test_what_a_filter_leaves_out_is_neither_read_nor_a_gap(server: NatsServer) -> None:
     async def test() -> None:
         async with server.client() as client:

@@ -236,9 +236,17 @@ class JetStreamSource:
         self._counts_holes = stream["config"]["retention"] == "limits" and not (
             config.get("filter_subject") or config.get("filter_subjects")
         )
+        floor = consumer["ack_floor"]["stream_seq"]
         if self._counts_holes and position.pieces:
-            self._gaps = position.missing_before(stream["state"]["first_seq"])
-        position.settle(consumer["ack_floor"]["stream_seq"])
+            removed = position.missing_before(stream["state"]["first_seq"])
+            self._gaps = max(removed, position.missing_before(floor + 1))
+            if self._gaps > removed:
+                log.warning(
+                    "%s: %d messages were acknowledged, but their events are not in the store, as after a backup was "
+                    "restored",
+                    self.name, self._gaps - removed,
+                )  # fmt: skip
+        position.settle(floor)
         most = config.get("max_ack_pending", 0)
         self._max_in_hand = min(MAX_IN_HAND, most) if most > 0 else MAX_IN_HAND
         self._delivered, self._previous = 0, None
