@@ -115,3 +115,11 @@ def test_formats_are_for_people() -> None:
     assert [money(-1234.5), short(0.12345), short(1234.5), size(54_100_000), duration(7265)] == [
         "-1,234.50", "0.123", "1,234", "54.1 MB", "2 h 1 min",
     ]  # fmt: skip
+
+
+def test_a_name_that_a_sender_has_chosen_controls_no_terminal() -> None:
+    name, reason = "A\x1b[2J\nB", "bad\x9b2J\r"
+    hostile = {**SNAPSHOT, "market_data": {name: {"bid": 1.0}}, "system": {"health_reasons": [reason]}}
+    text = plain_snapshot(hostile, "LIVE", None)
+    assert "A\\x1b[2J\\x0aB" in text and "bad\\x9b2J\\x0d" in text
+    assert not set(text) & {"\x1b", "\x9b", "\r"}

@@ -1,10 +1,14 @@
-"""Tables laid out in the columns of a terminal, and a whole snapshot as plain text."""
+"""Tables laid out in the columns of a terminal, and a whole snapshot as plain text.
+
+Names and texts are those of senders: what would control the terminal, or begin a line, is escaped.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from observability.logs.log_ring import escape
 from observability.terminal.tables import TABLES, Row, Table, headlines
 
 GAP: Final = 2
@@ -18,7 +22,7 @@ def widths(table: Table, columns: int | None, rows: Sequence[Row] | None = None)
     found: list[int] = []
     used = 0
     for at, column in enumerate(table.columns):
-        width = max((len(row.cells[at].text) for row in (table.rows if rows is None else rows)), default=0)
+        width = max((len(escape(row.cells[at].text)) for row in (table.rows if rows is None else rows)), default=0)
         width = max(len(column.title), min(width, MAX_TEXT) if column.is_text else width)
         used += width + (GAP if found else 0)
         if columns is not None and used > columns and found:
@@ -29,8 +33,9 @@ def widths(table: Table, columns: int | None, rows: Sequence[Row] | None = None)
 
 def joined(words: Sequence[str], columns: int | None) -> str:
     """Returns words on one line, as many of them as fit. The first one is cut if it is too long alone."""
-    line = words[0] if columns is None else words[0][:columns]
-    for word in words[1:]:
+    first, *others = map(escape, words)
+    line = first if columns is None else first[:columns]
+    for word in others:
         if columns is not None and len(line) + len(SEPARATOR) + len(word) > columns:
             break
         line += SEPARATOR + word
@@ -41,7 +46,7 @@ def aligned(texts: Sequence[str], table: Table, of_width: Sequence[int]) -> list
     """Returns the texts of a row, each as wide as its column."""
     return [
         (text[: width - 1] + "…" if len(text) > width else text).ljust(width) if column.is_text else text.rjust(width)
-        for text, column, width in zip(texts, table.columns, of_width, strict=False)
+        for text, column, width in zip(map(escape, texts), table.columns, of_width, strict=False)
     ]
 
 
