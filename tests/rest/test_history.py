@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import math
 from collections.abc import Awaitable, Callable
@@ -16,15 +18,16 @@ from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
 from observability.history.archive import Archive, StoredMinutes
 from observability.history.history import History
 from observability.history.layout import Budget
-from observability.http11.documents import ReadyDocument
+from observability.http11.messages import Response
 from observability.http11.parser import RequestParser
 from observability.memory.counters import Counters
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.market.bar_table import BARS, Bar, BarTable
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
+from observability.rest.exports import Exports
 from observability.rest.history import MAX_COLUMN_NUMBERS, HistoryRoutes
 from observability.routing.application import Application
-from observability.routing.router import Router
+from observability.routing.router import Router, StreamedResponse
 from observability.store.file import DATABASE_NAME
 from observability.store.limits import StoreLimits
 from observability.store.reader import StoreReader
@@ -41,7 +44,11 @@ class Desk:
     """The route over a history of two symbols and a section; tests set the time."""
 
     def __init__(
-        self, archive: Archive | None = None, reader: StoreReader | None = None, tick_ns: int = TICK_NS
+        self,
+        archive: Archive | None = None,
+        reader: StoreReader | None = None,
+        tick_ns: int = TICK_NS,
+        exports: Exports | None = None,
     ) -> None:
         self.history = History(Budget({2: 3}, {len(BAR_FIELDS): 1}))
         if archive is not None:
@@ -54,7 +61,8 @@ class Desk:
         router = Router()
         history = self.history.reader(Counters())
         minutes = None if reader is None else StoredMinutes(reader)
-        HistoryRoutes(history, self.clock, tick_ns, minutes, BarHistory(history, reader)).add_to(router)
+        bars = BarHistory(history, reader)
+        HistoryRoutes(history, self.clock, tick_ns, minutes, bars, exports=exports).add_to(router)
         self._application = Application(router, clock=self.clock)
 
     def keep_bars(self) -> None:
@@ -68,7 +76,7 @@ class Desk:
         for series in (self.msft, self.system, self.aapl):
             series.record(ts_ns, (value, -value))
 
-    async def post(self, **question: Any) -> dict[str, Any]:
+    async def answer(self, **question: Any) -> Response | StreamedResponse:
         body = json.dumps(question).encode()
         parser = RequestParser()
         head = b"POST /api/metrics/history HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -78,13 +86,29 @@ class Desk:
         pattern, answer = self._application.dispatch(request)
         if isinstance(answer, Awaitable):
             answer = await self._application.settle(request, pattern, answer)
-        assert not isinstance(answer, ReadyDocument)
+        assert isinstance(answer, Response | StreamedResponse)
+        return answer
+
+    async def post(self, **question: Any) -> dict[str, Any]:
+        answer = await self.answer(**question)
+        assert isinstance(answer, Response)
         document: dict[str, Any] = json.loads(answer.body)
         assert document.get("status", 200) == answer.status
         return document
 
     def ask(self, **question: Any) -> dict[str, Any]:
         return asyncio.run(self.post(**question))
+
+    def export(self, **question: Any) -> tuple[Response, list[dict[str, str]]]:
+        """Returns the head and the rows of an export as CSV."""
+
+        async def read() -> tuple[Response, bytes]:
+            answer = await self.answer(**question, format="csv")
+            assert isinstance(answer, StreamedResponse)
+            return answer.head, b"".join([piece async for piece in answer.pieces])
+
+        head, data = asyncio.run(read())
+        return head, list(csv.DictReader(io.StringIO(data.decode(), newline="")))
 
 
 def with_store(directory: Path, use: Callable[[Store, Archive], Awaitable[None]]) -> None:
@@ -227,6 +251,39 @@ def test_bars_have_an_interval_of_one_minute_by_default() -> None:
     assert [curve["close"] for curve in answer["data"]] == [[8.0, 9.0, 10.0, 11.0]]
 
 
+def test_an_export_of_sections_and_bars_has_a_column_per_field_of_either() -> None:
+    desk = Desk()
+    desk.keep_bars()
+    desk.tick(NOON_NS + 9 * MINUTE_NS, math.nan)
+    question: dict[str, Any] = {"interval": "5m", "metric_types": ["market_data", "bars"], "symbols": ["AAPL"]}
+    _, exported = desk.export(**question)
+    rows = desk.ask(**question)["data"]
+    assert list(exported[0]) == ["timestamp", "type", "symbol", "last", "mid", *BAR_FIELDS]
+    assert {row["type"]: (row["trades"], row["close"], row["last"]) for row in exported} == {
+        "bars": ("20", "11.0", ""), "market_data": ("", "", "")
+    }  # fmt: skip
+    assert [(row["type"], row["timestamp"][:23]) for row in exported] == [
+        (row["type"], row["timestamp"][:23]) for row in rows
+    ]
+
+
+@pytest.mark.parametrize("limit", [1, 250, 10_000])
+def test_an_export_has_the_rows_of_the_limit_and_says_if_older_were_left_out(hour: Desk, limit: int) -> None:
+    question: dict[str, Any] = {"interval": "7s", "time_range": "1h", "metrics": ["last"], "limit": limit}
+    head, exported = hour.export(**question)
+    answer = hour.ask(**question)
+    assert [(row["symbol"], float(row["last"])) for row in exported] == [
+        (row["symbol"], row["last"]) for row in answer["data"]
+    ]
+    assert ((b"Export-Truncated", b"true") in head.headers) is answer["truncated"]
+
+
+def test_an_export_that_is_one_too_many_is_answered_with_503() -> None:
+    desk = Desk(exports=Exports(0))
+    assert asyncio.run(desk.post(format="csv"))["status"] == 503
+    assert desk.ask(format="rows")["count"] == 0
+
+
 def test_bars_are_included_only_on_request() -> None:
     desk = Desk()
     desk.keep_bars()
@@ -267,6 +324,7 @@ def test_a_store_that_cannot_be_read_is_answered_with_503(tmp_path: Path) -> Non
         assert (await desk.post(interval="1m"))["count"] == 3
         await store.stop()
         damage(tmp_path)
-        assert (await desk.post(interval="1m", time_range="7d"))["status"] == 503
+        for form in ("rows", "csv"):
+            assert (await desk.post(interval="1m", time_range="7d", format=form))["status"] == 503
 
     with_store(tmp_path, use)

@@ -101,18 +101,7 @@ class Rest:
         """Writes our trades to a file, newest first; its name ends in the format: `.csv`, `.arrow` or `.parquet`. An
         export that fails leaves the file that was there."""
         target = Path(path)
-        part = target.with_name(target.name + ".part")
-        query = urlencode({**filters, "format": target.suffix.removeprefix(".")})
-        try:
-            with self._open(f"/api/trades?{query}") as answer, part.open("wb") as file:
-                shutil.copyfileobj(answer, file)
-            part.replace(target)
-        except urllib.error.HTTPError as error:
-            raise RestError(f"/api/trades: HTTP {error.code}: {_detail(error)}", error.code) from None
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            raise RestError(f"{self._url}: the export was cut: {error}") from None
-        finally:
-            part.unlink(missing_ok=True)
+        self._export(target, f"/api/trades?{urlencode({**filters, 'format': _format(target)})}")
 
     def history(self, **question: Any) -> History:
         """Returns what the snapshots said over a time; `question` is the body of `POST /api/metrics/history`."""
@@ -121,7 +110,31 @@ class Rest:
         rows.interval, rows.truncated = answer["interval"], answer.get("truncated", False)
         return rows
 
+    def export_history(self, path: str | os.PathLike[str], **question: Any) -> bool:
+        """Writes what the snapshots said over a time to a file, oldest first; its name ends in the format, as that of
+        `export_trades`. Returns whether older points were left out."""
+        target = Path(path)
+        return self._export(target, "/api/metrics/history", {**question, "format": _format(target)})
+
     # -- requests
+
+    def _export(self, target: Path, path: str, body: Mapping[str, Any] | None = None) -> bool:
+        part = target.with_name(target.name + ".part")
+        data = None if body is None else orjson.dumps(body)
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        try:
+            with self._open(path, data, headers) as answer, part.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+                is_truncated: bool = answer.headers.get("Export-Truncated") == "true"
+            part.replace(target)
+            return is_truncated
+        except urllib.error.HTTPError as error:
+            name = path.partition("?")[0]
+            raise RestError(f"{name}: HTTP {error.code}: {_detail(error)}", error.code) from None
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            raise RestError(f"{self._url}: the export was cut: {error}") from None
+        finally:
+            part.unlink(missing_ok=True)
 
     def _open(self, path: str, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
         request = urllib.request.Request(self._url + path, data=data, headers={**(headers or self._headers)})
@@ -143,6 +156,10 @@ class Rest:
             if (fault.status not in _RETRIED and fault.status is not None) or backoff.attempts + 1 >= ATTEMPTS:
                 raise fault from None
             time.sleep(backoff.next_delay(float(retry_after) if retry_after.isdigit() else 0.0))
+
+
+def _format(target: Path) -> str:
+    return target.suffix.removeprefix(".")
 
 
 def _decoded(answer: Any) -> bytes:

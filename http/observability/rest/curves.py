@@ -1,10 +1,11 @@
-"""The curves of an answer about the past, and their encoding as rows or columns, in slices between ticks."""
+"""The curves of an answer about the past, and their encoding as rows, columns or a table, in slices between ticks."""
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import orjson
 
 from observability.clocks.slices import Slice
 from observability.clocks.timestamps import format_iso_ms
+from observability.rest.exports import Column
 
 # How much is encoded before the slice of time is checked.
 ROWS_PER_STEP: Final = 100
@@ -31,6 +33,12 @@ class Curve:
     @property
     def label(self) -> dict[str, str]:
         return {"type": self.kind, "symbol": self.symbol} if self.symbol else {"type": self.kind}
+
+    def named_values(self) -> Iterator[tuple[str, array[Any]]]:
+        """Yields the arrays with their names in a table; an aggregate is FIELD.AGGREGATE."""
+        yield from self.values.items()
+        for name, one in self.aggregates.items():
+            yield from ((f"{name}.{aggregate}", values) for aggregate, values in one.items())
 
     def keep_newest(self, limit: int) -> None:
         drop = max(0, len(self.times) - limit)
@@ -64,20 +72,7 @@ async def encode_columns(curves: Sequence[Curve], work: Slice) -> list[bytes]:
 async def encode_rows(curves: Sequence[Curve], limit: int, work: Slice) -> list[bytes]:
     """Returns the pieces of an array with an object per point, the newest `limit` points, by time and then in the order
     of the curves."""
-    # Each curve is sorted already, so sorting merges runs. Plain times first: a tuple for every point would
-    # burden the garbage collector.
-    times = [ts_ns for curve in curves for ts_ns in curve.times]
-    times.sort()
-    await work.offer()
-    first_ns = times[-limit] if len(times) > limit else 0
-    order = [
-        (curve.times[n], rank, n)
-        for rank, curve in enumerate(curves)
-        for n in range(bisect_left(curve.times, first_ns), len(curve.times))
-    ]
-    order.sort()
-    del order[:-limit]
-    await work.offer()
+    order = await _newest(curves, limit, work)
     labels = [curve.label for curve in curves]
     values = [tuple(curve.values.items()) for curve in curves]
     aggregates = [tuple((name, tuple(one.items())) for name, one in curve.aggregates.items()) for curve in curves]
@@ -95,6 +90,58 @@ async def encode_rows(curves: Sequence[Curve], limit: int, work: Slice) -> list[
         pieces += (orjson.dumps(rows)[1:-1], b",")
         await work.offer()
     return _closed(pieces)
+
+
+def table_columns(curves: Iterable[Curve]) -> list[Column]:
+    """Returns the columns of a table of these curves: what each point has, then every field that any curve has."""
+    fields: dict[str, Column] = {}
+    for curve in curves:
+        for name, values in curve.named_values():
+            kind = fields[name].kind if name in fields else "integer"
+            fields[name] = Column(name, kind if values.typecode == "q" else "number")
+    return [Column("timestamp", "time"), Column("type", "text"), Column("symbol", "text"), *fields.values()]
+
+
+async def table_pages(
+    curves: Sequence[Curve], columns: Sequence[Column], limit: int, work: Slice
+) -> AsyncGenerator[list[list[Any]], None]:
+    """Yields the rows of a table, in the order of `encode_rows`; what a point does not have is None."""
+    places = {column.name: place for place, column in enumerate(columns)}
+    values = [[(places[name], numbers) for name, numbers in curve.named_values()] for curve in curves]
+    async with work:
+        order = await _newest(curves, limit, work)
+    for start in range(0, len(order), ROWS_PER_STEP):
+        page = []
+        # The lock is free while the rows are given away: they are encoded in slices too. That time counts here.
+        async with work:
+            await work.offer()
+            for ts_ns, rank, n in order[start : start + ROWS_PER_STEP]:
+                row: list[Any] = [None] * len(columns)
+                row[:3] = ts_ns, curves[rank].kind, curves[rank].symbol or None
+                for place, numbers in values[rank]:
+                    if math.isfinite(numbers[n]):
+                        row[place] = numbers[n]
+                page.append(row)
+        yield page
+
+
+async def _newest(curves: Sequence[Curve], limit: int, work: Slice) -> list[tuple[int, int, int]]:
+    """Returns the newest `limit` points, by time and then in the order of the curves: time, curve and place in it."""
+    # Each curve is sorted already, so sorting merges runs. Plain times first: a tuple for every point would
+    # burden the garbage collector.
+    times = [ts_ns for curve in curves for ts_ns in curve.times]
+    times.sort()
+    await work.offer()
+    first_ns = times[-limit] if len(times) > limit else 0
+    order = [
+        (curve.times[n], rank, n)
+        for rank, curve in enumerate(curves)
+        for n in range(bisect_left(curve.times, first_ns), len(curve.times))
+    ]
+    order.sort()
+    del order[:-limit]
+    await work.offer()
+    return order
 
 
 def _closed(pieces: list[bytes]) -> list[bytes]:

@@ -38,7 +38,7 @@ EXPORT_TYPES: Final = tuple(value.partition(b";")[0].decode() for value in MEDIA
 # A peer may read as slowly as it likes, and each export of Parquet holds a row group meanwhile.
 MAX_EXPORTS: Final = 16
 # Less than half a millisecond of formatting.
-ROWS_PER_STEP: Final = 50
+CELLS_PER_STEP: Final = 800
 RETRY_AFTER_SECONDS: Final = 5
 # Pieces are at least this large, but for the last.
 PIECE_BYTES: Final = 32 * 1024
@@ -89,15 +89,16 @@ class CsvEncoder(Encoder):
     def __init__(self, columns: Sequence[Column]) -> None:
         self._text = io.StringIO()
         self._formats = [_CSV_FORMATS[column.kind] for column in columns]
+        self._rows_per_step = max(1, CELLS_PER_STEP // len(columns))
         self._writer = csv.writer(self._text, lineterminator="\r\n")
         self._writer.writerow([column.name for column in columns])
 
     def add(self, rows: Sequence[Sequence[Any]]) -> Steps[None]:
         formats = self._formats
-        for start in range(0, len(rows), ROWS_PER_STEP):
+        for start in range(0, len(rows), self._rows_per_step):
             self._writer.writerows(
                 [None if value is None else to_text(value) for to_text, value in zip(formats, row, strict=True)]
-                for row in rows[start : start + ROWS_PER_STEP]
+                for row in rows[start : start + self._rows_per_step]
             )
             yield
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -23,15 +24,18 @@ from observability.http11.messages import Request, Response
 from observability.http11.refusals import Unavailable
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.market.bar_table import BARS, Bar
-from observability.rest.curves import Curve, encode_columns, encode_rows
+from observability.rest.curves import Curve, encode_columns, encode_rows, table_columns, table_pages
+from observability.rest.exports import EXPORT_TYPES, Exports, export
 from observability.rest.history_request import FINEST_NS, HistoryQuestion, HistoryRequest, interval_name
 from observability.routing.parameters import parse_body
-from observability.routing.router import Content, RouteDescription, Router
+from observability.routing.router import Content, RouteDescription, Router, StreamedResponse
 
 # The limit on columns, over all series: 5 minutes of ticks of 64 symbols with 4 fields.
 MAX_COLUMN_NUMBERS: Final = 800_000
 # The factor by which the time span that is read grows if it holds too few points.
 WIDENING: Final = 4
+
+_TRUNCATED: Final = (b"Export-Truncated", b"true")
 
 # The stored numbers that each aggregate is computed from.
 _NUMBERS: Final[dict[str, tuple[int, ...]]] = {
@@ -50,14 +54,16 @@ class HistoryRoutes:
         minutes: StoredMinutes | None = None,
         bars: BarHistory | None = None,
         slices: asyncio.Lock | None = None,
+        exports: Exports | None = None,
     ) -> None:
-        """`slices` is shared by everything that works in slices."""
+        """`slices` is shared by everything that works in slices, `exports` by all routes that make files."""
         self._history = history
         self._clock = event_clock
         self._tick_ns = tick_ns
         self._minutes = minutes
         self._bars = bars
         self._slices = asyncio.Lock() if slices is None else slices
+        self._exports = Exports() if exports is None else exports
 
     def add_to(self, router: Router) -> None:
         router.add(
@@ -68,26 +74,27 @@ class HistoryRoutes:
             role="read",
             content=Content(),
             description=RouteDescription(
-                "Past values at an interval, as rows or columns",
+                "Past values at an interval, as rows, columns or a file",
                 tags=("metrics",),
                 request_type=HistoryRequest,
-                statuses=(200, 400, 415, 422, 503),
+                statuses=(200, 400, 415, 422, 501, 503),
+                media_types=("application/json", *EXPORT_TYPES),
             ),
         )
 
-    def history(self, request: Request) -> Awaitable[Response]:
+    def history(self, request: Request) -> Awaitable[Response | StreamedResponse]:
         body = parse_body(request, HistoryRequest)
-        return self._answer(HistoryQuestion.of(body, self._clock.time_ns(), self._tick_ns))
+        return self._answer(request, HistoryQuestion.of(body, self._clock.time_ns(), self._tick_ns))
 
-    async def _answer(self, question: HistoryQuestion) -> Response:
+    async def _answer(self, request: Request, question: HistoryQuestion) -> Response | StreamedResponse:
         try:
-            return await self._read_and_encode(question)
+            return await self._read_and_encode(request, question)
         except StoreError:
             raise Unavailable("the store cannot be read now; GET /api/system/health says why") from None
         finally:
             self._history.count_lost()
 
-    async def _read_and_encode(self, question: HistoryQuestion) -> Response:
+    async def _read_and_encode(self, http: Request, question: HistoryQuestion) -> Response | StreamedResponse:
         request = question.request
         series = sorted(filter(question.wants, self._history.series()), key=lambda one: (one.section, one.key))
         symbols = self._bar_symbols(question)
@@ -110,6 +117,17 @@ class HistoryRoutes:
             ):
                 break
             span_ns *= WIDENING
+        if request.format != "rows" and request.format != "columns":
+            columns = table_columns(curves)
+            answer = await export(
+                *(http, "history", request.format, columns, table_pages(curves, columns, limit, Slice(self._slices))),
+                now_ns=self._clock.time_ns(),
+                slices=self._slices,
+                exports=self._exports,
+            )
+            if sum(sizes) > limit and isinstance(answer, StreamedResponse):
+                answer = replace(answer, head=replace(answer.head, headers=(*answer.head.headers, _TRUNCATED)))
+            return answer
         async with work:
             if request.format == "columns":
                 truncated = max(sizes, default=0) > limit

@@ -56,7 +56,10 @@ class HistoryRequest(Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=MAX_POINTS, description="newest points kept, in columns of each series")] = (
         MAX_POINTS
     )
-    format: Annotated[Literal["rows", "columns"], Meta(description="columns: arrays for plotting")] = "rows"
+    format: Annotated[
+        Literal["rows", "columns", "csv", "arrow", "parquet"],
+        Meta(description="columns: arrays for plotting; csv, arrow, parquet: the rows as a file"),
+    ] = "rows"
     aggregates: Annotated[
         Annotated[list[Literal["first", "min", "max", "last", "mean", "count"]], Meta(min_length=1, max_length=6)]
         | None,

@@ -109,14 +109,20 @@ class TradesRoutes:
     """The handlers."""
 
     def __init__(
-        self, trades: TradeSource, event_clock: Clock, slices: asyncio.Lock, stored: Callable[[], Stamp]
+        self,
+        trades: TradeSource,
+        event_clock: Clock,
+        slices: asyncio.Lock,
+        stored: Callable[[], Stamp],
+        exports: Exports | None = None,
     ) -> None:
-        """`stored` returns the newest tick of which `trades` has everything."""
+        """`stored` returns the newest tick of which `trades` has everything. `exports` is shared by all routes
+        that make files."""
         self._trades = trades
         self._stored = stored
         self._clock = event_clock
         self._slices = slices
-        self._exports = Exports()
+        self._exports = Exports() if exports is None else exports
 
     def add_to(self, router: Router) -> None:
         tags = ("trades",)

@@ -15,6 +15,7 @@ from observability.metrics.trades.queries import TradeSource
 from observability.monitoring.acknowledgements import Acknowledger
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.status import ServerStatus
+from observability.rest.exports import Exports
 from observability.rest.history import HistoryRoutes
 from observability.rest.published import Published
 from observability.rest.system import SystemRoutes
@@ -49,10 +50,17 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     """Adds every route."""
     parts.published.add_to(router)
     IngestRoutes(parts.gate).add_to(router)
+    exports = Exports()
     history = HistoryRoutes(
-        parts.history, parts.event_clock, parts.tick_ns, minutes=parts.minutes, bars=parts.bars, slices=parts.slices
+        parts.history,
+        parts.event_clock,
+        parts.tick_ns,
+        minutes=parts.minutes,
+        bars=parts.bars,
+        slices=parts.slices,
+        exports=exports,
     )
     history.add_to(router)
-    TradesRoutes(parts.trades, parts.event_clock, parts.slices, parts.status.stored).add_to(router)
+    TradesRoutes(parts.trades, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
     PageRoutes(router, parts.exposition, parts.slices).add_to(router)
