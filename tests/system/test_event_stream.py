@@ -352,10 +352,10 @@ def test_a_reader_that_leaves_is_counted_as_one_that_said_goodbye(start_server: 
 def test_bytes_behind_the_request_end_a_stream_that_sends_too_many(demo_server: Server) -> None:
     with open_socket(demo_server.port) as sock, sock.makefile("rb") as answer:
         sock.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        # The connection is ended, or reset if bytes came that nobody has read.
         with contextlib.suppress(OSError):
-            while True:
+            while answer.readline():
                 sock.sendall(bytes(1 << 16))
-                assert answer.readline()
 
 
 # -- who may read, and how many
