@@ -94,7 +94,11 @@ class Description:
                     allow_infinity=False,
                 )
             case "array":
-                return st.lists(self.values(schema["items"]), max_size=min(schema.get("maxItems", 3), 3))
+                return st.lists(
+                    self.values(schema["items"]),
+                    min_size=schema.get("minItems", 0),
+                    max_size=min(schema.get("maxItems", 3), 3),
+                )
             case "string":
                 return _texts(schema)
             case "object":
