@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from websockets.sync.client import ClientConnection, connect
 
@@ -23,6 +23,7 @@ from server_process import TIMEOUT_SECONDS, Server
 from ws_client import receive
 
 WORKERS = 2
+T = TypeVar("T")
 
 
 class Peer:
@@ -98,11 +99,32 @@ def fresh_processes(server: Server) -> dict[str, dict[str, Any]]:
     return processes(server)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], T]) -> T:
+    """Returns what `condition` returns, once that is true."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "it did not get there"
         time.sleep(0.02)
+    return found
+
+
+def trade_ids(server: Server, at_least: int = 0) -> list[str]:
+    """Returns the ids of all trades, the newest first, once there are `at_least` so many."""
+
+    def trades() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = server.get("/api/trades?limit=1000")["trades"]
+        return found
+
+    # Not by their `total`, which is counted after the page is read.
+    wait_until(lambda: len(trades()) >= at_least)
+    return [trade["trade_id"] for trade in trades()]
+
+
+def source_of(server: Server) -> dict[str, Any]:
+    """Returns the health of the only source."""
+    (source,) = server.get("/api/system/sources")["sources"].values()
+    found: dict[str, Any] = source
+    return found
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from hosts import trade_ids, wait_until
 from nats_server import NatsServer, make_stream, publish
-from server_process import POLL_SECONDS, ROOT, TIMEOUT_SECONDS, Server, run_command
+from server_process import ROOT, Server, run_command
 from storms import nats_kills
 
 StartServer = Callable[..., Server]
@@ -29,15 +29,6 @@ def fill(number: int) -> str:
         f'{{"type": "fill", "trade_id": "t{number}", "order_id": "o", "symbol": "A", "side": "buy", "quantity": 1, '
         '"price": 100}'
     )
-
-
-def trade_ids(server: Server, number: int) -> list[str]:
-    """Returns the ids of all trades, the newest first, once there are so many."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while len(trades := server.get("/api/trades")["trades"]) < number:
-        assert time.monotonic() < deadline, trades
-        time.sleep(POLL_SECONDS)
-    return [trade["trade_id"] for trade in trades]
 
 
 def test_no_message_is_lost_or_counted_twice_over_kills_of_both_sides() -> None:
@@ -124,9 +115,6 @@ def test_a_fill_and_an_order_from_two_sources_count_once_and_a_difference_is_a_b
 
 def alerts(server: Server, number: int) -> list[dict[str, str]]:
     """Returns the active alerts, once there are so many."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while len(found := server.get("/api/system/alerts")["alerts"]) < number:
-        assert time.monotonic() < deadline, found
-        time.sleep(POLL_SECONDS)
-    active: list[dict[str, str]] = found
+    wait_until(lambda: len(server.get("/api/system/alerts")["alerts"]) >= number)
+    active: list[dict[str, str]] = server.get("/api/system/alerts")["alerts"]
     return active

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
 import nautilus_bus as bus
+from hosts import trade_ids, wait_until
 from redis_server import RedisServer, needs_redis
 from server_process import TIMEOUT_SECONDS, Server
 
@@ -34,19 +34,6 @@ def broker(tmp_path: Path) -> Iterator[RedisServer]:
         yield running
     finally:
         running.stop()
-
-
-def until(look: Callable[[], Any]) -> Any:
-    """Returns what `look` returns once that is true."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(POLL_SECONDS)
-    return found
-
-
-def trade_ids(server: Server) -> list[str]:
-    return [trade["trade_id"] for trade in server.get("/api/trades?limit=1000")["trades"]]
 
 
 def counted(server: Server, name: str) -> float:
@@ -83,15 +70,15 @@ def test_kills_of_both_sides_lose_no_fill_and_read_none_twice(
             server = start_server(*arguments)
             first = life * PER_LIFE
             writing = writers.submit(add_fills, broker, range(first, first + PER_LIFE))
-            until(lambda: len(trade_ids(server)) > first + 20)  # noqa: B023 - called at once
+            wait_until(lambda: len(trade_ids(server)) > first + 20)  # noqa: B023 - called at once
             broker.kill()
             broker.start()
-            until(lambda: len(trade_ids(server)) > first + 60)  # noqa: B023 - called at once
+            wait_until(lambda: len(trade_ids(server)) > first + 60)  # noqa: B023 - called at once
             assert counted(server, "ingest_duplicates_total") == 0
             server.stop(signal.SIGKILL)
             writing.result(TIMEOUT_SECONDS)
     server = start_server(*arguments)
-    until(lambda: len(trade_ids(server)) == LIVES * PER_LIFE)
+    wait_until(lambda: len(trade_ids(server)) == LIVES * PER_LIFE)
     assert sorted(trade_ids(server)) == sorted(f"t{number}" for number in range(LIVES * PER_LIFE))
     assert counted(server, "ingest_duplicates_total") == 0
     assert counted(server, "source_gaps_total") == 0
@@ -109,13 +96,13 @@ def test_an_engines_order_is_followed_over_a_restart_of_the_server(
         for message in (bus.account(), bus.initialized(), bus.order("OrderSubmitted"), bus.order("OrderAccepted")):
             client.xadd(STREAM, bus.entry(message))  # type: ignore[arg-type]
         server = start_server(*arguments)
-        until(lambda: server.next_snapshot()["execution"]["open_orders"] == 1)
+        wait_until(lambda: server.next_snapshot()["execution"]["open_orders"] == 1)
         server.stop()
         for message in (bus.filled("T1"), bus.position("PositionOpened"), bus.order("OrderCanceled")):
             client.xadd(STREAM, bus.entry(message))  # type: ignore[arg-type]
         client.xadd(STREAM, bus.entry(bus.filled("R1", reconciliation=True)))  # type: ignore[arg-type]
     server = start_server(*arguments)
-    until(lambda: server.next_snapshot()["system"]["metrics"])
+    wait_until(lambda: server.next_snapshot()["system"]["metrics"])
     snapshot = server.next_snapshot()
     execution, strategy = snapshot["execution"], snapshot["strategy"]
     assert execution["open_orders"] == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,29 +14,10 @@ import pytest
 
 import example_source
 from example_source import EventFile, fill
-from server_process import ROOT, TIMEOUT_SECONDS, Server, run_command
+from hosts import source_of, trade_ids, wait_until
+from server_process import ROOT, Server, run_command
 
 StartServer = Callable[..., Server]
-POLL_SECONDS = 0.02
-
-
-def until(look: Callable[[], Any]) -> Any:
-    """Returns what `look` returns once that is true."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(POLL_SECONDS)
-    return found
-
-
-def source_of(server: Server) -> dict[str, Any]:
-    (source,) = server.get("/api/system/sources")["sources"].values()
-    found: dict[str, Any] = source
-    return found
-
-
-def trade_ids(server: Server) -> list[str]:
-    return [trade["trade_id"] for trade in server.get("/api/trades?limit=1000")["trades"]]
 
 
 def _has_more_than(server: Server, number: int) -> bool:
@@ -63,10 +43,10 @@ def test_a_source_goes_on_after_a_kill_and_no_fill_is_lost_or_there_twice(
         first = life * 50
         file.append(*(fill(number) for number in range(first, first + 50)))
         # Somewhere within the batch, or after it.
-        until(partial(_has_more_than, server, first))
+        wait_until(partial(_has_more_than, server, first))
         server.stop(signal.SIGKILL)
     server = start_server("--source", file.url, "--data-dir", data, PYTHONPATH=path)
-    until(lambda: len(trade_ids(server)) == 200)
+    wait_until(lambda: len(trade_ids(server)) == 200)
     assert sorted(trade_ids(server)) == sorted(f"t{number}" for number in range(200))
     # The last lines were read again only if they were not on disk.
     assert source_of(server)["messages"] <= 50
@@ -78,11 +58,11 @@ def test_lines_before_the_cursor_are_not_read_again_after_an_orderly_stop(
     arguments = ("--source", file.url, "--data-dir", str(tmp_path / "data"))
     file.append({"type": "print", "symbol": "A", "price": 1, "size": 1}, fill(1))
     server = start_server(*arguments, PYTHONPATH=path)
-    until(lambda: trade_ids(server) == ["t1"])
+    wait_until(lambda: trade_ids(server) == ["t1"])
     server.stop()
     server = start_server(*arguments, PYTHONPATH=path)
     file.append(fill(2))
-    until(lambda: trade_ids(server) == ["t2", "t1"])
+    wait_until(lambda: trade_ids(server) == ["t2", "t1"])
     assert source_of(server)["messages"] == 1
     assert server.next_snapshot()["market_data"]["A"]["trades"] == 1
 
@@ -92,8 +72,8 @@ def test_a_source_is_in_snapshot_rest_and_metrics(start_server: StartServer, pat
     file.append({"type": "quote", "symbol": "A", "bid": 1, "ask": 2})
     file.append_text("nonsense\n")
     server = start_server("--source", file.url, PYTHONPATH=path)
-    until(lambda: source_of(server)["messages"] == 2)
-    shown = until(lambda: _with_messages(server, 2))
+    wait_until(lambda: source_of(server)["messages"] == 2)
+    shown = wait_until(lambda: _with_messages(server, 2))
     assert (shown["state"], shown["events"], shown["rejected"], shown["error"]) == ("connected", 1, 1, None)
     assert "nonsense" not in server.wait_for_log("1 message is rejected")
     lines = [
@@ -101,7 +81,7 @@ def test_a_source_is_in_snapshot_rest_and_metrics(start_server: StartServer, pat
         f'source_rejected_total{{source="{file.url}"}} 1.0',
         f'ingest_events_total{{source="{file.url}",type="quote"}} 1.0',
     ]
-    until(lambda: all(line in server.get_bytes("/metrics").decode() for line in lines))
+    wait_until(lambda: all(line in server.get_bytes("/metrics").decode() for line in lines))
 
 
 def _with_messages(server: Server, messages: int) -> dict[str, Any] | None:
@@ -119,12 +99,14 @@ def test_a_source_that_cannot_be_connected_to_degrades_the_health_and_raises_an_
     file = tmp_path / "none.jsonl"
     server = start_server("--source", f"file:{file}", "--alerts", str(rules), PYTHONPATH=path)
     assert "No such file" in server.wait_for_log("cannot be connected to")
-    until(lambda: any("none.jsonl" in reason for reason in server.get("/api/system/health")["reasons"]))
-    (alert,) = until(lambda: server.get("/api/system/alerts")["alerts"])
+    wait_until(lambda: any("none.jsonl" in reason for reason in server.get("/api/system/health")["reasons"]))
+    (alert,) = wait_until(lambda: server.get("/api/system/alerts")["alerts"])
     assert alert["title"] == f"file:{file} is away"
     file.touch()
-    until(lambda: server.get("/api/system/health")["status"] == "healthy" or source_of(server)["state"] == "connected")
-    until(lambda: server.get("/api/system/alerts")["alerts"][0]["state"] == "resolved")
+    wait_until(
+        lambda: server.get("/api/system/health")["status"] == "healthy" or source_of(server)["state"] == "connected"
+    )
+    wait_until(lambda: server.get("/api/system/alerts")["alerts"][0]["state"] == "resolved")
 
 
 def test_check_reports_every_fault_of_every_source_at_once(path: str) -> None:

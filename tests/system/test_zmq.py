@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import pytest
 
 from example_source import fill
-from server_process import TIMEOUT_SECONDS, Server
+from hosts import source_of, trade_ids
+from server_process import Server
 from zmq_publisher import Publisher
 
 StartServer = Callable[..., Server]
-POLL_SECONDS = 0.02
 
 
 @pytest.fixture
@@ -25,19 +24,9 @@ def publisher() -> Iterator[Publisher]:
     made.kill()
 
 
-def source_of(server: Server) -> dict[str, Any]:
-    (source,) = server.get("/api/system/sources")["sources"].values()
-    found: dict[str, Any] = source
-    return found
-
-
 def trades_of(server: Server, number: int) -> list[str]:
     """Returns the ids of all trades, newest last, once there are that many."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while len(trades := server.get("/api/trades?limit=1000")["trades"]) < number:
-        assert time.monotonic() < deadline, len(trades)
-        time.sleep(POLL_SECONDS)
-    return [trade["trade_id"] for trade in reversed(trades)]
+    return trade_ids(server, number)[::-1]
 
 
 def ids(numbers: range) -> list[str]:

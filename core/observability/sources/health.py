@@ -51,7 +51,7 @@ class SourceHealth:
         self.reconnects = 0
         """Connections made after the first."""
         self.is_held = False
-        """Whether nobody reads it, so that its silence is not its own."""
+        """Whether this server is not reading the source, so that no message can come."""
         self._clock = clock
         self._on_change = on_change
         self._has_connected = False

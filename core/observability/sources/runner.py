@@ -200,7 +200,8 @@ class SourceRunner:
             )  # fmt: skip
 
     def _described(self, error: Exception) -> str:
-        """Returns the error for people; one that is nobody's but ours or the library's is logged whole, once."""
+        """Returns the error for people. An unexpected one, a defect of ours or of a library, is also logged once, with
+        its traceback."""
         if isinstance(error, (OSError, EOFError, SourceError, _NotKept)):
             if isinstance(error, TimeoutError) and not str(error):
                 return f"no answer within {CONNECT_SECONDS:g} s"

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from observability.cli.status_line import StatusLine, bar, remaining
 from observability.clocks.timestamps import format_iso_ms
 from observability.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, StoreError
+from observability.logs.status_line import StatusLine, bar, remaining
 from observability.store.backup import BackupFacts, Progress, back_up
 
 _DESCRIPTION: Final = """\

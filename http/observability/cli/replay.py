@@ -15,12 +15,13 @@ from typing import Final
 import msgspec
 
 from observability.cli.send import DEFAULT_URL, SILENCE_SECONDS, Delivery
-from observability.cli.status_line import REFRESH_SECONDS, StatusLine, bar, remaining
 from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S, format_iso_ms
 from observability.config.kinds import Speed
 from observability.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, SourceError
 from observability.events import Event, Order
+from observability.logs.status_line import REFRESH_SECONDS, StatusLine, bar, remaining
+from observability.sources.recordings.progress import unused_lines
 from observability.sources.recordings.replay import Replay, ReplayProgress
 
 # After Ctrl-C, answers to what is under way may take this long.
@@ -212,6 +213,4 @@ def _progress_line(progress: ReplayProgress, answered: int) -> str:
 
 def _summary(progress: ReplayProgress) -> str:
     seconds = progress.elapsed_ns / NS_PER_S
-    unused = ((progress.skipped_lines, "lines skipped"), (progress.bad_lines, "unreadable lines"))
-    words = [f"{progress.events:,} events replayed in {seconds:.1f} s"]
-    return ", ".join(words + [f"{count:,} {what}" for count, what in unused if count])
+    return ", ".join([f"{progress.events:,} events replayed in {seconds:.1f} s", *unused_lines(progress)])

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import BinaryIO, Final
 
-from observability.cli.status_line import LineHandler, StatusLine
 from observability.clients.sender import Sender
 from observability.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from observability.logs.status_line import LineHandler, StatusLine
 
 DEFAULT_URL: Final = "http://localhost:8000"
 TOKEN_VARIABLE: Final = "OBSERVABILITY_TOKEN"

@@ -157,7 +157,7 @@ class SubjectsSource:
         return Batch(payloads, messages=messages, gaps=gaps + dropped, rejected=rejected)
 
     async def acknowledge(self) -> None:
-        """Does nothing: nobody waits for it."""
+        """Does nothing: a core subject knows no acknowledgement."""
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -272,7 +272,7 @@ class JetStreamSource:
         await self._pull(connection)
 
     async def close(self) -> None:
-        """Gives back what is not acknowledged, so that it comes at once to whoever connects next."""
+        """Gives the messages that are not acknowledged back, so that the next connection gets them at once."""
         connection, self._connection = self._connection, None
         if connection is None:
             return

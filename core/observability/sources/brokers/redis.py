@@ -132,7 +132,7 @@ class RedisSource:
         self._is_news = False
 
     async def connect(self, cursor: str | None) -> None:
-        """Connects, and goes on behind `cursor`. Raises SourceError, or OSError if the server cannot be reached."""
+        """Connects, to continue after `cursor`. Raises SourceError, or OSError if the server cannot be reached."""
         await self.close()
         self._reset()
         self._connection = _new_connection(self._options)

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import sys
 from typing import TextIO
 
 from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.logs.status_line import StatusLine, bar
 from observability.sources.recordings.replay import ReplayProgress
 
 logger = logging.getLogger(__name__)
-
-_BAR_CELLS = 20
-_ERASE_LINE = "\r\x1b[K"  # ECMA-48: carriage return, erase to the end of the line
 
 
 class ProgressBar:
     """Shows progress if the stream is a terminal; `finish` (also on Ctrl-C) erases the line and logs the totals."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._is_terminal = self._stream.isatty()
+        self._line = StatusLine(stream=stream)
         self._latest: ReplayProgress | None = None
 
     def __enter__(self) -> ProgressBar:
@@ -33,21 +28,16 @@ class ProgressBar:
     def update(self, progress: ReplayProgress) -> None:
         """Shows `progress` in place of the previous one."""
         self._latest = progress
-        if self._is_terminal:
-            columns = shutil.get_terminal_size().columns
-            # The last column stays free: a full line would wrap and could not be erased.
-            self._stream.write(_ERASE_LINE + progress_line(progress)[: max(0, columns - 1)])
-            self._stream.flush()
+        if self._line.is_shown:
+            self._line.show(progress_line(progress))
 
     def finish(self) -> None:
         """Erases the line and logs the totals; a second call does nothing."""
         if self._latest is None:
             return
-        if self._is_terminal:
-            self._stream.write(_ERASE_LINE)
-            self._stream.flush()
+        self._line.print()
         latest, self._latest = self._latest, None
-        unused = _unused(latest)
+        unused = unused_lines(latest)
         logger.log(
             logging.WARNING if unused else logging.INFO,
             "replayed %d events in %.2f s (%s events/s), lap %d, up to %s%s",
@@ -59,10 +49,8 @@ class ProgressBar:
 
 def progress_line(progress: ReplayProgress) -> str:
     """Returns one line: bar, percent of the bytes, events, events per second, event time, speed, lap, unused lines."""
-    share = progress.share
-    filled = int(share * _BAR_CELLS)
     words = [
-        f"[{'#' * filled}{'.' * (_BAR_CELLS - filled)}] {share * 100:3.0f}%",
+        bar(progress.share),
         f"{progress.events:,} events",
         f"{_per_second(progress.events, progress.elapsed_ns)}/s",
     ]
@@ -72,10 +60,10 @@ def progress_line(progress: ReplayProgress) -> str:
         words.append(f"x{progress.events_span_ns / progress.elapsed_ns:,.1f}")
     if progress.lap > 1:
         words.append(f"lap {progress.lap}")
-    return "  ".join(words + _unused(progress))
+    return "  ".join(words + unused_lines(progress))
 
 
-def _unused(progress: ReplayProgress) -> list[str]:
+def unused_lines(progress: ReplayProgress) -> list[str]:
     """Returns what could not be used, if there was any."""
     counts = ((progress.skipped_lines, "lines skipped"), (progress.bad_lines, "unreadable lines"))
     return [f"{count:,} {what}" for count, what in counts if count]
