@@ -48,7 +48,7 @@ def events(first: int, count: int) -> Iterator[Event]:
         times = {"ts": now_ns, "ts_init": now_ns}
         terms = {"strategy": f"strategy{n % 8}", "venue": "XNAS"}
         yield Order(f"o{n}", symbol, side, quantity, "new", arrival_price=price, **terms, **times)  # type: ignore[arg-type]
-        yield Fill(f"t{n}", f"o{n}", symbol, side, quantity, price, Decimal("0.35"), **terms, **times)  # type: ignore[arg-type]
+        yield Fill(f"t{n}", symbol, side, quantity, price, f"o{n}", Decimal("0.35"), **terms, **times)  # type: ignore[arg-type]
         yield Order(f"o{n}", symbol, side, quantity, "filled", **terms, **times)  # type: ignore[arg-type]
 
 

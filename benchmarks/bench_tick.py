@@ -75,7 +75,7 @@ class Market:
         self._bus.publish_all(
             [
                 Fill(
-                    f"t{n}", f"o{n}", f"SYM{n * symbols // positions:04d}", "buy", Decimal(10), Decimal("100.5"),
+                    f"t{n}", f"SYM{n * symbols // positions:04d}", "buy", Decimal(10), Decimal("100.5"), f"o{n}",
                     strategy=f"s{n % strategies}", ts=now_ns, ts_init=now_ns,
                 )
                 for n in range(positions)

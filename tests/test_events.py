@@ -17,7 +17,7 @@ EVENTS: dict[str, dict[str, Any]] = {
     "quote": {"symbol": "AAPL", "bid": 1.0, "ask": 2.0},
     "print": {"symbol": "AAPL", "price": 1.5, "size": 100},
     "order": {"order_id": "o1", "symbol": "AAPL", "side": "buy", "quantity": 10, "status": "new"},
-    "fill": {"trade_id": "t1", "order_id": "o1", "symbol": "AAPL", "side": "sell", "quantity": "0.1", "price": 585.33},
+    "fill": {"trade_id": "t1", "symbol": "AAPL", "side": "sell", "quantity": "0.1", "price": 585.33},
     "position": {"symbol": "AAPL", "quantity": -5, "avg_price": 1},
     "signal": {"strategy": "paper", "symbol": "AAPL", "action": "buy"},
     "equity": {"value": 100000},

@@ -162,14 +162,15 @@ class Order(Event, tag="order", kw_only=False, gc=False):
 
 
 class Fill(Event, tag="fill", kw_only=False, gc=False):
-    """An execution of one of our orders; its key is (venue, symbol, trade_id). `commission` is in quote currency."""
+    """An execution of one of our orders; `metrics/trades/trade.py` says what identifies it. `commission` is in quote
+    currency. Without `order_id` it is of no order of ours: a liquidation, auto-deleveraging, a settlement."""
 
     trade_id: Identifier
-    order_id: Identifier
     symbol: Symbol
     side: Side
     quantity: Decimal
     price: Decimal
+    order_id: OptionalName = ""
     commission: Decimal = NO_COMMISSION
     liquidity: Literal["maker", "taker", ""] = ""
     strategy: OptionalName = ""

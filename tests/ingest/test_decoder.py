@@ -86,7 +86,7 @@ def test_the_sender_cannot_choose_the_arrival_time() -> None:
         ({**QUOTE, "ts": "2012-06-21T13:30:00"}, "offset"),
         ({**QUOTE, "ts": -1}, "$[1].ts"),
         ({**QUOTE, "ts": "9999-01-01T00:00:00Z"}, "2262"),
-        ({"type": "fill", "trade_id": "1"}, "`order_id` - at `$[1]`"),
+        ({"type": "fill", "trade_id": "1"}, "`symbol` - at `$[1]`"),
         ({"type": "log", "level": "loud", "message": ""}, "$[1].level"),
         (7, "object"),
     ],

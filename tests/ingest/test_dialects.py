@@ -21,7 +21,7 @@ EVENTS: dict[str, dict[str, Any]] = {
     "quote": {"symbol": "A", "bid": 1, "ask": 2},
     "print": {"symbol": "A", "price": 1, "size": 1},
     "order": {"order_id": "o", "symbol": "A", "side": "buy", "quantity": 1, "status": "new"},
-    "fill": {"trade_id": "t", "order_id": "o", "symbol": "A", "side": "buy", "quantity": 1, "price": 1},
+    "fill": {"trade_id": "t", "symbol": "A", "side": "buy", "quantity": 1, "price": 1},
     "position": {"symbol": "A", "quantity": 1, "avg_price": 1},
     "signal": {"strategy": "s", "symbol": "A", "action": "buy"},
     "equity": {"value": 1},

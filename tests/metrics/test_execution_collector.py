@@ -62,7 +62,7 @@ def order(status: Any, order_id: str = "o", at_ms: float = 0, **changes: Any) ->
 def fill(trade_id: str, quantity: int | str, order_id: str = "o", at_ms: float = 0, **changes: Any) -> Fill:
     ts = NOON + round(at_ms * MS)
     fields: dict[str, Any] = {"symbol": "AAPL", "side": "buy", "price": D(100), "ts": ts, "ts_init": NOON}
-    return Fill(trade_id, order_id, quantity=D(quantity), **(fields | changes))
+    return Fill(trade_id, order_id=order_id, quantity=D(quantity), **(fields | changes))
 
 
 STATES = ("orders_today", "open_orders", "partially_filled", "filled", "cancelled", "rejected", "expired")
@@ -400,3 +400,24 @@ def test_a_report_in_the_archive_is_not_counted_again() -> None:
     # A reused id is another order: its report has another time.
     desk.order("rejected", "o2", at_ms=1)
     assert desk.count("orders_today", "late_reports") == (3, 2)
+
+
+def test_a_fill_without_an_order_counts_as_a_fill_and_in_no_figure_of_orders() -> None:
+    desk = Desk()
+    desk.order("new", strategy="mean")
+    desk.fill("liquidated", 3, order_id="", commission=D("0.5"), latency_ms=2.0, strategy="mean")
+    counted = ("fills_today", "commission", "orders_today", "open_orders", "fill_rate", "n_latency", "late_reports")
+    assert desk.count(*counted) == (1, 0.5, 1, 1, 0.0, 0, 0)
+    quality = desk.execution.quality()
+    assert (quality["fills"], quality["by_strategy"]["mean"]["fills"]) == (1, 1)
+    assert quality["effective_spread"]["left_out"] == {"no_order": 1}
+    assert quality["markouts"]["1s"]["left_out"] == {"no_order": 1}
+
+
+def test_fills_without_an_order_take_no_strategy_from_each_other() -> None:
+    trades = TradeLog()
+    desk = Desk(trades=trades)
+    desk.fill("t1", 1, order_id="", strategy="mean")
+    desk.fill("t2", 1, order_id="")
+    page, _ = trades.query(TradeFilter())
+    assert [(trade.trade_id, trade.strategy) for trade in page] == [("t2", "default"), ("t1", "mean")]

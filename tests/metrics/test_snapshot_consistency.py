@@ -57,7 +57,7 @@ def test_all_sections_of_a_snapshot_have_seen_the_same_events(steps: list[tuple[
             fills += 1
             side = "buy" if quantity > 0 else "sell"
             size = Decimal(abs(quantity))
-            bus.publish(Fill(str(number), "o", symbol, side, size, Decimal(price), ts=now_ns, ts_init=now_ns))
+            bus.publish(Fill(str(number), symbol, side, size, Decimal(price), "o", ts=now_ns, ts_init=now_ns))
         else:
             hub.tick()
             frame = hub.frames.latest()

@@ -93,7 +93,7 @@ def fill(number: int, **changes: Any) -> Fill:
         "symbol": "AAPL", "side": "buy", "quantity": D(10), "price": D("100.25"), "commission": D("0.1"),
         "strategy": "alpha", "venue": "XNAS", "ts": ts, "ts_init": ts,
     }  # fmt: skip
-    return Fill(f"t{number}", f"o{number}", **(fields | changes))
+    return Fill(f"t{number}", **({"order_id": f"o{number}"} | fields | changes))
 
 
 def order(number: int, status: Any, **changes: Any) -> Order:

@@ -67,7 +67,7 @@ def initialized(order_id: str = ORDER, **other: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def order(kind: str, order_id: str = ORDER, **other: Any) -> dict[str, Any]:
+def order(kind: str, order_id: str | None = ORDER, **other: Any) -> dict[str, Any]:
     """Returns any later event of an order but OrderFilled."""
     return {
         "type": kind, "trader_id": "TESTER-001", "strategy_id": STRATEGY, "instrument_id": INSTRUMENT,
@@ -76,7 +76,7 @@ def order(kind: str, order_id: str = ORDER, **other: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def filled(trade_id: str, order_id: str = ORDER, **other: Any) -> dict[str, Any]:
+def filled(trade_id: str, order_id: str | None = ORDER, **other: Any) -> dict[str, Any]:
     return {
         **order("OrderFilled", order_id), "trade_id": trade_id, "position_id": "P-1", "order_side": "BUY",
         "order_type": "LIMIT", "last_qty": "1.000", "last_px": "61000.10", "currency": "USDT",

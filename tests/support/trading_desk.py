@@ -39,7 +39,7 @@ def fill(
 ) -> Fill:
     ts = NOON + round(at_ms * MS)
     fields: dict[str, Any] = {"symbol": "AAPL", "side": "buy", "ts": ts, "ts_init": ts}
-    return Fill(trade_id, order_id, quantity=D(quantity), price=D(price), **(fields | changes))
+    return Fill(trade_id, order_id=order_id, quantity=D(quantity), price=D(price), **(fields | changes))
 
 
 class TradingDesk:

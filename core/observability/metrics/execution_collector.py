@@ -155,6 +155,9 @@ class ExecutionCollector(BusCollector):
         market = self._markets.follow(event.symbol)
         if trade.mid is None and market is not None:
             trade.mid = market.mid(now_ns)
+        if not event.order_id:
+            self._orders.fill_without_order(event, trade)
+            return
         order = self._orders.fill(event, trade, market)
         self._markouts.add(order, event, trade.strategy, None if market is None else trade.mid)
         if market is not None and trade.mid is not None:

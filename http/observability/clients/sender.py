@@ -140,7 +140,7 @@ class Sender:
     def fill(
         self, trade_id: str, order_id: str, symbol: str, side: str, quantity: Any, price: Any, **fields: Any
     ) -> None:
-        """An execution of one of our orders."""
+        """An execution of one of our orders; `order_id` is empty for one that no order of ours has made."""
         self.send(
             "fill",
             trade_id=trade_id,

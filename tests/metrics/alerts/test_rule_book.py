@@ -182,7 +182,7 @@ def test_the_alert_of_a_member_that_is_gone_is_resolved() -> None:
     system = System('[big]\nmetric = "strategy.positions.*.quantity"\nabove = 50\nclear_for = "2s"\n')
 
     def fill(n: int, side: Any) -> Fill:
-        return Fill(f"t{n}", "o", "AAPL", side, Decimal(100), Decimal(10), strategy="alpha")
+        return Fill(f"t{n}", "AAPL", side, Decimal(100), Decimal(10), "o", strategy="alpha")
 
     system.publish(fill(1, "buy"))
     system.tick(0)

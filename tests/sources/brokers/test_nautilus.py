@@ -79,10 +79,21 @@ def test_an_order_is_reported_with_what_only_its_first_message_has(encoding: str
 def test_a_fill_keeps_its_decimals_and_needs_no_order(encoding: str, version: int) -> None:
     (fill,) = translate(NautilusCodec(), bus.filled("T1"), encoding=encoding, version=version)
     assert fill == Fill(
-        "T1", bus.ORDER, "BTCUSDT-PERP", "buy", Decimal("1.000"), Decimal("61000.10"), Decimal("12.20002000"), "maker",
+        "T1", "BTCUSDT-PERP", "buy", Decimal("1.000"), Decimal("61000.10"), bus.ORDER, Decimal("12.20002000"), "maker",
         bus.STRATEGY, "BINANCE", ts=T0 + 1000,
     )  # fmt: skip
     assert isinstance(fill, Fill) and str(fill.price) == "61000.10"
+
+
+@each_version
+@each_encoding
+@pytest.mark.parametrize("order_id", [None, ""])
+def test_a_fill_without_an_order_is_read_as_one(order_id: Any, encoding: str, version: int) -> None:
+    liquidated = bus.filled("T1", order_id, reconciliation=True)
+    codec = NautilusCodec(counts_reconciled=True)
+    (fill,) = translate(codec, liquidated, encoding=encoding, version=version)
+    assert isinstance(fill, Fill) and (fill.order_id, fill.quantity) == ("", Decimal(1))
+    assert len(translate(NautilusCodec(), liquidated, encoding=encoding, version=version)) == 2
 
 
 def test_an_order_that_is_denied_is_reported_rejected_with_its_reason() -> None:

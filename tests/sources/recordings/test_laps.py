@@ -82,7 +82,7 @@ def test_contiguous_integer_trade_ids_stay_contiguous() -> None:
 def test_ids_of_orders_and_fills_do_not_repeat_and_still_match() -> None:
     def lap() -> list[Event]:
         order = Order("o", "X", "buy", Decimal(1), "new", decision_ts=START_NS, ts=START_NS, ts_init=START_NS)
-        return [order, Fill("t", "o", "X", "buy", Decimal(1), Decimal(1), ts=START_NS + 1, ts_init=START_NS + 1)]
+        return [order, Fill("t", "X", "buy", Decimal(1), Decimal(1), "o", ts=START_NS + 1, ts_init=START_NS + 1)]
 
     orders, fills = [], []
     for event in islice(Laps(lambda: iter(lap())), 6):

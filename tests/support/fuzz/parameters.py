@@ -85,7 +85,7 @@ def _application() -> Application:
         ts = NOW_NS - (5 - n) * NS_PER_S
         symbol = ("AAPL", "MSFT")[n % 2]
         fill = Fill(
-            f"t{n}", f"o{n}", symbol, "sell" if n % 2 else "buy", Decimal(1 + n), Decimal("10.25"), ts=ts, ts_init=ts
+            f"t{n}", symbol, "sell" if n % 2 else "buy", Decimal(1 + n), Decimal("10.25"), f"o{n}", ts=ts, ts_init=ts
         )
         bus.publish_all([Quote(symbol, 10.0 + n, 10.5 + n, ts=ts, ts_init=ts), fill], "fuzz")
         for section in collectors.sections[:3]:

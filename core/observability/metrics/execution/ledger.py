@@ -131,9 +131,7 @@ class OrderLedger:
         if order.quantity is not None and order.filled > order.quantity:
             self.overfilled += 1
         # The strategy of the fill may be another one than the order's.
-        tally = self._groups.tally(trade.strategy, order.symbol, order.venue)
-        tally.count("fills")
-        tally.add("commission", event.commission)
+        tally = self._count_fill(event, trade.strategy, order.venue)
         if event.latency_ms is not None and isfinite(event.latency_ms):
             latency_ns = round(event.latency_ms * NS_PER_MS)
             tally.durations.append(("reported_by_fills", latency_ns, True))
@@ -145,6 +143,10 @@ class OrderLedger:
             self._close_replaced(order)
         return order
 
+    def fill_without_order(self, event: Fill, trade: Trade) -> None:
+        """Counts what the venue did to a position. No order of ours is measured by it."""
+        self._count_fill(event, trade.strategy, event.venue).count("fill:no_order")
+
     def strategy_of(self, symbol: str, order_id: str) -> str | None:
         """Returns the strategy of an order; None if it is not known."""
         key = (symbol, order_id)
@@ -154,6 +156,12 @@ class OrderLedger:
         if self.strategy_archive is None or len(self._recent) < self._max_recent:
             return None
         return self.strategy_archive(symbol, order_id)
+
+    def _count_fill(self, event: Fill, strategy: str, venue: str) -> Tally:
+        tally = self._groups.tally(strategy, event.symbol, venue)
+        tally.count("fills")
+        tally.add("commission", event.commission)
+        return tally
 
     def _is_archived(self, key: OrderKey, event: Order) -> bool:
         """Returns whether a report of an order that is not in memory has arrived before."""

@@ -87,11 +87,11 @@ def fill_of(row: StoreRow) -> Fill:
     trade = trade_of(row)
     return Fill(
         trade.trade_id,
-        trade.order_id,
         trade.symbol,
         trade.side,  # type: ignore[arg-type]  # one of the two, as the fill had it
         trade.quantity,
         trade.price,
+        trade.order_id,
         trade.commission,
         trade.liquidity,  # type: ignore[arg-type]
         trade.strategy,

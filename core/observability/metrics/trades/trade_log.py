@@ -176,7 +176,9 @@ class TradeLog:
         """Returns the strategy that a fill belongs to: its own, else that of its order if that is known by now."""
         if fill.strategy:
             return fill.strategy
-        found = None if self.strategy_of_order is None else self.strategy_of_order(fill.symbol, fill.order_id)
+        if not fill.order_id or self.strategy_of_order is None:
+            return DEFAULT_STRATEGY
+        found = self.strategy_of_order(fill.symbol, fill.order_id)
         return found or DEFAULT_STRATEGY
 
     def is_known(self, fill: Fill) -> bool:

@@ -198,15 +198,16 @@ class NautilusCodec:
             del self._state.orders[message.client_order_id]
         return (event,)
 
-    def _event(self, message: OrderMessage, order: OrderInfo, status: OrderStatus) -> Order:
+    def _event(self, message: OrderMessage | OrderFilled, order: OrderInfo, status: OrderStatus) -> Order:
         if order.quantity is None:
             raise EventError(f"order {message.client_order_id}: its quantity is in quote currency")
         if status == "new" and order.filled:
             status = "partially_filled"
         symbol, venue = self._instrument(message.instrument_id)
+        reason = message.reason if isinstance(message, OrderMessage) else None
         return Order(
-            message.client_order_id, symbol, order.side, order.quantity, status, order.price, order.order_type,
-            message.strategy_id, venue, reason=(message.reason or "")[:MAX_TEXT_LENGTH], decision_ts=order.decided_ns,
+            message.client_order_id or "", symbol, order.side, order.quantity, status, order.price, order.order_type,
+            message.strategy_id, venue, reason=(reason or "")[:MAX_TEXT_LENGTH], decision_ts=order.decided_ns,
         )  # fmt: skip
 
     def _order(self, message: OrderMessage) -> OrderInfo:
@@ -220,9 +221,10 @@ class NautilusCodec:
     def _fill(self, message: OrderFilled, ts: int | None) -> Sequence[Event]:
         symbol, venue = self._instrument(message.instrument_id)
         commission, remark = _commission(message, symbol)
+        order_id = message.client_order_id or ""
         fill = Fill(
-            message.trade_id, message.client_order_id, symbol, _side(message.order_side), message.last_qty,
-            message.last_px, commission, {"MAKER": "maker", "TAKER": "taker"}.get(message.liquidity_side, ""),  # type: ignore[arg-type]
+            message.trade_id, symbol, _side(message.order_side), message.last_qty, message.last_px, order_id,
+            commission, {"MAKER": "maker", "TAKER": "taker"}.get(message.liquidity_side, ""),  # type: ignore[arg-type]
             message.strategy_id, venue,
         )  # fmt: skip
         events: list[Event] = [fill]
@@ -231,7 +233,7 @@ class NautilusCodec:
         elif remark and remark not in self._told and len(self._told) < _MAX_INSTRUMENTS:
             self._told.add(remark)
             events.append(Log("warning", remark, LOGGER))
-        order = self._state.orders.get(message.client_order_id)
+        order = self._state.orders.get(order_id)
         if order is not None:
             order.filled = _WIDE.add(order.filled, message.last_qty)
             is_complete = order.quantity is not None and order.filled >= order.quantity
@@ -239,7 +241,7 @@ class NautilusCodec:
                 # No fill moves it on, so a report must.
                 events.append(self._event(message, order, "filled" if is_complete else "partially_filled"))
             if is_complete:
-                del self._state.orders[message.client_order_id]
+                del self._state.orders[order_id]
         return events
 
     def _set_apart(self, message: OrderFilled, fill: Fill) -> list[Event]:

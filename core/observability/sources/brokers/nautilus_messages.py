@@ -24,6 +24,7 @@ from observability.events import (
     TYPE_NAMES,
     Identifier,
     Name,
+    OptionalName,
     OrderStatus,
     Price,
     Size,
@@ -87,7 +88,11 @@ class OrderUpdated(OrderMessage, tag="OrderUpdated", kw_only=True, gc=False):
     is_quote_quantity: bool = False
 
 
-class OrderFilled(OrderMessage, tag="OrderFilled", kw_only=True, gc=False):
+class OrderFilled(BusMessage, tag="OrderFilled", kw_only=True, gc=False):
+    strategy_id: Name
+    instrument_id: _LongName
+    client_order_id: OptionalName | None = None
+    """None for what the venue itself has done to a position, such as a liquidation."""
     trade_id: Identifier
     order_side: str
     last_qty: Decimal

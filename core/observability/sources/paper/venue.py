@@ -264,7 +264,7 @@ class PaperVenue:
         # The fill comes first, because the report that ends the order may make subscribers forget it.
         self.reports.append(
             Fill(
-                f"{order.order_id}.{order.fill_count}", order.order_id, market.symbol, order.side, quantity, price,
+                f"{order.order_id}.{order.fill_count}", market.symbol, order.side, quantity, price, order.order_id,
                 (quantity * price * fee_bps / BPS).quantize(_COMMISSION_STEP), liquidity, order.strategy, PAPER_VENUE,
                 (order.ack_ns - order.decision_ns) / NS_PER_MS,
                 ts=at_ns, ts_init=self._now_ns,

@@ -81,5 +81,6 @@ class Laps:
             if isinstance(event.decision_ts, int):
                 event.decision_ts += shift
         elif isinstance(event, Fill):
-            event.order_id += suffix
+            if event.order_id:
+                event.order_id += suffix
             event.trade_id += suffix
