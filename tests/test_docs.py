@@ -29,6 +29,7 @@ from observability.errors import ConfigError
 from observability.events import EVENT_TYPES, TYPE_NAMES
 from observability.metrics.alerts.rule_file import parse_rules
 from observability.metrics.collectors import ENTRY_POINT_GROUP
+from observability.metrics.market.venues import Venue
 from observability.metrics.system.health import THRESHOLDS
 from observability.sources.feeds.feed import from_url
 from observability.sources.feeds.venues import VENUES
@@ -221,6 +222,7 @@ LIMITS: Final = {
     "brackets within each other in a batch that is not JSON": "ingest.splitting:MAX_DEPTH",
     "digits on either side of the point": "events:MAX_DECIMAL_EXPONENT",
     "symbols": "config.config:Config().max_symbols",
+    "venues of a symbol": "metrics.market.venues:MAX_VENUES",
     "strategies with an account of their own": "metrics.strategy_collector:StrategySettings().max_strategies",
     "positions": "config.config:Config().max_positions",
     "positions that the engine reports": "config.config:Config().max_positions",
@@ -257,6 +259,11 @@ LIMITS: Final = {
     "ZeroMQ orders of an engine that are remembered": "sources.brokers.engine:MAX_ORDERS",
     "API tokens": "config.access:MAX_TOKENS",
 }
+
+
+def test_the_table_of_a_venue_names_every_field() -> None:
+    documented = document("docs/symbols.md").names("venue_data")
+    assert sorted(documented) == sorted(Venue("A", "X", 60.0).to_json())
 
 
 def test_the_table_of_limits_has_the_values_of_the_code() -> None:

@@ -104,6 +104,32 @@ def test_a_venue_that_dies_is_connected_to_again_and_the_loss_is_counted(
         exchange.stop()
 
 
+def touch(bid: str, ask: str) -> str:
+    data = {"u": 1, "s": "BTCUSDT", "b": bid, "B": "1", "a": ask, "A": "1"}
+    return json.dumps({"stream": "btcusdt@bookTicker", "data": data})
+
+
+def test_the_quote_of_a_venue_that_has_died_is_not_in_the_best(start_server: StartServer) -> None:
+    with Exchange("binance", {"BTCUSDT"}) as spot, Exchange("binance-usdm", {"BTCUSDT"}) as futures:
+        server = start_server(
+            "--source", f"binance:BTCUSDT?url={spot.url}", "--source", f"binance-usdm:BTCUSDT?url={futures.url}",
+            STALE_AFTER="1000",
+        )  # fmt: skip
+        spot.next_session().send(touch("100.5", "101"))
+        futures.next_session().send(touch("99", "100"))
+
+        def best(snapshot: dict[str, Any]) -> tuple[Any, Any]:
+            symbol = snapshot["market_data"].get("BTCUSDT", {})
+            return symbol.get("bid"), symbol.get("ask")
+
+        snapshot = wait_for(server, lambda snapshot: best(snapshot) == (100.5, 100.0))
+        assert sorted(snapshot["market_data"]["BTCUSDT"]["venues"]) == ["BINANCE", "BINANCE-USDM"]
+        spot.stop()
+        snapshot = wait_for(server, lambda snapshot: best(snapshot) == (99.0, 100.0))
+        venues = snapshot["market_data"]["BTCUSDT"]["venues"]
+        assert (venues["BINANCE"]["stale"], venues["BINANCE-USDM"]["stale"]) == (True, False)
+
+
 def test_garbage_of_a_venue_costs_only_itself(start_server: StartServer) -> None:
     with Exchange("binance", {"BTCUSDT"}) as exchange:
         server = start_server("--source", f"binance:BTCUSDT?url={exchange.url}")

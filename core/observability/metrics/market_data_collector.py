@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -26,6 +26,7 @@ from observability.metrics.market.state import MarketState
 from observability.metrics.market.time_order import MAX_AHEAD_NS
 from observability.metrics.market.touch import sides_of
 from observability.metrics.market.tracked_symbol import SERIES_FIELDS, Follower, Holder, TrackedSymbol
+from observability.metrics.market.venues import MAX_VENUES, Venue
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack
 
@@ -77,6 +78,8 @@ class MarketDataCollector(BusCollector):
         self.last_input_ns: int | None = None
         self.events_refused = 0
         self._refused: set[str] = set()
+        # Symbols that have all their venues.
+        self._full: set[str] = set()
         self._followers: dict[str, Follower] = {}
         self._holders: dict[str, Holder] = {}
         self._history = history
@@ -137,6 +140,8 @@ class MarketDataCollector(BusCollector):
         tracked = self._symbols.get(symbol)
         if tracked is not None:
             tracked.follower = follower
+            if tracked.venues is not None:
+                follower.on_venues(tracked)
 
     def hold(self, symbol: str, holder: Holder | None) -> None:
         """Calls `holder` after every further event of a symbol, even if it is not tracked yet; replaces an earlier
@@ -148,6 +153,16 @@ class MarketDataCollector(BusCollector):
         tracked = self._symbols.get(symbol)
         if tracked is not None:
             tracked.holder = holder
+
+    def lose_venue(self, venue: str, symbols: Iterable[str]) -> None:
+        """Lets the quotes of a venue take part in no best any more, because the source of these symbols is lost. Those
+        that come later do again."""
+        now_ns = self.clock.time_ns()
+        for symbol in symbols:
+            tracked = self._symbols.get(symbol)
+            if tracked is not None and tracked.venues is not None:
+                tracked.lose_venue(venue, now_ns)
+                self._note_change(tracked)
 
     async def add_symbol(self, symbol: str) -> None:
         """Tracks a symbol before its first event. Raises CapacityError if there is no room, EventError for a bad
@@ -178,6 +193,9 @@ class MarketDataCollector(BusCollector):
         tracked = self._symbols.get(event.symbol)
         if tracked is None:
             tracked = self._admit(event.symbol)
+        if event.venue != tracked.quote_venue and tracked.is_at_several(event.venue, is_print=False):
+            self._add_quote_of_venue(tracked, event)
+            return
         bid = event.bid
         ask = event.ask
         bid_size = event.bid_size
@@ -235,6 +253,9 @@ class MarketDataCollector(BusCollector):
         tracked = self._symbols.get(event.symbol)
         if tracked is None:
             tracked = self._admit(event.symbol)
+        if event.venue != tracked.print_venue and tracked.is_at_several(event.venue, is_print=True):
+            self._add_print_of_venue(tracked, event)
+            return
         price = event.price
         now_ns = event.ts_init
         ts_ns: Any = event.ts
@@ -334,6 +355,38 @@ class MarketDataCollector(BusCollector):
             tracked.last_price = price
         tracked.high = price if tracked.high is None else max(tracked.high, price)
         tracked.low = price if tracked.low is None else min(tracked.low, price)
+
+    def _add_quote_of_venue(self, tracked: TrackedSymbol, event: Quote) -> None:
+        """Adds a quote of a symbol that is traded at several venues."""
+        venue, ts_ns, now_ns = self._venue(tracked, event)
+        tracked.add_quote(venue, sides_of(event), ts_ns, now_ns)
+
+    def _add_print_of_venue(self, tracked: TrackedSymbol, event: Print) -> None:
+        """Adds a print of a symbol that is traded at several venues."""
+        venue, ts_ns, now_ns = self._venue(tracked, event)
+        if event.trade_id is not None and self._print_ids.is_repeated(event, ts_ns):
+            self.repeated_prints += 1
+        else:
+            tracked.add_print(venue, event, ts_ns, now_ns)
+
+    def _venue(self, tracked: TrackedSymbol, event: Quote | Print) -> tuple[Venue, int, int]:
+        """Returns the venue, `ts` and arrival of an event. Raises EventRefused if there is no room for the venue."""
+        venue = tracked.venue(event.venue)
+        if venue is None:
+            self.events_refused += 1
+            if tracked.symbol not in self._full and len(self._full) < MAX_REFUSED_NAMES:
+                self._full.add(tracked.symbol)
+                logger.warning(
+                    "venue %r of %s is refused, and further ones: all %d venues of the symbol are in use",
+                    event.venue, tracked.symbol, MAX_VENUES,
+                )  # fmt: skip
+            raise EventRefused("venue", f"no room: all {MAX_VENUES} venues of {tracked.symbol} are in use")
+        # A publisher inside this process may leave the times unset.
+        now_ns = event.ts_init or self.clock.time_ns()
+        ts_ns = event.ts if isinstance(event.ts, int) else now_ns
+        self.dated_ahead += ts_ns - now_ns > MAX_AHEAD_NS
+        self._note_change(tracked)
+        return venue, ts_ns, now_ns
 
     def _publish_bar(self, symbol: str, bar: Bar) -> None:
         for listener in self._bar_listeners:

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import random
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -43,9 +44,17 @@ SETTLE_SECONDS: Final = 2.0
 class SourceRunner:
     """Runs one source until it is cancelled. `health` says how the source is doing."""
 
-    def __init__(self, source: Source, gate: IngestGate, host_clock: Clock, cursor: str | None = None) -> None:
-        """`cursor` is that of the newest batch on disk."""
+    def __init__(
+        self,
+        source: Source,
+        gate: IngestGate,
+        host_clock: Clock,
+        cursor: str | None = None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        """`cursor` is that of the newest batch on disk. Calls `on_lost` when a connection has ended."""
         self.source = source
+        self._on_lost = on_lost
         self.health = SourceHealth(source.name, host_clock, self._on_change)
         self._gate = gate
         self._clock = host_clock
@@ -82,6 +91,8 @@ class SourceRunner:
                 ):
                     self._attempts = 0
                 self.health.note_lost(self._described(error), is_failed=connected_ns is None)
+                if connected_ns is not None and self._on_lost is not None:
+                    self._on_lost()
             _raise_if_cancelled()
             await asyncio.sleep(self._pause_seconds())
 

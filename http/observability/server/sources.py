@@ -17,6 +17,7 @@ from observability.metrics.assembly import Collectors
 from observability.metrics.durability.persistence import Persistence
 from observability.snapshot.hub import Hub
 from observability.sources import PaperConfig, PaperEngine, ProgressBar, Replay, Simulator
+from observability.sources.feeds.feed import Feed
 from observability.sources.health import SourceHealth
 from observability.sources.runner import SourceRunner
 from observability.sources.schemes import open_sources
@@ -120,7 +121,10 @@ class ConfiguredSources:
         runners = []
         for source in open_sources(config.sources):
             self._persistence.expect_repeats_of(source.name)
-            runner = SourceRunner(source, gate, self._host_clock, cursors.get(source.name))
+            on_lost = None
+            if isinstance(source, Feed):
+                on_lost = partial(self._collectors.market.lose_venue, source.venue, source.names)
+            runner = SourceRunner(source, gate, self._host_clock, cursors.get(source.name), on_lost)
             self._collectors.system.add_health_reason(f"source {source.name}", partial(_trouble, runner.health))
             runners.append(runner)
         self._collectors.system.show_sources(partial(sources_document, [runner.health for runner in runners]))

@@ -91,6 +91,7 @@ class OrderMarket:
         "_touches",
         "_traded",
         "_turnover",
+        "_venues",
         "_volume_before",
         "ask",
         "bid",
@@ -110,6 +111,8 @@ class OrderMarket:
         self._quoted_ns = 0
         self._due_ns = MAX_NS
         self._markets = markets
+        # The market whose touch can change by time alone; None while it is traded at one venue.
+        self._venues: TrackedSymbol | None = None
         self._touches: deque[Touch] = deque(maxlen=MAX_TOUCHES)
         self._turnover = ExactTurnover()
         self._traded: tuple[Decimal, Decimal] | None = None
@@ -135,6 +138,14 @@ class OrderMarket:
         self._quoted_ns = quoted_ns
         self.touch_ns = now_ns
 
+    def on_expiry(self, bid: float | None, ask: float | None, arrived_ns: int, now_ns: int) -> None:
+        """Replaces the touch by the best without a venue, whose newest quote arrived at `arrived_ns`."""
+        self.on_touch(bid, ask, now_ns, now_ns)
+        self._quoted_ns = self.touch_ns = arrived_ns
+
+    def on_venues(self, market: TrackedSymbol) -> None:
+        self._venues = market
+
     def on_print(self, event: Print) -> None:
         """Adds one trade of the market."""
         # hot: once per print (benchmarks/bench_intake.py)
@@ -144,6 +155,8 @@ class OrderMarket:
     def begin(self, tracked: TrackedSymbol) -> None:
         """Starts with the touch that the market data section has."""
         quotes = tracked.quotes
+        if tracked.venues is not None:
+            self._venues = tracked
         if quotes.arrived_ns:
             self.on_touch(tracked.bid, tracked.ask, quotes.newest_ns or quotes.arrived_ns, quotes.arrived_ns)
 
@@ -154,6 +167,8 @@ class OrderMarket:
 
     def mid(self, now_ns: int) -> Decimal | None:
         """Returns the current mid; None if a side is empty or the touch is stale."""
+        if self._venues is not None:
+            self._venues.expire_quotes(now_ns)
         return self._mid_of(self.bid, self.ask, now_ns - self.touch_ns)
 
     def mid_known_at(self, now_ns: int) -> Decimal | None:
@@ -163,7 +178,9 @@ class OrderMarket:
     def mid_at(self, ts_ns: int) -> Decimal | None:
         """Returns the mid of the touch that stood at `ts_ns`; None if that is not known, a side is empty, or its newest
         quote was stale."""
-        if ts_ns >= self._quoted_ns:
+        # A best without a venue has begun later than its newest quote came.
+        began_ns = self._touches[-1][0] if self._touches else 0
+        if ts_ns >= self._quoted_ns and ts_ns >= began_ns:
             since_ns = self.touch_ns if self.touch_ns <= ts_ns else self._quoted_ns
             return self._mid_of(self.bid, self.ask, ts_ns - since_ns)
         # The newest quote of a touch; that of the current one is after `ts_ns`.

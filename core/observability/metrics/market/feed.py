@@ -17,7 +17,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, repeat
 from operator import rshift
 from typing import Final
@@ -31,7 +31,12 @@ RATE_SECONDS: Final = 5
 # Offsets are counted in steps of 2**shift ns, at first 1.024 us. When more steps than these are in use, each becomes
 # twice as wide: a window of 25 ms ends at steps of 65 us, and one event that is a minute late still costs one step.
 MAX_STEPS: Final = 512
+# How many of them each venue of a symbol has that is traded at several.
+MAX_STEPS_OF_VENUE: Final = 128
 _FIRST_SHIFT: Final = 10
+
+# How many offsets may wait for the end of the second; with more they are counted at once.
+MAX_WAITING: Final = 1024
 
 
 class UpdateRate:
@@ -91,9 +96,10 @@ class FeedState(msgspec.Struct):
 class Offsets:
     """Counts offsets in steps; minimum and maximum are exact."""
 
-    __slots__ = ("_steps", "count", "max_ns", "min_ns", "shift")
+    __slots__ = ("_max_steps", "_steps", "count", "max_ns", "min_ns", "shift")
 
-    def __init__(self) -> None:
+    def __init__(self, max_steps: int = MAX_STEPS) -> None:
+        self._max_steps = max_steps
         self.shift = _FIRST_SHIFT
         self.count = 0
         self.min_ns = 0
@@ -109,7 +115,7 @@ class Offsets:
             self.max_ns = high
         self.count += len(offsets)
         self._steps.update(map(rshift, offsets, repeat(self.shift)))
-        while len(self._steps) > MAX_STEPS:
+        while len(self._steps) > self._max_steps:
             self._coarsen()
 
     def steps_ns(self) -> Iterator[tuple[int, int]]:
@@ -123,8 +129,8 @@ class Offsets:
         return OffsetsState(self.shift, dict(self._steps), self.count, self.min_ns, self.max_ns)
 
     @classmethod
-    def from_state(cls, state: OffsetsState) -> Offsets:
-        offsets = cls()
+    def from_state(cls, state: OffsetsState, max_steps: int = MAX_STEPS) -> Offsets:
+        offsets = cls(max_steps)
         offsets.shift, offsets.count = state.shift, state.count
         offsets.min_ns, offsets.max_ns = state.min_ns, state.max_ns
         offsets._steps.update(state.steps)
@@ -143,31 +149,53 @@ def figures_of(*halves: Offsets) -> FeedFigures:
     halves = tuple(half for half in halves if half.count)
     if not halves:
         return FeedFigures()
-    steps = sorted(step for half in halves for step in half.steps_ns())
-    upto = list(accumulate(count for _, count in steps))
     low = min(half.min_ns for half in halves)
-    high = max(half.max_ns for half in halves)
+    return _latencies([_above(low, halves)], low / NS_PER_MS)
+
+
+def mixed_figures(feeds: Iterable[FeedLatency]) -> FeedFigures:
+    """Returns the figures of several feeds together, where each latency is above the smallest offset of its own feed.
+    Their clocks have no offset in common."""
+    of_feeds = [halves for feed in feeds if (halves := feed.halves)]
+    return _latencies([_above(min(half.min_ns for half in halves), halves) for halves in of_feeds], None)
+
+
+def _above(low_ns: int, halves: Sequence[Offsets]) -> tuple[list[tuple[int, int]], int]:
+    """Returns the latencies above an offset, as steps with their counts, and the highest."""
+    steps = [(ns - low_ns, count) for half in halves for ns, count in half.steps_ns()]
+    return steps, max(half.max_ns for half in halves) - low_ns
+
+
+def _latencies(feeds: Sequence[tuple[list[tuple[int, int]], int]], clock_offset_ms: float | None) -> FeedFigures:
+    if not feeds:
+        return FeedFigures()
+    steps = sorted(step for of_feed, _ in feeds for step in of_feed)
+    upto = list(accumulate(count for _, count in steps))
+    high = max(highest for _, highest in feeds)
     p50, p99 = (steps[bisect_left(upto, -(-percent * upto[-1] // 100))][0] for percent in (50, 99))
-    return FeedFigures(upto[-1], low / NS_PER_MS, *((value - low) / NS_PER_MS for value in (p50, p99, high)))
+    return FeedFigures(upto[-1], clock_offset_ms, *(value / NS_PER_MS for value in (p50, p99, high)))
 
 
 class FeedLatency:
-    """The latency of one symbol's feed. `arrived` is appended to once per event; the rest happens once per second.
+    """The latency of one feed. `arrived` is appended to once per event; the rest happens once per second."""
 
-    If a symbol's events come from several venues, their clocks are mixed, and their disagreement shows as latency.
-    """
+    __slots__ = ("_before", "_current", "_half_end_ns", "_half_ns", "_is_changed", "_max_steps", "arrived", "figures")
 
-    __slots__ = ("_before", "_current", "_half_end_ns", "_half_ns", "_is_changed", "arrived", "figures")
-
-    def __init__(self, window_seconds: float) -> None:
+    def __init__(self, window_seconds: float, max_steps: int = MAX_STEPS) -> None:
+        self._max_steps = max_steps
         self.arrived = array("q")
         """Offsets not counted yet."""
         self.figures = FeedFigures()
         self._half_ns = round(window_seconds * NS_PER_S / 2)
         self._half_end_ns = 0
         self._is_changed = False
-        self._current = Offsets()
-        self._before = Offsets()
+        self._current = Offsets(max_steps)
+        self._before = Offsets(max_steps)
+
+    @property
+    def halves(self) -> tuple[Offsets, ...]:
+        """The halves of the window that have events."""
+        return tuple(half for half in (self._before, self._current) if half.count)
 
     @property
     def is_empty(self) -> bool:
@@ -188,8 +216,8 @@ class FeedLatency:
         is_half_over = now_ns >= self._half_end_ns
         if is_half_over:
             is_window_over = now_ns >= self._half_end_ns + self._half_ns
-            self._before = Offsets() if is_window_over else self._current
-            self._current = Offsets()
+            self._before = Offsets(self._max_steps) if is_window_over else self._current
+            self._current = Offsets(self._max_steps)
             self._half_end_ns = now_ns + self._half_ns
         self.count_arrived()
         if self._is_changed or (is_half_over and self.figures.n):
@@ -203,7 +231,31 @@ class FeedLatency:
         )
 
     def load_state(self, state: FeedState) -> None:
-        self._current, self._before = Offsets.from_state(state.current), Offsets.from_state(state.before)
+        self._current = Offsets.from_state(state.current, self._max_steps)
+        self._before = Offsets.from_state(state.before, self._max_steps)
         self._half_end_ns = state.turn_ns
         self._is_changed = state.is_changed
         self.figures = state.figures
+
+
+class MixedFeeds(FeedLatency):
+    """The feeds of several venues as one. Events are added to those of the venues, and never here."""
+
+    __slots__ = ("_feeds",)
+
+    def __init__(self, window_seconds: float, feeds: Callable[[], Iterable[FeedLatency]]) -> None:
+        super().__init__(window_seconds)
+        self._feeds = feeds
+
+    @property
+    def is_empty(self) -> bool:
+        return all(feed.is_empty for feed in self._feeds())
+
+    def count_arrived(self) -> None:
+        for feed in self._feeds():
+            feed.count_arrived()
+
+    def refresh(self, now_ns: int) -> None:
+        for feed in self._feeds():
+            feed.refresh(now_ns)
+        self.figures = mixed_figures(self._feeds())

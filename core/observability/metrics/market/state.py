@@ -12,6 +12,7 @@ from observability.events import Print
 from observability.metrics.arithmetic.turnover import TurnoverState
 from observability.metrics.market.bars import BarsState
 from observability.metrics.market.feed import FeedState
+from observability.metrics.market.venues import VenuesState
 
 
 class SymbolState(msgspec.Struct):
@@ -49,6 +50,10 @@ class SymbolState(msgspec.Struct):
     """Quotes and prints that were dated ahead."""
     clock_offsets_ns: tuple[int | None, int | None] = (None, None)
     """By how much a clock of the quotes, and of the prints, disagrees."""
+    venue_names: tuple[str | None, str | None] = (None, None)
+    """The only venue of the quotes, and of the prints."""
+    venues: VenuesState | None = None
+    """Of a symbol that is traded at several."""
 
 
 class MarketState(msgspec.Struct):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite, nan
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, iso_or_none
+from observability.errors import EventError
 from observability.events import Print
 from observability.history.standing import StandingSeries
 from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
 from observability.metrics.arithmetic.turnover import ExactTurnover
 from observability.metrics.market.bar_table import Bar, BarTable
 from observability.metrics.market.bars import SymbolBars
-from observability.metrics.market.feed import FeedLatency, UpdateRate
+from observability.metrics.market.feed import MAX_WAITING, FeedLatency, MixedFeeds, UpdateRate
 from observability.metrics.market.state import SymbolState
 from observability.metrics.market.time_order import MAX_AHEAD_NS, MAX_BACK_NS, TimeOrder
-from observability.metrics.market.touch import MarkInputs, MarkSource, Touch
+from observability.metrics.market.touch import MarkInputs, MarkSource, Sides, Touch
+from observability.metrics.market.venues import BestOrder, SymbolVenues, Venue
 from observability.snapshot.sections import JsonPart
 
 SERIES_FIELDS = ("last", "mid", "spread", "volume")
@@ -24,9 +26,6 @@ SERIES_FIELDS = ("last", "mid", "spread", "volume")
 # A spread that seems to have stood for longer than this, or for a negative time, comes from a wrong clock. No session
 # is longer.
 MAX_STOOD_NS: Final = 25 * NS_PER_HOUR
-
-# How many arrivals may wait for the end of the second; a tick counts them if there are more.
-MAX_WAITING: Final = 1024
 
 
 class Follower(Protocol):
@@ -36,8 +35,14 @@ class Follower(Protocol):
     def on_touch(self, bid: float | None, ask: float | None, ts_ns: int, now_ns: int) -> None:
         """The touch after a quote that is the newest: when it was quoted, by the exchange, and when it arrived."""
 
+    def on_expiry(self, bid: float | None, ask: float | None, arrived_ns: int, now_ns: int) -> None:
+        """The best after a venue has ceased to take part: when the newest of its quotes arrived, and when that was."""
+
     def on_print(self, event: Print) -> None:
         """A print that counts: it is not repeated."""
+
+    def on_venues(self, market: TrackedSymbol) -> None:
+        """The symbol is traded at several venues, so that its touch can change by time alone (`expire_quotes`)."""
 
 
 class Holder(Protocol):
@@ -62,9 +67,12 @@ class TrackedSymbol(JsonPart):
       one than the doubles of the prices are from theirs (1e-11 at 61,000).
     - update_rate: quotes and prints per second over the last five whole seconds by the event clock.
     - feed latencies: see `feed.py`.
+
+    A symbol that is traded at several venues has `venues`, and its touch is the best of them (`venues.py`).
     """
 
     __slots__ = (
+        "_feed_window_seconds",
         "_fresh_until_ns",
         "_on_bar",
         "_quoted_ns",
@@ -90,7 +98,9 @@ class TrackedSymbol(JsonPart):
         "locked",
         "low",
         "number",
+        "print_venue",
         "prints",
+        "quote_venue",
         "quotes",
         "rollover_ns",
         "second_end_ns",
@@ -103,6 +113,7 @@ class TrackedSymbol(JsonPart):
         "turnover",
         "updated_ns",
         "updates",
+        "venues",
         "wake_ns",
     )
 
@@ -137,6 +148,11 @@ class TrackedSymbol(JsonPart):
         self.last_price: float | None = None
         self.quotes = TimeOrder(f"quotes of {symbol}")
         self.prints = TimeOrder(f"prints of {symbol}")
+        self.quote_venue: str | None = None
+        """The only venue that quotes came from; None before the first, and with several."""
+        self.print_venue: str | None = None
+        self.venues: SymbolVenues | None = None
+        """The venues of a symbol that is traded at several."""
         self.updated_ns = 0
         """When the last quote or print arrived."""
         self.has_input = False
@@ -145,6 +161,7 @@ class TrackedSymbol(JsonPart):
         """Quotes and prints of the current second."""
         self.rollover_ns = 0
         """The first event at or after this ends the second, the session or both."""
+        self._feed_window_seconds = feed_window_seconds
         self.feed = FeedLatency(feed_window_seconds)
         self.add_offset = self.feed.arrived.append
         """Adds `ts_init - ts` of an event that has both."""
@@ -210,6 +227,184 @@ class TrackedSymbol(JsonPart):
             self.add_offset(now_ns - ts_ns)
         return placed
 
+    def is_at_several(self, venue: str, *, is_print: bool) -> bool:
+        """Returns whether the symbol is traded at several venues, with this one, of an event whose kind had another or
+        none so far. Quotes and prints may name it differently if one of them names none."""
+        if self.venues is None:
+            known, other = self.print_venue, self.quote_venue
+            if not is_print:
+                known, other = other, known
+            if known is None and (not venue or not other or venue == other):
+                if is_print:
+                    self.print_venue = venue
+                else:
+                    self.quote_venue = venue
+                return False
+            self._begin_venues()
+        return True
+
+    def venue(self, name: str) -> Venue | None:
+        """Returns the venue of an event; None if there is no room for it. Only with `venues`."""
+        assert self.venues is not None
+        return self.venues.get(name) or self.venues.add(name)
+
+    def add_quote(self, venue: Venue, sides: Sides, ts_ns: int, now_ns: int) -> None:
+        """Adds a quote that arrived at `now_ns` from one of several venues."""
+        venues, quotes = self.venues, self.quotes
+        assert venues is not None
+        self._begin_event(venue, now_ns)
+        bid, ask = sides[0], sides[1]
+        spread = None if bid is None or ask is None else ask - bid
+        if spread is not None and spread <= 0:
+            venue.locked += spread == 0
+            venue.crossed += spread < 0
+        is_newest, ts_ns = self._place_at(venue, venue.quotes, ts_ns, now_ns)
+        if is_newest:
+            venues.set_quote(venue, sides)
+            spread = self._combine(ts_ns, now_ns)
+        if spread is not None and spread <= 0:
+            self.locked += spread == 0
+            self.crossed += spread < 0
+        if is_newest and self.follower is not None:
+            self.follower.on_touch(self.bid, self.ask, quotes.newest_ns, now_ns)
+        if is_newest and self.holder is not None:
+            self.holder.on_price(self, now_ns)
+
+    def add_print(self, venue: Venue, event: Print, ts_ns: int, now_ns: int) -> None:
+        """Adds a print that arrived at `now_ns` from one of several venues. Raises EventError for one that the turnover
+        refuses, and then adds nothing."""
+        venues, prints, price = self.venues, self.prints, event.price
+        assert venues is not None
+        if not (isfinite(price) and isfinite(event.size)):
+            raise EventError(f"print of {event.size!r} at {price!r}: expected finite numbers")
+        self._begin_event(venue, now_ns)
+        venue.turnover.add(price, event.size, event.aggressor_side)
+        is_newest, ts_ns = self._place_at(venue, venue.prints, ts_ns, now_ns)
+        bar = self.bars.current
+        if bar.last_ns <= ts_ns < bar.end_ns:
+            self.turnover.add(price, event.size, event.aggressor_side)
+            bar.widen(ts_ns, price)
+        else:
+            self.bars.add(ts_ns, price, event.size, event.aggressor_side)
+        if is_newest:
+            venue.last_price = price
+            printed = venues.set_last(venue)
+            self.last_price = printed.last_price
+            prints.newest_ns, prints.arrived_ns = printed.prints.newest_ns, printed.prints.arrived_ns
+        self.high = price if self.high is None else max(self.high, price)
+        self.low = price if self.low is None else min(self.low, price)
+        if self.follower is not None:
+            self.follower.on_print(event)
+        if self.holder is not None:
+            self.holder.on_price(self, now_ns)
+
+    def lose_venue(self, name: str, now_ns: int) -> None:
+        """Lets the quote of one of several venues take part no more, because its source is lost."""
+        self.expire_quotes(now_ns)
+        if self.venues is not None and self.venues.lose(name):
+            self._expire(now_ns)
+
+    def expire_quotes(self, now_ns: int) -> None:
+        """Makes the best of several venues anew as of each moment until `now_ns` at which a quote became stale."""
+        venues = self.venues
+        if venues is not None:
+            while now_ns >= venues.expires_ns:
+                self._expire(venues.expires_ns)
+
+    def _expire(self, at_ns: int) -> None:
+        quotes = self.quotes
+        assert isinstance(quotes, BestOrder)
+        before = self.bid, self.ask, quotes.arrived_ns
+        self._combine(at_ns, at_ns)
+        if (self.bid, self.ask, quotes.arrived_ns) == before and not quotes.is_lost:
+            return
+        if self.follower is not None:
+            sides = (None, None) if quotes.is_lost else (self.bid, self.ask)
+            self.follower.on_expiry(*sides, quotes.arrived_ns, at_ns)
+        if self.holder is not None:
+            self.holder.on_price(self, at_ns)
+
+    def _combine(self, ts_ns: int, now_ns: int) -> float | None:
+        """Makes the touch the best of the venues, from `ts_ns` on; returns its spread."""
+        venues, quotes = self.venues, self.quotes
+        assert venues is not None and isinstance(quotes, BestOrder)
+        venues.combine(now_ns, self.stale_after_ns)
+        before_ns = quotes.newest_ns
+        quotes.newest_ns = max(before_ns, min(ts_ns, now_ns))
+        quotes.arrived_ns, quotes.is_lost = venues.arrived_ns, venues.is_lost
+        self.bid, self.ask = bid, ask = venues.bid, venues.ask
+        spread = None if bid is None or ask is None else ask - bid
+        if spread != self.spread:
+            self.change_spread(spread, quotes.newest_ns, before_ns)
+        return spread
+
+    def _begin_event(self, venue: Venue, now_ns: int) -> None:
+        """Brings the symbol up to an event of one of several venues, before it counts."""
+        if 0 < now_ns < self.updated_ns - MAX_BACK_NS:
+            self._go_back(now_ns)
+        self.expire_quotes(now_ns)
+        if now_ns >= self.rollover_ns:
+            self.roll_over(now_ns)
+        self.updated_ns = venue.updated_ns = now_ns
+        self.updates += 1
+        venue.is_heard = True
+
+    def _place_at(self, venue: Venue, order: TimeOrder, ts_ns: int, now_ns: int) -> tuple[bool, int]:
+        """Places an event in the order of its kind at its venue."""
+        placed = True, ts_ns
+        if ts_ns < order.newest_ns or ts_ns - now_ns > MAX_AHEAD_NS:
+            placed = order.place(ts_ns, now_ns)
+        else:
+            order.newest_ns, order.arrived_ns = ts_ns, now_ns
+        if ts_ns != now_ns and (ts_ns - now_ns <= MAX_AHEAD_NS or order.clock_offset_ns is not None):
+            venue.add_offset(now_ns - ts_ns)
+        return placed
+
+    def _begin_venues(self) -> None:
+        """Hands what came from one venue to that venue, because another has appeared."""
+        venues = self.venues = SymbolVenues(self.symbol, self._feed_window_seconds)
+        quotes, prints = self.quotes, self.prints
+        if self.quote_venue is not None:
+            venue = venues.get(self.quote_venue) or venues.add(self.quote_venue)
+            assert venue is not None
+            venue.quotes, quotes.name = quotes, venue.quotes.name
+            venue.bid_size, venue.ask_size = self.bid_size, self.ask_size
+            venue.bid, venue.ask = finite_or_none(self.bid), finite_or_none(self.ask)
+            venue.locked, venue.crossed = self.locked, self.crossed
+            venue.takes_part = quotes.arrived_ns > 0
+            venue.updated_ns = quotes.arrived_ns
+            venues.quoted = venue
+        if self.print_venue is not None:
+            venue = venues.get(self.print_venue) or venues.add(self.print_venue)
+            assert venue is not None
+            venue.prints, prints.name = prints, venue.prints.name
+            venue.last_price = self.last_price
+            venue.turnover.load_state(self.turnover.to_state())
+            venue.updated_ns = max(venue.updated_ns, prints.arrived_ns)
+            venues.printed = venue
+        for venue in venues:
+            venue.is_heard = True
+            venue.feed.load_state(self.feed.to_state())
+            break
+        self._show_venues(quotes, prints)
+        venues.arrived_ns = quotes.arrived_ns
+        # Every event is compared with these, and takes the way of those of several venues.
+        self.quote_venue = self.print_venue = None
+
+    def _show_venues(self, quotes: TimeOrder, prints: TimeOrder) -> None:
+        """Replaces the parts that are of one venue by those that are of several."""
+        venues = self.venues
+        assert venues is not None
+        best, last = BestOrder(f"quotes of {self.symbol}"), TimeOrder(f"prints of {self.symbol}")
+        best.newest_ns, best.arrived_ns = quotes.newest_ns, quotes.arrived_ns
+        last.newest_ns, last.arrived_ns = prints.newest_ns, prints.arrived_ns
+        self.quotes, self.prints = best, last
+        figures = self.feed.figures
+        self.feed = MixedFeeds(self._feed_window_seconds, lambda: (venue.feed for venue in venues))
+        self.feed.figures = figures
+        if self.follower is not None:
+            self.follower.on_venues(self)
+
     def _spread_sums(self, until_ns: int) -> tuple[float, int]:
         """Returns the sums of spread * nanoseconds and of nanoseconds, the current spread until `until_ns` included."""
         stood_ns = until_ns - self._spread_since_ns
@@ -231,6 +426,8 @@ class TrackedSymbol(JsonPart):
     def mark_inputs(self, now_ns: int) -> MarkInputs:
         """Returns what the mark at `now_ns` is made from."""
         # hot: once per open position per tick (benchmarks/bench_tick.py)
+        if self.venues is not None:
+            self.expire_quotes(now_ns)
         quotes, prints = self.quotes, self.prints
         is_mid_current = quotes.is_fresh(now_ns, self.stale_after_ns) or (
             (quotes.arrived_ns, quotes.newest_ns) >= (prints.arrived_ns, prints.newest_ns)
@@ -264,6 +461,8 @@ class TrackedSymbol(JsonPart):
             self._schedule_rollover()
         if now_ns >= self.bars.due_ns:
             self.bars.finish(now_ns)
+        if self.venues is not None:
+            self.expire_quotes(now_ns)
         if self.has_input:
             if self.updated_ns <= 0:
                 self._note_arrivals(now_ns)
@@ -329,6 +528,8 @@ class TrackedSymbol(JsonPart):
             late=(self.quotes.late, self.prints.late),
             ahead=(self.quotes.ahead, self.prints.ahead),
             clock_offsets_ns=(self.quotes.clock_offset_ns, self.prints.clock_offset_ns),
+            venue_names=(self.quote_venue, self.print_venue),
+            venues=None if self.venues is None else self.venues.to_state(),
         )
 
     def load_state(self, state: SymbolState, now_ns: int) -> None:
@@ -360,6 +561,12 @@ class TrackedSymbol(JsonPart):
         self._rate.load_state(state.update_seconds)
         self.bars.load_state(state.bars)
         self.feed.load_state(state.feed)
+        self.quote_venue, self.print_venue = state.venue_names
+        if state.venues is not None:
+            self.venues = SymbolVenues(self.symbol, self._feed_window_seconds)
+            self.venues.load_state(state.venues)
+            self.venues.expires_ns = 0
+            self._show_venues(self.quotes, self.prints)
         if now_ns < self.updated_ns - MAX_BACK_NS:
             self._go_back(now_ns)
 
@@ -374,7 +581,7 @@ class TrackedSymbol(JsonPart):
         self._rate.end_seconds(self.updates, passed)
         self.updates = 0
         self.feed.refresh(now_ns)
-        return (self._rate.value, self.feed.figures) != before
+        return (self._rate.value, self.feed.figures) != before or self.venues is not None
 
     def _begin_session(self, now_ns: int) -> None:
         """Begins the session of `now_ns`; the touch and the last price stay."""
@@ -384,6 +591,8 @@ class TrackedSymbol(JsonPart):
         self.locked = self.crossed = 0
         self.quotes.begin_session()
         self.prints.begin_session()
+        if self.venues is not None:
+            self.venues.begin_session()
         self.spread = None
         self._spread_time = 0.0
         self._quoted_ns = 0
@@ -392,6 +601,8 @@ class TrackedSymbol(JsonPart):
         """Begins anew at an earlier time, because events arrive as at one (see `MAX_BACK_NS`)."""
         self.quotes.forget()
         self.prints.forget()
+        if self.venues is not None:
+            self.venues.forget()
         self.bars.go_back()
         self.updated_ns = now_ns
         self.second_end_ns = now_ns + NS_PER_S
@@ -415,6 +626,8 @@ class TrackedSymbol(JsonPart):
         until_ns = self.quotes.arrived_ns + max_age_ns if is_quoted else MAX_NS
         if is_printed and self.prints.arrived_ns + max_age_ns < until_ns:
             until_ns = self.prints.arrived_ns + max_age_ns
+        if self.venues is not None:
+            until_ns = min(until_ns, self.venues.note_ages(now_ns, max_age_ns), self.venues.expires_ns - 1)
         self._fresh_until_ns = until_ns
         self.is_quote_stale, self.is_print_stale = not is_quoted, not is_printed
 
@@ -426,42 +639,48 @@ class TrackedSymbol(JsonPart):
         quotes, prints = self.quotes, self.prints
         self.touch.update(bid, ask)
         turnover, feed = self.turnover, self.feed.figures
+        venues = self.venues
+        if venues is not None:
+            self.bid_size, self.ask_size = venues.sizes()
         updated = iso_or_none(self.updated_ns)
         # One of the two is the newest event, as a rule.
         quoted = updated if quotes.arrived_ns == self.updated_ns else iso_or_none(quotes.arrived_ns)
         printed = updated if prints.arrived_ns == self.updated_ns else iso_or_none(prints.arrived_ns)
-        self.offer(
-            {
-                "last_price": finite_or_none(self.last_price),
-                "bid": bid,
-                "ask": ask,
-                "bid_size": finite_or_none(self.bid_size),
-                "ask_size": finite_or_none(self.ask_size),
-                "volume": turnover.volume,
-                "buy_volume": turnover.buy_volume,
-                "sell_volume": turnover.sell_volume,
-                "unknown_volume": turnover.unknown_volume,
-                "trades": turnover.trades,
-                "vwap": turnover.vwap,
-                "high": finite_or_none(self.high),
-                "low": finite_or_none(self.low),
-                "spread_bps": None if self.is_quote_stale else self.touch.spread_bps,
-                "time_weighted_spread": finite_or_none(self.time_weighted_spread),
-                "locked": self.locked,
-                "crossed": self.crossed,
-                "update_rate": self._rate.value,
-                "clock_offset_ms": feed.clock_offset_ms,
-                "feed_latency_p50_ms": feed.p50_ms,
-                "feed_latency_p99_ms": feed.p99_ms,
-                "feed_latency_max_ms": feed.max_ms,
-                "n_feed_latency": feed.n,
-                "late": quotes.late + prints.late,
-                "ahead": quotes.ahead + prints.ahead,
-                "updated": updated,
-                "quote_updated": quoted,
-                "print_updated": printed,
-                "quote_stale": self.is_quote_stale if quotes.arrived_ns else None,
-                "print_stale": self.is_print_stale if prints.arrived_ns else None,
-                "stale": self.is_stale,
-            }
-        )
+        json: dict[str, Any] = {
+            "last_price": finite_or_none(self.last_price),
+            "bid": bid,
+            "ask": ask,
+            "bid_size": finite_or_none(self.bid_size),
+            "ask_size": finite_or_none(self.ask_size),
+            "volume": turnover.volume,
+            "buy_volume": turnover.buy_volume,
+            "sell_volume": turnover.sell_volume,
+            "unknown_volume": turnover.unknown_volume,
+            "trades": turnover.trades,
+            "vwap": turnover.vwap,
+            "high": finite_or_none(self.high),
+            "low": finite_or_none(self.low),
+            "spread_bps": None if self.is_quote_stale else self.touch.spread_bps,
+            "time_weighted_spread": finite_or_none(self.time_weighted_spread),
+            "locked": self.locked,
+            "crossed": self.crossed,
+            "update_rate": self._rate.value,
+            "clock_offset_ms": feed.clock_offset_ms,
+            "feed_latency_p50_ms": feed.p50_ms,
+            "feed_latency_p99_ms": feed.p99_ms,
+            "feed_latency_max_ms": feed.max_ms,
+            "n_feed_latency": feed.n,
+            "late": quotes.late + prints.late,
+            "ahead": quotes.ahead + prints.ahead,
+            "updated": updated,
+            "quote_updated": quoted,
+            "print_updated": printed,
+            "quote_stale": self.is_quote_stale if quotes.arrived_ns else None,
+            "print_stale": self.is_print_stale if prints.arrived_ns else None,
+            "stale": self.is_stale,
+        }
+        if venues is not None:
+            json["late"] = sum(venue.quotes.late + venue.prints.late for venue in venues)
+            json["ahead"] = sum(venue.quotes.ahead + venue.prints.ahead for venue in venues)
+            json["venues"] = venues.to_json()
+        self.offer(json)

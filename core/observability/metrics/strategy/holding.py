@@ -3,6 +3,8 @@
 A mark changes by time alone, too: once its quote is stale, a print that came after the quote takes the place of the
 mid. That moment is known when the print comes, and is observed as of then, whatever comes next and however late:
 
+The mid of a symbol that is traded at several venues changes, too, when one of its quotes becomes stale.
+
     quote    mid 100                                        expires 5 s later
     print             90                                    |
     mark         100  .  .  .  .  .  .  .  .  .  .  .  .  . 90
@@ -55,7 +57,9 @@ class Holdings(dict[str, "Holding"]):
 class Holding:
     """Hands each change of a symbol's prices to `on_move`, before the next event."""
 
-    __slots__ = ("_catch_up", "_holdings", "_last_price", "_on_move", "_printed_ns", "expires_ns", "parts", "quoted")
+    __slots__ = (
+        "_catch_up", "_holdings", "_last_price", "_on_move", "_printed_ns", "_venues", "expires_ns", "parts", "quoted",
+    )  # fmt: skip
 
     def __init__(self, holdings: Holdings, on_move: OnMark, catch_up: Callable[[int], None]) -> None:
         self.parts: dict[str, PositionPart] = {}
@@ -67,6 +71,8 @@ class Holding:
         # The print that does so: its price and its arrival.
         self._last_price: float | None = None
         self._printed_ns = 0
+        # The market, if it is traded at several venues.
+        self._venues: TrackedSymbol | None = None
         self._holdings = holdings
         self._on_move = on_move
         self._catch_up = catch_up
@@ -82,8 +88,11 @@ class Holding:
             mark = mark_of(quoted)
             if mark is not None:
                 self._on_move(self, mark, market.source_arrived_ns(mark[1]), now_ns)
-        quoted_ns, printed_ns = market.quotes.arrived_ns, market.prints.arrived_ns
         _, _, last_price, is_mid_current = quoted
+        if market.venues is not None:
+            self._watch_venues(market, is_mid_current=is_mid_current)
+            return
+        quoted_ns, printed_ns = market.quotes.arrived_ns, market.prints.arrived_ns
         if quoted_ns > printed_ns or not is_mid_current:
             self.expires_ns = MAX_NS
         else:
@@ -94,15 +103,29 @@ class Holding:
     def watch(self, market: TrackedSymbol) -> None:
         """Notes what the market was before the first event."""
         self._last_price, self._printed_ns = market.last_price, market.prints.arrived_ns
-        self._schedule(market.mid_expires_ns())
+        if market.venues is not None:
+            self._watch_venues(market, is_mid_current=True)
+        else:
+            self._schedule(market.mid_expires_ns())
 
     def expire(self, on_mark: OnMark) -> None:
         """Hands the mark that takes the place of the mid to `on_mark`."""
         now_ns, self.expires_ns = self.expires_ns, MAX_NS
+        if self._venues is not None:
+            self._venues.expire_quotes(now_ns)
+            self.on_price(self._venues, now_ns)
+            return
         last = price_or_none(self._last_price)
         if last is not None:
             self.quoted = None
             on_mark(self, (last, "last"), self._printed_ns, now_ns)
+
+    def _watch_venues(self, market: TrackedSymbol, *, is_mid_current: bool) -> None:
+        """Notes when time alone changes the mark of a symbol that is traded at several venues."""
+        assert market.venues is not None
+        self._venues = market
+        expires_ns = market.venues.expires_ns
+        self._schedule(min(expires_ns, market.mid_expires_ns()) if is_mid_current else expires_ns)
 
     def _schedule(self, expires_ns: int) -> None:
         self.expires_ns = expires_ns

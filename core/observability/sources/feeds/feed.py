@@ -56,6 +56,10 @@ class Feed:
         self, name: str, dialect: Dialect, symbols: Mapping[str, str], url: str, clock: Clock | None = None
     ) -> None:
         self.name = name
+        self.venue = dialect.venue
+        """The venue that its events name."""
+        self.names = tuple(symbols.values())
+        """The symbols that they are of."""
         self._dialect = dialect
         self._symbols = tuple(symbols)
         # None where the events keep the names that the venue sends.
