@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Final
 
@@ -31,6 +32,7 @@ from observability.metrics.alerts.rule_file import parse_rules
 from observability.metrics.collectors import ENTRY_POINT_GROUP
 from observability.metrics.market.venues import Venue
 from observability.metrics.system.health import THRESHOLDS
+from observability.notify.route_file import load_routes
 from observability.sources.feeds.feed import from_url
 from observability.sources.feeds.venues import VENUES
 from observability.sources.schemes import ENTRY_POINT_GROUP as SOURCES_GROUP
@@ -117,8 +119,26 @@ def test_the_table_of_rule_keys_has_every_key() -> None:
 
 
 def test_the_example_of_rules_can_be_loaded() -> None:
-    (example,) = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
-    assert {rule.name for rule in parse_rules(example.text, "")} == {"reject_rate", "disconnects"}
+    rules, _ = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
+    assert {rule.name for rule in parse_rules(rules.text, "")} == {"reject_rate", "disconnects"}
+
+
+def test_the_example_of_routes_can_be_loaded(tmp_path: Path) -> None:
+    _, routes = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
+    (tmp_path / "hook.key").write_text("a key")
+    path = tmp_path / "alerts.toml"
+    path.write_text(routes.text.replace("/etc/observability", str(tmp_path)))
+    found = load_routes(path, {"DESK_URL": "tgram://123456789:abcdefg_hijklmnop/12315544/"})
+    assert [route.name for route in found] == ["desk", "night-shift", "alertmanager"]
+
+
+def test_the_table_of_route_keys_has_every_key(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.toml"
+    path.write_text("[[route]]\nno_such_key = 1\n")
+    with pytest.raises(ConfigError) as raised:
+        load_routes(path)
+    (known,) = re.findall(r"no_such_key: unknown, expected one of ([\w, ]+)", str(raised.value))
+    assert sorted(document("docs/alerts.md").names("route-keys")) == sorted(known.split(", "))
 
 
 def test_the_example_of_an_entry_point_names_the_right_group() -> None:

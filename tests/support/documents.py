@@ -16,8 +16,9 @@ from typing import Any, Final
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.config.config import SETTINGS, Config
+from observability.config.toml_tables import format_duration
 from observability.ingest.dialects import SYNONYMS
-from observability.metrics.alerts.rule_file import format_duration, load_rules
+from observability.metrics.alerts.rule_file import load_rules
 from observability.metrics.assembly import make_collectors, make_history
 
 ROOT: Final = Path(__file__).parents[2]

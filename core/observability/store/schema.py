@@ -7,7 +7,7 @@
                position_reports,
                alert_transitions
     id         equity, minutes, bars,       numbered in order of arrival; each also has a key of its own
-               idempotency
+               idempotency, notices
     part       checkpoints                  the state of the collectors as of `seq`
     source     source_cursors               where to go on reading a source, as of the commit with its events
     id = 1     origin                       where the events are from (`origin.py`)
@@ -38,7 +38,7 @@ SEQUENCED: Final = (
     "fills", "conflicts", "order_reports", "equity_reports", "position_reports", "alert_transitions"
 )  # fmt: skip
 """The tables whose rows are numbered by the one sequence."""
-NUMBERED: Final = ("equity", "minutes", "bars", "idempotency")
+NUMBERED: Final = ("equity", "minutes", "bars", "idempotency", "notices")
 """The tables whose rows are numbered in order of arrival."""
 
 FILL_COLUMNS: Final = (
@@ -57,6 +57,9 @@ MINUTE_COLUMNS: Final = "section, key, ts_ns, fields, aggregates"
 BAR_COLUMNS: Final = "symbol, ts_ns, open, high, low, close, volume, trades, vwap"
 IDEMPOTENCY_COLUMNS: Final = "key, ts_ns, fingerprint, status, body"
 CHECKPOINT_COLUMNS: Final = "part, seq, ts_ns, state"
+NOTICE_COLUMNS: Final = (
+    "key, seq, route, kind, alert_id, occurrence, ts_ns, due_ns, document, attempts, state, error, done_ns"
+)
 
 _FILL_TYPES = """
     seq INTEGER PRIMARY KEY,
@@ -215,10 +218,19 @@ UPSERT_MINUTE: Final = _upsert("minutes", MINUTE_COLUMNS, "section, key, ts_ns")
 # A restart from a state older than the row rebuilds the bar from fewer prints, so the row is then more complete.
 UPSERT_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns") + " WHERE excluded.trades >= bars.trades"
 UPSERT_IDEMPOTENCY: Final = _upsert("idempotency", IDEMPOTENCY_COLUMNS, "key")
+UPSERT_NOTICE: Final = _upsert("notices", NOTICE_COLUMNS, "key")
 UPSERT_CHECKPOINT: Final = _upsert("checkpoints", CHECKPOINT_COLUMNS, "part")
 
 UPSERT_SOURCE_CURSOR: Final = _upsert("source_cursors", "source, ts_ns, cursor", "source")
 SELECT_SOURCE_CURSORS: Final = "SELECT source, cursor FROM source_cursors"
+
+# Oldest first.
+SELECT_PENDING_NOTICES: Final = f"SELECT {NOTICE_COLUMNS} FROM notices WHERE state = 'pending' ORDER BY id"
+# Route, alert and occurrence of those that say that an alert is there, of the newest rows; oldest first.
+SELECT_TOLD: Final = (
+    "SELECT route, alert_id, occurrence FROM notices WHERE kind IN ('raised', 'escalated', 'repeated') AND state != "
+    "'dropped' AND (state != 'pending' OR kind = 'raised') ORDER BY id"
+)
 
 # Parameters: kind, run_id, what, ts_ns, has_ended.
 INSERT_ORIGIN: Final = (
@@ -353,9 +365,32 @@ def _add_source_cursors(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_notices(connection: sqlite3.Connection) -> None:
+    """Adds the notifications of alerts, of which those that are pending are still to be delivered."""
+    connection.execute(
+        """CREATE TABLE notices (
+            key TEXT NOT NULL UNIQUE,
+            seq INTEGER NOT NULL,
+            route TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            alert_id TEXT NOT NULL,
+            occurrence INTEGER NOT NULL,
+            ts_ns INTEGER NOT NULL,
+            due_ns INTEGER NOT NULL,
+            document TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            state TEXT NOT NULL,
+            error TEXT NOT NULL,
+            done_ns INTEGER,
+            id INTEGER PRIMARY KEY
+        ) STRICT"""
+    )
+    connection.execute("CREATE INDEX notices_pending ON notices (id) WHERE state = 'pending'")
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal,
-    _add_source_cursors,
+    _add_source_cursors, _add_notices,
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

@@ -160,6 +160,18 @@ class Store:
             self._unit.append(row)
         return position
 
+    @contextmanager
+    def unit(self) -> Iterator[None]:
+        """Commits the rows that are put in within together, and with those of a unit that has begun already."""
+        if self._unit is not None:
+            yield
+            return
+        self.begin_unit()
+        try:
+            yield
+        finally:
+            self.end_unit()
+
     def begin_unit(self) -> None:
         """Begins a unit: the rows put in until `end_unit` are committed together, or not at all."""
         assert self._unit is None, "one unit at a time"

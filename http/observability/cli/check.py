@@ -17,7 +17,8 @@ from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.connections.tls import make_context
 from observability.errors import EXIT_USAGE, ConfigError, ObservabilityError, StoreError
-from observability.metrics.alerts.rule_file import load_rules
+from observability.notify.channels import open_channel
+from observability.notify.route_file import load_alert_file
 from observability.sources.recordings.directory import open_recordings
 from observability.sources.schemes import open_sources
 from observability.store.file import DATABASE_NAME, open_reader
@@ -85,8 +86,10 @@ def _print(subject: str, text: str) -> None:
 
 
 def _check_rules(config: Config) -> str:
-    rules = load_rules(config.alert_rules)
-    return f"{len(rules)} rules, {'built in' if config.alert_rules is None else f'from {config.alert_rules}'}"
+    path = config.alert_rules
+    found = load_alert_file(path)
+    routes = ", ".join(f"{route.name} ({open_channel(route).place})" for route in found.routes) or "none"
+    return f"{len(found.rules)} rules, {'built in' if path is None else f'from {path}'}; routes: {routes}"
 
 
 def _check_certificate(config: Config) -> str:

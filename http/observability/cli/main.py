@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "config": "print the settings in force, and where each value comes from",
     "send": "send events from standard input to a server",
     "replay": "send recordings to a server, as if they happened now",
+    "notify": "list the routes of alerts, and test one",
     "backup": "copy the store into a file, while the server runs",
     "restore": "make a backup the store of a data directory",
     "bench": "measure the server beside others",

@@ -14,7 +14,7 @@ from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError, SourceError
 from observability.logs.setup import configure_logging
-from observability.metrics.alerts.rule_file import load_rules
+from observability.notify.route_file import load_alert_file
 from observability.processes.service_manager import ServiceManager
 from observability.server.host import run_host
 from observability.server.hub_process import HubProcess
@@ -30,7 +30,7 @@ def serve(arguments: Sequence[str]) -> int:
     parsed = parser().parse_args(arguments)
     try:
         config = Sources(parsed, os.environ).config()
-        rules = load_rules(config.alert_rules)
+        alert_file = load_alert_file(config.alert_rules)
         log_ring = configure_logging(config)
     except ConfigError as error:
         return _fail(error, EXIT_USAGE)
@@ -47,8 +47,8 @@ def serve(arguments: Sequence[str]) -> int:
     service_manager = ServiceManager.take_from(os.environ)
     try:
         if config.workers > 1:
-            return run_host(config, rules, announce, service_manager)
-        run_process(lambda: HubProcess(config, rules, log_ring, announce, service_manager, new_run_id()))
+            return run_host(config, alert_file, announce, service_manager)
+        run_process(lambda: HubProcess(config, alert_file, log_ring, announce, service_manager, new_run_id()))
     except (ObservabilityError, OSError) as error:
         return _fail(error, EXIT_FAILED)
     return 0

@@ -50,6 +50,12 @@ _ROUTES: Final = (
         "system_sources",
         "Live sources: state, rate against its normal, gaps, reconnects",
     ),
+    (
+        "system",
+        "/api/system/notifications",
+        "system_notifications",
+        "Routes of alerts: what they have delivered and what waits; the newest notices and their outcomes",
+    ),
     ("system", "/api/system/stats", "system_stats", "Counts since the start"),
     ("system", "/api/system/alerts/rules", "alert_rules", "Alert rules, what they see and whether they are raised"),
 )

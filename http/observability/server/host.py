@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from observability.config.config import Config
@@ -14,8 +14,8 @@ from observability.logs.log_ring import LogRing
 from observability.logs.setup import configure_logging, reopen_log_files
 from observability.memory.layout import SUPERVISOR
 from observability.memory.mapping import SharedMapping
-from observability.metrics.alerts.rule import Rule
 from observability.metrics.assembly import history_budget
+from observability.notify.route_file import AlertFile
 from observability.processes.child import ChildContext
 from observability.processes.listeners import open_listeners
 from observability.processes.service_manager import ServiceManager
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _FURTHER_SLOTS: Final = 2
 
 
-def run_host(config: Config, rules: Sequence[Rule], announce: Announce, service_manager: ServiceManager) -> int:
+def run_host(config: Config, alert_file: AlertFile, announce: Announce, service_manager: ServiceManager) -> int:
     """Serves with several workers until a signal ends it; returns the exit code. Raises OSError if the port cannot be
     opened, ConfigError if the TLS certificate and key do not match."""
     if config.tls_cert is not None and config.tls_key is not None:
@@ -49,7 +49,7 @@ def run_host(config: Config, rules: Sequence[Rule], announce: Announce, service_
 
     def run_hub(context: ChildContext) -> int:
         log_ring = log_to_mapping(context)
-        return _run(lambda: HubProcess(config, rules, log_ring, announce, ServiceManager(), run_id, context))
+        return _run(lambda: HubProcess(config, alert_file, log_ring, announce, ServiceManager(), run_id, context))
 
     def run_worker(context: ChildContext) -> int:
         log_to_mapping(context)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
@@ -20,10 +20,10 @@ from observability.ingest.gate import IngestGate
 from observability.logs.log_book import LogBook
 from observability.logs.log_ring import LogRing
 from observability.memory.counters import Counters
-from observability.memory.layout import ENGINE
+from observability.memory.layout import ALERTS_LANE, ENGINE
 from observability.metrics.alerts.metric_paths import MetricSources
-from observability.metrics.alerts.rule import Rule
 from observability.metrics.alerts.rule_book import RuleBook
+from observability.metrics.alerts.transition_log import log_transition
 from observability.metrics.assembly import make_collectors, make_history, summary_document, symbols_document
 from observability.metrics.collectors import custom_collectors
 from observability.metrics.durability.persistence import Persistence
@@ -33,6 +33,11 @@ from observability.monitoring.acknowledgements import HubAcknowledger
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
 from observability.monitoring.server_figures import server_figures
 from observability.monitoring.status import Status
+from observability.notify.notice import Notice
+from observability.notify.notifier import Notifier
+from observability.notify.route import Route
+from observability.notify.route_file import AlertFile
+from observability.notify.rows import notice_row, stored_notices
 from observability.processes.child import ChildContext
 from observability.processes.service_manager import ServiceManager
 from observability.rest.published import Published
@@ -46,6 +51,7 @@ from observability.server.worker_gateway import WorkerGateway
 from observability.snapshot.hub import Hub
 from observability.snapshot.on_demand import Document, SlowDocument
 from observability.store.reader import UNREADABLE
+from observability.store.schema import UPSERT_NOTICE
 from observability.stream.lane_feed import LaneFeed
 
 logger = logging.getLogger(__name__)
@@ -71,7 +77,7 @@ class HubProcess(ServerProcess):
     def __init__(
         self,
         config: Config,
-        rules: Sequence[Rule],
+        alert_file: AlertFile,
         log_ring: LogRing,
         announce: Announce,
         service_manager: ServiceManager,
@@ -112,6 +118,14 @@ class HubProcess(ServerProcess):
         )
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._reader)
+        self._notifier = Notifier(
+            self._wanted_routes(alert_file.routes),
+            self._collectors.system.alert_book,
+            self._host_clock,
+            self._event_clock,
+            memory.counters,
+            self._write_notice,
+        )
         self._gate = IngestGate(
             self._bus,
             self._journal,
@@ -144,7 +158,7 @@ class HubProcess(ServerProcess):
         queues = self._queues()
         figures = server_figures(self._hub, self._host_clock, self._collectors, queues, self._frontend.counted)
         self._rule_book = RuleBook(
-            rules,
+            alert_file.rules,
             MetricSources(
                 self._collectors.sections, self._collectors.system.user_metrics, figures, self._hub.custom.encoded
             ),
@@ -164,6 +178,9 @@ class HubProcess(ServerProcess):
     def _wire(self) -> None:
         hub, frontend, store = self._hub, self._frontend, self._store
         self._journal.add_announcement_listener(self._lane_feed.on_announcement)
+        self._journal.add_transition_writer(self._notifier.on_transition)
+        self._journal.add_announcement_listener(self._on_announcement)
+        self._collectors.system.alert_book.add_transition_listener(log_transition)
         self._collectors.system.measure_lag(hub.take_lag_ms)
         if store is not None:
             self._collectors.system.add_health_reason(
@@ -194,7 +211,11 @@ class HubProcess(ServerProcess):
         self._host_clock.note_stored(self._persistence.recover())
         self._persistence.sequence.skip_to(self._memory.newest_lane_entry)
         self._lane_feed.restore(self._persistence.recent_announcements())
+        if self._store is not None:
+            with self._store.reading() as connection:
+                self._notifier.restore(*stored_notices(connection))
         self._persistence.start(self._loop)
+        self._notifier.start()
         await self._hub.start()
 
     async def _open(self) -> None:
@@ -212,8 +233,23 @@ class HubProcess(ServerProcess):
 
     async def _stop(self) -> None:
         await self._hub.stop()
+        await self._notifier.stop()
         await self._persistence.stop()
         logger.info("stopped")
+
+    def _wanted_routes(self, routes: Sequence[Route]) -> Sequence[Route]:
+        if routes and self._config.replay:
+            logger.info("the alerts of a replay are delivered to nobody; %d routes are not used", len(routes))
+            return ()
+        return routes
+
+    def _write_notice(self, notice: Notice) -> None:
+        if self._store is not None:
+            self._store.put(UPSERT_NOTICE, notice_row(notice))
+
+    def _on_announcement(self, lane: str, seq: int, symbol: str | None, document: Mapping[str, Any]) -> None:
+        if lane == ALERTS_LANE:
+            self._notifier.on_committed(seq)
 
     def _is_unread(self) -> bool:
         """Returns whether a process of this host cannot read the store."""
@@ -254,6 +290,7 @@ class HubProcess(ServerProcess):
             "summary": partial(summary_document, collectors),
             "execution_quality": collectors.execution.quality,
             "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
+            "system_notifications": self._notifier.to_json,
             "system_sources": lambda: {"sources": sources_document(live), "count": len(live)},
             "strategy_breaks": lambda: {
                 "breaks": collectors.strategy.breaks(),

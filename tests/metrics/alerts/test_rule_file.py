@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from observability.clocks.timestamps import NS_PER_S as S
+from observability.config.toml_tables import format_duration
 from observability.errors import ConfigError
 from observability.metrics.alerts.metric_paths import MetricPath
 from observability.metrics.alerts.rule import Rule
-from observability.metrics.alerts.rule_file import _KEYS, MAX_RULES, format_duration, load_rules, parse_rules
+from observability.metrics.alerts.rule_file import _KEYS, MAX_RULES, load_rules, parse_rules
 
 DEFAULTS = Path(__file__).parents[3] / "core/observability/metrics/alerts/alerts.toml"
 

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 Action = Literal["raised", "acknowledged", "resolved"]
 Stage = Literal["active", "acknowledged", "resolved"]
 
+AlertValue = float | int | bool | str
+
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 
@@ -56,6 +58,10 @@ class AlertState(msgspec.Struct):
     member: str = ""
     """The symbol, strategy or other member that `*` stands for in the rule's metric."""
     occurrence: int = 1
+    value: AlertValue | None = None
+    """What the metric was when the rule raised it; None for an alert of the engine, and for a metric without a value.
+    """
+    threshold: AlertValue | None = None
 
     @property
     def stage(self) -> Stage:
@@ -79,6 +85,8 @@ class AlertState(msgspec.Struct):
             "rule": self.rule,
             "member": self.member,
             "occurrence": self.occurrence,
+            "value": self.value,
+            "threshold": self.threshold,
         }
 
 
@@ -92,6 +100,8 @@ class AlertContent:
     detail: str
     rule: str | None = None
     member: str = ""
+    value: AlertValue | None = None
+    threshold: AlertValue | None = None
 
 
 TransitionListener = Callable[[AlertState, Action], None]
@@ -245,6 +255,8 @@ class AlertBook:
             last_seen_ns=ts_ns,
             rule=content.rule,
             member=content.member,
+            value=content.value,
+            threshold=content.threshold,
             occurrence=1 if before is None else before.occurrence + 1,
         )
         self._enter(state)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.setting import shown
+from observability.config.toml_tables import format_duration
 from observability.metrics.alerts.book import AlertBook, AlertContent, rule_alert_id, rule_alert_key
 from observability.metrics.alerts.metric_paths import Fields, MetricPath, MetricSources
 from observability.metrics.alerts.rule import (
@@ -24,7 +25,6 @@ from observability.metrics.alerts.rule import (
     Trigger,
     Value,
 )
-from observability.metrics.alerts.rule_file import format_duration
 from observability.snapshot.frames import Frame
 
 logger = logging.getLogger(__name__)
@@ -216,7 +216,8 @@ class RuleWatch:
         title = _template.fill(rule.title, fields)[:MAX_TITLE_CHARS]
         detail = _template.fill(rule.detail, fields)[:MAX_DETAIL_CHARS]
         key = rule_alert_key(rule.name, member)
-        alerts.raise_rule(AlertContent(key, rule.severity, title, detail, rule.name, member), now_ns)
+        content = AlertContent(key, rule.severity, title, detail, rule.name, member, value, rule.threshold)
+        alerts.raise_rule(content, now_ns)
 
     def _clear_gone(self, clock_ns: int, now_ns: int, alerts: AlertBook) -> None:
         """Clears members that no longer exist, such as a position that was closed."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 from observability.bus import Bus
@@ -49,6 +50,9 @@ Announcement = tuple[str, int, str | None, dict[str, Any]]
 
 Listener = Callable[[str, int, str | None, dict[str, Any]], None]
 
+TransitionWriter = Callable[[int, dict[str, Any], Action], None]
+"""Called with the number, the document and the action of a transition."""
+
 
 class Journal:
     """Writes the records of one hub. A checkpoint holds the state of every `stateful`."""
@@ -74,6 +78,7 @@ class Journal:
         self._host_clock = host_clock
         self._event_clock = event_clock
         self._listeners: list[Listener] = []
+        self._transition_writers: list[TransitionWriter] = []
         # A position in the store's queue, and what is announced once it is committed.
         self._pending: deque[tuple[int, Trade | Announcement]] = deque()
         self._checkpoint_seq = sequence.newest
@@ -148,6 +153,11 @@ class Journal:
         """Calls `listener` with each trade and each transition of an alert once it is on disk, in order."""
         self._listeners.append(listener)
 
+    def add_transition_writer(self, writer: TransitionWriter) -> None:
+        """Calls `writer` with each transition of an alert; the rows that it puts into the store are committed with the
+        transition's."""
+        self._transition_writers.append(writer)
+
     def start(self) -> None:
         """Subscribes and begins to write. Call it after the collectors have subscribed."""
         self._bus.subscribe(Fill, self.on_fill)
@@ -208,11 +218,14 @@ class Journal:
         """Writes and announces a transition of an alert."""
         seq = self._sequence.draw()
         document = transition_document(state, action)
-        if self._store is not None:
-            text = encode_json(document).decode()
-            self._store.put(
-                schema.INSERT_ALERT_TRANSITION, (seq, self._event_clock.time_ns(), state.alert_id, action, text)
-            )
+        with nullcontext() if self._store is None else self._store.unit():
+            if self._store is not None:
+                text = encode_json(document).decode()
+                self._store.put(
+                    schema.INSERT_ALERT_TRANSITION, (seq, self._event_clock.time_ns(), state.alert_id, action, text)
+                )
+            for write in self._transition_writers:
+                write(seq, document, action)
         self._announce_when_durable((ALERTS_LANE, seq, None, document))
 
     def _keep_conflict(self, event: Fill) -> None:

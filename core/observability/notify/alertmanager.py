@@ -1,0 +1,57 @@
+"""Prometheus Alertmanager: alerts are posted to `/api/v2/alerts`, and again while they are raised.
+
+Alertmanager takes an alert for resolved that it was not told of for some minutes, so clients repeat it, as Prometheus
+does every minute. Grouping, silences and inhibition are then Alertmanager's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from observability.clocks.timestamps import NS_PER_MINUTE
+from observability.encoding import encode_json
+from observability.notify.delivery import post_json
+from observability.notify.notice import Message, Notice
+
+PATH: Final = "/api/v2/alerts"
+SCHEMES: Final = {"alertmanager": "http", "alertmanagers": "https"}
+
+
+class Alertmanager:
+    """Posts alerts to one Alertmanager."""
+
+    is_batched = True
+    repeat_ns = NS_PER_MINUTE
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._url = f"{SCHEMES[parts.scheme]}://{parts.netloc}{parts.path.rstrip('/')}{PATH}"
+        self.place = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+
+    def send(self, message: Message) -> None:
+        post_json(self._url, encode_json([_alert(notice) for notice in message.notices]), {})
+
+
+def _alert(notice: Notice) -> dict[str, Any]:
+    alert = notice.document
+    labels = {
+        "alertname": alert["rule"] or alert["key"],
+        "severity": alert["severity"],
+        "alert_id": alert["alert_id"],
+        "member": alert["member"],
+    }
+    annotations = {"summary": alert["title"], "description": alert["detail"]}
+    for name in ("value", "threshold"):
+        if alert.get(name) is not None:
+            annotations[name] = str(alert[name])
+    document = {
+        "labels": {name: value for name, value in labels.items() if value},
+        "annotations": annotations,
+        "startsAt": alert["first_seen"],
+    }
+    if alert.get("link"):
+        document["generatorURL"] = alert["link"]
+    if notice.kind == "resolved":
+        document["endsAt"] = alert["resolved"]
+    return document

@@ -1,0 +1,86 @@
+"""Delivering one message over one channel: the protocol of channels, and what an HTTP service answers.
+
+2xx                        delivered
+408, 425, 429, 5xx, none   it is sent again later, not before `Retry-After`
+other                      it will never be taken: the notice has failed
+"""
+
+from __future__ import annotations
+
+import http.client
+import urllib.request
+from collections.abc import Mapping
+from typing import Final, Protocol
+from urllib.error import HTTPError, URLError
+
+from observability.notify.notice import Message
+
+TIMEOUT_SECONDS: Final = 10.0
+MAX_RETRY_AFTER_SECONDS: Final = 3600.0
+_MAX_ANSWER_BYTES: Final = 300
+_PASSING: Final = frozenset({408, 425, 429})
+
+
+class DeliveryFailed(Exception):
+    """A message was not delivered."""
+
+    def __init__(self, reason: str, *, is_final: bool = False, retry_after_seconds: float = 0.0) -> None:
+        """`is_final` says that the same message would fail again."""
+        super().__init__(reason)
+        self.is_final = is_final
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Channel(Protocol):
+    """A way to somebody. `send` is called in a thread of its own."""
+
+    @property
+    def place(self) -> str:
+        """Where messages go, without secrets."""
+
+    @property
+    def repeat_ns(self) -> int:
+        """How often the channel must be told that an alert is still there; 0 for never."""
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether a message may be about several alerts although the route does not group them."""
+
+    def send(self, message: Message) -> None:
+        """Delivers a message within TIMEOUT_SECONDS or so. Raises DeliveryFailed."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A POST that is redirected would become a GET."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirects)
+
+
+def post_json(url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    """Posts JSON. Raises DeliveryFailed."""
+    request = urllib.request.Request(
+        url, body, {"Content-Type": "application/json", "User-Agent": "observability", **headers}, method="POST"
+    )
+    try:
+        with _opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+            answer.read(_MAX_ANSWER_BYTES)
+    except HTTPError as error:
+        with error:
+            text = error.read(_MAX_ANSWER_BYTES).decode("utf-8", "replace").strip()
+        raise DeliveryFailed(
+            f"HTTP {error.code} {text}".strip(),
+            is_final=error.code < 500 and error.code not in _PASSING,
+            retry_after_seconds=_seconds(error.headers.get("Retry-After")),
+        ) from None
+    except URLError as error:
+        raise DeliveryFailed(str(error.reason)) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise DeliveryFailed(str(error) or type(error).__name__) from None
+
+
+def _seconds(given: str | None) -> float:
+    return min(float(given), MAX_RETRY_AFTER_SECONDS) if given is not None and given.isdecimal() else 0.0

@@ -1,0 +1,342 @@
+"""What becomes of the transitions of alerts: one notice for each route that takes them, in order, and tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
+from queue import Queue
+from typing import Any, ParamSpec
+
+import pytest
+
+from fake_clock import FakeClock
+from observability.events import Alert
+from observability.memory.counters import Counters
+from observability.metrics.alerts.book import Action, AlertBook, AlertState, transition_document
+from observability.notify.delivery import DeliveryFailed
+from observability.notify.notice import Message, Notice
+from observability.notify.notifier import Notifier
+from observability.notify.route import Route
+
+MINUTE_NS = 60 * 10**9
+TIMEOUT_SECONDS = 60
+
+P = ParamSpec("P")
+
+
+class Channel:
+    """Takes messages, or fails as a test says."""
+
+    place = "test://"
+    is_batched = False
+
+    def __init__(self, repeat_ns: int = 0) -> None:
+        self.repeat_ns = repeat_ns
+        self.taken: Queue[Message] = Queue()
+        self.failures: list[DeliveryFailed] = []
+        self.may_go = threading.Event()
+        self.may_go.set()
+
+    def send(self, message: Message) -> None:
+        assert self.may_go.wait(TIMEOUT_SECONDS)
+        if self.failures:
+            raise self.failures.pop(0)
+        self.taken.put(message)
+
+
+class Desk:
+    """An alert book and a notifier, with a journal in between that commits at once or when told."""
+
+    def __init__(self, *routes: Route, repeat_ns: int = 0) -> None:
+        self.clock = FakeClock()
+        self.book = AlertBook(100)
+        self.channels = {route.name: Channel(repeat_ns) for route in routes}
+        self.written: list[Notice] = []
+        self.rows: dict[str, tuple[str, int]] = {}
+        self.notifier = Notifier(
+            routes, self.book, self.clock, self.clock, Counters(), self._write, lambda route: self.channels[route.name]
+        )
+        self.commits = True
+        self.seq = 0
+        self.book.add_transition_listener(self._on_transition)
+
+    def _write(self, notice: Notice) -> None:
+        self.rows[notice.key] = notice.state, notice.attempts
+
+    def _on_transition(self, state: AlertState, action: Action) -> None:
+        self.seq += 1
+        self.notifier.on_transition(self.seq, transition_document(state, action), action)
+        if self.commits:
+            self.notifier.on_committed(self.seq)
+
+    def event(self, key: str = "k", state: str = "raised", severity: str = "critical") -> None:
+        now_ns = self.clock.now_ns
+        self.book.note(Alert(severity, f"title {key}", "", key, state, ts=now_ns, ts_init=now_ns))
+
+    def acknowledge(self) -> None:
+        for state in self.book.active():
+            self.book.acknowledge(state.alert_id, self.clock.now_ns)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.notifier.on_committed(0)
+
+    async def take(self, route: str = "r") -> list[tuple[str, str]]:
+        """Waits for the next message; returns kind and key of each notice."""
+        message = await asyncio.to_thread(self.channels[route].taken.get, timeout=TIMEOUT_SECONDS)
+        return [(notice.kind, notice.document["key"]) for notice in message.notices]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while not condition():  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.001)
+
+    def route(self, name: str = "r") -> dict[str, Any]:
+        routes: list[dict[str, Any]] = self.notifier.to_json()["routes"]
+        return next(each for each in routes if each["route"] == name)
+
+
+@asynccontextmanager
+async def running(*routes: Route, repeat_ns: int = 0) -> AsyncIterator[Desk]:
+    desk = Desk(*routes, repeat_ns=repeat_ns)
+    desk.notifier.start()
+    try:
+        yield desk
+    finally:
+        await desk.notifier.stop()
+
+
+def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Runs a test in an event loop of its own."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+def route(name: str = "r", **fields: Any) -> Route:
+    return Route(name=name, to="test://", **fields)
+
+
+@in_loop
+async def test_an_alert_and_its_end_are_delivered_in_order() -> None:
+    async with running(route()) as desk:
+        desk.event()
+        desk.event(state="resolved")
+        assert await desk.take() == [("raised", "k")]
+        assert await desk.take() == [("resolved", "k")]
+
+
+@in_loop
+async def test_further_events_of_an_active_alert_are_no_news() -> None:
+    async with running(route()) as desk:
+        desk.event(severity="warning")
+        desk.event(severity="warning")
+        desk.event(severity="critical")
+        desk.event("other")
+        taken = [(await desk.take())[0] for _ in range(3)]
+        assert taken == [("raised", "k"), ("raised", "k"), ("raised", "other")]
+
+
+@in_loop
+async def test_an_alert_that_comes_again_after_its_acknowledgement_is_news() -> None:
+    async with running(route()) as desk:
+        desk.event()
+        assert await desk.take() == [("raised", "k")]
+        desk.acknowledge()
+        desk.event()
+        assert await desk.take() == [("raised", "k")]
+
+
+@in_loop
+async def test_nothing_is_delivered_before_its_transition_is_on_disk() -> None:
+    async with running(route()) as desk:
+        desk.commits = False
+        desk.event("first")
+        desk.commits = True
+        desk.event("second")
+        assert await desk.take() == [("raised", "second")]
+        desk.notifier.on_committed(1)
+        assert await desk.take() == [("raised", "first")]
+
+
+@in_loop
+async def test_the_end_of_an_alert_goes_to_those_who_were_told_of_it() -> None:
+    async with running(route("all"), route("critical", severity="critical")) as desk:
+        desk.event(severity="warning")
+        desk.event(severity="warning", state="resolved")
+        desk.event("late")
+        assert [(await desk.take("all"))[0] for _ in range(3)] == [
+            ("raised", "k"), ("resolved", "k"), ("raised", "late")
+        ]  # fmt: skip
+        assert await desk.take("critical") == [("raised", "late")]
+
+
+@in_loop
+async def test_a_failed_delivery_is_tried_again_and_what_comes_after_it_waits() -> None:
+    async with running(route()) as desk:
+        desk.channels["r"].failures = [DeliveryFailed("no network")] * 2
+        desk.event()
+        await desk.until(lambda: desk.route()["last_error"] is not None)
+        desk.event(state="resolved")
+        while desk.channels["r"].failures:
+            desk.pass_time(400)
+            await asyncio.sleep(0.001)
+        desk.pass_time(400)
+        assert await desk.take() == [("raised", "k")]
+        assert await desk.take() == [("resolved", "k")]
+        await desk.until(lambda: desk.route()["state"] == "ok")
+        assert sorted(desk.rows.values()) == [("delivered", 1), ("delivered", 3)]
+
+
+@in_loop
+async def test_a_pause_is_as_long_as_the_service_asks_for() -> None:
+    async with running(route()) as desk:
+        desk.channels["r"].failures = [DeliveryFailed("slow down", retry_after_seconds=1000)]
+        desk.event()
+        await desk.until(lambda: desk.route()["last_error"] is not None)
+        desk.pass_time(999)
+        await asyncio.sleep(0.01)
+        assert desk.channels["r"].taken.empty()
+        desk.pass_time(1)
+        assert await desk.take() == [("raised", "k")]
+
+
+@in_loop
+async def test_a_dead_channel_is_an_alert_on_the_others_until_it_delivers() -> None:
+    async with running(route("dead"), route("alive")) as desk:
+        desk.channels["dead"].failures = [DeliveryFailed("gone")] * 3
+        desk.event()
+        assert await desk.take("alive") == [("raised", "k")]
+        while desk.channels["dead"].failures:
+            desk.pass_time(400)
+            await asyncio.sleep(0.001)
+        assert await desk.take("alive") == [("raised", "observability/notify/dead")]
+        desk.pass_time(400)
+        assert await desk.take("dead") == [("raised", "k")]
+        assert await desk.take("alive") == [("resolved", "observability/notify/dead")]
+
+
+@in_loop
+async def test_a_message_that_is_never_taken_has_failed_and_is_not_sent_again() -> None:
+    async with running(route()) as desk:
+        desk.channels["r"].failures = [DeliveryFailed("HTTP 404", is_final=True)]
+        desk.event()
+        await desk.until(lambda: desk.route()["failed"] == 1)
+        desk.pass_time(400)
+        desk.event("next")
+        assert await desk.take() == [("raised", "next")]
+
+
+@in_loop
+async def test_what_cannot_be_delivered_for_a_day_is_given_up() -> None:
+    async with running(route()) as desk:
+        desk.channels["r"].failures = [DeliveryFailed("gone")] * 2
+        desk.event()
+        await desk.until(lambda: desk.route()["last_error"] is not None)
+        desk.pass_time(25 * 3600)
+        await desk.until(lambda: desk.route()["failed"] == 1)
+        assert desk.route()["pending"] == 0
+
+
+@in_loop
+async def test_an_alert_is_repeated_until_somebody_acknowledges_it() -> None:
+    async with running(route(repeat_ns=MINUTE_NS)) as desk:
+        desk.event()
+        assert await desk.take() == [("raised", "k")]
+        for _ in range(2):
+            await desk.until(lambda: desk.route()["pending"] == 1)
+            desk.pass_time(60)
+            assert await desk.take() == [("repeated", "k")]
+        await desk.until(lambda: desk.route()["pending"] == 1)
+        desk.acknowledge()
+        assert desk.route()["pending"] == 0
+        desk.pass_time(60)
+        desk.event("next")
+        assert await desk.take() == [("raised", "next")]
+
+
+@in_loop
+async def test_a_repetition_that_is_scheduled_does_not_hold_back_the_end() -> None:
+    async with running(route(repeat_ns=60 * MINUTE_NS)) as desk:
+        desk.event()
+        assert await desk.take() == [("raised", "k")]
+        await desk.until(lambda: desk.route()["pending"] == 1)
+        desk.event(state="resolved")
+        assert await desk.take() == [("resolved", "k")]
+
+
+@in_loop
+async def test_a_channel_that_forgets_alerts_is_told_again_even_when_acknowledged() -> None:
+    async with running(route(), repeat_ns=MINUTE_NS) as desk:
+        desk.event()
+        assert await desk.take() == [("raised", "k")]
+        await desk.until(lambda: desk.route()["pending"] == 1)
+        desk.acknowledge()
+        desk.pass_time(60)
+        assert await desk.take() == [("repeated", "k")]
+
+
+@in_loop
+async def test_an_escalation_comes_only_if_nobody_acknowledges() -> None:
+    async with running(route(escalate_after_ns=15 * MINUTE_NS)) as desk:
+        desk.event("seen")
+        desk.acknowledge()
+        desk.event("unseen")
+        desk.event("over")
+        desk.event("over", state="resolved")
+        desk.pass_time(15 * 60)
+        assert await desk.take() == [("escalated", "unseen")]
+        desk.event("unseen", state="resolved")
+        assert await desk.take() == [("resolved", "unseen")]
+
+
+@in_loop
+async def test_alerts_that_come_together_are_one_message_of_a_group() -> None:
+    async with running(route(group_ns=MINUTE_NS)) as desk:
+        desk.event("a")
+        desk.pass_time(30)
+        desk.event("b")
+        desk.pass_time(30)
+        assert await desk.take() == [("raised", "a"), ("raised", "b")]
+
+
+@in_loop
+async def test_a_restart_delivers_what_is_pending_and_the_end_of_what_was_told() -> None:
+    before = Desk(route(), route("gone"))
+    before.event("pending")
+    before.event("told")
+    pending = [notice for outbox in before.notifier._outboxes for notice in outbox.pending[:1]]
+    async with running(route()) as desk:
+        desk.book.load_state(before.book.to_state())
+        told = [("r", state.alert_id, state.occurrence) for state in before.book.all()]
+        desk.notifier.restore(pending, told)
+        desk.pass_time(0)
+        assert await desk.take() == [("raised", "pending")]
+        desk.event("told", state="resolved")
+        assert await desk.take() == [("resolved", "told")]
+    assert [state for state, _ in desk.rows.values()].count("dropped") == 1
+
+
+@in_loop
+async def test_a_channel_that_hangs_holds_back_no_other_route() -> None:
+    async with running(route("hangs"), route("works")) as desk:
+        desk.channels["hangs"].may_go.clear()
+        desk.event()
+        assert await desk.take("works") == [("raised", "k")]
+        desk.channels["hangs"].may_go.set()
+
+
+@pytest.mark.parametrize("severity", ["info", "critical"])
+@in_loop
+async def test_the_heading_says_how_bad_it_is(severity: str) -> None:
+    async with running(route()) as desk:
+        desk.event(severity=severity)
+        message = await asyncio.to_thread(desk.channels["r"].taken.get, timeout=TIMEOUT_SECONDS)
+        assert message.title() == f"[{severity.upper()}] title k"
+        assert f"since {desk.book.all()[0].to_json()['first_seen']}" in message.text()

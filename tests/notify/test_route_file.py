@@ -1,0 +1,98 @@
+"""The routes of a file of alerts: what it may say, and what its faults are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from observability.errors import ConfigError
+from observability.notify.channels import open_channel
+from observability.notify.route_file import load_alert_file, load_routes
+
+ROUTE = '[[route]]\nname = "desk"\nto = "http://127.0.0.1:1/x"\n'
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "alerts.toml"
+    path.write_text(text)
+    return path
+
+
+def faults(path: Path) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as raised:
+        load_alert_file(path)
+    return raised.value.faults
+
+
+def test_a_file_with_routes_alone_keeps_the_built_in_rules(tmp_path: Path) -> None:
+    found = load_alert_file(written(tmp_path, ROUTE))
+    assert [route.name for route in found.routes] == ["desk"]
+    assert found.rules == load_alert_file(None).rules
+
+
+def test_rules_and_routes_are_in_one_file(tmp_path: Path) -> None:
+    found = load_alert_file(written(tmp_path, ROUTE + '[cpu]\nmetric = "system.cpu_percent"\nabove = 1\n'))
+    assert [rule.name for rule in found.rules] == ["cpu"]
+    assert len(found.routes) == 1
+
+
+def test_every_key_of_a_route_is_read(tmp_path: Path) -> None:
+    (route,) = load_routes(
+        written(
+            tmp_path,
+            ROUTE + 'severity = "critical"\nrules = "a*"\nmembers = ["x", "y"]\non = ["raised"]\ngroup = "30s"\n'
+            'repeat = "4h"\nescalate_after = "15m"\nquiet = "22:00-07:00"\ntimezone = "Europe/London"\n'
+            'secret = "env:KEY"\n',
+        ),
+        {"KEY": "k"},
+    )
+    assert (route.severity, route.rules, route.members, route.on) == ("critical", ("a*",), ("x", "y"), ("raised",))
+    minute = 60 * 10**9
+    assert (route.group_ns, route.repeat_ns, route.escalate_after_ns) == (minute // 2, 240 * minute, 15 * minute)
+    assert str(route.quiet) == "22:00-07:00 Europe/London"
+    assert route.secret == "k"
+
+
+def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("http://127.0.0.1:2/secret\n")
+    path = written(
+        tmp_path,
+        f'[[route]]\nname = "a"\nto = "env:DESK_URL"\n[[route]]\nname = "b"\nto = "file:{tmp_path / "url"}"\n',
+    )
+    assert [route.to for route in load_routes(path, {"DESK_URL": "http://h/1"})] == [
+        "http://h/1", "http://127.0.0.1:2/secret"
+    ]  # fmt: skip
+
+
+def test_all_faults_of_rules_and_routes_are_reported_at_once(tmp_path: Path) -> None:
+    text = (
+        '[[route]]\nnam = "x"\nto = "http://"\n[[route]]\nname = "y"\nto = "nonsense://x"\nquiet = "7-22"\n'
+        "[cpu]\nabove = 1\n" + ROUTE + ROUTE
+    ).replace("[cpu]\nabove = 1\n" + ROUTE + ROUTE, ROUTE + ROUTE + "[cpu]\nabove = 1\n")
+    found = "\n".join(faults(written(tmp_path, text)))
+    assert "[cpu] metric: missing" in found
+    assert "[[route]] 1 nam: unknown, expected one of name" in found
+    assert "did you mean name?" in found
+    assert "[[route]] y quiet: '7-22', expected hours such as 22:00-07:00" in found
+    assert "two are named desk" in found
+
+
+def test_a_secret_is_in_no_fault(tmp_path: Path) -> None:
+    text = '[[route]]\nname = "a"\nto = "http://hidden:port/"\n[[route]]\nname = "b"\nto = "hiddenscheme://hidden"\n'
+    found = faults(written(tmp_path, text))
+    assert len(found) == 2
+    assert not any("hidden:" in fault or "//hidden" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://hooks.example.com:8443/services/T0/SECRET", "https://hooks.example.com:8443"),
+        ("alertmanagers://user:SECRET@am.example.com:9093/x", "alertmanagers://am.example.com:9093"),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544/", "tgram://***"),
+    ],
+)
+def test_the_place_of_a_channel_has_no_secret(url: str, place: str, tmp_path: Path) -> None:
+    (route,) = load_routes(written(tmp_path, f'[[route]]\nname = "a"\nto = "{url}"\n'))
+    assert open_channel(route).place == place

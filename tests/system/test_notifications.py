@@ -1,0 +1,260 @@
+"""Alerts reach people: real servers, webhooks, an Alertmanager, Telegram's service in miniature, and kills."""
+
+from __future__ import annotations
+
+import hmac
+import random
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import parse_qs
+
+from alertmanager_server import alertmanager, needs_alertmanager
+from hosts import post, wait_until
+from http_sink import Posted, Sink, sink
+from redis_server import free_port
+from server_process import Server, run_command
+
+StartServer = Callable[..., Server]
+
+
+def alerts_file(tmp_path: Path, *routes: str) -> str:
+    """Writes a file of alerts; a route is what stands below its name."""
+    path = tmp_path / "alerts.toml"
+    path.write_text("".join(f'[[route]]\nname = "route{n}"\n{route}\n' for n, route in enumerate(routes, 1)))
+    return str(path)
+
+
+def send_alert(server: Server, key: str, state: str = "raised", severity: str = "critical") -> None:
+    event = {"type": "alert", "severity": severity, "title": f"Alert {key}", "key": key, "state": state}
+    assert post(server, "/api/ingest", event)["accepted"] == 1
+
+
+def transitions(posted: Posted) -> list[tuple[str, str, int]]:
+    """Returns key, action and occurrence of each alert of a message."""
+    return [(alert["key"], alert["action"], alert["occurrence"]) for alert in posted.json()["alerts"]]
+
+
+def routes_of(server: Server) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = server.get("/api/system/notifications")["routes"]
+    return found
+
+
+def test_an_alert_of_a_rule_is_posted_with_its_value_and_signed(start_server: StartServer, tmp_path: Path) -> None:
+    with sink() as desk:
+        path = alerts_file(tmp_path, f'to = "{desk.url}/hook"\nsecret = "env:HOOK_KEY"')
+        Path(path).write_text(
+            Path(path).read_text() + '[queue]\nmetric = "metric.queue"\nabove = 100\ntitle = "{value:g} wait"\n'
+        )
+        server = start_server("--alerts", path, HOOK_KEY="a key")
+        post(server, "/api/ingest", {"type": "metric", "name": "queue", "value": 150})
+        posted = desk.take()
+    (alert,) = posted.json()["alerts"]
+    assert (alert["action"], alert["title"], alert["value"], alert["threshold"]) == ("raised", "150 wait", 150, 100)
+    signed = posted.headers["x-observability-timestamp"].encode() + b"." + posted.body
+    signature = hmac.new(b"a key", signed, "sha256").hexdigest()
+    assert posted.headers["x-observability-signature"] == f"sha256={signature}"
+    server.wait_for_log("alert .* raised: 150 wait")
+
+
+def test_what_was_delivered_is_shown_and_counted(start_server: StartServer, tmp_path: Path) -> None:
+    with sink() as desk:
+        server = start_server("--alerts", alerts_file(tmp_path, f'to = "{desk.url}"'))
+        send_alert(server, "gateway")
+        desk.take()
+        wait_until(lambda: routes_of(server)[0]["delivered"] == 1)
+        (shown,) = server.get("/api/system/notifications")["recent"]
+        assert (shown["action"], shown["outcome"], shown["title"]) == ("raised", "delivered", "Alert gateway")
+        line = b'notifications_total{outcome="delivered",route="route1"} 1.0'
+        assert line in server.get_bytes("/metrics")
+
+
+def test_a_dead_channel_is_an_alert_on_the_page_and_on_the_other_route(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    with sink() as desk, sink() as refusing:
+        refusing.statuses = [404]
+        server = start_server("--alerts", alerts_file(tmp_path, f'to = "{refusing.url}"', f'to = "{desk.url}"'))
+        send_alert(server, "gateway")
+        keys = {key for _ in range(2) for key, _, _ in transitions(desk.take())}
+        assert keys == {"gateway", "observability/notify/route1"}
+        assert routes_of(server)[0]["last_error"].startswith("HTTP 404")
+        # A message that is taken ends it.
+        send_alert(server, "other")
+        refusing.take()
+        wait_until(lambda: routes_of(server)[0]["state"] == "ok")
+
+
+def test_what_a_killed_server_had_not_delivered_is_delivered_by_the_next(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    arguments = (
+        "--data-dir",
+        str(tmp_path / "data"),
+        "--alerts",
+        alerts_file(tmp_path, f'to = "http://127.0.0.1:{port}"'),
+    )
+    server = start_server(*arguments)
+    send_alert(server, "gateway")
+    send_alert(server, "gateway", "resolved")
+    send_alert(server, "gateway")
+    server.stop(signal.SIGKILL)
+    with sink(port) as desk:
+        start_server(*arguments)
+        found = [transition for _ in range(3) for transition in transitions(desk.take())]
+    assert found == [("gateway", "raised", 1), ("gateway", "resolved", 1), ("gateway", "raised", 2)]
+
+
+def test_over_kills_every_transition_is_delivered_in_order_and_none_after_the_end(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    path = alerts_file(tmp_path, 'to = "env:DESK"')
+    sent: dict[str, list[tuple[str, int]]] = {}
+    with sink() as desk:
+        start = lambda: Server("--data-dir", str(tmp_path / "data"), "--alerts", path, DESK=desk.url)  # noqa: E731
+        server = start()
+        try:
+            for n in range(60):
+                key = f"k{n % 6}"
+                known = sent.setdefault(key, [])
+                is_raised = bool(known) and known[-1][0] == "raised"
+                occurrence = known[-1][1] if is_raised else (known[-1][1] if known else 0) + 1
+                action = "resolved" if is_raised else "raised"
+                desk.statuses = [503] if rng.random() < 0.2 else []
+                send_alert(server, key, action)
+                known.append((action, occurrence))
+                if rng.random() < 0.1:
+                    server.stop(signal.SIGKILL)
+                    server = start()
+            wait_until(lambda: routes_of(server)[0]["pending"] == 0)
+        finally:
+            server.stop()
+        got: dict[str, list[tuple[str, int]]] = {}
+        while not desk.posted.empty():
+            for key, action, occurrence in transitions(desk.take()):
+                got.setdefault(key, []).append((action, occurrence))
+    for key, wanted in sent.items():
+        # A delivery whose record was lost in a kill is repeated at once, before anything else of that alert.
+        deduplicated = [each for n, each in enumerate(got[key]) if n == 0 or got[key][n - 1] != each]
+        assert deduplicated == wanted
+
+
+@needs_alertmanager
+def test_alertmanager_has_an_alert_while_it_is_raised(start_server: StartServer, tmp_path: Path) -> None:
+    with alertmanager(tmp_path) as manager:
+        server = start_server("--alerts", alerts_file(tmp_path, f'to = "alertmanager://{manager.address}"'))
+        send_alert(server, "gateway")
+        (alert,) = wait_until(manager.alerts)
+        assert alert["labels"] == {
+            "alertname": "gateway",
+            "severity": "critical",
+            "alert_id": server.get("/api/system/alerts")["alerts"][0]["alert_id"],
+        }
+        assert alert["annotations"]["summary"] == "Alert gateway"
+        send_alert(server, "gateway", "resolved")
+        wait_until(lambda: not manager.alerts())
+
+
+def test_telegram_is_asked_as_its_service_expects(start_server: StartServer, tmp_path: Path) -> None:
+    certificate = certify("api.telegram.org", tmp_path)
+    with sink() as telegram, TlsProxy(telegram, certificate) as proxy:
+        url = "tgram://123456789:abcdefg_hijklmnop/12315544/"
+        server = start_server(
+            "--alerts", alerts_file(tmp_path, 'to = "env:TELEGRAM"'), TELEGRAM=url,
+            REQUESTS_CA_BUNDLE=str(certificate), HTTPS_PROXY=f"http://127.0.0.1:{proxy.port}", https_proxy=f"http://127.0.0.1:{proxy.port}",
+        )  # fmt: skip
+        send_alert(server, "gateway")
+        posted = telegram.take()
+        assert proxy.targets == ["api.telegram.org:443"]
+    assert posted.path == "/bot123456789:abcdefg_hijklmnop/sendMessage"
+    message = posted.json() if posted.body.startswith(b"{") else parse_qs(posted.body.decode())
+    assert "Alert gateway" in str(message["text"])
+    assert "hijklmnop" not in "\n".join(server.log)
+
+
+def test_a_route_can_be_tested_before_it_is_needed(tmp_path: Path) -> None:
+    with sink() as desk:
+        path = alerts_file(tmp_path, f'to = "{desk.url}"', 'to = "http://127.0.0.1:1/"')
+        listed = run_command("notify", "--alerts", path)
+        assert f"http://127.0.0.1:{desk.port}" in listed.stdout
+        tested = run_command("notify", "--alerts", path, "--test", "route1")
+        assert (tested.returncode, desk.take().json()["title"]) == (0, "[TEST INFO] This is a test of notifications")
+        failed = run_command("notify", "--alerts", path, "--test", "route2")
+        assert failed.returncode == 1
+        assert "did not deliver" in failed.stderr
+        unknown = run_command("notify", "--alerts", path, "--test", "desk")
+        assert unknown.returncode == 2
+        assert "expected one of: route1, route2" in unknown.stderr
+
+
+def test_check_says_which_routes_there_are(tmp_path: Path) -> None:
+    path = alerts_file(tmp_path, 'to = "https://hooks.example.com/services/secret"')
+    checked = run_command("check", "--alerts", path)
+    assert "routes: route1 (https://hooks.example.com)" in checked.stdout
+    assert "secret" not in checked.stdout
+
+
+def test_the_alerts_of_a_replay_are_delivered_to_nobody(start_server: StartServer, tmp_path: Path) -> None:
+    recording = tmp_path / "events.jsonl"
+    recording.write_text('{"type":"alert","severity":"critical","title":"Old","ts":1700000000000000000}\n')
+    with sink() as desk:
+        server = start_server("--alerts", alerts_file(tmp_path, f'to = "{desk.url}"'), "--replay", str(recording))
+        server.wait_for_log("the alerts of a replay are delivered to nobody")
+        server.wait_for_log("alert .* raised: Old")
+        assert routes_of(server) == []
+        assert desk.posted.empty()
+
+
+def certify(name: str, directory: Path) -> Path:
+    """Returns a file with a certificate of a host, and its key."""
+    path = directory / "host.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+         "-addext", f"subjectAltName=DNS:{name}", "-keyout", path, "-out", directory / "host.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + (directory / "host.crt").read_bytes())
+    return path
+
+
+class TlsProxy:
+    """A proxy of HTTP that takes every target of CONNECT for the sink, over TLS."""
+
+    def __init__(self, service: Sink, certificate: Path) -> None:
+        self.targets: list[str] = []
+        self._service = service
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> TlsProxy:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, suppress(OSError, URLError):
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    head += connection.recv(1)
+                self.targets.append(head.split()[1].decode())
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                self._service.serve_over(connection, self._context)
