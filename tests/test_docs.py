@@ -243,6 +243,7 @@ LIMITS: Final = {
     "digits on either side of the point": "events:MAX_DECIMAL_EXPONENT",
     "symbols": "config.config:Config().max_symbols",
     "venues of a symbol": "metrics.market.venues:MAX_VENUES",
+    "venues of a position": "metrics.market.venues:MAX_VENUES",
     "strategies with an account of their own": "metrics.strategy_collector:StrategySettings().max_strategies",
     "positions": "config.config:Config().max_positions",
     "positions that the engine reports": "config.config:Config().max_positions",

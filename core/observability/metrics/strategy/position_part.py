@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from observability.clocks.timestamps import iso_or_none
 from observability.events import Fill, Position
@@ -11,6 +12,7 @@ from observability.metrics.market.time_order import happened_ns
 from observability.metrics.market.touch import Mark, MarkInputs, MarkSource, mark_of
 from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.strategy.position import AverageCostPosition, Closing, signed_quantity
+from observability.metrics.strategy.position_venues import PositionVenues
 from observability.metrics.strategy.state import PositionState
 from observability.metrics.trades.trade import Trade
 from observability.snapshot.sections import JsonPart
@@ -22,7 +24,7 @@ class PositionPart(JsonPart):
 
     `mark_updated` is the time of the event that last changed the mark. `stale` is whether the quote or print that the
     mark is from is too old, or is a fill; an age would differ at every tick. `difference` is the engine's quantity
-    minus ours.
+    minus ours. A position that was traded at several venues has `venues` (`position_venues.py`).
     """
 
     __slots__ = (
@@ -41,6 +43,7 @@ class PositionPart(JsonPart):
         "unrealized",
         "updated_ns",
         "value",
+        "venues",
     )
 
     def __init__(self, strategy: str, symbol: str, multiplier: Decimal) -> None:
@@ -49,6 +52,7 @@ class PositionPart(JsonPart):
         self.symbol = symbol
         self.key = position_key(strategy, symbol)
         self.position = AverageCostPosition(multiplier)
+        self.venues = PositionVenues()
         self.mark = ZERO
         self.mark_source: MarkSource = "fill"
         self.mark_ns = 0
@@ -67,14 +71,15 @@ class PositionPart(JsonPart):
     def to_state(self) -> PositionState:
         """Returns the state. It shares this position's own object, so it must be packed at once."""
         return PositionState(
-            self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns, self.round_trip
-        )
+            self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns, self.round_trip,
+            self.venues,
+        )  # fmt: skip
 
     @classmethod
     def from_state(cls, strategy: str, state: PositionState) -> PositionPart:
         """Returns the position of a checkpoint, at the mark that it had."""
         part = cls(strategy, state.symbol, state.position.multiplier)
-        part.position = state.position
+        part.position, part.venues = state.position, state.venues
         part.mark, part.mark_source, part.mark_ns = state.mark, state.mark_source, state.mark_ns
         part.updated_ns, part.round_trip = state.updated_ns, state.round_trip
         part._value_position()
@@ -82,10 +87,13 @@ class PositionPart(JsonPart):
 
     def apply(self, fill: Fill, trade: Trade) -> Closing | None:
         """Adds one fill, and writes what it realised and its round trip into its trade."""
-        position = self.position
+        position, venues = self.position, self.venues
         if not position.quantity:
             self.round_trip = trade.seq
+        is_at_several = fill.venue != venues.name and venues.is_other(fill.venue, position)
         closing = position.apply(signed_quantity(fill), fill.price, fill.commission, happened_ns(fill))
+        if is_at_several:
+            venues.attribute(fill.venue, position)
         trade.round_trip = self.round_trip
         if closing is not None:
             trade.pnl, trade.gross_pnl = closing.pnl, closing.gross
@@ -148,25 +156,26 @@ class PositionPart(JsonPart):
     def _offer(self) -> None:
         position = self.position
         report = self.report
-        self.offer(
-            {
-                "key": self.key,
-                "symbol": self.symbol,
-                "strategy": self.strategy,
-                "quantity": to_float(position.quantity),
-                "avg_price": to_float_or_none(position.avg_price),
-                "mark": to_float(self.mark),
-                "mark_source": self.mark_source,
-                "unrealized_pnl": to_float(self.unrealized),
-                "realized_pnl": to_float(position.realized),
-                "engine_quantity": None if report is None else to_float(report.quantity),
-                "engine_avg_price": None if report is None else to_float(report.avg_price),
-                "difference": None if report is None else to_float(EXACT.subtract(report.quantity, position.quantity)),
-                "mark_updated": iso_or_none(self.mark_ns),
-                "updated": iso_or_none(self.updated_ns),
-                "stale": self.is_stale,
-            }
-        )
+        json: dict[str, Any] = {
+            "key": self.key,
+            "symbol": self.symbol,
+            "strategy": self.strategy,
+            "quantity": to_float(position.quantity),
+            "avg_price": to_float_or_none(position.avg_price),
+            "mark": to_float(self.mark),
+            "mark_source": self.mark_source,
+            "unrealized_pnl": to_float(self.unrealized),
+            "realized_pnl": to_float(position.realized),
+            "engine_quantity": None if report is None else to_float(report.quantity),
+            "engine_avg_price": None if report is None else to_float(report.avg_price),
+            "difference": None if report is None else to_float(EXACT.subtract(report.quantity, position.quantity)),
+            "mark_updated": iso_or_none(self.mark_ns),
+            "updated": iso_or_none(self.updated_ns),
+            "stale": self.is_stale,
+        }
+        if self.venues.sums:
+            json["venues"] = self.venues.to_json(position.quantity, self.value)
+        self.offer(json)
 
 
 def position_key(strategy: str, symbol: str) -> str:

@@ -15,6 +15,7 @@ from observability.metrics.arithmetic.decimals import ZERO
 from observability.metrics.market.touch import MarkSource
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.position import AverageCostPosition
+from observability.metrics.strategy.position_venues import PositionVenues
 from observability.metrics.strategy.symbol_part import SymbolSums
 from observability.metrics.trades.stats import Outcomes
 
@@ -29,6 +30,7 @@ class PositionState(msgspec.Struct):
     mark_ns: int = 0
     updated_ns: int = 0
     round_trip: int | None = None
+    venues: PositionVenues = msgspec.field(default_factory=PositionVenues)
 
 
 class AccountState(msgspec.Struct):

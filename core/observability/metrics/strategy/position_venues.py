@@ -1,0 +1,93 @@
+"""What each venue has to do with a position that was traded at several: quantity, cash flow and fees, which add up to
+the position's.
+
+    fill at A, fill at B, ... ──► position ──► what it has changed by since the last fill ──► the venue of the fill
+
+Cost is averaged over the whole position, so a venue has no realised and unrealised P&L of its own, but their sum: its
+cash flow and the value of its quantity at the mark, less its fees. What was bought at one venue and sold at another is
+long at the one and short at the other, and flat.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, to_float
+from observability.metrics.market.venues import MAX_VENUES, NO_VENUE
+from observability.metrics.strategy.position import AverageCostPosition
+
+OTHER_VENUES: Final = "(other)"
+"""The name that venues beyond MAX_VENUES share."""
+UNKNOWN_VENUE: Final = "(unknown)"
+"""The venue of what a checkpoint of an earlier version has."""
+
+
+class VenueSums(msgspec.Struct, array_like=True):
+    """The sums of one venue. `cash_flow` is before fees, negative for what was bought; `quantity` is signed."""
+
+    quantity: Decimal = ZERO
+    cash_flow: Decimal = ZERO
+    fees: Decimal = ZERO
+
+    def add(self, other: VenueSums, sign: int = 1) -> None:
+        combine = EXACT.add if sign > 0 else EXACT.subtract
+        self.quantity = combine(self.quantity, other.quantity)
+        self.cash_flow = combine(self.cash_flow, other.cash_flow)
+        self.fees = combine(self.fees, other.fees)
+
+
+class PositionVenues(msgspec.Struct):
+    """The venues of one position, in the order of their first fills. Every field is stored in checkpoints."""
+
+    name: str | None = None
+    """The only venue so far; None before the first fill, and with several."""
+    sums: dict[str, VenueSums] = {}
+    """By venue, once there are several."""
+
+    def is_other(self, venue: str, position: AverageCostPosition) -> bool:
+        """Returns whether a fill, which the position does not have yet, is at another venue than those before."""
+        if self.sums:
+            return True
+        if self.name is None:
+            if not (position.quantity or position.closed_quantity or position.fees):
+                self.name = venue
+                return False
+            self.name = UNKNOWN_VENUE
+        if venue == self.name:
+            return False
+        self.sums[self.name or NO_VENUE] = _sums_of(position)
+        self.name = None
+        return True
+
+    def attribute(self, venue: str, position: AverageCostPosition) -> None:
+        """Adds to a venue what the position has changed by since everything before was attributed."""
+        change = _sums_of(position)
+        for known in self.sums.values():
+            change.add(known, -1)
+        name = venue or NO_VENUE
+        if name not in self.sums and len(self.sums) >= MAX_VENUES:
+            name = OTHER_VENUES
+        self.sums.setdefault(name, VenueSums()).add(change)
+
+    def to_json(self, quantity: Decimal, value: Decimal) -> dict[str, dict[str, float]]:
+        """Returns the sums of each venue; `quantity` and `value` are those of the whole position, which is open."""
+        return {name: _json_of(sums, quantity, value) for name, sums in self.sums.items()}
+
+
+def _sums_of(position: AverageCostPosition) -> VenueSums:
+    cash_flow = EXACT.subtract(position.realized_gross, position.open_cost)
+    # Without the zeros at the end that shares of a cost have left.
+    return VenueSums(position.quantity, cash_flow.normalize(EXACT), position.fees)
+
+
+def _json_of(sums: VenueSums, quantity: Decimal, value: Decimal) -> dict[str, Any]:
+    share = ROUNDED.divide(ROUNDED.multiply(value, sums.quantity), quantity) if quantity else ZERO
+    return {
+        "quantity": to_float(sums.quantity),
+        "cash_flow": to_float(sums.cash_flow),
+        "fees": to_float(sums.fees),
+        "pnl": to_float(ROUNDED.subtract(ROUNDED.add(sums.cash_flow, share), sums.fees)),
+    }
