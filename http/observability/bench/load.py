@@ -59,6 +59,8 @@ class LoadResult(msgspec.Struct, frozen=True):
     other_answers: int = 0
     snapshot_seconds: float = 0.0
     steady: Window | None = None
+    parting: Window | None = None
+    parting_gap_ms: float = 0.0
     handshake_ms: Latency | None = None
 
 

@@ -93,13 +93,16 @@ _ALL: Final = (
         "storm",
         "Reconnect storm",
         "All clients connect at once: CPU of the server per handshake, the time until every one is connected and until "
-        "every one has a snapshot, the longest time between two ticks meanwhile, and clients that failed.",
+        "every one has a snapshot, the longest time between two ticks meanwhile, and clients that failed. Then all "
+        "leave at once: CPU of the server per client, the ticks meanwhile included, and the longest time between two.",
         (
             _CPU,
             Column("connected_s", "connected s", 2),
             Column("snapshot_s", "snapshot s", 2),
             Column("gap_ms", "longest gap ms", 0),
             Column("failed", "failed", 0),
+            Column("parting_us", "leaving: CPU us", 1),
+            Column("parting_gap_ms", "longest gap ms", 0),
         ),
     ),
     Measure(

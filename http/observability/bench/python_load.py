@@ -24,6 +24,8 @@ import psutil  # type: ignore[import-untyped]
 HOST: Final = "127.0.0.1"
 CONNECT_SECONDS: Final = 60.0
 STORM_SECONDS: Final = 60.0
+PARTING_SECONDS: Final = 0.3
+PARTINGS_PER_SECOND: Final = 10_000
 QUIET_SECONDS: Final = 0.015
 GRACE_SECONDS: Final = 0.25
 OPENING: Final = 64
@@ -77,6 +79,7 @@ class Load:
         self.stalled_closed = self.compressed = self.with_message = 0
         self.is_over = False
         self.stalled_clients: list[Client] = []
+        self.ticks: list[int] = []
         self.handshakes: list[int] = []
         self.last_message_ns = 0
         self.clear()
@@ -86,7 +89,8 @@ class Load:
         self.messages = self.bytes = self.missed = self.not_modified = self.other_answers = 0
         self.latencies: list[int] = []
         self.arrivals: list[int] = []
-        self.ticks: list[int] = []
+        # The tick before the window begins the first gap in it.
+        self.ticks = self.ticks[-1:]
 
     # -- connections
 
@@ -207,12 +211,11 @@ class Load:
             if seq_ is None or mono is None:
                 return
             seq, tick_ns = int(seq_[1]), int(mono[1])
-            if self.is_measuring:
-                if not self.ticks or tick_ns > self.ticks[-1]:
-                    self.ticks.append(tick_ns)
-                if (self.mode == "storm") == client.is_observer:
-                    self.latencies.append(now - tick_ns)
-                    self.missed += seq - client.last_seq - 1 if client.last_seq else 0
+            if not self.ticks or tick_ns > self.ticks[-1]:
+                self.ticks.append(tick_ns)
+            if self.is_measuring and (self.mode == "storm") == client.is_observer:
+                self.latencies.append(now - tick_ns)
+                self.missed += seq - client.last_seq - 1 if client.last_seq else 0
             client.last_seq = seq
         self.last_message_ns = now
         client.messages += 1
@@ -372,7 +375,18 @@ def run_storm(load: Load, seconds: float, warmup: float) -> dict[str, Any]:
         "tick_gap_ms": load.tick_gap_ms(), "window": window, "latency_ms": percentiles(load.latencies),
         "handshake_ms": percentiles(load.handshakes),
     }  # fmt: skip
-    return seen | {"steady": load.measure(lambda: load.run_for(seconds))}
+    steady = load.measure(lambda: load.run_for(seconds))
+
+    def part() -> None:
+        for key in tuple(load.selector.get_map().values()):
+            client: Client | None = key.data
+            if client is not None and not client.is_observer:
+                load.selector.unregister(client.sock)
+                client.sock.close()
+        load.run_for(PARTING_SECONDS + load.count / PARTINGS_PER_SECOND)
+
+    parting = load.measure(part)
+    return seen | {"steady": steady, "parting": parting, "parting_gap_ms": load.tick_gap_ms()}
 
 
 def percentiles(values_ns: Sequence[int]) -> dict[str, float] | None:

@@ -274,14 +274,14 @@ class Workers(Step):
 
 @dataclass(frozen=True, slots=True)
 class Storm(Step):
-    """All clients connect at once, while a few others watch the ticks."""
+    """All clients connect at once, and later leave at once, while a few others watch the ticks."""
 
     clients: int
     window: float
 
     @property
     def seconds(self) -> float:
-        return self.clients / 2000 + 1.0 + self.window + _parting(self.clients)
+        return self.clients / 2000 + 1.0 + self.window + 2 * _parting(self.clients)
 
     def case(self, snapshot: Snapshot) -> Case:
         return _case(
@@ -292,12 +292,16 @@ class Storm(Step):
         options = ("--observers", str(OBSERVERS))
         result = visit.run("storm", visit.stream_path, self.clients, self.window, 0.5, *options)
         assert result.steady is not None
+        assert result.parting is not None
+        left = result.connected - OBSERVERS - result.closed
         return {
             "cpu_us": handshake_us(result.window, result.steady, self.clients - result.failed),
             "connected_s": result.connect_seconds,
             "snapshot_s": result.snapshot_seconds,
             "gap_ms": result.tick_gap_ms,
             "failed": float(result.failed + result.closed),
+            "parting_us": sum(result.parting.cpu_seconds) / max(left, 1) * 1e6,
+            "parting_gap_ms": result.parting_gap_ms,
         }
 
 

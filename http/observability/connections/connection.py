@@ -121,7 +121,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = loop
         self._mono_ns = application.clock.mono_ns
         self._get_ready: Callable[[bytes], ReadyAnswer | None] = application.ready_answers.get
-        self._parser = RequestParser(application.memo, self._content_limit)
+        self._parser = RequestParser(application.memo)
         self._peer = ""
         self._source = source or ""
         self._has_proxy_header = source is not None
@@ -227,6 +227,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on(ConnectionEvent.LOST)
         self._get_ready = _get_none
+        self._deferred = None
+        self._parser.discard()
         self._out.clear()
         self._release_bytes()
         if self._pending is not None:
@@ -281,7 +283,7 @@ class HttpConnection(asyncio.Protocol):
         started_ns = mono_ns()
         try:
             for _ in range(REQUESTS_PER_TURN):
-                request = self._deferred or parser.next_request()
+                request = self._deferred or parser.next_request(self._content_limit)
                 if request is None:
                     self._maybe_continue()
                     break

@@ -36,14 +36,15 @@ _HEAD_END: Final = b"\r\n\r\n"
 _TLS_HANDSHAKE: Final = b"\x16\x03"
 
 ContentLimit = Callable[[Request], int | None]
+"""Returns how much content of a request is kept, whose body is empty so far. None stands for content that no handler
+wants: the request is returned without it, and it is dropped as it arrives."""
 
 
 class RequestParser:
     """Parses the requests of one connection, in order.
 
     After `feed`, call `next_request` until it returns None. Once it has raised a refusal, every call raises it again.
-    `max_body_bytes` is how much content is kept. It may depend on the request, whose body is empty then; None stands
-    for content that no handler wants: the request is returned without it, and it is dropped as it arrives.
+    `max_body_bytes` is how much content is kept, unless `next_request` is given a limit that depends on the request.
     """
 
     __slots__ = (
@@ -63,9 +64,7 @@ class RequestParser:
         "is_dropping",
     )
 
-    def __init__(
-        self, memo: HeadMemo | None = None, max_body_bytes: int | ContentLimit = DEFAULT_MAX_BODY_BYTES
-    ) -> None:
+    def __init__(self, memo: HeadMemo | None = None, max_body_bytes: int = DEFAULT_MAX_BODY_BYTES) -> None:
         self.is_dropping = False
         """Whether unwanted content of the last request is still to come."""
         self.has_ended = False
@@ -133,12 +132,14 @@ class RequestParser:
         """Drops what has been received; nothing more is read from this parser."""
         self._buffer, self._start = b"", 0
         self._request = self._chunked = None
+        # Its traceback refers to this parser.
+        self._refusal = self._last_refusal = None
 
     def leftover(self) -> bytes:
         """Returns the bytes received but not parsed: after an upgrade they belong to the next protocol."""
         return bytes(self._buffer[self._start :])
 
-    def next_request(self) -> Request | None:
+    def next_request(self, content_limit: ContentLimit | None = None) -> Request | None:
         """Returns the next request, or None if more bytes are needed or nothing more can be read. Raises a Fatal, or
         the refusal of `end_with`."""
         # hot: once per request (observability bench --only rest)
@@ -156,7 +157,7 @@ class RequestParser:
                 if head.is_upgrade:
                     request.websocket_key = self._websocket_key or head.headers.get(b"sec-websocket-key")
                     self._websocket_key = None
-                if not (head.content_length or head.chunked) or not self._begin_content(request):
+                if not (head.content_length or head.chunked) or not self._begin_content(request, content_limit):
                     return request
             return self._read_content(request) or self._need_more()
         except Fatal as refusal:
@@ -233,11 +234,10 @@ class RequestParser:
         if received >= MAX_HEAD_BYTES:
             raise HeadTooLarge(f"head: expected at most {MAX_HEAD_BYTES} bytes")
 
-    def _begin_content(self, request: Request) -> bool:
+    def _begin_content(self, request: Request, content_limit: ContentLimit | None) -> bool:
         """Returns whether the content of `request` is to be waited for."""
         head = request.head
-        limit = self._max_body_bytes
-        max_bytes = limit if isinstance(limit, int) else limit(request)
+        max_bytes = self._max_body_bytes if content_limit is None else content_limit(request)
         if max_bytes is None:
             # RFC 9110 section 10.1.1: whether a client that waits for 100 sends its content after all is not known.
             waits = head.expects_continue and self._start == len(self._buffer)

@@ -230,7 +230,7 @@ class SendBlock:
         self._places: list[int | None] = []
         self._capacity = 0
         self._words: memoryview[int] = memoryview(bytearray()).cast("I")
-        self._buffer = ctypes.create_string_buffer(_MIN_BUFFER_BYTES)
+        self._buffer = bytearray(_MIN_BUFFER_BYTES)
         self._length = 0
         self._grow(64)
 
@@ -265,9 +265,9 @@ class SendBlock:
         size = len(payload) - offset
         length = len(header) + size
         if length > len(self._buffer):
-            self._buffer = ctypes.create_string_buffer(2 * length)
+            self._buffer = bytearray(2 * length)
             self._set_address()
-        view = memoryview(self._buffer).cast("B")
+        view = memoryview(self._buffer)
         view[: len(header)] = header
         view[len(header) : length] = memoryview(payload)[offset:]
         if length != self._length:
@@ -276,13 +276,13 @@ class SendBlock:
 
     def unsent(self, sent_bytes: int) -> bytes:
         """Returns the part of the frame after its first `sent_bytes` bytes."""
-        return self._buffer.raw[sent_bytes : self._length]
+        return bytes(memoryview(self._buffer)[sent_bytes : self._length])
 
     def _grow(self, capacity: int) -> None:
         self._capacity = capacity
         self._memory = bytearray(capacity * _SQE_BYTES)
         self._words = memoryview(self._memory).cast("I")
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self.address = _address(self._memory)
         self._words[_WORD_USER_DATA::_SQE_WORDS] = memoryview(array("I", range(capacity)))
         self._fill(_WORD_LENGTH, self._length)
         self._set_address()
@@ -290,7 +290,7 @@ class SendBlock:
             self._write(index, place)
 
     def _set_address(self) -> None:
-        address = ctypes.addressof(self._buffer)
+        address = _address(self._buffer)
         self._fill(_WORD_ADDRESS, address & 0xFFFFFFFF)
         self._fill(_WORD_ADDRESS + 1, address >> 32)
 
@@ -303,6 +303,10 @@ class SendBlock:
         self._words[word + _WORD_FILE] = 0 if place is None else place
         # A NOP has flags of its own here.
         self._words[word + _WORD_FLAGS] = 0 if place is None else _SEND_FLAGS
+
+
+def _address(memory: bytearray) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 def _call(*arguments: object) -> int:

@@ -125,7 +125,7 @@ class WebSocketConnection:
         self._on_lost = accepted.on_lost
         # Has the methods of picows' WSTransport.
         self._ws: Any
-        self._inbound: Inbound
+        self._inbound: Inbound | _NoSocket
         self._rate = MessageRate(frames_per_second)
         self._refusals: MessageRate | None = None
         self._header: FrameHeader
@@ -265,8 +265,10 @@ class WebSocketConnection:
         self._begin_closing()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
-        # picows still knows the descriptor, which belongs to the next connection now.
-        self._ws = _NO_SOCKET
+        # picows still knows the descriptor, which belongs to the next connection now. Both refer to this object, or to
+        # its transport: without them it is freed at once, where ten thousand lost clients would keep the garbage
+        # collector, and the next tick, waiting.
+        self._ws = self._inbound = _NO_SOCKET
         self.on_closed()
         self._on_lost(self.number)
 
@@ -411,11 +413,13 @@ def _is_utf8(message: bytes) -> bool:
 
 
 class _NoSocket:
-    """Takes the place of the socket that is closed, and sends nothing."""
+    """Takes the place of what belongs to a socket that is closed; sends and reads nothing."""
 
     def _send_nothing(self, *message: object) -> None: ...
 
     send = send_ping = send_pong = send_close = send_reuse_external_bytearray = _send_nothing
+
+    def resume(self) -> None: ...
 
 
 _NO_SOCKET: Final = _NoSocket()

@@ -47,6 +47,7 @@ enum {
 #define GRACE_NS (250 * NS_PER_MS)
 #define CONNECT_NS (60 * NS_PER_S)
 #define STORM_NS (60 * NS_PER_S)
+#define PARTING_SECONDS(clients) (0.3 + (clients) / 10000.0)
 
 typedef enum { CLOSED, CONNECTING, UPGRADING, STREAMING, STALLED, ANSWERING } State;
 
@@ -473,7 +474,6 @@ typedef struct {
 
 static void begin_window(Window *w) {
   messages = bytes = missed = longest_gap_ns = not_modified = other_answers = 0;
-  newest_tick_ns = 0;
   latencies.count = arrivals.count = ticks.count = 0;
   is_measuring = 1;
   w->before = cpu_now();
@@ -574,7 +574,23 @@ static void run_requests(void) {
   print_samples("latency_ms", &latencies);
 }
 
-/* All clients at once, while the observers watch the ticks; then a window in which all of them read. */
+/* Every client resets its connection, and the observers watch the ticks. */
+static Window part(void) {
+  Window w = {0};
+  run_until_quiet();
+  begin_window(&w);
+  for (Client *c = all + observers; c < all + opened; c++) {
+    if (c->state == CLOSED) continue;
+    close(c->fd);
+    c->state = CLOSED;
+  }
+  run_for(PARTING_SECONDS(clients));
+  end_window(&w);
+  return w;
+}
+
+/* All clients at once, while the observers watch the ticks; then a window in which all of them read; then all leave at
+ * once. */
 static void run_storm(void) {
   open_up_to(observers, OPENING);
   run_for(warmup);
@@ -594,12 +610,14 @@ static void run_storm(void) {
   uint64_t storm_missed = missed;
   Samples seen = latencies;
   latencies = (Samples){0};
-  Window steady = measure(seconds);
+  Window steady = measure(seconds), parting = part();
   print_start();
   printf(",\"connect_seconds\":%.3f,\"snapshot_seconds\":%.3f,\"missed\":%lu,\"tick_gap_ms\":%.3f",
          all_connected_ns ? (double)(all_connected_ns - begin) / 1e9 : total, total, (unsigned long)storm_missed, gap_ms);
   print_window("window", &storm);
   print_window("steady", &steady);
+  print_window("parting", &parting);
+  printf(",\"parting_gap_ms\":%.3f", (double)longest_gap_ns / 1e6);
   print_samples("latency_ms", &seen);
   print_samples("handshake_ms", &handshakes);
 }
