@@ -233,6 +233,7 @@ LIMITS: Final = {
     "event": "ingest.decoder:MAX_EVENT_BYTES",
     "symbol": "events:MAX_SYMBOL_LENGTH",
     "id, and name of a strategy, venue, component, metric or action": "events:MAX_NAME_LENGTH",
+    "code of a currency": "events:MAX_CURRENCY_LENGTH",
     "message, detail or reason": "events:MAX_TEXT_LENGTH",
     "title of an alert": "events:MAX_TITLE_LENGTH",
     "key of an alert": "events:MAX_KEY_LENGTH",
@@ -262,6 +263,9 @@ LIMITS: Final = {
         "metrics.execution_collector:ExecutionSettings().max_groups"
     ),
     "trades in memory": "metrics.trades.trade_log:MAX_TRADES",
+    "bookings in memory": "metrics.trades.booking_log:MAX_BOOKINGS",
+    "keys of bookings in memory": "metrics.trades.booking_log:MAX_KEYS",
+    "conflicting bookings in memory": "metrics.trades.booking_log:MAX_CONFLICTS",
     "keys of fills in memory": "metrics.trades.trade_log:MAX_KEYS",
     "conflicting fills in memory": "metrics.trades.trade_log:MAX_CONFLICTS",
     "alerts": "metrics.system_collector:SystemSettings().max_alerts",

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from observability.clocks.timestamps import MAX_NS
+from observability.clocks.timestamps import MAX_NS, parse_iso_ns
 from observability.encoding import encode_json
+from observability.errors import EventError
 
 # The values of FIX OrdStatus (39) that a report may carry.
 OrderStatus = Literal[
@@ -26,10 +27,14 @@ OrderStatus = Literal[
 TERMINAL_STATUSES: frozenset[str] = frozenset({"filled", "canceled", "rejected", "expired"})
 Side = Literal["buy", "sell"]
 Severity = Literal["info", "warning", "critical"]
+InstrumentKind = Literal["equity", "spot", "future", "perpetual", "option", "fx"]
+Contract = Literal["linear", "inverse", "quanto"]
+CashReason = Literal["deposit", "withdrawal", "transfer", "interest", "rebate", "fee", "other"]
 
 MAX_SYMBOL_LENGTH: Final = 128
 MAX_NAME_LENGTH: Final = 128
 """Of an id, and of the name of a strategy, a venue, a component, ..."""
+MAX_CURRENCY_LENGTH: Final = 32
 MAX_KEY_LENGTH: Final = 256
 MAX_LOGGER_LENGTH: Final = 256
 MAX_TITLE_LENGTH: Final = 200
@@ -55,6 +60,9 @@ Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_LENGT
 OptionalName = Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_LENGTH)]
 Label = Annotated[str, msgspec.Meta(max_length=MAX_LABEL_LENGTH)]
+# A code of ISO 4217, or what an exchange calls an asset; read in any case.
+Currency = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CURRENCY_LENGTH)]
+OptionalCurrency = Annotated[str, msgspec.Meta(max_length=MAX_CURRENCY_LENGTH)]
 
 Finite = Annotated[float, msgspec.Meta(ge=-1.7976931348623157e308, le=1.7976931348623157e308)]
 
@@ -96,11 +104,11 @@ def _check_decimal(name: str, value: Decimal) -> None:
     raise ValueError(f"{name}: expected at most {MAX_DECIMAL_EXPONENT} digits on either side of the point")
 
 
-def _check_quantity(value: Decimal) -> None:
-    """Raises ValueError for the quantity of an order or fill that is not a number above zero."""
-    _check_decimal("quantity", value)
+def _check_positive(name: str, value: Decimal) -> None:
+    """Raises ValueError for a number that is not above zero."""
+    _check_decimal(name, value)
     if value <= 0:
-        raise ValueError(f"quantity: expected more than 0, got {value}")
+        raise ValueError(f"{name}: expected more than 0, got {value}")
 
 
 class Event(msgspec.Struct, tag_field="type", kw_only=True, gc=False, forbid_unknown_fields=True):
@@ -154,7 +162,7 @@ class Order(Event, tag="order", kw_only=False, gc=False):
     def __post_init__(self) -> None:
         price = self.price
         if price is None or not _are_positive(self.quantity, price):
-            _check_quantity(self.quantity)
+            _check_positive("quantity", self.quantity)
             if price is not None:
                 _check_decimal("price", price)
         if self.arrival_price is not None:
@@ -179,7 +187,7 @@ class Fill(Event, tag="fill", kw_only=False, gc=False):
 
     def __post_init__(self) -> None:
         if not _are_positive(self.quantity, self.price):
-            _check_quantity(self.quantity)
+            _check_positive("quantity", self.quantity)
             _check_decimal("price", self.price)
         if self.commission is not NO_COMMISSION:
             _check_decimal("commission", self.commission)
@@ -263,9 +271,177 @@ class Metric(Event, tag="metric", kw_only=False, gc=True):
     labels: Annotated[dict[Label, Label], msgspec.Meta(max_length=MAX_LABELS)] = {}
 
 
-AnyEvent = Quote | Print | Order | Fill | Position | Signal | Equity | Log | Alert | Heartbeat | Metric
+class Instrument(Event, tag="instrument", kw_only=False, gc=False):
+    """What a symbol stands for. It holds from its own arrival on, at one venue if it names one."""
+
+    symbol: Symbol
+    kind: InstrumentKind
+    quote_currency: Currency
+    venue: OptionalName = ""
+    base_currency: OptionalCurrency = ""
+    settlement_currency: OptionalCurrency = ""
+    multiplier: Decimal = Decimal(1)
+    contract: Contract = "linear"
+    tick_size: Decimal | None = None
+    lot_size: Decimal | None = None
+    expiry: Time | None = None
+
+    def __post_init__(self) -> None:
+        self.quote_currency = self.quote_currency.upper()
+        self.base_currency = self.base_currency.upper()
+        self.settlement_currency = self.settlement_currency.upper()
+        _check_positive("multiplier", self.multiplier)
+        for name, size in (("tick_size", self.tick_size), ("lot_size", self.lot_size)):
+            if size is not None:
+                _check_positive(name, size)
+        if isinstance(self.expiry, str):
+            try:
+                self.expiry = parse_iso_ns(self.expiry)
+            except EventError as error:
+                raise ValueError(f"expiry: {error}") from None
+
+
+class Rate(Event, tag="rate", kw_only=False, gc=False):
+    """A rate of exchange: one `base` is `rate` `quote`."""
+
+    base: Currency
+    quote: Currency
+    rate: Decimal
+
+    def __post_init__(self) -> None:
+        self.base, self.quote = self.base.upper(), self.quote.upper()
+        _check_positive("rate", self.rate)
+        if self.base == self.quote:
+            raise ValueError(f"quote: expected another currency than the base, got {self.quote}")
+
+
+class Cash(Event, tag="cash", kw_only=False, gc=False):
+    """Money that comes in (+) or goes out (-) without a fill. Deposits, withdrawals and transfers are no performance;
+    everything else is P&L. Without `currency` it is the reporting currency."""
+
+    amount: Decimal
+    reason: CashReason
+    currency: OptionalCurrency = ""
+    cash_id: OptionalName = ""
+    strategy: OptionalName = ""
+
+    def __post_init__(self) -> None:
+        self.currency = self.currency.upper()
+        _check_decimal("amount", self.amount)
+        if self.reason == "withdrawal":
+            # Some systems write what goes out, others the change; it cannot mean anything else.
+            self.amount = self.amount.copy_abs().copy_negate()
+        elif self.reason in ("deposit", "rebate"):
+            if self.amount < 0:
+                raise ValueError(f"amount: expected more than 0 for a {self.reason}, got {self.amount}")
+        elif self.reason == "fee" and self.amount > 0:
+            raise ValueError(
+                f"amount: expected less than 0 for a fee (what is paid back is a rebate), got {self.amount}"
+            )
+
+
+class Funding(Event, tag="funding", kw_only=False, gc=False):
+    """A funding payment of a perpetual: + received, - paid."""
+
+    symbol: Symbol
+    amount: Decimal
+    funding_id: OptionalName = ""
+    currency: OptionalCurrency = ""
+    strategy: OptionalName = ""
+    venue: OptionalName = ""
+
+    def __post_init__(self) -> None:
+        self.currency = self.currency.upper()
+        _check_decimal("amount", self.amount)
+
+
+class Dividend(Event, tag="dividend", kw_only=False, gc=False):
+    """A dividend, on the quantity held when it arrives: + for long positions, - for short ones. `amount` is what was
+    paid in all, for systems that do not know it per share."""
+
+    symbol: Symbol
+    amount_per_share: Decimal | None = None
+    amount: Decimal | None = None
+    dividend_id: OptionalName = ""
+    currency: OptionalCurrency = ""
+    strategy: OptionalName = ""
+
+    def __post_init__(self) -> None:
+        self.currency = self.currency.upper()
+        if (self.amount_per_share is None) == (self.amount is None):
+            raise ValueError("amount_per_share: expected either this or amount")
+        if self.amount_per_share is not None:
+            _check_decimal("amount_per_share", self.amount_per_share)
+        if self.amount is not None:
+            _check_decimal("amount", self.amount)
+
+
+class Split(Event, tag="split", kw_only=False, gc=False):
+    """A split: `denominator` shares become `numerator`. 2 and 1 double the quantity, 1 and 10 make a reverse split."""
+
+    symbol: Symbol
+    numerator: Decimal
+    denominator: Decimal = Decimal(1)
+    split_id: OptionalName = ""
+
+    def __post_init__(self) -> None:
+        _check_positive("numerator", self.numerator)
+        _check_positive("denominator", self.denominator)
+
+
+class Settlement(Event, tag="settlement", kw_only=False, gc=False):
+    """The final price of a contract that has ended; it closes every position in the symbol."""
+
+    symbol: Symbol
+    price: Decimal
+    settlement_id: OptionalName = ""
+    venue: OptionalName = ""
+
+    def __post_init__(self) -> None:
+        _check_decimal("price", self.price)
+
+
+class Bust(Event, tag="bust", kw_only=False, gc=False):
+    """The cancellation of a fill, named by its key; without `order_id` and `side`, of a print of the market."""
+
+    trade_id: Identifier
+    symbol: Symbol
+    order_id: OptionalName = ""
+    side: Side | None = None
+    venue: OptionalName = ""
+
+
+class Correct(Event, tag="correct", kw_only=False, gc=False):
+    """The correction of a fill, named by its key, with the values that change; without `order_id` and `side`, of a
+    print of the market."""
+
+    trade_id: Identifier
+    symbol: Symbol
+    order_id: OptionalName = ""
+    side: Side | None = None
+    venue: OptionalName = ""
+    quantity: Decimal | None = None
+    price: Decimal | None = None
+    commission: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        if self.quantity is not None:
+            _check_positive("quantity", self.quantity)
+        for name, value in (("price", self.price), ("commission", self.commission)):
+            if value is not None:
+                _check_decimal(name, value)
+        if self.quantity is None and self.price is None and self.commission is None:
+            raise ValueError("quantity: expected a quantity, price or commission that changes")
+
+
+BookingEvent = Instrument | Rate | Cash | Funding | Dividend | Split | Settlement | Bust | Correct
+"""What changes the book and is no fill."""
+BOOKING_TYPES: tuple[type[BookingEvent], ...] = (
+    Instrument, Rate, Cash, Funding, Dividend, Split, Settlement, Bust, Correct
+)  # fmt: skip
+AnyEvent = Quote | Print | Order | Fill | Position | Signal | Equity | Log | Alert | Heartbeat | Metric | BookingEvent
 EVENT_TYPES: tuple[type[Event], ...] = (
-    Quote, Print, Order, Fill, Position, Signal, Equity, Log, Alert, Heartbeat, Metric
+    Quote, Print, Order, Fill, Position, Signal, Equity, Log, Alert, Heartbeat, Metric, *BOOKING_TYPES
 )  # fmt: skip
 TYPE_NAMES: dict[type[Event], str] = {kind: str(kind.__struct_config__.tag) for kind in EVENT_TYPES}
 

@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
+from observability.bus import Bus
 from observability.errors import HubUnavailable
+from observability.events import Funding
 from observability.http11.refusals import Unavailable
 from observability.ingest.answers import IngestAnswer
 from observability.ingest.gate import Transport
 from observability.metrics.alerts.book import AlertState
+from observability.metrics.trades.booking import BookingFilter
+from observability.metrics.trades.booking_log import BookingLog
+from observability.metrics.trades.booking_queries import RecentBookings
 from observability.metrics.trades.queries import RecentTrades
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.metrics.trades.trade_log import EVERY_READER, TradeLog
@@ -56,8 +61,10 @@ class Host:
         self.gate = FakeGate()
         self.log = TradeLog()
         self.trades = RecentTrades(self.log)
+        self.bus = Bus()
+        self.bookings = RecentBookings(BookingLog(self.bus))
         self.frames = FrameRing("e")
-        calls = HubCalls(self.gate, FakeAcknowledger(), self.trades, self.frames)
+        calls = HubCalls(self.gate, FakeAcknowledger(), self.trades, self.bookings, self.frames)
         self.worker = RemoteHub(calls.answer)
 
     def add_trade(self, number: int, side: str, price: str, pnl: str | None = None) -> None:
@@ -69,6 +76,13 @@ class Host:
             ),
             EVERY_READER,
         )  # fmt: skip
+
+
+def test_bookings_arrive_with_every_decimal_unchanged() -> None:
+    host = Host()
+    host.bus.publish(Funding("X", Decimal("-0.10"), "f1", ts=10**18, ts_init=10**18))
+    page, total = run(host.worker.bookings(BookingFilter(symbol="X")))
+    assert ([str(each.event.amount) for each in page], total) == (["-0.10"], 1)
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:

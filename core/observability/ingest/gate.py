@@ -29,7 +29,7 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.slices import SLICE_NS
 from observability.errors import EventError, StoreError
-from observability.events import MAX_NAME_LENGTH, AnyEvent, Event, Fill, Print
+from observability.events import BOOKING_TYPES, MAX_NAME_LENGTH, TYPE_NAMES, AnyEvent, Event, Fill, Print
 from observability.ingest.answers import (
     BUSY_RETRY_SECONDS,
     AnswerMemory,
@@ -56,12 +56,15 @@ SLICE_EVENTS: Final = 32
 # How long a source waits for room in the log before it looks again.
 ROOM_SECONDS: Final = 0.1
 
+# The events of which the log says whether they count.
+_KEYED: Final = frozenset({Fill, *BOOKING_TYPES})
+
 Transport = Literal["http", "ws"]
 _FINGERPRINT_BYTES: Final = 16
 
 
 class Verdict(Enum):
-    """The outcome of a fill."""
+    """The outcome of a fill or booking."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -73,7 +76,7 @@ class DurableLog(Protocol):
 
     @property
     def last_verdict(self) -> Verdict:
-        """The outcome of the fill that was published last."""
+        """The outcome of the fill or booking that was published last."""
 
     @property
     def position(self) -> int:
@@ -185,7 +188,7 @@ class IngestGate:
         self._taking: dict[str, bytes] = {}
         self._memory = AnswerMemory()
         self._answered: dict[tuple[Transport, str], Counter] = {}
-        self._duplicates = counters.counter("ingest_duplicates_total", "Fills and prints received again")
+        self._duplicates = counters.counter("ingest_duplicates_total", "Fills, bookings and prints received again")
         self._rounded = counters.counter(
             "ingest_rounded_total", "Numbers rounded to the digits after the point that are kept"
         )
@@ -424,7 +427,7 @@ class IngestGate:
                 slice_end_ns = time.monotonic_ns() + SLICE_NS
             before, duplicates = log.position, outcome.duplicates
             self._publish_slice(elements[start : start + SLICE_EVENTS], start, ts_init, outcome, source)
-            # The fill that a duplicate repeats may still be queued.
+            # What a duplicate repeats may still be queued.
             if log.position != before or outcome.duplicates != duplicates:
                 position = log.position
         return position
@@ -450,14 +453,15 @@ class IngestGate:
                     repeated = prints.repeated_prints
                     self._duplicates.add()
                     outcome.duplicates += 1
-                elif kind is not Fill or log.last_verdict is accepted:
+                elif kind not in _KEYED or log.last_verdict is accepted:
                     n_accepted += 1
                 elif log.last_verdict is Verdict.DUPLICATE:
                     self._duplicates.add()
                     outcome.duplicates += 1
                 else:
                     self._rejected["conflict"].add()
-                    outcome.reject(index, f"conflict: a fill of this key has other content - at `$[{index}]`")
+                    name = TYPE_NAMES[kind]
+                    outcome.reject(index, f"conflict: a {name} of this key has other content - at `$[{index}]`")
         finally:
             outcome.accepted += n_accepted
 

@@ -4,12 +4,12 @@ All words are 8 bytes, aligned, signed (`q`), and have one writer at a time; `B`
 The supervisor writes a word of a slot only while no process lives in that slot.
 
 Mapping: anonymous, created before the first fork, read and written by supervisor, hub and workers
-    +--------+-------+----------+--------+-----------+--------+--------+------+------------+--------+---------+
-    | header | slots | counters | frames | documents | trades | alerts | logs | supervisor | engine | history |
-    |        | 0..n  | 0..n     |        |           | lane   | lane   | 0..n | log        | log    |         |
-    +--------+-------+----------+--------+-----------+--------+--------+------+------------+--------+---------+
+    +--------+-------+----------+--------+-----------+-------+------+------------+--------+---------+
+    | header | slots | counters | frames | documents | lanes | logs | supervisor | engine | history |
+    |        | 0..n  | 0..n     |        |           |       | 0..n | log        | log    |         |
+    +--------+-------+----------+--------+-----------+-------+------+------------+--------+---------+
     Slot 0 is the hub's, each worker has another, and one is spare, for a worker that replaces one that still drains.
-    Every region begins on a page of its own.
+    Every region begins on a page of its own; the lanes are those of trades, alerts and bookings, in this order.
 
 Header: 2 words
     +--------------+------------------+
@@ -152,9 +152,10 @@ FRAME_SLOTS: Final = 50
 DOCUMENT_SLOTS: Final = 4
 TRADES_LANE: Final = "trades"
 ALERTS_LANE: Final = "alerts"
-LANES: Final = (TRADES_LANE, ALERTS_LANE)
+BOOKINGS_LANE: Final = "bookings"
+LANES: Final = (TRADES_LANE, ALERTS_LANE, BOOKINGS_LANE)
 LANE_ENTRIES: Final = 10_000
-# A trade takes about 400 bytes and an alert somewhat more, so all entries of either lane fit.
+# A trade or a booking takes about 400 bytes and an alert somewhat more, so all entries of any lane fit.
 LANE_DATA_BYTES: Final = 8 * 1024 * 1024
 SUPERVISOR: Final = "supervisor"
 ENGINE: Final = "engine"

@@ -23,18 +23,20 @@ from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIEL
 from observability.metrics.strategy_collector import StrategyCollector, StrategySettings
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
 from observability.metrics.system_collector import SystemCollector, SystemSettings
+from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.trade_log import DailyIds, TradeLog
 from observability.store.checkpoint import EventSequence
 
 
 @dataclass(frozen=True, slots=True)
 class Collectors:
-    """The four collectors of one hub."""
+    """The four collectors of one hub, and the log of the bookings that they are told of."""
 
     market: MarketDataCollector
     strategy: StrategyCollector
     execution: ExecutionCollector
     system: SystemCollector
+    bookings: BookingLog
 
     @property
     def sections(self) -> tuple[MarketDataCollector, StrategyCollector, ExecutionCollector, SystemCollector]:
@@ -71,6 +73,8 @@ def make_collectors(
         frozenset(config.daily_trade_ids), EVERY_VENUE in config.daily_trade_ids, session_end_ns=calendar.end_ns
     )
     trades = TradeLog(sequence=sequence, multipliers=multipliers, daily_ids=daily_ids)
+    # It decides about each booking before a collector sees it, so it subscribes first.
+    bookings = BookingLog(bus, sequence)
     market = MarketDataCollector(
         bus=bus,
         clock=event_clock,
@@ -88,6 +92,7 @@ def make_collectors(
         history=history,
         market=market,
         trades=trades,
+        bookings=bookings,
         settings=StrategySettings(
             multipliers=multipliers,
             calendar=calendar,
@@ -118,6 +123,14 @@ def make_collectors(
             "Fills are lost: other content under a known key",
             "{count} so far had the venue, symbol, trade id, side and order of an earlier fill, and other content. "
             "They are kept apart and are in no figure; compare them with the broker's statement.",
+            "critical",
+        ),
+        Loss(
+            "conflicting_bookings",
+            lambda: bookings.conflicts,
+            "Bookings are lost: other content under a known id",
+            "{count} so far had the kind and id of an earlier booking, and other content. They are kept apart and are "
+            "in no figure; GET /api/strategy/breaks has both.",
             "critical",
         ),
         Loss(
@@ -160,7 +173,7 @@ def make_collectors(
             "{count} so far, the oldest first: too many are open.",
         ),
     )
-    return Collectors(market, strategy, execution, system)
+    return Collectors(market, strategy, execution, system, bookings)
 
 
 def symbols_document(collectors: Collectors) -> dict[str, Any]:

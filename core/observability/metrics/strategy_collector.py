@@ -12,7 +12,7 @@ from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
 from observability.errors import EventRefused
-from observability.events import Equity, Event, Fill, Position, Signal
+from observability.events import BookingEvent, Equity, Event, Fill, Funding, Position, Signal
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, exact_sum, to_float_or_none
@@ -21,6 +21,7 @@ from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.touch import Mark
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
+from observability.metrics.strategy.book.bookkeeper import Bookkeeper
 from observability.metrics.strategy.capital import Capital
 from observability.metrics.strategy.holding import Holding, Holdings
 from observability.metrics.strategy.position_part import PositionPart
@@ -28,6 +29,8 @@ from observability.metrics.strategy.reconciliation import Reconciliation
 from observability.metrics.strategy.state import StrategyState
 from observability.metrics.strategy.symbol_part import SymbolPart, SymbolSums
 from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals, earned_by
+from observability.metrics.trades.booking import Booking
+from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
 from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
 from observability.snapshot.sections import Group, JsonPart
@@ -57,6 +60,7 @@ class StrategySettings:
     starting_capital: Decimal | None = None
     annualization: int = 365
     """How many daily returns a year has."""
+    reporting_currency: str = "USD"
 
 
 class StrategyCollector(BusCollector):
@@ -76,15 +80,18 @@ class StrategyCollector(BusCollector):
         history: History | None = None,
         market: MarketDataCollector | None = None,
         trades: TradeLog | None = None,
+        bookings: BookingLog | None = None,
         settings: StrategySettings | None = None,
     ) -> None:
         """Without `bus` the process's default one is used, without `clock` one that follows the events, and without
-        `history` none is written. Without `market` positions are marked to their own last fill. `trades` is the trade
-        log that other collectors share."""
+        `history` none is written. Without `market` positions are marked to their own last fill. `trades` and `bookings`
+        are the logs that other collectors share."""
         super().__init__("strategy", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.trades = TradeLog() if trades is None else trades
+        self.bookings = BookingLog(self.bus) if bookings is None else bookings
         self.settings = StrategySettings() if settings is None else settings
+        self._bookkeeper = Bookkeeper(self, self.bookings, self.settings.reporting_currency)
         self.fields = JsonPart()
         self._accounts: dict[str, StrategyAccount] = {}
         self._open: dict[str, PositionPart] = {}
@@ -206,6 +213,8 @@ class StrategyCollector(BusCollector):
                 last_input_ns=self.last_input_ns,
                 symbols=[part.sums for part in self._symbols.values()],
                 reports_dropped=self.reports_dropped,
+                bookings=self.bookings.counts,
+                duplicate_bookings=self.bookings.duplicates,
             )
         )
 
@@ -236,6 +245,7 @@ class StrategyCollector(BusCollector):
         self._strategies_refused = set(state.strategies_refused)
         self.fills_refused, self.duplicate_fills = state.fills_refused, state.duplicate_fills
         self.last_input_ns = state.last_input_ns
+        self.bookings.counts, self.bookings.duplicates = state.bookings, state.duplicate_bookings
         self._load_symbols(state)
         self._has_input = self._is_resumed = True
 
@@ -272,14 +282,7 @@ class StrategyCollector(BusCollector):
             # It was in the store, and there is room for fewer positions than when it came.
             self._count_refused(event)
             return
-        if self._day.end_ns is None:
-            # A publisher inside this process may leave `ts_init` unset.
-            self._roll_over(self.clock.time_ns())
-        assert self._day.end_ns is not None
-        if account.days.first is None or self._totals.days.first is None:
-            day = self._day.end_ns // NS_PER_DAY - 1
-            account.days.begin(day)
-            self._totals.days.begin(day)
+        self._begin_days(account)
         realized_gross, unrealized = account.realized_gross, part.unrealized
         account.apply(event, trade, part)
         moved_ns = event.ts_init or self.clock.time_ns()
@@ -295,6 +298,25 @@ class StrategyCollector(BusCollector):
         self._hold(part)
         self._symbol(event.symbol).add(trade.gross_pnl or ZERO, event.commission)
         self._may_be_flat |= trade.is_flat
+
+    def on_funding(self, event: Funding) -> None:
+        booking = self._booked(event)
+        if booking is not None:
+            self._bookkeeper.fund(booking, event, event.ts_init or self.clock.time_ns())
+
+    def account_for(self, event: Event, strategy: str) -> StrategyAccount:
+        return self._accounts.get(strategy) or self._account(event, strategy)
+
+    def earn(self, account: StrategyAccount, symbol: str, amount: Decimal, now_ns: int) -> None:
+        self._begin_days(account)
+        account.earn(amount, now_ns)
+        self._totals.move(amount, now_ns)
+        if symbol:
+            self._symbol(symbol).earn(amount)
+
+    def holders(self, symbol: str) -> Iterator[PositionPart]:
+        holding = self._holdings.get(symbol)
+        return iter(()) if holding is None else iter(tuple(holding.parts.values()))
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)
@@ -339,7 +361,27 @@ class StrategyCollector(BusCollector):
             Signal: self.on_signal,
             Position: self.on_position,
             Equity: self.on_equity,
+            Funding: self.on_funding,
         }
+
+    def _booked(self, event: BookingEvent) -> Booking | None:
+        """Returns the booking of an event; None if it changes nothing, because it is known or in conflict."""
+        self._has_input = True
+        booking = self.bookings.booking_of(event)
+        if booking is not None:
+            self._note_input(event)
+        return booking
+
+    def _begin_days(self, account: StrategyAccount) -> None:
+        """Begins the days of an account and of all with the day of the first P&L."""
+        if self._day.end_ns is None:
+            # A publisher inside this process may leave `ts_init` unset.
+            self._roll_over(self.clock.time_ns())
+        assert self._day.end_ns is not None
+        if account.days.first is None or self._totals.days.first is None:
+            day = self._day.end_ns // NS_PER_DAY - 1
+            account.days.begin(day)
+            self._totals.days.begin(day)
 
     def _note_input(self, event: Event) -> None:
         now_ns = event.ts_init
@@ -380,7 +422,7 @@ class StrategyCollector(BusCollector):
     def _schedule_rollover(self) -> None:
         self._rollover_ns = min(self._session.end_ns or 0, self._day.end_ns or 0)
 
-    def _account(self, event: Fill | Signal, strategy: str) -> StrategyAccount:
+    def _account(self, event: Event, strategy: str) -> StrategyAccount:
         name = strategy or DEFAULT_STRATEGY
         account = self._accounts.get(name)
         if account is not None:
@@ -572,6 +614,9 @@ class StrategyCollector(BusCollector):
                 "reported_equity": to_float_or_none(self._capital.reported.get("")),
                 "duplicate_fills": self.duplicate_fills,
                 "conflicting_fills": self.trades.conflicts,
+                "bookings": sum(self.bookings.counts.values()),
+                "duplicate_bookings": self.bookings.duplicates,
+                "conflicting_bookings": self.bookings.conflicts,
                 "fills_refused": self.fills_refused,
                 "strategies_refused": self.strategies_refused,
                 "positions_at_fill_price": sum(part.mark_source == "fill" for part in self._open.values()),

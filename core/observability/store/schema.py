@@ -2,7 +2,8 @@
 
     key
     seq        fills, conflicts,            one sequence for all of these tables: a restart replays the rows after the
-               order_reports,               checkpoint in its order; it is also the key of the row in the file
+               bookings,                    checkpoint in its order; it is also the key of the row in the file
+               order_reports,
                equity_reports,
                position_reports,
                alert_transitions
@@ -35,7 +36,7 @@ MAX_ROW_SEQ: Final = 2**63 - 1
 """No sequence number is above this: an INTEGER of SQLite has 8 bytes."""
 
 SEQUENCED: Final = (
-    "fills", "conflicts", "order_reports", "equity_reports", "position_reports", "alert_transitions"
+    "fills", "conflicts", "bookings", "order_reports", "equity_reports", "position_reports", "alert_transitions"
 )  # fmt: skip
 """The tables whose rows are numbered by the one sequence."""
 NUMBERED: Final = ("equity", "minutes", "bars", "idempotency", "notices")
@@ -49,6 +50,7 @@ ORDER_REPORT_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue, "
     "client_order_id, reason, arrival_price, decision_ts_ns, replaces"
 )
+BOOKING_COLUMNS: Final = "seq, ts_ns, ts_init_ns, kind, key, symbol, strategy, document, effect, conflict"
 EQUITY_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, value, strategy"
 POSITION_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, symbol, quantity, avg_price, strategy"
 ALERT_TRANSITION_COLUMNS: Final = "seq, ts_ns, alert_id, action, document"
@@ -209,6 +211,7 @@ def _upsert(table: str, columns: str, key: str) -> str:
 # Parameters are the columns, in order.
 INSERT_FILL: Final = _insert("fills", FILL_COLUMNS)
 INSERT_CONFLICT: Final = _insert("conflicts", FILL_COLUMNS)
+INSERT_BOOKING: Final = _insert("bookings", BOOKING_COLUMNS)
 INSERT_ORDER_REPORT: Final = _insert("order_reports", ORDER_REPORT_COLUMNS)
 INSERT_EQUITY_REPORT: Final = _insert("equity_reports", EQUITY_REPORT_COLUMNS)
 INSERT_POSITION_REPORT: Final = _insert("position_reports", POSITION_REPORT_COLUMNS)
@@ -250,6 +253,7 @@ def _after(table: str, columns: str) -> str:
 
 # The rows that a restart replays. Parameter: the checkpoint's seq.
 SELECT_FILLS_AFTER: Final = _after("fills", FILL_COLUMNS)
+SELECT_BOOKINGS_AFTER: Final = f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE seq > ? AND conflict = 0 ORDER BY seq"
 SELECT_ORDER_REPORTS_AFTER: Final = _after("order_reports", ORDER_REPORT_COLUMNS)
 SELECT_EQUITY_REPORTS_AFTER: Final = _after("equity_reports", EQUITY_REPORT_COLUMNS)
 SELECT_POSITION_REPORTS_AFTER: Final = _after("position_reports", POSITION_REPORT_COLUMNS)
@@ -264,6 +268,12 @@ SELECT_NEWEST_SEQ: Final = (
 SELECT_NEWEST_FILLS: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
 SELECT_NEWEST_ALERT_TRANSITIONS: Final = (
     "SELECT seq, document FROM alert_transitions WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
+)
+SELECT_NEWEST_BOOKINGS: Final = (
+    f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE seq <= ? AND conflict = 0 ORDER BY seq DESC LIMIT ?"
+)
+SELECT_NEWEST_BOOKING_CONFLICTS: Final = (
+    f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE conflict != 0 ORDER BY seq DESC LIMIT ?"
 )
 SELECT_NEWEST_CONFLICTS: Final = f"SELECT {FILL_COLUMNS} FROM conflicts ORDER BY seq DESC LIMIT ?"
 # Parameters: order_id, symbol, status, ts_ns, and the seq before which to search.
@@ -388,9 +398,31 @@ def _add_notices(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX notices_pending ON notices (id) WHERE state = 'pending'")
 
 
+def _add_bookings(connection: sqlite3.Connection) -> None:
+    """Adds what changes the book and is no fill. `document` is the event, `effect` what it changed, both as JSON;
+    `conflict` is 0, or the row's own seq if another booking of the key counts."""
+    connection.execute(
+        """CREATE TABLE bookings (
+            seq INTEGER PRIMARY KEY,
+            ts_ns INTEGER NOT NULL,
+            ts_init_ns INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            symbol TEXT NOT NULL,
+            strategy TEXT NOT NULL,
+            document TEXT NOT NULL,
+            effect TEXT NOT NULL,
+            conflict INTEGER NOT NULL,
+            UNIQUE (kind, key, conflict)
+        ) STRICT"""
+    )
+    connection.execute("CREATE INDEX bookings_by_symbol ON bookings (symbol)")
+    connection.execute("CREATE INDEX bookings_by_strategy ON bookings (strategy)")
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal,
-    _add_source_cursors, _add_notices,
+    _add_source_cursors, _add_notices, _add_bookings,
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

@@ -25,14 +25,14 @@ from observability.clients.snapshot import HeldSnapshot
 
 logger = logging.getLogger(__name__)
 
-LANES: Final = ("trades", "alerts")
+LANES: Final = ("trades", "alerts", "bookings")
 # Messages that wait for the program. More than these, and the connection is not read until it has caught up.
 MAX_WAITING: Final = 1000
 # Snapshots are late when this many should have come; below so many seconds it may be jitter.
 LATE_FRAMES: Final = 5
 MIN_STALE_SECONDS: Final = 1.0
 
-_LANE_OF_TYPE: Final = {"trade": "trades", "alert": "alerts"}
+_LANE_OF_TYPE: Final = {"trade": "trades", "alert": "alerts", "booking": "bookings"}
 
 
 class Stream:

@@ -28,6 +28,7 @@ from observability.metrics.assembly import make_collectors, make_history, summar
 from observability.metrics.collectors import custom_collectors
 from observability.metrics.durability.persistence import Persistence
 from observability.metrics.market.bar_history import BarHistory
+from observability.metrics.trades.booking_queries import BookingSource, RecentBookings, StoredBookings
 from observability.metrics.trades.queries import RecentTrades, StoredTrades, TradeSource
 from observability.monitoring.acknowledgements import HubAcknowledger
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
@@ -153,6 +154,9 @@ class HubProcess(ServerProcess):
             if self._reader is None
             else StoredTrades(self._reader, multipliers=dict(config.contract_multipliers))
         )
+        self._bookings: BookingSource = (
+            RecentBookings(self._collectors.bookings) if self._reader is None else StoredBookings(self._reader)
+        )
         self._frontend: Worker | WorkerGateway = self._make_worker() if context is None else self._make_gateway(context)
         # The server about itself.
         queues = self._queues()
@@ -268,7 +272,7 @@ class HubProcess(ServerProcess):
         return Worker(self._config, feed, self._gate, self._memory.counters, HostClock(), self._loop)
 
     def _make_gateway(self, context: ChildContext) -> WorkerGateway:
-        calls = HubCalls(self._gate, self._acknowledger, self._trades, self._hub.frames)
+        calls = HubCalls(self._gate, self._acknowledger, self._trades, self._bookings, self._hub.frames)
         return WorkerGateway(self._config, context, self._hub, calls, self._loop)
 
     def _queues(self) -> dict[str, Callable[[], int]]:
@@ -296,6 +300,7 @@ class HubProcess(ServerProcess):
                 "breaks": collectors.strategy.breaks(),
                 "fills": collectors.execution.trades.fill_breaks(),
                 "orders": collectors.execution.order_breaks.to_json(),
+                "bookings": collectors.bookings.breaks(),
             },
             **self._status.documents(),
         }
@@ -308,6 +313,7 @@ class HubProcess(ServerProcess):
             event_clock=self._event_clock,
             gate=self._gate,
             trades=self._trades,
+            bookings=self._bookings,
             acknowledger=self._acknowledger,
             status=self._status,
             history=history,

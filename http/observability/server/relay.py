@@ -20,6 +20,8 @@ from observability.errors import HubUnavailable, ObservabilityError
 from observability.http11.refusals import Unavailable
 from observability.ingest.answers import BUSY_RETRY_SECONDS, IngestAnswer, refusal
 from observability.ingest.gate import Gate, Transport
+from observability.metrics.trades.booking import BookingFilter
+from observability.metrics.trades.booking_queries import BookingPage, BookingSource
 from observability.metrics.trades.queries import TradeSource, pages_of
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter
@@ -72,13 +74,21 @@ class SumTrades(msgspec.Struct, array_like=True, tag=True):
     wanted: TradeFilter
 
 
+class QueryBookings(msgspec.Struct, array_like=True, tag=True):
+    """Return a page of bookings, and how many match in all."""
+
+    wanted: BookingFilter
+    limit: int
+    before_seq: int | None
+
+
 class ReadDocument(msgspec.Struct, array_like=True, tag=True):
     """Return a published document that is too large for the shared memory."""
 
     name: str
 
 
-Call = TakeBatch | Acknowledge | QueryTrades | FindTrades | SumTrades | ReadDocument
+Call = TakeBatch | Acknowledge | QueryTrades | FindTrades | SumTrades | QueryBookings | ReadDocument
 
 TradePage = tuple[list[Trade], int]
 
@@ -90,6 +100,7 @@ _decode_answer = msgspec.msgpack.Decoder(bytes | None).decode
 _decode_ingest_answer = msgspec.msgpack.Decoder(IngestAnswer).decode
 _decode_acknowledged = msgspec.msgpack.Decoder(Acknowledged | None).decode
 _decode_trade_page = msgspec.msgpack.Decoder(TradePage).decode
+_decode_booking_page = msgspec.msgpack.Decoder(BookingPage).decode
 _decode_trades = msgspec.msgpack.Decoder(list[Trade]).decode
 _decode_document = msgspec.msgpack.Decoder(PublishedDocument | None).decode
 _decode_trade_stats = msgspec.msgpack.Decoder(TradeStats).decode
@@ -100,7 +111,8 @@ class CallFailed(ObservabilityError):
 
 
 class RemoteHub:
-    """The worker's side: takes batches, acknowledges alerts, finds trades and large documents by asking the hub.
+    """The worker's side: takes batches, acknowledges alerts, finds trades, bookings and large documents by asking the
+    hub.
 
     Without an answer, clients get 503. The hub may then have done what was asked: an event or an acknowledgement can be
     sent again, and counts once.
@@ -135,6 +147,9 @@ class RemoteHub:
     async def stats(self, wanted: TradeFilter) -> TradeStats:
         return await self._ask(SumTrades(wanted), _decode_trade_stats)
 
+    async def bookings(self, wanted: BookingFilter, limit: int = 100, before_seq: int | None = None) -> BookingPage:
+        return await self._ask(QueryBookings(wanted, limit, before_seq), _decode_booking_page)
+
     async def document(self, name: str) -> PublishedDocument | None:
         return await self._ask(ReadDocument(name), _decode_document)
 
@@ -158,6 +173,7 @@ class HubCalls:
     gate: Gate
     acknowledger: Acknowledger
     trades: TradeSource
+    bookings: BookingSource
     frames: FrameSource
 
     async def answer(self, message: bytes) -> bytes:
@@ -171,7 +187,7 @@ class HubCalls:
 
     async def _do(
         self, call: Call
-    ) -> IngestAnswer | Acknowledged | TradePage | list[Trade] | TradeStats | PublishedDocument | None:
+    ) -> IngestAnswer | Acknowledged | TradePage | list[Trade] | TradeStats | BookingPage | PublishedDocument | None:
         match call:
             case TakeBatch():
                 return await self.gate.take(call.data, source=call.source, is_lines=call.is_lines, key=call.key)
@@ -183,6 +199,8 @@ class HubCalls:
                 return await self.trades.find(call.trade_id)
             case SumTrades():
                 return await self.trades.stats(call.wanted)
+            case QueryBookings():
+                return await self.bookings.bookings(call.wanted, call.limit, call.before_seq)
             case ReadDocument():
                 documents = self.frames.documents
                 body = documents.by_name.get(call.name)

@@ -11,10 +11,12 @@ from observability.history.history import HistoryReader
 from observability.ingest.gate import Gate
 from observability.logs.log_book import LogBook
 from observability.metrics.market.bar_history import BarHistory
+from observability.metrics.trades.booking_queries import BookingSource
 from observability.metrics.trades.queries import TradeSource
 from observability.monitoring.acknowledgements import Acknowledger
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.status import ServerStatus
+from observability.rest.bookings import BookingsRoutes
 from observability.rest.exports import Exports
 from observability.rest.history import HistoryRoutes
 from observability.rest.published import Published
@@ -34,6 +36,7 @@ class RouteParts:
     event_clock: Clock
     gate: Gate
     trades: TradeSource
+    bookings: BookingSource
     acknowledger: Acknowledger
     status: ServerStatus
     history: HistoryReader
@@ -62,5 +65,6 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     )
     history.add_to(router)
     TradesRoutes(parts.trades, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
+    BookingsRoutes(parts.bookings, parts.slices, parts.status.stored).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
     PageRoutes(router, parts.exposition, parts.slices).add_to(router)

@@ -16,6 +16,7 @@ from observability.logs.log_book import LogBook
 from observability.memory.mapping import ProcessState
 from observability.metrics.assembly import history_budget
 from observability.metrics.market.bar_history import BarHistory
+from observability.metrics.trades.booking_queries import StoredBookings
 from observability.metrics.trades.queries import StoredTrades
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.host_exposition import HUB_GAUGES, HostCollector
@@ -140,6 +141,7 @@ class WorkerProcess(ServerProcess):
             trades=self._hub
             if reader is None
             else StoredTrades(reader, multipliers=dict(self._config.contract_multipliers)),
+            bookings=self._hub if reader is None else StoredBookings(reader),
             acknowledger=self._hub,
             status=WorkerStatus(frames, self._staleness, mapping.workers),
             history=history,

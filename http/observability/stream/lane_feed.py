@@ -1,5 +1,5 @@
-"""What fills the lanes: the trades and alerts that the journal announces, and the store for entries that have left the
-rings."""
+"""What fills the lanes: the trades, alerts and bookings that the journal announces, and the store for entries that have
+left the rings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from observability.memory.layout import ALERTS_LANE, TRADES_LANE
+from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, TRADES_LANE
 from observability.metrics.durability.journal import Announcement
+from observability.metrics.trades.booking import booking_of
 from observability.metrics.trades.rows import trade_of
 from observability.store.reader import StoreReader
-from observability.store.schema import FILL_COLUMNS
+from observability.store.schema import BOOKING_COLUMNS, FILL_COLUMNS
 from observability.stream.lanes import Entry, Lane, Page, SymbolFilter
 
 
@@ -23,6 +24,16 @@ class TradeArchive:
 
     async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
         return await self._reader.run(_read_trades, after_seq, symbols, limit)
+
+
+class BookingArchive:
+    """The bookings in the store."""
+
+    def __init__(self, reader: StoreReader) -> None:
+        self._reader = reader
+
+    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+        return await self._reader.run(_read_bookings, after_seq, symbols, limit)
 
 
 class AlertArchive:
@@ -55,6 +66,7 @@ def make_lanes(reader: StoreReader | None) -> dict[str, Lane]:
     return {
         TRADES_LANE: Lane("trade", archive=None if reader is None else TradeArchive(reader)),
         ALERTS_LANE: Lane("alert", archive=None if reader is None else AlertArchive(reader)),
+        BOOKINGS_LANE: Lane("booking", archive=None if reader is None else BookingArchive(reader)),
     }
 
 
@@ -67,6 +79,21 @@ def _read_trades(connection: sqlite3.Connection, after_seq: int, symbols: Symbol
     ).fetchall()
     trades = [trade_of(row) for row in rows]
     return Page(prev or 0, [Entry.of(trade.seq, trade.symbol, trade.to_json()) for trade in trades])
+
+
+def _read_bookings(connection: sqlite3.Connection, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+    names = [] if symbols is None else sorted(symbols)
+    # A booking without a symbol passes every filter, as an alert does.
+    among = "" if symbols is None else f" AND symbol IN ('', {', '.join('?' * len(names))})"
+    (prev,) = connection.execute(
+        f"SELECT max(seq) FROM bookings WHERE conflict = 0 AND seq <= ?{among}", (after_seq, *names)
+    ).fetchone()
+    rows = connection.execute(
+        f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE conflict = 0 AND seq > ?{among} ORDER BY seq LIMIT ?",
+        (after_seq, *names, limit),
+    ).fetchall()
+    bookings = [booking_of(row) for row in rows]
+    return Page(prev or 0, [Entry.of(each.seq, each.symbol or None, each.to_json()) for each in bookings])
 
 
 def _read_alerts(connection: sqlite3.Connection, after_seq: int, limit: int) -> Page:

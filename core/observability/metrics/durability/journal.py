@@ -1,7 +1,7 @@
 """The journal: writes to the store what must survive, in order, and announces it once it is on disk.
 
     bus --> collectors
-        --> journal --- rows, checkpoints --> store --- committed --> journal --- trades, alerts --> lanes
+        --> journal --- rows, checkpoints --> store --- committed --> journal --- trades, alerts, bookings --> lanes
 
 Without a store everything is announced at once. The same holds while the store cannot write; what is then announced is
 marked `durable: false`.
@@ -19,13 +19,14 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_S
 from observability.encoding import encode_json
-from observability.events import Equity, Fill, Order, Position
+from observability.events import BOOKING_TYPES, BookingEvent, Equity, Fill, Order, Position
 from observability.ingest.gate import Verdict
-from observability.memory.layout import ALERTS_LANE, TRADES_LANE
+from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, TRADES_LANE
 from observability.metrics.alerts.book import Action, AlertState, transition_document
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability import rows
 from observability.metrics.market.bar_table import Bar
+from observability.metrics.trades.booking import booking_row
 from observability.metrics.trades.rows import fill_row
 from observability.metrics.trades.trade import Trade
 from observability.metrics.trades.trade_log import Reader, Rejection
@@ -46,7 +47,7 @@ MAX_TICKS: Final = 100
 _VERDICTS: Final = {Rejection.DUPLICATE: Verdict.DUPLICATE, Rejection.CONFLICT: Verdict.CONFLICT}
 
 Announcement = tuple[str, int, str | None, dict[str, Any]]
-"""A trade or a transition of an alert: lane, sequence number, symbol (None for an alert), document."""
+"""A trade, a booking or a transition of an alert: lane, sequence number, symbol (None if it has none), document."""
 
 Listener = Callable[[str, int, str | None, dict[str, Any]], None]
 
@@ -68,10 +69,11 @@ class Journal:
         event_clock: Clock,
     ) -> None:
         self.last_verdict = Verdict.ACCEPTED
-        """The verdict on the fill that was published last."""
+        """The verdict on the fill or booking that was published last."""
         self._bus = bus
         self._collectors = collectors
         self._trades = collectors.execution.trades
+        self._bookings = collectors.bookings
         self._sequence = sequence
         self.stateful = tuple(stateful)
         self._store = store
@@ -150,7 +152,7 @@ class Journal:
     # -- start and stop
 
     def add_announcement_listener(self, listener: Listener) -> None:
-        """Calls `listener` with each trade and each transition of an alert once it is on disk, in order."""
+        """Calls `listener` with each trade, booking and transition of an alert once it is on disk, in order."""
         self._listeners.append(listener)
 
     def add_transition_writer(self, writer: TransitionWriter) -> None:
@@ -161,6 +163,8 @@ class Journal:
     def start(self) -> None:
         """Subscribes and begins to write. Call it after the collectors have subscribed."""
         self._bus.subscribe(Fill, self.on_fill)
+        for kind in BOOKING_TYPES:
+            self._bus.subscribe(kind, self.on_booking)
         self._collectors.system.alert_book.add_transition_listener(self.on_transition)
         store = self._store
         if store is not None:
@@ -191,6 +195,19 @@ class Journal:
         if self._store is not None:
             self._store.put(schema.INSERT_FILL, fill_row(trade, event.ts_init))
         self._announce_when_durable(trade)
+
+    def on_booking(self, event: BookingEvent) -> None:
+        """Writes and announces a booking; a conflicting one is written beside the one that counts."""
+        bookings = self._bookings
+        self.last_verdict = bookings.verdict
+        booking = bookings.booking_of(event)
+        if booking is None:
+            if bookings.conflict is not None and self._store is not None:
+                self._store.put(schema.INSERT_BOOKING, booking_row(bookings.conflict, is_conflict=True))
+            return
+        if self._store is not None:
+            self._store.put(schema.INSERT_BOOKING, booking_row(booking))
+        self._announce_when_durable((BOOKINGS_LANE, booking.seq, booking.symbol or None, booking.to_json()))
 
     def on_amended(self, trade: Trade) -> None:
         """Writes the slippage of a trade, which became known after its row."""

@@ -19,10 +19,11 @@ from observability.history.archive import Archive
 from observability.history.history import History
 from observability.ingest.gate import SOURCE as INGEST
 from observability.memory.counters import Counters
-from observability.memory.layout import ALERTS_LANE, TRADES_LANE
+from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, TRADES_LANE
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability.journal import Announcement, Journal
 from observability.metrics.durability.recovery import find_strategy, is_report_stored, recover
+from observability.metrics.trades.booking_queries import find_booking
 from observability.metrics.trades.queries import find_key
 from observability.metrics.trades.trade_log import MAX_KEYS
 from observability.store import schema
@@ -128,6 +129,7 @@ class Persistence:
                 self._bus,
                 self.journal.stateful,
                 trades,
+                collectors.bookings,
                 collectors.system.alert_book.replay,
                 collectors.execution.remember_reports,
                 self.sequence,
@@ -138,6 +140,7 @@ class Persistence:
             (saved_ns,) = connection.execute(schema.SELECT_CHECKPOINT_TIME).fetchone()
         self._recent_alerts = [(ALERTS_LANE, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
         trades.archive = lambda key: self._look_up([], find_key, key)
+        collectors.bookings.archive = lambda key: self._look_up(None, find_booking, key)
         collectors.execution.remember_reports(lambda event: self._look_up(False, is_report_stored, event))
         collectors.execution.remember_strategies(
             lambda symbol, order_id: self._look_up(None, find_strategy, symbol, order_id)
@@ -169,6 +172,8 @@ class Persistence:
         """Yields the newest announcements of earlier processes, per lane oldest first."""
         for trade in self._collectors.execution.trades.newer_than(0):
             yield TRADES_LANE, trade.seq, trade.symbol, trade.to_json()
+        for booking in self._collectors.bookings.newer_than(0):
+            yield BOOKINGS_LANE, booking.seq, booking.symbol or None, booking.to_json()
         yield from self._recent_alerts
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:

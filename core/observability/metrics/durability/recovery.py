@@ -1,7 +1,8 @@
 """Recovery: what a restart does before anything else, so that it continues from the state of the previous process.
 
 1. the newest checkpoint      every collector and the history load their state, as of record `seq`
-2. trades up to `seq`         the newest ones are restored to the trade log, marked as read by every reader
+2. trades up to `seq`         the newest ones are restored to the trade log, marked as read by every reader, and so
+                              are bookings to theirs
 3. records after `seq`        are published again, in order and with their old times; they are not written again
 """
 
@@ -20,6 +21,9 @@ import orjson
 from observability.bus import Bus
 from observability.events import Event, Order, event_time_ns
 from observability.metrics.durability import rows
+from observability.metrics.trades.booking import booking_of
+from observability.metrics.trades.booking_log import MAX_BOOKINGS, BookingLog
+from observability.metrics.trades.booking_log import MAX_CONFLICTS as MAX_BOOKING_CONFLICTS
 from observability.metrics.trades.rows import StoreRow, fill_of, trade_of
 from observability.metrics.trades.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader, TradeLog
 from observability.store import schema
@@ -50,6 +54,7 @@ def recover(
     bus: Bus,
     stateful: Sequence[Stateful],
     trades: TradeLog,
+    bookings: BookingLog,
     replay_transition: ReplayTransition,
     remember_reports: Callable[[Callable[[Order], bool]], None],
     sequence: EventSequence,
@@ -70,16 +75,23 @@ def recover(
     trades.has_forgotten = len(trades) == MAX_TRADES
     for row in connection.execute(schema.SELECT_NEWEST_CONFLICTS, (MAX_CONFLICTS,)).fetchall()[::-1]:
         trades.restore_conflict(trade_of(row))
+    newest = connection.execute(schema.SELECT_NEWEST_BOOKINGS, (checkpoint.seq, MAX_BOOKINGS)).fetchall()
+    for row in reversed(newest):
+        bookings.restore(booking_of(row))
+    bookings.has_forgotten = len(newest) == MAX_BOOKINGS
+    conflicts = connection.execute(schema.SELECT_NEWEST_BOOKING_CONFLICTS, (MAX_BOOKING_CONFLICTS,)).fetchall()
+    for row in reversed(conflicts):
+        bookings.restore_conflict(booking_of(row))
     replayed = current_seq = 0
     remember_reports(lambda event: is_report_stored(connection, event, current_seq))
-    tails = _tails(connection, checkpoint.seq, bus, trades, replay_transition)
+    tails = _tails(connection, checkpoint.seq, bus, trades, bookings, replay_transition)
     for seq, replay in heapq.merge(*tails, key=lambda record: record[0]):
         current_seq = seq
         replay()
         replayed += 1
-    newest = max(checkpoint.seq, connection.execute(schema.SELECT_NEWEST_SEQ).fetchone()[0] or 0)
-    sequence.newest = newest if checkpoint.is_clean else newest + UNWRITTEN_NUMBERS
-    return Recovered(newest, replayed, time.monotonic() - started)
+    newest_seq = max(checkpoint.seq, connection.execute(schema.SELECT_NEWEST_SEQ).fetchone()[0] or 0)
+    sequence.newest = newest_seq if checkpoint.is_clean else newest_seq + UNWRITTEN_NUMBERS
+    return Recovered(newest_seq, replayed, time.monotonic() - started)
 
 
 def is_report_stored(connection: sqlite3.Connection, event: Order, before_seq: int = MAX_ROW_SEQ) -> bool:
@@ -100,7 +112,12 @@ def _load_checkpoint(connection: sqlite3.Connection) -> Checkpoint:
 
 
 def _tails(
-    connection: sqlite3.Connection, seq: int, bus: Bus, trades: TradeLog, replay_transition: ReplayTransition
+    connection: sqlite3.Connection,
+    seq: int,
+    bus: Bus,
+    trades: TradeLog,
+    bookings: BookingLog,
+    replay_transition: ReplayTransition,
 ) -> Iterator[Iterator[tuple[int, Callable[[], None]]]]:
     """Yields, per table, the numbers of the records after `seq`, each with a function that replays the record."""
 
@@ -116,6 +133,7 @@ def _tails(
         return lambda row: bus.publish(event_of(row), SOURCE)
 
     yield tail(schema.SELECT_FILLS_AFTER, replay_fill)
+    yield tail(schema.SELECT_BOOKINGS_AFTER, lambda row: bookings.replay(booking_of(row), SOURCE))
     yield tail(schema.SELECT_ORDER_REPORTS_AFTER, publisher(rows.order_of))
     yield tail(schema.SELECT_EQUITY_REPORTS_AFTER, publisher(rows.equity_report_of))
     yield tail(schema.SELECT_POSITION_REPORTS_AFTER, publisher(rows.position_report_of))

@@ -34,6 +34,7 @@ class StrategyAccount(JsonPart):
         "fills",
         "gross_exposure",
         "has_input",
+        "income",
         "last_signal",
         "name",
         "net_exposure",
@@ -51,6 +52,8 @@ class StrategyAccount(JsonPart):
         self.positions: dict[str, PositionPart] = {}
         self.realized_gross = ZERO
         self.fees = ZERO
+        self.income = ZERO
+        """P&L that no fill has made: funding, dividends, interest, ..."""
         self.fills = 0
         self.signals = 0
         self.last_signal: dict[str, Any] | None = None
@@ -80,6 +83,7 @@ class StrategyAccount(JsonPart):
             positions=[part.to_state() for part in self.positions.values()],
             realized_gross=self.realized_gross,
             fees=self.fees,
+            income=self.income,
             fills=self.fills,
             signals=self.signals,
             last_signal=self.last_signal,
@@ -96,7 +100,7 @@ class StrategyAccount(JsonPart):
         """Returns the account of a checkpoint. Raises CheckpointError if its days cannot be read."""
         account = cls(state.name)
         account.positions = {each.symbol: PositionPart.from_state(state.name, each) for each in state.positions}
-        account.realized_gross, account.fees = state.realized_gross, state.fees
+        account.realized_gross, account.fees, account.income = state.realized_gross, state.fees, state.income
         account.fills, account.signals, account.last_signal = state.fills, state.signals, state.last_signal
         account._complete, account.anchor, account.drawdown = state.outcomes, state.anchor, state.drawdown
         account._outcomes_fills = -1
@@ -108,7 +112,9 @@ class StrategyAccount(JsonPart):
 
     @property
     def realized(self) -> Decimal:
-        return EXACT.subtract(self.realized_gross, self.fees)
+        """Realised by fills, net of fees, and earned without any."""
+        realized = EXACT.subtract(self.realized_gross, self.fees)
+        return EXACT.add(realized, self.income) if self.income else realized
 
     @property
     def total(self) -> Decimal:
@@ -147,7 +153,12 @@ class StrategyAccount(JsonPart):
         # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
         self.unrealized = EXACT.add(self.unrealized, unrealized)
         self.has_input = True
-        self.drawdown.observe(EXACT.add(EXACT.subtract(self.realized_gross, self.fees), self.unrealized), now_ns)
+        self.drawdown.observe(EXACT.add(self.realized, self.unrealized), now_ns)
+
+    def earn(self, amount: Decimal, now_ns: int) -> None:
+        """Adds P&L that no fill has made, and observes the equity that results."""
+        self.income = EXACT.add(self.income, amount)
+        self.move(ZERO, now_ns)
 
     def add_signal(self, event: Signal) -> None:
         """Counts one signal and keeps it as the last one."""
@@ -212,7 +223,7 @@ class StrategyAccount(JsonPart):
         self.value_positions()
         self.has_input = False
         self.drawdown.set_capital(capital)
-        if self.fills:
+        if self.drawdown.peak_ns is not None:
             self.drawdown.observe(self.total, now_ns)
         outcomes = self.outcomes
         self.offer(
@@ -223,6 +234,7 @@ class StrategyAccount(JsonPart):
                 "realized_gross_pnl": to_float(self.realized_gross),
                 "unrealized_pnl": to_float(self.unrealized),
                 "fees": to_float(self.fees),
+                "income": to_float(self.income),
                 "open_positions": self.open_positions,
                 "gross_exposure": to_float(self.gross_exposure),
                 "net_exposure": to_float(self.net_exposure),

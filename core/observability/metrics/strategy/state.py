@@ -41,6 +41,7 @@ class AccountState(msgspec.Struct):
     positions: list[PositionState] = []
     realized_gross: Decimal = ZERO
     fees: Decimal = ZERO
+    income: Decimal = ZERO
     fills: int = 0
     signals: int = 0
     last_signal: dict[str, Any] | None = None
@@ -70,3 +71,6 @@ class StrategyState(msgspec.Struct):
     last_input_ns: int | None = None
     symbols: list[SymbolSums] = []
     reports_dropped: int = 0
+    bookings: dict[str, int] = {}
+    """How many of each kind."""
+    duplicate_bookings: int = 0

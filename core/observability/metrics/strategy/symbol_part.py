@@ -17,6 +17,7 @@ class SymbolSums(msgspec.Struct):
     realized_gross: Decimal = ZERO
     fees: Decimal = ZERO
     fills: int = 0
+    income: Decimal = ZERO
 
 
 class SymbolPart(JsonPart):
@@ -40,6 +41,11 @@ class SymbolPart(JsonPart):
         sums.fees = EXACT.add(sums.fees, fee)
         sums.fills += fills
 
+    def earn(self, amount: Decimal) -> None:
+        """Adds P&L that no fill has made."""
+        self.has_input = True
+        self.sums.income = EXACT.add(self.sums.income, amount)
+
     def show(self, unrealized: Decimal) -> None:
         """Brings the JSON up to the sums and the unrealised P&L of the open positions."""
         # hot: once per symbol with open positions per tick in which something moved (benchmarks/bench_tick.py)
@@ -48,7 +54,7 @@ class SymbolPart(JsonPart):
         self.has_input = False
         self._unrealized = unrealized
         sums = self.sums
-        realized = EXACT.subtract(sums.realized_gross, sums.fees)
+        realized = EXACT.add(EXACT.subtract(sums.realized_gross, sums.fees), sums.income)
         self.offer(
             {
                 "total_pnl": to_float(EXACT.add(realized, unrealized)),
@@ -56,6 +62,7 @@ class SymbolPart(JsonPart):
                 "realized_gross_pnl": to_float(sums.realized_gross),
                 "unrealized_pnl": to_float(unrealized),
                 "fees": to_float(sums.fees),
+                "income": to_float(sums.income),
                 "fills": sums.fills,
             }
         )

@@ -65,7 +65,7 @@ class StrategyTotals:
         drawdown = self.drawdown
         drawdown.set_capital(capital)
         fills = sum(account.fills for account in accounts)
-        if fills:
+        if drawdown.peak_ns is not None:
             drawdown.observe(total, now_ns)
         exact = (
             total,
@@ -87,6 +87,7 @@ class StrategyTotals:
             "realized_gross_pnl": to_float(exact_sum(account.realized_gross for account in accounts)),
             "unrealized_pnl": row[3],
             "fees": to_float(exact_sum(account.fees for account in accounts)),
+            "income": to_float(exact_sum(account.income for account in accounts)),
             "open_positions": sum(account.open_positions for account in accounts),
             "gross_exposure": row[4],
             "net_exposure": row[5],

@@ -1,0 +1,1 @@
+"""What bookings do to the accounts: payments, corporate actions, settlements."""

@@ -1,0 +1,167 @@
+"""A booking: an event that changes the book and is no fill, as it is kept, and the filter that selects some of many.
+
+What identifies it is its kind and its key: the id that the sender gave it, with symbol and venue where it has them,
+because exchanges number such things per symbol. Without an id it is its own time and content, if it has a time of its
+own; without either it cannot be recognised when it is delivered again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from observability.clocks.timestamps import MAX_NS, format_iso_ms
+from observability.encoding import encode_json
+from observability.errors import StoreError
+from observability.events import (
+    TYPE_NAMES,
+    BookingEvent,
+    Bust,
+    Cash,
+    Correct,
+    Dividend,
+    Event,
+    Funding,
+    Settlement,
+    Split,
+    event_time_ns,
+)
+from observability.metrics.arithmetic.decimals import to_float
+from observability.metrics.trades.rows import StoreRow
+
+EFFECTIVE: Final[frozenset[type[Event]]] = frozenset({Funding})
+"""The kinds that change the book. All others are refused, so that none is taken without an effect."""
+
+BookingKey = tuple[str, str]
+"""Kind and key."""
+
+# The field that holds the sender's id.
+_ID_FIELDS: Final[dict[type[Event], str]] = {
+    Cash: "cash_id",
+    Funding: "funding_id",
+    Dividend: "dividend_id",
+    Split: "split_id",
+    Settlement: "settlement_id",
+    Bust: "trade_id",
+    Correct: "trade_id",
+}
+# What else belongs to the key, of the fields that a kind has. The id of a cash booking stands alone.
+_SCOPE: Final = ("venue", "symbol", "side", "order_id")
+_TIMES: Final = ("ts", "ts_init")
+
+_decode_event: Final = msgspec.json.Decoder(BookingEvent).decode
+
+
+class Booking(msgspec.Struct):
+    """One booking. `seq` rises from booking to booking, in one sequence with the fills."""
+
+    seq: int
+    kind: str
+    key: str
+    event: BookingEvent
+    symbol: str = ""
+    strategy: str = ""
+    """The strategy that it belongs to; empty for one that belongs to several or to none."""
+    effect: dict[str, Any] = {}
+    """What it changed, as the document shows it."""
+
+    @classmethod
+    def from_event(cls, seq: int, event: BookingEvent) -> Booking:
+        """Returns the booking of an event, before any collector has added what it changed."""
+        kind, key = key_of(event)
+        return cls(seq, kind, key, event, getattr(event, "symbol", ""), getattr(event, "strategy", ""))
+
+    @property
+    def ts_ns(self) -> int:
+        return event_time_ns(self.event)
+
+    def to_json(self) -> dict[str, Any]:
+        event = self.event
+        fields = {name: _shown(getattr(event, name)) for name in event.__struct_fields__ if name not in _TIMES}
+        return {
+            "kind": self.kind,
+            **fields,
+            "strategy": self.strategy,
+            "timestamp": format_iso_ms(self.ts_ns),
+            "effect": self.effect,
+        }
+
+
+def key_of(event: BookingEvent) -> BookingKey:
+    """Returns what identifies an event among all of its kind."""
+    kind = event.__class__
+    field = _ID_FIELDS.get(kind)
+    identity = "" if field is None else getattr(event, field)
+    if identity:
+        scope = [getattr(event, name) or "" for name in _SCOPE if name in event.__struct_fields__]
+        return TYPE_NAMES[kind], encode_json([*scope, identity]).decode()
+    return TYPE_NAMES[kind], encode_json([event_time_ns(event), *map(_text, content_of(event))]).decode()
+
+
+def is_recognisable(event: BookingEvent) -> bool:
+    """Returns whether a second delivery of an event can be told from another event."""
+    field = _ID_FIELDS.get(event.__class__)
+    return (field is not None and bool(getattr(event, field))) or event.ts != event.ts_init
+
+
+def content_of(event: BookingEvent) -> tuple[Any, ...]:
+    """Returns what must be the same in two deliveries of one event: all but its times, which may be those of the
+    delivery."""
+    return tuple(getattr(event, name) for name in event.__struct_fields__ if name not in _TIMES)
+
+
+def booking_row(booking: Booking, *, is_conflict: bool = False) -> StoreRow:
+    """Returns the row of a booking; that of a conflicting one lies beside the one that counts."""
+    return (
+        booking.seq,
+        booking.ts_ns,
+        booking.event.ts_init,
+        booking.kind,
+        booking.key,
+        booking.symbol,
+        booking.strategy,
+        msgspec.json.encode(booking.event).decode(),
+        encode_json(booking.effect).decode(),
+        booking.seq if is_conflict else 0,
+    )
+
+
+def booking_of(row: StoreRow) -> Booking:
+    """Returns the booking. Raises StoreError if the row is damaged."""
+    try:
+        seq, _, _, kind, key, symbol, strategy, document, effect, _ = row
+        return Booking(seq, kind, key, _decode_event(document), symbol, strategy, msgspec.json.decode(effect))
+    except (ValueError, TypeError, msgspec.DecodeError) as error:
+        raise StoreError(f"row {row[0]!r} of the bookings is damaged: {error!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class BookingFilter:
+    """Selects bookings; a field that is None accepts every booking. start_ns <= time < end_ns."""
+
+    kind: str | None = None
+    symbol: str | None = None
+    strategy: str | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+    def matches(self, booking: Booking) -> bool:
+        """Returns whether a booking is among those that are wanted."""
+        return (
+            self.kind in (None, booking.kind)
+            and self.symbol in (None, booking.symbol)
+            and self.strategy in (None, booking.strategy)
+            and (self.start_ns or 0) <= booking.ts_ns < (MAX_NS + 1 if self.end_ns is None else self.end_ns)
+        )
+
+
+def _shown(value: Any) -> Any:
+    return to_float(value) if isinstance(value, Decimal) else value
+
+
+def _text(value: Any) -> str:
+    # Equal decimals have one text.
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)

@@ -1,0 +1,95 @@
+"""Bookings through a server: counted once, found again, on their lane, and on disk before the answer."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect
+
+from server_process import TIMEOUT_SECONDS, Server
+
+FILL = {
+    "type": "fill", "trade_id": "1", "order_id": "o1", "symbol": "X", "side": "buy", "quantity": "1", "price": "100",
+    "strategy": "s",
+}  # fmt: skip
+FUNDING = {"type": "funding", "funding_id": "f1", "symbol": "X", "amount": "-5", "strategy": "s"}
+
+
+@contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[Server]:
+    server = Server(*arguments, **environment)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(
+        server.url("/api/ingest"), json.dumps(events).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            found: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        found = json.load(error)
+    return found
+
+
+def test_a_payment_that_comes_twice_counts_once(tmp_path: Path) -> None:
+    with running("--data-dir", str(tmp_path), STARTING_CAPITAL="1000") as server:
+        answer = send(server, FILL, FUNDING, FUNDING, {**FUNDING, "amount": "-6"})
+        assert (answer["accepted"], answer["duplicates"], answer["rejected_count"]) == (2, 1, 1)
+        assert "conflict" in answer["rejected"][0]["error"]
+        section = server.next_snapshot()["strategy"]
+        assert (section["total_pnl"], section["equity"], section["income"]) == (-5.0, 995.0, -5.0)
+        assert (section["bookings"], section["duplicate_bookings"], section["conflicting_bookings"]) == (1, 1, 1)
+        (found,) = server.get("/api/strategy/breaks")["bookings"]
+        assert (found["counted"]["amount"], found["delivered"]["amount"]) == (-5.0, -6.0)
+
+
+def test_what_was_acknowledged_before_a_kill_is_there_once_afterwards(tmp_path: Path) -> None:
+    payments = [{**FUNDING, "funding_id": f"f{number}", "amount": str(number)} for number in range(10)]
+    with running("--data-dir", str(tmp_path), STARTING_CAPITAL="1000") as server:
+        send(server, FILL)
+        for payment in payments:
+            assert send(server, payment)["accepted"] == 1
+        server.stop(signal.SIGKILL)
+    with running("--data-dir", str(tmp_path), STARTING_CAPITAL="1000") as server:
+        answer = send(server, *payments, {**payments[3], "amount": "9"})
+        assert (answer["accepted"], answer["duplicates"], answer["rejected_count"]) == (0, 10, 1)
+        assert server.next_snapshot()["strategy"]["income"] == 45.0
+        first = server.get("/api/bookings?kind=funding&symbol=X&strategy=s&limit=7")
+        second = server.get(f"/api/bookings?limit=7&cursor={first['next_cursor']}")
+        found = first["bookings"] + second["bookings"]
+        assert [each["funding_id"] for each in found] == [payment["funding_id"] for payment in reversed(payments)]
+        assert (first["total"], second["next_cursor"], found[0]["effect"]["amount"]) == (10, None, 9.0)
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_several_workers_answer_alike_and_have_the_lane(tmp_path: Path, is_stored: bool) -> None:
+    where = ("--data-dir", str(tmp_path)) if is_stored else ()
+    with running("--workers", "2", *where) as server:
+        send(server, FILL, FUNDING, {**FUNDING, "funding_id": "f2", "symbol": "Y"})
+        with connect(f"{server.websocket_url}?channels=bookings&symbols=X&lane_since=0") as client:
+            messages = iter(client)
+            booking = next(found for found in map(json.loads, messages) if found["type"] == "booking")
+        assert (booking["kind"], booking["amount"], booking["prev"]) == ("funding", -5.0, 0)
+        for _ in range(4):
+            page = server.get("/api/bookings?symbol=Y")
+            assert [each["funding_id"] for each in page["bookings"]] == ["f2"]
+
+
+def test_a_kind_that_has_no_effect_is_never_taken_in_silence() -> None:
+    with running() as server:
+        answer = send(server, {"type": "bust", "trade_id": "1", "symbol": "X", "order_id": "o1", "side": "buy"})
+        assert "not accounted for" in answer["rejected"][0]["error"]
+        assert server.get("/api/bookings")["bookings"] == []
