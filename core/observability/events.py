@@ -26,6 +26,8 @@ OrderStatus = Literal[
 ]  # fmt: skip
 TERMINAL_STATUSES: frozenset[str] = frozenset({"filled", "canceled", "rejected", "expired"})
 Side = Literal["buy", "sell"]
+PositionSide = Literal["long", "short", "both", ""]
+"""In hedge mode the side of a position; `both`, or none, in one-way mode (`metrics/trades/position_side.py`)."""
 Severity = Literal["info", "warning", "critical"]
 InstrumentKind = Literal["equity", "spot", "future", "perpetual", "option", "fx"]
 Contract = Literal["linear", "inverse", "quanto"]
@@ -184,6 +186,9 @@ class Fill(Event, tag="fill", kw_only=False, gc=False):
     strategy: OptionalName = ""
     venue: OptionalName = ""
     latency_ms: Finite | None = None
+    position_side: PositionSide = ""
+    reason: OptionalName = ""
+    """Why it was filled, if no order of ours did it: `liquidation`, `adl`, `settlement`, ..."""
 
     def __post_init__(self) -> None:
         if not _are_positive(self.quantity, self.price):
@@ -194,16 +199,25 @@ class Fill(Event, tag="fill", kw_only=False, gc=False):
 
 
 class Position(Event, tag="position", kw_only=False, gc=False):
-    """The engine's own view of a position; quantity is signed. A difference from our view is reported, not hidden."""
+    """The engine's own view of a position; quantity is signed. A difference from our view is reported, not hidden.
+
+    Without `position_side` it is about all that is held in the symbol. The quantity of a short side may also be
+    without its sign.
+    """
 
     symbol: Symbol
     quantity: Decimal
     avg_price: Decimal
     strategy: OptionalName = ""
+    position_side: PositionSide = ""
 
     def __post_init__(self) -> None:
         _check_decimal("quantity", self.quantity)
         _check_decimal("avg_price", self.avg_price)
+        if self.position_side == "long" and self.quantity < 0:
+            raise ValueError(f"quantity: expected 0 or more on the long side, got {self.quantity}")
+        if self.position_side == "short" and self.quantity > 0:
+            self.quantity = self.quantity.copy_negate()
 
 
 class Signal(Event, tag="signal", kw_only=False, gc=False):

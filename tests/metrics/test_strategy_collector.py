@@ -38,6 +38,7 @@ def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:
             "key": "mean/AAPL",
             "symbol": "AAPL",
             "strategy": "mean",
+            "position_side": "",
             "quantity": 60.0,
             "avg_price": 150.0,
             "mark": 152.0,

@@ -71,7 +71,7 @@ def test_a_file_opened_again_has_its_rows(path: Path) -> None:
             (1, 2, 3, "o", "AAPL", "buy", "1", "new", None, "", "", "", "", "", None, None, ""),
         ),
         (schema.INSERT_EQUITY_REPORT, (1, 2, 3, "1000", "")),
-        (schema.INSERT_POSITION_REPORT, (1, 2, 3, "AAPL", "-5", "585.25", "alpha")),
+        (schema.INSERT_POSITION_REPORT, (1, 2, 3, "AAPL", "-5", "585.25", "alpha", "long")),
         (schema.INSERT_ALERT_TRANSITION, (1, 2, "a1", "raised", "{}")),
         (schema.UPSERT_EQUITY, (1, "", "0.1", "0.1", None, None)),
         (schema.UPSERT_MINUTE, ("market_data", "AAPL", 1, "last,mid", b"\x00")),

@@ -39,6 +39,8 @@ def fill_row(seq: int, **changes: Any) -> tuple[Any, ...]:
         "day": 0,
         "leg": 1,
         "is_flat": 0,
+        "position_side": "",
+        "reason": "",
     }
     assert changes.keys() <= row.keys()
     return tuple((row | changes).values())

@@ -114,7 +114,8 @@ def as_json(row: dict[str, Any]) -> dict[str, Any]:
     known["timestamp"] = datetime.fromtimestamp(row["timestamp"] // 10**9, UTC).strftime(
         f"%Y-%m-%dT%H:%M:%S.{row['timestamp'] // 10**6 % 1000:03d}Z"
     )
-    return {**known, "venue": known["venue"] or "", "liquidity": known["liquidity"] or ""}
+    # CSV has no empty text that is not null.
+    return known | {name: known[name] or "" for name in ("venue", "liquidity", "position_side", "reason")}
 
 
 @pytest.mark.parametrize("kind", FORMATS)

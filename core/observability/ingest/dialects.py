@@ -113,6 +113,7 @@ SYNONYMS: Final[Mapping[str, Mapping[str, str]]] = {
         "unknown": "",
         "none": "",
     },
+    "position_side": {"net": "both", "none": ""},
     "level": {"trace": "debug", "notice": "info", "warn": "warning", "err": "error", "fatal": "critical"},
     "severity": {
         "debug": "info", "notice": "info", "warn": "warning", "error": "critical", "err": "critical",

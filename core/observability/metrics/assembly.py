@@ -148,6 +148,14 @@ def make_collectors(
             "critical",
         ),
         Loss(
+            "overclosing_fills",
+            lambda: strategy.overclosing_fills,
+            "Fills are lost: they close more than is held",
+            "{count} so far were refused and are in no figure: they would have closed more of the long or short side "
+            "than it holds. Send what opened it first, or adopt the position, and send them again.",
+            "critical",
+        ),
+        Loss(
             "refused_symbols",
             lambda: market.symbols_refused,
             "Symbols are refused",

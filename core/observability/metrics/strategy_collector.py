@@ -31,6 +31,7 @@ from observability.metrics.strategy.symbol_part import SymbolPart, SymbolSums
 from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals, earned_by
 from observability.metrics.trades.booking import Booking
 from observability.metrics.trades.booking_log import BookingLog
+from observability.metrics.trades.position_side import HeldSide, held_side, is_reducing, place_of
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
 from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
 from observability.snapshot.sections import Group, JsonPart
@@ -64,7 +65,7 @@ class StrategySettings:
 
 
 class StrategyCollector(BusCollector):
-    """Accounts for every fill once, by (strategy, symbol), at average cost.
+    """Accounts for every fill once, by strategy, symbol and position side, at average cost.
 
     `daily_pnl` counts from the last session boundary of the event clock, marked with the last prices before it; so do
     UTC days, whose ends make the daily returns. Drawdown is that of the equity after every fill and every event that
@@ -104,6 +105,8 @@ class StrategyCollector(BusCollector):
         self.last_input_ns: int | None = None
         self.duplicate_fills = 0
         self.fills_refused = 0
+        self.overclosing_fills = 0
+        """Fills that were refused because they would have closed more than their side of the position held."""
         self.position_breaks = 0
         """Positions whose quantity in the engine's newest report differed from ours at the last tick."""
         self._market = market
@@ -199,14 +202,14 @@ class StrategyCollector(BusCollector):
         return pack(
             StrategyState(
                 accounts=[account.to_state() for account in self._accounts.values()],
-                open=[(part.strategy, part.symbol) for part in self._open.values()],
+                open=[(part.strategy, part.place) for part in self._open.values()],
                 session_end_ns=self._session.end_ns,
                 day_end_ns=self._day.end_ns,
                 drawdown=self._totals.drawdown,
                 days=self._totals.days.to_state(),
                 capital=self._capital.known,
                 reported_equity=self._capital.reported,
-                views=[(strategy, report) for (strategy, _), report in self._reconciliation.reports.items()],
+                views=[(strategy, report) for (strategy, _, _), report in self._reconciliation.reports.items()],
                 strategies_refused=sorted(self._strategies_refused),
                 fills_refused=self.fills_refused,
                 duplicate_fills=self.duplicate_fills,
@@ -215,6 +218,7 @@ class StrategyCollector(BusCollector):
                 reports_dropped=self.reports_dropped,
                 bookings=self.bookings.counts,
                 duplicate_bookings=self.bookings.duplicates,
+                overclosing_fills=self.overclosing_fills,
             )
         )
 
@@ -228,8 +232,8 @@ class StrategyCollector(BusCollector):
         self._totals = totals
         self._may_be_flat = True
         self._n_positions = sum(len(account.positions) for account in accounts.values())
-        for strategy, symbol in state.open:
-            part = accounts[strategy].positions[symbol]
+        for strategy, place in state.open:
+            part = accounts[strategy].positions[place]
             self._open[part.key] = part
         for account in accounts.values():
             for part in account.positions.values():
@@ -244,6 +248,7 @@ class StrategyCollector(BusCollector):
             self._reconciliation.add(strategy, report, self._find_part)
         self._strategies_refused = set(state.strategies_refused)
         self.fills_refused, self.duplicate_fills = state.fills_refused, state.duplicate_fills
+        self.overclosing_fills = state.overclosing_fills
         self.last_input_ns = state.last_input_ns
         self.bookings.counts, self.bookings.duplicates = state.bookings, state.duplicate_bookings
         self._load_symbols(state)
@@ -266,8 +271,10 @@ class StrategyCollector(BusCollector):
 
     def on_fill(self, event: Fill) -> None:
         """Accounts for one fill; a duplicate or conflicting one changes no account. Raises EventRefused if it needs a
-        position and all are in use."""
+        position and all are in use, or would close more than its side of the position holds."""
         # hot: once per fill (benchmarks/bench_intake.py)
+        if event.position_side and is_reducing(event):
+            self._check_side(event)
         if self._n_positions >= self.settings.max_positions and not self._has_room(event):
             self._refuse(event)
         trade = self.trades.admit(event, Reader.ACCOUNTING)
@@ -277,7 +284,8 @@ class StrategyCollector(BusCollector):
             return
         self._note_input(event)
         account = self._accounts.get(trade.strategy) or self._account(event, trade.strategy)
-        part = account.positions.get(event.symbol) or self._open_position(account, event.symbol)
+        part = account.positions.get(place_of(event.symbol, trade.position_side))
+        part = part or self._open_position(account, event.symbol, trade.position_side)
         if part is None:
             # It was in the store, and there is room for fewer positions than when it came.
             self._count_refused(event)
@@ -332,10 +340,11 @@ class StrategyCollector(BusCollector):
                 event, "strategy", f"not compared: it has no account of its own and shares {OTHER_STRATEGIES}"
             )
         if dropped is not None:
+            other, symbol, side = dropped
             self.bus.remark = Remark(
                 event, "symbol",
-                f"compared in place of {dropped[1]} of {dropped[0]}: only the {self.settings.max_positions} positions "
-                "reported last (MAX_POSITIONS) are",
+                f"compared in place of {place_of(symbol, held_side(side))} of {other}: only the "
+                f"{self.settings.max_positions} positions reported last (MAX_POSITIONS) are",
             )  # fmt: skip
 
     def on_equity(self, event: Equity) -> None:
@@ -448,10 +457,34 @@ class StrategyCollector(BusCollector):
     def _has_room(self, event: Fill) -> bool:
         """Returns whether a fill has a position, could take a flat one's place, or would change none because it is
         known."""
-        account = self._accounts.get(self.trades.strategy_of(event)) or self._accounts.get(OTHER_STRATEGIES)
-        if account is not None and event.symbol in account.positions:
+        if self._part_of(event) is not None:
             return True
         return self._flat_position() is not None or self.trades.is_known(event)
+
+    def _part_of(self, event: Fill) -> PositionPart | None:
+        """Returns the position of a fill, if it has one already."""
+        account = self._accounts.get(self.trades.strategy_of(event)) or self._accounts.get(OTHER_STRATEGIES)
+        place = place_of(event.symbol, held_side(event.position_side))
+        return None if account is None else account.positions.get(place)
+
+    def _check_side(self, event: Fill) -> None:
+        """Raises EventRefused for a fill that would take a side of a position through zero: what opened that side is
+        not known, so neither is what the fill has realised."""
+        part = self._part_of(event)
+        held = ZERO if part is None else part.position.quantity.copy_abs()
+        if event.quantity <= held or self.trades.is_known(event):
+            return
+        self.overclosing_fills += 1
+        self._has_input = True
+        if self.overclosing_fills == 1:
+            logger.error(
+                "fill %r is refused: it closes %s of the %s side of %s, which holds %s; further ones are only counted",
+                event.trade_id, event.quantity, event.position_side, event.symbol, held,
+            )  # fmt: skip
+        raise EventRefused(
+            "quantity",
+            f"closes {event.quantity} of the {event.position_side} side, which holds {held}: send what opened it first",
+        )
 
     def _refuse(self, event: Fill) -> NoReturn:
         self._count_refused(event)
@@ -466,12 +499,12 @@ class StrategyCollector(BusCollector):
                 event.trade_id, event.symbol, self.settings.max_positions,
             )  # fmt: skip
 
-    def _open_position(self, account: StrategyAccount, symbol: str) -> PositionPart | None:
+    def _open_position(self, account: StrategyAccount, symbol: str, side: HeldSide) -> PositionPart | None:
         """Opens a position, in place of a flat one if all are in use; None if none is flat."""
         if self._n_positions >= self.settings.max_positions and not self._drop_flat_position():
             return None
-        part = PositionPart(account.name, symbol, self.settings.multipliers.get(symbol, ONE))
-        account.positions[symbol] = part
+        part = PositionPart(account.name, symbol, self.settings.multipliers.get(symbol, ONE), side)
+        account.positions[part.place] = part
         self._n_positions += 1
         return part
 
@@ -479,7 +512,7 @@ class StrategyCollector(BusCollector):
         part = self._flat_position()
         if part is None:
             return False
-        self._accounts[part.strategy].drop(part.symbol)
+        self._accounts[part.strategy].drop(part.place)
         self._open.pop(part.key, None)
         self._n_positions -= 1
         return True
@@ -603,9 +636,9 @@ class StrategyCollector(BusCollector):
         # Once for all strategies: in between, some positions in the symbol have the old mark.
         self._totals.move(change, moved_ns)
 
-    def _find_part(self, strategy: str, symbol: str) -> PositionPart | None:
+    def _find_part(self, strategy: str, place: str) -> PositionPart | None:
         account = self._accounts.get(strategy)
-        return None if account is None else account.positions.get(symbol)
+        return None if account is None else account.positions.get(place)
 
     def _derive(self, now_ns: int) -> None:
         self.fields.offer(
@@ -618,6 +651,7 @@ class StrategyCollector(BusCollector):
                 "duplicate_bookings": self.bookings.duplicates,
                 "conflicting_bookings": self.bookings.conflicts,
                 "fills_refused": self.fills_refused,
+                "overclosing_fills": self.overclosing_fills,
                 "strategies_refused": self.strategies_refused,
                 "positions_at_fill_price": sum(part.mark_source == "fill" for part in self._open.values()),
                 "position_breaks": self.position_breaks,

@@ -44,7 +44,8 @@ NUMBERED: Final = ("equity", "minutes", "bars", "idempotency", "notices")
 
 FILL_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, "
-    "venue, latency_ms, mid, slippage_bps, pnl, quantity_real, gross_pnl, round_trip, day, leg, is_flat"
+    "venue, latency_ms, mid, slippage_bps, pnl, quantity_real, gross_pnl, round_trip, day, leg, is_flat, "
+    "position_side, reason"
 )
 ORDER_REPORT_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue, "
@@ -52,7 +53,7 @@ ORDER_REPORT_COLUMNS: Final = (
 )
 BOOKING_COLUMNS: Final = "seq, ts_ns, ts_init_ns, kind, key, symbol, strategy, document, effect, conflict"
 EQUITY_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, value, strategy"
-POSITION_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, symbol, quantity, avg_price, strategy"
+POSITION_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, symbol, quantity, avg_price, strategy, position_side"
 ALERT_TRANSITION_COLUMNS: Final = "seq, ts_ns, alert_id, action, document"
 EQUITY_COLUMNS: Final = "ts_ns, strategy, total_pnl, realized_pnl, unrealized_pnl, capital"
 MINUTE_COLUMNS: Final = "section, key, ts_ns, fields, aggregates"
@@ -420,9 +421,17 @@ def _add_bookings(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX bookings_by_strategy ON bookings (strategy)")
 
 
+def _add_position_sides(connection: sqlite3.Connection) -> None:
+    """Adds the side of a position in hedge mode, and why a fill that no order of ours has made was made."""
+    for table in ("fills", "conflicts", "position_reports"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN position_side TEXT NOT NULL DEFAULT ''")
+    for table in ("fills", "conflicts"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal,
-    _add_source_cursors, _add_notices, _add_bookings,
+    _add_source_cursors, _add_notices, _add_bookings, _add_position_sides,
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

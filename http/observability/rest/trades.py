@@ -18,6 +18,7 @@ from observability.errors import StoreError
 from observability.events import Name
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Refusal, Unavailable
+from observability.metrics.trades.position_side import held_side
 from observability.metrics.trades.queries import TradeSource
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.rest.exports import EXPORT_TYPES, Column, Exports, at_scale, export
@@ -37,6 +38,9 @@ class TradesQuery(Struct, frozen=True):
     symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
     side: Annotated[Literal["buy", "sell"] | None, Meta(description="only this side")] = None
     strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
+    position_side: Annotated[
+        Literal["long", "short", "both"] | None, Meta(description="only this side, `both` for one-way positions")
+    ] = None
     start_time: Annotated[TimeNs | None, Meta(description="first moment wanted")] = None
     end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
     min_quantity: Annotated[Decimal | None, Meta(description="at least this quantity")] = None
@@ -80,6 +84,8 @@ _COLUMNS: Final = (
     Column("gross_pnl", "decimal"),
     Column("round_trip", "integer"),
     Column("liquidity", "text"),
+    Column("position_side", "text"),
+    Column("reason", "text"),
 )
 """The columns of an export: the members of a trade."""
 
@@ -102,6 +108,8 @@ def _row(trade: Trade) -> tuple[Any, ...]:
         at_scale(trade.gross_pnl),
         trade.round_trip,
         trade.liquidity,
+        trade.position_side,
+        trade.reason,
     )
 
 
@@ -172,6 +180,7 @@ class TradesRoutes:
             None if wanted.end_time is None else int(wanted.end_time),
             wanted.min_quantity,
             wanted.max_quantity,
+            None if wanted.position_side is None else held_side(wanted.position_side),
         )
         stored = self._stored()
         before_seq = None if wanted.cursor is None else int(wanted.cursor)

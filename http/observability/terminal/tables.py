@@ -176,9 +176,9 @@ def _positions(snapshot: Document) -> Table:
     columns = ("symbol", "strategy", "quantity", "unrealized", "mark", "avg price", "realized", "difference", "mark of")
     rows = (
         Row(
-            f"{one['symbol']} {one['strategy']}",
+            f"{_held(one)} {one['strategy']}",
             (
-                _text(one["symbol"]),
+                _text(_held(one)),
                 _text(one["strategy"]),
                 cell(one["quantity"], number),
                 _signed(one["unrealized_pnl"]),
@@ -193,6 +193,11 @@ def _positions(snapshot: Document) -> Table:
         for one in map(_Fields, _section(snapshot, "strategy").get("positions", ()))
     )
     return Table("Positions", _columns(columns, 2), tuple(rows), "no position")
+
+
+def _held(position: Mapping[str, Any]) -> str:
+    """Returns the symbol of a position, and in hedge mode its side."""
+    return f"{position['symbol']} {position['position_side'] or ''}".rstrip()
 
 
 def _market(snapshot: Document) -> Table:

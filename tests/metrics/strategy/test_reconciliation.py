@@ -17,6 +17,7 @@ def test_a_break_shows_the_position_of_either_side() -> None:
         {
             "strategy": "mean",
             "symbol": "AAPL",
+            "position_side": "",
             "quantity": 5.0,
             "engine_quantity": 7.0,
             "difference": 2.0,

@@ -56,7 +56,7 @@ def row(trade: Trade) -> tuple[Any, ...]:
         trade.latency_ms, None if trade.mid is None else str(trade.mid), trade.slippage_bps,
         None if trade.pnl is None else str(trade.pnl), float(trade.quantity),
         None if trade.gross_pnl is None else str(trade.gross_pnl), trade.round_trip, trade.day, trade.leg,
-        trade.is_flat,
+        trade.is_flat, trade.position_side, trade.reason,
     )  # fmt: skip
 
 
@@ -156,11 +156,12 @@ def test_the_store_answers_as_the_log_of_recent_trades_does(
 def test_trades_of_a_file_of_the_first_version_keep_their_pnl(tmp_path: Path) -> None:
     path = tmp_path / "db"
     first = [row(trade(1)), row(trade(2, side="sell", pnl=Decimal("4.9"))), row(trade(3, side="sell", pnl=Decimal(-1)))]
-    columns = FILL_COLUMNS.removesuffix(", gross_pnl, round_trip, day, leg, is_flat")
+    columns = FILL_COLUMNS.partition(", gross_pnl")[0]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection, MIGRATIONS[:1])
-        places = ", ".join("?" * (columns.count(",") + 1))
-        connection.executemany(f"INSERT INTO fills ({columns}) VALUES ({places})", [each[:-5] for each in first])
+        n_columns = columns.count(",") + 1
+        places = ", ".join("?" * n_columns)
+        connection.executemany(f"INSERT INTO fills ({columns}) VALUES ({places})", [each[:n_columns] for each in first])
     open_database(path).close()
 
     async def question(asked: StoredTrades) -> tuple[list[Trade], TradeStats]:

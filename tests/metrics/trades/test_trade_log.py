@@ -118,8 +118,8 @@ def test_a_break_shows_what_counts_beside_what_was_delivered() -> None:
     assert oldest == {
         "trade_id": "1", "order_id": "o1", "symbol": "AAPL", "side": "buy", "venue": "",
         "timestamp": "2012-06-21T12:00:00.000Z",
-        "counted": {"quantity": 10.0, "price": 150.25, "commission": 0.0, "strategy": "mm"},
-        "delivered": {"quantity": 10.0, "price": 150.5, "commission": 0.1, "strategy": "default"},
+        "counted": {"quantity": 10.0, "price": 150.25, "commission": 0.0, "strategy": "mm", "position_side": ""},
+        "delivered": {"quantity": 10.0, "price": 150.5, "commission": 0.1, "strategy": "default", "position_side": ""},
         "differs": ["price", "commission"],
     }  # fmt: skip
 
@@ -307,7 +307,29 @@ def test_the_json_of_a_trade_has_every_field_of_the_api() -> None:
         "gross_pnl": None,
         "round_trip": None,
         "liquidity": "",
+        "position_side": "",
+        "reason": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("long", "long", Rejection.DUPLICATE),
+        ("long", "", Rejection.DUPLICATE),
+        ("long", "both", Rejection.DUPLICATE),
+        ("both", "", Rejection.DUPLICATE),
+        ("long", "short", Rejection.CONFLICT),
+        ("", "long", Rejection.CONFLICT),
+    ],
+)
+def test_deliveries_of_one_fill_differ_if_the_later_names_another_position_side(
+    first: Any, second: Any, expected: Rejection
+) -> None:
+    log = TradeLog()
+    admitted(log, fill(position_side=first))
+    assert log.admit(fill(position_side=second), Reader.ACCOUNTING) is expected
+    assert [each["differs"] for each in log.fill_breaks()] == [["position_side"]] * (expected is Rejection.CONFLICT)
 
 
 def test_statistics_without_trades_are_undefined() -> None:

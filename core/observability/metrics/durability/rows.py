@@ -69,12 +69,14 @@ def equity_report_of(row: StoreRow) -> Equity:
 
 def position_report_row(seq: int, event: Position) -> StoreRow:
     quantity, avg_price = str(event.quantity), str(event.avg_price)
-    return seq, event_time_ns(event), event.ts_init, event.symbol, quantity, avg_price, event.strategy
+    times = event_time_ns(event), event.ts_init
+    return seq, *times, event.symbol, quantity, avg_price, event.strategy, event.position_side
 
 
 def position_report_of(row: StoreRow) -> Position:
-    _, ts_ns, ts_init_ns, symbol, quantity, avg_price, strategy = row
-    return Position(symbol, Decimal(quantity), Decimal(avg_price), strategy, ts=ts_ns, ts_init=ts_init_ns)
+    _, ts_ns, ts_init_ns, symbol, quantity, avg_price, strategy, position_side = row
+    money = Decimal(quantity), Decimal(avg_price)
+    return Position(symbol, *money, strategy, position_side, ts=ts_ns, ts_init=ts_init_ns)
 
 
 def account_row(ts_ns: int, strategy: str, money: Sequence[Decimal | None]) -> StoreRow:

@@ -50,6 +50,7 @@ class StrategyAccount(JsonPart):
         super().__init__()
         self.name = name
         self.positions: dict[str, PositionPart] = {}
+        """By their keys within the account, which are their symbols unless they are sides (`place_of`)."""
         self.realized_gross = ZERO
         self.fees = ZERO
         self.income = ZERO
@@ -99,7 +100,8 @@ class StrategyAccount(JsonPart):
     def from_state(cls, state: AccountState) -> StrategyAccount:
         """Returns the account of a checkpoint. Raises CheckpointError if its days cannot be read."""
         account = cls(state.name)
-        account.positions = {each.symbol: PositionPart.from_state(state.name, each) for each in state.positions}
+        parts = [PositionPart.from_state(state.name, each) for each in state.positions]
+        account.positions = {part.place: part for part in parts}
         account.realized_gross, account.fees, account.income = state.realized_gross, state.fees, state.income
         account.fills, account.signals, account.last_signal = state.fills, state.signals, state.last_signal
         account._complete, account.anchor, account.drawdown = state.outcomes, state.anchor, state.drawdown
@@ -171,10 +173,10 @@ class StrategyAccount(JsonPart):
         }
         self.has_input = True
 
-    def drop(self, symbol: str) -> None:
+    def drop(self, place: str) -> None:
         """Drops a flat position; its results stay in the account."""
-        position = self.positions.pop(symbol).position
-        assert not position.quantity, f"{symbol} is open"
+        position = self.positions.pop(place).position
+        assert not position.quantity, f"{place} is open"
         self._held_time = EXACT.add(self._held_time, position.held_time)
         self._closed_quantity = EXACT.add(self._closed_quantity, position.closed_quantity)
 

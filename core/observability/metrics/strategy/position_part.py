@@ -14,6 +14,7 @@ from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.strategy.position import AverageCostPosition, Closing, signed_quantity
 from observability.metrics.strategy.position_venues import PositionVenues
 from observability.metrics.strategy.state import PositionState
+from observability.metrics.trades.position_side import HeldSide, place_of
 from observability.metrics.trades.trade import Trade
 from observability.snapshot.sections import JsonPart
 
@@ -35,7 +36,9 @@ class PositionPart(JsonPart):
         "mark",
         "mark_ns",
         "mark_source",
+        "place",
         "position",
+        "position_side",
         "report",
         "round_trip",
         "strategy",
@@ -46,11 +49,14 @@ class PositionPart(JsonPart):
         "venues",
     )
 
-    def __init__(self, strategy: str, symbol: str, multiplier: Decimal) -> None:
+    def __init__(self, strategy: str, symbol: str, multiplier: Decimal, position_side: HeldSide = "") -> None:
         super().__init__()
         self.strategy = strategy
         self.symbol = symbol
-        self.key = position_key(strategy, symbol)
+        self.position_side = position_side
+        self.place = place_of(symbol, position_side)
+        """Its key within its account."""
+        self.key = position_key(strategy, self.place)
         self.position = AverageCostPosition(multiplier)
         self.venues = PositionVenues()
         self.mark = ZERO
@@ -73,12 +79,13 @@ class PositionPart(JsonPart):
         return PositionState(
             self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns, self.round_trip,
             self.venues,
+            self.position_side,
         )  # fmt: skip
 
     @classmethod
     def from_state(cls, strategy: str, state: PositionState) -> PositionPart:
         """Returns the position of a checkpoint, at the mark that it had."""
-        part = cls(strategy, state.symbol, state.position.multiplier)
+        part = cls(strategy, state.symbol, state.position.multiplier, state.position_side)
         part.position, part.venues = state.position, state.venues
         part.mark, part.mark_source, part.mark_ns = state.mark, state.mark_source, state.mark_ns
         part.updated_ns, part.round_trip = state.updated_ns, state.round_trip
@@ -160,6 +167,7 @@ class PositionPart(JsonPart):
             "key": self.key,
             "symbol": self.symbol,
             "strategy": self.strategy,
+            "position_side": self.position_side,
             "quantity": to_float(position.quantity),
             "avg_price": to_float_or_none(position.avg_price),
             "mark": to_float(self.mark),
@@ -178,7 +186,7 @@ class PositionPart(JsonPart):
         self.offer(json)
 
 
-def position_key(strategy: str, symbol: str) -> str:
-    """Returns the key of a position, STRATEGY/SYMBOL. Its first slash is the one between: slashes and percent signs of
+def position_key(strategy: str, place: str) -> str:
+    """Returns the key of a position, STRATEGY/PLACE. Its first slash is the one between: slashes and percent signs of
     the strategy are escaped as in a URL, so that no two positions share a key."""
-    return f"{strategy.replace('%', '%25').replace('/', '%2F')}/{symbol}"
+    return f"{strategy.replace('%', '%25').replace('/', '%2F')}/{place}"

@@ -17,6 +17,7 @@ from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.position import AverageCostPosition
 from observability.metrics.strategy.position_venues import PositionVenues
 from observability.metrics.strategy.symbol_part import SymbolSums
+from observability.metrics.trades.position_side import HeldSide
 from observability.metrics.trades.stats import Outcomes
 
 
@@ -31,6 +32,7 @@ class PositionState(msgspec.Struct):
     updated_ns: int = 0
     round_trip: int | None = None
     venues: PositionVenues = msgspec.field(default_factory=PositionVenues)
+    position_side: HeldSide = ""
 
 
 class AccountState(msgspec.Struct):
@@ -54,7 +56,8 @@ class AccountState(msgspec.Struct):
 
 
 class StrategyState(msgspec.Struct):
-    """The section. Lists are in the order of the dictionaries that they restore; `open` has the positions shown."""
+    """The section. Lists are in the order of the dictionaries that they restore; `open` has the positions shown, each
+    by its strategy and its key within the account."""
 
     accounts: list[AccountState] = []
     open: list[tuple[str, str]] = []
@@ -74,3 +77,4 @@ class StrategyState(msgspec.Struct):
     bookings: dict[str, int] = {}
     """How many of each kind."""
     duplicate_bookings: int = 0
+    overclosing_fills: int = 0

@@ -239,6 +239,9 @@ def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selecti
             rest_values.append(value)
         else:
             lead, lead_values = f"{name} = ? AND", (value,)
+    if wanted.position_side is not None:
+        rest.append("AND position_side = ?")
+        rest_values.append(wanted.position_side)
     start_seq, end_seq, total = 0, MAX_ROW_SEQ, None
     if wanted.start_ns is not None or wanted.end_ns is not None:
         times = (wanted.start_ns or 0, MAX_NS if wanted.end_ns is None else wanted.end_ns - 1)
@@ -246,7 +249,7 @@ def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selecti
         if not count:
             return None
         start_seq, end_seq = first, last + 1
-        if not lead and wanted.min_quantity is None and wanted.max_quantity is None:
+        if not lead and not rest and wanted.min_quantity is None and wanted.max_quantity is None:
             total = count
         rest.append("AND +ts_ns BETWEEN ? AND ?")
         rest_values += times

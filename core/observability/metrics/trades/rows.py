@@ -43,6 +43,8 @@ def fill_row(trade: Trade, ts_init_ns: int) -> StoreRow:
         trade.day,
         trade.leg,
         trade.is_flat,
+        trade.position_side,
+        trade.reason,
     )
 
 
@@ -56,7 +58,7 @@ def trade_of(row: StoreRow) -> Trade:
 
 def _trade_of(row: StoreRow) -> Trade:
     seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
-    latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip, day, leg, is_flat = row[13:]
+    latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip, day, leg, is_flat, position_side, reason = row[13:]
     return Trade(
         seq=seq,
         trade_id=trade_id,
@@ -79,6 +81,8 @@ def _trade_of(row: StoreRow) -> Trade:
         day=day,
         leg=leg,
         is_flat=bool(is_flat),
+        position_side=position_side,
+        reason=reason,
     )
 
 
@@ -97,6 +101,8 @@ def fill_of(row: StoreRow) -> Fill:
         trade.strategy,
         trade.venue,
         trade.latency_ms,
+        trade.position_side,
+        trade.reason,
         ts=trade.ts_ns,
         ts_init=row[2],
     )

@@ -12,6 +12,7 @@ import msgspec
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, event_time_ns
 from observability.metrics.arithmetic.decimals import to_float, to_float_or_none
+from observability.metrics.trades.position_side import HeldSide, held_side
 from observability.metrics.trades.stats import TradeAmounts
 
 DEFAULT_STRATEGY = "default"
@@ -58,6 +59,8 @@ class Trade(msgspec.Struct, gc=False):
     """Both as in TradeKey."""
     is_flat: bool = False
     """Whether the fill closed its position exactly."""
+    position_side: HeldSide = ""
+    reason: str = ""
 
     @classmethod
     def from_fill(cls, seq: int, fill: Fill, strategy: str) -> Trade:
@@ -76,6 +79,8 @@ class Trade(msgspec.Struct, gc=False):
             fill.commission,
             fill.liquidity,
             fill.latency_ms,
+            position_side=held_side(fill.position_side),
+            reason=fill.reason,
         )
 
     def amounts(self) -> TradeAmounts:
@@ -102,6 +107,8 @@ class Trade(msgspec.Struct, gc=False):
             "gross_pnl": to_float_or_none(self.gross_pnl),
             "round_trip": self.round_trip,
             "liquidity": self.liquidity,
+            "position_side": self.position_side,
+            "reason": self.reason,
         }
 
 
@@ -116,11 +123,12 @@ class TradeFilter:
     end_ns: int | None = None
     min_quantity: Decimal | None = None
     max_quantity: Decimal | None = None
+    position_side: HeldSide | None = None
 
     def predicate(self) -> Callable[[Trade], bool]:
         """Returns the test for one trade."""
         tests: list[Callable[[Trade], bool]] = []
-        for name in ("symbol", "side", "strategy"):
+        for name in ("symbol", "side", "strategy", "position_side"):
             wanted = getattr(self, name)
             if wanted is not None:
                 tests.append(lambda trade, name=name, wanted=wanted: getattr(trade, name) == wanted)  # type: ignore[misc]

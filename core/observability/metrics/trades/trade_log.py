@@ -4,8 +4,8 @@
          --> admit(fill, EXECUTION)  --> same trade       same key, other content --> Rejection.CONFLICT, kept apart
          --> admit(fill, JOURNAL)    --> same trade
 
-What identifies a fill is in `trade.py`, TradeKey. Its content is quantity, price and commission, and the strategy where
-both deliveries name one: a drop copy knows none.
+What identifies a fill is in `trade.py`, TradeKey. Its content is quantity, price and commission, the strategy where
+both deliveries name one, and the position side where the later one does: a drop copy may know neither.
 P&L, latency and slippage are written into a trade by the collectors that it is handed to.
 """
 
@@ -161,7 +161,7 @@ class TradeLog:
                 self._keep_apart(first, fill)
                 return Rejection.CONFLICT
         known = self._trade(key)
-        if known is not None and _names_another_strategy(fill, known):
+        if known is not None and _names_another_position(fill, known):
             self._keep_apart(key, fill)
             return Rejection.CONFLICT
         if seen & bit:
@@ -381,12 +381,18 @@ class TradeLog:
 
 def _terms(trade: Trade) -> dict[str, Any]:
     """Returns what two deliveries of one fill may differ in."""
-    return {**{name: to_float(getattr(trade, name)) for name in _MONEY}, "strategy": trade.strategy}
+    return {
+        **{name: to_float(getattr(trade, name)) for name in _MONEY},
+        "strategy": trade.strategy,
+        "position_side": trade.position_side,
+    }
 
 
 def _differences(trade: Trade, other: Trade) -> list[str]:
     """Returns the names of the terms that differ; a delivery that names no strategy does not differ in it."""
     names = [name for name in _MONEY if getattr(trade, name) != getattr(other, name)]
+    if other.position_side not in ("", trade.position_side):
+        names.append("position_side")
     strategies = {trade.strategy, other.strategy}
     return [*names, "strategy"] if len(strategies) > 1 and DEFAULT_STRATEGY not in strategies else names
 
@@ -396,7 +402,10 @@ def _content(record: Fill | Trade) -> int:
     return hash((record.quantity, record.price, record.commission))
 
 
-def _names_another_strategy(fill: Fill, trade: Trade) -> bool:
+def _names_another_position(fill: Fill, trade: Trade) -> bool:
+    """Returns whether a fill names another strategy or position side than the delivery that counts."""
+    if fill.position_side not in ("", "both", trade.position_side):
+        return True
     return trade.strategy != DEFAULT_STRATEGY and fill.strategy not in ("", DEFAULT_STRATEGY, trade.strategy)
 
 
