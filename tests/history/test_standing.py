@@ -14,7 +14,7 @@ from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_S
 from observability.history.history import History
 from observability.history.layout import TIERS, Budget
 from observability.history.series_writer import SeriesWriter
-from observability.history.standing import TURN_TICKS
+from observability.history.standing import LOOK_TICKS, MAX_CHANGES, TURN_TICKS
 from observability.memory.counters import Counters
 
 FIELDS = ("x", "y")
@@ -112,6 +112,19 @@ def test_more_ticks_than_the_ring_holds_are_written_around_its_end() -> None:
     assert bytes(standing.history.memory) == bytes(per_tick.history.memory)
 
 
+@pytest.mark.parametrize("portion", [3, 15, 25, 130])
+def test_rows_written_in_portions_are_those_of_a_row_per_tick(portion: int) -> None:
+    standing, per_tick = Standing(), PerTick()
+    for number in range(700):
+        for writer in (standing, per_tick):
+            writer.tick(number * TICK_NS, **({"a": (number * 0.1, nan)} if not number % 7 else {}))
+        if not number % portion:
+            standing.history.series()
+    standing.history.series()
+    assert bytes(standing.history.memory) == bytes(per_tick.history.memory)
+    assert standing.minutes.kept == per_tick.minutes.kept
+
+
 def test_a_reader_finds_the_rows_up_to_the_newest_tick() -> None:
     standing = Standing()
     standing.tick(1, a=(1.0, 2.0))
@@ -146,6 +159,14 @@ def test_every_series_has_its_turn() -> None:
         standing.tick(number)
     for each in standing.series.values():
         assert each.series.rings[0].cursor >= 4 * TURN_TICKS
+
+
+def test_a_series_with_many_changes_is_written_before_its_turn() -> None:
+    standing = Standing()
+    for number in range(MAX_CHANGES + 2 * LOOK_TICKS):
+        standing.tick(number, a=(float(number), 2.0), b=(1.0, 2.0) if number else (0.0, 2.0))
+    for each in standing.series.values():
+        assert each.series.rings[0].cursor > MAX_CHANGES
 
 
 def test_a_series_that_missed_its_turn_is_an_error_and_not_a_gap() -> None:

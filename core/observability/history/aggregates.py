@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import pairwise, repeat
+from itertools import pairwise
 from operator import add
 from typing import Final, NamedTuple
 
@@ -101,47 +101,97 @@ else:
         return reduce(add, values, start)
 
 
-def merge_columns(into: array[float], columns: Sequence[tuple[float, ...]], start: int, end: int) -> None:
-    """Merges the values from `start` to before `end`, at least one, of each field's column: sums are rounded as if one
+def merge_column(into: array[float], base: int, values: Sequence[float]) -> None:
+    """Merges at least one value into the aggregates of one field, which begin at `base`: the sum is rounded as if one
     after the other."""
-    # hot: once per series that changed and second (benchmarks/bench_tick.py)
-    base = 0
-    for column in columns:
-        values = column[start:end]
-        total = _add_up(values, into[base + 4])
-        if total != total:  # NaN: min and max would not notice it
-            values = tuple([value for value in values if value == value])
-            total = _add_up(values, into[base + 4])
-        if values:
-            low, high = min(values), max(values)
-            if not into[base + 5]:
-                into[base] = values[0]
-                into[base + 1] = low
-                into[base + 2] = high
-            else:
-                if low < into[base + 1]:
-                    into[base + 1] = low
-                if high > into[base + 2]:
-                    into[base + 2] = high
-            into[base + 3] = values[-1]
-            into[base + 4] = total
-            into[base + 5] += len(values)
-        base += layout.AGGREGATE_WORDS
+    total = _add_up(values, into[base + SUM])
+    if total != total:  # NaN: min and max would not notice it
+        values = [value for value in values if value == value]
+        total = _add_up(values, into[base + SUM])
+    if values:
+        low, high = min(values), max(values)
+        if not into[base + COUNT]:
+            into[base] = values[0]
+            into[base + MIN] = low
+            into[base + MAX] = high
+        else:
+            if low < into[base + MIN]:
+                into[base + MIN] = low
+            if high > into[base + MAX]:
+                into[base + MAX] = high
+        into[base + LAST] = values[-1]
+        into[base + SUM] = total
+        into[base + COUNT] += len(values)
 
 
-def merge_repeated(into: array[float], values: Sequence[float], count: int) -> None:
-    """Merges the same values `count` times: sums are rounded as if one after the other."""
-    if not count:
-        return
-    merge_values(into, values)
-    for base in range(SUM, len(into), layout.AGGREGATE_WORDS):
-        value = values[base // layout.AGGREGATE_WORDS]
-        if value == value:
-            total = into[base]
-            for _ in repeat(None, count - 1):
-                total += value
-            into[base] = total
-            into[base + 1] += count - 1
+def aggregate_groups(
+    values: Sequence[float], bounds: Sequence[int], counts: Sequence[int]
+) -> Sequence[Sequence[float]]:
+    """Returns the six aggregates of each group of neighbouring values, as columns: group n is from `bounds[n]` to
+    before `bounds[n + 1]`, which are `counts[n]`. A single value stands for as many equal ones as are needed, in
+    `values` and in each column."""
+    # hot: once per field of a series that is written (benchmarks/bench_tick.py)
+    if len(values) == 1:
+        return _aggregate_repeated(values[0], counts)
+    groups = [values[start:end] for start, end in pairwise(bounds)]
+    totals = [_add_up(group, 0.0) for group in groups]
+    check = sum(totals)
+    if check != check:  # NaN: min and max would not notice it
+        groups = [[value for value in group if value == value] for group in groups]
+        counts = [len(group) for group in groups]
+        totals = [_add_up(group, 0.0) for group in groups]
+        if not all(counts):
+            groups = [group or [NAN] for group in groups]
+    return (
+        [group[0] for group in groups],
+        [*map(min, groups)],
+        [*map(max, groups)],
+        [group[-1] for group in groups],
+        totals,
+        counts,
+    )
+
+
+def _aggregate_repeated(value: float, counts: Sequence[int]) -> Sequence[Sequence[float]]:
+    same = (value,)
+    if value != value:
+        return same, same, same, same, (0.0,), (0.0,)
+    count = counts[0]
+    if counts.count(count) == len(counts):
+        return same, same, same, same, (_add_up((value,) * count, 0.0),), (count,)
+    totals = {count: _add_up((value,) * count, 0.0) for count in set(counts)}
+    return same, same, same, same, [totals[count] for count in counts], counts
+
+
+def merge_aggregate_columns(into: array[float], columns: Sequence[Sequence[float]], start: int, end: int) -> None:
+    """Merges the aggregates of later intervals, in columns from `start` to before `end`, into those of an earlier one:
+    the same as `merge_aggregates` of one after the other. A column of one value has it for every interval."""
+    count = end - start
+    for base in range(0, len(into), layout.AGGREGATE_WORDS):
+        firsts, lows, highs, lasts, totals, counts = columns[base : base + layout.AGGREGATE_WORDS]
+        counted = counts[0] * count if len(counts) == 1 else sum(counts[start:end])
+        if not counted:
+            continue
+        if len(firsts) == 1:
+            first = low = high = last = firsts[0]
+        else:
+            defined: Sequence[int] = range(start, end)
+            if not all(counts[start:end]):
+                defined = [n for n in defined if counts[n]]
+            first, last = firsts[defined[0]], lasts[defined[-1]]
+            low, high = min([lows[n] for n in defined]), max([highs[n] for n in defined])
+        if into[base + COUNT]:
+            if low < into[base + MIN]:
+                into[base + MIN] = low
+            if high > into[base + MAX]:
+                into[base + MAX] = high
+        else:
+            into[base], into[base + MIN], into[base + MAX] = first, low, high
+        into[base + LAST] = last
+        # The sum of no values is zero, and adding it changes nothing.
+        totals = [totals[0]] * count if len(totals) == 1 else totals[start:end]
+        into[base + SUM] = _add_up(totals, into[base + SUM])
+        into[base + COUNT] += counted
 
 
 def merge_aggregates(into: array[float], later: Sequence[float]) -> None:

@@ -57,18 +57,23 @@ class Ring:
         self._slots.write((sequence - 1) % self._tier.slots, sequence, ts_ns, payload)
         words[layout.RING_CURSOR] = sequence
 
-    def write_rows(self, times: array[int], columns: Sequence[array[float]]) -> None:
-        """Appends a row for each time, from a column of values per field. No other process may read the memory."""
-        words, slots = self._words, self._tier.slots
+    def write_rows(self, times: array[int], columns: Sequence[Sequence[float]]) -> None:
+        """Appends a row for each time, from a column of values per field; a single value is that of every row. No other
+        process may read the memory."""
+        words, slots, count = self._words, self._tier.slots, len(times)
         sequence = words[layout.RING_CURSOR] + 1
-        written = 0
-        while written < len(times):
-            first_slot = (sequence - 1) % slots
-            fitting = slice(written, written + slots - first_slot)
-            self._slots.write_block(first_slot, sequence, times[fitting], [column[fitting] for column in columns])
-            sequence += len(times[fitting])
-            written += slots - first_slot
-        words[layout.RING_CURSOR] = sequence - 1
+        first_slot = (sequence - 1) % slots
+        if first_slot + count <= slots:
+            self._slots.write_block(first_slot, sequence, times, columns)
+        else:
+            written = 0
+            while written < count:
+                first_slot = (sequence + written - 1) % slots
+                fitting = slice(written, written + slots - first_slot)
+                pieces = [column[fitting] if len(column) > 1 else column for column in columns]
+                self._slots.write_block(first_slot, sequence + written, times[fitting], pieces)
+                written += slots - first_slot
+        words[layout.RING_CURSOR] = sequence + count - 1
 
     def copy_row(self, sequence: int) -> Row | None:
         """Copies a row; None if it was overwritten before it was copied."""

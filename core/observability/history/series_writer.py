@@ -11,15 +11,18 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from observability.clocks.timestamps import MAX_NS
 from observability.history import layout
 from observability.history.aggregates import (
+    NAN,
+    aggregate_groups,
     empty_aggregates,
+    merge_aggregate_columns,
     merge_aggregates,
-    merge_columns,
-    merge_repeated,
+    merge_column,
     merge_values,
     values_counted,
 )
@@ -31,9 +34,18 @@ from observability.memory.layout import WORD_BYTES
 # up. Anything earlier is a recording, and replaces what an earlier process has recorded.
 MAX_STEP_BACK_NS: Final = layout.TIERS[-1].interval_ns
 
-
 # Fewer rows are recorded one by one at less cost.
-MIN_REPEATED: Final = 3
+MIN_TOGETHER: Final = 3
+
+
+class Ticks(NamedTuple):
+    """Some ticks one after the other, and the seconds that they lie in."""
+
+    times: array[int]
+    seconds: array[int]
+    """The start of each second."""
+    bounds: Sequence[int]
+    """The number of the first tick of each second, and how many ticks there are."""
 
 
 class SeriesWriter(Series):
@@ -92,49 +104,43 @@ class SeriesWriter(Series):
         else:
             self._fold(1, ts_ns, row)
 
-    def repeat(self, times: array[int], values: Sequence[float]) -> None:
-        """Appends a row of the same values for each time: the same as recording them one by one, in memory that no
-        other process reads."""
+    def extend(self, ticks: Ticks, columns: Sequence[Sequence[float]]) -> None:
+        """Appends a row per tick, from a column of values per field; a single value is that of every row. The same as
+        recording them one by one, in memory that no other process reads."""
         # hot: once per series and turn (benchmarks/bench_tick.py)
-        if len(times) < MIN_REPEATED or not self._last_ns < times[0] <= times[-1] or not self._has_recorded:
-            for ts_ns in times:
-                self.record(ts_ns, values)
+        times, starts, bounds = ticks.times, ticks.seconds, ticks.bounds
+        second, minute = self.open_intervals
+        count = len(times)
+        if (
+            count < MIN_TOGETHER
+            or times[0] <= self._last_ns
+            or not self._has_recorded
+            or second.start_ns is None
+            or second.start_ns > starts[0]
+        ):
+            for n, ts_ns in enumerate(times):
+                self.record(ts_ns, [column[n] if len(column) == count else column[0] for column in columns])
             return
-        row = array("d", values)
-        self.rings[0].write_rows(times, [array("d", (value,)) * len(times) for value in row])
+        self.rings[0].write_rows(times, columns)
         self._last_ns = times[-1]
-        second = self.open_intervals[0]
-        at = 0
-        while at < len(times):
-            if second.start_ns is None or second.is_over(times[at]):
-                self._fold(1, times[at], row)
-                at += 1
-            assert second.start_ns is not None
-            end = bisect_left(times, second.start_ns + second.interval_ns, lo=at)
-            merge_repeated(second.aggregates, row, end - at)
-            at = end
-
-    def extend(self, times: array[int], rows: Sequence[Sequence[float]]) -> None:
-        """Appends a row for each time: the same as recording them one by one, in memory that no other process reads."""
-        # hot: once per series that changed and turn (benchmarks/bench_tick.py)
-        if len(times) < MIN_REPEATED or not self._last_ns < times[0] <= times[-1] or not self._has_recorded:
-            for ts_ns, values in zip(times, rows, strict=True):
-                self.record(ts_ns, values)
-            return
-        columns = tuple(zip(*rows, strict=True))
-        self.rings[0].write_rows(times, [array("d", column) for column in columns])
-        self._last_ns = times[-1]
-        second = self.open_intervals[0]
-        at = 0
-        while at < len(times):
-            if second.start_ns is None or second.is_over(times[at]):
-                self._fold(1, times[at], array("d", rows[at]))
-                at += 1
-            assert second.start_ns is not None
-            end = bisect_left(times, second.start_ns + second.interval_ns, lo=at)
-            if end > at:
-                merge_columns(second.aggregates, columns, at, end)
-            at = end
+        if second.start_ns == starts[0]:
+            end = bounds[1]
+            for n, column in enumerate(columns):
+                values = column[:end] if len(column) == count else [column[0]] * end
+                merge_column(second.aggregates, n * layout.AGGREGATE_WORDS, values)
+            if len(starts) == 1:
+                return
+            starts, bounds = starts[1:], bounds[1:]
+        # The second that was open is over.
+        self._fold(1, starts[0], array("d", (NAN,)) * len(columns))
+        counts = [end - start for start, end in pairwise(bounds)]
+        rows = [part for column in columns for part in aggregate_groups(column, bounds, counts)]
+        if len(starts) > 1:
+            # So are all new ones but the last.
+            over = [part if len(part) == 1 else part[:-1] for part in rows]
+            self.rings[1].write_rows(starts[:-1], over)
+            self._merge_seconds(minute, starts[:-1], over)
+        second.restore(starts[-1], array("d", [part[-1] for part in rows]))
 
     def open_minutes(self) -> list[tuple[int, array[float]]]:
         """Copies the minutes that are in no ring yet, oldest first: one, or two during the first second of a minute."""
@@ -210,12 +216,33 @@ class SeriesWriter(Series):
                 return
             finished, finished_ns = interval.aggregates, interval.start_ns
             self.rings[n + 1].write_row(finished_ns, finished)
-            if self.saved_intervals[n].is_open:
-                self.saved_intervals[n].end()
+            self._end_saved(n)
             interval.reset(source_ns)
             merge(interval.aggregates, payload)
             payload, source_ns = finished, finished_ns
         self._on_minute(self, source_ns, payload)
+
+    def _merge_seconds(self, minute: OpenInterval, starts: array[int], rows: Sequence[Sequence[float]]) -> None:
+        """Merges finished seconds, a column per aggregate, into their minutes."""
+        at = 0
+        while at < len(starts):
+            if minute.start_ns is None:
+                minute.reset(starts[at])
+            elif minute.is_over(starts[at]):
+                finished, finished_ns = minute.aggregates, minute.start_ns
+                self.rings[-1].write_row(finished_ns, finished)
+                self._end_saved(-1)
+                minute.reset(starts[at])
+                self._on_minute(self, finished_ns, finished)
+            assert minute.start_ns is not None
+            end = bisect_left(starts, minute.start_ns + minute.interval_ns, lo=at)
+            merge_aggregate_columns(minute.aggregates, rows, at, end)
+            at = end
+
+    def _end_saved(self, coarse_tier: int) -> None:
+        saved = self.saved_intervals[coarse_tier]
+        if saved.is_open:
+            saved.end()
 
     def _continue(self) -> None:
         """Rebuilds the open intervals from the rows of each finer ring that the coarser one does not cover."""

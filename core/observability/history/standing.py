@@ -10,68 +10,86 @@ Other processes see only what is in the memory, so in shared memory every tick w
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import chain, pairwise, repeat
 from typing import Final
 
-from observability.history.series_writer import SeriesWriter
+from observability.clocks.timestamps import NS_PER_S
+from observability.history.series_writer import SeriesWriter, Ticks
 
 # In so many ticks, every series has its turn: no row is written later, and no reader finds more of them to write.
-TURN_TICKS: Final = 50
+TURN_TICKS: Final = 600
+# Changes take memory: a series that is found to have so many, when it is looked at, is written before its turn.
+MAX_CHANGES: Final = 60
+LOOK_TICKS: Final = 100
 
 
 class StandingSeries:
     """One series, the values that its rows have had since they were written last, and those that came after."""
 
-    __slots__ = ("_changed", "_changes", "_rows", "_values", "next_tick", "series")
+    __slots__ = ("_changed", "_changes", "_rows", "next_tick", "series")
 
     def __init__(self, series: SeriesWriter, rows: StandingRows) -> None:
         self.series = series
         self.next_tick = 0
         """The number of the first tick that has no row yet."""
         self._rows = rows
-        # The values at `next_tick`, None before the first row; later ones, and the ticks from which on they hold.
-        self._values: Sequence[float] | None = None
+        # The values from `next_tick` on, if there are any yet, later ones, and the ticks from which on they hold.
         self._changes: list[Sequence[float]] = []
         self._changed: list[int] = []
         series.before_reading = self.catch_up
+
+    @property
+    def changes(self) -> int:
+        """How many values wait to be written."""
+        return len(self._changes)
 
     def record(self, ts_ns: int, values: Sequence[float]) -> None:
         """Gives the current tick, and later ones, a row of `values`."""
         # hot: once per series that changed per tick (benchmarks/bench_tick.py)
         rows = self._rows
         if rows.is_later:
+            if not self._changes:
+                self.next_tick = rows.n_ticks - 1
             self._changes.append(values)
             self._changed.append(rows.n_ticks - 1)
             return
         # The series skips a second row of one moment, if it has the first.
         self.catch_up()
         self.series.record(ts_ns, values)
-        self._values = values
+        self._changes, self._changed = [values], [self.next_tick]
 
     def catch_up(self) -> None:
         """Writes the rows of all ticks."""
-        rows, first = self._rows, self.next_tick
-        until = self.next_tick = rows.n_ticks
-        if not self._changes:
-            if self._values is not None and first < until:
-                self.series.repeat(rows.times_from(first), self._values)
+        rows, changes, changed = self._rows, self._changes, self._changed
+        first, until = self.next_tick, rows.n_ticks
+        self.next_tick = until
+        if not changes or first >= until:
             return
-        before = self._values
-        changes, changed, self._changes, self._changed = self._changes, self._changed, [], []
-        self._values = changes[-1]
-        if before is None:
-            first = changed[0]
-        elif first < changed[0]:
-            changes.insert(0, before)
-            changed.insert(0, first)
-        times = rows.times_from(first)
+        values = changes[-1]
+        self._changes, self._changed = [values], [until]
+        if until - first == 1:
+            self.series.record(rows.newest_ns, values)
+            return
+        if len(changes) > 1 and changed[1] == first:
+            # The row before has no more ticks.
+            del changes[0], changed[0]
+        ticks = rows.ticks_from(first)
         if len(changes) == 1:
-            self.series.repeat(times, changes[0])
-        elif len(changes) == len(times):
-            self.series.extend(times, changes)
-        else:
-            spans = zip(changes, changed, (*changed[1:], until), strict=True)
-            self.series.extend(times, [values for values, start, end in spans for _ in range(start, end)])
+            self.series.extend(ticks, [(value,) for value in values])
+            return
+        changed.append(until)
+        counts = [end - start for start, end in pairwise(changed)]
+        self.series.extend(ticks, [_column(column, counts) for column in zip(*changes, strict=True)])
+
+
+def _column(values: Sequence[float], counts: Sequence[int]) -> Sequence[float]:
+    """Returns each value so many times; a single one if all have the same bits."""
+    data = array("d", values).tobytes()
+    if data == data[:8] * len(values):
+        return values[:1]
+    return list(chain.from_iterable(map(repeat, values, counts)))
 
 
 class StandingRows:
@@ -82,10 +100,15 @@ class StandingRows:
         """How many ticks there were; those that were not later than the one before are left out."""
         self.is_later = True
         """Whether the current tick was later than the one before. Time stands still after the end of a replay."""
+        self.newest_ns = -1
+        """The time of the newest tick."""
         self._series: list[StandingSeries] = []
         self._is_shared = is_shared
         # The times of the newest ticks, which some series may have no rows for yet.
         self._times = array("q")
+        # The seconds that these lie in, and the number of the first tick of each.
+        self._seconds = array("q")
+        self._second_ticks: list[int] = []
         self._turn = 0
 
     def add(self, series: SeriesWriter) -> StandingSeries:
@@ -97,10 +120,13 @@ class StandingRows:
 
     def begin_tick(self, ts_ns: int) -> None:
         """Begins a tick: series that are not recorded until the next one repeat their rows."""
-        times = self._times
-        self.is_later = not times or ts_ns > times[-1]
+        self.is_later = ts_ns > self.newest_ns
         if self.is_later:
-            times.append(ts_ns)
+            if not self._seconds or ts_ns >= self._seconds[-1] + NS_PER_S:
+                self._seconds.append(ts_ns - ts_ns % NS_PER_S)
+                self._second_ticks.append(self.n_ticks)
+            self.newest_ns = ts_ns
+            self._times.append(ts_ns)
             self.n_ticks += 1
 
     def end_tick(self) -> None:
@@ -114,8 +140,14 @@ class StandingRows:
             self._turn = (turn + 1) % TURN_TICKS
             for standing in series[turn::TURN_TICKS]:
                 standing.catch_up()
+            for standing in series[turn % LOOK_TICKS :: LOOK_TICKS]:
+                if standing.changes > MAX_CHANGES:
+                    standing.catch_up()
         if len(self._times) >= 2 * TURN_TICKS:
             del self._times[:-TURN_TICKS]
+            # The second of the oldest tick stays.
+            old = bisect_right(self._second_ticks, self.n_ticks - TURN_TICKS) - 1
+            del self._seconds[:old], self._second_ticks[:old]
 
     def catch_up(self) -> None:
         """Writes the rows of all series."""
@@ -124,8 +156,10 @@ class StandingRows:
             if standing.next_tick < n_ticks:
                 standing.catch_up()
 
-    def times_from(self, tick: int) -> array[int]:
-        """Returns the times of the ticks from `tick` on, which must be among the newest."""
+    def ticks_from(self, tick: int) -> Ticks:
+        """Returns the ticks from `tick` on, which must be among the newest."""
         first = tick - self.n_ticks + len(self._times)
         assert first >= 0, "a series has missed its turn"
-        return self._times[first:]
+        second = bisect_right(self._second_ticks, tick) - 1
+        bounds = [number - tick for number in self._second_ticks[second + 1 :]]
+        return Ticks(self._times[first:], self._seconds[second:], [0, *bounds, self.n_ticks - tick])
