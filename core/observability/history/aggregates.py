@@ -173,7 +173,7 @@ def merge_aggregate_columns(into: array[float], columns: Sequence[Sequence[float
         if not counted:
             continue
         if len(firsts) == 1:
-            first = low = high = last = firsts[0]
+            first, low, high, last = firsts[0], lows[0], highs[0], lasts[0]
         else:
             defined: Sequence[int] = range(start, end)
             if not all(counts[start:end]):
