@@ -10,7 +10,7 @@ Each step is a module of `execution/`; `quality` defines the figures.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,6 +192,15 @@ class ExecutionCollector(BusCollector):
         if self._quality is None:
             self._quality = {**self._order_groups.to_json(), "pending_markouts": self._markouts.pending}
         return self._quality
+
+    def latencies(self, bounds_ns: Sequence[int]) -> dict[str, tuple[int, int, list[int]]]:
+        """Returns, by leg and since the first start, the sum of all latencies in nanoseconds, their count, and how many
+        are at most each bound."""
+        self._order_groups.settle()
+        return {
+            leg: (histogram.total_ns, histogram.count, histogram.cumulative(bounds_ns))
+            for leg, histogram in self._order_groups.all.legs_total.items()
+        }
 
     def save(self) -> bytes:
         """Returns the packed state of the section. Orders and groups that have not changed are not packed again."""

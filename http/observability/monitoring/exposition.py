@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -154,9 +154,10 @@ class Exposition:
     def __init__(self, *collectors: Collector) -> None:
         self._collectors = collectors
 
-    def rendering(self, accept: str) -> Steps[tuple[bytes, str]]:
+    def rendering(self, accept: str, further: Iterable[bytes] = ()) -> Steps[tuple[bytes, str]]:
         """Renders body and content type in steps: OpenMetrics if `accept` asks for it, else the Prometheus text format.
-        Families are rendered one after the other, and each shows the moment of its own step."""
+        Families are rendered one after the other, and each shows the moment of its own step; those of `further`, which
+        are rendered as it is iterated, come last."""
         encode, content_type = choose_encoder(accept)
         parts = []
         ending = b""
@@ -168,6 +169,9 @@ class Exposition:
                         encoded, ending = encoded.removesuffix(_OPENMETRICS_END), _OPENMETRICS_END
                     parts.append(encoded if number == 0 else _HEADER_LINES.sub(b"", encoded))
                     yield
+        for family in further:
+            parts.append(family)
+            yield
         return b"".join((*parts, ending)), content_type
 
 

@@ -92,6 +92,12 @@ class Published:
             description = RouteDescription(summary, tags=(tag,), statuses=(200, 304))
             router.add("GET", path, self._handler(name), name=name, description=description)
 
+    def frame(self) -> Frame:
+        """Returns the newest frame."""
+        frame = self._frames.latest()
+        assert frame is not None, "the hub makes its first frame before the port opens"
+        return frame
+
     def snapshot(self) -> ReadyDocument:
         """Returns the snapshot of the newest frame."""
         # hot: once per poll (observability bench --only rest)

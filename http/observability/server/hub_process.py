@@ -34,6 +34,7 @@ from observability.monitoring.acknowledgements import HubAcknowledger
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
 from observability.monitoring.server_figures import server_figures
 from observability.monitoring.status import Status
+from observability.monitoring.trading_exposition import EXECUTION_FIGURES, execution_figures
 from observability.notify.notice import Notice
 from observability.notify.notifier import Notifier
 from observability.notify.route import Route
@@ -294,6 +295,7 @@ class HubProcess(ServerProcess):
             "summary": partial(summary_document, collectors),
             "execution_quality": collectors.execution.quality,
             "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
+            EXECUTION_FIGURES: SlowDocument(partial(execution_figures, collectors.execution), self._host_clock),
             "system_notifications": self._notifier.to_json,
             "system_sources": lambda: {"sources": sources_document(live), "count": len(live)},
             "strategy_breaks": lambda: {

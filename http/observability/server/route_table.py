@@ -67,4 +67,4 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     TradesRoutes(parts.trades, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
     BookingsRoutes(parts.bookings, parts.slices, parts.status.stored).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
-    PageRoutes(router, parts.exposition, parts.slices).add_to(router)
+    PageRoutes(router, parts.exposition, parts.published, parts.slices).add_to(router)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from observability.clocks.slices import in_slices
 from observability.encoding import encode_json
+from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
+from observability.http11.refusals import Unavailable
 from observability.monitoring.exposition import Exposition
+from observability.monitoring.trading_exposition import EXECUTION_FIGURES, TradingFigures
 from observability.rest.openapi import describe
+from observability.rest.published import Published
 from observability.routing.router import RouteDescription, Router
 from observability.stream.endpoint import StreamEndpoint
 from observability.version import VERSION
@@ -32,9 +39,10 @@ _PAGE_FIELDS: Final = (
 class PageRoutes:
     """The handlers."""
 
-    def __init__(self, router: Router, exposition: Exposition, slices: asyncio.Lock) -> None:
+    def __init__(self, router: Router, exposition: Exposition, published: Published, slices: asyncio.Lock) -> None:
         self._router = router
         self._exposition = exposition
+        self._published = published
         self._slices = slices
         self._live_page = _page("live.html")
         self._docs_page = _page("docs.html")
@@ -119,8 +127,23 @@ class PageRoutes:
 
     async def metrics(self, request: Request) -> Response:
         accept = (request.header(b"accept") or b"").decode("latin-1")
-        body, content_type = await in_slices(self._exposition.rendering(accept), self._slices)
+        trading = TradingFigures(*await self._trading_figures())
+        body, content_type = await in_slices(self._exposition.rendering(accept, trading.families()), self._slices)
         return Response(body=body, content_type=content_type.encode("latin-1"))
+
+    async def _trading_figures(self) -> tuple[Any, Any, int]:
+        """Returns the newest snapshot, the hub's figures of execution, None if the hub does not answer, and the age of
+        the snapshot in nanoseconds."""
+        frame = self._published.frame()
+        execution = None
+        try:
+            found = self._published.document(EXECUTION_FIGURES)
+            document = found if isinstance(found, ReadyDocument) else await found
+            execution = orjson.loads(document.body)
+        except Unavailable:
+            # What this process knows is shown all the same.
+            pass
+        return orjson.loads(frame.payload), execution, time.monotonic_ns() - frame.mono_ns
 
 
 def _page(name: str) -> Response:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import accumulate
 from math import ceil
 from typing import Final
@@ -190,6 +191,22 @@ class SparseHistogram:
         if self._summary is None:
             self._summary = self._derive()
         return self._summary
+
+    def cumulative(self, bounds_ns: Sequence[int]) -> list[int]:
+        """Returns how many durations are at most each bound; a slot counts as its middle. Bounds rise."""
+        counts = []
+        total = index = 0
+        for bound_ns in bounds_ns:
+            while index < len(self._slots) and _slot_middle_ns(self._slots[index]) <= bound_ns:
+                total += self._counts[index]
+                index += 1
+            counts.append(total)
+        return counts
+
+    @property
+    def total_ns(self) -> int:
+        """The exact sum of all durations."""
+        return self._total_ns
 
     def to_state(self) -> HistogramState:
         return HistogramState(

@@ -1,0 +1,108 @@
+"""The trading figures that Prometheus scrapes: of one snapshot, in its units, and none that are unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from observability.clocks.timestamps import NS_PER_S
+from observability.monitoring.trading_exposition import MAX_AGE_NS, TradingFigures
+
+QUALITY: dict[str, Any] = {
+    "orders": 12,
+    "fill_rate_orders": {"value": 0.5, "n": 10},
+    "reject_rate": {"value": None, "n": 0},
+    "cancel_rate": {"value": 0.25, "n": 12},
+    "arrival_slippage_bps": {"value": 3.0, "n": 4},
+    "vwap_deviation_bps": {"value": None, "n": 0},
+    "implementation_shortfall": {"delay_bps": 1.0, "trading_bps": None, "opportunity_bps": 0.0, "fees_bps": 0.5},
+    "markouts": {"1s": {"bps": -2.0}, "5m": {"bps": None}},
+}
+EXECUTION: dict[str, Any] = {
+    "quality": {**QUALITY, "by_strategy": {"s": QUALITY}, "by_symbol": {}, "by_venue": {"V": QUALITY}},
+    "latencies": {"send_to_ack": [3 * NS_PER_S, 5, [0] * 10 + [2] * 6]},
+}
+
+
+def snapshot(**strategy: Any) -> dict[str, Any]:
+    return {
+        "strategy": {
+            "total_pnl": 1.5, "drawdown_pct": 12.0, "strategies": {}, "symbols": {}, "positions": [], **strategy
+        },
+        "market_data": {"X": {"bid": 1.0, "ask": None, "spread_bps": 5.0, "stale": True}},
+        "execution": {"open_orders": 2, "rejected": None, "fills_today": 7},
+    }  # fmt: skip
+
+
+def samples(figures: TradingFigures) -> dict[str, float]:
+    """Returns every sample by name and labels, as they are written."""
+    text = b"".join(figures.families()).decode()
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def test_units_are_those_of_prometheus() -> None:
+    found = samples(TradingFigures(snapshot(), EXECUTION, 2 * NS_PER_S))
+    assert found["trading_snapshot_age_seconds"] == 2
+    assert found["trading_pnl"] == 1.5
+    assert found["trading_drawdown_ratio"] == pytest.approx(0.12)
+    assert found["market_spread_ratio{symbol=X}"] == pytest.approx(0.0005)
+    assert found["market_stale{symbol=X}"] == 1
+    assert found["execution_arrival_slippage_ratio"] == pytest.approx(0.0003)
+
+
+def test_what_is_unknown_has_no_sample() -> None:
+    found = samples(TradingFigures(snapshot(), EXECUTION, 0))
+    assert "market_bid_price{symbol=X}" in found
+    assert "market_ask_price{symbol=X}" not in found
+    assert "execution_reject_ratio" not in found
+    assert "execution_session_orders{status=rejected}" not in found
+    assert found["execution_session_orders{status=open}"] == 2
+
+
+def test_an_old_snapshot_is_not_shown_as_the_present() -> None:
+    assert set(samples(TradingFigures(snapshot(), EXECUTION, MAX_AGE_NS + 1))) == {"trading_snapshot_age_seconds"}
+
+
+def test_without_the_hub_what_it_alone_knows_is_missing() -> None:
+    found = samples(TradingFigures(snapshot(), None, 0))
+    assert "trading_pnl" in found
+    assert not any(name.startswith(("execution_orders", "execution_latency")) for name in found)
+
+
+def test_groups_have_their_label() -> None:
+    found = samples(TradingFigures(snapshot(), EXECUTION, 0))
+    assert found["execution_strategy_fill_ratio{strategy=s}"] == 0.5
+    assert found["execution_venue_markout_ratio{horizon=1s,venue=V}"] == pytest.approx(-0.0002)
+    assert "execution_venue_markout_ratio{horizon=5m,venue=V}" not in found
+
+
+def test_latencies_are_histograms_with_cumulative_buckets() -> None:
+    found = samples(TradingFigures(snapshot(), EXECUTION, 0))
+    leg = "leg=send_to_ack"
+    assert found[f"execution_latency_seconds_count{{{leg}}}"] == 5
+    assert found[f"execution_latency_seconds_sum{{{leg}}}"] == 3
+    assert found[f"execution_latency_seconds_bucket{{le=0.25,{leg}}}"] == 2
+    assert found[f"execution_latency_seconds_bucket{{le=+Inf,{leg}}}"] == 5
+
+
+def test_the_sides_of_a_hedged_position_are_different_series() -> None:
+    sides = [
+        {"strategy": "s", "symbol": "X", "position_side": side, "quantity": quantity}
+        for side, quantity in (("long", 1.0), ("short", -2.0))
+    ]
+    found = samples(TradingFigures(snapshot(positions=sides), None, 0))
+    assert found["trading_position_quantity{side=long,strategy=s,symbol=X}"] == 1
+    assert found["trading_position_quantity{side=short,strategy=s,symbol=X}"] == -2
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "ü{},="])
+def test_any_name_is_a_label(name: str) -> None:
+    found = samples(TradingFigures(snapshot(strategies={name: {"total_pnl": 1.0}}), None, 0))
+    assert found[f"trading_strategy_pnl{{strategy={name}}}"] == 1
