@@ -199,7 +199,8 @@ class Fill(Event, tag="fill", kw_only=False, gc=False):
 
 
 class Position(Event, tag="position", kw_only=False, gc=False):
-    """The engine's own view of a position; quantity is signed. A difference from our view is reported, not hidden.
+    """The engine's own view of a position; quantity is signed. A difference from our view is reported, not hidden. With
+    `adopt` the position is taken over instead: it was opened before the first fill.
 
     Without `position_side` it is about all that is held in the symbol. The quantity of a short side may also be
     without its sign.
@@ -210,10 +211,13 @@ class Position(Event, tag="position", kw_only=False, gc=False):
     avg_price: Decimal
     strategy: OptionalName = ""
     position_side: PositionSide = ""
+    adopt: bool = False
 
     def __post_init__(self) -> None:
         _check_decimal("quantity", self.quantity)
         _check_decimal("avg_price", self.avg_price)
+        if self.adopt and not self.quantity:
+            raise ValueError("quantity: expected other than 0 for a position to adopt")
         if self.position_side == "long" and self.quantity < 0:
             raise ValueError(f"quantity: expected 0 or more on the long side, got {self.quantity}")
         if self.position_side == "short" and self.quantity > 0:

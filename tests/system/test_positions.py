@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hosts import post
 from server_process import Server
 
@@ -79,3 +81,49 @@ def test_hedge_mode_is_the_same_everywhere_over_a_crash(start_server: StartServe
         server.stop(signal.SIGKILL)
         server = start_server(*arguments)
     assert post(server, "/api/ingest", events[:4])["duplicates"] == 4
+
+
+def test_opening_positions_are_adopted_once_over_crashes(start_server: StartServer, tmp_path: Path) -> None:
+    path = tmp_path / "positions.toml"
+    path.write_text(
+        '[[position]]\nsymbol = "AAPL"\nquantity = 100\navg_price = "187.25"\nstrategy = "mean"\n'
+        '[[position]]\nsymbol = "BTC"\nquantity = 2\navg_price = 61000\nposition_side = "short"\n'
+    )
+    arguments = ("--data-dir", str(tmp_path / "data"), "--positions", str(path))
+    server = start_server(*arguments)
+    adopted = {"type": "position", "adopt": True, "symbol": "MSFT", "quantity": "-5", "avg_price": "400"}
+    other = adopted | {"quantity": "-6"}
+    fill = {"type": "fill", "symbol": "AAPL", "strategy": "mean", "side": "sell", "quantity": "40", "price": "190.25"}
+    answer = post(
+        server, "/api/ingest",
+        [adopted, adopted, other, fill | {"trade_id": "1"}, fill | {"trade_id": "2", "symbol": "KNOWN"},
+         adopted | {"symbol": "KNOWN", "strategy": "mean"}],
+    )  # fmt: skip
+    assert (answer["accepted"], answer["duplicates"], answer["rejected_count"]) == (3, 1, 2)
+    conflict, refused = (each["error"] for each in answer["rejected"])
+    assert "conflict: a position of this key has other content" in conflict
+    assert "mean/KNOWN holds -40 already" in refused
+    for number in (signal.SIGKILL, signal.SIGTERM, None):
+        strategy = server.next_snapshot()["strategy"]
+        assert {each["key"]: (each["quantity"], each["avg_price"]) for each in strategy["positions"]} == {
+            "mean/AAPL": (60.0, 187.25), "default/BTC:short": (-2.0, 61000.0), "default/MSFT": (-5.0, 400.0),
+            "mean/KNOWN": (-40.0, 190.25),
+        }  # fmt: skip
+        assert (strategy["realized_pnl"], strategy["fills"]) == (120.0, 2)
+        bookings = server.get("/api/bookings?kind=adopt")["bookings"]
+        assert [(each["symbol"], each["effect"]["amount"]) for each in bookings] == [
+            ("MSFT", -2000.0), ("BTC", -122000.0), ("AAPL", 18725.0)
+        ]  # fmt: skip
+        if number is not None:
+            server.stop(number)
+            server = start_server(*arguments)
+            server.wait_for_log("0 opening positions are adopted, 2 were known already, 0 are refused")
+
+
+def test_a_fault_in_the_file_of_positions_keeps_the_server_from_starting(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "positions.jsonl"
+    path.write_text('{"symbol": "AAPL", "quantity": 1}\n')
+    with pytest.raises(AssertionError, match=r"positions\.jsonl:1: Object missing required field `avg_price`"):
+        start_server("--positions", str(path))

@@ -227,6 +227,13 @@ class Config:
         env="ALERT_RULES",
         flag="--alerts",
     )
+    positions: Path | None = _setting(
+        None,
+        ReadableFile(),
+        "Opening positions to adopt at the start, in TOML or JSON lines; one that is known already stays as it is.",
+        env="POSITIONS",
+        flag="--positions",
+    )
     refuse_unknown_fields: bool = _setting(
         False,
         Switch(),

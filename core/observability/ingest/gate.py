@@ -29,7 +29,7 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.slices import SLICE_NS
 from observability.errors import EventError, StoreError
-from observability.events import BOOKING_TYPES, MAX_NAME_LENGTH, TYPE_NAMES, AnyEvent, Event, Fill, Print
+from observability.events import BOOKING_TYPES, MAX_NAME_LENGTH, TYPE_NAMES, AnyEvent, Event, Fill, Position, Print
 from observability.ingest.answers import (
     BUSY_RETRY_SECONDS,
     AnswerMemory,
@@ -453,7 +453,9 @@ class IngestGate:
                     repeated = prints.repeated_prints
                     self._duplicates.add()
                     outcome.duplicates += 1
-                elif kind not in _KEYED or log.last_verdict is accepted:
+                elif log.last_verdict is accepted or not (
+                    kind in _KEYED or (kind is Position and event.adopt)  # type: ignore[union-attr]
+                ):
                     n_accepted += 1
                 elif log.last_verdict is Verdict.DUPLICATE:
                     self._duplicates.add()

@@ -12,7 +12,7 @@ from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
 from observability.errors import EventRefused
-from observability.events import BookingEvent, Equity, Event, Fill, Funding, Position, Signal
+from observability.events import Equity, Event, Fill, Funding, Position, Signal
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
 from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, exact_sum, to_float_or_none
@@ -21,6 +21,7 @@ from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.touch import Mark
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
+from observability.metrics.strategy.book.adoption import Adoption
 from observability.metrics.strategy.book.bookkeeper import Bookkeeper
 from observability.metrics.strategy.capital import Capital
 from observability.metrics.strategy.holding import Holding, Holdings
@@ -29,7 +30,7 @@ from observability.metrics.strategy.reconciliation import Reconciliation
 from observability.metrics.strategy.state import StrategyState
 from observability.metrics.strategy.symbol_part import SymbolPart, SymbolSums
 from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals, earned_by
-from observability.metrics.trades.booking import Booking
+from observability.metrics.trades.booking import BookedEvent, Booking
 from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.position_side import HeldSide, held_side, is_reducing, place_of
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
@@ -92,6 +93,7 @@ class StrategyCollector(BusCollector):
         self.trades = TradeLog() if trades is None else trades
         self.bookings = BookingLog(self.bus) if bookings is None else bookings
         self.settings = StrategySettings() if settings is None else settings
+        self._adoption = Adoption(self, self.bookings)
         self._bookkeeper = Bookkeeper(self, self.bookings, self.settings.reporting_currency)
         self.fields = JsonPart()
         self._accounts: dict[str, StrategyAccount] = {}
@@ -161,7 +163,7 @@ class StrategyCollector(BusCollector):
 
     def breaks(self) -> list[dict[str, Any]]:
         """Returns the positions whose quantity in the engine's newest report differs from ours."""
-        return self._reconciliation.breaks(self._find_part, self._strategies_refused)
+        return self._reconciliation.breaks(self.find, self._strategies_refused)
 
     def performance(self) -> dict[str, Any]:
         """Returns ratios, outcomes, holding time and drawdown of the account and of each strategy, with sample counts.
@@ -245,7 +247,7 @@ class StrategyCollector(BusCollector):
         self._totals.drawdown.set_capital(self.capital)
         self._reconciliation.dropped = state.reports_dropped
         for strategy, report in state.views:
-            self._reconciliation.add(strategy, report, self._find_part)
+            self._reconciliation.add(strategy, report, self.find)
         self._strategies_refused = set(state.strategies_refused)
         self.fills_refused, self.duplicate_fills = state.fills_refused, state.duplicate_fills
         self.overclosing_fills = state.overclosing_fills
@@ -285,7 +287,7 @@ class StrategyCollector(BusCollector):
         self._note_input(event)
         account = self._accounts.get(trade.strategy) or self._account(event, trade.strategy)
         part = account.positions.get(place_of(event.symbol, trade.position_side))
-        part = part or self._open_position(account, event.symbol, trade.position_side)
+        part = part or self.open_position(account, event.symbol, trade.position_side)
         if part is None:
             # It was in the store, and there is room for fewer positions than when it came.
             self._count_refused(event)
@@ -326,15 +328,38 @@ class StrategyCollector(BusCollector):
         holding = self._holdings.get(symbol)
         return iter(()) if holding is None else iter(tuple(holding.parts.values()))
 
+    def why_no_room(self, strategy: str) -> EventRefused | None:
+        if strategy not in self._accounts and len(self._accounts) >= self.settings.max_strategies:
+            return EventRefused("strategy", f"no room: all {self.settings.max_strategies} strategies are in use")
+        if self._n_positions >= self.settings.max_positions and self._flat_position() is None:
+            return self._no_room()
+        return None
+
+    def bring_in(self, account: StrategyAccount, part: PositionPart, now_ns: int) -> None:
+        self._begin_days(account)
+        tracked = None if self._market is None else self._market.symbol(part.symbol)
+        if tracked is not None:
+            part.take_mark(tracked, now_ns)
+        account.move(part.unrealized, now_ns)
+        self._totals.move(part.unrealized, now_ns)
+        self._symbol(part.symbol)
+        self._hold(part)
+
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)
         self._account(event, event.strategy).add_signal(event)
 
     def on_position(self, event: Position) -> None:
-        """Keeps the engine's report, which is compared with our position at the next tick."""
+        """Keeps the engine's report, which is compared with our position at the next tick; adopts a position if that
+        is wanted."""
+        if event.adopt:
+            booking = self._booked(event)
+            if booking is not None:
+                self._adoption.apply(booking, event, event.ts_init or self.clock.time_ns())
+            return
         self._note_input(event)
         strategy = event.strategy or DEFAULT_STRATEGY
-        dropped = self._reconciliation.add(strategy, event, self._find_part)
+        dropped = self._reconciliation.add(strategy, event, self.find)
         if strategy in self._strategies_refused:
             self.bus.remark = Remark(
                 event, "strategy", f"not compared: it has no account of its own and shares {OTHER_STRATEGIES}"
@@ -373,7 +398,7 @@ class StrategyCollector(BusCollector):
             Funding: self.on_funding,
         }
 
-    def _booked(self, event: BookingEvent) -> Booking | None:
+    def _booked(self, event: BookedEvent) -> Booking | None:
         """Returns the booking of an event; None if it changes nothing, because it is known or in conflict."""
         self._has_input = True
         booking = self.bookings.booking_of(event)
@@ -489,7 +514,10 @@ class StrategyCollector(BusCollector):
     def _refuse(self, event: Fill) -> NoReturn:
         self._count_refused(event)
         self._has_input = True
-        raise EventRefused("symbol", f"no room: all {self.settings.max_positions} positions (MAX_POSITIONS) are open")
+        raise self._no_room()
+
+    def _no_room(self) -> EventRefused:
+        return EventRefused("symbol", f"no room: all {self.settings.max_positions} positions (MAX_POSITIONS) are open")
 
     def _count_refused(self, event: Fill) -> None:
         self.fills_refused += 1
@@ -499,7 +527,7 @@ class StrategyCollector(BusCollector):
                 event.trade_id, event.symbol, self.settings.max_positions,
             )  # fmt: skip
 
-    def _open_position(self, account: StrategyAccount, symbol: str, side: HeldSide) -> PositionPart | None:
+    def open_position(self, account: StrategyAccount, symbol: str, side: HeldSide) -> PositionPart | None:
         """Opens a position, in place of a flat one if all are in use; None if none is flat."""
         if self._n_positions >= self.settings.max_positions and not self._drop_flat_position():
             return None
@@ -530,7 +558,7 @@ class StrategyCollector(BusCollector):
         self._catch_up(now_ns)
         self._is_resumed = False
         if self._has_input:
-            self.position_breaks = self._reconciliation.compare(self._find_part, self._strategies_refused)
+            self.position_breaks = self._reconciliation.compare(self.find, self._strategies_refused)
         is_moved = self._has_input
         for account in self._accounts.values():
             if self._refresh_positions(account, now_ns) or account.has_input:
@@ -636,7 +664,7 @@ class StrategyCollector(BusCollector):
         # Once for all strategies: in between, some positions in the symbol have the old mark.
         self._totals.move(change, moved_ns)
 
-    def _find_part(self, strategy: str, place: str) -> PositionPart | None:
+    def find(self, strategy: str, place: str) -> PositionPart | None:
         account = self._accounts.get(strategy)
         return None if account is None else account.positions.get(place)
 

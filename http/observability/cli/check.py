@@ -17,6 +17,7 @@ from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.connections.tls import make_context
 from observability.errors import EXIT_USAGE, ConfigError, ObservabilityError, StoreError
+from observability.ingest.position_file import load_positions
 from observability.notify.channels import open_channel
 from observability.notify.route_file import load_alert_file
 from observability.sources.recordings.directory import open_recordings
@@ -29,8 +30,9 @@ MIN_CERTIFICATE_DAYS: Final = 14
 
 _DESCRIPTION: Final = """\
 Checks everything that `observability serve` would need, with the same flags, variables and configuration file: the
-settings, the alert rules, the certificate, the store, the recordings, the sources. Prints one line for each, and every
-fault. Opens no port, connects to nothing and writes nothing. The exit code is 0 if the server could start, 2 if not."""
+settings, the alert rules, the positions to adopt, the certificate, the store, the recordings, the sources. Prints one
+line for each, and every fault. Opens no port, connects to nothing and writes nothing. The exit code is 0 if the server
+could start, 2 if not."""
 
 _EXAMPLES: Final = """\
 examples:
@@ -52,6 +54,7 @@ def check(arguments: Sequence[str]) -> int:
     _print("settings", f"{len(given)} given, the others have their defaults")
     checks: dict[str, Callable[[Config], str]] = {
         "alert rules": _check_rules,
+        "positions": _check_positions,
         "certificate": _check_certificate,
         "store": _check_store,
         "recordings": _check_recordings,
@@ -90,6 +93,10 @@ def _check_rules(config: Config) -> str:
     found = load_alert_file(path)
     routes = ", ".join(f"{route.name} ({open_channel(route).place})" for route in found.routes) or "none"
     return f"{len(found.rules)} rules, {'built in' if path is None else f'from {path}'}; routes: {routes}"
+
+
+def _check_positions(config: Config) -> str:
+    return f"{len(load_positions(config.positions))} to adopt" if config.positions else "none to adopt"
 
 
 def _check_certificate(config: Config) -> str:

@@ -26,7 +26,7 @@ DEFAULT_LIMIT: Final = 100
 BOOKINGS_PER_STEP: Final = 20
 
 BookingKind = Literal[
-    "instrument", "rate", "cash", "funding", "dividend", "split", "settlement", "bust", "correct"
+    "instrument", "rate", "cash", "funding", "dividend", "split", "settlement", "bust", "correct", "adopt"
 ]  # fmt: skip
 
 

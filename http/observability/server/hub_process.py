@@ -15,8 +15,10 @@ from observability.clocks.steady import SteadyClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.connections.tls import Certificate
+from observability.errors import ConfigError
 from observability.history.archive import StoredMinutes
 from observability.ingest.gate import IngestGate
+from observability.ingest.position_file import load_positions
 from observability.logs.log_book import LogBook
 from observability.logs.log_ring import LogRing
 from observability.memory.counters import Counters
@@ -221,7 +223,24 @@ class HubProcess(ServerProcess):
                 self._notifier.restore(*stored_notices(connection))
         self._persistence.start(self._loop)
         self._notifier.start()
+        await self._adopt_positions()
         await self._hub.start()
+
+    async def _adopt_positions(self) -> None:
+        try:
+            positions = load_positions(self._config.positions)
+        except ConfigError as error:
+            # It could be read when the server started; this is a later hub of it, which has adopted them already.
+            logger.error("the opening positions are not read again: %s", error)
+            return
+        if positions:
+            outcome = (await self._gate.take_read(positions, source="positions")).outcome
+            for fault in outcome.faults:
+                logger.error("an opening position of %s is not adopted: %s", self._config.positions, fault["error"])
+            logger.info(
+                "%d opening positions are adopted, %d were known already, %d are refused",
+                outcome.accepted, outcome.duplicates, outcome.rejected,
+            )  # fmt: skip
 
     async def _open(self) -> None:
         await self._frontend.start()

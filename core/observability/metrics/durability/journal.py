@@ -19,14 +19,14 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_S
 from observability.encoding import encode_json
-from observability.events import BOOKING_TYPES, BookingEvent, Equity, Fill, Order, Position
+from observability.events import BOOKING_TYPES, Equity, Fill, Order, Position
 from observability.ingest.gate import Verdict
 from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, TRADES_LANE
 from observability.metrics.alerts.book import Action, AlertState, transition_document
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability import rows
 from observability.metrics.market.bar_table import Bar
-from observability.metrics.trades.booking import booking_row
+from observability.metrics.trades.booking import BookedEvent, booking_row
 from observability.metrics.trades.rows import fill_row
 from observability.metrics.trades.trade import Trade
 from observability.metrics.trades.trade_log import Reader, Rejection
@@ -165,12 +165,12 @@ class Journal:
         self._bus.subscribe(Fill, self.on_fill)
         for kind in BOOKING_TYPES:
             self._bus.subscribe(kind, self.on_booking)
+        self._bus.subscribe(Position, self.on_position)
         self._collectors.system.alert_book.add_transition_listener(self.on_transition)
         store = self._store
         if store is not None:
             self._bus.subscribe(Order, self.on_order)
             self._bus.subscribe(Equity, self.on_equity)
-            self._bus.subscribe(Position, self.on_position)
             self._trades.add_amended_listener(self.on_amended)
             self._collectors.market.add_bar_listener(self.on_bar)
             store.add_commit_listener(self._on_commit)
@@ -196,7 +196,7 @@ class Journal:
             self._store.put(schema.INSERT_FILL, fill_row(trade, event.ts_init))
         self._announce_when_durable(trade)
 
-    def on_booking(self, event: BookingEvent) -> None:
+    def on_booking(self, event: BookedEvent) -> None:
         """Writes and announces a booking; a conflicting one is written beside the one that counts."""
         bookings = self._bookings
         self.last_verdict = bookings.verdict
@@ -225,7 +225,10 @@ class Journal:
             self.checkpoint()
 
     def on_position(self, event: Position) -> None:
-        self._put(schema.INSERT_POSITION_REPORT, rows.position_report_row(self._sequence.draw(), event))
+        if event.adopt:
+            self.on_booking(event)
+        elif self._store is not None:
+            self._put(schema.INSERT_POSITION_REPORT, rows.position_report_row(self._sequence.draw(), event))
 
     def on_bar(self, symbol: str, bar: Bar) -> None:
         """Writes a finished 1-minute bar, and again when it is amended."""

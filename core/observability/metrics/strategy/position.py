@@ -111,6 +111,11 @@ class AverageCostPosition(msgspec.Struct):
         self._open(EXACT.subtract(signed_quantity, closed), price, EXACT.subtract(fee, closing_fee), ts_ns)
         return closing
 
+    def adopt(self, signed_quantity: Decimal, price: Decimal, ts_ns: int) -> None:
+        """Opens a flat position without a fill: its cost is no cash flow."""
+        assert not self.quantity, "a position is adopted while it is flat"
+        self._open(signed_quantity, price, ZERO, ts_ns)
+
     def _open(self, signed_quantity: Decimal, price: Decimal, fee: Decimal, ts_ns: int) -> None:
         self.quantity = self.added_quantity = EXACT.add(self.quantity, signed_quantity)
         self.open_cost = self.added_cost = EXACT.add(self.open_cost, self._amount(signed_quantity, price))

@@ -114,6 +114,17 @@ class PositionPart(JsonPart):
         self._value_position()
         return closing
 
+    def adopt(self, event: Position, seq: int) -> None:
+        """Opens the flat position as it was before the first fill; `seq` is that of the booking, and of the round trip
+        that begins."""
+        self.position.adopt(event.quantity, event.avg_price, happened_ns(event))
+        self.venues.is_adopted = True
+        self.round_trip = seq
+        self.mark, self.mark_ns = event.avg_price, event.ts_init
+        self.updated_ns = event.ts_init
+        self.has_input = True
+        self._value_position()
+
     def mark_to(self, mark: Mark, arrived_ns: int) -> bool:
         """Marks the position to prices that arrived at `arrived_ns`; returns whether that changes its mark."""
         # hot: once per event that moves the prices of an open position (benchmarks/bench_intake.py)

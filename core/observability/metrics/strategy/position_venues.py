@@ -46,13 +46,15 @@ class PositionVenues(msgspec.Struct):
     """The only venue so far; None before the first fill, and with several."""
     sums: dict[str, VenueSums] = {}
     """By venue, once there are several."""
+    is_adopted: bool = False
+    """Whether the position was adopted: what it held then counts to the venue of its first fill."""
 
     def is_other(self, venue: str, position: AverageCostPosition) -> bool:
         """Returns whether a fill, which the position does not have yet, is at another venue than those before."""
         if self.sums:
             return True
         if self.name is None:
-            if not (position.quantity or position.closed_quantity or position.fees):
+            if self.is_adopted or not (position.quantity or position.closed_quantity or position.fees):
                 self.name = venue
                 return False
             self.name = UNKNOWN_VENUE

@@ -25,15 +25,23 @@ from observability.events import (
     Dividend,
     Event,
     Funding,
+    Position,
     Settlement,
     Split,
     event_time_ns,
 )
 from observability.metrics.arithmetic.decimals import to_float
+from observability.metrics.trades.position_side import held_side
 from observability.metrics.trades.rows import StoreRow
+from observability.metrics.trades.trade import DEFAULT_STRATEGY
 
-EFFECTIVE: Final[frozenset[type[Event]]] = frozenset({Funding})
+EFFECTIVE: Final[frozenset[type[Event]]] = frozenset({Funding, Position})
 """The kinds that change the book. All others are refused, so that none is taken without an effect."""
+
+BookedEvent = BookingEvent | Position
+"""What is booked: a `position` event only if it is adopted."""
+ADOPTION: Final = "adopt"
+"""The kind of a position that is adopted."""
 
 BookingKey = tuple[str, str]
 """Kind and key."""
@@ -52,7 +60,7 @@ _ID_FIELDS: Final[dict[type[Event], str]] = {
 _SCOPE: Final = ("venue", "symbol", "side", "order_id")
 _TIMES: Final = ("ts", "ts_init")
 
-_decode_event: Final = msgspec.json.Decoder(BookingEvent).decode
+_decode_event: Final = msgspec.json.Decoder(BookedEvent).decode
 
 
 class Booking(msgspec.Struct):
@@ -61,7 +69,7 @@ class Booking(msgspec.Struct):
     seq: int
     kind: str
     key: str
-    event: BookingEvent
+    event: BookedEvent
     symbol: str = ""
     strategy: str = ""
     """The strategy that it belongs to; empty for one that belongs to several or to none."""
@@ -69,7 +77,7 @@ class Booking(msgspec.Struct):
     """What it changed, as the document shows it."""
 
     @classmethod
-    def from_event(cls, seq: int, event: BookingEvent) -> Booking:
+    def from_event(cls, seq: int, event: BookedEvent) -> Booking:
         """Returns the booking of an event, before any collector has added what it changed."""
         kind, key = key_of(event)
         return cls(seq, kind, key, event, getattr(event, "symbol", ""), getattr(event, "strategy", ""))
@@ -90,8 +98,12 @@ class Booking(msgspec.Struct):
         }
 
 
-def key_of(event: BookingEvent) -> BookingKey:
+def key_of(event: BookedEvent) -> BookingKey:
     """Returns what identifies an event among all of its kind."""
+    if isinstance(event, Position):
+        return ADOPTION, encode_json(
+            [event.strategy or DEFAULT_STRATEGY, event.symbol, held_side(event.position_side)]
+        ).decode()
     kind = event.__class__
     field = _ID_FIELDS.get(kind)
     identity = "" if field is None else getattr(event, field)
@@ -101,15 +113,20 @@ def key_of(event: BookingEvent) -> BookingKey:
     return TYPE_NAMES[kind], encode_json([event_time_ns(event), *map(_text, content_of(event))]).decode()
 
 
-def is_recognisable(event: BookingEvent) -> bool:
+def is_recognisable(event: BookedEvent) -> bool:
     """Returns whether a second delivery of an event can be told from another event."""
     field = _ID_FIELDS.get(event.__class__)
-    return (field is not None and bool(getattr(event, field))) or event.ts != event.ts_init
+    return (
+        isinstance(event, Position) or (field is not None and bool(getattr(event, field))) or event.ts != event.ts_init
+    )
 
 
-def content_of(event: BookingEvent) -> tuple[Any, ...]:
+def content_of(event: BookedEvent) -> tuple[Any, ...]:
     """Returns what must be the same in two deliveries of one event: all but its times, which may be those of the
     delivery."""
+    if isinstance(event, Position):
+        # The rest is its key.
+        return event.quantity, event.avg_price
     return tuple(getattr(event, name) for name in event.__struct_fields__ if name not in _TIMES)
 
 

@@ -19,11 +19,12 @@ from typing import Any, Final
 from observability.bus import Bus, Remark
 from observability.clocks.timestamps import format_iso_ms
 from observability.errors import EventRefused
-from observability.events import BOOKING_TYPES, TYPE_NAMES, BookingEvent
+from observability.events import BOOKING_TYPES, TYPE_NAMES, Position
 from observability.ingest.gate import Verdict
 from observability.logs.line_budget import LineBudget
 from observability.metrics.trades.booking import (
     EFFECTIVE,
+    BookedEvent,
     Booking,
     BookingFilter,
     BookingKey,
@@ -77,26 +78,27 @@ class BookingLog:
         # A collision of hashes would hide a conflict, never lose a booking.
         self._seen: OrderedDict[BookingKey, int] = OrderedDict()
         self._conflicting: dict[tuple[BookingKey, int], Booking] = {}
-        self._checks: dict[type[BookingEvent], list[BookingCheck]] = {}
+        self._checks: dict[type[BookedEvent], list[BookingCheck]] = {}
         self._current: Booking | None = None
         self._replayed: Booking | None = None
         self._log_lines = LineBudget()
         for kind in BOOKING_TYPES:
             bus.subscribe(kind, self.on_event)
+        bus.subscribe(Position, self.on_position)
 
     def __len__(self) -> int:
         return len(self._bookings)
 
-    def add_check(self, kind: type[BookingEvent], check: BookingCheck) -> None:
+    def add_check(self, kind: type[BookedEvent], check: BookingCheck) -> None:
         """Calls `check` with each new event of a kind, before it is booked. A refused one leaves no trace."""
         self._checks.setdefault(kind, []).append(check)
 
-    def booking_of(self, event: BookingEvent) -> Booking | None:
+    def booking_of(self, event: BookedEvent) -> Booking | None:
         """Returns the booking of the event that is being delivered; None if it does not count."""
         current = self._current
         return current if current is not None and current.event is event else None
 
-    def on_event(self, event: BookingEvent) -> None:
+    def on_event(self, event: BookedEvent) -> None:
         """Decides about one event. Raises EventRefused, and StoreError if only the store knows whether it is new."""
         self._current = self.conflict = None
         replayed, self._replayed = self._replayed, None
@@ -124,6 +126,11 @@ class BookingLog:
                 event, "type", "has neither an id nor a time of its own: delivered again, it counts again"
             )
         self._begin(Booking.from_event(self._sequence.draw(), event))
+
+    def on_position(self, event: Position) -> None:
+        """Decides about a position to adopt; a mere report is no booking."""
+        if event.adopt:
+            self.on_event(event)
 
     def replay(self, booking: Booking, source: str) -> None:
         """Publishes a booking of an earlier process again, which keeps its number."""
@@ -194,7 +201,7 @@ class BookingLog:
     def _find(self, key: BookingKey) -> Booking | None:
         return next((each for each in reversed(self._bookings) if (each.kind, each.key) == key), None)
 
-    def _keep_apart(self, key: BookingKey, content: int, event: BookingEvent) -> None:
+    def _keep_apart(self, key: BookingKey, content: int, event: BookedEvent) -> None:
         if (key, content) in self._conflicting:
             return
         self.conflicts += 1

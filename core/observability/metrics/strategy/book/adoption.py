@@ -1,0 +1,71 @@
+"""Adoption: a position that was opened before the first fill came is taken over, at the cost that its sender names.
+
+It is taken only while nothing else is known of the position: no quantity and no fill. It realises nothing; its cost is
+value that is brought in, as a deposit is.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from observability.errors import EventRefused
+from observability.events import Event, Position
+from observability.metrics.arithmetic.decimals import to_float
+from observability.metrics.strategy.account import StrategyAccount
+from observability.metrics.strategy.position_part import PositionPart
+from observability.metrics.trades.booking import Booking
+from observability.metrics.trades.booking_log import BookingLog
+from observability.metrics.trades.position_side import HeldSide, held_side, place_of
+from observability.metrics.trades.trade import DEFAULT_STRATEGY
+
+
+class Holders(Protocol):
+    """The accounts, as far as an adoption needs them."""
+
+    def account_for(self, event: Event, strategy: str) -> StrategyAccount:
+        """Returns the account of a strategy, or the one that it shares."""
+
+    def find(self, strategy: str, place: str) -> PositionPart | None:
+        """Returns a position by its strategy and its key within the account."""
+
+    def why_no_room(self, strategy: str) -> EventRefused | None:
+        """Returns why a strategy cannot have a further position; None if it can."""
+
+    def open_position(self, account: StrategyAccount, symbol: str, side: HeldSide) -> PositionPart | None:
+        """Opens a flat position; None if there is no room for one."""
+
+    def bring_in(self, account: StrategyAccount, part: PositionPart, now_ns: int) -> None:
+        """Counts a position that was taken over."""
+
+
+class Adoption:
+    """Takes positions over. Refuses an event before it is booked, or not at all."""
+
+    def __init__(self, holders: Holders, bookings: BookingLog) -> None:
+        self._holders = holders
+        bookings.add_check(Position, self._check)
+
+    def apply(self, booking: Booking, event: Position, now_ns: int) -> None:
+        """Takes over one position."""
+        account = self._holders.account_for(event, event.strategy or DEFAULT_STRATEGY)
+        booking.strategy = account.name
+        part = self._holders.open_position(account, event.symbol, held_side(event.position_side))
+        if part is None:
+            # It was in the store, and there is room for fewer positions than when it came.
+            return
+        part.adopt(event, booking.seq)
+        self._holders.bring_in(account, part, now_ns)
+        cost = to_float(part.position.open_cost)
+        booking.effect = {"amount": cost, "strategies": {account.name: cost}}
+
+    def _check(self, event: Position) -> None:
+        strategy = event.strategy or DEFAULT_STRATEGY
+        part = self._holders.find(strategy, place_of(event.symbol, held_side(event.position_side)))
+        if part is not None:
+            what = f"holds {part.position.quantity} already" if part.position.quantity else "has had fills"
+            raise EventRefused(
+                "adopt", f"the position {part.key} {what}: only one of which nothing is known is adopted"
+            )
+        refused = self._holders.why_no_room(strategy)
+        if refused is not None:
+            raise refused
