@@ -114,6 +114,28 @@ def test_a_ticker_knows_how_late_its_latest_beat_was() -> None:
     assert ticker.take_max_late_ns() is None
 
 
+def test_a_beat_that_is_due_is_taken_before_its_timer_fires_and_only_once() -> None:
+    timers = Timers()
+    start_ns = timers.now_ns
+    beats: list[int] = []
+    ticker = Ticker(0.1, timers, timers.call_later, lambda: beats.append(round((timers.now_ns - start_ns) / 1e6)))
+    ticker.start()
+    timers.run_until(start_ns)
+    for timers.now_ns in (
+        start_ns + INTERVAL_NS - 1,
+        start_ns + INTERVAL_NS + 7_000_000,
+        start_ns + 2 * INTERVAL_NS - 1,
+    ):
+        ticker.catch_up()
+    assert beats == [0, 107]
+    timers.run_until(start_ns + 3 * INTERVAL_NS)
+    assert beats == [0, 107, 200, 300]
+    ticker.stop()
+    timers.now_ns += 10 * INTERVAL_NS
+    ticker.catch_up()
+    assert beats == [0, 107, 200, 300]
+
+
 def test_a_stopped_ticker_does_not_fire_again() -> None:
     timers = Timers()
     beats: list[int] = []

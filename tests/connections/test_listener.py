@@ -59,6 +59,24 @@ def ask(sock: socket.socket) -> bytes:
     return sock.recv(65536)
 
 
+def test_each_connection_that_goes_lets_what_is_due_be_done(serve: Callable[..., Any], clock: Any) -> None:
+    left: list[int] = []
+    application = Gated(clock, Limits()).application
+    server = serve(application)
+    application.keep_pace = lambda: left.append(server.listener.connection_count)
+
+    def go() -> None:
+        for sock in socks:
+            sock.close()
+
+    with ExitStack() as stack:
+        socks = [stack.enter_context(server.connect()) for _ in range(3)]
+        assert all(ask(sock) for sock in socks)
+        server.call(go)
+        server.wait_until(lambda: server.listener.connection_count == 0)
+    assert left == [2, 1, 0]
+
+
 def test_connections_beyond_the_limit_get_503_with_retry_after(serve: Callable[[Application], Any], clock: Any) -> None:
     server = serve(Gated(clock, Limits(max_connections=2)).application)
     with server.connect() as first, server.connect() as second:

@@ -122,9 +122,9 @@ def test_the_loop_runs_between_two_chunks() -> None:
     clients = [Client() for _ in range(CHUNK_CLIENTS + 1)]
     broadcast = Broadcast(*clients)
     broadcast.send(1)
-    assert [len(client.sent) for client in clients] == [1] * CHUNK_CLIENTS + [0]
+    (waiting,) = (client for client in clients if not client.sent)
     broadcast.loop.run_one()
-    assert clients[-1].sent == [1]
+    assert waiting.sent == [1]
     assert broadcast.loop.is_idle
 
 
@@ -141,9 +141,9 @@ def test_a_client_with_unread_bytes_is_skipped_and_counted() -> None:
 
 def test_clients_that_still_wait_when_the_next_frame_comes_get_only_that_one() -> None:
     clients = [Client() for _ in range(2 * CHUNK_CLIENTS)]
-    early, late = clients[0], clients[-1]
     broadcast = Broadcast(*clients)
     broadcast.send(1)
+    early, late = (next(client for client in clients if client.sent == sent) for sent in ([1], []))
     broadcast.send(2)
     assert (early.sent, late.sent, late.skipped) == ([1], [], 1)
     while not broadcast.loop.is_idle:
@@ -211,6 +211,53 @@ def test_no_cohort_is_always_the_last() -> None:
         broadcast.send(seq)
     first, second = clients
     assert order in ([first, second, second, first], [second, first, first, second])
+
+
+def test_no_client_on_its_own_is_always_the_last() -> None:
+    order: list[Client] = []
+
+    class Alone(Client):
+        def send_frame(self, frame: Frame) -> None:
+            order.append(self)
+
+    last = set()
+    broadcast = Broadcast(*(Alone() for _ in range(20)))
+    for seq in range(1, 41):
+        broadcast.send(seq)
+        last.add(order[-1])
+    assert len(last) > 10
+
+
+def test_a_client_on_its_own_is_before_those_of_cohorts_as_often_as_behind_them() -> None:
+    alone, member = Client(), CohortClient()
+    orders = set()
+    broadcast = Broadcast(alone, member)
+    member.sending = lambda: orders.add((len(alone.sent), len(member.sent)))
+    for seq in range(1, 5):
+        broadcast.send(seq)
+    assert orders == {(0, 1), (2, 2), (2, 3), (4, 4)}
+
+
+def test_more_of_a_frame_is_sent_before_the_turn_that_would_once_asked_for() -> None:
+    clients = [Client() for _ in range(3 * CHUNK_CLIENTS)]
+    broadcast = Broadcast(*clients)
+    broadcast.send(1)
+    for sent in (2, 3, 3):
+        broadcast.broadcaster.catch_up()
+        assert broadcast.broadcaster.messages_sent == sent * CHUNK_CLIENTS
+    assert [seq for seq, _ in broadcast.reported] == [1]
+
+
+def test_each_frame_has_one_turn_of_the_loop_though_more_was_asked_for() -> None:
+    broadcast = Broadcast(*(Client() for _ in range(5 * CHUNK_CLIENTS)))
+    for seq in (1, 2):
+        broadcast.send(seq)
+        for _ in range(2 + seq):
+            broadcast.broadcaster.catch_up()
+    # The turn that the first frame asked for is that of the second one, too.
+    broadcast.loop.run_one()
+    assert broadcast.broadcaster.messages_sent == (4 + 5) * CHUNK_CLIENTS
+    assert broadcast.loop.is_idle
 
 
 def test_a_client_that_falls_behind_before_its_chunk_skips_the_frame_and_is_counted() -> None:

@@ -31,7 +31,7 @@ from observability.stream.broadcast import Broadcaster, open_send_ring
 from observability.stream.endpoint import StreamEndpoint
 from observability.stream.lane_feed import make_lanes
 from observability.stream.state import StreamSettings, StreamState
-from ws_client import RawClient, ask, receive
+from ws_client import RawClient, ask, receive, reset
 
 
 class BusyFeed:
@@ -161,8 +161,8 @@ class Stream:
         clock, counters, loop = FakeClock(), Counters(), self.server.loop
         self.feed.broadcaster = Broadcaster(counters, clock, loop, open_send_ring(self._broadcast, 10))
         settings = StreamSettings(interval_seconds=0.1, heartbeat_seconds=15, max_backlog=10, messages_per_second=0)
-        state = StreamState(self.feed, settings, self.feed.broadcaster, clock, counters)
-        return StreamEndpoint(state, loop, max_clients=10, origins=OriginCheck())
+        self.state = StreamState(self.feed, settings, self.feed.broadcaster, clock, counters)
+        return StreamEndpoint(self.state, loop, max_clients=10, origins=OriginCheck())
 
     def tick(self) -> int:
         """Returns the number of a new frame."""
@@ -199,6 +199,32 @@ def test_frames_that_arrive_while_a_subscription_changes_are_not_skipped(stream:
         while seqs[-1] < last:
             seqs.append(receive(client, "metrics_update")["seq"])
     assert sorted(set(seqs)) == list(range(seqs[0], last + 1))
+
+
+class PassingClock(FakeClock):
+    """A clock on which a third of the time that frames may wait passes with each look at it."""
+
+    def mono_ns(self) -> int:
+        self.now_ns += 700_000
+        return self.now_ns
+
+
+def test_frames_do_not_wait_until_all_clients_have_gone_that_go_at_once(stream: Stream) -> None:
+    leaving = [RawClient(stream.server.port, "/ws") for _ in range(7)]
+    for client in leaving:
+        client.next_frame()
+    left: list[int] = []
+
+    def go() -> None:
+        """Has all of them go in one turn of the loop."""
+        stream.state.host_clock = PassingClock()
+        stream.feed.catch_up = lambda: left.append(len(stream.feed.broadcaster.clients))  # type: ignore[method-assign]
+        for client in leaving:
+            reset(client.sock)
+
+    stream.server.call(go)
+    stream.server.wait_until(lambda: not stream.feed.broadcaster.clients)
+    assert left == [6, 3, 0]
 
 
 @pytest.mark.parametrize("query", ["", "?channels=metrics,trades"])

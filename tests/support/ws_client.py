@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from typing import Any, Self
@@ -119,6 +120,12 @@ def open_socket(port: int, *, source: str = "127.0.0.1", receive_buffer: int | N
     sock.bind((source, 0))
     sock.connect(("127.0.0.1", port))
     return sock
+
+
+def reset(sock: socket.socket) -> None:
+    """Closes a connection as a process that dies with unread bytes does."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def handshake(path: str, *fields: str, version: str = "HTTP/1.1") -> bytes:

@@ -7,7 +7,6 @@ import http.client
 import json
 import re
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,7 +18,7 @@ from websockets.sync.client import connect
 import cycle_finder
 from certified import FIRST, trusting
 from server_process import TIMEOUT_SECONDS, Server
-from ws_client import CLOSE, TEXT, RawClient, ask, frame, open_socket, receive
+from ws_client import CLOSE, TEXT, RawClient, ask, frame, open_socket, receive, reset
 
 # What a connection is made of.
 OURS = re.compile(
@@ -47,12 +46,6 @@ def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server("--tls-cert", cert, "--tls-key", key, PYTHONPATH=path)
     yield server
     server.stop()
-
-
-def reset(sock: socket.socket) -> None:
-    """Closes a connection as a process that dies with unread bytes does."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 def stream(path: str) -> Callable[[int], None]:

@@ -117,6 +117,11 @@ class Hub:
         late_ns = None if self.ticker is None else self.ticker.take_max_late_ns()
         return None if late_ns is None else late_ns / NS_PER_MS
 
+    def catch_up(self) -> None:
+        """Ticks if a tick is due."""
+        if self.ticker is not None:
+            self.ticker.catch_up()
+
     def not_ready(self) -> list[str]:
         """Returns the names of the collectors that do not run: stopped, or custom and not started yet."""
         collectors: list[Collector] = [*self.collectors, *self.custom.collectors.values()]

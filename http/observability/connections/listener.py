@@ -132,6 +132,7 @@ class HttpListener:
                 del self._per_address[address]
         if not self._connections:
             self._empty.set()
+        self.application.keep_pace()
 
     def sweep(self) -> None:
         """Checks the deadline of every connection, and drops ready answers, whose Date has grown old."""

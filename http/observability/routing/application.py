@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -44,6 +44,9 @@ def _ignore_answers(method: str, route: str, status: int, spent_ns: int, number:
     """Counts nothing."""
 
 
+def _do_nothing() -> None: ...
+
+
 class Admission(NamedTuple):
     """What the head of a request decides."""
 
@@ -64,6 +67,7 @@ class Application:
     """The parts of a worker by which it answers requests.
 
     `upgrade` is called for each GET with `Upgrade: websocket` whose path is one of `Router.add_websocket`.
+    `keep_pace` is called for each connection that goes: whatever is due while many go must not wait for all of them.
     `on_answers` is called for each answer, or for several alike, with method, route pattern, status, the nanoseconds
     that they took together, and their number; method and pattern are labels from bounded sets.
     """
@@ -80,6 +84,7 @@ class Application:
     is_tls: bool = False
     upgrade: TakeTransport | None = None
     on_answers: CountAnswers = _ignore_answers
+    keep_pace: Callable[[], None] = _do_nothing
     access_log: bool = False
     memo: HeadMemo = field(default_factory=HeadMemo)
     slices: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -25,9 +25,8 @@ class LocalFeed:
     frames: FrameSource
     lanes: Mapping[str, Lane]
     event_clock: Clock
-
-    def catch_up(self) -> None:
-        """Does nothing: the worker sees everything the hub has."""
+    catch_up: Callable[[], None]
+    """Has the hub tick if a tick is due; beyond that, the worker sees everything the hub has."""
 
 
 class SharedFeed:

@@ -288,7 +288,7 @@ class HubProcess(ServerProcess):
         self._service_manager.say_ready(READY_STATUS)
 
     def _make_worker(self) -> Worker:
-        feed = LocalFeed(self._hub.frames, self._lane_feed.lanes, self._event_clock)
+        feed = LocalFeed(self._hub.frames, self._lane_feed.lanes, self._event_clock, self._hub.catch_up)
         return Worker(self._config, feed, self._gate, self._memory.counters, HostClock(), self._loop)
 
     def _make_gateway(self, context: ChildContext) -> WorkerGateway:

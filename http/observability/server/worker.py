@@ -135,6 +135,7 @@ class Worker:
             is_tls=self.certificate is not None,
             upgrade=self._upgrade,
             on_answers=RequestCounters(counters).on_answers,
+            keep_pace=self._state.keep_pace,
         )
         self._listener = HttpListener(self._application, client_counts.connections)
         self._config = config

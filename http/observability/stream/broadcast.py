@@ -38,7 +38,7 @@ from observability.stream.io_uring import SendRing
 
 logger = logging.getLogger(__name__)
 
-# A prime: the first member to be sent a frame moves on by so many with each frame, so that none is always the last.
+# A prime: the first client to be sent a frame moves on by so many with each frame, so that none is always the last.
 _ROTATION: Final = 61
 # While a frame is being sent, it gets at least this many times the time that the loop spends on everything else:
 # clients that connect all at once must not keep a snapshot from those that are connected. A request waits for at most
@@ -89,13 +89,14 @@ class Broadcaster:
         self._sent_listeners: list[Callable[[Frame, int], None]] = []
         self._cohorts: dict[CohortKey, Cohort[Receiver]] = {}
         self._others: dict[Receiver, None] = {}
-        # Of the frame that is being sent: subscribers on their own that did not get the one before, chunks of cohorts,
-        # other subscribers on their own.
+        # Of the frame that is being sent, in this order: subscribers on their own, those first that did not get the one
+        # before; chunks of cohorts; more subscribers on their own.
         self._frame: Frame | None = None
         self._overdue: deque[Receiver] = deque()
         self._chunks: deque[tuple[Cohort[Receiver], int, int]] = deque()
         self._waiting: deque[Receiver] = deque()
         self._is_sending = False
+        self._is_turn_due = False
         self._paused_ns = 0
 
     @property
@@ -152,9 +153,17 @@ class Broadcaster:
         self._overdue.extend(overdue)
         for cohort in (*stops, *(cohort for cohort in cohorts if cohort not in stops)):
             room = self._plan(cohort, frame, room, stops.get(cohort, frame.seq * _ROTATION))
-        self._waiting.extend(client for client in self._others if client not in overdue)
+        others = deque(client for client in self._others if client not in overdue)
+        others.rotate(frame.seq * _ROTATION)
+        # Those on their own come first on every second frame, unless some client has not got the one before.
+        (self._waiting if was_sending or frame.seq % 2 else self._overdue).extend(others)
         if not was_sending:  # otherwise the turn that is scheduled sends the new frame
             self._paused_ns = self._clock.mono_ns()
+            self._send_turn()
+
+    def catch_up(self) -> None:
+        """Sends more of the frame that is being sent, before the turn of the loop that would."""
+        if self._is_sending:
             self._send_turn()
 
     def _plan(self, cohort: Cohort[Receiver], frame: Frame, room: int, first: int) -> int:
@@ -185,7 +194,13 @@ class Broadcaster:
             if now_ns >= end_ns:
                 break
         self._paused_ns = now_ns
-        self._loop.call_soon(self._send_turn)
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            self._loop.call_soon(self._on_turn)
+
+    def _on_turn(self) -> None:
+        self._is_turn_due = False
+        self.catch_up()
 
     def _send_chunk(self, frame: Frame) -> None:
         # hot: once per chunk of clients per tick (observability bench --only fanout)

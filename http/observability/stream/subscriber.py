@@ -303,6 +303,7 @@ class Subscriber(WebSocketConnection):
         for fetch in self._fetches or ():
             fetch.cancel()
         self._catch_up()
+        self._stream.keep_pace()
 
     # -- requests
 
