@@ -17,6 +17,7 @@ from observability.events import Fill, Order
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.metrics import ExecutionCollector, StrategyCollector
+from observability.metrics.execution.ledger import KnownOrder
 from observability.metrics.execution_collector import SERIES_FIELDS, ExecutionSettings
 from observability.metrics.trades.trade import TradeFilter
 from observability.metrics.trades.trade_log import TradeLog
@@ -393,7 +394,7 @@ def test_sections_share_trades_in_any_order_of_subscription() -> None:
 
 def test_a_report_in_the_archive_is_not_counted_again() -> None:
     desk = Desk(settings=ExecutionSettings(max_recent_orders=2))
-    desk.execution.remember_reports(lambda event: event.ts == NOON)
+    desk.execution.remember_reports(lambda event: KnownOrder(1, event.ts == NOON))
     for number in range(4):
         desk.order("rejected", f"o{number}")
     assert desk.count("orders_today", "late_reports") == (2, 2)

@@ -11,11 +11,14 @@ import pytest
 
 from observability.bus import Bus
 from observability.errors import HubUnavailable
-from observability.events import Funding
+from observability.events import Fill, Funding, Order
 from observability.http11.refusals import Unavailable
 from observability.ingest.answers import IngestAnswer
 from observability.ingest.gate import Transport
 from observability.metrics.alerts.book import AlertState
+from observability.metrics.execution.orders.listing import OrderFilter
+from observability.metrics.execution.orders.queries import LedgerOrders
+from observability.metrics.execution_collector import ExecutionCollector
 from observability.metrics.trades.booking import BookingFilter
 from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.booking_queries import RecentBookings
@@ -64,7 +67,9 @@ class Host:
         self.bus = Bus()
         self.bookings = RecentBookings(BookingLog(self.bus))
         self.frames = FrameRing("e")
-        calls = HubCalls(self.gate, FakeAcknowledger(), self.trades, self.bookings, self.frames)
+        self.execution = ExecutionCollector(bus=self.bus, trades=self.log)
+        self.orders = LedgerOrders(lambda: self.execution.ledger, self.execution.reports, self.log)
+        calls = HubCalls(self.gate, FakeAcknowledger(), self.trades, self.bookings, self.orders, self.frames)
         self.worker = RemoteHub(calls.answer)
 
     def add_trade(self, number: int, side: str, price: str, pnl: str | None = None) -> None:
@@ -134,6 +139,21 @@ def test_the_stats_of_trades_arrive_exact() -> None:
     stats = run(host.worker.stats(TradeFilter(end_ns=3 * NS_PER_S)))
     assert stats == run(host.trades.stats(TradeFilter(end_ns=3 * NS_PER_S)))
     assert stats.sell.notional == Decimal("0.030")
+
+
+def test_orders_arrive_with_their_reports_and_fills_unchanged() -> None:
+    host = Host()
+    run(host.execution.start())
+    report = Order("o1", "X", "buy", Decimal("0.10"), "new", Decimal("1E+3"), reason="r", ts=1, ts_init=2)
+    host.bus.publish(report)
+    host.bus.publish(Fill("t1", "X", "buy", Decimal("0.04"), Decimal("999.50"), "o1", ts=3, ts_init=4))
+    page = run(host.worker.recent_orders(OrderFilter(symbol="X"), 5, None))
+    assert page == run(host.orders.recent_orders(OrderFilter(symbol="X"), 5, None))
+    assert (str(page.orders[0].quantity), page.orders[0].filled) == ("0.10", Decimal("0.04"))
+    (life,) = run(host.worker.find_orders("o1"))
+    assert [life] == run(host.orders.find_orders("o1"))
+    assert (life.reports[0].event, life.trades[0].price) == (report, Decimal("999.50"))
+    assert run(host.worker.held_orders([("X", "o1"), ("Y", "o1")])) == [True, False]
 
 
 def test_a_failed_call_is_logged_by_the_hub_and_carries_no_detail(caplog: pytest.LogCaptureFixture) -> None:

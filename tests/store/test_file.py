@@ -68,7 +68,7 @@ def test_a_file_opened_again_has_its_rows(path: Path) -> None:
         (schema.INSERT_CONFLICT, fill_row(1)),
         (
             schema.INSERT_ORDER_REPORT,
-            (1, 2, 3, "o", "AAPL", "buy", "1", "new", None, "", "", "", "", "", None, None, ""),
+            (1, 2, 3, "o", "AAPL", "buy", "1", "new", None, "", "", "", "", "", None, None, "", 1),
         ),
         (schema.INSERT_EQUITY_REPORT, (1, 2, 3, "1000", "")),
         (schema.INSERT_POSITION_REPORT, (1, 2, 3, "AAPL", "-5", "585.25", "alpha", "long")),

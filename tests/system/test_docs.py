@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
+from urllib.parse import quote
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -106,12 +107,21 @@ FIELDS: Final[dict[tuple[str, str], Callable[[Server, dict[str, Any]], dict[str,
     ("docs/execution-quality.md", "quality"): lambda server, _: server.get("/api/trades/execution/quality"),
     ("docs/monitoring.md", "system"): lambda _, snapshot: snapshot["system"],
     ("docs/api.md", "trade"): lambda server, _: server.get("/api/trades?limit=1")["trades"][0],
+    ("docs/api.md", "order"): lambda server, _: server.get("/api/orders?limit=1")["orders"][0],
+    ("docs/api.md", "order-life"): lambda server, _: _further_fields(server),
     ("docs/monitoring.md", "performance"): lambda server, _: server.get("/api/system/performance"),
     ("docs/monitoring.md", "stats"): lambda server, _: server.get("/api/system/stats"),
     ("docs/api.md", "connected"): lambda server, _: _greeting(server),
     ("docs/alerts.md", "alert"): lambda server, _: server.get("/api/system/alerts")["alerts"][0],
 }
 """By document and marker, the object whose fields the table names."""
+
+
+def _further_fields(server: Server) -> dict[str, Any]:
+    """Returns what the life of an order has beyond the list of orders."""
+    order = server.get("/api/orders?limit=1")["orders"][0]
+    life = server.get(f"/api/orders/{order['order_id']}?symbol={quote(order['symbol'])}")
+    return {name: value for name, value in life.items() if name not in order}
 
 
 def _greeting(server: Server) -> dict[str, Any]:
@@ -166,8 +176,9 @@ def test_the_table_of_server_figures_has_every_figure(demo: Server) -> None:
 def test_the_tables_of_parameters_have_every_parameter(demo: Server) -> None:
     description = demo.get("/openapi.json")
     api = document("docs/api.md")
-    parameters = description["paths"]["/api/trades"]["get"]["parameters"]
-    assert sorted(api.names("trades")) == sorted(parameter["name"] for parameter in parameters)
+    for path, marker in (("/api/trades", "trades"), ("/api/orders", "orders")):
+        parameters = description["paths"][path]["get"]["parameters"]
+        assert sorted(api.names(marker)) == sorted(parameter["name"] for parameter in parameters)
     body = description["paths"]["/api/metrics/history"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     history = description["components"]["schemas"][body["$ref"].rpartition("/")[2]]
     assert sorted(api.names("history")) == sorted(history["properties"])

@@ -19,7 +19,7 @@ PATHS = [
     "/api/metrics/symbols", "/api/metrics/summary", "/api/trades", "/api/trades/stats/summary",
     "/api/trades/execution/quality", "/api/strategy/performance", "/api/strategy/breaks", "/api/system/health",
     "/api/system/performance", "/api/system/components", "/api/system/stats", "/api/system/alerts",
-    "/api/system/alerts?state=active", "/api/system/alerts/rules",
+    "/api/system/alerts?state=active", "/api/orders", "/api/system/alerts/rules",
 ]  # fmt: skip
 
 # What each document shows of the only fill.

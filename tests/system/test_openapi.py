@@ -81,6 +81,8 @@ class Description:
         match schema["type"]:
             case "null":
                 return st.none()
+            case "boolean":
+                return st.booleans()
             case "integer":
                 return st.integers(schema.get("minimum"), schema.get("maximum"))
             case "number":

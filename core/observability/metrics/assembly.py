@@ -14,6 +14,7 @@ from observability.history.layout import Budget
 from observability.logs.log_ring import LogRing
 from observability.metrics.alerts.losses import Loss
 from observability.metrics.arithmetic.sessions import SessionCalendar
+from observability.metrics.execution.orders.report_log import ReportLog
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.execution_collector import ExecutionCollector, ExecutionSettings
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
@@ -65,8 +66,8 @@ def make_collectors(
     sequence: EventSequence | None = None,
     engine_log: LogRing | None = None,
 ) -> Collectors:
-    """Creates the collectors on one bus, clock, calendar and trade log. `sequence` numbers the trades; the engine's log
-    lines go to `engine_log`."""
+    """Creates the collectors on one bus, clock, calendar and trade log. `sequence` numbers trades and order reports;
+    the engine's log lines go to `engine_log`."""
     multipliers = dict(config.contract_multipliers)
     calendar = SessionCalendar(zone_of(config.session_timezone), config.session_start)
     daily_ids = DailyIds(
@@ -107,6 +108,7 @@ def make_collectors(
         history=history,
         market=market,
         trades=trades,
+        reports=ReportLog(sequence),
         settings=ExecutionSettings(session_end_ns=calendar.end_ns),
     )
     system = SystemCollector(

@@ -27,10 +27,11 @@ from observability.metrics.arithmetic.decimals import ZERO, nan_if_none, to_floa
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.collectors import BusCollector
 from observability.metrics.execution.groups import ExecutionGroups, GroupsState
-from observability.metrics.execution.ledger import LedgerState, OrderLedger
+from observability.metrics.execution.ledger import KnownOrder, LedgerState, OrderLedger
 from observability.metrics.execution.markouts import Markouts, MarkoutsState
 from observability.metrics.execution.order_breaks import OrderBreaks
 from observability.metrics.execution.order_market import OrderMarkets, OrderMarketState
+from observability.metrics.execution.orders.report_log import ReportLog
 from observability.metrics.execution.quality import SEVERAL_SYMBOLS, cost_bps, ended, ratio, shortfall_bps
 from observability.metrics.market.time_order import is_dated_ahead
 from observability.metrics.market_data_collector import MarketDataCollector
@@ -99,11 +100,13 @@ class ExecutionCollector(BusCollector):
         history: History | None = None,
         market: MarketDataCollector | None = None,
         trades: TradeLog | None = None,
+        reports: ReportLog | None = None,
         settings: ExecutionSettings | None = None,
     ) -> None:
         super().__init__("execution", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.trades = TradeLog() if trades is None else trades
+        self.reports = ReportLog() if reports is None else reports
         self.trades.strategy_of_order = self.strategy_of_order
         self.fields = JsonPart()
         self.groups: tuple[Group, ...] = ()
@@ -135,7 +138,12 @@ class ExecutionCollector(BusCollector):
         self._note_input(event)
         self._note_time(event)
         evicted = self._orders.evicted
-        self._orders.report(event, self._markets.follow(event.symbol))
+        order = self._orders.report(event, self._markets.follow(event.symbol))
+        if order is None:
+            self.reports.note_repeated(event)
+        else:
+            report = self.reports.add(event, is_first=order.n_reports == 1)
+            order.seq = order.seq or report.seq
         if self._orders.evicted != evicted:
             self.bus.remark = Remark(
                 event, "order_id", f"the oldest order no longer counts as open: {self.settings.max_open_orders} are"
@@ -164,6 +172,11 @@ class ExecutionCollector(BusCollector):
             market.schedule()
 
     @property
+    def ledger(self) -> OrderLedger:
+        """The orders in memory; another object once a state has been loaded."""
+        return self._orders
+
+    @property
     def order_breaks(self) -> OrderBreaks:
         """Order reports that contradict an earlier delivery of theirs."""
         return self._orders.breaks
@@ -173,8 +186,8 @@ class ExecutionCollector(BusCollector):
         """Orders that no longer count as open because too many were."""
         return self._orders.evicted
 
-    def remember_reports(self, archive: Callable[[Order], bool]) -> None:
-        """Lets `archive` say whether a report has arrived before, for orders that are no longer in memory."""
+    def remember_reports(self, archive: Callable[[Order], KnownOrder | None]) -> None:
+        """Lets `archive` say what is stored of the order of a report, for orders that are no longer in memory."""
         self._orders.archive = archive
 
     def strategy_of_order(self, symbol: str, order_id: str) -> str | None:

@@ -49,7 +49,7 @@ FILL_COLUMNS: Final = (
 )
 ORDER_REPORT_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue, "
-    "client_order_id, reason, arrival_price, decision_ts_ns, replaces"
+    "client_order_id, reason, arrival_price, decision_ts_ns, replaces, is_first"
 )
 BOOKING_COLUMNS: Final = "seq, ts_ns, ts_init_ns, kind, key, symbol, strategy, document, effect, conflict"
 EQUITY_REPORT_COLUMNS: Final = "seq, ts_ns, ts_init_ns, value, strategy"
@@ -277,9 +277,10 @@ SELECT_NEWEST_BOOKING_CONFLICTS: Final = (
     f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE conflict != 0 ORDER BY seq DESC LIMIT ?"
 )
 SELECT_NEWEST_CONFLICTS: Final = f"SELECT {FILL_COLUMNS} FROM conflicts ORDER BY seq DESC LIMIT ?"
-# Parameters: order_id, symbol, status, ts_ns, and the seq before which to search.
-SELECT_ORDER_REPORT: Final = (
-    "SELECT 1 FROM order_reports WHERE order_id = ? AND symbol = ? AND status = ? AND ts_ns = ? AND seq < ? LIMIT 1"
+# The first report of an order, and whether a report of that status and time is among those of the order. Parameters:
+# status, ts_ns, order_id, symbol, and the seq before which to search.
+SELECT_KNOWN_ORDER: Final = (
+    "SELECT min(seq), max(status = ? AND ts_ns = ?) FROM order_reports WHERE order_id = ? AND symbol = ? AND seq < ?"
 )
 # Parameters: order_id, symbol.
 SELECT_ORDER_STRATEGY: Final = (
@@ -429,9 +430,25 @@ def _add_position_sides(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
 
 
+def _add_first_reports(connection: sqlite3.Connection) -> None:
+    """Marks the first report of each order, so that orders are found by indexes that a later report adds nothing
+    to."""
+    connection.execute("ALTER TABLE order_reports ADD COLUMN is_first INTEGER NOT NULL DEFAULT 0")
+    connection.execute(
+        "UPDATE order_reports SET is_first = 1 WHERE seq IN"
+        " (SELECT min(seq) FROM order_reports GROUP BY order_id, symbol)"
+    )
+    connection.execute("CREATE INDEX first_reports ON order_reports (is_first) WHERE is_first = 1")
+    connection.execute("CREATE INDEX first_reports_by_time ON order_reports (ts_ns) WHERE is_first = 1")
+    connection.execute(
+        "CREATE INDEX order_reports_by_replaced ON order_reports (replaces, symbol) WHERE replaces != ''"
+    )
+    connection.execute("CREATE INDEX fills_by_order ON fills (order_id)")
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal,
-    _add_source_cursors, _add_notices, _add_bookings, _add_position_sides,
+    _add_source_cursors, _add_notices, _add_bookings, _add_position_sides, _add_first_reports,
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

@@ -29,6 +29,7 @@ from observability.metrics.alerts.transition_log import log_transition
 from observability.metrics.assembly import make_collectors, make_history, summary_document, symbols_document
 from observability.metrics.collectors import custom_collectors
 from observability.metrics.durability.persistence import Persistence
+from observability.metrics.execution.orders.queries import LedgerOrders, Orders
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.trades.booking_queries import BookingSource, RecentBookings, StoredBookings
 from observability.metrics.trades.queries import RecentTrades, StoredTrades, TradeSource
@@ -160,6 +161,8 @@ class HubProcess(ServerProcess):
         self._bookings: BookingSource = (
             RecentBookings(self._collectors.bookings) if self._reader is None else StoredBookings(self._reader)
         )
+        execution = self._collectors.execution
+        self._orders = LedgerOrders(lambda: execution.ledger, execution.reports, execution.trades, self._slices)
         self._frontend: Worker | WorkerGateway = self._make_worker() if context is None else self._make_gateway(context)
         # The server about itself.
         queues = self._queues()
@@ -292,7 +295,7 @@ class HubProcess(ServerProcess):
         return Worker(self._config, feed, self._gate, self._memory.counters, HostClock(), self._loop)
 
     def _make_gateway(self, context: ChildContext) -> WorkerGateway:
-        calls = HubCalls(self._gate, self._acknowledger, self._trades, self._bookings, self._hub.frames)
+        calls = HubCalls(self._gate, self._acknowledger, self._trades, self._bookings, self._orders, self._hub.frames)
         return WorkerGateway(self._config, context, self._hub, calls, self._loop)
 
     def _queues(self) -> dict[str, Callable[[], int]]:
@@ -335,6 +338,7 @@ class HubProcess(ServerProcess):
             gate=self._gate,
             trades=self._trades,
             bookings=self._bookings,
+            orders=Orders(self._orders, reader),
             acknowledger=self._acknowledger,
             status=self._status,
             history=history,

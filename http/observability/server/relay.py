@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -20,6 +20,11 @@ from observability.errors import HubUnavailable, ObservabilityError
 from observability.http11.refusals import Unavailable
 from observability.ingest.answers import BUSY_RETRY_SECONDS, IngestAnswer, refusal
 from observability.ingest.gate import Gate, Transport
+from observability.metrics.execution.ledger import OrderKey
+from observability.metrics.execution.order import OrderState
+from observability.metrics.execution.orders.listing import OrderFilter
+from observability.metrics.execution.orders.queries import OrderLife, OrderMemory, RecentOrders
+from observability.metrics.execution.orders.rows import report_of, report_row
 from observability.metrics.trades.booking import BookingFilter
 from observability.metrics.trades.booking_queries import BookingPage, BookingSource
 from observability.metrics.trades.queries import TradeSource, pages_of
@@ -88,9 +93,49 @@ class ReadDocument(msgspec.Struct, array_like=True, tag=True):
     name: str
 
 
-Call = TakeBatch | Acknowledge | QueryTrades | FindTrades | SumTrades | QueryBookings | ReadDocument
+class ListOrders(msgspec.Struct, array_like=True, tag=True):
+    """Return a page of the orders in memory."""
+
+    wanted: OrderFilter
+    limit: int
+    before_seq: int | None
+
+
+class FindOrders(msgspec.Struct, array_like=True, tag=True):
+    """Return the orders in memory that have an id."""
+
+    order_id: str
+
+
+class CheckOrders(msgspec.Struct, array_like=True, tag=True):
+    """Return which orders are in memory."""
+
+    keys: list[OrderKey]
+
+
+Call = (
+    TakeBatch
+    | Acknowledge
+    | QueryTrades
+    | FindTrades
+    | SumTrades
+    | QueryBookings
+    | ReadDocument
+    | ListOrders
+    | FindOrders
+    | CheckOrders
+)
 
 TradePage = tuple[list[Trade], int]
+
+
+class _SentLife(msgspec.Struct, array_like=True):
+    """The life of an order; its reports as the store's rows, because an event is checked whenever it is decoded."""
+
+    order: OrderState
+    reports: list[tuple[Any, ...]]
+    trades: list[Trade]
+    is_complete: bool
 
 
 _encode = msgspec.msgpack.encode
@@ -103,6 +148,9 @@ _decode_trade_page = msgspec.msgpack.Decoder(TradePage).decode
 _decode_booking_page = msgspec.msgpack.Decoder(BookingPage).decode
 _decode_trades = msgspec.msgpack.Decoder(list[Trade]).decode
 _decode_document = msgspec.msgpack.Decoder(PublishedDocument | None).decode
+_decode_recent_orders = msgspec.msgpack.Decoder(RecentOrders).decode
+_decode_order_lives = msgspec.msgpack.Decoder(list[_SentLife]).decode
+_decode_flags = msgspec.msgpack.Decoder(list[bool]).decode
 _decode_trade_stats = msgspec.msgpack.Decoder(TradeStats).decode
 
 
@@ -111,8 +159,8 @@ class CallFailed(ObservabilityError):
 
 
 class RemoteHub:
-    """The worker's side: takes batches, acknowledges alerts, finds trades, bookings and large documents by asking the
-    hub.
+    """The worker's side: takes batches, acknowledges alerts, finds trades, bookings, orders and large documents by
+    asking the hub.
 
     Without an answer, clients get 503. The hub may then have done what was asked: an event or an acknowledgement can be
     sent again, and counts once.
@@ -150,6 +198,19 @@ class RemoteHub:
     async def bookings(self, wanted: BookingFilter, limit: int = 100, before_seq: int | None = None) -> BookingPage:
         return await self._ask(QueryBookings(wanted, limit, before_seq), _decode_booking_page)
 
+    async def recent_orders(self, wanted: OrderFilter, limit: int, before_seq: int | None) -> RecentOrders:
+        return await self._ask(ListOrders(wanted, limit, before_seq), _decode_recent_orders)
+
+    async def find_orders(self, order_id: str) -> list[OrderLife]:
+        sent = await self._ask(FindOrders(order_id), _decode_order_lives)
+        return [
+            OrderLife(life.order, [report_of(row) for row in life.reports], life.trades, life.is_complete)
+            for life in sent
+        ]
+
+    async def held_orders(self, keys: list[OrderKey]) -> list[bool]:
+        return await self._ask(CheckOrders(keys), _decode_flags)
+
     async def document(self, name: str) -> PublishedDocument | None:
         return await self._ask(ReadDocument(name), _decode_document)
 
@@ -174,6 +235,7 @@ class HubCalls:
     acknowledger: Acknowledger
     trades: TradeSource
     bookings: BookingSource
+    orders: OrderMemory
     frames: FrameSource
 
     async def answer(self, message: bytes) -> bytes:
@@ -185,9 +247,7 @@ class HubCalls:
             logger.exception("a worker's call %s failed", type(call).__name__)
             return _encode(None)
 
-    async def _do(
-        self, call: Call
-    ) -> IngestAnswer | Acknowledged | TradePage | list[Trade] | TradeStats | BookingPage | PublishedDocument | None:
+    async def _do(self, call: Call) -> Any:
         match call:
             case TakeBatch():
                 return await self.gate.take(call.data, source=call.source, is_lines=call.is_lines, key=call.key)
@@ -201,6 +261,17 @@ class HubCalls:
                 return await self.trades.stats(call.wanted)
             case QueryBookings():
                 return await self.bookings.bookings(call.wanted, call.limit, call.before_seq)
+            case ListOrders():
+                return await self.orders.recent_orders(call.wanted, call.limit, call.before_seq)
+            case FindOrders():
+                return [
+                    _SentLife(
+                        life.order, [report_row(report) for report in life.reports], life.trades, life.is_complete
+                    )
+                    for life in await self.orders.find_orders(call.order_id)
+                ]
+            case CheckOrders():
+                return await self.orders.held_orders(call.keys)
             case ReadDocument():
                 documents = self.frames.documents
                 body = documents.by_name.get(call.name)

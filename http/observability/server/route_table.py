@@ -10,6 +10,7 @@ from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
 from observability.ingest.gate import Gate
 from observability.logs.log_book import LogBook
+from observability.metrics.execution.orders.queries import Orders
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.trades.booking_queries import BookingSource
 from observability.metrics.trades.queries import TradeSource
@@ -19,6 +20,7 @@ from observability.monitoring.status import ServerStatus
 from observability.rest.bookings import BookingsRoutes
 from observability.rest.exports import Exports
 from observability.rest.history import HistoryRoutes
+from observability.rest.orders import OrdersRoutes
 from observability.rest.published import Published
 from observability.rest.system import SystemRoutes
 from observability.rest.trades import TradesRoutes
@@ -37,6 +39,7 @@ class RouteParts:
     gate: Gate
     trades: TradeSource
     bookings: BookingSource
+    orders: Orders
     acknowledger: Acknowledger
     status: ServerStatus
     history: HistoryReader
@@ -66,5 +69,6 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     history.add_to(router)
     TradesRoutes(parts.trades, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
     BookingsRoutes(parts.bookings, parts.slices, parts.status.stored).add_to(router)
+    OrdersRoutes(parts.orders, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
     PageRoutes(router, parts.exposition, parts.published, parts.slices).add_to(router)

@@ -15,6 +15,7 @@ from observability.history.history import HistoryReader
 from observability.logs.log_book import LogBook
 from observability.memory.mapping import ProcessState
 from observability.metrics.assembly import history_budget
+from observability.metrics.execution.orders.queries import Orders
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.trades.booking_queries import StoredBookings
 from observability.metrics.trades.queries import StoredTrades
@@ -142,6 +143,7 @@ class WorkerProcess(ServerProcess):
             if reader is None
             else StoredTrades(reader, multipliers=dict(self._config.contract_multipliers)),
             bookings=self._hub if reader is None else StoredBookings(reader),
+            orders=Orders(self._hub, reader),
             acknowledger=self._hub,
             status=WorkerStatus(frames, self._staleness, mapping.workers),
             history=history,

@@ -25,6 +25,7 @@ from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, TRADES_LANE
 from observability.metrics.alerts.book import Action, AlertState, transition_document
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability import rows
+from observability.metrics.execution.orders.rows import report_row
 from observability.metrics.market.bar_table import Bar
 from observability.metrics.trades.booking import BookedEvent, booking_row
 from observability.metrics.trades.rows import fill_row
@@ -74,6 +75,7 @@ class Journal:
         self._collectors = collectors
         self._trades = collectors.execution.trades
         self._bookings = collectors.bookings
+        self._reports = collectors.execution.reports
         self._sequence = sequence
         self.stateful = tuple(stateful)
         self._store = store
@@ -215,8 +217,9 @@ class Journal:
 
     def on_order(self, event: Order) -> None:
         # hot: once per order report (benchmarks/bench_intake.py)
-        assert self._store is not None, "without a store nothing that writes is subscribed"
-        self._store.put(schema.INSERT_ORDER_REPORT, rows.order_row(self._sequence.draw(), event))
+        report = self._reports.report_of(event)
+        if report is not None and self._store is not None:
+            self._store.put(schema.INSERT_ORDER_REPORT, report_row(report))
 
     def on_equity(self, event: Equity) -> None:
         self._put(schema.INSERT_EQUITY_REPORT, rows.equity_report_row(self._sequence.draw(), event))

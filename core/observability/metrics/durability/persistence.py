@@ -22,7 +22,7 @@ from observability.memory.counters import Counters
 from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, TRADES_LANE
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability.journal import Announcement, Journal
-from observability.metrics.durability.recovery import find_strategy, is_report_stored, recover
+from observability.metrics.durability.recovery import find_known_order, find_strategy, recover
 from observability.metrics.trades.booking_queries import find_booking
 from observability.metrics.trades.queries import find_key
 from observability.metrics.trades.trade_log import MAX_KEYS
@@ -128,10 +128,9 @@ class Persistence:
                 connection,
                 self._bus,
                 self.journal.stateful,
-                trades,
+                collectors.execution,
                 collectors.bookings,
                 collectors.system.alert_book.replay,
-                collectors.execution.remember_reports,
                 self.sequence,
             )
             newest = connection.execute(
@@ -141,7 +140,7 @@ class Persistence:
         self._recent_alerts = [(ALERTS_LANE, seq, None, orjson.loads(document)) for seq, document in reversed(newest)]
         trades.archive = lambda key: self._look_up([], find_key, key)
         collectors.bookings.archive = lambda key: self._look_up(None, find_booking, key)
-        collectors.execution.remember_reports(lambda event: self._look_up(False, is_report_stored, event))
+        collectors.execution.remember_reports(lambda event: self._look_up(None, find_known_order, event))
         collectors.execution.remember_strategies(
             lambda symbol, order_id: self._look_up(None, find_strategy, symbol, order_id)
         )

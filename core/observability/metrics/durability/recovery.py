@@ -21,11 +21,15 @@ import orjson
 from observability.bus import Bus
 from observability.events import Event, Order, event_time_ns
 from observability.metrics.durability import rows
+from observability.metrics.execution.ledger import KnownOrder
+from observability.metrics.execution.orders.queries import find_order
+from observability.metrics.execution.orders.rows import report_of
+from observability.metrics.execution_collector import ExecutionCollector
 from observability.metrics.trades.booking import booking_of
 from observability.metrics.trades.booking_log import MAX_BOOKINGS, BookingLog
 from observability.metrics.trades.booking_log import MAX_CONFLICTS as MAX_BOOKING_CONFLICTS
 from observability.metrics.trades.rows import StoreRow, fill_of, trade_of
-from observability.metrics.trades.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader, TradeLog
+from observability.metrics.trades.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader
 from observability.store import schema
 from observability.store.checkpoint import Checkpoint, EventSequence, Stateful, unpack
 from observability.store.schema import MAX_ROW_SEQ
@@ -53,19 +57,18 @@ def recover(
     connection: sqlite3.Connection,
     bus: Bus,
     stateful: Sequence[Stateful],
-    trades: TradeLog,
+    execution: ExecutionCollector,
     bookings: BookingLog,
     replay_transition: ReplayTransition,
-    remember_reports: Callable[[Callable[[Order], bool]], None],
     sequence: EventSequence,
 ) -> Recovered:
     """Restores every collector and the history. Call it after they have subscribed and before the journal has.
 
-    `replay_transition` is called with each transition of an alert. `remember_reports` is called with a function that
-    tells whether an order report is stored before the record being replayed. Raises CheckpointError for a state that
-    cannot be read: no row holds it, so nothing can replace it.
+    `replay_transition` is called with each transition of an alert. Raises CheckpointError for a state that cannot be
+    read: no row holds it, so nothing can replace it.
     """
     started = time.monotonic()
+    trades = execution.trades
     checkpoint = _load_checkpoint(connection)
     for each in stateful:
         if each.name in checkpoint.parts:
@@ -82,9 +85,13 @@ def recover(
     conflicts = connection.execute(schema.SELECT_NEWEST_BOOKING_CONFLICTS, (MAX_BOOKING_CONFLICTS,)).fetchall()
     for row in reversed(conflicts):
         bookings.restore_conflict(booking_of(row))
+    if not execution.ledger.has_seqs:
+        execution.ledger.describe_orders(
+            lambda symbol, order_id: find_order(connection, symbol, order_id, checkpoint.seq + 1), checkpoint.seq
+        )
     replayed = current_seq = 0
-    remember_reports(lambda event: is_report_stored(connection, event, current_seq))
-    tails = _tails(connection, checkpoint.seq, bus, trades, bookings, replay_transition)
+    execution.remember_reports(lambda event: find_known_order(connection, event, current_seq))
+    tails = _tails(connection, checkpoint.seq, bus, execution, bookings, replay_transition)
     for seq, replay in heapq.merge(*tails, key=lambda record: record[0]):
         current_seq = seq
         replay()
@@ -94,10 +101,11 @@ def recover(
     return Recovered(newest_seq, replayed, time.monotonic() - started)
 
 
-def is_report_stored(connection: sqlite3.Connection, event: Order, before_seq: int = MAX_ROW_SEQ) -> bool:
-    """Returns whether the store has the same report of an order, with a number below `before_seq`."""
-    report = (event.order_id, event.symbol, event.status, event_time_ns(event), before_seq)
-    return connection.execute(schema.SELECT_ORDER_REPORT, report).fetchone() is not None
+def find_known_order(connection: sqlite3.Connection, event: Order, before_seq: int = MAX_ROW_SEQ) -> KnownOrder | None:
+    """Returns what the store has of the order of a report, with numbers below `before_seq`."""
+    report = (event.status, event_time_ns(event), event.order_id, event.symbol, before_seq)
+    seq, has_report = connection.execute(schema.SELECT_KNOWN_ORDER, report).fetchone()
+    return None if seq is None else KnownOrder(seq, bool(has_report))
 
 
 def find_strategy(connection: sqlite3.Connection, symbol: str, order_id: str) -> str | None:
@@ -115,7 +123,7 @@ def _tails(
     connection: sqlite3.Connection,
     seq: int,
     bus: Bus,
-    trades: TradeLog,
+    execution: ExecutionCollector,
     bookings: BookingLog,
     replay_transition: ReplayTransition,
 ) -> Iterator[Iterator[tuple[int, Callable[[], None]]]]:
@@ -123,8 +131,13 @@ def _tails(
 
     def replay_fill(row: StoreRow) -> None:
         # The row has the mid at the time of the fill, and the journal must not write it again.
-        trades.restore(trade_of(row), Reader.JOURNAL)
+        execution.trades.restore(trade_of(row), Reader.JOURNAL)
         bus.publish(fill_of(row), SOURCE)
+
+    def replay_report(row: StoreRow) -> None:
+        report = report_of(row)
+        execution.reports.expect(report.seq)
+        bus.publish(report.event, SOURCE)
 
     def tail(statement: str, replay: Callable[[StoreRow], None]) -> Iterator[tuple[int, Callable[[], None]]]:
         return ((row[0], partial(replay, row)) for row in connection.execute(statement, (seq,)))
@@ -134,7 +147,7 @@ def _tails(
 
     yield tail(schema.SELECT_FILLS_AFTER, replay_fill)
     yield tail(schema.SELECT_BOOKINGS_AFTER, lambda row: bookings.replay(booking_of(row), SOURCE))
-    yield tail(schema.SELECT_ORDER_REPORTS_AFTER, publisher(rows.order_of))
+    yield tail(schema.SELECT_ORDER_REPORTS_AFTER, replay_report)
     yield tail(schema.SELECT_EQUITY_REPORTS_AFTER, publisher(rows.equity_report_of))
     yield tail(schema.SELECT_POSITION_REPORTS_AFTER, publisher(rows.position_report_of))
     yield tail(schema.SELECT_ALERT_TRANSITIONS_AFTER, lambda row: replay_transition(orjson.loads(row[1])))

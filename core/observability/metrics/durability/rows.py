@@ -1,4 +1,4 @@
-"""The store's rows of order reports, equity reports and position reports, and the events that they are made from.
+"""The store's rows of equity reports and position reports, and the events that they are made from.
 
 A Decimal is stored as its digits, a time as integer nanoseconds. An event made from its row equals the original. The
 columns are those of `observability.store.schema`, in order.
@@ -9,53 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from observability.events import Equity, Order, Position, event_time_ns
-from observability.metrics.trades.rows import StoreRow, decimal_or_none, text_or_none
-
-
-def order_row(seq: int, event: Order) -> StoreRow:
-    return (
-        seq,
-        event_time_ns(event),
-        event.ts_init,
-        event.order_id,
-        event.symbol,
-        event.side,
-        str(event.quantity),
-        event.status,
-        text_or_none(event.price),
-        event.order_type,
-        event.strategy,
-        event.venue,
-        event.client_order_id,
-        event.reason,
-        text_or_none(event.arrival_price),
-        event.decision_ts if isinstance(event.decision_ts, int) else None,
-        event.replaces,
-    )
-
-
-def order_of(row: StoreRow) -> Order:
-    _, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue = row[:12]
-    client_order_id, reason, arrival_price, decision_ns, replaces = row[12:]
-    return Order(
-        order_id,
-        symbol,
-        side,
-        Decimal(quantity),
-        status,
-        decimal_or_none(price),
-        order_type,
-        strategy,
-        venue,
-        client_order_id,
-        reason,
-        decimal_or_none(arrival_price),
-        decision_ns,
-        replaces,
-        ts=ts_ns,
-        ts_init=ts_init_ns,
-    )
+from observability.events import Equity, Position, event_time_ns
+from observability.metrics.trades.rows import StoreRow, text_or_none
 
 
 def equity_report_row(seq: int, event: Equity) -> StoreRow:

@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from math import isfinite
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -34,6 +34,15 @@ MAX_RECENT_FIGURES: Final = 1024
 _LEG_BITS: Final = {leg: 1 << index for index, leg in enumerate(LEGS)}
 
 
+class KnownOrder(NamedTuple):
+    """What the store knows of the order of a report."""
+
+    seq: int
+    """The number of its first report."""
+    has_report: bool
+    """Whether a report of that status and time is among its reports."""
+
+
 class LedgerState(msgspec.Struct, array_like=True):
     """The ledger in a checkpoint; each order is a packed OrderState."""
 
@@ -48,6 +57,9 @@ class LedgerState(msgspec.Struct, array_like=True):
     """Whether costs and notionals are in the groups' amounts as money."""
     n_breaks: int = 0
     breaks: list[OrderBreak] = []
+    has_seqs: bool = False
+    """Whether each order has the number of its first record."""
+    forgotten_seq: int = 0
 
 
 class OrderLedger:
@@ -65,13 +77,18 @@ class OrderLedger:
         # Open orders that wait for a successor, by symbol and side, the oldest first.
         self._replaced: dict[tuple[str, str], dict[OrderKey, None]] = {}
         self.evicted = 0
+        self.forgotten_seq = 0
+        """The highest number of an order that is no longer in memory; 0 if all are."""
+        self.has_seqs = True
+        """Whether the orders of the checkpoint had numbers."""
         self.late_reports = 0
         self.overfilled = 0
         """Fills that took an order beyond its quantity."""
         self.breaks = OrderBreaks()
         """Reports that contradict an earlier delivery of theirs."""
-        self.archive: Callable[[Order], bool] | None = None
-        """Returns whether a report has arrived before; called for orders that may have been forgotten."""
+        self.archive: Callable[[Order], KnownOrder | None] | None = None
+        """Returns what is stored of a report's order, None if nothing is; called for orders that may have been
+        forgotten."""
         self.strategy_archive: StrategyLookup | None = None
         """Returns the strategy that an earlier report has named; called for orders that may have been forgotten."""
         self.latency = SparseHistogram()
@@ -93,18 +110,24 @@ class OrderLedger:
         self.latency = SparseHistogram()
         self._groups.begin_session()
 
-    def report(self, event: Order, market: OrderMarket | None) -> None:
-        """Applies one report to its order."""
+    def report(self, event: Order, market: OrderMarket | None) -> OrderState | None:
+        """Applies one report to its order, and returns the order; None if the report has arrived before."""
         # hot: once per order report (benchmarks/bench_intake.py)
         key = (event.symbol, event.order_id)
-        if self.archive is not None and self._is_archived(key, event):
+        known = None if self.archive is None else self._recall(key, event)
+        if known is not None and known.has_report:
             self.late_reports += 1
-            return
+            return None
         order, before = self._find(key, event, market)
+        if known is not None:
+            order.seq = known.seq
+        is_repeated = order.is_repeated_by(event)
+        if not is_repeated:
+            order.n_reports += 1
         if order.is_contradicted_by(event):
             self.breaks.add(order, event)
             self._put(key, order, before)
-            return
+            return None if is_repeated else order
         if order.strategy == DEFAULT_STRATEGY:
             self._name_strategy(order, event.strategy, before)
         if self._replaced and order.is_new:
@@ -115,6 +138,7 @@ class OrderLedger:
         self._put(key, order, before)
         if order.replaces or order.successor:
             self._close_replaced(order)
+        return None if is_repeated else order
 
     def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> OrderState:
         """Applies one fill, which must not be a duplicate, to its order; returns the order."""
@@ -126,6 +150,8 @@ class OrderLedger:
         if self._replaced and order.is_new:
             self._note_successor(order)
         order.fill(event, trade, market)
+        if not order.seq:
+            order.seq = trade.seq
         if order.arrival_price is not None:
             order.measure(trade)
         if order.quantity is not None and order.filled > order.quantity:
@@ -157,29 +183,51 @@ class OrderLedger:
             return None
         return self.strategy_archive(symbol, order_id)
 
+    def orders(self) -> list[OrderState]:
+        """Returns all orders in memory."""
+        return [*self.open.values(), *self._recent.values()]
+
+    def find(self, key: OrderKey) -> OrderState | None:
+        """Returns an order in memory."""
+        return self.open.get(key) or self._recent.get(key)
+
+    def describe_orders(self, find: Callable[[str, str], OrderState | None], newest_seq: int) -> None:
+        """Adds to the orders of an earlier version's checkpoint, as of `newest_seq`, what it does not have; `find`
+        returns an order as its stored records make it, by symbol and order id."""
+        for order in self.orders():
+            stored = find(order.symbol, order.order_id)
+            if stored is not None:
+                order.describe_as(stored)
+        self._packed = {}
+        self.has_seqs = True
+        if len(self._recent) >= self._max_recent or self.evicted:
+            self.forgotten_seq = newest_seq
+
     def _count_fill(self, event: Fill, strategy: str, venue: str) -> Tally:
         tally = self._groups.tally(strategy, event.symbol, venue)
         tally.count("fills")
         tally.add("commission", event.commission)
         return tally
 
-    def _is_archived(self, key: OrderKey, event: Order) -> bool:
-        """Returns whether a report of an order that is not in memory has arrived before."""
+    def _recall(self, key: OrderKey, event: Order) -> KnownOrder | None:
+        """Returns what is stored of an order that is not in memory."""
         if len(self._recent) < self._max_recent or key in self.open or key in self._recent:
-            return False
-        return self.archive is not None and self.archive(event)
+            return None
+        return None if self.archive is None else self.archive(event)
 
     def to_state(self) -> LedgerState:
         """Returns the state without the groups. Orders unchanged since the last call are not packed again."""
         return LedgerState(
             self._session, self.evicted, self.late_reports, self.overfilled, self.latency.to_state(),
-            self._pack(self.open), self._pack(self._recent), True, self.breaks.count, list(self.breaks.newest),
+            self._pack(self.open), self._pack(self._recent), True, self.breaks.count, list(self.breaks.newest), True,
+            self.forgotten_seq,
         )  # fmt: skip
 
     def load_state(self, state: LedgerState) -> None:
         self._session, self.evicted = state.session, state.evicted
         self.late_reports, self.overfilled = state.late_reports, state.overfilled
         self.breaks = OrderBreaks(state.n_breaks, state.breaks)
+        self.has_seqs, self.forgotten_seq = state.has_seqs, state.forgotten_seq
         self.latency = SparseHistogram.from_state(state.latency)
         self._packed = {}
         self._recent_figures = {}
@@ -300,8 +348,9 @@ class OrderLedger:
 
     def _remember(self, key: OrderKey, order: OrderState) -> None:
         if key not in self._recent and len(self._recent) >= self._max_recent:
-            oldest, _ = self._recent.popitem(last=False)
+            oldest, forgotten = self._recent.popitem(last=False)
             self._packed.pop(oldest, None)
+            self.forgotten_seq = max(self.forgotten_seq, forgotten.seq)
         self._recent[key] = order
 
     def _amend(self, order: OrderState) -> None:

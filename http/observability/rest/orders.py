@@ -1,0 +1,252 @@
+"""`/api/orders`: our orders, from memory and, older ones, from the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from msgspec import Meta, Struct
+
+from observability.clocks.clock import Clock
+from observability.clocks.slices import Steps, in_slices
+from observability.encoding import encode_json
+from observability.errors import StoreError
+from observability.events import Name, OrderStatus
+from observability.http11.messages import Request, Response, json_response
+from observability.http11.refusals import NotFound, Refusal, Unavailable
+from observability.metrics.execution.order import OrderState
+from observability.metrics.execution.orders.life import life_json
+from observability.metrics.execution.orders.listing import (
+    OrderFilter,
+    average_price,
+    latency_ms,
+    order_json,
+    remaining,
+    slippage_bps,
+    status_of,
+)
+from observability.metrics.execution.orders.queries import Orders
+from observability.rest.exports import EXPORT_TYPES, Column, Exports, at_scale, export
+from observability.routing.parameters import TimeNs, parameters_of, parse_query
+from observability.routing.router import Parameter, RouteDescription, Router, StreamedResponse
+from observability.snapshot.frames import Stamp
+
+DEFAULT_LIMIT: Final = 100
+# A quarter of a millisecond of encoding.
+ORDERS_PER_STEP: Final = 20
+
+
+class OrdersQuery(Struct, frozen=True):
+    """The query of `GET /api/orders`."""
+
+    open: Annotated[bool | None, Meta(description="only orders that are open, or only those that are not")] = None
+    status: Annotated[OrderStatus | None, Meta(description="only this status")] = None
+    strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
+    symbol: Annotated[Name | None, Meta(description="only this symbol")] = None
+    venue: Annotated[Name | None, Meta(description="only this venue")] = None
+    start_time: Annotated[TimeNs | None, Meta(description="first moment wanted, of the order's first report")] = None
+    end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
+    limit: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, Meta(description="orders per page, 100 if absent")] = (
+        None
+    )
+    cursor: Annotated[
+        Annotated[str, Meta(pattern=r"\A[0-9]{1,18}\Z")] | None,
+        Meta(description="`next_cursor` of the page before: stable while orders come in"),
+    ] = None
+    format: Annotated[
+        Literal["json", "csv", "arrow", "parquet"],
+        Meta(description="of all other than json: every matching order, or as many as `limit`"),
+    ] = "json"
+
+
+class OrderQuery(Struct, frozen=True):
+    """The query of `GET /api/orders/{order_id}`."""
+
+    symbol: Annotated[Name | None, Meta(description="the order in this symbol, if several have that id")] = None
+
+
+_COLUMNS: Final = (
+    Column("order_id", "text"),
+    Column("client_order_id", "text"),
+    Column("symbol", "text"),
+    Column("side", "text"),
+    Column("strategy", "text"),
+    Column("venue", "text"),
+    Column("status", "text"),
+    Column("open", "integer"),
+    Column("order_type", "text"),
+    Column("quantity", "decimal"),
+    Column("price", "decimal"),
+    Column("filled_quantity", "decimal"),
+    Column("remaining_quantity", "decimal"),
+    Column("average_price", "decimal"),
+    Column("commission", "decimal"),
+    Column("arrival_price", "decimal"),
+    Column("slippage_bps", "number"),
+    Column("reason", "text"),
+    Column("replaces", "text"),
+    Column("replaced_by", "text"),
+    Column("latency_ms", "number"),
+    Column("n_reports", "integer"),
+    Column("n_fills", "integer"),
+    Column("created", "time"),
+    Column("updated", "time"),
+)
+"""The columns of an export."""
+
+
+def _row(order: OrderState) -> tuple[Any, ...]:
+    return (
+        order.order_id,
+        order.client_order_id,
+        order.symbol,
+        order.side,
+        order.strategy,
+        order.venue,
+        status_of(order),
+        int(order.is_open),
+        order.order_type,
+        order.quantity,
+        order.price,
+        order.filled,
+        remaining(order),
+        at_scale(average_price(order)),
+        order.fees,
+        order.arrival_price,
+        slippage_bps(order),
+        order.reason,
+        order.replaces,
+        order.successor,
+        latency_ms(order),
+        order.n_reports,
+        order.n_fills,
+        order.created_ns,
+        order.updated_ns,
+    )
+
+
+class OrdersRoutes:
+    """The handlers."""
+
+    def __init__(
+        self, orders: Orders, event_clock: Clock, slices: asyncio.Lock, stored: Callable[[], Stamp], exports: Exports
+    ) -> None:
+        """`stored` returns the newest tick whose fills and reports are on disk. `exports` is shared by all routes that
+        make files."""
+        self._orders = orders
+        self._stored = stored
+        self._clock = event_clock
+        self._slices = slices
+        self._exports = exports
+
+    def add_to(self, router: Router) -> None:
+        router.add(
+            "GET",
+            "/api/orders",
+            self.orders,
+            name="orders",
+            description=RouteDescription(
+                "Our orders, newest first",
+                tags=("orders",),
+                parameters=parameters_of(OrdersQuery),
+                statuses=(200, 400, 422, 501, 503),
+                media_types=("application/json", *EXPORT_TYPES),
+            ),
+        )
+        router.add(
+            "GET",
+            "/api/orders/{order_id}",
+            self.order,
+            name="order",
+            description=RouteDescription(
+                "The whole life of one order: its reports, its fills, and what it cost",
+                tags=("orders",),
+                parameters=(
+                    Parameter("order_id", str, "the engine's or exchange's id", required=True, where="path"),
+                    *parameters_of(OrderQuery),
+                ),
+                statuses=(200, 400, 404, 409, 422, 503),
+            ),
+        )
+
+    async def orders(self, request: Request) -> Response | StreamedResponse:
+        wanted = parse_query(request, OrdersQuery)
+        matching = OrderFilter(
+            wanted.open,
+            wanted.status,
+            wanted.strategy,
+            wanted.symbol,
+            wanted.venue,
+            # Plain numbers: the filter may go to the hub.
+            None if wanted.start_time is None else int(wanted.start_time),
+            None if wanted.end_time is None else int(wanted.end_time),
+        )
+        stored = self._stored()
+        before_seq = None if wanted.cursor is None else int(wanted.cursor)
+        if wanted.format != "json":
+            return await export(
+                *(request, "orders", wanted.format, _COLUMNS, self._rows(matching, wanted.limit, before_seq)),
+                now_ns=self._clock.time_ns(),
+                slices=self._slices,
+                exports=self._exports,
+            )
+        limit = wanted.limit or DEFAULT_LIMIT
+        with _store_errors():
+            page = await self._orders.query(matching, limit, before_seq)
+        return json_response(
+            stored.to_json()
+            | {
+                "orders": await in_slices(_encoding(page.orders), self._slices),
+                "limit": limit,
+                "next_cursor": None if page.next_seq is None else str(page.next_seq),
+            }
+        )
+
+    async def _rows(
+        self, matching: OrderFilter, limit: int | None, before_seq: int | None
+    ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
+        """Yields pages of the rows of an export."""
+        left = limit
+        with _store_errors():
+            async for page in self._orders.pages(matching, before_seq):
+                rows = [_row(order) for order in page[:left]]
+                yield rows
+                if left is not None:
+                    left -= len(rows)
+                    if left <= 0:
+                        return
+
+    async def order(self, request: Request, order_id: str) -> Response:
+        wanted = parse_query(request, OrderQuery)
+        with _store_errors():
+            found = await self._orders.find(order_id)
+        if wanted.symbol is not None:
+            found = [life for life in found if life.order.symbol == wanted.symbol]
+        if not found:
+            raise NotFound("no order of that id")
+        if len(found) > 1:
+            # Exchanges number orders per symbol, so an id alone may be ambiguous.
+            candidates = await in_slices(_encoding([life.order for life in found]), self._slices)
+            raise Refusal(409, "several orders have that id; `symbol` selects one", candidates=candidates)
+        return json_response(life_json(found[0]))
+
+
+def _encoding(orders: Sequence[OrderState]) -> Steps[orjson.Fragment]:
+    """Encodes a list of orders in steps: a page of a thousand takes longer than a tick may wait."""
+    parts = []
+    for at in range(0, len(orders), ORDERS_PER_STEP):
+        parts.append(encode_json([order_json(order) for order in orders[at : at + ORDERS_PER_STEP]])[1:-1])
+        yield
+    return orjson.Fragment(b"[" + b",".join(parts) + b"]")
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Answers 503 if the store cannot be read."""
+    try:
+        yield
+    except StoreError:
+        raise Unavailable("the store cannot be read now; GET /api/system/health says why") from None

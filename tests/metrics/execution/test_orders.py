@@ -1,0 +1,153 @@
+"""Orders as people look them up: memory and the store together answer as a memory that forgets nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order
+from observability.events import Fill, Order
+from observability.metrics import assembly
+from observability.metrics.execution.order import OrderState
+from observability.metrics.execution.orders.listing import OrderFilter, order_json
+from observability.metrics.execution.orders.queries import LedgerOrders, Orders
+from observability.metrics.execution_collector import ExecutionSettings
+
+STATUSES = ["pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "pending_cancel"]
+STRATEGIES = ["alpha", "beta", ""]
+ALL = OrderFilter()
+
+# (order, status or None for a fill, strategy, whether it opens the second symbol)
+RECORDS = st.lists(
+    st.tuples(st.integers(1, 12), st.sampled_from([*STATUSES, None]), st.sampled_from(STRATEGIES), st.booleans()),
+    min_size=1,
+    max_size=40,
+)
+FILTERS = st.builds(
+    OrderFilter,
+    is_open=st.none() | st.booleans(),
+    status=st.none() | st.sampled_from(STATUSES),
+    strategy=st.none() | st.sampled_from(["alpha", "default"]),
+    symbol=st.none() | st.sampled_from(["AAPL", "ES"]),
+    start_ns=st.none() | st.integers(1, 40).map(lambda n: NOON + n * S),
+    end_ns=st.none() | st.integers(1, 40).map(lambda n: NOON + n * S),
+)
+
+
+def orders_of(run: HubRun) -> Orders:
+    execution, store = run.collectors.execution, run.persistence.store
+    memory = LedgerOrders(lambda: execution.ledger, execution.reports, execution.trades)
+    return Orders(memory, None if store is None else store.reader)
+
+
+def records(drawn: Sequence[tuple[int, Any, str, bool]]) -> list[Order | Fill]:
+    events: list[Order | Fill] = []
+    for at, (number, status, strategy, is_second) in enumerate(drawn):
+        # Each a second later than the one before, so that no report repeats another.
+        ts = NOON + at * S
+        fields: dict[str, Any] = {
+            "symbol": "ES" if is_second else "AAPL", "strategy": strategy, "ts": ts, "ts_init": ts + 1
+        }  # fmt: skip
+        if status is None:
+            events.append(replace_order_id(fill(at, quantity=D(1), **fields), f"o{number}"))
+        else:
+            events.append(order(number, status, decision_ts=None, **fields))
+    return events
+
+
+def replace_order_id(event: Fill, order_id: str) -> Fill:
+    event.order_id = order_id
+    return event
+
+
+async def everything(orders: Orders, wanted: OrderFilter, limit: int) -> list[OrderState]:
+    """Returns all pages, one after the other."""
+    found: list[OrderState] = []
+    before_seq = None
+    while True:
+        page = await orders.query(wanted, limit, before_seq)
+        assert len(page.orders) <= limit
+        found += page.orders
+        if page.next_seq is None:
+            return found
+        assert before_seq is None or page.next_seq < before_seq
+        before_seq = page.next_seq
+
+
+def documents(orders: Sequence[OrderState]) -> list[dict[str, Any]]:
+    return [order_json(each) for each in orders]
+
+
+def with_small_memory(
+    monkeypatch: pytest.MonkeyPatch, script: Callable[[Path], Awaitable[None]], *, max_recent: int = 2
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            assembly, "ExecutionSettings", partial(ExecutionSettings, max_recent_orders=max_recent, max_open_orders=3)
+        )
+        in_data_directory(script)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(RECORDS, FILTERS, st.integers(1, 4))
+def test_memory_and_store_list_what_a_boundless_memory_does(
+    monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[int, Any, str, bool]], wanted: OrderFilter, limit: int
+) -> None:
+    # An order without a report is not listed from the store.
+    events: list[Order | Fill] = []
+    reported = set()
+    for event in records(drawn):
+        if isinstance(event, Order):
+            reported.add((event.symbol, event.order_id))
+        if (event.symbol, event.order_id) in reported:
+            events.append(event)
+
+    async def script(directory: Path) -> None:
+        small = HubRun(directory)
+        await small.start()
+        for event in events:
+            small.bus.publish(event)
+        await small.written()
+        orders = orders_of(small)
+        found = await everything(orders, ALL, limit)
+        assert {(each.symbol, each.order_id) for each in found} == reported
+        assert len(found) == len(reported)
+        assert [each.seq for each in found] == sorted((each.seq for each in found), reverse=True)
+        matching = await everything(orders, wanted, limit)
+        assert documents(matching) == documents([each for each in found if wanted.predicate()(each)])
+        await small.stop(is_clean=True)
+
+    with_small_memory(monkeypatch, script)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(RECORDS)
+def test_an_order_from_the_store_is_as_the_ledger_had_it(
+    monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[int, Any, str, bool]]
+) -> None:
+    boundless = HubRun(None)
+
+    async def script(directory: Path) -> None:
+        small = HubRun(directory)
+        await boundless.start()
+        await small.start()
+        for event in records(drawn):
+            boundless.bus.publish(event)
+            small.bus.publish(event)
+        await small.written()
+        for number in range(1, 13):
+            found = await orders_of(small).find(f"o{number}")
+            expected = await orders_of(boundless).find(f"o{number}")
+            assert {each.order.symbol: order_json(each.order) for each in found} == {
+                each.order.symbol: order_json(each.order) for each in expected
+            }
+            assert all(each.is_complete for each in found)
+        await small.stop(is_clean=True)
+
+    with_small_memory(monkeypatch, script)

@@ -1,0 +1,140 @@
+"""Orders over a real server: the list, the life of one order, and what a restart and several workers leave of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from hosts import post
+from server_process import Server
+
+StartServer = Callable[..., Server]
+NOON = 1_767_268_800_000_000_000  # 2026-01-01T12:00:00Z
+MS = 10**6
+
+
+def order(number: int, status: str, at_ms: int = 0, **fields: Any) -> dict[str, Any]:
+    return {
+        "type": "order", "order_id": f"o{number}", "symbol": "AAPL", "side": "buy", "quantity": "10", "status": status,
+        "price": "100.5", "strategy": "alpha", "venue": "XNAS", "ts": NOON + number * 1000 * MS + at_ms * MS, **fields,
+    }  # fmt: skip
+
+
+def fill(number: int, order_number: int, quantity: str, price: str, at_ms: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "type": "fill", "trade_id": f"t{number}", "order_id": f"o{order_number}", "symbol": "AAPL", "side": "buy",
+        "quantity": quantity, "price": price, "commission": "0.1", "venue": "XNAS",
+        "ts": NOON + order_number * 1000 * MS + at_ms * MS, **fields,
+    }  # fmt: skip
+
+
+LIFE = [
+    order(1, "pending_new", arrival_price="100"),
+    order(1, "new", 4),
+    fill(1, 1, "4", "100.25", 10),
+    fill(2, 1, "6", "100.5", 20),
+    order(1, "filled", 21),
+    order(2, "rejected", reason="no money", strategy="beta"),
+    order(3, "new", symbol="ES"),
+    order(3, "new", 5),
+]
+
+
+def send(server: Server, events: list[dict[str, Any]]) -> None:
+    assert post(server, "/api/ingest", events)["rejected_count"] == 0
+
+
+def refusal(server: Server, path: str) -> tuple[int, dict[str, Any]]:
+    with pytest.raises(HTTPError) as refused:
+        server.get(path)
+    with refused.value as error:
+        return error.code, json.loads(error.read())
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+def filled_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    workers = () if request.param == 1 else ("--workers", str(request.param))
+    server = Server(*workers, "--data-dir", str(tmp_path_factory.mktemp("data")))
+    try:
+        send(server, LIFE)
+        yield server
+    finally:
+        server.stop()
+
+
+def ids(server: Server, query: str = "") -> list[str]:
+    return [f"{each['symbol']} {each['order_id']}" for each in server.get(f"/api/orders?{query}")["orders"]]
+
+
+def test_orders_are_listed_newest_first_page_by_page(filled_server: Server) -> None:
+    assert ids(filled_server) == ["AAPL o3", "ES o3", "AAPL o2", "AAPL o1"]
+    page = filled_server.get("/api/orders?limit=3")
+    assert len(page["orders"]) == page["limit"] == 3
+    page = filled_server.get(f"/api/orders?limit=3&cursor={page['next_cursor']}")
+    assert ([each["order_id"] for each in page["orders"]], page["next_cursor"]) == (["o1"], None)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("open=true", ["AAPL o3", "ES o3"]),
+        ("open=false", ["AAPL o2", "AAPL o1"]),
+        ("status=rejected", ["AAPL o2"]),
+        ("strategy=beta", ["AAPL o2"]),
+        ("symbol=ES", ["ES o3"]),
+        ("venue=XLON", []),
+        (f"start_time={NOON + 2000 * MS}&end_time={NOON + 3000 * MS}", ["AAPL o2"]),
+    ],
+)
+def test_a_filter_selects_orders(filled_server: Server, query: str, expected: list[str]) -> None:
+    assert ids(filled_server, query) == expected
+
+
+def test_the_life_of_an_order_has_its_reports_and_fills(filled_server: Server) -> None:
+    life = filled_server.get("/api/orders/o1")
+    assert [(each["status"], each["timestamp"]) for each in life["reports"]] == [
+        ("pending_new", "2026-01-01T12:00:01.000Z"),
+        ("new", "2026-01-01T12:00:01.004Z"),
+        ("filled", "2026-01-01T12:00:01.021Z"),
+    ]
+    assert [(each["trade_id"], each["price"], each["commission"]) for each in life["fills"]] == [
+        ("t1", 100.25, 0.1),
+        ("t2", 100.5, 0.1),
+    ]
+    assert (life["status"], life["average_price"], life["commission"], life["slippage_bps"]) == (
+        ("filled", 100.4, 0.2, 40.0)
+    )
+    assert life["latency"]["send_to_ack"] == life["latency_ms"] == 4.0
+    assert life["latency"]["send_to_complete"] == 20.0
+    assert life["complete"]
+
+
+def test_an_unknown_order_is_not_found(filled_server: Server) -> None:
+    assert refusal(filled_server, "/api/orders/o9")[0] == 404
+
+
+def test_an_ambiguous_id_is_refused_with_the_candidates(filled_server: Server) -> None:
+    status, problem = refusal(filled_server, "/api/orders/o3")
+    assert (status, [each["symbol"] for each in problem["candidates"]]) == (409, ["ES", "AAPL"])
+    assert filled_server.get("/api/orders/o3?symbol=ES")["symbol"] == "ES"
+
+
+def test_a_report_that_is_delivered_again_is_one_report(filled_server: Server) -> None:
+    send(filled_server, LIFE)
+    assert len(filled_server.get("/api/orders/o1")["reports"]) == filled_server.get("/api/orders/o1")["n_reports"] == 3
+
+
+def test_orders_survive_a_kill(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--data-dir", str(tmp_path))
+    send(server, LIFE)
+    before = server.get("/api/orders")["orders"], server.get("/api/orders/o1")
+    server.stop(signal.SIGKILL)
+    server = start_server("--data-dir", str(tmp_path))
+    send(server, LIFE)
+    assert (server.get("/api/orders")["orders"], server.get("/api/orders/o1")) == before
