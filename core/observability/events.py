@@ -172,8 +172,9 @@ class Order(Event, tag="order", kw_only=False, gc=False):
 
 
 class Fill(Event, tag="fill", kw_only=False, gc=False):
-    """An execution of one of our orders; `metrics/trades/trade.py` says what identifies it. `commission` is in quote
-    currency. Without `order_id` it is of no order of ours: a liquidation, auto-deleveraging, a settlement."""
+    """An execution of one of our orders; `metrics/trades/trade.py` says what identifies it. `commission` is in
+    `commission_asset`, by default the currency that the instrument is settled in. Without `order_id` it is of no order
+    of ours: a liquidation, auto-deleveraging, a settlement."""
 
     trade_id: Identifier
     symbol: Symbol
@@ -189,6 +190,7 @@ class Fill(Event, tag="fill", kw_only=False, gc=False):
     position_side: PositionSide = ""
     reason: OptionalName = ""
     """Why it was filled, if no order of ours did it: `liquidation`, `adl`, `settlement`, ..."""
+    commission_asset: OptionalCurrency = ""
 
     def __post_init__(self) -> None:
         if not _are_positive(self.quantity, self.price):

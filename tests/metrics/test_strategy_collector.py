@@ -45,6 +45,8 @@ def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:
             "mark_source": "mid",
             "unrealized_pnl": 120.0,
             "realized_pnl": 37.9,
+            "currency": "USD",
+            "unvalued_fees": {},
             "engine_quantity": None,
             "engine_avg_price": None,
             "difference": None,

@@ -41,6 +41,10 @@ def fill_row(seq: int, **changes: Any) -> tuple[Any, ...]:
         "is_flat": 0,
         "position_side": "",
         "reason": "",
+        "commission_asset": "",
+        "currency": "USD",
+        "fee_value": None,
+        "notional": None,
     }
     assert changes.keys() <= row.keys()
     return tuple((row | changes).values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -15,7 +15,9 @@ from observability.errors import EventRefused
 from observability.events import Equity, Event, Fill, Funding, Position, Signal
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, exact_sum, to_float_or_none
+from observability.instruments.table import InstrumentTable
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float_or_none
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, SessionCalendar
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.touch import Mark
@@ -46,8 +48,8 @@ OTHER_STRATEGIES = "(other)"
 OTHER_SYMBOLS = "(other)"
 
 
-EquityRow = tuple[str, Decimal, Decimal, Decimal, Decimal | None]
-"""Strategy, total P&L, realised P&L, unrealised P&L, capital."""
+EquityRow = tuple[str, Decimal | None, Decimal | None, Decimal | None, Decimal | None]
+"""Strategy, total P&L, realised P&L, unrealised P&L, capital; None where a rate is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +86,22 @@ class StrategyCollector(BusCollector):
         trades: TradeLog | None = None,
         bookings: BookingLog | None = None,
         settings: StrategySettings | None = None,
+        instruments: InstrumentTable | None = None,
     ) -> None:
         """Without `bus` the process's default one is used, without `clock` one that follows the events, and without
         `history` none is written. Without `market` positions are marked to their own last fill. `trades` and `bookings`
-        are the logs that other collectors share."""
+        are the logs that other collectors share, `instruments` the table."""
         super().__init__("strategy", bus)
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.trades = TradeLog() if trades is None else trades
         self.bookings = BookingLog(self.bus) if bookings is None else bookings
         self.settings = StrategySettings() if settings is None else settings
+        if instruments is None:
+            instruments = InstrumentTable(self.settings.reporting_currency, self.settings.multipliers)
+        self.instruments = instruments
+        self.rates = Rates(instruments.reporting)
         self._adoption = Adoption(self, self.bookings)
-        self._bookkeeper = Bookkeeper(self, self.bookings, self.settings.reporting_currency)
+        self._bookkeeper = Bookkeeper(self, self.bookings)
         self.fields = JsonPart()
         self._accounts: dict[str, StrategyAccount] = {}
         self._open: dict[str, PositionPart] = {}
@@ -117,7 +124,7 @@ class StrategyCollector(BusCollector):
         self._rollover_ns = 0
         """When the session or the UTC day ends next; 0 before the first event, which begins both. A tick alone begins
         neither."""
-        self._totals = StrategyTotals(self.settings.annualization)
+        self._totals = StrategyTotals(self.settings.annualization, self.rates)
         self._n_positions = 0
         self._holdings = Holdings(self._on_move, self._catch_up)
         # Whether a flat position may be found among them; looking for one takes as long as there are positions.
@@ -190,13 +197,8 @@ class StrategyCollector(BusCollector):
         """Yields the exact figures of the account, under an empty name, and of each strategy, as of `now_ns`."""
         self._update(now_ns)
         accounts = self._accounts.values()
-        yield (
-            "",
-            exact_sum(account.total for account in accounts),
-            exact_sum(account.realized for account in accounts),
-            exact_sum(account.unrealized for account in accounts),
-            self.capital,
-        )
+        ledger = self._totals.ledger
+        yield "", ledger.total, ledger.realized, ledger.unrealized, self.capital
         for account in accounts:
             yield account.name, account.total, account.realized, account.unrealized, self._capital.of(account.name)
 
@@ -221,14 +223,19 @@ class StrategyCollector(BusCollector):
                 bookings=self.bookings.counts,
                 duplicate_bookings=self.bookings.duplicates,
                 overclosing_fills=self.overclosing_fills,
+                currency=self.rates.reporting,
+                rates=list(self.rates.known.values()),
             )
         )
 
     def load(self, data: bytes) -> None:
         """Restores the section. A session that began under other settings lasts until its own end."""
         state = unpack(data, StrategyState)
-        accounts = {each.name: StrategyAccount.from_state(each) for each in state.accounts}
-        totals = StrategyTotals.from_state(self.settings.annualization, state)
+        self.rates.load(state.rates)
+        accounts = {each.name: StrategyAccount.from_state(each, self.rates) for each in state.accounts}
+        totals = StrategyTotals.from_state(self.settings.annualization, self.rates, state)
+        if state.currency not in ("", self.rates.reporting):
+            _begin_paths_anew(accounts.values(), totals, state.currency)
         # Nothing can fail from here on.
         self._accounts.update(accounts)
         self._totals = totals
@@ -240,7 +247,7 @@ class StrategyCollector(BusCollector):
         for account in accounts.values():
             for part in account.positions.values():
                 self._hold(part)
-        self._totals.total = exact_sum(account.total for account in accounts.values())
+        self._totals.add_up(accounts.values())
         self._session.end_ns, self._day.end_ns = state.session_end_ns, state.day_end_ns
         self._schedule_rollover()
         self._capital.known, self._capital.reported = state.capital, state.reported_equity
@@ -293,8 +300,8 @@ class StrategyCollector(BusCollector):
             self._count_refused(event)
             return
         self._begin_days(account)
-        realized_gross, unrealized = account.realized_gross, part.unrealized
-        account.apply(event, trade, part)
+        amounts, unrealized = part.amounts, part.unrealized
+        gross, fee = account.apply(event, trade, part)
         moved_ns = event.ts_init or self.clock.time_ns()
         trade.is_flat = not part.position.quantity
         if self._market is not None and not trade.is_flat:
@@ -302,11 +309,17 @@ class StrategyCollector(BusCollector):
             if tracked is not None:
                 part.take_mark(tracked, moved_ns)
         moved = EXACT.subtract(part.unrealized, unrealized)
-        account.move(moved, moved_ns)
-        realized = EXACT.subtract(EXACT.subtract(account.realized_gross, realized_gross), event.commission)
-        self._totals.move(EXACT.add(moved, realized), moved_ns)
+        amounts.unrealized = EXACT.add(amounts.unrealized, moved)
+        account.observe(moved_ns)
+        self._totals.move(amounts, EXACT.add(moved, EXACT.subtract(gross, fee)))
+        symbol = self._symbol(event.symbol)
+        symbol.add(amounts, gross, fee)
+        if fee is ZERO and event.commission:
+            paid = account.ledger.of(event.commission_asset)
+            symbol.add(paid, ZERO, event.commission, 0)
+            self._totals.move(paid, event.commission.copy_negate())
+        self._totals.observe(moved_ns)
         self._hold(part)
-        self._symbol(event.symbol).add(trade.gross_pnl or ZERO, event.commission)
         self._may_be_flat |= trade.is_flat
 
     def on_funding(self, event: Funding) -> None:
@@ -317,12 +330,17 @@ class StrategyCollector(BusCollector):
     def account_for(self, event: Event, strategy: str) -> StrategyAccount:
         return self._accounts.get(strategy) or self._account(event, strategy)
 
-    def earn(self, account: StrategyAccount, symbol: str, amount: Decimal, now_ns: int) -> None:
+    def earn(self, account: StrategyAccount, symbol: str, amount: Decimal, now_ns: int, currency: str = "") -> None:
         self._begin_days(account)
-        account.earn(amount, now_ns)
-        self._totals.move(amount, now_ns)
+        if not currency:
+            currency = self.instruments.terms(symbol).currency if symbol else self.rates.reporting
+        amounts = account.ledger.of(currency)
+        amounts.earn(amount)
+        account.observe(now_ns)
+        self._totals.move(amounts, amount)
+        self._totals.observe(now_ns)
         if symbol:
-            self._symbol(symbol).earn(amount)
+            self._symbol(symbol).earn(amounts, amount)
 
     def holders(self, symbol: str) -> Iterator[PositionPart]:
         holding = self._holdings.get(symbol)
@@ -340,8 +358,13 @@ class StrategyCollector(BusCollector):
         tracked = None if self._market is None else self._market.symbol(part.symbol)
         if tracked is not None:
             part.take_mark(tracked, now_ns)
-        account.move(part.unrealized, now_ns)
-        self._totals.move(part.unrealized, now_ns)
+        amounts = part.amounts
+        if part.is_paid:
+            amounts.flows = EXACT.add(amounts.flows, part.position.open_cost)
+        amounts.unrealized = EXACT.add(amounts.unrealized, part.unrealized)
+        account.observe(now_ns)
+        self._totals.move(amounts, part.unrealized)
+        self._totals.observe(now_ns)
         self._symbol(part.symbol)
         self._hold(part)
 
@@ -376,9 +399,11 @@ class StrategyCollector(BusCollector):
         """Keeps a report of equity; the first one, minus the P&L until then, is the starting capital."""
         self._note_input(event)
         name = event.strategy
-        earned = ZERO
+        earned: Decimal | None = ZERO
         if self._capital.is_open(name):
             earned = earned_by([account for account in self._accounts.values() if name in ("", account.name)])
+        if earned is None:
+            raise EventRefused("value", "not the capital: the P&L until now is not known, because a rate is missing")
         if not self._capital.report(name, event.value, earned):
             raise EventRefused(
                 "strategy", f"no room: the capital of {self.settings.max_strategies} strategies is known"
@@ -475,7 +500,7 @@ class StrategyCollector(BusCollector):
             )
         account = self._accounts.get(name)
         if account is None:
-            account = self._accounts[name] = StrategyAccount(name)
+            account = self._accounts[name] = StrategyAccount(name, self.rates)
             account.drawdown.set_capital(self._capital.of(name))
         return account
 
@@ -531,7 +556,7 @@ class StrategyCollector(BusCollector):
         """Opens a position, in place of a flat one if all are in use; None if none is flat."""
         if self._n_positions >= self.settings.max_positions and not self._drop_flat_position():
             return None
-        part = PositionPart(account.name, symbol, self.settings.multipliers.get(symbol, ONE), side)
+        part = PositionPart(account.name, symbol, self.instruments.terms(symbol), account.ledger, side)
         account.positions[part.place] = part
         self._n_positions += 1
         return part
@@ -611,37 +636,44 @@ class StrategyCollector(BusCollector):
             name = symbol if len(self._symbols) < self.settings.max_positions else OTHER_SYMBOLS
             part = self._symbols.get(name)
             if part is None:
-                part = self._symbols[name] = SymbolPart(SymbolSums(name))
+                part = self._symbols[name] = self._symbol_part(SymbolSums(name))
         return part
+
+    def _symbol_part(self, sums: SymbolSums) -> SymbolPart:
+        is_one = sums.symbol != OTHER_SYMBOLS
+        return SymbolPart(sums, self.rates, self.instruments.find(sums.symbol) if is_one else None)
 
     def _load_symbols(self, state: StrategyState) -> None:
         for sums in state.symbols:
-            self._symbols[sums.symbol] = SymbolPart(sums)
+            self._symbols[sums.symbol] = self._symbol_part(sums)
         if state.symbols:
             return
-        # An earlier version kept none: no symbol gets what its dropped positions have realised.
+        # An earlier version kept none, and one currency only: no symbol gets what its dropped positions have realised.
         for account in self._accounts.values():
-            rest = SymbolSums(OTHER_SYMBOLS, account.realized_gross, account.fees, account.fills)
+            own = account.ledger.own
+            rest_gross, rest_fees = own.realized_gross, own.fees
             for each in account.positions.values():
                 position = each.position
-                self._symbol(each.symbol).add(position.realized_gross, position.fees, 0)
-                rest.realized_gross = EXACT.subtract(rest.realized_gross, position.realized_gross)
-                rest.fees = EXACT.subtract(rest.fees, position.fees)
+                self._symbol(each.symbol).add(own, position.realized_gross, position.fees, 0)
+                rest_gross = EXACT.subtract(rest_gross, position.realized_gross)
+                rest_fees = EXACT.subtract(rest_fees, position.fees)
             if account.fills:
-                other = self._symbols.setdefault(OTHER_SYMBOLS, SymbolPart(SymbolSums(OTHER_SYMBOLS)))
-                other.add(rest.realized_gross, rest.fees, rest.fills)
+                other = self._symbols.get(OTHER_SYMBOLS)
+                if other is None:
+                    other = self._symbols[OTHER_SYMBOLS] = self._symbol_part(SymbolSums(OTHER_SYMBOLS))
+                other.add(own, rest_gross, rest_fees, account.fills)
 
     def _show_symbols(self) -> None:
-        other = ZERO
+        others: list[PositionPart] = []
         for symbol, holding in self._holdings.items():
-            unrealized = exact_sum(part.unrealized for part in holding.parts.values())
-            if symbol in self._symbols:
-                self._symbols[symbol].show(unrealized)
+            part = self._symbols.get(symbol)
+            if part is not None:
+                part.show(holding.parts.values())
             else:
-                other = EXACT.add(other, unrealized)
+                others += holding.parts.values()
         for symbol, part in self._symbols.items():
             if symbol not in self._holdings and (part.has_input or symbol == OTHER_SYMBOLS):
-                part.show(other if symbol == OTHER_SYMBOLS else ZERO)
+                part.show(others if symbol == OTHER_SYMBOLS else ())
 
     def _on_move(self, holding: Holding, mark: Mark, arrived_ns: int, now_ns: int) -> None:
         """Marks the open positions in a symbol whose prices have changed, and observes what that makes of the
@@ -654,15 +686,16 @@ class StrategyCollector(BusCollector):
         self._mark(holding, mark, arrived_ns, moved_ns)
 
     def _mark(self, holding: Holding, mark: Mark, arrived_ns: int, moved_ns: int) -> None:
-        change = ZERO
         for part in holding.parts.values():
             unrealized = part.unrealized
             if part.mark_to(mark, arrived_ns):
                 moved = EXACT.subtract(part.unrealized, unrealized)
-                self._accounts[part.strategy].move(moved, moved_ns)
-                change = moved if change is ZERO else EXACT.add(change, moved)
+                amounts = part.amounts
+                amounts.unrealized = EXACT.add(amounts.unrealized, moved)
+                self._accounts[part.strategy].observe(moved_ns)
+                self._totals.move(amounts, moved)
         # Once for all strategies: in between, some positions in the symbol have the old mark.
-        self._totals.move(change, moved_ns)
+        self._totals.observe(moved_ns)
 
     def find(self, strategy: str, place: str) -> PositionPart | None:
         account = self._accounts.get(strategy)
@@ -685,3 +718,15 @@ class StrategyCollector(BusCollector):
                 "position_breaks": self.position_breaks,
             }
         )
+
+
+def _begin_paths_anew(accounts: Iterable[StrategyAccount], totals: StrategyTotals, before: str) -> None:
+    """Forgets drawdown, days and anchors, which are in the reporting currency of before: what it was worth at each of
+    those moments is not known."""
+    logger.warning(
+        "the reporting currency was %s until now; drawdown, daily returns and daily P&L begin anew in %s",
+        before, totals.rates.reporting,
+    )  # fmt: skip
+    totals.begin_path_anew()
+    for account in accounts:
+        account.begin_path_anew()

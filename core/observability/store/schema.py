@@ -45,7 +45,7 @@ NUMBERED: Final = ("equity", "minutes", "bars", "idempotency", "notices")
 FILL_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, "
     "venue, latency_ms, mid, slippage_bps, pnl, quantity_real, gross_pnl, round_trip, day, leg, is_flat, "
-    "position_side, reason"
+    "position_side, reason, commission_asset, currency, fee_value, notional"
 )
 ORDER_REPORT_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue, "
@@ -446,9 +446,19 @@ def _add_first_reports(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX fills_by_order ON fills (order_id)")
 
 
+def _add_currencies(connection: sqlite3.Connection) -> None:
+    """Adds the currency of a fill's amounts and of its commission, the commission in the former if the two differ, and
+    the amount if it is not quantity times price. Of fills stored before, the currencies are not known."""
+    for table in ("fills", "conflicts"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN commission_asset TEXT NOT NULL DEFAULT ''")
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN currency TEXT NOT NULL DEFAULT ''")
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN fee_value TEXT")
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN notional TEXT")
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal,
-    _add_source_cursors, _add_notices, _add_bookings, _add_position_sides, _add_first_reports,
+    _add_source_cursors, _add_notices, _add_bookings, _add_position_sides, _add_first_reports, _add_currencies,
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

@@ -57,6 +57,9 @@ def row(trade: Trade) -> tuple[Any, ...]:
         None if trade.pnl is None else str(trade.pnl), float(trade.quantity),
         None if trade.gross_pnl is None else str(trade.gross_pnl), trade.round_trip, trade.day, trade.leg,
         trade.is_flat, trade.position_side, trade.reason,
+        trade.commission_asset, trade.currency,
+        None if trade.fee_value is None else str(trade.fee_value),
+        None if trade.notional is None else str(trade.notional),
     )  # fmt: skip
 
 

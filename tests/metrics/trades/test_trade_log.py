@@ -118,8 +118,14 @@ def test_a_break_shows_what_counts_beside_what_was_delivered() -> None:
     assert oldest == {
         "trade_id": "1", "order_id": "o1", "symbol": "AAPL", "side": "buy", "venue": "",
         "timestamp": "2012-06-21T12:00:00.000Z",
-        "counted": {"quantity": 10.0, "price": 150.25, "commission": 0.0, "strategy": "mm", "position_side": ""},
-        "delivered": {"quantity": 10.0, "price": 150.5, "commission": 0.1, "strategy": "default", "position_side": ""},
+        "counted": {
+            "quantity": 10.0, "price": 150.25, "commission": 0.0, "commission_asset": None, "strategy": "mm",
+            "position_side": "",
+        },
+        "delivered": {
+            "quantity": 10.0, "price": 150.5, "commission": 0.1, "commission_asset": None, "strategy": "default",
+            "position_side": "",
+        },
         "differs": ["price", "commission"],
     }  # fmt: skip
 
@@ -301,10 +307,12 @@ def test_the_json_of_a_trade_has_every_field_of_the_api() -> None:
         "strategy": "default",
         "venue": "NASDAQ",
         "commission": 0.35,
+        "commission_asset": None,
         "latency_ms": 1.5,
         "slippage_bps": None,
         "pnl": None,
         "gross_pnl": None,
+        "pnl_currency": None,
         "round_trip": None,
         "liquidity": "",
         "position_side": "",

@@ -24,6 +24,9 @@ HALF: Final = Decimal("0.5")
 ONE: Final = Decimal(1)
 TWO: Final = Decimal(2)
 
+# Where a quotient of money is rounded: finer than any amount of a fill (54 digits after the point).
+QUOTIENT_QUANTUM: Final = Decimal("1e-60")
+
 _SMALLEST: Final = Decimal("1e-18")
 
 
@@ -46,6 +49,12 @@ def to_float_or_none(value: Decimal | None) -> float | None:
 def quotient_or_none(numerator: Decimal, denominator: Decimal) -> float | None:
     """Returns the double nearest to the quotient; None for a division by zero, which is undefined and not infinite."""
     return to_float(ROUNDED.divide(numerator, denominator)) if denominator else None
+
+
+def quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
+    """Returns a quotient of money, rounded to QUOTIENT_QUANTUM."""
+    # Without the zeros at the end, most sums stay as short as their amounts.
+    return ROUNDED.divide(numerator, denominator).quantize(QUOTIENT_QUANTUM, context=ROUNDED).normalize(EXACT)
 
 
 def exact_decimal(value: float) -> Decimal:

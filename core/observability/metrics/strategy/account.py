@@ -7,19 +7,24 @@ from typing import Any
 
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, Signal, event_time_ns
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float, to_float_or_none
+from observability.metrics.arithmetic.ledger import AmountsState, Ledger
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.performance import HoldingTime, Performance
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.returns import EquityDays
 from observability.metrics.strategy.state import AccountState
-from observability.metrics.trades.stats import Outcomes
+from observability.metrics.trades.stats import Outcomes, outcomes_in_one
 from observability.metrics.trades.trade import Trade
 from observability.snapshot.sections import JsonPart
 
 
 class StrategyAccount(JsonPart):
-    """The sums of one strategy. Realised P&L is net of fees; dropping a flat position changes no sum."""
+    """The sums of one strategy, by currency. Realised P&L is net of fees; dropping a flat position changes no sum.
+
+    Sums over currencies are in the reporting currency, and None while a rate that they need is missing.
+    """
 
     __slots__ = (
         "_closed_quantity",
@@ -30,50 +35,41 @@ class StrategyAccount(JsonPart):
         "anchor",
         "days",
         "drawdown",
-        "fees",
         "fills",
-        "gross_exposure",
         "has_input",
-        "income",
         "last_signal",
+        "ledger",
         "name",
-        "net_exposure",
         "open_positions",
         "performance",
         "positions",
-        "realized_gross",
+        "rates",
         "signals",
-        "unrealized",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, rates: Rates) -> None:
         super().__init__()
         self.name = name
+        self.rates = rates
+        self.ledger = Ledger(rates)
         self.positions: dict[str, PositionPart] = {}
         """By their keys within the account, which are their symbols unless they are sides (`place_of`)."""
-        self.realized_gross = ZERO
-        self.fees = ZERO
-        self.income = ZERO
-        """P&L that no fill has made: funding, dividends, interest, ..."""
         self.fills = 0
         self.signals = 0
         self.last_signal: dict[str, Any] | None = None
-        self.anchor = ZERO
-        """The total P&L when the session began."""
+        self.anchor: Decimal | None = ZERO
+        """The total P&L when the session began; None if it was not known."""
         self.drawdown = Drawdown()
         self.days = EquityDays()
         self.performance = Performance(self.days)
-        # Of complete round trips; and of all, after so many fills.
-        self._complete = Outcomes()
-        self._outcomes = Outcomes()
+        # Of complete round trips, by currency; and of all, after so many fills.
+        self._complete: dict[str, Outcomes] = {}
+        self._outcomes: dict[str, Outcomes] = {}
         self._outcomes_fills = 0
         # Of flat positions that were dropped.
         self._held_time = ZERO
         self._closed_quantity = ZERO
         # Per tick.
-        self.unrealized = ZERO
-        self.gross_exposure = ZERO
-        self.net_exposure = ZERO
         self.open_positions = 0
         self.has_input = True
 
@@ -82,13 +78,11 @@ class StrategyAccount(JsonPart):
         return AccountState(
             name=self.name,
             positions=[part.to_state() for part in self.positions.values()],
-            realized_gross=self.realized_gross,
-            fees=self.fees,
-            income=self.income,
+            amounts=self.ledger.to_state(),
             fills=self.fills,
             signals=self.signals,
             last_signal=self.last_signal,
-            outcomes=self._complete,
+            outcomes_by_currency=self._complete,
             anchor=self.anchor,
             held_time=self._held_time,
             closed_quantity=self._closed_quantity,
@@ -97,14 +91,18 @@ class StrategyAccount(JsonPart):
         )
 
     @classmethod
-    def from_state(cls, state: AccountState) -> StrategyAccount:
+    def from_state(cls, state: AccountState, rates: Rates) -> StrategyAccount:
         """Returns the account of a checkpoint. Raises CheckpointError if its days cannot be read."""
-        account = cls(state.name)
-        parts = [PositionPart.from_state(state.name, each) for each in state.positions]
+        account = cls(state.name, rates)
+        ledger = account.ledger
+        ledger.load_state(
+            state.amounts or [AmountsState(rates.reporting, state.realized_gross, state.fees, state.income)]
+        )
+        parts = [PositionPart.from_state(state.name, each, ledger) for each in state.positions]
         account.positions = {part.place: part for part in parts}
-        account.realized_gross, account.fees, account.income = state.realized_gross, state.fees, state.income
         account.fills, account.signals, account.last_signal = state.fills, state.signals, state.last_signal
-        account._complete, account.anchor, account.drawdown = state.outcomes, state.anchor, state.drawdown
+        account._complete = state.outcomes_by_currency if state.amounts else {rates.reporting: state.outcomes}
+        account.anchor, account.drawdown = state.anchor, state.drawdown
         account._outcomes_fills = -1
         account._held_time, account._closed_quantity = state.held_time, state.closed_quantity
         account.days = EquityDays.from_state(state.days)
@@ -113,54 +111,80 @@ class StrategyAccount(JsonPart):
         return account
 
     @property
-    def realized(self) -> Decimal:
-        """Realised by fills, net of fees, and earned without any."""
-        realized = EXACT.subtract(self.realized_gross, self.fees)
-        return EXACT.add(realized, self.income) if self.income else realized
+    def realized(self) -> Decimal | None:
+        return self.ledger.realized
 
     @property
-    def total(self) -> Decimal:
-        return EXACT.add(self.realized, self.unrealized)
+    def unrealized(self) -> Decimal | None:
+        return self.ledger.unrealized
 
     @property
-    def daily(self) -> Decimal:
+    def total(self) -> Decimal | None:
+        return self.ledger.total
+
+    @property
+    def daily(self) -> Decimal | None:
         """P&L since the session began."""
-        return EXACT.subtract(self.total, self.anchor)
+        total = self.total
+        return None if total is None or self.anchor is None else EXACT.subtract(total, self.anchor)
 
-    def apply(self, fill: Fill, trade: Trade, part: PositionPart) -> None:
-        """Adds one fill to a position of this account, and writes what it realised into its trade."""
-        closing = part.apply(fill, trade)
-        self.fees = EXACT.add(self.fees, fill.commission)
+    def apply(self, fill: Fill, trade: Trade, part: PositionPart) -> tuple[Decimal, Decimal]:
+        """Adds one fill to a position of this account, and writes what it realised into its trade. Returns what it
+        realised before fees, and the part of its fee that is in the same currency."""
+        # hot: once per fill (benchmarks/bench_intake.py)
+        closing = part.apply(fill, trade, self.rates)
+        amounts = part.amounts
+        asset, fee = fill.commission_asset, fill.commission
+        if asset and asset != amounts.currency:
+            if asset == part.terms.base:
+                assert trade.fee_value is not None, "a fee in the base asset has the price of its fill"
+                fee = trade.fee_value
+            else:
+                fee = ZERO
+                self.ledger.of(asset).book(ZERO, fill.commission)
         self.fills += 1
         self.has_input = True
-        if closing is not None:
-            self.realized_gross = EXACT.add(self.realized_gross, closing.gross)
-            if closing.is_flat:
-                self._complete.add(closing.outcome)
+        if closing is None:
+            amounts.book(ZERO, fee)
+            return ZERO, fee
+        if closing.is_flat:
+            outcomes = self._complete.get(amounts.currency)
+            if outcomes is None:
+                outcomes = self._complete[amounts.currency] = Outcomes()
+            outcomes.add(None if trade.pnl is None else closing.outcome)
+        amounts.book(closing.gross, fee)
+        return closing.gross, fee
 
     @property
-    def outcomes(self) -> Outcomes:
-        """The outcomes of all round trips that have closed anything, with what they have realised so far."""
+    def outcomes(self) -> dict[str, Outcomes]:
+        """The outcomes of all round trips that have closed anything, by currency, with what they have realised so
+        far."""
         if self._outcomes_fills != self.fills:
             self._outcomes_fills = self.fills
-            self._outcomes = Outcomes()
-            self._outcomes.merge(self._complete)
+            self._outcomes = {}
+            for currency, complete in self._complete.items():
+                self._outcomes[currency] = Outcomes()
+                self._outcomes[currency].merge(complete)
             for part in self.positions.values():
-                if part.position.outcome is not None:
-                    self._outcomes.add(part.position.outcome)
+                position = part.position
+                if position.outcome is not None:
+                    outcomes = self._outcomes.setdefault(part.terms.currency, Outcomes())
+                    outcomes.add(None if position.is_unvalued else position.outcome)
         return self._outcomes
 
-    def move(self, unrealized: Decimal, now_ns: int) -> None:
-        """Adds the change of a position's unrealised P&L, and observes the equity that results."""
+    def observe(self, now_ns: int) -> None:
+        """Observes the equity that a fill, a mark or a rate has made."""
         # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
-        self.unrealized = EXACT.add(self.unrealized, unrealized)
         self.has_input = True
-        self.drawdown.observe(EXACT.add(self.realized, self.unrealized), now_ns)
-
-    def earn(self, amount: Decimal, now_ns: int) -> None:
-        """Adds P&L that no fill has made, and observes the equity that results."""
-        self.income = EXACT.add(self.income, amount)
-        self.move(ZERO, now_ns)
+        ledger = self.ledger
+        if ledger.foreign:
+            total = ledger.total
+            if total is None:
+                return
+        else:
+            own = ledger.own
+            total = EXACT.add(own.realized, own.unrealized)
+        self.drawdown.observe(total, now_ns)
 
     def add_signal(self, event: Signal) -> None:
         """Counts one signal and keeps it as the last one."""
@@ -191,8 +215,15 @@ class StrategyAccount(JsonPart):
 
     def performance_json(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
         """Returns this strategy's part of the performance document."""
-        figures = self.performance.to_json(self.outcomes, capital, annualization, self.holding)
+        outcomes = outcomes_in_one(self.outcomes, self.rates)
+        figures = self.performance.to_json(outcomes, capital, annualization, self.holding)
         return figures | {"drawdown": self.drawdown.to_json()}
+
+    def begin_path_anew(self) -> None:
+        """Forgets what depends on the past values of the P&L."""
+        self.drawdown, self.days = Drawdown(), EquityDays()
+        self.performance = Performance(self.days)
+        self.anchor = self.total
 
     def begin_session(self) -> None:
         """Anchors the daily P&L to the total P&L at the current marks."""
@@ -207,17 +238,18 @@ class StrategyAccount(JsonPart):
 
     def value_positions(self) -> None:
         """Adds up the positions at their current marks."""
-        unrealized = gross = net = ZERO
+        self.ledger.clear_positions()
         n_open = 0
+        add = EXACT.add
         for part in self.positions.values():
             if part.position.quantity:
                 n_open += 1
-                unrealized = EXACT.add(unrealized, part.unrealized)
-                gross = EXACT.add(gross, part.value.copy_abs())
-                net = EXACT.add(net, part.value)
-        self.unrealized = unrealized
-        self.gross_exposure = gross
-        self.net_exposure = net
+                amounts, exposure, unrealized = part.amounts, part.exposure, part.unrealized
+                amounts.unrealized = add(amounts.unrealized, unrealized)
+                amounts.gross_exposure = add(amounts.gross_exposure, exposure.copy_abs())
+                amounts.net_exposure = add(amounts.net_exposure, exposure)
+                if not part.is_paid:
+                    amounts.margined = add(amounts.margined, EXACT.subtract(exposure, unrealized))
         self.open_positions = n_open
 
     def refresh(self, now_ns: int, capital: Decimal | None) -> None:
@@ -225,22 +257,18 @@ class StrategyAccount(JsonPart):
         self.value_positions()
         self.has_input = False
         self.drawdown.set_capital(capital)
-        if self.drawdown.peak_ns is not None:
-            self.drawdown.observe(self.total, now_ns)
-        outcomes = self.outcomes
+        ledger = self.ledger
+        shown = ledger.shown()
+        total = ledger.total
+        if self.drawdown.peak_ns is not None and total is not None:
+            self.drawdown.observe(total, now_ns)
+        outcomes = outcomes_in_one(self.outcomes, self.rates)
         self.offer(
             {
-                "total_pnl": to_float(self.total),
-                "daily_pnl": to_float(self.daily),
-                "realized_pnl": to_float(self.realized),
-                "realized_gross_pnl": to_float(self.realized_gross),
-                "unrealized_pnl": to_float(self.unrealized),
-                "fees": to_float(self.fees),
-                "income": to_float(self.income),
+                **shown,
+                "daily_pnl": to_float_or_none(self.daily),
                 "open_positions": self.open_positions,
-                "gross_exposure": to_float(self.gross_exposure),
-                "net_exposure": to_float(self.net_exposure),
-                "drawdown": to_float(self.drawdown.current),
+                "drawdown": None if total is None else to_float(self.drawdown.current),
                 "max_drawdown": to_float(self.drawdown.maximum),
                 "fills": self.fills,
                 "win_rate": outcomes.win_rate,

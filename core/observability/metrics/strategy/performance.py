@@ -14,6 +14,7 @@ from observability.metrics.trades.stats import Outcomes
 NOTHING_CLOSED = "no position was closed, not even in part"
 NOTHING_DECIDED = "no round trip has won or lost"
 NOTHING_LOST = "no round trip has lost"
+NOT_CONVERTED = "a currency of the round trips has no rate into the reporting one"
 
 _NS_PER_S = Decimal(1_000_000_000)
 
@@ -64,21 +65,24 @@ class Performance:
             "n_wins": outcomes.n_wins,
             "n_losses": outcomes.n_losses,
             "n_breakeven": outcomes.n_breakeven,
+            "n_unvalued": outcomes.n_unvalued,
         }
 
     def _derive(self, outcomes: Outcomes, capital: Decimal | None, annualization: int) -> dict[str, Any]:
         n = outcomes.n_closing
         unclosed = None if n else NOTHING_CLOSED
         undecided = unclosed or (None if outcomes.n_decided else NOTHING_DECIDED)
+        unknown = unclosed or (NOT_CONVERTED if outcomes.is_unconverted else None)
+        best, worst = outcomes.extremes
         return {
             **self._returns.figures(capital, annualization),
             "win_rate": figure(outcomes.win_rate, outcomes.n_decided, undecided),
             "profit_factor": figure(
-                outcomes.profit_factor, outcomes.n_decided, unclosed or (None if outcomes.n_losses else NOTHING_LOST)
+                outcomes.profit_factor, outcomes.n_decided, unknown or (None if outcomes.n_losses else NOTHING_LOST)
             ),
-            "expectancy": figure(outcomes.expectancy, n, unclosed),
-            "best": figure(to_float_or_none(outcomes.best), n, unclosed),
-            "worst": figure(to_float_or_none(outcomes.worst), n, unclosed),
+            "expectancy": figure(outcomes.expectancy, n, unknown),
+            "best": figure(to_float_or_none(best), n, unknown),
+            "worst": figure(to_float_or_none(worst), n, unknown),
         }
 
 

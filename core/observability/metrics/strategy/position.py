@@ -5,6 +5,9 @@ The cost of the open quantity is kept as a sum and not as a rounded average, so 
     cash flow + quantity * mark == realised + unrealised          (cash flow = -sum of signed quantity * price)
     realised (gross) - open cost == cash flow
 
+An amount of an inverse contract is -quantity * multiplier / price, so the average price of its cost is harmonic; it is
+rounded as a share is, and the equations hold for the rounded amounts.
+
 Average cost, also called weighted average: closing a part leaves the average of the rest as it is (IAS 2.27; for shares
 of a fund, 26 CFR 1.1012-1(e)). Through zero, the closing part realises and the rest opens at its own price.
 
@@ -23,13 +26,12 @@ from typing import NamedTuple
 import msgspec
 
 from observability.events import Fill
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, quotient
 
-# What a partial close leaves of a cost or a fee is a quotient, rounded to this; the remainder is realised, so nothing
-# is lost. It is always a share of the sum when the position was last added to, never of an earlier remainder, so that
-# closing in parts leaves the same cost as closing at once, to the last digit. It is finer than any amount of a fill
-# (54 digits after the point), so that a sum that has a last digit is never rounded.
-SHARE_QUANTUM = Decimal("1e-60")
+# What a partial close leaves of a cost or a fee is a quotient, rounded to QUOTIENT_QUANTUM; the remainder is realised,
+# so nothing is lost. It is always a share of the sum when the position was last added to, never of an earlier
+# remainder, so that closing in parts leaves the same cost as closing at once, to the last digit. It is finer than any
+# amount of a fill (54 digits after the point), so that a sum that has a last digit is never rounded.
 
 
 # Signs are changed with `copy_negate` and `copy_abs`: the operators `-x` and `abs(x)` round to the ambient context.
@@ -74,6 +76,12 @@ class AverageCostPosition(msgspec.Struct):
     """The opening fees that the open quantity carries."""
     outcome: Decimal | None = None
     """What the current round trip has realised, net of fees; None while nothing of it was closed."""
+    is_inverse: bool = False
+    """Whether the contract is worth a fixed sum of its quote currency, and settled in the base currency."""
+    unvalued_fees: dict[str, Decimal] = {}
+    """Fees in currencies that had no rate into the position's at their fills: they are in no figure of the position."""
+    is_unvalued: bool = False
+    """Whether one of them belongs to the current round trip, whose outcome is therefore not known."""
 
     @property
     def realized(self) -> Decimal:
@@ -85,11 +93,14 @@ class AverageCostPosition(msgspec.Struct):
         """The average cost of the open quantity; None when flat."""
         if not self.quantity:
             return None
-        return ROUNDED.divide(self.open_cost, EXACT.multiply(self.quantity, self.multiplier))
+        size = EXACT.multiply(self.quantity, self.multiplier)
+        if self.is_inverse:
+            return ROUNDED.divide(size, self.open_cost).copy_negate() if self.open_cost else None
+        return ROUNDED.divide(self.open_cost, size)
 
     def value(self, mark: Decimal) -> Decimal:
-        """Returns the signed value at `mark`."""
-        return self._amount(self.quantity, mark)
+        """Returns the signed value at `mark`; that of a long position in an inverse contract is below zero."""
+        return self.amount(self.quantity, mark)
 
     def unrealized(self, mark: Decimal) -> Decimal:
         """Returns the P&L of the open quantity at `mark`."""
@@ -118,7 +129,7 @@ class AverageCostPosition(msgspec.Struct):
 
     def _open(self, signed_quantity: Decimal, price: Decimal, fee: Decimal, ts_ns: int) -> None:
         self.quantity = self.added_quantity = EXACT.add(self.quantity, signed_quantity)
-        self.open_cost = self.added_cost = EXACT.add(self.open_cost, self._amount(signed_quantity, price))
+        self.open_cost = self.added_cost = EXACT.add(self.open_cost, self.amount(signed_quantity, price))
         self.entry_time = self.added_time = EXACT.add(self.entry_time, EXACT.multiply(signed_quantity, ts_ns))
         self.open_fees = self.added_fees = EXACT.add(self.open_fees, fee)
 
@@ -130,7 +141,7 @@ class AverageCostPosition(msgspec.Struct):
         removed_cost = EXACT.subtract(self.open_cost, open_cost)
         removed_time = EXACT.subtract(self.entry_time, entry_time)
         removed_fees = EXACT.subtract(self.open_fees, open_fees)
-        gross = EXACT.subtract(self._amount(signed_quantity, price).copy_negate(), removed_cost)
+        gross = EXACT.subtract(self.amount(signed_quantity, price).copy_negate(), removed_cost)
         # The closing fill has the opposite sign: for a short, the entry time and the removed part of it are negative.
         held = EXACT.add(EXACT.multiply(signed_quantity, ts_ns), removed_time)
         held = held if signed_quantity > 0 else held.copy_negate()
@@ -146,7 +157,12 @@ class AverageCostPosition(msgspec.Struct):
         self.outcome = outcome if quantity else None
         return Closing(gross, pnl, outcome, is_flat=not quantity)
 
-    def _amount(self, signed_quantity: Decimal, price: Decimal) -> Decimal:
+    def amount(self, signed_quantity: Decimal, price: Decimal) -> Decimal:
+        """Returns the amount of a quantity at a price; zero for an inverse contract without a price."""
+        if self.is_inverse:
+            if not price:
+                return ZERO
+            return quotient(EXACT.multiply(signed_quantity, self.multiplier), price).copy_negate()
         amount = EXACT.multiply(signed_quantity, price)
         return amount if self.multiplier is ONE else EXACT.multiply(amount, self.multiplier)
 
@@ -155,9 +171,7 @@ def _share(total: Decimal, quantity: Decimal, of: Decimal) -> Decimal:
     """Returns the part of a sum over the quantity `of` that belongs to `quantity`."""
     if not quantity or not total:
         return ZERO
-    share = ROUNDED.divide(ROUNDED.multiply(total, quantity), of).quantize(SHARE_QUANTUM, context=ROUNDED)
-    # Without the zeros at the end, most sums stay as short as their amounts.
-    return share.normalize(EXACT)
+    return quotient(ROUNDED.multiply(total, quantity), of)
 
 
 def signed_quantity(fill: Fill) -> Decimal:

@@ -7,7 +7,10 @@ from typing import Any
 
 from observability.clocks.timestamps import iso_or_none
 from observability.events import Fill, Position
+from observability.instruments.instrument import Terms
 from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, to_float, to_float_or_none
+from observability.metrics.arithmetic.ledger import Amounts, Ledger
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.market.time_order import happened_ns
 from observability.metrics.market.touch import Mark, MarkInputs, MarkSource, mark_of
 from observability.metrics.market.tracked_symbol import TrackedSymbol
@@ -21,7 +24,7 @@ from observability.snapshot.sections import JsonPart
 
 class PositionPart(JsonPart):
     """A position, marked to the mid, else the last price (see `TrackedSymbol.mark`), else, without any market data, to
-    its own last fill.
+    its own last fill. Its money is in the currency of its instrument, and `amounts` are its account's in that one.
 
     `mark_updated` is the time of the event that last changed the mark. `stale` is whether the quote or print that the
     mark is from is too old, or is a fill; an age would differ at every tick. `difference` is the engine's quantity
@@ -30,7 +33,10 @@ class PositionPart(JsonPart):
 
     __slots__ = (
         "_quoted",
+        "amounts",
+        "exposure",
         "has_input",
+        "is_paid",
         "is_stale",
         "key",
         "mark",
@@ -43,13 +49,14 @@ class PositionPart(JsonPart):
         "round_trip",
         "strategy",
         "symbol",
+        "terms",
         "unrealized",
         "updated_ns",
         "value",
         "venues",
     )
 
-    def __init__(self, strategy: str, symbol: str, multiplier: Decimal, position_side: HeldSide = "") -> None:
+    def __init__(self, strategy: str, symbol: str, terms: Terms, ledger: Ledger, position_side: HeldSide = "") -> None:
         super().__init__()
         self.strategy = strategy
         self.symbol = symbol
@@ -57,12 +64,19 @@ class PositionPart(JsonPart):
         self.place = place_of(symbol, position_side)
         """Its key within its account."""
         self.key = position_key(strategy, self.place)
-        self.position = AverageCostPosition(multiplier)
+        self.terms = terms
+        self.amounts: Amounts = ledger.of(terms.currency)
+        multiplier = ONE if terms.multiplier == ONE else terms.multiplier
+        self.position = AverageCostPosition(multiplier, is_inverse=terms.is_inverse)
         self.venues = PositionVenues()
         self.mark = ZERO
         self.mark_source: MarkSource = "fill"
         self.mark_ns = 0
         self.value = ZERO
+        self.exposure = ZERO
+        """The signed value as a long or short position: a long one in an inverse contract is worth more as the price
+        rises, although its amount is below zero."""
+        self.is_paid = terms.is_paid
         self.unrealized = ZERO
         self.updated_ns = 0
         self.round_trip: int | None = None
@@ -76,36 +90,48 @@ class PositionPart(JsonPart):
 
     def to_state(self) -> PositionState:
         """Returns the state. It shares this position's own object, so it must be packed at once."""
+        terms = self.terms
         return PositionState(
             self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns, self.round_trip,
-            self.venues,
-            self.position_side,
+            self.venues, self.position_side, terms.currency, terms.base, terms.is_paid,
         )  # fmt: skip
 
     @classmethod
-    def from_state(cls, strategy: str, state: PositionState) -> PositionPart:
-        """Returns the position of a checkpoint, at the mark that it had."""
-        part = cls(strategy, state.symbol, state.position.multiplier, state.position_side)
-        part.position, part.venues = state.position, state.venues
+    def from_state(cls, strategy: str, state: PositionState, ledger: Ledger) -> PositionPart:
+        """Returns the position of a checkpoint, at the mark and under the terms that it had."""
+        position = state.position
+        currency = state.currency or ledger.own.currency
+        terms = Terms(currency, position.multiplier, position.is_inverse, state.base, state.is_paid)
+        part = cls(strategy, state.symbol, terms, ledger, state.position_side)
+        part.position, part.venues = position, state.venues
         part.mark, part.mark_source, part.mark_ns = state.mark, state.mark_source, state.mark_ns
         part.updated_ns, part.round_trip = state.updated_ns, state.round_trip
         part._value_position()
         return part
 
-    def apply(self, fill: Fill, trade: Trade) -> Closing | None:
+    def apply(self, fill: Fill, trade: Trade, rates: Rates) -> Closing | None:
         """Adds one fill, and writes what it realised and its round trip into its trade."""
-        position, venues = self.position, self.venues
+        position, terms, venues = self.position, self.terms, self.venues
         if not position.quantity:
             self.round_trip = trade.seq
+            position.is_unvalued = False
+        trade.currency = terms.currency
+        signed, fee = signed_quantity(fill), fill.commission
+        if fill.commission_asset and fill.commission_asset != terms.currency:
+            signed, fee = self._charge(fill, trade, rates)
+        if position.is_inverse or position.multiplier is not ONE:
+            trade.notional = position.amount(fill.quantity, fill.price).copy_abs()
         is_at_several = fill.venue != venues.name and venues.is_other(fill.venue, position)
-        closing = position.apply(signed_quantity(fill), fill.price, fill.commission, happened_ns(fill))
+        closing = position.apply(signed, fill.price, fee, happened_ns(fill))
         if is_at_several:
             venues.attribute(fill.venue, position)
         trade.round_trip = self.round_trip
         if closing is not None:
-            trade.pnl, trade.gross_pnl = closing.pnl, closing.gross
+            trade.pnl, trade.gross_pnl = None if position.is_unvalued else closing.pnl, closing.gross
             if closing.is_flat and position.quantity:
                 self.round_trip = trade.seq
+                # Of the fill's own fee, both round trips have a share.
+                position.is_unvalued = bool(fill.commission_asset) and trade.is_fee_unvalued
         if self.mark_source == "fill":
             self.mark = fill.price
             self.mark_ns = fill.ts_init
@@ -163,11 +189,35 @@ class PositionPart(JsonPart):
             self._offer()
         return is_moved
 
+    def _charge(self, fill: Fill, trade: Trade, rates: Rates) -> tuple[Decimal, Decimal]:
+        """Returns the signed quantity of a fill whose fee is in another currency, and the fee in that of the position.
+
+        A fee in the base asset is taken from what was bought, or sold beside it: at the price of the fill it is worth
+        the fee. Any other is valued at the newest rate, which is kept with the trade.
+        """
+        signed, terms, asset = signed_quantity(fill), self.terms, fill.commission_asset
+        if asset == terms.base:
+            trade.fee_value = EXACT.multiply(fill.commission, fill.price)
+            return EXACT.subtract(signed, fill.commission), trade.fee_value
+        if trade.fee_value is None:
+            trade.fee_value = rates.value(fill.commission, asset, terms.currency)
+        if trade.fee_value is None:
+            unvalued = self.position.unvalued_fees
+            unvalued[asset] = EXACT.add(unvalued.get(asset, ZERO), fill.commission)
+            self.position.is_unvalued = True
+            return signed, ZERO
+        return signed, trade.fee_value
+
     def _value_position(self) -> None:
         position = self.position
-        value = EXACT.multiply(position.quantity, self.mark)
-        if position.multiplier is not ONE:
-            value = EXACT.multiply(value, position.multiplier)
+        if position.is_inverse:
+            value = position.value(self.mark)
+            self.exposure = value.copy_negate()
+        else:
+            value = EXACT.multiply(position.quantity, self.mark)
+            if position.multiplier is not ONE:
+                value = EXACT.multiply(value, position.multiplier)
+            self.exposure = value
         self.value = value
         self.unrealized = EXACT.subtract(value, position.open_cost)
 
@@ -184,7 +234,9 @@ class PositionPart(JsonPart):
             "mark": to_float(self.mark),
             "mark_source": self.mark_source,
             "unrealized_pnl": to_float(self.unrealized),
-            "realized_pnl": to_float(position.realized),
+            "realized_pnl": None if position.unvalued_fees else to_float(position.realized),
+            "currency": self.terms.currency,
+            "unvalued_fees": {asset: to_float(fee) for asset, fee in position.unvalued_fees.items()},
             "engine_quantity": None if report is None else to_float(report.quantity),
             "engine_avg_price": None if report is None else to_float(report.avg_price),
             "difference": None if report is None else to_float(EXACT.subtract(report.quantity, position.quantity)),

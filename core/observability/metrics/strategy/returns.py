@@ -86,10 +86,15 @@ class EquityDays:
             self.first = day
             self._packed = None
 
-    def close(self, day: int, last: int, total: Decimal, *, is_gap: bool = False) -> None:
+    def close(self, day: int, last: int, total: Decimal | None, *, is_gap: bool = False) -> None:
         """Ends `day` with `total`, which stayed the same until the end of `last`. With `is_gap` nothing ran on the days
-        after `day`, and they do not count."""
+        after `day`, and they do not count; nor do all of them if the total is not known, for want of a rate."""
         if self.first is None:
+            return
+        if total is None:
+            self.gaps.append((day, last - day + 1))
+            self.last = last
+            self._packed = None
             return
         if is_gap and last > day:
             self.gaps.append((day + 1, last - day))

@@ -12,6 +12,8 @@ import msgspec
 
 from observability.events import Position
 from observability.metrics.arithmetic.decimals import ZERO
+from observability.metrics.arithmetic.ledger import AmountsState
+from observability.metrics.arithmetic.rates import Rate
 from observability.metrics.market.touch import MarkSource
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.position import AverageCostPosition
@@ -33,6 +35,10 @@ class PositionState(msgspec.Struct):
     round_trip: int | None = None
     venues: PositionVenues = msgspec.field(default_factory=PositionVenues)
     position_side: HeldSide = ""
+    currency: str = ""
+    """Of its money; empty if an earlier version knew only one."""
+    base: str = ""
+    is_paid: bool = True
 
 
 class AccountState(msgspec.Struct):
@@ -48,11 +54,14 @@ class AccountState(msgspec.Struct):
     signals: int = 0
     last_signal: dict[str, Any] | None = None
     outcomes: Outcomes = msgspec.field(default_factory=Outcomes)
-    anchor: Decimal = ZERO
+    anchor: Decimal | None = ZERO
     held_time: Decimal = ZERO
     closed_quantity: Decimal = ZERO
     drawdown: Drawdown = msgspec.field(default_factory=Drawdown)
     days: bytes = b""
+    amounts: list[AmountsState] = []
+    """By currency; empty if an earlier version knew only one, whose sums are above."""
+    outcomes_by_currency: dict[str, Outcomes] = {}
 
 
 class StrategyState(msgspec.Struct):
@@ -78,3 +87,6 @@ class StrategyState(msgspec.Struct):
     """How many of each kind."""
     duplicate_bookings: int = 0
     overclosing_fills: int = 0
+    currency: str = ""
+    """The reporting currency, of all that names none; empty if an earlier version knew only one."""
+    rates: list[Rate] = []

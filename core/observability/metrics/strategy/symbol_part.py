@@ -2,67 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float
+from observability.instruments.instrument import Instrument
+from observability.metrics.arithmetic.decimals import EXACT, ZERO
+from observability.metrics.arithmetic.ledger import Amounts, AmountsState, Ledger
+from observability.metrics.arithmetic.rates import Rates
 from observability.snapshot.sections import JsonPart
 
 
 class SymbolSums(msgspec.Struct):
-    """What all fills of a symbol add up to; checkpoints store all of it."""
+    """What all fills of a symbol add up to, in a checkpoint."""
 
     symbol: str = ""
     realized_gross: Decimal = ZERO
     fees: Decimal = ZERO
     fills: int = 0
     income: Decimal = ZERO
+    """The money above is that of an earlier version, which knew one currency only."""
+    amounts: list[AmountsState] = []
+    """By currency."""
+
+
+class Valued(Protocol):
+    """An open position."""
+
+    amounts: Amounts
+    unrealized: Decimal
 
 
 class SymbolPart(JsonPart):
     """The sums of one symbol; with the unrealised P&L of its open positions they are a part of the account's."""
 
-    __slots__ = ("_unrealized", "has_input", "sums", "symbol")
+    __slots__ = ("_instrument_json", "fills", "has_input", "ledger", "rates", "symbol")
 
-    def __init__(self, sums: SymbolSums) -> None:
+    def __init__(self, sums: SymbolSums, rates: Rates, instrument: Instrument | None) -> None:
+        """Without an `instrument` the sums are of several symbols."""
         super().__init__()
         self.symbol = sums.symbol
-        self.sums = sums
+        self._instrument_json = None if instrument is None else instrument.terms_json()
+        self.rates = rates
+        self.ledger = Ledger(rates)
+        self.ledger.load_state(
+            sums.amounts or [AmountsState(rates.reporting, sums.realized_gross, sums.fees, sums.income)]
+        )
+        self.fills = sums.fills
         self.has_input = True
-        self._unrealized = ZERO
-        self.show(ZERO)
+        self.show(())
 
-    def add(self, realized_gross: Decimal, fee: Decimal, fills: int = 1) -> None:
-        """Adds what a fill has realised before fees, and its fee."""
+    @property
+    def sums(self) -> SymbolSums:
+        return SymbolSums(self.symbol, fills=self.fills, amounts=self.ledger.to_state())
+
+    def add(self, amounts: Amounts, gross: Decimal, fee: Decimal, fills: int = 1) -> None:
+        """Adds what a fill has realised before fees, and its fee, in the currency of `amounts`, its account's."""
         self.has_input = True
-        sums = self.sums
-        sums.realized_gross = EXACT.add(sums.realized_gross, realized_gross)
-        sums.fees = EXACT.add(sums.fees, fee)
-        sums.fills += fills
+        ledger = self.ledger
+        mine = ledger.own if amounts.conversion is ledger.own.conversion else ledger.of(amounts.currency)
+        mine.book(gross, fee)
+        self.fills += fills
 
-    def earn(self, amount: Decimal) -> None:
-        """Adds P&L that no fill has made."""
+    def earn(self, amounts: Amounts, income: Decimal) -> None:
+        """Adds P&L that no fill has made, in the currency of `amounts`, its account's."""
         self.has_input = True
-        self.sums.income = EXACT.add(self.sums.income, amount)
+        self.ledger.of(amounts.currency).earn(income)
 
-    def show(self, unrealized: Decimal) -> None:
+    def show(self, parts: Iterable[Valued]) -> None:
         """Brings the JSON up to the sums and the unrealised P&L of the open positions."""
         # hot: once per symbol with open positions per tick in which something moved (benchmarks/bench_tick.py)
-        if not self.has_input and unrealized == self._unrealized:
+        ledger = self.ledger
+        own = ledger.own
+        before, own.unrealized = own.unrealized, ZERO
+        for each in ledger.foreign:
+            each.unrealized = ZERO
+        for part in parts:
+            amounts = own if part.amounts.conversion is own.conversion else ledger.of(part.amounts.currency)
+            unrealized = amounts.unrealized
+            amounts.unrealized = part.unrealized if unrealized is ZERO else EXACT.add(unrealized, part.unrealized)
+        # A rate may have changed the others.
+        if not self.has_input and not ledger.foreign and own.unrealized == before:
             return
         self.has_input = False
-        self._unrealized = unrealized
-        sums = self.sums
-        realized = EXACT.add(EXACT.subtract(sums.realized_gross, sums.fees), sums.income)
-        self.offer(
-            {
-                "total_pnl": to_float(EXACT.add(realized, unrealized)),
-                "realized_pnl": to_float(realized),
-                "realized_gross_pnl": to_float(sums.realized_gross),
-                "unrealized_pnl": to_float(unrealized),
-                "fees": to_float(sums.fees),
-                "income": to_float(sums.income),
-                "fills": sums.fills,
-            }
-        )
+        self.offer(ledger.shown_pnl() | {"fills": self.fills, "instrument": self._instrument_json})

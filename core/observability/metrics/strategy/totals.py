@@ -7,13 +7,15 @@ from decimal import Decimal
 from typing import Any
 
 from observability.clocks.timestamps import iso_or_none
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, nan_if_none, to_float, to_float_or_none
+from observability.metrics.arithmetic.ledger import Amounts, Ledger, sum_or_none
+from observability.metrics.arithmetic.rates import Conversion, Rates
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.performance import HoldingTime, Performance
 from observability.metrics.strategy.returns import EquityDays
 from observability.metrics.strategy.state import StrategyState
-from observability.metrics.trades.stats import Outcomes
+from observability.metrics.trades.stats import Outcomes, outcomes_in_one
 
 Accounts = Collection[StrategyAccount]
 
@@ -25,75 +27,101 @@ SERIES_FIELDS = (
 class StrategyTotals:
     """The data of the whole account that its strategies' accounts do not have."""
 
-    __slots__ = ("annualization", "days", "drawdown", "performance", "row", "total")
+    __slots__ = ("_elsewhere", "_own", "annualization", "days", "drawdown", "ledger", "performance", "rates", "row")
 
-    def __init__(self, annualization: int) -> None:
+    def __init__(self, annualization: int, rates: Rates) -> None:
         self.annualization = annualization
+        self.rates = rates
         self.row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
         """One row of history, with the columns SERIES_FIELDS."""
-        self.total = ZERO
-        """The total P&L of all accounts, at the newest marks."""
+        self.ledger = Ledger(rates)
+        """The sums of all accounts as of the newest tick."""
+        # The total P&L of now: in the reporting currency, and in others.
+        self._own = ZERO
+        self._elsewhere: dict[Conversion, Decimal] = {}
         self.drawdown = Drawdown()
         self.days = EquityDays()
         self.performance = Performance(self.days)
 
     @classmethod
-    def from_state(cls, annualization: int, state: StrategyState) -> StrategyTotals:
+    def from_state(cls, annualization: int, rates: Rates, state: StrategyState) -> StrategyTotals:
         """Returns the totals of a checkpoint. Raises CheckpointError if its days cannot be read."""
-        totals = cls(annualization)
+        totals = cls(annualization, rates)
         totals.drawdown = state.drawdown
         totals.days = EquityDays.from_state(state.days)
         totals.performance = Performance(totals.days)
         return totals
 
-    def move(self, change: Decimal, now_ns: int) -> None:
-        """Adds a change of the total P&L, and observes the equity that results."""
+    @property
+    def total(self) -> Decimal | None:
+        """The total P&L of all accounts, at the newest marks and rates."""
+        total = self._own
+        for conversion, amount in self._elsewhere.items():
+            converted = conversion.convert(amount)
+            if converted is None:
+                return None
+            total = EXACT.add(total, converted)
+        return total
+
+    def move(self, amounts: Amounts, change: Decimal) -> None:
+        """Adds a change of the P&L in the currency of `amounts`, which are an account's."""
         # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
-        self.total = EXACT.add(self.total, change)
-        self.drawdown.observe(self.total, now_ns)
+        conversion = amounts.conversion
+        if conversion is self.ledger.own.conversion:
+            self._own = EXACT.add(self._own, change)
+        else:
+            self._elsewhere[conversion] = EXACT.add(self._elsewhere.get(conversion, ZERO), change)
+
+    def observe(self, now_ns: int) -> None:
+        """Observes the equity that a fill, a mark or a rate has made."""
+        total = self.total if self._elsewhere else self._own
+        if total is not None:
+            self.drawdown.observe(total, now_ns)
+
+    def begin_path_anew(self) -> None:
+        """Forgets what depends on the past values of the P&L."""
+        self.drawdown, self.days = Drawdown(), EquityDays()
+        self.performance = Performance(self.days)
+
+    def add_up(self, accounts: Accounts) -> None:
+        """Makes the sums those of the accounts."""
+        ledger = self.ledger
+        ledger.set_sum(account.ledger for account in accounts)
+        self._own = ledger.own.total
+        self._elsewhere = {each.conversion: each.total for each in ledger.foreign}
 
     def close_day(self, day: int, last: int, accounts: Accounts, *, is_gap: bool) -> None:
         """Ends a UTC day, and those without an event up to `last`, in every account and in total."""
         for account in accounts:
             account.close_day(day, last, is_gap=is_gap)
-        self.days.close(day, last, exact_sum(account.total for account in accounts), is_gap=is_gap)
+        self.add_up(accounts)
+        self.days.close(day, last, self.total, is_gap=is_gap)
 
     def derive(self, accounts: Accounts, capital: Decimal | None, now_ns: int) -> dict[str, Any]:
         """Returns the sums and the figures derived from them; brings drawdown and `row` up to `now_ns`."""
         # hot: once per tick in which something moved (benchmarks/bench_tick.py)
-        self.total = total = exact_sum(account.total for account in accounts)
+        self.add_up(accounts)
+        ledger = self.ledger
+        total = ledger.total
         drawdown = self.drawdown
         drawdown.set_capital(capital)
         fills = sum(account.fills for account in accounts)
-        if drawdown.peak_ns is not None:
+        if drawdown.peak_ns is not None and total is not None:
             drawdown.observe(total, now_ns)
-        exact = (
-            total,
-            exact_sum(account.daily for account in accounts),
-            exact_sum(account.realized for account in accounts),
-            exact_sum(account.unrealized for account in accounts),
-            exact_sum(account.gross_exposure for account in accounts),
-            exact_sum(account.net_exposure for account in accounts),
-            drawdown.current,
-        )
-        self.row = row = tuple(map(to_float, exact))
+        shown = ledger.shown() | {
+            "daily_pnl": to_float_or_none(sum_or_none(account.daily for account in accounts)),
+            "drawdown": None if total is None else to_float(drawdown.current),
+        }
+        self.row = tuple(nan_if_none(shown[name]) for name in SERIES_FIELDS)
         deepest = drawdown.deepest
         outcomes = outcomes_of(accounts)
         figures = self.performance.figures(outcomes, capital, self.annualization)
         return {
-            "total_pnl": row[0],
-            "daily_pnl": row[1],
-            "realized_pnl": row[2],
-            "realized_gross_pnl": to_float(exact_sum(account.realized_gross for account in accounts)),
-            "unrealized_pnl": row[3],
-            "fees": to_float(exact_sum(account.fees for account in accounts)),
-            "income": to_float(exact_sum(account.income for account in accounts)),
+            **shown,
             "open_positions": sum(account.open_positions for account in accounts),
-            "gross_exposure": row[4],
-            "net_exposure": row[5],
+            "reporting_currency": ledger.reporting,
             "starting_capital": to_float_or_none(capital),
-            "equity": None if capital is None else to_float(EXACT.add(capital, total)),
-            "drawdown": row[6],
+            "equity": None if capital is None or total is None else to_float(EXACT.add(capital, total)),
             "max_drawdown": to_float(drawdown.maximum),
             "drawdown_pct": to_float_or_none(drawdown.current_pct()),
             "max_drawdown_pct": to_float_or_none(drawdown.maximum_pct()),
@@ -124,15 +152,16 @@ class StrategyTotals:
 
 
 def outcomes_of(accounts: Accounts) -> Outcomes:
-    """Returns the outcomes of the round trips of all accounts."""
+    """Returns the outcomes of the round trips of all accounts, in the reporting currency."""
     outcomes = Outcomes()
     for account in accounts:
-        outcomes.merge(account.outcomes)
+        outcomes.merge(outcomes_in_one(account.outcomes, account.rates))
     return outcomes
 
 
-def earned_by(accounts: Accounts) -> Decimal:
-    """Returns the current total P&L of the accounts, including fills since the last tick."""
+def earned_by(accounts: Accounts) -> Decimal | None:
+    """Returns the current total P&L of the accounts, including fills since the last tick; None without a rate that it
+    needs."""
     for account in accounts:
         account.value_positions()
-    return exact_sum(account.total for account in accounts)
+    return sum_or_none(account.total for account in accounts)

@@ -45,6 +45,10 @@ def fill_row(trade: Trade, ts_init_ns: int) -> StoreRow:
         trade.is_flat,
         trade.position_side,
         trade.reason,
+        trade.commission_asset,
+        trade.currency,
+        text_or_none(trade.fee_value),
+        text_or_none(trade.notional),
     )
 
 
@@ -58,7 +62,8 @@ def trade_of(row: StoreRow) -> Trade:
 
 def _trade_of(row: StoreRow) -> Trade:
     seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
-    latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip, day, leg, is_flat, position_side, reason = row[13:]
+    latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip, day, leg, is_flat, position_side, reason = row[13:25]
+    commission_asset, currency, fee_value, notional = row[25:29]
     return Trade(
         seq=seq,
         trade_id=trade_id,
@@ -83,6 +88,10 @@ def _trade_of(row: StoreRow) -> Trade:
         is_flat=bool(is_flat),
         position_side=position_side,
         reason=reason,
+        commission_asset=commission_asset,
+        currency=currency,
+        fee_value=decimal_or_none(fee_value),
+        notional=decimal_or_none(notional),
     )
 
 
@@ -103,6 +112,7 @@ def fill_of(row: StoreRow) -> Fill:
         trade.latency_ms,
         trade.position_side,
         trade.reason,
+        trade.commission_asset,
         ts=trade.ts_ns,
         ts_init=row[2],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, quotient_or_none, to_float, to_float_or_none
+from observability.metrics.arithmetic.rates import Conversion, Rates
 
 # The amounts of fills have at most 54 digits after the point. What is less than half of the last of them is left over
 # from rounded shares of a cost, and is no gain or loss.
@@ -27,9 +29,16 @@ class Outcomes(msgspec.Struct):
     """The sum over the losing round trips, so never above zero."""
     best: Decimal | None = None
     worst: Decimal | None = None
+    n_unvalued: int = 0
+    """Round trips in no other figure, because a fee of theirs had no rate into the currency of the position."""
+    is_unconverted: bool = False
+    """Whether the sums are not known, because some are in a currency without a rate."""
 
-    def add(self, outcome: Decimal) -> None:
-        """Adds one round trip."""
+    def add(self, outcome: Decimal | None) -> None:
+        """Adds one round trip; None if its outcome cannot be known."""
+        if outcome is None:
+            self.n_unvalued += 1
+            return
         if outcome.copy_abs() < _RESIDUE:
             outcome = ZERO
             self.n_breakeven += 1
@@ -55,6 +64,19 @@ class Outcomes(msgspec.Struct):
             self.best = other.best
         if other.worst is not None and (self.worst is None or other.worst < self.worst):
             self.worst = other.worst
+        self.n_unvalued += other.n_unvalued
+        self.is_unconverted |= other.is_unconverted
+
+    def converted(self, conversion: Conversion) -> Outcomes:
+        """Returns the same outcomes in the reporting currency."""
+        won, lost = conversion.convert(self.won), conversion.convert(self.lost)
+        best = None if self.best is None else conversion.convert(self.best)
+        worst = None if self.worst is None else conversion.convert(self.worst)
+        is_unconverted = won is None or lost is None
+        return Outcomes(
+            self.n_wins, self.n_losses, self.n_breakeven, won or ZERO, lost or ZERO, best, worst, self.n_unvalued,
+            is_unconverted,
+        )  # fmt: skip
 
     @property
     def n_closing(self) -> int:
@@ -73,12 +95,29 @@ class Outcomes(msgspec.Struct):
     @property
     def profit_factor(self) -> float | None:
         """Gains per unit of losses; None without losses."""
-        return quotient_or_none(self.won, self.lost.copy_abs())
+        return None if self.is_unconverted else quotient_or_none(self.won, self.lost.copy_abs())
 
     @property
     def expectancy(self) -> float | None:
         """The average outcome of a round trip, break-evens included; None if there are none."""
+        if self.is_unconverted:
+            return None
         return quotient_or_none(EXACT.add(self.won, self.lost), Decimal(self.n_closing))
+
+    @property
+    def extremes(self) -> tuple[Decimal | None, Decimal | None]:
+        """The best and the worst outcome; None where they cannot be compared."""
+        return (None, None) if self.is_unconverted else (self.best, self.worst)
+
+
+def outcomes_in_one(by_currency: Mapping[str, Outcomes], rates: Rates) -> Outcomes:
+    """Returns the outcomes in all currencies in the reporting one; do not modify the result."""
+    if len(by_currency) == 1 and rates.reporting in by_currency:
+        return by_currency[rates.reporting]
+    outcomes = Outcomes()
+    for currency, each in by_currency.items():
+        outcomes.merge(each.converted(rates.conversion(currency)))
+    return outcomes
 
 
 class TradeAmounts(NamedTuple):

@@ -61,6 +61,20 @@ class Trade(msgspec.Struct, gc=False):
     """Whether the fill closed its position exactly."""
     position_side: HeldSide = ""
     reason: str = ""
+    commission_asset: str = ""
+    """The currency of the commission; empty if the fill names none: then it is that of the P&L."""
+    currency: str = ""
+    """The currency of P&L and notional; empty if it was stored by an earlier version, or is in no account."""
+    fee_value: Decimal | None = None
+    """The commission in that currency, at the rate when the fill arrived, if it is in another one. It is set once: a
+    replay after a restart meets other rates."""
+    notional: Decimal | None = None
+    """The amount of the fill; None if it is quantity times price."""
+
+    @property
+    def is_fee_unvalued(self) -> bool:
+        """Whether the commission is in another currency, and no rate was known."""
+        return bool(self.commission_asset) and self.commission_asset != self.currency and self.fee_value is None
 
     @classmethod
     def from_fill(cls, seq: int, fill: Fill, strategy: str) -> Trade:
@@ -81,6 +95,7 @@ class Trade(msgspec.Struct, gc=False):
             fill.latency_ms,
             position_side=held_side(fill.position_side),
             reason=fill.reason,
+            commission_asset=fill.commission_asset,
         )
 
     def amounts(self) -> TradeAmounts:
@@ -101,10 +116,12 @@ class Trade(msgspec.Struct, gc=False):
             "strategy": self.strategy,
             "venue": self.venue,
             "commission": to_float(self.commission),
+            "commission_asset": self.commission_asset or self.currency or None,
             "latency_ms": self.latency_ms,
             "slippage_bps": self.slippage_bps,
             "pnl": to_float_or_none(self.pnl),
             "gross_pnl": to_float_or_none(self.gross_pnl),
+            "pnl_currency": self.currency or None,
             "round_trip": self.round_trip,
             "liquidity": self.liquidity,
             "position_side": self.position_side,

@@ -4,8 +4,8 @@
          --> admit(fill, EXECUTION)  --> same trade       same key, other content --> Rejection.CONFLICT, kept apart
          --> admit(fill, JOURNAL)    --> same trade
 
-What identifies a fill is in `trade.py`, TradeKey. Its content is quantity, price and commission, the strategy where
-both deliveries name one, and the position side where the later one does: a drop copy may know neither.
+What identifies a fill is in `trade.py`, TradeKey. Its content is quantity, price, commission and its currency, the
+strategy where both deliveries name one, and the position side where the later one does: a drop copy may know neither.
 P&L, latency and slippage are written into a trade by the collectors that it is handed to.
 """
 
@@ -383,6 +383,7 @@ def _terms(trade: Trade) -> dict[str, Any]:
     """Returns what two deliveries of one fill may differ in."""
     return {
         **{name: to_float(getattr(trade, name)) for name in _MONEY},
+        "commission_asset": trade.commission_asset or None,
         "strategy": trade.strategy,
         "position_side": trade.position_side,
     }
@@ -390,7 +391,7 @@ def _terms(trade: Trade) -> dict[str, Any]:
 
 def _differences(trade: Trade, other: Trade) -> list[str]:
     """Returns the names of the terms that differ; a delivery that names no strategy does not differ in it."""
-    names = [name for name in _MONEY if getattr(trade, name) != getattr(other, name)]
+    names = [name for name in (*_MONEY, "commission_asset") if getattr(trade, name) != getattr(other, name)]
     if other.position_side not in ("", trade.position_side):
         names.append("position_side")
     strategies = {trade.strategy, other.strategy}
@@ -399,6 +400,8 @@ def _differences(trade: Trade, other: Trade) -> list[str]:
 
 def _content(record: Fill | Trade) -> int:
     """Returns the hash of what must be the same in two deliveries of one fill, besides its key and strategy."""
+    if record.commission_asset:
+        return hash((record.quantity, record.price, record.commission, record.commission_asset))
     return hash((record.quantity, record.price, record.commission))
 
 

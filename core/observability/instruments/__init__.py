@@ -1,0 +1,1 @@
+"""What is traded: instruments and their terms, and the currencies that names of symbols tell of."""

@@ -1,0 +1,101 @@
+"""The instruments by symbol: those that were described, by an event or in the instrument file, and those assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from observability.instruments.instrument import ONE, Instrument, Terms, assumed_instrument
+
+OnTerms = Callable[[str], None]
+"""Called with a symbol whose terms have changed."""
+IsHeld = Callable[[str], bool]
+"""Returns whether a position is held in a symbol."""
+
+
+class InstrumentTable:
+    """What is known of each symbol. The terms of a symbol are the same at every venue, because a position is kept over
+    all venues; kind, tick, lot and calendar may differ by venue."""
+
+    def __init__(self, reporting: str = "USD", multipliers: Mapping[str, Decimal] | None = None) -> None:
+        """`multipliers` are those of contracts that nothing else describes, by symbol."""
+        self.reporting = reporting
+        self.is_held: IsHeld | None = None
+        """Asked before terms change."""
+        self._multipliers = {} if multipliers is None else multipliers
+        self._described: dict[str, dict[str, Instrument]] = {}
+        self._assumed: dict[str, Instrument] = {}
+        self._terms: dict[str, Terms] = {}
+        self._listeners: list[OnTerms] = []
+
+    def add_terms_listener(self, listener: OnTerms) -> None:
+        self._listeners.append(listener)
+
+    def terms(self, symbol: str) -> Terms:
+        """Returns the terms of a symbol; the same object until they change."""
+        # hot: once per position that opens and once per fill
+        found = self._terms.get(symbol)
+        return self._resolve(symbol) if found is None else found
+
+    def find(self, symbol: str, venue: str = "") -> Instrument:
+        """Returns the instrument of a symbol, at a venue if it was described for that one."""
+        described = self._described.get(symbol)
+        if described is None:
+            return self._assume(symbol)
+        return described.get(venue) or described.get("") or next(iter(described.values()))
+
+    @property
+    def described(self) -> list[Instrument]:
+        return [each for by_venue in self._described.values() for each in by_venue.values()]
+
+    def fault(self, instrument: Instrument) -> str | None:
+        """Returns why the table cannot take an instrument; None if it can."""
+        symbol, terms = instrument.symbol, instrument.terms
+        for venue, other in self._described.get(symbol, {}).items():
+            if venue != instrument.venue and other.terms != terms:
+                return f"other terms than at venue {venue!r}: positions are kept per symbol, over all venues"
+        if self.is_held is not None and terms != self.terms(symbol) and self.is_held(symbol):
+            return f"a position in {symbol} is held under other terms: {describe(self.terms(symbol))}"
+        return None
+
+    def set(self, instrument: Instrument) -> bool:
+        """Describes an instrument, for which `fault` has returned None; returns whether that changes anything."""
+        by_venue = self._described.setdefault(instrument.symbol, {})
+        if by_venue.get(instrument.venue) == instrument:
+            return False
+        before = self._terms.pop(instrument.symbol, None)
+        by_venue[instrument.venue] = instrument
+        if before is not None:
+            if before == instrument.terms:
+                self._terms[instrument.symbol] = before
+            else:
+                self._changed(instrument.symbol)
+        else:
+            self._changed(instrument.symbol)
+        return True
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Returns every instrument, those assumed of symbols in use included."""
+        assumed = [each for symbol, each in self._assumed.items() if symbol not in self._described]
+        return [each.to_json() for each in (*self.described, *assumed)]
+
+    def _assume(self, symbol: str) -> Instrument:
+        found = self._assumed.get(symbol)
+        if found is None:
+            multiplier = self._multipliers.get(symbol, ONE)
+            found = self._assumed[symbol] = assumed_instrument(symbol, self.reporting, multiplier)
+        return found
+
+    def _resolve(self, symbol: str) -> Terms:
+        terms = self._terms[symbol] = self.find(symbol).terms
+        return terms
+
+    def _changed(self, symbol: str) -> None:
+        for listener in self._listeners:
+            listener(symbol)
+
+
+def describe(terms: Terms) -> str:
+    contract = "inverse" if terms.is_inverse else "linear"
+    return f"{contract}, multiplier {terms.multiplier:f}, in {terms.currency}"

@@ -1,0 +1,302 @@
+"""Money by currency: exact sums per currency, and what they come to in the reporting currency.
+
+One currency, the reporting one, has a place of its own (`own`); an account that has no other never looks further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float, to_float_or_none
+from observability.metrics.arithmetic.rates import Conversion, Rates
+
+NO_RATE: Final = "no rate into {reporting} is known for {missing}"
+
+
+class AmountsState(msgspec.Struct):
+    """The sums of one currency in a checkpoint."""
+
+    currency: str = ""
+    realized_gross: Decimal = ZERO
+    fees: Decimal = ZERO
+    income: Decimal = ZERO
+    flows: Decimal = ZERO
+
+
+class Amounts:
+    """The sums of one account in one currency. The last four are of the open positions, at their marks."""
+
+    __slots__ = (
+        "conversion", "currency", "fees", "flows", "gross_exposure", "income", "margined", "net_exposure", "realized",
+        "realized_gross", "unrealized",
+    )  # fmt: skip
+
+    def __init__(self, conversion: Conversion) -> None:
+        self.conversion = conversion
+        self.currency = conversion.currency
+        self.realized_gross = ZERO
+        """P&L of closed quantities, before fees."""
+        self.fees = ZERO
+        self.income = ZERO
+        """P&L that is of no fill: funding, dividends, interest."""
+        self.flows = ZERO
+        """What was brought in less what was taken out, which is no P&L."""
+        self.realized = ZERO
+        """P&L of closed quantities and income, less fees."""
+        self.unrealized = ZERO
+        self.gross_exposure = ZERO
+        self.net_exposure = ZERO
+        self.margined = ZERO
+        """The part of net exposure less unrealised P&L that was not paid, because its positions are margined."""
+
+    def book(self, gross: Decimal, fee: Decimal) -> Decimal:
+        """Adds what a fill realised before fees, and its fee; returns what it realised net."""
+        # hot: once per fill (benchmarks/bench_intake.py)
+        self.fees = EXACT.add(self.fees, fee)
+        net = EXACT.subtract(gross, fee)
+        if gross is not ZERO:
+            self.realized_gross = EXACT.add(self.realized_gross, gross)
+        self.realized = EXACT.add(self.realized, net)
+        return net
+
+    def earn(self, income: Decimal) -> None:
+        """Adds P&L that is of no fill."""
+        self.income = EXACT.add(self.income, income)
+        self.realized = EXACT.add(self.realized, income)
+
+    @property
+    def total(self) -> Decimal:
+        return EXACT.add(self.realized, self.unrealized)
+
+    @property
+    def cash(self) -> Decimal:
+        """What is held in this currency itself: all but the value of what was paid for, and the P&L of what was not."""
+        return EXACT.subtract(self.equity, EXACT.subtract(self.net_exposure, self.margined))
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and the value of the positions."""
+        return EXACT.add(self.total, self.flows)
+
+    def clear_positions(self) -> None:
+        """Sets what the positions add up to to zero, before they are added up again."""
+        self.unrealized = self.gross_exposure = self.net_exposure = self.margined = ZERO
+
+    def add(self, other: Amounts) -> None:
+        """Adds the sums of another account in the same currency."""
+        add = EXACT.add
+        self.realized_gross = add(self.realized_gross, other.realized_gross)
+        self.fees = add(self.fees, other.fees)
+        self.realized = add(self.realized, other.realized)
+        if other.income is not ZERO:
+            self.income = add(self.income, other.income)
+        if other.flows is not ZERO:
+            self.flows = add(self.flows, other.flows)
+        self.unrealized = add(self.unrealized, other.unrealized)
+        self.gross_exposure = add(self.gross_exposure, other.gross_exposure)
+        self.net_exposure = add(self.net_exposure, other.net_exposure)
+        if other.margined is not ZERO:
+            self.margined = add(self.margined, other.margined)
+
+    def to_state(self) -> AmountsState:
+        return AmountsState(self.currency, self.realized_gross, self.fees, self.income, self.flows)
+
+    def load_state(self, state: AmountsState) -> None:
+        self.realized_gross, self.fees = state.realized_gross, state.fees
+        # `add` skips what is nothing.
+        self.income, self.flows = state.income or ZERO, state.flows or ZERO
+        self.realized = EXACT.add(EXACT.subtract(self.realized_gross, self.fees), self.income)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "realized_gross": to_float(self.realized_gross),
+            "fees": to_float(self.fees),
+            "income": to_float(self.income),
+            "realized": to_float(self.realized),
+            "unrealized": to_float(self.unrealized),
+            "cash": to_float(self.cash),
+            "equity": to_float(self.equity),
+        }
+
+
+class Ledger:
+    """The sums of one account in every currency. A sum in the reporting currency is None while a rate that it needs is
+    missing: never the sum of the rest."""
+
+    __slots__ = ("_rates", "by_currency", "foreign", "own")
+
+    def __init__(self, rates: Rates) -> None:
+        self._rates = rates
+        self.own = Amounts(rates.conversion(rates.reporting))
+        self.foreign: tuple[Amounts, ...] = ()
+        """Those in other currencies than the reporting one."""
+        self.by_currency = {rates.reporting: self.own}
+
+    @property
+    def reporting(self) -> str:
+        return self._rates.reporting
+
+    def of(self, currency: str) -> Amounts:
+        """Returns the sums in a currency."""
+        amounts = self.by_currency.get(currency)
+        if amounts is None:
+            amounts = self.by_currency[currency] = Amounts(self._rates.conversion(currency))
+            self.foreign = (*self.foreign, amounts)
+        return amounts
+
+    @property
+    def realized_gross(self) -> Decimal | None:
+        if not self.foreign:
+            return self.own.realized_gross
+        return self._converted(self.own.realized_gross, [(each, each.realized_gross) for each in self.foreign])
+
+    @property
+    def fees(self) -> Decimal | None:
+        if not self.foreign:
+            return self.own.fees
+        return self._converted(self.own.fees, [(each, each.fees) for each in self.foreign])
+
+    @property
+    def income(self) -> Decimal | None:
+        return self._converted(self.own.income, [(each, each.income) for each in self.foreign])
+
+    @property
+    def flows(self) -> Decimal | None:
+        return self._converted(self.own.flows, [(each, each.flows) for each in self.foreign])
+
+    @property
+    def realized(self) -> Decimal | None:
+        if not self.foreign:
+            return self.own.realized
+        return self._converted(self.own.realized, [(each, each.realized) for each in self.foreign])
+
+    @property
+    def unrealized(self) -> Decimal | None:
+        if not self.foreign:
+            return self.own.unrealized
+        return self._converted(self.own.unrealized, [(each, each.unrealized) for each in self.foreign])
+
+    @property
+    def gross_exposure(self) -> Decimal | None:
+        if not self.foreign:
+            return self.own.gross_exposure
+        return self._converted(self.own.gross_exposure, [(each, each.gross_exposure) for each in self.foreign])
+
+    @property
+    def net_exposure(self) -> Decimal | None:
+        if not self.foreign:
+            return self.own.net_exposure
+        return self._converted(self.own.net_exposure, [(each, each.net_exposure) for each in self.foreign])
+
+    @property
+    def total(self) -> Decimal | None:
+        """All P&L."""
+        # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
+        if not self.foreign:
+            return self.own.total
+        return self._converted(self.own.total, [(each, each.total) for each in self.foreign])
+
+    def unconverted(self) -> dict[str, Decimal]:
+        """Returns the P&L in each currency that has no rate, unless nothing was ever booked in it."""
+        return {
+            each.currency: each.total
+            for each in self.foreign
+            if each.conversion.numerator is None and (each.total or each.fees or each.realized_gross or each.unrealized)
+        }
+
+    def clear_positions(self) -> None:
+        self.own.clear_positions()
+        for each in self.foreign:
+            each.clear_positions()
+
+    def set_sum(self, ledgers: Iterable[Ledger]) -> None:
+        """Makes this one the sum of others."""
+        for each in self.by_currency.values():
+            each.realized_gross = each.fees = each.income = each.flows = each.realized = ZERO
+            each.clear_positions()
+        for ledger in ledgers:
+            self.own.add(ledger.own)
+            for each in ledger.foreign:
+                self.of(each.currency).add(each)
+
+    def to_state(self) -> list[AmountsState]:
+        return [each.to_state() for each in self.by_currency.values()]
+
+    def load_state(self, states: Iterable[AmountsState]) -> None:
+        for state in states:
+            self.of(state.currency).load_state(state)
+
+    def shown_pnl(self) -> dict[str, Any]:
+        """Returns the P&L in the reporting currency, as JSON."""
+        # hot: once per symbol with open positions per tick in which something moved (benchmarks/bench_tick.py)
+        if not self.foreign:
+            own = self.own
+            return {
+                "total_pnl": to_float(EXACT.add(own.realized, own.unrealized)),
+                "realized_pnl": to_float(own.realized),
+                "realized_gross_pnl": to_float(own.realized_gross),
+                "unrealized_pnl": to_float(own.unrealized),
+                "fees": to_float(own.fees),
+                "income": to_float(own.income),
+                "unconverted": {},
+            }
+        return {
+            "total_pnl": to_float_or_none(self.total),
+            "realized_pnl": to_float_or_none(self.realized),
+            "realized_gross_pnl": to_float_or_none(self.realized_gross),
+            "unrealized_pnl": to_float_or_none(self.unrealized),
+            "fees": to_float_or_none(self.fees),
+            "income": to_float_or_none(self.income),
+            "unconverted": {currency: to_float(amount) for currency, amount in self.unconverted().items()},
+        }
+
+    def shown(self) -> dict[str, Any]:
+        """Returns every sum in the reporting currency and by currency, as JSON."""
+        # hot: once per account per tick in which it moved (benchmarks/bench_tick.py)
+        own = self.own
+        json = own.to_json()
+        if not self.foreign:
+            return {
+                "total_pnl": to_float(EXACT.add(own.realized, own.unrealized)),
+                "realized_pnl": json["realized"],
+                "realized_gross_pnl": json["realized_gross"],
+                "unrealized_pnl": json["unrealized"],
+                "fees": json["fees"],
+                "income": json["income"],
+                "gross_exposure": to_float(own.gross_exposure),
+                "net_exposure": to_float(own.net_exposure),
+                "currencies": {own.currency: json},
+                "unconverted": {},
+                "unconverted_reason": None,
+            }
+        return self.shown_pnl() | {
+            "gross_exposure": to_float_or_none(self.gross_exposure),
+            "net_exposure": to_float_or_none(self.net_exposure),
+            "currencies": {currency: each.to_json() for currency, each in sorted(self.by_currency.items())},
+            "unconverted_reason": why_unconverted(self.unconverted(), self.reporting),
+        }
+
+    @staticmethod
+    def _converted(own: Decimal, foreign: Iterable[tuple[Amounts, Decimal]]) -> Decimal | None:
+        total = own
+        for amounts, amount in foreign:
+            converted = amounts.conversion.convert(amount)
+            if converted is None:
+                return None
+            total = EXACT.add(total, converted)
+        return total
+
+
+def why_unconverted(unconverted: dict[str, Decimal], reporting: str) -> str | None:
+    """Returns why totals are None, if they are."""
+    return NO_RATE.format(reporting=reporting, missing=", ".join(sorted(unconverted))) if unconverted else None
+
+
+def sum_or_none(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    """Returns the sum; None if one of them is not known."""
+    known = list(amounts)
+    return None if None in known else exact_sum(amount for amount in known if amount is not None)
