@@ -1,0 +1,195 @@
+"""The accounting agrees to the last digit with an implementation that shares nothing with it, over random years."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from independent_book import Book, Sums
+from observability.bus import Bus
+from observability.events import BOOKING_TYPES, TYPE_NAMES, Event, Position
+from observability.ingest.decoder import EventDecoder
+from observability.ingest.gate import Verdict
+from observability.metrics import ExecutionCollector
+from observability.metrics.market_data_collector import MarketDataCollector
+from observability.metrics.strategy_collector import StrategyCollector, StrategySettings
+from observability.metrics.trades.booking import EFFECTIVE
+from observability.metrics.trades.trade import TradeFilter
+from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
+from random_year import FEATURES, MULTIPLIERS, START_NS, RandomYear
+
+# A quotient is kept to 60 digits after the point, and what it leaves is realised.
+ROUNDING = Fraction(1, 10**50)
+BOOKED = {TYPE_NAMES[kind] for kind in BOOKING_TYPES}
+_NEEDS = {
+    "currencies": {"instrument", "rate"}, "corrections": {"bust", "correct"}, "funding": {"funding"}, "cash": {"cash"},
+    "dividend": {"dividend"}, "split": {"split"}, "settlement": {"settlement"},
+}  # fmt: skip
+EFFECTIVE_NAMES = {TYPE_NAMES[kind] for kind in EFFECTIVE}
+LANDED = frozenset(name for name in FEATURES if _NEEDS.get(name, set()) <= EFFECTIVE_NAMES)
+"""The features whose events the product accounts for."""
+
+
+class Desk:
+    """The collectors on one bus, which take events as a sender writes them."""
+
+    def __init__(self) -> None:
+        self.bus = Bus()
+        self.trades = TradeLog(multipliers={name: Decimal(value) for name, value in MULTIPLIERS.items()})
+        self.market = MarketDataCollector(bus=self.bus)
+        settings = StrategySettings(multipliers=self.trades.multipliers, max_strategies=1000, max_positions=10_000)
+        self.strategy = StrategyCollector(bus=self.bus, market=self.market, trades=self.trades, settings=settings)
+        self.execution = ExecutionCollector(bus=self.bus, market=self.market, trades=self.trades)
+        for section in (self.market, self.strategy, self.execution):
+            asyncio.run(section.start())
+        self._decoder = EventDecoder()
+        self._now_ns = 0
+
+    def take(self, event: dict[str, Any]) -> str:
+        # What is delivered again has an old time of its own.
+        self._now_ns = max(self._now_ns, event["ts"])
+        decoded = self._decoder.decode_element(orjson.dumps(event), 0, self._now_ns)
+        assert isinstance(decoded, Event), decoded
+        self.bus.remark = None
+        self.bus.publish(decoded)
+        if self.bus.remark is not None and self.bus.remark.is_refusal:
+            return "refused"
+        if event["type"] == "fill":
+            trade = self.trades.admit(decoded, Reader.JOURNAL)  # type: ignore[arg-type]
+            return trade.value if isinstance(trade, Rejection) else "accepted"
+        if event["type"] in BOOKED or (isinstance(decoded, Position) and decoded.adopt):
+            verdict = self.strategy.bookings.verdict
+            return "accepted" if verdict is Verdict.ACCEPTED else verdict.value
+        return "accepted"
+
+    def section(self, now_ns: int) -> dict[str, Any]:
+        self.strategy.refresh(now_ns)
+        strategies, positions, _ = self.strategy.groups
+        return {
+            **self.strategy.fields.to_json(),
+            "strategies": {name: part.to_json() for name, part in strategies.parts.items()},
+            "positions": [part.to_json() for part in positions.parts.values()],
+        }
+
+
+def run(seed: int, n: int, features: frozenset[str], checks: int = 5) -> None:
+    """Gives a random year to both, and compares them again and again."""
+    desk, book, year = Desk(), Book(multipliers=MULTIPLIERS), RandomYear(seed, n, features)
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for number, event in enumerate([*year.events(), *year.closing_quotes()]):
+        expected = book.take(event)
+        assert desk.take(event) == expected, (number, event)
+        outcomes[event["type"], expected] += 1
+        if number % max(n // checks, 1) == 0:
+            compare(desk, book)
+    compare(desk, book)
+    compare_trades(desk, book)
+    if n >= 1000:
+        assert outcomes["fill", "duplicate"] and outcomes["fill", "conflict"]
+        assert outcomes["fill", "refused"] or "hedge" not in features
+
+
+def compare(desk: Desk, book: Book) -> None:
+    section = desk.section(book.state.now_ns)
+    shown = {(each["strategy"], each["symbol"], each["position_side"]): each for each in section["positions"]}
+    expected = {place: held for place, held in book.state.held.items() if held.quantity}
+    assert shown.keys() == expected.keys()
+    for place, held in expected.items():
+        each = shown[place]
+        assert each["quantity"] == float(held.quantity), place
+        assert each["avg_price"] == float(held.average or 0), place
+        assert each["mark"] == float(book.mark(place)), place
+        assert near(each["unrealized_pnl"], book.unrealized(place)), place
+        assert near(each["realized_pnl"], held.gross - held.fees), place
+    assert exact_totals(desk, book)
+    for strategy in (None, *book.strategies()):
+        part = section if strategy is None else section["strategies"][strategy]
+        for name, wanted in {
+            "total_pnl": "total", "realized_pnl": "realized", "realized_gross_pnl": "gross", "fees": "fees",
+            "income": "income", "unrealized_pnl": "unrealized", "gross_exposure": "exposure",
+        }.items():  # fmt: skip
+            total = book.total(wanted, strategy)
+            assert near_or_none(part[name], total), (strategy, name, part[name], total)
+        if "currencies" in part:
+            for currency, sums in book.money(strategy).items():
+                compare_currency(part["currencies"].get(currency), sums)
+
+
+def compare_currency(shown: dict[str, float] | None, sums: Sums) -> None:
+    if shown is None:
+        assert sums == Sums()
+        return
+    for name, wanted in {"realized_gross": sums.gross, "fees": sums.fees, "income": sums.income,
+                         "realized": sums.realized, "unrealized": sums.unrealized, "equity": sums.equity,
+                         "cash": sums.equity - sums.value}.items():  # fmt: skip
+        assert near(shown[name], wanted), (name, shown[name], float(wanted))
+
+
+def exact_totals(desk: Desk, book: Book) -> bool:
+    """Compares the exact totals, which are sums of products and in which no quotient is left."""
+    for name, total, realized, unrealized, _ in desk.strategy.equity_rows(book.state.now_ns):
+        strategy = name or None
+        wanted = book.total("total", strategy)
+        if wanted is None:
+            assert total is None
+            continue
+        assert total is not None and abs(Fraction(total) - wanted) < ROUNDING, name
+        for ours, theirs in ((realized, "realized"), (unrealized, "unrealized")):
+            part = book.total(theirs, strategy)
+            assert ours is not None and part is not None and abs(Fraction(ours) - part) < ROUNDING, (name, theirs)
+    return True
+
+
+def compare_trades(desk: Desk, book: Book) -> None:
+    page, _ = desk.trades.query(TradeFilter(), limit=10_000)
+    ours = list(reversed(page))
+    theirs = list(book.trades())
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.trade_id, one.strategy, one.position_side) == (
+            other.event["trade_id"],
+            other.place[0],
+            other.place[2],
+        )
+        if other.is_busted:
+            continue
+        for pnl, wanted in ((one.gross_pnl, other.gross), (one.pnl, other.pnl)):
+            assert (pnl is None) == (wanted is None), one
+            assert pnl is None or wanted is None or abs(Fraction(pnl) - wanted) < ROUNDING, one
+
+
+def near(shown: float, wanted: Fraction) -> bool:
+    """Returns whether a shown number is the nearest double of what is wanted, but for what a quotient leaves."""
+    return shown == float(wanted) or abs(Fraction(shown) - wanted) < ROUNDING
+
+
+def near_or_none(shown: float | None, wanted: Fraction | None) -> bool:
+    return shown is wanted is None or (shown is not None and wanted is not None and near(shown, wanted))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_random_year_of_everything_agrees_to_the_last_digit(seed: int) -> None:
+    run(seed, 2_500, LANDED)
+
+
+@pytest.mark.parametrize("feature", [name for name in FEATURES if name in LANDED])
+def test_a_random_year_of_one_thing_agrees_to_the_last_digit(feature: str) -> None:
+    run(11, 400, frozenset({feature}))
+
+
+@given(st.integers(0, 2**32), st.sets(st.sampled_from(sorted(LANDED))))
+def test_any_short_year_agrees_to_the_last_digit(seed: int, features: set[str]) -> None:
+    run(seed, 60, frozenset(features), checks=6)
+
+
+def test_the_year_is_of_this_length() -> None:
+    events = list(RandomYear(1, 500).events())
+    assert events[0]["ts"] > START_NS and len(events) >= 500
