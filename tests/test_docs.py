@@ -274,6 +274,7 @@ LIMITS: Final = {
     "labels of a series": "events:MAX_LABELS",
     "label name or value": "events:MAX_LABEL_LENGTH",
     "alert rules": "metrics.alerts.rule_file:MAX_RULES",
+    "deposits and withdrawals in the daily returns": "metrics.strategy.returns:MAX_FLOWS",
     "days of daily returns": "metrics.strategy.returns:MAX_DAYS",
     "rows waiting for the store": "metrics.durability.persistence:MAX_QUEUED_ROWS",
     "days that the store keeps a row": "config.config:Config().store_max_age",

@@ -25,8 +25,8 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 """After a second SIGINT or SIGTERM, which cuts the shutdown short: the status that a shell reports for SIGINT."""
 
-# msgspec quotes an unexpected value in full, however long it is.
-MAX_FAULT_CHARACTERS: Final = 200
+# msgspec quotes an unexpected value in full, however long it is. The names of all types of events fit.
+MAX_FAULT_CHARACTERS: Final = 300
 
 
 class ObservabilityError(Exception):

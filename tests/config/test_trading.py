@@ -117,6 +117,13 @@ def test_a_year_has_252_or_365_daily_returns() -> None:
     assert fault(ANNUALIZATION="360") == "ANNUALIZATION: '360', expected 252 or 365"
 
 
+def test_a_risk_free_rate_is_a_fraction_of_any_sign() -> None:
+    assert [read(RISK_FREE_RATE=text).risk_free_rate for text in ("0.045", "-0.005", "0")] == [
+        D("0.045"), D("-0.005"), D(0)
+    ]  # fmt: skip
+    assert fault(RISK_FREE_RATE="4.5").startswith("RISK_FREE_RATE: '4.5', expected a fraction from -0.5 to 1")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -128,6 +135,8 @@ def test_a_year_has_252_or_365_daily_returns() -> None:
         {"contract_multipliers": (("ES", D(0)),)},
         {"contract_multipliers": (("ES", D(1)), ("ES", D(2)))},
         {"annualization": 365.0},
+        {"risk_free_rate": 0.05},
+        {"risk_free_rate": D("NaN")},
         {"stale_after_by_symbol": {"AAPL": 5.0}},
         {"stale_after_by_symbol": ("AAPL",)},
         {"stale_after_by_symbol": (("AAPL", "5"),)},

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.errors import EventError
-from observability.events import EVENT_TYPES, TYPE_NAMES, OrderStatus
+from observability.events import EVENT_TYPES, TYPE_NAMES, OrderStatus, Split
 from observability.ingest.decoder import EventDecoder
-from observability.ingest.dialects import SYNONYMS, Reading, nearest_name
+from observability.ingest.dialects import SYNONYMS, TYPE_SYNONYMS, Reading, nearest_name, read_event
 
 NOW_NS = 1_700_000_000_123_456_789
 EVENTS: dict[str, dict[str, Any]] = {
@@ -29,6 +29,15 @@ EVENTS: dict[str, dict[str, Any]] = {
     "alert": {"severity": "info", "title": "t"},
     "heartbeat": {"component": "c"},
     "metric": {"name": "n", "value": 1},
+    "instrument": {"symbol": "A", "kind": "spot", "quote_currency": "USD"},
+    "rate": {"base": "EUR", "quote": "USD", "rate": 1},
+    "cash": {"amount": 1, "reason": "deposit"},
+    "funding": {"symbol": "A", "amount": 1},
+    "dividend": {"symbol": "A", "amount_per_share": 1},
+    "split": {"symbol": "A", "numerator": 2},
+    "settlement": {"symbol": "A", "price": 1},
+    "bust": {"trade_id": "t", "symbol": "A"},
+    "correct": {"trade_id": "t", "symbol": "A", "price": 1},
 }
 TIMES = [(kind, "ts") for kind in EVENTS] + [("order", "decision_ts")]
 
@@ -228,6 +237,22 @@ def test_the_type_is_read_in_any_case() -> None:
     assert TYPE_NAMES[type(read("Quote"))] == "quote"
 
 
+@pytest.mark.parametrize("word", TYPE_SYNONYMS)
+def test_the_type_of_another_system_is_read_as_what_it_means(word: str) -> None:
+    kind, meant = TYPE_SYNONYMS[word]
+    fields = EVENTS[kind] | {"amount": -5 if word in ("fee", "withdrawal") else 5} if kind == "cash" else EVENTS[kind]
+    fields = {name: value for name, value in fields.items() if name not in meant}
+    reading = read_event(orjson.dumps({"type": word.upper(), **fields}))
+    assert TYPE_NAMES[type(reading.event)] == kind
+    assert [getattr(reading.event, name) for name in meant] == list(meant.values())
+
+
+def test_the_ratio_of_a_split_is_new_shares_for_one_old() -> None:
+    split = read_event(b'{"type":"split","symbol":"AAPL","ratio":"1.5"}').event
+    assert isinstance(split, Split)
+    assert (split.numerator, split.denominator) == (Decimal("1.5"), 1)
+
+
 @pytest.mark.parametrize("value", ["working on it", "", 7, None, "done"])
 def test_a_refused_word_is_answered_with_the_words_that_are_allowed(value: object) -> None:
     fault = refusal("order", status=value)
@@ -285,7 +310,8 @@ def test_an_id_is_nothing_else(value: object) -> None:
 @pytest.mark.parametrize("kind", EVENTS)
 def test_null_stands_for_the_default_of_every_optional_field(kind: str) -> None:
     (event_type,) = (each for each in EVENT_TYPES if TYPE_NAMES[each] == kind)
-    optional = [field.name for field in msgspec.structs.fields(event_type) if not field.required]
+    fields = msgspec.structs.fields(event_type)
+    optional = [field.name for field in fields if not field.required and field.name not in EVENTS[kind]]
     assert read(kind, **dict.fromkeys(optional)) == read(kind)
 
 

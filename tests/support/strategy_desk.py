@@ -60,6 +60,12 @@ class Desk:
         self.strategy.refresh(now_ns)
         return self.strategy.fields.to_json()
 
+    def book(self, event: Any) -> None:
+        """Publishes a booking that arrives now, if it has no time yet."""
+        event.ts_init = event.ts_init or self.now
+        event.ts = event.ts or event.ts_init
+        self.bus.publish(event)
+
     def part(self, group: int, key: str) -> dict[str, Any]:
         return self.strategy.groups[group].parts[key].to_json()
 

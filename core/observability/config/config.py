@@ -31,6 +31,7 @@ from observability.config.kinds import (
 from observability.config.setting import Kind, Setting, shown
 from observability.config.source_urls import SourceUrls
 from observability.config.trading import (
+    AnnualRate,
     ContractMultipliers,
     Multipliers,
     PositiveAmount,
@@ -296,6 +297,12 @@ class Config:
         YearDays(),
         "Daily returns in a year, by which Sharpe, Sortino and Calmar are annualized.",
         env="ANNUALIZATION",
+    )
+    risk_free_rate: Decimal = _setting(
+        Decimal(0),
+        AnnualRate(),
+        "Risk-free interest per year, as a fraction, which Sharpe and Sortino leave out of the returns.",
+        env="RISK_FREE_RATE",
     )
     shutdown_grace_seconds: float = _setting(
         10.0,

@@ -25,6 +25,7 @@ YEAR_DAYS: Final = (252, 365)
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 # As many digits as a Decimal of an event may have (`events.py`).
 _AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
+_RATE = re.compile(r"-?[0-9](?:\.[0-9]{1,18})?")
 
 SymbolSeconds = tuple[tuple[str, float], ...]
 Multipliers = tuple[tuple[str, Decimal], ...]
@@ -109,6 +110,29 @@ class PositiveAmount(Kind):
 
     def format(self, value: object) -> str:
         return "" if value is None else f"{value:f}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnnualRate(Kind):
+    """A rate of interest per year, as an exact fraction."""
+
+    metavar: ClassVar[str] = "RATE"
+
+    @property
+    def expected(self) -> str:
+        return "a fraction from -0.5 to 1, such as 0.045 for 4.5 %"
+
+    def parse(self, text: str) -> object:
+        rate = Decimal(text) if _RATE.fullmatch(text) else None
+        if not self.accepts(rate):
+            raise ValueError(shown(text))
+        return rate
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, Decimal) and value.is_finite() and Decimal("-0.5") <= value <= 1
+
+    def format(self, value: object) -> str:
+        return f"{value:f}"
 
 
 @dataclass(frozen=True, slots=True)

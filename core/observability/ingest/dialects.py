@@ -130,6 +130,23 @@ SYNONYMS: Final[Mapping[str, Mapping[str, str]]] = {
 }  # fmt: skip
 """By field, or by type and field where a name means two things: the word of another system, and ours."""
 
+TYPE_SYNONYMS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+    "deposit": ("cash", {"reason": "deposit"}),
+    "withdrawal": ("cash", {"reason": "withdrawal"}),
+    "transfer": ("cash", {"reason": "transfer"}),
+    "interest": ("cash", {"reason": "interest"}),
+    "rebate": ("cash", {"reason": "rebate"}),
+    "fee": ("cash", {"reason": "fee"}),
+    "trade_cancel": ("bust", {}),
+    "correction": ("correct", {}),
+}
+"""What other systems call a type of event: ours, and the fields that the word stands for."""
+FIELD_SYNONYMS: Final[Mapping[str, Mapping[str, str]]] = {
+    "split": {"ratio": "numerator"},
+    "dividend": {"amount_per_unit": "amount_per_share"},
+}
+"""By type, what other systems call a field, unless the event has ours, too."""
+
 # Similarity (difflib's ratio) from which a name counts as a misspelling of another.
 NEAR_NAME_RATIO: Final = 0.7
 MAX_UNKNOWN_FIELDS: Final = 16
@@ -177,6 +194,12 @@ def read_values(values: Mapping[str, Any]) -> Reading:
     if "type" not in values:
         raise ValueError("Object missing required field `type`")
     tag = str(values["type"]).strip().lower()
+    if tag in TYPE_SYNONYMS:
+        tag, meant = TYPE_SYNONYMS[tag]
+        values = {**meant, **values}
+    for name, ours in FIELD_SYNONYMS.get(tag, {}).items():
+        if name in values and ours not in values:
+            values = {ours: values[name], **{key: value for key, value in values.items() if key != name}}
     dialect = _DIALECTS.get(tag)
     if dialect is None:
         raise _fault("type", f"Invalid value {_shown(values['type'])}, expected one of {', '.join(_DIALECTS)}")

@@ -99,6 +99,7 @@ def make_collectors(
             calendar=calendar,
             starting_capital=config.starting_capital,
             annualization=config.annualization,
+            risk_free_rate=config.risk_free_rate,
             max_positions=config.max_positions,
         ),
     )

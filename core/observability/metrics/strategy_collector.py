@@ -12,11 +12,23 @@ from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
 from observability.errors import EventRefused
-from observability.events import Equity, Event, Fill, Funding, Position, Signal
+from observability.events import (
+    BookingEvent,
+    Cash,
+    Dividend,
+    Equity,
+    Event,
+    Fill,
+    Funding,
+    Position,
+    Settlement,
+    Signal,
+)
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
 from observability.instruments.table import InstrumentTable
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float_or_none
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
+from observability.metrics.arithmetic.ledger import sum_or_none
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, SessionCalendar
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
@@ -24,7 +36,7 @@ from observability.metrics.market.touch import Mark
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.book.adoption import Adoption
-from observability.metrics.strategy.book.bookkeeper import Bookkeeper
+from observability.metrics.strategy.book.bookkeeper import Bookkeeper, Flow
 from observability.metrics.strategy.capital import Capital
 from observability.metrics.strategy.holding import Holding, Holdings
 from observability.metrics.strategy.position_part import PositionPart
@@ -49,7 +61,8 @@ OTHER_SYMBOLS = "(other)"
 
 
 EquityRow = tuple[str, Decimal | None, Decimal | None, Decimal | None, Decimal | None]
-"""Strategy, total P&L, realised P&L, unrealised P&L, capital; None where a rate is missing."""
+"""Strategy, total P&L, realised P&L, unrealised P&L, capital with what was paid in and out since; None where a rate is
+missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +78,8 @@ class StrategySettings:
     annualization: int = 365
     """How many daily returns a year has."""
     reporting_currency: str = "USD"
+    risk_free_rate: Decimal = ZERO
+    """Per year, as a fraction."""
 
 
 class StrategyCollector(BusCollector):
@@ -124,7 +139,7 @@ class StrategyCollector(BusCollector):
         self._rollover_ns = 0
         """When the session or the UTC day ends next; 0 before the first event, which begins both. A tick alone begins
         neither."""
-        self._totals = StrategyTotals(self.settings.annualization, self.rates)
+        self._totals = StrategyTotals(self.settings.annualization, self.rates, self.settings.risk_free_rate)
         self._n_positions = 0
         self._holdings = Holdings(self._on_move, self._catch_up)
         # Whether a flat position may be found among them; looking for one takes as long as there are positions.
@@ -180,7 +195,7 @@ class StrategyCollector(BusCollector):
         annualization = self._totals.annualization
         return {
             "annualization": annualization,
-            "risk_free_rate": 0.0,
+            "risk_free_rate": to_float(self.settings.risk_free_rate),
             "session": {
                 "timezone": str(session.calendar.zone),
                 "start": f"{session.calendar.start:%H:%M}",
@@ -188,7 +203,7 @@ class StrategyCollector(BusCollector):
             },
             "account": self._totals.to_json(self._accounts.values(), capital.of_account),
             "strategies": {
-                name: account.performance_json(capital.of(name), annualization)
+                name: account.performance_json(capital.of(name), annualization, self.settings.risk_free_rate)
                 for name, account in self._accounts.items()
             },
         }
@@ -198,9 +213,10 @@ class StrategyCollector(BusCollector):
         self._update(now_ns)
         accounts = self._accounts.values()
         ledger = self._totals.ledger
-        yield "", ledger.total, ledger.realized, ledger.unrealized, self.capital
+        yield "", ledger.total, ledger.realized, ledger.unrealized, sum_or_none((self.capital, ledger.flows))
         for account in accounts:
-            yield account.name, account.total, account.realized, account.unrealized, self._capital.of(account.name)
+            paid_in = sum_or_none((self._capital.of(account.name), account.ledger.flows))
+            yield account.name, account.total, account.realized, account.unrealized, paid_in
 
     def save(self) -> bytes:
         return pack(
@@ -225,6 +241,7 @@ class StrategyCollector(BusCollector):
                 overclosing_fills=self.overclosing_fills,
                 currency=self.rates.reporting,
                 rates=list(self.rates.known.values()),
+                unassigned=self._totals.unassigned.to_state(),
             )
         )
 
@@ -233,7 +250,7 @@ class StrategyCollector(BusCollector):
         state = unpack(data, StrategyState)
         self.rates.load(state.rates)
         accounts = {each.name: StrategyAccount.from_state(each, self.rates) for each in state.accounts}
-        totals = StrategyTotals.from_state(self.settings.annualization, self.rates, state)
+        totals = StrategyTotals.from_state(self.settings.annualization, self.rates, self.settings.risk_free_rate, state)
         if state.currency not in ("", self.rates.reporting):
             _begin_paths_anew(accounts.values(), totals, state.currency)
         # Nothing can fail from here on.
@@ -322,10 +339,20 @@ class StrategyCollector(BusCollector):
         self._hold(part)
         self._may_be_flat |= trade.is_flat
 
-    def on_funding(self, event: Funding) -> None:
+    def on_booking(self, event: BookingEvent) -> None:
+        """Applies one booking; a duplicate or conflicting one changes no account."""
         booking = self._booked(event)
         if booking is not None:
-            self._bookkeeper.fund(booking, event, event.ts_init or self.clock.time_ns())
+            self._bookkeeper.apply(booking, event.ts_init or self.clock.time_ns())
+
+    @property
+    def day(self) -> int:
+        """The current UTC day, numbered from the epoch."""
+        if self._day.end_ns is None:
+            # A publisher inside this process may leave `ts_init` unset.
+            self._roll_over(self.clock.time_ns())
+        assert self._day.end_ns is not None
+        return self._day.end_ns // NS_PER_DAY - 1
 
     def account_for(self, event: Event, strategy: str) -> StrategyAccount:
         return self._accounts.get(strategy) or self._account(event, strategy)
@@ -341,6 +368,37 @@ class StrategyCollector(BusCollector):
         self._totals.observe(now_ns)
         if symbol:
             self._symbol(symbol).earn(amounts, amount)
+
+    def pay(self, account: StrategyAccount | None, currency: str, amount: Decimal, flow: Flow, now_ns: int) -> None:
+        amounts = (self._totals.unassigned if account is None else account.ledger).of(currency or self.rates.reporting)
+        amounts.flows = EXACT.add(amounts.flows, amount)
+        if flow.value is None:
+            return
+        if account is not None and flow.of_strategy is not None:
+            account.add_flow(self.day, flow.of_strategy, flow.value, now_ns)
+        if flow.of_all is not None:
+            self._totals.add_flow(self.day, flow.of_all, flow.value, now_ns)
+
+    def flow_of(self, account: StrategyAccount | None, currency: str, amount: Decimal) -> Flow:
+        value = self.rates.value(amount, currency or self.rates.reporting, self.rates.reporting)
+        return Flow(value, self._totals.total, None if account is None else account.total)
+
+    def may_pay(self, strategy: str) -> bool:
+        account = self._accounts.get(strategy)
+        return self._totals.days.has_room(self.day) and (account is None or account.days.has_room(self.day))
+
+    def settle(self, part: PositionPart, price: Decimal, venue: str, now_ns: int) -> Decimal:
+        account, amounts, unrealized = self._accounts[part.strategy], part.amounts, part.unrealized
+        gross = account.settle(part, price, venue, now_ns)
+        moved = EXACT.subtract(part.unrealized, unrealized)
+        amounts.unrealized = EXACT.add(amounts.unrealized, moved)
+        account.observe(now_ns)
+        self._totals.move(amounts, EXACT.add(moved, gross))
+        self._totals.observe(now_ns)
+        self._hold(part)
+        self._symbol(part.symbol).add(amounts, gross, ZERO, 0)
+        self._may_be_flat |= not part.position.quantity
+        return gross
 
     def holders(self, symbol: str) -> Iterator[PositionPart]:
         holding = self._holdings.get(symbol)
@@ -360,7 +418,9 @@ class StrategyCollector(BusCollector):
             part.take_mark(tracked, now_ns)
         amounts = part.amounts
         if part.is_paid:
-            amounts.flows = EXACT.add(amounts.flows, part.position.open_cost)
+            # Its cost comes in like a deposit that is invested already.
+            cost = part.position.open_cost
+            self.pay(account, amounts.currency, cost, self.flow_of(account, amounts.currency, cost), now_ns)
         amounts.unrealized = EXACT.add(amounts.unrealized, part.unrealized)
         account.observe(now_ns)
         self._totals.move(amounts, part.unrealized)
@@ -401,7 +461,9 @@ class StrategyCollector(BusCollector):
         name = event.strategy
         earned: Decimal | None = ZERO
         if self._capital.is_open(name):
-            earned = earned_by([account for account in self._accounts.values() if name in ("", account.name)])
+            accounts = [account for account in self._accounts.values() if name in ("", account.name)]
+            flows = [account.ledger.flows for account in accounts]
+            earned = sum_or_none((earned_by(accounts), *flows, ZERO if name else self._totals.unassigned.flows))
         if earned is None:
             raise EventRefused("value", "not the capital: the P&L until now is not known, because a rate is missing")
         if not self._capital.report(name, event.value, earned):
@@ -420,7 +482,7 @@ class StrategyCollector(BusCollector):
             Signal: self.on_signal,
             Position: self.on_position,
             Equity: self.on_equity,
-            Funding: self.on_funding,
+            **dict.fromkeys((Cash, Dividend, Funding, Settlement), self.on_booking),
         }
 
     def _booked(self, event: BookedEvent) -> Booking | None:
@@ -433,12 +495,8 @@ class StrategyCollector(BusCollector):
 
     def _begin_days(self, account: StrategyAccount) -> None:
         """Begins the days of an account and of all with the day of the first P&L."""
-        if self._day.end_ns is None:
-            # A publisher inside this process may leave `ts_init` unset.
-            self._roll_over(self.clock.time_ns())
-        assert self._day.end_ns is not None
         if account.days.first is None or self._totals.days.first is None:
-            day = self._day.end_ns // NS_PER_DAY - 1
+            day = self.day
             account.days.begin(day)
             self._totals.days.begin(day)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order, read_table
 from observability.errors import StoreError
-from observability.events import AnyEvent, Equity, Fill, Funding, Order, Position, Quote
+from observability.events import AnyEvent, Cash, Equity, Fill, Funding, Order, Position, Quote
 from observability.ingest.gate import Verdict
 from observability.metrics import assembly
 from observability.metrics.durability.recovery import UNWRITTEN_NUMBERS, find_known_order
@@ -39,6 +39,12 @@ EVENTS = st.one_of(
         lambda number, cents: Funding("AAPL", D(cents) / 100, f"f{number}", strategy="alpha", ts=NOON, ts_init=NOON),
         st.integers(1, 9),
         st.integers(-2, 2),
+    ),
+    st.builds(
+        lambda number, reason, name: Cash(D(100 + number), reason, "USD", f"c{number}", name, ts=NOON, ts_init=NOON),
+        st.integers(1, 9),
+        st.sampled_from(("deposit", "transfer", "interest")),
+        st.sampled_from(("", "alpha")),
     ),
     st.builds(
         lambda quantity: Position("AAPL", D(quantity), D(100), "alpha", ts=NOON, ts_init=NOON), st.integers(-9, 9)
@@ -80,7 +86,7 @@ def test_any_number_of_restarts_leaves_the_figures_of_one_run(steps: list[tuple[
 
 MONEY = frozenset(
     {
-        "income", "bookings", "duplicate_bookings", "conflicting_bookings",
+        "income", "external_flows", "bookings", "duplicate_bookings", "conflicting_bookings",
         "total_pnl", "daily_pnl", "realized_pnl", "realized_gross_pnl", "unrealized_pnl", "fees", "open_positions",
         "gross_exposure", "net_exposure", "starting_capital", "equity", "fills", "n_wins", "n_losses", "n_breakeven",
         "position_breaks", "conflicting_fills", "orders_today", "fills_today", "open_orders", "filled", "cancelled",

@@ -8,7 +8,7 @@ from typing import Any
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, Signal, event_time_ns
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float, to_float_or_none
-from observability.metrics.arithmetic.ledger import AmountsState, Ledger
+from observability.metrics.arithmetic.ledger import AmountsState, Ledger, sum_or_none
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.performance import HoldingTime, Performance
@@ -186,6 +186,31 @@ class StrategyAccount(JsonPart):
             total = EXACT.add(own.realized, own.unrealized)
         self.drawdown.observe(total, now_ns)
 
+    def add_flow(self, day: int, total: Decimal, value: Decimal, now_ns: int) -> None:
+        """Adds what is paid in or out on a day, in the reporting currency, while the total P&L is `total`."""
+        self.days.add_flow(day, total, value)
+        self.drawdown.add_flow(value, total, now_ns)
+        self.has_input = True
+
+    def settle(self, part: PositionPart, price: Decimal, venue: str, ts_ns: int) -> Decimal:
+        """Closes a position, or what it holds at one venue, at a price that no fill has made; returns what that
+        realises before fees."""
+        closing = part.settle(price, venue, ts_ns)
+        if closing is None:
+            return ZERO
+        amounts, position = part.amounts, part.position
+        if closing.is_flat:
+            outcomes = self._complete.setdefault(amounts.currency, Outcomes())
+            outcomes.add(None if position.is_unvalued else closing.outcome)
+        amounts.book(closing.gross, ZERO)
+        self._outcomes_fills = -1
+        self.has_input = True
+        return closing.gross
+
+    def equity(self, capital: Decimal | None) -> Decimal | None:
+        """Returns the equity in the reporting currency; None without a capital, or a rate that it needs."""
+        return sum_or_none((capital, self.ledger.flows, self.total))
+
     def add_signal(self, event: Signal) -> None:
         """Counts one signal and keeps it as the last one."""
         self.signals += 1
@@ -213,10 +238,10 @@ class StrategyAccount(JsonPart):
             EXACT.add(self._closed_quantity, exact_sum(position.closed_quantity for position in positions)),
         )
 
-    def performance_json(self, capital: Decimal | None, annualization: int) -> dict[str, Any]:
+    def performance_json(self, capital: Decimal | None, annualization: int, risk_free_rate: Decimal) -> dict[str, Any]:
         """Returns this strategy's part of the performance document."""
         outcomes = outcomes_in_one(self.outcomes, self.rates)
-        figures = self.performance.to_json(outcomes, capital, annualization, self.holding)
+        figures = self.performance.to_json(outcomes, capital, annualization, self.holding, risk_free_rate)
         return figures | {"drawdown": self.drawdown.to_json()}
 
     def begin_path_anew(self) -> None:
@@ -267,6 +292,8 @@ class StrategyAccount(JsonPart):
             {
                 **shown,
                 "daily_pnl": to_float_or_none(self.daily),
+                "external_flows": to_float_or_none(ledger.flows),
+                "equity": to_float_or_none(self.equity(capital)),
                 "open_positions": self.open_positions,
                 "drawdown": None if total is None else to_float(self.drawdown.current),
                 "max_drawdown": to_float(self.drawdown.maximum),

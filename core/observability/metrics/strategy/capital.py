@@ -44,8 +44,8 @@ class Capital:
         return len(self.known) <= self._max_names
 
     def report(self, name: str, equity: Decimal, earned: Decimal) -> bool:
-        """Adds a report of equity. If it is the first, the capital is that equity minus the P&L `earned` by then.
-        Returns False if there is no room for a further strategy."""
+        """Adds a report of equity. If it is the first, the capital is that equity minus what was `earned` and paid in
+        by then. Returns False if there is no room for a further strategy."""
         if self.is_open(name):
             self.known[name] = EXACT.subtract(equity, earned)
         elif name in self.known or not name:

@@ -1,4 +1,12 @@
-"""Drawdown: how far the P&L is below its peak, in currency and, given a capital, in percent of the peak equity."""
+"""Drawdown: how far the P&L is below its peak, in currency and, given a capital, in percent of the peak equity.
+
+Money that is paid in or out is neither gain nor loss. In currency it changes nothing. In percent it scales the peak
+with the equity, so that the fall from it stays the same part, as does that of the value of one share of a fund:
+
+    equity        100 ... 120 ... 108    deposit of 108: 216 ... 162
+    peak          100     120     120                    240     240
+    drawdown      0 %     0 %     10 %                   10 %    32.5 %
+"""
 
 from __future__ import annotations
 
@@ -15,6 +23,9 @@ _PERCENT = Decimal(100)
 
 NO_PEAK_EQUITY = "equity was never above zero"
 
+# Finer than any amount, so that what is scaled can be added exactly.
+_SCALED_QUANTUM = Decimal("1e-60")
+
 
 class Dip(msgspec.Struct, frozen=True):
     """One fall from a peak: its depth so far, and its times."""
@@ -25,12 +36,14 @@ class Dip(msgspec.Struct, frozen=True):
     trough_ns: int = 0
     recovered_ns: int | None = None
     """When the peak was reached again; None if it has not been yet."""
+    flows: Decimal = ZERO
+    """What had been paid in by the time of the peak, less what had been paid out."""
 
     def percent(self, capital: Decimal | None) -> Decimal | None:
         """Returns the depth in percent of the peak equity; None without a capital or without a peak above zero."""
         if capital is None:
             return None
-        peak_equity = EXACT.add(capital, self.peak)
+        peak_equity = EXACT.add(EXACT.add(capital, self.flows), self.peak)
         return ROUNDED.divide(EXACT.multiply(self.depth, _PERCENT), peak_equity) if peak_equity > 0 else None
 
     def to_json(self, capital: Decimal | None) -> dict[str, Any]:
@@ -62,6 +75,12 @@ class Drawdown(msgspec.Struct):
     deepest: Dip = Dip()
     deepest_percent: Dip = Dip()
     capital: Decimal | None = None
+    flows: Decimal = ZERO
+    """What was paid in so far, less what was paid out."""
+    peak_flows: Decimal = ZERO
+    """The same at the time of the peak."""
+    scaled: Drawdown | None = None
+    """The equity less the capital, with its peak in proportion to what was paid in and out; None before the first."""
 
     @property
     def maximum(self) -> Decimal:
@@ -70,6 +89,8 @@ class Drawdown(msgspec.Struct):
     def observe(self, total: Decimal, now_ns: int) -> None:
         """Adds the total P&L of one moment; the first one is that of the first fill."""
         # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
+        if self.scaled is not None:
+            self.scaled.observe(EXACT.add(total, self.flows), now_ns)
         if self.peak_ns is None:
             self.peak_ns = now_ns
         if total >= self.peak:
@@ -78,11 +99,12 @@ class Drawdown(msgspec.Struct):
             if total > self.peak or self.current:
                 self.peak = total
                 self.peak_ns = now_ns
+                self.peak_flows = self.flows
                 self.current = ZERO
             return
         self.current = current = EXACT.subtract(self.peak, total)
         if current > self.dip.depth:
-            self.dip = dip = Dip(self.peak, self.peak_ns, current, now_ns)
+            self.dip = dip = Dip(self.peak, self.peak_ns, current, now_ns, None, self.peak_flows)
             if current > self.deepest.depth:
                 self.deepest = dip
             if self.capital is not None:
@@ -93,25 +115,65 @@ class Drawdown(msgspec.Struct):
         if capital == self.capital:
             return
         self.capital = capital
+        if self.scaled is not None or self.flows:
+            self.scaled = None if capital is None else self._begin_scaled()
         self.deepest_percent = Dip()
         self._offer_percent(self.deepest)
         self._offer_percent(self.dip)
 
+    def add_flow(self, amount: Decimal, total: Decimal, now_ns: int) -> None:
+        """Adds money that was paid in or out when the total P&L was `total`."""
+        capital = self.capital
+        if capital is not None:
+            if self.scaled is None:
+                self.scaled = self._begin_scaled()
+            before = EXACT.add(EXACT.add(capital, self.flows), total)
+            self.scaled._scale(capital, before, EXACT.add(before, amount), now_ns)
+        self.flows = EXACT.add(self.flows, amount)
+
+    def _begin_scaled(self) -> Drawdown:
+        """Returns the drawdown of the equity: what it was until now if nothing has been paid in or out, else one that
+        begins now."""
+        if not self.flows:
+            return Drawdown(
+                self.peak, self.peak_ns, self.current, self.dip, self.deepest, self.deepest_percent, self.capital
+            )
+        now = EXACT.add(EXACT.subtract(self.peak, self.current), self.flows)
+        return Drawdown(peak=now, peak_ns=self.peak_ns, capital=self.capital)
+
+    def _scale(self, capital: Decimal, before: Decimal, after: Decimal, now_ns: int) -> None:
+        """Scales the peak as the equity is changed from `before` to `after` by money that is paid in or out."""
+        peak_equity = EXACT.add(capital, self.peak)
+        if before <= 0 or after <= 0 or peak_equity <= before:
+            # There is no fall, or none that is a part of anything.
+            self.peak, self.current, self.dip = EXACT.subtract(after, capital), ZERO, Dip()
+            self.peak_ns = now_ns if self.peak_ns is None or before <= 0 or after <= 0 else self.peak_ns
+            return
+        self.peak = EXACT.subtract(_scaled(peak_equity, after, before), capital)
+        self.current = EXACT.subtract(EXACT.add(capital, self.peak), after)
+        if self.dip.depth:
+            depth = _scaled(self.dip.depth, after, before)
+            self.dip = Dip(self.peak, self.dip.peak_ns, depth, self.dip.trough_ns)
+
     def current_pct(self) -> Decimal | None:
         """Returns the current fall in percent of the peak equity; None without a capital or a peak above zero."""
-        return Dip(self.peak, 0, self.current).percent(self.capital)
+        found = self.scaled or self
+        return Dip(found.peak, 0, found.current).percent(self.capital)
 
     def maximum_pct(self) -> Decimal | None:
         """Returns the deepest fall in percent of the peak equity before it; None as for `current_pct`."""
-        return self.deepest_percent.percent(self.capital)
+        return (self.scaled or self).deepest_percent.percent(self.capital)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the current fall, the deepest one in currency and the deepest one in percent."""
-        now = Dip(self.peak, self.peak_ns or 0, self.current, self.dip.trough_ns if self.current else 0)
+        trough_ns = self.dip.trough_ns if self.current else 0
+        now = Dip(self.peak, self.peak_ns or 0, self.current, trough_ns, None, self.peak_flows).to_json(self.capital)
+        if self.scaled is not None:
+            now["percent"] = to_float_or_none(self.current_pct())
         return {
-            "current": now.to_json(self.capital),
+            "current": now,
             "maximum": self.deepest.to_json(self.capital),
-            "maximum_percent": self.deepest_percent.to_json(self.capital),
+            "maximum_percent": (self.scaled or self).deepest_percent.to_json(self.capital),
         }
 
     def _recover(self, now_ns: int) -> None:
@@ -126,3 +188,7 @@ class Drawdown(msgspec.Struct):
         percent = dip.percent(self.capital)
         if percent is not None and percent > (self.deepest_percent.percent(self.capital) or ZERO):
             self.deepest_percent = dip
+
+
+def _scaled(value: Decimal, after: Decimal, before: Decimal) -> Decimal:
+    return ROUNDED.divide(ROUNDED.multiply(value, after), before).quantize(_SCALED_QUANTUM, context=ROUNDED)

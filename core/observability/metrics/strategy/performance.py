@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from observability.clocks.timestamps import EPOCH
-from observability.metrics.arithmetic.decimals import EXACT, quotient_or_none, to_float_or_none
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, quotient_or_none, to_float_or_none
 from observability.metrics.strategy.returns import DailyReturns, EquityDays, figure
 from observability.metrics.trades.stats import Outcomes
 
@@ -38,18 +38,25 @@ class Performance:
         self._key: tuple[Any, ...] | None = None
         self._figures: dict[str, Any] = {}
 
-    def figures(self, outcomes: Outcomes, capital: Decimal | None, annualization: int) -> dict[str, Any]:
+    def figures(
+        self, outcomes: Outcomes, capital: Decimal | None, annualization: int, risk_free_rate: Decimal = ZERO
+    ) -> dict[str, Any]:
         """Returns each figure except holding time as {value, n, reason}; do not modify the result, nor `outcomes`
         afterwards."""
         days = self._days
-        key = (outcomes, days.n, days.generation, capital, annualization)
+        key = (outcomes, days.n, days.generation, capital, annualization, risk_free_rate)
         if key != self._key:
             self._key = key
-            self._figures = self._derive(outcomes, capital, annualization)
+            self._figures = self._derive(outcomes, capital, annualization, risk_free_rate)
         return self._figures
 
     def to_json(
-        self, outcomes: Outcomes, capital: Decimal | None, annualization: int, holding: HoldingTime
+        self,
+        outcomes: Outcomes,
+        capital: Decimal | None,
+        annualization: int,
+        holding: HoldingTime,
+        risk_free_rate: Decimal = ZERO,
     ) -> dict[str, Any]:
         """Returns the account's part of the performance document."""
         days = self._days
@@ -60,7 +67,7 @@ class Performance:
             "days": days.n,
             "first_day": None if days.first is None else _date(days.first),
             "last_day": None if days.last is None or not days.n else _date(days.last),
-            **self.figures(outcomes, capital, annualization),
+            **self.figures(outcomes, capital, annualization, risk_free_rate),
             "holding_time_seconds": figure(seconds, outcomes.n_closing, None if outcomes.n_closing else NOTHING_CLOSED),
             "n_wins": outcomes.n_wins,
             "n_losses": outcomes.n_losses,
@@ -68,14 +75,16 @@ class Performance:
             "n_unvalued": outcomes.n_unvalued,
         }
 
-    def _derive(self, outcomes: Outcomes, capital: Decimal | None, annualization: int) -> dict[str, Any]:
+    def _derive(
+        self, outcomes: Outcomes, capital: Decimal | None, annualization: int, risk_free_rate: Decimal
+    ) -> dict[str, Any]:
         n = outcomes.n_closing
         unclosed = None if n else NOTHING_CLOSED
         undecided = unclosed or (None if outcomes.n_decided else NOTHING_DECIDED)
         unknown = unclosed or (NOT_CONVERTED if outcomes.is_unconverted else None)
         best, worst = outcomes.extremes
         return {
-            **self._returns.figures(capital, annualization),
+            **self._returns.figures(capital, annualization, risk_free_rate),
             "win_rate": figure(outcomes.win_rate, outcomes.n_decided, undecided),
             "profit_factor": figure(
                 outcomes.profit_factor, outcomes.n_decided, unknown or (None if outcomes.n_losses else NOTHING_LOST)

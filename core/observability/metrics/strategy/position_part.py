@@ -151,6 +151,19 @@ class PositionPart(JsonPart):
         self.has_input = True
         self._value_position()
 
+    def settle(self, price: Decimal, venue: str, ts_ns: int) -> Closing | None:
+        """Closes the position at a price that no fill has made, or the part that it holds at `venue`."""
+        position, venues = self.position, self.venues
+        quantity = position.quantity if not venue or venues.is_all_at(venue) else venues.quantity_at(venue)
+        if not quantity:
+            return None
+        closing = position.apply(quantity.copy_negate(), price, ZERO, ts_ns)
+        venues.settle(venue, price, position.multiplier)
+        self.updated_ns = max(self.updated_ns, ts_ns)
+        self.has_input = True
+        self._value_position()
+        return closing
+
     def mark_to(self, mark: Mark, arrived_ns: int) -> bool:
         """Marks the position to prices that arrived at `arrived_ns`; returns whether that changes its mark."""
         # hot: once per event that moves the prices of an open position (benchmarks/bench_intake.py)

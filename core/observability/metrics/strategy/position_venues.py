@@ -74,6 +74,23 @@ class PositionVenues(msgspec.Struct):
             name = OTHER_VENUES
         self.sums.setdefault(name, VenueSums()).add(change)
 
+    def is_all_at(self, venue: str) -> bool:
+        """Returns whether no part of the position is known to be at another venue."""
+        return not self.sums and self.name in (venue, "", None, UNKNOWN_VENUE)
+
+    def quantity_at(self, venue: str) -> Decimal:
+        """Returns the quantity at one of several venues; 0 if there is none."""
+        found = self.sums.get(venue)
+        return ZERO if found is None else found.quantity
+
+    def settle(self, venue: str, price: Decimal, multiplier: Decimal) -> None:
+        """Closes what each venue has, or one of them, at a price that no fill has made."""
+        for name, sums in self.sums.items():
+            if not venue or name == venue:
+                value = EXACT.multiply(EXACT.multiply(sums.quantity, price), multiplier)
+                sums.cash_flow = EXACT.add(sums.cash_flow, value)
+                sums.quantity = ZERO
+
     def to_json(self, quantity: Decimal, value: Decimal) -> dict[str, dict[str, float]]:
         """Returns the sums of each venue; `quantity` and `value` are those of the whole position, which is open."""
         return {name: _json_of(sums, quantity, value) for name, sums in self.sums.items()}

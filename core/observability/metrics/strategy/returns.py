@@ -2,28 +2,37 @@
 
 Each ratio comes with its sample count and, where it is undefined, with the reason. The return of a UTC day is equity at
 its end / equity at its start - 1, with equity = capital + total P&L, so that gains compound. Days without a change are
-returns of zero; the current day does not count, nor do the days between two runs. The risk-free rate and the required
-return are zero. With r the n returns and A the returns in a year:
+returns of zero; the current day does not count, nor do the days between two runs.
 
-    sharpe         mean(r) / std(r) * sqrt(A), std with n - 1 (Sharpe 1966; 1994 for the ex post ratio of differentials)
-    sortino        mean(r) / sqrt(sum(min(r, 0)**2) / n) * sqrt(A), over all n, not the losing days alone (Sortino and
-                   Price 1994)
-    annual_return  (equity at the end / capital) ** (A / n) - 1
+What is paid in or out is no performance, so the return of a day is time-weighted: that of the time until the first
+payment, linked with that of the time until the next one, and so on (GIPS 2020, 2.A.21):
+
+    equity     100 ... 110 | deposit of 50: 160 ... 152        (110 / 100) * (152 / 160) - 1 = 4.5 %
+
+With r the n returns, f the risk-free return of a day, (1 + risk-free rate) ** (1 / A) - 1, and A the returns in a year:
+
+    sharpe         mean(r - f) / std(r) * sqrt(A), std with n - 1 (Sharpe 1966; 1994 for the ex post ratio of
+                   differentials)
+    sortino        mean(r - f) / sqrt(sum(min(r - f, 0)**2) / n) * sqrt(A), over all n, not the losing days alone
+                   (Sortino and Price 1994)
+    annual_return  product of (1 + r) ** (A / n) - 1; without payments the product is equity at the end / capital
     volatility     std(r) * sqrt(A)
-    calmar         annual_return / largest fall of the equity at the end of a day from its peak, as a fraction of the
-                   peak (Young 1991 takes the last 36 months; here it is all days)
+    calmar         annual_return / largest fall of the linked returns at the end of a day from their peak, as a fraction
+                   of the peak (Young 1991 takes the last 36 months; here it is all days)
 
-empyrical defines sharpe_ratio, sortino_ratio, annual_return, annual_volatility and calmar_ratio alike.
+empyrical defines sharpe_ratio, sortino_ratio, annual_return, annual_volatility and calmar_ratio alike, and QuantStats
+the risk-free return of a day.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, to_float
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, exact_sum, to_float
 from observability.metrics.strategy.capital import NO_CAPITAL
 from observability.store.checkpoint import pack, unpack
 
@@ -38,6 +47,9 @@ NO_FALL = "no day ended below an earlier one"
 # Ten years. Beyond that, the oldest quarter is dropped at once, so that the sums over the days rarely start again.
 MAX_DAYS: Final = 3_660
 
+# What is paid in or out while the P&L stays the same is one payment. Of more on one day, further ones are refused.
+MAX_FLOWS: Final = 10_000
+
 # Equal returns that no decimal represents exactly leave a variance of up to this fraction of the sum of squares: the
 # digits of ROUNDED, minus those lost in millions of additions.
 _ROUNDING = Decimal("1e-100")
@@ -51,12 +63,15 @@ class EquityDaysState(msgspec.Struct):
     base: Decimal = ZERO
     ends: list[tuple[int, Decimal]] = []
     gaps: list[tuple[int, int]] = []
+    flows: list[tuple[int, Decimal, Decimal]] = []
+    base_flows: Decimal = ZERO
 
 
 class EquityDays:
-    """The exact total P&L of one account at the end of each UTC day. The caller decides when a day has ended."""
+    """The exact total P&L of one account at the end of each UTC day, and when it was what was paid in or out. The
+    caller decides when a day has ended."""
 
-    __slots__ = ("_packed", "base", "ends", "first", "gaps", "generation", "last")
+    __slots__ = ("_packed", "base", "base_flows", "ends", "first", "flows", "gaps", "generation", "last")
 
     def __init__(self) -> None:
         self.first: int | None = None
@@ -66,7 +81,11 @@ class EquityDays:
         self.base = ZERO
         """The total P&L before `first`."""
         self.ends: list[tuple[int, Decimal]] = []
-        """Day and total, without the days whose total is that of the day before."""
+        """Day and total, without the days whose total is that of the day before and that have no flows."""
+        self.flows: list[tuple[int, Decimal, Decimal]] = []
+        """Day, total P&L at that moment, and what was paid in (+) or out (-)."""
+        self.base_flows = ZERO
+        """What was paid in before `first`, less what was paid out."""
         self.gaps: list[tuple[int, int]] = []
         """The days between two runs, which do not count: the first of them, and how many they are."""
         self.generation = 0
@@ -86,6 +105,25 @@ class EquityDays:
             self.first = day
             self._packed = None
 
+    def has_room(self, day: int) -> bool:
+        """Returns whether something more may be paid in or out on `day`."""
+        return len(self.flows) < MAX_FLOWS or self.flows[0][0] != day
+
+    def add_flow(self, day: int, total: Decimal, amount: Decimal) -> None:
+        """Adds what is paid in or out on `day`, while the total P&L is `total`."""
+        self._packed = None
+        if self.first is None:
+            self.base_flows = EXACT.add(self.base_flows, amount)
+            return
+        flows = self.flows
+        if flows and flows[-1][:2] == (day, total):
+            flows[-1] = day, total, EXACT.add(flows[-1][2], amount)
+            return
+        if len(flows) >= MAX_FLOWS:
+            # Never days that have not ended.
+            self._drop_through(min(flows[MAX_FLOWS // 4][0], day - 1))
+        self.flows.append((day, total, amount))
+
     def close(self, day: int, last: int, total: Decimal | None, *, is_gap: bool = False) -> None:
         """Ends `day` with `total`, which stayed the same until the end of `last`. With `is_gap` nothing ran on the days
         after `day`, and they do not count; nor do all of them if the total is not known, for want of a rate."""
@@ -99,22 +137,32 @@ class EquityDays:
         if is_gap and last > day:
             self.gaps.append((day + 1, last - day))
         ends = self.ends
-        if total != (ends[-1][1] if ends else self.base):
+        if total != (ends[-1][1] if ends else self.base) or (self.flows and self.flows[-1][0] == day):
             ends.append((day, total))
         self.last = last
         if len(ends) > MAX_DAYS:
-            dropped = MAX_DAYS // 4
-            newest, self.base = ends[dropped - 1]
-            self.first = newest + 1
-            self.gaps = [gap for gap in self.gaps if gap[0] >= self.first]
-            del ends[:dropped]
-            self.generation += 1
+            self._drop_through(ends[MAX_DAYS // 4 - 1][0])
         self._packed = None
+
+    def _drop_through(self, newest: int) -> None:
+        """Drops the days up to `newest`."""
+        ends = self.ends
+        dropped = sum(day <= newest for day, _ in ends)
+        if dropped:
+            self.base = ends[dropped - 1][1]
+        self.base_flows = exact_sum((self.base_flows, *(amount for day, _, amount in self.flows if day <= newest)))
+        self.flows = [flow for flow in self.flows if flow[0] > newest]
+        self.first = newest + 1
+        self.gaps = [gap for gap in self.gaps if gap[0] >= self.first]
+        del ends[:dropped]
+        self.generation += 1
 
     def to_state(self) -> bytes:
         """Returns a packed `EquityDaysState`; it is packed once a day."""
         if self._packed is None:
-            self._packed = pack(EquityDaysState(self.first, self.last, self.base, self.ends, self.gaps))
+            self._packed = pack(
+                EquityDaysState(self.first, self.last, self.base, self.ends, self.gaps, self.flows, self.base_flows)
+            )
         return self._packed
 
     @classmethod
@@ -124,22 +172,29 @@ class EquityDays:
         if packed:
             state = unpack(packed, EquityDaysState)
             days.first, days.last, days.base, days.ends = state.first, state.last, state.base, state.ends
-            days.gaps = state.gaps
+            days.gaps, days.flows, days.base_flows = state.gaps, state.flows, state.base_flows
         return days
 
 
 class DailyReturns:
-    """Sums over the daily returns of one account. Each day is added once; a change of the capital starts them again."""
+    """Sums over the daily returns of one account. Each day is added once; a change of the capital or of the risk-free
+    return starts them again."""
 
     __slots__ = (
         "_capital",
         "_days",
         "_equity",
         "_fall",
+        "_flowed",
+        "_free",
         "_generation",
         "_is_ruined",
+        "_linked",
+        "_linked_equity",
         "_n",
+        "_n_added",
         "_n_ends",
+        "_n_flows",
         "_peak",
         "_squares",
         "_squares_down",
@@ -148,21 +203,26 @@ class DailyReturns:
 
     def __init__(self, days: EquityDays) -> None:
         self._days = days
+        # How many ends and flows are in the sums, and how many returns.
         self._n_ends = 0
-        self._restart(None)
+        self._n_flows = 0
+        self._n_added = 0
+        self._restart(None, ZERO)
 
-    def figures(self, capital: Decimal | None, annualization: int) -> dict[str, dict[str, Any]]:
-        """Returns each ratio as {value, n, reason}; `reason` is None where there is a value."""
-        self._advance(capital)
+    def figures(
+        self, capital: Decimal | None, annualization: int, risk_free_rate: Decimal = ZERO
+    ) -> dict[str, dict[str, Any]]:
+        """Returns each ratio as {value, n, reason}; `reason` is None where there is a value. The rate is annual."""
         year = Decimal(annualization)
+        self._advance(capital, free_return_of(risk_free_rate, year))
         n = self._n
         fault = NO_CAPITAL if capital is None else RUINED if self._is_ruined else None
         few = fault or (TOO_FEW_DAYS if n < 2 else None)
         variance = self._variance() if few is None else ZERO
-        mean = ROUNDED.divide(self._sum, Decimal(n)) if n else ZERO
+        mean = ROUNDED.subtract(ROUNDED.divide(self._sum, Decimal(n)), self._free) if n else ZERO
         annual_return = self._annual_return(year) if fault is None and n else None
         deviation = ROUNDED.sqrt(variance)
-        downside = ROUNDED.sqrt(ROUNDED.divide(self._squares_down, Decimal(n))) if n else ZERO
+        downside = ROUNDED.sqrt(ROUNDED.divide(self._all_squares_down(), Decimal(n))) if n else ZERO
         root = ROUNDED.sqrt(year)
         none = fault or (NO_DAYS if not n else None)
         return {
@@ -173,44 +233,91 @@ class DailyReturns:
             "calmar": _ratio(annual_return or ZERO, self._fall, ONE, n, none or (None if self._fall else NO_FALL)),
         }
 
-    def _advance(self, capital: Decimal | None) -> None:
+    def _advance(self, capital: Decimal | None, free: Decimal) -> None:
         days = self._days
-        if capital != self._capital or days.generation != self._generation:
-            self._restart(capital)
+        if capital != self._capital or free != self._free or days.generation != self._generation:
+            self._restart(capital, free)
         if capital is None:
             self._n = days.n
             return
         ends = days.ends
-        for _, total in ends[self._n_ends :]:
-            self._add(EXACT.add(capital, total))
+        for day, total in ends[self._n_ends :]:
+            self._add(day, total, capital)
         self._n_ends = len(ends)
         # Days without a change add nothing to any sum.
         self._n = days.n
 
-    def _restart(self, capital: Decimal | None) -> None:
+    def _restart(self, capital: Decimal | None, free: Decimal) -> None:
+        days = self._days
         self._capital = capital
-        self._generation = self._days.generation
-        self._n = 0
-        self._n_ends = 0
+        self._free = free
+        self._generation = days.generation
+        self._n = self._n_ends = self._n_flows = self._n_added = 0
         self._sum = self._squares = self._squares_down = self._fall = ZERO
-        self._equity = self._peak = ZERO if capital is None else EXACT.add(capital, self._days.base)
+        self._flowed = days.base_flows
+        self._equity = self._peak = ZERO if capital is None else exact_sum((capital, days.base, days.base_flows))
+        # The growth until the last payment, and the equity after it.
+        self._linked, self._linked_equity = ONE, self._equity
         self._is_ruined = False
 
-    def _add(self, equity: Decimal) -> None:
-        before = self._equity
+    def _link(self, day: int, capital: Decimal) -> Decimal:
+        """Links the times between the payments of a day; returns the growth until the last of them. The peak is scaled
+        with the equity."""
+        growth = ONE
+        flows = self._days.flows
+        while self._n_flows < len(flows) and flows[self._n_flows][0] <= day:
+            _, total, amount = flows[self._n_flows]
+            self._n_flows += 1
+            before = exact_sum((capital, self._flowed, total))
+            self._flowed = EXACT.add(self._flowed, amount)
+            after = EXACT.add(before, amount)
+            if before < 0 or (before != self._equity and self._equity <= 0):
+                self._is_ruined = True
+            elif before != self._equity:
+                growth = ROUNDED.multiply(growth, ROUNDED.divide(before, self._equity))
+            if self._is_ruined:
+                return growth
+            if before > 0:
+                self._linked = ROUNDED.multiply(self._linked, ROUNDED.divide(before, self._linked_equity))
+                self._peak = ROUNDED.divide(ROUNDED.multiply(self._peak, after), before)
+            else:
+                self._peak = after
+            self._equity = self._linked_equity = after
+        return growth
+
+    def _add(self, day: int, total: Decimal, capital: Decimal) -> None:
+        """Adds the return of a day that has ended with a total P&L."""
+        n_flows = self._n_flows
+        growth = self._link(day, capital)
+        before, equity = self._equity, exact_sum((capital, self._flowed, total))
         self._equity = equity
-        if before <= 0:
+        self._n_added += 1
+        if before <= 0 and (before != equity or n_flows == self._n_flows):
             self._is_ruined = True
+        if self._is_ruined:
             return
-        change = ROUNDED.divide(EXACT.subtract(equity, before), before)
-        square = ROUNDED.multiply(change, change)
+        if n_flows == self._n_flows:
+            change = ROUNDED.divide(EXACT.subtract(equity, before), before)
+        elif equity != before:
+            change = ROUNDED.subtract(ROUNDED.multiply(growth, ROUNDED.divide(equity, before)), ONE)
+        else:
+            change = ROUNDED.subtract(growth, ONE)
         self._sum = ROUNDED.add(self._sum, change)
-        self._squares = ROUNDED.add(self._squares, square)
+        self._squares = ROUNDED.add(self._squares, ROUNDED.multiply(change, change))
+        self._squares_down = ROUNDED.add(self._squares_down, self._square_down(change))
         if equity >= self._peak:
             self._peak = equity
-        if change < 0:
-            self._squares_down = ROUNDED.add(self._squares_down, square)
-            self._fall = max(self._fall, ROUNDED.divide(EXACT.subtract(self._peak, equity), self._peak))
+        else:
+            self._fall = max(self._fall, ROUNDED.divide(ROUNDED.subtract(self._peak, equity), self._peak))
+
+    def _square_down(self, change: Decimal) -> Decimal:
+        excess = ROUNDED.subtract(change, self._free)
+        return ROUNDED.multiply(excess, excess) if excess < 0 else ZERO
+
+    def _all_squares_down(self) -> Decimal:
+        """Adds the days without a change, which fall short of a risk-free return above zero."""
+        unchanged = Decimal(max(self._n - self._n_added, 0))
+        return ROUNDED.add(self._squares_down, ROUNDED.multiply(unchanged, self._square_down(ZERO)))
 
     def _variance(self) -> Decimal:
         n = Decimal(self._n)
@@ -222,11 +329,22 @@ class DailyReturns:
 
     def _annual_return(self, year: Decimal) -> Decimal:
         """Returns the annual return; a loss of everything or more is -1."""
-        assert self._capital is not None
-        growth = ROUNDED.divide(self._equity, EXACT.add(self._capital, self._days.base))
+        if self._linked_equity <= 0:
+            # Everything was paid out, or nothing has been paid in yet.
+            growth = self._linked
+        else:
+            growth = ROUNDED.multiply(self._linked, ROUNDED.divide(self._equity, self._linked_equity))
         if growth <= 0:
             return ONE.copy_negate()
         return ROUNDED.subtract(ROUNDED.power(growth, ROUNDED.divide(year, Decimal(self._n))), ONE)
+
+
+@lru_cache(maxsize=8)
+def free_return_of(annual_rate: Decimal, year: Decimal) -> Decimal:
+    """Returns the risk-free return of one of the `year` days that compound to an annual rate."""
+    if not annual_rate:
+        return ZERO
+    return ROUNDED.subtract(ROUNDED.power(ROUNDED.add(ONE, annual_rate), ROUNDED.divide(ONE, year)), ONE)
 
 
 def figure(value: float | None, n: int, reason: str | None) -> dict[str, Any]:

@@ -90,3 +90,5 @@ class StrategyState(msgspec.Struct):
     currency: str = ""
     """The reporting currency, of all that names none; empty if an earlier version knew only one."""
     rates: list[Rate] = []
+    unassigned: list[AmountsState] = []
+    """What was paid in and out for the account as a whole, by currency."""

@@ -27,15 +27,21 @@ SERIES_FIELDS = (
 class StrategyTotals:
     """The data of the whole account that its strategies' accounts do not have."""
 
-    __slots__ = ("_elsewhere", "_own", "annualization", "days", "drawdown", "ledger", "performance", "rates", "row")
+    __slots__ = (
+        "_elsewhere", "_own", "annualization", "days", "drawdown", "ledger", "performance", "rates", "risk_free_rate",
+        "row", "unassigned",
+    )  # fmt: skip
 
-    def __init__(self, annualization: int, rates: Rates) -> None:
+    def __init__(self, annualization: int, rates: Rates, risk_free_rate: Decimal = ZERO) -> None:
         self.annualization = annualization
+        self.risk_free_rate = risk_free_rate
         self.rates = rates
         self.row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
         """One row of history, with the columns SERIES_FIELDS."""
         self.ledger = Ledger(rates)
         """The sums of all accounts as of the newest tick."""
+        self.unassigned = Ledger(rates)
+        """What was paid in and out for the account as a whole, by currency."""
         # The total P&L of now: in the reporting currency, and in others.
         self._own = ZERO
         self._elsewhere: dict[Conversion, Decimal] = {}
@@ -44,9 +50,12 @@ class StrategyTotals:
         self.performance = Performance(self.days)
 
     @classmethod
-    def from_state(cls, annualization: int, rates: Rates, state: StrategyState) -> StrategyTotals:
+    def from_state(
+        cls, annualization: int, rates: Rates, risk_free_rate: Decimal, state: StrategyState
+    ) -> StrategyTotals:
         """Returns the totals of a checkpoint. Raises CheckpointError if its days cannot be read."""
-        totals = cls(annualization, rates)
+        totals = cls(annualization, rates, risk_free_rate)
+        totals.unassigned.load_state(state.unassigned)
         totals.drawdown = state.drawdown
         totals.days = EquityDays.from_state(state.days)
         totals.performance = Performance(totals.days)
@@ -86,9 +95,18 @@ class StrategyTotals:
     def add_up(self, accounts: Accounts) -> None:
         """Makes the sums those of the accounts."""
         ledger = self.ledger
-        ledger.set_sum(account.ledger for account in accounts)
+        ledger.set_sum((*(account.ledger for account in accounts), self.unassigned))
         self._own = ledger.own.total
         self._elsewhere = {each.conversion: each.total for each in ledger.foreign}
+
+    def add_flow(self, day: int, total: Decimal, value: Decimal, now_ns: int) -> None:
+        """Adds what is paid in or out on a day, in the reporting currency, while the total P&L is `total`."""
+        self.days.add_flow(day, total, value)
+        self.drawdown.add_flow(value, total, now_ns)
+
+    def paid_in(self, accounts: Accounts) -> Decimal | None:
+        """Returns what was paid in less what was paid out, at the newest rates; None without one that it needs."""
+        return sum_or_none((self.unassigned.flows, *(account.ledger.flows for account in accounts)))
 
     def close_day(self, day: int, last: int, accounts: Accounts, *, is_gap: bool) -> None:
         """Ends a UTC day, and those without an event up to `last`, in every account and in total."""
@@ -115,13 +133,14 @@ class StrategyTotals:
         self.row = tuple(nan_if_none(shown[name]) for name in SERIES_FIELDS)
         deepest = drawdown.deepest
         outcomes = outcomes_of(accounts)
-        figures = self.performance.figures(outcomes, capital, self.annualization)
+        figures = self.performance.figures(outcomes, capital, self.annualization, self.risk_free_rate)
         return {
             **shown,
             "open_positions": sum(account.open_positions for account in accounts),
             "reporting_currency": ledger.reporting,
             "starting_capital": to_float_or_none(capital),
-            "equity": None if capital is None or total is None else to_float(EXACT.add(capital, total)),
+            "external_flows": to_float_or_none(ledger.flows),
+            "equity": to_float_or_none(sum_or_none((capital, ledger.flows, total))),
             "max_drawdown": to_float(drawdown.maximum),
             "drawdown_pct": to_float_or_none(drawdown.current_pct()),
             "max_drawdown_pct": to_float_or_none(drawdown.maximum_pct()),
@@ -147,7 +166,9 @@ class StrategyTotals:
             exact_sum(held_time for held_time, _ in holdings),
             exact_sum(quantity for _, quantity in holdings),
         )
-        figures = self.performance.to_json(outcomes_of(accounts), capital, self.annualization, holding)
+        figures = self.performance.to_json(
+            outcomes_of(accounts), capital, self.annualization, holding, self.risk_free_rate
+        )
         return figures | {"drawdown": self.drawdown.to_json()}
 
 

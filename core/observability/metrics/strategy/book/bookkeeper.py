@@ -2,22 +2,41 @@
 
     event --> BookingLog --> StrategyCollector --> Bookkeeper: the change, and `booking.effect`, which says what it was
 
-A payment that is no external flow is P&L: `income` of the account that it belongs to, and of its symbol.
+Deposits, withdrawals and transfers are external flows: they change equity, and are no P&L. Every other payment is P&L:
+`income` of the account that it belongs to, and of its symbol if it has one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from observability.events import Event, Funding
-from observability.metrics.arithmetic.decimals import to_float
+from observability.errors import EventRefused
+from observability.events import Cash, Dividend, Event, Funding, Settlement
+from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, exact_sum, quotient, to_float
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.position_part import PositionPart
+from observability.metrics.strategy.returns import MAX_FLOWS
 from observability.metrics.trades.booking import Booking
 from observability.metrics.trades.booking_log import BookingLog
+from observability.metrics.trades.rows import decimal_or_none, text_or_none
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
+
+EXTERNAL: Final = frozenset({"deposit", "withdrawal", "transfer"})
+"""The reasons of cash that is no performance."""
+
+
+class Flow(NamedTuple):
+    """What is paid in or out, as performance leaves it out. It is stored with the booking: marks and rates are not the
+    same when it is replayed after a restart."""
+
+    value: Decimal | None
+    """The amount in the reporting currency, at the rate of that moment."""
+    of_all: Decimal | None
+    """The total P&L of all accounts at that moment; None if a rate is missing."""
+    of_strategy: Decimal | None
+    """The same of the strategy that it is for, if any."""
 
 
 class Books(Protocol):
@@ -30,6 +49,18 @@ class Books(Protocol):
         """Adds P&L that no fill has made; `symbol` may be empty. Without `currency` it is the symbol's, else the
         reporting one."""
 
+    def pay(self, account: StrategyAccount | None, currency: str, amount: Decimal, flow: Flow, now_ns: int) -> None:
+        """Adds what is paid in (+) or out (-) for a strategy, or for the account as a whole."""
+
+    def flow_of(self, account: StrategyAccount | None, currency: str, amount: Decimal) -> Flow:
+        """Returns what a payment is now."""
+
+    def may_pay(self, strategy: str) -> bool:
+        """Returns whether there is room for a further payment today."""
+
+    def settle(self, part: PositionPart, price: Decimal, venue: str, now_ns: int) -> Decimal:
+        """Closes a position, or what it holds at `venue`, at a price; returns what that realises before fees."""
+
     def holders(self, symbol: str) -> Iterator[PositionPart]:
         """Yields the open positions in a symbol, of all strategies."""
 
@@ -39,23 +70,112 @@ class Bookkeeper:
 
     def __init__(self, books: Books, bookings: BookingLog) -> None:
         self._books = books
+        bookings.add_check(Cash, self._check_payment)
+        bookings.add_check(Dividend, self._check_holders)
 
-    def fund(self, booking: Booking, event: Funding, now_ns: int) -> None:
-        """Adds a funding payment to the P&L of the strategy that holds the position."""
-        self._pay(booking, event.symbol, event.strategy, event.amount, now_ns, event.currency)
+    def apply(self, booking: Booking, now_ns: int) -> None:
+        """Changes the accounts by one booking."""
+        match booking.event:
+            case Cash() as event if event.reason in EXTERNAL:
+                self._pay(booking, event, now_ns)
+            case Cash() as event:
+                self._earn(booking, "", event.strategy or DEFAULT_STRATEGY, event, now_ns)
+            case Funding() as event:
+                self._earn(booking, event.symbol, event.strategy or self._holder(event.symbol), event, now_ns)
+            case Dividend() as event:
+                self._distribute(booking, event, now_ns)
+            case Settlement() as event:
+                self._settle(booking, event, now_ns)
 
-    def _pay(self, booking: Booking, symbol: str, strategy: str, amount: Decimal, now_ns: int, currency: str) -> None:
-        name = strategy or self._holder(symbol)
-        account = self._books.account_for(booking.event, name)
-        self._books.earn(account, symbol, amount, now_ns, currency)
+    def _pay(self, booking: Booking, event: Cash, now_ns: int) -> None:
+        account = self._books.account_for(event, event.strategy) if event.strategy else None
+        stored = booking.effect.get("flow")
+        if stored is None:
+            flow = self._books.flow_of(account, event.currency, event.amount)
+        else:
+            flow = Flow(*(decimal_or_none(stored[name]) for name in Flow._fields))
+        self._books.pay(account, event.currency, event.amount, flow, now_ns)
+        booking.strategy = "" if account is None else account.name
+        effect = _effect([(booking.strategy, event.amount)] if account is not None else [], event.amount)
+        booking.effect = effect | {"flow": {name: text_or_none(each) for name, each in flow._asdict().items()}}
+
+    def _earn(self, booking: Booking, symbol: str, strategy: str, event: Cash | Funding, now_ns: int) -> None:
+        account = self._books.account_for(event, strategy)
+        self._books.earn(account, symbol, event.amount, now_ns, event.currency)
         booking.strategy = account.name
-        booking.effect = _effect(amount, [(account.name, amount)])
+        booking.effect = _effect([(account.name, event.amount)])
+
+    def _distribute(self, booking: Booking, event: Dividend, now_ns: int) -> None:
+        """Pays a dividend to each strategy by what it holds, or the whole sum by their shares in it."""
+        held: dict[str, Decimal] = {}
+        for part in self._books.holders(event.symbol):
+            if event.strategy in ("", part.strategy):
+                held[part.strategy] = EXACT.add(held.get(part.strategy, ZERO), part.position.quantity)
+        if event.amount_per_share is not None:
+            shares = [(name, EXACT.multiply(quantity, event.amount_per_share)) for name, quantity in held.items()]
+        else:
+            assert event.amount is not None, "one of the two is given"
+            shares = _divided(event.amount, held) or [(event.strategy or DEFAULT_STRATEGY, event.amount)]
+        paid = []
+        for name, amount in shares:
+            account = self._books.account_for(event, name)
+            self._books.earn(account, event.symbol, amount, now_ns, event.currency)
+            paid.append((account.name, amount))
+        booking.strategy = paid[0][0] if len(paid) == 1 else ""
+        booking.effect = _effect(paid)
+
+    def _settle(self, booking: Booking, event: Settlement, now_ns: int) -> None:
+        """Closes every position in the symbol."""
+        closed = [
+            (part.strategy, self._books.settle(part, event.price, event.venue, now_ns))
+            for part in self._books.holders(event.symbol)
+        ]
+        booking.strategy = closed[0][0] if len(closed) == 1 else ""
+        booking.effect = _effect(closed)
 
     def _holder(self, symbol: str) -> str:
         """Returns the strategy that alone holds a symbol; the default one if none does, or several do."""
         strategies = {part.strategy for part in self._books.holders(symbol)}
         return strategies.pop() if len(strategies) == 1 else DEFAULT_STRATEGY
 
+    def _check_payment(self, event: Cash) -> None:
+        """Refuses a payment that returns could not leave out."""
+        if event.reason not in EXTERNAL:
+            return
+        if not self._books.may_pay(event.strategy):
+            raise EventRefused("reason", f"no room: money was paid in or out {MAX_FLOWS} times today")
+        if self._books.flow_of(None, event.currency, event.amount).value is None:
+            raise EventRefused("currency", f"{event.currency} cannot be converted: no rate is known; send one first")
 
-def _effect(amount: Decimal, shares: list[tuple[str, Decimal]]) -> dict[str, Any]:
-    return {"amount": to_float(amount), "strategies": {name: to_float(share) for name, share in shares}}
+    def _check_holders(self, event: Dividend) -> None:
+        """Refuses a sum that several strategies hold shares of, of which none is certain."""
+        if event.amount is not None and not event.strategy:
+            signs = {part.position.quantity > 0 for part in self._books.holders(event.symbol)}
+            if len(signs) > 1:
+                raise EventRefused(
+                    "amount", "both long and short positions are held: give amount_per_share or strategy"
+                )
+
+
+def _divided(amount: Decimal, held: dict[str, Decimal]) -> list[tuple[str, Decimal]]:
+    """Divides a sum by what each strategy holds; the last one gets the remainder, so that nothing is lost."""
+    names = list(held)
+    if not names:
+        return []
+    total = exact_sum(held.values())
+    shares = []
+    rest = amount
+    for name in names[:-1]:
+        share = quotient(ROUNDED.multiply(amount, held[name]), total)
+        shares.append((name, share))
+        rest = EXACT.subtract(rest, share)
+    return [*shares, (names[-1], rest)]
+
+
+def _effect(shares: list[tuple[str, Decimal]], amount: Decimal | None = None) -> dict[str, Any]:
+    """Returns the document of an effect: the amount in all, and that of each strategy."""
+    total = exact_sum(share for _, share in shares) if amount is None else amount
+    by_strategy: dict[str, Decimal] = {}
+    for name, share in shares:
+        by_strategy[name] = EXACT.add(by_strategy.get(name, ZERO), share)
+    return {"amount": to_float(total), "strategies": {name: to_float(share) for name, share in by_strategy.items()}}
