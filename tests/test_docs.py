@@ -263,6 +263,7 @@ LIMITS: Final = {
         "metrics.execution_collector:ExecutionSettings().max_groups"
     ),
     "trades in memory": "metrics.trades.trade_log:MAX_TRADES",
+    "order reports in memory": "metrics.execution.orders.report_log:MAX_REPORTS",
     "bookings in memory": "metrics.trades.booking_log:MAX_BOOKINGS",
     "keys of bookings in memory": "metrics.trades.booking_log:MAX_KEYS",
     "conflicting bookings in memory": "metrics.trades.booking_log:MAX_CONFLICTS",

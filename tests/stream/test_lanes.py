@@ -14,7 +14,7 @@ from observability.stream.lanes import Entry, Lane, LaneReader, Page, SymbolFilt
 def fill_lane(symbols: list[str], capacity: int = 100) -> Lane:
     lane = Lane("trade", capacity)
     for seq, symbol in enumerate(symbols, 1):
-        lane.append(Entry.of(seq, symbol, {"symbol": symbol}))
+        lane.append(Entry(seq, symbol, {"symbol": symbol}))
     return lane
 
 
@@ -32,7 +32,7 @@ def test_each_message_names_the_previous_one() -> None:
     lane = fill_lane([])
     reader = LaneReader(lane, None, None)
     for seq in (1, 2, 5):
-        lane.append(Entry.of(seq, "A", {"x": 1}))
+        lane.append(Entry(seq, "A", {"x": 1}))
     assert drain(reader) == [(1, 0), (2, 1), (5, 2)]
 
 
@@ -43,7 +43,7 @@ def test_a_filtered_reader_sees_a_chain_without_gaps() -> None:
 
 def test_an_entry_without_a_symbol_passes_every_filter() -> None:
     lane = Lane("alert")
-    lane.append(Entry.of(1, None, {"x": 1}))
+    lane.append(Entry(1, None, {"x": 1}))
     reader = LaneReader(lane, frozenset({"A"}), 0)
     assert reader.next_message() is not None
 
@@ -63,7 +63,7 @@ def test_a_replay_has_exactly_the_entries_after_the_named_one(
 def test_a_reader_without_a_replay_gets_only_later_entries() -> None:
     lane = fill_lane(["A", "A"])
     reader = LaneReader(lane, None, None)
-    lane.append(Entry.of(3, "A", {"x": 1}))
+    lane.append(Entry(3, "A", {"x": 1}))
     assert drain(reader) == [(3, 2)]
 
 
@@ -72,7 +72,7 @@ def test_only_entries_that_arrive_live_form_a_backlog() -> None:
     reader = LaneReader(lane, None, 0)
     assert reader.backlog == 0
     for seq in range(51, 61):
-        lane.append(Entry.of(seq, "A", {"x": 1}))
+        lane.append(Entry(seq, "A", {"x": 1}))
     assert reader.backlog == 10
     drain(reader)
     assert reader.backlog == 0
@@ -82,7 +82,7 @@ def test_a_reader_that_was_lapped_knows_it_has_lost_entries() -> None:
     lane = fill_lane([], capacity=10)
     reader = LaneReader(lane, None, None)
     for seq in range(1, 12):
-        lane.append(Entry.of(seq, "A", {"x": 1}))
+        lane.append(Entry(seq, "A", {"x": 1}))
     assert reader.has_lost
 
 
@@ -107,7 +107,7 @@ class Ledger:
         self.entries: list[Entry] = []
 
     def write(self, seq: int, symbol: str) -> None:
-        self.entries.append(Entry.of(seq, symbol, {"symbol": symbol}))
+        self.entries.append(Entry(seq, symbol, {"symbol": symbol}))
 
     async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
         passing = [entry for entry in self.entries if entry.passes(symbols)]
@@ -129,7 +129,7 @@ def test_a_replay_moves_from_archive_to_ring_without_gap_or_repetition(
     symbols = list(before)
     for seq, symbol in enumerate(before, 1):
         ledger.write(seq, symbol)
-        lane.append(Entry.of(seq, symbol, {"symbol": symbol}))
+        lane.append(Entry(seq, symbol, {"symbol": symbol}))
     since = min(since, len(before))
     reader = LaneReader(lane, wanted, since)
     read: list[tuple[int, int]] = []
@@ -139,7 +139,7 @@ def test_a_replay_moves_from_archive_to_ring_without_gap_or_repetition(
             symbols.append(symbol)
             ledger.write(len(symbols), symbol)
         elif action == "publish" and lane.seq < len(ledger.entries):
-            lane.append(Entry.of(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]}))
+            lane.append(Entry(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]}))
         elif action == "fetch" and reader.wants_page:
             asyncio.run(reader.fetch())
         elif action == "read":
@@ -148,7 +148,7 @@ def test_a_replay_moves_from_archive_to_ring_without_gap_or_repetition(
             return
     while lane.seq < len(ledger.entries):
         read += drain(reader)
-        lane.append(Entry.of(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]}))
+        lane.append(Entry(lane.seq + 1, symbols[lane.seq], {"symbol": symbols[lane.seq]}))
     read += drain(reader)
     while reader.wants_page:
         asyncio.run(reader.fetch())

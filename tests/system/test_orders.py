@@ -10,9 +10,11 @@ from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+from websockets.sync.client import connect
 
 from hosts import post
 from server_process import Server
+from ws_client import receive
 
 StartServer = Callable[..., Server]
 NOON = 1_767_268_800_000_000_000  # 2026-01-01T12:00:00Z
@@ -128,6 +130,53 @@ def test_an_ambiguous_id_is_refused_with_the_candidates(filled_server: Server) -
 def test_a_report_that_is_delivered_again_is_one_report(filled_server: Server) -> None:
     send(filled_server, LIFE)
     assert len(filled_server.get("/api/orders/o1")["reports"]) == filled_server.get("/api/orders/o1")["n_reports"] == 3
+
+
+def lane(server: Server, count: int, query: str = "lane_since=0") -> list[dict[str, Any]]:
+    """Returns the first `count` messages of the lane."""
+    with connect(f"{server.websocket_url}?channels=orders&{query}") as client:
+        return [receive(client, "order") for _ in range(count)]
+
+
+def test_the_lane_brings_every_report_once_and_in_order(filled_server: Server) -> None:
+    send(filled_server, LIFE)
+    reports = lane(filled_server, 6)
+    assert [(each["order_id"], each["status"]) for each in reports] == [
+        (event["order_id"], event["status"]) for event in LIFE if event["type"] == "order"
+    ]
+    assert [each["prev"] for each in reports] == [0, *(each["seq"] for each in reports[:-1])]
+    assert reports[3]["reason"] == "no money"
+    (only,) = lane(filled_server, 1, "lane_since=0&symbols=ES")
+    assert (only["symbol"], only["prev"]) == ("ES", 0)
+    life = filled_server.get("/api/orders/o1")["reports"]
+    assert [each["seq"] for each in life] == [each["seq"] for each in reports[:3]]
+
+
+def test_the_lane_is_no_default(filled_server: Server) -> None:
+    with connect(filled_server.websocket_url) as client:
+        assert "orders" not in receive(client)["channels"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_every_acknowledged_report_is_there_once_after_kills(
+    start_server: StartServer, tmp_path: Path, workers: str
+) -> None:
+    batches = [[order(n, status, k) for k, status in enumerate(("pending_new", "new"))] for n in range(1, 31)]
+    seen: list[dict[str, Any]] = []
+    for run in range(3):
+        server = start_server("--workers", workers, "--data-dir", str(tmp_path))
+        # What was sent last may have been taken or not; it is sent again.
+        for batch in batches[max(0, run * 10 - 2) : run * 10 + 10]:
+            send(server, batch)
+        since = seen[-1]["seq"] if seen else 0
+        seen += lane(server, run * 20 + 20 - len(seen), f"lane_since={since}")
+        server.stop(signal.SIGKILL)
+    server = start_server("--workers", workers, "--data-dir", str(tmp_path))
+    expected = [(event["order_id"], event["status"]) for batch in batches for event in batch]
+    assert [(each["order_id"], each["status"]) for each in seen] == expected
+    assert [each["seq"] for each in lane(server, len(expected))] == [each["seq"] for each in seen]
+    listed = server.get("/api/orders?limit=1000")["orders"]
+    assert [(each["order_id"], each["n_reports"]) for each in listed] == [(f"o{n}", 2) for n in range(30, 0, -1)]
 
 
 def test_orders_survive_a_kill(start_server: StartServer, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ Mapping: anonymous, created before the first fork, read and written by superviso
     |        | 0..n  | 0..n     |        |           |       | 0..n | log        | log    |         |
     +--------+-------+----------+--------+-----------+-------+------+------------+--------+---------+
     Slot 0 is the hub's, each worker has another, and one is spare, for a worker that replaces one that still drains.
-    Every region begins on a page of its own; the lanes are those of trades, alerts and bookings, in this order.
+    Every region begins on a page of its own; the lanes are those of trades, alerts, bookings and orders.
 
 Header: 2 words
     +--------------+------------------+
@@ -153,9 +153,11 @@ DOCUMENT_SLOTS: Final = 4
 TRADES_LANE: Final = "trades"
 ALERTS_LANE: Final = "alerts"
 BOOKINGS_LANE: Final = "bookings"
-LANES: Final = (TRADES_LANE, ALERTS_LANE, BOOKINGS_LANE)
+ORDERS_LANE: Final = "orders"
+LANES: Final = (TRADES_LANE, ALERTS_LANE, BOOKINGS_LANE, ORDERS_LANE)
 LANE_ENTRIES: Final = 10_000
-# A trade or a booking takes about 400 bytes and an alert somewhat more, so all entries of any lane fit.
+# A trade, a booking or an order report takes about 400 bytes and an alert somewhat more, so all entries of any lane
+# fit.
 LANE_DATA_BYTES: Final = 8 * 1024 * 1024
 SUPERVISOR: Final = "supervisor"
 ENGINE: Final = "engine"

@@ -270,6 +270,9 @@ SELECT_NEWEST_FILLS: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE seq <= ? O
 SELECT_NEWEST_ALERT_TRANSITIONS: Final = (
     "SELECT seq, document FROM alert_transitions WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
 )
+SELECT_NEWEST_ORDER_REPORTS: Final = (
+    f"SELECT {ORDER_REPORT_COLUMNS} FROM order_reports WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
+)
 SELECT_NEWEST_BOOKINGS: Final = (
     f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE seq <= ? AND conflict = 0 ORDER BY seq DESC LIMIT ?"
 )

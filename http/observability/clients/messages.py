@@ -46,4 +46,26 @@ class Alert(_Timed):
     prev: int
 
 
-Message = Snapshot | Trade | Alert
+class Booking(_Timed):
+    """What changed the book and is no fill."""
+
+    type: Literal["booking"]
+    prev: int
+    kind: str
+
+
+class OrderReport(_Timed):
+    """One report of one of our orders."""
+
+    type: Literal["order"]
+    prev: int
+    order_id: str
+    symbol: str
+    side: str
+    status: str
+    quantity: float
+    price: float | None
+    reason: str
+
+
+Message = Snapshot | Trade | Alert | Booking | OrderReport

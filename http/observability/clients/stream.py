@@ -25,19 +25,19 @@ from observability.clients.snapshot import HeldSnapshot
 
 logger = logging.getLogger(__name__)
 
-LANES: Final = ("trades", "alerts", "bookings")
+LANES: Final = ("trades", "alerts", "bookings", "orders")
 # Messages that wait for the program. More than these, and the connection is not read until it has caught up.
 MAX_WAITING: Final = 1000
 # Snapshots are late when this many should have come; below so many seconds it may be jitter.
 LATE_FRAMES: Final = 5
 MIN_STALE_SECONDS: Final = 1.0
 
-_LANE_OF_TYPE: Final = {"trade": "trades", "alert": "alerts", "booking": "bookings"}
+_LANE_OF_TYPE: Final = {"trade": "trades", "alert": "alerts", "booking": "bookings", "order": "orders"}
 
 
 class Stream:
     """A subscription that keeps itself alive. It iterates over the messages of the server: `metrics_update` with the
-    whole snapshot, and `trade` and `alert` if their lanes were asked for.
+    whole snapshot, and `trade`, `alert`, `booking` and `order` if their lanes were asked for.
 
     By default a program that is slower than the ticks gets the newest snapshot next. Lanes lose nothing: every message
     comes once and in order, across lost connections and restarts of the server.
@@ -57,10 +57,10 @@ class Stream:
         on_state: Callable[[ConnectionState], None] | None = None,
     ) -> None:
         """`url` is the address of the server. `channels` are sections, custom collectors, `metrics` for all of these,
-        and the lanes `trades` and `alerts`; `symbols` filters. With `mode="delta"` fewer bytes come, and the same
-        snapshots. `every_frame` yields every snapshot that the server sends, and slows the server's sending down if the
-        program is slower. `lane_since` resumes lanes after the `seq` that an earlier `lane_seqs` had. `on_state` is
-        called in the loop with each change of `state`. Raises ValueError."""
+        and the lanes `trades`, `alerts`, `bookings` and `orders`; `symbols` filters. With `mode="delta"` fewer bytes
+        come, and the same snapshots. `every_frame` yields every snapshot that the server sends, and slows the server's
+        sending down if the program is slower. `lane_since` resumes lanes after the `seq` that an earlier `lane_seqs`
+        had. `on_state` is called in the loop with each change of `state`. Raises ValueError."""
         self._lanes = tuple(lane for lane in LANES if lane in channels)
         metrics = [channel for channel in channels if channel not in LANES]
         self._has_metrics = bool(metrics)

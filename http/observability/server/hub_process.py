@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
@@ -28,6 +28,7 @@ from observability.metrics.alerts.rule_book import RuleBook
 from observability.metrics.alerts.transition_log import log_transition
 from observability.metrics.assembly import make_collectors, make_history, summary_document, symbols_document
 from observability.metrics.collectors import custom_collectors
+from observability.metrics.durability.journal import Document as LaneDocument
 from observability.metrics.durability.persistence import Persistence
 from observability.metrics.execution.orders.queries import LedgerOrders, Orders
 from observability.metrics.market.bar_history import BarHistory
@@ -274,7 +275,7 @@ class HubProcess(ServerProcess):
         if self._store is not None:
             self._store.put(UPSERT_NOTICE, notice_row(notice))
 
-    def _on_announcement(self, lane: str, seq: int, symbol: str | None, document: Mapping[str, Any]) -> None:
+    def _on_announcement(self, lane: str, seq: int, symbol: str | None, document: LaneDocument) -> None:
         if lane == ALERTS_LANE:
             self._notifier.on_committed(seq)
 

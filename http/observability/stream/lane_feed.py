@@ -1,18 +1,18 @@
-"""What fills the lanes: the trades, alerts and bookings that the journal announces, and the store for entries that have
-left the rings."""
+"""What fills the lanes: the trades, alerts, bookings and order reports that the journal announces, and the store for
+entries that have left the rings."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from typing import Any
 
-from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, TRADES_LANE
-from observability.metrics.durability.journal import Announcement
+from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, ORDERS_LANE, TRADES_LANE
+from observability.metrics.durability.journal import Announcement, Document
+from observability.metrics.execution.orders.rows import report_of
 from observability.metrics.trades.booking import booking_of
 from observability.metrics.trades.rows import trade_of
 from observability.store.reader import StoreReader
-from observability.store.schema import BOOKING_COLUMNS, FILL_COLUMNS
+from observability.store.schema import BOOKING_COLUMNS, FILL_COLUMNS, ORDER_REPORT_COLUMNS
 from observability.stream.lanes import Entry, Lane, Page, SymbolFilter
 
 
@@ -46,6 +46,16 @@ class AlertArchive:
         return await self._reader.run(_read_alerts, after_seq, limit)
 
 
+class OrderArchive:
+    """The order reports in the store."""
+
+    def __init__(self, reader: StoreReader) -> None:
+        self._reader = reader
+
+    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+        return await self._reader.run(_read_reports, after_seq, symbols, limit)
+
+
 class LaneFeed:
     """Appends to the lanes what the journal announces."""
 
@@ -57,8 +67,8 @@ class LaneFeed:
         for announcement in announcements:
             self.on_announcement(*announcement)
 
-    def on_announcement(self, lane: str, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
-        self.lanes[lane].append(Entry.of(seq, symbol, document))
+    def on_announcement(self, lane: str, seq: int, symbol: str | None, document: Document) -> None:
+        self.lanes[lane].append(Entry(seq, symbol, document))
 
 
 def make_lanes(reader: StoreReader | None) -> dict[str, Lane]:
@@ -67,6 +77,7 @@ def make_lanes(reader: StoreReader | None) -> dict[str, Lane]:
         TRADES_LANE: Lane("trade", archive=None if reader is None else TradeArchive(reader)),
         ALERTS_LANE: Lane("alert", archive=None if reader is None else AlertArchive(reader)),
         BOOKINGS_LANE: Lane("booking", archive=None if reader is None else BookingArchive(reader)),
+        ORDERS_LANE: Lane("order", archive=None if reader is None else OrderArchive(reader)),
     }
 
 
@@ -78,7 +89,7 @@ def _read_trades(connection: sqlite3.Connection, after_seq: int, symbols: Symbol
         f"SELECT {FILL_COLUMNS} FROM fills WHERE seq > ?{among} ORDER BY seq LIMIT ?", (after_seq, *names, limit)
     ).fetchall()
     trades = [trade_of(row) for row in rows]
-    return Page(prev or 0, [Entry.of(trade.seq, trade.symbol, trade.to_json()) for trade in trades])
+    return Page(prev or 0, [Entry(trade.seq, trade.symbol, trade.to_json()) for trade in trades])
 
 
 def _read_bookings(connection: sqlite3.Connection, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
@@ -93,7 +104,25 @@ def _read_bookings(connection: sqlite3.Connection, after_seq: int, symbols: Symb
         (after_seq, *names, limit),
     ).fetchall()
     bookings = [booking_of(row) for row in rows]
-    return Page(prev or 0, [Entry.of(each.seq, each.symbol or None, each.to_json()) for each in bookings])
+    return Page(prev or 0, [Entry(each.seq, each.symbol or None, each.to_json()) for each in bookings])
+
+
+def _read_reports(connection: sqlite3.Connection, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+    names = [] if symbols is None else sorted(symbols)
+    among = "" if symbols is None else f" AND symbol IN ({', '.join('?' * len(names))})"
+    # Not max(seq), for which SQLite would visit every row.
+    prev = connection.execute(
+        f"SELECT seq FROM order_reports WHERE seq <= ?{among} ORDER BY seq DESC LIMIT 1", (after_seq, *names)
+    ).fetchone()
+    rows = connection.execute(
+        f"SELECT {ORDER_REPORT_COLUMNS} FROM order_reports WHERE seq > ?{among} ORDER BY seq LIMIT ?",
+        (after_seq, *names, limit),
+    ).fetchall()
+    reports = [report_of(row) for row in rows]
+    return Page(
+        0 if prev is None else prev[0],
+        [Entry(report.seq, report.event.symbol, report.to_json()) for report in reports],
+    )
 
 
 def _read_alerts(connection: sqlite3.Connection, after_seq: int, limit: int) -> Page:

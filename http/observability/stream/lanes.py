@@ -1,4 +1,4 @@
-"""The lossless lanes: every trade and every alert, in order, beside the conflated metrics.
+"""The lossless lanes: every trade, alert, booking and order report, in order, beside the conflated metrics.
 
     entries        1:AAPL  2:AMZN  3:AMZN  4:AAPL  5:AMZN      a ring; nothing is queued per client
     reader, all    {1,prev 0} {2,prev 1} {3,prev 2} ...        a cursor into the ring, and a filter
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from observability.encoding import encode_json
+from observability.metrics.durability.journal import Document
 
 ENTRIES_KEPT: Final = 10_000
 # Encoded messages kept for other readers: within one tick all readers need the same few.
@@ -28,18 +29,24 @@ PAGE_ENTRIES: Final = 500
 SymbolFilter = frozenset[str] | None
 
 
-@dataclass(frozen=True, slots=True)
 class Entry:
-    """One event of a lane. An entry without a symbol passes every filter; `members` is its JSON without the braces."""
+    """One event of a lane. An entry without a symbol passes every filter."""
 
-    seq: int
-    symbol: str | None
-    members: bytes
+    __slots__ = ("_content", "seq", "symbol")
 
-    @classmethod
-    def of(cls, seq: int, symbol: str | None, document: dict[str, Any]) -> Entry:
-        """Returns the entry whose JSON is `document`."""
-        return cls(seq, symbol, encode_json(document)[1:-1])
+    def __init__(self, seq: int, symbol: str | None, members: bytes | Document) -> None:
+        """`members` is its JSON without the braces, or the object, which is encoded when it is first sent."""
+        self.seq = seq
+        self.symbol = symbol
+        self._content = members
+
+    @property
+    def members(self) -> bytes:
+        """Its JSON without the braces."""
+        content = self._content
+        if not isinstance(content, bytes):
+            content = self._content = encode_json(content if isinstance(content, dict) else content())[1:-1]
+        return content
 
     def passes(self, symbols: SymbolFilter) -> bool:
         return symbols is None or self.symbol is None or self.symbol in symbols

@@ -1,7 +1,7 @@
 """The journal: writes to the store what must survive, in order, and announces it once it is on disk.
 
     bus --> collectors
-        --> journal --- rows, checkpoints --> store --- committed --> journal --- trades, alerts, bookings --> lanes
+        --> journal --- rows, checkpoints --> store --- committed --> journal --- trades, alerts, ... --> lanes
 
 Without a store everything is announced at once. The same holds while the store cannot write; what is then announced is
 marked `durable: false`.
@@ -21,7 +21,7 @@ from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_S
 from observability.encoding import encode_json
 from observability.events import BOOKING_TYPES, Equity, Fill, Order, Position
 from observability.ingest.gate import Verdict
-from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, TRADES_LANE
+from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, ORDERS_LANE, TRADES_LANE
 from observability.metrics.alerts.book import Action, AlertState, transition_document
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability import rows
@@ -47,10 +47,14 @@ MAX_TICKS: Final = 100
 
 _VERDICTS: Final = {Rejection.DUPLICATE: Verdict.DUPLICATE, Rejection.CONFLICT: Verdict.CONFLICT}
 
-Announcement = tuple[str, int, str | None, dict[str, Any]]
-"""A trade, a booking or a transition of an alert: lane, sequence number, symbol (None if it has none), document."""
+Document = dict[str, Any] | Callable[[], dict[str, Any]]
+"""The JSON object of a lane's entry, or what makes it once somebody wants it."""
 
-Listener = Callable[[str, int, str | None, dict[str, Any]], None]
+Announcement = tuple[str, int, str | None, Document]
+"""A trade, a booking, an order report or a transition of an alert: lane, sequence number, symbol (None if it has none),
+document."""
+
+Listener = Callable[[str, int, str | None, Document], None]
 
 TransitionWriter = Callable[[int, dict[str, Any], Action], None]
 """Called with the number, the document and the action of a transition."""
@@ -165,13 +169,13 @@ class Journal:
     def start(self) -> None:
         """Subscribes and begins to write. Call it after the collectors have subscribed."""
         self._bus.subscribe(Fill, self.on_fill)
+        self._bus.subscribe(Order, self.on_order)
         for kind in BOOKING_TYPES:
             self._bus.subscribe(kind, self.on_booking)
         self._bus.subscribe(Position, self.on_position)
         self._collectors.system.alert_book.add_transition_listener(self.on_transition)
         store = self._store
         if store is not None:
-            self._bus.subscribe(Order, self.on_order)
             self._bus.subscribe(Equity, self.on_equity)
             self._trades.add_amended_listener(self.on_amended)
             self._collectors.market.add_bar_listener(self.on_bar)
@@ -218,8 +222,11 @@ class Journal:
     def on_order(self, event: Order) -> None:
         # hot: once per order report (benchmarks/bench_intake.py)
         report = self._reports.report_of(event)
-        if report is not None and self._store is not None:
+        if report is None:
+            return
+        if self._store is not None:
             self._store.put(schema.INSERT_ORDER_REPORT, report_row(report))
+        self._announce_when_durable((ORDERS_LANE, report.seq, event.symbol, report.to_json))
 
     def on_equity(self, event: Equity) -> None:
         self._put(schema.INSERT_EQUITY_REPORT, rows.equity_report_row(self._sequence.draw(), event))
@@ -330,7 +337,7 @@ class Journal:
         announcement = news if isinstance(news, tuple) else (TRADES_LANE, news.seq, news.symbol, news.to_json())
         lane, seq, symbol, document = announcement
         if not is_durable:
-            document = {**document, "durable": False}
+            document = {**(document if isinstance(document, dict) else document()), "durable": False}
         for listener in self._listeners:
             listener(lane, seq, symbol, document)
 

@@ -19,7 +19,7 @@ from observability.history.archive import Archive
 from observability.history.history import History
 from observability.ingest.gate import SOURCE as INGEST
 from observability.memory.counters import Counters
-from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, TRADES_LANE
+from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, ORDERS_LANE, TRADES_LANE
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability.journal import Announcement, Journal
 from observability.metrics.durability.recovery import find_known_order, find_strategy, recover
@@ -173,6 +173,8 @@ class Persistence:
             yield TRADES_LANE, trade.seq, trade.symbol, trade.to_json()
         for booking in self._collectors.bookings.newer_than(0):
             yield BOOKINGS_LANE, booking.seq, booking.symbol or None, booking.to_json()
+        for report in self._collectors.execution.reports.newer_than(0):
+            yield ORDERS_LANE, report.seq, report.event.symbol, report.to_json
         yield from self._recent_alerts
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:

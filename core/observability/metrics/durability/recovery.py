@@ -38,6 +38,8 @@ SOURCE: Final = "recovery"
 
 ReplayTransition = Callable[[Mapping[str, Any]], None]
 
+# How many order reports are in the ring of their lane again.
+RESTORED_REPORTS: Final = 1_000
 # How many sequence numbers a killed process may have shown without writing them: more than its queue can hold.
 UNWRITTEN_NUMBERS: Final = 1_000_000
 
@@ -85,6 +87,10 @@ def recover(
     conflicts = connection.execute(schema.SELECT_NEWEST_BOOKING_CONFLICTS, (MAX_BOOKING_CONFLICTS,)).fetchall()
     for row in reversed(conflicts):
         bookings.restore_conflict(booking_of(row))
+    for row in connection.execute(schema.SELECT_NEWEST_ORDER_REPORTS, (checkpoint.seq, RESTORED_REPORTS)).fetchall()[
+        ::-1
+    ]:
+        execution.reports.restore(report_of(row))
     if not execution.ledger.has_seqs:
         execution.ledger.describe_orders(
             lambda symbol, order_id: find_order(connection, symbol, order_id, checkpoint.seq + 1), checkpoint.seq

@@ -21,7 +21,7 @@ export interface Snapshot {
 
 /** An entry of a lane: `prev` is the `seq` of the one before it in the same filter. */
 export interface Entry {
-  type: "trade" | "alert";
+  type: "trade" | "alert" | "booking" | "order";
   seq: number;
   prev: number;
   timestamp: string;
@@ -29,7 +29,7 @@ export interface Entry {
 }
 
 export interface StreamOptions {
-  /** Sections, custom collectors, `metrics` for all of these (the default), and the lanes `trades` and `alerts`. */
+  /** Sections, custom collectors, `metrics` for all of these (the default), and the lanes `trades`, `alerts`, `bookings` and `orders`. */
   channels?: string[];
   symbols?: string[];
   /** With `delta` fewer bytes come, and the same snapshots. */

@@ -95,6 +95,10 @@ class ReportLog:
         """Lets the next report have the number that it had in an earlier process."""
         self._known_seq = seq
 
+    def restore(self, report: OrderReport) -> None:
+        """Adds a report of an earlier process."""
+        self.recent.append(report)
+
     def newer_than(self, seq: int) -> list[OrderReport]:
         """Returns the reports after `seq` that are still in memory, oldest first; costs what it returns."""
         newer: list[OrderReport] = []
