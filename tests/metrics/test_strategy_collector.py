@@ -96,6 +96,43 @@ def test_a_quote_that_has_died_does_not_hide_behind_prints() -> None:
     assert desk.positions()[0]["stale"] is True
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["quote", "print", "fill", "wait"]),
+            st.sampled_from(["AAPL", "AMZN"]),
+            st.sampled_from([99, 101]),
+            st.sampled_from([0, 0, S, 6 * S]),
+        ),
+        max_size=20,
+    ),
+    st.integers(0, 3),
+)
+def test_a_position_whose_market_stands_is_what_it_would_be_if_looked_at(
+    actions: list[tuple[str, str, int, int]], since_tick: int
+) -> None:
+    """A section whose market never ticks looks at every position on every tick."""
+    skipping, looking = Desk(), Desk()
+    now = NOON
+    for number, (kind, symbol, price, wait) in enumerate(actions):
+        now += wait
+        for desk in (skipping, looking):
+            if kind == "quote":
+                desk.quote(price, price + 1, ts=now, symbol=symbol)
+            elif kind == "print":
+                desk.bus.publish(Print(symbol, float(price), 1.0, ts=now, ts_init=now))
+            elif kind == "fill":
+                desk.fill(price - 100, price, symbol=symbol, ts=now, ts_init=now)
+        if number % 4 >= since_tick:
+            skipping.market.refresh(now)
+        assert skipping.tick(now) == looking.tick(now)
+        for group in range(3):
+            shown, wanted = (desk.strategy.groups[group].parts for desk in (skipping, looking))
+            assert {key: part.to_json() for key, part in shown.items()} == {
+                key: part.to_json() for key, part in wanted.items()
+            }
+
+
 def test_a_mark_that_is_the_own_fill_is_stale_although_the_market_is_quoted() -> None:
     desk = Desk()
     desk.fill(1, 100)

@@ -161,6 +161,20 @@ def test_a_group_that_notes_touched_parts_is_encoded_like_any_other(
         assert touched == {}
 
 
+def test_a_part_is_found_when_only_a_section_before_it_has_grown() -> None:
+    before, after = Things(), Things()
+    after.name = "more"
+    before.bare["A"], after.bare["B"] = Thing(n=1), Thing(n=2)
+    serializer = Serializer("e", [before, after])
+    serializer.encode(1, 1, 1, {})
+    grown = before.bare["A"]
+    assert isinstance(grown, Thing)
+    grown.fields, grown.version = {"n": 1000}, 1
+    payload, index = serializer.encode(2, 1, 1, {})
+    at = index.shape.first_part + 3 * PART_NUMBERS
+    assert payload.join()[index.part(at)] == b'"B":{"n":2}'
+
+
 def test_a_part_that_fails_to_encode_shifts_no_other() -> None:
     section = Growing(None, {})
     touched = section.groups[0].touched

@@ -142,6 +142,8 @@ class StrategyCollector(BusCollector):
         self._totals = StrategyTotals(self.settings.annualization, self.rates, self.settings.risk_free_rate)
         self._n_positions = 0
         self._holdings = Holdings(self._on_move, self._catch_up)
+        # The symbols whose positions have moved since they were shown.
+        self._moved: set[str] = set()
         # Whether a flat position may be found among them; looking for one takes as long as there are positions.
         self._may_be_flat = False
         self._strategies_refused: set[str] = set()
@@ -659,13 +661,18 @@ class StrategyCollector(BusCollector):
         for part in account.positions.values():
             if part.position.quantity:
                 tracked = None if market is None else market.symbol(part.symbol)
-                is_moved |= part.refresh(tracked, now_ns)
+                if tracked is not None and part.is_current(tracked, now_ns):
+                    continue
+                if part.refresh(tracked, now_ns):
+                    is_moved = True
+                    self._moved.add(part.symbol)
                 self._open.setdefault(part.key, part)
                 if tracked is not None and part.symbol in self._holdings:
                     # A restart may have brought the prices, or a publisher inside this process no times.
                     self._holdings[part.symbol].quoted = None
             elif part.has_input:
                 part.refresh(None, now_ns)
+                self._moved.add(part.symbol)
                 self._open.pop(part.key, None)
         return is_moved
 
@@ -722,11 +729,14 @@ class StrategyCollector(BusCollector):
                 other.add(own, rest_gross, rest_fees, account.fills)
 
     def _show_symbols(self) -> None:
+        moved, self._moved = self._moved, set()
         others: list[PositionPart] = []
         for symbol, holding in self._holdings.items():
             part = self._symbols.get(symbol)
             if part is not None:
-                part.show(holding.parts.values())
+                # A rate may have changed amounts in other currencies.
+                if symbol in moved or part.has_input or part.ledger.foreign:
+                    part.show(holding.parts.values())
             else:
                 others += holding.parts.values()
         for symbol, part in self._symbols.items():

@@ -73,7 +73,6 @@ class TrackedSymbol(JsonPart):
 
     __slots__ = (
         "_feed_window_seconds",
-        "_fresh_until_ns",
         "_on_bar",
         "_quoted_ns",
         "_rate",
@@ -89,6 +88,7 @@ class TrackedSymbol(JsonPart):
         "crossed",
         "feed",
         "follower",
+        "fresh_until_ns",
         "has_input",
         "high",
         "holder",
@@ -188,8 +188,8 @@ class TrackedSymbol(JsonPart):
         self.touch = Touch()
         self.is_quote_stale = True
         self.is_print_stale = True
-        # The first tick after this finds something stale that was fresh.
-        self._fresh_until_ns = MAX_NS
+        self.fresh_until_ns = MAX_NS
+        """The first tick after this finds something stale that was fresh."""
         self.wake_ns = MAX_NS
         """When the collector has planned to refresh the symbol without an input."""
 
@@ -469,7 +469,7 @@ class TrackedSymbol(JsonPart):
             if len(self.feed.arrived) > MAX_WAITING:
                 self.feed.count_arrived()
             self.has_input = False
-        if not is_changed and now_ns <= self._fresh_until_ns:
+        if not is_changed and now_ns <= self.fresh_until_ns:
             return False
         self._note_ages(now_ns)
         self._derive()
@@ -479,7 +479,7 @@ class TrackedSymbol(JsonPart):
     def due_ns(self) -> int:
         """When the symbol must be refreshed next if no event comes: when a second ends that counts, a bar is finished,
         or a price becomes stale."""
-        due_ns = min(self._fresh_until_ns + 1, self.bars.due_ns)
+        due_ns = min(self.fresh_until_ns + 1, self.bars.due_ns)
         # Seconds that are silent in every figure may end together, with the next event.
         return due_ns if self._is_silent else min(due_ns, self.second_end_ns)
 
@@ -628,7 +628,7 @@ class TrackedSymbol(JsonPart):
             until_ns = self.prints.arrived_ns + max_age_ns
         if self.venues is not None:
             until_ns = min(until_ns, self.venues.note_ages(now_ns, max_age_ns), self.venues.expires_ns - 1)
-        self._fresh_until_ns = until_ns
+        self.fresh_until_ns = until_ns
         self.is_quote_stale, self.is_print_stale = not is_quoted, not is_printed
 
     def _publish_bar(self, bar: Bar) -> None:

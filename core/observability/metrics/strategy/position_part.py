@@ -32,6 +32,7 @@ class PositionPart(JsonPart):
     """
 
     __slots__ = (
+        "_market_version",
         "_quoted",
         "amounts",
         "exposure",
@@ -87,6 +88,8 @@ class PositionPart(JsonPart):
         self.has_input = True
         # The prices that the mark was made from; its Decimals are computed again only when these change.
         self._quoted: MarkInputs | None = None
+        # The version of the market at the last refresh; -1 for none that counts.
+        self._market_version = -1
 
     def to_state(self) -> PositionState:
         """Returns the state. It shares this position's own object, so it must be packed at once."""
@@ -187,6 +190,16 @@ class PositionPart(JsonPart):
             if mark is not None:
                 self.mark_to(mark, market.source_arrived_ns(mark[1]))
 
+    def is_current(self, market: TrackedSymbol, now_ns: int) -> bool:
+        """Returns whether nothing has changed since the last refresh at the prices of `market`."""
+        # hot: once per open position per tick (benchmarks/bench_tick.py)
+        return (
+            market.version == self._market_version
+            and not self.has_input
+            and not market.has_input
+            and now_ns <= market.fresh_until_ns
+        )
+
     def refresh(self, market: TrackedSymbol | None, now_ns: int) -> bool:
         """Brings the JSON of the position up to `now_ns`; returns whether its value has changed."""
         # hot: once per open position per tick (benchmarks/bench_tick.py)
@@ -194,6 +207,7 @@ class PositionPart(JsonPart):
         if market is not None:
             # Events have marked it already, unless the quote has become stale or a restart has brought the prices.
             self.take_mark(market, now_ns)
+            self._market_version = -1 if market.has_input else market.version
             is_stale = market.is_source_stale(self.mark_source, now_ns)
         is_moved = self.has_input
         if is_moved or is_stale != self.is_stale:
