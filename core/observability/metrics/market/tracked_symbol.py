@@ -316,9 +316,7 @@ class TrackedSymbol(JsonPart):
         assert isinstance(quotes, BestOrder)
         before = self.bid, self.ask, quotes.arrived_ns
         self._combine(at_ns, at_ns)
-        if (self.bid, self.ask, quotes.arrived_ns) == before and not quotes.is_lost:
-            return
-        if self.follower is not None:
+        if self.follower is not None and (quotes.is_lost or (self.bid, self.ask, quotes.arrived_ns) != before):
             sides = (None, None) if quotes.is_lost else (self.bid, self.ask)
             self.follower.on_expiry(*sides, quotes.arrived_ns, at_ns)
         if self.holder is not None:

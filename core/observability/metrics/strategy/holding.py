@@ -12,7 +12,8 @@ The mid of a symbol that is traded at several venues changes, too, when one of i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
 
 from observability.clocks.timestamps import MAX_NS
 from observability.metrics.arithmetic.decimals import price_or_none
@@ -41,24 +42,32 @@ class Holdings(dict[str, "Holding"]):
         holding = self[symbol] = Holding(self, self._on_move, self._catch_up)
         return holding
 
-    def due(self, now_ns: int) -> list[Holding]:
-        """Returns the holdings whose mids expire by `now_ns`, in that order. The caller expires them all."""
-        due: list[Holding] = []
+    def due(self, now_ns: int) -> Iterator[Holding]:
+        """Yields the holdings whose mids expire by `now_ns`, in that order; the caller expires each before the next.
+        One of several venues may expire again."""
+        due: list[tuple[int, int, Holding]] = []
         next_ns = MAX_NS
-        for holding in self.values():
+        for number, holding in enumerate(self.values()):
             if holding.expires_ns <= now_ns:
-                due.append(holding)
+                due.append((holding.expires_ns, number, holding))
             elif holding.expires_ns < next_ns:
                 next_ns = holding.expires_ns
         self.next_expiry_ns = next_ns
-        return sorted(due, key=lambda holding: holding.expires_ns)
+        heapify(due)
+        while due:
+            expires_ns, number, holding = heappop(due)
+            if holding.expires_ns == expires_ns:
+                yield holding
+            if holding.expires_ns <= now_ns:
+                heappush(due, (holding.expires_ns, number, holding))
 
 
 class Holding:
     """Hands each change of a symbol's prices to `on_move`, before the next event."""
 
     __slots__ = (
-        "_catch_up", "_holdings", "_last_price", "_on_move", "_printed_ns", "_venues", "expires_ns", "parts", "quoted",
+        "_catch_up", "_holdings", "_is_mid_expiring", "_last_price", "_on_move", "_printed_ns", "_venues", "expires_ns",
+        "parts", "quoted",
     )  # fmt: skip
 
     def __init__(self, holdings: Holdings, on_move: OnMark, catch_up: Callable[[int], None]) -> None:
@@ -73,6 +82,8 @@ class Holding:
         self._printed_ns = 0
         # The market, if it is traded at several venues.
         self._venues: TrackedSymbol | None = None
+        # Whether the last price takes the place of the mid, and not the best without a venue that of the best.
+        self._is_mid_expiring = False
         self._holdings = holdings
         self._on_move = on_move
         self._catch_up = catch_up
@@ -102,16 +113,16 @@ class Holding:
 
     def watch(self, market: TrackedSymbol) -> None:
         """Notes what the market was before the first event."""
-        self._last_price, self._printed_ns = market.last_price, market.prints.arrived_ns
         if market.venues is not None:
             self._watch_venues(market, is_mid_current=True)
-        else:
-            self._schedule(market.mid_expires_ns())
+            return
+        self._last_price, self._printed_ns = market.last_price, market.prints.arrived_ns
+        self._schedule(market.mid_expires_ns())
 
     def expire(self, on_mark: OnMark) -> None:
         """Hands the mark that takes the place of the mid to `on_mark`."""
         now_ns, self.expires_ns = self.expires_ns, MAX_NS
-        if self._venues is not None:
+        if self._venues is not None and not self._is_mid_expiring:
             self._venues.expire_quotes(now_ns)
             self.on_price(self._venues, now_ns)
             return
@@ -124,8 +135,10 @@ class Holding:
         """Notes when time alone changes the mark of a symbol that is traded at several venues."""
         assert market.venues is not None
         self._venues = market
-        expires_ns = market.venues.expires_ns
-        self._schedule(min(expires_ns, market.mid_expires_ns()) if is_mid_current else expires_ns)
+        self._last_price, self._printed_ns = market.last_price, market.prints.arrived_ns
+        quote_ns, mid_ns = market.venues.expires_ns, market.mid_expires_ns() if is_mid_current else MAX_NS
+        self._is_mid_expiring = mid_ns <= quote_ns
+        self._schedule(min(mid_ns, quote_ns))
 
     def _schedule(self, expires_ns: int) -> None:
         self.expires_ns = expires_ns
