@@ -81,6 +81,11 @@ NO_COMMISSION: Final = Decimal(0)
 _CHECKED = Context(prec=2 * MAX_DECIMAL_EXPONENT + 1, traps=[Rounded, InvalidOperation])
 
 
+def code_of(currency: str) -> str:
+    """Returns a currency as it is kept: `usd` is USD, but GBp, the penny of London, is not GBP."""
+    return currency.upper() if currency.islower() else currency
+
+
 def _are_positive(value: Decimal, other: Decimal) -> bool:
     """Returns whether two numbers are above zero and have no digits too many, in less time than checking each
     takes."""
@@ -198,6 +203,8 @@ class Fill(Event, tag="fill", kw_only=False, gc=False):
             _check_decimal("price", self.price)
         if self.commission is not NO_COMMISSION:
             _check_decimal("commission", self.commission)
+        if self.commission_asset:
+            self.commission_asset = code_of(self.commission_asset)
 
 
 class Position(Event, tag="position", kw_only=False, gc=False):
@@ -300,18 +307,21 @@ class Instrument(Event, tag="instrument", kw_only=False, gc=False):
     venue: OptionalName = ""
     base_currency: OptionalCurrency = ""
     settlement_currency: OptionalCurrency = ""
-    multiplier: Decimal = Decimal(1)
+    multiplier: Decimal | None = None
     contract: Contract = "linear"
     tick_size: Decimal | None = None
     lot_size: Decimal | None = None
     expiry: Time | None = None
+    calendar: OptionalName = ""
+    """The exchange whose sessions it trades in, by its code (ISO 10383)."""
 
     def __post_init__(self) -> None:
-        self.quote_currency = self.quote_currency.upper()
-        self.base_currency = self.base_currency.upper()
-        self.settlement_currency = self.settlement_currency.upper()
-        _check_positive("multiplier", self.multiplier)
-        for name, size in (("tick_size", self.tick_size), ("lot_size", self.lot_size)):
+        self.quote_currency = code_of(self.quote_currency)
+        self.base_currency = code_of(self.base_currency)
+        self.settlement_currency = code_of(self.settlement_currency)
+        for name, size in (
+            ("multiplier", self.multiplier), ("tick_size", self.tick_size), ("lot_size", self.lot_size)
+        ):  # fmt: skip
             if size is not None:
                 _check_positive(name, size)
         if isinstance(self.expiry, str):
@@ -329,7 +339,7 @@ class Rate(Event, tag="rate", kw_only=False, gc=False):
     rate: Decimal
 
     def __post_init__(self) -> None:
-        self.base, self.quote = self.base.upper(), self.quote.upper()
+        self.base, self.quote = code_of(self.base), code_of(self.quote)
         _check_positive("rate", self.rate)
         if self.base == self.quote:
             raise ValueError(f"quote: expected another currency than the base, got {self.quote}")
@@ -346,7 +356,7 @@ class Cash(Event, tag="cash", kw_only=False, gc=False):
     strategy: OptionalName = ""
 
     def __post_init__(self) -> None:
-        self.currency = self.currency.upper()
+        self.currency = code_of(self.currency)
         _check_decimal("amount", self.amount)
         if self.reason == "withdrawal":
             # Some systems write what goes out, others the change; it cannot mean anything else.
@@ -371,7 +381,7 @@ class Funding(Event, tag="funding", kw_only=False, gc=False):
     venue: OptionalName = ""
 
     def __post_init__(self) -> None:
-        self.currency = self.currency.upper()
+        self.currency = code_of(self.currency)
         _check_decimal("amount", self.amount)
 
 
@@ -387,7 +397,7 @@ class Dividend(Event, tag="dividend", kw_only=False, gc=False):
     strategy: OptionalName = ""
 
     def __post_init__(self) -> None:
-        self.currency = self.currency.upper()
+        self.currency = code_of(self.currency)
         if (self.amount_per_share is None) == (self.amount is None):
             raise ValueError("amount_per_share: expected either this or amount")
         if self.amount_per_share is not None:

@@ -33,6 +33,7 @@ from observability.config.source_urls import SourceUrls
 from observability.config.trading import (
     AnnualRate,
     ContractMultipliers,
+    CurrencyCode,
     Multipliers,
     PositiveAmount,
     SecondsBySymbol,
@@ -291,6 +292,13 @@ class Config:
         ContractMultipliers(),
         "Contract multipliers by symbol: `ES:50` means that one contract gains 50 per point. 1 for all other symbols.",
         env="CONTRACT_MULTIPLIERS",
+    )
+    reporting_currency: str = _setting(
+        "USD",
+        CurrencyCode(),
+        "The currency that sums of money are shown in, converted from others at the newest rates; and that of symbols "
+        "of which nothing is known.",
+        env="REPORTING_CURRENCY",
     )
     annualization: int = _setting(
         365,

@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from observability.config.kinds import Seconds
-from observability.config.setting import Kind, shown
+from observability.config.setting import Kind, accepted, shown
 from observability.events import MAX_NAME_LENGTH, MAX_SYMBOL_LENGTH
 
 UTC_NAMES: Final = frozenset({
@@ -24,6 +24,7 @@ YEAR_DAYS: Final = (252, 365)
 
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 # As many digits as a Decimal of an event may have (`events.py`).
+_CURRENCY: Final = re.compile(r"[A-Z0-9]{2,16}")
 _AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
 _RATE = re.compile(r"-?[0-9](?:\.[0-9]{1,18})?")
 
@@ -207,6 +208,23 @@ class Venues(Kind):
     def format(self, value: object) -> str:
         assert isinstance(value, tuple)
         return ",".join(value)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrencyCode(Kind):
+    """The code of a currency or of a coin."""
+
+    metavar: ClassVar[str] = "CODE"
+
+    @property
+    def expected(self) -> str:
+        return "a code of a currency of 2 to 16 capital letters and digits, such as USD, EUR or USDT"
+
+    def parse(self, text: str) -> object:
+        return accepted(self, text, text)
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, str) and _CURRENCY.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,6 @@ _PAIR: Final = re.compile(r"([A-Z0-9]{2,15})[/_-]([A-Z0-9]{3,6})")
 _COIN: Final = re.compile(r"[A-Z0-9]{2,15}")
 
 
-def code_of(text: str) -> str:
-    """Returns a currency as it is kept: `usd` is USD, but GBp, the penny of London, is not GBP."""
-    return text.upper() if text.islower() else text
-
-
 @lru_cache(maxsize=8192)
 def pair_of(symbol: str) -> tuple[str, str] | None:
     """Returns base and quote currency if the name of the symbol is certainly a pair; None if it may be anything."""

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from observability import events
 from observability.clocks.timestamps import iso_or_none
 from observability.instruments.currencies import pair_of
 
@@ -101,6 +102,30 @@ class Instrument(msgspec.Struct, frozen=True):
             "calendar": self.calendar or None,
             "assumed": self.assumed,
         }
+
+
+def described_instrument(event: events.Instrument, multiplier: Decimal = ONE) -> Instrument:
+    """Returns what an event describes; `multiplier` stands if it names none."""
+    return Instrument(
+        event.symbol,
+        event.venue,
+        event.kind,
+        event.base_currency or _base_of(event),
+        event.quote_currency,
+        event.settlement_currency,
+        event.contract,
+        multiplier if event.multiplier is None else event.multiplier,
+        event.tick_size,
+        event.lot_size,
+        event.expiry if isinstance(event.expiry, int) else None,
+        event.calendar,
+    )
+
+
+def _base_of(event: events.Instrument) -> str:
+    """Returns the base currency that the name of a pair tells of."""
+    pair = pair_of(event.symbol)
+    return pair[0] if pair is not None and pair[1] == event.quote_currency else ""
 
 
 def assumed_instrument(symbol: str, reporting: str, multiplier: Decimal = ONE) -> Instrument:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from observability.instruments.instrument import ONE, Instrument, Terms, assumed_instrument
+from observability import events
+from observability.instruments.instrument import ONE, Instrument, Terms, assumed_instrument, described_instrument
 
 OnTerms = Callable[[str], None]
-"""Called with a symbol whose terms have changed."""
+"""Called with a symbol whose instrument was described anew."""
 IsHeld = Callable[[str], bool]
 """Returns whether a position is held in a symbol."""
 
@@ -49,6 +50,10 @@ class InstrumentTable:
     def described(self) -> list[Instrument]:
         return [each for by_venue in self._described.values() for each in by_venue.values()]
 
+    def described_by(self, event: events.Instrument) -> Instrument:
+        """Returns the instrument that an event describes."""
+        return described_instrument(event, self._multipliers.get(event.symbol, ONE))
+
     def fault(self, instrument: Instrument) -> str | None:
         """Returns why the table cannot take an instrument; None if it can."""
         symbol, terms = instrument.symbol, instrument.terms
@@ -59,21 +64,19 @@ class InstrumentTable:
             return f"a position in {symbol} is held under other terms: {describe(self.terms(symbol))}"
         return None
 
-    def set(self, instrument: Instrument) -> bool:
-        """Describes an instrument, for which `fault` has returned None; returns whether that changes anything."""
-        by_venue = self._described.setdefault(instrument.symbol, {})
-        if by_venue.get(instrument.venue) == instrument:
-            return False
-        before = self._terms.pop(instrument.symbol, None)
-        by_venue[instrument.venue] = instrument
-        if before is not None:
-            if before == instrument.terms:
-                self._terms[instrument.symbol] = before
-            else:
-                self._changed(instrument.symbol)
-        else:
-            self._changed(instrument.symbol)
-        return True
+    def put(self, instrument: Instrument) -> None:
+        """Describes an instrument, for which `fault` has returned None."""
+        symbol = instrument.symbol
+        self._described.setdefault(symbol, {})[instrument.venue] = instrument
+        before = self._terms.pop(symbol, None)
+        if before is not None and before == self.find(symbol).terms:
+            self._terms[symbol] = before
+        for listener in self._listeners:
+            listener(symbol)
+
+    def knows(self, instrument: Instrument) -> bool:
+        """Returns whether it was described just like this."""
+        return self._described.get(instrument.symbol, {}).get(instrument.venue) == instrument
 
     def to_json(self) -> list[dict[str, Any]]:
         """Returns every instrument, those assumed of symbols in use included."""
@@ -90,10 +93,6 @@ class InstrumentTable:
     def _resolve(self, symbol: str) -> Terms:
         terms = self._terms[symbol] = self.find(symbol).terms
         return terms
-
-    def _changed(self, symbol: str) -> None:
-        for listener in self._listeners:
-            listener(symbol)
 
 
 def describe(terms: Terms) -> str:

@@ -11,6 +11,7 @@ from observability.config.config import Config
 from observability.config.trading import EVERY_VENUE, zone_of
 from observability.history.history import History
 from observability.history.layout import Budget
+from observability.instruments.table import InstrumentTable
 from observability.logs.log_ring import LogRing
 from observability.metrics.alerts.losses import Loss
 from observability.metrics.arithmetic.sessions import SessionCalendar
@@ -73,6 +74,7 @@ def make_collectors(
     daily_ids = DailyIds(
         frozenset(config.daily_trade_ids), EVERY_VENUE in config.daily_trade_ids, session_end_ns=calendar.end_ns
     )
+    instruments = InstrumentTable(config.reporting_currency, multipliers)
     trades = TradeLog(sequence=sequence, multipliers=multipliers, daily_ids=daily_ids)
     # It decides about each booking before a collector sees it, so it subscribes first.
     bookings = BookingLog(bus, sequence)
@@ -94,6 +96,7 @@ def make_collectors(
         market=market,
         trades=trades,
         bookings=bookings,
+        instruments=instruments,
         settings=StrategySettings(
             multipliers=multipliers,
             calendar=calendar,

@@ -90,6 +90,7 @@ class MarketDataCollector(BusCollector):
         self.dated_ahead = 0
         """Quotes and prints of this process's life that were dated ahead of their arrival."""
         self._bar_listeners: list[Callable[[str, Bar], None]] = []
+        self._symbol_listeners: list[Callable[[str], None]] = []
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -105,6 +106,10 @@ class MarketDataCollector(BusCollector):
     def late_prints(self) -> int:
         """Prints in no bar, because they came too late for theirs."""
         return sum(tracked.bars.late_prints for tracked in self._symbols.values())
+
+    def add_symbol_listener(self, listener: Callable[[str], None]) -> None:
+        """Calls `listener` with each further symbol before its first event counts."""
+        self._symbol_listeners.append(listener)
 
     def add_bar_listener(self, listener: Callable[[str, Bar], None]) -> None:
         """Calls `listener` with a symbol and its 1-minute bar when the bar is finished, and again when it is amended:
@@ -460,4 +465,6 @@ class MarketDataCollector(BusCollector):
         tracked.follower = self._followers.get(symbol)
         tracked.holder = self._holders.get(symbol)
         self._note_change(tracked)
+        for listener in self._symbol_listeners:
+            listener(symbol)
         return tracked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -20,7 +20,9 @@ from observability.events import (
     Event,
     Fill,
     Funding,
+    Instrument,
     Position,
+    Rate,
     Settlement,
     Signal,
 )
@@ -29,14 +31,16 @@ from observability.history.series_writer import SeriesWriter
 from observability.instruments.table import InstrumentTable
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.arithmetic.ledger import sum_or_none
-from observability.metrics.arithmetic.rates import Rates
+from observability.metrics.arithmetic.rates import MAX_CURRENCIES, Conversion, Rates
+from observability.metrics.arithmetic.rates import Rate as KnownRate
 from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, SessionCalendar
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
-from observability.metrics.market.touch import Mark
+from observability.metrics.market.touch import Mark, mark_of
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.book.adoption import Adoption
 from observability.metrics.strategy.book.bookkeeper import Bookkeeper, Flow
+from observability.metrics.strategy.book.rate_markets import RateMarkets
 from observability.metrics.strategy.capital import Capital
 from observability.metrics.strategy.holding import Holding, Holdings
 from observability.metrics.strategy.position_part import PositionPart
@@ -117,6 +121,10 @@ class StrategyCollector(BusCollector):
         self.rates = Rates(instruments.reporting)
         self._adoption = Adoption(self, self.bookings)
         self._bookkeeper = Bookkeeper(self, self.bookings)
+        self._rate_markets = RateMarkets(self.rates, instruments, self._watch_rate)
+        instruments.is_held = self._is_held
+        instruments.add_terms_listener(self._on_terms)
+        self.bookings.add_check(Instrument, self._check_instrument)
         self.fields = JsonPart()
         self._accounts: dict[str, StrategyAccount] = {}
         self._open: dict[str, PositionPart] = {}
@@ -134,6 +142,9 @@ class StrategyCollector(BusCollector):
         self.position_breaks = 0
         """Positions whose quantity in the engine's newest report differed from ours at the last tick."""
         self._market = market
+        if market is not None:
+            self._rate_markets.attach(market)
+        self._rates_json: list[dict[str, Any]] = []
         self._session = Session(self.settings.calendar)
         self._day = Session()
         self._rollover_ns = 0
@@ -244,6 +255,7 @@ class StrategyCollector(BusCollector):
                 currency=self.rates.reporting,
                 rates=list(self.rates.known.values()),
                 unassigned=self._totals.unassigned.to_state(),
+                instruments=self.instruments.described,
             )
         )
 
@@ -251,6 +263,8 @@ class StrategyCollector(BusCollector):
         """Restores the section. A session that began under other settings lasts until its own end."""
         state = unpack(data, StrategyState)
         self.rates.load(state.rates)
+        for instrument in state.instruments:
+            self.instruments.put(instrument)
         accounts = {each.name: StrategyAccount.from_state(each, self.rates) for each in state.accounts}
         totals = StrategyTotals.from_state(self.settings.annualization, self.rates, self.settings.risk_free_rate, state)
         if state.currency not in ("", self.rates.reporting):
@@ -305,6 +319,8 @@ class StrategyCollector(BusCollector):
             self._check_side(event)
         if self._n_positions >= self.settings.max_positions and not self._has_room(event):
             self._refuse(event)
+        if event.commission_asset and not self.rates.has_room(event.commission_asset):
+            raise EventRefused("commission_asset", f"no room: amounts in {MAX_CURRENCIES} currencies are kept")
         trade = self.trades.admit(event, Reader.ACCOUNTING)
         if isinstance(trade, Rejection):
             self.duplicate_fills += trade is Rejection.DUPLICATE
@@ -340,6 +356,15 @@ class StrategyCollector(BusCollector):
         self._totals.observe(moved_ns)
         self._hold(part)
         self._may_be_flat |= trade.is_flat
+
+    def on_instrument(self, event: Instrument) -> None:
+        if self._booked(event) is not None:
+            self.instruments.put(self.instruments.described_by(event))
+
+    def on_rate(self, event: Rate) -> None:
+        if self._booked(event) is not None:
+            now_ns = event.ts_init or self.clock.time_ns()
+            self._revalue(self.rates.put((event.base, event.quote), event.rate, now_ns), now_ns)
 
     def on_booking(self, event: BookingEvent) -> None:
         """Applies one booking; a duplicate or conflicting one changes no account."""
@@ -485,6 +510,8 @@ class StrategyCollector(BusCollector):
             Position: self.on_position,
             Equity: self.on_equity,
             **dict.fromkeys((Cash, Dividend, Funding, Settlement), self.on_booking),
+            Instrument: self.on_instrument,
+            Rate: self.on_rate,
         }
 
     def _booked(self, event: BookedEvent) -> Booking | None:
@@ -644,7 +671,7 @@ class StrategyCollector(BusCollector):
         self._is_resumed = False
         if self._has_input:
             self.position_breaks = self._reconciliation.compare(self.find, self._strategies_refused)
-        is_moved = self._has_input
+        is_moved = self._show_rates(now_ns) or self._has_input
         for account in self._accounts.values():
             if self._refresh_positions(account, now_ns) or account.has_input:
                 account.refresh(now_ns, self._capital.of(account.name))
@@ -653,6 +680,23 @@ class StrategyCollector(BusCollector):
             self._has_input = False
             self._show_symbols()
             self._derive(now_ns)
+
+    def _show_rates(self, now_ns: int) -> bool:
+        """Brings the rates up to `now_ns`; returns whether what is shown of them has changed."""
+        if not self.rates.conversions:
+            return False
+        shown = self.rates.to_json(lambda rate: self._is_rate_stale(rate, now_ns))
+        is_changed = shown != self._rates_json
+        self._rates_json = shown
+        return is_changed
+
+    def _is_rate_stale(self, rate: KnownRate, now_ns: int) -> bool:
+        """Returns whether a rate is too old: one of a market as its mark is, one of an event after a day."""
+        tracked = None if self._market is None or rate.source != "market" else self._market.symbol(rate.symbol)
+        if tracked is None:
+            return rate.source != "assumed" and now_ns - rate.updated_ns >= NS_PER_DAY
+        mark = mark_of(tracked.mark_inputs(now_ns))
+        return mark is None or tracked.is_source_stale(mark[1], now_ns)
 
     def _refresh_positions(self, account: StrategyAccount, now_ns: int) -> bool:
         """Marks the open positions and removes flat ones from the section; returns whether any value has changed."""
@@ -678,21 +722,84 @@ class StrategyCollector(BusCollector):
 
     def _hold(self, part: PositionPart) -> None:
         """Lets the market mark a position while it is open."""
-        market = self._market
-        holding = self._holdings.get(part.symbol)
+        symbol = part.symbol
+        holding = self._holdings.get(symbol)
         if part.position.quantity:
             if holding is None:
-                holding = self._holdings.open(part.symbol)
-                if market is not None:
-                    market.hold(part.symbol, holding)
-                    tracked = market.symbol(part.symbol)
-                    if tracked is not None:
-                        holding.watch(tracked)
+                holding = self._open_holding(symbol)
             holding.parts[part.key] = part
-        elif holding is not None and holding.parts.pop(part.key, None) is not None and not holding.parts:
-            del self._holdings[part.symbol]
-            if market is not None:
-                market.hold(part.symbol, None)
+        elif holding is not None and holding.parts.pop(part.key, None) is not None:
+            self._close_holding(symbol, holding)
+
+    def _open_holding(self, symbol: str) -> Holding:
+        """Lets the market tell of each price of a symbol."""
+        holding = self._holdings.open(symbol)
+        market = self._market
+        if market is not None:
+            market.hold(symbol, holding)
+            tracked = market.symbol(symbol)
+            if tracked is not None:
+                holding.watch(tracked)
+        return holding
+
+    def _close_holding(self, symbol: str, holding: Holding) -> None:
+        """Lets the market be silent again about a symbol in which no price matters."""
+        if not holding.parts and not holding.is_rate:
+            del self._holdings[symbol]
+            if self._market is not None:
+                self._market.hold(symbol, None)
+
+    def _watch_rate(self, symbol: str, is_wanted: bool) -> None:
+        """Takes a rate from the market of a symbol from now on, or no longer."""
+        holding = self._holdings.get(symbol)
+        if holding is None:
+            holding = self._open_holding(symbol)
+        holding.is_rate = is_wanted
+        self._close_holding(symbol, holding)
+        tracked = None if self._market is None else self._market.symbol(symbol)
+        pair = self._rate_markets.pair_of(symbol)
+        if is_wanted and tracked is not None and pair is not None and pair not in self.rates.known:
+            now_ns = self.last_input_ns or self.clock.time_ns()
+            mark = mark_of(tracked.mark_inputs(now_ns))
+            if mark is not None:
+                self._take_rate(symbol, mark, tracked.source_arrived_ns(mark[1]), now_ns)
+
+    def _take_rate(self, symbol: str, mark: Mark, arrived_ns: int, now_ns: int) -> None:
+        pair, (price, _) = self._rate_markets.pair_of(symbol), mark
+        if pair is not None and price > 0:
+            self._revalue(self.rates.put(pair, price, arrived_ns, "market", symbol), now_ns)
+
+    def _revalue(self, changed: Sequence[Conversion], now_ns: int) -> None:
+        """Observes the equity that changed rates make."""
+        if not changed:
+            return
+        for account in self._accounts.values():
+            if any(amounts.conversion in changed for amounts in account.ledger.foreign):
+                account.observe(now_ns)
+        self._totals.observe(now_ns)
+        self._has_input = True
+
+    def _is_held(self, symbol: str) -> bool:
+        holding = self._holdings.get(symbol)
+        return holding is not None and bool(holding.parts)
+
+    def _check_instrument(self, event: Instrument) -> None:
+        fault = self.instruments.fault(self.instruments.described_by(event))
+        if fault is not None:
+            raise EventRefused("symbol", fault)
+
+    def _on_terms(self, symbol: str) -> None:
+        """Lets the next position in a symbol begin under its new terms."""
+        terms = self.instruments.terms(symbol)
+        for account in self._accounts.values():
+            for place, part in tuple(account.positions.items()):
+                if part.symbol == symbol and part.terms != terms and not part.position.quantity:
+                    account.drop(place)
+                    self._open.pop(part.key, None)
+                    self._n_positions -= 1
+        if symbol in self._symbols:
+            self._symbols[symbol].describe(self.instruments.find(symbol))
+        self._has_input = True
 
     def _symbol(self, symbol: str) -> SymbolPart:
         """Returns the sums of a symbol; those of all symbols beyond `max_positions` are one."""
@@ -740,7 +847,7 @@ class StrategyCollector(BusCollector):
             else:
                 others += holding.parts.values()
         for symbol, part in self._symbols.items():
-            if symbol not in self._holdings and (part.has_input or symbol == OTHER_SYMBOLS):
+            if symbol not in self._holdings and (part.has_input or part.ledger.foreign or symbol == OTHER_SYMBOLS):
                 part.show(others if symbol == OTHER_SYMBOLS else ())
 
     def _on_move(self, holding: Holding, mark: Mark, arrived_ns: int, now_ns: int) -> None:
@@ -754,6 +861,9 @@ class StrategyCollector(BusCollector):
         self._mark(holding, mark, arrived_ns, moved_ns)
 
     def _mark(self, holding: Holding, mark: Mark, arrived_ns: int, moved_ns: int) -> None:
+        if holding.is_rate:
+            self._mark_rate(holding, mark, arrived_ns, moved_ns)
+            return
         for part in holding.parts.values():
             unrealized = part.unrealized
             if part.mark_to(mark, arrived_ns):
@@ -765,6 +875,22 @@ class StrategyCollector(BusCollector):
         # Once for all strategies: in between, some positions in the symbol have the old mark.
         self._totals.observe(moved_ns)
 
+    def _mark_rate(self, holding: Holding, mark: Mark, arrived_ns: int, moved_ns: int) -> None:
+        """Does the same where the price is a rate, too: marks and rate move at once, and then the equity is looked
+        at."""
+        marked: set[str] = set()
+        for part in holding.parts.values():
+            unrealized = part.unrealized
+            if part.mark_to(mark, arrived_ns):
+                moved = EXACT.subtract(part.unrealized, unrealized)
+                part.amounts.unrealized = EXACT.add(part.amounts.unrealized, moved)
+                self._totals.move(part.amounts, moved)
+                marked.add(part.strategy)
+        self._take_rate(holding.symbol, mark, arrived_ns, moved_ns)
+        for strategy in marked:
+            self._accounts[strategy].observe(moved_ns)
+        self._totals.observe(moved_ns)
+
     def find(self, strategy: str, place: str) -> PositionPart | None:
         account = self._accounts.get(strategy)
         return None if account is None else account.positions.get(place)
@@ -773,6 +899,7 @@ class StrategyCollector(BusCollector):
         self.fields.offer(
             self._totals.derive(self._accounts.values(), self.capital, now_ns)
             | {
+                "rates": self._rates_json,
                 "reported_equity": to_float_or_none(self._capital.reported.get("")),
                 "duplicate_fills": self.duplicate_fills,
                 "conflicting_fills": self.trades.conflicts,

@@ -28,17 +28,17 @@ def test_an_amount_counts_at_the_newest_rate() -> None:
     rates = Rates("USD")
     ledger = Ledger(rates)
     ledger.of("EUR").book(D(101), D(1))
-    rates.set(("EUR", "USD"), D("1.1"), 1)
+    rates.put(("EUR", "USD"), D("1.1"), 1)
     assert ledger.total == 110
-    rates.set(("EUR", "USD"), D("1.2"), 2)
+    rates.put(("EUR", "USD"), D("1.2"), 2)
     assert (ledger.total, ledger.unconverted()) == (120, {})
 
 
 @given(st.lists(st.tuples(st.sampled_from(["USD", "EUR", "JPY"]), money, money, money), max_size=12))
 def test_the_sum_of_ledgers_has_the_sums_of_their_currencies(entries: list[tuple[str, D, D, D]]) -> None:
     rates = Rates("USD")
-    rates.set(("EUR", "USD"), D("1.25"), 1)
-    rates.set(("JPY", "USD"), D("0.0064"), 1)
+    rates.put(("EUR", "USD"), D("1.25"), 1)
+    rates.put(("JPY", "USD"), D("0.0064"), 1)
     ledgers, total = [Ledger(rates), Ledger(rates)], Ledger(rates)
     expected = D(0)
     for number, (currency, gross, fee, unrealized) in enumerate(entries):

@@ -22,8 +22,8 @@ def converted(rates: Rates, currency: str, amount: Decimal) -> Decimal | None:
 @given(rate_values, amount_values)
 def test_a_direct_rate_multiplies_and_an_inverse_one_divides(rate: Decimal, amount: Decimal) -> None:
     rates = Rates("USD")
-    rates.set(("EUR", "USD"), rate, 1)
-    rates.set(("USD", "JPY"), rate, 1)
+    rates.put(("EUR", "USD"), rate, 1)
+    rates.put(("USD", "JPY"), rate, 1)
     euros, yen = converted(rates, "EUR", amount), converted(rates, "JPY", amount)
     assert euros is not None
     assert yen is not None
@@ -34,9 +34,9 @@ def test_a_direct_rate_multiplies_and_an_inverse_one_divides(rate: Decimal, amou
 @given(rate_values, rate_values, amount_values)
 def test_a_triangle_of_rates_that_closes_closes_exactly(one: Decimal, other: Decimal, amount: Decimal) -> None:
     crossed, direct = Rates("JPY"), Rates("JPY")
-    crossed.set(("EUR", "USD"), one, 1)
-    crossed.set(("USD", "JPY"), other, 1)
-    direct.set(("EUR", "JPY"), one * other, 1)
+    crossed.put(("EUR", "USD"), one, 1)
+    crossed.put(("USD", "JPY"), other, 1)
+    direct.put(("EUR", "JPY"), one * other, 1)
     assert converted(crossed, "EUR", amount) == converted(direct, "EUR", amount)
 
 
@@ -50,7 +50,7 @@ def test_without_a_rate_an_amount_is_unknown_but_nothing_is_nothing() -> None:
 def test_two_crosses_are_no_rate() -> None:
     rates = Rates("USD")
     for pair in (("AAA", "BBB"), ("BBB", "CCC"), ("CCC", "USD")):
-        rates.set(pair, D(2), 1)
+        rates.put(pair, D(2), 1)
     assert converted(rates, "AAA", D(1)) is None
     assert converted(rates, "BBB", D(1)) == 4
 
@@ -58,21 +58,21 @@ def test_two_crosses_are_no_rate() -> None:
 def test_a_new_rate_changes_the_conversions_that_it_is_in() -> None:
     rates = Rates("USD")
     euro, yen = rates.conversion("EUR"), rates.conversion("JPY")
-    assert rates.set(("EUR", "USD"), D("1.1"), 1) == [euro]
-    assert rates.set(("EUR", "USD"), D("1.1"), 2) == []
-    assert rates.set(("EUR", "JPY"), D(160), 3) == [yen]
-    assert rates.set(("EUR", "USD"), D("1.2"), 4) == [euro, yen]
+    assert rates.put(("EUR", "USD"), D("1.1"), 1) == [euro]
+    assert rates.put(("EUR", "USD"), D("1.1"), 2) == []
+    assert rates.put(("EUR", "JPY"), D(160), 3) == [yen]
+    assert rates.put(("EUR", "USD"), D("1.2"), 4) == [euro, yen]
 
 
 def test_a_stablecoin_is_a_dollar_until_its_rate_is_known() -> None:
     rates = Rates("USD")
-    rates.set(("BNB", "USDT"), D(600), 1)
+    rates.put(("BNB", "USDT"), D(600), 1)
     assert converted(rates, "USDT", D(7)) == 7
     assert converted(rates, "BNB", D(2)) == 1200
-    assert [(each["pair"], each["source"]) for each in rates.to_json(0)] == [
+    assert [(each["pair"], each["source"]) for each in rates.to_json(lambda _: False)] == [
         ("BNB/USDT", "event"), ("USDT/USD", "assumed")
     ]  # fmt: skip
-    rates.set(("USDT", "USD"), D("0.98"), 2)
+    rates.put(("USDT", "USD"), D("0.98"), 2)
     assert converted(rates, "USDT", D(100)) == 98
     assert converted(rates, "BNB", D(1)) == 588
 
@@ -88,8 +88,8 @@ def test_two_codes_of_one_money_need_no_rate() -> None:
 
 def test_a_fee_is_valued_between_any_two_currencies() -> None:
     rates = Rates("EUR")
-    rates.set(("BNB", "USDT"), D(600), 1)
-    rates.set(("BTC", "USDT"), D(60_000), 1)
+    rates.put(("BNB", "USDT"), D(600), 1)
+    rates.put(("BTC", "USDT"), D(60_000), 1)
     assert rates.value(D("0.05"), "BNB", "USDT") == 30
     assert rates.value(D(1), "BNB", "BTC") == D("0.01")
     assert rates.value(D(1), "BNB", "EUR") is None

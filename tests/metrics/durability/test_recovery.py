@@ -86,7 +86,7 @@ def test_any_number_of_restarts_leaves_the_figures_of_one_run(steps: list[tuple[
 
 MONEY = frozenset(
     {
-        "income", "external_flows", "bookings", "duplicate_bookings", "conflicting_bookings",
+        "income", "external_flows", "bookings", "conflicting_bookings",
         "total_pnl", "daily_pnl", "realized_pnl", "realized_gross_pnl", "unrealized_pnl", "fees", "open_positions",
         "gross_exposure", "net_exposure", "starting_capital", "equity", "fills", "n_wins", "n_losses", "n_breakeven",
         "position_breaks", "conflicting_fills", "orders_today", "fills_today", "open_orders", "filled", "cancelled",

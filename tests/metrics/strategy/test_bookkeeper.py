@@ -112,7 +112,7 @@ def test_an_adopted_position_brings_its_cost_in_as_a_deposit_does() -> None:
 
 def test_a_deposit_in_another_currency_stays_in_it_and_is_converted_when_shown() -> None:
     desk = Desk(starting_capital=D(1000))
-    desk.strategy.rates.set(("EUR", "USD"), D("1.1"), NOON)
+    desk.strategy.rates.put(("EUR", "USD"), D("1.1"), NOON)
     desk.book(Cash(D(100), "deposit", "EUR", "c1"))
     desk.book(Cash(D(-20), "fee", "EUR", "c2", strategy="a"))
     section = desk.tick()

@@ -9,7 +9,7 @@ of rates that closes also closes here. An amount times a numerator is exact; onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -23,6 +23,11 @@ RateSource = Literal["event", "market", "assumed"]
 
 # The currencies that most others are quoted in: the cross through the first of these is taken.
 _CROSSES: Final = ("USD", "USDT", "USDC", "EUR", "BTC", "ETH")
+
+MAX_CURRENCIES: Final = 256
+"""In how many currencies amounts are kept: with each there is a sum in every account."""
+MAX_WANTED: Final = 1_024
+"""Between how many pairs of currencies rates are looked for."""
 
 Pair = tuple[str, str]
 """Base and quote."""
@@ -97,6 +102,11 @@ class Rates:
         """By currency, without the reporting one."""
         self._own = Conversion(reporting)
         self._own.numerator = ONE
+        self.quoted: set[Pair] = set()
+        """Pairs that a market quotes, whose rate is known once it is followed."""
+        self.on_wanted: Callable[[], None] | None = None
+        """Called when a rate between further currencies is wanted."""
+        self._wanted: dict[Pair, None] = {}
 
     def conversion(self, currency: str) -> Conversion:
         """Returns the conversion of a currency, which follows the rates from now on."""
@@ -106,15 +116,19 @@ class Rates:
         if found is None:
             found = self.conversions[currency] = Conversion(currency)
             self._resolve(found)
+            self._want(currency, self.reporting)
         return found
 
-    def set(
+    def has_room(self, currency: str) -> bool:
+        """Returns whether amounts in a currency can be kept."""
+        return len(self.conversions) < MAX_CURRENCIES or currency == self.reporting or currency in self.conversions
+
+    def put(
         self, pair: Pair, rate: Decimal, updated_ns: int, source: RateSource = "event", symbol: str = ""
     ) -> list[Conversion]:
         """Sets the rate of a pair; returns the conversions that it has changed."""
         # hot: once per event that moves the market of a pair that amounts are converted at
-        base, quote = pair
-        pair = ALIASES.get(base, base), ALIASES.get(quote, quote)
+        pair = self.pair_of(pair)
         known = self.known.get(pair)
         if known is None:
             self.known[pair] = Rate(*pair, rate, updated_ns, source, symbol)
@@ -134,6 +148,7 @@ class Rates:
         """Returns an amount in another currency at the newest rates; None without one."""
         if currency == into or not amount:
             return amount
+        self._want(currency, into)
         between = Conversion(currency)
         if not self._find(between, currency, into):
             return None
@@ -143,8 +158,8 @@ class Rates:
         """Returns those of the currencies that cannot be converted."""
         return sorted(each for each in currencies if self.conversion(each).numerator is None)
 
-    def to_json(self, stale_before_ns: int) -> list[dict[str, Any]]:
-        """Returns each rate that something is converted at; one from before `stale_before_ns` is stale."""
+    def to_json(self, is_stale: Callable[[Rate], bool]) -> list[dict[str, Any]]:
+        """Returns each rate that something is converted at."""
         used: dict[Pair, Rate] = {}
         for conversion in self.conversions.values():
             for rate, _ in conversion.legs:
@@ -154,12 +169,46 @@ class Rates:
                 "pair": f"{rate.base}/{rate.quote}",
                 "rate": to_float(rate.rate),
                 "updated": iso_or_none(rate.updated_ns),
-                "stale": rate.source != "assumed" and rate.updated_ns < stale_before_ns,
+                "stale": is_stale(rate),
                 "source": rate.source,
                 "symbol": rate.symbol or None,
             }
             for _, rate in sorted(used.items())
         ]
+
+    @staticmethod
+    def pair_of(pair: Pair) -> Pair:
+        """Returns a pair by the codes that rates are kept under."""
+        base, quote = pair
+        return ALIASES.get(base, base), ALIASES.get(quote, quote)
+
+    def pairs_wanted(self) -> set[Pair]:
+        """Returns the quoted pairs of the rates that are wanted: those of one direct rate or one cross each."""
+        wanted: set[Pair] = set()
+        for base, quote in self._wanted:
+            start, end = self.pair_of((base, quote))
+            found = self._quoted_between(start, end)
+            for via in [] if found else self._crosses(start, end, self.quoted | self.known.keys()):
+                first, second = self._quoted_between(start, via), self._quoted_between(via, end)
+                if (first or self._leg(start, via)) and (second or self._leg(via, end)):
+                    found = first | second
+                    break
+            wanted |= found
+        return wanted
+
+    def _quoted_between(self, start: str, end: str) -> set[Pair]:
+        for one in self._equals(start):
+            for other in self._equals(end):
+                for pair in ((one, other), (other, one)):
+                    if pair in self.quoted:
+                        return {pair}
+        return set()
+
+    def _want(self, base: str, quote: str) -> None:
+        if (base, quote) not in self._wanted and len(self._wanted) < MAX_WANTED:
+            self._wanted[base, quote] = None
+            if self.on_wanted is not None:
+                self.on_wanted()
 
     def _resolve(self, conversion: Conversion) -> bool:
         """Finds the rates of a conversion anew; returns whether that changes it."""
@@ -172,7 +221,7 @@ class Rates:
             return conversion.refresh()
         legs = self._leg(start, end)
         if legs is None:
-            for via in self._crosses(start, end):
+            for via in self._crosses(start, end, self.known.keys()):
                 first, second = self._leg(start, via), self._leg(via, end)
                 if first is not None and second is not None:
                     legs = first + second
@@ -214,6 +263,6 @@ class Rates:
     def _is_priced(self, coin: str) -> bool:
         return (coin, "USD") in self.known or ("USD", coin) in self.known
 
-    def _crosses(self, start: str, end: str) -> list[str]:
-        names = {name for pair in self.known for name in pair} - {start, end}
+    def _crosses(self, start: str, end: str, pairs: Iterable[Pair]) -> list[str]:
+        names = {name for pair in pairs for name in pair} - {start, end}
         return [name for name in _CROSSES if name in names] + sorted(names - set(_CROSSES))

@@ -39,7 +39,7 @@ class Holdings(dict[str, "Holding"]):
 
     def open(self, symbol: str) -> Holding:
         """Adds the holding of a symbol."""
-        holding = self[symbol] = Holding(self, self._on_move, self._catch_up)
+        holding = self[symbol] = Holding(symbol, self, self._on_move, self._catch_up)
         return holding
 
     def due(self, now_ns: int) -> Iterator[Holding]:
@@ -67,12 +67,15 @@ class Holding:
 
     __slots__ = (
         "_catch_up", "_holdings", "_is_mid_expiring", "_last_price", "_on_move", "_printed_ns", "_venues", "expires_ns",
-        "parts", "quoted",
+        "is_rate", "parts", "quoted", "symbol",
     )  # fmt: skip
 
-    def __init__(self, holdings: Holdings, on_move: OnMark, catch_up: Callable[[int], None]) -> None:
+    def __init__(self, symbol: str, holdings: Holdings, on_move: OnMark, catch_up: Callable[[int], None]) -> None:
+        self.symbol = symbol
         self.parts: dict[str, PositionPart] = {}
         """The open positions, by their keys."""
+        self.is_rate = False
+        """Whether amounts are converted at the price of the symbol."""
         self.quoted: MarkInputs | None = None
         """What the newest mark was made from; None if the marks may have changed since."""
         self.expires_ns = MAX_NS

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from observability.events import Position
+from observability.instruments.instrument import Instrument
 from observability.metrics.arithmetic.decimals import ZERO
 from observability.metrics.arithmetic.ledger import AmountsState
 from observability.metrics.arithmetic.rates import Rate
@@ -92,3 +93,5 @@ class StrategyState(msgspec.Struct):
     rates: list[Rate] = []
     unassigned: list[AmountsState] = []
     """What was paid in and out for the account as a whole, by currency."""
+    instruments: list[Instrument] = []
+    """Those that were described."""

@@ -54,6 +54,11 @@ class SymbolPart(JsonPart):
         self.has_input = True
         self.show(())
 
+    def describe(self, instrument: Instrument) -> None:
+        """Shows another instrument from now on."""
+        self._instrument_json = instrument.terms_json()
+        self.has_input = True
+
     @property
     def sums(self) -> SymbolSums:
         return SymbolSums(self.symbol, fills=self.fills, amounts=self.ledger.to_state())

@@ -25,7 +25,9 @@ from observability.events import (
     Dividend,
     Event,
     Funding,
+    Instrument,
     Position,
+    Rate,
     Settlement,
     Split,
     event_time_ns,
@@ -35,7 +37,7 @@ from observability.metrics.trades.position_side import held_side
 from observability.metrics.trades.rows import StoreRow
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
 
-EFFECTIVE: Final[frozenset[type[Event]]] = frozenset({Cash, Dividend, Funding, Settlement, Position})
+EFFECTIVE: Final[frozenset[type[Event]]] = frozenset({Cash, Dividend, Funding, Instrument, Position, Rate, Settlement})
 """The kinds that change the book. All others are refused, so that none is taken without an effect."""
 
 BookedEvent = BookingEvent | Position
@@ -114,11 +116,11 @@ def key_of(event: BookedEvent) -> BookingKey:
 
 
 def is_recognisable(event: BookedEvent) -> bool:
-    """Returns whether a second delivery of an event can be told from another event."""
+    """Returns whether a second delivery of an event can be told from another event, or changes nothing."""
+    if isinstance(event, Position | Instrument | Rate):
+        return True
     field = _ID_FIELDS.get(event.__class__)
-    return (
-        isinstance(event, Position) or (field is not None and bool(getattr(event, field))) or event.ts != event.ts_init
-    )
+    return (field is not None and bool(getattr(event, field))) or event.ts != event.ts_init
 
 
 def content_of(event: BookedEvent) -> tuple[Any, ...]:
