@@ -152,6 +152,26 @@ def test_in_shared_memory_each_tick_writes_all_rows() -> None:
     assert standing.series["a"].series.rings[0].cursor == 2
 
 
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_series_that_is_told_of_every_tick_has_a_row_for_each(is_shared: bool) -> None:
+    budget = Budget({len(FIELDS): 1}, {})
+    history = History(budget, memoryview(bytearray(budget.size_bytes)) if is_shared else None)
+    followed = history.open_standing("s", "a", FIELDS)
+    per_tick = History(budget)
+    series = per_tick.open("s", "a", FIELDS)
+    row = (0.0, 0.0)
+    for number in range(2 * TURN_TICKS + 100):
+        ts_ns = number * TICK_NS
+        if not number % 37 or number in (TURN_TICKS, TURN_TICKS + 1):
+            row = (number * 0.1, nan)
+        history.standing.begin_tick(ts_ns)
+        history.standing.end_tick()
+        followed.follow(ts_ns, row)
+        series.record(ts_ns, row)
+    history.series()
+    assert bytes(history.memory) == bytes(per_tick.memory)
+
+
 def test_every_series_has_its_turn() -> None:
     standing = Standing()
     standing.tick(0, a=(1.0, 2.0), b=(1.0, 2.0))

@@ -28,7 +28,7 @@ LOOK_TICKS: Final = 100
 class StandingSeries:
     """One series, the values that its rows have had since they were written last, and those that came after."""
 
-    __slots__ = ("_changed", "_changes", "_rows", "next_tick", "series")
+    __slots__ = ("_changed", "_changes", "_followed", "_rows", "next_tick", "series")
 
     def __init__(self, series: SeriesWriter, rows: StandingRows) -> None:
         self.series = series
@@ -38,6 +38,7 @@ class StandingSeries:
         # The values from `next_tick` on, if there are any yet, later ones, and the ticks from which on they hold.
         self._changes: list[Sequence[float]] = []
         self._changed: list[int] = []
+        self._followed: Sequence[float] | None = None
         series.before_reading = self.catch_up
 
     @property
@@ -59,6 +60,20 @@ class StandingSeries:
         self.catch_up()
         self.series.record(ts_ns, values)
         self._changes, self._changed = [values], [self.next_tick]
+
+    def follow(self, ts_ns: int, values: Sequence[float]) -> None:
+        """Gives the tick at `ts_ns` a row of `values`, which have not changed if they are the same object; called on
+        every tick, after `end_tick`."""
+        # hot: once per tick and section (benchmarks/bench_tick.py)
+        rows = self._rows
+        if rows.is_shared:
+            self.series.record(ts_ns, values)
+            return
+        if ts_ns > rows.newest_ns:
+            rows.begin_tick(ts_ns)
+        if values is not self._followed:
+            self.record(ts_ns, values)
+            self._followed = values
 
     def catch_up(self) -> None:
         """Writes the rows of all ticks."""
@@ -103,7 +118,7 @@ class StandingRows:
         self.newest_ns = -1
         """The time of the newest tick."""
         self._series: list[StandingSeries] = []
-        self._is_shared = is_shared
+        self.is_shared = is_shared
         # The times of the newest ticks, which some series may have no rows for yet.
         self._times = array("q")
         # The seconds that these lie in, and the number of the first tick of each.
@@ -119,9 +134,14 @@ class StandingRows:
         return standing
 
     def begin_tick(self, ts_ns: int) -> None:
-        """Begins a tick: series that are not recorded until the next one repeat their rows."""
+        """Begins a tick: series that are not recorded until the next one repeat their rows. Of the ticks before, it
+        writes what is due."""
         self.is_later = ts_ns > self.newest_ns
         if self.is_later:
+            if not self.is_shared:
+                self._take_turns()
+            if len(self._times) >= 2 * TURN_TICKS:
+                self._forget_old()
             if not self._seconds or ts_ns >= self._seconds[-1] + NS_PER_S:
                 self._seconds.append(ts_ns - ts_ns % NS_PER_S)
                 self._second_ticks.append(self.n_ticks)
@@ -130,24 +150,28 @@ class StandingRows:
             self.n_ticks += 1
 
     def end_tick(self) -> None:
-        """Writes what is due: in shared memory all rows, else those of the series whose turn it is."""
+        """Writes all rows if other processes read them."""
         # hot: once per tick (benchmarks/bench_tick.py)
-        series = self._series
-        if self._is_shared:
+        if self.is_shared:
             self.catch_up()
-        else:
-            turn = self._turn
-            self._turn = (turn + 1) % TURN_TICKS
-            for standing in series[turn::TURN_TICKS]:
+
+    def _take_turns(self) -> None:
+        """Writes the series whose turn it is, and some of those with many changes."""
+        # hot: once per tick (benchmarks/bench_tick.py)
+        series, turn = self._series, self._turn
+        self._turn = (turn + 1) % TURN_TICKS
+        for standing in series[turn::TURN_TICKS]:
+            standing.catch_up()
+        for standing in series[turn % LOOK_TICKS :: LOOK_TICKS]:
+            if standing.changes > MAX_CHANGES:
                 standing.catch_up()
-            for standing in series[turn % LOOK_TICKS :: LOOK_TICKS]:
-                if standing.changes > MAX_CHANGES:
-                    standing.catch_up()
-        if len(self._times) >= 2 * TURN_TICKS:
-            del self._times[:-TURN_TICKS]
-            # The second of the oldest tick stays.
-            old = bisect_right(self._second_ticks, self.n_ticks - TURN_TICKS) - 1
-            del self._seconds[:old], self._second_ticks[:old]
+
+    def _forget_old(self) -> None:
+        """Forgets the times of all but the newest ticks, for which every series has its rows."""
+        del self._times[:-TURN_TICKS]
+        # The second of the oldest tick stays.
+        old = bisect_right(self._second_ticks, self.n_ticks - TURN_TICKS) - 1
+        del self._seconds[:old], self._second_ticks[:old]
 
     def catch_up(self) -> None:
         """Writes the rows of all series."""

@@ -22,7 +22,7 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.errors import CheckpointError
 from observability.events import Event, Fill, Order, event_time_ns
 from observability.history.history import History
-from observability.history.series_writer import SeriesWriter
+from observability.history.standing import StandingSeries
 from observability.metrics.arithmetic.decimals import ZERO, nan_if_none, to_float
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.collectors import BusCollector
@@ -120,7 +120,9 @@ class ExecutionCollector(BusCollector):
         self._quality: dict[str, Any] | None = None
         self._set_up(ExecutionState())
         self._row: tuple[float, ...] = (0.0,) * len(SERIES_FIELDS)
-        self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+        self._series: StandingSeries | None = None
+        if history is not None:
+            self._series = history.open_standing(self.name, "", SERIES_FIELDS)
 
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())
@@ -130,7 +132,7 @@ class ExecutionCollector(BusCollector):
         # hot: once per tick (benchmarks/bench_tick.py)
         self._update(now_ns)
         if is_recorded and self._series is not None:
-            self._series.record(now_ns, self._row)
+            self._series.follow(now_ns, self._row)
 
     def on_order(self, event: Order) -> None:
         """Applies one order report. Reports may arrive in any order."""

@@ -27,7 +27,7 @@ from observability.events import (
     Signal,
 )
 from observability.history.history import History
-from observability.history.series_writer import SeriesWriter
+from observability.history.standing import StandingSeries
 from observability.instruments.table import InstrumentTable
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.arithmetic.ledger import sum_or_none
@@ -164,7 +164,9 @@ class StrategyCollector(BusCollector):
         self._has_input = True
         self._is_resumed = False
         """Whether the section was restored and has not ticked since: days that end now lie between two runs."""
-        self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+        self._series: StandingSeries | None = None
+        if history is not None:
+            self._series = history.open_standing(self.name, "", SERIES_FIELDS)
 
     @property
     def strategy_count(self) -> int:
@@ -309,7 +311,7 @@ class StrategyCollector(BusCollector):
         # hot: once per tick (benchmarks/bench_tick.py)
         self._update(now_ns)
         if is_recorded and self._series is not None:
-            self._series.record(now_ns, self._totals.row)
+            self._series.follow(now_ns, self._totals.row)
 
     def on_fill(self, event: Fill) -> None:
         """Accounts for one fill; a duplicate or conflicting one changes no account. Raises EventRefused if it needs a

@@ -91,7 +91,7 @@ class MetricSources:
         """Yields each member's name (empty if there is only one) and the object that the field is in."""
         # hot: once per rule per second
         if path.section == SERVER:
-            yield "", {name: figure() for name, figure in self._figures.items()}
+            yield "", _Figures(self._figures)
         elif path.section == USER:
             for metric in self._user_metrics.named(path.field):
                 yield labels_text(metric.labels), {path.field: metric.value}
@@ -110,6 +110,25 @@ class MetricSources:
             return [str(MetricPath(name, path.place, path.field)) for name in sections]
         fields = {name for _, fields in self.read(path) for name in fields}
         return [str(MetricPath(path.section, path.place, name)) for name in get_close_matches(path.field, fields)]
+
+
+class _Figures(Fields):
+    """The figures of the server, each of which is read when it is looked up."""
+
+    def __init__(self, figures: Mapping[str, Figure]) -> None:
+        self._figures = figures
+
+    def __getitem__(self, name: str) -> float | bool | None:
+        return self._figures[name]()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._figures
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._figures)
+
+    def __len__(self) -> int:
+        return len(self._figures)
 
 
 def _read_section(section: Section, place: str) -> Iterator[tuple[str, Fields]]:
