@@ -201,6 +201,25 @@ def test_frames_that_arrive_while_a_subscription_changes_are_not_skipped(stream:
     assert sorted(set(seqs)) == list(range(seqs[0], last + 1))
 
 
+def test_clients_of_one_tick_are_greeted_each_with_its_own_members(stream: Stream) -> None:
+    stream.feed.catch_up = lambda: None  # type: ignore[method-assign]
+    queries = ["", "", "?symbols=%3Cown%3E,A", "?channels=trades&since=e:1", "?channels=trades&since=f:1"]
+    greetings = []
+    for query in queries:
+        stream.state.host_clock.advance(1)  # type: ignore[attr-defined]
+        with stream.client(query) as client:
+            greetings.append(receive(client, "connected"))
+    assert [greeting["client_id"] for greeting in greetings] == [f"e-{number}" for number in range(1, 6)]
+    assert len({greeting["server_time"] for greeting in greetings}) == len(queries)
+    assert [greeting["symbols"] for greeting in greetings] == [None, None, ["<own>", "A"], None, None]
+    assert [greeting["channels"] for greeting in greetings[3:]] == [["trades"]] * 2
+    assert [greeting.get("recovered") for greeting in greetings] == [None, None, None, True, False]
+    assert {greeting["seq"] for greeting in greetings} == {1}
+    stream.server.call(stream.feed.publish)
+    with stream.client() as client:
+        assert receive(client, "connected")["seq"] == 2
+
+
 class PassingClock(FakeClock):
     """A clock on which a third of the time that frames may wait passes with each look at it."""
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from picows import WSMsgType
 
@@ -31,9 +30,10 @@ _RSV1: Final = 0x40
 _NO_SOCKET: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
-class CohortKey:
+class CohortKey(NamedTuple):
     """What the members of a cohort have in common."""
+
+    # hot: made, and hashed, once per handshake; a tuple does both in C (observability bench --only storm)
 
     view: View
     is_compressed: bool

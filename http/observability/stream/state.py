@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_MS, format_iso_ms
+from observability.encoding import encode_json
 from observability.memory.counters import Counters
 from observability.snapshot.frames import FRAMES_KEPT, Frame, FrameSource
 from observability.stream.broadcast import Broadcaster
@@ -19,6 +20,8 @@ from observability.websocket.deflate import DeflateCounters
 
 # How long the loop may be busy with clients that go before frames are looked after again.
 _PACE_NS: Final = 2 * NS_PER_MS
+# Stands in a greeting for what is the client's own.
+_OWN: Final = "<own>"
 
 
 class Feed(Protocol):
@@ -80,6 +83,10 @@ class StreamState:
         self.stale_message: bytes | None = None
         """The message that new subscribers get while the data is stale."""
         self._pace_ns = 0
+        # What greetings have in common on one tick, by subscription: what comes before, between and behind the members
+        # that are each client's own.
+        self._greetings: dict[tuple[Subscription, bool | None], list[bytes]] = {}
+        self._greetings_frame: Frame | None = None
 
     def keep_pace(self) -> None:
         """Sends the frame that is due. Called for each client that goes: of however many at once, the loop ends all
@@ -107,6 +114,40 @@ class StreamState:
         slot = self.settings.slot
         worker = "" if slot is None else f"{slot}-"
         return f"{self.frames.epoch}-{worker}{number}"
+
+    def greeting(self, number: int, subscription: Subscription, *, is_recovered: bool | None) -> bytes:
+        """Returns the first message to a client; `is_recovered` is None for one that does not come back."""
+        # hot: once per handshake (observability bench --only storm)
+        frame = self.latest_frame()
+        if frame is not self._greetings_frame:
+            self._greetings.clear()
+            self._greetings_frame = frame
+        parts = self._greetings.get((subscription, is_recovered))
+        if parts is None:
+            parts = self._greetings[subscription, is_recovered] = self._greeting_parts(subscription, is_recovered)
+        first, second, third, last = parts
+        host_time = format_iso_ms(self.host_clock.time_ns())
+        own = (self.timestamp(), self.client_id(number), host_time)
+        return b"%b%b%b%b%b%b%b" % (first, own[0].encode(), second, own[1].encode(), third, own[2].encode(), last)
+
+    def _greeting_parts(self, subscription: Subscription, is_recovered: bool | None) -> list[bytes]:
+        settings, views = self.settings, self.views
+        greeting = {
+            "type": "connected",
+            "timestamp": _OWN,
+            "client_id": _OWN,
+            "epoch": self.frames.epoch,
+            "seq": self.frames.latest_seq,
+            "update_frequency_hz": round(1 / settings.interval_seconds, 3),
+            "server_time": _OWN,
+            "heartbeat_interval": settings.heartbeat_seconds,
+            **subscription.describe(views.channels),
+            "groups": views.groups,
+        }
+        if is_recovered is not None:
+            greeting["recovered"] = is_recovered
+        # A client may put the placeholder into the names of its symbols, which come behind.
+        return encode_json(greeting).split(_OWN.encode(), 3)
 
     def timestamp(self) -> str:
         return format_iso_ms(self.feed.event_clock.time_ns())

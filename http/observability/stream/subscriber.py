@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final
 from picows import WSMsgType
 
 from observability.access.addresses import limited_as
-from observability.clocks.timestamps import format_iso_ms
 from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame
 from observability.stream.cohort import CohortKey, frame_header
@@ -260,7 +259,8 @@ class Subscriber(WebSocketConnection):
             return
         next_seq = stream.next_seq(self._query.since, self.subscription)
         self._enter_lanes({name: self.lane_since(name) for name in self.subscription.lanes})
-        greeting = encode_json(self._greeting(is_recovered=next_seq is not None))
+        is_recovered = None if self._query.since is None else next_seq is not None
+        greeting = stream.greeting(self.number, self.subscription, is_recovered=is_recovered)
         if next_seq is not None and stream.is_resumable(self.subscription):
             self.send_first(answer, greeting, None)
             self.last_seq = next_seq - 1
@@ -389,24 +389,6 @@ class Subscriber(WebSocketConnection):
             }
             for name, reader in self._lanes.items()
         }
-
-    def _greeting(self, *, is_recovered: bool) -> dict[str, Any]:
-        stream = self._stream
-        greeting = {
-            "type": "connected",
-            "timestamp": stream.timestamp(),
-            "client_id": stream.client_id(self.number),
-            "epoch": stream.frames.epoch,
-            "seq": stream.frames.latest_seq,
-            "update_frequency_hz": round(1 / stream.settings.interval_seconds, 3),
-            "server_time": format_iso_ms(stream.host_clock.time_ns()),
-            "heartbeat_interval": stream.settings.heartbeat_seconds,
-            **self.subscription.describe(stream.views.channels),
-            "groups": stream.views.groups,
-        }
-        if self._query.since is not None:
-            greeting["recovered"] = is_recovered
-        return greeting
 
     def _send(self, document: dict[str, Any]) -> None:
         self.send_text(encode_json(document))
