@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from independent_book import Book, Sums
+from book_comparison import LANDED, ROUNDING, compare_section
+from independent_book import Book
 from observability.bus import Bus
 from observability.events import BOOKING_TYPES, TYPE_NAMES, Event, Position
 from observability.ingest.decoder import EventDecoder
@@ -21,21 +22,11 @@ from observability.ingest.gate import Verdict
 from observability.metrics import ExecutionCollector
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy_collector import StrategyCollector, StrategySettings
-from observability.metrics.trades.booking import EFFECTIVE
 from observability.metrics.trades.trade import TradeFilter
 from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
 from random_year import FEATURES, MULTIPLIERS, START_NS, RandomYear
 
-# A quotient is kept to 60 digits after the point, and what it leaves is realised.
-ROUNDING = Fraction(1, 10**50)
 BOOKED = {TYPE_NAMES[kind] for kind in BOOKING_TYPES}
-_NEEDS = {
-    "currencies": {"instrument", "rate"}, "corrections": {"bust", "correct"}, "funding": {"funding"}, "cash": {"cash"},
-    "dividend": {"dividend"}, "split": {"split"}, "settlement": {"settlement"},
-}  # fmt: skip
-EFFECTIVE_NAMES = {TYPE_NAMES[kind] for kind in EFFECTIVE}
-LANDED = frozenset(name for name in FEATURES if _NEEDS.get(name, set()) <= EFFECTIVE_NAMES)
-"""The features whose events the product accounts for."""
 
 
 class Desk:
@@ -98,42 +89,11 @@ def run(seed: int, n: int, features: frozenset[str], checks: int = 5) -> None:
 
 
 def compare(desk: Desk, book: Book) -> None:
-    section = desk.section(book.state.now_ns)
-    shown = {(each["strategy"], each["symbol"], each["position_side"]): each for each in section["positions"]}
-    expected = {place: held for place, held in book.state.held.items() if held.quantity}
-    assert shown.keys() == expected.keys()
-    for place, held in expected.items():
-        each = shown[place]
-        assert each["quantity"] == float(held.quantity), place
-        assert each["avg_price"] == float(held.average or 0), place
-        assert each["mark"] == float(book.mark(place)), place
-        assert near(each["unrealized_pnl"], book.unrealized(place)), place
-        assert near(each["realized_pnl"], held.gross - held.fees), place
-    assert exact_totals(desk, book)
-    for strategy in (None, *book.strategies()):
-        part = section if strategy is None else section["strategies"][strategy]
-        for name, wanted in {
-            "total_pnl": "total", "realized_pnl": "realized", "realized_gross_pnl": "gross", "fees": "fees",
-            "income": "income", "unrealized_pnl": "unrealized", "gross_exposure": "exposure",
-        }.items():  # fmt: skip
-            total = book.total(wanted, strategy)
-            assert near_or_none(part[name], total), (strategy, name, part[name], total)
-        if "currencies" in part:
-            for currency, sums in book.money(strategy).items():
-                compare_currency(part["currencies"].get(currency), sums)
+    compare_section(desk.section(book.state.now_ns), book)
+    compare_exact_totals(desk, book)
 
 
-def compare_currency(shown: dict[str, float] | None, sums: Sums) -> None:
-    if shown is None:
-        assert sums == Sums()
-        return
-    for name, wanted in {"realized_gross": sums.gross, "fees": sums.fees, "income": sums.income,
-                         "realized": sums.realized, "unrealized": sums.unrealized, "equity": sums.equity,
-                         "cash": sums.equity - sums.value}.items():  # fmt: skip
-        assert near(shown[name], wanted), (name, shown[name], float(wanted))
-
-
-def exact_totals(desk: Desk, book: Book) -> bool:
+def compare_exact_totals(desk: Desk, book: Book) -> None:
     """Compares the exact totals, which are sums of products and in which no quotient is left."""
     for name, total, realized, unrealized, _ in desk.strategy.equity_rows(book.state.now_ns):
         strategy = name or None
@@ -145,7 +105,6 @@ def exact_totals(desk: Desk, book: Book) -> bool:
         for ours, theirs in ((realized, "realized"), (unrealized, "unrealized")):
             part = book.total(theirs, strategy)
             assert ours is not None and part is not None and abs(Fraction(ours) - part) < ROUNDING, (name, theirs)
-    return True
 
 
 def compare_trades(desk: Desk, book: Book) -> None:
@@ -164,15 +123,6 @@ def compare_trades(desk: Desk, book: Book) -> None:
         for pnl, wanted in ((one.gross_pnl, other.gross), (one.pnl, other.pnl)):
             assert (pnl is None) == (wanted is None), one
             assert pnl is None or wanted is None or abs(Fraction(pnl) - wanted) < ROUNDING, one
-
-
-def near(shown: float, wanted: Fraction) -> bool:
-    """Returns whether a shown number is the nearest double of what is wanted, but for what a quotient leaves."""
-    return shown == float(wanted) or abs(Fraction(shown) - wanted) < ROUNDING
-
-
-def near_or_none(shown: float | None, wanted: Fraction | None) -> bool:
-    return shown is wanted is None or (shown is not None and wanted is not None and near(shown, wanted))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -177,7 +177,7 @@ class RandomYear:
         symbol = self._pick((*ONE_WAY, *HEDGED))
         event = {
             "type": "position", "adopt": True, "symbol": symbol, "quantity": self._decimal(1, 30, 2),
-            "avg_price": self._price(symbol), "strategy": self._pick((*STRATEGIES, self._id("s")[:3])),
+            "avg_price": self._price(symbol), "strategy": self._pick((*STRATEGIES, f"s{self._random.randrange(20)}")),
         }  # fmt: skip
         if symbol in HEDGED:
             event["position_side"] = self._pick(("long", "short"))
