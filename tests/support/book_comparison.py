@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from independent_book import Book, Sums
+from independent_book import Book, Sums, number
 from observability.events import TYPE_NAMES
 from observability.metrics.trades.booking import EFFECTIVE
 from random_year import FEATURES
@@ -33,11 +33,15 @@ def compare_section(section: dict[str, Any], book: Book) -> None:
         assert each["mark"] == float(book.mark(place)), place
         assert near(each["unrealized_pnl"], book.unrealized(place)), place
         assert near(each["realized_pnl"], held.gross - held.fees), place
+    capital, equity = section["starting_capital"], book.total("equity")
+    if capital is not None:
+        assert near_or_none(section["equity"], None if equity is None else number(capital) + equity)
     for strategy in (None, *book.strategies()):
         part = section if strategy is None else section["strategies"][strategy]
         for name, wanted in {
             "total_pnl": "total", "realized_pnl": "realized", "realized_gross_pnl": "gross", "fees": "fees",
             "income": "income", "unrealized_pnl": "unrealized", "gross_exposure": "exposure",
+            "external_flows": "flows",
         }.items():  # fmt: skip
             total = book.total(wanted, strategy)
             assert near_or_none(part[name], total), (strategy, name, part[name], total)

@@ -333,7 +333,7 @@ class Book:
     def _apply_dividend(self, state: State, event: Event) -> None:
         for place, held in self._holding(state, event["symbol"]):
             if event.get("strategy", "") in ("", place[0]):
-                amount = held.quantity * held.contract.multiplier * number(event["amount_per_share"])
+                amount = held.quantity * number(event["amount_per_share"])
                 currency = event.get("currency") or held.contract.currency
                 self._sums(state, place[0], currency).income += amount
 

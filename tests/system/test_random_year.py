@@ -61,6 +61,7 @@ def test_a_random_year_agrees_with_the_book_over_kills(start_server: StartServer
     settings = {
         "CONTRACT_MULTIPLIERS": ",".join(f"{name}:{value}" for name, value in MULTIPLIERS.items()),
         "STALE_AFTER": "604800",
+        "STARTING_CAPITAL": "100000.50",
     }
     random, year = Random(7), RandomYear(7, N_EVENTS, LANDED)
     book = Book(multipliers=MULTIPLIERS, stale_ns=10**18)

@@ -440,16 +440,14 @@ class StrategyCollector(BusCollector):
             return self._no_room()
         return None
 
-    def bring_in(self, account: StrategyAccount, part: PositionPart, now_ns: int) -> None:
+    def bring_in(self, account: StrategyAccount, part: PositionPart, flow: Flow | None, now_ns: int) -> None:
         self._begin_days(account)
         tracked = None if self._market is None else self._market.symbol(part.symbol)
         if tracked is not None:
             part.take_mark(tracked, now_ns)
         amounts = part.amounts
-        if part.is_paid:
-            # Its cost comes in like a deposit that is invested already.
-            cost = part.position.open_cost
-            self.pay(account, amounts.currency, cost, self.flow_of(account, amounts.currency, cost), now_ns)
+        if flow is not None:
+            self.pay(account, amounts.currency, part.position.open_cost, flow, now_ns)
         amounts.unrealized = EXACT.add(amounts.unrealized, part.unrealized)
         account.observe(now_ns)
         self._totals.move(amounts, part.unrealized)

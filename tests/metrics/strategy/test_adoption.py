@@ -35,6 +35,31 @@ def test_an_adopted_position_has_its_cost_and_no_profit() -> None:
     assert (metrics["realized_pnl"], metrics["n_closing"], metrics["win_rate"]) == (29.5, 1, 1.0)
 
 
+def test_its_cost_is_value_brought_in_as_a_deposit_is() -> None:
+    desk = Desk(starting_capital=D(500))
+    desk.fill(1, 10, symbol="B")
+    desk.quote(109, 111)
+    adopt(desk, 10, 100)
+    metrics = desk.tick()
+    assert (metrics["external_flows"], metrics["equity"], metrics["total_pnl"]) == (1000.0, 1600.0, 100.0)
+    assert desk.part(0, "mean")["currencies"]["USD"]["cash"] == -10.0
+
+
+def test_what_it_brings_in_is_stored_because_a_replay_has_other_marks() -> None:
+    desk = Desk(starting_capital=D(500))
+    desk.quote(109, 111, symbol="B")
+    desk.fill(1, 100, symbol="B")
+    adopt(desk, 10, 100)
+    (booking,) = desk.strategy.bookings.newer_than(0)
+    stored = booking.effect["flow"]
+    assert {name: float(each) for name, each in stored.items()} == {"value": 1000, "of_all": 10, "of_strategy": 10}
+    again = Desk(starting_capital=D(500))
+    again.fill(1, 100, symbol="B")
+    again.strategy.bookings.replay(booking, "recovery")
+    assert booking.effect["flow"] == stored
+    assert again.tick()["external_flows"] == 1000.0
+
+
 def test_it_is_marked_to_the_market_at_once() -> None:
     desk = Desk()
     desk.quote(101, 103)

@@ -6,12 +6,14 @@ value that is brought in, as a deposit is.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Protocol
 
 from observability.errors import EventRefused
 from observability.events import Event, Position
 from observability.metrics.arithmetic.decimals import to_float
 from observability.metrics.strategy.account import StrategyAccount
+from observability.metrics.strategy.book.bookkeeper import Flow
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.trades.booking import Booking
 from observability.metrics.trades.booking_log import BookingLog
@@ -34,8 +36,11 @@ class Holders(Protocol):
     def open_position(self, account: StrategyAccount, symbol: str, side: HeldSide) -> PositionPart | None:
         """Opens a flat position; None if there is no room for one."""
 
-    def bring_in(self, account: StrategyAccount, part: PositionPart, now_ns: int) -> None:
-        """Counts a position that was taken over."""
+    def flow_of(self, account: StrategyAccount | None, currency: str, amount: Decimal) -> Flow:
+        """Returns what a payment is now."""
+
+    def bring_in(self, account: StrategyAccount, part: PositionPart, flow: Flow | None, now_ns: int) -> None:
+        """Counts a position that was taken over, and what it brings in if it was paid for."""
 
 
 class Adoption:
@@ -54,9 +59,16 @@ class Adoption:
             # It was in the store, and there is room for fewer positions than when it came.
             return
         part.adopt(event, booking.seq)
-        self._holders.bring_in(account, part, now_ns)
-        cost = to_float(part.position.open_cost)
-        booking.effect = {"amount": cost, "strategies": {account.name: cost}}
+        cost = part.position.open_cost
+        flow = None
+        if part.is_paid:
+            # Its cost comes in like a deposit that is invested already.
+            flow = Flow.from_effect(booking.effect) or self._holders.flow_of(account, part.amounts.currency, cost)
+        self._holders.bring_in(account, part, flow, now_ns)
+        shown = to_float(cost)
+        booking.effect = {"amount": shown, "strategies": {account.name: shown}}
+        if flow is not None:
+            booking.effect |= flow.to_effect()
 
     def _check(self, event: Position) -> None:
         strategy = event.strategy or DEFAULT_STRATEGY

@@ -38,6 +38,16 @@ class Flow(NamedTuple):
     of_strategy: Decimal | None
     """The same of the strategy that it is for, if any."""
 
+    def to_effect(self) -> dict[str, Any]:
+        """Returns the flow as a part of the effect of its booking."""
+        return {"flow": {name: text_or_none(each) for name, each in self._asdict().items()}}
+
+    @classmethod
+    def from_effect(cls, effect: dict[str, Any]) -> Flow | None:
+        """Returns the flow of a booking that was applied before; None of one that was not."""
+        stored = effect.get("flow")
+        return None if stored is None else cls(*(decimal_or_none(stored[name]) for name in cls._fields))
+
 
 class Books(Protocol):
     """The accounts, as the bookkeeper changes them."""
@@ -89,15 +99,11 @@ class Bookkeeper:
 
     def _pay(self, booking: Booking, event: Cash, now_ns: int) -> None:
         account = self._books.account_for(event, event.strategy) if event.strategy else None
-        stored = booking.effect.get("flow")
-        if stored is None:
-            flow = self._books.flow_of(account, event.currency, event.amount)
-        else:
-            flow = Flow(*(decimal_or_none(stored[name]) for name in Flow._fields))
+        flow = Flow.from_effect(booking.effect) or self._books.flow_of(account, event.currency, event.amount)
         self._books.pay(account, event.currency, event.amount, flow, now_ns)
         booking.strategy = "" if account is None else account.name
         effect = _effect([(booking.strategy, event.amount)] if account is not None else [], event.amount)
-        booking.effect = effect | {"flow": {name: text_or_none(each) for name, each in flow._asdict().items()}}
+        booking.effect = effect | flow.to_effect()
 
     def _earn(self, booking: Booking, symbol: str, strategy: str, event: Cash | Funding, now_ns: int) -> None:
         account = self._books.account_for(event, strategy)
