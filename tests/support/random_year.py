@@ -109,7 +109,8 @@ class RandomYear:
         }  # fmt: skip
         if self._random.random() < 0.8:
             event["commission"] = self._decimal(-1, 4, 5)
-        if "currencies" in self._features and self._random.random() < 0.2:
+        # From FEE to YCN it takes two crosses, so such a fee has no value in an inverse contract.
+        if "currencies" in self._features and symbol != "INV" and self._random.random() < 0.2:
             event["commission_asset"] = "XCN" if symbol == "COIN-SPOT" else "FEE"
             event["commission"] = self._decimal(0, 1, 6)
         return event | changes
