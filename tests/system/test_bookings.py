@@ -88,6 +88,26 @@ def test_several_workers_answer_alike_and_have_the_lane(tmp_path: Path, is_store
             assert [each["funding_id"] for each in page["bookings"]] == ["f2"]
 
 
+def test_a_split_leaves_no_profit_and_no_loss() -> None:
+    with running(STARTING_CAPITAL="1000") as server:
+        split = {"type": "split", "split_id": "s1", "symbol": "X", "numerator": 2, "denominator": 1}
+        quote = {"type": "quote", "symbol": "X", "bid": 50.0, "ask": 50.0}
+        answer = send(server, {**FILL, "quantity": "10"}, split, split, quote)
+        assert (answer["accepted"], answer["duplicates"]) == (3, 1)
+        section = server.next_snapshot()["strategy"]
+        (position,) = section["positions"]
+        assert (position["quantity"], position["avg_price"], section["unrealized_pnl"]) == (20.0, 50.0, 0.0)
+        assert server.get("/api/bookings?kind=split")["bookings"][0]["effect"] == {"quantities": {"s": 20.0}}
+
+
+def test_what_other_systems_call_them_is_booked() -> None:
+    with running() as server:
+        for kind in ("funding", "dividend", "split", "transfer", "fee"):
+            answer = send(server, {"type": kind, "symbol": "X", "amount": "-0.01", "ratio": "2"})
+            assert (answer["accepted"], answer["rejected"]) == (1, [])
+        assert server.get("/api/bookings")["total"] == 5
+
+
 def test_a_kind_that_has_no_effect_is_never_taken_in_silence() -> None:
     with running() as server:
         answer = send(server, {"type": "bust", "trade_id": "1", "symbol": "X", "order_id": "o1", "side": "buy"})

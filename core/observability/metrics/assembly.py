@@ -82,6 +82,7 @@ def make_collectors(
         bus=bus,
         clock=event_clock,
         history=history,
+        bookings=bookings,
         settings=MarketDataSettings(
             max_symbols=config.max_symbols,
             stale_after_seconds=config.stale_after,
@@ -113,6 +114,7 @@ def make_collectors(
         market=market,
         trades=trades,
         reports=ReportLog(sequence),
+        bookings=bookings,
         settings=ExecutionSettings(session_end_ns=calendar.end_ns),
     )
     system = SystemCollector(

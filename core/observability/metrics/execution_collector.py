@@ -20,11 +20,12 @@ from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.errors import CheckpointError
-from observability.events import Event, Fill, Order, event_time_ns
+from observability.events import Event, Fill, Order, Split, event_time_ns
 from observability.history.history import History
 from observability.history.standing import StandingSeries
 from observability.metrics.arithmetic.decimals import ZERO, nan_if_none, to_float
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
+from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import BusCollector
 from observability.metrics.execution.groups import ExecutionGroups, GroupsState
 from observability.metrics.execution.ledger import KnownOrder, LedgerState, OrderLedger
@@ -35,6 +36,7 @@ from observability.metrics.execution.orders.report_log import ReportLog
 from observability.metrics.execution.quality import SEVERAL_SYMBOLS, cost_bps, ended, ratio, shortfall_bps
 from observability.metrics.market.time_order import is_dated_ahead
 from observability.metrics.market_data_collector import MarketDataCollector
+from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.trade_log import Reader, Rejection, StrategyLookup, TradeLog
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
@@ -101,9 +103,11 @@ class ExecutionCollector(BusCollector):
         market: MarketDataCollector | None = None,
         trades: TradeLog | None = None,
         reports: ReportLog | None = None,
+        bookings: BookingLog | None = None,
         settings: ExecutionSettings | None = None,
     ) -> None:
         super().__init__("execution", bus)
+        self.bookings = BookingLog(self.bus) if bookings is None else bookings
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.trades = TradeLog() if trades is None else trades
         self.reports = ReportLog() if reports is None else reports
@@ -239,8 +243,13 @@ class ExecutionCollector(BusCollector):
         except ValueError as error:
             raise CheckpointError(f"the state of the execution section cannot be read: {error}") from None
 
+    def on_split(self, event: Split) -> None:
+        """Compares the fills that wait for a horizon with the prices of new shares from now on."""
+        if self.bookings.booking_of(event) is not None:
+            self._markouts.split(event.symbol, Ratio(event.numerator, event.denominator))
+
     def _handlers(self) -> dict[type[Event], EventHandler]:
-        return {Order: self.on_order, Fill: self.on_fill}
+        return {Order: self.on_order, Fill: self.on_fill, Split: self.on_split}
 
     def _set_up(self, state: ExecutionState) -> None:
         """Replaces every part by one with the given state, or none if that fails."""

@@ -15,9 +15,10 @@ from observability.bus import Bus, EventHandler
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import MAX_NS, NS_PER_S
 from observability.errors import CapacityError, EventError, EventRefused
-from observability.events import MAX_SYMBOL_LENGTH, Event, Print, Quote
+from observability.events import MAX_SYMBOL_LENGTH, Event, Print, Quote, Split
 from observability.history.history import History
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
+from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.bar_table import BARS, Bar, BarTable
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
@@ -27,6 +28,7 @@ from observability.metrics.market.time_order import MAX_AHEAD_NS
 from observability.metrics.market.touch import sides_of
 from observability.metrics.market.tracked_symbol import SERIES_FIELDS, Follower, Holder, TrackedSymbol
 from observability.metrics.market.venues import MAX_VENUES, Venue
+from observability.metrics.trades.booking_log import BookingLog
 from observability.snapshot.sections import Group
 from observability.store.checkpoint import pack, unpack
 
@@ -60,11 +62,13 @@ class MarketDataCollector(BusCollector):
         bus: Bus | None = None,
         clock: Clock | None = None,
         history: History | None = None,
+        bookings: BookingLog | None = None,
         settings: MarketDataSettings | None = None,
     ) -> None:
         """Without `bus` the process's default one is used, without `clock` one that follows the events, and without
-        `history` none is written."""
+        `history` none is written. `bookings` is the log that other collectors share."""
         super().__init__("market_data", bus)
+        self.bookings = BookingLog(self.bus) if bookings is None else bookings
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.fields: None = None
         self._symbols: dict[str, TrackedSymbol] = {}
@@ -334,8 +338,15 @@ class MarketDataCollector(BusCollector):
         if len(self._symbols) >= self.settings.max_symbols:
             self._refused.update(state.refused[: MAX_REFUSED_NAMES - len(self._refused)])
 
+    def on_split(self, event: Split) -> None:
+        """Scales the prices of a symbol that are from before a split."""
+        tracked = self._symbols.get(event.symbol)
+        if tracked is not None and self.bookings.booking_of(event) is not None:
+            tracked.split(Ratio(event.numerator, event.denominator), event.ts_init or self.clock.time_ns())
+            self._note_change(tracked)
+
     def _handlers(self) -> dict[type[Event], EventHandler]:
-        return {Quote: self.on_quote, Print: self.on_print}
+        return {Quote: self.on_quote, Print: self.on_print, Split: self.on_split}
 
     def _add_out_of_order(self, tracked: TrackedSymbol, event: Print, ts_ns: int) -> None:
         """Adds a print that begins a bar, comes late or is dated ahead."""

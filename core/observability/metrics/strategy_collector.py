@@ -25,6 +25,7 @@ from observability.events import (
     Rate,
     Settlement,
     Signal,
+    Split,
 )
 from observability.history.history import History
 from observability.history.standing import StandingSeries
@@ -34,6 +35,7 @@ from observability.metrics.arithmetic.ledger import sum_or_none
 from observability.metrics.arithmetic.rates import MAX_CURRENCIES, Conversion, Rates
 from observability.metrics.arithmetic.rates import Rate as KnownRate
 from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, SessionCalendar
+from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.touch import Mark, mark_of
 from observability.metrics.market_data_collector import MarketDataCollector
@@ -429,6 +431,18 @@ class StrategyCollector(BusCollector):
         self._may_be_flat |= not part.position.quantity
         return gross
 
+    def split(self, part: PositionPart, ratio: Ratio, now_ns: int) -> None:
+        tracked = None if self._market is None else self._market.symbol(part.symbol)
+        unrealized = part.unrealized
+        part.split(ratio, tracked, now_ns)
+        assert part.unrealized == unrealized, "a split changes no value"
+
+    def end_split(self, symbol: str, now_ns: int) -> None:
+        self._reconciliation.forget(symbol)
+        holding, tracked = self._holdings.get(symbol), None if self._market is None else self._market.symbol(symbol)
+        if holding is not None and tracked is not None:
+            holding.split(tracked, now_ns)
+
     def holders(self, symbol: str) -> Iterator[PositionPart]:
         holding = self._holdings.get(symbol)
         return iter(()) if holding is None else iter(tuple(holding.parts.values()))
@@ -509,7 +523,7 @@ class StrategyCollector(BusCollector):
             Signal: self.on_signal,
             Position: self.on_position,
             Equity: self.on_equity,
-            **dict.fromkeys((Cash, Dividend, Funding, Settlement), self.on_booking),
+            **dict.fromkeys((Cash, Dividend, Funding, Settlement, Split), self.on_booking),
             Instrument: self.on_instrument,
             Rate: self.on_rate,
         }

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order, read_table
 from observability.errors import StoreError
-from observability.events import AnyEvent, Cash, Equity, Fill, Funding, Order, Position, Quote
+from observability.events import AnyEvent, Cash, Equity, Fill, Funding, Order, Position, Quote, Split
 from observability.ingest.gate import Verdict
 from observability.metrics import assembly
 from observability.metrics.durability.recovery import UNWRITTEN_NUMBERS, find_known_order
@@ -39,6 +39,11 @@ EVENTS = st.one_of(
         lambda number, cents: Funding("AAPL", D(cents) / 100, f"f{number}", strategy="alpha", ts=NOON, ts_init=NOON),
         st.integers(1, 9),
         st.integers(-2, 2),
+    ),
+    st.builds(
+        lambda number, ratio: Split("ES", D(ratio), D(1), f"s{number}", ts=NOON, ts_init=NOON),
+        st.integers(1, 3),
+        st.sampled_from((2, 4, "0.5")),
     ),
     st.builds(
         lambda number, reason, name: Cash(D(100 + number), reason, "USD", f"c{number}", name, ts=NOON, ts_init=NOON),

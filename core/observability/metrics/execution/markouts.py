@@ -26,6 +26,7 @@ import msgspec
 
 from observability.events import Fill, Side
 from observability.metrics.arithmetic.decimals import EXACT, ONE
+from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.execution.groups import Tally
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.order_market import OrderMarket
@@ -117,6 +118,12 @@ class Markouts:
             else:
                 heappop(heap)
                 self.pending -= 1
+
+    def split(self, symbol: str, ratio: Ratio) -> None:
+        """Makes the waiting fills of a symbol those of new shares, at prices for one of them."""
+        for fill in self._heaps.get(symbol, ()):
+            fill.quantity = ratio.of_quantity(fill.quantity)
+            fill.price, fill.mid = ratio.of_price(fill.price), ratio.of_price(fill.mid)
 
     def to_state(self) -> MarkoutsState:
         return MarkoutsState(self._number, [fill for heap in self._heaps.values() for fill in heap])

@@ -11,6 +11,7 @@ from observability.errors import EventError
 from observability.events import Print
 from observability.history.standing import StandingSeries
 from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
+from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.arithmetic.turnover import ExactTurnover
 from observability.metrics.market.bar_table import Bar, BarTable
 from observability.metrics.market.bars import SymbolBars
@@ -297,6 +298,20 @@ class TrackedSymbol(JsonPart):
             self.follower.on_print(event)
         if self.holder is not None:
             self.holder.on_price(self, now_ns)
+
+    def split(self, ratio: Ratio, now_ns: int) -> None:
+        """Scales the prices and sizes from before a split, which stand until new ones come. Sums of the session and
+        bars stay as they were."""
+        self.expire_quotes(now_ns)
+        self.bid, self.ask = ratio.of_quoted(self.bid), ratio.of_quoted(self.ask)
+        self.bid_size, self.ask_size = ratio.of_size(self.bid_size), ratio.of_size(self.ask_size)
+        self.last_price = ratio.of_quoted(self.last_price)
+        if self.venues is not None:
+            self.venues.split(ratio)
+        spread = None if self.bid is None or self.ask is None else self.ask - self.bid
+        self.change_spread(spread, self.quotes.newest_ns, self.quotes.newest_ns)
+        if self.follower is not None and self.quotes.arrived_ns:
+            self.follower.on_touch(self.bid, self.ask, self.quotes.newest_ns, now_ns)
 
     def lose_venue(self, name: str, now_ns: int) -> None:
         """Lets the quote of one of several venues take part no more, because its source is lost."""

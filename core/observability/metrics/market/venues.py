@@ -22,6 +22,7 @@ import msgspec
 
 from observability.clocks.timestamps import MAX_NS, iso_or_none
 from observability.metrics.arithmetic.decimals import exact_decimal, exact_sum, finite_or_none, to_float
+from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.arithmetic.turnover import ExactTurnover, TurnoverState
 from observability.metrics.market.feed import MAX_STEPS_OF_VENUE, MAX_WAITING, FeedLatency, FeedState
 from observability.metrics.market.time_order import TimeOrder
@@ -213,6 +214,14 @@ class SymbolVenues:
         venue = self._by_name[name or NO_VENUE] = Venue(name or NO_VENUE, self._symbol, self._feed_window_seconds)
         self._all.append(venue)
         return venue
+
+    def split(self, ratio: Ratio) -> None:
+        """Scales the prices and sizes from before a split."""
+        for venue in self._all:
+            venue.bid, venue.ask = ratio.of_quoted(venue.bid), ratio.of_quoted(venue.ask)
+            venue.bid_size, venue.ask_size = ratio.of_size(venue.bid_size), ratio.of_size(venue.ask_size)
+            venue.last_price = ratio.of_quoted(venue.last_price)
+        self.bid, self.ask = ratio.of_quoted(self.bid), ratio.of_quoted(self.ask)
 
     def set_quote(self, venue: Venue, sides: Sides) -> None:
         """Replaces the quote of a venue, whose order in time is known to the venue already. Call `combine` then."""

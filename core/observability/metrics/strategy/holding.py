@@ -122,6 +122,11 @@ class Holding:
         self._last_price, self._printed_ns = market.last_price, market.prints.arrived_ns
         self._schedule(market.mid_expires_ns())
 
+    def split(self, market: TrackedSymbol, now_ns: int) -> None:
+        """Takes over the prices that a split has scaled; the marks have been scaled with them."""
+        self.quoted = market.mark_inputs(now_ns)
+        self._last_price = market.last_price
+
     def expire(self, on_mark: OnMark) -> None:
         """Hands the mark that takes the place of the mid to `on_mark`."""
         now_ns, self.expires_ns = self.expires_ns, MAX_NS

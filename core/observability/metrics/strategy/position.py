@@ -27,6 +27,7 @@ import msgspec
 
 from observability.events import Fill
 from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, quotient
+from observability.metrics.arithmetic.splits import Ratio
 
 # What a partial close leaves of a cost or a fee is a quotient, rounded to QUOTIENT_QUANTUM; the remainder is realised,
 # so nothing is lost. It is always a share of the sum when the position was last added to, never of an earlier
@@ -126,6 +127,16 @@ class AverageCostPosition(msgspec.Struct):
         """Opens a flat position without a fill: its cost is no cash flow."""
         assert not self.quantity, "a position is adopted while it is flat"
         self._open(signed_quantity, price, ZERO, ts_ns)
+
+    def split(self, ratio: Ratio) -> None:
+        """Changes the quantity of the open position; its cost stays."""
+        assert not self.is_inverse, "an inverse contract is worth a fixed sum and has no shares"
+        self.quantity, self.added_quantity = ratio.of_quantity(self.quantity), ratio.of_sum(self.added_quantity)
+        if not self.added_quantity or self.open_cost == self.added_cost:
+            # Nothing was closed since: both are the same quantity, also where it was rounded.
+            self.added_quantity = self.quantity
+        self.entry_time, self.added_time = ratio.of_sum(self.entry_time), ratio.of_sum(self.added_time)
+        self.closed_quantity, self.held_time = ratio.of_sum(self.closed_quantity), ratio.of_sum(self.held_time)
 
     def _open(self, signed_quantity: Decimal, price: Decimal, fee: Decimal, ts_ns: int) -> None:
         self.quantity = self.added_quantity = EXACT.add(self.quantity, signed_quantity)

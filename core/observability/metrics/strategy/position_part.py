@@ -8,9 +8,10 @@ from typing import Any
 from observability.clocks.timestamps import iso_or_none
 from observability.events import Fill, Position
 from observability.instruments.instrument import Terms
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, to_float, to_float_or_none
 from observability.metrics.arithmetic.ledger import Amounts, Ledger
 from observability.metrics.arithmetic.rates import Rates
+from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.market.time_order import happened_ns
 from observability.metrics.market.touch import Mark, MarkInputs, MarkSource, mark_of
 from observability.metrics.market.tracked_symbol import TrackedSymbol
@@ -42,6 +43,7 @@ class PositionPart(JsonPart):
         "key",
         "mark",
         "mark_ns",
+        "mark_scale",
         "mark_source",
         "place",
         "position",
@@ -73,6 +75,8 @@ class PositionPart(JsonPart):
         self.mark = ZERO
         self.mark_source: MarkSource = "fill"
         self.mark_ns = 0
+        self.mark_scale: Ratio | None = None
+        """What the mark is to be scaled by, because it is from before a split."""
         self.value = ZERO
         self.exposure = ZERO
         """The signed value as a long or short position: a long one in an inverse contract is worth more as the price
@@ -97,6 +101,7 @@ class PositionPart(JsonPart):
         return PositionState(
             self.symbol, self.position, self.mark, self.mark_source, self.mark_ns, self.updated_ns, self.round_trip,
             self.venues, self.position_side, terms.currency, terms.base, terms.is_paid,
+            self.mark_scale,
         )  # fmt: skip
 
     @classmethod
@@ -109,6 +114,7 @@ class PositionPart(JsonPart):
         part.position, part.venues = position, state.venues
         part.mark, part.mark_source, part.mark_ns = state.mark, state.mark_source, state.mark_ns
         part.updated_ns, part.round_trip = state.updated_ns, state.round_trip
+        part.mark_scale = None if state.mark_scale is None else Ratio(*state.mark_scale)
         part._value_position()
         return part
 
@@ -136,7 +142,7 @@ class PositionPart(JsonPart):
                 # Of the fill's own fee, both round trips have a share.
                 position.is_unvalued = bool(fill.commission_asset) and trade.is_fee_unvalued
         if self.mark_source == "fill":
-            self.mark = fill.price
+            self.mark, self.mark_scale = fill.price, None
             self.mark_ns = fill.ts_init
         self.updated_ns = fill.ts_init
         self.has_input = True
@@ -167,13 +173,27 @@ class PositionPart(JsonPart):
         self._value_position()
         return closing
 
+    def split(self, ratio: Ratio, market: TrackedSymbol | None, now_ns: int) -> None:
+        """Changes quantity and mark of the open position, which stays worth what it is. The mark is that of the market
+        as of then until a new price comes."""
+        position, value = self.position, self.value
+        position.split(ratio)
+        self.venues.split(ratio)
+        unscaled = ROUNDED.multiply(EXACT.multiply(position.quantity, self.mark), position.multiplier)
+        self.mark_scale = Ratio(unscaled, value) if unscaled else None
+        self._quoted = None if market is None else market.mark_inputs(now_ns)
+        self.report = None
+        self.updated_ns = max(self.updated_ns, now_ns)
+        self.has_input = True
+        self._value_position()
+
     def mark_to(self, mark: Mark, arrived_ns: int) -> bool:
         """Marks the position to prices that arrived at `arrived_ns`; returns whether that changes its mark."""
         # hot: once per event that moves the prices of an open position (benchmarks/bench_intake.py)
         price, source = mark
-        if price == self.mark and source == self.mark_source:
+        if price == self.mark and source == self.mark_source and self.mark_scale is None:
             return False
-        self.mark, self.mark_source = price, source
+        self.mark, self.mark_source, self.mark_scale = price, source, None
         self.mark_ns = arrived_ns
         if arrived_ns > self.updated_ns:
             self.updated_ns = arrived_ns
@@ -185,8 +205,10 @@ class PositionPart(JsonPart):
         """Marks the position to the market as of `now_ns`."""
         quoted = market.mark_inputs(now_ns)
         if quoted != self._quoted:
+            # Restored with a mark from before a split, it has the very prices that the market has scaled.
+            is_kept = self._quoted is None and self.mark_scale is not None
             self._quoted = quoted
-            mark = mark_of(quoted)
+            mark = None if is_kept else mark_of(quoted)
             if mark is not None:
                 self.mark_to(mark, market.source_arrived_ns(mark[1]))
 
@@ -244,6 +266,8 @@ class PositionPart(JsonPart):
             value = EXACT.multiply(position.quantity, self.mark)
             if position.multiplier is not ONE:
                 value = EXACT.multiply(value, position.multiplier)
+            if self.mark_scale is not None:
+                value = self.mark_scale.of_price(value)
             self.exposure = value
         self.value = value
         self.unrealized = EXACT.subtract(value, position.open_cost)
@@ -258,7 +282,7 @@ class PositionPart(JsonPart):
             "position_side": self.position_side,
             "quantity": to_float(position.quantity),
             "avg_price": to_float_or_none(position.avg_price),
-            "mark": to_float(self.mark),
+            "mark": to_float(self.mark if self.mark_scale is None else self.mark_scale.of_price(self.mark)),
             "mark_source": self.mark_source,
             "unrealized_pnl": to_float(self.unrealized),
             "realized_pnl": None if position.unvalued_fees else to_float(position.realized),

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, to_float
+from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.market.venues import MAX_VENUES, NO_VENUE
 from observability.metrics.strategy.position import AverageCostPosition
 
@@ -90,6 +91,11 @@ class PositionVenues(msgspec.Struct):
                 value = EXACT.multiply(EXACT.multiply(sums.quantity, price), multiplier)
                 sums.cash_flow = EXACT.add(sums.cash_flow, value)
                 sums.quantity = ZERO
+
+    def split(self, ratio: Ratio) -> None:
+        """Changes the quantity of each venue."""
+        for sums in self.sums.values():
+            sums.quantity = ratio.of_quantity(sums.quantity)
 
     def to_json(self, quantity: Decimal, value: Decimal) -> dict[str, dict[str, float]]:
         """Returns the sums of each venue; `quantity` and `value` are those of the whole position, which is open."""

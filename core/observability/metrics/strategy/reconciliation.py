@@ -49,6 +49,10 @@ class Reconciliation:
         self.reports[key] = report
         return dropped
 
+    def forget(self, symbol: str) -> None:
+        """Forgets the reports of a symbol, whose quantities mean something else from now on."""
+        self.reports = {key: report for key, report in self.reports.items() if key[1] != symbol}
+
     def compare(self, find: FindPart, refused: Container[str]) -> int:
         """Attaches each report to our position and returns how many quantities differ; a position that only the engine
         has counts too. Strategies in `refused` are left out, because they have no account of their own."""

@@ -40,6 +40,7 @@ class PositionState(msgspec.Struct):
     """Of its money; empty if an earlier version knew only one."""
     base: str = ""
     is_paid: bool = True
+    mark_scale: tuple[Decimal, Decimal] | None = None
 
 
 class AccountState(msgspec.Struct):

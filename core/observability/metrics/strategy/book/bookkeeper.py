@@ -13,8 +13,9 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 from observability.errors import EventRefused
-from observability.events import Cash, Dividend, Event, Funding, Settlement
+from observability.events import QUANTUM, Cash, Dividend, Event, Funding, Settlement, Split
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, exact_sum, quotient, to_float
+from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.returns import MAX_FLOWS
@@ -25,6 +26,8 @@ from observability.metrics.trades.trade import DEFAULT_STRATEGY
 
 EXTERNAL: Final = frozenset({"deposit", "withdrawal", "transfer"})
 """The reasons of cash that is no performance."""
+MAX_QUANTITY: Final = Decimal(10**18)
+"""No position holds as much after a split, so that sums stay exact."""
 
 
 class Flow(NamedTuple):
@@ -71,6 +74,12 @@ class Books(Protocol):
     def settle(self, part: PositionPart, price: Decimal, venue: str, now_ns: int) -> Decimal:
         """Closes a position, or what it holds at `venue`, at a price; returns what that realises before fees."""
 
+    def split(self, part: PositionPart, ratio: Ratio, now_ns: int) -> None:
+        """Changes the quantity of an open position, which stays worth what it is."""
+
+    def end_split(self, symbol: str, now_ns: int) -> None:
+        """Does what is left once every position in a symbol is split."""
+
     def holders(self, symbol: str) -> Iterator[PositionPart]:
         """Yields the open positions in a symbol, of all strategies."""
 
@@ -82,6 +91,7 @@ class Bookkeeper:
         self._books = books
         bookings.add_check(Cash, self._check_payment)
         bookings.add_check(Dividend, self._check_holders)
+        bookings.add_check(Split, self._check_split)
 
     def apply(self, booking: Booking, now_ns: int) -> None:
         """Changes the accounts by one booking."""
@@ -96,6 +106,8 @@ class Bookkeeper:
                 self._distribute(booking, event, now_ns)
             case Settlement() as event:
                 self._settle(booking, event, now_ns)
+            case Split() as event:
+                self._split(booking, event, now_ns)
 
     def _pay(self, booking: Booking, event: Cash, now_ns: int) -> None:
         account = self._books.account_for(event, event.strategy) if event.strategy else None
@@ -139,6 +151,16 @@ class Bookkeeper:
         booking.strategy = closed[0][0] if len(closed) == 1 else ""
         booking.effect = _effect(closed)
 
+    def _split(self, booking: Booking, event: Split, now_ns: int) -> None:
+        """Changes the quantity of every position in the symbol."""
+        ratio, quantities = Ratio(event.numerator, event.denominator), []
+        for part in self._books.holders(event.symbol):
+            self._books.split(part, ratio, now_ns)
+            quantities.append((part.strategy, part.position.quantity))
+        self._books.end_split(event.symbol, now_ns)
+        booking.strategy = quantities[0][0] if len(quantities) == 1 else ""
+        booking.effect = {"quantities": _by_strategy(quantities)}
+
     def _holder(self, symbol: str) -> str:
         """Returns the strategy that alone holds a symbol; the default one if none does, or several do."""
         strategies = {part.strategy for part in self._books.holders(symbol)}
@@ -152,6 +174,17 @@ class Bookkeeper:
             raise EventRefused("reason", f"no room: money was paid in or out {MAX_FLOWS} times today")
         if self._books.flow_of(None, event.currency, event.amount).value is None:
             raise EventRefused("currency", f"{event.currency} cannot be converted: no rate is known; send one first")
+
+    def _check_split(self, event: Split) -> None:
+        """Refuses a split that makes no quantity of a position."""
+        ratio = Ratio(event.numerator, event.denominator)
+        for part in self._books.holders(event.symbol):
+            position = part.position
+            if position.is_inverse:
+                raise EventRefused("symbol", "an inverse contract is held: it has no shares to split")
+            quantity = ratio.of_quantity(position.quantity).copy_abs()
+            if not QUANTUM <= quantity < MAX_QUANTITY:
+                raise EventRefused("numerator", f"{part.key} would hold {quantity:.3E}")
 
     def _check_holders(self, event: Dividend) -> None:
         """Refuses a sum that several strategies hold shares of, of which none is certain."""
@@ -181,7 +214,11 @@ def _divided(amount: Decimal, held: dict[str, Decimal]) -> list[tuple[str, Decim
 def _effect(shares: list[tuple[str, Decimal]], amount: Decimal | None = None) -> dict[str, Any]:
     """Returns the document of an effect: the amount in all, and that of each strategy."""
     total = exact_sum(share for _, share in shares) if amount is None else amount
-    by_strategy: dict[str, Decimal] = {}
+    return {"amount": to_float(total), "strategies": _by_strategy(shares)}
+
+
+def _by_strategy(shares: list[tuple[str, Decimal]]) -> dict[str, float]:
+    sums: dict[str, Decimal] = {}
     for name, share in shares:
-        by_strategy[name] = EXACT.add(by_strategy.get(name, ZERO), share)
-    return {"amount": to_float(total), "strategies": {name: to_float(share) for name, share in by_strategy.items()}}
+        sums[name] = EXACT.add(sums.get(name, ZERO), share)
+    return {name: to_float(share) for name, share in sums.items()}
