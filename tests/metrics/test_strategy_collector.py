@@ -17,8 +17,10 @@ from observability.events import Equity, Position, Print, Signal
 from observability.history.history import History
 from observability.history.layout import Budget
 from observability.metrics.arithmetic.decimals import EXACT
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.strategy.totals import SERIES_FIELDS
 from observability.metrics.strategy_collector import OTHER_STRATEGIES
+from observability.metrics.trades.stats import Money
 from observability.metrics.trades.trade import TradeFilter
 from observability.metrics.trades.trade_log import TradeLog
 from strategy_desk import DAY, NOON, D, Desk, S
@@ -257,14 +259,14 @@ def test_outcomes_of_flat_accounts_add_up_to_the_realised_pnl(
     desk.tick()
     for wanted, accounts in (("", ["a", "b"]), ("a", ["a"]), ("b", ["b"])):
         found = [desk.strategy.performance()["strategies"].get(name) for name in accounts]
-        stats = trades.stats(TradeFilter(strategy=wanted or None))
-        realized = stats.realized_pnl
-        assert EXACT.add(stats.outcomes.won, stats.outcomes.lost) == realized
+        money = trades.stats(TradeFilter(strategy=wanted or None)).money.get("USD", Money())
+        assert EXACT.add(money.outcomes.won, money.outcomes.lost) == money.realized_pnl
         n_closing = sum(each["expectancy"]["n"] for each in found if each is not None)
-        assert stats.outcomes.n_closing == n_closing
-    assert desk.strategy.fields.to_json()["realized_pnl"] == float(trades.stats(TradeFilter()).realized_pnl)
+        assert money.outcomes.n_closing == n_closing
+    realized = trades.stats(TradeFilter()).money.get("USD", Money()).realized_pnl
+    assert desk.strategy.fields.to_json()["realized_pnl"] == float(realized)
     rows = {row[0]: row[2] for row in desk.strategy.equity_rows(NOON)}
-    assert rows[""] == trades.stats(TradeFilter()).realized_pnl
+    assert rows[""] == realized
 
 
 def test_each_trade_shows_what_it_realised() -> None:
@@ -279,7 +281,7 @@ def test_each_trade_shows_what_it_realised() -> None:
     assert [trade.round_trip for trade in page] == [1, 1, 1]
     desk.fill(3, 110)
     assert trades.query(TradeFilter())[0][0].round_trip == 3
-    assert trades.stats(TradeFilter()).to_json()["realized_pnl"] == desk.tick()["realized_pnl"] == 18.2
+    assert trades.stats(TradeFilter()).to_json(Rates())["realized_pnl"] == desk.tick()["realized_pnl"] == 18.2
 
 
 def test_signals_are_counted_and_the_last_one_is_shown() -> None:

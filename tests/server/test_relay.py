@@ -138,7 +138,7 @@ def test_the_stats_of_trades_arrive_exact() -> None:
     host.add_trade(2, "sell", "0.3", "0.02")
     stats = run(host.worker.stats(TradeFilter(end_ns=3 * NS_PER_S)))
     assert stats == run(host.trades.stats(TradeFilter(end_ns=3 * NS_PER_S)))
-    assert stats.sell.notional == Decimal("0.030")
+    assert stats.money[""].sell == Decimal("0.030")
 
 
 def test_orders_arrive_with_their_reports_and_fills_unchanged() -> None:

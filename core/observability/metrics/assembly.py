@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
+
+import orjson
 
 from observability.bus import Bus
 from observability.clocks.clock import Clock
+from observability.clocks.timestamps import iso_or_none
 from observability.config.config import Config
 from observability.config.trading import EVERY_VENUE, zone_of
 from observability.history.history import History
@@ -14,6 +18,7 @@ from observability.history.layout import Budget
 from observability.instruments.table import InstrumentTable
 from observability.logs.log_ring import LogRing
 from observability.metrics.alerts.losses import Loss
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.arithmetic.sessions import SessionCalendar
 from observability.metrics.execution.orders.report_log import ReportLog
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
@@ -196,6 +201,37 @@ def symbols_document(collectors: Collectors) -> dict[str, Any]:
     """Returns `GET /api/metrics/symbols`."""
     tracked = collectors.market.symbols
     return {"symbols": tracked, "count": len(tracked)}
+
+
+def instruments_document(collectors: Collectors) -> dict[str, Any]:
+    """Returns `GET /api/instruments`. Rates are texts, to keep the digits that were sent."""
+    strategy = collectors.strategy
+    instruments = strategy.instruments.to_json()
+    return {
+        "reporting_currency": strategy.rates.reporting,
+        "instruments": instruments,
+        "count": len(instruments),
+        "rates": [
+            {
+                "base": rate.base,
+                "quote": rate.quote,
+                "rate": str(rate.rate),
+                "updated": iso_or_none(rate.updated_ns),
+                "source": rate.source,
+                "symbol": rate.symbol or None,
+            }
+            for rate in strategy.rates.known.values()
+        ],
+    }
+
+
+def rates_of(document: bytes) -> Rates:
+    """Returns the rates in a document of `instruments_document`."""
+    found = orjson.loads(document)
+    rates = Rates(found["reporting_currency"])
+    for rate in found["rates"]:
+        rates.put((rate["base"], rate["quote"]), Decimal(rate["rate"]), 0)
+    return rates
 
 
 def summary_document(collectors: Collectors) -> dict[str, Any]:

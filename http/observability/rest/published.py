@@ -11,10 +11,13 @@ from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request
 from observability.http11.refusals import Unavailable
 from observability.ingest.answers import BUSY_RETRY_SECONDS
+from observability.metrics.arithmetic.rates import Rates
+from observability.metrics.assembly import rates_of
 from observability.routing.router import RouteDescription, Router
 from observability.snapshot.frames import Documents, Frame, FrameSource, PublishedDocument
 
 SNAPSHOT: Final = "current_metrics"
+INSTRUMENTS: Final = "instruments"
 # A hub that takes longer for a document of which there is an old copy is dead or stopped.
 ANSWER_SECONDS: Final = 1.0
 
@@ -34,6 +37,12 @@ _ROUTES: Final = (
         "/api/strategy/performance",
         "strategy_performance",
         "Ratios, outcomes, holding time and drawdown of the account and of each strategy, with sample counts",
+    ),
+    (
+        "strategy",
+        "/api/instruments",
+        INSTRUMENTS,
+        "What each symbol stands for, described or assumed, and the rates between currencies",
     ),
     (
         "strategy",
@@ -107,6 +116,12 @@ class Published:
             self._frame = frame
             self._snapshot = ReadyDocument(frame.payload, _etag(frame.epoch, frame.seq))
         return self._snapshot
+
+    async def rates(self) -> Rates:
+        """Returns the hub's newest rates. Raises Unavailable if the hub does not answer."""
+        found = self.document(INSTRUMENTS)
+        document = found if isinstance(found, ReadyDocument) else await found
+        return rates_of(document.body)
 
     def document(self, name: str) -> ReadyDocument | Awaitable[ReadyDocument]:
         """Returns one of the hub's documents; one that the shared memory has not got, or only an old copy of, has to be

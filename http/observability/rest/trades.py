@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -18,6 +18,7 @@ from observability.errors import StoreError
 from observability.events import Name
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Refusal, Unavailable
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.trades.position_side import held_side
 from observability.metrics.trades.queries import TradeSource
 from observability.metrics.trades.trade import Trade, TradeFilter
@@ -117,6 +118,9 @@ def _row(trade: Trade) -> tuple[Any, ...]:
     )
 
 
+RatesNow = Callable[[], Awaitable[Rates]]
+
+
 class TradesRoutes:
     """The handlers."""
 
@@ -126,10 +130,12 @@ class TradesRoutes:
         event_clock: Clock,
         slices: asyncio.Lock,
         stored: Callable[[], Stamp],
+        rates: RatesNow,
         exports: Exports | None = None,
     ) -> None:
-        """`stored` returns the newest tick of which `trades` has everything. `exports` is shared by all routes
-        that make files."""
+        """`stored` returns the newest tick of which `trades` has everything, `rates` the rates of now. `exports` is
+        shared by all routes that make files."""
+        self._rates = rates
         self._trades = trades
         self._stored = stored
         self._clock = event_clock
@@ -243,7 +249,7 @@ class TradesRoutes:
             stats = await self._trades.stats(
                 TradeFilter(symbol=wanted.symbol, strategy=wanted.strategy, start_ns=start_ns)
             )
-        return json_response(stored.to_json() | stats.to_json())
+        return json_response(stored.to_json() | stats.to_json(await self._rates()))
 
 
 def _encoding(trades: Sequence[Trade]) -> Steps[orjson.Fragment]:

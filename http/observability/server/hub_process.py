@@ -26,7 +26,13 @@ from observability.memory.layout import ALERTS_LANE, ENGINE
 from observability.metrics.alerts.metric_paths import MetricSources
 from observability.metrics.alerts.rule_book import RuleBook
 from observability.metrics.alerts.transition_log import log_transition
-from observability.metrics.assembly import make_collectors, make_history, summary_document, symbols_document
+from observability.metrics.assembly import (
+    instruments_document,
+    make_collectors,
+    make_history,
+    summary_document,
+    symbols_document,
+)
 from observability.metrics.collectors import custom_collectors
 from observability.metrics.durability.journal import Document as LaneDocument
 from observability.metrics.durability.persistence import Persistence
@@ -46,7 +52,7 @@ from observability.notify.route_file import AlertFile
 from observability.notify.rows import notice_row, stored_notices
 from observability.processes.child import ChildContext
 from observability.processes.service_manager import ServiceManager
-from observability.rest.published import Published
+from observability.rest.published import INSTRUMENTS, Published
 from observability.server.feed import LocalFeed
 from observability.server.process import ServerProcess
 from observability.server.relay import HubCalls
@@ -316,6 +322,7 @@ class HubProcess(ServerProcess):
         return {
             "symbols": partial(symbols_document, collectors),
             "summary": partial(summary_document, collectors),
+            INSTRUMENTS: SlowDocument(partial(instruments_document, collectors), self._host_clock),
             "execution_quality": collectors.execution.quality,
             "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
             EXECUTION_FIGURES: SlowDocument(partial(execution_figures, collectors.execution), self._host_clock),

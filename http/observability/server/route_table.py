@@ -67,7 +67,8 @@ def add_routes(router: Router, parts: RouteParts) -> None:
         exports=exports,
     )
     history.add_to(router)
-    TradesRoutes(parts.trades, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
+    rates, stored = parts.published.rates, parts.status.stored
+    TradesRoutes(parts.trades, parts.event_clock, parts.slices, stored, rates, exports).add_to(router)
     BookingsRoutes(parts.bookings, parts.slices, parts.status.stored).add_to(router)
     OrdersRoutes(parts.orders, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Instrument, Rate
+from observability.metrics.trades.trade import TradeFilter
+from observability.metrics.trades.trade_log import TradeLog
 from strategy_desk import NOON, D, Desk, S
 
 SPOT = Instrument("BTCUSDT", "spot", "USDT", base_currency="BTC", ts=NOON, ts_init=NOON)
@@ -267,6 +269,26 @@ def test_a_restart_keeps_instruments_rates_and_amounts() -> None:
     desk.strategy.load(saved)
     assert desk.tick() == before
     assert desk.strategy.instruments.find("XBTUSD").contract == "inverse"
+
+
+def test_statistics_of_trades_are_sums_at_the_newest_rates() -> None:
+    trades = TradeLog()
+    desk = Desk(trades=trades)
+    inverse(desk, "XBTUSD", "1", "XBT")
+    desk.fill(1, 100, commission=D(2))
+    desk.fill(-1, 110, commission=D("0.01"), commission_asset="BNB")
+    desk.fill(60_000, 60_000, symbol="XBTUSD")
+    desk.fill(-60_000, 50_000, symbol="XBTUSD")
+    stats = trades.stats(TradeFilter()).to_json(desk.strategy.rates)
+    assert (stats["notional"], stats["realized_pnl"], stats["n_losses"]) == (None, None, 1)
+    assert stats["unconverted_reason"] == "no rate into USD is known for BNB, XBT"
+    assert stats["currencies"]["XBT"] == {"notional": 2.2, "commission": 0.0, "realized_pnl": -0.2}
+    rate(desk, "BTC/USD", "50000")
+    rate(desk, "BNB/USD", "600")
+    stats = trades.stats(TradeFilter()).to_json(desk.strategy.rates)
+    assert (stats["notional"], stats["commission"]) == (110_210.0, 8.0)
+    assert stats["realized_pnl"] == desk.tick()["realized_pnl"] == -9_998.0
+    assert (stats["worst"], stats["n_unvalued"]) == (-10_000.0, 1)
 
 
 def test_senders_cannot_open_currencies_without_bound() -> None:

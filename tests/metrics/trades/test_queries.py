@@ -174,7 +174,8 @@ def test_trades_of_a_file_of_the_first_version_keep_their_pnl(tmp_path: Path) ->
     assert [(each.pnl, each.gross_pnl, each.round_trip) for each in page] == [
         (-1, None, None), (Decimal("4.9"), None, None), (None, None, None)
     ]  # fmt: skip
-    assert (stats.realized_pnl, stats.outcomes.n_wins, stats.outcomes.n_losses) == (Decimal("3.8"), 1, 1)
+    (money,) = stats.money.values()
+    assert (money.realized_pnl, money.outcomes.n_wins, money.outcomes.n_losses) == (Decimal("3.8"), 1, 1)
 
 
 def test_quantities_are_compared_to_the_last_digit(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from observability.errors import StoreError
 from observability.events import Fill
 from observability.logs.line_budget import LINES_PER_MINUTE
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.trades.rows import fill_row, trade_of
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.metrics.trades.trade_log import EVERY_READER, DailyIds, Reader, Rejection, TradeLog
@@ -341,7 +342,7 @@ def test_deliveries_of_one_fill_differ_if_the_later_names_another_position_side(
 
 
 def test_statistics_without_trades_are_undefined() -> None:
-    stats = TradeLog().stats(ALL).to_json()
+    stats = TradeLog().stats(ALL).to_json(Rates())
     assert (stats["count"], stats["volume"]) == (0, 0.0)
     undefined = ("avg_price", "avg_size", "realized_pnl", "win_rate", "profit_factor", "expectancy", "best", "worst")
     assert [stats[name] for name in undefined] == [None] * len(undefined)
@@ -361,7 +362,7 @@ def test_statistics_are_sums_over_the_trades() -> None:
         trade.gross_pnl = None if gross is None else Decimal(gross)
         trade.pnl = None if net is None else Decimal(net)
         trade.round_trip = trip
-    assert log.stats(ALL).to_json() == {
+    assert log.stats(ALL).to_json(Rates()) == {
         "count": 6,
         "volume": 21.0,
         "notional": 105_000.0,
@@ -375,20 +376,24 @@ def test_statistics_are_sums_over_the_trades() -> None:
         "n_wins": 1,
         "n_losses": 1,
         "n_breakeven": 1,
+        "n_unvalued": 0,
         "win_rate": 0.5,
         "profit_factor": 19.7 / 0.7,
         "expectancy": 19 / 3,
         "best": 19.7,
         "worst": -0.7,
+        "reporting_currency": "USD",
+        "currencies": {"USD": {"notional": 105_000.0, "commission": 0.6, "realized_pnl": 21.6}},
+        "unconverted_reason": None,
     }
 
 
 def test_trades_of_several_symbols_have_no_average_price() -> None:
     log = TradeLog()
     admitted(log, fill("1", symbol="AAPL"))
-    assert log.stats(ALL).to_json()["avg_price"] == 150.25
+    assert log.stats(ALL).to_json(Rates())["avg_price"] == 150.25
     admitted(log, fill("2", symbol="AMZN"))
-    stats = log.stats(ALL).to_json()
+    stats = log.stats(ALL).to_json(Rates())
     assert (stats["avg_price"], stats["notional"]) == (None, 3005.0)
 
 
@@ -398,13 +403,14 @@ def test_a_trade_of_an_earlier_version_is_an_outcome_of_its_own() -> None:
     for trade_id in ("2", "3"):
         admitted(log, fill(trade_id, commission=Decimal(1))).pnl = Decimal(4)
     stats = log.stats(ALL)
-    assert (stats.realized_pnl, stats.outcomes.n_wins, stats.outcomes.best) == (7, 2, 4)
+    (money,) = stats.money.values()
+    assert (money.realized_pnl, money.outcomes.n_wins, money.outcomes.best) == (7, 2, 4)
 
 
 def test_the_profit_factor_is_undefined_without_losses() -> None:
     log = TradeLog()
     admitted(log, fill()).pnl = Decimal(5)
-    assert log.stats(ALL).to_json()["profit_factor"] is None
+    assert log.stats(ALL).to_json(Rates())["profit_factor"] is None
 
 
 def test_a_restored_trade_is_new_only_to_readers_that_have_not_had_it() -> None:

@@ -27,6 +27,7 @@ from observability.http11.documents import ReadyDocument
 from observability.http11.parser import RequestParser
 from observability.http11.refusals import Malformed, TargetTooLong
 from observability.memory.counters import Counters
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.assembly import make_collectors, make_history
 from observability.metrics.trades.queries import RecentTrades
 from observability.rest.history import HistoryRoutes
@@ -73,6 +74,10 @@ DICTIONARY: Final = [
 ]  # fmt: skip
 
 
+async def _rates() -> Rates:
+    return Rates()
+
+
 def _application() -> Application:
     """Returns the routes that have parameters, with a few trades and points to answer from."""
     bus = Bus()
@@ -92,7 +97,7 @@ def _application() -> Application:
             section.refresh(ts)
     router = Router()
     HistoryRoutes(history.reader(Counters()), clock).add_to(router)
-    TradesRoutes(RecentTrades(collectors.execution.trades), clock, asyncio.Lock(), Stamp).add_to(router)
+    TradesRoutes(RecentTrades(collectors.execution.trades), clock, asyncio.Lock(), Stamp, _rates).add_to(router)
     return Application(router, clock=FakeClock(NOW_NS))
 
 

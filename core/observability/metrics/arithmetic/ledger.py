@@ -277,7 +277,7 @@ class Ledger:
             "gross_exposure": to_float_or_none(self.gross_exposure),
             "net_exposure": to_float_or_none(self.net_exposure),
             "currencies": {currency: each.to_json() for currency, each in sorted(self.by_currency.items())},
-            "unconverted_reason": why_unconverted(self.unconverted(), self.reporting),
+            "unconverted_reason": why_missing(self.unconverted(), self.reporting),
         }
 
     @staticmethod
@@ -291,9 +291,10 @@ class Ledger:
         return total
 
 
-def why_unconverted(unconverted: dict[str, Decimal], reporting: str) -> str | None:
-    """Returns why totals are None, if they are."""
-    return NO_RATE.format(reporting=reporting, missing=", ".join(sorted(unconverted))) if unconverted else None
+def why_missing(missing: Iterable[str], reporting: str) -> str | None:
+    """Returns why sums are None, if a rate is missing for some currencies."""
+    names = ", ".join(sorted(missing))
+    return NO_RATE.format(reporting=reporting, missing=names) if names else None
 
 
 def sum_or_none(amounts: Iterable[Decimal | None]) -> Decimal | None:

@@ -330,13 +330,17 @@ def _add_up(
     floor = selection.floor(connection, below, rows)
     start_seq = selection.start_seq if floor is None else floor
     # Each step of the cursor releases the interpreter's lock, so the loop never waits for more than one row.
-    sql = selection.sql("symbol, side, quantity, price, commission, pnl, gross_pnl, round_trip")
-    for symbol, side, quantity, price, commission, pnl, gross_pnl, round_trip in connection.execute(
-        sql, selection.values(start_seq, below)
-    ):
+    sql = selection.sql(
+        "symbol, side, quantity, price, commission, pnl, gross_pnl, round_trip, commission_asset, currency, fee_value, "
+        "notional"
+    )
+    for row in connection.execute(sql, selection.values(start_seq, below)):
+        symbol, side, quantity, price, commission, pnl, gross_pnl, round_trip = row[:8]
+        asset, currency, fee_value, notional = row[8:]
         amounts = TradeAmounts(
             symbol, side, Decimal(quantity), Decimal(price), Decimal(commission), decimal_or_none(pnl),
-            decimal_or_none(gross_pnl), round_trip,
+            decimal_or_none(gross_pnl), round_trip, asset, currency, decimal_or_none(fee_value),
+            decimal_or_none(notional),
         )  # fmt: skip
         stats.add(amounts, multipliers.get(symbol, ONE))
     # Every row from here on was added, so that only the round trips that began earlier are kept.

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, quotient_or_none, to_float, to_float_or_none
+from observability.metrics.arithmetic.ledger import sum_or_none, why_missing
 from observability.metrics.arithmetic.rates import Conversion, Rates
 
 # The amounts of fills have at most 54 digits after the point. What is less than half of the last of them is left over
@@ -135,93 +136,173 @@ class TradeAmounts(NamedTuple):
     commission only."""
     round_trip: int | None
     """The round trip that it closed or a part of which it closed: the `seq` of the fill that opened it."""
+    commission_asset: str = ""
+    currency: str = ""
+    fee_value: Decimal | None = None
+    notional: Decimal | None = None
+    """These as in Trade."""
 
 
 @dataclass(slots=True)
 class SideTotal:
-    """Count, quantity and notional of one side."""
+    """Count and quantity of one side."""
 
     count: int = 0
     volume: Decimal = ZERO
-    notional: Decimal = ZERO
 
-    def add(self, quantity: Decimal, notional: Decimal) -> None:
+    def add(self, quantity: Decimal) -> None:
         self.count += 1
         self.volume = EXACT.add(self.volume, quantity)
-        self.notional = EXACT.add(self.notional, notional)
 
     def to_json(self) -> dict[str, Any]:
-        return {"count": self.count, "volume": to_float(self.volume), "notional": to_float(self.notional)}
+        return {"count": self.count, "volume": to_float(self.volume)}
 
 
 @dataclass(slots=True)
-class TradeStats:
-    """Sums over trades, exact until they are rounded for JSON. Call `settle` after the last trade.
+class Money:
+    """The sums of some trades in one currency."""
 
-    `realized_pnl` is net of the commissions of all trades, opening ones included; win rate, expectancy, best and worst
-    are over round trips, each with what its trades of this set have realised.
-    """
-
-    buy: SideTotal = field(default_factory=SideTotal)
-    sell: SideTotal = field(default_factory=SideTotal)
-    outcomes: Outcomes = field(default_factory=Outcomes)
+    buy: Decimal = ZERO
+    """Notional bought."""
+    sell: Decimal = ZERO
     commission: Decimal = ZERO
     realized_pnl: Decimal = ZERO
-    price_volume: Decimal | None = ZERO
-    """The sum of quantity * price; None once there are trades of several symbols, whose prices have no average."""
-    symbol: str | None = None
-    """The only symbol so far."""
-    round_trips: dict[int, Decimal] = field(default_factory=dict)
-    """The outcomes of round trips that further trades may belong to."""
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    round_trips: dict[int, Decimal | None] = field(default_factory=dict)
+    """The outcomes of round trips that further trades may belong to; None for one that cannot be known."""
 
-    def add(self, trade: TradeAmounts, multiplier: Decimal) -> None:
-        """Adds one trade in a contract of `multiplier`."""
-        amount = EXACT.multiply(trade.quantity, trade.price)
-        (self.buy if trade.side == "buy" else self.sell).add(trade.quantity, EXACT.multiply(amount, multiplier))
-        if self.price_volume is not None:
-            is_same = self.symbol in (None, trade.symbol)
-            self.symbol = trade.symbol if is_same else None
-            self.price_volume = EXACT.add(self.price_volume, amount) if is_same else None
-        self.commission = EXACT.add(self.commission, trade.commission)
-        pnl = trade.pnl
-        if pnl is None:
-            self.realized_pnl = EXACT.subtract(self.realized_pnl, trade.commission)
-            return
-        net = pnl if trade.gross_pnl is None else EXACT.subtract(trade.gross_pnl, trade.commission)
-        self.realized_pnl = EXACT.add(self.realized_pnl, net)
-        if trade.round_trip is None:
+    def add_outcome(self, round_trip: int | None, pnl: Decimal | None) -> None:
+        """Adds what a trade has realised of a round trip; None if that cannot be known."""
+        if round_trip is None:
             self.outcomes.add(pnl)
-        else:
-            self.round_trips[trade.round_trip] = EXACT.add(self.round_trips.get(trade.round_trip, ZERO), pnl)
+            return
+        before = self.round_trips.get(round_trip, ZERO)
+        self.round_trips[round_trip] = None if before is None or pnl is None else EXACT.add(before, pnl)
 
-    def settle(self, first_seq: int = 0) -> None:
-        """Counts the round trips that began at `first_seq` or later; all trades from there on have been added."""
+    def settle(self, first_seq: int) -> None:
         trips = self.round_trips
         for trip in [trip for trip in trips if trip >= first_seq]:
             self.outcomes.add(trips.pop(trip))
 
-    def to_json(self) -> dict[str, Any]:
+
+@dataclass(slots=True)
+class TradeStats:
+    """Sums over trades, exact until they are converted and rounded for JSON. Call `settle` after the last trade.
+
+    `realized_pnl` is net of the commissions of all trades, opening ones included; win rate, expectancy, best and worst
+    are over round trips, each with what its trades of this set have realised. Money is kept by the currency of the
+    trades, which is empty for those of earlier versions.
+    """
+
+    buy: SideTotal = field(default_factory=SideTotal)
+    sell: SideTotal = field(default_factory=SideTotal)
+    money: dict[str, Money] = field(default_factory=dict)
+    price_volume: Decimal | None = ZERO
+    """The sum of quantity * price; None once there are trades of several symbols, whose prices have no average."""
+    symbol: str | None = None
+    """The only symbol so far."""
+
+    def add(self, trade: TradeAmounts, multiplier: Decimal) -> None:
+        """Adds one trade, of which a contract of `multiplier` was traded unless it has a notional."""
+        amount = EXACT.multiply(trade.quantity, trade.price)
+        notional = EXACT.multiply(amount, multiplier) if trade.notional is None else trade.notional
+        money = self._in(trade.currency)
+        if trade.side == "buy":
+            self.buy.add(trade.quantity)
+            money.buy = EXACT.add(money.buy, notional)
+        else:
+            self.sell.add(trade.quantity)
+            money.sell = EXACT.add(money.sell, notional)
+        if self.price_volume is not None:
+            is_same = self.symbol in (None, trade.symbol)
+            self.symbol = trade.symbol if is_same else None
+            self.price_volume = EXACT.add(self.price_volume, amount) if is_same else None
+        commission = trade.commission
+        if trade.commission_asset and trade.commission_asset != trade.currency:
+            if trade.fee_value is None:
+                elsewhere = self._in(trade.commission_asset)
+                elsewhere.commission = EXACT.add(elsewhere.commission, commission)
+                elsewhere.realized_pnl = EXACT.subtract(elsewhere.realized_pnl, commission)
+                commission = ZERO
+            else:
+                commission = trade.fee_value
+        money.commission = EXACT.add(money.commission, commission)
+        pnl, gross = trade.pnl, trade.gross_pnl
+        if gross is not None:
+            net = EXACT.subtract(gross, commission)
+        elif pnl is not None:
+            net = pnl
+        else:
+            money.realized_pnl = EXACT.subtract(money.realized_pnl, commission)
+            return
+        money.realized_pnl = EXACT.add(money.realized_pnl, net)
+        money.add_outcome(trade.round_trip, pnl)
+
+    def settle(self, first_seq: int = 0) -> None:
+        """Counts the round trips that began at `first_seq` or later; all trades from there on have been added."""
+        for money in self.money.values():
+            money.settle(first_seq)
+
+    def to_json(self, rates: Rates) -> dict[str, Any]:
+        """Returns the sums in the reporting currency of `rates`, and by currency."""
         count = self.buy.count + self.sell.count
         volume = EXACT.add(self.buy.volume, self.sell.volume)
-        notional = EXACT.add(self.buy.notional, self.sell.notional)
-        outcomes = self.outcomes
+        bought, sold = self._sum(rates, "buy"), self._sum(rates, "sell")
+        notional = None if bought is None or sold is None else EXACT.add(bought, sold)
+        outcomes = Outcomes()
+        for currency, money in self.money.items():
+            outcomes.merge(money.outcomes.converted(rates.conversion(currency or rates.reporting)))
+        best, worst = outcomes.extremes
+        missing = rates.missing(currency for currency in self.money if currency)
         return {
             "count": count,
             "volume": to_float(volume),
-            "notional": to_float(notional),
+            "notional": to_float_or_none(notional),
             "avg_price": None if self.price_volume is None else quotient_or_none(self.price_volume, volume),
             "avg_size": quotient_or_none(volume, Decimal(count)),
-            "buy": self.buy.to_json(),
-            "sell": self.sell.to_json(),
-            "commission": to_float(self.commission),
-            "realized_pnl": to_float(self.realized_pnl) if count else None,
+            "buy": self.buy.to_json() | {"notional": to_float_or_none(bought)},
+            "sell": self.sell.to_json() | {"notional": to_float_or_none(sold)},
+            "commission": to_float_or_none(self._sum(rates, "commission")),
+            "realized_pnl": to_float_or_none(self._sum(rates, "realized_pnl")) if count else None,
             "n_closing": outcomes.n_closing,
             "n_wins": outcomes.n_wins,
             "n_losses": outcomes.n_losses,
             "n_breakeven": outcomes.n_breakeven,
+            "n_unvalued": outcomes.n_unvalued,
             "win_rate": outcomes.win_rate,
             "profit_factor": outcomes.profit_factor,
             "expectancy": outcomes.expectancy,
-            "best": to_float_or_none(outcomes.best),
-            "worst": to_float_or_none(outcomes.worst),
+            "best": to_float_or_none(best),
+            "worst": to_float_or_none(worst),
+            "reporting_currency": rates.reporting,
+            "currencies": {
+                currency: {name: to_float(amount) for name, amount in sums.items()}
+                for currency, sums in self._by_currency(rates.reporting).items()
+            },
+            "unconverted_reason": why_missing(missing, rates.reporting),
         }
+
+    def _in(self, currency: str) -> Money:
+        money = self.money.get(currency)
+        if money is None:
+            money = self.money[currency] = Money()
+        return money
+
+    def _by_currency(self, reporting: str) -> dict[str, dict[str, Decimal]]:
+        """Returns the sums by currency; those of earlier versions are in the reporting one."""
+        found: dict[str, dict[str, Decimal]] = {}
+        for currency, money in sorted(self.money.items()):
+            sums = found.setdefault(currency or reporting, {})
+            for name, amount in (
+                ("notional", EXACT.add(money.buy, money.sell)),
+                ("commission", money.commission),
+                ("realized_pnl", money.realized_pnl),
+            ):
+                sums[name] = EXACT.add(sums.get(name, ZERO), amount)
+        return found
+
+    def _sum(self, rates: Rates, name: str) -> Decimal | None:
+        return sum_or_none(
+            rates.conversion(currency or rates.reporting).convert(getattr(money, name))
+            for currency, money in self.money.items()
+        )

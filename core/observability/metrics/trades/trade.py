@@ -101,7 +101,7 @@ class Trade(msgspec.Struct, gc=False):
     def amounts(self) -> TradeAmounts:
         return TradeAmounts(
             self.symbol, self.side, self.quantity, self.price, self.commission, self.pnl, self.gross_pnl,
-            self.round_trip,
+            self.round_trip, self.commission_asset, self.currency, self.fee_value, self.notional,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
