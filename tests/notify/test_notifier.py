@@ -10,9 +10,10 @@ from functools import wraps
 from queue import Queue
 from typing import Any, ParamSpec
 
+import msgspec
 import pytest
 
-from fake_clock import FakeClock
+from fake_clock import START_NS, FakeClock
 from observability.events import Alert
 from observability.memory.counters import Counters
 from observability.metrics.alerts.book import Action, AlertBook, AlertState, transition_document
@@ -20,6 +21,7 @@ from observability.notify.delivery import DeliveryFailed
 from observability.notify.notice import Message, Notice
 from observability.notify.notifier import Notifier
 from observability.notify.route import Route
+from observability.notify.silences import Silence
 
 MINUTE_NS = 60 * 10**9
 TIMEOUT_SECONDS = 60
@@ -93,6 +95,10 @@ class Desk:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while not condition():  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.001)
+
+    def due_ns(self) -> int:
+        """Returns when the first notice that waits is due."""
+        return self.notifier._outboxes[0].pending[0].due_ns
 
     def route(self, name: str = "r") -> dict[str, Any]:
         routes: list[dict[str, Any]] = self.notifier.to_json()["routes"]
@@ -330,6 +336,61 @@ async def test_a_channel_that_hangs_holds_back_no_other_route() -> None:
         desk.event()
         assert await desk.take("works") == [("raised", "k")]
         desk.channels["hangs"].may_go.set()
+
+
+def silence(seconds: float, **patterns: Any) -> Silence:
+    return Silence("s1", START_NS, START_NS + round(seconds * 10**9), "ana", **patterns)
+
+
+@in_loop
+async def test_a_silence_holds_back_what_it_matches_until_it_ends() -> None:
+    async with running(route()) as desk:
+        desk.notifier.add_silence(silence(600, rules=("quiet*",)))
+        desk.event("quiet")
+        desk.event("quiet-and-over")
+        desk.event("quiet-and-over", state="resolved")
+        desk.event("loud")
+        assert await desk.take() == [("raised", "loud")]
+        desk.pass_time(600)
+        assert await desk.take() == [("unsilenced", "quiet")]
+        desk.event("quiet", state="resolved")
+        assert await desk.take() == [("resolved", "quiet")]
+
+
+@in_loop
+async def test_ending_a_silence_delivers_what_it_has_held_back() -> None:
+    async with running(route()) as desk:
+        desk.notifier.add_silence(silence(6000))
+        desk.event()
+        ended = desk.notifier.end_silence("s1")
+        assert ended is not None
+        assert await desk.take() == [("unsilenced", "k")]
+        assert desk.notifier.silences_json() == {"silences": [], "count": 0}
+        assert desk.notifier.end_silence("s1") is None
+
+
+@in_loop
+async def test_what_somebody_acknowledges_during_a_silence_is_not_delivered_after_it() -> None:
+    async with running(route()) as desk:
+        desk.notifier.add_silence(silence(60))
+        desk.event()
+        desk.acknowledge()
+        desk.pass_time(60)
+        desk.event("next")
+        assert await desk.take() == [("raised", "next")]
+
+
+@in_loop
+async def test_a_later_silence_prolongs_an_earlier_one() -> None:
+    async with running(route()) as desk:
+        desk.notifier.add_silence(silence(60))
+        desk.event()
+        desk.notifier.add_silence(msgspec.structs.replace(silence(120), silence_id="s2"))
+        desk.pass_time(60)
+        desk.event("x", "resolved")
+        await desk.until(lambda: desk.due_ns() == START_NS + 120 * 10**9)
+        desk.pass_time(60)
+        assert await desk.take() == [("unsilenced", "k")]
 
 
 @pytest.mark.parametrize("severity", ["info", "critical"])

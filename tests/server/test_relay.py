@@ -26,6 +26,8 @@ from observability.metrics.trades.queries import RecentTrades
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.metrics.trades.trade_log import EVERY_READER, TradeLog
 from observability.monitoring.acknowledgements import Acknowledged
+from observability.monitoring.silencing import Silenced
+from observability.notify.silences import Silence
 from observability.server.relay import CallFailed, HubCalls, RemoteHub
 from observability.snapshot.frames import NO_INDEX, FrameRing, PublishedDocument
 
@@ -46,15 +48,33 @@ class FakeGate:
         return IngestAnswer(200, b"{}", is_replayed=True, retry_after_seconds=3)
 
 
+SILENCE = Silence("s1", 1, 2, "ana", "known", ("stale_*",), ("X",))
+
+
 class FakeAcknowledger:
     """Knows one alert, and fails for another."""
 
-    async def acknowledge(self, alert_id: str) -> Acknowledged | None:
+    async def acknowledge(self, alert_id: str, author: str = "", comment: str = "") -> Acknowledged | None:
         if alert_id == "broken":
             raise RuntimeError("a secret")
         if alert_id != "a1":
             return None
-        return Acknowledged(AlertState("a1", "k", "info", "title", "", 1, 2, acknowledged_ns=3), is_on_disk=False)
+        return Acknowledged(
+            AlertState(
+                "a1", "k", "info", "title", "", 1, 2, acknowledged_ns=3, acknowledged_by=author, comment=comment
+            ),
+            is_on_disk=False,
+        )
+
+
+class FakeSilencer:
+    """Takes every silence, and knows one."""
+
+    async def add_silence(self, silence: Silence) -> Silenced | None:
+        return Silenced(silence, is_on_disk=True)
+
+    async def end_silence(self, silence_id: str) -> Silenced | None:
+        return Silenced(SILENCE, is_on_disk=False) if silence_id == SILENCE.silence_id else None
 
 
 class Host:
@@ -69,7 +89,9 @@ class Host:
         self.frames = FrameRing("e")
         self.execution = ExecutionCollector(bus=self.bus, trades=self.log)
         self.orders = LedgerOrders(lambda: self.execution.ledger, self.execution.reports, self.log)
-        calls = HubCalls(self.gate, FakeAcknowledger(), self.trades, self.bookings, self.orders, self.frames)
+        calls = HubCalls(
+            self.gate, FakeAcknowledger(), FakeSilencer(), self.trades, self.bookings, self.orders, self.frames
+        )
         self.worker = RemoteHub(calls.answer)
 
     def add_trade(self, number: int, side: str, price: str, pnl: str | None = None) -> None:
@@ -110,6 +132,18 @@ def test_an_acknowledgement_returns_the_alert_and_whether_it_is_on_disk() -> Non
 
 def test_acknowledging_an_unknown_alert_returns_none() -> None:
     assert run(Host().worker.acknowledge("a2")) is None
+
+
+def test_an_acknowledgement_has_an_author_and_a_comment() -> None:
+    acknowledged = run(Host().worker.acknowledge("a1", "ana", "on it"))
+    assert acknowledged is not None
+    assert (acknowledged.alert.acknowledged_by, acknowledged.alert.comment) == ("ana", "on it")
+
+
+def test_silences_are_added_and_ended_by_the_hub() -> None:
+    assert run(Host().worker.add_silence(SILENCE)) == Silenced(SILENCE, is_on_disk=True)
+    assert run(Host().worker.end_silence("s1")) == Silenced(SILENCE, is_on_disk=False)
+    assert run(Host().worker.end_silence("s2")) is None
 
 
 def test_a_document_comes_with_the_tick_that_it_is_of() -> None:

@@ -9,12 +9,15 @@ import socket
 import ssl
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import parse_qs
+
+import pytest
 
 from alertmanager_server import alertmanager, needs_alertmanager
 from hosts import post, wait_until
@@ -160,6 +163,42 @@ def test_alertmanager_has_an_alert_while_it_is_raised(start_server: StartServer,
         assert alert["annotations"]["summary"] == "Alert gateway"
         send_alert(server, "gateway", "resolved")
         wait_until(lambda: not manager.alerts())
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_silence_outlives_a_kill_and_ends_when_it_is_told(
+    workers: str, start_server: StartServer, tmp_path: Path
+) -> None:
+    with sink() as desk:
+        arguments = ("--workers", workers, "--data-dir", str(tmp_path / "data"))
+        arguments += ("--alerts", alerts_file(tmp_path, f'to = "{desk.url}"'))
+        server = start_server(*arguments)
+        wanted = {"rules": ["gate*"], "duration": "4h", "author": "ana", "comment": "maintenance"}
+        added = post(server, "/api/system/silences", wanted)
+        assert (added["author"], added["comment"], added["rules"]) == ("ana", "maintenance", ["gate*"])
+        send_alert(server, "gateway")
+        send_alert(server, "other")
+        assert transitions(desk.take()) == [("other", "raised", 1)]
+        server.stop(signal.SIGKILL)
+        server = start_server(*arguments)
+        (shown,) = wait_until(lambda: server.get("/api/system/silences")["silences"])
+        assert shown == added
+        ended = urllib.request.Request(server.url(f"/api/system/silences/{added['silence_id']}"), method="DELETE")
+        with urllib.request.urlopen(ended) as answer:
+            assert answer.status == 200
+        # What was delivered right before the kill may come again.
+        while (found := transitions(desk.take())) == [("other", "raised", 1)]:
+            pass
+        assert found == [("gateway", "unsilenced", 1)]
+
+
+def test_an_acknowledgement_says_whose_it_is(start_server: StartServer) -> None:
+    server = start_server()
+    send_alert(server, "gateway")
+    (alert,) = wait_until(lambda: server.get("/api/system/alerts")["alerts"])
+    path = f"/api/system/alerts/acknowledge/{alert['alert_id']}?author=ana&comment=on%20it"
+    done = post(server, path, None)
+    assert (done["acknowledged_by"], done["comment"], done["state"]) == ("ana", "on it", "acknowledged")
 
 
 def test_telegram_is_asked_as_its_service_expects(start_server: StartServer, tmp_path: Path) -> None:

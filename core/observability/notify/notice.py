@@ -9,13 +9,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-Kind = Literal["raised", "acknowledged", "resolved", "escalated", "repeated", "test"]
+Kind = Literal["raised", "acknowledged", "resolved", "escalated", "repeated", "unsilenced", "test"]
 State = Literal["pending", "delivered", "failed", "dropped"]
 
-RAISING: Final[frozenset[str]] = frozenset({"raised", "escalated", "repeated", "test"})
+RAISING: Final[frozenset[str]] = frozenset({"raised", "escalated", "repeated", "unsilenced", "test"})
 """The kinds that say that an alert is there."""
 
-SCHEDULED: Final[frozenset[str]] = frozenset({"escalated", "repeated"})
+SCHEDULED: Final[frozenset[str]] = frozenset({"escalated", "repeated", "unsilenced"})
 """The kinds that are delivered later, if the alert is still there."""
 
 _HEADINGS: Final[dict[Kind, str]] = {
@@ -24,6 +24,7 @@ _HEADINGS: Final[dict[Kind, str]] = {
     "resolved": "RESOLVED ",
     "escalated": "ESCALATED ",
     "repeated": "STILL ",
+    "unsilenced": "STILL ",
     "test": "TEST ",
 }
 

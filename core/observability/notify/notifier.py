@@ -25,6 +25,7 @@ from observability.notify.delivery import Channel, DeliveryFailed
 from observability.notify.notice import SCHEDULED, Kind, Message, Notice, State
 from observability.notify.outbox import Outbox, told_of
 from observability.notify.route import FAULT_PREFIX, Route
+from observability.notify.silences import Silence, Silences
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,10 @@ class Notifier:
         counters: Counters,
         write: Write = lambda _: None,
         open_channel: Callable[[Route], Channel] = open_channel,
+        silences: Silences | None = None,
     ) -> None:
         """`write` stores a notice, and again each time that its state changes."""
+        self._silences = Silences() if silences is None else silences
         self._alerts = alerts
         self._host_clock = host_clock
         self._event_clock = event_clock
@@ -126,6 +129,11 @@ class Notifier:
                 is_taken = route.takes(alert)
             if not is_taken or action not in route.on:
                 continue
+            silent_ns = self._silences.end_ns(alert, now_ns) if action == "raised" else None
+            if silent_ns is not None:
+                due_ns = max(silent_ns, now_ns + route.escalate_after_ns)
+                self._add(outbox, self._notice(outbox, seq, "unsilenced", alert, due_ns))
+                continue
             if action == "raised" and route.escalate_after_ns:
                 self._add(outbox, self._notice(outbox, seq, "escalated", alert, now_ns + route.escalate_after_ns))
                 continue
@@ -139,6 +147,27 @@ class Notifier:
         for outbox, wake in zip(self._outboxes, self._wakes, strict=True):
             outbox.uncommitted.discard(seq)
             wake.set()
+
+    def add_silence(self, silence: Silence) -> bool:
+        """Adds a silence; returns False if there are too many. Notices that wait already are delivered."""
+        return self._silences.add(silence, self._host_clock.time_ns())
+
+    def end_silence(self, silence_id: str) -> Silence | None:
+        """Ends a silence now, and delivers what it has held back; returns None if there is none of that id."""
+        now_ns = self._host_clock.time_ns()
+        ended = self._silences.end(silence_id, now_ns)
+        for outbox, wake in zip(self._outboxes, self._wakes, strict=True):
+            for notice in outbox.pending:
+                if notice.kind == "unsilenced" and self._silences.end_ns(notice.document, now_ns) is None:
+                    notice.due_ns = min(notice.due_ns, now_ns)
+                    self._write(notice)
+            wake.set()
+        return ended
+
+    def silences_json(self) -> dict[str, Any]:
+        """Returns the silences that have not ended, the newest first."""
+        silences = self._silences.to_json(self._host_clock.time_ns())
+        return {"silences": silences, "count": len(silences)}
 
     def to_json(self) -> dict[str, Any]:
         """Returns each route, and the notices that were done with last, newest first."""
@@ -198,8 +227,10 @@ class Notifier:
                 continue
             next_ns = outbox.next_ns(now_ns)
             seconds = MAX_WAIT_SECONDS if next_ns is None else min((next_ns - now_ns) / NS_PER_S, MAX_WAIT_SECONDS)
+            # Not `wait_for`, which before Python 3.12 loses a cancellation that comes together with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await wake.wait()
 
     def _still_wanted(self, outbox: Outbox, ready: Sequence[Notice]) -> list[Notice]:
         """Drops escalations and repetitions of alerts that somebody has acknowledged, or that are over."""
@@ -210,6 +241,12 @@ class Notifier:
                 is_over = state is None or state.occurrence != notice.occurrence or state.resolved_ns is not None
                 if is_over or (state is not None and state.stage == "acknowledged" and not outbox.channel.repeat_ns):
                     self._drop(outbox, [notice], "resolved" if is_over else "acknowledged")
+                    continue
+                silent_ns = self._silences.end_ns(notice.document, self._host_clock.time_ns())
+                if silent_ns is not None:
+                    # Another silence has begun meanwhile.
+                    notice.due_ns = silent_ns
+                    self._write(notice)
                     continue
                 outbox.told[notice.alert_id] = notice.occurrence
             wanted.append(notice)

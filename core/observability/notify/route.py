@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from fnmatch import fnmatchcase
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -13,6 +12,7 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.events import Severity
 from observability.metrics.alerts.book import SEVERITIES, Action
 from observability.metrics.alerts.losses import KEY_PREFIX
+from observability.notify.silences import matches
 
 FAULT_PREFIX: Final = f"{KEY_PREFIX}notify/"
 """Begins the key of the alert that a route does not deliver; the route's name follows."""
@@ -73,14 +73,10 @@ class Route:
         if alert["key"] == FAULT_PREFIX + self.name:
             # It says that this route does not deliver.
             return False
-        return _matches(alert["rule"] or alert["key"], self.rules) and _matches(alert["member"], self.members)
+        return matches(alert["rule"] or alert["key"], self.rules) and matches(alert["member"], self.members)
 
     def waits_until_ns(self, alert: Mapping[str, Any], now_ns: int) -> int | None:
         """Returns until when the quiet hours hold an alert back; None if they do not."""
         if self.quiet is None or alert["severity"] == "critical":
             return None
         return self.quiet.end_ns(now_ns)
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -47,5 +47,5 @@ def _document(message: Message) -> dict[str, Any]:
         "key": message.key,
         "title": message.title(),
         "text": message.text(),
-        "alerts": [{"action": notice.kind, "seq": notice.seq, **notice.document} for notice in message.notices],
+        "alerts": [{**notice.document, "action": notice.kind, "seq": notice.seq} for notice in message.notices],
     }

@@ -8,7 +8,7 @@
                position_reports,
                alert_transitions
     id         equity, minutes, bars,       numbered in order of arrival; each also has a key of its own
-               idempotency, notices
+               idempotency, notices, silences
     part       checkpoints                  the state of the collectors as of `seq`
     source     source_cursors               where to go on reading a source, as of the commit with its events
     id = 1     origin                       where the events are from (`origin.py`)
@@ -39,7 +39,7 @@ SEQUENCED: Final = (
     "fills", "conflicts", "bookings", "order_reports", "equity_reports", "position_reports", "alert_transitions"
 )  # fmt: skip
 """The tables whose rows are numbered by the one sequence."""
-NUMBERED: Final = ("equity", "minutes", "bars", "idempotency", "notices")
+NUMBERED: Final = ("equity", "minutes", "bars", "idempotency", "notices", "silences")
 """The tables whose rows are numbered in order of arrival."""
 
 FILL_COLUMNS: Final = (
@@ -222,18 +222,22 @@ UPSERT_MINUTE: Final = _upsert("minutes", MINUTE_COLUMNS, "section, key, ts_ns")
 # A restart from a state older than the row rebuilds the bar from fewer prints, so the row is then more complete.
 UPSERT_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns") + " WHERE excluded.trades >= bars.trades"
 UPSERT_IDEMPOTENCY: Final = _upsert("idempotency", IDEMPOTENCY_COLUMNS, "key")
+UPSERT_SILENCE: Final = _upsert("silences", "silence_id, ts_ns, end_ns, document", "silence_id")
 UPSERT_NOTICE: Final = _upsert("notices", NOTICE_COLUMNS, "key")
 UPSERT_CHECKPOINT: Final = _upsert("checkpoints", CHECKPOINT_COLUMNS, "part")
 
 UPSERT_SOURCE_CURSOR: Final = _upsert("source_cursors", "source, ts_ns, cursor", "source")
 SELECT_SOURCE_CURSORS: Final = "SELECT source, cursor FROM source_cursors"
 
+# Parameter: now.
+SELECT_SILENCES: Final = "SELECT document FROM silences WHERE end_ns > ? ORDER BY id"
+
 # Oldest first.
 SELECT_PENDING_NOTICES: Final = f"SELECT {NOTICE_COLUMNS} FROM notices WHERE state = 'pending' ORDER BY id"
 # Route, alert and occurrence of those that say that an alert is there, of the newest rows; oldest first.
 SELECT_TOLD: Final = (
-    "SELECT route, alert_id, occurrence FROM notices WHERE kind IN ('raised', 'escalated', 'repeated') AND state != "
-    "'dropped' AND (state != 'pending' OR kind = 'raised') ORDER BY id"
+    "SELECT route, alert_id, occurrence FROM notices WHERE kind IN ('raised', 'escalated', 'repeated', 'unsilenced') "
+    "AND state != 'dropped' AND (state != 'pending' OR kind = 'raised') ORDER BY id"
 )
 
 # Parameters: kind, run_id, what, ts_ns, has_ended.
@@ -459,9 +463,22 @@ def _add_currencies(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN notional TEXT")
 
 
+def _add_silences(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE silences (
+            silence_id TEXT NOT NULL UNIQUE,
+            ts_ns INTEGER NOT NULL,
+            end_ns INTEGER NOT NULL,
+            document TEXT NOT NULL,
+            id INTEGER PRIMARY KEY
+        ) STRICT"""
+    )
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal,
     _add_source_cursors, _add_notices, _add_bookings, _add_position_sides, _add_first_reports, _add_currencies,
+    _add_silences,
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

@@ -22,7 +22,7 @@ class Acknowledged(msgspec.Struct, frozen=True):
 class Acknowledger(Protocol):
     """Acknowledges alerts: in the hub's process, or by a call to it."""
 
-    async def acknowledge(self, alert_id: str) -> Acknowledged | None:
+    async def acknowledge(self, alert_id: str, author: str = "", comment: str = "") -> Acknowledged | None:
         """Acknowledges an alert and waits until that is on disk; returns None if there is no such alert. A second call
         changes nothing."""
 
@@ -36,8 +36,8 @@ class HubAcknowledger:
         self._event_clock = event_clock
         self._is_written = is_written
 
-    async def acknowledge(self, alert_id: str) -> Acknowledged | None:
-        alert = self._book.acknowledge(alert_id, self._event_clock.time_ns())
+    async def acknowledge(self, alert_id: str, author: str = "", comment: str = "") -> Acknowledged | None:
+        alert = self._book.acknowledge(alert_id, self._event_clock.time_ns(), author, comment)
         if alert is None:
             return None
         # The alert may be raised again while the disk is waited for.

@@ -65,6 +65,7 @@ _ROUTES: Final = (
         "system_notifications",
         "Routes of alerts: what they have delivered and what waits; the newest notices and their outcomes",
     ),
+    ("system", "/api/system/silences", "system_silences", "Silences of alerts that have not ended, newest first"),
     ("system", "/api/system/stats", "system_stats", "Counts since the start"),
     ("system", "/api/system/alerts/rules", "alert_rules", "Alert rules, what they see and whether they are raised"),
 )

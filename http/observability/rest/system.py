@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from msgspec import Meta, Struct
 
-from observability.events import Severity
+from observability.events import MAX_NAME_LENGTH, Severity
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Unavailable
@@ -45,6 +45,13 @@ class AlertsQuery(Struct, frozen=True):
     ] = "all"
     severity: Annotated[Severity | None, Meta(description="only this severity")] = None
     limit: Annotated[int, Meta(ge=1, le=1000, description="alerts wanted")] = 1000
+
+
+class AcknowledgeQuery(Struct, frozen=True):
+    """The query of `POST /api/system/alerts/acknowledge/{alert_id}`."""
+
+    author: Annotated[Annotated[str, Meta(max_length=MAX_NAME_LENGTH)], Meta(description="who acknowledges")] = ""
+    comment: Annotated[Annotated[str, Meta(max_length=1000)], Meta(description="what is being done")] = ""
 
 
 class SystemRoutes:
@@ -94,8 +101,9 @@ class SystemRoutes:
             description=RouteDescription(
                 "Acknowledge an alert; again is no error",
                 tags=("system",),
-                statuses=(200, 404, 503),
+                statuses=(200, 404, 422, 503),
                 parameters=(
+                    *parameters_of(AcknowledgeQuery),
                     Parameter("alert_id", str, "as `GET /api/system/alerts` gives it", required=True, where="path"),
                 ),
             ),
@@ -161,7 +169,8 @@ class SystemRoutes:
         return json_response({"logs": lines, "count": len(lines)})
 
     async def acknowledge(self, request: Request, alert_id: str) -> Response:
-        acknowledged = await self._acknowledger.acknowledge(alert_id)
+        wanted = parse_query(request, AcknowledgeQuery)
+        acknowledged = await self._acknowledger.acknowledge(alert_id, wanted.author, wanted.comment)
         if acknowledged is None:
             raise NotFound("no alert of that id")
         if not acknowledged.is_on_disk:

@@ -43,6 +43,7 @@ from observability.metrics.trades.queries import RecentTrades, StoredTrades, Tra
 from observability.monitoring.acknowledgements import HubAcknowledger
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
 from observability.monitoring.server_figures import server_figures
+from observability.monitoring.silencing import HubSilencer
 from observability.monitoring.status import Status
 from observability.monitoring.trading_exposition import EXECUTION_FIGURES, execution_figures
 from observability.notify.notice import Notice
@@ -50,6 +51,7 @@ from observability.notify.notifier import Notifier
 from observability.notify.route import Route
 from observability.notify.route_file import AlertFile
 from observability.notify.rows import notice_row, stored_notices
+from observability.notify.silences import Silence, Silences, silence_row, stored_silences
 from observability.processes.child import ChildContext
 from observability.processes.service_manager import ServiceManager
 from observability.rest.published import INSTRUMENTS, Published
@@ -63,7 +65,7 @@ from observability.server.worker_gateway import WorkerGateway
 from observability.snapshot.hub import Hub
 from observability.snapshot.on_demand import Document, SlowDocument
 from observability.store.reader import UNREADABLE
-from observability.store.schema import UPSERT_NOTICE
+from observability.store.schema import UPSERT_NOTICE, UPSERT_SILENCE
 from observability.stream.lane_feed import LaneFeed
 
 logger = logging.getLogger(__name__)
@@ -130,6 +132,7 @@ class HubProcess(ServerProcess):
         )
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._reader)
+        self._silences = Silences(self._write_silence)
         self._notifier = Notifier(
             self._wanted_routes(alert_file.routes),
             self._collectors.system.alert_book,
@@ -137,7 +140,9 @@ class HubProcess(ServerProcess):
             self._event_clock,
             memory.counters,
             self._write_notice,
+            silences=self._silences,
         )
+        self._silencer = HubSilencer(self._notifier, self._journal.is_written)
         self._gate = IngestGate(
             self._bus,
             self._journal,
@@ -231,6 +236,7 @@ class HubProcess(ServerProcess):
         if self._store is not None:
             with self._store.reading() as connection:
                 self._notifier.restore(*stored_notices(connection))
+                self._silences.restore(stored_silences(connection, self._host_clock.time_ns()))
         self._persistence.start(self._loop)
         self._notifier.start()
         await self._adopt_positions()
@@ -281,6 +287,10 @@ class HubProcess(ServerProcess):
         if self._store is not None:
             self._store.put(UPSERT_NOTICE, notice_row(notice))
 
+    def _write_silence(self, silence: Silence) -> None:
+        if self._store is not None:
+            self._store.put(UPSERT_SILENCE, silence_row(silence))
+
     def _on_announcement(self, lane: str, seq: int, symbol: str | None, document: LaneDocument) -> None:
         if lane == ALERTS_LANE:
             self._notifier.on_committed(seq)
@@ -302,7 +312,15 @@ class HubProcess(ServerProcess):
         return Worker(self._config, feed, self._gate, self._memory.counters, HostClock(), self._loop)
 
     def _make_gateway(self, context: ChildContext) -> WorkerGateway:
-        calls = HubCalls(self._gate, self._acknowledger, self._trades, self._bookings, self._orders, self._hub.frames)
+        calls = HubCalls(
+            self._gate,
+            self._acknowledger,
+            self._silencer,
+            self._trades,
+            self._bookings,
+            self._orders,
+            self._hub.frames,
+        )
         return WorkerGateway(self._config, context, self._hub, calls, self._loop)
 
     def _queues(self) -> dict[str, Callable[[], int]]:
@@ -327,6 +345,7 @@ class HubProcess(ServerProcess):
             "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
             EXECUTION_FIGURES: SlowDocument(partial(execution_figures, collectors.execution), self._host_clock),
             "system_notifications": self._notifier.to_json,
+            "system_silences": self._notifier.silences_json,
             "system_sources": lambda: {"sources": sources_document(live), "count": len(live)},
             "strategy_breaks": lambda: {
                 "breaks": collectors.strategy.breaks(),
@@ -348,6 +367,7 @@ class HubProcess(ServerProcess):
             bookings=self._bookings,
             orders=Orders(self._orders, reader),
             acknowledger=self._acknowledger,
+            silencer=self._silencer,
             status=self._status,
             history=history,
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),

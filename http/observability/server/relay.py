@@ -31,6 +31,8 @@ from observability.metrics.trades.queries import TradeSource, pages_of
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.monitoring.acknowledgements import Acknowledged, Acknowledger
+from observability.monitoring.silencing import Silenced, Silencer
+from observability.notify.silences import Silence
 from observability.snapshot.frames import FrameSource, PublishedDocument
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,20 @@ class Acknowledge(msgspec.Struct, array_like=True, tag=True):
     """Acknowledge an alert."""
 
     alert_id: str
+    author: str = ""
+    comment: str = ""
+
+
+class AddSilence(msgspec.Struct, array_like=True, tag=True):
+    """Add a silence of alerts."""
+
+    silence: Silence
+
+
+class EndSilence(msgspec.Struct, array_like=True, tag=True):
+    """End a silence of alerts."""
+
+    silence_id: str
 
 
 class QueryTrades(msgspec.Struct, array_like=True, tag=True):
@@ -116,6 +132,8 @@ class CheckOrders(msgspec.Struct, array_like=True, tag=True):
 Call = (
     TakeBatch
     | Acknowledge
+    | AddSilence
+    | EndSilence
     | QueryTrades
     | FindTrades
     | SumTrades
@@ -144,6 +162,7 @@ _decode_call = msgspec.msgpack.Decoder(Call).decode
 _decode_answer = msgspec.msgpack.Decoder(bytes | None).decode
 _decode_ingest_answer = msgspec.msgpack.Decoder(IngestAnswer).decode
 _decode_acknowledged = msgspec.msgpack.Decoder(Acknowledged | None).decode
+_decode_silenced = msgspec.msgpack.Decoder(Silenced | None).decode
 _decode_trade_page = msgspec.msgpack.Decoder(TradePage).decode
 _decode_booking_page = msgspec.msgpack.Decoder(BookingPage).decode
 _decode_trades = msgspec.msgpack.Decoder(list[Trade]).decode
@@ -177,9 +196,15 @@ class RemoteHub:
         except Unavailable as unavailable:
             return refusal(unavailable.status, unavailable.detail, BUSY_RETRY_SECONDS)
 
-    async def acknowledge(self, alert_id: str) -> Acknowledged | None:
+    async def acknowledge(self, alert_id: str, author: str = "", comment: str = "") -> Acknowledged | None:
         """Raises Unavailable if the hub does not answer, as the methods below do."""
-        return await self._ask(Acknowledge(alert_id), _decode_acknowledged)
+        return await self._ask(Acknowledge(alert_id, author, comment), _decode_acknowledged)
+
+    async def add_silence(self, silence: Silence) -> Silenced | None:
+        return await self._ask(AddSilence(silence), _decode_silenced)
+
+    async def end_silence(self, silence_id: str) -> Silenced | None:
+        return await self._ask(EndSilence(silence_id), _decode_silenced)
 
     async def query(
         self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
@@ -233,6 +258,7 @@ class HubCalls:
 
     gate: Gate
     acknowledger: Acknowledger
+    silencer: Silencer
     trades: TradeSource
     bookings: BookingSource
     orders: OrderMemory
@@ -252,7 +278,11 @@ class HubCalls:
             case TakeBatch():
                 return await self.gate.take(call.data, source=call.source, is_lines=call.is_lines, key=call.key)
             case Acknowledge():
-                return await self.acknowledger.acknowledge(call.alert_id)
+                return await self.acknowledger.acknowledge(call.alert_id, call.author, call.comment)
+            case AddSilence():
+                return await self.silencer.add_silence(call.silence)
+            case EndSilence():
+                return await self.silencer.end_silence(call.silence_id)
             case QueryTrades():
                 return await self.trades.query(call.wanted, call.limit, call.offset, call.before_seq)
             case FindTrades():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from observability.clocks.clock import Clock
+from observability.clocks.clock import Clock, HostClock
 from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
 from observability.ingest.gate import Gate
@@ -16,12 +16,14 @@ from observability.metrics.trades.booking_queries import BookingSource
 from observability.metrics.trades.queries import TradeSource
 from observability.monitoring.acknowledgements import Acknowledger
 from observability.monitoring.exposition import Exposition
+from observability.monitoring.silencing import Silencer
 from observability.monitoring.status import ServerStatus
 from observability.rest.bookings import BookingsRoutes
 from observability.rest.exports import Exports
 from observability.rest.history import HistoryRoutes
 from observability.rest.orders import OrdersRoutes
 from observability.rest.published import Published
+from observability.rest.silences import SilenceRoutes
 from observability.rest.system import SystemRoutes
 from observability.rest.trades import TradesRoutes
 from observability.routing.router import Router
@@ -41,6 +43,7 @@ class RouteParts:
     bookings: BookingSource
     orders: Orders
     acknowledger: Acknowledger
+    silencer: Silencer
     status: ServerStatus
     history: HistoryReader
     tick_ns: int
@@ -71,5 +74,6 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     TradesRoutes(parts.trades, parts.event_clock, parts.slices, stored, rates, exports).add_to(router)
     BookingsRoutes(parts.bookings, parts.slices, parts.status.stored).add_to(router)
     OrdersRoutes(parts.orders, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
+    SilenceRoutes(parts.silencer, HostClock()).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
     PageRoutes(router, parts.exposition, parts.published, parts.slices).add_to(router)

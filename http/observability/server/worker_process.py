@@ -145,6 +145,7 @@ class WorkerProcess(ServerProcess):
             bookings=self._hub if reader is None else StoredBookings(reader),
             orders=Orders(self._hub, reader),
             acknowledger=self._hub,
+            silencer=self._hub,
             status=WorkerStatus(frames, self._staleness, mapping.workers),
             history=history,
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),

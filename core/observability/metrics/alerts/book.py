@@ -62,6 +62,9 @@ class AlertState(msgspec.Struct):
     """What the metric was when the rule raised it; None for an alert of the engine, and for a metric without a value.
     """
     threshold: AlertValue | None = None
+    acknowledged_by: str = ""
+    comment: str = ""
+    """Of whoever acknowledged it."""
 
     @property
     def stage(self) -> Stage:
@@ -87,6 +90,8 @@ class AlertState(msgspec.Struct):
             "occurrence": self.occurrence,
             "value": self.value,
             "threshold": self.threshold,
+            "acknowledged_by": self.acknowledged_by,
+            "comment": self.comment,
         }
 
 
@@ -170,6 +175,7 @@ class AlertBook:
         state.last_seen_ns = ts_ns
         state.count += 1
         state.acknowledged_ns = None
+        state.acknowledged_by = state.comment = ""
         self._notify(state, "raised")
 
     def raise_rule(self, content: AlertContent, ts_ns: int) -> None:
@@ -186,11 +192,12 @@ class AlertBook:
             state.last_seen_ns = ts_ns
             self.version += 1
 
-    def acknowledge(self, ident: str, now_ns: int) -> AlertState | None:
+    def acknowledge(self, ident: str, now_ns: int, author: str = "", comment: str = "") -> AlertState | None:
         """Acknowledges an alert; None if it is unknown. A second time changes nothing."""
         state = self._alerts.get(ident)
         if state is not None and state.acknowledged_ns is None:
             state.acknowledged_ns = now_ns
+            state.acknowledged_by, state.comment = author, comment
             self._notify(state, "acknowledged")
         return state
 
