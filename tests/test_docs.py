@@ -258,6 +258,7 @@ LIMITS: Final = {
     "open positions of an engine whose Redis streams are read": "sources.brokers.nautilus:MAX_POSITIONS",
     "ended orders remembered": "metrics.execution_collector:ExecutionSettings().max_recent_orders",
     "symbols whose market is followed for orders": "metrics.execution_collector:ExecutionSettings().max_symbols",
+    "reasons of rejects, with their venues": "metrics.execution.reject_reasons:MAX_REASONS",
     "fills that wait for a markout": "metrics.execution_collector:ExecutionSettings().max_pending_markouts",
     "strategies, symbols or venues with figures of their own": (
         "metrics.execution_collector:ExecutionSettings().max_groups"

@@ -20,8 +20,15 @@ QUALITY: dict[str, Any] = {
     "implementation_shortfall": {"delay_bps": 1.0, "trading_bps": None, "opportunity_bps": 0.0, "fees_bps": 0.5},
     "markouts": {"1s": {"bps": -2.0}, "5m": {"bps": None}},
 }
+REJECTS: list[dict[str, Any]] = [{"reason": 'no "money"', "venue": "V", "orders": 3}]
 EXECUTION: dict[str, Any] = {
-    "quality": {**QUALITY, "by_strategy": {"s": QUALITY}, "by_symbol": {}, "by_venue": {"V": QUALITY}},
+    "quality": {
+        **QUALITY,
+        "reject_reasons": REJECTS,
+        "by_strategy": {"s": QUALITY},
+        "by_symbol": {},
+        "by_venue": {"V": QUALITY},
+    },
     "latencies": {"send_to_ack": [3 * NS_PER_S, 5, [0] * 10 + [2] * 6]},
 }
 
@@ -55,6 +62,11 @@ def test_units_are_those_of_prometheus() -> None:
     assert found["market_spread_ratio{symbol=X}"] == pytest.approx(0.0005)
     assert found["market_stale{symbol=X}"] == 1
     assert found["execution_arrival_slippage_ratio"] == pytest.approx(0.0003)
+
+
+def test_rejected_orders_are_counted_by_reason_and_venue() -> None:
+    found = samples(TradingFigures(snapshot(), EXECUTION, 0))
+    assert found['execution_session_rejects{reason=no "money",venue=V}'] == 3
 
 
 def test_what_is_unknown_has_no_sample() -> None:

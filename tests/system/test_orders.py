@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import signal
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 from websockets.sync.client import connect
 
-from hosts import post
+from hosts import post, wait_until
+from observability.clients import Rest
 from server_process import Server
 from ws_client import receive
 
@@ -187,3 +193,67 @@ def test_orders_survive_a_kill(start_server: StartServer, tmp_path: Path) -> Non
     server = start_server("--data-dir", str(tmp_path))
     send(server, LIFE)
     assert (server.get("/api/orders")["orders"], server.get("/api/orders/o1")) == before
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_order_names_the_chain_of_its_replacements(start_server: StartServer, workers: str) -> None:
+    server = start_server("--workers", workers)
+    send(server, [order(1, "new"), *(order(n, "new", replaces=f"o{n - 1}") for n in (2, 3)), order(4, "new")])
+    lives = [server.get(f"/api/orders/o{n}") for n in (1, 2, 3, 4)]
+    assert [life["chain"] for life in lives] == [["o1", "o2", "o3"]] * 3 + [["o4"]]
+    assert [(life["status"], life["replaces"], life["replaced_by"]) for life in lives] == [
+        ("replaced", "", "o2"), ("replaced", "o1", "o3"), ("new", "o2", ""), ("new", "", ""),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_positions_have_exact_figures(start_server: StartServer, workers: str) -> None:
+    server = start_server("--workers", workers)
+    send(
+        server,
+        [
+            fill(1, 1, "0.1", "0.10", 0, strategy="alpha"),
+            fill(2, 1, "0.2", "0.40", 1, strategy="alpha"),
+            fill(3, 2, "5", "10", 0, strategy="beta", symbol="ES"),
+        ],
+    )
+    wait_until(lambda: len(server.get("/api/positions")["positions"]) == 2)
+    (position,) = server.get("/api/positions?strategy=alpha")["positions"]
+    assert position["exact"] == {
+        "quantity": "0.3", "avg_price": "0.3", "mark": "0.4", "unrealized_pnl": "0.03", "realized_pnl": "-0.2",
+        "fees": "0.2",
+    }  # fmt: skip
+    shown = next(each for each in server.next_snapshot()["strategy"]["positions"] if each["strategy"] == "alpha")
+    assert {name: value for name, value in position.items() if name != "exact"} == shown
+    assert [each["symbol"] for each in server.get("/api/positions?symbol=ES")["positions"]] == ["ES"]
+    assert server.get("/api/positions?symbol=ES&strategy=alpha")["positions"] == []
+
+
+def test_reject_reasons_are_in_the_quality_and_for_prometheus(filled_server: Server) -> None:
+    expected = {"reason": "no money", "venue": "XNAS", "orders": 1}
+    wait_until(lambda: filled_server.get("/api/trades/execution/quality")["reject_reasons"] == [expected])
+    line = b'execution_session_rejects{reason="no money",venue="XNAS"} 1'
+    wait_until(lambda: line in filled_server.get_bytes("/metrics"))
+
+
+def test_a_program_asks_for_orders_and_positions(filled_server: Server, tmp_path: Path) -> None:
+    rest = Rest(filled_server.url("/"))
+    assert [each["order_id"] for each in rest.orders(limit=1, open=False)] == ["o2", "o1"]
+    assert rest.order("o3", symbol="ES")["symbol"] == "ES"
+    frame = rest.orders_frame(status="filled")
+    assert (frame["filled_quantity"].sum(), str(frame["created"].dt.tz)) == (10, "UTC")
+    assert list(rest.positions_frame(symbol="AAPL")["quantity"]) == [10]
+    rest.export_orders(tmp_path / "orders.csv", symbol="AAPL")
+    rows = list(csv.DictReader((tmp_path / "orders.csv").open(newline="")))
+    assert [(row["order_id"], row["open"], row["average_price"]) for row in rows] == [
+        ("o3", "1", ""), ("o2", "0", ""), ("o1", "0", "100.4"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_an_export_of_orders_is_exact(filled_server: Server, kind: str) -> None:
+    data = filled_server.get_bytes(f"/api/orders?format={kind}&status=filled")
+    read = pyarrow.ipc.open_stream(data).read_all() if kind == "arrow" else pyarrow.parquet.read_table(io.BytesIO(data))
+    (row,) = read.to_pylist()
+    assert (row["quantity"], row["average_price"], row["commission"]) == (Decimal(10), Decimal("100.4"), Decimal("0.2"))
+    assert (row["n_fills"], row["created"].nanosecond) == (2, 0)

@@ -34,6 +34,7 @@ from observability.metrics.execution.order_breaks import OrderBreaks
 from observability.metrics.execution.order_market import OrderMarkets, OrderMarketState
 from observability.metrics.execution.orders.report_log import ReportLog
 from observability.metrics.execution.quality import SEVERAL_SYMBOLS, cost_bps, ended, ratio, shortfall_bps
+from observability.metrics.execution.reject_reasons import ReasonCount, RejectReasons
 from observability.metrics.market.time_order import is_dated_ahead
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.trades.booking_log import BookingLog
@@ -75,6 +76,7 @@ class ExecutionState(msgspec.Struct):
     session_end_ns: int | None = None
     last_input_ns: int | None = None
     duplicate_fills: int = 0
+    reject_reasons: list[ReasonCount] = []
 
 
 class ExecutionCollector(BusCollector):
@@ -150,6 +152,8 @@ class ExecutionCollector(BusCollector):
         else:
             report = self.reports.add(event, is_first=order.n_reports == 1)
             order.seq = order.seq or report.seq
+            if event.status == "rejected" and self._orders.is_newly_rejected(order):
+                self._reject_reasons.add(event.reason, order.venue)
         if self._orders.evicted != evicted:
             self.bus.remark = Remark(
                 event, "order_id", f"the oldest order no longer counts as open: {self.settings.max_open_orders} are"
@@ -209,7 +213,11 @@ class ExecutionCollector(BusCollector):
         """Returns the execution quality of the session, each figure with its sample count `n`; do not modify it."""
         # Called once per tick, computed only after an input.
         if self._quality is None:
-            self._quality = {**self._order_groups.to_json(), "pending_markouts": self._markouts.pending}
+            self._quality = {
+                **self._order_groups.to_json(),
+                "reject_reasons": self._reject_reasons.to_json(),
+                "pending_markouts": self._markouts.pending,
+            }
         return self._quality
 
     def latencies(self, bounds_ns: Sequence[int]) -> dict[str, tuple[int, int, list[int]]]:
@@ -232,6 +240,7 @@ class ExecutionCollector(BusCollector):
                 session_end_ns=self._session_end_ns,
                 last_input_ns=self.last_input_ns,
                 duplicate_fills=self.duplicate_fills,
+                reject_reasons=self._reject_reasons.to_state(),
             )
         )
 
@@ -259,7 +268,7 @@ class ExecutionCollector(BusCollector):
             groups.load_state(state.groups)
         orders = OrderLedger(groups, self.trades, settings.max_open_orders, settings.max_recent_orders)
         orders.load_state(state.orders)
-        markouts = Markouts(groups.tally, settings.max_pending_markouts, self.trades.multipliers)
+        markouts = Markouts(groups.tally, settings.max_pending_markouts, self.trades.multipliers, orders.add_markout)
         markouts.load_state(state.markouts)
         markets = OrderMarkets(self._market, markouts, self._note_due, settings.max_symbols)
         markets.load_state(state.symbols)
@@ -268,6 +277,7 @@ class ExecutionCollector(BusCollector):
         self._session_end_ns = state.session_end_ns
         self.last_input_ns = state.last_input_ns
         self.duplicate_fills = state.duplicate_fills
+        self._reject_reasons = RejectReasons(state.reject_reasons)
         self._has_input = True
         self._quality = None
 
@@ -303,6 +313,7 @@ class ExecutionCollector(BusCollector):
             # A horizon before the end belongs to the session that ends.
             self._markets.settle_all(end_ns)
             self._orders.begin_session()
+            self._reject_reasons = RejectReasons()
             self._quality = None
             self._has_input = True
 

@@ -300,6 +300,10 @@ class StrategyCollector(BusCollector):
         self._load_symbols(state)
         self._has_input = self._is_resumed = True
 
+    def positions(self) -> list[dict[str, Any]]:
+        """Returns the open positions as the snapshot shows them, each with its figures as exact decimals."""
+        return [{**part.to_json(), "exact": part.exact_json()} for part in self._open.values()]
+
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())
         return {

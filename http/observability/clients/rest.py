@@ -1,4 +1,4 @@
-"""Questions to a server over REST: trades, history, documents. Answers are the server's JSON, or data frames.
+"""Questions to a server over REST: trades, orders, positions, history. Answers are the server's JSON, or data frames.
 
 rest = Rest("http://localhost:8000")
 for trade in rest.trades(symbol="AAPL"):
@@ -80,13 +80,7 @@ class Rest:
 
     def trades(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """Yields our trades, newest first, page by page; `filters` are those of `GET /api/trades`."""
-        cursor = None
-        while True:
-            page = self.get("/api/trades", **{"limit": PAGE_ROWS, **filters}, cursor=cursor)
-            yield from page["trades"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        return self._rows("trades", filters)
 
     def trade(self, trade_id: str) -> dict[str, Any]:
         """Returns one trade."""
@@ -96,6 +90,35 @@ class Rest:
     def trades_frame(self, **filters: Any) -> pandas.DataFrame:
         """Returns our trades as a data frame."""
         return to_frame(self.trades(**filters))
+
+    def orders(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Yields our orders, newest first, page by page; `filters` are those of `GET /api/orders`, such as
+        `open=True`."""
+        return self._rows("orders", filters)
+
+    def order(self, order_id: str, symbol: str | None = None) -> dict[str, Any]:
+        """Returns the whole life of one order. `symbol` selects one if several have that id."""
+        document: dict[str, Any] = self.get(f"/api/orders/{quote(order_id, safe='')}", symbol=symbol)
+        return document
+
+    def orders_frame(self, **filters: Any) -> pandas.DataFrame:
+        """Returns our orders as a data frame."""
+        return to_frame(self.orders(**filters))
+
+    def export_orders(self, path: str | os.PathLike[str], **filters: Any) -> None:
+        """Writes our orders to a file, as `export_trades` does."""
+        target = Path(path)
+        self._export(target, f"/api/orders?{urlencode({**filters, 'format': _format(target)})}")
+
+    def positions(self, *, strategy: str | None = None, symbol: str | None = None) -> list[dict[str, Any]]:
+        """Returns the open positions."""
+        document = self.get("/api/positions", strategy=strategy, symbol=symbol)
+        positions: list[dict[str, Any]] = document["positions"]
+        return positions
+
+    def positions_frame(self, *, strategy: str | None = None, symbol: str | None = None) -> pandas.DataFrame:
+        """Returns the open positions as a data frame by their keys."""
+        return to_frame(self.positions(strategy=strategy, symbol=symbol), "key")
 
     def export_trades(self, path: str | os.PathLike[str], **filters: Any) -> None:
         """Writes our trades to a file, newest first; its name ends in the format: `.csv`, `.arrow` or `.parquet`. An
@@ -117,6 +140,15 @@ class Rest:
         return self._export(target, "/api/metrics/history", {**question, "format": _format(target)})
 
     # -- requests
+
+    def _rows(self, name: str, filters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        cursor = None
+        while True:
+            page = self.get(f"/api/{name}", **{"limit": PAGE_ROWS, **filters}, cursor=cursor)
+            yield from page[name]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
     def _export(self, target: Path, path: str, body: Mapping[str, Any] | None = None) -> bool:
         part = target.with_name(target.name + ".part")

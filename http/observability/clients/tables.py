@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas
 
 # Columns that hold times as ISO 8601 in UTC.
-_TIMES = ("timestamp", "updated")
+_TIMES = ("timestamp", "created", "updated")
 
 
 def to_frame(rows: Iterable[Mapping[str, Any]], index: str | None = None) -> pandas.DataFrame:

@@ -111,6 +111,7 @@ _QUALITY: Final = (
 _AGE: Final = _Gauge("snapshot_age_seconds", "Age of the snapshot that trading figures are of", "age", 1 / NS_PER_S)
 _FILLS: Final = _Gauge("session_fills", "Fills of the session", "fills_today")
 _SESSION_ORDERS: Final = _Gauge("session_orders", "Orders of the session by status", "orders")
+_REJECTS: Final = _Gauge("session_rejects", "Rejected orders of the session by reason and venue", "orders")
 _MARKOUT: Final = _Gauge("markout_ratio", "Move of the mid after a fill, in its favour", "bps", _BPS)
 _OF_SYMBOL: Final = _MONEY[:1] + _MONEY[2:5]
 _GROUPS: Final = {"strategy": "by_strategy", "symbol": "by_symbol", "venue": "by_venue"}
@@ -152,6 +153,10 @@ class TradingFigures:
         if self._execution is not None:
             quality = self._execution["quality"]
             yield from _quality("execution", [("", quality)])
+            reasons: Rows = [
+                (_labels(reason=each["reason"], venue=each["venue"]), each) for each in quality["reject_reasons"]
+            ]
+            yield from _families("execution", (_REJECTS,), reasons)
             for label, field in _GROUPS.items():
                 yield from _quality(f"execution_{label}", _rows(label, quality.get(field) or {}))
             yield _latency(self._execution["latencies"])

@@ -231,6 +231,8 @@ class OrdersRoutes:
             # Exchanges number orders per symbol, so an id alone may be ambiguous.
             candidates = await in_slices(_encoding([life.order for life in found]), self._slices)
             raise Refusal(409, "several orders have that id; `symbol` selects one", candidates=candidates)
+        with _store_errors():
+            await self._orders.follow(found[0])
         return json_response(life_json(found[0]))
 
 

@@ -54,6 +54,7 @@ from observability.notify.rows import notice_row, stored_notices
 from observability.notify.silences import Silence, Silences, silence_row, stored_silences
 from observability.processes.child import ChildContext
 from observability.processes.service_manager import ServiceManager
+from observability.rest.positions import POSITIONS
 from observability.rest.published import INSTRUMENTS, Published
 from observability.server.feed import LocalFeed
 from observability.server.process import ServerProcess
@@ -344,6 +345,7 @@ class HubProcess(ServerProcess):
             "execution_quality": collectors.execution.quality,
             "strategy_performance": SlowDocument(collectors.strategy.performance, self._host_clock),
             EXECUTION_FIGURES: SlowDocument(partial(execution_figures, collectors.execution), self._host_clock),
+            POSITIONS: lambda: {"positions": collectors.strategy.positions()},
             "system_notifications": self._notifier.to_json,
             "system_silences": self._notifier.silences_json,
             "system_sources": lambda: {"sources": sources_document(live), "count": len(live)},

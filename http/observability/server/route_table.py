@@ -22,6 +22,7 @@ from observability.rest.bookings import BookingsRoutes
 from observability.rest.exports import Exports
 from observability.rest.history import HistoryRoutes
 from observability.rest.orders import OrdersRoutes
+from observability.rest.positions import PositionsRoutes
 from observability.rest.published import Published
 from observability.rest.silences import SilenceRoutes
 from observability.rest.system import SystemRoutes
@@ -75,5 +76,6 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     BookingsRoutes(parts.bookings, parts.slices, parts.status.stored).add_to(router)
     OrdersRoutes(parts.orders, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
     SilenceRoutes(parts.silencer, HostClock()).add_to(router)
+    PositionsRoutes(parts.published).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
     PageRoutes(router, parts.exposition, parts.published, parts.slices).add_to(router)

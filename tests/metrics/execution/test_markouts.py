@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.metrics.execution.orders.life import life_json
+from observability.metrics.execution.orders.queries import OrderLife
 from observability.metrics.execution.quality import HORIZONS_NS
 from observability.metrics.execution_collector import ExecutionSettings
 from trading_desk import DAY, MS, NOON, TradingDesk, fill, order, quote
@@ -152,3 +154,25 @@ def test_a_fill_belongs_to_the_session_of_its_arrival() -> None:
     desk.publish(quote(99, 101), fill("t", 1, "100", ts=NOON - DAY))
     desk.tick(60)
     assert markout(desk, "50ms")[1] == 1
+
+
+def test_an_order_has_the_markouts_of_its_fills() -> None:
+    desk = TradingDesk()
+    desk.publish(
+        quote(99, 101),
+        fill("a", 1, "101"),
+        fill("b", 3, "102"),
+        fill("c", 5, "100", order_id="other"),
+        quote(102, 104, 9),
+    )
+    desk.tick(60)
+    restarted = TradingDesk()
+    restarted.execution.load(desk.execution.save())
+    restarted.publish(quote(103, 105, 900))
+    restarted.tick(1001)
+    life = life_json(OrderLife(restarted.execution.ledger.orders()[0], [], []))
+    # Mid 100 at the fills, 103 at 50 ms, 104 at 1 s.
+    assert life["effective_spread"] == {"price": 3.5, "bps": 350.0, "n": 2}
+    assert life["markouts"]["50ms"] == {"price": 1.25, "bps": 125.0, "n": 2}
+    assert life["markouts"]["1s"] == {"price": 2.25, "bps": 225.0, "n": 2}
+    assert life["markouts"]["10s"] == {"price": None, "bps": None, "n": 0}

@@ -46,6 +46,16 @@ def to_float_or_none(value: Decimal | None) -> float | None:
     return None if value is None else float(value) + 0.0
 
 
+def exact_text(value: Decimal) -> str:
+    """Returns the digits of a decimal, without an exponent and rounded to 18 after the point."""
+    rounded = value.quantize(_SMALLEST, context=ROUNDED)
+    return f"{rounded.normalize(ROUNDED):f}" if rounded else "0"
+
+
+def exact_text_or_none(value: Decimal | None) -> str | None:
+    return None if value is None else exact_text(value)
+
+
 def quotient_or_none(numerator: Decimal, denominator: Decimal) -> float | None:
     """Returns the double nearest to the quotient; None for a division by zero, which is undefined and not infinite."""
     return to_float(ROUNDED.divide(numerator, denominator)) if denominator else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from decimal import Decimal
 from math import isfinite
 from typing import Final, NamedTuple
 
@@ -16,7 +17,7 @@ from observability.metrics.arithmetic.decimals import ONE, ZERO
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.figures import NO_FIGURES, Figures, is_money, order_figures
 from observability.metrics.execution.groups import LEGS, ExecutionGroups, Tally
-from observability.metrics.execution.order import OrderState, new_order
+from observability.metrics.execution.order import MarkoutSum, OrderState, new_order
 from observability.metrics.execution.order_breaks import OrderBreak, OrderBreaks
 from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
@@ -182,6 +183,23 @@ class OrderLedger:
         if self.strategy_archive is None or len(self._recent) < self._max_recent:
             return None
         return self.strategy_archive(symbol, order_id)
+
+    def is_newly_rejected(self, order: OrderState) -> bool:
+        """Returns whether an order of the session was rejected, once per order."""
+        if order.is_reject_counted or order.status != "rejected" or order.session != self._session:
+            return False
+        order.is_reject_counted = True
+        return True
+
+    def add_markout(self, key: OrderKey, name: str, quantity: Decimal, cost: Decimal, notional: Decimal) -> None:
+        """Adds the cost of a fill against a mid to its order, if that is still in memory."""
+        order = self.open.get(key) or self._recent.get(key)
+        if order is not None:
+            self._packed.pop(key, None)
+            found = order.markouts.get(name)
+            if found is None:
+                found = order.markouts[name] = MarkoutSum()
+            found.add(quantity, cost, notional)
 
     def orders(self) -> list[OrderState]:
         """Returns all orders in memory."""

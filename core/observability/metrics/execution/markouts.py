@@ -28,6 +28,7 @@ from observability.events import Fill, Side
 from observability.metrics.arithmetic.decimals import EXACT, ONE
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.execution.groups import Tally
+from observability.metrics.execution.ledger import OrderKey
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.execution.quality import HORIZONS_NS
@@ -50,6 +51,7 @@ class PendingFill(msgspec.Struct, array_like=True, gc=False):
     mid: Decimal
     taken_ns: int
     horizon: int = 0
+    order_id: str = ""
 
     def __lt__(self, other: PendingFill) -> bool:
         return (self.due_ns, self.number) < (other.due_ns, other.number)
@@ -63,6 +65,8 @@ class MarkoutsState(msgspec.Struct, array_like=True):
 
 
 TallyOf = Callable[[str, str, str], Tally]
+NoteMarkout = Callable[[OrderKey, str, Decimal, Decimal, Decimal], None]
+"""Takes the key of an order, the horizon, and quantity, cost and notional of one of its fills."""
 
 
 class Markouts:
@@ -70,9 +74,15 @@ class Markouts:
     a new fill has no markouts and is counted as left out."""
 
     def __init__(
-        self, tally_of: TallyOf, max_pending: int, multipliers: Mapping[str, Decimal] = MappingProxyType({})
+        self,
+        tally_of: TallyOf,
+        max_pending: int,
+        multipliers: Mapping[str, Decimal] = MappingProxyType({}),
+        note: NoteMarkout | None = None,
     ) -> None:
-        """`multipliers` are those of contracts, by symbol; 1 for every other symbol."""
+        """`multipliers` are those of contracts, by symbol; 1 for every other symbol. `note` is called for each order
+        too."""
+        self._note = note
         self._tally_of = tally_of
         self._multipliers = multipliers
         self._max_pending = max_pending
@@ -90,8 +100,11 @@ class Markouts:
             tally.count("fill:no_mid" if mid is None else "fill:mid_not_positive")
             return
         due_ns = taken_ns + _DELAYS_NS[0]
-        fill = PendingFill(due_ns, self._number + 1, symbol, strategy, venue, side, quantity, price, mid, taken_ns)
-        _add_cost(tally, "effective", fill, mid, self._multipliers.get(symbol, ONE))
+        fill = PendingFill(
+            due_ns, self._number + 1, symbol, strategy, venue, side, quantity, price, mid, taken_ns,
+            order_id=order.order_id,
+        )  # fmt: skip
+        self._add_cost(tally, "effective", "effective", fill, mid)
         if self.pending >= self._max_pending:
             tally.count("fill:too_many_pending")
             return
@@ -143,17 +156,20 @@ class Markouts:
         if mid is None:
             tally.count(f"{label}:no_fresh_mid")
         else:
-            _add_cost(tally, label, fill, mid, self._multipliers.get(fill.symbol, ONE))
+            self._add_cost(tally, label, _NAMES[fill.horizon], fill, mid)
 
-
-def _add_cost(tally: Tally, name: str, fill: PendingFill, mid: Decimal, multiplier: Decimal) -> None:
-    """Counts a fill and adds its cost against `mid`: its quantity, quantity * cost, the same as money, and its notional
-    at the mid when it arrived."""
-    tally.count(name)
-    cost = EXACT.multiply(fill.quantity, EXACT.subtract(fill.price, mid))
-    if fill.side == "sell":
-        cost = cost.copy_negate()
-    tally.add(f"{name}_quantity", fill.quantity)
-    tally.add(f"{name}_cost", cost)
-    tally.add(f"{name}_money", EXACT.multiply(cost, multiplier))
-    tally.add(f"{name}_notional", EXACT.multiply(EXACT.multiply(fill.quantity, fill.mid), multiplier))
+    def _add_cost(self, tally: Tally, name: str, horizon: str, fill: PendingFill, mid: Decimal) -> None:
+        """Counts a fill and adds its cost against `mid`: its quantity, quantity * cost, the same as money, and its
+        notional at the mid when it arrived."""
+        multiplier = self._multipliers.get(fill.symbol, ONE)
+        tally.count(name)
+        cost = EXACT.multiply(fill.quantity, EXACT.subtract(fill.price, mid))
+        if fill.side == "sell":
+            cost = cost.copy_negate()
+        notional = EXACT.multiply(fill.quantity, fill.mid)
+        tally.add(f"{name}_quantity", fill.quantity)
+        tally.add(f"{name}_cost", cost)
+        tally.add(f"{name}_money", EXACT.multiply(cost, multiplier))
+        tally.add(f"{name}_notional", EXACT.multiply(notional, multiplier))
+        if self._note is not None and fill.order_id:
+            self._note((fill.symbol, fill.order_id), horizon, fill.quantity, cost, notional)

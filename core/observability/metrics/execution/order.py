@@ -50,6 +50,23 @@ _MAX_REASON_LENGTH = 256
 _MAX_WAITING_TRADES = 16
 
 
+class MarkoutSum(msgspec.Struct, array_like=True, gc=False):
+    """Sums over the fills of an order at one horizon."""
+
+    n: int = 0
+    quantity: Decimal = ZERO
+    cost: Decimal = ZERO
+    """Quantity times the distance of price and mid; a cost is positive."""
+    notional: Decimal = ZERO
+    """Quantity times the mid at the fill."""
+
+    def add(self, quantity: Decimal, cost: Decimal, notional: Decimal) -> None:
+        self.n += 1
+        self.quantity = EXACT.add(self.quantity, quantity)
+        self.cost = EXACT.add(self.cost, cost)
+        self.notional = EXACT.add(self.notional, notional)
+
+
 class OrderState(msgspec.Struct, array_like=True, gc=False):
     """The state of one order, which checkpoints hold packed. An order known only by its fills has neither quantity nor
     status."""
@@ -124,6 +141,9 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """The latest time of a report or fill."""
     marks: list[int] = []
     """What identifies the reports that have arrived; those without a time of their own have none."""
+    is_reject_counted: bool = False
+    markouts: dict[str, MarkoutSum] = {}
+    """By horizon, what the market did after its fills; `effective` is their cost against the mid at the fill."""
 
     @property
     def is_new(self) -> bool:

@@ -8,7 +8,16 @@ from typing import Any
 from observability.clocks.timestamps import iso_or_none
 from observability.events import Fill, Position
 from observability.instruments.instrument import Terms
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import (
+    EXACT,
+    ONE,
+    ROUNDED,
+    ZERO,
+    exact_text,
+    exact_text_or_none,
+    to_float,
+    to_float_or_none,
+)
 from observability.metrics.arithmetic.ledger import Amounts, Ledger
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.arithmetic.splits import Ratio
@@ -237,6 +246,18 @@ class PositionPart(JsonPart):
             self.is_stale = is_stale
             self._offer()
         return is_moved
+
+    def exact_json(self) -> dict[str, str | None]:
+        """Returns its figures as the decimals that they are, of at most 18 digits after the point."""
+        position = self.position
+        return {
+            "quantity": exact_text(position.quantity),
+            "avg_price": exact_text_or_none(position.avg_price),
+            "mark": exact_text(self.mark),
+            "unrealized_pnl": exact_text(self.unrealized),
+            "realized_pnl": None if position.unvalued_fees else exact_text(position.realized),
+            "fees": None if position.unvalued_fees else exact_text(position.fees),
+        }
 
     def _charge(self, fill: Fill, trade: Trade, rates: Rates) -> tuple[Decimal, Decimal]:
         """Returns the signed quantity of a fill whose fee is in another currency, and the fee in that of the position.

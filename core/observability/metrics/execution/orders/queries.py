@@ -43,6 +43,8 @@ MAX_FOLDED: Final = 2_000
 PAGE_ORDERS: Final = 500
 # Orders returned for one id; a longer list would help no client.
 MAX_CANDIDATES: Final = 100
+# Orders of a chain of replacements that are named.
+MAX_CHAIN: Final = 50
 # Reports and fills of one order that are read.
 MAX_RECORDS: Final = 10_000
 
@@ -84,6 +86,8 @@ class OrderLife(msgspec.Struct, array_like=True):
     trades: list[Trade]
     is_complete: bool = True
     """Whether these are all."""
+    chain: list[str] = []
+    """The ids of the orders that replaced one another, this one among them, the first one first."""
 
 
 class OrderPage(msgspec.Struct, array_like=True):
@@ -220,6 +224,27 @@ class Orders:
             recent = lives.get(stored.order.symbol)
             lives[stored.order.symbol] = stored if recent is None else _joined(stored, recent)
         return sorted(lives.values(), key=lambda life: life.order.seq)
+
+    async def follow(self, life: OrderLife) -> None:
+        """Finds the chain of replacements that an order is part of."""
+        order = life.order
+        chain = [order.order_id]
+        seen = {order.order_id}
+        earlier, later = order.replaces, order.successor
+        while earlier and earlier not in seen and len(chain) < MAX_CHAIN:
+            chain.insert(0, earlier)
+            seen.add(earlier)
+            found = await self._in_symbol(earlier, order.symbol)
+            earlier = "" if found is None else found.replaces
+        while later and later not in seen and len(chain) < MAX_CHAIN:
+            chain.append(later)
+            seen.add(later)
+            found = await self._in_symbol(later, order.symbol)
+            later = "" if found is None else found.successor
+        life.chain = chain
+
+    async def _in_symbol(self, order_id: str, symbol: str) -> OrderState | None:
+        return next((life.order for life in await self.find(order_id) if life.order.symbol == symbol), None)
 
     async def _older(self, wanted: OrderFilter, limit: int, below: int) -> tuple[list[OrderState], int | None]:
         """Returns matching orders that only the store has, newest first, and the number below which there may be more;
