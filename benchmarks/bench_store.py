@@ -22,7 +22,8 @@ from statistics import median
 
 from observability.memory.counters import Counters
 from observability.metrics.trades.queries import StoredTrades
-from observability.metrics.trades.trade import TradeFilter
+from observability.metrics.trades.rows import StoreRow, fill_row
+from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.store.limits import StoreLimits
 from observability.store.schema import INSERT_FILL
 from observability.store.store import Store
@@ -38,14 +39,14 @@ SOON = 600.0
 REPEATS = 5
 
 
-def row(seq: int) -> tuple[object, ...]:
-    quantity = 1 + seq * 7919 % 1000
-    return (
-        seq, NOON_NS + seq * FILL_NS, NOON_NS + seq * FILL_NS, f"t{seq * 7919 % 1_000_003}-{seq}", f"o{seq // 2}",
-        f"SYM{seq % SYMBOLS}", ("buy", "sell")[seq // 3 % 2], str(quantity), f"{500 + seq % 4000 / 100:.2f}", "0.35",
-        "taker", f"strategy{seq % STRATEGIES}", "XNAS", 1.25, "585.24", 0.17,
-        None if seq % 2 else f"{seq % 200 - 100}.25", float(quantity),
+def row(seq: int) -> StoreRow:
+    trade = Trade(
+        seq, f"t{seq * 7919 % 1_000_003}-{seq}", f"o{seq // 2}", f"SYM{seq % SYMBOLS}", ("buy", "sell")[seq // 3 % 2],
+        Decimal(1 + seq * 7919 % 1000), Decimal(f"{500 + seq % 4000 / 100:.2f}"), NOON_NS + seq * FILL_NS,
+        f"strategy{seq % STRATEGIES}", "XNAS", Decimal("0.35"), "taker", 1.25, 0.17,
+        None if seq % 2 else Decimal(f"{seq % 200 - 100}.25"), Decimal("585.24"),
     )  # fmt: skip
+    return fill_row(trade, trade.ts_ns)
 
 
 def fsync_floor(directory: Path, size: int) -> float:

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
+from observability.bench.measures import MEASURES
 from observability.bench.results import Results
 from server_process import ROOT
 
@@ -58,8 +59,8 @@ def test_every_server_that_can_run_here_streams(tmp_path: Path) -> None:
 def test_our_server_is_measured_by_every_measure(tmp_path: Path) -> None:
     code, output, errors = run(["--servers", "ours-picows", *SHORT], tmp_path)
     assert code == 0, errors
-    for title in ("Fan-out", "REST", "Memory", "Slow readers", "Workers", "Reconnect storm", "Compression"):
-        assert f"{title}: " in output
+    for measure in MEASURES.values():
+        assert f"{measure.title}: " in output
     folder = tmp_path / "observability-bench"
     assert ElementTree.parse(folder / "chart.svg").getroot().tag.endswith("svg")
     tables = (folder / "tables.md").read_text()

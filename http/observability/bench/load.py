@@ -1,23 +1,33 @@
-"""The load generator as a process, in C or in Python, and what it measured."""
+"""The load: the generator as a process, in C or in Python, with what it measured; and a client that asks beside it."""
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import msgspec
 
-from observability.bench.servers import child
+from observability.bench.servers import HOST, child
 from observability.errors import BenchError
 
 # Beyond the seconds that it is asked to measure: connecting, the storm's end, and reading what it has counted.
 EXTRA_SECONDS: Final = 130.0
+# Between an answer and the next request beside a load.
+PACE_SECONDS: Final = 0.005
+_TIMEOUT_SECONDS: Final = 10.0
+_HEAD_END: Final = b"\r\n\r\n"
+_LENGTH: Final = b"content-length:"
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -104,3 +114,73 @@ def _read_line(process: subprocess.Popen[bytes], timeout_seconds: float) -> byte
                 break
             line += data
     return line
+
+
+class Probe:
+    """Asks, as a context, for `path` of the server on a port of this host."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._request = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n".encode()
+        self._port = port
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._fault: Exception | None = None
+        # When each request was sent, and how long its answer took.
+        self._answers: list[tuple[float, float]] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join(_TIMEOUT_SECONDS)
+
+    def milliseconds(self, seconds: float) -> list[float]:
+        """Returns how long the answers of the last `seconds` took, the shortest first. Raises BenchError."""
+        if self._fault is not None:
+            raise BenchError(f"a request beside the load was not answered: {self._fault}")
+        since = time.monotonic() - seconds
+        took = sorted(took * 1e3 for sent, took in self._answers.copy() if sent >= since)
+        if not took:
+            raise BenchError("no request beside the load was answered")
+        return took
+
+    def _run(self) -> None:
+        try:
+            with socket.create_connection((HOST, self._port), _TIMEOUT_SECONDS) as sock:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                while not self._stopping.wait(PACE_SECONDS):
+                    sent = time.monotonic()
+                    sock.sendall(self._request)
+                    _read_answer(sock)
+                    self._answers.append((sent, time.monotonic() - sent))
+        except (OSError, ValueError) as error:
+            self._fault = error
+
+
+def nearest_rank(ordered: list[float], share: float) -> float:
+    """Returns the percentile of a sorted list."""
+    return ordered[max(1, math.ceil(share * len(ordered) - 1e-6)) - 1]
+
+
+def _read_answer(sock: socket.socket) -> None:
+    received = b""
+    while _HEAD_END not in received:
+        received += _part(sock)
+    head, _, body = received.partition(_HEAD_END)
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise ValueError(head[:40].decode("latin-1"))
+    left = next(int(line[len(_LENGTH) :]) for line in head.lower().split(b"\r\n") if line.startswith(_LENGTH))
+    left -= len(body)
+    while left > 0:
+        left -= len(_part(sock))
+
+
+def _part(sock: socket.socket) -> bytes:
+    part = sock.recv(1 << 16)
+    if not part:
+        raise ConnectionError("the server closed the connection")
+    return part

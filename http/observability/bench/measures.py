@@ -55,6 +55,18 @@ _ALL: Final = (
         ),
     ),
     Measure(
+        "beside",
+        "Requests beside the stream",
+        "GET /api/metrics/current every 5 ms while every client reads every snapshot: the time until the answer, and "
+        "its p99 without those clients. The client that asks shares a core with the load generator.",
+        (
+            Column("p99_ms", "p99 ms", 2, has_ratio=True),
+            Column("p50_ms", "p50 ms", 2, has_ratio=True),
+            Column("max_ms", "longest ms", 1),
+            Column("alone_ms", "p99 ms alone", 2),
+        ),
+    ),
+    Measure(
         "memory",
         "Memory",
         "Resident memory of the server without clients, and what each WebSocket client that reads adds to it.",

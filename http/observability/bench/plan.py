@@ -10,6 +10,7 @@ from observability.bench.contenders import FLOOR, Contender, with_workers
 from observability.bench.steps import (
     CURRENT,
     HEALTH,
+    Beside,
     Compression,
     FanOut,
     Memory,
@@ -26,7 +27,7 @@ SIZES: Final = (1000, MAIN_SIZE, 8000)
 MEMORY_SYMBOLS: Final = 50
 WORKERS: Final = (1, 2)
 START_SECONDS: Final = 1.2
-QUICK_BUDGET_SECONDS: Final = 108.0
+QUICK_BUDGET_SECONDS: Final = 112.0
 """A quick run begins nothing that would end after this time."""
 # The peers that a quick run measures beside ours and the floor where a measure takes long.
 QUICK_PEERS: Final = frozenset({"fastapi"})
@@ -113,6 +114,11 @@ def make_plan(options: Options, contenders: Sequence[Contender]) -> list[Planned
         visits.append(
             PlannedVisit(size, None, steps, tuple(one for one in everyone if one in few or not options.is_quick))
         )
+    if options.wants("beside"):
+        (clients, *_) = options.client_counts((500,), (5000,))
+        beside = Beside(clients, options.window, options.warmup)
+        asked = [one for one in some if one.is_ours or not options.is_quick]
+        visits.append(PlannedVisit(main, None, (beside,), tuple(asked)))
     if options.wants("memory"):
         (clients, *_) = options.client_counts((500,), (1000,))
         visits.append(PlannedVisit(None, MEMORY_SYMBOLS, (Memory(clients, options.window),), tuple(some)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from observability.bench.contenders import CONDITIONAL, DEFLATE, REST, STREAM, Contender
-from observability.bench.load import LoadGenerator, LoadResult, Window
+from observability.bench.load import LoadGenerator, LoadResult, Probe, Window, nearest_rank
 from observability.bench.results import Case
 from observability.bench.servers import Server, cpu_seconds_of, machine_cpu_seconds
 from observability.bench.snapshots import STREAM_PATH, Snapshot
@@ -167,6 +167,42 @@ class Requests(Step):
         return {
             "cpu_us": cpu_us, "rps": window.messages / window.seconds, "p50_ms": latency.p50, "p99_ms": latency.p99,
             "not_modified": result.not_modified / window.messages,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Beside(Step):
+    """Requests at a steady pace, alone and while every client reads every snapshot."""
+
+    clients: int
+    window: float
+    warmup: float
+
+    @property
+    def seconds(self) -> float:
+        return _connecting(self.clients) + self.warmup + 2 * self.window
+
+    def case(self, snapshot: Snapshot) -> Case:
+        return _case(
+            "beside", f"{_shown(self.clients)} clients, {_size(snapshot)}", clients=self.clients, snapshot=snapshot
+        )
+
+    def applies_to(self, contender: Contender, snapshot: Snapshot) -> bool:
+        return {STREAM, REST} <= contender.serves and snapshot.is_full
+
+    def take(self, visit: Visit) -> dict[str, float]:
+        alone: list[float] = []
+        beside: list[float] = []
+        with Probe(visit.server.port, CURRENT) as probe:
+            time.sleep(self.window)
+            alone += probe.milliseconds(self.window)
+            visit.run(
+                "stream", visit.stream_path, self.clients, self.window, self.warmup,
+                at_end=lambda: beside.extend(probe.milliseconds(self.window)),
+            )  # fmt: skip
+        return {
+            "p99_ms": nearest_rank(beside, 0.99), "p50_ms": nearest_rank(beside, 0.5), "max_ms": beside[-1],
+            "alone_ms": nearest_rank(alone, 0.99),
         }  # fmt: skip
 
 
