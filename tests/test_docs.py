@@ -245,7 +245,7 @@ LIMITS: Final = {
     "symbols": "config.config:Config().max_symbols",
     "venues of a symbol": "metrics.market.venues:MAX_VENUES",
     "venues of a position": "metrics.market.venues:MAX_VENUES",
-    "strategies with an account of their own": "metrics.strategy_collector:StrategySettings().max_strategies",
+    "strategies with an account of their own": "config.config:Config().max_strategies",
     "positions": "config.config:Config().max_positions",
     "positions that the engine reports": "config.config:Config().max_positions",
     "open orders": "metrics.execution_collector:ExecutionSettings().max_open_orders",

@@ -463,7 +463,7 @@ def test_prices_that_no_market_has_break_nothing() -> None:
 
 def test_each_tick_appends_one_row() -> None:
     history = History(Budget({len(SERIES_FIELDS): 1}, {}))
-    desk = Desk(history=history)
+    desk = Desk(history=history, starting_capital=D(1000))
     desk.fill(-2, 100, commission=D(1))
     desk.quote(101.0, 101.0)
     desk.tick()
@@ -476,6 +476,7 @@ def test_each_tick_appends_one_row() -> None:
         "gross_exposure": 202.0,
         "net_exposure": -202.0,
         "drawdown": 3.0,
+        "equity": 997.0,
     }
 
 

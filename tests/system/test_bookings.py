@@ -33,8 +33,12 @@ def running(*arguments: str, **environment: str) -> Iterator[Server]:
 
 
 def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:
+    return post(server, "/api/ingest", events)
+
+
+def post(server: Server, path: str, document: Any) -> dict[str, Any]:
     request = urllib.request.Request(
-        server.url("/api/ingest"), json.dumps(events).encode(), {"Content-Type": "application/json"}
+        server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
@@ -86,6 +90,23 @@ def test_several_workers_answer_alike_and_have_the_lane(tmp_path: Path, is_store
         for _ in range(4):
             page = server.get("/api/bookings?symbol=Y")
             assert [each["funding_id"] for each in page["bookings"]] == ["f2"]
+
+
+def test_the_history_has_the_equity_curve_of_each_strategy(tmp_path: Path) -> None:
+    with running("--workers", "2", "--data-dir", str(tmp_path), MAX_STRATEGIES="1", STARTING_CAPITAL="1000") as server:
+        deposit = {"type": "cash", "cash_id": "c1", "amount": "50", "reason": "deposit", "strategy": "s"}
+        equity = {"type": "equity", "value": "100", "strategy": "s"}
+        other = {**FILL, "trade_id": "2", "strategy": "t"}
+        assert send(server, FILL, equity, deposit, other)["accepted"] == 4
+        server.next_snapshot()
+        wanted = {"metric_types": ["strategies", "strategy"], "metrics": ["equity"], "interval": "1s", "limit": 9}
+        rows = post(server, "/api/metrics/history", wanted)["data"]
+        newest = {row.get("strategy", ""): row["equity"] for row in rows}
+        assert newest == {"": 1050.0, "s": 150.0, "(other)": None}
+        only = post(server, "/api/metrics/history", {**wanted, "strategies": ["s"], "metric_types": ["strategies"]})
+        assert {row["strategy"] for row in only["data"]} == {"s"}
+        default = post(server, "/api/metrics/history", {"metrics": ["equity"], "interval": "1s", "limit": 9})
+        assert {row["type"] for row in default["data"]} == {"strategy"}
 
 
 def test_a_split_leaves_no_profit_and_no_loss() -> None:

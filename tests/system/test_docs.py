@@ -157,10 +157,10 @@ def test_the_legs_and_parts_of_execution_quality_are_those_of_the_document(demo:
 
 def test_the_table_of_series_has_every_series_and_field(demo: Server) -> None:
     demo.next_snapshot()  # a tick has written a row of each
-    sections = ["market_data", "strategy", "execution", "system", "bars"]
+    sections = ["market_data", "strategy", "strategies", "execution", "system", "bars"]
     wanted = {"metric_types": sections, "interval": "1m", "format": "columns", "limit": 1}
     series = _post(demo, "/api/metrics/history", wanted)["data"]
-    fields = {one["type"]: sorted(one.keys() - {"type", "symbol", "timestamp"}) for one in series}
+    fields = {one["type"]: sorted(one.keys() - {"type", "symbol", "strategy", "timestamp"}) for one in series}
     documented = document("docs/api.md").table("series")
     assert {row[0].split("`")[1]: sorted(re.findall(r"`(\w+)`", row[1])) for row in documented} == fields
 

@@ -249,6 +249,13 @@ class Config:
         "refused.",
         env="MAX_SYMBOLS",
     )
+    max_strategies: int = _setting(
+        64,
+        Integer(1, 256),
+        "Strategies with an account and a history of their own, which memory is reserved for at the start; further "
+        "ones share the account `(other)`.",
+        env="MAX_STRATEGIES",
+    )
     max_positions: int = _setting(
         1024,
         Integer(1, 100_000),

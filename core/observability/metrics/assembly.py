@@ -26,6 +26,7 @@ from observability.metrics.execution_collector import ExecutionCollector, Execut
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
 from observability.metrics.market.tracked_symbol import SERIES_FIELDS as SYMBOL_FIELDS
 from observability.metrics.market_data_collector import MarketDataCollector, MarketDataSettings
+from observability.metrics.strategy.account import CURVE_FIELDS
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.strategy_collector import StrategyCollector, StrategySettings
 from observability.metrics.system_collector import SERIES_FIELDS as SYSTEM_FIELDS
@@ -51,17 +52,23 @@ class Collectors:
         return self.market, self.strategy, self.execution, self.system
 
 
-def history_budget(max_symbols: int) -> Budget:
-    """Returns the capacity of the history: a series and a table of bars per symbol, and a series per other section."""
+def history_budget(max_symbols: int, max_strategies: int = StrategySettings().max_strategies) -> Budget:
+    """Returns the capacity of the history: a series and a table of bars per symbol, a series per strategy and for those
+    beyond as many, and a series per other section."""
     series = {len(SYMBOL_FIELDS): max_symbols}
     for fields in (STRATEGY_FIELDS, EXECUTION_FIELDS, SYSTEM_FIELDS):
         series[len(fields)] = series.get(len(fields), 0) + 1
+    series[len(CURVE_FIELDS)] = series.get(len(CURVE_FIELDS), 0) + max_strategies + 1
     return Budget(series, {len(BAR_FIELDS): max_symbols})
 
 
-def make_history(max_symbols: int, memory: memoryview[int] | None = None) -> History:
+def make_history(
+    max_symbols: int,
+    memory: memoryview[int] | None = None,
+    max_strategies: int = StrategySettings().max_strategies,
+) -> History:
     """Creates the history, in `memory` if several processes share it."""
-    return History(history_budget(max_symbols), memory)
+    return History(history_budget(max_symbols, max_strategies), memory)
 
 
 def make_collectors(
@@ -110,6 +117,7 @@ def make_collectors(
             annualization=config.annualization,
             risk_free_rate=config.risk_free_rate,
             max_positions=config.max_positions,
+            max_strategies=config.max_strategies,
         ),
     )
     execution = ExecutionCollector(

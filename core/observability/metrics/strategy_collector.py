@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
-from observability.errors import EventRefused
+from observability.errors import CapacityError, EventRefused
 from observability.events import (
     BookingEvent,
     Cash,
@@ -39,7 +39,7 @@ from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.touch import Mark, mark_of
 from observability.metrics.market_data_collector import MarketDataCollector
-from observability.metrics.strategy.account import StrategyAccount
+from observability.metrics.strategy.account import CURVE_FIELDS, CURVES, StrategyAccount
 from observability.metrics.strategy.book.adoption import Adoption
 from observability.metrics.strategy.book.bookkeeper import Bookkeeper, Flow
 from observability.metrics.strategy.book.rate_markets import RateMarkets
@@ -144,6 +144,7 @@ class StrategyCollector(BusCollector):
         self.position_breaks = 0
         """Positions whose quantity in the engine's newest report differed from ours at the last tick."""
         self._market = market
+        self._history = history
         if market is not None:
             self._rate_markets.attach(market)
         self._rates_json: list[dict[str, Any]] = []
@@ -276,6 +277,8 @@ class StrategyCollector(BusCollector):
         # Nothing can fail from here on.
         self._accounts.update(accounts)
         self._totals = totals
+        for account in accounts.values():
+            self._open_curve(account)
         self._may_be_flat = True
         self._n_positions = sum(len(account.positions) for account in accounts.values())
         for strategy, place in state.open:
@@ -318,6 +321,8 @@ class StrategyCollector(BusCollector):
         self._update(now_ns)
         if is_recorded and self._series is not None:
             self._series.follow(now_ns, self._totals.row)
+            for account in self._accounts.values():
+                account.record(now_ns)
 
     def on_fill(self, event: Fill) -> None:
         """Accounts for one fill; a duplicate or conflicting one changes no account. Raises EventRefused if it needs a
@@ -606,8 +611,18 @@ class StrategyCollector(BusCollector):
         account = self._accounts.get(name)
         if account is None:
             account = self._accounts[name] = StrategyAccount(name, self.rates)
+            self._open_curve(account)
             account.drawdown.set_capital(self._capital.of(name))
         return account
+
+    def _open_curve(self, account: StrategyAccount) -> None:
+        """Opens the series of a strategy in the history."""
+        if self._history is not None:
+            try:
+                account.series = self._history.open_standing(CURVES, account.name, CURVE_FIELDS)
+            except CapacityError:
+                # Those of an earlier run, with other strategies, are still in the memory.
+                logger.warning("strategy %r has no series of its own: the history is full", account.name)
 
     def _has_room(self, event: Fill) -> bool:
         """Returns whether a fill has a position, could take a flat one's place, or would change none because it is

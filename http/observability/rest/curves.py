@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import orjson
 
 from observability.clocks.slices import Slice
 from observability.clocks.timestamps import format_iso_ms
+from observability.metrics.strategy.account import CURVES
 from observability.rest.exports import Column
 
 # How much is encoded before the slice of time is checked.
@@ -25,14 +26,19 @@ class Curve:
     """The points of one series: one array per field, or per field and aggregate. NaN stands for an undefined value."""
 
     kind: str
-    symbol: str
+    key: str
+    """Its symbol or strategy, if it is of one."""
     times: array[int]
     values: dict[str, array[Any]]
     aggregates: dict[str, dict[str, array[Any]]]
 
     @property
     def label(self) -> dict[str, str]:
-        return {"type": self.kind, "symbol": self.symbol} if self.symbol else {"type": self.kind}
+        return {"type": self.kind, self.key_name: self.key} if self.key else {"type": self.kind}
+
+    @property
+    def key_name(self) -> str:
+        return "strategy" if self.kind == CURVES else "symbol"
 
     def named_values(self) -> Iterator[tuple[str, array[Any]]]:
         """Yields the arrays with their names in a table; an aggregate is FIELD.AGGREGATE."""
@@ -92,14 +98,20 @@ async def encode_rows(curves: Sequence[Curve], limit: int, work: Slice) -> list[
     return _closed(pieces)
 
 
-def table_columns(curves: Iterable[Curve]) -> list[Column]:
+def table_columns(curves: Sequence[Curve]) -> list[Column]:
     """Returns the columns of a table of these curves: what each point has, then every field that any curve has."""
     fields: dict[str, Column] = {}
     for curve in curves:
         for name, values in curve.named_values():
             kind = fields[name].kind if name in fields else "integer"
             fields[name] = Column(name, kind if values.typecode == "q" else "number")
-    return [Column("timestamp", "time"), Column("type", "text"), Column("symbol", "text"), *fields.values()]
+    keys = dict.fromkeys(("symbol", *(curve.key_name for curve in curves)))
+    return [
+        Column("timestamp", "time"),
+        Column("type", "text"),
+        *(Column(key, "text") for key in keys),
+        *fields.values(),
+    ]
 
 
 async def table_pages(
@@ -117,7 +129,9 @@ async def table_pages(
             await work.offer()
             for ts_ns, rank, n in order[start : start + ROWS_PER_STEP]:
                 row: list[Any] = [None] * len(columns)
-                row[:3] = ts_ns, curves[rank].kind, curves[rank].symbol or None
+                curve = curves[rank]
+                row[:2] = ts_ns, curve.kind
+                row[places[curve.key_name]] = curve.key or None
                 for place, numbers in values[rank]:
                     if math.isfinite(numbers[n]):
                         row[place] = numbers[n]

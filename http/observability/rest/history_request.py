@@ -15,6 +15,7 @@ from observability.history.series import Series
 from observability.http11.refusals import Unprocessable
 from observability.metrics.market.bar_table import BARS
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
+from observability.metrics.strategy.account import CURVES
 from observability.routing.parameters import TimeNs
 
 TimeRange = Literal["1h", "24h", "7d", "30d"]
@@ -44,9 +45,10 @@ class HistoryRequest(Struct, frozen=True):
     start_time: Annotated[TimeNs | None, Meta(description="first moment wanted")] = None
     end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted; now if absent")] = None
     metric_types: Annotated[
-        list[Literal["market_data", "strategy", "execution", "system", "bars"]] | None,
-        Meta(description="sections, and the market's bars; all sections if absent"),
+        list[Literal["market_data", "strategy", "strategies", "execution", "system", "bars"]] | None,
+        Meta(description="sections, each strategy by itself, and the market's bars; all sections if absent"),
     ] = None
+    strategies: Annotated[Names | None, Meta(description="strategies of `strategies`; all if absent")] = None
     symbols: Annotated[Names | None, Meta(description="symbols of market_data and bars; all if absent")] = None
     metrics: Annotated[Names | None, Meta(description="fields; all if absent")] = None
     interval: Annotated[
@@ -106,7 +108,12 @@ class HistoryQuestion:
 
     def wants(self, series: Series) -> bool:
         request = self.request
-        if request.metric_types is not None and series.section not in request.metric_types:
+        if request.metric_types is None:
+            if series.section == CURVES:
+                return False
+        elif series.section not in request.metric_types:
+            return False
+        if series.section == CURVES and request.strategies is not None and series.key not in request.strategies:
             return False
         if request.metrics is not None and not set(series.fields).intersection(request.metrics):
             return False

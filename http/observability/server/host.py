@@ -37,7 +37,7 @@ def run_host(config: Config, alert_file: AlertFile, announce: Announce, service_
         make_context(config.tls_cert, config.tls_key)
     listeners = open_listeners(config.hosts, config.port, config.workers)
     port = int(listeners[0][0].getsockname()[1])
-    history_bytes = history_budget(config.max_symbols).size_bytes
+    history_bytes = history_budget(config.max_symbols, config.max_strategies).size_bytes
     mapping = SharedMapping(
         config.workers + _FURTHER_SLOTS, config.max_symbols, history_bytes, max_positions=config.max_positions
     )

@@ -112,7 +112,7 @@ class HubProcess(ServerProcess):
         self._event_clock = EventClock(self._host_clock)
         # From events to frames, and to disk.
         self._bus = Bus()
-        self._history = make_history(config.max_symbols, memory.history)
+        self._history = make_history(config.max_symbols, memory.history, config.max_strategies)
         self._persistence = Persistence(
             config, self._bus, self._history, memory.counters, self._host_clock, self._event_clock
         )

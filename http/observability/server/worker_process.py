@@ -134,7 +134,11 @@ class WorkerProcess(ServerProcess):
 
     def _route_parts(self) -> RouteParts:
         mapping, reader, frames = self._context.mapping, self._store, self._feed.frames
-        history = HistoryReader(history_budget(self._config.max_symbols), mapping.history_memory(), self._counters)
+        history = HistoryReader(
+            history_budget(self._config.max_symbols, self._config.max_strategies),
+            mapping.history_memory(),
+            self._counters,
+        )
         return RouteParts(
             published=Published(frames, self._hub, self._slices),
             event_clock=self._feed.event_clock,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from math import nan
+from typing import Any, Final
 
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, Signal, event_time_ns
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float, to_float_or_none
+from observability.history.standing import StandingSeries
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, nan_if_none, to_float, to_float_or_none
 from observability.metrics.arithmetic.ledger import AmountsState, Ledger, sum_or_none
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.strategy.drawdown import Drawdown
@@ -18,6 +20,10 @@ from observability.metrics.strategy.state import AccountState
 from observability.metrics.trades.stats import Outcomes, outcomes_in_one
 from observability.metrics.trades.trade import Trade
 from observability.snapshot.sections import JsonPart
+
+CURVES: Final = "strategies"
+"""The section of the history that has a series per strategy."""
+CURVE_FIELDS: Final = ("equity", "total_pnl", "realized_pnl", "unrealized_pnl", "drawdown")
 
 
 class StrategyAccount(JsonPart):
@@ -32,6 +38,7 @@ class StrategyAccount(JsonPart):
         "_held_time",
         "_outcomes",
         "_outcomes_fills",
+        "_row",
         "anchor",
         "days",
         "drawdown",
@@ -44,6 +51,7 @@ class StrategyAccount(JsonPart):
         "performance",
         "positions",
         "rates",
+        "series",
         "signals",
     )
 
@@ -72,6 +80,9 @@ class StrategyAccount(JsonPart):
         # Per tick.
         self.open_positions = 0
         self.has_input = True
+        self.series: StandingSeries | None = None
+        """Its series of the history, if one is written."""
+        self._row: tuple[float, ...] = (nan,) * len(CURVE_FIELDS)
 
     def to_state(self) -> AccountState:
         """Returns the state. It shares this account's own objects, so it must be packed at once."""
@@ -277,6 +288,11 @@ class StrategyAccount(JsonPart):
                     amounts.margined = add(amounts.margined, EXACT.subtract(exposure, unrealized))
         self.open_positions = n_open
 
+    def record(self, now_ns: int) -> None:
+        """Gives the tick at `now_ns` a row of the history."""
+        if self.series is not None:
+            self.series.follow(now_ns, self._row)
+
     def refresh(self, now_ns: int, capital: Decimal | None) -> None:
         """Updates the JSON from the positions."""
         self.value_positions()
@@ -288,14 +304,18 @@ class StrategyAccount(JsonPart):
         if self.drawdown.peak_ns is not None and total is not None:
             self.drawdown.observe(total, now_ns)
         outcomes = outcomes_in_one(self.outcomes, self.rates)
+        equity = to_float_or_none(self.equity(capital))
+        pnl = (shown["total_pnl"], shown["realized_pnl"], shown["unrealized_pnl"])
+        fall = None if total is None else to_float(self.drawdown.current)
+        self._row = tuple(map(nan_if_none, (equity, *pnl, fall)))
         self.offer(
             {
                 **shown,
                 "daily_pnl": to_float_or_none(self.daily),
                 "external_flows": to_float_or_none(ledger.flows),
-                "equity": to_float_or_none(self.equity(capital)),
+                "equity": equity,
                 "open_positions": self.open_positions,
-                "drawdown": None if total is None else to_float(self.drawdown.current),
+                "drawdown": fall,
                 "max_drawdown": to_float(self.drawdown.maximum),
                 "fills": self.fills,
                 "win_rate": outcomes.win_rate,

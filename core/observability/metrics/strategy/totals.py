@@ -20,7 +20,8 @@ from observability.metrics.trades.stats import Outcomes, outcomes_in_one
 Accounts = Collection[StrategyAccount]
 
 SERIES_FIELDS = (
-    "total_pnl", "daily_pnl", "realized_pnl", "unrealized_pnl", "gross_exposure", "net_exposure", "drawdown"
+    "total_pnl", "daily_pnl", "realized_pnl", "unrealized_pnl", "gross_exposure", "net_exposure", "drawdown",
+    "equity",
 )  # fmt: skip
 
 
@@ -126,7 +127,9 @@ class StrategyTotals:
         fills = sum(account.fills for account in accounts)
         if drawdown.peak_ns is not None and total is not None:
             drawdown.observe(total, now_ns)
+        equity = sum_or_none((capital, ledger.flows, total))
         shown = ledger.shown() | {
+            "equity": to_float_or_none(equity),
             "daily_pnl": to_float_or_none(sum_or_none(account.daily for account in accounts)),
             "drawdown": None if total is None else to_float(drawdown.current),
         }
@@ -140,7 +143,6 @@ class StrategyTotals:
             "reporting_currency": ledger.reporting,
             "starting_capital": to_float_or_none(capital),
             "external_flows": to_float_or_none(ledger.flows),
-            "equity": to_float_or_none(sum_or_none((capital, ledger.flows, total))),
             "max_drawdown": to_float(drawdown.maximum),
             "drawdown_pct": to_float_or_none(drawdown.current_pct()),
             "max_drawdown_pct": to_float_or_none(drawdown.maximum_pct()),
