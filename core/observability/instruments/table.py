@@ -39,6 +39,14 @@ class InstrumentTable:
         found = self._terms.get(symbol)
         return self._resolve(symbol) if found is None else found
 
+    def special(self, symbol: str) -> Terms | None:
+        """Returns the terms of a symbol if its amounts are not just quantity * price * CONTRACT_MULTIPLIERS in the
+        reporting currency; else None."""
+        # hot: once per order and once per fill
+        terms = self.terms(symbol)
+        is_plain = terms.currency == self.reporting and not terms.is_inverse
+        return None if is_plain and terms.multiplier == self._multipliers.get(symbol, ONE) else terms
+
     def find(self, symbol: str, venue: str = "") -> Instrument:
         """Returns the instrument of a symbol, at a venue if it was described for that one."""
         described = self._described.get(symbol)

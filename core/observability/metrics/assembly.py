@@ -129,6 +129,8 @@ def make_collectors(
         reports=ReportLog(sequence),
         bookings=bookings,
         settings=ExecutionSettings(session_end_ns=calendar.end_ns),
+        instruments=instruments,
+        rates=strategy.rates,
     )
     system = SystemCollector(
         bus=bus,

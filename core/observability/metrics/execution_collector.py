@@ -23,10 +23,13 @@ from observability.errors import CheckpointError
 from observability.events import Event, Fill, Order, Split, event_time_ns
 from observability.history.history import History
 from observability.history.standing import StandingSeries
-from observability.metrics.arithmetic.decimals import ZERO, nan_if_none, to_float
+from observability.instruments.table import InstrumentTable
+from observability.metrics.arithmetic.decimals import ZERO, nan_if_none
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import BusCollector
+from observability.metrics.execution.amounts import are_in_several
 from observability.metrics.execution.groups import ExecutionGroups, GroupsState
 from observability.metrics.execution.ledger import KnownOrder, LedgerState, OrderLedger
 from observability.metrics.execution.markouts import Markouts, MarkoutsState
@@ -107,7 +110,11 @@ class ExecutionCollector(BusCollector):
         reports: ReportLog | None = None,
         bookings: BookingLog | None = None,
         settings: ExecutionSettings | None = None,
+        instruments: InstrumentTable | None = None,
+        rates: Rates | None = None,
     ) -> None:
+        """Without `instruments` and `rates`, which the strategy section has, every contract is linear and in one
+        currency."""
         super().__init__("execution", bus)
         self.bookings = BookingLog(self.bus) if bookings is None else bookings
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
@@ -118,6 +125,9 @@ class ExecutionCollector(BusCollector):
         self.groups: tuple[Group, ...] = ()
         self._market = market
         self.settings = ExecutionSettings() if settings is None else settings
+        self._instruments = instruments
+        self._rates = rates
+        self._rates_generation = 0
         self.last_input_ns: int | None = None
         self.duplicate_fills = 0
         self.dated_ahead = 0
@@ -211,10 +221,11 @@ class ExecutionCollector(BusCollector):
 
     def quality(self) -> dict[str, Any]:
         """Returns the execution quality of the session, each figure with its sample count `n`; do not modify it."""
-        # Called once per tick, computed only after an input.
+        # Called once per tick, computed only after an input or a move of a rate.
+        self._note_rates()
         if self._quality is None:
             self._quality = {
-                **self._order_groups.to_json(),
+                **self._order_groups.to_json(self._rates),
                 "reject_reasons": self._reject_reasons.to_json(),
                 "pending_markouts": self._markouts.pending,
             }
@@ -266,9 +277,13 @@ class ExecutionCollector(BusCollector):
         groups = ExecutionGroups(settings.max_groups)
         if state.groups is not None:
             groups.load_state(state.groups)
-        orders = OrderLedger(groups, self.trades, settings.max_open_orders, settings.max_recent_orders)
+        orders = OrderLedger(
+            groups, self.trades, settings.max_open_orders, settings.max_recent_orders, self._instruments
+        )
         orders.load_state(state.orders)
-        markouts = Markouts(groups.tally, settings.max_pending_markouts, self.trades.multipliers, orders.add_markout)
+        markouts = Markouts(
+            groups.tally, settings.max_pending_markouts, self.trades.multipliers, orders.add_markout, self._instruments
+        )
         markouts.load_state(state.markouts)
         markets = OrderMarkets(self._market, markouts, self._note_due, settings.max_symbols)
         markets.load_state(state.symbols)
@@ -324,13 +339,26 @@ class ExecutionCollector(BusCollector):
         if self._markets.settle_all(now_ns):
             self._quality = None
             self._has_input = True
+        self._note_rates()
         if self._has_input:
             self._has_input = False
             self._derive()
 
+    def _note_rates(self) -> None:
+        """Computes the figures again if a rate has moved that they may need."""
+        rates = self._rates
+        if rates is None or rates.generation == self._rates_generation:
+            return
+        self._rates_generation = rates.generation
+        self._order_groups.settle()
+        if are_in_several(self._order_groups.all.amounts):
+            self._quality = None
+            self._has_input = True
+
     def _derive(self) -> None:
         self._order_groups.settle()
-        orders, counts, amounts = self._orders, self._order_groups.all.counts, self._order_groups.all.amounts
+        orders, counts = self._orders, self._order_groups.all.counts
+        amounts = self._order_groups.all.sums(self._rates)
         n = counts.get
         latency = orders.latency.summary()
         n_orders, accepted, n_ended = n("orders", 0), n("accepted", 0), ended(counts)
@@ -367,7 +395,7 @@ class ExecutionCollector(BusCollector):
                 "n_slippage": n("slippage", 0),
                 "shortfall_bps": shortfall_bps(amounts),
                 "n_shortfall": n("shortfall", 0),
-                "commission": to_float(amounts.get("commission", ZERO)),
+                "commission": amounts.money_json("commission"),
                 "duplicate_fills": self.duplicate_fills,
                 "conflicting_fills": self.trades.conflicts,
                 "conflicting_orders": orders.breaks.count,

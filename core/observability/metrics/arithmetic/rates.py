@@ -107,6 +107,8 @@ class Rates:
         self.on_wanted: Callable[[], None] | None = None
         """Called when a rate between further currencies is wanted."""
         self._wanted: dict[Pair, None] = {}
+        self.generation = 0
+        """How often a conversion has changed."""
 
     def conversion(self, currency: str) -> Conversion:
         """Returns the conversion of a currency, which follows the rates from now on."""
@@ -132,11 +134,15 @@ class Rates:
         known = self.known.get(pair)
         if known is None:
             self.known[pair] = Rate(*pair, rate, updated_ns, source, symbol)
-            return [each for each in self.conversions.values() if self._resolve(each)]
+            changed = [each for each in self.conversions.values() if self._resolve(each)]
+            self.generation += bool(changed)
+            return changed
         known.rate, known.updated_ns, known.source, known.symbol = rate, updated_ns, source, symbol
-        return [
+        changed = [
             each for each in self.conversions.values() if any(leg is known for leg, _ in each.legs) and each.refresh()
         ]
+        self.generation += bool(changed)
+        return changed
 
     def load(self, rates: Iterable[Rate]) -> None:
         """Restores the rates of a checkpoint."""

@@ -11,7 +11,9 @@ from decimal import Decimal
 from typing import Final
 
 from observability.events import TERMINAL_STATUSES
-from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
+from observability.instruments.instrument import Terms
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, quotient
+from observability.metrics.execution.amounts import is_money, name_in
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.shortfall import Shortfall, implementation_shortfall
 
@@ -29,6 +31,23 @@ def cost_of(side: str, quantity: Decimal, notional: Decimal, reference: Decimal)
     """Returns the cost of a quantity against a reference price, in price times quantity; a cost is positive."""
     cost = EXACT.subtract(notional, EXACT.multiply(reference, quantity))
     return cost if side == "buy" else cost.copy_negate()
+
+
+def special_figures(order: OrderState, terms: Terms, reporting: str) -> Figures:
+    """Returns the figures of an order whose amounts are of their own kind: in another currency than the reporting one,
+    or of an inverse contract."""
+    labels, amounts = order_figures(order, terms.multiplier)
+    if terms.currency == reporting:
+        return labels, amounts
+    return labels, {
+        name_in(name, terms.currency) if is_money(name) else name: amount for name, amount in amounts.items()
+    }
+
+
+def worth(price: Decimal) -> Decimal:
+    """Returns what takes the place of a price in the amounts of an inverse contract: it rises with the price, and
+    quantity * multiplier * worth is the amount."""
+    return quotient(ONE, price).copy_negate()
 
 
 def order_figures(order: OrderState, multiplier: Decimal) -> Figures:
@@ -76,14 +95,12 @@ def _add_cost(
     amounts: dict[str, Decimal], name: str, order: OrderState, reference: Decimal, multiplier: Decimal
 ) -> None:
     """Adds the cost of what was filled against a reference price, and its notional at that price, both as money."""
-    amounts[f"{name}_money"] = EXACT.multiply(cost_of(order.side, order.filled, order.notional, reference), multiplier)
-    amounts[f"{name}_notional"] = EXACT.multiply(EXACT.multiply(order.filled, reference), multiplier)
+    notional = order.notional
+    if order.terms is not None and order.terms.is_inverse:
+        notional, reference = order.reciprocal.copy_negate(), worth(reference)
+    amounts[f"{name}_money"] = EXACT.multiply(cost_of(order.side, order.filled, notional, reference), multiplier)
+    amounts[f"{name}_notional"] = EXACT.multiply(EXACT.multiply(order.filled, reference.copy_abs()), multiplier)
     amounts[f"{name}_quantity"] = order.filled
-
-
-def is_money(name: str) -> bool:
-    """Returns whether an amount is one of those that checkpoints of the first version do not have."""
-    return name.startswith("money_") or name.endswith(("_money", "_notional"))
 
 
 def _add_status(order: OrderState, labels: list[str]) -> None:
@@ -141,8 +158,20 @@ def _shortfall(order: OrderState, multiplier: Decimal) -> Shortfall | str:
             return "shortfall:no_end_price"
         # An order filled completely has no opportunity cost, so the price does not matter.
         end = ZERO
+    if order.unvalued_fees:
+        return "shortfall:fee_not_valued"
+    notional = order.notional
+    is_inverse = order.terms is not None and order.terms.is_inverse
+    if is_inverse:
+        if min(decision, arrival) <= 0 or (end <= 0 and quantity > order.filled):
+            return "shortfall:not_positive"
+        notional, decision, arrival = order.reciprocal.copy_negate(), worth(decision), worth(arrival)
+        end = worth(end) if end > 0 else ZERO
     # With money per unit in the place of prices, the parts are money.
     notional, decision, arrival, end = (
-        EXACT.multiply(price, multiplier) for price in (order.notional, decision, arrival, end)
+        EXACT.multiply(price, multiplier) for price in (notional, decision, arrival, end)
     )
-    return implementation_shortfall(order.side, quantity, order.filled, notional, order.fees, decision, arrival, end)
+    shortfall = implementation_shortfall(
+        order.side, quantity, order.filled, notional, order.fees, decision, arrival, end
+    )  # fmt: skip
+    return shortfall._replace(notional=shortfall.notional.copy_abs()) if is_inverse else shortfall

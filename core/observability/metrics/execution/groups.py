@@ -20,6 +20,8 @@ import msgspec
 
 from observability.metrics.arithmetic.decimals import EXACT, ZERO
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
+from observability.metrics.arithmetic.rates import Rates
+from observability.metrics.execution.amounts import Sums, are_in_several
 from observability.metrics.execution.figures import Figures
 from observability.metrics.execution.quality import quality_of
 from observability.store.checkpoint import pack, unpack
@@ -97,11 +99,16 @@ class ExecutionGroup:
             if is_of_session:
                 self.legs[leg].record(duration_ns)
 
-    def to_json(self) -> dict[str, Any]:
+    def sums(self, rates: Rates | None) -> Sums:
+        """Returns the amounts, with money in the reporting currency."""
+        return Sums(self.amounts, rates)
+
+    def to_json(self, rates: Rates | None = None) -> dict[str, Any]:
         """Returns every figure with its sample count; do not modify it."""
-        if self._json is None:
+        if self._json is None or (rates is not None and are_in_several(self.amounts)):
+            reporting = "" if rates is None else rates.reporting
             self._json = {
-                **quality_of(self.counts, self.amounts, is_mixed=self.is_mixed),
+                **quality_of(self.counts, self.sums(rates), is_mixed=self.is_mixed, reporting=reporting),
                 "latency": {leg: histogram.summary() for leg, histogram in self.legs.items()},
                 "latency_total": {leg: histogram.summary() for leg, histogram in self.legs_total.items()},
             }
@@ -217,11 +224,11 @@ class ExecutionGroups:
         for group in self._everything():
             group.begin_session()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, rates: Rates | None = None) -> dict[str, Any]:
         """Returns the figures of `all`, with `by_strategy`, `by_symbol` and `by_venue` added; do not modify it."""
         self.settle()
-        return self.all.to_json() | {
-            f"by_{dimension}": {name: group.to_json() for name, group in groups.items()}
+        return self.all.to_json(rates) | {
+            f"by_{dimension}": {name: group.to_json(rates) for name, group in groups.items()}
             for dimension, groups in self.by.items()
         }
 

@@ -13,9 +13,11 @@ import msgspec
 
 from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Fill, Order
+from observability.instruments.table import InstrumentTable
 from observability.metrics.arithmetic.decimals import ONE, ZERO
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
-from observability.metrics.execution.figures import NO_FIGURES, Figures, is_money, order_figures
+from observability.metrics.execution.amounts import is_money, name_in
+from observability.metrics.execution.figures import NO_FIGURES, Figures, order_figures, special_figures
 from observability.metrics.execution.groups import LEGS, ExecutionGroups, Tally
 from observability.metrics.execution.order import MarkoutSum, OrderState, new_order
 from observability.metrics.execution.order_breaks import OrderBreak, OrderBreaks
@@ -71,7 +73,17 @@ class OrderLedger:
     an archive has the very same report.
     """
 
-    def __init__(self, groups: ExecutionGroups, trades: TradeLog, max_open: int, max_recent: int) -> None:
+    def __init__(
+        self,
+        groups: ExecutionGroups,
+        trades: TradeLog,
+        max_open: int,
+        max_recent: int,
+        instruments: InstrumentTable | None = None,
+    ) -> None:
+        """Without `instruments` every contract is linear, and in one currency."""
+        self._instruments = instruments
+        self._reporting = "" if instruments is None else instruments.reporting
         self.open: dict[OrderKey, OrderState] = {}
         self.canceling: set[OrderKey] = set()
         """Open orders whose cancel was requested but not acknowledged."""
@@ -224,7 +236,12 @@ class OrderLedger:
     def _count_fill(self, event: Fill, strategy: str, venue: str) -> Tally:
         tally = self._groups.tally(strategy, event.symbol, venue)
         tally.count("fills")
-        tally.add("commission", event.commission)
+        currency = event.commission_asset
+        if not currency and self._instruments is not None:
+            terms = self._instruments.special(event.symbol)
+            currency = self._reporting if terms is None else terms.currency
+        is_own = not currency or currency == self._reporting
+        tally.add("commission" if is_own else name_in("commission", currency), event.commission)
         return tally
 
     def _recall(self, key: OrderKey, event: Order) -> KnownOrder | None:
@@ -274,6 +291,8 @@ class OrderLedger:
         order = self.open.get(key) or self._recent.get(key)
         if order is None:
             order = new_order(event, self._session)
+            if self._instruments is not None:
+                order.terms = self._instruments.special(order.symbol)
             order.begin(market, event.ts_init)
             return order, NO_FIGURES
         if order.session != self._session:
@@ -281,6 +300,8 @@ class OrderLedger:
         return order, self._recent_figures.get(key) or self._figures(order)
 
     def _figures(self, order: OrderState) -> Figures:
+        if order.terms is not None:
+            return special_figures(order, order.terms, self._reporting)
         return order_figures(order, self._trades.multipliers.get(order.symbol, ONE))
 
     def _name_strategy(self, order: OrderState, name: str, figures: Figures) -> None:

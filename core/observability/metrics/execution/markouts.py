@@ -25,8 +25,12 @@ from typing import Final
 import msgspec
 
 from observability.events import Fill, Side
+from observability.instruments.instrument import Terms
+from observability.instruments.table import InstrumentTable
 from observability.metrics.arithmetic.decimals import EXACT, ONE
 from observability.metrics.arithmetic.splits import Ratio
+from observability.metrics.execution.amounts import name_in
+from observability.metrics.execution.figures import worth
 from observability.metrics.execution.groups import Tally
 from observability.metrics.execution.ledger import OrderKey
 from observability.metrics.execution.order import OrderState
@@ -79,10 +83,12 @@ class Markouts:
         max_pending: int,
         multipliers: Mapping[str, Decimal] = MappingProxyType({}),
         note: NoteMarkout | None = None,
+        instruments: InstrumentTable | None = None,
     ) -> None:
         """`multipliers` are those of contracts, by symbol; 1 for every other symbol. `note` is called for each order
         too."""
         self._note = note
+        self._instruments = instruments
         self._tally_of = tally_of
         self._multipliers = multipliers
         self._max_pending = max_pending
@@ -161,15 +167,39 @@ class Markouts:
     def _add_cost(self, tally: Tally, name: str, horizon: str, fill: PendingFill, mid: Decimal) -> None:
         """Counts a fill and adds its cost against `mid`: its quantity, quantity * cost, the same as money, and its
         notional at the mid when it arrived."""
-        multiplier = self._multipliers.get(fill.symbol, ONE)
+        instruments = self._instruments
+        terms = None if instruments is None else instruments.special(fill.symbol)
         tally.count(name)
-        cost = EXACT.multiply(fill.quantity, EXACT.subtract(fill.price, mid))
-        if fill.side == "sell":
-            cost = cost.copy_negate()
+        cost = _signed(fill, EXACT.subtract(fill.price, mid))
         notional = EXACT.multiply(fill.quantity, fill.mid)
         tally.add(f"{name}_quantity", fill.quantity)
         tally.add(f"{name}_cost", cost)
-        tally.add(f"{name}_money", EXACT.multiply(cost, multiplier))
-        tally.add(f"{name}_notional", EXACT.multiply(notional, multiplier))
+        if instruments is None or terms is None:
+            multiplier = self._multipliers.get(fill.symbol, ONE)
+            tally.add(f"{name}_money", EXACT.multiply(cost, multiplier))
+            tally.add(f"{name}_notional", EXACT.multiply(notional, multiplier))
+        else:
+            _add_money(tally, name, fill, mid, terms, instruments.reporting)
         if self._note is not None and fill.order_id:
             self._note((fill.symbol, fill.order_id), horizon, fill.quantity, cost, notional)
+
+
+def _add_money(tally: Tally, name: str, fill: PendingFill, mid: Decimal, terms: Terms, reporting: str) -> None:
+    """Adds cost and notional as money for an inverse contract, or in another currency than the reporting one."""
+    price, at_fill = fill.price, fill.mid
+    if terms.is_inverse:
+        if mid <= 0:
+            # An inverse contract has no worth there.
+            return
+        price, at_fill, mid = worth(price), worth(at_fill), worth(mid)
+    cost = _signed(fill, EXACT.subtract(price, mid))
+    for what, amount in (("money", cost), ("notional", EXACT.multiply(fill.quantity, at_fill.copy_abs()))):
+        full_name = f"{name}_{what}"
+        if terms.currency != reporting:
+            full_name = name_in(full_name, terms.currency)
+        tally.add(full_name, EXACT.multiply(amount, terms.multiplier))
+
+
+def _signed(fill: PendingFill, difference: Decimal) -> Decimal:
+    cost = EXACT.multiply(fill.quantity, difference)
+    return cost.copy_negate() if fill.side == "sell" else cost

@@ -20,7 +20,8 @@ from typing import get_args
 import msgspec
 
 from observability.events import BPS, TERMINAL_STATUSES, Fill, Order, OrderStatus, Side
-from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO
+from observability.instruments.instrument import Terms
+from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, quotient
 from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.market.time_order import happened_ns
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
@@ -145,6 +146,14 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     markouts: dict[str, MarkoutSum] = {}
     """By horizon, what the market did after its fills; `effective` is their cost against the mid at the fill."""
 
+    terms: Terms | None = None
+    """How its amounts are computed, as of its first report or fill; None for a linear contract in the reporting
+    currency, whose multiplier is in CONTRACT_MULTIPLIERS."""
+    reciprocal: Decimal = ZERO
+    """The sum of quantity / price of the fills, for an inverse contract."""
+    unvalued_fees: int = 0
+    """Fills whose fee had no rate into the currency of the amounts."""
+
     @property
     def is_new(self) -> bool:
         """Whether nothing is known of it yet."""
@@ -263,7 +272,15 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         self.is_accepted = True
         self.filled = EXACT.add(self.filled, event.quantity)
         self.notional = EXACT.add(self.notional, EXACT.multiply(event.quantity, event.price))
-        self.fees = EXACT.add(self.fees, event.commission)
+        if event.commission_asset and event.commission_asset != trade.currency:
+            if trade.fee_value is None:
+                self.unvalued_fees += 1
+            else:
+                self.fees = EXACT.add(self.fees, trade.fee_value)
+        else:
+            self.fees = EXACT.add(self.fees, event.commission)
+        if self.terms is not None and self.terms.is_inverse:
+            self.reciprocal = EXACT.add(self.reciprocal, quotient(event.quantity, event.price))
         if self.first_fill_ns is None or ts_ns < self.first_fill_ns:
             self.first_fill_ns = ts_ns
         if self.last_fill_ns is None or ts_ns > self.last_fill_ns:

@@ -32,6 +32,8 @@ from typing import Any, Final, NamedTuple
 from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
 from observability.events import BPS
 from observability.metrics.arithmetic.decimals import ONE, ROUNDED, TWO, ZERO, to_float
+from observability.metrics.arithmetic.ledger import why_missing
+from observability.metrics.execution.amounts import Sums
 
 HORIZONS_NS: Final = {
     "50ms": 50 * NS_PER_MS,
@@ -49,7 +51,6 @@ SEVERAL_SYMBOLS: Final = "several symbols: their quantities have no common unit"
 """Why a figure in units is None."""
 
 Counts = Mapping[str, int]
-Amounts = Mapping[str, Decimal]
 
 
 def ratio(part: Decimal | int, whole: Decimal | int) -> float | None:
@@ -62,21 +63,23 @@ def ended(counts: Counts) -> int:
     return sum(counts.get(status, 0) for status in ENDED)
 
 
-def cost_bps(amounts: Amounts, name: str, factor: Decimal = BPS) -> float | None:
-    """Returns a cost relative to its notional; None unless the notional is positive."""
-    notional = amounts.get(f"{name}_notional", ZERO)
-    return ratio(ROUNDED.multiply(amounts.get(f"{name}_money", ZERO), factor), notional) if notional > 0 else None
+def cost_bps(amounts: Sums, name: str, factor: Decimal = BPS) -> float | None:
+    """Returns a cost relative to its notional; None unless the notional is known and positive."""
+    return _relative(amounts.money(f"{name}_money"), amounts.money(f"{name}_notional"), factor)
 
 
-def shortfall_bps(amounts: Amounts, part: str = "total") -> float | None:
-    """Returns the shortfall, or a part of it, relative to the notional; None unless the notional is positive."""
-    notional = amounts.get("money_notional", ZERO)
-    if notional <= 0:
+def shortfall_bps(amounts: Sums, part: str = "total") -> float | None:
+    """Returns the shortfall, or a part of it, relative to the notional; None unless that is known and positive."""
+    return _relative(amounts.money(f"money_{part}"), amounts.money("money_notional"), BPS)
+
+
+def _relative(money: Decimal | None, notional: Decimal | None, factor: Decimal) -> float | None:
+    if money is None or notional is None or notional <= 0:
         return None
-    return ratio(ROUNDED.multiply(amounts.get(f"money_{part}", ZERO), BPS), notional)
+    return ratio(ROUNDED.multiply(money, factor), notional)
 
 
-def quality_of(counts: Counts, amounts: Amounts, *, is_mixed: bool) -> dict[str, Any]:
+def quality_of(counts: Counts, amounts: Sums, *, is_mixed: bool, reporting: str = "") -> dict[str, Any]:
     """Returns every figure except the latencies. `is_mixed` is whether the amounts are of several symbols: quantities
     and prices of different units have no sum or average, so these are None, with the reason."""
     n = counts.get
@@ -98,9 +101,9 @@ def quality_of(counts: Counts, amounts: Amounts, *, is_mixed: bool) -> dict[str,
             **units.weights("slippage"),
         },
         "implementation_shortfall": {
-            **{part: to_float(amounts.get(f"money_{part}", ZERO)) for part in _PARTS},
+            **{part: amounts.money_json(f"money_{part}") for part in _PARTS},
             **{f"{part}_bps": shortfall_bps(amounts, part) for part in _PARTS},
-            "notional": to_float(amounts.get("money_notional", ZERO)),
+            "notional": amounts.money_json("money_notional"),
             "n": n("shortfall", 0),
             "left_out": _left_out(counts, "shortfall"),
         },
@@ -119,6 +122,7 @@ def quality_of(counts: Counts, amounts: Amounts, *, is_mixed: bool) -> dict[str,
             "reason": units.reason,
         },
         "markouts": {horizon: _markout(counts, units, f"markout_{horizon}", unpriced) for horizon in HORIZONS_NS},
+        "unconverted_reason": why_missing(amounts.currencies_missing, reporting),
         "missing_reports": {
             "orders_without_report": n("without_report", 0),
             "orders_without_send": n("without_send", 0),
@@ -150,7 +154,7 @@ def _left_out(counts: Counts, name: str) -> dict[str, int]:
 class _Units(NamedTuple):
     """The amounts that are in units of a symbol."""
 
-    amounts: Amounts
+    amounts: Sums
     is_mixed: bool
 
     @property
@@ -166,4 +170,4 @@ class _Units(NamedTuple):
     def weights(self, name: str) -> dict[str, float | None]:
         """Returns the quantity and the notional behind a figure."""
         quantity = None if self.is_mixed else to_float(self.amounts.get(f"{name}_quantity", ZERO))
-        return {"quantity": quantity, "notional": to_float(self.amounts.get(f"{name}_notional", ZERO))}
+        return {"quantity": quantity, "notional": self.amounts.money_json(f"{name}_notional")}
