@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from observability.errors import EventRefused, StoreError
-from observability.events import EVENT_TYPES, Event
+from observability.events import EVENT_TYPES, Event, as_counted
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Bus:
     def publish_all(self, events: Iterable[Event], source: str = "local") -> None:
         """Delivers events in order. What a subscriber publishes meanwhile is delivered before the next event."""
         for event in events:
-            self.publish(event, source)
+            self.publish(as_counted(event), source)
 
     def _report(self, handler: EventHandler, kind: type[Event]) -> None:
         self.handler_errors += 1

@@ -196,6 +196,8 @@ class Fill(Event, tag="fill", kw_only=False, gc=False):
     reason: OptionalName = ""
     """Why it was filled, if no order of ours did it: `liquidation`, `adl`, `settlement`, ..."""
     commission_asset: OptionalCurrency = ""
+    corrects: OptionalName = ""
+    """The id of the fill in whose place this one counts: a correction of it, which gives it another id."""
 
     def __post_init__(self) -> None:
         if not _are_positive(self.quantity, self.price):
@@ -453,6 +455,8 @@ class Correct(Event, tag="correct", kw_only=False, gc=False):
     quantity: Decimal | None = None
     price: Decimal | None = None
     commission: Decimal | None = None
+    new_trade_id: OptionalName = ""
+    """The id that the fill has from now on; empty if it keeps the one it has."""
 
     def __post_init__(self) -> None:
         if self.quantity is not None:
@@ -460,8 +464,6 @@ class Correct(Event, tag="correct", kw_only=False, gc=False):
         for name, value in (("price", self.price), ("commission", self.commission)):
             if value is not None:
                 _check_decimal(name, value)
-        if self.quantity is None and self.price is None and self.commission is None:
-            raise ValueError("quantity: expected a quantity, price or commission that changes")
 
 
 BookingEvent = Instrument | Rate | Cash | Funding | Dividend | Split | Settlement | Bust | Correct
@@ -474,6 +476,16 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     Quote, Print, Order, Fill, Position, Signal, Equity, Log, Alert, Heartbeat, Metric, *BOOKING_TYPES
 )  # fmt: skip
 TYPE_NAMES: dict[type[Event], str] = {kind: str(kind.__struct_config__.tag) for kind in EVENT_TYPES}
+
+
+def as_counted(event: Event) -> Event:
+    """Returns a fill that corrects another one as the correction of that one; any other event as it is."""
+    if event.__class__ is not Fill or not event.corrects or event.corrects == event.trade_id:
+        return event
+    return Correct(
+        event.corrects, event.symbol, event.order_id, event.side, event.venue, event.quantity, event.price,
+        event.commission, event.trade_id, ts=event.ts, ts_init=event.ts_init,
+    )  # fmt: skip
 
 
 def event_time_ns(event: Event) -> int:

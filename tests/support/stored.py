@@ -45,6 +45,9 @@ def fill_row(seq: int, **changes: Any) -> tuple[Any, ...]:
         "currency": "USD",
         "fee_value": None,
         "notional": None,
+        "status": "",
+        "corrections": None,
+        "new_id": "",
     }
     assert changes.keys() <= row.keys()
     return tuple((row | changes).values())

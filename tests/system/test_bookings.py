@@ -127,10 +127,3 @@ def test_what_other_systems_call_them_is_booked() -> None:
             answer = send(server, {"type": kind, "symbol": "X", "amount": "-0.01", "ratio": "2"})
             assert (answer["accepted"], answer["rejected"]) == (1, [])
         assert server.get("/api/bookings")["total"] == 5
-
-
-def test_a_kind_that_has_no_effect_is_never_taken_in_silence() -> None:
-    with running() as server:
-        answer = send(server, {"type": "bust", "trade_id": "1", "symbol": "X", "order_id": "o1", "side": "buy"})
-        assert "not accounted for" in answer["rejected"][0]["error"]
-        assert server.get("/api/bookings")["bookings"] == []

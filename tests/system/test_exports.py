@@ -102,7 +102,8 @@ def pages(server: Server, query: str) -> list[dict[str, Any]]:
     cursor = ""
     while True:
         page = server.get(f"/api/trades?limit=500&{query}{cursor}")
-        found += page["trades"]
+        # What was delivered before a correction is in the JSON only.
+        found += [{name: value for name, value in each.items() if name != "original"} for each in page["trades"]]
         if page["next_cursor"] is None:
             return found
         cursor = f"&cursor={page['next_cursor']}"

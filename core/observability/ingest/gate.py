@@ -29,7 +29,17 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.slices import SLICE_NS
 from observability.errors import EventError, StoreError
-from observability.events import BOOKING_TYPES, MAX_NAME_LENGTH, TYPE_NAMES, AnyEvent, Event, Fill, Position, Print
+from observability.events import (
+    BOOKING_TYPES,
+    MAX_NAME_LENGTH,
+    TYPE_NAMES,
+    AnyEvent,
+    Event,
+    Fill,
+    Position,
+    Print,
+    as_counted,
+)
 from observability.ingest.answers import (
     BUSY_RETRY_SECONDS,
     AnswerMemory,
@@ -442,19 +452,23 @@ class IngestGate:
         n_accepted = 0
         try:
             for index, element in enumerate(elements, start):
-                event = element if isinstance(element, Event) else self._decode(element, index, ts_init, outcome)
+                event: Event | None = (
+                    element if isinstance(element, Event) else self._decode(element, index, ts_init, outcome)
+                )
                 if event is None:
                     continue
+                kind = event.__class__
+                if kind is Fill:
+                    event = as_counted(event)
                 publish(event, source)
                 if bus.remark is not None and self._is_refused(event, index, outcome):
                     continue
-                kind = event.__class__
                 if kind is Print and prints.repeated_prints != repeated:
                     repeated = prints.repeated_prints
                     self._duplicates.add()
                     outcome.duplicates += 1
                 elif log.last_verdict is accepted or not (
-                    kind in _KEYED or (kind is Position and event.adopt)  # type: ignore[union-attr]
+                    kind in _KEYED or (isinstance(event, Position) and event.adopt)
                 ):
                     n_accepted += 1
                 elif log.last_verdict is Verdict.DUPLICATE:

@@ -41,6 +41,8 @@ from observability.metrics.execution.reject_reasons import ReasonCount, RejectRe
 from observability.metrics.market.time_order import is_dated_ahead
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.trades.booking_log import BookingLog
+from observability.metrics.trades.correction import Terms
+from observability.metrics.trades.trade import Trade
 from observability.metrics.trades.trade_log import Reader, Rejection, StrategyLookup, TradeLog
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
@@ -187,9 +189,26 @@ class ExecutionCollector(BusCollector):
             self._orders.fill_without_order(event, trade)
             return
         order = self._orders.fill(event, trade, market)
-        self._markouts.add(order, event, trade.strategy, None if market is None else trade.mid)
+        self._markouts.add(order, event, trade, None if market is None else trade.mid)
         if market is not None and trade.mid is not None:
             market.schedule()
+
+    def correct(self, trade: Trade, before: Terms | None, trades: Sequence[Trade]) -> bool:
+        """Counts a fill anew that was corrected, and its order; the trade has its new terms already, `before` are those
+        that it has counted with, and `trades` all trades of its order in memory. Returns False if something of it is
+        no longer in memory, and stays as it was."""
+        is_of_session = trade.seq > self._orders.session_seq
+        order = self._orders.find((trade.symbol, trade.order_id))
+        is_complete = self._orders.correct(trade, before, trades)
+        if order is not None:
+            is_complete &= self._markouts.correct(trade, before, order.venue, is_of_session=is_of_session)
+        self._orders.drop_empty_groups()
+        market = self._markets.follow(trade.symbol)
+        if market is not None:
+            market.schedule()
+        self._has_input = True
+        self._quality = None
+        return is_complete
 
     @property
     def ledger(self) -> OrderLedger:
@@ -329,6 +348,7 @@ class ExecutionCollector(BusCollector):
             self._markets.settle_all(end_ns)
             self._orders.begin_session()
             self._reject_reasons = RejectReasons()
+            self._markouts.begin_session()
             self._quality = None
             self._has_input = True
 

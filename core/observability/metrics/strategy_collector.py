@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
 
 from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
-from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
+from observability.clocks.timestamps import NS_PER_DAY, format_iso_ms, iso_or_none
 from observability.errors import CapacityError, EventRefused
 from observability.events import (
     BookingEvent,
@@ -39,9 +40,10 @@ from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.touch import Mark, mark_of
 from observability.metrics.market_data_collector import MarketDataCollector
-from observability.metrics.strategy.account import CURVE_FIELDS, CURVES, StrategyAccount
+from observability.metrics.strategy.account import CURVE_FIELDS, CURVES, StrategyAccount, differences
 from observability.metrics.strategy.book.adoption import Adoption
 from observability.metrics.strategy.book.bookkeeper import Bookkeeper, Flow
+from observability.metrics.strategy.book.fold import Correction, Fold, Refold, opposite, opposite_terms
 from observability.metrics.strategy.book.rate_markets import RateMarkets
 from observability.metrics.strategy.capital import Capital
 from observability.metrics.strategy.holding import Holding, Holdings
@@ -53,7 +55,8 @@ from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals,
 from observability.metrics.trades.booking import BookedEvent, Booking
 from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.position_side import HeldSide, held_side, is_reducing, place_of
-from observability.metrics.trades.trade import DEFAULT_STRATEGY
+from observability.metrics.trades.stats import Outcomes
+from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
 from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
@@ -141,6 +144,13 @@ class StrategyCollector(BusCollector):
         self.fills_refused = 0
         self.overclosing_fills = 0
         """Fills that were refused because they would have closed more than their side of the position held."""
+        self.corrections = 0
+        """Corrections of fills that were applied."""
+        self.pending_corrections = 0
+        """Corrections that wait for their fill, or are in progress."""
+        self.path_reason: str | None = None
+        """Why drawdown, daily P&L and daily returns are not those of a run without the faults that were corrected; None
+        if they are."""
         self.position_breaks = 0
         """Positions whose quantity in the engine's newest report differed from ours at the last tick."""
         self._market = market
@@ -254,6 +264,7 @@ class StrategyCollector(BusCollector):
                 last_input_ns=self.last_input_ns,
                 symbols=[part.sums for part in self._symbols.values()],
                 reports_dropped=self.reports_dropped,
+                path_reason=self.path_reason,
                 bookings=self.bookings.counts,
                 duplicate_bookings=self.bookings.duplicates,
                 overclosing_fills=self.overclosing_fills,
@@ -300,6 +311,7 @@ class StrategyCollector(BusCollector):
         self.overclosing_fills = state.overclosing_fills
         self.last_input_ns = state.last_input_ns
         self.bookings.counts, self.bookings.duplicates = state.bookings, state.duplicate_bookings
+        self.path_reason = state.path_reason
         self._load_symbols(state)
         self._has_input = self._is_resumed = True
 
@@ -477,6 +489,103 @@ class StrategyCollector(BusCollector):
         self._totals.observe(now_ns)
         self._symbol(part.symbol)
         self._hold(part)
+
+    def account_of(self, strategy: str) -> str:
+        """Returns the account that the fills of a strategy are in."""
+        return strategy if strategy in self._accounts else OTHER_STRATEGIES
+
+    def position_of(self, account: str, trade: Trade) -> PositionPart | None:
+        """Returns the position of a trade; None if there is none, or no longer."""
+        return self._accounts[account].positions.get(place_of(trade.symbol, trade.position_side))
+
+    def fold(self, account: str, trade: Trade) -> Fold:
+        """Returns an empty fold of the fills of the position that a trade is of."""
+        part = self.position_of(account, trade)
+        terms = self.instruments.terms(trade.symbol) if part is None else part.terms
+        return Fold(account, trade, terms, self.rates)
+
+    def replace(self, name: str, trade: Trade, refold: Refold, now_ns: int) -> bool:
+        """Replaces what the fills of the position of a corrected one have come to. Returns False if the best or worst
+        outcome of its account has to be found again. Raises EventRefused if that opens a position and all are in
+        use."""
+        before, after, symbol = refold.before, refold.after, trade.symbol
+        account = self._accounts[name]
+        part = self.position_of(name, trade) or self.open_position(account, symbol, trade.position_side)
+        if part is None:
+            raise self._no_room()
+        part.replace(before.part, after.part, trade.venue)
+        tracked = None if self._market is None else self._market.symbol(symbol)
+        if tracked is not None and part.position.quantity:
+            part.take_mark(tracked, now_ns)
+        self._hold(part)
+        self._may_be_flat |= not part.position.quantity
+        old, new = before.account, after.account
+        is_known = account.replace(old, new)
+        account.value_positions()
+        self._totals.add_up(self._accounts.values())
+        sums = self._symbol(symbol)
+        for currency, gross, fee, income in differences(old, new):
+            amounts = account.ledger.of(currency)
+            sums.add(amounts, gross, fee, 0)
+            if income:
+                sums.earn(amounts, income)
+        sums.fills += new.fills - old.fills
+        sums.has_input = True
+        self._drop_if_empty(account, symbol)
+        self.path_reason = (
+            f"a fill was corrected at {format_iso_ms(now_ns)}: what was shown before stays in drawdown, daily P&L and "
+            "daily returns"
+        )
+        self._has_input = True
+        return is_known
+
+    def _drop_if_empty(self, account: StrategyAccount, symbol: str) -> None:
+        """Drops an account and a symbol that nothing but a busted fill has made."""
+        if symbol in self._symbols and self._symbols[symbol].is_empty:
+            del self._symbols[symbol]
+        if account.is_empty:
+            for part in account.positions.values():
+                self._open.pop(part.key, None)
+            self._n_positions -= len(account.positions)
+            del self._accounts[account.name]
+
+    def offset(self, name: str, trade: Trade, correction: Correction, now_ns: int) -> None:
+        """Books the opposite of what a fill has counted with, and then what it counts with: for a fill whose position
+        cannot be folded anew. Raises EventRefused if that opens a position and all are in use."""
+        before, after = self.fold(name, trade), self.fold(name, trade)
+        account = self._accounts[name]
+        part = self.position_of(name, trade) or self.open_position(account, trade.symbol, trade.position_side)
+        if part is None:
+            raise self._no_room()
+        before.part.position, after.part.position = copy(part.position), copy(part.position)
+        after.part.round_trip = part.round_trip
+        if correction.before is not None:
+            after.add(opposite(trade), opposite_terms(correction.before))
+            after.account.fills -= 2
+        if correction.after is not None:
+            after.add(trade, correction.after)
+        self.replace(name, trade, Refold(before, after, correction), now_ns)
+
+    def open_round_trips(self, name: str) -> set[int]:
+        """Returns the round trips of the open positions of an account."""
+        parts = self._accounts[name].positions.values() if name in self._accounts else ()
+        return {part.round_trip for part in parts if part.position.quantity and part.round_trip is not None}
+
+    def note_corrections(self, applied: int, pending: int) -> None:
+        """Notes how many corrections were applied, and how many were not yet."""
+        self.corrections, self.pending_corrections = applied, pending
+        self._has_input = True
+
+    def set_extremes(self, account: str, outcomes: Mapping[str, Outcomes]) -> None:
+        """Sets the best and the worst outcome of an account."""
+        if account in self._accounts:
+            self._accounts[account].set_extremes(outcomes)
+        self._has_input = True
+
+    def offer_extremes(self, account: str, after: StrategyAccount) -> None:
+        """Takes the best and worst outcome of some round trips of an account, if they are those of all."""
+        if account in self._accounts:
+            self._accounts[account].offer_extremes(after)
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)
@@ -944,6 +1053,9 @@ class StrategyCollector(BusCollector):
                 "strategies_refused": self.strategies_refused,
                 "positions_at_fill_price": sum(part.mark_source == "fill" for part in self._open.values()),
                 "position_breaks": self.position_breaks,
+                "corrections": self.corrections,
+                "pending_corrections": self.pending_corrections,
+                "path_reason": self.path_reason,
             }
         )
 

@@ -45,7 +45,7 @@ NUMBERED: Final = ("equity", "minutes", "bars", "idempotency", "notices", "silen
 FILL_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, "
     "venue, latency_ms, mid, slippage_bps, pnl, quantity_real, gross_pnl, round_trip, day, leg, is_flat, "
-    "position_side, reason, commission_asset, currency, fee_value, notional"
+    "position_side, reason, commission_asset, currency, fee_value, notional, status, corrections, new_id"
 )
 ORDER_REPORT_COLUMNS: Final = (
     "seq, ts_ns, ts_init_ns, order_id, symbol, side, quantity, status, price, order_type, strategy, venue, "
@@ -301,8 +301,16 @@ SELECT_SEAL_PAGE: Final = "SELECT rootpage FROM sqlite_schema WHERE name = 'seal
 # Parameter: the seal of the commit.
 UPDATE_SEAL: Final = "UPDATE seal SET seal = ?"
 
+# Parameters: effect, seq.
+UPDATE_BOOKING: Final = "UPDATE bookings SET effect = ? WHERE seq = ?"
 # Parameters: slippage_bps, seq.
 UPDATE_FILL: Final = "UPDATE fills SET slippage_bps = ? WHERE seq = ?"
+# What a correction of a fill may change in it and in later ones.
+UPDATE_COUNTED_FILL: Final = (
+    "UPDATE fills SET quantity = ?, price = ?, commission = ?, quantity_real = ?, slippage_bps = ?, pnl = ?, "
+    "gross_pnl = ?, round_trip = ?, is_flat = ?, fee_value = ?, notional = ?, status = ?, corrections = ?, "
+    "new_id = ? WHERE seq = ?"
+)
 
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -475,10 +483,20 @@ def _add_silences(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_corrections(connection: sqlite3.Connection) -> None:
+    """Adds what corrections have made of a fill: `status` is empty, `busted` or `corrected`; `corrections` are the
+    terms that it was delivered with and all corrections, as JSON; `new_id` is the id that the newest of them gave."""
+    for table in ("fills", "conflicts"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN status TEXT NOT NULL DEFAULT ''")
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN corrections TEXT")
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN new_id TEXT NOT NULL DEFAULT ''")
+    connection.execute("CREATE INDEX fills_by_new_id ON fills (new_id) WHERE new_id != ''")
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     _create, _add_round_trips, _widen_the_key_of_fills, _add_replaced_orders, _add_origin, _add_seal,
     _add_source_cursors, _add_notices, _add_bookings, _add_position_sides, _add_first_reports, _add_currencies,
-    _add_silences,
+    _add_silences, _add_corrections,
 )  # fmt: skip
 """The migration from version n to n + 1, at index n. A released version is never changed, only followed by another."""
 

@@ -30,6 +30,9 @@ BookingKind = Literal[
 ]  # fmt: skip
 
 
+CorrectionStatus = Literal["pending", "applied", "void", "given_up"]
+
+
 class BookingsQuery(Struct, frozen=True):
     """The query of `GET /api/bookings`."""
 
@@ -38,6 +41,7 @@ class BookingsQuery(Struct, frozen=True):
     strategy: Annotated[Name | None, Meta(description="only this strategy")] = None
     start_time: Annotated[TimeNs | None, Meta(description="first moment wanted")] = None
     end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
+    status: Annotated[CorrectionStatus | None, Meta(description="only corrections of fills, of this status")] = None
     limit: Annotated[
         Annotated[int, Meta(ge=1, le=1000)] | None, Meta(description="bookings per page, 100 if absent")
     ] = None
@@ -79,6 +83,7 @@ class BookingsRoutes:
             # Plain numbers: the filter may go to the hub.
             None if wanted.start_time is None else int(wanted.start_time),
             None if wanted.end_time is None else int(wanted.end_time),
+            wanted.status,
         )
         stored = self._stored()
         limit = wanted.limit or DEFAULT_LIMIT

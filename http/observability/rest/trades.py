@@ -89,13 +89,16 @@ _COLUMNS: Final = (
     Column("liquidity", "text"),
     Column("position_side", "text"),
     Column("reason", "text"),
+    Column("status", "text"),
+    Column("corrected_by", "integer"),
 )
 """The columns of an export: the members of a trade."""
 
 
 def _row(trade: Trade) -> tuple[Any, ...]:
+    corrected = trade.corrected
     return (
-        trade.trade_id,
+        trade.shown_id,
         trade.order_id,
         trade.symbol,
         trade.side,
@@ -115,6 +118,8 @@ def _row(trade: Trade) -> tuple[Any, ...]:
         trade.liquidity,
         trade.position_side,
         trade.reason,
+        None if corrected is None else corrected.status,
+        None if corrected is None else corrected.newest_seq,
     )
 
 

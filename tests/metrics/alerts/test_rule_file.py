@@ -154,7 +154,7 @@ def test_the_built_in_rules_are_those_documented() -> None:
     assert rules.keys() == {
         "drawdown", "drawdown_absolute", "stale_feed", "reject_rate", "slippage", "latency", "position_breaks",
         "disconnects", "missed_ticks", "dated_ahead", "clock_set_back", "disk", "cpu", "memory", "store_fault",
-        "source_disconnected", "source_silent", "source_gaps",
+        "source_disconnected", "source_silent", "source_gaps", "pending_corrections",
     }  # fmt: skip
     assert load_rules(DEFAULTS) == tuple(rules.values())
 

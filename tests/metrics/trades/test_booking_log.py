@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from observability.bus import Bus
 from observability.errors import EventRefused
-from observability.events import Bust, Funding
+from observability.events import Funding
 from observability.ingest.gate import Verdict
 from observability.metrics.trades.booking import Booking, BookingFilter, booking_of, booking_row
 from observability.metrics.trades.booking_log import BookingLog
@@ -81,16 +81,6 @@ def test_without_an_id_and_a_time_the_sender_is_told_that_it_counts_again() -> N
     assert desk.bus.remark is not None
     assert "counts again" in desk.bus.remark.text
     assert not desk.bus.remark.is_refusal
-
-
-def test_a_kind_that_is_not_accounted_for_is_refused_and_leaves_no_trace() -> None:
-    desk = Desk()
-    reached: list[Bust] = []
-    desk.bus.subscribe(Bust, reached.append)
-    desk.bus.publish(Bust("t1", "AAPL", ts=NOON, ts_init=NOON))
-    assert desk.bus.remark is not None
-    assert (desk.bus.remark.is_refusal, reached, len(desk.log)) == (True, [], 0)
-    assert "bust events are not accounted for" in desk.bus.remark.text
 
 
 def test_a_refused_booking_is_new_when_it_comes_again() -> None:

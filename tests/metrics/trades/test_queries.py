@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from observability.errors import StoreError
 from observability.memory.counters import Counters
 from observability.metrics.trades.queries import StoredTrades, find_key, selection_of
+from observability.metrics.trades.rows import fill_row
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.metrics.trades.trade_log import EVERY_READER, TradeLog
@@ -50,17 +51,7 @@ def trade(seq: int, **changes: Any) -> Trade:
 
 
 def row(trade: Trade) -> tuple[Any, ...]:
-    return (
-        trade.seq, trade.ts_ns, trade.ts_ns, trade.trade_id, trade.order_id, trade.symbol, trade.side,
-        str(trade.quantity), str(trade.price), str(trade.commission), trade.liquidity, trade.strategy, trade.venue,
-        trade.latency_ms, None if trade.mid is None else str(trade.mid), trade.slippage_bps,
-        None if trade.pnl is None else str(trade.pnl), float(trade.quantity),
-        None if trade.gross_pnl is None else str(trade.gross_pnl), trade.round_trip, trade.day, trade.leg,
-        trade.is_flat, trade.position_side, trade.reason,
-        trade.commission_asset, trade.currency,
-        None if trade.fee_value is None else str(trade.fee_value),
-        None if trade.notional is None else str(trade.notional),
-    )  # fmt: skip
+    return fill_row(trade, trade.ts_init_ns)
 
 
 def stored(path: Path, trades: Sequence[Trade]) -> Path:
@@ -159,12 +150,13 @@ def test_the_store_answers_as_the_log_of_recent_trades_does(
 def test_trades_of_a_file_of_the_first_version_keep_their_pnl(tmp_path: Path) -> None:
     path = tmp_path / "db"
     first = [row(trade(1)), row(trade(2, side="sell", pnl=Decimal("4.9"))), row(trade(3, side="sell", pnl=Decimal(-1)))]
-    columns = FILL_COLUMNS.partition(", gross_pnl")[0]
+    columns, _, later = FILL_COLUMNS.partition(", gross_pnl, ")
+    n = columns.count(",") + 1
+    assert later
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection, MIGRATIONS[:1])
-        n_columns = columns.count(",") + 1
-        places = ", ".join("?" * n_columns)
-        connection.executemany(f"INSERT INTO fills ({columns}) VALUES ({places})", [each[:n_columns] for each in first])
+        places = ", ".join("?" * n)
+        connection.executemany(f"INSERT INTO fills ({columns}) VALUES ({places})", [each[:n] for each in first])
     open_database(path).close()
 
     async def question(asked: StoredTrades) -> tuple[list[Trade], TradeStats]:

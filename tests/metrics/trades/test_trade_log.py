@@ -318,6 +318,9 @@ def test_the_json_of_a_trade_has_every_field_of_the_api() -> None:
         "liquidity": "",
         "position_side": "",
         "reason": "",
+        "status": None,
+        "corrected_by": None,
+        "original": None,
     }
 
 

@@ -37,6 +37,11 @@ def exact_sum(values: Iterable[Decimal]) -> Decimal:
     return total
 
 
+def shifted(total: Decimal, before: Decimal, after: Decimal) -> Decimal:
+    """Returns a sum in which `after` takes the place of `before`."""
+    return EXACT.add(EXACT.subtract(total, before), after)
+
+
 def to_float(value: Decimal) -> float:
     """Returns the nearest double. Adding 0.0 turns a negative zero into zero."""
     return float(value) + 0.0

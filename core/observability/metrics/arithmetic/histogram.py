@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from math import ceil
 from typing import Final
@@ -44,6 +44,10 @@ def _slot_of(duration_ns: int) -> int:
     if doublings <= 0:
         return units
     return (doublings << _HALF_BITS) + (units >> doublings)
+
+
+def _in_slot(durations: Iterable[int], slot: int) -> list[int]:
+    return [each for each in durations if each >= 0 and _slot_of(min(each, MAX_DURATION_NS)) == slot]
 
 
 def _slot_middle_ns(slot: int) -> int:
@@ -180,6 +184,33 @@ class SparseHistogram:
             self._max_ns = duration_ns
         self._total_ns += duration_ns
         self.count += 1
+
+    def forget(self, duration_ns: int, others: Iterable[int] = ()) -> None:
+        """Takes back one recorded duration. If it was the minimum or the maximum, the next one is that of `others` in
+        its slot, else the middle of the slot."""
+        self._summary = None
+        if duration_ns < 0:
+            self.negative -= 1
+            return
+        slots, counts = self._slots, self._counts
+        slot = _slot_of(min(duration_ns, MAX_DURATION_NS))
+        index = bisect_left(slots, slot)
+        if index == len(slots) or slots[index] != slot:
+            # It was recorded before a restart with an earlier version.
+            return
+        counts[index] -= 1
+        if not counts[index]:
+            del slots[index], counts[index]
+        self._total_ns -= duration_ns
+        self.count -= 1
+        if not self.count:
+            self._total_ns = self._min_ns = self._max_ns = 0
+        elif duration_ns in (self._min_ns, self._max_ns):
+            known = list(others)
+            if duration_ns == self._max_ns:
+                self._max_ns = max(_in_slot(known, slots[-1]), default=min(duration_ns, _slot_middle_ns(slots[-1])))
+            if duration_ns == self._min_ns:
+                self._min_ns = min(_in_slot(known, slots[0]), default=max(duration_ns, _slot_middle_ns(slots[0])))
 
     def summary(self) -> dict[str, float | int | None]:
         """Returns count, mean, percentiles by nearest rank, minimum and maximum, in milliseconds; do not modify it.

@@ -208,6 +208,13 @@ class Ledger:
             if each.conversion.numerator is None and (each.total or each.fees or each.realized_gross or each.unrealized)
         }
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever booked, or all of it was taken back."""
+        return not any(
+            each.realized_gross or each.fees or each.income or each.flows for each in self.by_currency.values()
+        )
+
     def clear_positions(self) -> None:
         self.own.clear_positions()
         for each in self.foreign:

@@ -25,6 +25,7 @@ from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, ORDERS_LANE,
 from observability.metrics.alerts.book import Action, AlertState, transition_document
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability import rows
+from observability.metrics.durability.corrector import Corrector
 from observability.metrics.execution.orders.rows import report_row
 from observability.metrics.market.bar_table import Bar
 from observability.metrics.trades.booking import BookedEvent, booking_row
@@ -81,7 +82,8 @@ class Journal:
         self._bookings = collectors.bookings
         self._reports = collectors.execution.reports
         self._sequence = sequence
-        self.stateful = tuple(stateful)
+        self.corrector = Corrector(collectors, store, event_clock)
+        self.stateful = (*stateful, self.corrector)
         self._store = store
         self._host_clock = host_clock
         self._event_clock = event_clock
@@ -200,6 +202,8 @@ class Journal:
         self.last_verdict = Verdict.ACCEPTED
         if self._store is not None:
             self._store.put(schema.INSERT_FILL, fill_row(trade, event.ts_init))
+        if self._trades.arrived:
+            self.corrector.take_arrived()
         self._announce_when_durable(trade)
 
     def on_booking(self, event: BookedEvent) -> None:
@@ -213,6 +217,7 @@ class Journal:
             return
         if self._store is not None:
             self._store.put(schema.INSERT_BOOKING, booking_row(booking))
+        self.corrector.take(booking)
         self._announce_when_durable((BOOKINGS_LANE, booking.seq, booking.symbol or None, booking.to_json()))
 
     def on_amended(self, trade: Trade) -> None:

@@ -130,6 +130,7 @@ class Persistence:
                 self.journal.stateful,
                 collectors.execution,
                 collectors.bookings,
+                self.journal.corrector,
                 collectors.system.alert_book.replay,
                 self.sequence,
             )
@@ -177,14 +178,16 @@ class Persistence:
             yield ORDERS_LANE, report.seq, report.event.symbol, report.to_json
         yield from self._recent_alerts
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Starts the store's writer and the journal."""
+    def start(self, loop: asyncio.AbstractEventLoop, slices: asyncio.Lock | None = None) -> None:
+        """Starts the store's writer and the journal. `slices` is shared by everything that works in slices."""
         if self.store is not None:
             self.store.start(loop)
         self.journal.start()
+        self.journal.corrector.start(slices)
 
     async def stop(self) -> None:
         """Writes everything that is still to be written, and closes the store."""
+        await self.journal.corrector.stop()
         if self.store is not None:
             assert self.archive is not None
             self.archive.record_open(self._history)

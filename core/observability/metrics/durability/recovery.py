@@ -21,6 +21,7 @@ import orjson
 from observability.bus import Bus
 from observability.events import Event, Order, event_time_ns
 from observability.metrics.durability import rows
+from observability.metrics.durability.corrector import Corrector
 from observability.metrics.execution.ledger import KnownOrder
 from observability.metrics.execution.orders.queries import find_order
 from observability.metrics.execution.orders.rows import report_of
@@ -61,6 +62,7 @@ def recover(
     stateful: Sequence[Stateful],
     execution: ExecutionCollector,
     bookings: BookingLog,
+    corrector: Corrector,
     replay_transition: ReplayTransition,
     sequence: EventSequence,
 ) -> Recovered:
@@ -75,8 +77,9 @@ def recover(
     for each in stateful:
         if each.name in checkpoint.parts:
             each.load(checkpoint.parts[each.name])
+    corrector.horizon_seq = checkpoint.seq
     for row in connection.execute(schema.SELECT_NEWEST_FILLS, (checkpoint.seq, MAX_TRADES)).fetchall()[::-1]:
-        trades.restore(trade_of(row), EVERY_READER)
+        trades.restore(corrector.as_counted(trade_of(row)), EVERY_READER)
     trades.has_forgotten = len(trades) == MAX_TRADES
     for row in connection.execute(schema.SELECT_NEWEST_CONFLICTS, (MAX_CONFLICTS,)).fetchall()[::-1]:
         trades.restore_conflict(trade_of(row))
@@ -97,9 +100,10 @@ def recover(
         )
     replayed = current_seq = 0
     execution.remember_reports(lambda event: find_known_order(connection, event, current_seq))
-    tails = _tails(connection, checkpoint.seq, bus, execution, bookings, replay_transition)
+    corrector.resume()
+    tails = _tails(connection, checkpoint.seq, bus, execution, bookings, corrector, replay_transition)
     for seq, replay in heapq.merge(*tails, key=lambda record: record[0]):
-        current_seq = seq
+        current_seq = corrector.horizon_seq = seq
         replay()
         replayed += 1
     newest_seq = max(checkpoint.seq, connection.execute(schema.SELECT_NEWEST_SEQ).fetchone()[0] or 0)
@@ -131,14 +135,23 @@ def _tails(
     bus: Bus,
     execution: ExecutionCollector,
     bookings: BookingLog,
+    corrector: Corrector,
     replay_transition: ReplayTransition,
 ) -> Iterator[Iterator[tuple[int, Callable[[], None]]]]:
     """Yields, per table, the numbers of the records after `seq`, each with a function that replays the record."""
 
     def replay_fill(row: StoreRow) -> None:
         # The row has the mid at the time of the fill, and the journal must not write it again.
-        execution.trades.restore(trade_of(row), Reader.JOURNAL)
+        trade = trade_of(row)
+        trade.correct(None)
+        execution.trades.restore(trade, Reader.JOURNAL)
         bus.publish(fill_of(row), SOURCE)
+        corrector.take_arrived()
+
+    def replay_booking(row: StoreRow) -> None:
+        booking = booking_of(row)
+        bookings.replay(booking, SOURCE)
+        corrector.take(booking)
 
     def replay_report(row: StoreRow) -> None:
         report = report_of(row)
@@ -152,7 +165,7 @@ def _tails(
         return lambda row: bus.publish(event_of(row), SOURCE)
 
     yield tail(schema.SELECT_FILLS_AFTER, replay_fill)
-    yield tail(schema.SELECT_BOOKINGS_AFTER, lambda row: bookings.replay(booking_of(row), SOURCE))
+    yield tail(schema.SELECT_BOOKINGS_AFTER, replay_booking)
     yield tail(schema.SELECT_ORDER_REPORTS_AFTER, replay_report)
     yield tail(schema.SELECT_EQUITY_REPORTS_AFTER, publisher(rows.equity_report_of))
     yield tail(schema.SELECT_POSITION_REPORTS_AFTER, publisher(rows.position_report_of))

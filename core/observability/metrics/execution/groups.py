@@ -12,9 +12,9 @@ An event counts once, in a tally; the four groups of the tally take its sums whe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -99,6 +99,29 @@ class ExecutionGroup:
             if is_of_session:
                 self.legs[leg].record(duration_ns)
 
+    def forget(self, leg: str, duration_ns: int, others: Collection[int], *, is_of_session: bool) -> None:
+        """Takes back the duration of a leg; `others` are the known durations of that leg of other orders."""
+        self._json = self._packed = None
+        self.legs_total[leg].forget(duration_ns, others)
+        if is_of_session:
+            self.legs[leg].forget(duration_ns, others)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever counted, or all of it was taken back."""
+        return not (
+            any(self.counts.values())
+            or any(self.amounts.values())
+            or any(each.count or each.negative for each in self.legs_total.values())
+        )
+
+    def set_symbols(self, symbols: Collection[str]) -> None:
+        """Notes which symbols the amounts are of."""
+        is_mixed = len(symbols) > 1
+        if is_mixed != self.is_mixed or (self.symbol not in symbols and self.symbol is not None):
+            self._json = self._packed = None
+            self.symbol, self.is_mixed = next(iter(symbols), None), is_mixed
+
     def sums(self, rates: Rates | None) -> Sums:
         """Returns the amounts, with money in the reporting currency."""
         return Sums(self.amounts, rates)
@@ -181,6 +204,14 @@ class Tally:
                 sums[name] = EXACT.subtract(sums[name], was)
 
 
+class OrderNames(Protocol):
+    """What decides about the groups of an order."""
+
+    strategy: str
+    symbol: str
+    venue: str
+
+
 class GroupsState(msgspec.Struct, array_like=True):
     """All groups in a checkpoint; each is a packed GroupState."""
 
@@ -217,6 +248,27 @@ class ExecutionGroups:
             tally.clear()
             tally.is_empty = True
         self._unsettled.clear()
+
+    def drop_empty(self) -> None:
+        """Drops the groups of which everything was taken back."""
+        self.settle()
+        for groups in self.by.values():
+            for name in [name for name, group in groups.items() if group.is_empty]:
+                del groups[name]
+                self._tallies.clear()
+
+    def find_mixed(self, orders: Iterable[OrderNames]) -> None:
+        """Finds out which of the groups are of several symbols; `orders` are all orders and fills that have amounts."""
+        symbols: dict[tuple[str, str], dict[str, None]] = {}
+        for order in orders:
+            symbols.setdefault(("", ""), {})[order.symbol] = None
+            for dimension, name in zip(DIMENSIONS, (order.strategy, order.symbol, order.venue), strict=True):
+                group = (name or NO_NAME) if (name or NO_NAME) in self.by[dimension] else OTHER_GROUP
+                symbols.setdefault((dimension, group), {})[order.symbol] = None
+        self.all.set_symbols(symbols.get(("", ""), {}))
+        for dimension, groups in self.by.items():
+            for name, each in groups.items():
+                each.set_symbols(symbols.get((dimension, name), {}))
 
     def begin_session(self) -> None:
         """Resets everything that belongs to the session, in every group."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from decimal import Decimal
 from math import isfinite
 from typing import Final, NamedTuple
@@ -18,10 +19,12 @@ from observability.metrics.arithmetic.decimals import ONE, ZERO
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.amounts import is_money, name_in
 from observability.metrics.execution.figures import NO_FIGURES, Figures, order_figures, special_figures
-from observability.metrics.execution.groups import LEGS, ExecutionGroups, Tally
+from observability.metrics.execution.groups import LEGS, ExecutionGroups, OrderNames, Tally
 from observability.metrics.execution.order import MarkoutSum, OrderState, new_order
 from observability.metrics.execution.order_breaks import OrderBreak, OrderBreaks
 from observability.metrics.execution.order_market import OrderMarket
+from observability.metrics.execution.recount import count_overfilled, is_counted, recount
+from observability.metrics.trades.correction import Terms
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
 from observability.metrics.trades.trade_log import StrategyLookup, TradeLog
 from observability.store.checkpoint import pack, unpack
@@ -33,6 +36,9 @@ OrderKey = tuple[str, str]
 
 # The figures of so many orders are kept, about 1 kB each: the reports and fills of an order mostly come together.
 MAX_RECENT_FIGURES: Final = 1024
+
+FILL_LEGS: Final = frozenset({"ack_to_first_fill", "send_to_first_fill", "send_to_complete"})
+"""Those that end with a fill, or may."""
 
 _LEG_BITS: Final = {leg: 1 << index for index, leg in enumerate(LEGS)}
 
@@ -63,6 +69,7 @@ class LedgerState(msgspec.Struct, array_like=True):
     has_seqs: bool = False
     """Whether each order has the number of its first record."""
     forgotten_seq: int = 0
+    session_seq: int = 0
 
 
 class OrderLedger:
@@ -115,11 +122,14 @@ class OrderLedger:
         self._max_open = max_open
         self._max_recent = max_recent
         self._session = 0
+        self.session_seq = 0
+        """The newest trade of the session before."""
 
     def begin_session(self) -> None:
         """Resets all counts and latencies of the session. Open orders stay open; from now on only their fills are
         counted."""
         self._session += 1
+        self.session_seq = self._trades.newest_seq
         self.latency = SparseHistogram()
         self._groups.begin_session()
 
@@ -176,11 +186,123 @@ class OrderLedger:
             tally.durations.append(("reported_by_fills", latency_ns, True))
             if not order.is_latency_known:
                 order.is_latency_known = True
+                order.latency_seq, order.latency_ns = trade.seq, latency_ns
                 self.latency.record(latency_ns)
         self._put(key, order, before)
         if order.replaces or order.successor:
             self._close_replaced(order)
         return order
+
+    def correct(self, trade: Trade, before: Terms | None, trades: Sequence[Trade]) -> bool:
+        """Counts an order anew after one of its fills was corrected. The trade has its new terms already; `before` are
+        those that it has counted with, and `trades` all trades of the order in memory. Returns False if the order, or
+        one of its fills, is no longer in memory: then only what the fill itself has added is taken back."""
+        key = (trade.symbol, trade.order_id)
+        order = self.open.get(key) or self._recent.get(key)
+        is_of_session = trade.seq > self.session_seq
+        if is_of_session:
+            self._recount_fill(trade, before, trade.venue if order is None else order.venue)
+        if order is None or not is_counted(order, trades):
+            return not trade.order_id
+        self._packed.pop(key, None)
+        figures = self._figures(order) if order.session == self._session else NO_FIGURES
+        earlier = copy(trade)
+        earlier.corrected = None
+        if before is not None:
+            earlier.quantity, earlier.price, earlier.commission = before.quantity, before.price, before.commission
+        were = [earlier if each.seq == trade.seq else each for each in trades]
+        self.overfilled += count_overfilled(order, trades) - count_overfilled(order, were)
+        recount(order, trades)
+        self._recent_figures.pop(key, None)
+        order.measure(trade)
+        self._forget_legs(order)
+        self._recount_latency(order, trade, trades)
+        if order.is_new:
+            # Nothing else was known of it.
+            self._tally(order).replace(figures, NO_FIGURES)
+            del self._recent[key]
+        else:
+            self._put(key, order, figures)
+        return True
+
+    def drop_empty_groups(self) -> None:
+        """Lets the groups be as if what was taken back had never been counted."""
+        self._groups.drop_empty()
+        if not self.evicted and len(self._recent) < self._max_recent:
+            # Of all orders of the session it is known what they have added.
+            self._groups.find_mixed(self._with_amounts())
+
+    def _recount_fill(self, trade: Trade, before: Terms | None, venue: str) -> None:
+        """Takes back what a fill has added, and adds what it should have."""
+        tally = self._groups.tally(trade.strategy, trade.symbol, venue)
+        after = trade.counted
+        for terms, sign in ((before, -1), (after, 1)):
+            if terms is None:
+                continue
+            tally.counts["fills"] += sign
+            if not trade.order_id:
+                tally.counts["fill:no_order"] += sign
+            name = self._commission_name(trade.symbol, trade.commission_asset)
+            tally.add(name, terms.commission if sign > 0 else terms.commission.copy_negate())
+        if after is None and before is not None and (latency_ns := _latency_of(trade)) is not None:
+            self._groups.settle()
+            others = [
+                each for other in self._trades.newer_than(self.session_seq) if (each := _latency_of(other)) is not None
+            ]
+            for group in tally.groups:
+                group.forget("reported_by_fills", latency_ns, others, is_of_session=True)
+
+    def _forget_legs(self, order: OrderState) -> None:
+        """Takes back the legs that a correction has changed; the new ones are measured with the next step."""
+        is_of_session = order.session == self._session
+        for leg, was_ns in list(order.fill_legs.items()):
+            if _fill_legs(order).get(leg) == was_ns:
+                continue
+            del order.fill_legs[leg]
+            order.legs_known &= ~_LEG_BITS[leg]
+            self._groups.settle()
+            for group in self._tally(order).groups:
+                others = [
+                    each.fill_legs[leg] for each in self._everything() if leg in each.fill_legs and each is not order
+                ]
+                group.forget(leg, was_ns, others, is_of_session=is_of_session)
+
+    def _recount_latency(self, order: OrderState, trade: Trade, trades: Sequence[Trade]) -> None:
+        """Replaces the latency of an order if it was that of a fill that is busted."""
+        if order.latency_seq != trade.seq or not trade.is_busted or (latency_ns := _latency_of(trade)) is None:
+            return
+        order.is_latency_known, order.latency_seq = False, 0
+        others = [each.latency_ns for each in self._everything() if each.is_latency_known and self._is_of_session(each)]
+        self.latency.forget(latency_ns, others)
+        if order.sent_ns is not None and order.acked_ns is not None:
+            order.is_latency_known, order.latency_ns = True, order.acked_ns - order.sent_ns
+            self.latency.record(order.latency_ns)
+            return
+        for each in trades:
+            if not each.is_busted and (other_ns := _latency_of(each)) is not None:
+                order.is_latency_known, order.latency_seq, order.latency_ns = True, each.seq, other_ns
+                self.latency.record(other_ns)
+                return
+
+    def _is_of_session(self, order: OrderState) -> bool:
+        return order.session == self._session
+
+    def _everything(self) -> Iterator[OrderState]:
+        yield from self.open.values()
+        yield from self._recent.values()
+
+    def _with_amounts(self) -> Iterator[OrderNames]:
+        """Yields the orders and fills of the session that have amounts in the groups."""
+        for trade in self._trades.newer_than(self.session_seq):
+            if not trade.is_busted:
+                yield trade
+        for order in self._everything():
+            if self._is_of_session(order) and (
+                order.filled
+                or (order.is_accepted and order.quantity is not None)
+                or (order.is_terminal and self._figures(order)[1])
+            ):
+                yield order
 
     def fill_without_order(self, event: Fill, trade: Trade) -> None:
         """Counts what the venue did to a position. No order of ours is measured by it."""
@@ -212,6 +334,8 @@ class OrderLedger:
             if found is None:
                 found = order.markouts[name] = MarkoutSum()
             found.add(quantity, cost, notional)
+            if not found.n:
+                del order.markouts[name]
 
     def orders(self) -> list[OrderState]:
         """Returns all orders in memory."""
@@ -236,13 +360,16 @@ class OrderLedger:
     def _count_fill(self, event: Fill, strategy: str, venue: str) -> Tally:
         tally = self._groups.tally(strategy, event.symbol, venue)
         tally.count("fills")
-        currency = event.commission_asset
+        tally.add(self._commission_name(event.symbol, event.commission_asset), event.commission)
+        return tally
+
+    def _commission_name(self, symbol: str, currency: str) -> str:
+        """Returns the name of the sum of commissions in a currency; without one, in that of the symbol."""
         if not currency and self._instruments is not None:
-            terms = self._instruments.special(event.symbol)
+            terms = self._instruments.special(symbol)
             currency = self._reporting if terms is None else terms.currency
         is_own = not currency or currency == self._reporting
-        tally.add("commission" if is_own else name_in("commission", currency), event.commission)
-        return tally
+        return "commission" if is_own else name_in("commission", currency)
 
     def _recall(self, key: OrderKey, event: Order) -> KnownOrder | None:
         """Returns what is stored of an order that is not in memory."""
@@ -256,11 +383,13 @@ class OrderLedger:
             self._session, self.evicted, self.late_reports, self.overfilled, self.latency.to_state(),
             self._pack(self.open), self._pack(self._recent), True, self.breaks.count, list(self.breaks.newest), True,
             self.forgotten_seq,
+            self.session_seq,
         )  # fmt: skip
 
     def load_state(self, state: LedgerState) -> None:
         self._session, self.evicted = state.session, state.evicted
         self.late_reports, self.overfilled = state.late_reports, state.overfilled
+        self.session_seq = state.session_seq
         self.breaks = OrderBreaks(state.n_breaks, state.breaks)
         self.has_seqs, self.forgotten_seq = state.has_seqs, state.forgotten_seq
         self.latency = SparseHistogram.from_state(state.latency)
@@ -412,7 +541,8 @@ class OrderLedger:
                 legs.append(("send_to_ack", acked_ns - sent_ns))
                 if is_of_session and not order.is_latency_known:
                     order.is_latency_known = True
-                    self.latency.record(acked_ns - sent_ns)
+                    order.latency_ns = acked_ns - sent_ns
+                    self.latency.record(order.latency_ns)
             if first_fill_ns is not None:
                 legs.append(("send_to_first_fill", first_fill_ns - sent_ns))
             if order.ended_ns is not None:
@@ -425,6 +555,8 @@ class OrderLedger:
             bit = _LEG_BITS[leg]
             if not order.legs_known & bit:
                 order.legs_known |= bit
+                if leg in FILL_LEGS:
+                    order.fill_legs[leg] = duration_ns
                 tally.durations.append((leg, duration_ns, is_of_session))
 
     def _pack(self, orders: dict[OrderKey, OrderState]) -> list[msgspec.Raw]:
@@ -443,3 +575,22 @@ class OrderLedger:
             orders[key] = order
             self._packed[key] = msgspec.Raw(data)
         return orders
+
+
+def _latency_of(trade: Trade) -> int | None:
+    """Returns the latency that a fill reports, in nanoseconds; None if it reports none."""
+    latency_ms = trade.latency_ms
+    return None if latency_ms is None or not isfinite(latency_ms) else round(latency_ms * NS_PER_MS)
+
+
+def _fill_legs(order: OrderState) -> dict[str, int]:
+    """Returns the legs of an order that depend on its fills."""
+    legs: dict[str, int] = {}
+    if order.first_fill_ns is not None and order.acked_ns is not None:
+        legs["ack_to_first_fill"] = order.first_fill_ns - order.acked_ns
+    if order.sent_ns is not None:
+        if order.first_fill_ns is not None:
+            legs["send_to_first_fill"] = order.first_fill_ns - order.sent_ns
+        if order.ended_ns is not None:
+            legs["send_to_complete"] = order.ended_ns - order.sent_ns
+    return legs

@@ -36,6 +36,11 @@ from observability.metrics.execution.ledger import OrderKey
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.execution.quality import HORIZONS_NS
+from observability.metrics.trades.correction import Terms as FillTerms
+from observability.metrics.trades.trade import Trade
+
+# Beyond them, the oldest fill of the session keeps the markouts that it had before a correction.
+MAX_MEASURED: Final = 10_000
 
 _NAMES: Final = tuple(HORIZONS_NS)
 _DELAYS_NS: Final = tuple(HORIZONS_NS.values())
@@ -56,6 +61,8 @@ class PendingFill(msgspec.Struct, array_like=True, gc=False):
     taken_ns: int
     horizon: int = 0
     order_id: str = ""
+    seq: int = 0
+    """The number of the trade."""
 
     def __lt__(self, other: PendingFill) -> bool:
         return (self.due_ns, self.number) < (other.due_ns, other.number)
@@ -66,6 +73,7 @@ class MarkoutsState(msgspec.Struct, array_like=True):
 
     number: int = 0
     pending: list[PendingFill] = []
+    measured: list[tuple[int, list[tuple[int, Decimal | None]]]] = []
 
 
 TallyOf = Callable[[str, str, str], Tally]
@@ -96,10 +104,13 @@ class Markouts:
         self._number = 0
         self.pending = 0
         """How many fills wait for a horizon."""
+        # What was measured of each fill in this session, so that it can be taken back: by the number of its trade, the
+        # horizons that have passed with the mids, about 700 bytes.
+        self._measured: dict[int, list[tuple[int, Decimal | None]]] = {}
 
-    def add(self, order: OrderState, event: Fill, strategy: str, mid: Decimal | None) -> None:
-        """Counts the effective spread of a fill of `strategy` against the mid at the fill, and starts its markouts."""
-        symbol, venue = order.symbol, order.venue
+    def add(self, order: OrderState, event: Fill, trade: Trade, mid: Decimal | None) -> None:
+        """Counts the effective spread of a fill against the mid at the fill, and starts its markouts."""
+        symbol, venue, strategy = order.symbol, order.venue, trade.strategy
         side, quantity, price, taken_ns = event.side, event.quantity, event.price, event.ts_init
         tally = self._tally_of(strategy, symbol, venue)
         if mid is None or mid <= 0:
@@ -108,7 +119,7 @@ class Markouts:
         due_ns = taken_ns + _DELAYS_NS[0]
         fill = PendingFill(
             due_ns, self._number + 1, symbol, strategy, venue, side, quantity, price, mid, taken_ns,
-            order_id=order.order_id,
+            order_id=order.order_id, seq=trade.seq,
         )  # fmt: skip
         self._add_cost(tally, "effective", "effective", fill, mid)
         if self.pending >= self._max_pending:
@@ -116,7 +127,48 @@ class Markouts:
             return
         self._number += 1
         self.pending += 1
+        self._measured_of(trade.seq)
         heappush(self._heaps.setdefault(symbol, []), fill)
+
+    def correct(self, trade: Trade, before: FillTerms | None, venue: str, *, is_of_session: bool) -> bool:
+        """Takes back what a fill has counted with `before`, and counts it as the trade is now. Returns False if it is
+        not known any more what was measured of it."""
+        tally = self._tally_of(trade.strategy, trade.symbol, venue)
+        mid, after = trade.mid, trade.counted
+        is_bust = before is not None and after is None
+        if mid is None or mid <= 0:
+            if is_of_session and is_bust:
+                tally.counts["fill:no_mid" if mid is None else "fill:mid_not_positive"] -= 1
+            return True
+        waiting = self._pending_fill(trade)
+        measured = self._measured.get(trade.seq)
+        if waiting is not None and before is not None and waiting.quantity != before.quantity:
+            # It was split.
+            return False
+        if is_of_session:
+            self._replace_cost(tally, "effective", "effective", trade, before, mid)
+            if measured is None and waiting is None:
+                return False
+        for horizon, mid_then in measured or ():
+            label = f"markout_{_NAMES[horizon]}"
+            if mid_then is not None:
+                self._replace_cost(tally, label, _NAMES[horizon], trade, before, mid_then)
+            elif is_bust:
+                tally.counts[f"{label}:no_fresh_mid"] -= 1
+        if waiting is not None and after is not None:
+            waiting.quantity, waiting.price = after.quantity, after.price
+        elif waiting is not None:
+            heap = self._heaps[trade.symbol]
+            heap[:] = [each for each in heap if each is not waiting]
+            heapify(heap)
+            self.pending -= 1
+        if after is None:
+            self._measured.pop(trade.seq, None)
+        return True
+
+    def begin_session(self) -> None:
+        """Forgets what was measured in the session before."""
+        self._measured = {}
 
     def due_ns(self, symbol: str) -> int | None:
         """Returns the next horizon of a symbol, None if there is none."""
@@ -145,10 +197,12 @@ class Markouts:
             fill.price, fill.mid = ratio.of_price(fill.price), ratio.of_price(fill.mid)
 
     def to_state(self) -> MarkoutsState:
-        return MarkoutsState(self._number, [fill for heap in self._heaps.values() for fill in heap])
+        pending = [fill for heap in self._heaps.values() for fill in heap]
+        return MarkoutsState(self._number, pending, list(self._measured.items()))
 
     def load_state(self, state: MarkoutsState) -> None:
         self._number = state.number
+        self._measured = dict(state.measured)
         self.pending = len(state.pending)
         self._heaps = {}
         for fill in state.pending:
@@ -159,6 +213,7 @@ class Markouts:
     def _measure(self, fill: PendingFill, mid: Decimal | None) -> None:
         tally = self._tally_of(fill.strategy, fill.symbol, fill.venue)
         label = f"markout_{_NAMES[fill.horizon]}"
+        self._measured_of(fill.seq).append((fill.horizon, mid))
         if mid is None:
             tally.count(f"{label}:no_fresh_mid")
         else:
@@ -169,7 +224,8 @@ class Markouts:
         notional at the mid when it arrived."""
         instruments = self._instruments
         terms = None if instruments is None else instruments.special(fill.symbol)
-        tally.count(name)
+        # A quantity below zero takes back what was added.
+        tally.counts[name] += 1 if fill.quantity > 0 else -1
         cost = _signed(fill, EXACT.subtract(fill.price, mid))
         notional = EXACT.multiply(fill.quantity, fill.mid)
         tally.add(f"{name}_quantity", fill.quantity)
@@ -182,6 +238,33 @@ class Markouts:
             _add_money(tally, name, fill, mid, terms, instruments.reporting)
         if self._note is not None and fill.order_id:
             self._note((fill.symbol, fill.order_id), horizon, fill.quantity, cost, notional)
+
+    def _measured_of(self, seq: int) -> list[tuple[int, Decimal | None]]:
+        """Returns what was measured of a fill, to be added to."""
+        measured = self._measured.get(seq)
+        if measured is None:
+            if len(self._measured) >= MAX_MEASURED:
+                del self._measured[next(iter(self._measured))]
+            measured = self._measured[seq] = []
+        return measured
+
+    def _pending_fill(self, trade: Trade) -> PendingFill | None:
+        return next((fill for fill in self._heaps.get(trade.symbol, ()) if fill.seq == trade.seq), None)
+
+    def _replace_cost(
+        self, tally: Tally, name: str, horizon: str, trade: Trade, before: FillTerms | None, mid: Decimal
+    ) -> None:
+        """Takes back what `_add_cost` has added for a fill with `before`, and adds it as the trade is now."""
+        assert trade.mid is not None, "nothing is measured of a fill without a mid"
+        for terms, sign in ((before, -1), (trade.counted, 1)):
+            if terms is not None:
+                quantity = terms.quantity if sign > 0 else terms.quantity.copy_negate()
+                side: Side = "buy" if trade.side == "buy" else "sell"
+                fill = PendingFill(
+                     0, 0, trade.symbol, trade.strategy, trade.venue, side, quantity, terms.price, trade.mid, 0,
+                    order_id=trade.order_id,
+                )  # fmt: skip
+                self._add_cost(tally, name, horizon, fill, mid)
 
 
 def _add_money(tally: Tally, name: str, fill: PendingFill, mid: Decimal, terms: Terms, reporting: str) -> None:

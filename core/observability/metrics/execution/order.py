@@ -46,6 +46,8 @@ _DESCRIPTION = (
 # Reports per order that are recognised when they are delivered again.
 _MAX_MARKS = 256
 _MAX_REASON_LENGTH = 256
+# Fills per order of which it is known what the market had traded: about 120 bytes each.
+_MAX_TURNOVERS = 64
 
 # Fills per order that are remembered until the order's arrival price is known.
 _MAX_WAITING_TRADES = 16
@@ -62,7 +64,8 @@ class MarkoutSum(msgspec.Struct, array_like=True, gc=False):
     """Quantity times the mid at the fill."""
 
     def add(self, quantity: Decimal, cost: Decimal, notional: Decimal) -> None:
-        self.n += 1
+        # What a correction takes back is below zero.
+        self.n += 1 if quantity > 0 else -1
         self.quantity = EXACT.add(self.quantity, quantity)
         self.cost = EXACT.add(self.cost, cost)
         self.notional = EXACT.add(self.notional, notional)
@@ -126,7 +129,6 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """Whether it is closed because a successor goes on for it."""
     quantity_status: OrderStatus | None = None
     """Status of the report that the quantity is from."""
-
     # What people look an order up for.
     seq: int = 0
     """Number of its first report or fill, by which orders are listed; 0 until it has one."""
@@ -153,6 +155,30 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """The sum of quantity / price of the fills, for an inverse contract."""
     unvalued_fees: int = 0
     """Fills whose fee had no rate into the currency of the amounts."""
+    # What the reports alone make of it: the rest follows from the fills (`recount.py`).
+    reported_status: OrderStatus | None = None
+    reported_end_ns: int | None = None
+    reported_end_rank: int = 0
+    """How many fills had arrived when it was reported to have ended."""
+    first_report_rank: int = 0
+    """How many fills had arrived when it was reported first."""
+    first_report_ns: int = 0
+    first_report_mid: Decimal | None = None
+    """The mid at its first report; known if fills had arrived before."""
+    is_reported_ended_first: bool = False
+    """Whether its first report was that it has ended."""
+    n_arrived: int = 0
+    """How many fills have arrived, busted ones included."""
+    turnovers: list[tuple[Decimal, Decimal]] = []
+    """The turnover of the market at each fill, of the first ones without a gap."""
+    reported_end_mid: Decimal | None = None
+    is_reported_accepted: bool = False
+    latency_seq: int = 0
+    """The trade whose latency counts for it; 0 if none does."""
+    latency_ns: int = 0
+    """The latency that counts for it."""
+    fill_legs: dict[str, int] = {}
+    """The legs that were measured and that depend on its fills, in nanoseconds."""
 
     @property
     def is_new(self) -> bool:
@@ -195,7 +221,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         self._note_times(status, ts_ns)
         self._describe(event, ts_ns)
         if status not in _NOT_YET_ACCEPTED:
-            self.is_accepted = True
+            self.is_accepted = self.is_reported_accepted = True
         if isinstance(event.decision_ts, int) and self.decided_ns is None:
             self.decided_ns = event.decision_ts
             if market is not None:
@@ -215,6 +241,8 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         if self.is_replaced and status in TERMINAL_STATUSES:
             # Some venues also report what was replaced as cancelled.
             return False
+        reported = self.reported_status
+        was_ended = self.ended_ns is not None
         is_ended = current in TERMINAL_STATUSES
         if current is None or (not is_ended and _RANK[status] >= _RANK[current]):
             self.status = status
@@ -226,6 +254,18 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             self._complete()
         if self.ended_ns is None and self.status in TERMINAL_STATUSES:
             self._note_end(ts_ns, market, event.ts_init)
+        if reported is None:
+            self.first_report_rank = self.n_arrived
+            self.first_report_ns = ts_ns
+            self.is_reported_ended_first = status in TERMINAL_STATUSES
+            if self.n_arrived and market is not None:
+                self.first_report_mid = market.mid(event.ts_init)
+        if reported is None or (reported not in TERMINAL_STATUSES and _RANK[status] >= _RANK[reported]):
+            self.reported_status = status
+            if status in TERMINAL_STATUSES:
+                self.reported_end_ns, self.reported_end_rank = ts_ns, self.n_arrived
+                # Mostly it ends with this report.
+                self.reported_end_mid = market.mid(event.ts_init) if was_ended and market is not None else self.end_mid
         return is_late
 
     def is_repeated_by(self, event: Order) -> bool:
@@ -270,6 +310,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         if ts_ns > self.updated_ns:
             self.updated_ns = ts_ns
         self.is_accepted = True
+        self.n_arrived += 1
         self.filled = EXACT.add(self.filled, event.quantity)
         self.notional = EXACT.add(self.notional, EXACT.multiply(event.quantity, event.price))
         if event.commission_asset and event.commission_asset != trade.currency:
@@ -286,7 +327,9 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         if self.last_fill_ns is None or ts_ns > self.last_fill_ns:
             self.last_fill_ns = ts_ns
         if market is not None:
-            self.volume_end, self.notional_end = market.traded()
+            turnover = self.volume_end, self.notional_end = market.traded()
+            if len(self.turnovers) == self.n_arrived - 1 < _MAX_TURNOVERS:
+                self.turnovers.append(turnover)
         if self.arrival_price is None and len(self.waiting) < _MAX_WAITING_TRADES:
             self.waiting.append((trade.trade_id, trade.venue))
         self._complete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from math import nan
 from typing import Any, Final
@@ -166,6 +167,52 @@ class StrategyAccount(JsonPart):
         amounts.book(closing.gross, fee)
         return closing.gross, fee
 
+    def replace(self, before: StrategyAccount, after: StrategyAccount) -> bool:
+        """Replaces what some fills have made of the sums, which `before` has, by what `after` has. Returns False if the
+        best or the worst outcome has to be found again."""
+        for currency, gross, fee, income in differences(before, after):
+            amounts = self.ledger.of(currency)
+            amounts.book(gross, fee)
+            if income:
+                amounts.earn(income)
+        self.fills += after.fills - before.fills
+        self._outcomes_fills = -1
+        self.has_input = True
+        is_known = True
+        for currency in {*before._complete, *after._complete}:
+            outcomes = self._complete.setdefault(currency, Outcomes())
+            old, new = (each._complete.get(currency) or Outcomes() for each in (before, after))
+            is_known &= outcomes.replace(old, new)
+            if not (outcomes.n_closing or outcomes.n_unvalued):
+                del self._complete[currency]
+        return is_known
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever counted, or all of it was taken back."""
+        return not (
+            self.fills
+            or self.signals
+            or any(part.position.quantity for part in self.positions.values())
+            or not self.ledger.is_empty
+        )
+
+    def set_extremes(self, outcomes: Mapping[str, Outcomes]) -> None:
+        """Sets the best and the worst outcome of the round trips that are complete, by currency."""
+        for currency, complete in self._complete.items():
+            found = outcomes.get(currency) or Outcomes()
+            complete.best, complete.worst = found.best, found.worst
+        self._outcomes_fills = -1
+        self.has_input = True
+
+    def offer_extremes(self, other: StrategyAccount) -> None:
+        """Takes the best and worst outcome of another account, if they are better and worse than its own."""
+        for currency, offered in other._complete.items():
+            complete = self._complete.get(currency)
+            if complete is not None:
+                complete.replace(Outcomes(), Outcomes(best=offered.best, worst=offered.worst))
+        self._outcomes_fills = -1
+
     @property
     def outcomes(self) -> dict[str, Outcomes]:
         """The outcomes of all round trips that have closed anything, by currency, with what they have realised so
@@ -326,3 +373,17 @@ class StrategyAccount(JsonPart):
                 "last_signal": self.last_signal,
             }
         )
+
+
+def differences(before: StrategyAccount, after: StrategyAccount) -> list[tuple[str, Decimal, Decimal, Decimal]]:
+    """Returns by how much two accounts differ, by currency: in what was realised before fees, in fees and in income."""
+    found = []
+    for currency in {**before.ledger.by_currency, **after.ledger.by_currency}:
+        old, new = before.ledger.of(currency), after.ledger.of(currency)
+        change = [
+            EXACT.subtract(getattr(new, name), getattr(old, name)) for name in ("realized_gross", "fees", "income")
+        ]
+        if any(change):
+            gross, fee, income = change
+            found.append((currency, gross, fee, income))
+    return found

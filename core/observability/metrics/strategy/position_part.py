@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from observability.clocks.timestamps import iso_or_none
 from observability.events import Fill, Position
 from observability.instruments.instrument import Terms
@@ -15,6 +17,7 @@ from observability.metrics.arithmetic.decimals import (
     ZERO,
     exact_text,
     exact_text_or_none,
+    shifted,
     to_float,
     to_float_or_none,
 )
@@ -193,6 +196,24 @@ class PositionPart(JsonPart):
         self._quoted = None if market is None else market.mark_inputs(now_ns)
         self.report = None
         self.updated_ns = max(self.updated_ns, now_ns)
+        self.has_input = True
+        self._value_position()
+
+    def replace(self, before: PositionPart, after: PositionPart, venue: str) -> None:
+        """Replaces what some fills have made of the position, which `before` has since it was flat, by what `after`
+        has. They differ in a fill at `venue`."""
+        position, old, new = self.position, before.position, after.position
+        self.position = msgspec.structs.replace(
+            new,
+            realized_gross=shifted(position.realized_gross, old.realized_gross, new.realized_gross),
+            fees=shifted(position.fees, old.fees, new.fees),
+            closed_quantity=shifted(position.closed_quantity, old.closed_quantity, new.closed_quantity),
+            held_time=shifted(position.held_time, old.held_time, new.held_time),
+        )
+        self.venues.replace(venue, old, new)
+        self.round_trip = after.round_trip
+        if self.mark_source == "fill":
+            self.mark, self.mark_ns = after.mark, after.mark_ns
         self.has_input = True
         self._value_position()
 

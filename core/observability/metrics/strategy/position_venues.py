@@ -97,6 +97,20 @@ class PositionVenues(msgspec.Struct):
         for sums in self.sums.values():
             sums.quantity = ratio.of_quantity(sums.quantity)
 
+    def replace(self, venue: str, before: AverageCostPosition, after: AverageCostPosition) -> None:
+        """Replaces what the fills at a venue have made of the position by what they should have."""
+        name = venue or NO_VENUE
+        sums = self.sums.get(name) or self.sums.get(OTHER_VENUES)
+        if sums is None:
+            return
+        sums.add(_sums_of(before), -1)
+        sums.add(_sums_of(after))
+        if not (sums.quantity or sums.cash_flow or sums.fees):
+            # Nothing but a busted fill was there.
+            self.sums = {name: each for name, each in self.sums.items() if each is not sums}
+            if len(self.sums) == 1:
+                self.name, self.sums = next(iter(self.sums)), {}
+
     def to_json(self, quantity: Decimal, value: Decimal) -> dict[str, dict[str, float]]:
         """Returns the sums of each venue; `quantity` and `value` are those of the whole position, which is open."""
         return {name: _json_of(sums, quantity, value) for name, sums in self.sums.items()}

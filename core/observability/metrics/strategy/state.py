@@ -85,6 +85,7 @@ class StrategyState(msgspec.Struct):
     last_input_ns: int | None = None
     symbols: list[SymbolSums] = []
     reports_dropped: int = 0
+    path_reason: str | None = None
     bookings: dict[str, int] = {}
     """How many of each kind."""
     duplicate_bookings: int = 0

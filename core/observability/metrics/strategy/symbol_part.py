@@ -76,6 +76,11 @@ class SymbolPart(JsonPart):
         self.has_input = True
         self.ledger.of(amounts.currency).earn(income)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever counted, or all of it was taken back."""
+        return not self.fills and self.ledger.is_empty
+
     def show(self, parts: Iterable[Valued]) -> None:
         """Brings the JSON up to the sums and the unrealised P&L of the open positions."""
         # hot: once per symbol with open positions per tick in which something moved (benchmarks/bench_tick.py)

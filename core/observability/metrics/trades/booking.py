@@ -38,7 +38,7 @@ from observability.metrics.trades.rows import StoreRow
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
 
 EFFECTIVE: Final[frozenset[type[Event]]] = frozenset(
-    {Cash, Dividend, Funding, Instrument, Position, Rate, Settlement, Split}
+    {Bust, Cash, Correct, Dividend, Funding, Instrument, Position, Rate, Settlement, Split}
 )
 """The kinds that change the book. All others are refused, so that none is taken without an effect."""
 
@@ -113,6 +113,10 @@ def key_of(event: BookedEvent) -> BookingKey:
     identity = "" if field is None else getattr(event, field)
     if identity:
         scope = [getattr(event, name) or "" for name in _SCOPE if name in event.__struct_fields__]
+        if isinstance(event, Correct):
+            # A fill may be corrected several times.
+            terms = (event.quantity, event.price, event.commission, event.new_trade_id)
+            scope += map(_text, (event.ts if event.ts != event.ts_init else None, *terms))
         return TYPE_NAMES[kind], encode_json([*scope, identity]).decode()
     return TYPE_NAMES[kind], encode_json([event_time_ns(event), *map(_text, content_of(event))]).decode()
 
@@ -168,6 +172,8 @@ class BookingFilter:
     strategy: str | None = None
     start_ns: int | None = None
     end_ns: int | None = None
+    status: str | None = None
+    """Of corrections: whether they are applied."""
 
     def matches(self, booking: Booking) -> bool:
         """Returns whether a booking is among those that are wanted."""
@@ -175,6 +181,7 @@ class BookingFilter:
             self.kind in (None, booking.kind)
             and self.symbol in (None, booking.symbol)
             and self.strategy in (None, booking.strategy)
+            and self.status in (None, booking.effect.get("status"))
             and (self.start_ns or 0) <= booking.ts_ns < (MAX_NS + 1 if self.end_ns is None else self.end_ns)
         )
 

@@ -147,6 +147,11 @@ class BookingLog:
         self.conflicts += 1
         self._conflicting[(booking.kind, booking.key), hash(content_of(booking.event))] = booking
 
+    @property
+    def newest_seq(self) -> int:
+        """The number of the newest booking in memory; 0 if there is none."""
+        return self._bookings[-1].seq if self._bookings else 0
+
     def newer_than(self, seq: int) -> list[Booking]:
         """Returns the bookings after `seq` that are still in memory, oldest first."""
         return [booking for booking in self._bookings if booking.seq > seq]

@@ -61,6 +61,9 @@ def _page(connection: sqlite3.Connection, wanted: BookingFilter, limit: int, bef
         if bound is not None:
             tests.append(f"+ts_ns {comparison} ?")
             values.append(bound)
+    if wanted.status is not None:
+        tests.append("kind IN ('bust', 'correct') AND json_extract(effect, '$.status') = ?")
+        values.append(wanted.status)
     where = " AND ".join(tests)
     (total,) = connection.execute(f"SELECT count(*) FROM bookings WHERE {where}", values).fetchone()
     rows = connection.execute(

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 from observability.clocks.slices import in_slices
 from observability.clocks.timestamps import MAX_NS
 from observability.metrics.arithmetic.decimals import ONE
+from observability.metrics.trades.correction import BUSTED
 from observability.metrics.trades.rows import decimal_or_none, trade_of
 from observability.metrics.trades.stats import TradeAmounts, TradeStats
 from observability.metrics.trades.trade import Trade, TradeFilter, TradeKey
@@ -42,10 +43,14 @@ MAX_CANDIDATES: Final = 1_000
 SqlValues = tuple[Any, ...]
 QueryTrades = Callable[[TradeFilter, int, int, int | None], Awaitable[tuple[list[Trade], int]]]
 
-_BY_ID: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE trade_id = ? ORDER BY seq LIMIT {MAX_CANDIDATES}"
+# A fill has the id that it was delivered with and, since a correction, maybe another; each is in an index.
+_BY_ID: Final = (
+    f"SELECT {FILL_COLUMNS} FROM fills WHERE trade_id = ?1 OR (new_id != '' AND new_id = ?1) "
+    f"ORDER BY seq LIMIT {MAX_CANDIDATES}"
+)
 _BY_KEY: Final = (
-    f"SELECT {FILL_COLUMNS} FROM fills "
-    "WHERE venue = ? AND symbol = ? AND trade_id = ? AND side = ? AND order_id = ? AND leg = ?"
+    f"SELECT {FILL_COLUMNS} FROM fills WHERE (trade_id = ?3 OR (new_id != '' AND new_id = ?3)) "
+    "AND venue = ?1 AND symbol = ?2 AND side = ?4 AND order_id = ?5 AND leg = ?6"
 )
 _SEQ_OF_TIMES: Final = "SELECT count(*), min(seq), max(seq) FROM fills WHERE ts_ns BETWEEN ? AND ?"
 
@@ -146,7 +151,7 @@ class StoredTrades:
             yield page
 
     async def find(self, trade_id: str) -> list[Trade]:
-        return await self._reader.run(_find, trade_id)
+        return await self._reader.run(find_trades, trade_id)
 
     async def stats(self, wanted: TradeFilter) -> TradeStats:
         stats = TradeStats()
@@ -264,7 +269,8 @@ def selection_of(connection: sqlite3.Connection, wanted: TradeFilter) -> Selecti
     return Selection(lead, lead_values, " ".join(rest), tuple(rest_values), start_seq, end_seq, total)
 
 
-def _find(connection: sqlite3.Connection, trade_id: str) -> list[Trade]:
+def find_trades(connection: sqlite3.Connection, trade_id: str) -> list[Trade]:
+    """Returns every trade of that id, oldest first: as it was delivered, or as a correction has named it."""
     return [trade_of(row) for row in connection.execute(_BY_ID, (trade_id,)).fetchall()]
 
 
@@ -332,7 +338,8 @@ def _add_up(
     # Each step of the cursor releases the interpreter's lock, so the loop never waits for more than one row.
     sql = selection.sql(
         "symbol, side, quantity, price, commission, pnl, gross_pnl, round_trip, commission_asset, currency, fee_value, "
-        "notional"
+        "notional",
+        f"AND status != '{BUSTED}'",
     )
     for row in connection.execute(sql, selection.values(start_seq, below)):
         symbol, side, quantity, price, commission, pnl, gross_pnl, round_trip = row[:8]

@@ -9,12 +9,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from observability.errors import StoreError
 from observability.events import Fill
+from observability.metrics.trades.correction import Corrected
 from observability.metrics.trades.trade import Trade
 
 StoreRow = tuple[Any, ...]
 """The values of one row, in the order of its table's columns."""
+
+_decode_corrected = msgspec.json.Decoder(Corrected).decode
 
 
 def fill_row(trade: Trade, ts_init_ns: int) -> StoreRow:
@@ -49,6 +54,34 @@ def fill_row(trade: Trade, ts_init_ns: int) -> StoreRow:
         trade.currency,
         text_or_none(trade.fee_value),
         text_or_none(trade.notional),
+        *correction_columns(trade),
+    )
+
+
+def correction_columns(trade: Trade) -> StoreRow:
+    """Returns the last columns of the row: status, corrections, and the id that a correction gave the fill."""
+    corrected = trade.corrected
+    if corrected is None:
+        return "", None, ""
+    return corrected.status, msgspec.json.encode(corrected).decode(), corrected.new_id
+
+
+def counted_columns(trade: Trade) -> StoreRow:
+    """Returns what a correction of this or an earlier fill may change: the parameters of schema.UPDATE_COUNTED_FILL."""
+    return (
+        str(trade.quantity),
+        str(trade.price),
+        str(trade.commission),
+        float(trade.quantity),
+        trade.slippage_bps,
+        text_or_none(trade.pnl),
+        text_or_none(trade.gross_pnl),
+        trade.round_trip,
+        trade.is_flat,
+        text_or_none(trade.fee_value),
+        text_or_none(trade.notional),
+        *correction_columns(trade),
+        trade.seq,
     )
 
 
@@ -56,14 +89,14 @@ def trade_of(row: StoreRow) -> Trade:
     """Returns the trade. Raises StoreError if the row is damaged."""
     try:
         return _trade_of(row)
-    except (ValueError, ArithmeticError, TypeError) as error:
+    except (ValueError, ArithmeticError, TypeError, msgspec.DecodeError) as error:
         raise StoreError(f"row {row[0]!r} of the trades is damaged: {error!r}") from None
 
 
 def _trade_of(row: StoreRow) -> Trade:
-    seq, ts_ns, _, trade_id, order_id, symbol, side, quantity, price, commission, liquidity, strategy, venue = row[:13]
-    latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip, day, leg, is_flat, position_side, reason = row[13:25]
-    commission_asset, currency, fee_value, notional = row[25:29]
+    seq, ts_ns, ts_init_ns, trade_id, order_id, symbol, side, quantity, price, commission, liquidity = row[:11]
+    strategy, venue, latency_ms, mid, slippage_bps, pnl, _, gross_pnl, round_trip, day, leg, is_flat = row[11:23]
+    position_side, reason, commission_asset, currency, fee_value, notional, _, corrections, _ = row[23:]
     return Trade(
         seq=seq,
         trade_id=trade_id,
@@ -92,30 +125,16 @@ def _trade_of(row: StoreRow) -> Trade:
         currency=currency,
         fee_value=decimal_or_none(fee_value),
         notional=decimal_or_none(notional),
+        ts_init_ns=ts_init_ns,
+        corrected=None if corrections is None else _decode_corrected(corrections),
     )
 
 
 def fill_of(row: StoreRow) -> Fill:
-    """Returns the fill."""
+    """Returns the fill as it was delivered first."""
     trade = trade_of(row)
-    return Fill(
-        trade.trade_id,
-        trade.symbol,
-        trade.side,  # type: ignore[arg-type]  # one of the two, as the fill had it
-        trade.quantity,
-        trade.price,
-        trade.order_id,
-        trade.commission,
-        trade.liquidity,  # type: ignore[arg-type]
-        trade.strategy,
-        trade.venue,
-        trade.latency_ms,
-        trade.position_side,
-        trade.reason,
-        trade.commission_asset,
-        ts=trade.ts_ns,
-        ts_init=row[2],
-    )
+    trade.correct(None)
+    return trade.to_fill()
 
 
 def text_or_none(value: Decimal | None) -> str | None:

@@ -79,6 +79,26 @@ class Outcomes(msgspec.Struct):
             is_unconverted,
         )  # fmt: skip
 
+    def replace(self, before: Outcomes, after: Outcomes) -> bool:
+        """Replaces the round trips of `before` by those of `after`. Returns False if the best or the worst of all was
+        among them, so that it has to be found again."""
+        self.n_wins += after.n_wins - before.n_wins
+        self.n_losses += after.n_losses - before.n_losses
+        self.n_breakeven += after.n_breakeven - before.n_breakeven
+        self.n_unvalued += after.n_unvalued - before.n_unvalued
+        self.won = EXACT.add(EXACT.subtract(self.won, before.won), after.won)
+        self.lost = EXACT.add(EXACT.subtract(self.lost, before.lost), after.lost)
+        is_known = True
+        if after.best is not None and (self.best is None or after.best >= self.best):
+            self.best = after.best
+        elif before.best is not None:
+            is_known = before.best != self.best
+        if after.worst is not None and (self.worst is None or after.worst <= self.worst):
+            self.worst = after.worst
+        elif before.worst is not None:
+            is_known = is_known and before.worst != self.worst
+        return is_known
+
     @property
     def n_closing(self) -> int:
         return self.n_wins + self.n_losses + self.n_breakeven

@@ -12,10 +12,13 @@ import msgspec
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, event_time_ns
 from observability.metrics.arithmetic.decimals import to_float, to_float_or_none
+from observability.metrics.trades.correction import Change, Corrected, Terms
 from observability.metrics.trades.position_side import HeldSide, held_side
 from observability.metrics.trades.stats import TradeAmounts
 
 DEFAULT_STRATEGY = "default"
+
+_NOT_CORRECTED = {"status": None, "corrected_by": None, "original": None}
 
 TradeKey = tuple[str, str, str, str, str, int, int]
 """What identifies a fill: venue, symbol, trade id, side, order id, day, leg.
@@ -76,6 +79,11 @@ class Trade(msgspec.Struct, gc=False):
         """Whether the commission is in another currency, and no rate was known."""
         return bool(self.commission_asset) and self.commission_asset != self.currency and self.fee_value is None
 
+    ts_init_ns: int = 0
+    """When the fill arrived."""
+    corrected: Corrected | None = None
+    """Its corrections; None without any. Quantity, price and commission are those after them."""
+
     @classmethod
     def from_fill(cls, seq: int, fill: Fill, strategy: str) -> Trade:
         """Returns the trade of a fill that belongs to `strategy`, before any collector has added what it computes."""
@@ -96,7 +104,62 @@ class Trade(msgspec.Struct, gc=False):
             position_side=held_side(fill.position_side),
             reason=fill.reason,
             commission_asset=fill.commission_asset,
+            ts_init_ns=fill.ts_init,
         )
+
+    def to_fill(self) -> Fill:
+        """Returns the fill as it counts."""
+        return Fill(
+            self.trade_id,
+            self.symbol,
+            self.side,  # type: ignore[arg-type]  # one of the two, as the fill had it
+            self.quantity,
+            self.price,
+            self.order_id,
+            self.commission,
+            self.liquidity,  # type: ignore[arg-type]
+            self.strategy,
+            self.venue,
+            self.latency_ms,
+            self.position_side,
+            self.reason,
+            self.commission_asset,
+            ts=self.ts_ns,
+            ts_init=self.ts_init_ns,
+        )
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.quantity, self.price, self.commission, self.commission_asset)
+
+    @property
+    def original(self) -> Terms:
+        """What the fill was delivered with first."""
+        return self.terms if self.corrected is None else self.corrected.original
+
+    @property
+    def is_busted(self) -> bool:
+        return self.corrected is not None and self.corrected.is_busted
+
+    @property
+    def counted(self) -> Terms | None:
+        """What it counts with; None if it is busted."""
+        return None if self.is_busted else self.terms
+
+    @property
+    def shown_id(self) -> str:
+        """The id that it has now."""
+        return (self.corrected.new_id if self.corrected is not None else "") or self.trade_id
+
+    def correct(self, corrected: Corrected | None) -> None:
+        """Takes the terms that it counts with after its corrections, or with None those that it was delivered with."""
+        terms = self.original if corrected is None else corrected.terms
+        self.corrected = corrected
+        self.quantity, self.price, self.commission = terms.quantity, terms.price, terms.commission
+
+    def with_change(self, change: Change) -> Corrected:
+        """Returns its corrections and a further one."""
+        return (self.corrected or Corrected(self.original, ())).with_change(change)
 
     def amounts(self) -> TradeAmounts:
         return TradeAmounts(
@@ -106,7 +169,7 @@ class Trade(msgspec.Struct, gc=False):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "trade_id": self.trade_id,
+            "trade_id": self.shown_id,
             "order_id": self.order_id,
             "symbol": self.symbol,
             "side": self.side,
@@ -126,6 +189,7 @@ class Trade(msgspec.Struct, gc=False):
             "liquidity": self.liquidity,
             "position_side": self.position_side,
             "reason": self.reason,
+            **(_NOT_CORRECTED if self.corrected is None else self.corrected.to_json()),
         }
 
 

@@ -26,6 +26,7 @@ from observability.events import Fill, event_time_ns
 from observability.logs.line_budget import LineBudget
 from observability.metrics.arithmetic.decimals import ONE, to_float
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
+from observability.metrics.trades.correction import Corrected, FillReference, Terms
 from observability.metrics.trades.stats import TradeStats
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade, TradeFilter, TradeKey
 from observability.store.checkpoint import EventSequence
@@ -128,6 +129,9 @@ class TradeLog:
         self._conflicting: dict[_ConflictKey, Trade] = {}
         self._log_lines = LineBudget()
         self._amended_listeners: list[Callable[[Trade], None]] = []
+        self._awaited: set[str] = set()
+        self.arrived: list[Trade] = []
+        """Fills that a correction has waited for."""
 
     def __len__(self) -> int:
         return len(self._trades)
@@ -158,6 +162,8 @@ class TradeLog:
             if seen is None and self._is_second_leg(fill, first):
                 return self._begin(key, content, bit, fill)
             if seen is None or seen >> _READER_BITS != content:
+                if self._is_corrected_to(first, content):
+                    return Rejection.DUPLICATE
                 self._keep_apart(first, fill)
                 return Rejection.CONFLICT
         known = self._trade(key)
@@ -187,8 +193,57 @@ class TradeLog:
 
     def restore(self, trade: Trade, readers: Reader) -> None:
         """Adds a trade of an earlier process. `readers` have had it; the others will be handed it again."""
-        self._see(self._key(trade), _content(trade), readers.value)
+        self._see(self._key(trade), _content(trade.original), readers.value)
         self._append(trade)
+        if trade.corrected is not None:
+            self._add_new_ids(trade)
+        if trade.trade_id in self._awaited:
+            self.arrived.append(trade)
+
+    def correct(self, trade: Trade, corrected: Corrected) -> None:
+        """Gives a trade the terms that it counts with after its corrections. A further delivery of it, under any of its
+        ids, stays a duplicate."""
+        trade.correct(corrected)
+        if any(each is trade for each in self._by_id.get(trade.trade_id, ())):
+            self._add_new_ids(trade)
+
+    def await_fill(self, trade_id: str) -> None:
+        """Notes that a correction waits for a fill of that id."""
+        self._awaited.add(trade_id)
+
+    def take_awaited(self) -> list[Trade]:
+        """Returns the awaited fills that have come since the last call."""
+        arrived, self.arrived = self.arrived, []
+        self._awaited.difference_update(trade.trade_id for trade in arrived)
+        return arrived
+
+    def candidates(self, wanted: FillReference) -> list[Trade]:
+        """Returns the trades in memory that may be meant by what a correction names."""
+        return [trade for trade in self._by_id.get(wanted.trade_id, ()) if wanted.matches(trade)]
+
+    def those(self, is_wanted: Callable[[Trade], bool]) -> Steps[list[Trade]]:
+        """Finds the trades that `is_wanted` accepts, oldest first."""
+        found = []
+        for number, trade in enumerate(tuple(self._trades)):
+            if is_wanted(trade):
+                found.append(trade)
+            if number % (TRADES_PER_STEP * 20) == 0:
+                yield
+        return found
+
+    def of_order(self, symbol: str, order_id: str) -> list[Trade]:
+        """Returns the trades in memory of an order, oldest first."""
+        return [trade for trade in self._trades if trade.order_id == order_id and trade.symbol == symbol]
+
+    @property
+    def newest_seq(self) -> int:
+        """The number of the newest trade in memory; 0 if there is none."""
+        return self._trades[-1].seq if self._trades else 0
+
+    @property
+    def oldest_seq(self) -> int:
+        """The number of the oldest trade in memory; 0 if there is none."""
+        return self._trades[0].seq if self._trades else 0
 
     def query(
         self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
@@ -230,7 +285,8 @@ class TradeLog:
         stats = TradeStats()
         matching = yield from self._matching(wanted)
         for number, trade in enumerate(matching):
-            stats.add(trade.amounts(), self.multipliers.get(trade.symbol, ONE))
+            if not trade.is_busted:
+                stats.add(trade.amounts(), self.multipliers.get(trade.symbol, ONE))
             if number % TRADES_PER_STEP == 0:
                 yield
         stats.settle()
@@ -295,6 +351,8 @@ class TradeLog:
         trade.day, trade.leg = key[5], key[6]
         self._append(trade)
         self._newest = fill, key, trade
+        if self._awaited and fill.trade_id in self._awaited:
+            self.arrived.append(trade)
         return trade
 
     def _trade(self, key: TradeKey) -> Trade | None:
@@ -324,6 +382,11 @@ class TradeLog:
             and trade.quantity != fill.quantity
         )
 
+    def _is_corrected_to(self, key: TradeKey, content: int) -> bool:
+        """Returns whether a fill is delivered again with what a correction has made of it."""
+        trade = self._trade(key)
+        return trade is not None and trade.corrected is not None and _content(trade.terms) == content
+
     def _matching(self, wanted: TradeFilter) -> Steps[list[Trade]]:
         """Finds the matching trades, newest first."""
         matches = wanted.predicate()
@@ -347,19 +410,43 @@ class TradeLog:
         for trade in archive(key):
             # Its day may have been stored under another setting.
             if self._key(trade) == key:
-                self._see(key, _content(trade), EVERY_READER.value)
+                self._see(key, _content(trade.original), EVERY_READER.value)
+                return self._seen[key]
+            if trade.shown_id == key[2] != trade.trade_id:
+                self._see(key, _content(trade.terms), EVERY_READER.value)
                 return self._seen[key]
         return None
 
     def _append(self, trade: Trade) -> None:
         if len(self._trades) >= self._max_trades:
-            oldest = self._trades.popleft()
-            same_id = self._by_id[oldest.trade_id]
-            same_id.remove(oldest)
-            if not same_id:
-                del self._by_id[oldest.trade_id]
+            self._forget(self._trades.popleft())
         self._trades.append(trade)
         self._by_id.setdefault(trade.trade_id, []).append(trade)
+
+    def _forget(self, trade: Trade) -> None:
+        ids = {trade.trade_id}
+        if trade.corrected is not None:
+            ids.update(change.new_id for change in trade.corrected.changes if change.new_id)
+        for trade_id in ids:
+            same_id = self._by_id[trade_id]
+            # By identity: comparing trades compares all of their fields.
+            same_id[:] = [each for each in same_id if each is not trade]
+            if not same_id:
+                del self._by_id[trade_id]
+
+    def _add_new_ids(self, trade: Trade) -> None:
+        """Lets a trade be found under each id that a correction gave it, and a fill of that id be a duplicate of it."""
+        assert trade.corrected is not None, "only a correction gives a fill another id"
+        terms = trade.corrected.original
+        for change in trade.corrected.changes:
+            terms = change.apply(terms)
+            if not change.new_id:
+                continue
+            same_id = self._by_id.setdefault(change.new_id, [])
+            if all(each is not trade for each in same_id):
+                same_id.append(trade)
+            venue, symbol, _, side, order_id, day, leg = self._key(trade)
+            self._see((venue, symbol, change.new_id, side, order_id, day, leg), _content(terms), EVERY_READER.value)
 
     def _keep_apart(self, key: TradeKey, fill: Fill) -> None:
         conflict = _conflict_key(key, fill)
@@ -398,7 +485,7 @@ def _differences(trade: Trade, other: Trade) -> list[str]:
     return [*names, "strategy"] if len(strategies) > 1 and DEFAULT_STRATEGY not in strategies else names
 
 
-def _content(record: Fill | Trade) -> int:
+def _content(record: Fill | Terms) -> int:
     """Returns the hash of what must be the same in two deliveries of one fill, besides its key and strategy."""
     if record.commission_asset:
         return hash((record.quantity, record.price, record.commission, record.commission_asset))
@@ -417,4 +504,5 @@ def _second_leg(key: TradeKey) -> TradeKey:
 
 
 def _conflict_key(key: TradeKey, record: Fill | Trade) -> _ConflictKey:
-    return key, _content(record), record.strategy or DEFAULT_STRATEGY
+    content = _content(record.original if isinstance(record, Trade) else record)
+    return key, content, record.strategy or DEFAULT_STRATEGY

@@ -1,0 +1,302 @@
+"""Corrections of fills: afterwards everything is as in a run that never had the fault."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order
+from observability.events import AnyEvent, Bust, Correct, Dividend, Fill, Order, Position, Quote, Settlement, Split
+from observability.metrics.trades.queries import StoredTrades
+from observability.metrics.trades.trade import TradeFilter
+
+ALL = TradeFilter()
+
+
+def bust(of: Fill, number: int = 0) -> Bust:
+    ts = NOON + (1_000 + number) * S
+    return Bust(of.trade_id, of.symbol, of.order_id, of.side, of.venue, ts=ts, ts_init=ts + S)
+
+
+def correct(of: Fill, number: int = 0, **changes: Any) -> Correct:
+    ts = NOON + (1_000 + number) * S
+    return Correct(of.trade_id, of.symbol, of.order_id, of.side, of.venue, ts=ts, ts_init=ts + S, **changes)
+
+
+def quote(number: int, bid: int, symbol: str = "AAPL") -> Quote:
+    ts = NOON + number * S
+    return Quote(symbol, bid / 4, bid / 4 + 0.25, 1.0, 1.0, "XNAS", ts=ts, ts_init=ts)
+
+
+def figures(run: HubRun) -> dict[str, Any]:
+    """Returns everything that must be as in a run without the fault."""
+    run.clock.now_ns = NOON + 5_000 * S
+    shown = run.tick()
+    strategy, execution = run.collectors.strategy, run.collectors.execution
+    path = ("drawdown", "max_drawdown")
+    trades, _ = execution.trades.query(ALL, 1_000)
+    return {
+        "strategy": without(shown["strategy"], *path, "bookings", "corrections", "pending_corrections", "path_reason"),
+        "strategies": {
+            name: without(account, *path) for name, account in shown["strategies"].items() if account["fills"]
+        },
+        "positions": {
+            key: without(dict(part.to_json()), "updated", "mark_updated")
+            for key, part in strategy.groups[1].parts.items()
+        },
+        "symbols": {
+            name: dict(part.to_json()) for name, part in strategy.groups[2].parts.items() if part.to_json()["fills"]
+        },
+        "performance": {name: without(each, "drawdown") for name, each in strategy.performance()["strategies"].items()},
+        "trades": [
+            {
+                name: value
+                for name, value in trade.to_json().items()
+                if name not in ("round_trip", "status", "corrected_by", "original")
+            }
+            for trade in trades
+            if not trade.is_busted
+        ],
+        "stats": execution.trades.stats(ALL).to_json(strategy.rates),
+        "execution": without(shown["execution"], "late_reports"),
+        "quality": execution.quality(),
+        "orders": {
+            key: (order.status, order.filled, order.notional, order.fees, order.ended_ns, order.end_mid)
+            for key, order in {**execution._orders.open, **execution._orders._recent}.items()
+        },
+    }
+
+
+def without(figures: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in figures.items()
+        if not any(name == each or name.startswith(f"{each}_") for each in names)
+    }
+
+
+def run_of(events: Sequence[AnyEvent], run: HubRun) -> HubRun:
+    for event in events:
+        run.bus.publish(event, "test")
+    assert run.bus.handler_errors == 0
+    return run
+
+
+async def started(directory: Path | None = None) -> HubRun:
+    run = HubRun(directory)
+    await run.start()
+    return run
+
+
+FILLS = st.builds(
+    fill,
+    st.integers(1, 30),
+    side=st.sampled_from(("buy", "sell")),
+    quantity=st.integers(1, 300).map(lambda n: D(n) / 100),
+    price=st.integers(90_000_000, 110_000_000).map(lambda n: D(n) / 10**6),
+    commission=st.integers(-100, 300).map(lambda n: D(n) / 1_000),
+    strategy=st.sampled_from(("alpha", "")),
+    symbol=st.sampled_from(("AAPL", "ES")),
+    latency_ms=st.sampled_from((None, 1.5, 0.25)),
+)
+EVENTS = st.lists(
+    st.one_of(
+        FILLS,
+        st.builds(
+            order,
+            st.integers(1, 30),
+            st.sampled_from(("pending_new", "new", "partially_filled", "filled", "canceled")),
+            quantity=st.integers(1, 3).map(D),
+        ),
+        st.builds(quote, st.integers(1, 30), st.integers(360, 440), st.sampled_from(("AAPL", "ES"))),
+    ),
+    min_size=1,
+    max_size=40,
+)  # fmt: skip
+
+
+def numbered(events: Sequence[AnyEvent]) -> list[AnyEvent]:
+    """Gives every event the time of its place, every fill a key of its own, and every order one strategy and side."""
+    known: set[str] = set()
+    result: list[AnyEvent] = []
+    for number, event in enumerate(events):
+        if isinstance(event, Fill):
+            if event.trade_id in known:
+                continue
+            known.add(event.trade_id)
+        event.ts = event.ts_init = NOON + number * S
+        if isinstance(event, Order):
+            event.decision_ts = None
+        if isinstance(event, Fill | Order) and (event.strategy or isinstance(event, Order)):
+            event.strategy = ("alpha", "beta")[int(event.order_id[1:]) % 2]
+        if isinstance(event, Fill | Order):
+            event.side = ("buy", "sell")[int(event.order_id[1:]) // 2 % 2]  # type: ignore[assignment]
+        result.append(event)
+    return result
+
+
+def replaced(of: Fill, terms: dict[str, Any]) -> Fill:
+    changed = fill(1)
+    for name in of.__struct_fields__:
+        setattr(changed, name, terms.get(name, getattr(of, name)))
+    return changed
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(EVENTS, st.data())
+def test_a_busted_fill_has_never_been(events: list[AnyEvent], data: st.DataObject) -> None:
+    events = numbered(events)
+    fills = [event for event in events if isinstance(event, Fill)]
+    if not fills:
+        return
+    wrong = data.draw(st.sampled_from(fills))
+    later = data.draw(st.integers(events.index(wrong) + 1, len(events)))
+
+    async def script() -> None:
+        right = run_of([event for event in events if event is not wrong], await started())
+        run = run_of([*events[:later], bust(wrong), *events[later:]], await started())
+        assert figures(run) == figures(right)
+
+    asyncio.run(script())
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(EVENTS, st.data())
+def test_a_corrected_fill_was_always_right(events: list[AnyEvent], data: st.DataObject) -> None:
+    events = numbered(events)
+    fills = [event for event in events if isinstance(event, Fill)]
+    if not fills:
+        return
+    wrong = data.draw(st.sampled_from(fills))
+    terms = data.draw(
+        st.fixed_dictionaries(
+            {"price": st.integers(90, 110).map(D)},
+            optional={"quantity": st.integers(1, 4).map(D), "commission": st.integers(0, 2).map(D)},
+        )
+    )
+    later = data.draw(st.integers(events.index(wrong) + 1, len(events)))
+
+    async def script() -> None:
+        right = run_of([replaced(wrong, terms) if event is wrong else event for event in events], await started())
+        run = run_of([*events[:later], correct(wrong, **terms), *events[later:]], await started())
+        assert figures(run) == figures(right)
+
+    asyncio.run(script())
+
+
+def corrections_of(data: st.DataObject, fills: Sequence[Fill]) -> list[Bust | Correct]:
+    """Draws corrections of some fills, each with a time of its own, so that their order is certain."""
+    drawn: list[Bust | Correct] = []
+    for number in range(data.draw(st.integers(1, 4))):
+        wrong = data.draw(st.sampled_from(fills))
+        price = data.draw(st.none() | st.integers(90, 110))
+        drawn.append(bust(wrong, number) if price is None else correct(wrong, number, price=D(price)))
+    return drawn
+
+
+def right_of(events: Sequence[AnyEvent], corrections: Sequence[Bust | Correct]) -> list[AnyEvent]:
+    """Returns the events of a run that never had the faults."""
+    result: list[AnyEvent] = []
+    for event in events:
+        of_event = [each for each in corrections if isinstance(event, Fill) and each.trade_id == event.trade_id]
+        if any(isinstance(each, Bust) for each in of_event):
+            continue
+        prices = [each.price for each in of_event if isinstance(each, Correct)]
+        result.append(replaced(event, {"price": prices[-1]}) if prices and isinstance(event, Fill) else event)
+    return result
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(EVENTS, st.data())
+def test_neither_order_nor_repetition_of_corrections_matters(events: list[AnyEvent], data: st.DataObject) -> None:
+    events = numbered(events)
+    fills = [event for event in events if isinstance(event, Fill)]
+    if not fills:
+        return
+    corrections = corrections_of(data, fills)
+    delivered = data.draw(st.permutations([*corrections, *corrections, *fills]))
+
+    async def script() -> None:
+        right = run_of(right_of(events, corrections), await started())
+        run = run_of([*events, *delivered], await started())
+        assert without(figures(run), "strategy", "execution") == without(figures(right), "strategy", "execution")
+        assert run.journal.corrector.waiting == {}
+
+    asyncio.run(script())
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(EVENTS, st.data())
+def test_corrections_survive_any_restart_before_and_after_their_fill(
+    events: list[AnyEvent], data: st.DataObject
+) -> None:
+    events = numbered(events)
+    fills = [event for event in events if isinstance(event, Fill)]
+    if not fills:
+        return
+    corrections = corrections_of(data, fills)
+    sent = list(events)
+    for each in corrections:
+        sent.insert(data.draw(st.integers(0, len(sent))), each)
+    actions = data.draw(
+        st.lists(st.sampled_from(("continue", "checkpoint", "stop", "kill")), min_size=len(sent), max_size=len(sent))
+    )
+
+    async def script(directory: Path) -> None:
+        right = run_of(right_of(events, corrections), await started())
+        run = await started(directory)
+        newest: dict[str, Quote] = {}
+        for event, action in zip(sent, actions, strict=True):
+            run_of([event], run)
+            if isinstance(event, Quote):
+                newest[event.symbol] = event
+            if action == "checkpoint":
+                run.journal.checkpoint()
+            elif action != "continue":
+                await run.stop(is_clean=action == "stop")
+                run = await started(directory)
+                # Prices are not durable.
+                run_of(list(newest.values()), run)
+        await run.written()
+        shown, expected = figures(run), figures(right)
+        for part in ("strategies", "positions", "symbols", "trades", "stats"):
+            assert shown[part] == expected[part], part
+        stats = await StoredTrades(run.persistence.store.reader).stats(ALL)  # type: ignore[union-attr]
+        assert stats.to_json(run.collectors.strategy.rates) == expected["stats"]
+        await run.stop(is_clean=True)
+
+    in_data_directory(script)
+
+
+BOOKED = {
+    "a split": Split("AAPL", D(2), split_id="1", ts=NOON, ts_init=NOON),
+    "a dividend": Dividend("AAPL", D("0.5"), dividend_id="1", ts=NOON, ts_init=NOON),
+    "a settlement": Settlement("AAPL", D(120), settlement_id="1", ts=NOON, ts_init=NOON),
+    "all of them": None,
+}
+
+
+@pytest.mark.parametrize("name", BOOKED)
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_what_is_booked_between_the_fills_is_booked_anew(name: str, is_adopted: bool) -> None:
+    booked = [each for each in BOOKED.values() if each is not None] if name == "all of them" else [BOOKED[name]]
+    adoption = [Position("AAPL", D(7), D(90), "alpha", adopt=True, ts=NOON - S, ts_init=NOON - S)] * is_adopted
+    first, wrong, last = fill(1), fill(2, quantity=D(3)), fill(3, side="sell", quantity=D(4))
+
+    async def script() -> None:
+        for correction, replacement in (
+            (bust(wrong), []),
+            (correct(wrong, quantity=D(5)), [replaced(wrong, {"quantity": D(5)})]),
+        ):
+            right = run_of([*adoption, first, *replacement, *booked, last], await started())  # type: ignore[list-item]
+            run = run_of([*adoption, first, wrong, *booked, last, correction], await started())  # type: ignore[list-item]
+            assert figures(run) == figures(right)
+            assert run.collectors.strategy.corrections == 1
+
+    asyncio.run(script())

@@ -1,0 +1,126 @@
+"""Busts and corrections of fills through a server: everything is as if the fault had never been, over kills too."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import connect
+
+from server_process import TIMEOUT_SECONDS, Server
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[Server]:
+    server = Server(*arguments)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(
+        server.url("/api/ingest"), json.dumps(events).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def fill(number: int, side: str, quantity: str, price: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "type": "fill", "trade_id": f"t{number}", "order_id": f"o{number}", "symbol": "X", "side": side,
+        "quantity": quantity, "price": price, "strategy": "s", "commission": "1", **changes,
+    }  # fmt: skip
+
+
+def key(number: int, side: str) -> dict[str, Any]:
+    return {"trade_id": f"t{number}", "order_id": f"o{number}", "symbol": "X", "side": side}
+
+
+RIGHT = [fill(1, "buy", "10", "101"), fill(3, "sell", "4", "110")]
+WRONG = [fill(1, "buy", "10", "100"), fill(2, "buy", "5", "7"), fill(3, "sell", "4", "110")]
+CORRECT = {"type": "correct", **key(1, "buy"), "price": "101"}
+BUST = {"type": "bust", **key(2, "buy")}
+
+
+def figures(server: Server) -> dict[str, Any]:
+    section = server.next_snapshot()["strategy"]
+    (position,) = section["positions"]
+    quality = server.get("/api/trades/execution/quality")
+    stats = server.get("/api/trades/stats/summary")
+    return {
+        **{name: section[name] for name in ("fills", "fees", "total_pnl", "realized_pnl", "win_rate", "n_closing")},
+        **{name: position[name] for name in ("quantity", "avg_price", "realized_pnl", "unrealized_pnl")},
+        "strategy": {name: section["strategies"]["s"][name] for name in ("fills", "n_wins", "realized_gross_pnl")},
+        "symbol": section["symbols"]["X"],
+        "quality": {name: quality[name] for name in ("fills", "orders", "fill_rate", "by_strategy", "by_symbol")},
+        "stats": {name: value for name, value in stats.items() if name not in ("timestamp", "seq")},
+    }
+
+
+def test_a_kill_at_any_step_leaves_the_figures_of_a_run_without_the_fault(tmp_path: Path) -> None:
+    with running() as server:
+        send(server, *RIGHT)
+        right = figures(server)
+    # The bust comes before its fill, which it waits for.
+    steps = [WRONG[0], BUST, WRONG[2], WRONG[1], CORRECT]
+    for number in range(1, len(steps) + 1):
+        directory = tmp_path / str(number)
+        with running("--data-dir", str(directory)) as server:
+            send(server, *steps[:number])
+            server.stop(signal.SIGKILL)
+        with running("--data-dir", str(directory)) as server:
+            # Whatever was sent is known, so that all may be sent again.
+            answer = send(server, *steps)
+            assert (answer["accepted"], answer["duplicates"]) == (len(steps) - number, number)
+            shown = figures(server)
+            # Fills are in the order in which they came.
+            assert shown["fills"] == 2
+            for name in ("quantity", "avg_price", "realized_pnl", "fees", "symbol", "stats", "quality"):
+                assert shown[name] == right[name], name
+            section = server.next_snapshot()["strategy"]
+            assert (section["corrections"], section["pending_corrections"]) == (2, 0)
+            assert "corrected" in section["path_reason"]
+
+
+def test_a_corrected_trade_stays_in_sight_with_its_correction(tmp_path: Path) -> None:
+    with running("--data-dir", str(tmp_path)) as server:
+        send(server, *WRONG, BUST)
+        replacement = fill(9, "buy", "10", "101", order_id="o1", corrects="t1")
+        assert send(server, replacement)["accepted"] == 1
+        # A drop copy knows only what came out of it.
+        assert send(server, {name: replacement[name] for name in replacement if name != "corrects"})["duplicates"] == 1
+        assert send(server, WRONG[0], CORRECT | {"price": None}, BUST)["rejected_count"] == 0
+        trades = {trade["trade_id"]: trade for trade in server.get("/api/trades")["trades"]}
+        assert {name: trade["status"] for name, trade in trades.items()} == {
+            "t9": "corrected", "t2": "busted", "t3": None,
+        }  # fmt: skip
+        assert (trades["t9"]["price"], trades["t9"]["original"]["price"]) == (101.0, 100.0)
+        found = server.get("/api/bookings?kind=bust")["bookings"][0]
+        assert trades["t2"]["corrected_by"] is not None
+        assert (found["effect"]["status"], found["effect"]["after"]) == ("applied", None)
+        assert found["effect"]["before"] == {"quantity": 5.0, "price": 7.0, "commission": 1.0}
+        assert server.get("/api/trades/t1")["trade_id"] == server.get("/api/trades/t9")["trade_id"] == "t9"
+        with connect(f"{server.websocket_url}?channels=bookings&lane_since=0") as client:
+            messages = (message for message in map(json.loads, client) if message["type"] == "booking")
+            kinds = [next(messages)["kind"] for _ in range(2)]
+        assert kinds == ["bust", "correct"]
+
+
+def test_a_correction_without_its_fill_waits_in_sight() -> None:
+    with running() as server:
+        assert send(server, BUST, BUST)["duplicates"] == 1
+        assert server.next_snapshot()["strategy"]["pending_corrections"] == 1
+        (found,) = server.get("/api/bookings?status=pending")["bookings"]
+        assert (found["trade_id"], found["effect"]["reason"][:7]) == ("t2", "no fill")
+        send(server, *WRONG)
+        section = server.next_snapshot()["strategy"]
+        assert (section["pending_corrections"], section["corrections"], section["fills"]) == (0, 1, 2)
+        assert server.get("/api/bookings?status=pending")["total"] == 0
