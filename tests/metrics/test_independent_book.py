@@ -125,19 +125,19 @@ def compare_trades(desk: Desk, book: Book) -> None:
             assert pnl is None or wanted is None or abs(Fraction(pnl) - wanted) < ROUNDING, one
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_random_year_of_everything_agrees_to_the_last_digit(seed: int) -> None:
-    run(seed, 2_500, LANDED)
+    run(seed, 1_200, LANDED)
 
 
 @pytest.mark.parametrize("feature", [name for name in FEATURES if name in LANDED])
 def test_a_random_year_of_one_thing_agrees_to_the_last_digit(feature: str) -> None:
-    run(11, 400, frozenset({feature}))
+    run(11, 150, frozenset({feature}))
 
 
 @given(st.integers(0, 2**32), st.sets(st.sampled_from(sorted(LANDED))))
 def test_any_short_year_agrees_to_the_last_digit(seed: int, features: set[str]) -> None:
-    run(seed, 60, frozenset(features), checks=6)
+    run(seed, 30, frozenset(features), checks=2)
 
 
 def test_the_year_is_of_this_length() -> None:

@@ -155,9 +155,8 @@ class Book:
         """What counts, in order; fills as they are corrected, without those that are busted."""
         self._fills: dict[tuple[str, ...], list[Event]] = {}
         """By key: the fill as it was delivered first, and its corrections."""
+        self._corrections: list[Event] = []
         self._bookings: dict[tuple[str, ...], Any] = {}
-        self._strategies: dict[int, str] = {}
-        """The strategy that a fill was given when it came, by its number."""
         self.state = State()
 
     # -- what comes in
@@ -195,16 +194,24 @@ class Book:
             if number(event["quantity"]) > abs(held.quantity if held else Fraction(0)):
                 return "refused"
         counted = {**event, "strategy": place[0]}
-        self._fills[key] = [event]
+        waiting = [each for each in self._corrections if names_fill(each, key)]
+        self._fills[key] = [event, *waiting]
         self._log.append(counted)
         self._apply(self.state, counted)
+        if waiting:
+            self._compute_again(key)
         return "accepted"
 
     def _take_correction(self, event: Event) -> str:
+        if event in self._corrections:
+            return "duplicate"
+        self._corrections.append(event)
         matching = [key for key in self._fills if names_fill(event, key)]
-        assert len(matching) == 1, "the random year corrects fills that have come"
-        self._fills[matching[0]].append(event)
-        self._compute_again(matching[0])
+        assert len(matching) <= 1, "the random year names its fills well enough"
+        for key in matching:
+            self._fills[key].append(event)
+            self._compute_again(key)
+        # Of a fill that has not come, it waits.
         return "accepted"
 
     def _compute_again(self, key: tuple[str, ...]) -> None:

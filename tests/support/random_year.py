@@ -268,7 +268,7 @@ class RandomYear:
         gap = self._random.choice((1, 3 * S, 60 * S, 3_600 * S, 2 * YEAR_NS // max(self._n, 1)))
         self._now_ns += 1 + self._random.randrange(gap)
         event = {**event, "ts": self._now_ns}
-        if event["type"] in ("fill", "cash", "funding", "dividend", "split", "settlement") or event.get("adopt"):
+        if event["type"] not in ("quote", "print", "order", "instrument", "rate", "position") or event.get("adopt"):
             self._keyed.append(event)
         if event["type"] == "fill":
             self._fills.append(event)
