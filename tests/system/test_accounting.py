@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hosts import post
+from hosts import post, wait_until
 from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
@@ -167,3 +169,62 @@ def test_a_fill_without_a_strategy_takes_that_of_its_order(
     assert (again["duplicates"], again["accepted"]) == (2, 1)
     expected = {"mm": 3, "default": 1}
     assert by_strategy(server) == dict.fromkeys(("accounts", "trades", "statistics", "quality", "positions"), expected)
+
+
+INVERSE = """
+[[instrument]]
+symbol = "XBTUSD"
+kind = "perpetual"
+contract = "inverse"
+base_currency = "XBT"
+quote_currency = "USD"
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_instruments_of_a_file_hold_over_a_reload_and_a_restart(
+    start_server: StartServer, tmp_path: Path, workers: str
+) -> None:
+    path = tmp_path / "instruments.toml"
+    path.write_text(INVERSE)
+    arguments = ("--workers", workers, "--data-dir", str(tmp_path / "data"), "--instruments", str(path))
+    server = start_server(*arguments, REPORTING_CURRENCY="USDT")
+    post(
+        server,
+        "/api/ingest",
+        [
+            trade(1, 60_000, "60000", "0", "XBTUSD"),
+            trade(2, -60_000, "66000", "0", "XBTUSD"),
+            trade(3, 60_000, "60000", "0", "XBTUSD"),
+            trade(4, 1, "100", "1", "AAPL") | {"commission_asset": "BNB"},
+            {"type": "rate", "base": "BTC", "quote": "USDT", "rate": "66000"},
+        ],
+    )
+    # The first would change the terms of what is held, the second only says what was assumed.
+    path.write_text(
+        INVERSE.replace('"inverse"', '"linear"') + INVERSE.replace("XBTUSD", "ETHUSD").replace("XBT", "ETH")
+    )
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log("an instrument of .* is refused: .*a position in XBTUSD is held under other terms")
+    post(server, "/api/ingest", [{"type": "rate", "base": "BNB", "quote": "USDT", "rate": "600"}])
+    for is_restarted in (False, True):
+        if is_restarted:
+            server.stop()
+            server = start_server(*arguments, REPORTING_CURRENCY="USDT")
+        section = server.next_snapshot()["strategy"]
+        assert (section["realized_pnl"], section["fees"]) == (5400.0, 600.0)
+        # Both are made of a document that is made once a second.
+        assert wait_until(partial(has_contracts, server))
+        stats = wait_until(partial(known_stats, server))
+        assert (stats["realized_pnl"], stats["commission"]) == (5400.0, 600.0)
+
+
+def has_contracts(server: Server) -> bool:
+    instruments = server.get("/api/instruments")["instruments"]
+    contracts = {each["symbol"]: each["contract"] for each in instruments}
+    return contracts == {"XBTUSD": "inverse", "ETHUSD": "inverse", "AAPL": "linear"}
+
+
+def known_stats(server: Server) -> dict[str, Any] | None:
+    stats: dict[str, Any] = server.get("/api/trades/stats/summary")
+    return None if stats["unconverted_reason"] else stats

@@ -229,6 +229,13 @@ class Config:
         env="ALERT_RULES",
         flag="--alerts",
     )
+    instruments: Path | None = _setting(
+        None,
+        ReadableFile(),
+        "What symbols stand for, in TOML: currencies, multipliers, kinds of contracts. SIGHUP reads it again.",
+        env="INSTRUMENTS",
+        flag="--instruments",
+    )
     positions: Path | None = _setting(
         None,
         ReadableFile(),

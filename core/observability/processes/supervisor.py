@@ -8,7 +8,8 @@ It has no event loop, thread or database and serves no client, so that there is 
     └── worker-2    slot 2, the second listening sockets
 
     SIGTERM, SIGINT   stops the workers, then the hub; a second one kills all of them
-    SIGHUP            replaces the workers one by one: a new one serves before the old one drains
+    SIGHUP            replaces the workers one by one: a new one serves before the old one drains; the hub reads its
+                      instruments again
     SIGUSR1           lets every process reopen its log files
 
 A process that ends by itself is restarted: the first time at once, then after growing pauses. If one fails before all
@@ -311,6 +312,9 @@ class Supervisor:
                     os.kill(child.pid, number)
             elif number == signal.SIGHUP and not self._is_stopping:
                 self._service_manager.say_reloading()
+                for child in self._children.values():
+                    if child.place.is_hub:
+                        os.kill(child.pid, number)
                 self._replace_workers()
         return True
 

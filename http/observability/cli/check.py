@@ -17,6 +17,7 @@ from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.connections.tls import make_context
 from observability.errors import EXIT_USAGE, ConfigError, ObservabilityError, StoreError
+from observability.ingest.instrument_file import load_instruments
 from observability.ingest.position_file import load_positions
 from observability.notify.channels import open_channel
 from observability.notify.route_file import load_alert_file
@@ -30,9 +31,9 @@ MIN_CERTIFICATE_DAYS: Final = 14
 
 _DESCRIPTION: Final = """\
 Checks everything that `observability serve` would need, with the same flags, variables and configuration file: the
-settings, the alert rules, the positions to adopt, the certificate, the store, the recordings, the sources. Prints one
-line for each, and every fault. Opens no port, connects to nothing and writes nothing. The exit code is 0 if the server
-could start, 2 if not."""
+settings, the alert rules, the instruments, the positions to adopt, the certificate, the store, the recordings, the
+sources. Prints one line for each, and every fault. Opens no port, connects to nothing and writes nothing. The exit code
+is 0 if the server could start, 2 if not."""
 
 _EXAMPLES: Final = """\
 examples:
@@ -54,6 +55,7 @@ def check(arguments: Sequence[str]) -> int:
     _print("settings", f"{len(given)} given, the others have their defaults")
     checks: dict[str, Callable[[Config], str]] = {
         "alert rules": _check_rules,
+        "instruments": _check_instruments,
         "positions": _check_positions,
         "certificate": _check_certificate,
         "store": _check_store,
@@ -93,6 +95,10 @@ def _check_rules(config: Config) -> str:
     found = load_alert_file(path)
     routes = ", ".join(f"{route.name} ({open_channel(route).place})" for route in found.routes) or "none"
     return f"{len(found.rules)} rules, {'built in' if path is None else f'from {path}'}; routes: {routes}"
+
+
+def _check_instruments(config: Config) -> str:
+    return f"{len(load_instruments(config.instruments))} described" if config.instruments else "none described"
 
 
 def _check_positions(config: Config) -> str:

@@ -13,6 +13,7 @@ from observability.cli.reload import run_reloading
 from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError, SourceError
+from observability.ingest.instrument_file import load_instruments
 from observability.ingest.position_file import load_positions
 from observability.logs.setup import configure_logging
 from observability.notify.route_file import load_alert_file
@@ -32,6 +33,7 @@ def serve(arguments: Sequence[str]) -> int:
     try:
         config = Sources(parsed, os.environ).config()
         alert_file = load_alert_file(config.alert_rules)
+        load_instruments(config.instruments)
         load_positions(config.positions)
         log_ring = configure_logging(config)
     except ConfigError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from observability.connections.tls import Certificate
 from observability.errors import ConfigError
 from observability.history.archive import StoredMinutes
 from observability.ingest.gate import IngestGate
+from observability.ingest.instrument_file import load_instruments
 from observability.ingest.position_file import load_positions
 from observability.logs.log_book import LogBook
 from observability.logs.log_ring import LogRing
@@ -101,6 +103,8 @@ class HubProcess(ServerProcess):
     ) -> None:
         super().__init__(is_alone=context is None)
         self._config = config
+        # The newest reading of the instruments, which the loop alone would not keep.
+        self._reading: asyncio.Task[None] | None = None
         self._log_ring = log_ring
         self._announce = announce
         self._service_manager = service_manager
@@ -214,6 +218,7 @@ class HubProcess(ServerProcess):
             add_routes(frontend.router, self._route_parts())
             self._loop.add_signal_handler(signal.SIGHUP, self._reload, frontend.certificate)
         else:
+            self._loop.add_signal_handler(signal.SIGHUP, self._reload_instruments)
             hub.documents.update(frontend.documents(self._status.hub_state, self._metrics.hub_metrics))
             self._collectors.system.add_health_reason("snapshots", lambda: frontend.trouble)
             frontend.share_lanes(self._lane_feed.lanes)
@@ -240,8 +245,24 @@ class HubProcess(ServerProcess):
                 self._silences.restore(stored_silences(connection, self._host_clock.time_ns()))
         self._persistence.start(self._loop)
         self._notifier.start()
+        await self._describe_instruments()
         await self._adopt_positions()
         await self._hub.start()
+
+    async def _describe_instruments(self) -> None:
+        """Publishes what the file of instruments says and is not known yet."""
+        try:
+            instruments = load_instruments(self._config.instruments)
+        except ConfigError as error:
+            logger.error("the instruments are not read again; those known stay: %s", error)
+            return
+        table = self._collectors.strategy.instruments
+        new = [each for each in instruments if not table.knows(table.described_by(each))]
+        if new:
+            outcome = (await self._gate.take_read(new, source="instruments")).outcome
+            for fault in outcome.faults:
+                logger.error("an instrument of %s is refused: %s", self._config.instruments, fault["error"])
+            logger.info("%d instruments are described anew, %d are refused", outcome.accepted, outcome.rejected)
 
     async def _adopt_positions(self) -> None:
         try:
@@ -306,7 +327,12 @@ class HubProcess(ServerProcess):
             logger.info("SIGHUP: there is no certificate to read again")
         else:
             certificate.reload()
+        self._reload_instruments()
         self._service_manager.say_ready(READY_STATUS)
+
+    def _reload_instruments(self) -> None:
+        if self._config.instruments is not None:
+            self._reading = self._loop.create_task(self._describe_instruments())
 
     def _make_worker(self) -> Worker:
         feed = LocalFeed(self._hub.frames, self._lane_feed.lanes, self._event_clock, self._hub.catch_up)
