@@ -1,10 +1,11 @@
 """Question: what does a client miss while processes are killed at random?
 
-Starts a host with several workers, connects clients that follow snapshots, trades and alerts and resume when they are
-cut, sends fills and alerts without a pause, each again until it is acknowledged, and kills workers, and with
-`--kill-hub` the hub too. At the end every client must have every trade and every alert exactly once, a sequence of
-snapshots that is unbroken or was honestly begun anew (`recovered: false`), the history must have every tick of which
-anybody was sent a snapshot, and no counter may have gone back.
+Starts a host with several workers, connects clients that follow snapshots, trades, alerts and bookings and resume when
+they are cut, sends fills, alerts and bookings without a pause, each again until it is acknowledged, and kills workers,
+and with `--kill-hub` the hub too. At the end every client must have every trade, alert and booking exactly once, a
+sequence of snapshots that is unbroken or was honestly begun anew (`recovered: false`), the account must have the income
+of all bookings, the history must have every tick of which anybody was sent a snapshot, and no counter may have gone
+back.
 
     PYTHONPATH=tests/support python -m storms.kill_storm --clients 1000 --workers 4 --kill-hub --data-dir DIR
 """
@@ -34,6 +35,7 @@ from ws_client import CLOSE, PING, PONG, RECEIVE_BYTES, TEXT, FrameReader, frame
 
 # A client that has what it wants in the end; the rest is on its way.
 SETTLE_SECONDS = 60.0
+LANES = ("trades", "alerts", "bookings")
 SEQ = re.compile(rb'"seq":(\d+)')
 TIMESTAMP = re.compile(rb'"timestamp":"([^"]+)"')
 EPOCH = re.compile(rb'"epoch":"([0-9a-f]+)"')
@@ -59,8 +61,9 @@ class Client:
     seq: int = 0
     trades: dict[str, list[int]] = field(default_factory=dict)
     alerts: dict[str, list[int]] = field(default_factory=dict)
+    bookings: dict[str, list[int]] = field(default_factory=dict)
     """The numbers under which each was told."""
-    lane_seqs: dict[str, int] = field(default_factory=lambda: {"trades": 0, "alerts": 0})
+    lane_seqs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LANES, 0))
     faults: list[str] = field(default_factory=list)
     resumed: int = 0
     begun_anew: int = 0
@@ -85,7 +88,7 @@ class Client:
             if not head.startswith(b"HTTP/1.1 101"):
                 raise ConnectionError(head[:40])
             self.reader = FrameReader(rest)
-            self._send({"type": "subscribe", "channels": ["trades", "alerts"], "lane_since": self.lane_seqs})
+            self._send({"type": "subscribe", "channels": list(LANES), "lane_since": self.lane_seqs})
         else:
             self.reader.feed(data)
         while (received := self.reader.next_frame()) is not None:
@@ -109,7 +112,7 @@ class Client:
             if message.get("recovered") is False:
                 self.begun_anew += 1
                 self.epoch, self.seq = b"", 0
-        elif kind in ("trade", "alert"):
+        elif f"{kind}s" in LANES:
             self._take_lane(kind, message)
         elif kind == "subscribed":
             self.is_told_lag = True
@@ -133,6 +136,8 @@ class Client:
         self.lane_seqs[lane] = message["seq"]
         if kind == "trade":
             self.trades.setdefault(message["trade_id"], []).append(message["seq"])
+        elif kind == "booking":
+            self.bookings.setdefault(message["funding_id"], []).append(message["seq"])
         elif message["action"] == "raised" and message["key"].startswith("storm-") and message["count"] == 1:
             # An alert that was sent again, because its acknowledgement was lost, is told again with a higher count.
             self.alerts.setdefault(message["key"], []).append(message["seq"])
@@ -143,7 +148,7 @@ class Client:
 
 
 class Sender(threading.Thread):
-    """Sends a fill and an alert at a time, each until it is acknowledged."""
+    """Sends a fill, a booking and an alert at a time, each until it is acknowledged."""
 
     def __init__(self, port: int, pause_seconds: float) -> None:
         super().__init__()
@@ -152,6 +157,9 @@ class Sender(threading.Thread):
         self.stopping = threading.Event()
         self.trades: set[str] = set()
         self.alerts: set[str] = set()
+        self.bookings: set[str] = set()
+        self.paid = 0
+        """The amount of all bookings."""
         self.retries = 0
 
     def run(self) -> None:
@@ -164,6 +172,11 @@ class Sender(threading.Thread):
             }  # fmt: skip
             self._send_until_acknowledged(fill)
             self.trades.add(fill["trade_id"])  # type: ignore[arg-type]
+            if number % 3 == 0:
+                funding = {"type": "funding", "funding_id": f"f{number}", "symbol": "STORM", "amount": str(number)}
+                self._send_until_acknowledged(funding)
+                self.bookings.add(funding["funding_id"])
+                self.paid += number
             if number % 10 == 0:
                 key = f"storm-{number}"
                 self._send_until_acknowledged({"type": "alert", "severity": "info", "title": key, "key": key})
@@ -215,13 +228,13 @@ class Storm:
                 self.scrape()
             self.turn()
 
-    def settle(self, trades: set[str], alerts: set[str]) -> None:
+    def settle(self, sent: Sender) -> None:
         """Lets everything arrive."""
         end = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < end:
             for _ in range(20):
                 self.turn()
-            if all(set(client.trades) >= trades and set(client.alerts) >= alerts for client in self.clients):
+            if all(set(getattr(client, lane)) >= getattr(sent, lane) for client in self.clients for lane in LANES):
                 return
 
     def turn(self) -> None:
@@ -299,12 +312,13 @@ def not_in_history(server: Server, moments: set[str]) -> set[str]:
     return {moment for moment in moments if moment > start} - {row["timestamp"] for row in answer["data"]}
 
 
-def faults(storm: Storm, trades: set[str], alerts: set[str]) -> list[str]:
+def faults(storm: Storm, sender: Sender) -> list[str]:
     """Returns everything that must not be."""
     found = [f"counter {fault}" for fault in storm.gone_back]
     for client in storm.clients:
         found += [f"client {client.number}: {fault}" for fault in client.faults]
-        for what, sent, seen in (("trades", trades, client.trades), ("alerts", alerts, client.alerts)):
+        for what in LANES:
+            sent, seen = getattr(sender, what), getattr(client, what)
             missing = sent - set(seen)
             twice = {ident: seqs for ident, seqs in seen.items() if len(seqs) > 1}
             if missing or twice:
@@ -333,9 +347,12 @@ def main() -> int:
         storm.run(args.seconds, args.kill_every)
         sender.stopping.set()
         sender.join()
-        storm.settle(sender.trades, sender.alerts)
+        storm.settle(sender)
         storm.scrape()
-        found = faults(storm, sender.trades, sender.alerts)
+        found = faults(storm, sender)
+        section = server.next_snapshot()["strategy"]
+        if (section["income"], section["bookings"]) != (sender.paid, len(sender.bookings)):
+            found.append(f"{section['income']} of {sender.paid} in {section['bookings']} of {len(sender.bookings)}")
         found += [f"the history has no tick at {moment}" for moment in not_in_history(server, storm.moments)]
     finally:
         sender.stopping.set()
@@ -343,7 +360,8 @@ def main() -> int:
         server.stop()
     clients = storm.clients
     print(f"killed          {dict(storm.kills)}")
-    print(f"sent            {len(sender.trades)} trades, {len(sender.alerts)} alerts, {sender.retries} retries")
+    sent = ", ".join(f"{len(getattr(sender, lane))} {lane}" for lane in LANES)
+    print(f"sent            {sent}, {sender.retries} retries")
     print(f"resumed         {sum(client.resumed for client in clients)} times, of {len(clients)} clients")
     print(f"begun anew      {sum(client.begun_anew for client in clients)} times, told so")
     print(f"told stale      {sum(client.told_stale for client in clients)} times")
