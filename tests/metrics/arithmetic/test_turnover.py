@@ -165,3 +165,12 @@ def test_a_cleared_turnover_adds_up_from_zero() -> None:
     total.clear()
     total.add(0.5, 1.0)
     assert (total.volume, notional(total), total.vwap) == (1.0, 0.5, 0.5)
+
+
+def test_the_figures_of_a_new_session_are_those_of_its_own_prints() -> None:
+    turnover = ExactTurnover()
+    turnover.add(10.0, 1.0, "buy")
+    assert turnover.figures == (1.0, 1.0, 0.0, 0.0, 10.0)
+    turnover.clear()
+    turnover.add(20.0, 3.0, "sell")
+    assert turnover.figures == (3.0, 0.0, 3.0, 0.0, 20.0)

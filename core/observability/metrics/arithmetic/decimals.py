@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from functools import lru_cache
+from math import isfinite
 from typing import Final
 
 from observability.events import MAX_MAGNITUDE
@@ -91,7 +92,7 @@ def price_or_none(value: float | None) -> Decimal | None:
 
 def finite_or_none(value: float | None) -> float | None:
     """Returns the value if JSON can carry it; None for NaN and the infinities."""
-    return None if value is None or not math.isfinite(value) else float(value)
+    return None if value is None or not isfinite(value) else float(value)
 
 
 def nan_if_none(value: float | None) -> float:

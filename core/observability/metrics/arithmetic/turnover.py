@@ -111,11 +111,16 @@ class TurnoverState(msgspec.Struct):
     sell_units: bytes = b""
 
 
+TurnoverFigures = tuple[float, float, float, float, float | None]
+"""Volume in total and of buying, selling and unknown aggressors, and VWAP."""
+
+
 class ExactTurnover:
     """Adds up prints, in total and by aggressor."""
 
     __slots__ = (
-        "_buy_units", "_fine", "_notional_units", "_price_scale", "_sell_units", "_size_scale", "_volume_units",
+        "_buy_units", "_figures", "_figures_trades", "_fine", "_notional_units", "_price_scale",
+        "_sell_units", "_size_scale", "_volume_units",
         "trades",
     )  # fmt: skip
 
@@ -130,6 +135,9 @@ class ExactTurnover:
         self._fine: _FineTurnover | None = None
         self.trades = 0
         """How many prints were added."""
+        # The figures after so many prints; -1 if they must be computed.
+        self._figures_trades = -1
+        self._figures: TurnoverFigures = (0.0, 0.0, 0.0, 0.0, None)
 
     def add(self, price: float, size: float, aggressor_side: Side | None = None) -> None:
         """Adds one print. Raises EventError for a number that is not finite, at least MAX_MAGNITUDE, or below
@@ -166,6 +174,15 @@ class ExactTurnover:
         self._volume_units = self._notional_units = self._buy_units = self._sell_units = 0
         self._fine = None
         self.trades = 0
+        self._figures_trades = -1
+
+    @property
+    def figures(self) -> TurnoverFigures:
+        """All volumes and the VWAP, which are computed again only after a print."""
+        if self._figures_trades != self.trades:
+            self._figures_trades = self.trades
+            self._figures = self.volume, self.buy_volume, self.sell_volume, self.unknown_volume, self.vwap
+        return self._figures
 
     def sums(self) -> PrintSums:
         """Returns the current sums; later ones minus these are the sums of the prints in between."""

@@ -10,7 +10,7 @@ from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, iso_o
 from observability.errors import EventError
 from observability.events import Print
 from observability.history.standing import StandingSeries
-from observability.metrics.arithmetic.decimals import finite_or_none, nan_if_none
+from observability.metrics.arithmetic.decimals import finite_or_none
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.arithmetic.turnover import ExactTurnover
 from observability.metrics.market.bar_table import Bar, BarTable
@@ -492,9 +492,14 @@ class TrackedSymbol(JsonPart):
     def due_ns(self) -> int:
         """When the symbol must be refreshed next if no event comes: when a second ends that counts, a bar is finished,
         or a price becomes stale."""
-        due_ns = min(self.fresh_until_ns + 1, self.bars.due_ns)
+        # hot: once per symbol per tick that has an input or is due (benchmarks/bench_tick.py)
+        due_ns = self.fresh_until_ns + 1
+        if self.bars.due_ns < due_ns:
+            due_ns = self.bars.due_ns
         # Seconds that are silent in every figure may end together, with the next event.
-        return due_ns if self._is_silent else min(due_ns, self.second_end_ns)
+        if self.second_end_ns < due_ns and not self._is_silent:
+            due_ns = self.second_end_ns
+        return due_ns
 
     @property
     def _is_silent(self) -> bool:
@@ -505,10 +510,13 @@ class TrackedSymbol(JsonPart):
         # hot: once per symbol that changed per tick (benchmarks/bench_tick.py)
         if self.series is None:
             return
-        mid = spread = nan
-        if not self.is_quote_stale:
-            mid, spread = nan_if_none(self.touch.mid), nan_if_none(self.touch.spread)
-        self.series.record(now_ns, (nan_if_none(finite_or_none(self.last_price)), mid, spread, self.turnover.volume))
+        last, mid, spread = self.last_price, nan, nan
+        touch = self.touch
+        if touch.mid is not None and touch.spread is not None and not self.is_quote_stale:
+            mid, spread = touch.mid, touch.spread
+        if last is None or not isfinite(last):
+            last = nan
+        self.series.record(now_ns, (last, mid, spread, self.turnover.figures[0]))
 
     def to_state(self) -> SymbolState:
         return SymbolState(
@@ -651,7 +659,8 @@ class TrackedSymbol(JsonPart):
         bid, ask = finite_or_none(self.bid), finite_or_none(self.ask)
         quotes, prints = self.quotes, self.prints
         self.touch.update(bid, ask)
-        turnover, feed = self.turnover, self.feed.figures
+        feed = self.feed.figures
+        volume, buy_volume, sell_volume, unknown_volume, vwap = self.turnover.figures
         venues = self.venues
         if venues is not None:
             self.bid_size, self.ask_size = venues.sizes()
@@ -665,12 +674,12 @@ class TrackedSymbol(JsonPart):
             "ask": ask,
             "bid_size": finite_or_none(self.bid_size),
             "ask_size": finite_or_none(self.ask_size),
-            "volume": turnover.volume,
-            "buy_volume": turnover.buy_volume,
-            "sell_volume": turnover.sell_volume,
-            "unknown_volume": turnover.unknown_volume,
-            "trades": turnover.trades,
-            "vwap": turnover.vwap,
+            "volume": volume,
+            "buy_volume": buy_volume,
+            "sell_volume": sell_volume,
+            "unknown_volume": unknown_volume,
+            "trades": self.turnover.trades,
+            "vwap": vwap,
             "high": finite_or_none(self.high),
             "low": finite_or_none(self.low),
             "spread_bps": None if self.is_quote_stale else self.touch.spread_bps,
