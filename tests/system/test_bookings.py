@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from observability.clients import Rest
 from server_process import TIMEOUT_SECONDS, Server
 
 FILL = {
@@ -71,6 +72,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_once_afterwards(tmp_path: 
         answer = send(server, *payments, {**payments[3], "amount": "9"})
         assert (answer["accepted"], answer["duplicates"], answer["rejected_count"]) == (0, 10, 1)
         assert server.next_snapshot()["strategy"]["income"] == 45.0
+        assert sum(each["amount"] for each in Rest(server.url("")).bookings(kind="funding", limit=3)) == 45.0
         first = server.get("/api/bookings?kind=funding&symbol=X&strategy=s&limit=7")
         second = server.get(f"/api/bookings?limit=7&cursor={first['next_cursor']}")
         found = first["bookings"] + second["bookings"]

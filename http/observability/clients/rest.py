@@ -110,6 +110,11 @@ class Rest:
         target = Path(path)
         self._export(target, f"/api/orders?{urlencode({**filters, 'format': _format(target)})}")
 
+    def bookings(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Yields what has changed the book and is no fill, newest first, page by page; `filters` are those of
+        `GET /api/bookings`, such as `kind="funding"`."""
+        return self._rows("bookings", filters)
+
     def positions(self, *, strategy: str | None = None, symbol: str | None = None) -> list[dict[str, Any]]:
         """Returns the open positions."""
         document = self.get("/api/positions", strategy=strategy, symbol=symbol)

@@ -129,6 +129,33 @@ def test_a_capital_that_was_reported_at_a_mark_survives_a_kill() -> None:
     in_data_directory(script)
 
 
+def test_a_deposit_is_replayed_with_the_profit_of_its_moment() -> None:
+    async def script(directory: Path) -> None:
+        returns = []
+        for is_killed in (False, True):
+            (directory / str(is_killed)).mkdir()
+            run = HubRun(directory / str(is_killed))
+            await run.start()
+            run.bus.publish(Equity(D(1000), "", ts=NOON, ts_init=NOON))
+            run.bus.publish(fill(1, quantity=D(10), price=D(100), commission=D(0)))
+            run.bus.publish(Quote("AAPL", 109.0, 111.0, ts=NOON + S, ts_init=NOON + S))
+            run.bus.publish(Cash(D(1100), "deposit", cash_id="c1", ts=NOON + S, ts_init=NOON + S))
+            if is_killed:
+                await run.stop(is_clean=False)
+                # Without the quote, the position is marked to its fill.
+                run = HubRun(directory / str(is_killed))
+                await run.start()
+                run.bus.publish(Quote("AAPL", 109.0, 111.0, ts=NOON + S, ts_init=NOON + 2 * S))
+            run.frame(NOON + 86_400 * S)
+            figures = run.collectors.strategy.performance()["account"]
+            returns.append((figures["annual_return"]["value"], figures["drawdown"]["maximum_percent"]["percent"]))
+            await run.stop(is_clean=True)
+        assert returns[0] == returns[1]
+        assert returns[0][0] == pytest.approx(1.1**365 - 1)
+
+    in_data_directory(script)
+
+
 def test_a_replayed_event_equals_the_original_event() -> None:
     taken: list[Any] = []
     events = [
