@@ -114,6 +114,16 @@ def test_the_sides_of_a_hedged_position_are_different_series() -> None:
     assert found["trading_position_quantity{side=short,strategy=s,symbol=X}"] == -2
 
 
+def test_money_of_a_position_in_another_currency_is_a_series_of_its_own() -> None:
+    positions = [
+        {"strategy": "s", "symbol": symbol, "currency": currency, "unrealized_pnl": 1.0}
+        for symbol, currency in (("AAPL", "USD"), ("ETHBTC", "BTC"))
+    ]
+    found = samples(TradingFigures(snapshot(positions=positions, reporting_currency="USD"), None, 0))
+    assert found["trading_position_unrealized_pnl{strategy=s,symbol=AAPL}"] == 1
+    assert found["trading_position_unrealized_pnl{currency=BTC,strategy=s,symbol=ETHBTC}"] == 1
+
+
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "ü{},="])
 def test_any_name_is_a_label(name: str) -> None:
     found = samples(TradingFigures(snapshot(strategies={name: {"total_pnl": 1.0}}), None, 0))

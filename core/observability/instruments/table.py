@@ -28,6 +28,7 @@ class InstrumentTable:
         self._described: dict[str, dict[str, Instrument]] = {}
         self._assumed: dict[str, Instrument] = {}
         self._terms: dict[str, Terms] = {}
+        self._special: dict[str, Terms | None] = {}
         self._listeners: list[OnTerms] = []
 
     def add_terms_listener(self, listener: OnTerms) -> None:
@@ -43,9 +44,14 @@ class InstrumentTable:
         """Returns the terms of a symbol if its amounts are not just quantity * price * CONTRACT_MULTIPLIERS in the
         reporting currency; else None."""
         # hot: once per order and once per fill
-        terms = self.terms(symbol)
-        is_plain = terms.currency == self.reporting and not terms.is_inverse
-        return None if is_plain and terms.multiplier == self._multipliers.get(symbol, ONE) else terms
+        try:
+            return self._special[symbol]
+        except KeyError:
+            terms = self.terms(symbol)
+            is_plain = terms.currency == self.reporting and not terms.is_inverse
+            is_plain = is_plain and terms.multiplier == self._multipliers.get(symbol, ONE)
+            found = self._special[symbol] = None if is_plain else terms
+            return found
 
     def find(self, symbol: str, venue: str = "") -> Instrument:
         """Returns the instrument of a symbol, at a venue if it was described for that one."""
@@ -77,6 +83,7 @@ class InstrumentTable:
         symbol = instrument.symbol
         self._described.setdefault(symbol, {})[instrument.venue] = instrument
         before = self._terms.pop(symbol, None)
+        self._special.pop(symbol, None)
         if before is not None and before == self.find(symbol).terms:
             self._terms[symbol] = before
         for listener in self._listeners:

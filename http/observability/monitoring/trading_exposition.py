@@ -145,7 +145,7 @@ class TradingFigures:
         yield from _families("trading", _ACCOUNT, [("", strategy)])
         yield from _families("trading_strategy", _MONEY, _rows("strategy", strategy["strategies"]))
         yield from _families("trading_symbol", _OF_SYMBOL, _rows("symbol", strategy["symbols"]))
-        yield from _families("trading_position", _POSITION, [(_position(part), part) for part in strategy["positions"]])
+        yield from _families("trading_position", _POSITION, _positions(strategy))
         yield from _families("market", _SYMBOL, _rows("symbol", snapshot["market_data"]))
         yield from _families("execution", (_FILLS,), [("", execution)])
         orders: Rows = [(_labels(status=status), {"orders": execution.get(field)}) for status, field in _ORDERS.items()]
@@ -209,9 +209,19 @@ def _rows(label: str, parts: Fields) -> Rows:
     return [(_labels(**{label: name}), fields) for name, fields in parts.items()]
 
 
-def _position(part: Fields) -> str:
-    side = part.get("position_side")
-    return _labels(strategy=part["strategy"], symbol=part["symbol"], **({"side": side} if side else {}))
+def _positions(strategy: Fields) -> Rows:
+    """Returns the rows of the positions. Money in another currency than the reporting one has a label that says so, so
+    that no sum is made of both by accident."""
+    rows = []
+    for part in strategy["positions"]:
+        labels = {"strategy": part["strategy"], "symbol": part["symbol"]}
+        if part.get("position_side"):
+            labels["side"] = part["position_side"]
+        currency = part.get("currency")
+        if currency != strategy.get("reporting_currency", currency):
+            labels["currency"] = currency
+        rows.append((_labels(**labels), part))
+    return rows
 
 
 def _labels(**values: str) -> str:
