@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_clock import FakeClock
 from observability.events import Print, Quote
 from strategy_desk import Desk
 from trading_desk import MS, NOON, D, S, TradingDesk, fill, order
@@ -145,3 +146,13 @@ def test_a_markout_is_measured_against_the_best_of_its_moment() -> None:
     markouts = desk.quality()["markouts"]
     # B is stale at the horizon of ten seconds, and was the best ask at that of one.
     assert [markouts[horizon]["price"] for horizon in ("1s", "10s")] == [0.0, 2.0]
+
+
+def test_an_order_has_no_mid_once_the_sources_of_all_venues_are_lost() -> None:
+    desk = TradingDesk()
+    desk.market.clock = FakeClock(NOON)
+    desk.publish(quote_at("A", 99, 105), quote_at("B", 90, 101), order("new", 0, "first"))
+    for venue in ("A", "B"):
+        desk.market.lose_venue(venue, ["AAPL"])
+    desk.publish(order("new", 1), fill("t1", 10, "102", 1), order("filled", 1))
+    assert desk.quality()["implementation_shortfall"]["left_out"] == {"no_arrival_price": 1}

@@ -209,3 +209,53 @@ def test_a_recording_shows_the_newest_by_time_in_any_order_of_lines(start_server
     assert (shown["last_price"], shown["ask"], shown["ahead"]) == (124.0, 125.0, 2)
     assert (shown["trades"], snapshot["timestamp"] < "2023-11-15T00:10") == (8, True)
     assert server.get("/api/system/stats")["late_prints"] == 0
+
+
+def test_several_venues_make_one_best_over_a_restart(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--data-dir", str(tmp_path), STALE_AFTER="1000")
+    post(server, quote("X", 101, 102, venue="A"), quote("X", 99, 100, venue="B"), trade("X", 100, 3, venue="A"))
+    symbol = symbols(server)["X"]
+    assert (symbol["bid"], symbol["ask"], symbol["crossed"], symbol["volume"]) == (101.0, 100.0, 1, 3.0)
+    server.stop()
+    server = start_server("--data-dir", str(tmp_path), STALE_AFTER="1000")
+    assert post(server, quote("X", 98, 99, venue="B"))["accepted"] == 1
+    symbol = symbols(server)["X"]
+    assert (symbol["bid"], symbol["ask"], symbol["crossed"], symbol["volume"]) == (101.0, 99.0, 2, 3.0)
+    assert [(name, one["bid"], one["volume"]) for name, one in symbol["venues"].items()] == [
+        ("A", 101.0, 3.0), ("B", 98.0, 0.0),
+    ]  # fmt: skip
+
+
+def test_busted_and_corrected_prints_count_right_over_a_restart(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--data-dir", str(tmp_path))
+    minute = time.time_ns() // MINUTE * MINUTE - 2 * MINUTE
+    prints = [(1, 100.0, 2.0), (2, 999.0, 5.0), (3, 10.0, 1.0), (4, 102.0, 1.0)]
+    post(server, *(trade("X", price, size, trade_id=number, ts=minute + number) for number, price, size in prints))
+    bust = {"type": "bust", "symbol": "X", "trade_id": "2"}
+    correct = {"type": "correct", "symbol": "X", "trade_id": "3", "price": "101", "quantity": "3"}
+    assert post(server, bust, correct, bust)["duplicates"] == 1
+
+    def is_right(shown: dict[str, Any]) -> bool:
+        return [shown[name] for name in ("volume", "trades", "high", "low", "last_price")] == [
+            6.0, 3, 102.0, 100.0, 102.0,
+        ]  # fmt: skip
+
+    assert is_right(symbols(server)["X"])
+    effects = [booking["effect"]["status"] for booking in server.get("/api/bookings")["bookings"]]
+    assert effects == ["applied", "applied"]
+    assert bars(server, "X") == [(102.0, 6.0)]
+    server.stop()
+    server = start_server("--data-dir", str(tmp_path))
+    assert is_right(symbols(server)["X"])
+    assert bars(server, "X") == [(102.0, 6.0)]
+    assert post(server, trade("X", 999.0, 5.0, trade_id=2, ts=minute + 2))["duplicates"] == 1
+
+
+def test_the_bust_of_a_print_that_has_not_come_waits_in_sight(start_server: StartServer) -> None:
+    server = start_server()
+    post(server, {"type": "bust", "symbol": "X", "trade_id": "2"}, trade("X", 100.0, trade_id=1))
+    assert server.get("/api/bookings?status=pending")["total"] == 1
+    post(server, trade("X", 999.0, trade_id=2))
+    assert symbols(server)["X"]["trades"] == 1
+    (booking,) = server.get("/api/bookings?symbol=X")["bookings"]
+    assert (booking["effect"]["status"], booking["effect"]["before"]) == ("applied", {"price": 999.0, "size": 1.0})

@@ -9,19 +9,27 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import isfinite
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from observability.bus import Bus, EventHandler
 from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import MAX_NS, NS_PER_S
 from observability.errors import CapacityError, EventError, EventRefused
-from observability.events import MAX_SYMBOL_LENGTH, Event, Print, Quote, Split
+from observability.events import MAX_SYMBOL_LENGTH, Bust, Correct, Event, Print, Quote, Split, event_time_ns
 from observability.history.history import History
+from observability.metrics.arithmetic.decimals import to_float_or_none
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.bar_table import BARS, Bar, BarTable
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
+from observability.metrics.market.print_corrections import (
+    BUSTED,
+    MAX_CORRECTED,
+    NOT_ALL_KEPT,
+    PrintChange,
+    PrintCorrections,
+)
 from observability.metrics.market.print_ids import PrintIds
 from observability.metrics.market.state import MarketState
 from observability.metrics.market.time_order import MAX_AHEAD_NS
@@ -35,6 +43,8 @@ from observability.store.checkpoint import pack, unpack
 logger = logging.getLogger(__name__)
 
 _number = attrgetter("number")
+# Arrival - `ts` of an event that is just not dated ahead.
+_AHEAD_NS: Final = -MAX_AHEAD_NS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +57,14 @@ class MarketDataSettings:
     feed_window_seconds: float = 60.0
     session_end_ns: Callable[[int], int] = utc_day_end_ns
     """Returns the end of the session that a time belongs to."""
+
+
+def _change_of(seq: int, event: Bust | Correct) -> PrintChange:
+    """Returns what an event says of a print."""
+    named = (event.symbol, event.trade_id, event.venue, event_time_ns(event))
+    if isinstance(event, Bust):
+        return PrintChange(*named, is_bust=True, seq=seq)
+    return PrintChange(*named, price=to_float_or_none(event.price), size=to_float_or_none(event.quantity), seq=seq)
 
 
 class MarketDataCollector(BusCollector):
@@ -89,6 +107,9 @@ class MarketDataCollector(BusCollector):
         self._history = history
         self.settings = MarketDataSettings() if settings is None else settings
         self._print_ids = PrintIds()
+        self._corrections = PrintCorrections(self._print_ids)
+        self._waiting = self._corrections.waiting
+        self._correction_listeners: list[Callable[[PrintChange, dict[str, Any]], None]] = []
         self.repeated_prints = 0
         """Prints that had been delivered before."""
         self.dated_ahead = 0
@@ -119,6 +140,15 @@ class MarketDataCollector(BusCollector):
         """Calls `listener` with a symbol and its 1-minute bar when the bar is finished, and again when it is amended:
         on a tick, or with a print that would otherwise drop the bar unpublished."""
         self._bar_listeners.append(listener)
+
+    def add_correction_listener(self, listener: Callable[[PrintChange, dict[str, Any]], None]) -> None:
+        """Calls `listener` with each correction of a print that has waited, and its effect, once it waits no more."""
+        self._correction_listeners.append(listener)
+
+    @property
+    def pending_corrections(self) -> int:
+        """Corrections that wait for their print."""
+        return sum(map(len, self._waiting.values()))
 
     def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterator[Bar]:
         """Yields the symbol's finished 1-minute bars that begin in start_ns <= t < end_ns, oldest first.
@@ -209,9 +239,12 @@ class MarketDataCollector(BusCollector):
         ask = event.ask
         bid_size = event.bid_size
         ask_size = event.ask_size
-        if not (bid and ask and bid_size and ask_size):
+        spread: float | None
+        if bid and ask and bid_size and ask_size:
+            spread = ask - bid
+        else:
             bid, ask, bid_size, ask_size = sides_of(event)
-        spread = None if bid is None or ask is None else ask - bid
+            spread = None if bid is None or ask is None else ask - bid
         now_ns = event.ts_init
         ts_ns: Any = event.ts
         if now_ns >= tracked.rollover_ns:
@@ -230,8 +263,8 @@ class MarketDataCollector(BusCollector):
         quotes = tracked.quotes
         before_ns = quotes.newest_ns
         offset_ns = now_ns - ts_ns
-        if ts_ns < before_ns or offset_ns < -MAX_AHEAD_NS:
-            self.dated_ahead += offset_ns < -MAX_AHEAD_NS
+        if ts_ns < before_ns or offset_ns < _AHEAD_NS:
+            self.dated_ahead += offset_ns < _AHEAD_NS
             is_newest, ts_ns = tracked.place(quotes, ts_ns, now_ns)
             if not is_newest:
                 tracked.updated_ns = now_ns
@@ -277,7 +310,7 @@ class MarketDataCollector(BusCollector):
             tracked.roll_over(now_ns)
         offset_ns = now_ns - ts_ns
         bar = tracked.bars.current
-        if bar.last_ns <= ts_ns < bar.end_ns and offset_ns >= -MAX_AHEAD_NS:
+        if bar.last_ns <= ts_ns < bar.end_ns and offset_ns >= _AHEAD_NS:
             # The bar's last print is the newest one, so this one is.
             tracked.turnover.add(price, event.size, event.aggressor_side)
             if offset_ns:
@@ -310,6 +343,28 @@ class MarketDataCollector(BusCollector):
         holder = tracked.holder
         if holder is not None:
             holder.on_price(tracked, now_ns)
+        if self._waiting:
+            self._apply_waiting(event)
+
+    def correct_print(self, change: PrintChange) -> dict[str, Any]:
+        """Applies a bust or a correction of a print, or lets it wait until the print comes; returns its effect."""
+        found = self._corrections.find(change)
+        if not isinstance(found, str):
+            return self._correct(found, change)
+        given_up = self._corrections.wait(change)
+        if given_up is not None:
+            logger.error(
+                "correction %d of print %r of %s is given up: its print has not come, and %d others wait",
+                given_up.seq, given_up.trade_id, given_up.symbol, MAX_CORRECTED,
+            )  # fmt: skip
+            self._on_corrected(given_up, {"status": "given_up", "reason": f"{MAX_CORRECTED} others wait"})
+        return {"status": "pending", "reason": found}
+
+    def on_correction(self, event: Bust | Correct) -> None:
+        """Applies a bust or a correction of a print, which names neither an order nor a side, or lets it wait."""
+        booking = self.bookings.booking_of(event)
+        if booking is not None and not (event.order_id or event.side):
+            booking.effect = self.correct_print(_change_of(booking.seq, event))
 
     def save(self) -> bytes:
         return pack(
@@ -319,6 +374,7 @@ class MarketDataCollector(BusCollector):
                 self.events_refused,
                 sorted(self._refused),
                 self._print_ids.to_state(),
+                self._corrections.to_state(),
             )
         )
 
@@ -332,6 +388,7 @@ class MarketDataCollector(BusCollector):
                 tracked.load_state(each, now_ns)
                 self._note_change(tracked)
         self._print_ids.load_state(state.print_ids)
+        self._corrections.load_state(state.corrections)
         self.last_input_ns = None if state.last_input_ns is None else min(state.last_input_ns, now_ns)
         self.events_refused = state.events_refused
         # With a larger MAX_SYMBOLS than before, the next event of a refused symbol finds room.
@@ -346,7 +403,13 @@ class MarketDataCollector(BusCollector):
             self._note_change(tracked)
 
     def _handlers(self) -> dict[type[Event], EventHandler]:
-        return {Quote: self.on_quote, Print: self.on_print, Split: self.on_split}
+        return {
+            Quote: self.on_quote,
+            Print: self.on_print,
+            Split: self.on_split,
+            Bust: self.on_correction,
+            Correct: self.on_correction,
+        }
 
     def _add_out_of_order(self, tracked: TrackedSymbol, event: Print, ts_ns: int) -> None:
         """Adds a print that begins a bar, comes late or is dated ahead."""
@@ -356,8 +419,8 @@ class MarketDataCollector(BusCollector):
             raise EventError(f"print of {event.size!r} at {price!r}: expected finite numbers")
         prints = tracked.prints
         offset_ns = now_ns - ts_ns
-        if ts_ns < prints.newest_ns or offset_ns < -MAX_AHEAD_NS:
-            self.dated_ahead += offset_ns < -MAX_AHEAD_NS
+        if ts_ns < prints.newest_ns or offset_ns < _AHEAD_NS:
+            self.dated_ahead += offset_ns < _AHEAD_NS
             is_newest, ts_ns = tracked.place(prints, ts_ns, now_ns)
         else:
             is_newest = True
@@ -384,6 +447,36 @@ class MarketDataCollector(BusCollector):
             self.repeated_prints += 1
         else:
             tracked.add_print(venue, event, ts_ns, now_ns)
+            if self._waiting:
+                self._apply_waiting(event)
+
+    def _apply_waiting(self, event: Print) -> None:
+        """Applies the corrections that have waited for a print."""
+        for change in self._corrections.take_waiting(event):
+            self._on_corrected(change, self._correct(event, change))
+
+    def _on_corrected(self, change: PrintChange, effect: dict[str, Any]) -> None:
+        for listener in self._correction_listeners:
+            listener(change, effect)
+
+    def _correct(self, event: Print, change: PrintChange) -> dict[str, Any]:
+        """Makes a remembered print count as its corrections say; returns what that has changed."""
+        corrections, tracked = self._corrections, self._symbols[event.symbol]
+        before = corrections.counted(event)
+        corrections.add(event, change)
+        after = corrections.counted(event)
+        effect: dict[str, Any] = {
+            "status": "applied" if before is not None else "void",
+            "before": None if before is None else before._asdict(),
+            "after": None if after is None else after._asdict(),
+            "reason": BUSTED if before is None else None,
+        }
+        if before is not None and before != after:
+            kept = list(corrections.kept(event.symbol))
+            if not tracked.correct_print(event, before, after, kept, self.clock.time_ns()):
+                effect["reason"] = NOT_ALL_KEPT
+            self._note_change(tracked)
+        return effect
 
     def _venue(self, tracked: TrackedSymbol, event: Quote | Print) -> tuple[Venue, int, int]:
         """Returns the venue, `ts` and arrival of an event. Raises EventRefused if there is no room for the venue."""

@@ -220,7 +220,8 @@ INSERT_ALERT_TRANSITION: Final = _insert("alert_transitions", ALERT_TRANSITION_C
 UPSERT_EQUITY: Final = _upsert("equity", EQUITY_COLUMNS, "strategy, ts_ns")
 UPSERT_MINUTE: Final = _upsert("minutes", MINUTE_COLUMNS, "section, key, ts_ns")
 # A restart from a state older than the row rebuilds the bar from fewer prints, so the row is then more complete.
-UPSERT_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns") + " WHERE excluded.trades >= bars.trades"
+REPLACE_BAR: Final = _upsert("bars", BAR_COLUMNS, "symbol, ts_ns")
+UPSERT_BAR: Final = REPLACE_BAR + " WHERE excluded.trades >= bars.trades"
 UPSERT_IDEMPOTENCY: Final = _upsert("idempotency", IDEMPOTENCY_COLUMNS, "key")
 UPSERT_SILENCE: Final = _upsert("silences", "silence_id, ts_ns, end_ns, document", "silence_id")
 UPSERT_NOTICE: Final = _upsert("notices", NOTICE_COLUMNS, "key")

@@ -108,8 +108,8 @@ def test_bars_older_than_those_in_memory_come_from_the_store(tmp_path: Path) -> 
         store.start(asyncio.get_running_loop())
         try:
             for n in range(count):
-                store.put(UPSERT_BAR, ("AAPL", *make_bar(n)))
-            store.put(UPSERT_BAR, ("MSFT", *make_bar(1)))
+                store.put(UPSERT_BAR, ("AAPL", *make_bar(n)[:8]))
+            store.put(UPSERT_BAR, ("MSFT", *make_bar(1)[:8]))
             assert await store.durable(store.position, SOON)
             history = BarHistory(recorded(make_bar(n) for n in range(count - 10, count + 10)), store.reader)
             bars = await history.read("AAPL", 0, (count + 10) * NS_PER_MINUTE, NS_PER_MINUTE)

@@ -161,6 +161,25 @@ def test_a_stale_quote_takes_no_part_in_the_best() -> None:
     assert market.shown(2001)["stale"] is False
 
 
+def test_a_quote_is_stale_a_nanosecond_after_its_age() -> None:
+    market = Market()
+    market.quote("A", 10.0, 11.0, 0)
+    market.quote("B", 9.0, 12.0, 1500)
+    # Made anew at the very age of A, and looked at a nanosecond later.
+    market.quote("B", 9.0, 12.0, 2000)
+    assert market.touch(2000) == (10.0, 11.0)
+    market.clock.now_ns += 1
+    market.collector.refresh(market.clock.now_ns)
+    assert market.collector.groups[0].parts["X"].to_json()["bid"] == 9.0
+
+
+def test_the_best_is_as_new_as_its_newest_quote() -> None:
+    market = Market()
+    for venue, ms in (("A", 0), ("B", 1), ("A", 2)):
+        market.quote(venue, 10.0, 11.0, ms)
+    assert market.shown(2)["quote_updated"] == "2012-06-21T12:00:00.002Z"
+
+
 def test_the_newest_of_all_stale_quotes_is_shown_as_stale() -> None:
     market = Market()
     market.quote("A", 10.0, 11.0, 0)
@@ -186,7 +205,8 @@ def test_the_quote_of_a_lost_source_takes_no_part_until_the_next() -> None:
     lost = market.shown()
     assert ((lost["bid"], lost["ask"]), lost["venues"]["B"]["stale"], lost["stale"]) == ((10.0, 11.0), True, False)
     market.quote("B", 10.5, 10.7, 1)
-    assert market.touch(1) == (10.5, 10.7)
+    metrics = market.shown(1)
+    assert ((metrics["bid"], metrics["ask"]), metrics["venues"]["B"]["stale"]) == ((10.5, 10.7), False)
 
 
 def test_a_symbol_whose_sources_are_all_lost_is_stale() -> None:
@@ -197,6 +217,8 @@ def test_a_symbol_whose_sources_are_all_lost_is_stale() -> None:
         market.collector.lose_venue(venue, ["X"])
     metrics = market.shown()
     assert (metrics["bid"], metrics["stale"], metrics["spread_bps"]) == (10.5, True, None)
+    market.quote("A", 10.0, 11.0, 1)
+    assert (market.touch(1), market.shown(1)["stale"]) == ((10.0, 11.0), False)
 
 
 def test_sizes_of_equal_prices_are_added_exactly() -> None:
@@ -267,6 +289,27 @@ def test_clock_offsets_are_those_of_each_venue() -> None:
     assert metrics["venues"]["A"]["clock_offset_ms"] == 1.0
     assert metrics["venues"]["B"]["clock_offset_ms"] == -701.0
     assert (metrics["clock_offset_ms"], metrics["feed_latency_max_ms"]) == (None, 1.0)
+
+
+def test_the_clock_offset_of_the_first_venue_goes_on() -> None:
+    market = Market()
+    for ms in range(0, 2000, 100):
+        market.quote("A", 10.0, 11.0, ms, late=7)
+        market.shown(ms)
+    market.quote("B", 10.0, 11.0, 2000)
+    for ms in (2000, 3100):
+        market.shown(ms)
+    assert market.shown(3100)["venues"]["A"]["clock_offset_ms"] == 7.0
+
+
+def test_a_quote_dated_ahead_costs_only_itself() -> None:
+    market = Market()
+    market.quote("A", 10.0, 11.0)
+    market.quote("B", 10.5, 10.9, 1, late=-3_600_000)
+    market.quote("B", 10.4, 10.8, 2)
+    metrics = market.shown(2)
+    assert ((metrics["bid"], metrics["ask"]), metrics["ahead"]) == ((10.4, 10.8), 1)
+    assert (metrics["venues"]["B"]["ahead"], market.collector.dated_ahead) == (1, 1)
 
 
 def test_a_print_id_is_known_by_its_venue() -> None:

@@ -92,6 +92,13 @@ class PrintSums(NamedTuple):
         )
 
 
+def sums_of(price: float, size: float) -> PrintSums:
+    """Returns the sums of one print."""
+    turnover = ExactTurnover()
+    turnover.add(price, size)
+    return turnover.sums()
+
+
 class PrintSumsState(msgspec.Struct, array_like=True):
     """The sums in a checkpoint. MessagePack has no integers beyond 64 bits, so sums are stored as bytes, and a scale
     beyond 10**18 as the negative of its exponent."""
@@ -168,6 +175,12 @@ class ExactTurnover:
         else:
             self._add_decimal(price, size, aggressor_side)
         self.trades += 1
+
+    def remove(self, price: float, size: float, aggressor_side: Side | None = None) -> None:
+        """Takes back a print that was added."""
+        self.add(price, -size, aggressor_side)
+        self.trades -= 2
+        self._figures_trades = -1
 
     def clear(self) -> None:
         """Sets all sums to zero; the scales stay."""

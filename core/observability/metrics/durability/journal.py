@@ -28,6 +28,7 @@ from observability.metrics.durability import rows
 from observability.metrics.durability.corrector import Corrector
 from observability.metrics.execution.orders.rows import report_row
 from observability.metrics.market.bar_table import Bar
+from observability.metrics.market.print_corrections import PrintChange
 from observability.metrics.trades.booking import BookedEvent, booking_row
 from observability.metrics.trades.rows import fill_row
 from observability.metrics.trades.trade import Trade
@@ -176,6 +177,7 @@ class Journal:
             self._bus.subscribe(kind, self.on_booking)
         self._bus.subscribe(Position, self.on_position)
         self._collectors.system.alert_book.add_transition_listener(self.on_transition)
+        self._collectors.market.add_correction_listener(self.on_print_corrected)
         store = self._store
         if store is not None:
             self._bus.subscribe(Equity, self.on_equity)
@@ -220,6 +222,14 @@ class Journal:
         self.corrector.take(booking)
         self._announce_when_durable((BOOKINGS_LANE, booking.seq, booking.symbol or None, booking.to_json()))
 
+    def on_print_corrected(self, change: PrintChange, effect: dict[str, Any]) -> None:
+        """Writes what became of a correction that had waited for its print."""
+        for booking in self._bookings.newer_than(change.seq - 1)[:1]:
+            if booking.seq == change.seq:
+                booking.effect = effect
+        if self._store is not None:
+            self._store.put(schema.UPDATE_BOOKING, (encode_json(effect).decode(), change.seq))
+
     def on_amended(self, trade: Trade) -> None:
         """Writes the slippage of a trade, which became known after its row."""
         self._put(schema.UPDATE_FILL, (trade.slippage_bps, trade.seq))
@@ -247,7 +257,8 @@ class Journal:
 
     def on_bar(self, symbol: str, bar: Bar) -> None:
         """Writes a finished 1-minute bar, and again when it is amended."""
-        self._put(schema.UPSERT_BAR, (symbol, *bar))
+        *columns, is_corrected = bar
+        self._put(schema.REPLACE_BAR if is_corrected else schema.UPSERT_BAR, (symbol, *columns))
 
     def on_transition(self, state: AlertState, action: Action) -> None:
         """Writes and announces a transition of an alert."""

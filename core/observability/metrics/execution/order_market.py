@@ -155,8 +155,6 @@ class OrderMarket:
     def begin(self, tracked: TrackedSymbol) -> None:
         """Starts with the touch that the market data section has."""
         quotes = tracked.quotes
-        if tracked.venues is not None:
-            self._venues = tracked
         if quotes.arrived_ns:
             self.on_touch(tracked.bid, tracked.ask, quotes.newest_ns or quotes.arrived_ns, quotes.arrived_ns)
 

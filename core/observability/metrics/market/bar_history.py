@@ -17,7 +17,7 @@ BARS_PER_READ: Final = 7 * 24 * 60
 
 _BARS: Final = (
     "SELECT ts_ns, open, high, low, close, volume, trades, vwap FROM bars"
-    " WHERE symbol = ? AND ts_ns >= ? AND ts_ns < ? ORDER BY ts_ns LIMIT ?"
+    " WHERE symbol = ? AND ts_ns >= ? AND ts_ns < ? AND trades > 0 ORDER BY ts_ns LIMIT ?"
 )
 
 

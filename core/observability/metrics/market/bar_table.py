@@ -24,7 +24,10 @@ class Bar(NamedTuple):
     close: float
     volume: float
     trades: int
+    """0 for a bar whose prints were all busted: there is none."""
     vwap: float | None
+    is_corrected: bool = False
+    """Whether prints of it were busted or corrected: it may have fewer than before."""
 
 
 BARS: Final = "bars"
@@ -43,16 +46,23 @@ class BarTable:
         self._table = RowTable.of_own_memory(len(FIELDS)) if table is None else table
 
     def put(self, bar: Bar) -> None:
-        """Keeps a bar unless it is a day older than the newest one, or has fewer prints than the bar of its minute:
-        after a restart, a bar made from an older checkpoint may be less complete than the one in shared memory."""
+        """Keeps a bar unless it is a day older than the newest one, or has fewer prints than the bar of its minute and
+        none was corrected: after a restart, a bar made from an older checkpoint may be less complete than the one in
+        shared memory."""
         before = self._table.copy_row(bar.ts_ns)
-        if before is not None and before.payload[_TRADES] > bar.trades:
+        if not bar.is_corrected and before is not None and before.payload[_TRADES] > bar.trades:
             return
         vwap = math.nan if bar.vwap is None else bar.vwap
         self._table.put(bar.ts_ns, array("d", (*bar[1:7], vwap)))
+
+    def bar(self, ts_ns: int) -> Bar | None:
+        """Returns the bar of a minute; None if there is none."""
+        return next(self.copy_bars(ts_ns, ts_ns + 1), None)
 
     def copy_bars(self, start_ns: int, end_ns: int) -> Iterator[Bar]:
         """Yields copies of the bars that begin in start_ns <= t < end_ns, oldest first."""
         for row in self._table.copy_rows(start_ns, end_ns):
             opened, high, low, close, volume, trades, vwap = row.payload
+            if not trades:
+                continue
             yield Bar(row.ts_ns, opened, high, low, close, volume, int(trades), None if math.isnan(vwap) else vwap)

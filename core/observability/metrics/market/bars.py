@@ -6,15 +6,16 @@ a late print --> its recent bar, amended --> listener and table again          a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from observability.clocks.timestamps import MAX_NS, NS_PER_MINUTE, NS_PER_S
 from observability.events import Side
-from observability.metrics.arithmetic.turnover import ExactTurnover, PrintSums, PrintSumsState
+from observability.metrics.arithmetic.turnover import ExactTurnover, PrintSums, PrintSumsState, sums_of
 from observability.metrics.market.bar_table import Bar, BarTable
+from observability.metrics.market.print_corrections import Counted, KeptPrint
 
 # A bar is finished when its end is this long ago by the event clock; later prints amend it.
 GRACE_NS: Final = 2 * NS_PER_S
@@ -27,7 +28,9 @@ _NEVER: Final = MAX_NS
 class OpenBar:
     """A bar that can still change. Open and close are the first and last print by `ts`, then by arrival."""
 
-    __slots__ = ("close", "end_ns", "first_ns", "high", "is_changed", "last_ns", "low", "open", "sums", "ts_ns")
+    __slots__ = (
+        "close", "end_ns", "first_ns", "high", "is_changed", "is_corrected", "last_ns", "low", "open", "sums", "ts_ns",
+    )  # fmt: skip
 
     def __init__(self, minute_ns: int, ts_ns: int, price: float) -> None:
         self.ts_ns = minute_ns
@@ -37,6 +40,8 @@ class OpenBar:
         self.sums = PrintSums()
         self.is_changed = True
         """Whether it has changed since it was published."""
+        self.is_corrected = False
+        """Whether prints of it were busted or corrected."""
 
     def widen(self, ts_ns: int, price: float) -> None:
         """Adds the price of a print, which may have arrived out of order."""
@@ -52,13 +57,21 @@ class OpenBar:
             self.low = price
 
     def to_bar(self) -> Bar:
-        sums = self.sums
-        return Bar(self.ts_ns, self.open, self.high, self.low, self.close, sums.volume, sums.trades, sums.vwap)
+        sums, prices = self.sums, (self.open, self.high, self.low, self.close)
+        return Bar(self.ts_ns, *prices, sums.volume, sums.trades, sums.vwap, self.is_corrected)
+
+    def set_prices(self, prints: Sequence[KeptPrint]) -> None:
+        """Sets the prices to those of all of its prints, of which there is one at least, in the order of arrival."""
+        first = min(prints, key=lambda each: each.ts_ns)
+        last = max(reversed(prints), key=lambda each: each.ts_ns)
+        self.first_ns, self.open = first.ts_ns, first.price
+        self.last_ns, self.close = last.ts_ns, last.price
+        self.high, self.low = max(each.price for each in prints), min(each.price for each in prints)
 
     def to_state(self) -> OpenBarState:
         prices = (self.open, self.high, self.low, self.close)
         times = (self.ts_ns, self.first_ns, self.last_ns)
-        return OpenBarState(*times, *prices, self.sums.to_state(), self.is_changed)
+        return OpenBarState(*times, *prices, self.sums.to_state(), self.is_changed, self.is_corrected)
 
     @classmethod
     def from_state(cls, state: OpenBarState) -> OpenBar:
@@ -66,7 +79,7 @@ class OpenBar:
         bar.last_ns = state.last_ns
         bar.high, bar.low, bar.close = state.high, state.low, state.close
         bar.sums = PrintSums.from_state(state.sums)
-        bar.is_changed = state.is_changed
+        bar.is_changed, bar.is_corrected = state.is_changed, state.is_corrected
         return bar
 
 
@@ -82,6 +95,7 @@ class OpenBarState(msgspec.Struct, array_like=True):
     close: float
     sums: PrintSumsState
     is_changed: bool
+    is_corrected: bool = False
 
 
 class BarsState(msgspec.Struct):
@@ -158,6 +172,61 @@ class SymbolBars:
             self.late_prints += 1
         # The turnover has counted the print, but it is not part of the current bar.
         self._settled = self._turnover.sums()
+
+    def amend(
+        self, before: KeptPrint, after: Counted | None, kept: Sequence[KeptPrint], *, is_of_session: bool
+    ) -> bool:
+        """Takes a print back, from the turnover too if that has it, or makes it count with something else.
+
+        `kept` are the remembered prints of the symbol after that, in the order of their arrival. Returns whether the
+        bar of its minute is exact now: a bar with prints that are not remembered keeps its prices, and one that can be
+        amended no longer also its sums.
+        """
+        self._settle()
+        if is_of_session:
+            self._turnover.remove(before.price, before.size, before.side)
+            if after is not None:
+                self._turnover.add(*after, before.side)
+            self._settled = self._turnover.sums()
+        minute_ns = before.ts_ns - before.ts_ns % NS_PER_MINUTE
+        inside = [each for each in kept if minute_ns <= each.ts_ns < minute_ns + NS_PER_MINUTE]
+        n_before = len(inside) + (after is None)
+        bar = self.current if self.current.ts_ns == minute_ns else self._recent.get(minute_ns)
+        if bar is None:
+            return self._amend_finished(minute_ns, inside, n_before)
+        is_whole = bar.sums.trades == n_before
+        if not is_whole and before.arrived_ns >= bar.end_ns + AMENDABLE_MINUTES * NS_PER_MINUTE:
+            # It may have come too late for its bar.
+            return False
+        bar.sums = bar.sums.minus(sums_of(before.price, before.size))
+        if after is not None:
+            bar.sums = bar.sums.plus(sums_of(*after))
+        bar.is_changed = bar.is_corrected = True
+        if not bar.sums.trades:
+            self._remove(bar)
+        elif is_whole:
+            bar.set_prices(inside)
+        if bar is not self.current:
+            self._schedule(bar)
+        return is_whole
+
+    def newest(self) -> tuple[int, float] | None:
+        """Returns when the last print of the newest bar happened, as far as it is known, and its price; None without
+        a bar."""
+        bars = [bar for bar in (self.current, *self._recent.values()) if bar is not _NO_BAR and bar.sums.trades]
+        if self.current is not _NO_BAR:
+            return self.current.last_ns, self.current.close
+        if bars:
+            newest = max(bars, key=lambda bar: bar.ts_ns)
+            return newest.last_ns, newest.close
+        finished = list(self.copy_bars(0, MAX_NS))
+        return (finished[-1].ts_ns, finished[-1].close) if finished else None
+
+    def prices_since(self, start_ns: int) -> list[float]:
+        """Returns the highs and lows of the bars from `start_ns` on."""
+        bars = [bar.to_bar() for bar in (self.current, *self._recent.values()) if bar is not _NO_BAR]
+        found = {bar.ts_ns: bar for bar in (*self.copy_bars(start_ns, MAX_NS), *bars)}
+        return [price for bar in found.values() if bar.ts_ns >= start_ns for price in (bar.high, bar.low)]
 
     def finish(self, now_ns: int) -> None:
         """Publishes the bars that are finished at `now_ns` (event clock), and again those amended since."""
@@ -245,14 +314,40 @@ class SymbolBars:
         bar.is_changed = True
         self._schedule(bar)
 
+    def _amend_finished(self, minute_ns: int, inside: Sequence[KeptPrint], n_before: int) -> bool:
+        """Makes a bar that can be amended no longer anew, if all of its prints are known."""
+        before = None if self._table is None else self._table.bar(minute_ns)
+        if before is None or before.trades != n_before:
+            return False
+        if not inside:
+            self._publish_bar(before._replace(volume=0.0, trades=0, vwap=None, is_corrected=True))
+            return True
+        bar = OpenBar(minute_ns, minute_ns, 0.0)
+        for each in inside:
+            bar.sums = bar.sums.plus(sums_of(each.price, each.size))
+        bar.set_prices(inside)
+        bar.is_corrected = True
+        self._publish(bar)
+        return True
+
+    def _remove(self, bar: OpenBar) -> None:
+        """Removes a bar that has no print any more."""
+        if bar is self.current:
+            self.current = _NO_BAR
+        else:
+            del self._recent[bar.ts_ns]
+        self._publish(bar)
+
     def _schedule(self, bar: OpenBar) -> None:
         self.due_ns = min(self.due_ns, bar.end_ns + GRACE_NS)
 
     def _publish(self, bar: OpenBar) -> None:
         bar.is_changed = False
-        finished = bar.to_bar()
-        self._put(finished)
-        self._listener(finished)
+        self._publish_bar(bar.to_bar())
+
+    def _publish_bar(self, bar: Bar) -> None:
+        self._put(bar)
+        self._listener(bar)
 
     def _put(self, bar: Bar) -> None:
         if self._table is None:

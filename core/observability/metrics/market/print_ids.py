@@ -8,6 +8,7 @@ anew each day, and some feeds mix the numbers of several venues.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
@@ -63,6 +64,15 @@ class PrintIds:
         ids[key] = event
         self._room -= 1
         return False
+
+    def of_id(self, symbol: str, trade_id: str) -> list[Print]:
+        """Returns the prints of a symbol that have an id."""
+        return [event for event in self.of_symbol(symbol) if str(event.trade_id) == trade_id]
+
+    def of_symbol(self, symbol: str) -> Iterator[Print]:
+        """Yields the remembered prints of a symbol, in the order of their arrival."""
+        for half in (self._older, self._newest):
+            yield from half.get(symbol, {}).values()
 
     def to_state(self) -> list[Print]:
         """Returns the newest prints, in the order of their times."""

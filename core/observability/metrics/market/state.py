@@ -12,6 +12,7 @@ from observability.events import Print
 from observability.metrics.arithmetic.turnover import TurnoverState
 from observability.metrics.market.bars import BarsState
 from observability.metrics.market.feed import FeedState
+from observability.metrics.market.print_corrections import PrintCorrectionsState
 from observability.metrics.market.venues import VenuesState
 
 
@@ -64,3 +65,4 @@ class MarketState(msgspec.Struct):
     events_refused: int = 0
     refused: list[str] = []
     print_ids: list[Print] = []
+    corrections: PrintCorrectionsState = msgspec.field(default_factory=PrintCorrectionsState)

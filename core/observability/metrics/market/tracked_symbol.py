@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isfinite, nan
 from typing import Any, Final, Protocol
 
@@ -16,8 +16,9 @@ from observability.metrics.arithmetic.turnover import ExactTurnover
 from observability.metrics.market.bar_table import Bar, BarTable
 from observability.metrics.market.bars import SymbolBars
 from observability.metrics.market.feed import MAX_WAITING, FeedLatency, MixedFeeds, UpdateRate
+from observability.metrics.market.print_corrections import Counted, KeptPrint, newest_of
 from observability.metrics.market.state import SymbolState
-from observability.metrics.market.time_order import MAX_AHEAD_NS, MAX_BACK_NS, TimeOrder
+from observability.metrics.market.time_order import MAX_AHEAD_NS, MAX_BACK_NS, TimeOrder, happened_ns
 from observability.metrics.market.touch import MarkInputs, MarkSource, Sides, Touch
 from observability.metrics.market.venues import BestOrder, SymbolVenues, Venue
 from observability.snapshot.sections import JsonPart
@@ -27,6 +28,8 @@ SERIES_FIELDS = ("last", "mid", "spread", "volume")
 # A spread that seems to have stood for longer than this, or for a negative time, comes from a wrong clock. No session
 # is longer.
 MAX_STOOD_NS: Final = 25 * NS_PER_HOUR
+# This long before the end of a session is in the session before it, of 23 to 25 hours.
+MAX_SESSIONS_BACK_NS: Final = 26 * NS_PER_HOUR
 
 
 class Follower(Protocol):
@@ -289,7 +292,8 @@ class TrackedSymbol(JsonPart):
             self.bars.add(ts_ns, price, event.size, event.aggressor_side)
         if is_newest:
             venue.last_price = price
-            printed = venues.set_last(venue)
+            printed = venues.last_printed(venue)
+            assert printed is not None, "this one has a print"
             self.last_price = printed.last_price
             prints.newest_ns, prints.arrived_ns = printed.prints.newest_ns, printed.prints.arrived_ns
         self.high = price if self.high is None else max(self.high, price)
@@ -312,6 +316,76 @@ class TrackedSymbol(JsonPart):
         self.change_spread(spread, self.quotes.newest_ns, self.quotes.newest_ns)
         if self.follower is not None and self.quotes.arrived_ns:
             self.follower.on_touch(self.bid, self.ask, self.quotes.newest_ns, now_ns)
+
+    def correct_print(
+        self, event: Print, before: Counted, after: Counted | None, kept: Sequence[KeptPrint], now_ns: int
+    ) -> bool:
+        """Makes a print that counted as `before` count as `after`, or with None no more.
+
+        `kept` are the remembered prints of the symbol after that, in the order of their arrival. Returns whether the
+        bar of its minute and the last price are exact now (see `SymbolBars.amend`).
+        """
+        changed = KeptPrint(happened_ns(event), event.ts_init, *before, event.aggressor_side, event.venue)
+        start_ns = self._session_end_ns_of(self.session_end_ns - MAX_SESSIONS_BACK_NS)
+        is_of_session = start_ns <= event.ts_init < self.session_end_ns
+        is_exact = self.bars.amend(changed, after, kept, is_of_session=is_of_session)
+        venue = None if self.venues is None else self.venues.get(event.venue)
+        if is_of_session:
+            if venue is not None:
+                venue.turnover.remove(before.price, before.size, event.aggressor_side)
+                if after is not None:
+                    venue.turnover.add(*after, event.aggressor_side)
+            self._find_extremes(before, after, kept, start_ns)
+        if venue is None:
+            is_exact &= self._find_last(changed, after, kept, is_bar_exact=is_exact)
+        elif venue.replace_last(changed, kept):
+            assert self.venues is not None
+            newest = newest_of(kept)
+            printed = self.venues.last_printed(None if newest is None else self.venues.get(newest.venue))
+            self.last_price = None if printed is None else printed.last_price
+            order = venue.prints if printed is None else printed.prints
+            self.prints.newest_ns, self.prints.arrived_ns = order.newest_ns, order.arrived_ns
+        if self.holder is not None:
+            self.holder.on_price(self, now_ns)
+        return is_exact
+
+    def _find_extremes(self, before: Counted, after: Counted | None, kept: Sequence[KeptPrint], start_ns: int) -> None:
+        """Finds high and low of the session after a print has changed, of all prints if they are remembered, else of
+        the bars and those."""
+        known = [each.price for each in kept if start_ns <= each.arrived_ns < self.session_end_ns]
+        if len(known) != self.turnover.trades:
+            if after is not None:
+                known.append(after.price)
+            assert self.high is not None and self.low is not None, "the session has had a print"
+            if self.low < before.price < self.high:
+                known += (self.low, self.high)
+            else:
+                known += self.bars.prices_since(start_ns)
+        self.high, self.low = max(known, default=None), min(known, default=None)
+
+    def _find_last(
+        self, changed: KeptPrint, after: Counted | None, kept: Sequence[KeptPrint], *, is_bar_exact: bool
+    ) -> bool:
+        """Finds the last price if the print that has changed was it; returns whether it is known."""
+        prints = self.prints
+        if prints.arrived_ns != changed.arrived_ns or self.last_price != changed.price:
+            return True
+        if not is_bar_exact:
+            if after is not None:
+                self.last_price = after.price
+            return after is not None
+        newest = newest_of(kept)
+        bar = self.bars.newest()
+        if newest is None and bar is None:
+            self.last_price = None
+            prints.newest_ns = prints.arrived_ns = 0
+        elif newest is not None and (bar is None or newest.ts_ns >= bar[0]):
+            self.last_price = newest.price
+            prints.newest_ns, prints.arrived_ns = newest.ts_ns, newest.arrived_ns
+        elif bar is not None:
+            prints.newest_ns, self.last_price = bar
+            prints.arrived_ns = bar[0]
+        return True
 
     def lose_venue(self, name: str, now_ns: int) -> None:
         """Lets the quote of one of several venues take part no more, because its source is lost."""
@@ -394,7 +468,6 @@ class TrackedSymbol(JsonPart):
             venue.last_price = self.last_price
             venue.turnover.load_state(self.turnover.to_state())
             venue.updated_ns = max(venue.updated_ns, prints.arrived_ns)
-            venues.printed = venue
         for venue in venues:
             venue.is_heard = True
             venue.feed.load_state(self.feed.to_state())

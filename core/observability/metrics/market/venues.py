@@ -14,7 +14,7 @@ changes in the order of arrival; by the exchanges' clocks, it never changes earl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from observability.metrics.arithmetic.decimals import exact_decimal, exact_sum, 
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.arithmetic.turnover import ExactTurnover, TurnoverState
 from observability.metrics.market.feed import MAX_STEPS_OF_VENUE, MAX_WAITING, FeedLatency, FeedState
+from observability.metrics.market.print_corrections import KeptPrint, newest_of
 from observability.metrics.market.time_order import TimeOrder
 from observability.metrics.market.touch import Sides
 
@@ -59,11 +60,10 @@ class VenueState(msgspec.Struct):
 
 
 class VenuesState(msgspec.Struct):
-    """The venues of a symbol in a checkpoint, and which of them the newest quote and the last price are from."""
+    """The venues of a symbol in a checkpoint, and which of them the newest quote is from."""
 
     venues: list[VenueState] = []
     quoted: str | None = None
-    printed: str | None = None
 
 
 class Venue:
@@ -103,6 +103,18 @@ class Venue:
         arrived.append(offset_ns)
         if len(arrived) > MAX_WAITING:
             self.feed.count_arrived()
+
+    def replace_last(self, changed: KeptPrint, kept: Sequence[KeptPrint]) -> bool:
+        """Finds the last price if a print that has changed was it, among the remembered ones; returns whether it
+        was."""
+        prints = self.prints
+        if prints.arrived_ns != changed.arrived_ns or self.last_price != changed.price:
+            return False
+        newest = newest_of([each for each in kept if each.venue == changed.venue])
+        self.last_price = None if newest is None else newest.price
+        prints.newest_ns = 0 if newest is None else newest.ts_ns
+        prints.arrived_ns = 0 if newest is None else newest.arrived_ns
+        return True
 
     def begin_session(self) -> None:
         self.turnover.clear()
@@ -177,7 +189,7 @@ class SymbolVenues:
 
     __slots__ = (
         "_all", "_by_name", "_feed_window_seconds", "_symbol", "arrived_ns", "ask", "bid", "expires_ns", "is_lost",
-        "printed", "quoted",
+        "quoted",
     )  # fmt: skip
 
     def __init__(self, symbol: str, feed_window_seconds: float) -> None:
@@ -195,8 +207,6 @@ class SymbolVenues:
         """When a quote becomes stale of which the best may be made."""
         self.quoted: Venue | None = None
         """The venue whose quote arrived last."""
-        self.printed: Venue | None = None
-        """The venue whose print is the last price."""
 
     def __iter__(self) -> Iterator[Venue]:
         return iter(self._all)
@@ -273,19 +283,14 @@ class SymbolVenues:
             _sum_of(venue.ask_size for venue in best if venue.ask is not None and venue.ask == self.ask),
         )
 
-    def set_last(self, venue: Venue) -> Venue:
-        """Returns the venue whose print is the last price, now that this one's is its newest."""
-        printed = self.printed
-        if printed is None or venue.prints.newest_ns >= printed.prints.newest_ns:
-            printed = venue
-        if printed is venue:
-            # A clock that was found to be right again may have taken it back.
-            printed = max(
-                (one for one in self._all if one.last_price is not None),
-                key=lambda one: (one.prints.newest_ns, one.prints.arrived_ns, one is venue),
-            )
-        self.printed = printed
-        return printed
+    def last_printed(self, latest: Venue | None) -> Venue | None:
+        """Returns the venue whose newest print is the last of all; None without any. Of prints of equal times, that of
+        `latest` is the last."""
+        return max(
+            (one for one in self._all if one.last_price is not None),
+            key=lambda one: (one.prints.newest_ns, one.prints.arrived_ns, one is latest),
+            default=None,
+        )
 
     def lose(self, name: str) -> bool:
         """Lets the quote of a venue take part no more, because its source is lost; returns whether it did."""
@@ -315,7 +320,6 @@ class SymbolVenues:
         for venue in self._all:
             venue.quotes.forget()
             venue.prints.forget()
-            venue.takes_part = False
         self.expires_ns = MAX_NS
 
     def to_json(self) -> dict[str, dict[str, Any]]:
@@ -325,7 +329,6 @@ class SymbolVenues:
         return VenuesState(
             [venue.to_state() for venue in self._all],
             None if self.quoted is None else self.quoted.name,
-            None if self.printed is None else self.printed.name,
         )
 
     def load_state(self, state: VenuesState) -> None:
@@ -335,7 +338,6 @@ class SymbolVenues:
             if venue is not None:
                 venue.load_state(each)
         self.quoted = self._by_name.get(state.quoted or "")
-        self.printed = self._by_name.get(state.printed or "")
 
     def _remove(self, venue: Venue) -> None:
         del self._by_name[venue.name]

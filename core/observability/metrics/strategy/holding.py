@@ -131,7 +131,6 @@ class Holding:
         """Hands the mark that takes the place of the mid to `on_mark`."""
         now_ns, self.expires_ns = self.expires_ns, MAX_NS
         if self._venues is not None and not self._is_mid_expiring:
-            self._venues.expire_quotes(now_ns)
             self.on_price(self._venues, now_ns)
             return
         last = price_or_none(self._last_price)
