@@ -14,18 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from book_comparison import LANDED, ROUNDING, compare_section
+from fake_clock import FakeClock
 from independent_book import Book
 from observability.bus import Bus
-from observability.events import BOOKING_TYPES, TYPE_NAMES, Event, Position
+from observability.clocks.clock import EventClock
+from observability.config.config import Config
+from observability.events import BOOKING_TYPES, TYPE_NAMES, Event, Fill, Position
 from observability.ingest.decoder import EventDecoder
-from observability.ingest.gate import Verdict
-from observability.metrics import ExecutionCollector
-from observability.metrics.market_data_collector import MarketDataCollector
-from observability.metrics.strategy_collector import StrategyCollector, StrategySettings
+from observability.metrics.assembly import make_collectors, make_history
+from observability.metrics.durability.corrector import Corrector
 from observability.metrics.trades.trade import TradeFilter
-from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
+from observability.metrics.trades.trade_log import Reader, Rejection
+from observability.store.checkpoint import EventSequence
 from random_year import FEATURES, MULTIPLIERS, START_NS, RandomYear
 
+# An event that arrives at its own time is taken to have none.
+LATENCY_NS = 1_000
 BOOKED = {TYPE_NAMES[kind] for kind in BOOKING_TYPES}
 
 
@@ -34,35 +38,41 @@ class Desk:
 
     def __init__(self) -> None:
         self.bus = Bus()
-        self.trades = TradeLog(multipliers={name: Decimal(value) for name, value in MULTIPLIERS.items()})
-        self.market = MarketDataCollector(bus=self.bus)
-        settings = StrategySettings(multipliers=self.trades.multipliers, max_strategies=1000, max_positions=10_000)
-        self.strategy = StrategyCollector(bus=self.bus, market=self.market, trades=self.trades, settings=settings)
-        self.execution = ExecutionCollector(bus=self.bus, market=self.market, trades=self.trades)
-        for section in (self.market, self.strategy, self.execution):
+        multipliers = tuple((name, Decimal(value)) for name, value in MULTIPLIERS.items())
+        config = Config(contract_multipliers=multipliers, max_positions=10_000)
+        clock, history = EventClock(FakeClock(START_NS)), make_history(config.max_symbols)
+        # Fills and bookings have one order.
+        collectors = make_collectors(config, self.bus, clock, history, EventSequence())
+        self.strategy, self.trades = collectors.strategy, collectors.execution.trades
+        self._corrector = Corrector(collectors, None, clock)
+        for section in collectors.sections[:3]:
             asyncio.run(section.start())
         self._decoder = EventDecoder()
         self._now_ns = 0
 
     def take(self, event: dict[str, Any]) -> str:
         # What is delivered again has an old time of its own.
-        self._now_ns = max(self._now_ns, event["ts"])
+        self._now_ns = max(self._now_ns, event["ts"] + LATENCY_NS)
         decoded = self._decoder.decode_element(orjson.dumps(event), 0, self._now_ns)
         assert isinstance(decoded, Event), decoded
         self.bus.remark = None
         self.bus.publish(decoded)
         if self.bus.remark is not None and self.bus.remark.is_refusal:
             return "refused"
-        if event["type"] == "fill":
-            trade = self.trades.admit(decoded, Reader.JOURNAL)  # type: ignore[arg-type]
+        if isinstance(decoded, Fill):
+            trade = self.trades.admit(decoded, Reader.JOURNAL)
+            self._corrector.take_arrived()
             return trade.value if isinstance(trade, Rejection) else "accepted"
         if event["type"] in BOOKED or (isinstance(decoded, Position) and decoded.adopt):
-            verdict = self.strategy.bookings.verdict
-            return "accepted" if verdict is Verdict.ACCEPTED else verdict.value
+            bookings = self.strategy.bookings
+            booking = bookings.booking_of(decoded)  # type: ignore[arg-type]
+            if booking is not None:
+                self._corrector.take(booking)
+            return bookings.verdict.value
         return "accepted"
 
     def section(self, now_ns: int) -> dict[str, Any]:
-        self.strategy.refresh(now_ns)
+        self.strategy.refresh(now_ns + LATENCY_NS)
         strategies, positions, _ = self.strategy.groups
         return {
             **self.strategy.fields.to_json(),
@@ -143,3 +153,21 @@ def test_any_short_year_agrees_to_the_last_digit(seed: int, features: set[str]) 
 def test_the_year_is_of_this_length() -> None:
     events = list(RandomYear(1, 500).events())
     assert events[0]["ts"] > START_NS and len(events) >= 500
+
+
+def test_a_split_stays_in_the_mark_when_a_later_fill_is_busted() -> None:
+    fill = {"type": "fill", "symbol": "ACME", "side": "sell", "quantity": "36", "price": "700", "order_id": "o"}
+    events = [
+        fill | {"trade_id": "1"},
+        {"type": "split", "split_id": "s", "symbol": "ACME", "numerator": "1", "denominator": "2"},
+        fill | {"trade_id": "2", "price": "1410"},
+        {"type": "bust", "trade_id": "2", "order_id": "o", "symbol": "ACME", "side": "sell"},
+    ]
+    desk, book = Desk(), Book()
+    for number, event in enumerate(events, 1):
+        assert (
+            book.take(event | {"ts": START_NS + number}) == desk.take(event | {"ts": START_NS + number}) == "accepted"
+        )
+    compare(desk, book)
+    (position,) = desk.section(book.state.now_ns)["positions"]
+    assert (position["quantity"], position["mark"]) == (-18.0, 1400.0)

@@ -17,7 +17,7 @@ _NEEDS = {
     "dividend": {"dividend"}, "split": {"split"}, "settlement": {"settlement"},
 }  # fmt: skip
 EFFECTIVE_NAMES = {TYPE_NAMES[kind] for kind in EFFECTIVE}
-LANDED = frozenset(name for name in FEATURES if _NEEDS.get(name, set()) <= EFFECTIVE_NAMES) - {"corrections"}
+LANDED = frozenset(name for name in FEATURES if _NEEDS.get(name, set()) <= EFFECTIVE_NAMES)
 """The features whose events the product accounts for."""
 
 

@@ -213,7 +213,7 @@ class PositionPart(JsonPart):
         self.venues.replace(venue, old, new)
         self.round_trip = after.round_trip
         if self.mark_source == "fill":
-            self.mark, self.mark_ns = after.mark, after.mark_ns
+            self.mark, self.mark_ns, self.mark_scale = after.mark, after.mark_ns, after.mark_scale
         self.has_input = True
         self._value_position()
 
