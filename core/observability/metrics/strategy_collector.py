@@ -148,6 +148,7 @@ class StrategyCollector(BusCollector):
         """Corrections of fills that were applied."""
         self.pending_corrections = 0
         """Corrections that wait for their fill, or are in progress."""
+        self._path_left: list[str] = []
         self.path_reason: str | None = None
         """Why drawdown, daily P&L and daily returns are not those of a run without the faults that were corrected; None
         if they are."""
@@ -265,6 +266,7 @@ class StrategyCollector(BusCollector):
                 symbols=[part.sums for part in self._symbols.values()],
                 reports_dropped=self.reports_dropped,
                 path_reason=self.path_reason,
+                path_left=self._path_left,
                 bookings=self.bookings.counts,
                 duplicate_bookings=self.bookings.duplicates,
                 overclosing_fills=self.overclosing_fills,
@@ -311,7 +313,7 @@ class StrategyCollector(BusCollector):
         self.overclosing_fills = state.overclosing_fills
         self.last_input_ns = state.last_input_ns
         self.bookings.counts, self.bookings.duplicates = state.bookings, state.duplicate_bookings
-        self.path_reason = state.path_reason
+        self.path_reason, self._path_left = state.path_reason, state.path_left
         self._load_symbols(state)
         self._has_input = self._is_resumed = True
 
@@ -532,12 +534,25 @@ class StrategyCollector(BusCollector):
         sums.fills += new.fills - old.fills
         sums.has_input = True
         self._drop_if_empty(account, symbol)
-        self.path_reason = (
-            f"a fill was corrected at {format_iso_ms(now_ns)}: what was shown before stays in drawdown, daily P&L and "
-            "daily returns"
-        )
+        self._note_path(trade, now_ns)
         self._has_input = True
         return is_known
+
+    def _note_path(self, trade: Trade, now_ns: int) -> None:
+        """Notes which figures of a path still have something of a fault. A session and a day that began after the fill
+        are measured from a total that has it; those that began before are right again."""
+        arrived_ns = trade.ts_init_ns or trade.ts_ns
+        left = ["drawdown"]
+        if self.settings.calendar.end_ns(arrived_ns) != self._session.end_ns:
+            left.append("daily P&L")
+        if self._day.end_ns is not None and arrived_ns < self._day.end_ns - NS_PER_DAY:
+            left.append("daily returns")
+        before = self._path_left
+        self._path_left = [name for name in ("drawdown", "daily P&L", "daily returns") if name in {*before, *left}]
+        self.path_reason = (
+            f"a fill was corrected at {format_iso_ms(now_ns)}: what was shown before stays in "
+            f"{', '.join(self._path_left)}"
+        )
 
     def _drop_if_empty(self, account: StrategyAccount, symbol: str) -> None:
         """Drops an account and a symbol that nothing but a busted fill has made."""

@@ -86,6 +86,7 @@ class StrategyState(msgspec.Struct):
     symbols: list[SymbolSums] = []
     reports_dropped: int = 0
     path_reason: str | None = None
+    path_left: list[str] = []
     bookings: dict[str, int] = {}
     """How many of each kind."""
     duplicate_bookings: int = 0
