@@ -223,6 +223,7 @@ def test_positions_have_exact_figures(start_server: StartServer, workers: str) -
         "quantity": "0.3", "avg_price": "0.3", "mark": "0.4", "unrealized_pnl": "0.03", "realized_pnl": "-0.2",
         "fees": "0.2",
     }  # fmt: skip
+    assert all(position["exact"][name] in (None, str(position[name])) for name in ("quantity", "mark", "realized_pnl"))
     shown = next(each for each in server.next_snapshot()["strategy"]["positions"] if each["strategy"] == "alpha")
     assert {name: value for name, value in position.items() if name != "exact"} == shown
     assert [each["symbol"] for each in server.get("/api/positions?symbol=ES")["positions"]] == ["ES"]

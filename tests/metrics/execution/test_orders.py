@@ -46,6 +46,14 @@ def orders_of(run: HubRun) -> Orders:
     return Orders(memory, None if store is None else store.reader)
 
 
+def orders_of_store(run: HubRun) -> Orders:
+    """Returns the orders as a process with an empty memory finds them."""
+    empty = HubRun(None).collectors.execution
+    assert run.persistence.store is not None
+    memory = LedgerOrders(lambda: empty.ledger, empty.reports, empty.trades)
+    return Orders(memory, run.persistence.store.reader)
+
+
 def records(drawn: Sequence[tuple[int, Any, str, bool]]) -> list[Order | Fill]:
     events: list[Order | Fill] = []
     for at, (number, status, strategy, is_second) in enumerate(drawn):
@@ -151,3 +159,22 @@ def test_an_order_from_the_store_is_as_the_ledger_had_it(
         await small.stop(is_clean=True)
 
     with_small_memory(monkeypatch, script)
+
+
+def test_a_fee_in_another_currency_is_valued_or_shown_apart() -> None:
+    async def script(directory: Path) -> None:
+        run = HubRun(directory)
+        await run.start()
+        run.bus.publish(order(1, "new"))
+        fees = [{"commission": D("0.5")}, {"commission": D("0.01"), "commission_asset": "BNB"}]
+        for number, fee in enumerate(fees, 1):
+            run.bus.publish(replace_order_id(fill(number, quantity=D(1), **fee), "o1"))
+        await run.written()
+        recent, stored = await orders_of(run).find("o1"), await orders_of_store(run).find("o1")
+        for (life,) in (recent, stored):
+            shown = order_json(life.order)
+            assert (shown["commission"], shown["currency"], shown["unvalued_fees"]) == (None, "USD", {"BNB": 0.01})
+            assert life.order.fees == D("0.5")
+        await run.stop(is_clean=True)
+
+    in_data_directory(script)

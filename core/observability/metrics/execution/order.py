@@ -179,6 +179,10 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """The latency that counts for it."""
     fill_legs: dict[str, int] = {}
     """The legs that were measured and that depend on its fills, in nanoseconds."""
+    fees_apart: dict[str, Decimal] = {}
+    """These fees by their own currency; they are not among `fees`."""
+    currency: str = ""
+    """That of `fees`, by the first fill; empty if it is not known."""
 
     @property
     def is_new(self) -> bool:
@@ -311,17 +315,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             self.updated_ns = ts_ns
         self.is_accepted = True
         self.n_arrived += 1
-        self.filled = EXACT.add(self.filled, event.quantity)
-        self.notional = EXACT.add(self.notional, EXACT.multiply(event.quantity, event.price))
-        if event.commission_asset and event.commission_asset != trade.currency:
-            if trade.fee_value is None:
-                self.unvalued_fees += 1
-            else:
-                self.fees = EXACT.add(self.fees, trade.fee_value)
-        else:
-            self.fees = EXACT.add(self.fees, event.commission)
-        if self.terms is not None and self.terms.is_inverse:
-            self.reciprocal = EXACT.add(self.reciprocal, quotient(event.quantity, event.price))
+        self.add_amounts(trade)
         if self.first_fill_ns is None or ts_ns < self.first_fill_ns:
             self.first_fill_ns = ts_ns
         if self.last_fill_ns is None or ts_ns > self.last_fill_ns:
@@ -335,6 +329,23 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         self._complete()
         if self.ended_ns is None and self.status in TERMINAL_STATUSES:
             self._note_end(self.last_fill_ns, market, event.ts_init)
+
+    def add_amounts(self, trade: Trade) -> None:
+        """Adds what a fill adds to quantity, notional and fees."""
+        quantity, price = trade.quantity, trade.price
+        self.filled = EXACT.add(self.filled, quantity)
+        self.notional = EXACT.add(self.notional, EXACT.multiply(quantity, price))
+        self.currency = self.currency or trade.currency
+        asset = trade.commission_asset
+        if not asset or asset == trade.currency:
+            self.fees = EXACT.add(self.fees, trade.commission)
+        elif trade.fee_value is None:
+            self.unvalued_fees += 1
+            self.fees_apart[asset] = EXACT.add(self.fees_apart.get(asset, ZERO), trade.commission)
+        else:
+            self.fees = EXACT.add(self.fees, trade.fee_value)
+        if self.terms is not None and self.terms.is_inverse:
+            self.reciprocal = EXACT.add(self.reciprocal, quotient(quantity, price))
 
     def measure(self, trade: Trade) -> None:
         """Writes the arrival slippage of one fill into its trade."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from observability.events import TERMINAL_STATUSES
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum
+from observability.metrics.arithmetic.decimals import EXACT, ZERO
 from observability.metrics.execution.order import OrderState
 from observability.metrics.market.time_order import happened_ns
 from observability.metrics.trades.trade import Trade
@@ -24,9 +24,10 @@ def recount(order: OrderState, trades: Sequence[Trade]) -> None:
     their arrival."""
     fills = [(rank, trade) for rank, trade in enumerate(trades) if not trade.is_busted]
     order.n_fills = len(fills)
-    order.filled = exact_sum(fill.quantity for _, fill in fills)
-    order.notional = exact_sum(EXACT.multiply(fill.quantity, fill.price) for _, fill in fills)
-    order.fees = exact_sum(fill.commission for _, fill in fills)
+    order.filled = order.notional = order.fees = order.reciprocal = ZERO
+    order.unvalued_fees, order.fees_apart = 0, {}
+    for _, fill in fills:
+        order.add_amounts(fill)
     times = [happened_ns(fill.to_fill()) for _, fill in fills]
     order.first_fill_ns, order.last_fill_ns = min(times, default=None), max(times, default=None)
     newest = fills[-1][0] if fills else len(order.turnovers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,7 +15,6 @@ from observability.metrics.arithmetic.decimals import (
     ONE,
     ROUNDED,
     ZERO,
-    exact_text,
     exact_text_or_none,
     shifted,
     to_float,
@@ -34,6 +33,8 @@ from observability.metrics.trades.position_side import HeldSide, place_of
 from observability.metrics.trades.trade import Trade
 from observability.snapshot.sections import JsonPart
 
+_EXACT_FIGURES: Final = ("quantity", "avg_price", "mark", "unrealized_pnl", "realized_pnl", "fees")
+
 
 class PositionPart(JsonPart):
     """A position, marked to the mid, else the last price (see `TrackedSymbol.mark`), else, without any market data, to
@@ -47,6 +48,7 @@ class PositionPart(JsonPart):
     __slots__ = (
         "_market_version",
         "_quoted",
+        "_shown",
         "amounts",
         "exposure",
         "has_input",
@@ -104,6 +106,8 @@ class PositionPart(JsonPart):
         self.has_input = True
         # The prices that the mark was made from; its Decimals are computed again only when these change.
         self._quoted: MarkInputs | None = None
+        # What the JSON shows, as decimals.
+        self._shown: tuple[Decimal | None, ...] = (None,) * len(_EXACT_FIGURES)
         # The version of the market at the last refresh; -1 for none that counts.
         self._market_version = -1
 
@@ -269,16 +273,8 @@ class PositionPart(JsonPart):
         return is_moved
 
     def exact_json(self) -> dict[str, str | None]:
-        """Returns its figures as the decimals that they are, of at most 18 digits after the point."""
-        position = self.position
-        return {
-            "quantity": exact_text(position.quantity),
-            "avg_price": exact_text_or_none(position.avg_price),
-            "mark": exact_text(self.mark),
-            "unrealized_pnl": exact_text(self.unrealized),
-            "realized_pnl": None if position.unvalued_fees else exact_text(position.realized),
-            "fees": None if position.unvalued_fees else exact_text(position.fees),
-        }
+        """Returns the figures of its JSON as the decimals that they are, with at most 18 digits after the point."""
+        return {name: exact_text_or_none(value) for name, value in zip(_EXACT_FIGURES, self._shown, strict=True)}
 
     def _charge(self, fill: Fill, trade: Trade, rates: Rates) -> tuple[Decimal, Decimal]:
         """Returns the signed quantity of a fill whose fee is in another currency, and the fee in that of the position.
@@ -317,17 +313,22 @@ class PositionPart(JsonPart):
     def _offer(self) -> None:
         position = self.position
         report = self.report
+        mark = self.mark if self.mark_scale is None else self.mark_scale.of_price(self.mark)
+        avg_price = position.avg_price
+        realized = None if position.unvalued_fees else position.realized
+        fees = None if position.unvalued_fees else position.fees
+        self._shown = (position.quantity, avg_price, mark, self.unrealized, realized, fees)
         json: dict[str, Any] = {
             "key": self.key,
             "symbol": self.symbol,
             "strategy": self.strategy,
             "position_side": self.position_side,
             "quantity": to_float(position.quantity),
-            "avg_price": to_float_or_none(position.avg_price),
-            "mark": to_float(self.mark if self.mark_scale is None else self.mark_scale.of_price(self.mark)),
+            "avg_price": to_float_or_none(avg_price),
+            "mark": to_float(mark),
             "mark_source": self.mark_source,
             "unrealized_pnl": to_float(self.unrealized),
-            "realized_pnl": None if position.unvalued_fees else to_float(position.realized),
+            "realized_pnl": to_float_or_none(realized),
             "currency": self.terms.currency,
             "unvalued_fees": {asset: to_float(fee) for asset, fee in position.unvalued_fees.items()},
             "engine_quantity": None if report is None else to_float(report.quantity),

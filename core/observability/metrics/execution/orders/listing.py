@@ -50,8 +50,16 @@ def status_of(order: OrderState) -> str | None:
 
 
 def average_price(order: OrderState) -> Decimal | None:
-    """Returns the average price of the fills; None without any."""
+    """Returns the average price of the fills, that of an inverse contract by the amounts in its currency; None without
+    any."""
+    if order.terms is not None and order.terms.is_inverse and order.reciprocal:
+        return ROUNDED.divide(order.filled, order.reciprocal)
     return ROUNDED.divide(order.notional, order.filled) if order.filled else None
+
+
+def commission(order: OrderState) -> Decimal | None:
+    """Returns the fees of an order in its own currency; None if some of them have no value in it."""
+    return None if order.fees_apart else order.fees
 
 
 def slippage_bps(order: OrderState) -> float | None:
@@ -93,7 +101,9 @@ def order_json(order: OrderState) -> dict[str, Any]:
         "filled_quantity": to_float(order.filled),
         "remaining_quantity": to_float_or_none(remaining(order)),
         "average_price": to_float_or_none(average_price(order)),
-        "commission": to_float(order.fees),
+        "commission": to_float_or_none(commission(order)),
+        "currency": order.currency or None,
+        "unvalued_fees": {asset: to_float(fee) for asset, fee in order.fees_apart.items()},
         "arrival_price": to_float_or_none(order.arrival_price),
         "slippage_bps": slippage_bps(order),
         "latency_ms": latency_ms(order),

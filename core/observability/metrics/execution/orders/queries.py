@@ -173,7 +173,7 @@ class LedgerOrders:
                     lives[trade.symbol].trades.append(trade)
             yield
         for life in lives.values():
-            life.is_complete = (len(life.reports), len(life.trades)) == (life.order.n_reports, life.order.n_fills)
+            life.is_complete = _has_all(life.order, life.reports, life.trades)
         return list(lives.values())
 
 
@@ -276,10 +276,16 @@ def _joined(stored: OrderLife, recent: OrderLife) -> OrderLife:
     reports = {report.seq: report for report in (*stored.reports, *recent.reports)}
     trades = {trade.seq: trade for trade in (*stored.trades, *recent.trades)}
     # Memory has only the end of an order that it had forgotten before.
-    knows_less = recent.order.n_reports < len(stored.reports) or recent.order.n_fills < len(stored.trades)
+    knows_less = recent.order.n_reports < len(stored.reports) or recent.order.n_fills < stored.order.n_fills
     order = stored.order if knows_less else recent.order
-    is_complete = len(reports) >= order.n_reports and len(trades) >= order.n_fills
-    return OrderLife(order, [reports[n] for n in sorted(reports)], [trades[n] for n in sorted(trades)], is_complete)
+    joined = OrderLife(order, [reports[n] for n in sorted(reports)], [trades[n] for n in sorted(trades)])
+    joined.is_complete = _has_all(order, joined.reports, joined.trades)
+    return joined
+
+
+def _has_all(order: OrderState, reports: Sequence[OrderReport], trades: Sequence[Trade]) -> bool:
+    """Returns whether these are all that an order was made of; a busted trade is shown, and counts no more."""
+    return len(reports) >= order.n_reports and sum(not trade.is_busted for trade in trades) >= order.n_fills
 
 
 # -- in the reader's thread
@@ -327,7 +333,8 @@ def find_life(
             if order is None:
                 order = new_order(fill, 0)
             order.take_strategy(trade.strategy)
-            order.fill(fill, trade, None)
+            if not trade.is_busted:
+                order.fill(fill, trade, None)
             trades.append(trade)
         order.seq = order.seq or seq
     assert order is not None
