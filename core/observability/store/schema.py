@@ -454,7 +454,6 @@ def _add_first_reports(connection: sqlite3.Connection) -> None:
         "UPDATE order_reports SET is_first = 1 WHERE seq IN"
         " (SELECT min(seq) FROM order_reports GROUP BY order_id, symbol)"
     )
-    connection.execute("CREATE INDEX first_reports ON order_reports (is_first) WHERE is_first = 1")
     connection.execute("CREATE INDEX first_reports_by_time ON order_reports (ts_ns) WHERE is_first = 1")
     connection.execute(
         "CREATE INDEX order_reports_by_replaced ON order_reports (replaces, symbol) WHERE replaces != ''"

@@ -34,7 +34,7 @@ from observability.store.schema import FILL_COLUMNS, MAX_ROW_SEQ, ORDER_REPORT_C
 
 # About 200 us of testing.
 ORDERS_PER_STEP: Final = 200
-# Orders of the store that one read tests, a few milliseconds, and makes up again, about 50 us each.
+# Reports in the store that one read tests, a millisecond, and orders that it makes up again, about 50 us each.
 SCANNED_PER_READ: Final = 5_000
 FOLDED_PER_READ: Final = 100
 # Reads of one query, and orders that it makes up again.
@@ -398,7 +398,7 @@ def _candidates(
         values.append(wanted.status)
     bounds = "is_first = 1 AND seq >= ? AND seq < ?"
     found = connection.execute(
-        f"SELECT seq FROM order_reports WHERE {bounds} ORDER BY seq DESC LIMIT 1 OFFSET ?",
+        "SELECT seq FROM order_reports WHERE seq >= ? AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?",
         (start_seq, below, SCANNED_PER_READ - 1),
     ).fetchone()
     floor_seq = None if found is None else found[0]
