@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from observability.events import Fill, Order
 from observability.metrics import assembly
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.orders.listing import OrderFilter, order_json
-from observability.metrics.execution.orders.queries import LedgerOrders, Orders
+from observability.metrics.execution.orders.queries import LedgerOrders, Orders, find_lives
 from observability.metrics.execution_collector import ExecutionSettings
+from observability.store import schema
 
 STATUSES = ["pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "pending_cancel"]
 STRATEGIES = ["alpha", "beta", ""]
@@ -178,3 +181,24 @@ def test_a_fee_in_another_currency_is_valued_or_shown_apart() -> None:
         await run.stop(is_clean=True)
 
     in_data_directory(script)
+
+
+def test_an_order_is_found_by_indexes_alone() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        schema.migrate(connection)
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        find_lives(connection, "o1")
+        connection.execute(schema.INSERT_ORDER_REPORT, (
+            *(1, 2, 3, "o1", "AAPL", "buy", "1", "new", None, "", "", "", "", "", None, None, "", 1),
+        ))  # fmt: skip
+        find_lives(connection, "o1")
+        connection.set_trace_callback(None)
+        plans = [
+            row[3]
+            for statement in statements
+            if statement.startswith("SELECT")
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
+        ]
+    assert len(plans) > 4
+    assert [plan for plan in plans if plan.startswith("SCAN") or "PRIMARY KEY" in plan] == []

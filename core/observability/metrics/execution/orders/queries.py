@@ -59,8 +59,10 @@ _SYMBOLS: Final = (
     "SELECT symbol FROM order_reports WHERE order_id = ?1 UNION SELECT symbol FROM fills WHERE order_id = ?1 "
     f"LIMIT {MAX_CANDIDATES}"
 )
+# The second condition tells SQLite that the partial index has the rows.
 _SUCCESSOR: Final = (
-    "SELECT order_id FROM order_reports WHERE replaces = ? AND symbol = ? AND order_id != ? ORDER BY seq DESC LIMIT 1"
+    "SELECT order_id FROM order_reports WHERE replaces = ? AND replaces != '' AND symbol = ? AND order_id != ?"
+    " ORDER BY seq DESC LIMIT 1"
 )
 # An order has such a status by a report only; others may result from its fills or its successor.
 _ONLY_REPORTED: Final = frozenset({"pending_new", "new", "canceled", "rejected", "expired"})
