@@ -15,6 +15,7 @@ from observability.events import Print, Quote
 from observability.metrics.market import print_corrections
 from observability.metrics.market.print_corrections import PrintChange
 from observability.metrics.market_data_collector import MarketDataCollector
+from strategy_desk import Desk
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
@@ -166,8 +167,6 @@ def test_corrections_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch, capl
 
 
 def test_a_position_is_marked_anew_when_the_last_price_is_busted() -> None:
-    from strategy_desk import Desk
-
     desk = Desk()
     desk.fill(1, 10)
     for number, price in enumerate((11.0, 99.0)):
@@ -175,6 +174,16 @@ def test_a_position_is_marked_anew_when_the_last_price_is_busted() -> None:
     assert desk.tick(NOON + 2)["unrealized_pnl"] == 89.0
     desk.market.correct_print(PrintChange("AAPL", "1", is_bust=True))
     assert desk.tick(NOON + 2)["unrealized_pnl"] == 1.0
+
+
+def test_a_mark_that_falls_with_a_bust_is_part_of_the_drawdown_without_a_tick() -> None:
+    desk = Desk()
+    desk.fill(1, 10)
+    for number, price in enumerate((11.0, 99.0)):
+        desk.bus.publish(Print("AAPL", price, 1.0, "buy", number, ts=NOON + number, ts_init=NOON + number))
+    desk.market.correct_print(PrintChange("AAPL", "1", is_bust=True))
+    desk.bus.publish(Print("AAPL", 99.0, 1.0, "buy", 2, ts=NOON + 2, ts_init=NOON + 2))
+    assert desk.tick(NOON + 3)["max_drawdown"] == 88.0
 
 
 # -- what is not kept
@@ -190,6 +199,15 @@ def test_a_bar_with_prints_without_an_id_keeps_its_prices_and_says_so() -> None:
     assert (metrics["volume"], metrics["trades"], metrics["vwap"]) == (1.0, 1, 10.0)
     assert (metrics["high"], metrics["last_price"]) == (99.0, 99.0)
     assert [bar[1:7] for bar in market.bars()] == [(10.0, 99.0, 10.0, 99.0, 1.0, 1)]
+
+
+def test_a_high_is_found_among_the_bars_where_not_all_prints_have_an_id() -> None:
+    market = Market()
+    market.trade(None, 10.0)
+    market.trade("a", 99.0, at=MINUTE)
+    market.trade("b", 11.0, at=MINUTE + S)
+    market.bust("a")
+    assert (market.shown()["high"], market.shown()["low"]) == (11.0, 10.0)
 
 
 def test_the_last_price_is_that_of_a_print_without_an_id_in_an_earlier_minute() -> None:
