@@ -255,15 +255,18 @@ class OrderLedger:
     def _forget_legs(self, order: OrderState) -> None:
         """Takes back the legs that a correction has changed; the new ones are measured with the next step."""
         is_of_session = order.session == self._session
-        for leg, was_ns in list(order.fill_legs.items()):
+        measured = order.fill_legs or {}
+        for leg, was_ns in list(measured.items()):
             if _fill_legs(order).get(leg) == was_ns:
                 continue
-            del order.fill_legs[leg]
+            del measured[leg]
             order.legs_known &= ~_LEG_BITS[leg]
             self._groups.settle()
             for group in self._tally(order).groups:
                 others = [
-                    each.fill_legs[leg] for each in self._everything() if leg in each.fill_legs and each is not order
+                    each.fill_legs[leg]
+                    for each in self._everything()
+                    if each.fill_legs is not None and leg in each.fill_legs and each is not order
                 ]
                 group.forget(leg, was_ns, others, is_of_session=is_of_session)
 
@@ -556,6 +559,8 @@ class OrderLedger:
             if not order.legs_known & bit:
                 order.legs_known |= bit
                 if leg in FILL_LEGS:
+                    if order.fill_legs is None:
+                        order.fill_legs = {}
                     order.fill_legs[leg] = duration_ns
                 tally.durations.append((leg, duration_ns, is_of_session))
 

@@ -169,7 +169,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """Whether its first report was that it has ended."""
     n_arrived: int = 0
     """How many fills have arrived, busted ones included."""
-    turnovers: list[tuple[Decimal, Decimal]] = []
+    turnovers: list[tuple[Decimal, Decimal]] | None = None
     """The turnover of the market at each fill, of the first ones without a gap."""
     reported_end_mid: Decimal | None = None
     is_reported_accepted: bool = False
@@ -177,7 +177,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """The trade whose latency counts for it; 0 if none does."""
     latency_ns: int = 0
     """The latency that counts for it."""
-    fill_legs: dict[str, int] = {}
+    fill_legs: dict[str, int] | None = None
     """The legs that were measured and that depend on its fills, in nanoseconds."""
     fees_apart: dict[str, Decimal] = {}
     """These fees by their own currency; they are not among `fees`."""
@@ -322,6 +322,8 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             self.last_fill_ns = ts_ns
         if market is not None:
             turnover = self.volume_end, self.notional_end = market.traded()
+            if self.turnovers is None:
+                self.turnovers = []
             if len(self.turnovers) == self.n_arrived - 1 < _MAX_TURNOVERS:
                 self.turnovers.append(turnover)
         if self.arrival_price is None and len(self.waiting) < _MAX_WAITING_TRADES:

@@ -30,8 +30,9 @@ def recount(order: OrderState, trades: Sequence[Trade]) -> None:
         order.add_amounts(fill)
     times = [happened_ns(fill.to_fill()) for _, fill in fills]
     order.first_fill_ns, order.last_fill_ns = min(times, default=None), max(times, default=None)
-    newest = fills[-1][0] if fills else len(order.turnovers)
-    order.volume_end, order.notional_end = order.turnovers[newest] if newest < len(order.turnovers) else (None, None)
+    turnovers = order.turnovers or []
+    newest = fills[-1][0] if fills else len(turnovers)
+    order.volume_end, order.notional_end = turnovers[newest] if newest < len(turnovers) else (None, None)
     order.is_accepted = order.is_reported_accepted or bool(fills)
     _recount_status(order, fills, times)
 
