@@ -202,3 +202,38 @@ def test_an_order_is_found_by_indexes_alone() -> None:
         ]
     assert len(plans) > 4
     assert [plan for plan in plans if plan.startswith("SCAN") or "PRIMARY KEY" in plan] == []
+
+
+def test_pages_reach_old_open_orders_behind_forgotten_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(directory: Path) -> None:
+        run = HubRun(directory)
+        await run.start()
+        for number in (1, 2, 3):
+            run.bus.publish(order(number, "new"))
+        for number in range(4, 10):
+            run.bus.publish(order(number, "rejected", strategy="beta"))
+        await run.written()
+        found = await everything(orders_of(run), OrderFilter(strategy="alpha"), 1)
+        assert [each.order_id for each in found] == ["o3", "o2", "o1"]
+        await run.stop(is_clean=True)
+
+    with_small_memory(monkeypatch, script)
+
+
+def test_an_order_that_was_forgotten_and_came_back_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(directory: Path) -> None:
+        run = HubRun(directory)
+        await run.start()
+        for number in (1, 2, 3):
+            run.bus.publish(order(number, "rejected"))
+        run.bus.publish(replace_order_id(fill(20), "o1"))
+        run.bus.publish(order(1, "rejected", ts=NOON + 30 * S, ts_init=NOON + 30 * S))
+        for number in (4, 5, 6):
+            run.bus.publish(order(number, "rejected"))
+        await run.written()
+        found = await everything(orders_of(run), ALL, 2)
+        assert [each.order_id for each in found] == ["o6", "o5", "o4", "o3", "o2", "o1"]
+        assert (found[-1].n_reports, found[-1].n_fills) == (2, 1)
+        await run.stop(is_clean=True)
+
+    with_small_memory(monkeypatch, script)
