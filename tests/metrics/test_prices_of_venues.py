@@ -156,3 +156,10 @@ def test_an_order_has_no_mid_once_the_sources_of_all_venues_are_lost() -> None:
         desk.market.lose_venue(venue, ["AAPL"])
     desk.publish(order("new", 1), fill("t1", 10, "102", 1), order("filled", 1))
     assert desk.quality()["implementation_shortfall"]["left_out"] == {"no_arrival_price": 1}
+
+
+def test_the_first_order_in_a_symbol_of_several_venues_has_no_mid_of_a_stale_quote() -> None:
+    desk = TradingDesk()
+    desk.publish(quote_at("B", 90, 101), quote_at("A", 99, 105, 1000))
+    desk.publish(order("new", 5500), fill("t1", 10, "102", 5500), order("filled", 5500))
+    assert desk.quality()["implementation_shortfall"]["trading"] == 0.0
