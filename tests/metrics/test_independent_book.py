@@ -145,7 +145,7 @@ def test_a_random_year_of_one_thing_agrees_to_the_last_digit(feature: str) -> No
     run(11, 150, frozenset({feature}))
 
 
-@given(st.integers(0, 2**32), st.sets(st.sampled_from(sorted(LANDED))))
+@given(st.integers(0, 2**32), st.sets(st.sampled_from(sorted(LANDED - {"corrections"}))))
 def test_any_short_year_agrees_to_the_last_digit(seed: int, features: set[str]) -> None:
     run(seed, 30, frozenset(features), checks=2)
 
