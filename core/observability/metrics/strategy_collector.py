@@ -159,6 +159,7 @@ class StrategyCollector(BusCollector):
         if market is not None:
             self._rate_markets.attach(market)
         self._rates_json: list[dict[str, Any]] = []
+        self._shown_generation = 0
         self._session = Session(self.settings.calendar)
         self._day = Session()
         self._rollover_ns = 0
@@ -994,17 +995,19 @@ class StrategyCollector(BusCollector):
 
     def _show_symbols(self) -> None:
         moved, self._moved = self._moved, set()
+        is_converted_anew = self.rates.generation != self._shown_generation
+        self._shown_generation = self.rates.generation
         others: list[PositionPart] = []
         for symbol, holding in self._holdings.items():
             part = self._symbols.get(symbol)
             if part is not None:
-                # A rate may have changed amounts in other currencies.
-                if symbol in moved or part.has_input or part.ledger.foreign:
+                if symbol in moved or part.has_input or (is_converted_anew and part.ledger.foreign):
                     part.show(holding.parts.values())
             else:
                 others += holding.parts.values()
         for symbol, part in self._symbols.items():
-            if symbol not in self._holdings and (part.has_input or part.ledger.foreign or symbol == OTHER_SYMBOLS):
+            is_changed = part.has_input or (is_converted_anew and part.ledger.foreign) or symbol == OTHER_SYMBOLS
+            if symbol not in self._holdings and is_changed:
                 part.show(others if symbol == OTHER_SYMBOLS else ())
 
     def _on_move(self, holding: Holding, mark: Mark, arrived_ns: int, now_ns: int) -> None:

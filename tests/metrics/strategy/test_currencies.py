@@ -175,6 +175,19 @@ def test_drawdown_observes_a_move_of_a_rate_at_once() -> None:
     assert (shown["pair"], shown["rate"], shown["source"], shown["stale"]) == ("EUR/USD", 1.2, "event", False)
 
 
+def test_symbols_follow_a_rate_while_held_and_while_flat() -> None:
+    desk = Desk()
+    for symbol in ("SAP", "BMW"):
+        desk.bus.publish(Instrument(symbol, "equity", "EUR", ts=NOON, ts_init=NOON))
+        desk.fill(1, 100, symbol=symbol)
+        desk.quote(110.0, 110.0, symbol=symbol)
+    desk.fill(-1, 110, symbol="BMW")
+    for value, expected in (("1.2", 12.0), ("1.5", 15.0)):
+        rate(desk, "EUR/USD", value)
+        desk.tick()
+        assert [desk.part(2, symbol)["total_pnl"] for symbol in ("SAP", "BMW")] == [expected, expected]
+
+
 def test_the_market_of_a_pair_is_a_rate_once_it_is_needed() -> None:
     desk = Desk()
     desk.quote(599.0, 601.0, symbol="BNBUSDT")
