@@ -210,8 +210,9 @@ class RandomYear:
         }  # fmt: skip
 
     def _split(self) -> Event:
-        # Of factors whose quotients end, so that the quantities after it are decimals.
-        numerator, denominator = self._pick((("2", "1"), ("5", "1"), ("1", "2"), ("3", "2"), ("1", "10")))
+        # Of factors whose quotients end both ways, so that quantities and prices after it are decimals: the prices of a
+        # feed are doubles, and a new position after a split of 3:2 is marked to the rounded one.
+        numerator, denominator = self._pick((("2", "1"), ("5", "1"), ("1", "2"), ("5", "4"), ("1", "10")))
         return {
             "type": "split", "split_id": self._id("x"), "symbol": self._pick(("ACME", "BOLT")), "numerator": numerator,
             "denominator": denominator,
