@@ -534,7 +534,7 @@ class StrategyCollector(BusCollector):
                 sums.earn(amounts, income)
         sums.fills += new.fills - old.fills
         sums.has_input = True
-        self._drop_if_empty(account, symbol)
+        self._drop_if_empty(account, part)
         self._note_path(trade, now_ns)
         self._has_input = True
         return is_known
@@ -555,10 +555,15 @@ class StrategyCollector(BusCollector):
             f"{', '.join(self._path_left)}"
         )
 
-    def _drop_if_empty(self, account: StrategyAccount, symbol: str) -> None:
-        """Drops an account and a symbol that nothing but a busted fill has made."""
-        if symbol in self._symbols and self._symbols[symbol].is_empty:
-            del self._symbols[symbol]
+    def _drop_if_empty(self, account: StrategyAccount, part: PositionPart) -> None:
+        """Drops an account, a position and a symbol that nothing but a busted fill has made."""
+        if part.symbol in self._symbols and self._symbols[part.symbol].is_empty:
+            del self._symbols[part.symbol]
+        if part.position.is_untouched:
+            # It can be adopted again.
+            account.drop(part.place)
+            self._open.pop(part.key, None)
+            self._n_positions -= 1
         if account.is_empty:
             for part in account.positions.values():
                 self._open.pop(part.key, None)

@@ -302,6 +302,33 @@ def test_what_is_booked_between_the_fills_is_booked_anew(name: str, is_adopted: 
     asyncio.run(script())
 
 
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_a_position_whose_fills_are_all_busted_can_be_adopted(is_alone: bool) -> None:
+    other, wrong, again = fill(1, symbol="ES"), fill(2), fill(3, side="sell", quantity=D(4))
+    adoption = Position("AAPL", D(7), D(90), "alpha", adopt=True, ts=NOON + 9 * S, ts_init=NOON + 9 * S)
+    before = [] if is_alone else [other]
+
+    async def script() -> None:
+        right = run_of([*before, adoption], await started())
+        run = run_of([*before, wrong, again, bust(wrong), bust(again), adoption], await started())
+        assert run.bus.remark is None
+        assert figures(run) == figures(right)
+        assert run.collectors.strategy._n_positions == right.collectors.strategy._n_positions
+
+    asyncio.run(script())
+
+
+def test_a_position_that_was_closed_before_cannot_be_adopted_once_later_fills_are_busted() -> None:
+    adoption = Position("AAPL", D(7), D(90), "alpha", adopt=True, ts=NOON + 9 * S, ts_init=NOON + 9 * S)
+    closed = [fill(1, commission=D(0)), fill(2, side="sell", commission=D(0))]
+
+    async def script() -> None:
+        run = run_of([*closed, fill(3), bust(fill(3)), adoption], await started())
+        assert run.bus.remark is not None and "has had fills" in run.bus.remark.text
+
+    asyncio.run(script())
+
+
 def test_only_what_began_after_the_fill_keeps_something_of_the_fault() -> None:
     async def script() -> None:
         today, wrong = await started(), fill(1, price=D(90))

@@ -85,6 +85,11 @@ class AverageCostPosition(msgspec.Struct):
     """Whether one of them belongs to the current round trip, whose outcome is therefore not known."""
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether nothing has ever come to it: a fill leaves a quantity, or one that was closed, or a fee."""
+        return not (self.quantity or self.closed_quantity or self.fees or self.unvalued_fees)
+
+    @property
     def realized(self) -> Decimal:
         """Realised P&L net of all fees, those of opening fills included."""
         return EXACT.subtract(self.realized_gross, self.fees)
