@@ -179,6 +179,10 @@ class Book:
             if kind == "position" and self._place(event) in self.state.held:
                 return "refused"
             self._bookings[key] = content
+        if kind == "funding" and not event.get("strategy"):
+            # A payment is made to whom it is found to belong when it comes: no later correction moves it.
+            holders = {place[0] for place, _ in self._holding(self.state, event["symbol"])}
+            event = {**event, "strategy": holders.pop() if len(holders) == 1 else "default"}
         self._log.append(event)
         self._apply(self.state, event)
         return "accepted"
@@ -332,10 +336,8 @@ class Book:
             self._sums(state, event.get("strategy") or "default", currency).income += amount
 
     def _apply_funding(self, state: State, event: Event) -> None:
-        holders = {place[0] for place, held in self._holding(state, event["symbol"])}
-        alone = holders.pop() if len(holders) == 1 else "default"
         currency = event.get("currency") or self._contract(state, event["symbol"]).currency
-        self._sums(state, event.get("strategy") or alone, currency).income += number(event["amount"])
+        self._sums(state, event["strategy"], currency).income += number(event["amount"])
 
     def _apply_dividend(self, state: State, event: Event) -> None:
         for place, held in self._holding(state, event["symbol"]):

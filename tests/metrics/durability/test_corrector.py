@@ -12,7 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order
-from observability.events import AnyEvent, Bust, Correct, Dividend, Fill, Order, Position, Quote, Settlement, Split
+from observability.events import (
+    AnyEvent,
+    Bust,
+    Correct,
+    Dividend,
+    Fill,
+    Funding,
+    Order,
+    Position,
+    Quote,
+    Settlement,
+    Split,
+)
 from observability.metrics.trades.queries import StoredTrades
 from observability.metrics.trades.trade import TradeFilter
 
@@ -325,6 +337,19 @@ def test_a_position_that_was_closed_before_cannot_be_adopted_once_later_fills_ar
     async def script() -> None:
         run = run_of([*closed, fill(3), bust(fill(3)), adoption], await started())
         assert run.bus.remark is not None and "has had fills" in run.bus.remark.text
+
+    asyncio.run(script())
+
+
+def test_a_payment_stays_with_the_strategy_that_it_was_found_to_be_of() -> None:
+    wrong = fill(1, strategy="mean")
+    payment = Funding("AAPL", D(5), "f", ts=NOON + 2 * S, ts_init=NOON + 2 * S)
+
+    async def script() -> None:
+        run = run_of([wrong, payment, bust(wrong)], await started())
+        (booking, _) = run.collectors.bookings.newer_than(0)
+        shown = run.tick()["strategies"]["mean"]
+        assert (shown["income"], shown["fills"], booking.strategy) == (5.0, 0, "mean")
 
     asyncio.run(script())
 
