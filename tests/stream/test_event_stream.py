@@ -34,7 +34,7 @@ NOT_OURS = [
     "E:1",
     "e:1;",
     "e:1;trades",
-    "e:1;orders=1",
+    "e:1;nolane=1",
     "e:1;trades=-1",
     "e:1;trades=1\n",
     "e:9" * 19,
