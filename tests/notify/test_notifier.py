@@ -338,6 +338,46 @@ async def test_a_channel_that_hangs_holds_back_no_other_route() -> None:
         desk.channels["hangs"].may_go.set()
 
 
+@in_loop
+async def test_an_attempt_that_never_ends_has_failed_and_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("observability.notify.notifier.MAX_SEND_SECONDS", 0.01)
+    async with running(route()) as desk:
+        desk.channels["r"].may_go.clear()
+        desk.event()
+        await desk.until(lambda: desk.route()["last_error"] is not None)
+        assert desk.route()["last_error"].startswith("no answer within")
+        monkeypatch.setattr("observability.notify.notifier.MAX_SEND_SECONDS", TIMEOUT_SECONDS)
+        desk.channels["r"].may_go.set()
+        desk.pass_time(60)
+        await desk.until(lambda: desk.route()["delivered"] == 1)
+
+
+@in_loop
+async def test_attempts_that_never_end_are_not_made_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("observability.notify.notifier.MAX_SEND_SECONDS", 0.01)
+    monkeypatch.setattr("observability.notify.notifier.MAX_HANGING", 1)
+    async with running(route()) as desk:
+        desk.channels["r"].may_go.clear()
+        desk.event()
+        await desk.until(lambda: desk.route()["last_error"] is not None)
+        desk.pass_time(60)
+        await desk.until(lambda: desk.route()["last_error"] == "1 earlier attempts have not ended")
+        desk.channels["r"].may_go.set()
+
+
+@in_loop
+async def test_what_is_pending_does_not_wait_for_a_clock_that_was_set_back() -> None:
+    desk = Desk(route())
+    document = transition_document(AlertState("a", "k", "critical", "t", "", START_NS, START_NS), "raised")
+    due_ns = START_NS + 60 * MINUTE_NS
+    desk.notifier.restore([Notice("1/r/raised/", 1, "r", "raised", "a", 1, due_ns, due_ns, document)], [])
+    desk.notifier.start()
+    try:
+        assert await desk.take() == [("raised", "k")]
+    finally:
+        await desk.notifier.stop()
+
+
 def silence(seconds: float, **patterns: Any) -> Silence:
     return Silence("s1", START_NS, START_NS + round(seconds * 10**9), "ana", **patterns)
 

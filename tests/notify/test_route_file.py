@@ -85,6 +85,12 @@ def test_a_secret_is_in_no_fault(tmp_path: Path) -> None:
     assert not any("hidden:" in fault or "//hidden" in fault for fault in found)
 
 
+@pytest.mark.parametrize("path", ["hid den", "hidd\u00e9n", "hid\\u0007den"])
+def test_a_url_that_no_request_can_have_is_a_fault(path: str, tmp_path: Path) -> None:
+    (fault,) = faults(written(tmp_path, f'[[route]]\nname = "a"\nto = "http://host/{path}"\n'))
+    assert "to: not shown, expected http://HOST" in fault
+
+
 @pytest.mark.parametrize(
     ("url", "place"),
     [

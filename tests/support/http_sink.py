@@ -28,18 +28,20 @@ class Posted:
 
 
 class Sink:
-    """Keeps what is posted. `statuses` are those of the next answers, then 200."""
+    """Keeps what is posted. `statuses` are those of the next answers, then 200; `{path}` in `answer` is what was asked
+    for."""
 
     def __init__(self, port: int = 0) -> None:
         self.posted: Queue[Posted] = Queue()
         self.statuses: list[int] = []
+        self.answer = b'{"ok": true, "result": {}}'
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 status = sink.statuses.pop(0) if sink.statuses else 200
-                answer = b'{"ok": true, "result": {}}'
+                answer = sink.answer.replace(b"{path}", self.path.encode())
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import urlsplit
 
 from observability.notify import alertmanager, apprise_service
@@ -12,6 +14,8 @@ from observability.notify.route import Route
 from observability.notify.webhook import Webhook
 
 _WEBHOOKS = ("http", "https")
+# What a request may have in its first line.
+_PRINTABLE: Final = re.compile(r"[!-~]+")
 
 
 def check_channel(url: str) -> tuple[str, str] | None:
@@ -20,10 +24,10 @@ def check_channel(url: str) -> tuple[str, str] | None:
     if scheme in _WEBHOOKS or scheme in alertmanager.SCHEMES:
         try:
             parts = urlsplit(url)
-            is_url = bool(parts.hostname) and parts.port != 0
+            is_url = bool(parts.hostname) and parts.port != 0 and _PRINTABLE.fullmatch(url) is not None
         except ValueError:
             is_url = False
-        return None if is_url else ("not shown", f"{scheme}://HOST[:PORT] and a path")
+        return None if is_url else ("not shown", f"{scheme}://HOST[:PORT] and a path, other than ASCII as %XX")
     return apprise_service.find_fault(url)
 
 

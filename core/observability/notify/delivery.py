@@ -8,16 +8,22 @@ other                      it will never be taken: the notice has failed
 from __future__ import annotations
 
 import http.client
+import re
 import urllib.request
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Final, Protocol
 from urllib.error import HTTPError, URLError
+from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
 
 from observability.notify.notice import Message
 
 TIMEOUT_SECONDS: Final = 10.0
 MAX_RETRY_AFTER_SECONDS: Final = 3600.0
-_MAX_ANSWER_BYTES: Final = 300
+_MAX_ANSWER_BYTES: Final = 4096
+_MAX_SHOWN: Final = 300
+# Shorter parts of a URL are no secrets, and occur in every text.
+_MIN_SECRET: Final = 6
 _PASSING: Final = frozenset({408, 425, 429})
 
 
@@ -61,16 +67,24 @@ _opener = urllib.request.build_opener(_NoRedirects)
 
 
 def post_json(url: str, body: bytes, headers: Mapping[str, str]) -> None:
-    """Posts JSON. Raises DeliveryFailed."""
+    """Posts JSON; a user and password in the URL become basic authentication. Raises DeliveryFailed, whose reason has
+    no secret of the URL."""
+    parts = urlsplit(url)
+    credentials, _, address = parts.netloc.rpartition("@")
+    if credentials:
+        headers = {**headers, "Authorization": f"Basic {b64encode(unquote_to_bytes(credentials)).decode()}"}
     request = urllib.request.Request(
-        url, body, {"Content-Type": "application/json", "User-Agent": "observability", **headers}, method="POST"
+        parts._replace(netloc=address).geturl(),
+        body,
+        {"Content-Type": "application/json", "User-Agent": "observability", **headers},
+        method="POST",
     )
     try:
         with _opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-            answer.read(_MAX_ANSWER_BYTES)
+            answer.read(_MAX_SHOWN)
     except HTTPError as error:
         with error:
-            text = error.read(_MAX_ANSWER_BYTES).decode("utf-8", "replace").strip()
+            text = _without_secrets(_text(error), parts)[:_MAX_SHOWN]
         raise DeliveryFailed(
             f"HTTP {error.code} {text}".strip(),
             is_final=error.code < 500 and error.code not in _PASSING,
@@ -80,6 +94,24 @@ def post_json(url: str, body: bytes, headers: Mapping[str, str]) -> None:
         raise DeliveryFailed(str(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
         raise DeliveryFailed(str(error) or type(error).__name__) from None
+
+
+def _text(answer: HTTPError) -> str:
+    """Returns how an answer begins; empty if the service does not send it."""
+    try:
+        return answer.read(_MAX_ANSWER_BYTES).decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException):
+        return ""
+
+
+def _without_secrets(text: str, url: SplitResult) -> str:
+    """Returns a text without the parts of a URL: many services repeat what they were asked."""
+    found = {url.path, url.query, *re.split(r"[/?&=:;]", f"{url.path}/{url.query}/{url.netloc.rpartition('@')[0]}")}
+    found |= {unquote(part) for part in found}
+    for part in sorted(found, key=len, reverse=True):
+        if len(part) >= _MIN_SECRET:
+            text = text.replace(part, "***")
+    return text
 
 
 def _seconds(given: str | None) -> float:

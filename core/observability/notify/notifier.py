@@ -33,6 +33,10 @@ FIRST_PAUSE_SECONDS: Final = 1.0
 LAST_PAUSE_SECONDS: Final = 300.0
 # How many attempts in a row fail before that is an alert.
 FAULT_AFTER: Final = 3
+# A service may answer byte by byte, so a channel's own limits do not end every attempt.
+MAX_SEND_SECONDS: Final = 60.0
+# Attempts of one route that have not ended although they failed by that; with more, it waits for them.
+MAX_HANGING: Final = 10
 GIVE_UP_NS: Final = NS_PER_DAY
 # The host's clock may be set, so no wait is longer.
 MAX_WAIT_SECONDS: Final = 30.0
@@ -88,6 +92,7 @@ class Notifier:
     def restore(self, pending: Sequence[Notice], told: Sequence[tuple[str, str, int]]) -> None:
         """Continues with the notices that an earlier process has not delivered. `told` are the routes, alerts and
         occurrences of all that say that an alert is there, oldest first."""
+        now_ns = self._host_clock.time_ns()
         for state in self._alerts.all():
             self._stages[state.alert_id] = state.occurrence, state.stage, state.severity
         for outbox in self._outboxes:
@@ -98,6 +103,9 @@ class Notifier:
             }
             for notice in pending:
                 if notice.route == outbox.route.name:
+                    if notice.kind not in SCHEDULED:
+                        # The clock may have been set back meanwhile.
+                        notice.due_ns = min(notice.due_ns, now_ns)
                     outbox.add(notice)
         known = {outbox.route.name for outbox in self._outboxes}
         for notice in pending:
@@ -255,9 +263,15 @@ class Notifier:
     async def _deliver(self, outbox: Outbox, notices: Sequence[Notice]) -> None:
         outbox.sending = notices
         try:
-            await _in_thread(outbox.channel.send, Message(outbox.route.name, notices))
+            outbox.threads = [thread for thread in outbox.threads if thread.is_alive()]
+            if len(outbox.threads) >= MAX_HANGING:
+                raise DeliveryFailed(f"{MAX_HANGING} earlier attempts have not ended")
+            async with asyncio.timeout(MAX_SEND_SECONDS):
+                await _in_thread(outbox.channel.send, Message(outbox.route.name, notices), outbox.threads)
         except DeliveryFailed as failure:
             self._note_failure(outbox, notices, failure)
+        except TimeoutError:
+            self._note_failure(outbox, notices, DeliveryFailed(f"no answer within {MAX_SEND_SECONDS:g} s"))
         except Exception as error:
             logger.exception("the channel of route %s failed", outbox.route.name)
             self._note_failure(outbox, notices, DeliveryFailed(repr(error)))
@@ -354,8 +368,8 @@ class Notifier:
             next(each for each in self._outboxes if each.route.name == notice.route).counts[outcome] += 1
 
 
-async def _in_thread(send: Callable[[Message], None], message: Message) -> None:
-    """Calls `send` in a thread that does not keep the process alive."""
+async def _in_thread(send: Callable[[Message], None], message: Message, threads: list[threading.Thread]) -> None:
+    """Calls `send` in a thread that does not keep the process alive, and adds it to `threads`."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -376,5 +390,7 @@ async def _in_thread(send: Callable[[Message], None], message: Message) -> None:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, error)
 
-    threading.Thread(target=run, name="notify", daemon=True).start()
+    thread = threading.Thread(target=run, name="notify", daemon=True)
+    thread.start()
+    threads.append(thread)
     await done

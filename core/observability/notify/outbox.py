@@ -8,6 +8,7 @@ it, and no others.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ class Outbox:
         """Numbers of transitions that are not on disk yet."""
         self.sending: Sequence[Notice] = ()
         """The notices that the channel is delivering."""
+        self.threads: list[threading.Thread] = []
+        """Those of attempts that may not have ended."""
         self.told: dict[str, int] = {}
         """The occurrence that the route was told of, or is about to be, by alert."""
         self.counts = {"delivered": 0, "failed": 0, "dropped": 0}
