@@ -29,7 +29,7 @@ EXECUTION: dict[str, Any] = {
         "by_symbol": {},
         "by_venue": {"V": QUALITY},
     },
-    "latencies": {"send_to_ack": [3 * NS_PER_S, 5, [0] * 10 + [2] * 6]},
+    "latencies": {"send_to_ack": [3.0, 5, [0] * 10 + [2] * 6]},
 }
 
 

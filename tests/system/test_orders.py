@@ -25,6 +25,7 @@ from ws_client import receive
 StartServer = Callable[..., Server]
 NOON = 1_767_268_800_000_000_000  # 2026-01-01T12:00:00Z
 MS = 10**6
+LONG_AGO = NOON - 40 * 365 * 86_400_000 * MS
 
 
 def order(number: int, status: str, at_ms: int = 0, **fields: Any) -> dict[str, Any]:
@@ -193,6 +194,19 @@ def test_orders_survive_a_kill(start_server: StartServer, tmp_path: Path) -> Non
     server = start_server("--data-dir", str(tmp_path))
     send(server, LIFE)
     assert (server.get("/api/orders")["orders"], server.get("/api/orders/o1")) == before
+
+
+def test_orders_of_a_clock_that_was_never_set_stop_no_restart(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--data-dir", str(tmp_path))
+    # Latencies of forty years add up to more nanoseconds than 64 bits have.
+    send(
+        server,
+        [order(n, status, ts=ts) for n in range(40) for status, ts in (("pending_new", LONG_AGO), ("new", NOON))],
+    )
+    wait_until(lambda: b'execution_latency_seconds_count{leg="send_to_ack"} 40' in server.get_bytes("/metrics"))
+    server.stop(signal.SIGKILL)
+    server = start_server("--data-dir", str(tmp_path))
+    assert len(server.get("/api/orders")["orders"]) == 40
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

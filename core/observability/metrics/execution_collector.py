@@ -250,12 +250,12 @@ class ExecutionCollector(BusCollector):
             }
         return self._quality
 
-    def latencies(self, bounds_ns: Sequence[int]) -> dict[str, tuple[int, int, list[int]]]:
-        """Returns, by leg and since the first start, the sum of all latencies in nanoseconds, their count, and how many
+    def latencies(self, bounds_ns: Sequence[int]) -> dict[str, tuple[float, int, list[int]]]:
+        """Returns, by leg and since the first start, the sum of all latencies in seconds, their count, and how many
         are at most each bound."""
         self._order_groups.settle()
         return {
-            leg: (histogram.total_ns, histogram.count, histogram.cumulative(bounds_ns))
+            leg: (histogram.total_ns / NS_PER_S, histogram.count, histogram.cumulative(bounds_ns))
             for leg, histogram in self._order_groups.all.legs_total.items()
         }
 

@@ -196,12 +196,12 @@ def _flat(quality: Fields) -> Fields:
 def _latency(latencies: Fields) -> bytes:
     name = "execution_latency_seconds"
     lines = [f"# HELP {name} Latencies of orders by leg, since the first start\n# TYPE {name} histogram\n"]
-    for leg, (total_ns, count, counts) in latencies.items():
+    for leg, (total, count, counts) in latencies.items():
         labels = _labels(leg=leg)
         for bound, below in (*zip(DURATION_BOUNDS_SECONDS, counts, strict=True), ("+Inf", count)):
             le = _with(labels, f'le="{bound}"')
             lines.append(f"{name}_bucket{le} {below}\n")
-        lines.append(f"{name}_count{labels} {count}\n{name}_sum{labels} {total_ns / NS_PER_S!r}\n")
+        lines.append(f"{name}_count{labels} {count}\n{name}_sum{labels} {total!r}\n")
     return "".join(lines).encode()
 
 

@@ -16,9 +16,11 @@ from observability.metrics.arithmetic.histogram import (
     HistogramState,
     SparseHistogram,
 )
+from observability.store.checkpoint import pack, unpack
 
 US = 1_000
 MS = 1_000_000
+FORTY_YEARS = 40 * 365 * 86_400 * 1000 * MS
 
 durations = st.one_of(st.integers(0, 5 * MS), st.integers(0, MAX_DURATION_NS), st.just(MAX_DURATION_NS))
 samples = st.lists(durations, min_size=1, max_size=200)
@@ -131,3 +133,12 @@ def test_a_summary_includes_every_later_duration() -> None:
 def test_a_sparse_histogram_takes_the_memory_its_module_states(values: range, limit: int) -> None:
     state = sparse_of(list(values)).to_state()
     assert sys.getsizeof(state.slots) + sys.getsizeof(state.counts) < limit
+
+
+def test_a_sum_of_more_than_64_bits_survives_a_checkpoint() -> None:
+    histogram = SparseHistogram()
+    for _ in range(40):
+        histogram.record(FORTY_YEARS)
+    restored = SparseHistogram.from_state(unpack(pack(histogram.to_state()), HistogramState))
+    assert restored.total_ns == 40 * FORTY_YEARS > 2**64
+    assert restored.summary() == histogram.summary()

@@ -17,6 +17,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from itertools import accumulate
 from math import ceil
 from typing import Final
@@ -139,7 +140,8 @@ class HistogramState(msgspec.Struct, array_like=True):
     counts: bytes = b""
     count: int = 0
     negative: int = 0
-    total_ns: int = 0
+    total_ns: Decimal = Decimal(0)
+    """An integer; a few dozen durations of decades, from a clock that was never set, add up to more than 64 bits."""
     min_ns: int = 0
     max_ns: int = 0
 
@@ -242,7 +244,7 @@ class SparseHistogram:
     def to_state(self) -> HistogramState:
         return HistogramState(
             self._slots.tobytes(), self._counts.tobytes(), self.count, self.negative,
-            self._total_ns, self._min_ns, self._max_ns,
+            Decimal(self._total_ns), self._min_ns, self._max_ns,
         )  # fmt: skip
 
     @classmethod
@@ -251,7 +253,7 @@ class SparseHistogram:
         histogram._slots.frombytes(state.slots)
         histogram._counts.frombytes(state.counts)
         histogram.count, histogram.negative = state.count, state.negative
-        histogram._total_ns, histogram._min_ns, histogram._max_ns = state.total_ns, state.min_ns, state.max_ns
+        histogram._total_ns, histogram._min_ns, histogram._max_ns = int(state.total_ns), state.min_ns, state.max_ns
         return histogram
 
     def _derive(self) -> dict[str, float | int | None]:
