@@ -6,9 +6,11 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, time, timedelta
 from functools import wraps
 from queue import Queue
 from typing import Any, ParamSpec
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -20,7 +22,8 @@ from observability.metrics.alerts.book import Action, AlertBook, AlertState, tra
 from observability.notify.delivery import DeliveryFailed
 from observability.notify.notice import Message, Notice
 from observability.notify.notifier import Notifier
-from observability.notify.route import Route
+from observability.notify.outbox import Outbox
+from observability.notify.route import QuietHours, Route
 from observability.notify.silences import Silence
 
 MINUTE_NS = 60 * 10**9
@@ -376,6 +379,38 @@ async def test_what_is_pending_does_not_wait_for_a_clock_that_was_set_back() -> 
         assert await desk.take() == [("raised", "k")]
     finally:
         await desk.notifier.stop()
+
+
+@in_loop
+async def test_what_gathers_in_a_night_is_delivered_in_the_morning() -> None:
+    now = datetime.fromtimestamp(START_NS // 10**9, UTC)
+    quiet = QuietHours(now.time(), (now + timedelta(hours=1)).time(), ZoneInfo("UTC"))
+    async with running(route(quiet=quiet)) as desk:
+        desk.event("waits", severity="warning")
+        desk.event("cannot wait")
+        assert await desk.take() == [("raised", "cannot wait")]
+        desk.pass_time(3599)
+        desk.event("neither", severity="critical")
+        assert await desk.take() == [("raised", "neither")]
+        desk.pass_time(1)
+        assert await desk.take() == [("raised", "waits")]
+
+
+def test_a_night_is_asked_for_once_however_many_notices_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def end_ns(_: QuietHours, now_ns: int) -> int:
+        asked.append(now_ns)
+        return START_NS + MINUTE_NS
+
+    monkeypatch.setattr(QuietHours, "end_ns", end_ns)
+    outbox = Outbox(route(quiet=QuietHours(time(22), time(7), ZoneInfo("UTC"))), Channel())
+    document = transition_document(AlertState("a", "k", "warning", "t", "", START_NS, START_NS), "raised")
+    for n in range(1000):
+        outbox.add(Notice(f"{n}", n, "r", "raised", f"a{n}", 1, START_NS - n, START_NS - n, document))
+    assert outbox.ready(START_NS) == []
+    assert outbox.next_ns(START_NS) == START_NS + MINUTE_NS
+    assert asked == [START_NS, START_NS]
 
 
 def silence(seconds: float, **patterns: Any) -> Silence:

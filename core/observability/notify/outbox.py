@@ -71,11 +71,13 @@ class Outbox:
         if now_ns < self.retry_ns:
             return []
         group_ns = self.route.group_ns
+        # Found once: a night may gather thousands of notices, and time zones take their time.
+        is_quiet = self.route.quiet is not None and self.route.quiet.end_ns(now_ns) is not None
         max_notices = MAX_MESSAGE_NOTICES if group_ns or self.channel.is_batched else 1
         ready = []
         held: set[str] = set()
         for notice in self.pending:
-            if notice.alert_id not in held and self._may_go(notice, now_ns):
+            if notice.alert_id not in held and self._may_go(notice, now_ns, is_quiet):
                 ready.append(notice)
                 if len(ready) == max_notices:
                     break
@@ -86,12 +88,18 @@ class Outbox:
 
     def next_ns(self, now_ns: int) -> int | None:
         """Returns when `ready` may return more than now; None if that takes an event."""
-        times = []
-        for notice in self.pending:
-            if notice.seq not in self.uncommitted:
-                due_ns = max(notice.due_ns + self.route.group_ns, self.retry_ns)
-                times.append(max(due_ns, self.route.waits_until_ns(notice.document, due_ns) or 0))
-        return min((due_ns for due_ns in times if due_ns > now_ns), default=None)
+        # Each time once: most are due already.
+        times = {
+            (max(notice.due_ns + self.route.group_ns, self.retry_ns, now_ns), self.route.heeds_quiet(notice.document))
+            for notice in self.pending
+            if notice.seq not in self.uncommitted
+        }
+        quiet = self.route.quiet
+        ends = (
+            max(due_ns, quiet.end_ns(due_ns) or 0) if is_held and quiet is not None else due_ns
+            for due_ns, is_held in times
+        )
+        return min((due_ns for due_ns in ends if due_ns > now_ns), default=None)
 
     def to_json(self) -> dict[str, Any]:
         route = self.route
@@ -107,11 +115,11 @@ class Outbox:
             "next_attempt": iso_or_none(self.retry_ns or None),
         }
 
-    def _may_go(self, notice: Notice, now_ns: int) -> bool:
+    def _may_go(self, notice: Notice, now_ns: int, is_quiet: bool) -> bool:
         return (
             notice.due_ns <= now_ns
             and notice.seq not in self.uncommitted
-            and self.route.waits_until_ns(notice.document, now_ns) is None
+            and not (is_quiet and self.route.heeds_quiet(notice.document))
         )
 
 

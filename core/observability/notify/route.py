@@ -75,8 +75,6 @@ class Route:
             return False
         return matches(alert["rule"] or alert["key"], self.rules) and matches(alert["member"], self.members)
 
-    def waits_until_ns(self, alert: Mapping[str, Any], now_ns: int) -> int | None:
-        """Returns until when the quiet hours hold an alert back; None if they do not."""
-        if self.quiet is None or alert["severity"] == "critical":
-            return None
-        return self.quiet.end_ns(now_ns)
+    def heeds_quiet(self, alert: Mapping[str, Any]) -> bool:
+        """Returns whether an alert waits while hours are quiet."""
+        return self.quiet is not None and alert["severity"] != "critical"
