@@ -23,7 +23,7 @@ from observability.notify.delivery import DeliveryFailed
 from observability.notify.notice import Message, Notice
 from observability.notify.notifier import Notifier
 from observability.notify.outbox import Outbox
-from observability.notify.route import QuietHours, Route
+from observability.notify.route import FAULT_PREFIX, QuietHours, Route
 from observability.notify.silences import Silence
 
 MINUTE_NS = 60 * 10**9
@@ -411,6 +411,16 @@ def test_a_night_is_asked_for_once_however_many_notices_wait(monkeypatch: pytest
     assert outbox.ready(START_NS) == []
     assert outbox.next_ns(START_NS) == START_NS + MINUTE_NS
     assert asked == [START_NS, START_NS]
+
+
+@in_loop
+async def test_the_fault_of_a_route_that_was_removed_is_over() -> None:
+    desk = Desk(route("new"))
+    for name in ("old", "new"):
+        desk.event(FAULT_PREFIX + name)
+    desk.notifier.start()
+    await desk.notifier.stop()
+    assert [state.key for state in desk.book.active()] == [FAULT_PREFIX + "new"]
 
 
 def silence(seconds: float, **patterns: Any) -> Silence:

@@ -113,6 +113,10 @@ class Notifier:
                 self._finish(notice, "dropped", "there is no such route any more")
 
     def start(self) -> None:
+        known = {FAULT_PREFIX + outbox.route.name for outbox in self._outboxes}
+        for state in self._alerts.all():
+            if state.key.startswith(FAULT_PREFIX) and state.key not in known:
+                self._tell_fault(state.key.removeprefix(FAULT_PREFIX), "", "")
         self._tasks = [asyncio.create_task(self._run(n)) for n in range(len(self._outboxes))]
 
     async def stop(self) -> None:
@@ -291,7 +295,7 @@ class Notifier:
         for notice in notices:
             notice.attempts += 1
             self._finish(notice, "delivered", "")
-        self._tell_fault(outbox, "")
+        self._tell_fault(outbox.route.name, outbox.channel.place, "")
         for notice in notices:
             self._repeat(outbox, notice, now_ns)
 
@@ -334,16 +338,15 @@ class Notifier:
         for notice in given_up:
             self._finish(notice, "failed", str(failure))
         if given_up or outbox.failures >= FAULT_AFTER:
-            self._tell_fault(outbox, str(failure))
+            self._tell_fault(outbox.route.name, outbox.channel.place, str(failure))
 
-    def _tell_fault(self, outbox: Outbox, why: str) -> None:
+    def _tell_fault(self, name: str, place: str, why: str) -> None:
         """Raises the alert that a route does not deliver, or without a reason resolves it."""
-        name = outbox.route.name
         now_ns = self._event_clock.time_ns()
         event = Alert(
             "critical",
             f"Notifications are not delivered: route {name}",
-            f"{outbox.channel.place}: {why}",
+            f"{place}: {why}",
             FAULT_PREFIX + name,
             "raised" if why else "resolved",
             ts=now_ns,
