@@ -259,7 +259,7 @@ def test_a_program_asks_for_orders_and_positions(filled_server: Server, tmp_path
     assert (frame["filled_quantity"].sum(), str(frame["created"].dt.tz)) == (10, "UTC")
     wait_until(lambda: rest.positions(symbol="AAPL"))
     assert list(rest.positions_frame(symbol="AAPL")["quantity"]) == [10]
-    rest.export_orders(tmp_path / "orders.csv", symbol="AAPL")
+    rest.export_orders(tmp_path / "orders.csv", symbol="AAPL", strategy=None)
     rows = list(csv.DictReader((tmp_path / "orders.csv").read_text().splitlines()))
     assert [(row["order_id"], row["open"], row["average_price"]) for row in rows] == [
         ("o3", "1", ""), ("o2", "0", ""), ("o1", "0", "100.40"),

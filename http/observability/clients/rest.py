@@ -70,8 +70,7 @@ class Rest:
 
     def get(self, path: str, **parameters: Any) -> Any:
         """Returns the document at `path`; parameters that are None are left out."""
-        query = urlencode({name: value for name, value in parameters.items() if value is not None})
-        return self._ask(f"{path}?{query}" if query else path)
+        return self._ask(_target(path, parameters))
 
     def snapshot(self) -> dict[str, Any]:
         """Returns the snapshot of the last tick."""
@@ -108,7 +107,7 @@ class Rest:
     def export_orders(self, path: str | os.PathLike[str], **filters: Any) -> None:
         """Writes our orders to a file, as `export_trades` does."""
         target = Path(path)
-        self._export(target, f"/api/orders?{urlencode({**filters, 'format': _format(target)})}")
+        self._export(target, _target("/api/orders", {**filters, "format": _format(target)}))
 
     def bookings(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """Yields what has changed the book and is no fill, newest first, page by page; `filters` are those of
@@ -129,7 +128,7 @@ class Rest:
         """Writes our trades to a file, newest first; its name ends in the format: `.csv`, `.arrow` or `.parquet`. An
         export that fails leaves the file that was there."""
         target = Path(path)
-        self._export(target, f"/api/trades?{urlencode({**filters, 'format': _format(target)})}")
+        self._export(target, _target("/api/trades", {**filters, "format": _format(target)}))
 
     def history(self, **question: Any) -> History:
         """Returns what the snapshots said over a time; `question` is the body of `POST /api/metrics/history`."""
@@ -193,6 +192,11 @@ class Rest:
             if (fault.status not in _RETRIED and fault.status is not None) or backoff.attempts + 1 >= ATTEMPTS:
                 raise fault from None
             time.sleep(backoff.next_delay(float(retry_after) if retry_after.isdigit() else 0.0))
+
+
+def _target(path: str, parameters: Mapping[str, Any]) -> str:
+    query = urlencode({name: value for name, value in parameters.items() if value is not None})
+    return f"{path}?{query}" if query else path
 
 
 def _format(target: Path) -> str:
