@@ -67,6 +67,7 @@ _ACCOUNT: Final = (
     _Gauge("position_breaks", "Positions whose quantity the engine reports differently", "position_breaks"),
     _Gauge("conflicting_fills", "Fills with the key of another one and other content", "conflicting_fills"),
     _Gauge("refused_fills", "Fills that are in no figure, because all positions were open", "fills_refused"),
+    _Gauge("overclosing_fills", "Fills that are in no figure, because a side held less", "overclosing_fills"),
 )  # fmt: skip
 _POSITION: Final = (
     _Gauge("quantity", "Signed quantity", "quantity"),
