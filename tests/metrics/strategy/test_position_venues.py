@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.events import Instrument, Settlement
 from observability.metrics.market.venues import MAX_VENUES
 from observability.metrics.strategy.position_venues import PositionVenues
 from strategy_desk import D, Desk
@@ -40,6 +41,20 @@ def test_quantity_cash_flow_and_fees_are_those_of_each_venue() -> None:
         "B": {"quantity": -1.0, "cash_flow": 110.0, "fees": 0.25, "pnl": -10.25},
     }
     assert position["realized_pnl"] + position["unrealized_pnl"] == 59.5 - 10.25
+
+
+@pytest.mark.parametrize("venue", ["A", ""])
+def test_the_sums_of_an_inverse_contract_add_up_after_a_settlement(venue: str) -> None:
+    desk = Desk(reporting_currency="BTC")
+    desk.book(Instrument("XBT", "future", "USD", base_currency="BTC", contract="inverse"))
+    desk.fill(1_000, 50_000, symbol="XBT", venue="A")
+    desk.fill(1_000, 40_000, symbol="XBT", venue="B")
+    desk.book(Settlement("XBT", D(50_000), settlement_id="s", venue=venue))
+    if venue:
+        assert shown(desk)["venues"]["A"] == {"quantity": 0.0, "cash_flow": 0.0, "fees": 0.0, "pnl": 0.0}
+    desk.fill(1_000, 50_000, symbol="XBT", venue="A")
+    pnl = {name: one["pnl"] for name, one in shown(desk)["venues"].items()}
+    assert pnl == {"A": 0.0, "B": pytest.approx(0.005)}
 
 
 def test_fills_without_a_venue_are_of_none() -> None:

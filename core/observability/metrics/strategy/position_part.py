@@ -183,7 +183,7 @@ class PositionPart(JsonPart):
         if not quantity:
             return None
         closing = position.apply(quantity.copy_negate(), price, ZERO, ts_ns)
-        venues.settle(venue, price, position.multiplier)
+        venues.settle(venue, price, position)
         self.updated_ns = max(self.updated_ns, ts_ns)
         self.has_input = True
         self._value_position()

@@ -84,12 +84,11 @@ class PositionVenues(msgspec.Struct):
         found = self.sums.get(venue)
         return ZERO if found is None else found.quantity
 
-    def settle(self, venue: str, price: Decimal, multiplier: Decimal) -> None:
+    def settle(self, venue: str, price: Decimal, position: AverageCostPosition) -> None:
         """Closes what each venue has, or one of them, at a price that no fill has made."""
         for name, sums in self.sums.items():
             if not venue or name == venue:
-                value = EXACT.multiply(EXACT.multiply(sums.quantity, price), multiplier)
-                sums.cash_flow = EXACT.add(sums.cash_flow, value)
+                sums.cash_flow = EXACT.add(sums.cash_flow, position.amount(sums.quantity, price))
                 sums.quantity = ZERO
 
     def split(self, ratio: Ratio) -> None:
