@@ -557,7 +557,8 @@ class StrategyCollector(BusCollector):
 
     def _drop_if_empty(self, account: StrategyAccount, part: PositionPart) -> None:
         """Drops an account, a position and a symbol that nothing but a busted fill has made."""
-        if part.symbol in self._symbols and self._symbols[part.symbol].is_empty:
+        sums = self._symbols.get(part.symbol)
+        if sums is not None and sums.is_empty and not self._is_held(part.symbol):
             del self._symbols[part.symbol]
         if part.position.is_untouched:
             # It can be adopted again.

@@ -19,9 +19,11 @@ from observability.events import (
     Dividend,
     Fill,
     Funding,
+    Instrument,
     Order,
     Position,
     Quote,
+    Rate,
     Settlement,
     Split,
 )
@@ -364,5 +366,72 @@ def test_only_what_began_after_the_fill_keeps_something_of_the_fault() -> None:
         tomorrow = Fill("t3", "AAPL", "buy", D(1), D(100), ts=NOON + 86_400 * S, ts_init=NOON + 86_400 * S)
         run_of([wrong, tomorrow, correct(wrong, price=D(95))], later)
         assert str(later.collectors.strategy.path_reason).endswith("stays in drawdown, daily P&L, daily returns")
+
+    asyncio.run(script())
+
+
+ADOPTED = Position("AAPL", D(7), D(90), "alpha", adopt=True, ts=NOON, ts_init=NOON)
+
+
+def test_a_symbol_stays_while_it_is_held_when_its_only_fill_is_busted() -> None:
+    async def script() -> None:
+        wrong = fill(1, commission=D(0))
+        run = run_of([ADOPTED, quote(2, 440), wrong, bust(wrong)], await started())
+        total = run.tick()["strategy"]["total_pnl"]
+        symbol = run.collectors.strategy.groups[2].parts["AAPL"].to_json()
+        assert symbol["total_pnl"] == total == 7 * (110.125 - 90)
+
+    asyncio.run(script())
+
+
+def known_rate(number: int) -> Rate:
+    return Rate("BNB", "USD", D(600), ts=NOON + number * S, ts_init=NOON + number * S)
+
+
+BNB: Any = {"commission": D("0.01"), "commission_asset": "BNB"}
+
+
+def test_a_fee_that_had_no_rate_has_none_when_another_fill_is_corrected() -> None:
+    async def script() -> None:
+        first, wrong, last = fill(1, **BNB), fill(2, price=D(120)), fill(4, side="sell", quantity=D(4))
+        right = run_of([first, known_rate(3), last], await started())
+        run = run_of([first, wrong, known_rate(3), last, bust(wrong)], await started())
+        assert figures(run) == figures(right)
+
+    asyncio.run(script())
+
+
+def test_fees_without_a_rate_of_earlier_round_trips_stay_when_a_fill_is_busted() -> None:
+    async def script() -> None:
+        earlier, wrong = [fill(1, **BNB), fill(2, side="sell"), fill(3, **BNB)], fill(4, **BNB)
+        right, run = run_of(earlier, await started()), run_of([*earlier, wrong, bust(wrong)], await started())
+        assert figures(run) == figures(right)
+        (position,) = figures(run)["positions"].values()
+        assert (position["realized_pnl"], position["unvalued_fees"]) == (None, {"BNB": 0.02})
+
+    asyncio.run(script())
+
+
+def test_a_fee_that_a_correction_brings_counts_at_the_rate_of_the_correction() -> None:
+    async def script() -> None:
+        wrong = fill(2, commission=D(0), commission_asset="BNB")
+        run = run_of([known_rate(1), wrong, correct(wrong, commission=D("0.01"))], await started())
+        (position,) = figures(run)["positions"].values()
+        assert (position["realized_pnl"], figures(run)["strategy"]["fees"]) == (-6.0, 6.0)
+
+    asyncio.run(script())
+
+
+@pytest.mark.parametrize("terms", [{"multiplier": D(50)}, {"contract": "inverse", "base_currency": "BTC"}])
+def test_a_fill_from_before_other_terms_is_not_corrected_under_them(terms: dict[str, Any]) -> None:
+    async def script() -> None:
+        wrong = fill(2, side="sell", price=D(110), commission=D(0))
+        known = Instrument("AAPL", "future", "USD", **terms, ts=NOON + 3 * S, ts_init=NOON + 3 * S)
+        earlier = [fill(1, commission=D(0)), wrong, known]
+        right = run_of(earlier, await started())
+        run = run_of([*earlier, correct(wrong, price=D(120))], await started())
+        assert figures(run) == figures(right)
+        (waiting,) = run.journal.corrector.waiting.values()
+        assert waiting.effect["status"] == "pending" and "other terms" in waiting.effect["reason"]
 
     asyncio.run(script())

@@ -55,6 +55,7 @@ NO_LONGER_KEPT: Final = (
     "round trips and average price are as if it had been traded back"
 )
 CHANGED_SINCE: Final = "earlier fills of the position are no longer kept, and it was split or settled since"
+OTHER_TERMS: Final = "fills of the position since it was flat have counted under other terms of the instrument"
 ORDER_NO_LONGER_KEPT: Final = (
     "its order, or what was measured of it, is no longer in memory: execution quality keeps it"
 )
@@ -371,6 +372,8 @@ class Corrector:
             if is_same(each):
                 refold.add(each)
         refold.finish()
+        if refold.has_other_terms:
+            raise EventRefused("symbol", OTHER_TERMS)
         correction = refold.correction
         left: list[str] = []
         is_known = True

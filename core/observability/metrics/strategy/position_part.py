@@ -213,6 +213,7 @@ class PositionPart(JsonPart):
             fees=shifted(position.fees, old.fees, new.fees),
             closed_quantity=shifted(position.closed_quantity, old.closed_quantity, new.closed_quantity),
             held_time=shifted(position.held_time, old.held_time, new.held_time),
+            unvalued_fees=_shifted_fees(position.unvalued_fees, old.unvalued_fees, new.unvalued_fees),
         )
         self.venues.replace(venue, old, new)
         self.round_trip = after.round_trip
@@ -341,6 +342,12 @@ class PositionPart(JsonPart):
         if self.venues.sums:
             json["venues"] = self.venues.to_json(position.quantity, self.value)
         self.offer(json)
+
+
+def _shifted_fees(fees: dict[str, Decimal], old: dict[str, Decimal], new: dict[str, Decimal]) -> dict[str, Decimal]:
+    """Returns fees by asset with `new` in place of `old`, without those of which nothing is left."""
+    sums = {asset: shifted(*(each.get(asset, ZERO) for each in (fees, old, new))) for asset in {**fees, **new}}
+    return {asset: fee for asset, fee in sums.items() if fee}
 
 
 def position_key(strategy: str, place: str) -> str:

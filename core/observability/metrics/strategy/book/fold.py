@@ -34,6 +34,9 @@ class Fold:
     def __init__(self, strategy: str, trade: Trade, terms: ContractTerms, rates: Rates) -> None:
         """The position is that of `trade`."""
         self.account = StrategyAccount(strategy, rates)
+        # A fee counts at the rate when its fill came, which the trade has, or had none then.
+        self.account.rates = Rates(rates.reporting)
+        self._rates = rates
         self.part = PositionPart(strategy, trade.symbol, terms, self.account.ledger, trade.position_side)
         self.account.positions[self.part.place] = self.part
 
@@ -43,10 +46,13 @@ class Fold:
         counted.quantity, counted.price, counted.commission = terms.quantity, terms.price, terms.commission
         counted.pnl = counted.gross_pnl = counted.round_trip = counted.notional = None
         if trade.fee_value is not None and terms.commission != trade.commission:
-            # At the rate of its arrival.
-            counted.fee_value = trade.commission and quotient(
-                ROUNDED.multiply(trade.fee_value, terms.commission), trade.commission
-            )
+            # At the rate of its arrival; a fill without a fee had none.
+            if trade.commission:
+                share = ROUNDED.multiply(trade.fee_value, terms.commission)
+                counted.fee_value = quotient(share, trade.commission)
+            else:
+                currency = self.part.terms.currency
+                counted.fee_value = self._rates.value(terms.commission, trade.commission_asset, currency)
         self.account.apply(counted.to_fill(), counted, self.part)
         counted.is_flat = not self.part.position.quantity
         return counted
@@ -96,6 +102,8 @@ class Refold:
         """What else has changed the position since it was flat, in order, until it is added."""
         self.booked_seq = 0
         """The newest booking that was looked at."""
+        self.has_other_terms = False
+        """Whether a fill counts under other terms of the contract than those of the folds."""
         self.correction = correction
 
     def is_of(self, part: PositionPart | None) -> bool:
@@ -118,7 +126,7 @@ class Refold:
         counted = None if trade.is_busted else trade.terms
         before, after = self.correction[1:] if is_corrected else (counted, counted)
         if before is not None:
-            self.before.add(trade, before)
+            self.has_other_terms |= not have_same_terms(trade, self.before.add(trade, before))
         if after is not None:
             amended = self.after.add(trade, after)
         else:
@@ -148,6 +156,15 @@ REALISED: Final = ("pnl", "gross_pnl", "round_trip", "is_flat", "fee_value", "no
 def realised(trade: Trade) -> tuple[Any, ...]:
     """Returns what the accounting has written into a trade."""
     return tuple(getattr(trade, name) for name in REALISED)
+
+
+def have_same_terms(one: Trade, other: Trade) -> bool:
+    """Returns whether two trades of one fill are of the same amount in the same currency. Of a fill that an earlier
+    version has stored, or that is in no account, neither is known."""
+    amounts = [
+        EXACT.multiply(each.quantity, each.price) if each.notional is None else each.notional for each in (one, other)
+    ]
+    return not one.currency or (one.currency == other.currency and amounts[0] == amounts[1])
 
 
 def opposite(trade: Trade) -> Trade:
