@@ -773,18 +773,22 @@ class StrategyCollector(BusCollector):
         not known, so neither is what the fill has realised."""
         part = self._part_of(event)
         held = ZERO if part is None else part.position.quantity.copy_abs()
-        if event.quantity <= held or self.trades.is_known(event):
+        closed, terms = event.quantity, self.instruments.terms(event.symbol) if part is None else part.terms
+        if event.commission_asset and event.commission_asset == terms.base:
+            # What is sold beside it closes the long side, too; a short one is closed by what is left of a purchase.
+            closed = (EXACT.add if event.side == "sell" else EXACT.subtract)(closed, event.commission)
+        if closed <= held or self.trades.is_known(event):
             return
         self.overclosing_fills += 1
         self._has_input = True
         if self.overclosing_fills == 1:
             logger.error(
                 "fill %r is refused: it closes %s of the %s side of %s, which holds %s; further ones are only counted",
-                event.trade_id, event.quantity, event.position_side, event.symbol, held,
+                event.trade_id, closed, event.position_side, event.symbol, held,
             )  # fmt: skip
         raise EventRefused(
             "quantity",
-            f"closes {event.quantity} of the {event.position_side} side, which holds {held}: send what opened it first",
+            f"closes {closed} of the {event.position_side} side, which holds {held}: send what opened it first",
         )
 
     def _refuse(self, event: Fill) -> NoReturn:

@@ -71,6 +71,17 @@ def test_a_fill_that_closes_more_than_its_side_holds_is_refused_until_it_is_held
     assert (desk.bus.remark, desk.tick()["overclosing_fills"], desk.tick()["duplicate_fills"]) == (None, 1, 1)
 
 
+def test_a_fee_in_the_base_asset_takes_no_side_through_zero() -> None:
+    desk = Desk()
+    pair: Any = {"symbol": "BTC/USD", "position_side": "long", "commission_asset": "BTC"}
+    desk.fill(1, 100, **pair)
+    desk.fill(-1, 100, commission=D("0.01"), **pair)
+    assert desk.bus.remark is not None and "closes 1.01 of the long side, which holds 1" in desk.bus.remark.text
+    assert [quantity for _, quantity, _, _ in held(desk).values()] == [1.0]
+    desk.fill("-0.99", 100, commission=D("0.01"), **pair)
+    assert held(desk) == {}
+
+
 def test_the_engine_is_compared_side_by_side() -> None:
     desk = Desk()
     desk.fill(2, 100, position_side="long")
