@@ -27,6 +27,7 @@ from observability.events import (
     Settlement,
     Signal,
     Split,
+    event_time_ns,
 )
 from observability.history.history import History
 from observability.history.standing import StandingSeries
@@ -392,7 +393,11 @@ class StrategyCollector(BusCollector):
     def on_rate(self, event: Rate) -> None:
         if self._booked(event) is not None:
             now_ns = event.ts_init or self.clock.time_ns()
-            self._revalue(self.rates.put((event.base, event.quote), event.rate, now_ns), now_ns)
+            pair = self.rates.pair_of((event.base, event.quote))
+            # A date ahead of its arrival would hold off those that come after it.
+            updated_ns, known = min(event_time_ns(event) or now_ns, now_ns), self.rates.known.get(pair)
+            if known is None or known.updated_ns <= updated_ns:
+                self._revalue(self.rates.put(pair, event.rate, updated_ns), now_ns)
 
     def on_booking(self, event: BookingEvent) -> None:
         """Applies one booking; a duplicate or conflicting one changes no account."""

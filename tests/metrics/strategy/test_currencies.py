@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.events import Instrument, Rate
+from observability.events import Cash, Instrument, Position, Rate
 from observability.metrics.trades.trade import TradeFilter
 from observability.metrics.trades.trade_log import TradeLog
-from strategy_desk import NOON, D, Desk, S
+from strategy_desk import DAY, NOON, D, Desk, S
 
 SPOT = Instrument("BTCUSDT", "spot", "USDT", base_currency="BTC", ts=NOON, ts_init=NOON)
 
@@ -148,6 +148,47 @@ def test_a_missing_rate_makes_unknown_what_needs_it_and_nothing_else() -> None:
     rate(desk, "BNB/USD", "600")
     section = desk.tick()
     assert (section["total_pnl"], section["fees"], section["unconverted"]) == (94.0, 6.0, {})
+
+
+def test_exposure_without_a_rate_has_a_reason_while_nothing_is_earned() -> None:
+    desk = Desk()
+    desk.fill(10, 100, symbol="EUR/JPY")
+    section = desk.tick()
+    assert (section["gross_exposure"], section["total_pnl"], section["unconverted"]) == (None, 0.0, {"JPY": 0.0})
+    assert section["unconverted_reason"] == "no rate into USD is known for JPY"
+
+
+def test_cash_without_a_rate_has_a_reason_while_nothing_is_earned() -> None:
+    desk = Desk()
+    desk.book(Position("EUR/JPY", D(10), D(100), "mean", adopt=True))
+    desk.fill(-10, 100, symbol="EUR/JPY")
+    section = desk.tick()
+    assert (section["external_flows"], section["unconverted_reason"]) == (
+        None,
+        "no rate into USD is known for JPY",
+    )
+
+
+def test_a_late_rate_replaces_no_newer_one() -> None:
+    desk = Desk()
+    desk.book(Cash(D(100), "interest", "EUR", cash_id="1"))
+    rate(desk, "EUR/USD", "1.1", NOON + 10 * S)
+    desk.bus.publish(Rate("EUR", "USD", D("1.2"), ts=NOON, ts_init=NOON + 20 * S))
+    assert desk.tick(NOON + 20 * S)["total_pnl"] == 110.0
+    rate(desk, "EUR/USD", "1.3", NOON + 30 * S)
+    assert desk.tick(NOON + 30 * S)["total_pnl"] == 130.0
+
+
+def test_the_age_of_a_rate_is_counted_from_its_own_time() -> None:
+    desk = Desk()
+    desk.book(Cash(D(100), "interest", "EUR", cash_id="1"))
+    desk.bus.publish(Rate("EUR", "USD", D("1.2"), ts=NOON - 2 * DAY, ts_init=NOON))
+    (shown,) = desk.tick()["rates"]
+    assert (shown["updated"], shown["stale"]) == ("2012-06-19T12:00:00.000Z", True)
+    # A date ahead of its arrival holds off no later rate.
+    desk.bus.publish(Rate("EUR", "USD", D("1.3"), ts=NOON + 9 * DAY, ts_init=NOON + S))
+    rate(desk, "EUR/USD", "1.4", NOON + 2 * S)
+    assert desk.tick(NOON + 2 * S)["total_pnl"] == 140.0
 
 
 def test_a_round_trip_whose_fee_has_no_rate_has_no_outcome() -> None:

@@ -201,11 +201,12 @@ class Ledger:
         return self._converted(self.own.total, [(each, each.total) for each in self.foreign])
 
     def unconverted(self) -> dict[str, Decimal]:
-        """Returns the P&L in each currency that has no rate, unless nothing was ever booked in it."""
+        """Returns the P&L in each currency that has no rate, unless there is nothing in it to be converted."""
         return {
             each.currency: each.total
             for each in self.foreign
-            if each.conversion.numerator is None and (each.total or each.fees or each.realized_gross or each.unrealized)
+            if each.conversion.numerator is None
+            and (each.total or each.fees or each.realized_gross or each.unrealized or each.flows or each.gross_exposure)
         }
 
     @property
