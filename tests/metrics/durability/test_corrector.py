@@ -435,3 +435,19 @@ def test_a_fill_from_before_other_terms_is_not_corrected_under_them(terms: dict[
         assert waiting.effect["status"] == "pending" and "other terms" in waiting.effect["reason"]
 
     asyncio.run(script())
+
+
+def test_the_amount_of_a_fill_is_corrected_where_its_position_cannot_be_added_up() -> None:
+    async def script() -> None:
+        opening, wrong = fill(1), fill(2, **BNB)
+        terms = Instrument("AAPL", "future", "USD", multiplier=D(50), ts=NOON, ts_init=NOON)
+        run = await started()
+        run.collectors.execution.trades._max_trades = 1
+        run_of([terms, known_rate(1), opening, wrong, correct(wrong, price=D(110))], run)
+        run_of([correct(wrong, 1, price=D(120), commission=D("0.02"))], run)
+        stats = run.collectors.execution.trades.stats(ALL).to_json(run.collectors.strategy.rates)
+        assert (stats["notional"], stats["commission"]) == (10 * 120 * 50, 12.0)
+        assert run.collectors.strategy.corrections == 2
+        assert figures(run)["strategy"]["fees"] == 12.1
+
+    asyncio.run(script())

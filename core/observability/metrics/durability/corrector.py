@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Container, Mapping
+from copy import copy
 from decimal import Decimal
 from typing import Any, Final
 
@@ -384,7 +385,10 @@ class Corrector:
         else:
             left.append(NO_LONGER_KEPT)
             strategy.offset(account, trade, correction, now_ns)
-            refold.amended.clear()
+            amounts = next((each for each in refold.amended if each.seq == trade.seq), trade)
+            # What it has realised stays.
+            refold.amended = [copy(trade)]
+            refold.amended[0].fee_value, refold.amended[0].notional = amounts.fee_value, amounts.notional
         self._trades.correct(trade, corrected)
         of_order = self._trades.of_order(trade.symbol, trade.order_id)
         if not self._collectors.execution.correct(trade, correction.before, of_order):
