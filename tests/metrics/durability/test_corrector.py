@@ -451,3 +451,14 @@ def test_the_amount_of_a_fill_is_corrected_where_its_position_cannot_be_added_up
         assert figures(run)["strategy"]["fees"] == 12.1
 
     asyncio.run(script())
+
+
+@pytest.mark.parametrize("fee", ["0.02", "0"])
+def test_a_corrected_fee_in_a_third_currency_is_that_of_the_order_too(fee: str) -> None:
+    async def script() -> None:
+        wrong = fill(2, **BNB)
+        right = run_of([known_rate(1), replaced(wrong, {"commission": D(fee)})], await started())
+        run = run_of([known_rate(1), wrong, correct(wrong, commission=D(fee))], await started())
+        assert figures(run) == figures(right)
+
+    asyncio.run(script())

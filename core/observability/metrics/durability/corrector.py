@@ -390,14 +390,14 @@ class Corrector:
             refold.amended = [copy(trade)]
             refold.amended[0].fee_value, refold.amended[0].notional = amounts.fee_value, amounts.notional
         self._trades.correct(trade, corrected)
-        of_order = self._trades.of_order(trade.symbol, trade.order_id)
-        if not self._collectors.execution.correct(trade, correction.before, of_order):
-            left.append(ORDER_NO_LONGER_KEPT)
         amended = {each.seq: each for each in refold.amended}
         for each in (trade, *self._trades.newer_than(min(amended, default=trade.seq) - 1)):
             if (counted := amended.get(each.seq)) is not None:
                 for name in REALISED:
                     setattr(each, name, getattr(counted, name))
+        of_order = self._trades.of_order(trade.symbol, trade.order_id)
+        if not self._collectors.execution.correct(trade, correction.before, of_order):
+            left.append(ORDER_NO_LONGER_KEPT)
         for each in refold.amended:
             if each.seq != trade.seq:
                 self._write(each)
