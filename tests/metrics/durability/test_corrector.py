@@ -462,3 +462,23 @@ def test_a_corrected_fee_in_a_third_currency_is_that_of_the_order_too(fee: str) 
         assert figures(run) == figures(right)
 
     asyncio.run(script())
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_kill_leaves_a_corrected_fill_at_its_rate_and_terms(is_stored: bool) -> None:
+    async def script(directory: Path) -> None:
+        wrong, terms = fill(2, **BNB), Instrument("AAPL", "future", "USD", multiplier=D(50), ts=NOON, ts_init=NOON)
+        changes = {"commission": D("0.03"), "price": D(110)}
+        right = run_of([terms, known_rate(1), replaced(wrong, changes)], await started())
+        run = run_of([terms, known_rate(1), wrong], await started(directory))
+        if is_stored:
+            run.journal.checkpoint()
+        run_of([correct(wrong, **changes)], run)
+        await run.written()
+        await run.stop(is_clean=False)
+        run = await started(directory)
+        for part in ("strategies", "positions", "symbols", "trades", "stats"):
+            assert figures(run)[part] == figures(right)[part], part
+        await run.stop(is_clean=True)
+
+    in_data_directory(script)

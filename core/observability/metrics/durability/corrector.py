@@ -28,6 +28,7 @@ from observability.metrics.arithmetic.decimals import EXACT, ZERO
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability.turns import AtOnce, InSlices, Turns, at_once
 from observability.metrics.strategy.book.fold import BOOKED, REALISED, Correction, Refold
+from observability.metrics.strategy.position import AverageCostPosition
 from observability.metrics.trades.booking import Booking
 from observability.metrics.trades.correction import Change, Corrected, FillReference
 from observability.metrics.trades.position_rows import flat_before, strategy_page, symbol_bookings, symbol_page
@@ -126,8 +127,17 @@ class Corrector:
     def as_counted(self, trade: Trade) -> Trade:
         """Takes off a trade of the store what corrections have made of it that are not applied yet."""
         if trade.corrected is not None:
+            is_of_terms = trade.notional == self._amount(trade)
             trade.correct(trade.corrected.only(self._is_applied))
+            if is_of_terms:
+                trade.notional = self._amount(trade)
         return trade
+
+    def _amount(self, trade: Trade) -> Decimal:
+        """Returns the amount of a trade under the terms that its symbol has now."""
+        terms = self._collectors.strategy.instruments.terms(trade.symbol)
+        position = AverageCostPosition(terms.multiplier, is_inverse=terms.is_inverse)
+        return position.amount(trade.quantity, trade.price).copy_abs()
 
     def take(self, booking: Booking) -> None:
         """Applies the correction of a fill, or lets it wait."""

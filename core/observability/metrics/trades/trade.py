@@ -11,7 +11,7 @@ import msgspec
 
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, event_time_ns
-from observability.metrics.arithmetic.decimals import to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import ROUNDED, quotient, to_float, to_float_or_none
 from observability.metrics.trades.correction import Change, Corrected, Terms
 from observability.metrics.trades.position_side import HeldSide, held_side
 from observability.metrics.trades.stats import TradeAmounts
@@ -155,6 +155,9 @@ class Trade(msgspec.Struct, gc=False):
         """Takes the terms that it counts with after its corrections, or with None those that it was delivered with."""
         terms = self.original if corrected is None else corrected.terms
         self.corrected = corrected
+        if self.fee_value is not None and self.commission and terms.commission != self.commission:
+            # Its rate stays: a restart takes the value from a row that has corrections which are not applied yet.
+            self.fee_value = quotient(ROUNDED.multiply(self.fee_value, terms.commission), self.commission)
         self.quantity, self.price, self.commission = terms.quantity, terms.price, terms.commission
 
     def with_change(self, change: Change) -> Corrected:
