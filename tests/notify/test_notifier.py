@@ -101,7 +101,7 @@ class Desk:
 
     def due_ns(self) -> int:
         """Returns when the first notice that waits is due."""
-        return self.notifier._outboxes[0].pending[0].due_ns
+        return self.notifier._outboxes["r"].pending[0].due_ns
 
     def route(self, name: str = "r") -> dict[str, Any]:
         routes: list[dict[str, Any]] = self.notifier.to_json()["routes"]
@@ -320,7 +320,7 @@ async def test_a_restart_delivers_what_is_pending_and_the_end_of_what_was_told()
     before = Desk(route(), route("gone"))
     before.event("pending")
     before.event("told")
-    pending = [notice for outbox in before.notifier._outboxes for notice in outbox.pending[:1]]
+    pending = [notice for outbox in before.notifier._outboxes.values() for notice in outbox.pending[:1]]
     async with running(route()) as desk:
         desk.book.load_state(before.book.to_state())
         told = [("r", state.alert_id, state.occurrence) for state in before.book.all()]
@@ -404,7 +404,7 @@ def test_a_night_is_asked_for_once_however_many_notices_wait(monkeypatch: pytest
         return START_NS + MINUTE_NS
 
     monkeypatch.setattr(QuietHours, "end_ns", end_ns)
-    outbox = Outbox(route(quiet=QuietHours(time(22), time(7), ZoneInfo("UTC"))), Channel())
+    outbox = Outbox(route(quiet=QuietHours(time(22), time(7), ZoneInfo("UTC"))), Channel(), Counters())
     document = transition_document(AlertState("a", "k", "warning", "t", "", START_NS, START_NS), "raised")
     for n in range(1000):
         outbox.add(Notice(f"{n}", n, "r", "raised", f"a{n}", 1, START_NS - n, START_NS - n, document))

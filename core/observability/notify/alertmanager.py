@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from observability.clocks.timestamps import NS_PER_MINUTE
 from observability.encoding import encode_json
-from observability.notify.delivery import post_json
+from observability.notify.delivery import place_of, post_json
 from observability.notify.notice import Message, Notice
 
 PATH: Final = "/api/v2/alerts"
@@ -27,7 +27,7 @@ class Alertmanager:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._url = f"{SCHEMES[parts.scheme]}://{parts.netloc}{parts.path.rstrip('/')}{PATH}"
-        self.place = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+        self.place = place_of(url)
 
     def send(self, message: Message) -> None:
         post_json(self._url, encode_json([_alert(notice) for notice in message.notices]), {})
@@ -43,15 +43,13 @@ def _alert(notice: Notice) -> dict[str, Any]:
     }
     annotations = {"summary": alert["title"], "description": alert["detail"]}
     for name in ("value", "threshold"):
-        if alert.get(name) is not None:
+        if alert[name] is not None:
             annotations[name] = str(alert[name])
     document = {
         "labels": {name: value for name, value in labels.items() if value},
         "annotations": annotations,
         "startsAt": alert["first_seen"],
     }
-    if alert.get("link"):
-        document["generatorURL"] = alert["link"]
     if notice.kind == "resolved":
         document["endsAt"] = alert["resolved"]
     return document

@@ -66,6 +66,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_NoRedirects)
 
 
+def place_of(url: str) -> str:
+    """Returns scheme, host and port of a URL: the path of many services is the secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+
+
 def post_json(url: str, body: bytes, headers: Mapping[str, str]) -> None:
     """Posts JSON; a user and password in the URL become basic authentication. Raises DeliveryFailed, whose reason has
     no secret of the URL."""

@@ -82,10 +82,8 @@ def _lines(notice: Notice) -> list[str]:
     lines = [notice.heading()]
     if alert["detail"]:
         lines.append(alert["detail"])
-    if alert.get("value") is not None and alert.get("threshold") is not None:
+    if alert["value"] is not None and alert["threshold"] is not None:
         lines.append(f"value {alert['value']}, threshold {alert['threshold']}")
     lines.append(f"since {alert['first_seen']}" + (f", resolved {alert['resolved']}" if alert["resolved"] else ""))
     lines.append(f"{alert['rule'] or alert['key']}{' ' + alert['member'] if alert['member'] else ''}")
-    if alert.get("link"):
-        lines.append(alert["link"])
     return lines

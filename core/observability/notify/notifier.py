@@ -23,7 +23,7 @@ from observability.metrics.alerts.book import SEVERITIES, Action, AlertBook, Sta
 from observability.notify.channels import open_channel
 from observability.notify.delivery import Channel, DeliveryFailed
 from observability.notify.notice import SCHEDULED, Kind, Message, Notice, State
-from observability.notify.outbox import Outbox, told_of
+from observability.notify.outbox import Outbox
 from observability.notify.route import FAULT_PREFIX, Route
 from observability.notify.silences import Silence, Silences
 
@@ -65,29 +65,11 @@ class Notifier:
         self._host_clock = host_clock
         self._event_clock = event_clock
         self._write = write
-        self._outboxes = [Outbox(route, open_channel(route)) for route in routes]
-        self._wakes = [asyncio.Event() for _ in routes]
+        self._outboxes = {route.name: Outbox(route, open_channel(route), counters) for route in routes}
         self._tasks: list[asyncio.Task[None]] = []
         # By alert: occurrence, stage and severity after its last transition.
         self._stages: dict[str, tuple[int, Stage, str]] = {}
         self._done: list[Notice] = []
-        self._counted = {
-            (route.name, outcome): counters.counter(
-                "notifications_total", "Notices by route and outcome", route=route.name, outcome=outcome
-            )
-            for route in routes
-            for outcome in ("delivered", "failed", "dropped")
-        }
-        self._attempts_failed = {
-            route.name: counters.counter(
-                "notification_attempts_failed_total", "Attempts to deliver that failed", route=route.name
-            )
-            for route in routes
-        }
-        self._waiting = {
-            route.name: counters.gauge("notifications_pending", "Notices to be delivered", route=route.name)
-            for route in routes
-        }
 
     def restore(self, pending: Sequence[Notice], told: Sequence[tuple[str, str, int]]) -> None:
         """Continues with the notices that an earlier process has not delivered. `told` are the routes, alerts and
@@ -95,29 +77,25 @@ class Notifier:
         now_ns = self._host_clock.time_ns()
         for state in self._alerts.all():
             self._stages[state.alert_id] = state.occurrence, state.stage, state.severity
-        for outbox in self._outboxes:
-            outbox.told = {
-                ident: occurrence
-                for ident, occurrence in told_of(told, outbox.route.name).items()
-                if self._alerts.is_raised(ident)
-            }
-            for notice in pending:
-                if notice.route == outbox.route.name:
-                    if notice.kind not in SCHEDULED:
-                        # The clock may have been set back meanwhile.
-                        notice.due_ns = min(notice.due_ns, now_ns)
-                    outbox.add(notice)
-        known = {outbox.route.name for outbox in self._outboxes}
+        for name, ident, occurrence in told:
+            if name in self._outboxes and self._alerts.is_raised(ident):
+                self._outboxes[name].told[ident] = occurrence
         for notice in pending:
-            if notice.route not in known:
+            outbox = self._outboxes.get(notice.route)
+            if outbox is None:
                 self._finish(notice, "dropped", "there is no such route any more")
+                continue
+            if notice.kind not in SCHEDULED:
+                # The clock may have been set back meanwhile.
+                notice.due_ns = min(notice.due_ns, now_ns)
+            outbox.add(notice)
 
     def start(self) -> None:
-        known = {FAULT_PREFIX + outbox.route.name for outbox in self._outboxes}
+        known = {FAULT_PREFIX + name for name in self._outboxes}
         for state in self._alerts.all():
             if state.key.startswith(FAULT_PREFIX) and state.key not in known:
                 self._tell_fault(state.key.removeprefix(FAULT_PREFIX), "", "")
-        self._tasks = [asyncio.create_task(self._run(n)) for n in range(len(self._outboxes))]
+        self._tasks = [asyncio.create_task(self._run(outbox)) for outbox in self._outboxes.values()]
 
     async def stop(self) -> None:
         """Ends at once; what is not delivered is stored."""
@@ -130,7 +108,7 @@ class Notifier:
         if not self._is_news(alert, action):
             return
         now_ns = self._host_clock.time_ns()
-        for outbox in self._outboxes:
+        for outbox in self._outboxes.values():
             route, ident = outbox.route, alert["alert_id"]
             if action == "resolved" or not outbox.channel.repeat_ns:
                 self._drop(outbox, outbox.scheduled(ident), action)
@@ -156,9 +134,9 @@ class Notifier:
 
     def on_committed(self, seq: int) -> None:
         """Lets the notices of a transition go."""
-        for outbox, wake in zip(self._outboxes, self._wakes, strict=True):
+        for outbox in self._outboxes.values():
             outbox.uncommitted.discard(seq)
-            wake.set()
+            outbox.wake.set()
 
     def add_silence(self, silence: Silence) -> bool:
         """Adds a silence; returns False if there are too many. Notices that wait already are delivered."""
@@ -168,12 +146,12 @@ class Notifier:
         """Ends a silence now, and delivers what it has held back; returns None if there is none of that id."""
         now_ns = self._host_clock.time_ns()
         ended = self._silences.end(silence_id, now_ns)
-        for outbox, wake in zip(self._outboxes, self._wakes, strict=True):
+        for outbox in self._outboxes.values():
             for notice in outbox.pending:
                 if notice.kind == "unsilenced" and self._silences.end_ns(notice.document, now_ns) is None:
                     notice.due_ns = min(notice.due_ns, now_ns)
                     self._write(notice)
-            wake.set()
+            outbox.wake.set()
         return ended
 
     def silences_json(self) -> dict[str, Any]:
@@ -184,7 +162,7 @@ class Notifier:
     def to_json(self) -> dict[str, Any]:
         """Returns each route, and the notices that were done with last, newest first."""
         return {
-            "routes": [outbox.to_json() for outbox in self._outboxes],
+            "routes": [outbox.to_json() for outbox in self._outboxes.values()],
             "count": len(self._outboxes),
             "recent": [
                 {
@@ -226,12 +204,11 @@ class Notifier:
         dropped = outbox.add(notice)
         if dropped is not None:
             self._finish(dropped, "dropped", "too many are waiting")
-        self._waiting[outbox.route.name].set(len(outbox.pending))
+        outbox.show_pending()
 
-    async def _run(self, n: int) -> None:
-        outbox, wake = self._outboxes[n], self._wakes[n]
+    async def _run(self, outbox: Outbox) -> None:
         while True:
-            wake.clear()
+            outbox.wake.clear()
             now_ns = self._host_clock.time_ns()
             ready = self._still_wanted(outbox, outbox.ready(now_ns))
             if ready:
@@ -242,7 +219,7 @@ class Notifier:
             # Not `wait_for`, which before Python 3.12 loses a cancellation that comes together with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await wake.wait()
+                    await outbox.wake.wait()
 
     def _still_wanted(self, outbox: Outbox, ready: Sequence[Notice]) -> list[Notice]:
         """Drops escalations and repetitions of alerts that somebody has acknowledged, or that are over."""
@@ -283,7 +260,7 @@ class Notifier:
             self._note_success(outbox, notices)
         finally:
             outbox.sending = ()
-        self._waiting[outbox.route.name].set(len(outbox.pending))
+        outbox.show_pending()
 
     def _note_success(self, outbox: Outbox, notices: Sequence[Notice]) -> None:
         now_ns = self._host_clock.time_ns()
@@ -314,9 +291,7 @@ class Notifier:
     def _note_failure(self, outbox: Outbox, notices: Sequence[Notice], failure: DeliveryFailed) -> None:
         now_ns = self._host_clock.time_ns()
         name = outbox.route.name
-        outbox.failures += 1
-        outbox.error = str(failure)
-        self._attempts_failed[name].add()
+        outbox.fail(str(failure))
         ceiling = min(LAST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(outbox.failures - 1, 16))
         pause = max(random.uniform(0, ceiling), failure.retry_after_seconds)
         outbox.retry_ns = now_ns + round(pause * NS_PER_S)
@@ -338,7 +313,7 @@ class Notifier:
         for notice in given_up:
             self._finish(notice, "failed", str(failure))
         if given_up or outbox.failures >= FAULT_AFTER:
-            self._tell_fault(outbox.route.name, outbox.channel.place, str(failure))
+            self._tell_fault(name, outbox.channel.place, str(failure))
 
     def _tell_fault(self, name: str, place: str, why: str) -> None:
         """Raises the alert that a route does not deliver, or without a reason resolves it."""
@@ -365,10 +340,9 @@ class Notifier:
         notice.done_ns = self._host_clock.time_ns()
         self._write(notice)
         self._done = [*self._done[1 - MAX_SHOWN :], notice]
-        counted = self._counted.get((notice.route, outcome))
-        if counted is not None:
-            counted.add()
-            next(each for each in self._outboxes if each.route.name == notice.route).counts[outcome] += 1
+        outbox = self._outboxes.get(notice.route)
+        if outbox is not None:
+            outbox.count(outcome)
 
 
 async def _in_thread(send: Callable[[Message], None], message: Message, threads: list[threading.Thread]) -> None:

@@ -8,13 +8,15 @@ it, and no others.
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from observability.clocks.timestamps import iso_or_none
+from observability.memory.counters import Counters
 from observability.notify.delivery import Channel
-from observability.notify.notice import SCHEDULED, Notice
+from observability.notify.notice import SCHEDULED, Notice, State
 from observability.notify.route import Route
 
 MAX_PENDING: Final = 10_000
@@ -24,9 +26,11 @@ MAX_MESSAGE_NOTICES: Final = 50
 class Outbox:
     """The notices of one route, and how its deliveries have gone."""
 
-    def __init__(self, route: Route, channel: Channel) -> None:
+    def __init__(self, route: Route, channel: Channel, counters: Counters) -> None:
         self.route = route
         self.channel = channel
+        self.wake = asyncio.Event()
+        """Set when a notice may have become ready."""
         self.pending: list[Notice] = []
         """In the order of the transitions."""
         self.uncommitted: set[int] = set()
@@ -46,6 +50,31 @@ class Outbox:
         self.delivered_ns: int | None = None
         self.error = ""
         """Why the last attempt failed; empty after one that did not."""
+        self._outcomes = {
+            outcome: counters.counter(
+                "notifications_total", "Notices by route and outcome", route=route.name, outcome=outcome
+            )
+            for outcome in self.counts
+        }
+        self._failed = counters.counter(
+            "notification_attempts_failed_total", "Attempts to deliver that failed", route=route.name
+        )
+        self._waiting = counters.gauge("notifications_pending", "Notices to be delivered", route=route.name)
+
+    def count(self, outcome: State) -> None:
+        """Counts a notice that is done with."""
+        self.counts[outcome] += 1
+        self._outcomes[outcome].add()
+
+    def fail(self, why: str) -> None:
+        """Counts an attempt that has failed."""
+        self.failures += 1
+        self.error = why
+        self._failed.add()
+
+    def show_pending(self) -> None:
+        """Brings the gauge of the notices that wait up to date."""
+        self._waiting.set(len(self.pending))
 
     def add(self, notice: Notice) -> Notice | None:
         """Adds a notice; returns the oldest one if it is dropped for it."""
@@ -121,8 +150,3 @@ class Outbox:
             and notice.seq not in self.uncommitted
             and not (is_quiet and self.route.heeds_quiet(notice.document))
         )
-
-
-def told_of(rows: Sequence[tuple[str, str, int]], route: str) -> Mapping[str, int]:
-    """Returns the newest occurrences that a route was told of; a row is route, alert and occurrence, oldest first."""
-    return {alert_id: occurrence for name, alert_id, occurrence in rows if name == route}

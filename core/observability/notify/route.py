@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from fnmatch import fnmatchcase
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -12,10 +13,12 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.events import Severity
 from observability.metrics.alerts.book import SEVERITIES, Action
 from observability.metrics.alerts.losses import KEY_PREFIX
-from observability.notify.silences import matches
 
 FAULT_PREFIX: Final = f"{KEY_PREFIX}notify/"
 """Begins the key of the alert that a route does not deliver; the route's name follows."""
+
+Patterns = tuple[str, ...]
+"""Patterns such as `stale_*`, as a shell has them; without any, every name matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +53,15 @@ class Route:
     """The URL of the channel, with its secrets."""
     severity: Severity = "info"
     """The least severity."""
-    rules: tuple[str, ...] = ()
-    """Patterns such as `stale_*` for the rule's name, or the key of an alert of the engine; empty for all."""
-    members: tuple[str, ...] = ()
-    """Patterns for the symbol, strategy or other member; empty for all."""
+    rules: Patterns = ()
+    members: Patterns = ()
     on: tuple[Action, ...] = ("raised", "resolved")
     group_ns: int = 0
     """How long a notification waits for others, to be sent as one message."""
     repeat_ns: int = 0
     """How often an alert is sent again until it is acknowledged; 0 for never."""
     escalate_after_ns: int = 0
-    """Only alerts that nobody has acknowledged for so long; 0 for all, at once."""
+    """How long an alert must go without an acknowledgement before the route takes it; 0 to take all at once."""
     quiet: QuietHours | None = None
     """Critical alerts are delivered all the same."""
     secret: str = ""
@@ -73,8 +74,18 @@ class Route:
         if alert["key"] == FAULT_PREFIX + self.name:
             # It says that this route does not deliver.
             return False
-        return matches(alert["rule"] or alert["key"], self.rules) and matches(alert["member"], self.members)
+        return selects(alert, self.rules, self.members)
 
     def heeds_quiet(self, alert: Mapping[str, Any]) -> bool:
         """Returns whether an alert waits while hours are quiet."""
         return self.quiet is not None and alert["severity"] != "critical"
+
+
+def selects(alert: Mapping[str, Any], rules: Patterns, members: Patterns) -> bool:
+    """Returns whether an alert's document matches both: its rule, or its key if the engine raised it, and its
+    member."""
+    return _matches(alert["rule"] or alert["key"], rules) and _matches(alert["member"], members)
+
+
+def _matches(name: str, patterns: Patterns) -> bool:
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -8,19 +8,19 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import msgspec
 
 from observability.clocks.timestamps import format_iso_ms
+from observability.notify.route import Patterns, selects
 from observability.store.schema import SELECT_SILENCES
 
 MAX_SILENCES: Final = 1_000
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """One silence. It holds for alerts that match each of its patterns, from `start_ns` until `end_ns` by the host's
+    """One silence. It holds for the alerts that its patterns select, from `start_ns` until `end_ns` by the host's
     clock."""
 
     silence_id: str
@@ -28,16 +28,11 @@ class Silence(msgspec.Struct, frozen=True):
     end_ns: int
     author: str
     comment: str = ""
-    rules: tuple[str, ...] = ()
-    """Patterns for the rule, or the key of an alert of the engine; empty for all."""
-    members: tuple[str, ...] = ()
+    rules: Patterns = ()
+    members: Patterns = ()
 
     def holds(self, alert: Mapping[str, Any], now_ns: int) -> bool:
-        return (
-            self.start_ns <= now_ns < self.end_ns
-            and matches(alert["rule"] or alert["key"], self.rules)
-            and matches(alert["member"], self.members)
-        )
+        return self.start_ns <= now_ns < self.end_ns and selects(alert, self.rules, self.members)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -107,8 +102,3 @@ def stored_silences(connection: sqlite3.Connection, now_ns: int) -> list[Silence
     """Returns the silences that have not ended, oldest first."""
     rows = connection.execute(SELECT_SILENCES, (now_ns,)).fetchall()
     return [msgspec.json.decode(document, type=Silence) for (document,) in rows]
-
-
-def matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Returns whether a name matches one of some patterns; without patterns every name does."""
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import hmac
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 from observability.encoding import encode_json
-from observability.notify.delivery import post_json
+from observability.notify.delivery import place_of, post_json
 from observability.notify.notice import Message
 
 
@@ -26,9 +25,7 @@ class Webhook:
     def __init__(self, url: str, secret: str) -> None:
         self._url = url
         self._secret = secret.encode()
-        parts = urlsplit(url)
-        # The path of many services is the secret.
-        self.place = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+        self.place = place_of(url)
 
     def send(self, message: Message) -> None:
         body = encode_json(_document(message))

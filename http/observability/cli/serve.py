@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from observability.cli.reload import run_reloading
 from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError, SourceError
@@ -17,6 +16,7 @@ from observability.ingest.instrument_file import load_instruments
 from observability.ingest.position_file import load_positions
 from observability.logs.setup import configure_logging
 from observability.notify.route_file import load_alert_file
+from observability.processes.reload import run_reloading
 from observability.processes.service_manager import ServiceManager
 from observability.server.host import run_host
 from observability.server.hub_process import HubProcess

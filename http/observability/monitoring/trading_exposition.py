@@ -114,7 +114,7 @@ _FILLS: Final = _Gauge("session_fills", "Fills of the session", "fills_today")
 _SESSION_ORDERS: Final = _Gauge("session_orders", "Orders of the session by status", "orders")
 _REJECTS: Final = _Gauge("session_rejects", "Rejected orders of the session by reason and venue", "orders")
 _MARKOUT: Final = _Gauge("markout_ratio", "Move of the mid after a fill, in its favour", "bps", _BPS)
-_OF_SYMBOL: Final = _MONEY[:1] + _MONEY[2:5]
+_OF_SYMBOL: Final = tuple(gauge for gauge in _MONEY if gauge.name in ("pnl", "realized_pnl", "unrealized_pnl", "fees"))
 _GROUPS: Final = {"strategy": "by_strategy", "symbol": "by_symbol", "venue": "by_venue"}
 
 

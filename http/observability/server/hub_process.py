@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -16,11 +15,8 @@ from observability.clocks.steady import SteadyClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.connections.tls import Certificate
-from observability.errors import ConfigError
 from observability.history.archive import StoredMinutes
 from observability.ingest.gate import IngestGate
-from observability.ingest.instrument_file import load_instruments
-from observability.ingest.position_file import load_positions
 from observability.logs.log_book import LogBook
 from observability.logs.log_ring import LogRing
 from observability.memory.counters import Counters
@@ -58,6 +54,7 @@ from observability.processes.child import ChildContext
 from observability.processes.service_manager import ServiceManager
 from observability.rest.positions import POSITIONS
 from observability.rest.published import INSTRUMENTS, Published
+from observability.server.book_files import BookFiles
 from observability.server.feed import LocalFeed
 from observability.server.process import ServerProcess
 from observability.server.relay import HubCalls
@@ -103,8 +100,6 @@ class HubProcess(ServerProcess):
     ) -> None:
         super().__init__(is_alone=context is None)
         self._config = config
-        # The newest reading of the instruments, which the loop alone would not keep.
-        self._reading: asyncio.Task[None] | None = None
         self._log_ring = log_ring
         self._announce = announce
         self._service_manager = service_manager
@@ -156,6 +151,7 @@ class HubProcess(ServerProcess):
             refuse_unknown_fields=config.refuse_unknown_fields,
             prints=self._collectors.market,
         )
+        self._book_files = BookFiles(config, self._collectors.strategy.instruments, self._gate)
         self._sources = ConfiguredSources(
             config,
             self._hub,
@@ -218,7 +214,7 @@ class HubProcess(ServerProcess):
             add_routes(frontend.router, self._route_parts())
             self._loop.add_signal_handler(signal.SIGHUP, self._reload, frontend.certificate)
         else:
-            self._loop.add_signal_handler(signal.SIGHUP, self._reload_instruments)
+            self._loop.add_signal_handler(signal.SIGHUP, self._book_files.read_instruments_again)
             hub.documents.update(frontend.documents(self._status.hub_state, self._metrics.hub_metrics))
             self._collectors.system.add_health_reason("snapshots", lambda: frontend.trouble)
             frontend.share_lanes(self._lane_feed.lanes)
@@ -245,40 +241,8 @@ class HubProcess(ServerProcess):
                 self._silences.restore(stored_silences(connection, self._host_clock.time_ns()))
         self._persistence.start(self._loop)
         self._notifier.start()
-        await self._describe_instruments()
-        await self._adopt_positions()
+        await self._book_files.read()
         await self._hub.start()
-
-    async def _describe_instruments(self) -> None:
-        """Publishes what the file of instruments says and is not known yet."""
-        try:
-            instruments = load_instruments(self._config.instruments)
-        except ConfigError as error:
-            logger.error("the instruments are not read again; those known stay: %s", error)
-            return
-        table = self._collectors.strategy.instruments
-        new = [each for each in instruments if not table.knows(table.described_by(each))]
-        if new:
-            outcome = (await self._gate.take_read(new, source="instruments")).outcome
-            for fault in outcome.faults:
-                logger.error("an instrument of %s is refused: %s", self._config.instruments, fault["error"])
-            logger.info("%d instruments are described anew, %d are refused", outcome.accepted, outcome.rejected)
-
-    async def _adopt_positions(self) -> None:
-        try:
-            positions = load_positions(self._config.positions)
-        except ConfigError as error:
-            # It could be read when the server started; this is a later hub of it, which has adopted them already.
-            logger.error("the opening positions are not read again: %s", error)
-            return
-        if positions:
-            outcome = (await self._gate.take_read(positions, source="positions")).outcome
-            for fault in outcome.faults:
-                logger.error("an opening position of %s is not adopted: %s", self._config.positions, fault["error"])
-            logger.info(
-                "%d opening positions are adopted, %d were known already, %d are refused",
-                outcome.accepted, outcome.duplicates, outcome.rejected,
-            )  # fmt: skip
 
     async def _open(self) -> None:
         await self._frontend.start()
@@ -327,12 +291,8 @@ class HubProcess(ServerProcess):
             logger.info("SIGHUP: there is no certificate to read again")
         else:
             certificate.reload()
-        self._reload_instruments()
+        self._book_files.read_instruments_again()
         self._service_manager.say_ready(READY_STATUS)
-
-    def _reload_instruments(self) -> None:
-        if self._config.instruments is not None:
-            self._reading = self._loop.create_task(self._describe_instruments())
 
     def _make_worker(self) -> Worker:
         feed = LocalFeed(self._hub.frames, self._lane_feed.lanes, self._event_clock, self._hub.catch_up)

@@ -64,7 +64,7 @@ class AlertState(msgspec.Struct):
     threshold: AlertValue | None = None
     acknowledged_by: str = ""
     comment: str = ""
-    """Of whoever acknowledged it."""
+    """The comment of the person who acknowledged it."""
 
     @property
     def stage(self) -> Stage:
