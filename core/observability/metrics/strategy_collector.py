@@ -40,6 +40,7 @@ from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, Session
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import MAX_REFUSED_NAMES, BusCollector
 from observability.metrics.market.touch import Mark, mark_of
+from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import CURVE_FIELDS, CURVES, StrategyAccount, differences
 from observability.metrics.strategy.book.adoption import Adoption
@@ -356,7 +357,7 @@ class StrategyCollector(BusCollector):
             self._has_input = True
             return
         self._note_input(event)
-        account = self._accounts.get(trade.strategy) or self._account(event, trade.strategy)
+        account = self._accounts.get(trade.strategy) or self.account_for(event, trade.strategy)
         part = account.positions.get(place_of(event.symbol, trade.position_side))
         part = part or self.open_position(account, event.symbol, trade.position_side)
         if part is None:
@@ -414,9 +415,6 @@ class StrategyCollector(BusCollector):
         assert self._day.end_ns is not None
         return self._day.end_ns // NS_PER_DAY - 1
 
-    def account_for(self, event: Event, strategy: str) -> StrategyAccount:
-        return self._accounts.get(strategy) or self._account(event, strategy)
-
     def earn(self, account: StrategyAccount, symbol: str, amount: Decimal, now_ns: int, currency: str = "") -> None:
         self._begin_days(account)
         if not currency:
@@ -461,14 +459,14 @@ class StrategyCollector(BusCollector):
         return gross
 
     def split(self, part: PositionPart, ratio: Ratio, now_ns: int) -> None:
-        tracked = None if self._market is None else self._market.symbol(part.symbol)
+        tracked = self._tracked(part.symbol)
         unrealized = part.unrealized
         part.split(ratio, tracked, now_ns)
         assert part.unrealized == unrealized, "a split changes no value"
 
     def end_split(self, symbol: str, now_ns: int) -> None:
         self._reconciliation.forget(symbol)
-        holding, tracked = self._holdings.get(symbol), None if self._market is None else self._market.symbol(symbol)
+        holding, tracked = self._holdings.get(symbol), self._tracked(symbol)
         if holding is not None and tracked is not None:
             holding.split(tracked, now_ns)
 
@@ -485,7 +483,7 @@ class StrategyCollector(BusCollector):
 
     def bring_in(self, account: StrategyAccount, part: PositionPart, flow: Flow | None, now_ns: int) -> None:
         self._begin_days(account)
-        tracked = None if self._market is None else self._market.symbol(part.symbol)
+        tracked = self._tracked(part.symbol)
         if tracked is not None:
             part.take_mark(tracked, now_ns)
         amounts = part.amounts
@@ -522,7 +520,7 @@ class StrategyCollector(BusCollector):
         if part is None:
             raise self._no_room()
         part.replace(before.part, after.part, trade.venue)
-        tracked = None if self._market is None else self._market.symbol(symbol)
+        tracked = self._tracked(symbol)
         if tracked is not None and part.position.quantity:
             part.take_mark(tracked, now_ns)
         self._hold(part)
@@ -567,13 +565,10 @@ class StrategyCollector(BusCollector):
             del self._symbols[part.symbol]
         if part.position.is_untouched:
             # It can be adopted again.
-            account.drop(part.place)
-            self._open.pop(part.key, None)
-            self._n_positions -= 1
+            self._drop(part)
         if account.is_empty:
-            for part in account.positions.values():
-                self._open.pop(part.key, None)
-            self._n_positions -= len(account.positions)
+            for each in tuple(account.positions.values()):
+                self._drop(each)
             del self._accounts[account.name]
 
     def offset(self, name: str, trade: Trade, correction: Correction, now_ns: int) -> None:
@@ -616,7 +611,7 @@ class StrategyCollector(BusCollector):
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)
-        self._account(event, event.strategy).add_signal(event)
+        self.account_for(event, event.strategy).add_signal(event)
 
     def on_position(self, event: Position) -> None:
         """Keeps the engine's report, which is compared with our position at the next tick; adopts a position if that
@@ -727,7 +722,8 @@ class StrategyCollector(BusCollector):
     def _schedule_rollover(self) -> None:
         self._rollover_ns = min(self._session.end_ns or 0, self._day.end_ns or 0)
 
-    def _account(self, event: Event, strategy: str) -> StrategyAccount:
+    def account_for(self, event: Event, strategy: str) -> StrategyAccount:
+        """Returns the account of a strategy; that of all others if as many as there may be are in use."""
         name = strategy or DEFAULT_STRATEGY
         account = self._accounts.get(name)
         if account is not None:
@@ -825,10 +821,14 @@ class StrategyCollector(BusCollector):
         part = self._flat_position()
         if part is None:
             return False
+        self._drop(part)
+        return True
+
+    def _drop(self, part: PositionPart) -> None:
+        """Drops a flat position; its results stay in the account."""
         self._accounts[part.strategy].drop(part.place)
         self._open.pop(part.key, None)
         self._n_positions -= 1
-        return True
 
     def _flat_position(self) -> PositionPart | None:
         if self._may_be_flat:
@@ -865,7 +865,7 @@ class StrategyCollector(BusCollector):
 
     def _is_rate_stale(self, rate: KnownRate, now_ns: int) -> bool:
         """Returns whether a rate is too old: one of a market as its mark is, one of an event after a day."""
-        tracked = None if self._market is None or rate.source != "market" else self._market.symbol(rate.symbol)
+        tracked = self._tracked(rate.symbol) if rate.source == "market" else None
         if tracked is None:
             return rate.source != "assumed" and now_ns - rate.updated_ns >= NS_PER_DAY
         mark = mark_of(tracked.mark_inputs(now_ns))
@@ -904,6 +904,10 @@ class StrategyCollector(BusCollector):
         elif holding is not None and holding.parts.pop(part.key, None) is not None:
             self._close_holding(symbol, holding)
 
+    def _tracked(self, symbol: str) -> TrackedSymbol | None:
+        """Returns what the market knows of a symbol; None if it knows nothing."""
+        return None if self._market is None else self._market.symbol(symbol)
+
     def _open_holding(self, symbol: str) -> Holding:
         """Lets the market tell of each price of a symbol."""
         holding = self._holdings.open(symbol)
@@ -929,7 +933,7 @@ class StrategyCollector(BusCollector):
             holding = self._open_holding(symbol)
         holding.is_rate = is_wanted
         self._close_holding(symbol, holding)
-        tracked = None if self._market is None else self._market.symbol(symbol)
+        tracked = self._tracked(symbol)
         pair = self._rate_markets.pair_of(symbol)
         if is_wanted and tracked is not None and pair is not None and pair not in self.rates.known:
             now_ns = self.last_input_ns or self.clock.time_ns()
@@ -965,11 +969,9 @@ class StrategyCollector(BusCollector):
         """Lets the next position in a symbol begin under its new terms."""
         terms = self.instruments.terms(symbol)
         for account in self._accounts.values():
-            for place, part in tuple(account.positions.items()):
+            for part in tuple(account.positions.values()):
                 if part.symbol == symbol and part.terms != terms and not part.position.quantity:
-                    account.drop(place)
-                    self._open.pop(part.key, None)
-                    self._n_positions -= 1
+                    self._drop(part)
         if symbol in self._symbols:
             self._symbols[symbol].describe(self.instruments.find(symbol))
         self._has_input = True
@@ -978,10 +980,13 @@ class StrategyCollector(BusCollector):
         """Returns the sums of a symbol; those of all symbols beyond `max_positions` are one."""
         part = self._symbols.get(symbol)
         if part is None:
-            name = symbol if len(self._symbols) < self.settings.max_positions else OTHER_SYMBOLS
-            part = self._symbols.get(name)
-            if part is None:
-                part = self._symbols[name] = self._symbol_part(SymbolSums(name))
+            part = self._symbol_named(symbol if len(self._symbols) < self.settings.max_positions else OTHER_SYMBOLS)
+        return part
+
+    def _symbol_named(self, name: str) -> SymbolPart:
+        part = self._symbols.get(name)
+        if part is None:
+            part = self._symbols[name] = self._symbol_part(SymbolSums(name))
         return part
 
     def _symbol_part(self, sums: SymbolSums) -> SymbolPart:
@@ -1003,10 +1008,7 @@ class StrategyCollector(BusCollector):
                 rest_gross = EXACT.subtract(rest_gross, position.realized_gross)
                 rest_fees = EXACT.subtract(rest_fees, position.fees)
             if account.fills:
-                other = self._symbols.get(OTHER_SYMBOLS)
-                if other is None:
-                    other = self._symbols[OTHER_SYMBOLS] = self._symbol_part(SymbolSums(OTHER_SYMBOLS))
-                other.add(own, rest_gross, rest_fees, account.fills)
+                self._symbol_named(OTHER_SYMBOLS).add(own, rest_gross, rest_fees, account.fills)
 
     def _show_symbols(self) -> None:
         moved, self._moved = self._moved, set()

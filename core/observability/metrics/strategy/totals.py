@@ -105,10 +105,6 @@ class StrategyTotals:
         self.days.add_flow(day, total, value)
         self.drawdown.add_flow(value, total, now_ns)
 
-    def paid_in(self, accounts: Accounts) -> Decimal | None:
-        """Returns what was paid in less what was paid out, at the newest rates; None without one that it needs."""
-        return sum_or_none((self.unassigned.flows, *(account.ledger.flows for account in accounts)))
-
     def close_day(self, day: int, last: int, accounts: Accounts, *, is_gap: bool) -> None:
         """Ends a UTC day, and those without an event up to `last`, in every account and in total."""
         for account in accounts:
