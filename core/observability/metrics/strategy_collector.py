@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
 
 from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
-from observability.clocks.timestamps import NS_PER_DAY, format_iso_ms, iso_or_none
+from observability.clocks.timestamps import NS_PER_DAY, iso_or_none
 from observability.errors import CapacityError, EventRefused
 from observability.events import (
     BookingEvent,
@@ -44,8 +43,9 @@ from observability.metrics.market.tracked_symbol import TrackedSymbol
 from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.strategy.account import CURVE_FIELDS, CURVES, StrategyAccount, differences
 from observability.metrics.strategy.book.adoption import Adoption
+from observability.metrics.strategy.book.amender import Amender
 from observability.metrics.strategy.book.bookkeeper import Bookkeeper, Flow
-from observability.metrics.strategy.book.fold import Correction, Fold, Refold, opposite, opposite_terms
+from observability.metrics.strategy.book.path import CorrectedPath
 from observability.metrics.strategy.book.rate_markets import RateMarkets
 from observability.metrics.strategy.capital import Capital
 from observability.metrics.strategy.holding import Holding, Holdings
@@ -57,8 +57,7 @@ from observability.metrics.strategy.totals import SERIES_FIELDS, StrategyTotals,
 from observability.metrics.trades.booking import BookedEvent, Booking
 from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.position_side import HeldSide, held_side, is_reducing, place_of
-from observability.metrics.trades.stats import Outcomes
-from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
+from observability.metrics.trades.trade import DEFAULT_STRATEGY
 from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
@@ -150,10 +149,6 @@ class StrategyCollector(BusCollector):
         """Corrections of fills that were applied."""
         self.pending_corrections = 0
         """Corrections that wait for their fill, or are in progress."""
-        self._path_left: list[str] = []
-        self.path_reason: str | None = None
-        """Why drawdown, daily P&L and daily returns are not those of a run without the faults that were corrected; None
-        if they are."""
         self.position_breaks = 0
         """Positions whose quantity in the engine's newest report differed from ours at the last tick."""
         self._market = market
@@ -164,6 +159,8 @@ class StrategyCollector(BusCollector):
         self._shown_generation = 0
         self._session = Session(self.settings.calendar)
         self._day = Session()
+        self.path = CorrectedPath(self._session, self._day)
+        self.amender = Amender(self, self._accounts, instruments, self.rates, self.path)
         self._rollover_ns = 0
         """When the session or the UTC day ends next; 0 before the first event, which begins both. A tick alone begins
         neither."""
@@ -268,8 +265,8 @@ class StrategyCollector(BusCollector):
                 last_input_ns=self.last_input_ns,
                 symbols=[part.sums for part in self._symbols.values()],
                 reports_dropped=self.reports_dropped,
-                path_reason=self.path_reason,
-                path_left=self._path_left,
+                path_reason=self.path.reason,
+                path_left=self.path.left,
                 bookings=self.bookings.counts,
                 duplicate_bookings=self.bookings.duplicates,
                 overclosing_fills=self.overclosing_fills,
@@ -316,7 +313,7 @@ class StrategyCollector(BusCollector):
         self.overclosing_fills = state.overclosing_fills
         self.last_input_ns = state.last_input_ns
         self.bookings.counts, self.bookings.duplicates = state.bookings, state.duplicate_bookings
-        self.path_reason, self._path_left = state.path_reason, state.path_left
+        self.path.reason, self.path.left = state.path_reason, state.path_left
         self._load_symbols(state)
         self._has_input = self._is_resumed = True
 
@@ -478,7 +475,7 @@ class StrategyCollector(BusCollector):
         if strategy not in self._accounts and len(self._accounts) >= self.settings.max_strategies:
             return EventRefused("strategy", f"no room: all {self.settings.max_strategies} strategies are in use")
         if self._n_positions >= self.settings.max_positions and self._flat_position() is None:
-            return self._no_room()
+            return self.no_room()
         return None
 
     def bring_in(self, account: StrategyAccount, part: PositionPart, flow: Flow | None, now_ns: int) -> None:
@@ -500,63 +497,27 @@ class StrategyCollector(BusCollector):
         """Returns the account that the fills of a strategy are in."""
         return strategy if strategy in self._accounts else OTHER_STRATEGIES
 
-    def position_of(self, account: str, trade: Trade) -> PositionPart | None:
-        """Returns the position of a trade; None if there is none, or no longer."""
-        return self._accounts[account].positions.get(place_of(trade.symbol, trade.position_side))
-
-    def fold(self, account: str, trade: Trade) -> Fold:
-        """Returns an empty fold of the fills of the position that a trade is of."""
-        part = self.position_of(account, trade)
-        terms = self.instruments.terms(trade.symbol) if part is None else part.terms
-        return Fold(account, trade, terms, self.rates)
-
-    def replace(self, name: str, trade: Trade, refold: Refold, now_ns: int) -> bool:
-        """Replaces what the fills of the position of a corrected one have come to. Returns False if the best or worst
-        outcome of its account has to be found again. Raises EventRefused if that opens a position and all are in
-        use."""
-        before, after, symbol = refold.before, refold.after, trade.symbol
-        account = self._accounts[name]
-        part = self.position_of(name, trade) or self.open_position(account, symbol, trade.position_side)
-        if part is None:
-            raise self._no_room()
-        part.replace(before.part, after.part, trade.venue)
-        tracked = self._tracked(symbol)
+    def follow(self, part: PositionPart, now_ns: int) -> None:
+        tracked = self._tracked(part.symbol)
         if tracked is not None and part.position.quantity:
             part.take_mark(tracked, now_ns)
         self._hold(part)
         self._may_be_flat |= not part.position.quantity
-        old, new = before.account, after.account
-        is_known = account.replace(old, new)
-        account.value_positions()
+
+    def replace_sums(
+        self, account: StrategyAccount, part: PositionPart, before: StrategyAccount, after: StrategyAccount
+    ) -> None:
         self._totals.add_up(self._accounts.values())
-        sums = self._symbol(symbol)
-        for currency, gross, fee, income in differences(old, new):
+        sums = self._symbol(part.symbol)
+        for currency, gross, fee, income in differences(before, after):
             amounts = account.ledger.of(currency)
             sums.add(amounts, gross, fee, 0)
             if income:
                 sums.earn(amounts, income)
-        sums.fills += new.fills - old.fills
+        sums.fills += after.fills - before.fills
         sums.has_input = True
         self._drop_if_empty(account, part)
-        self._note_path(trade, now_ns)
         self._has_input = True
-        return is_known
-
-    def _note_path(self, trade: Trade, now_ns: int) -> None:
-        """Notes which figures of a path still have something of a fault. A session and a day that began after the fill
-        are measured from a total that has it; those that began before are right again."""
-        arrived_ns = trade.ts_init_ns or trade.ts_ns
-        left = ["drawdown"]
-        if self.settings.calendar.end_ns(arrived_ns) != self._session.end_ns:
-            left.append("daily P&L")
-        if self._day.end_ns is not None and arrived_ns < self._day.end_ns - NS_PER_DAY:
-            left.append("daily returns")
-        before = self._path_left
-        self._path_left = [name for name in ("drawdown", "daily P&L", "daily returns") if name in {*before, *left}]
-        self.path_reason = (
-            f"a fill was corrected at {format_iso_ms(now_ns)}: what was shown before stays in "
-            f"{', '.join(self._path_left)}"
-        )
 
     def _drop_if_empty(self, account: StrategyAccount, part: PositionPart) -> None:
         """Drops an account, a position and a symbol that nothing but a busted fill has made."""
@@ -571,43 +532,10 @@ class StrategyCollector(BusCollector):
                 self._drop(each)
             del self._accounts[account.name]
 
-    def offset(self, name: str, trade: Trade, correction: Correction, now_ns: int) -> None:
-        """Books the opposite of what a fill has counted with, and then what it counts with: for a fill whose position
-        cannot be folded anew. Raises EventRefused if that opens a position and all are in use."""
-        before, after = self.fold(name, trade), self.fold(name, trade)
-        account = self._accounts[name]
-        part = self.position_of(name, trade) or self.open_position(account, trade.symbol, trade.position_side)
-        if part is None:
-            raise self._no_room()
-        before.part.position, after.part.position = copy(part.position), copy(part.position)
-        after.part.round_trip = part.round_trip
-        if correction.before is not None:
-            after.add(opposite(trade), opposite_terms(correction.before))
-            after.account.fills -= 2
-        if correction.after is not None:
-            after.add(trade, correction.after)
-        self.replace(name, trade, Refold(before, after, correction), now_ns)
-
-    def open_round_trips(self, name: str) -> set[int]:
-        """Returns the round trips of the open positions of an account."""
-        parts = self._accounts[name].positions.values() if name in self._accounts else ()
-        return {part.round_trip for part in parts if part.position.quantity and part.round_trip is not None}
-
     def note_corrections(self, applied: int, pending: int) -> None:
         """Notes how many corrections were applied, and how many were not yet."""
         self.corrections, self.pending_corrections = applied, pending
         self._has_input = True
-
-    def set_extremes(self, account: str, outcomes: Mapping[str, Outcomes]) -> None:
-        """Sets the best and the worst outcome of an account."""
-        if account in self._accounts:
-            self._accounts[account].set_extremes(outcomes)
-        self._has_input = True
-
-    def offer_extremes(self, account: str, after: StrategyAccount) -> None:
-        """Takes the best and worst outcome of some round trips of an account, if they are those of all."""
-        if account in self._accounts:
-            self._accounts[account].offer_extremes(after)
 
     def on_signal(self, event: Signal) -> None:
         self._note_input(event)
@@ -795,9 +723,9 @@ class StrategyCollector(BusCollector):
     def _refuse(self, event: Fill) -> NoReturn:
         self._count_refused(event)
         self._has_input = True
-        raise self._no_room()
+        raise self.no_room()
 
-    def _no_room(self) -> EventRefused:
+    def no_room(self) -> EventRefused:
         return EventRefused("symbol", f"no room: all {self.settings.max_positions} positions (MAX_POSITIONS) are open")
 
     def _count_refused(self, event: Fill) -> None:
@@ -1090,7 +1018,7 @@ class StrategyCollector(BusCollector):
                 "position_breaks": self.position_breaks,
                 "corrections": self.corrections,
                 "pending_corrections": self.pending_corrections,
-                "path_reason": self.path_reason,
+                "path_reason": self.path.reason,
             }
         )
 

@@ -361,11 +361,11 @@ def test_only_what_began_after_the_fill_keeps_something_of_the_fault() -> None:
         today, wrong = await started(), fill(1, price=D(90))
         run_of([wrong, fill(2, price=D(100)), correct(wrong, price=D(95))], today)
         assert today.tick()["strategy"]["daily_pnl"] == 49.8
-        assert str(today.collectors.strategy.path_reason).endswith("stays in drawdown")
+        assert str(today.collectors.strategy.path.reason).endswith("stays in drawdown")
         later = await started()
         tomorrow = Fill("t3", "AAPL", "buy", D(1), D(100), ts=NOON + 86_400 * S, ts_init=NOON + 86_400 * S)
         run_of([wrong, tomorrow, correct(wrong, price=D(95))], later)
-        assert str(later.collectors.strategy.path_reason).endswith("stays in drawdown, daily P&L, daily returns")
+        assert str(later.collectors.strategy.path.reason).endswith("stays in drawdown, daily P&L, daily returns")
 
     asyncio.run(script())
 

@@ -295,7 +295,7 @@ class Corrector:
         which it was flat."""
         strategy, log = self._collectors.strategy, self._trades
         account = strategy.account_of(trade.strategy)
-        refold = Refold(strategy.fold(account, trade), strategy.fold(account, trade), correction)
+        refold = Refold(strategy.amender.fold(account, trade), strategy.amender.fold(account, trade), correction)
         is_same = self._same_position(trade)
         recent = await self._recent(is_same, turns)
         start = next(
@@ -388,13 +388,13 @@ class Corrector:
         correction = refold.correction
         left: list[str] = []
         is_known = True
-        if refold.is_of(strategy.position_of(account, trade)):
-            is_known = strategy.replace(account, trade, refold, now_ns)
+        if refold.is_of(strategy.amender.position_of(account, trade)):
+            is_known = strategy.amender.replace(account, trade, refold, now_ns)
         elif self._has_changed_since(trade):
             raise EventRefused("trade_id", CHANGED_SINCE)
         else:
             left.append(NO_LONGER_KEPT)
-            strategy.offset(account, trade, correction, now_ns)
+            strategy.amender.offset(account, trade, correction, now_ns)
             amounts = next((each for each in refold.amended if each.seq == trade.seq), trade)
             # What it has realised stays.
             refold.amended = [copy(trade)]
@@ -415,7 +415,7 @@ class Corrector:
         if not is_known:
             await self._find_extremes(account, amended, turns)
             # Settlements realise, too, and are in no trade.
-            strategy.offer_extremes(account, refold.after.account)
+            strategy.amender.offer_extremes(account, refold.after.account)
         return left
 
     async def _find_extremes(self, account: str, amended: Mapping[int, Trade], turns: Turns) -> None:
@@ -434,7 +434,7 @@ class Corrector:
                 trips.add(each)
             if number % FILLS_PER_STEP == 0:
                 await turns.offer()
-        strategy.set_extremes(account, trips.complete(strategy.open_round_trips(account)))
+        strategy.amender.set_extremes(account, trips.complete(strategy.amender.open_round_trips(account)))
 
     def _has_changed_since(self, trade: Trade) -> bool:
         """Returns whether a split or settlement has made something else of a fill's quantity."""

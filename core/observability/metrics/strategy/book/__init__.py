@@ -1,1 +1,1 @@
-"""What bookings do to the accounts: payments, corporate actions, settlements."""
+"""What bookings do to the accounts: payments, corporate actions, settlements, adoptions, corrections of fills."""
