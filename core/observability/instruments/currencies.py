@@ -1,7 +1,9 @@
 """Currencies by their codes, and what the name of a symbol certainly says about its currencies.
 
-A name says so if it is a pair of two known codes: `USDJPY`, `EUR/JPY`, `ETH-BTC`, `ETHBTC`, `BTCUSDT`. Any other name
-says nothing: `GBTC` is a share, and whether `XBTUSD` is a spot pair or an inverse contract only an instrument knows.
+A name says so if it is a pair of two known codes: `USDJPY`, `EUR/JPY`, `ETH-BTC`, `ETHBTC`, `BTCUSDT`. A coin whose
+code is not known is a base, too, before a stablecoin, and with a separator before `USD`, `BTC` and `ETH`. Any other
+name says nothing: `GBTC` is a share, and whether `XBTUSD` is a spot pair or an inverse contract only an instrument
+knows.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def test_what_is_closed_after_a_split_realises_what_it_would_have(
     if not held:
         return
     desk.tick()
-    (part,) = list(desk.strategy.holders("AAPL"))
+    (part,) = desk.strategy.holders("AAPL")
     new = part.position.quantity
     desk.fill(str(-new), price)
     # The same money for the same shares.

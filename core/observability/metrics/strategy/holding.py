@@ -3,11 +3,11 @@
 A mark changes by time alone, too: once its quote is stale, a print that came after the quote takes the place of the
 mid. That moment is known when the print comes, and is observed as of then, whatever comes next and however late:
 
-The mid of a symbol that is traded at several venues changes, too, when one of its quotes becomes stale.
-
     quote    mid 100                                        expires 5 s later
     print             90                                    |
     mark         100  .  .  .  .  .  .  .  .  .  .  .  .  . 90
+
+The mid of a symbol that is traded at several venues changes, too, when one of its quotes becomes stale.
 """
 
 from __future__ import annotations
