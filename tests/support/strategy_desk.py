@@ -66,6 +66,12 @@ class Desk:
         event.ts = event.ts or event.ts_init
         self.bus.publish(event)
 
+    def refusal(self) -> str:
+        """Returns why the newest event that was remarked on was refused."""
+        assert self.bus.remark is not None, "nothing was refused"
+        assert self.bus.remark.is_refusal
+        return self.bus.remark.text
+
     def part(self, group: int, key: str) -> dict[str, Any]:
         return self.strategy.groups[group].parts[key].to_json()
 

@@ -55,8 +55,7 @@ def test_a_sum_that_long_and_short_positions_share_is_refused() -> None:
     desk.fill(1, 100, strategy="a")
     desk.fill(-2, 100, strategy="b")
     desk.book(Dividend("AAPL", amount=D(10), dividend_id="d1"))
-    assert desk.bus.remark is not None
-    assert desk.bus.remark.is_refusal
+    assert "both long and short positions are held" in desk.refusal()
     assert desk.tick()["income"] == 0.0
 
 

@@ -59,8 +59,7 @@ def test_a_fill_that_closes_more_than_its_side_holds_is_refused_until_it_is_held
     desk.fill(3 * opening, 100, position_side=side)
     desk.fill(9 * opening, 100)
     closing = desk.fill(-5 * opening, 100, position_side=side, trade_id="closing")
-    assert desk.bus.remark is not None and desk.bus.remark.is_refusal
-    assert f"closes 5 of the {side} side, which holds 3" in desk.bus.remark.text
+    assert f"closes 5 of the {side} side, which holds 3" in desk.refusal()
     assert (desk.tick()["overclosing_fills"], trades.query(TradeFilter())[1]) == (1, 2)
     desk.fill(2 * opening, 100, position_side=side)
     desk.bus.publish(closing)
@@ -76,7 +75,7 @@ def test_a_fee_in_the_base_asset_takes_no_side_through_zero() -> None:
     pair: Any = {"symbol": "BTC/USD", "position_side": "long", "commission_asset": "BTC"}
     desk.fill(1, 100, **pair)
     desk.fill(-1, 100, commission=D("0.01"), **pair)
-    assert desk.bus.remark is not None and "closes 1.01 of the long side, which holds 1" in desk.bus.remark.text
+    assert "closes 1.01 of the long side, which holds 1" in desk.refusal()
     assert [quantity for _, quantity, _, _ in held(desk).values()] == [1.0]
     desk.fill("-0.99", 100, commission=D("0.01"), **pair)
     assert held(desk) == {}
