@@ -17,6 +17,15 @@ from observability.instruments.currencies import pair_of
         ("BTCUSDT", ("BTC", "USDT")),
         ("NEWCOIN_USD", ("NEWCOIN", "USD")),
         ("NEWCOINUSDT", ("NEWCOIN", "USDT")),
+        # A part of the base is no part of the quote.
+        ("BNBUSD", ("BNB", "USD")),
+        ("BNBBUSD", ("BNB", "BUSD")),
+        ("SHIBUSD", ("SHIB", "USD")),
+        ("ARBUSD", ("ARB", "USD")),
+        ("DOTUSD", ("DOT", "USD")),
+        ("USDTUSD", ("USDT", "USD")),
+        ("XBT/USD", ("XBT", "USD")),
+        ("XBTUSDT", ("XBT", "USDT")),
     ],
 )
 def test_a_name_that_is_certainly_a_pair_says_so(symbol: str, pair: tuple[str, str]) -> None:
@@ -24,7 +33,7 @@ def test_a_name_that_is_certainly_a_pair_says_so(symbol: str, pair: tuple[str, s
 
 
 @pytest.mark.parametrize(
-    "symbol", ["AAPL", "GBTC", "BRK-ALL", "NEWCOINUSD", "USD/USD", "USDT", "ESZ5", "BTC-PERPETUAL", ""]
+    "symbol", ["AAPL", "GBTC", "BRK-ALL", "NEWCOINUSD", "USD/USD", "USDT", "ESZ5", "BTC-PERPETUAL", "XBTUSD", ""]
 )
 def test_any_other_name_says_nothing(symbol: str) -> None:
     assert pair_of(symbol) is None

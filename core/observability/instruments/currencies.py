@@ -47,9 +47,11 @@ ALIASES: Final = {"XBT": "BTC", "XDG": "DOGE"}
 _CODES: Final = ISO_CODES | USD_STABLECOINS | _COINS
 # What pairs are quoted in without a separator. The name ends in one of them, and no share's name does by chance: either
 # it is of a stablecoin, or what stands before it is a known code too.
-_QUOTES: Final = tuple(sorted(ISO_CODES | USD_STABLECOINS | {"BTC", "ETH", "BNB", "XBT"}, key=len, reverse=True))
+_QUOTES: Final = tuple(sorted(ISO_CODES | USD_STABLECOINS | {"BTC", "ETH", "BNB", "XBT"}, key=len))
+# DAI ends words.
+_COIN_QUOTES: Final = tuple(sorted(USD_STABLECOINS - {"DAI"}, key=len, reverse=True))
 _PAIR: Final = re.compile(r"([A-Z0-9]{2,15})[/_-]([A-Z0-9]{3,6})")
-_COIN: Final = re.compile(r"[A-Z0-9]{2,15}")
+_COIN: Final = re.compile(r"[A-Z0-9]{3,15}")
 
 
 @lru_cache(maxsize=8192)
@@ -62,10 +64,14 @@ def pair_of(symbol: str) -> tuple[str, str] | None:
         # With a separator a known quote is enough for a coin that came last week, but not for BRK-ALL.
         is_known = quote in _CODES and (base in _CODES or quote in USD_STABLECOINS or quote in ("BTC", "ETH", "USD"))
         return (base, quote) if is_known and base != quote else None
+    # The longest known base first: ARBUSD is ARB/USD and not AR/BUSD.
     for quote in _QUOTES:
         base = name.removesuffix(quote)
-        if base == name or not _COIN.fullmatch(base):
-            continue
-        if base in _CODES or (quote in USD_STABLECOINS and quote != "DAI"):
-            return (base, quote) if base != quote else None
+        # XBTUSD is an inverse contract at one venue and a pair at another.
+        if base != name and base in _CODES and base != quote and (base, quote) != ("XBT", "USD"):
+            return base, quote
+    for quote in _COIN_QUOTES:
+        base = name.removesuffix(quote)
+        if base != name and base not in _CODES and _COIN.fullmatch(base):
+            return base, quote
     return None
