@@ -6,19 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 from independent_book import Book, Sums, number
-from observability.events import TYPE_NAMES
-from observability.metrics.trades.booking import EFFECTIVE
-from random_year import FEATURES
 
 # A quotient is kept to 60 digits after the point, and what it leaves is realised.
 ROUNDING = Fraction(1, 10**50)
-_NEEDS = {
-    "currencies": {"instrument", "rate"}, "corrections": {"bust", "correct"}, "funding": {"funding"}, "cash": {"cash"},
-    "dividend": {"dividend"}, "split": {"split"}, "settlement": {"settlement"},
-}  # fmt: skip
-EFFECTIVE_NAMES = {TYPE_NAMES[kind] for kind in EFFECTIVE}
-LANDED = frozenset(name for name in FEATURES if _NEEDS.get(name, set()) <= EFFECTIVE_NAMES)
-"""The features whose events the product accounts for."""
 
 
 def compare_section(section: dict[str, Any], book: Book) -> None:

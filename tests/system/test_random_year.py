@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from book_comparison import LANDED, compare_section, near_or_none
+from book_comparison import compare_section, near_or_none
 from independent_book import Book
 from random_year import MULTIPLIERS, RandomYear
 from server_process import POLL_SECONDS, TIMEOUT_SECONDS, Server
@@ -79,7 +79,7 @@ def test_a_random_year_agrees_with_the_book_over_kills(start_server: StartServer
         "STALE_AFTER": "604800",
         "STARTING_CAPITAL": "100000.50",
     }
-    random, year = Random(7), RandomYear(7, N_EVENTS, LANDED)
+    random, year = Random(7), RandomYear(7, N_EVENTS)
     book = Book(multipliers=MULTIPLIERS, stale_ns=10**18)
     made = batches(list(year.events()), random)
     killed = set(random.sample(range(len(made)), KILLS))

@@ -37,11 +37,6 @@ from observability.metrics.trades.position_side import held_side
 from observability.metrics.trades.rows import StoreRow
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
 
-EFFECTIVE: Final[frozenset[type[Event]]] = frozenset(
-    {Bust, Cash, Correct, Dividend, Funding, Instrument, Position, Rate, Settlement, Split}
-)
-"""The kinds that change the book. All others are refused, so that none is taken without an effect."""
-
 BookedEvent = BookingEvent | Position
 """What is booked: a `position` event only if it is adopted."""
 ADOPTION: Final = "adopt"

@@ -18,12 +18,10 @@ from typing import Any, Final
 
 from observability.bus import Bus, Remark
 from observability.clocks.timestamps import format_iso_ms
-from observability.errors import EventRefused
-from observability.events import BOOKING_TYPES, TYPE_NAMES, Position
+from observability.events import BOOKING_TYPES, Position
 from observability.ingest.gate import Verdict
 from observability.logs.line_budget import LineBudget
 from observability.metrics.trades.booking import (
-    EFFECTIVE,
     BookedEvent,
     Booking,
     BookingFilter,
@@ -105,9 +103,6 @@ class BookingLog:
         if replayed is not None and replayed.event is event:
             self._begin(replayed)
             return
-        if event.__class__ not in EFFECTIVE:
-            self.verdict = Verdict.ACCEPTED
-            raise EventRefused("type", f"{TYPE_NAMES[event.__class__]} events are not accounted for by this version")
         key, content = key_of(event), hash(content_of(event))
         known = self._look_up(key)
         if known is not None:
