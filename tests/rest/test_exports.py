@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from fake_clock import FakeClock
 from observability.http11.heads import parse_head
 from observability.http11.messages import Request
 from observability.http11.refusals import Unavailable
-from observability.rest.exports import Column, ExportFormat, Exports, at_scale, export
+from observability.rest.exports import MAX_EXPORTS, Column, ExportFormat, Exports, at_scale
 from observability.routing.router import StreamedResponse
 
 REQUEST = Request(parse_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), b"")
@@ -23,10 +24,12 @@ async def pages(*rows: Any) -> AsyncGenerator[list[tuple[Any, ...]], None]:
     yield [(row,) for row in rows]
 
 
+def make_exports(max_exports: int = MAX_EXPORTS) -> Exports:
+    return Exports(FakeClock(10**18), asyncio.Lock(), max_exports)
+
+
 async def start(exports: Exports, kind: ExportFormat = "csv", *rows: Any) -> AsyncGenerator[bytes, None]:
-    answer = await export(
-        REQUEST, "table", kind, COLUMNS, pages(*rows), now_ns=10**18, slices=asyncio.Lock(), exports=exports
-    )
+    answer = await exports.answer(REQUEST, "table", kind, COLUMNS, pages(*rows))
     assert isinstance(answer, StreamedResponse)
     return answer.pieces
 
@@ -34,7 +37,7 @@ async def start(exports: Exports, kind: ExportFormat = "csv", *rows: Any) -> Asy
 @pytest.mark.parametrize("ends_by", ["reading", "leaving"])
 def test_so_many_exports_are_made_at_a_time_until_one_has_ended(ends_by: str) -> None:
     async def fill_up() -> None:
-        exports = Exports(2)
+        exports = make_exports(2)
         running = [await start(exports, "csv", Decimal(1)) for _ in range(2)]
         for pieces in running:
             await anext(pieces)
@@ -51,7 +54,7 @@ def test_so_many_exports_are_made_at_a_time_until_one_has_ended(ends_by: str) ->
 
 def test_an_export_that_was_never_read_takes_no_place() -> None:
     async def leave() -> None:
-        exports = Exports(1)
+        exports = make_exports(1)
         await (await start(exports)).aclose()
         await start(exports)
 
@@ -69,14 +72,14 @@ def test_an_export_that_was_never_read_takes_no_place() -> None:
 )
 def test_csv_rounds_nothing_but_what_no_event_can_have(amount: Decimal, exported: str) -> None:
     async def read() -> bytes:
-        return b"".join([piece async for piece in await start(Exports(), "csv", at_scale(amount))])
+        return b"".join([piece async for piece in await start(make_exports(), "csv", at_scale(amount))])
 
     assert asyncio.run(read()) == b"amount\r\n" + exported.encode() + b"\r\n"
 
 
 def test_an_amount_that_arrow_cannot_hold_fails_and_is_not_another_number() -> None:
     async def read() -> bytes:
-        return b"".join([piece async for piece in await start(Exports(), "arrow", Decimal(10) ** 21)])
+        return b"".join([piece async for piece in await start(make_exports(), "arrow", Decimal(10) ** 21)])
 
     with pytest.raises(ValueError, match=r"data loss|precision"):
         asyncio.run(read())

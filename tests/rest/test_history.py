@@ -24,7 +24,7 @@ from observability.memory.counters import Counters
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.market.bar_table import BARS, Bar, BarTable
 from observability.metrics.market.bar_table import FIELDS as BAR_FIELDS
-from observability.rest.exports import Exports
+from observability.rest.exports import MAX_EXPORTS, Exports
 from observability.rest.history import MAX_COLUMN_NUMBERS, HistoryRoutes
 from observability.routing.application import Application
 from observability.routing.router import Router, StreamedResponse
@@ -48,7 +48,7 @@ class Desk:
         archive: Archive | None = None,
         reader: StoreReader | None = None,
         tick_ns: int = TICK_NS,
-        exports: Exports | None = None,
+        max_exports: int = MAX_EXPORTS,
     ) -> None:
         self.history = History(Budget({2: 3}, {len(BAR_FIELDS): 1}))
         if archive is not None:
@@ -61,6 +61,7 @@ class Desk:
         router = Router()
         history = self.history.reader(Counters())
         minutes = None if reader is None else StoredMinutes(reader)
+        exports = Exports(self.clock, asyncio.Lock(), max_exports)
         bars = BarHistory(history, reader)
         HistoryRoutes(history, self.clock, tick_ns, minutes, bars, exports=exports).add_to(router)
         self._application = Application(router, clock=self.clock)
@@ -279,7 +280,7 @@ def test_an_export_has_the_rows_of_the_limit_and_says_if_older_were_left_out(hou
 
 
 def test_an_export_that_is_one_too_many_is_answered_with_503() -> None:
-    desk = Desk(exports=Exports(0))
+    desk = Desk(max_exports=0)
     assert asyncio.run(desk.post(format="csv"))["status"] == 503
     assert desk.ask(format="rows")["count"] == 0
 

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Annotated, Final, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
-import orjson
 from msgspec import Meta, Struct
 
-from observability.clocks.slices import Steps, in_slices
-from observability.encoding import encode_json
-from observability.errors import StoreError
+from observability.clocks.slices import in_slices
 from observability.events import Name
 from observability.http11.messages import Request, Response, json_response
-from observability.http11.refusals import Unavailable
 from observability.metrics.trades.booking import Booking, BookingFilter
 from observability.metrics.trades.booking_queries import BookingSource
+from observability.rest.paging import DEFAULT_LIMIT, Cursor, Limit, encoding, next_cursor, plain, store_errors
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import RouteDescription, Router
 from observability.snapshot.frames import Stamp
-
-DEFAULT_LIMIT: Final = 100
-# A quarter of a millisecond of encoding.
-BOOKINGS_PER_STEP: Final = 20
 
 BookingKind = Literal[
     "instrument", "rate", "cash", "funding", "dividend", "split", "settlement", "bust", "correct", "adopt"
@@ -42,13 +35,8 @@ class BookingsQuery(Struct, frozen=True):
     start_time: Annotated[TimeNs | None, Meta(description="first moment wanted")] = None
     end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
     status: Annotated[CorrectionStatus | None, Meta(description="only corrections of fills, of this status")] = None
-    limit: Annotated[
-        Annotated[int, Meta(ge=1, le=1000)] | None, Meta(description="bookings per page, 100 if absent")
-    ] = None
-    cursor: Annotated[
-        Annotated[str, Meta(pattern=r"\A[0-9]{1,18}\Z")] | None,
-        Meta(description="`next_cursor` of the page before"),
-    ] = None
+    limit: Annotated[Limit | None, Meta(description="bookings per page, 100 if absent")] = None
+    cursor: Annotated[Cursor | None, Meta(description="`next_cursor` of the page before")] = None
 
 
 class BookingsRoutes:
@@ -80,34 +68,20 @@ class BookingsRoutes:
             wanted.kind,
             wanted.symbol,
             wanted.strategy,
-            # Plain numbers: the filter may go to the hub.
-            None if wanted.start_time is None else int(wanted.start_time),
-            None if wanted.end_time is None else int(wanted.end_time),
+            plain(wanted.start_time),
+            plain(wanted.end_time),
             wanted.status,
         )
         stored = self._stored()
         limit = wanted.limit or DEFAULT_LIMIT
-        try:
-            page, total = await self._bookings.bookings(
-                matching, limit, None if wanted.cursor is None else int(wanted.cursor)
-            )
-        except StoreError:
-            raise Unavailable("the store cannot be read now; GET /api/system/health says why") from None
+        with store_errors():
+            page, total = await self._bookings.bookings(matching, limit, plain(wanted.cursor))
         return json_response(
             stored.to_json()
             | {
-                "bookings": await in_slices(_encoding(page), self._slices),
+                "bookings": await in_slices(encoding(page, Booking.to_json), self._slices),
                 "total": total,
                 "limit": limit,
-                "next_cursor": str(page[-1].seq) if len(page) == limit else None,
+                "next_cursor": next_cursor(page, limit),
             }
         )
-
-
-def _encoding(bookings: Sequence[Booking]) -> Steps[orjson.Fragment]:
-    """Encodes a list of bookings in steps."""
-    parts = []
-    for at in range(0, len(bookings), BOOKINGS_PER_STEP):
-        parts.append(encode_json([each.to_json() for each in bookings[at : at + BOOKINGS_PER_STEP]])[1:-1])
-        yield
-    return orjson.Fragment(b"[" + b",".join(parts) + b"]")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final, Literal
 
+from observability.clocks.clock import Clock
 from observability.clocks.slices import Steps, in_slices
 from observability.clocks.timestamps import NS_PER_S, format_iso_ms
 from observability.events import QUANTUM
@@ -49,14 +50,6 @@ PRECISION: Final = 38
 SCALE: Final = 18
 
 _ROUNDING: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
-
-
-class Exports:
-    """Counts the exports that are being made in this process."""
-
-    def __init__(self, max_exports: int = MAX_EXPORTS) -> None:
-        self.max_exports = max_exports
-        self.being_made = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,58 +193,64 @@ class _Sink(io.RawIOBase):
         return data
 
 
-async def export(
-    request: Request,
-    name: str,
-    kind: ExportFormat,
-    columns: Sequence[Column],
-    pages: AsyncGenerator[Sequence[Sequence[Any]], None],
-    *,
-    now_ns: int,
-    slices: asyncio.Lock,
-    exports: Exports,
-) -> Response | StreamedResponse:
-    """Returns the answer with a table named `name`. Raises Unsupported if its format needs a library that is not
-    there, Unavailable if too many are being made, and what the first page raises."""
-    pyarrow = None if kind == "csv" else await _load_pyarrow(kind)
-    stamp = format_iso_ms(now_ns - now_ns % NS_PER_S).replace("-", "").replace(":", "").replace(".000", "")
-    disposition = f'attachment; filename="{name}-{stamp}.{kind}"'.encode()
-    head = Response(
-        content_type=MEDIA_TYPES[kind],
-        headers=((b"Content-Disposition", disposition), (b"Cache-Control", b"no-store")),
-        has_length=False,
-    )
-    if request.method == "HEAD":
-        return head
-    # What cannot be read at all is a refusal, and not a file without rows.
-    first = await anext(pages, None)
-    if exports.being_made >= exports.max_exports:
-        raise Unavailable(f"{exports.max_exports} exports are being made", RETRY_AFTER_SECONDS)
-    if kind == "csv":
-        encoder: Encoder = CsvEncoder(columns)
-    else:
-        encoder = (ArrowEncoder if kind == "arrow" else ParquetEncoder)(columns, pyarrow)
-    return StreamedResponse(head, _pieces(encoder, first, pages, slices, exports))
+class Exports:
+    """The exports that are being made in this process."""
 
+    def __init__(self, clock: Clock, slices: asyncio.Lock, max_exports: int = MAX_EXPORTS) -> None:
+        """`clock` names the files; `slices` is shared by everything that works in slices."""
+        self._clock = clock
+        self._slices = slices
+        self._max_exports = max_exports
+        self._being_made = 0
 
-async def _pieces(
-    encoder: Encoder,
-    page: Sequence[Sequence[Any]] | None,
-    pages: AsyncGenerator[Sequence[Sequence[Any]], None],
-    slices: asyncio.Lock,
-    exports: Exports,
-) -> AsyncGenerator[bytes, None]:
-    exports.being_made += 1
-    try:
-        async with aclosing(pages):
-            while page is not None:
-                if page:
-                    await in_slices(encoder.add(page), slices)
-                    yield await encoder.take()
-                page = await anext(pages, None)
-            yield await encoder.finish()
-    finally:
-        exports.being_made -= 1
+    async def answer(
+        self,
+        request: Request,
+        name: str,
+        kind: ExportFormat,
+        columns: Sequence[Column],
+        pages: AsyncGenerator[Sequence[Sequence[Any]], None],
+    ) -> Response | StreamedResponse:
+        """Returns the answer with a table named `name`. Raises Unsupported if its format needs a library that is not
+        there, Unavailable if too many are being made, and what the first page raises."""
+        pyarrow = None if kind == "csv" else await _load_pyarrow(kind)
+        now_ns = self._clock.time_ns()
+        stamp = format_iso_ms(now_ns - now_ns % NS_PER_S).replace("-", "").replace(":", "").replace(".000", "")
+        disposition = f'attachment; filename="{name}-{stamp}.{kind}"'.encode()
+        head = Response(
+            content_type=MEDIA_TYPES[kind],
+            headers=((b"Content-Disposition", disposition), (b"Cache-Control", b"no-store")),
+            has_length=False,
+        )
+        if request.method == "HEAD":
+            return head
+        # What cannot be read at all is a refusal, and not a file without rows.
+        first = await anext(pages, None)
+        if self._being_made >= self._max_exports:
+            raise Unavailable(f"{self._max_exports} exports are being made", RETRY_AFTER_SECONDS)
+        if kind == "csv":
+            encoder: Encoder = CsvEncoder(columns)
+        else:
+            encoder = (ArrowEncoder if kind == "arrow" else ParquetEncoder)(columns, pyarrow)
+        return StreamedResponse(head, self._pieces(encoder, first, pages))
+
+    async def _pieces(
+        self,
+        encoder: Encoder,
+        page: Sequence[Sequence[Any]] | None,
+        pages: AsyncGenerator[Sequence[Sequence[Any]], None],
+    ) -> AsyncGenerator[bytes, None]:
+        self._being_made += 1
+        try:
+            async with aclosing(pages):
+                while page is not None:
+                    if page:
+                        await in_slices(encoder.add(page), self._slices)
+                        yield await encoder.take()
+                    page = await anext(pages, None)
+                yield await encoder.finish()
+        finally:
+            self._being_made -= 1
 
 
 async def _load_pyarrow(kind: ExportFormat) -> Any:

@@ -14,19 +14,18 @@ import orjson
 from observability.clocks.clock import Clock
 from observability.clocks.slices import Slice
 from observability.clocks.timestamps import format_iso_ms
-from observability.errors import StoreError
 from observability.history.aggregates import COUNT, FIRST, LAST, MAX, MIN, NAN, SUM, Block, Column
 from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
 from observability.history.query import COARSEST, Plan, Stretch, make_plan, read_points, spacing_ns, stored_until_ns
 from observability.history.series import Series
 from observability.http11.messages import Request, Response
-from observability.http11.refusals import Unavailable
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.market.bar_table import BARS, Bar
 from observability.rest.curves import Curve, encode_columns, encode_rows, table_columns, table_pages
-from observability.rest.exports import EXPORT_TYPES, Exports, export
+from observability.rest.exports import EXPORT_TYPES, Exports
 from observability.rest.history_request import FINEST_NS, HistoryQuestion, HistoryRequest, interval_name
+from observability.rest.paging import store_errors
 from observability.routing.parameters import parse_body
 from observability.routing.router import Content, RouteDescription, Router, StreamedResponse
 
@@ -63,7 +62,7 @@ class HistoryRoutes:
         self._minutes = minutes
         self._bars = bars
         self._slices = asyncio.Lock() if slices is None else slices
-        self._exports = Exports() if exports is None else exports
+        self._exports = Exports(event_clock, self._slices) if exports is None else exports
 
     def add_to(self, router: Router) -> None:
         router.add(
@@ -88,9 +87,8 @@ class HistoryRoutes:
 
     async def _answer(self, request: Request, question: HistoryQuestion) -> Response | StreamedResponse:
         try:
-            return await self._read_and_encode(request, question)
-        except StoreError:
-            raise Unavailable("the store cannot be read now; GET /api/system/health says why") from None
+            with store_errors():
+                return await self._read_and_encode(request, question)
         finally:
             self._history.count_lost()
 
@@ -119,12 +117,8 @@ class HistoryRoutes:
             span_ns *= WIDENING
         if request.format != "rows" and request.format != "columns":
             columns = table_columns(curves)
-            answer = await export(
-                *(http, "history", request.format, columns, table_pages(curves, columns, limit, Slice(self._slices))),
-                now_ns=self._clock.time_ns(),
-                slices=self._slices,
-                exports=self._exports,
-            )
+            pages = table_pages(curves, columns, limit, Slice(self._slices))
+            answer = await self._exports.answer(http, "history", request.format, columns, pages)
             if sum(sizes) > limit and isinstance(answer, StreamedResponse):
                 answer = replace(answer, head=replace(answer.head, headers=(*answer.head.headers, _TRUNCATED)))
             return answer

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Annotated, Any, Final, Literal
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, Any, Final
 
-import orjson
 from msgspec import Meta, Struct
 
-from observability.clocks.clock import Clock
-from observability.clocks.slices import Steps, in_slices
-from observability.encoding import encode_json
-from observability.errors import StoreError
+from observability.clocks.slices import in_slices
 from observability.events import Name, OrderStatus
 from observability.http11.messages import Request, Response, json_response
-from observability.http11.refusals import NotFound, Refusal, Unavailable
+from observability.http11.refusals import NotFound, Refusal
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.orders.life import life_json
 from observability.metrics.execution.orders.listing import (
@@ -30,14 +25,11 @@ from observability.metrics.execution.orders.listing import (
     status_of,
 )
 from observability.metrics.execution.orders.queries import Orders
-from observability.rest.exports import EXPORT_TYPES, Column, Exports, at_scale, export
+from observability.rest.exports import EXPORT_TYPES, Column, Exports, at_scale
+from observability.rest.paging import DEFAULT_LIMIT, Cursor, Limit, ListFormat, encoding, plain, store_errors
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router, StreamedResponse
 from observability.snapshot.frames import Stamp
-
-DEFAULT_LIMIT: Final = 100
-# A quarter of a millisecond of encoding.
-ORDERS_PER_STEP: Final = 20
 
 
 class OrdersQuery(Struct, frozen=True):
@@ -50,16 +42,12 @@ class OrdersQuery(Struct, frozen=True):
     venue: Annotated[Name | None, Meta(description="only this venue")] = None
     start_time: Annotated[TimeNs | None, Meta(description="first moment wanted, of the order's first report")] = None
     end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
-    limit: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, Meta(description="orders per page, 100 if absent")] = (
-        None
-    )
+    limit: Annotated[Limit | None, Meta(description="orders per page, 100 if absent")] = None
     cursor: Annotated[
-        Annotated[str, Meta(pattern=r"\A[0-9]{1,18}\Z")] | None,
-        Meta(description="`next_cursor` of the page before: stable while orders come in"),
+        Cursor | None, Meta(description="`next_cursor` of the page before: stable while orders come in")
     ] = None
     format: Annotated[
-        Literal["json", "csv", "arrow", "parquet"],
-        Meta(description="of all other than json: every matching order, or as many as `limit`"),
+        ListFormat, Meta(description="of all other than json: every matching order, or as many as `limit`")
     ] = "json"
 
 
@@ -134,14 +122,11 @@ def _row(order: OrderState) -> tuple[Any, ...]:
 class OrdersRoutes:
     """The handlers."""
 
-    def __init__(
-        self, orders: Orders, event_clock: Clock, slices: asyncio.Lock, stored: Callable[[], Stamp], exports: Exports
-    ) -> None:
+    def __init__(self, orders: Orders, slices: asyncio.Lock, stored: Callable[[], Stamp], exports: Exports) -> None:
         """`stored` returns the newest tick whose fills and reports are on disk. `exports` is shared by all routes that
         make files."""
         self._orders = orders
         self._stored = stored
-        self._clock = event_clock
         self._slices = slices
         self._exports = exports
 
@@ -183,26 +168,21 @@ class OrdersRoutes:
             wanted.strategy,
             wanted.symbol,
             wanted.venue,
-            # Plain numbers: the filter may go to the hub.
-            None if wanted.start_time is None else int(wanted.start_time),
-            None if wanted.end_time is None else int(wanted.end_time),
+            plain(wanted.start_time),
+            plain(wanted.end_time),
         )
         stored = self._stored()
-        before_seq = None if wanted.cursor is None else int(wanted.cursor)
+        before_seq = plain(wanted.cursor)
         if wanted.format != "json":
-            return await export(
-                *(request, "orders", wanted.format, _COLUMNS, self._rows(matching, wanted.limit, before_seq)),
-                now_ns=self._clock.time_ns(),
-                slices=self._slices,
-                exports=self._exports,
-            )
+            rows = self._rows(matching, wanted.limit, before_seq)
+            return await self._exports.answer(request, "orders", wanted.format, _COLUMNS, rows)
         limit = wanted.limit or DEFAULT_LIMIT
-        with _store_errors():
+        with store_errors():
             page = await self._orders.query(matching, limit, before_seq)
         return json_response(
             stored.to_json()
             | {
-                "orders": await in_slices(_encoding(page.orders), self._slices),
+                "orders": await in_slices(encoding(page.orders, order_json), self._slices),
                 "limit": limit,
                 "next_cursor": None if page.next_seq is None else str(page.next_seq),
             }
@@ -213,7 +193,7 @@ class OrdersRoutes:
     ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
         """Yields pages of the rows of an export."""
         left = limit
-        with _store_errors():
+        with store_errors():
             async for page in self._orders.pages(matching, before_seq):
                 rows = [_row(order) for order in page[:left]]
                 yield rows
@@ -224,7 +204,7 @@ class OrdersRoutes:
 
     async def order(self, request: Request, order_id: str) -> Response:
         wanted = parse_query(request, OrderQuery)
-        with _store_errors():
+        with store_errors():
             found = await self._orders.find(order_id)
         if wanted.symbol is not None:
             found = [life for life in found if life.order.symbol == wanted.symbol]
@@ -232,26 +212,8 @@ class OrdersRoutes:
             raise NotFound("no order of that id")
         if len(found) > 1:
             # Exchanges number orders per symbol, so an id alone may be ambiguous.
-            candidates = await in_slices(_encoding([life.order for life in found]), self._slices)
+            candidates = await in_slices(encoding([life.order for life in found], order_json), self._slices)
             raise Refusal(409, "several orders have that id; `symbol` selects one", candidates=candidates)
-        with _store_errors():
+        with store_errors():
             await self._orders.follow(found[0])
         return json_response(life_json(found[0]))
-
-
-def _encoding(orders: Sequence[OrderState]) -> Steps[orjson.Fragment]:
-    """Encodes a list of orders in steps: a page of a thousand takes longer than a tick may wait."""
-    parts = []
-    for at in range(0, len(orders), ORDERS_PER_STEP):
-        parts.append(encode_json([order_json(order) for order in orders[at : at + ORDERS_PER_STEP]])[1:-1])
-        yield
-    return orjson.Fragment(b"[" + b",".join(parts) + b"]")
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    """Answers 503 if the store cannot be read."""
-    try:
-        yield
-    except StoreError:
-        raise Unavailable("the store cannot be read now; GET /api/system/health says why") from None

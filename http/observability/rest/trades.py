@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from msgspec import Meta, Struct
 
 from observability.clocks.clock import Clock
-from observability.clocks.slices import Steps, in_slices
-from observability.encoding import encode_json
-from observability.errors import StoreError
+from observability.clocks.slices import in_slices
 from observability.events import Name
 from observability.http11.messages import Request, Response, json_response
-from observability.http11.refusals import NotFound, Refusal, Unavailable
+from observability.http11.refusals import NotFound, Refusal
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.trades.position_side import held_side
 from observability.metrics.trades.queries import TradeSource
 from observability.metrics.trades.trade import Trade, TradeFilter
-from observability.rest.exports import EXPORT_TYPES, Column, Exports, at_scale, export
+from observability.rest.exports import EXPORT_TYPES, Column, Exports, at_scale
 from observability.rest.history_request import TIME_RANGES, TimeRange
+from observability.rest.paging import (
+    DEFAULT_LIMIT,
+    Cursor,
+    Limit,
+    ListFormat,
+    encoding,
+    next_cursor,
+    plain,
+    store_errors,
+)
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router, StreamedResponse
 from observability.snapshot.frames import Stamp
-
-DEFAULT_LIMIT: Final = 100
-# A quarter of a millisecond of encoding.
-TRADES_PER_STEP: Final = 20
 
 
 class TradesQuery(Struct, frozen=True):
@@ -46,17 +48,14 @@ class TradesQuery(Struct, frozen=True):
     end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
     min_quantity: Annotated[Decimal | None, Meta(description="at least this quantity")] = None
     max_quantity: Annotated[Decimal | None, Meta(description="at most this quantity")] = None
-    limit: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, Meta(description="trades per page, 100 if absent")] = (
-        None
-    )
+    limit: Annotated[Limit | None, Meta(description="trades per page, 100 if absent")] = None
     offset: Annotated[int, Meta(ge=0, le=10**9, description="trades to leave out first")] = 0
     cursor: Annotated[
-        Annotated[str, Meta(pattern=r"\A[0-9]{1,18}\Z")] | None,
+        Cursor | None,
         Meta(description="`next_cursor` of the page before: stable while trades come in, where offset is not"),
     ] = None
     format: Annotated[
-        Literal["json", "csv", "arrow", "parquet"],
-        Meta(description="of all other than json: every matching trade, or as many as `limit`"),
+        ListFormat, Meta(description="of all other than json: every matching trade, or as many as `limit`")
     ] = "json"
 
 
@@ -136,7 +135,7 @@ class TradesRoutes:
         slices: asyncio.Lock,
         stored: Callable[[], Stamp],
         rates: RatesNow,
-        exports: Exports | None = None,
+        exports: Exports,
     ) -> None:
         """`stored` returns the newest tick of which `trades` has everything, `rates` the rates of now. `exports` is
         shared by all routes that make files."""
@@ -145,7 +144,7 @@ class TradesRoutes:
         self._stored = stored
         self._clock = event_clock
         self._slices = slices
-        self._exports = Exports() if exports is None else exports
+        self._exports = exports
 
     def add_to(self, router: Router) -> None:
         tags = ("trades",)
@@ -190,34 +189,28 @@ class TradesRoutes:
             wanted.symbol,
             wanted.side,
             wanted.strategy,
-            # Plain numbers: the filter may go to the hub.
-            None if wanted.start_time is None else int(wanted.start_time),
-            None if wanted.end_time is None else int(wanted.end_time),
+            plain(wanted.start_time),
+            plain(wanted.end_time),
             wanted.min_quantity,
             wanted.max_quantity,
             None if wanted.position_side is None else held_side(wanted.position_side),
         )
         stored = self._stored()
-        before_seq = None if wanted.cursor is None else int(wanted.cursor)
+        before_seq = plain(wanted.cursor)
         if wanted.format != "json":
-            pages = self._rows(matching, wanted.limit, wanted.offset, before_seq)
-            return await export(
-                *(request, "trades", wanted.format, _COLUMNS, pages),
-                now_ns=self._clock.time_ns(),
-                slices=self._slices,
-                exports=self._exports,
-            )
+            rows = self._rows(matching, wanted.limit, wanted.offset, before_seq)
+            return await self._exports.answer(request, "trades", wanted.format, _COLUMNS, rows)
         limit = wanted.limit or DEFAULT_LIMIT
-        with _store_errors():
+        with store_errors():
             page, total = await self._trades.query(matching, limit, wanted.offset, before_seq)
         return json_response(
             stored.to_json()
             | {
-                "trades": await in_slices(_encoding(page), self._slices),
+                "trades": await in_slices(encoding(page, Trade.to_json), self._slices),
                 "total": total,
                 "limit": limit,
                 "offset": wanted.offset,
-                "next_cursor": str(page[-1].seq) if len(page) == limit else None,
+                "next_cursor": next_cursor(page, limit),
             }
         )
 
@@ -225,7 +218,7 @@ class TradesRoutes:
         self, matching: TradeFilter, limit: int | None, offset: int, before_seq: int | None
     ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
         """Yields pages of the rows of an export."""
-        with _store_errors():
+        with store_errors():
             if limit is not None:
                 page, _ = await self._trades.query(matching, limit, offset, before_seq)
                 yield [_row(trade) for trade in page]
@@ -236,13 +229,13 @@ class TradesRoutes:
                 yield [_row(trade) for trade in page[skipped:]]
 
     async def trade(self, request: Request, trade_id: str) -> Response:
-        with _store_errors():
+        with store_errors():
             found = await self._trades.find(trade_id)
         if not found:
             raise NotFound("no trade of that id")
         if len(found) > 1:
             # Exchanges number trades per symbol, so an id alone may be ambiguous.
-            candidates = await in_slices(_encoding(found), self._slices)
+            candidates = await in_slices(encoding(found, Trade.to_json), self._slices)
             raise Refusal(409, "several trades have that id", candidates=candidates)
         return json_response(found[0].to_json())
 
@@ -250,26 +243,8 @@ class TradesRoutes:
         wanted = parse_query(request, StatsQuery)
         stored = self._stored()
         start_ns = None if wanted.time_range is None else self._clock.time_ns() - TIME_RANGES[wanted.time_range][0]
-        with _store_errors():
+        with store_errors():
             stats = await self._trades.stats(
                 TradeFilter(symbol=wanted.symbol, strategy=wanted.strategy, start_ns=start_ns)
             )
         return json_response(stored.to_json() | stats.to_json(await self._rates()))
-
-
-def _encoding(trades: Sequence[Trade]) -> Steps[orjson.Fragment]:
-    """Encodes a list of trades in steps: a page of a thousand takes longer than a tick may wait."""
-    parts = []
-    for at in range(0, len(trades), TRADES_PER_STEP):
-        parts.append(encode_json([trade.to_json() for trade in trades[at : at + TRADES_PER_STEP]])[1:-1])
-        yield
-    return orjson.Fragment(b"[" + b",".join(parts) + b"]")
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    """Answers 503 if the store cannot be read."""
-    try:
-        yield
-    except StoreError:
-        raise Unavailable("the store cannot be read now; GET /api/system/health says why") from None

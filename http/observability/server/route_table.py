@@ -60,7 +60,7 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     """Adds every route."""
     parts.published.add_to(router)
     IngestRoutes(parts.gate).add_to(router)
-    exports = Exports()
+    exports = Exports(parts.event_clock, parts.slices)
     history = HistoryRoutes(
         parts.history,
         parts.event_clock,
@@ -73,8 +73,8 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     history.add_to(router)
     rates, stored = parts.published.rates, parts.status.stored
     TradesRoutes(parts.trades, parts.event_clock, parts.slices, stored, rates, exports).add_to(router)
-    BookingsRoutes(parts.bookings, parts.slices, parts.status.stored).add_to(router)
-    OrdersRoutes(parts.orders, parts.event_clock, parts.slices, parts.status.stored, exports).add_to(router)
+    BookingsRoutes(parts.bookings, parts.slices, stored).add_to(router)
+    OrdersRoutes(parts.orders, parts.slices, stored, exports).add_to(router)
     SilenceRoutes(parts.silencer, HostClock()).add_to(router)
     PositionsRoutes(parts.published).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)

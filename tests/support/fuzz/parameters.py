@@ -30,6 +30,7 @@ from observability.memory.counters import Counters
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.assembly import make_collectors, make_history
 from observability.metrics.trades.queries import RecentTrades
+from observability.rest.exports import Exports
 from observability.rest.history import HistoryRoutes
 from observability.rest.trades import TradesRoutes
 from observability.routing.application import Application
@@ -97,7 +98,8 @@ def _application() -> Application:
             section.refresh(ts)
     router = Router()
     HistoryRoutes(history.reader(Counters()), clock).add_to(router)
-    TradesRoutes(RecentTrades(collectors.execution.trades), clock, asyncio.Lock(), Stamp, _rates).add_to(router)
+    trades, slices = RecentTrades(collectors.execution.trades), asyncio.Lock()
+    TradesRoutes(trades, clock, slices, Stamp, _rates, Exports(clock, slices)).add_to(router)
     return Application(router, clock=FakeClock(NOW_NS))
 
 
