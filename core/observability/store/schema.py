@@ -270,20 +270,19 @@ SELECT_CHECKPOINT_TIME: Final = "SELECT max(ts_ns) FROM checkpoints"
 SELECT_NEWEST_SEQ: Final = (
     f"SELECT max(seq) FROM ({' UNION ALL '.join(f'SELECT max(seq) AS seq FROM {t}' for t in SEQUENCED)})"
 )
+
+
+def _newest(table: str, columns: str, where: str = "seq <= ?") -> str:
+    return f"SELECT {columns} FROM {table} WHERE {where} ORDER BY seq DESC LIMIT ?"
+
+
 # Newest first. Parameters: newest seq wanted, number of rows.
-SELECT_NEWEST_FILLS: Final = f"SELECT {FILL_COLUMNS} FROM fills WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
-SELECT_NEWEST_ALERT_TRANSITIONS: Final = (
-    "SELECT seq, document FROM alert_transitions WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
-)
-SELECT_NEWEST_ORDER_REPORTS: Final = (
-    f"SELECT {ORDER_REPORT_COLUMNS} FROM order_reports WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
-)
-SELECT_NEWEST_BOOKINGS: Final = (
-    f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE seq <= ? AND conflict = 0 ORDER BY seq DESC LIMIT ?"
-)
-SELECT_NEWEST_BOOKING_CONFLICTS: Final = (
-    f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE conflict != 0 ORDER BY seq DESC LIMIT ?"
-)
+SELECT_NEWEST_FILLS: Final = _newest("fills", FILL_COLUMNS)
+SELECT_NEWEST_ALERT_TRANSITIONS: Final = _newest("alert_transitions", "seq, document")
+SELECT_NEWEST_ORDER_REPORTS: Final = _newest("order_reports", ORDER_REPORT_COLUMNS)
+SELECT_NEWEST_BOOKINGS: Final = _newest("bookings", BOOKING_COLUMNS, "seq <= ? AND conflict = 0")
+# Parameter: number of rows.
+SELECT_NEWEST_BOOKING_CONFLICTS: Final = _newest("bookings", BOOKING_COLUMNS, "conflict != 0")
 SELECT_NEWEST_CONFLICTS: Final = f"SELECT {FILL_COLUMNS} FROM conflicts ORDER BY seq DESC LIMIT ?"
 # The first report of an order, and whether a report of that status and time is among those of the order. Parameters:
 # status, ts_ns, order_id, symbol, and the seq before which to search.

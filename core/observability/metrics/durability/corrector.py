@@ -144,9 +144,8 @@ class Corrector:
         event = booking.event
         if not isinstance(event, Bust | Correct) or not (event.order_id or event.side):
             return
-        reference = FillReference(event.trade_id, event.symbol, event.order_id, event.side, event.venue)
         try:
-            trades = self._find(reference)
+            trades = self._find(_reference(booking))
         except StoreError as error:
             self._wait(booking, str(error))
             return
@@ -162,7 +161,8 @@ class Corrector:
         arrived = self._trades.take_awaited()
         for trade in arrived:
             for booking in list(self.waiting.values()):
-                if _reference(booking).trade_id == trade.trade_id and _reference(booking).matches(trade):
+                reference = _reference(booking)
+                if reference.trade_id == trade.trade_id and reference.matches(trade):
                     self.take(booking)
 
     # -- which fill
@@ -199,13 +199,10 @@ class Corrector:
         self.waiting[booking.seq] = booking
         booking.effect = {"status": "pending", "reason": IN_PROGRESS}
         self._queue.append((booking, trades))
-        if self._lock is None or (self._task is None and self._is_small(trades)):
+        if self._lock is None or (self._task is None and len(self._trades) <= SMALL_FOLD):
             self._run_at_once()
         else:
             self._run()
-
-    def _is_small(self, trades: list[Trade]) -> bool:
-        return len(self._trades) <= SMALL_FOLD
 
     def _run_at_once(self) -> None:
         turns = AtOnce(None if self._store is None else self._store.reader)
