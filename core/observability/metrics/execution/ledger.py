@@ -198,14 +198,13 @@ class OrderLedger:
         those that it has counted with, and `trades` all trades of the order in memory. Returns False if the order, or
         one of its fills, is no longer in memory: then only what the fill itself has added is taken back."""
         key = (trade.symbol, trade.order_id)
-        order = self.open.get(key) or self._recent.get(key)
-        is_of_session = trade.seq > self.session_seq
-        if is_of_session:
+        order = self.find(key)
+        if trade.seq > self.session_seq:
             self._recount_fill(trade, before, trade.venue if order is None else order.venue)
         if order is None or not is_counted(order, trades):
             return not trade.order_id
         self._packed.pop(key, None)
-        figures = self._figures(order) if order.session == self._session else NO_FIGURES
+        figures = self._figures(order) if self._is_of_session(order) else NO_FIGURES
         earlier = copy(trade)
         earlier.corrected = None
         if before is not None:
@@ -254,7 +253,7 @@ class OrderLedger:
 
     def _forget_legs(self, order: OrderState) -> None:
         """Takes back the legs that a correction has changed; the new ones are measured with the next step."""
-        is_of_session = order.session == self._session
+        is_of_session = self._is_of_session(order)
         measured = order.fill_legs or {}
         for leg, was_ns in list(measured.items()):
             if _fill_legs(order).get(leg) == was_ns:
@@ -262,12 +261,12 @@ class OrderLedger:
             del measured[leg]
             order.legs_known &= ~_LEG_BITS[leg]
             self._groups.settle()
+            others = [
+                each.fill_legs[leg]
+                for each in self.orders()
+                if each.fill_legs is not None and leg in each.fill_legs and each is not order
+            ]
             for group in self._tally(order).groups:
-                others = [
-                    each.fill_legs[leg]
-                    for each in self._everything()
-                    if each.fill_legs is not None and leg in each.fill_legs and each is not order
-                ]
                 group.forget(leg, was_ns, others, is_of_session=is_of_session)
 
     def _recount_latency(self, order: OrderState, trade: Trade, trades: Sequence[Trade]) -> None:
@@ -275,7 +274,7 @@ class OrderLedger:
         if order.latency_seq != trade.seq or not trade.is_busted or (latency_ns := _latency_of(trade)) is None:
             return
         order.is_latency_known, order.latency_seq = False, 0
-        others = [each.latency_ns for each in self._everything() if each.is_latency_known and self._is_of_session(each)]
+        others = [each.latency_ns for each in self.orders() if each.is_latency_known and self._is_of_session(each)]
         self.latency.forget(latency_ns, others)
         if order.sent_ns is not None and order.acked_ns is not None:
             order.is_latency_known, order.latency_ns = True, order.acked_ns - order.sent_ns
@@ -290,16 +289,12 @@ class OrderLedger:
     def _is_of_session(self, order: OrderState) -> bool:
         return order.session == self._session
 
-    def _everything(self) -> Iterator[OrderState]:
-        yield from self.open.values()
-        yield from self._recent.values()
-
     def _with_amounts(self) -> Iterator[OrderNames]:
         """Yields the orders and fills of the session that have amounts in the groups."""
         for trade in self._trades.newer_than(self.session_seq):
             if not trade.is_busted:
                 yield trade
-        for order in self._everything():
+        for order in self.orders():
             if self._is_of_session(order) and (
                 order.filled
                 or (order.is_accepted and order.quantity is not None)

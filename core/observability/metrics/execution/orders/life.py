@@ -5,11 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final
 
-from observability.clocks.timestamps import NS_PER_MS
 from observability.events import BPS
 from observability.metrics.arithmetic.decimals import ROUNDED, TWO
 from observability.metrics.execution.order import MarkoutSum, OrderState
-from observability.metrics.execution.orders.listing import order_json
+from observability.metrics.execution.orders.listing import between_ms, order_json
 from observability.metrics.execution.orders.queries import OrderLife
 from observability.metrics.execution.quality import HORIZONS_NS, ratio
 
@@ -47,14 +46,10 @@ def legs_ms(order: OrderState) -> dict[str, float | None]:
     """Returns how long each leg of an order took, in milliseconds; None while an end of it is not known."""
     sent_ns, acked_ns, first_fill_ns = order.sent_ns, order.acked_ns, order.first_fill_ns
     return {
-        "decision_to_send": _between_ms(order.decided_ns, sent_ns),
-        "send_to_ack": _between_ms(sent_ns, acked_ns),
-        "ack_to_first_fill": _between_ms(acked_ns, first_fill_ns),
-        "send_to_first_fill": _between_ms(sent_ns, first_fill_ns),
-        "send_to_complete": _between_ms(sent_ns, order.ended_ns),
-        "cancel_to_ack": _between_ms(order.cancel_ns, order.canceled_ns),
+        "decision_to_send": between_ms(order.decided_ns, sent_ns),
+        "send_to_ack": between_ms(sent_ns, acked_ns),
+        "ack_to_first_fill": between_ms(acked_ns, first_fill_ns),
+        "send_to_first_fill": between_ms(sent_ns, first_fill_ns),
+        "send_to_complete": between_ms(sent_ns, order.ended_ns),
+        "cancel_to_ack": between_ms(order.cancel_ns, order.canceled_ns),
     }
-
-
-def _between_ms(start_ns: int | None, end_ns: int | None) -> float | None:
-    return None if start_ns is None or end_ns is None else (end_ns - start_ns) / NS_PER_MS

@@ -81,7 +81,12 @@ def remaining(order: OrderState) -> Decimal | None:
 
 def latency_ms(order: OrderState) -> float | None:
     """Returns how long the venue took to acknowledge or reject the order; None if that is not known."""
-    return None if order.sent_ns is None or order.acked_ns is None else (order.acked_ns - order.sent_ns) / NS_PER_MS
+    return between_ms(order.sent_ns, order.acked_ns)
+
+
+def between_ms(start_ns: int | None, end_ns: int | None) -> float | None:
+    """Returns the milliseconds from one moment to another; None while one of them is not known."""
+    return None if start_ns is None or end_ns is None else (end_ns - start_ns) / NS_PER_MS
 
 
 def order_json(order: OrderState) -> dict[str, Any]:
