@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -113,3 +115,13 @@ class Server:
             assert stream is not None
             stream.close()
         return self.log
+
+
+@contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[Server]:
+    """Runs a server for the length of a block."""
+    server = Server(*arguments, **environment)
+    try:
+        yield server
+    finally:
+        server.stop()

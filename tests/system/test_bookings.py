@@ -6,8 +6,6 @@ import json
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +13,13 @@ import pytest
 from websockets.sync.client import connect
 
 from observability.clients import Rest
-from server_process import TIMEOUT_SECONDS, Server
+from server_process import TIMEOUT_SECONDS, Server, running
 
 FILL = {
     "type": "fill", "trade_id": "1", "order_id": "o1", "symbol": "X", "side": "buy", "quantity": "1", "price": "100",
     "strategy": "s",
 }  # fmt: skip
 FUNDING = {"type": "funding", "funding_id": "f1", "symbol": "X", "amount": "-5", "strategy": "s"}
-
-
-@contextmanager
-def running(*arguments: str, **environment: str) -> Iterator[Server]:
-    server = Server(*arguments, **environment)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:

@@ -5,23 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from websockets.sync.client import connect
 
-from server_process import TIMEOUT_SECONDS, Server
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[Server]:
-    server = Server(*arguments)
-    try:
-        yield server
-    finally:
-        server.stop()
+from server_process import TIMEOUT_SECONDS, Server, running
 
 
 def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:

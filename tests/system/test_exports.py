@@ -17,6 +17,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from exported import table
 from hosts import post
 from observability.clients.rest import Rest, RestError
 from server_process import TIMEOUT_SECONDS, Server
@@ -63,12 +64,6 @@ def ask(server: Server, path: str, method: str = "GET", version: str = "HTTP/1.1
             return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
     finally:
         connection.close()
-
-
-def table(kind: str, data: bytes) -> pyarrow.Table:
-    if kind == "arrow":
-        return pyarrow.ipc.open_stream(data).read_all()
-    return pyarrow.parquet.ParquetFile(io.BytesIO(data)).read(use_threads=False)
 
 
 def rows(kind: str, data: bytes) -> list[dict[str, Any]]:

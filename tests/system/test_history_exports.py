@@ -17,6 +17,7 @@ import pyarrow.parquet
 import pytest
 from websockets.sync.client import connect
 
+from exported import table
 from observability.clients.rest import Rest, RestError
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import receive
@@ -65,12 +66,6 @@ def past(request: pytest.FixtureRequest) -> Iterator[Past]:
         yield Past(server)
     finally:
         server.stop()
-
-
-def table(kind: str, data: bytes) -> pyarrow.Table:
-    if kind == "arrow":
-        return pyarrow.ipc.open_stream(data).read_all()
-    return pyarrow.parquet.ParquetFile(io.BytesIO(data)).read(use_threads=False)
 
 
 def rows(kind: str, data: bytes) -> list[dict[str, Any]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from server_process import TIMEOUT_SECONDS, Server
+from server_process import TIMEOUT_SECONDS, Server, running
 
 
 def fill(number: int, symbol: str, side: str = "buy", **fields: object) -> dict[str, object]:
@@ -48,15 +47,6 @@ def alert_of(server: Server, name: str) -> dict[str, Any]:
     (found,) = [a for a in server.get("/api/system/alerts")["alerts"] if a["key"] == f"observability/{name}"]
     alert: dict[str, Any] = found
     return alert
-
-
-@contextmanager
-def running(*arguments: str, **environment: str) -> Iterator[Server]:
-    server = Server(*arguments, **environment)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def test_a_symbol_beyond_the_bound_is_refused_and_everybody_is_told() -> None:
