@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -451,6 +452,26 @@ def test_the_amount_of_a_fill_is_corrected_where_its_position_cannot_be_added_up
         assert figures(run)["strategy"]["fees"] == 12.1
 
     asyncio.run(script())
+
+
+@pytest.mark.parametrize("forgotten", ["the fill", "what was adopted before it"])
+def test_a_fill_is_corrected_although_memory_has_lost(forgotten: str) -> None:
+    async def script(directory: Path) -> None:
+        wrong, last = fill(1, commission=D(0)), fill(2, side="sell", quantity=D(3))
+        right, run = run_of([ADOPTED, last], await started()), await started(directory)
+        if forgotten == "the fill":
+            run.collectors.execution.trades._max_trades = 1
+        else:
+            run.collectors.bookings._bookings = deque(maxlen=1)
+        run_of([ADOPTED, wrong, last], run)
+        await run.written()
+        run_of([bust(wrong)], run)
+        assert run.collectors.strategy.corrections == 1
+        for part in ("strategies", "positions", "symbols"):
+            assert figures(run)[part] == figures(right)[part], part
+        await run.stop(is_clean=True)
+
+    in_data_directory(script)
 
 
 @pytest.mark.parametrize("fee", ["0.02", "0"])

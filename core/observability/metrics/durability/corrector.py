@@ -171,7 +171,7 @@ class Corrector:
         """Returns the fill, in two trades if it is one through zero that came in two parts; all that may be meant if
         that is not certain."""
         found = self._trades.candidates(reference)
-        if not found and self._trades.has_forgotten and self._store is not None:
+        if not found and self._trades.is_partial and self._store is not None:
             stored = self._store.reader.run_now(find_trades, reference.trade_id)
             found = [self.as_counted(each) for each in stored if reference.matches(each)]
         newest_day = max((each.day for each in found), default=0)
@@ -300,7 +300,7 @@ class Corrector:
         )
         refold.booked_seq = self._collectors.bookings.newest_seq
         refold.bookings.extend(await self._bookings(trade, recent[start].seq if start >= 0 else 0, turns))
-        if start < 0 and log.has_forgotten and self._store is not None:
+        if start < 0 and log.is_partial and self._store is not None:
             await self._add_stored(refold, trade, is_same, turns)
         for number, each in enumerate(recent[start + 1 :]):
             refold.add(each)
@@ -311,8 +311,10 @@ class Corrector:
     async def _bookings(self, trade: Trade, after_seq: int, turns: Turns) -> list[Booking]:
         """Returns what has changed the position of a trade besides its fills, in order."""
         log = self._collectors.bookings
+        if log.is_partial:
+            await self._written(turns)
         found = [each for each in log.newer_than(after_seq) if self._is_of_position(each, trade)]
-        if log.has_forgotten and self._store is not None:
+        if log.is_partial and self._store is not None:
             oldest_seq = log.newer_than(0)[0].seq
             stored = await turns.ask(symbol_bookings, trade.symbol, after_seq, min(oldest_seq, self.horizon_seq))
             found = [each for each in stored if self._is_of_position(each, trade)] + found
@@ -351,9 +353,8 @@ class Corrector:
         assert self._store is not None, "there are fills that are not in memory"
         oldest_seq = self._trades.oldest_seq or MAX_ROW_SEQ
         account = self._collectors.strategy.account_of(trade.strategy)
-        if turns.__class__ is InSlices:
-            # What earlier corrections have changed in the rows must be there.
-            await self._store.durable(self._store.position, DURABLE_SECONDS)
+        # What earlier corrections have changed in the rows must be there.
+        await self._written(turns)
         flat_seq: int | None = None
         below: int | None = trade.seq
         # The account of all further strategies has no strategy to look for.
@@ -367,6 +368,11 @@ class Corrector:
                 if number % FILLS_PER_STEP == 0:
                     await turns.offer()
             after_seq = page[-1].seq
+
+    async def _written(self, turns: Turns) -> None:
+        """Waits until what has left memory is in the store."""
+        if self._store is not None and turns.__class__ is InSlices:
+            await self._store.durable(self._store.position, DURABLE_SECONDS)
 
     async def _replace(self, trade: Trade, corrected: Corrected, refold: Refold, turns: Turns) -> list[str]:
         """Makes everything as it would be without the fault; returns what could not be made so."""
@@ -419,7 +425,7 @@ class Corrector:
         """Finds the best and the worst outcome of an account among all of its trades."""
         strategy, log = self._collectors.strategy, self._trades
         trips = RoundTrips(strategy.rates.reporting)
-        if log.has_forgotten and self._store is not None:
+        if log.is_partial and self._store is not None:
             after_seq = 0
             while page := await turns.ask(strategy_page, account, after_seq, min(log.oldest_seq, self.horizon_seq)):
                 for each in page:

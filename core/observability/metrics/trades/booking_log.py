@@ -143,6 +143,11 @@ class BookingLog:
         self._conflicting[(booking.kind, booking.key), hash(content_of(booking.event))] = booking
 
     @property
+    def is_partial(self) -> bool:
+        """Whether there may be bookings that are no longer in memory; their keys stay for longer."""
+        return self.has_forgotten or len(self._bookings) == self._bookings.maxlen
+
+    @property
     def newest_seq(self) -> int:
         """The number of the newest booking in memory; 0 if there is none."""
         return self._bookings[-1].seq if self._bookings else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from observability.metrics.trades.booking import Booking, booking_of
+from observability.metrics.trades.booking import ADOPTION, Booking, booking_of
 from observability.metrics.trades.rows import trade_of
 from observability.metrics.trades.trade import Trade
 from observability.store.schema import BOOKING_COLUMNS, FILL_COLUMNS
@@ -21,7 +21,7 @@ _OF_STRATEGY: Final = (
 )
 _BOOKINGS: Final = (
     f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE symbol = ? AND seq > ? AND seq < ? AND conflict = 0 "
-    "AND kind IN ('position', 'settlement', 'split', 'dividend') ORDER BY seq"
+    f"AND kind IN ('{ADOPTION}', 'settlement', 'split', 'dividend') ORDER BY seq"
 )
 _BACK: Final = (
     "SELECT seq, is_flat AND status != 'busted' FROM fills WHERE symbol = ? AND +strategy = ? AND position_side = ? "

@@ -245,6 +245,11 @@ class TradeLog:
         """The number of the oldest trade in memory; 0 if there is none."""
         return self._trades[0].seq if self._trades else 0
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether there may be trades that are no longer in memory; their keys stay for longer."""
+        return self.has_forgotten or len(self._trades) >= self._max_trades
+
     def query(
         self, wanted: TradeFilter, limit: int = 100, offset: int = 0, before_seq: int | None = None
     ) -> tuple[list[Trade], int]:
