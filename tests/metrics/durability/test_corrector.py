@@ -474,6 +474,22 @@ def test_a_fill_is_corrected_although_memory_has_lost(forgotten: str) -> None:
     in_data_directory(script)
 
 
+def test_a_bust_from_before_its_fill_waits_for_it_again_in_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("observability.metrics.durability.recovery.MAX_TRADES", 0)
+
+    async def script(directory: Path) -> None:
+        first, wrong, last = fill(1), fill(2, quantity=D(3)), fill(3, side="sell", quantity=D(4))
+        right, run = run_of([first, last], await started()), await started(directory)
+        run_of([first, bust(wrong), last, wrong], run)
+        await run.stop(is_clean=False)
+        run = await started(directory)
+        for part in ("strategies", "positions", "symbols"):
+            assert figures(run)[part] == figures(right)[part], part
+        await run.stop(is_clean=True)
+
+    in_data_directory(script)
+
+
 @pytest.mark.parametrize("fee", ["0.02", "0"])
 def test_a_corrected_fee_in_a_third_currency_is_that_of_the_order_too(fee: str) -> None:
     async def script() -> None:

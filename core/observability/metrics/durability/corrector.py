@@ -173,7 +173,10 @@ class Corrector:
         found = self._trades.candidates(reference)
         if not found and self._trades.is_partial and self._store is not None:
             stored = self._store.reader.run_now(find_trades, reference.trade_id)
-            found = [self.as_counted(each) for each in stored if reference.matches(each)]
+            # A restart has yet to publish the later ones.
+            found = [
+                self.as_counted(each) for each in stored if each.seq <= self.horizon_seq and reference.matches(each)
+            ]
         newest_day = max((each.day for each in found), default=0)
         return [each for each in found if each.day == newest_day]
 
