@@ -4,7 +4,8 @@ entries that have left the rings."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, ORDERS_LANE, TRADES_LANE
 from observability.metrics.durability.journal import Announcement, Document
@@ -15,45 +16,18 @@ from observability.store.reader import StoreReader
 from observability.store.schema import BOOKING_COLUMNS, FILL_COLUMNS, ORDER_REPORT_COLUMNS
 from observability.stream.lanes import Entry, Lane, Page, SymbolFilter
 
+ReadPage = Callable[[sqlite3.Connection, int, SymbolFilter, int], Page]
 
-class TradeArchive:
-    """The fills in the store."""
 
-    def __init__(self, reader: StoreReader) -> None:
+class StoreArchive:
+    """The entries of one lane in the store, which `read` reads."""
+
+    def __init__(self, reader: StoreReader, read: ReadPage) -> None:
         self._reader = reader
+        self._read = read
 
     async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-        return await self._reader.run(_read_trades, after_seq, symbols, limit)
-
-
-class BookingArchive:
-    """The bookings in the store."""
-
-    def __init__(self, reader: StoreReader) -> None:
-        self._reader = reader
-
-    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-        return await self._reader.run(_read_bookings, after_seq, symbols, limit)
-
-
-class AlertArchive:
-    """The changes of alerts in the store. They have no symbol, so every filter passes them."""
-
-    def __init__(self, reader: StoreReader) -> None:
-        self._reader = reader
-
-    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-        return await self._reader.run(_read_alerts, after_seq, limit)
-
-
-class OrderArchive:
-    """The order reports in the store."""
-
-    def __init__(self, reader: StoreReader) -> None:
-        self._reader = reader
-
-    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-        return await self._reader.run(_read_reports, after_seq, symbols, limit)
+        return await self._reader.run(self._read, after_seq, symbols, limit)
 
 
 class LaneFeed:
@@ -73,61 +47,65 @@ class LaneFeed:
 
 def make_lanes(reader: StoreReader | None) -> dict[str, Lane]:
     """Returns the lanes, empty. With a `reader` they reach back as far as the store does."""
+    lanes: dict[str, tuple[str, ReadPage]] = {
+        TRADES_LANE: ("trade", _read_trades),
+        ALERTS_LANE: ("alert", _read_alerts),
+        BOOKINGS_LANE: ("booking", _read_bookings),
+        ORDERS_LANE: ("order", _read_reports),
+    }
     return {
-        TRADES_LANE: Lane("trade", archive=None if reader is None else TradeArchive(reader)),
-        ALERTS_LANE: Lane("alert", archive=None if reader is None else AlertArchive(reader)),
-        BOOKINGS_LANE: Lane("booking", archive=None if reader is None else BookingArchive(reader)),
-        ORDERS_LANE: Lane("order", archive=None if reader is None else OrderArchive(reader)),
+        lane: Lane(name, archive=None if reader is None else StoreArchive(reader, read))
+        for lane, (name, read) in lanes.items()
     }
 
 
 def _read_trades(connection: sqlite3.Connection, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-    names = [] if symbols is None else sorted(symbols)
-    among = "" if symbols is None else f" AND symbol IN ({', '.join('?' * len(names))})"
-    (prev,) = connection.execute(f"SELECT max(seq) FROM fills WHERE seq <= ?{among}", (after_seq, *names)).fetchone()
-    rows = connection.execute(
-        f"SELECT {FILL_COLUMNS} FROM fills WHERE seq > ?{among} ORDER BY seq LIMIT ?", (after_seq, *names, limit)
-    ).fetchall()
+    prev, rows = _select(connection, FILL_COLUMNS, "fills", after_seq, symbols, limit)
     trades = [trade_of(row) for row in rows]
-    return Page(prev or 0, [Entry(trade.seq, trade.symbol, trade.to_json()) for trade in trades])
+    return Page(prev, [Entry(trade.seq, trade.symbol, trade.to_json()) for trade in trades])
+
+
+def _read_alerts(connection: sqlite3.Connection, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+    # An alert has no symbol, so every filter passes it.
+    prev, rows = _select(connection, "seq, document", "alert_transitions", after_seq, None, limit)
+    return Page(prev, [Entry(seq, None, document.encode()[1:-1]) for seq, document in rows])
 
 
 def _read_bookings(connection: sqlite3.Connection, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-    names = [] if symbols is None else sorted(symbols)
     # A booking without a symbol passes every filter, as an alert does.
-    among = "" if symbols is None else f" AND symbol IN ('', {', '.join('?' * len(names))})"
-    (prev,) = connection.execute(
-        f"SELECT max(seq) FROM bookings WHERE conflict = 0 AND seq <= ?{among}", (after_seq, *names)
-    ).fetchone()
-    rows = connection.execute(
-        f"SELECT {BOOKING_COLUMNS} FROM bookings WHERE conflict = 0 AND seq > ?{among} ORDER BY seq LIMIT ?",
-        (after_seq, *names, limit),
-    ).fetchall()
+    symbols = None if symbols is None else symbols | {""}
+    prev, rows = _select(
+        connection, BOOKING_COLUMNS, "bookings", after_seq, symbols, limit, condition="AND conflict = 0"
+    )
     bookings = [booking_of(row) for row in rows]
-    return Page(prev or 0, [Entry(each.seq, each.symbol or None, each.to_json()) for each in bookings])
+    return Page(prev, [Entry(each.seq, each.symbol or None, each.to_json()) for each in bookings])
 
 
 def _read_reports(connection: sqlite3.Connection, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+    prev, rows = _select(connection, ORDER_REPORT_COLUMNS, "order_reports", after_seq, symbols, limit)
+    reports = [report_of(row) for row in rows]
+    return Page(prev, [Entry(report.seq, report.event.symbol, report.to_json()) for report in reports])
+
+
+def _select(
+    connection: sqlite3.Connection,
+    columns: str,
+    table: str,
+    after_seq: int,
+    symbols: SymbolFilter,
+    limit: int,
+    *,
+    condition: str = "",
+) -> tuple[int, list[Any]]:
+    """Returns the `seq` of the row before a page, 0 if there is none, and the rows of the page."""
     names = [] if symbols is None else sorted(symbols)
-    among = "" if symbols is None else f" AND symbol IN ({', '.join('?' * len(names))})"
+    if symbols is not None:
+        condition += f" AND symbol IN ({', '.join('?' * len(names))})"
     # Not max(seq), for which SQLite would visit every row.
-    prev = connection.execute(
-        f"SELECT seq FROM order_reports WHERE seq <= ?{among} ORDER BY seq DESC LIMIT 1", (after_seq, *names)
+    before = connection.execute(
+        f"SELECT seq FROM {table} WHERE seq <= ? {condition} ORDER BY seq DESC LIMIT 1", (after_seq, *names)
     ).fetchone()
     rows = connection.execute(
-        f"SELECT {ORDER_REPORT_COLUMNS} FROM order_reports WHERE seq > ?{among} ORDER BY seq LIMIT ?",
-        (after_seq, *names, limit),
+        f"SELECT {columns} FROM {table} WHERE seq > ? {condition} ORDER BY seq LIMIT ?", (after_seq, *names, limit)
     ).fetchall()
-    reports = [report_of(row) for row in rows]
-    return Page(
-        0 if prev is None else prev[0],
-        [Entry(report.seq, report.event.symbol, report.to_json()) for report in reports],
-    )
-
-
-def _read_alerts(connection: sqlite3.Connection, after_seq: int, limit: int) -> Page:
-    (prev,) = connection.execute("SELECT max(seq) FROM alert_transitions WHERE seq <= ?", (after_seq,)).fetchone()
-    rows = connection.execute(
-        "SELECT seq, document FROM alert_transitions WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit)
-    ).fetchall()
-    return Page(prev or 0, [Entry(seq, None, document.encode()[1:-1]) for seq, document in rows])
+    return 0 if before is None else before[0], rows
