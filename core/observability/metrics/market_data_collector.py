@@ -148,7 +148,7 @@ class MarketDataCollector(BusCollector):
     @property
     def pending_corrections(self) -> int:
         """Corrections that wait for their print."""
-        return sum(map(len, self._waiting.values()))
+        return self._corrections.n_waiting
 
     def bars(self, symbol: str, start_ns: int, end_ns: int) -> Iterator[Bar]:
         """Yields the symbol's finished 1-minute bars that begin in start_ns <= t < end_ns, oldest first.

@@ -15,7 +15,7 @@ from observability.clocks.timestamps import MAX_NS, NS_PER_MINUTE, NS_PER_S
 from observability.events import Side
 from observability.metrics.arithmetic.turnover import ExactTurnover, PrintSums, PrintSumsState, sums_of
 from observability.metrics.market.bar_table import Bar, BarTable
-from observability.metrics.market.print_corrections import Counted, KeptPrint
+from observability.metrics.market.print_corrections import Counted, KeptPrint, newest_of
 
 # A bar is finished when its end is this long ago by the event clock; later prints amend it.
 GRACE_NS: Final = 2 * NS_PER_S
@@ -62,8 +62,8 @@ class OpenBar:
 
     def set_prices(self, prints: Sequence[KeptPrint]) -> None:
         """Sets the prices to those of all of its prints, of which there is one at least, in the order of arrival."""
-        first = min(prints, key=lambda each: each.ts_ns)
-        last = max(reversed(prints), key=lambda each: each.ts_ns)
+        first, last = min(prints, key=lambda each: each.ts_ns), newest_of(prints)
+        assert last is not None, "a bar has a print"
         self.first_ns, self.open = first.ts_ns, first.price
         self.last_ns, self.close = last.ts_ns, last.price
         self.high, self.low = max(each.price for each in prints), min(each.price for each in prints)
@@ -213,11 +213,10 @@ class SymbolBars:
     def newest(self) -> tuple[int, float] | None:
         """Returns when the last print of the newest bar happened, as far as it is known, and its price; None without
         a bar."""
-        bars = [bar for bar in (self.current, *self._recent.values()) if bar is not _NO_BAR and bar.sums.trades]
         if self.current is not _NO_BAR:
             return self.current.last_ns, self.current.close
-        if bars:
-            newest = max(bars, key=lambda bar: bar.ts_ns)
+        if self._recent:
+            newest = self._recent[max(self._recent)]
             return newest.last_ns, newest.close
         finished = list(self.copy_bars(0, MAX_NS))
         return (finished[-1].ts_ns, finished[-1].close) if finished else None

@@ -104,7 +104,7 @@ class PrintCorrections:
         self._corrected: dict[_Key, CorrectedPrint] = {}
         self.waiting: dict[str, list[PrintChange]] = {}
         """By trade id."""
-        self._n_waiting = 0
+        self.n_waiting = 0
 
     def find(self, change: PrintChange) -> Print | str:
         """Returns the print that a change is about, or why it is not known."""
@@ -135,12 +135,12 @@ class PrintCorrections:
     def wait(self, change: PrintChange) -> PrintChange | None:
         """Keeps a change until its print comes; returns one that is given up for it, the oldest of too many."""
         self.waiting.setdefault(change.trade_id, []).append(change)
-        self._n_waiting += 1
-        if self._n_waiting <= MAX_CORRECTED:
+        self.n_waiting += 1
+        if self.n_waiting <= MAX_CORRECTED:
             return None
         oldest = next(iter(self.waiting))
         given_up = self.waiting[oldest].pop(0)
-        self._n_waiting -= 1
+        self.n_waiting -= 1
         if not self.waiting[oldest]:
             del self.waiting[oldest]
         return given_up
@@ -155,7 +155,7 @@ class PrintCorrections:
         ]
         for change in taken:
             self.waiting[trade_id].remove(change)
-        self._n_waiting -= len(taken)
+        self.n_waiting -= len(taken)
         if taken and not self.waiting[trade_id]:
             del self.waiting[trade_id]
         return taken

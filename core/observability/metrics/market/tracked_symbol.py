@@ -452,7 +452,7 @@ class TrackedSymbol(JsonPart):
         venues = self.venues = SymbolVenues(self.symbol, self._feed_window_seconds)
         quotes, prints = self.quotes, self.prints
         if self.quote_venue is not None:
-            venue = venues.get(self.quote_venue) or venues.add(self.quote_venue)
+            venue = self.venue(self.quote_venue)
             assert venue is not None
             venue.quotes, quotes.name = quotes, venue.quotes.name
             venue.bid_size, venue.ask_size = self.bid_size, self.ask_size
@@ -462,16 +462,15 @@ class TrackedSymbol(JsonPart):
             venue.updated_ns = quotes.arrived_ns
             venues.quoted = venue
         if self.print_venue is not None:
-            venue = venues.get(self.print_venue) or venues.add(self.print_venue)
+            venue = self.venue(self.print_venue)
             assert venue is not None
             venue.prints, prints.name = prints, venue.prints.name
             venue.last_price = self.last_price
             venue.turnover.load_state(self.turnover.to_state())
             venue.updated_ns = max(venue.updated_ns, prints.arrived_ns)
-        for venue in venues:
-            venue.is_heard = True
-            venue.feed.load_state(self.feed.to_state())
-            break
+        first = next(iter(venues))
+        first.is_heard = True
+        first.feed.load_state(self.feed.to_state())
         self._show_venues(quotes, prints)
         venues.arrived_ns = quotes.arrived_ns
         # Every event is compared with these, and takes the way of those of several venues.
