@@ -15,12 +15,9 @@ from observability.events import Print, Quote
 from observability.metrics.market import print_corrections
 from observability.metrics.market.print_corrections import PrintChange
 from observability.metrics.market_data_collector import MarketDataCollector
-from strategy_desk import Desk
+from strategy_desk import DAY, NOON, Desk, S
 
-NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
-S = 1_000_000_000
 MINUTE = 60 * S
-DAY = 86_400 * S
 FIGURES = ("last_price", "volume", "buy_volume", "sell_volume", "unknown_volume", "trades", "vwap", "high", "low")
 
 
@@ -29,8 +26,7 @@ class Market:
 
     def __init__(self) -> None:
         self.bus = Bus()
-        self.clock = FakeClock()
-        self.clock.now_ns = NOON
+        self.clock = FakeClock(NOON)
         self.published: dict[int, Any] = {}
         self.collector = self._started()
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_clock import FakeClock
 from observability.bus import Bus
 from observability.events import Event, Print, Quote
 from observability.metrics.market.bar_table import Bar
@@ -236,16 +237,8 @@ def test_a_symbol_restored_under_a_clock_that_was_set_back_is_stale() -> None:
     before = Market()
     before.quote(100.0, 2 * HOUR, 2 * HOUR)
     before.trade(100.0, 2 * HOUR, 2 * HOUR)
-
-    class Clock:
-        def time_ns(self) -> int:
-            return NOON
-
-        def mono_ns(self) -> int:
-            return 0
-
     market = Market()
-    market.collector.clock = Clock()
+    market.collector.clock = FakeClock(NOON)
     market.collector.load(before.collector.save())
     assert market.shown(0)["stale"] is True
     assert market.collector.last_input_ns == NOON

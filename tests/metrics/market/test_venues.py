@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_clock import FakeClock
 from observability.bus import Bus
 from observability.events import Event, Print, Quote
 from observability.metrics.market.venues import MAX_VENUES
@@ -22,25 +23,12 @@ MS = 1_000_000
 STALE_AFTER = 2 * S
 
 
-class Clock:
-    """A clock that stands where it is set."""
-
-    def __init__(self) -> None:
-        self.now_ns = NOON
-
-    def time_ns(self) -> int:
-        return self.now_ns
-
-    def mono_ns(self) -> int:
-        return self.now_ns
-
-
 class Market:
     """A collector with the symbol X, whose quotes are stale after two seconds."""
 
     def __init__(self) -> None:
         self.bus = Bus()
-        self.clock = Clock()
+        self.clock = FakeClock(NOON)
         self.collector = self._started()
 
     def _started(self) -> MarketDataCollector:

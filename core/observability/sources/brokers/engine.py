@@ -337,7 +337,7 @@ def _event(kind: type[Event], **values: Any) -> Event:
 
 
 def _check_finite(*numbers: Decimal | None) -> None:
-    """Raises ValueError for a number that is infinite, or none."""
+    """Raises ValueError for a number that is infinite or NaN."""
     for number in numbers:
         if number is not None and not number.is_finite():
             raise ValueError(f"{number}: expected a number")
