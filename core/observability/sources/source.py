@@ -13,10 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from observability.errors import MissingPackage
+import msgspec
+
+from observability.errors import MissingPackage, SourceError
 from observability.events import Event
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,14 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Ends the connection, if there is one."""
+
+
+def decode_cursor(cursor: str, kind: type[T]) -> T:
+    """Returns the position that a source has stored as JSON. Raises SourceError."""
+    try:
+        return msgspec.json.decode(cursor, type=kind)
+    except msgspec.DecodeError as error:
+        raise SourceError(f"the stored position cannot be read: {error}") from None
 
 
 def import_package(module: str, extra: str) -> Any:

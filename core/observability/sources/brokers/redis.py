@@ -28,7 +28,7 @@ from observability.errors import ConfigError, EventError, SourceError
 from observability.events import Event
 from observability.sources.brokers.nautilus import CodecState, NautilusCodec
 from observability.sources.brokers.nautilus_messages import Message, decode
-from observability.sources.source import Batch, import_package
+from observability.sources.source import Batch, decode_cursor, import_package
 from observability.sources.url import parse_url
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class RedisSource:
         if cursor is None:
             await self._begin()
         else:
-            position = _decode_position(cursor)
+            position = decode_cursor(cursor, _Position)
             self._codec.load_state(position.codec)
             for name, (ms, number, added) in position.streams.items():
                 self._streams[name] = _Stream(name, (ms, number), added)
@@ -425,13 +425,6 @@ def _pairs(fact: Any) -> dict[bytes, Any] | None:
     if isinstance(fact, Exception):
         return None
     return fact if isinstance(fact, dict) else dict(zip(fact[::2], fact[1::2], strict=True))
-
-
-def _decode_position(cursor: str) -> _Position:
-    try:
-        return msgspec.json.decode(cursor, type=_Position)
-    except msgspec.DecodeError as error:
-        raise SourceError(f"the stored position cannot be read: {error}") from None
 
 
 def _id_of(entry: _Entry) -> _Id:

@@ -24,7 +24,7 @@ import msgspec
 from observability.errors import ConfigError, SourceError
 from observability.events import Event
 from observability.sources.brokers.engine import TYPES, EngineDialect, EngineState, OrderBookUpdate
-from observability.sources.source import Batch, import_package
+from observability.sources.source import Batch, decode_cursor, import_package
 from observability.sources.url import SourceUrl, parse_url
 
 MAX_MESSAGES: Final = 1_000
@@ -85,7 +85,7 @@ class ZmqSource:
     async def connect(self, cursor: str | None) -> None:
         zmq = self._zmq
         if cursor is not None:
-            kept = _decode_cursor(cursor)
+            kept = decode_cursor(cursor, Cursor)
             self._engine.state = EngineState(kept.filled)
             # What this process has read is newer: not every batch has a cursor.
             self._numbers = kept.numbers | self._numbers
@@ -239,13 +239,6 @@ def from_url(url: str) -> ZmqSource:
     if faults:
         raise ConfigError(faults)
     return ZmqSource(parsed)
-
-
-def _decode_cursor(cursor: str) -> Cursor:
-    try:
-        return msgspec.json.decode(cursor, type=Cursor)
-    except msgspec.DecodeError as error:
-        raise SourceError(f"the stored position cannot be read: {error}") from None
 
 
 def _parts(frames: Sequence[bytes]) -> tuple[str, bytes | None, int | None]:
