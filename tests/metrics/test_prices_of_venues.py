@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_clock import FakeClock
 from observability.events import Print, Quote
-from strategy_desk import Desk
-from trading_desk import MS, NOON, D, S, TradingDesk, fill, order
+from strategy_desk import Desk, play_to_two
+from trading_desk import MS, NOON, S, TradingDesk, fill, order
 
 
 def quote_at(venue: str, bid: float, ask: float, ms: float = 0, symbol: str = "AAPL", late_ms: float = 0) -> Quote:
@@ -56,39 +58,20 @@ MOVES = st.lists(
 def test_the_drawdown_by_the_best_does_not_depend_on_when_the_section_ticks(
     moves: list[tuple[str, str, str, int, int, int]], ticks: list[bool]
 ) -> None:
-    rare, often = Desk(starting_capital=D(100_000)), Desk(starting_capital=D(100_000))
-    peak = fall = D(0)
-    now = NOON
-    stale_at: dict[tuple[str, str], int] = {}
-
-    def look(moment: int) -> None:
-        nonlocal peak, fall
-        total = next(often.strategy.equity_rows(moment))[1]
-        peak = max(peak, total)
-        fall = max(fall, peak - total)
-
-    for (kind, venue, symbol, quantity, price, elapsed), is_ticking in zip(moves, ticks, strict=False):
-        for moment in sorted(stale_at.values()):
-            if now < moment <= now + elapsed:
-                look(moment)
-        now += elapsed
+    def publish(desk: Desk, move: tuple[str, str, str, int, int, int], now: int) -> None:
+        kind, venue, symbol, quantity, price, _ = move
         if kind == "quote":
-            stale_at[symbol, venue] = now + 5 * S + 1
-        for desk in (rare, often):
-            if kind == "quote":
-                desk.bus.publish(Quote(symbol, float(price), float(price) + 1, 1, 1, venue, ts=now, ts_init=now))
-            elif kind == "print":
-                desk.bus.publish(Print(symbol, float(price), 1.0, venue=venue, ts=now, ts_init=now))
-            else:
-                desk.fill(quantity, price, symbol=symbol, ts=now, ts_init=now)
-        if is_ticking:
-            often.market.refresh(now)
-            often.tick(now)
-        look(now)
-    for desk in (rare, often):
+            desk.bus.publish(Quote(symbol, float(price), float(price) + 1, 1, 1, venue, ts=now, ts_init=now))
+        elif kind == "print":
+            desk.bus.publish(Print(symbol, float(price), 1.0, venue=venue, ts=now, ts_init=now))
+        else:
+            desk.fill(quantity, price, symbol=symbol, ts=now, ts_init=now)
+
+    def tick(desk: Desk, now: int) -> dict[str, Any]:
         desk.market.refresh(now)
-    assert rare.tick(now) == often.tick(now)
-    assert often.strategy.fields.to_json()["max_drawdown"] == float(fall)
+        return desk.tick(now)
+
+    play_to_two(moves, ticks, publish, tick, quoted_by=lambda move: move[1:3])
 
 
 # -- orders

@@ -23,7 +23,7 @@ from observability.metrics.strategy_collector import OTHER_STRATEGIES
 from observability.metrics.trades.stats import Money
 from observability.metrics.trades.trade import TradeFilter
 from observability.metrics.trades.trade_log import TradeLog
-from strategy_desk import DAY, NOON, D, Desk, S
+from strategy_desk import DAY, NOON, D, Desk, S, play_to_two
 
 
 def test_profit_is_realised_net_of_fees_and_marked_to_the_mid() -> None:
@@ -570,39 +570,18 @@ MOVES = st.lists(
 def test_drawdown_does_not_depend_on_when_the_section_ticks(
     moves: list[tuple[str, str, str, int, int, int]], ticks: list[bool]
 ) -> None:
-    rare, often = Desk(starting_capital=D(100_000)), Desk(starting_capital=D(100_000))
-    peak = fall = D(0)
-    now = NOON
-    stale_at = dict.fromkeys(("AAPL", "AMZN"), NOON)
-
-    def look(moment: int) -> None:
-        nonlocal peak, fall
-        total = next(often.strategy.equity_rows(moment))[1]
-        peak = max(peak, total)
-        fall = max(fall, peak - total)
-
-    for (kind, strategy, symbol, quantity, price, elapsed), is_ticking in zip(moves, ticks, strict=False):
-        for moment in sorted(stale_at.values()):
-            if now < moment <= now + elapsed:
-                look(moment)
-        now += elapsed
+    def publish(desk: Desk, move: tuple[str, str, str, int, int, int], now: int) -> None:
+        kind, strategy, symbol, quantity, price, _ = move
         if kind == "quote":
-            stale_at[symbol] = now + 5 * S + 1
-        for desk in (rare, often):
-            if kind == "quote":
-                desk.quote(float(price), float(price) + 1, ts=now, symbol=symbol)
-            elif kind == "print":
-                desk.bus.publish(Print(symbol, float(price), 1.0, ts=now, ts_init=now))
-            elif kind == "equity":
-                desk.bus.publish(Equity(D(price), strategy, ts=now, ts_init=now))
-            else:
-                desk.fill(quantity, price, strategy=strategy, symbol=symbol, ts=now, ts_init=now, commission=D("0.1"))
-        if is_ticking:
-            often.tick(now)
-        # What a look at the account after every event sees.
-        look(now)
-    assert rare.tick(now) == often.tick(now)
-    assert often.strategy.fields.to_json()["max_drawdown"] == float(fall)
+            desk.quote(float(price), float(price) + 1, ts=now, symbol=symbol)
+        elif kind == "print":
+            desk.bus.publish(Print(symbol, float(price), 1.0, ts=now, ts_init=now))
+        elif kind == "equity":
+            desk.bus.publish(Equity(D(price), strategy, ts=now, ts_init=now))
+        else:
+            desk.fill(quantity, price, strategy=strategy, symbol=symbol, ts=now, ts_init=now, commission=D("0.1"))
+
+    rare, often, now = play_to_two(moves, ticks, publish, Desk.tick, quoted_by=lambda move: move[2])
     for desk in (rare, often):
         desk.tick(now + 2 * DAY)
     assert rare.strategy.performance() == often.strategy.performance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Hashable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -77,3 +78,45 @@ class Desk:
 
     def positions(self) -> list[dict[str, Any]]:
         return [part.to_json() for part in self.strategy.groups[1].parts.values()]
+
+
+def play_to_two(
+    moves: Sequence[Any],
+    ticks: Sequence[bool],
+    publish: Callable[[Desk, Any, int], None],
+    tick: Callable[[Desk, int], dict[str, Any]],
+    quoted_by: Callable[[Any], Hashable],
+) -> tuple[Desk, Desk, int]:
+    """Plays moves to two desks, and compares what they show in the end; returns them, and the time.
+
+    A move begins with its kind and ends with the time that passes before it. One desk ticks only in the end, the other
+    also when `ticks` says so. Their drawdown must be that of an account that is looked at after every event and
+    whenever a quote becomes stale; `quoted_by` names what each quote of a move replaces.
+    """
+    rare, often = Desk(starting_capital=D(100_000)), Desk(starting_capital=D(100_000))
+    peak = fall = D(0)
+    now = NOON
+    stale_at: dict[Hashable, int] = {}
+
+    def look(moment: int) -> None:
+        nonlocal peak, fall
+        total = next(often.strategy.equity_rows(moment))[1]
+        peak = max(peak, total)
+        fall = max(fall, peak - total)
+
+    for move, is_ticking in zip(moves, ticks, strict=False):
+        elapsed = move[-1]
+        for moment in sorted(stale_at.values()):
+            if now < moment <= now + elapsed:
+                look(moment)
+        now += elapsed
+        if move[0] == "quote":
+            stale_at[quoted_by(move)] = now + 5 * S + 1
+        for desk in (rare, often):
+            publish(desk, move, now)
+        if is_ticking:
+            tick(often, now)
+        look(now)
+    assert tick(rare, now) == tick(often, now)
+    assert often.strategy.fields.to_json()["max_drawdown"] == float(fall)
+    return rare, often, now
