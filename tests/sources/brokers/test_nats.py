@@ -73,6 +73,16 @@ async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(POLL_SECONDS)
 
 
+async def until_acknowledged(client: Client, stream: str, number: int) -> None:
+    """Waits until the server has the acknowledgement of every message up to `number`."""
+
+    async def is_acknowledged() -> bool:
+        floor = (await consumer(client, stream)).ack_floor
+        return floor is not None and floor.stream_seq == number
+
+    await wait_for(is_acknowledged)
+
+
 def run(test: Awaitable[None]) -> None:
     async def running() -> None:
         await test
@@ -91,11 +101,7 @@ def test_messages_come_in_order_and_are_acknowledged_when_the_runner_says_so(ser
                 assert payloads == [b"1", b"2", b"3"]
                 assert (await consumer(client, "ORDER")).num_ack_pending == 3
                 await source.acknowledge()
-
-                async def is_acknowledged() -> bool:
-                    return (await consumer(client, "ORDER")).ack_floor.stream_seq == 3
-
-                await wait_for(is_acknowledged)
+                await until_acknowledged(client, "ORDER", 3)
 
     run(test())
 
@@ -329,12 +335,7 @@ def test_what_was_acknowledged_after_a_backup_is_a_gap_once_it_is_restored(serve
                 await publish(client, "RESTORED.a", b"3", b"4", b"5")
                 await read_until(source, 3)
                 await source.acknowledge()
-
-                async def is_acknowledged() -> bool:
-                    floor = (await consumer(client, "RESTORED")).ack_floor
-                    return floor is not None and floor.stream_seq == 5
-
-                await wait_for(is_acknowledged)
+                await until_acknowledged(client, "RESTORED", 5)
             await publish(client, "RESTORED.a", b"6")
             async with connected(consumer_url(server, "RESTORED"), backed_up.cursor) as source:
                 payloads, batch = await read_until(source, 1)
@@ -507,9 +508,7 @@ def test_holes_in_a_stream_that_republishes_are_gaps(server: NatsServer) -> None
             await js.add_stream(
                 name="REPUBLISH", subjects=["REPUBLISH.>"], republish={"src": "REPUBLISH.>", "dest": "live.>"}
             )  # fmt: skip
-            source = from_url(f"nats://{server.address}?subjects=live.%3E")
-            try:
-                await source.connect(None)
+            async with connected(f"nats://{server.address}?subjects=live.%3E") as source:
                 await publish(client, "REPUBLISH.a", b"1")
                 await publish(client, "REPUBLISH.b", b"2")
                 _, batch = await read_until(source, 2)
@@ -525,26 +524,19 @@ def test_holes_in_a_stream_that_republishes_are_gaps(server: NatsServer) -> None
                     payloads += batch.messages
                     gaps += batch.gaps
                 assert gaps == 1
-            finally:
-                await source.close()
 
     run(test())
 
 
 def test_a_header_with_a_number_that_is_too_long_costs_nothing(server: NatsServer) -> None:
     async def test() -> None:
-        async with server.client() as client:
-            source = from_url(f"nats://{server.address}?subjects=long")
-            try:
-                await source.connect(None)
-                number = "9" * 5_000
-                numbers = {"Nats-Sequence": number, "Nats-Last-Sequence": number}
-                await client.publish("long", b"1", headers=numbers)
-                await client.publish("long", b"2")
-                payloads, batch = await read_until(source, 2)
-                assert (payloads, batch.gaps) == ([b"1", b"2"], 0)
-            finally:
-                await source.close()
+        async with server.client() as client, connected(f"nats://{server.address}?subjects=long") as source:
+            number = "9" * 5_000
+            numbers = {"Nats-Sequence": number, "Nats-Last-Sequence": number}
+            await client.publish("long", b"1", headers=numbers)
+            await client.publish("long", b"2")
+            payloads, batch = await read_until(source, 2)
+            assert (payloads, batch.gaps) == ([b"1", b"2"], 0)
 
     run(test())
 
