@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from http_server import WAIT_SECONDS
-from observability.bench.load import Probe, nearest_rank
+from observability.bench.load import Probe
+from observability.bench.python_load import nearest_rank
 from observability.errors import BenchError
 
 

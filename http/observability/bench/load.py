@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import selectors
 import socket
@@ -159,11 +158,6 @@ class Probe:
                     self._answers.append((sent, time.monotonic() - sent))
         except (OSError, ValueError) as error:
             self._fault = error
-
-
-def nearest_rank(ordered: list[float], share: float) -> float:
-    """Returns the percentile of a sorted list."""
-    return ordered[max(1, math.ceil(share * len(ordered) - 1e-6)) - 1]
 
 
 def _read_answer(sock: socket.socket) -> None:

@@ -395,8 +395,12 @@ def percentiles(values_ns: Sequence[int]) -> dict[str, float] | None:
     if not ordered:
         return None
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
-    ranks = {name: max(1, math.ceil(share * len(ordered) - 1e-6)) for name, share in shares.items()}
-    return {"n": len(ordered)} | {name: ordered[rank - 1] / 1e6 for name, rank in ranks.items()}
+    return {"n": len(ordered)} | {name: nearest_rank(ordered, share) / 1e6 for name, share in shares.items()}
+
+
+def nearest_rank(ordered: Sequence[float], share: float) -> float:
+    """Returns the percentile of a sorted list."""
+    return ordered[max(1, math.ceil(share * len(ordered) - 1e-6)) - 1]
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from observability.bench.contenders import CONDITIONAL, DEFLATE, REST, STREAM, Contender
-from observability.bench.load import LoadGenerator, LoadResult, Probe, Window, nearest_rank
+from observability.bench.load import LoadGenerator, LoadResult, Probe, Window
+from observability.bench.python_load import nearest_rank
 from observability.bench.results import Case
 from observability.bench.servers import Server, cpu_seconds_of, machine_cpu_seconds
 from observability.bench.snapshots import STREAM_PATH, Snapshot
