@@ -31,7 +31,7 @@ RATE_SECONDS: Final = 5
 # Offsets are counted in steps of 2**shift ns, at first 1.024 us. When more steps than these are in use, each becomes
 # twice as wide: a window of 25 ms ends at steps of 65 us, and one event that is a minute late still costs one step.
 MAX_STEPS: Final = 512
-# How many of them each venue of a symbol has that is traded at several.
+# How many of them each venue has, of a symbol that is traded at several.
 MAX_STEPS_OF_VENUE: Final = 128
 _FIRST_SHIFT: Final = 10
 
@@ -145,8 +145,7 @@ class Offsets:
 
 
 def figures_of(*halves: Offsets) -> FeedFigures:
-    """Returns the figures of all offsets: percentiles by nearest rank, within half a step."""
-    halves = tuple(half for half in halves if half.count)
+    """Returns the figures of all offsets: percentiles by nearest rank, within half a step. Each half has some."""
     if not halves:
         return FeedFigures()
     low = min(half.min_ns for half in halves)
@@ -222,7 +221,7 @@ class FeedLatency:
         self.count_arrived()
         if self._is_changed or (is_half_over and self.figures.n):
             self._is_changed = False
-            self.figures = figures_of(self._before, self._current)
+            self.figures = figures_of(*self.halves)
 
     def to_state(self) -> FeedState:
         self.count_arrived()
