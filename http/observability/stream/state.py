@@ -126,9 +126,9 @@ class StreamState:
         if parts is None:
             parts = self._greetings[subscription, is_recovered] = self._greeting_parts(subscription, is_recovered)
         first, second, third, last = parts
-        host_time = format_iso_ms(self.host_clock.time_ns())
-        own = (self.timestamp(), self.client_id(number), host_time)
-        return b"%b%b%b%b%b%b%b" % (first, own[0].encode(), second, own[1].encode(), third, own[2].encode(), last)
+        timestamp, client_id = self.timestamp().encode(), self.client_id(number).encode()
+        host_time = format_iso_ms(self.host_clock.time_ns()).encode()
+        return b"%b%b%b%b%b%b%b" % (first, timestamp, second, client_id, third, host_time, last)
 
     def _greeting_parts(self, subscription: Subscription, is_recovered: bool | None) -> list[bytes]:
         settings, views = self.settings, self.views
