@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,16 +12,9 @@ from observability.bench.python_load import nearest_rank
 from observability.errors import BenchError
 
 
-def wait_until(is_met: Callable[[], bool]) -> None:
-    until = time.monotonic() + WAIT_SECONDS
-    while not is_met():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def test_every_answer_of_the_last_seconds_counts_the_shortest_first(server: Any, served: Any) -> None:
     with Probe(server.port, "/large") as probe:
-        wait_until(lambda: len(served.answers) > 3)
+        server.wait_until(lambda: len(served.answers) > 3)
         took = probe.milliseconds(WAIT_SECONDS)
     assert len(took) > 2
     assert took == sorted(took) and took[0] > 0
@@ -41,7 +32,7 @@ def test_an_answer_of_another_status_is_a_fault(server: Any, served: Any, path: 
         return False
 
     with Probe(server.port, path) as probe:
-        wait_until(has_failed)
+        server.wait_until(has_failed)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 2), (0.99, 4), (0.25, 1), (1, 4)])

@@ -192,11 +192,10 @@ class Beside(Step):
         return {STREAM, REST} <= contender.serves and snapshot.is_full
 
     def take(self, visit: Visit) -> dict[str, float]:
-        alone: list[float] = []
         beside: list[float] = []
         with Probe(visit.server.port, CURRENT) as probe:
             time.sleep(self.window)
-            alone += probe.milliseconds(self.window)
+            alone = probe.milliseconds(self.window)
             visit.run(
                 "stream", visit.stream_path, self.clients, self.window, self.warmup,
                 at_end=lambda: beside.extend(probe.milliseconds(self.window)),
