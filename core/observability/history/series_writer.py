@@ -136,7 +136,7 @@ class SeriesWriter(Series):
         counts = [end - start for start, end in pairwise(bounds)]
         rows = [part for column in columns for part in aggregate_groups(column, bounds, counts)]
         if len(starts) > 1:
-            # So are all new ones but the last.
+            # All new ones but the last are over, too.
             over = [part if len(part) == 1 else part[:-1] for part in rows]
             self.rings[1].write_rows(starts[:-1], over)
             self._merge_seconds(minute, starts[:-1], over)

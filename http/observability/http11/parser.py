@@ -36,7 +36,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 _TLS_HANDSHAKE: Final = b"\x16\x03"
 
 ContentLimit = Callable[[Request], int | None]
-"""Returns how much content of a request is kept, whose body is empty so far. None stands for content that no handler
+"""Returns how much content of a request, whose body is empty so far, is kept. None stands for content that no handler
 wants: the request is returned without it, and it is dropped as it arrives."""
 
 

@@ -101,7 +101,7 @@ def _select(
     names = [] if symbols is None else sorted(symbols)
     if symbols is not None:
         condition += f" AND symbol IN ({', '.join('?' * len(names))})"
-    # Not max(seq), for which SQLite would visit every row.
+    # Not max(seq), for which SQLite would visit every row of a table without an index of its symbols.
     before = connection.execute(
         f"SELECT seq FROM {table} WHERE seq <= ? {condition} ORDER BY seq DESC LIMIT 1", (after_seq, *names)
     ).fetchone()

@@ -265,9 +265,9 @@ class WebSocketConnection:
         self._begin_closing()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
-        # picows still knows the descriptor, which belongs to the next connection now. Both refer to this object, or to
-        # its transport: without them it is freed at once, where ten thousand lost clients would keep the garbage
-        # collector, and the next tick, waiting.
+        # picows still knows the descriptor, which belongs to the next connection now. The socket and `_inbound` refer
+        # to this object, or to its transport: without them it is freed at once, where ten thousand lost clients would
+        # keep the garbage collector, and the next tick, waiting.
         self._ws = self._inbound = _NO_SOCKET
         self.on_closed()
         self._on_lost(self.number)

@@ -105,6 +105,7 @@ class PrintCorrections:
         self.waiting: dict[str, list[PrintChange]] = {}
         """By trade id."""
         self.n_waiting = 0
+        """How many changes wait for their print."""
 
     def find(self, change: PrintChange) -> Print | str:
         """Returns the print that a change is about, or why it is not known."""

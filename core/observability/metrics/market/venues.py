@@ -204,7 +204,7 @@ class SymbolVenues:
         self.is_lost = False
         """Whether no venue takes part, and the source of the newest quote is lost."""
         self.expires_ns = MAX_NS
-        """When a quote becomes stale of which the best may be made."""
+        """When the first of the quotes that the best is made of becomes stale."""
         self.quoted: Venue | None = None
         """The venue whose quote arrived last."""
 

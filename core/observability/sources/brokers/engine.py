@@ -286,7 +286,7 @@ class EngineDialect:
             strategy=self._strategy,
             ts=_ns(order.updated_at),
         )
-        # Only now: what a fill that is refused would have told, the next message tells.
+        # The order is remembered only now: what a fill that is refused would have told, the next message tells.
         if filled < order.quantity:
             _remember(self.state.filled, order.order_id, (filled, cost))
         else:
