@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import redis
 
 import nautilus_bus as bus
+from event_loops import in_loop
 from observability.errors import ConfigError, SourceError
 from observability.events import Order, Quote
 from observability.sources.brokers.redis import RedisSource, from_url
@@ -24,14 +24,6 @@ from redis_server import RedisServer, needs_redis
 pytestmark = needs_redis
 TIMEOUT_SECONDS = 60
 OWN = b'{"type": "signal", "strategy": "s", "symbol": "AAPL", "action": "%d"}'
-
-
-def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @wraps(test)
-    def run(*arguments: Any, **named: Any) -> None:
-        asyncio.run(test(*arguments, **named))
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +84,7 @@ def add(client: redis.Redis, *messages: int, stream: str = "events", id: str = "
         pipeline.execute()
 
 
-@in_a_loop
+@in_loop
 async def test_events_of_ours_are_read_from_either_field(server: RedisServer, client: redis.Redis) -> None:
     client.xadd("events", {"event": OWN % 1})
     client.xadd("events", {"topic": "x", "payload": OWN % 2})
@@ -103,7 +95,7 @@ async def test_events_of_ours_are_read_from_either_field(server: RedisServer, cl
     assert (batch.messages, batch.rejected, batch.gaps) == (3, [], 0)
 
 
-@in_a_loop
+@in_loop
 async def test_our_events_and_those_of_an_engine_keep_their_order(server: RedisServer, client: redis.Redis) -> None:
     add(client, 1)
     client.xadd("events", bus.entry(bus.quote()))  # type: ignore[arg-type]
@@ -115,7 +107,7 @@ async def test_our_events_and_those_of_an_engine_keep_their_order(server: RedisS
     assert numbers(batch) == [1, 2]
 
 
-@in_a_loop
+@in_loop
 async def test_an_entry_that_is_no_event_costs_only_itself(server: RedisServer, client: redis.Redis) -> None:
     client.xadd("events", {"other": "field"})
     client.xadd("events", {"topic": "x", "payload": b'{"type": "QuoteTick"'})
@@ -133,7 +125,7 @@ async def test_an_entry_that_is_no_event_costs_only_itself(server: RedisServer, 
     assert all(reason.startswith("events ") for reason in batch.rejected)
 
 
-@in_a_loop
+@in_loop
 async def test_a_source_begins_with_what_comes_unless_told_otherwise(server: RedisServer, client: redis.Redis) -> None:
     add(client, 1)
     async with connected(source(server, "stream=events")) as made:
@@ -141,7 +133,7 @@ async def test_a_source_begins_with_what_comes_unless_told_otherwise(server: Red
         assert numbers(await read(made)) == [2]
 
 
-@in_a_loop
+@in_loop
 async def test_a_source_waits_for_a_stream_that_is_not_there_yet(server: RedisServer, client: redis.Redis) -> None:
     async with connected(source(server, "stream=events")) as made:
         reading = asyncio.create_task(read(made))
@@ -150,7 +142,7 @@ async def test_a_source_waits_for_a_stream_that_is_not_there_yet(server: RedisSe
         assert numbers(await reading) == [1]
 
 
-@in_a_loop
+@in_loop
 async def test_reading_goes_on_behind_each_cursor(server: RedisServer, client: redis.Redis) -> None:
     add(client, *range(2_500))
     cursor, seen = None, []
@@ -165,7 +157,7 @@ async def test_reading_goes_on_behind_each_cursor(server: RedisServer, client: r
     assert seen == list(range(2_500))
 
 
-@in_a_loop
+@in_loop
 async def test_a_cursor_within_one_answer_of_the_server_is_exact(server: RedisServer, client: redis.Redis) -> None:
     for number in range(40):
         client.xadd("events", {"event": (OWN % number).ljust(50_000)})
@@ -179,7 +171,7 @@ async def test_a_cursor_within_one_answer_of_the_server_is_exact(server: RedisSe
     assert second.gaps == 35 - len(first.events)
 
 
-@in_a_loop
+@in_loop
 async def test_an_order_is_known_behind_a_cursor(server: RedisServer, client: redis.Redis) -> None:
     client.xadd("events", bus.entry(bus.initialized()))  # type: ignore[arg-type]
     async with connected(source(server)) as made:
@@ -191,7 +183,7 @@ async def test_an_order_is_known_behind_a_cursor(server: RedisServer, client: re
     assert isinstance(event, Order) and event.status == "new"
 
 
-@in_a_loop
+@in_loop
 async def test_streams_are_merged_in_the_order_of_their_ids(server: RedisServer, client: redis.Redis) -> None:
     with client.pipeline() as pipeline:
         for number in range(1, 3_001):
@@ -203,7 +195,7 @@ async def test_streams_are_merged_in_the_order_of_their_ids(server: RedisServer,
     assert numbers(*batches) == list(range(1, 3_001))
 
 
-@in_a_loop
+@in_loop
 async def test_a_stream_that_begins_later_is_found_by_its_prefix(server: RedisServer, client: redis.Redis) -> None:
     client.set("trader-X:key", "no stream")
     async with connected(source(server, "prefix=trader-")) as made:
@@ -212,7 +204,7 @@ async def test_a_stream_that_begins_later_is_found_by_its_prefix(server: RedisSe
         assert numbers(await read(made)) == [1, 2]
 
 
-@in_a_loop
+@in_loop
 async def test_entries_trimmed_before_they_are_read_are_gaps(server: RedisServer, client: redis.Redis) -> None:
     add(client, *range(10))
     async with connected(source(server)) as made:
@@ -225,7 +217,7 @@ async def test_entries_trimmed_before_they_are_read_are_gaps(server: RedisServer
     assert gaps == 15
 
 
-@in_a_loop
+@in_loop
 async def test_entries_trimmed_while_nobody_reads_are_gaps_after_a_restart(
     server: RedisServer, client: redis.Redis
 ) -> None:
@@ -243,7 +235,7 @@ async def test_entries_trimmed_while_nobody_reads_are_gaps_after_a_restart(
     assert (numbers(batch), batch.gaps) == ([30], 0)
 
 
-@in_a_loop
+@in_loop
 async def test_a_deleted_entry_in_the_middle_is_a_gap(server: RedisServer, client: redis.Redis) -> None:
     async with connected(source(server)) as made:
         add(client, 1)
@@ -255,7 +247,7 @@ async def test_a_deleted_entry_in_the_middle_is_a_gap(server: RedisServer, clien
     assert (numbers(batch), batch.gaps) == ([1, 3], 1)
 
 
-@in_a_loop
+@in_loop
 async def test_only_what_was_trimmed_after_the_beginning_is_a_gap(server: RedisServer, client: redis.Redis) -> None:
     add(client, *range(10))
     client.xtrim("events", maxlen=5, approximate=False)
@@ -265,7 +257,7 @@ async def test_only_what_was_trimmed_after_the_beginning_is_a_gap(server: RedisS
     assert (numbers(batch), batch.gaps) == ([7, 8, 9], 2)
 
 
-@in_a_loop
+@in_loop
 async def test_a_stream_that_was_made_anew_is_read_on_and_named(server: RedisServer, client: redis.Redis) -> None:
     add(client, 1, id="500-0")
     async with connected(source(server)) as made:
@@ -279,7 +271,7 @@ async def test_a_stream_that_was_made_anew_is_read_on_and_named(server: RedisSer
     assert reason.startswith("stream events ends at 7-0, before 500-0, which was read")
 
 
-@in_a_loop
+@in_loop
 async def test_a_lost_connection_is_an_os_error(server: RedisServer, client: redis.Redis) -> None:
     async with connected(source(server)) as made:
         client.client_kill_filter(_type="normal", skipme=True)
@@ -287,7 +279,7 @@ async def test_a_lost_connection_is_an_os_error(server: RedisServer, client: red
             await read(made)
 
 
-@in_a_loop
+@in_loop
 async def test_a_key_that_is_no_stream_is_an_error_that_names_it(server: RedisServer, client: redis.Redis) -> None:
     client.set("events", "text")
     made = source(server)
@@ -296,7 +288,7 @@ async def test_a_key_that_is_no_stream_is_an_error_that_names_it(server: RedisSe
     await made.close()
 
 
-@in_a_loop
+@in_loop
 async def test_a_user_needs_the_right_password_and_few_rights(server: RedisServer, client: redis.Redis) -> None:
     rights = ["+xread", "+xinfo|stream", "+multi", "+exec", "+scan", "+select"]
     client.acl_setuser("reader", enabled=True, passwords=["+right"], keys=["*"], commands=rights)
@@ -312,7 +304,7 @@ async def test_a_user_needs_the_right_password_and_few_rights(server: RedisServe
         assert numbers(await read(made)) == [1]
 
 
-@in_a_loop
+@in_loop
 async def test_a_server_is_read_over_tls_and_its_certificate_is_checked(tmp_path: Path) -> None:
     certificate = Path(__file__).parents[2] / "certificates/first.crt"
     running = RedisServer(tmp_path, certificate=certificate)
@@ -330,7 +322,7 @@ async def test_a_server_is_read_over_tls_and_its_certificate_is_checked(tmp_path
         running.stop()
 
 
-@in_a_loop
+@in_loop
 async def test_kills_of_the_server_lose_no_entry_and_repeat_none(tmp_path: Path) -> None:
     running = RedisServer(tmp_path)
     made, seen, gaps = source(running), list[int](), 0
