@@ -76,7 +76,7 @@ class Sums:
     flows: Fraction = Fraction(0)
     unrealized: Fraction = Fraction(0)
     value: Fraction = Fraction(0)
-    """Of positions that were paid for, at their marks."""
+    """The value of positions that were paid for, at their marks."""
     exposure: Fraction = Fraction(0)
     """The absolute values of all positions."""
 
@@ -136,7 +136,7 @@ class State:
     rates: dict[tuple[str, str], tuple[Fraction, int]] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
     outcomes: dict[str, list[Fraction]] = field(default_factory=dict)
-    """Of complete round trips, by strategy."""
+    """The outcomes of complete round trips, by strategy."""
     order_strategies: dict[tuple[str, str], str] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
     now_ns: int = 0
@@ -427,8 +427,7 @@ class Book:
         strategy = event.get("strategy") or ""
         if not strategy and event.get("order_id"):
             strategy = self.state.order_strategies.get((event["symbol"], event["order_id"]), "")
-        side = str(event.get("position_side") or "").lower()
-        return strategy or "default", event["symbol"], "" if side == "both" else side
+        return strategy or "default", event["symbol"], side_of(event)
 
     def _contract(self, state: State, symbol: str) -> Contract:
         known = state.contracts.get(symbol)
@@ -480,17 +479,21 @@ def names_fill(event: Event, key: tuple[str, ...]) -> bool:
     return all(wanted in ("", known) for wanted, known in zip(named, key, strict=True)) and named[2] == key[2]
 
 
-def is_reducing(event: Event) -> bool:
+def side_of(event: Event) -> str:
+    """Returns the side that an event keeps apart: `long` or `short`; empty for the position that has both."""
     side = str(event.get("position_side") or "").lower()
-    return side == ("long" if event["side"] == "sell" else "short")
+    return "" if side == "both" else side
+
+
+def is_reducing(event: Event) -> bool:
+    return side_of(event) == ("long" if event["side"] == "sell" else "short")
 
 
 def booking_key(event: Event) -> tuple[str, ...] | None:
     """Returns what identifies a booking; None for an event that is none."""
     kind = event["type"]
     if kind == "position":
-        side = str(event.get("position_side") or "").lower()
-        return kind, event.get("strategy") or "default", event["symbol"], "" if side == "both" else side
+        return kind, event.get("strategy") or "default", event["symbol"], side_of(event)
     if kind in ("cash", "funding", "dividend", "split", "settlement"):
         return kind, event.get("venue", ""), event.get("symbol", ""), event[f"{kind}_id"]
     return None
