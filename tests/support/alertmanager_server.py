@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hosts import wait_until
-from redis_server import free_port
+from server_process import free_port
 
 PROGRAM = "prometheus-alertmanager"
 CONFIGURATION = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"

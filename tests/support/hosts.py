@@ -186,11 +186,21 @@ def is_ready(server: Server) -> bool:
 
 
 def post(server: Server, path: str, document: Any) -> Any:
+    """Returns the document of the answer. Raises HTTPError if that is a refusal."""
     request = urllib.request.Request(
         server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}, method="POST"
     )
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         return json.load(answer)
+
+
+def answer_to(server: Server, path: str, document: Any) -> Any:
+    """Posts likewise, and returns the document of a refusal too."""
+    try:
+        return post(server, path, document)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return json.load(refused)
 
 
 def fill(number: int, side: str, price: str) -> dict[str, str]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import signal
-import socket
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from server_process import TIMEOUT_SECONDS, free_port
+
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="redis-server is not installed (Debian: redis-server)"
 )
-TIMEOUT_SECONDS = 60
 
 
 class RedisServer:
@@ -70,12 +68,3 @@ class RedisServer:
         process.stdout.read()
         process.wait(TIMEOUT_SECONDS)
         process.stdout.close()
-
-
-def free_port() -> int:
-    """Returns a port that nobody listens on now, and that no connection gets by chance while a server is away."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

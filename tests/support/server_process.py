@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -21,6 +23,15 @@ ROOT = Path(__file__).parents[2]
 # How long a test waits for what never comes. On a busy machine a server takes half a minute to start.
 TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.01
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on now, and that no connection gets by chance while a server is away."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def run_command(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -119,7 +130,7 @@ class Server:
 
 @contextmanager
 def running(*arguments: str, **environment: str) -> Iterator[Server]:
-    """Runs a server for the length of a block."""
+    """Yields a server, and stops it."""
     server = Server(*arguments, **environment)
     try:
         yield server

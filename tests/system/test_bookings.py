@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
+from hosts import answer_to, post
 from observability.clients import Rest
-from server_process import TIMEOUT_SECONDS, Server, running
+from server_process import Server, running
 
 FILL = {
     "type": "fill", "trade_id": "1", "order_id": "o1", "symbol": "X", "side": "buy", "quantity": "1", "price": "100",
@@ -23,19 +22,8 @@ FUNDING = {"type": "funding", "funding_id": "f1", "symbol": "X", "amount": "-5",
 
 
 def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:
-    return post(server, "/api/ingest", events)
-
-
-def post(server: Server, path: str, document: Any) -> dict[str, Any]:
-    request = urllib.request.Request(
-        server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-            found: dict[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as error:
-        found = json.load(error)
-    return found
+    answer: dict[str, Any] = answer_to(server, "/api/ingest", events)
+    return answer
 
 
 def test_a_payment_that_comes_twice_counts_once(tmp_path: Path) -> None:
@@ -112,7 +100,7 @@ def test_a_split_leaves_no_profit_and_no_loss() -> None:
         assert server.get("/api/bookings?kind=split")["bookings"][0]["effect"] == {"quantities": {"s": 20.0}}
 
 
-def test_what_other_systems_call_them_is_booked() -> None:
+def test_types_that_other_systems_name_otherwise_are_booked() -> None:
     with running() as server:
         for kind in ("funding", "dividend", "split", "transfer", "fee"):
             answer = send(server, {"type": kind, "symbol": "X", "amount": "-0.01", "ratio": "2"})

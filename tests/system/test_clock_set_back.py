@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hosts import wait_until
-from server_process import TIMEOUT_SECONDS, Server
+from hosts import post, wait_until
+from server_process import Server
 
 StartServer = Callable[..., Server]
 
@@ -22,14 +20,6 @@ import pathlib, time
 _host_time_ns, _offset = time.time_ns, pathlib.Path({path!r})
 time.time_ns = lambda: _host_time_ns() + int(_offset.read_text())
 """
-
-
-def post(server: Server, path: str, document: Any) -> Any:
-    request = urllib.request.Request(
-        server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-        return json.loads(response.read())
 
 
 def feed(server: Server, seconds: float) -> list[dict[str, Any]]:

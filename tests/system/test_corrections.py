@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from websockets.sync.client import connect
 
-from server_process import TIMEOUT_SECONDS, Server, running
+from hosts import post
+from server_process import Server, running
 
 
 def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(
-        server.url("/api/ingest"), json.dumps(events).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        found: dict[str, Any] = json.load(answer)
-    return found
+    answer: dict[str, Any] = post(server, "/api/ingest", events)
+    return answer
 
 
 def fill(number: int, side: str, quantity: str, price: str, **changes: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ import example_source
 import observability.server.worker  # noqa: F401  # knows every WebSocket endpoint
 from document_session import Session
 from documents import GUIDES, Document, document
+from hosts import post
 from observability.monitoring.server_figures import server_figures
 from observability.websocket.endpoint import WebSocketEndpoint
 from server_process import TIMEOUT_SECONDS, Server
@@ -77,17 +77,9 @@ def _send_something(server: Server) -> None:
         {"type": "metric", "name": "docs", "value": 1},
         {"type": "alert", "severity": "info", "title": "docs"},
     ]
-    assert _post(server, "/api/ingest", events)["accepted"] == len(events) - 1
+    assert post(server, "/api/ingest", events)["accepted"] == len(events) - 1
     with connect(server.websocket_url) as client:
         client.recv()
-
-
-def _post(server: Server, path: str, document: Any) -> Any:
-    request = urllib.request.Request(
-        server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        return json.load(answer)
 
 
 def _first(members: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +151,7 @@ def test_the_table_of_series_has_every_series_and_field(demo: Server) -> None:
     demo.next_snapshot()  # a tick has written a row of each
     sections = ["market_data", "strategy", "strategies", "execution", "system", "bars"]
     wanted = {"metric_types": sections, "interval": "1m", "format": "columns", "limit": 1}
-    series = _post(demo, "/api/metrics/history", wanted)["data"]
+    series = post(demo, "/api/metrics/history", wanted)["data"]
     fields = {one["type"]: sorted(one.keys() - {"type", "symbol", "strategy", "timestamp"}) for one in series}
     documented = document("docs/api.md").table("series")
     assert {row[0].split("`")[1]: sorted(re.findall(r"`(\w+)`", row[1])) for row in documented} == fields

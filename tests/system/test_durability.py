@@ -3,7 +3,6 @@ disk fails says so and goes on."""
 
 from __future__ import annotations
 
-import json
 import resource
 import signal
 import urllib.error
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from hosts import post
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import receive
 
@@ -40,11 +40,7 @@ def fill(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(
-        server.url("/api/ingest"), json.dumps(events).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-        answer: dict[str, Any] = json.load(response)
+    answer: dict[str, Any] = post(server, "/api/ingest", events)
     return answer
 
 

@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 
 import cycle_finder
 from certified import FIRST, trusting
+from hosts import post
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import CLOSE, TEXT, RawClient, ask, frame, open_socket, receive, reset
 
@@ -32,9 +33,7 @@ FILL = {"type": "fill", "trade_id": "1", "order_id": "1", "symbol": "X", "side":
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(PYTHONPATH=cycle_finder.install(tmp_path_factory.mktemp("finder")))
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)) as connection:
-        connection.request("POST", "/api/ingest", json.dumps([QUOTE, FILL]), {"Content-Type": "application/json"})
-        assert json.loads(connection.getresponse().read())["accepted"] == 2
+    assert post(server, "/api/ingest", [QUOTE, FILL])["accepted"] == 2
     yield server
     server.stop()
 

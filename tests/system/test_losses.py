@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from server_process import TIMEOUT_SECONDS, Server, running
+from hosts import answer_to, post
+from server_process import Server, running
 
 
 def fill(number: int, symbol: str, side: str = "buy", **fields: object) -> dict[str, object]:
@@ -23,15 +24,9 @@ def report(symbol: str, strategy: str = "") -> dict[str, object]:
     return {"type": "position", "symbol": symbol, "quantity": 1, "avg_price": 100, "strategy": strategy}
 
 
-def post(server: Server, *events: object, path: str = "/api/ingest") -> dict[str, Any]:
-    data = json.dumps(events).encode() if events else b""
-    request = urllib.request.Request(server.url(path), data, {"Content-Type": "application/json"}, method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            document: dict[str, Any] = json.loads(response.read())
-    except urllib.error.HTTPError as error:
-        document = json.loads(error.read())
-    return document
+def send(server: Server, *events: object) -> dict[str, Any]:
+    answer: dict[str, Any] = answer_to(server, "/api/ingest", events)
+    return answer
 
 
 def wait_for_health(server: Server, reason: str | None) -> None:
@@ -52,12 +47,12 @@ def alert_of(server: Server, name: str) -> dict[str, Any]:
 def test_a_symbol_beyond_the_bound_is_refused_and_everybody_is_told() -> None:
     with running(MAX_SYMBOLS="2") as server:
         quotes = [{"type": "quote", "symbol": symbol, "bid": 99, "ask": 101} for symbol in "ABCC"]
-        answer = post(server, *quotes)
+        answer = send(server, *quotes)
         assert (answer["accepted"], [each["index"] for each in answer["rejected"]]) == (2, [2, 3])
         assert "MAX_SYMBOLS" in answer["rejected"][0]["error"]
         assert "$[2].symbol" in answer["rejected"][0]["error"]
-        assert post(server, {"type": "print", "symbol": "C", "price": 1, "size": 1})["rejected_count"] == 1
-        assert post(server, fill(1, "C"))["accepted"] == 1
+        assert send(server, {"type": "print", "symbol": "C", "price": 1, "size": 1})["rejected_count"] == 1
+        assert send(server, fill(1, "C"))["accepted"] == 1
         wait_for_health(server, "Symbols are refused")
         strategy = server.next_snapshot()["strategy"]
         assert [(each["mark_source"], each["stale"]) for each in strategy["positions"]] == [("fill", True)]
@@ -67,7 +62,7 @@ def test_a_symbol_beyond_the_bound_is_refused_and_everybody_is_told() -> None:
 
 def test_a_fill_beyond_the_positions_is_refused_whole_and_may_be_sent_again(tmp_path: Path) -> None:
     with running("--data-dir", str(tmp_path), MAX_POSITIONS="2") as server:
-        answer = post(server, fill(1, "A"), fill(2, "B"), fill(3, "C"), fill(1, "A"), fill(4, "A"))
+        answer = send(server, fill(1, "A"), fill(2, "B"), fill(3, "C"), fill(1, "A"), fill(4, "A"))
         assert (answer["accepted"], answer["duplicates"], answer["rejected_count"]) == (3, 1, 1)
         assert "MAX_POSITIONS" in answer["rejected"][0]["error"]
         wait_for_health(server, "Fills are lost: all positions are open")
@@ -76,17 +71,17 @@ def test_a_fill_beyond_the_positions_is_refused_whole_and_may_be_sent_again(tmp_
         assert snapshot["system"]["health"] != "healthy"
         alert = alert_of(server, "refused_fills")
         assert alert["severity"] == "critical"
-        post(server, path=f"/api/system/alerts/acknowledge/{alert['alert_id']}")
+        post(server, f"/api/system/alerts/acknowledge/{alert['alert_id']}", None)
         wait_for_health(server, None)
         # With a flat position there is room.
-        assert post(server, fill(5, "B", "sell"), fill(3, "C"))["accepted"] == 2
+        assert send(server, fill(5, "B", "sell"), fill(3, "C"))["accepted"] == 2
         assert server.next_snapshot()["strategy"]["open_positions"] == 2
 
 
 def test_a_reported_position_beyond_the_bound_is_dropped_and_everybody_is_told(tmp_path: Path) -> None:
     title = "Reported positions are not compared"
     with running("--data-dir", str(tmp_path), MAX_POSITIONS="2") as server:
-        answer = post(server, *map(report, "ABAC"))
+        answer = send(server, *map(report, "ABAC"))
         assert (answer["accepted"], answer["warnings_count"]) == (4, 1)
         assert answer["warnings"][0]["path"] == "$[3].symbol"
         assert "compared in place of B of default" in answer["warnings"][0]["warning"]
@@ -100,8 +95,8 @@ def test_a_reported_position_beyond_the_bound_is_dropped_and_everybody_is_told(t
 
 def test_a_reported_position_of_a_strategy_without_an_account_is_told_to_its_sender() -> None:
     with running() as server:
-        post(server, *(fill(number, "A", strategy=f"s{number}") for number in range(65)))
-        answer = post(server, report("A", "s63"), report("A", "s64"))
+        send(server, *(fill(number, "A", strategy=f"s{number}") for number in range(65)))
+        answer = send(server, report("A", "s63"), report("A", "s64"))
         assert (answer["accepted"], answer["warnings_count"]) == (2, 1)
         assert answer["warnings"][0]["path"] == "$[1].strategy"
         assert "not compared" in answer["warnings"][0]["warning"]
@@ -114,7 +109,7 @@ def test_both_sides_of_a_trade_and_several_orders_on_one_side_may_be_ours(tmp_pa
     for _ in range(2):
         # The second time after a restart: all of them are duplicates then.
         with running("--data-dir", str(tmp_path)) as server:
-            answer = post(server, *both, *makers, *flip)
+            answer = send(server, *both, *makers, *flip)
             assert answer["rejected_count"] == 0
             assert answer["accepted"] + answer["duplicates"] == 7
             strategy = server.next_snapshot()["strategy"]
@@ -133,7 +128,7 @@ def test_both_sides_of_a_trade_and_several_orders_on_one_side_may_be_ours(tmp_pa
 
 def test_a_conflict_is_rejected_and_the_health_is_not_healthy_over_it(tmp_path: Path) -> None:
     with running("--data-dir", str(tmp_path)) as server:
-        answer = post(server, fill(1, "A"), fill(1, "A", quantity="11"))
+        answer = send(server, fill(1, "A"), fill(1, "A", quantity="11"))
         assert (answer["accepted"], answer["rejected"][0]["index"]) == (1, 1)
         assert "conflict" in answer["rejected"][0]["error"]
         wait_for_health(server, "Fills are lost: other content under a known key")
@@ -149,7 +144,7 @@ def test_ids_that_begin_anew_each_day_are_told_apart_where_the_setting_says_so()
     days = [fill(1, "A", order_id="o", venue="SHFE", ts=f"2025-10-2{day}T03:00:00Z") for day in (1, 2)]
     for venues, accepted in (("SHFE,DCE", 2), ("*", 2), ("DCE", 1)):
         with running(DAILY_TRADE_IDS=venues) as server:
-            answer = post(server, *days, *days)
+            answer = send(server, *days, *days)
             assert (answer["accepted"], answer["duplicates"]) == (accepted, 4 - accepted)
 
 
@@ -171,7 +166,7 @@ def test_what_is_done_instead_beyond_a_bound_is_a_warning_to_the_sender(
     make: Callable[[int], dict[str, object]], count: int, path: str, warning: str
 ) -> None:
     with running() as server:
-        answer = post(server, *map(make, range(count)))
+        answer = send(server, *map(make, range(count)))
         assert (answer["accepted"], answer["rejected_count"], answer["warnings_count"]) == (count, 0, 1)
         assert answer["warnings"][0]["path"] == path
         assert warning in answer["warnings"][0]["warning"]
@@ -186,6 +181,6 @@ def test_what_is_done_instead_beyond_a_bound_is_a_warning_to_the_sender(
 )
 def test_what_there_is_no_room_for_is_rejected(make: Callable[[int], dict[str, object]], count: int, path: str) -> None:
     with running() as server:
-        answer = post(server, *map(make, range(count)))
+        answer = send(server, *map(make, range(count)))
         assert (answer["accepted"], answer["rejected_count"]) == (count - 1, 1)
         assert answer["rejected"][0]["error"].endswith(f"`{path}`")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from server_process import TIMEOUT_SECONDS, Server
+from hosts import answer_to
+from server_process import Server
 from ws_client import receive
 
 StartServer = Callable[..., Server]
@@ -35,19 +34,8 @@ def fill(symbol: str, price: str, **fields: Any) -> dict[str, Any]:
     return {"type": "fill", **ids, "symbol": symbol, "side": "buy", "quantity": "10", "price": price, **fields}
 
 
-def ask(server: Server, path: str, document: Any) -> Any:
-    request = urllib.request.Request(
-        server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            return json.loads(response.read())
-    except urllib.error.HTTPError as error:
-        return json.loads(error.read())
-
-
 def post(server: Server, *events: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = ask(server, "/api/ingest", events)
+    answer: dict[str, Any] = answer_to(server, "/api/ingest", events)
     return answer
 
 
@@ -63,7 +51,7 @@ def positions(server: Server) -> dict[str, dict[str, Any]]:
 def bars(server: Server, symbol: str) -> list[tuple[float, float]]:
     """Returns close and volume of the finished bars of the last hour."""
     question = {"time_range": "1h", "interval": "1m", "metric_types": ["bars"], "symbols": [symbol]}
-    data = ask(server, "/api/metrics/history", question)["data"]
+    data = answer_to(server, "/api/metrics/history", question)["data"]
     return [(bar["close"], bar["volume"]) for bar in data]
 
 
