@@ -92,9 +92,13 @@ class Desk:
         message = await asyncio.to_thread(self.channels[route].taken.get, timeout=TIMEOUT_SECONDS)
         return [(notice.kind, notice.document["key"]) for notice in message.notices]
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], step_seconds: float = 0.0) -> None:
+        """Waits until a condition is true, and lets the clock go on by steps meanwhile, if they have a length."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            while not condition():  # noqa: ASYNC110 - no event tells
+            while not condition():
+                if step_seconds:
+                    self.pass_time(step_seconds)
+                # No event tells.
                 await asyncio.sleep(0.001)
 
     def due_ns(self) -> int:
@@ -185,9 +189,7 @@ async def test_a_failed_delivery_is_tried_again_and_what_comes_after_it_waits() 
         desk.event()
         await desk.until(lambda: desk.route()["last_error"] is not None)
         desk.event(state="resolved")
-        while desk.channels["r"].failures:
-            desk.pass_time(400)
-            await asyncio.sleep(0.001)
+        await desk.until(lambda: not desk.channels["r"].failures, step_seconds=400)
         desk.pass_time(400)
         assert await desk.take() == [("raised", "k")]
         assert await desk.take() == [("resolved", "k")]
@@ -212,9 +214,7 @@ async def test_a_dead_channel_is_an_alert_on_the_others_until_it_delivers() -> N
         desk.channels["dead"].failures = [DeliveryFailed("gone")] * 3
         desk.event()
         assert await desk.take("alive") == [("raised", "k")]
-        while desk.channels["dead"].failures:
-            desk.pass_time(400)
-            await asyncio.sleep(0.001)
+        await desk.until(lambda: not desk.channels["dead"].failures, step_seconds=400)
         assert await desk.take("alive") == [("raised", "observability/notify/dead")]
         desk.pass_time(400)
         assert await desk.take("dead") == [("raised", "k")]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from math import ceil
 from random import Random
 from typing import Any, Final
 
@@ -144,7 +145,7 @@ class RandomYear:
         if not self._fills:
             return None
         fill = self._pick(self._fills[-50:])
-        return {**fill, "price": str(Fraction(1, 4) + Fraction(fill["price"]).__ceil__()).replace("/", "") + ".5"}
+        return {**fill, "price": f"{ceil(Fraction(fill['price']))}.5"}
 
     # -- prices
 
