@@ -107,7 +107,7 @@ class Desk:
 
     def would_send_in(self, seconds: int) -> bool:
         """Returns whether the first route has something to send so much later."""
-        return bool(self.notifier._outboxes[0].ready(self.clock.now_ns + seconds * 10**9))
+        return bool(self.notifier._outboxes["r"].ready(self.clock.now_ns + seconds * 10**9))
 
     def route(self, name: str = "r") -> dict[str, Any]:
         routes: list[dict[str, Any]] = self.notifier.to_json()["routes"]
