@@ -194,7 +194,7 @@ def test_a_misspelt_variable_is_warned_about_with_the_right_name(caplog: pytest.
 
 
 def test_variables_of_other_programs_are_ignored_silently(caplog: pytest.LogCaptureFixture) -> None:
-    assert read({"PATH": "/bin", "API_KEY": "x", "LOG_FORMAT": "x", "DATABASE_URL": "x", "MYAPI_PORT": "1"}) == Config()
+    assert read({"PATH": "/bin", "API_KEY": "x", "LOG_TARGET": "x", "DATABASE_URL": "x", "MYAPI_PORT": "1"}) == Config()
     assert caplog.records == []
 
 

@@ -18,6 +18,7 @@ from observability.config.config import Config
 from observability.errors import ConfigError
 from observability.logs.files import BACKUP_FILES, MAX_FILE_BYTES
 from observability.logs.log_ring import LogRing
+from observability.logs.repeats import REPEATS_PER_MINUTE
 from observability.logs.setup import configure_logging, reopen_log_files
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ +\S+: .*")
@@ -147,7 +148,7 @@ def test_files_are_rotated_and_limited_in_number_and_size(tmp_path: Path, monkey
     monkeypatch.setattr("observability.logs.files.MAX_FILE_BYTES", 1000)
     configure_logging(Config(log_dir=tmp_path))
     for number in range(200):
-        logging.getLogger("x").warning("line %d", number)
+        logging.getLogger("x").warning(f"line {number}")
     files = sorted(tmp_path.iterdir())
     assert len(files) == 1 + BACKUP_FILES
     assert all(file.stat().st_size <= 1000 for file in files)
@@ -226,3 +227,13 @@ def test_the_given_ring_receives_the_lines() -> None:
     assert configure_logging(Config(), ring=ring) is ring
     logging.getLogger("x").warning("kept")
     assert messages(ring) == ["kept"]
+
+
+# -- repeats
+
+
+def test_a_line_that_repeats_is_limited_wherever_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    ring = configure_logging(Config())
+    for number in range(REPEATS_PER_MINUTE * 2):
+        logging.getLogger("x").warning("line %d", number)
+    assert len(lines_of(capsys.readouterr().err)) == len(messages(ring)) == REPEATS_PER_MINUTE

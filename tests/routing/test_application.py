@@ -60,6 +60,15 @@ def test_a_handler_that_raises_is_answered_with_500_and_no_details(
     assert caplog.records[0].exc_info is not None
 
 
+def test_a_failed_answer_has_the_id_of_its_line_in_the_log(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, response = answer(application, request(b"GET /fail HTTP/1.1"))
+    assert orjson.loads(response.body)["request_id"] == caplog.records[0].__dict__["ids"]["request"]
+    _, response = answer(application, request(b"GET /fail HTTP/1.1", b"X-Request-ID: 8c1f"))
+    assert orjson.loads(response.body)["request_id"] == "8c1f" == caplog.records[1].__dict__["ids"]["request"]
+
+
 def test_an_answer_that_cannot_be_encoded_becomes_a_500(
     application: Application, caplog: pytest.LogCaptureFixture
 ) -> None:

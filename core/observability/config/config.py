@@ -47,6 +47,7 @@ from observability.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOCAL_WRITES_BY_USER: Final = "user"
 DEFAULT_CORS_ORIGINS: Final = ("http://localhost:3000", "http://localhost:5173")
@@ -196,6 +197,10 @@ class Config:
     log_level: str = _setting(
         "INFO", Choice(LOG_LEVELS), "Least severe level that is logged.", env="LOG_LEVEL", flag="--log-level"
     )
+    log_format: str = _setting(
+        "text", Choice(LOG_FORMATS), "How lines of the log are written: for people, or as JSON for programs.",
+        env="LOG_FORMAT", flag="--log-format",
+    )  # fmt: skip
     log_dir: Path | None = _setting(
         None,
         DirectoryPath(),

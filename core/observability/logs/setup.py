@@ -1,59 +1,26 @@
-"""The setup of logging: one readable line per record on stderr, in rotating files if configured, and in memory.
-
-    2025-10-21T22:00:00.123Z INFO     snapshot.hub: started with 3 symbols
-    2025-10-21T22:00:00.124Z INFO     worker-1 server.worker: one of several processes
-    2025-10-21T22:00:00.125Z ERROR    store.writer: the store cannot write
-        | Traceback (most recent call last):
-        | ...
-
-Only a record starts in the first column, and text from a peer is escaped, so that no peer can forge a line.
-"""
+"""The setup of logging: one line per record on stderr, in rotating files if configured, and in memory."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+from types import TracebackType
 from typing import Final
 
-from observability.clocks.timestamps import NS_PER_S, IsoFormatter
+from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.config.setting import shown
 from observability.errors import ConfigError
 from observability.logs.files import LogFileHandler
-from observability.logs.log_ring import OURS, LogRing, escape
+from observability.logs.formats import JsonFormatter, LineFormatter, short_name
+from observability.logs.log_ring import OURS, LogRing
+from observability.logs.repeats import RepeatFilter
 
 logger = logging.getLogger(__name__)
 
-_OURS: Final = f"{OURS}."
-_CONTINUATION: Final = "    | "
-
-
-def short_name(logger_name: str) -> str:
-    """Returns the name of a logger without `observability.`, which all of ours begin with."""
-    return logger_name.removeprefix(_OURS)
-
-
-class LineFormatter(logging.Formatter):
-    """Formats a record as shown in the module's docstring. Each handler has its own, protected by the handler's lock.
-
-    `process` precedes the logger if several processes log to the same place.
-    """
-
-    def __init__(self, process: str = "") -> None:
-        super().__init__()
-        self._process = f"{process} " if process else ""
-        self._iso = IsoFormatter()
-
-    def format(self, record: logging.LogRecord) -> str:
-        time = self._iso(int(record.created * NS_PER_S))
-        name = escape(short_name(record.name))
-        lines = [f"{time} {record.levelname:<8} {self._process}{name}: {escape(record.getMessage())}"]
-        if record.exc_info and not record.exc_text:
-            record.exc_text = self.formatException(record.exc_info)
-        for text in (record.exc_text, record.stack_info):
-            if text:
-                lines.extend(_CONTINUATION + escape(line) for line in text.split("\n"))
-        return "\n".join(lines)
+# The names of our handlers begin with this.
+_HANDLERS: Final = f"{OURS}."
 
 
 class RingHandler(logging.Handler):
@@ -74,6 +41,25 @@ class RingHandler(logging.Handler):
             self.handleError(record)
 
 
+class HeldRecords(logging.Handler):
+    """Holds the records of a start that has not read yet how it is to log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[logging.LogRecord] = []
+        logging.getLogger().addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+    def pass_on(self) -> None:
+        """Logs the records, and holds no further ones."""
+        root = logging.getLogger()
+        root.removeHandler(self)
+        for record in self._records:
+            root.handle(record)
+
+
 def configure_logging(config: Config, process: str = "", ring: LogRing | None = None) -> LogRing:
     """Sets up this process's logging and returns the ring of its last records, which is `ring` or a new one.
 
@@ -86,17 +72,44 @@ def configure_logging(config: Config, process: str = "", ring: LogRing | None = 
     if config.log_dir is not None:
         handlers.append(_file_handler(config, process))
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if (handler.name or "").startswith(_OURS)]:
+    for handler in [handler for handler in root.handlers if (handler.name or "").startswith(_HANDLERS)]:
         root.removeHandler(handler)
         handler.close()
+    repeats = RepeatFilter()
     for handler in handlers:
-        handler.set_name(_OURS + type(handler).__name__)
-        handler.setFormatter(LineFormatter(process))
+        handler.set_name(_HANDLERS + type(handler).__name__)
+        handler.setFormatter(make_formatter(config, process))
+        handler.addFilter(repeats)
         root.addHandler(handler)
     root.setLevel(config.log_level)
     # picows logs a line per connection at INFO. A logger's own level overrides the root's, so it must not be below it.
     logging.getLogger("picows").setLevel(max(logging.WARNING, root.level))
     return ring
+
+
+def make_formatter(config: Config, process: str = "") -> logging.Formatter:
+    """Returns a formatter of the configured format."""
+    return JsonFormatter(process) if config.log_format == "json" else LineFormatter(process)
+
+
+def log_stray_output() -> None:
+    """Logs what Python prints on stderr by itself: warnings, and exceptions that end the process or a thread."""
+
+    def log_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, traceback)
+            return
+        logger.critical("an exception ends the process", exc_info=(kind, error, traceback))
+
+    def log_thread_exception(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_value is not None:
+            logger.error(
+                "an exception has ended a thread", exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback)
+            )
+
+    logging.captureWarnings(True)
+    sys.excepthook = log_exception
+    threading.excepthook = log_thread_exception
 
 
 def reopen_log_files() -> None:

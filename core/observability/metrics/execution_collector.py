@@ -331,6 +331,7 @@ class ExecutionCollector(BusCollector):
                     "a report or fill of order %r in %s is dated %.1f s after its arrival, which cannot be right; "
                     "further ones are only counted",
                     event.order_id, event.symbol, (event_time_ns(event) - event.ts_init) / NS_PER_S,
+                    extra={"ids": {"order_id": event.order_id, "symbol": event.symbol}},
                 )  # fmt: skip
 
     def _note_due(self, now_ns: int) -> None:

@@ -713,7 +713,7 @@ class StrategyCollector(BusCollector):
         if self.overclosing_fills == 1:
             logger.error(
                 "fill %r is refused: it closes %s of the %s side of %s, which holds %s; further ones are only counted",
-                event.trade_id, closed, event.position_side, event.symbol, held,
+                event.trade_id, closed, event.position_side, event.symbol, held, extra={"ids": _ids(event)},
             )  # fmt: skip
         raise EventRefused(
             "quantity",
@@ -733,7 +733,7 @@ class StrategyCollector(BusCollector):
         if self.fills_refused == 1:
             logger.error(
                 "fill %r of %s is refused: all %d positions are open; further ones are only counted",
-                event.trade_id, event.symbol, self.settings.max_positions,
+                event.trade_id, event.symbol, self.settings.max_positions, extra={"ids": _ids(event)},
             )  # fmt: skip
 
     def open_position(self, account: StrategyAccount, symbol: str, side: HeldSide) -> PositionPart | None:
@@ -1033,3 +1033,10 @@ def _begin_paths_anew(accounts: Iterable[StrategyAccount], totals: StrategyTotal
     totals.begin_path_anew()
     for account in accounts:
         account.begin_path_anew()
+
+
+def _ids(fill: Fill) -> dict[str, str]:
+    """Returns what the log calls a fill by."""
+    return {
+        "trade_id": fill.trade_id, "order_id": fill.order_id, "symbol": fill.symbol, "strategy": fill.strategy
+    }  # fmt: skip

@@ -254,7 +254,9 @@ class Notifier:
         except TimeoutError:
             self._note_failure(outbox, notices, DeliveryFailed(f"no answer within {MAX_SEND_SECONDS:g} s"))
         except Exception as error:
-            logger.exception("the channel of route %s failed", outbox.route.name)
+            logger.exception(
+                "the channel of route %s failed", outbox.route.name, extra={"ids": {"route": outbox.route.name}}
+            )
             self._note_failure(outbox, notices, DeliveryFailed(repr(error)))
         else:
             self._note_success(outbox, notices)
@@ -266,7 +268,7 @@ class Notifier:
         now_ns = self._host_clock.time_ns()
         outbox.remove(notices)
         if outbox.failures:
-            logger.info("route %s delivers again", outbox.route.name)
+            logger.info("route %s delivers again", outbox.route.name, extra={"ids": {"route": outbox.route.name}})
         outbox.failures, outbox.retry_ns, outbox.error = 0, 0, ""
         outbox.delivered_ns = now_ns
         for notice in notices:
@@ -308,6 +310,7 @@ class Notifier:
                 "route %s did not deliver %r to %s, %s: %s",
                 name, notices[0].heading(), outbox.channel.place,
                 "and never will" if given_up else "and tries again", failure,
+                extra={"ids": {"route": name, "alert_id": notices[0].alert_id}},
             )  # fmt: skip
         outbox.remove(given_up)
         for notice in given_up:

@@ -66,6 +66,7 @@ class SourceRunner:
         self._n_unsettled = 0
         # Batches that the source has returned and that are not among those yet: acknowledging would include them.
         self._in_hand = 0
+        self._ids = {"source": source.name}
         self._states = LineBudget()
         self._rejections = LineBudget()
         self._reported_error: str | None = None
@@ -208,6 +209,7 @@ class SourceRunner:
             logger.warning(
                 "source %s: %d %s rejected: %s%s",
                 self.source.name, number, "message is" if number == 1 else "messages are", why, _and_more(left_out),
+                extra={"ids": self._ids},
             )  # fmt: skip
 
     def _described(self, error: Exception) -> str:
@@ -220,7 +222,7 @@ class SourceRunner:
         described = f"{type(error).__name__}: {error}"
         if described != self._reported_error:
             self._reported_error = described
-            logger.error("source %s failed unexpectedly", self.source.name, exc_info=error)
+            logger.error("source %s failed unexpectedly", self.source.name, exc_info=error, extra={"ids": self._ids})
         return described
 
     def _on_change(self, old: State, new: State) -> None:
@@ -231,17 +233,21 @@ class SourceRunner:
         if new == "silent":
             logger.warning(
                 "source %s is silent: connected, but no message for %.0f s%s",
-                self.source.name, health.silence_seconds, more,
+                self.source.name, health.silence_seconds, more, extra={"ids": self._ids},
             )  # fmt: skip
         elif new == "connected":
             how = "brings messages again" if old == "silent" else "is connected"
-            logger.info("source %s %s%s", self.source.name, how, more)
+            logger.info("source %s %s%s", self.source.name, how, more, extra={"ids": self._ids})
         elif new == "connecting":
             logger.warning(
-                "source %s has lost its connection: %s; connecting again%s", self.source.name, health.error, more
-            )
+                "source %s has lost its connection: %s; connecting again%s", self.source.name, health.error, more,
+                extra={"ids": self._ids},
+            )  # fmt: skip
         else:
-            logger.warning("source %s cannot be connected to: %s; trying again%s", self.source.name, health.error, more)
+            logger.warning(
+                "source %s cannot be connected to: %s; trying again%s", self.source.name, health.error, more,
+                extra={"ids": self._ids},
+            )  # fmt: skip
 
 
 class _NotKept(Exception):

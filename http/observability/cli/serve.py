@@ -14,7 +14,7 @@ from observability.config.config import Config
 from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError, SourceError
 from observability.ingest.instrument_file import load_instruments
 from observability.ingest.position_file import load_positions
-from observability.logs.setup import configure_logging
+from observability.logs.setup import HeldRecords, configure_logging, log_stray_output, make_formatter
 from observability.notify.route_file import load_alert_file
 from observability.processes.reload import run_reloading
 from observability.processes.service_manager import ServiceManager
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 def serve(arguments: Sequence[str]) -> int:
     """Serves until a signal ends it; returns the exit code."""
     parsed = parser().parse_args(arguments)
+    held = HeldRecords()
     try:
         config = Sources(parsed, os.environ).config()
         alert_file = load_alert_file(config.alert_rules)
@@ -38,15 +39,19 @@ def serve(arguments: Sequence[str]) -> int:
         log_ring = configure_logging(config)
     except ConfigError as error:
         return _fail(error, EXIT_USAGE)
+    finally:
+        held.pass_on()
+    if config.log_format == "json":
+        log_stray_output()
     if config.reload:
         return run_reloading(["serve", *arguments])
     try:
         # Before the port opens and the processes fork; the hub makes its own.
         open_sources(config.sources)
     except ConfigError as error:
-        return _fail(error, EXIT_USAGE)
+        return _fail(error, EXIT_USAGE, config)
     except SourceError as error:
-        return _fail(error, EXIT_FAILED)
+        return _fail(error, EXIT_FAILED, config)
     announce = partial(_announce, config)
     service_manager = ServiceManager.take_from(os.environ)
     try:
@@ -54,7 +59,7 @@ def serve(arguments: Sequence[str]) -> int:
             return run_host(config, alert_file, announce, service_manager)
         run_process(lambda: HubProcess(config, alert_file, log_ring, announce, service_manager, new_run_id()))
     except (ObservabilityError, OSError) as error:
-        return _fail(error, EXIT_FAILED)
+        return _fail(error, EXIT_FAILED, config)
     return 0
 
 
@@ -69,13 +74,16 @@ def _announce(config: Config, port: int, memory_bytes: int) -> None:
     address = f"{host}:{port}"
     http, ws = ("http", "ws") if config.tls_cert is None else ("https", "wss")
     workers = f"{config.workers} workers, " if config.workers > 1 else ""
+    line = (
+        f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
+        f"{http}://{address}/docs, {http}://{address}/metrics; {workers}{config.max_symbols} symbols, "
+        f"up to {memory_bytes / 1e6:.0f} MB of history; Ctrl-C stops"
+    )
+    if config.log_format == "json":
+        record = logger.makeRecord(logger.name, logging.INFO, "", 0, "%s", (line,), None)
+        line = make_formatter(config).format(record)
     try:
-        print(
-            f"observability {VERSION} listening on {http}://{address}/ (live page), {ws}://{address}/ws/metrics, "
-            f"{http}://{address}/docs, {http}://{address}/metrics; {workers}{config.max_symbols} symbols, "
-            f"up to {memory_bytes / 1e6:.0f} MB of history; Ctrl-C stops",
-            flush=True,
-        )
+        print(line, flush=True)
     except OSError as error:
         # The reader has gone, or the disk is full. Neither is a reason not to serve. The rest of the buffer is dropped.
         logger.warning("the start line cannot be printed: %s", error.strerror)
@@ -83,10 +91,14 @@ def _announce(config: Config, port: int, memory_bytes: int) -> None:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def _fail(error: Exception, code: int) -> int:
+def _fail(error: Exception, code: int, config: Config | None = None) -> int:
+    """Says why the server ends; without `config` the format of the log is not known. Returns the exit code."""
     text: object = error
     if isinstance(error, OSError) and error.filename is None:
         # Its number says nothing to a reader.
         text = error.strerror or error
-    print(f"observability: {text}", file=sys.stderr)
+    if config is not None and config.log_format == "json":
+        logger.critical("%s", text)
+    else:
+        print(f"observability: {text}", file=sys.stderr)
     return code

@@ -53,7 +53,10 @@ _IDLE: Final = ConnectionState.IDLE
 def _log_access(request: Request, status: int, spent_ns: int) -> None:
     path = ascii(request.path)[1:-1]
     milliseconds = spent_ns / NS_PER_MS
-    logger.info("%s %s %s %d %.3f ms", request.client_address, request.method, path, status, milliseconds)
+    logger.info(
+        "%s %s %s %d %.3f ms", request.client_address, request.method, path, status, milliseconds,
+        extra={"ids": request.log_ids(), "is_limited": False},
+    )  # fmt: skip
 
 
 def _get_none(data: bytes) -> ReadyAnswer | None:

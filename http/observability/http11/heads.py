@@ -42,7 +42,14 @@ MEMO_ENTRIES: Final = 256
 MEMO_MAX_HEAD_BYTES: Final = 2 * 1024
 # A head with one of these is never memoised: it holds a secret, which must not be kept, or a key used only once.
 _NEVER_MEMOISED: Final = frozenset(
-    {b"authorization", b"proxy-authorization", b"cookie", b"idempotency-key", b"sec-websocket-protocol"}
+    {
+        b"authorization",
+        b"proxy-authorization",
+        b"cookie",
+        b"idempotency-key",
+        b"sec-websocket-protocol",
+        b"x-request-id",
+    }
 )
 _WEBSOCKET_KEY: Final = b"sec-websocket-key"
 

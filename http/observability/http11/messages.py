@@ -5,6 +5,7 @@ Documents with an entity tag and a compressed form are in `documents.py`.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _BODILESS: Final = frozenset({204, 304})
 _STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {reason}\r\nDate: ".encode("ascii") for status, reason in REASONS.items()
 }
+# What the log calls a request by, if the client or a proxy says so.
+_LOGGED_IDS: Final = {"request": b"x-request-id", "batch": b"idempotency-key"}
+_LOGGED_ID: Final = re.compile(rb"[ -~]{1,200}")
 _VARY: Final = b"\r\nVary: Origin, Accept-Encoding"
 # Browsers do not guess types, tell no other site the URL (it may carry a token), and let no other site embed an answer
 # as a script or picture. The last does not affect CORS (WHATWG Fetch, "Cross-Origin-Resource-Policy header").
@@ -115,6 +119,15 @@ class Request:
     def header(self, name: bytes) -> bytes | None:
         """Returns the value of a field, or of a repeated field all values joined by a comma; `name` in any case."""
         return self.head.headers.get(name.lower())
+
+    def log_ids(self) -> dict[str, str]:
+        """Returns what the log calls this request by: the client, and the ids that the client or a proxy gave it."""
+        ids = {"peer": self.client_address}
+        for name, field in _LOGGED_IDS.items():
+            value = self.head.headers.get(field)
+            if value is not None and _LOGGED_ID.fullmatch(value):
+                ids[name] = value.decode("ascii")
+        return ids
 
     def header_list(self, name: bytes) -> tuple[bytes, ...]:
         """Returns the members of a list field in lower case, from all its lines."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -223,14 +224,20 @@ class Application:
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
         """Logs a refusal and returns its answer."""
-        self.refusal_log.write(request.client_address, refusal, f"{request.method} {request.path}")
+        asked = f"{request.method} {request.path}"
+        self.refusal_log.write(request.client_address, refusal, asked, request.log_ids())
         return problem_response(refusal)
 
     def failed(self, request: Request, pattern: str, error: Exception) -> Response:
         """Logs what a handler raised and returns an answer that does not repeat it."""
         self.handler_errors += 1
-        logger.error("the handler of %s %s failed", method_label(request.method), pattern, exc_info=error)
-        return problem_response(Refusal(500, "the server failed to answer; the fault is in its log"))
+        ids = request.log_ids()
+        request_id = ids.setdefault("request", secrets.token_hex(8))
+        logger.error(
+            "the handler of %s %s failed", method_label(request.method), pattern, exc_info=error, extra={"ids": ids}
+        )
+        detail = "the server failed to answer; the fault is in its log"
+        return problem_response(Refusal(500, detail, request_id=request_id))
 
     def _check_client(self, request: Request) -> None:
         """Raises Refusal if the client asks too often, or for something that this connection does not lead to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from observability.clocks.clock import Clock
@@ -27,18 +28,19 @@ class RefusalLog:
         self._lines = 0
         self._unlogged = 0
 
-    def write(self, peer: str, refusal: Refusal, request_line: str = "") -> None:
+    def write(self, peer: str, refusal: Refusal, request_line: str = "", ids: Mapping[str, str] | None = None) -> None:
         """Logs a refusal that was answered. `request_line` is method and path, without the query, which may hold a
-        token; it is empty if there was no request. Each invalid parameter is named, with its fault."""
+        token; it is empty if there was no request. `ids` are those of the request. Each invalid parameter is named,
+        with its fault."""
         faults = [f"{fault['parameter']}: {fault['error']}" for fault in refusal.members.get("errors", ())]
         detail = "; ".join(faults[:MAX_FAULTS_SHOWN]) if faults else refusal.detail
         if len(faults) > MAX_FAULTS_SHOWN:
             detail += f"; and {len(faults) - MAX_FAULTS_SHOWN} more"
         # Either may repeat what the peer sent: ascii() leaves nothing that could forge or garble a line.
         asked = f" ({_shown(request_line)})" if request_line else ""
-        self.write_reason(peer, f"{refusal.status} {_shown(detail)}{asked}")
+        self.write_reason(peer, f"{refusal.status} {_shown(detail)}{asked}", ids)
 
-    def write_reason(self, peer: str, reason: str) -> None:
+    def write_reason(self, peer: str, reason: str, ids: Mapping[str, str] | None = None) -> None:
         """Logs a refusal without an answer, such as a failed TLS handshake."""
         second = self._clock.mono_ns() // NS_PER_S
         if second != self._second:
@@ -50,7 +52,9 @@ class RefusalLog:
             self._unlogged += 1
             return
         self._lines += 1
-        logger.info("refused %s: %s", peer or "peer", reason)
+        # The bound is this object's own.
+        extra = {"ids": ids or {"peer": peer}, "is_limited": False}
+        logger.info("refused %s: %s", peer or "peer", reason, extra=extra)
 
 
 def _shown(text: str) -> str:

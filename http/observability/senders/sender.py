@@ -173,7 +173,10 @@ class Sender(WebSocketConnection):
                 return
             error = taking.exception()
             if error is not None:
-                logger.error("websocket %s: events could not be processed, closing", self.peer, exc_info=error)
+                logger.error(
+                    "websocket %s: events could not be processed, closing", self.peer, exc_info=error,
+                    extra={"ids": {**self.log_ids(), "batch": seq}},
+                )  # fmt: skip
                 self.close(CloseCode.INTERNAL_ERROR, "the server failed to take this; the fault is in its log")
                 return
             self._answer(seq, taking.result())

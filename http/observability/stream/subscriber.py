@@ -188,6 +188,10 @@ class Subscriber(WebSocketConnection):
 
     # -- lanes
 
+    def log_ids(self) -> dict[str, Any]:
+        """As in `WebSocketConnection`, with the id that the client knows."""
+        return {**super().log_ids(), "client": self._stream.client_id(self.number)}
+
     def send_lanes(self) -> None:
         """Sends entries of the lanes until the buffer fills. A client that lags too far is closed."""
         for reader in self._lanes.values():
@@ -200,7 +204,10 @@ class Subscriber(WebSocketConnection):
                 self._fetch_page(reader)
             if reader.has_lost or reader.backlog > self._stream.settings.max_backlog:
                 lane, backlog = reader.lane.name, reader.backlog
-                logger.info("websocket %s: %d entries behind in lane %s, closing", self.peer, backlog, lane)
+                logger.info(
+                    "websocket %s: %d entries behind in lane %s, closing", self.peer, backlog, lane,
+                    extra={"ids": self.log_ids()},
+                )  # fmt: skip
                 self.close(CloseCode.TRY_AGAIN_LATER, "too slow for a lossless channel")
                 return
 
@@ -216,7 +223,9 @@ class Subscriber(WebSocketConnection):
         self._fetches.discard(fetch)
         error = None if fetch.cancelled() else fetch.exception()
         if error is not None:
-            logger.warning("websocket %s: the store cannot be read, closing: %s", self.peer, error)
+            logger.warning(
+                "websocket %s: the store cannot be read, closing: %s", self.peer, error, extra={"ids": self.log_ids()}
+            )
             self.close(CloseCode.TRY_AGAIN_LATER, "the store cannot be read")
         elif not self.is_closing:
             self.send_lanes()

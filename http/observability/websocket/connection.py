@@ -345,6 +345,10 @@ class WebSocketConnection:
 
     # -- messages
 
+    def log_ids(self) -> dict[str, Any]:
+        """Returns what the log calls this connection by."""
+        return {"peer": self.peer, "connection": self.number}
+
     def count_refused(self) -> None:
         """Counts a message that was refused, and closes with 1008 if there were too many."""
         if self._refusals is None:
@@ -352,7 +356,7 @@ class WebSocketConnection:
         if not self._refusals.allow(self._now_ns()):
             logger.info(
                 "websocket %s: %d messages were refused within %d seconds, closing",
-                self.peer, MAX_REFUSED_MESSAGES, MAX_REFUSED_MESSAGES,
+                self.peer, MAX_REFUSED_MESSAGES, MAX_REFUSED_MESSAGES, extra={"ids": self.log_ids()},
             )  # fmt: skip
             self.close(CloseCode.POLICY_VIOLATION, "too many messages were refused")
 

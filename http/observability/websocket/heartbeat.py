@@ -59,7 +59,9 @@ class ClientPinger:
 def _ping(client: WebSocketConnection) -> None:
     client.silent_heartbeats += 1
     if client.silent_heartbeats > SILENT_HEARTBEATS_ALLOWED:
-        logger.info("websocket %s: no sign of life for two heartbeats, closing", client.peer)
+        logger.info(
+            "websocket %s: no sign of life for two heartbeats, closing", client.peer, extra={"ids": client.log_ids()}
+        )
         client.close(CloseCode.GOING_AWAY, "no sign of life")
     else:
         client.send_ping()

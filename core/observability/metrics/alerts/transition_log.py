@@ -22,5 +22,9 @@ def log_transition(state: AlertState, action: Action) -> None:
     level = _LEVELS[state.severity] if action == "raised" else logging.INFO
     detail = f": {state.detail}" if state.detail and action == "raised" else ""
     logger.log(
-        level, "alert %s (%s, %s) %s: %s%s", state.alert_id, state.severity, state.key, action, state.title, detail
-    )
+        level, "alert %s (%s, %s) %s: %s%s", state.alert_id, state.severity, state.key, action, state.title, detail,
+        extra={
+            "ids": {"alert_id": state.alert_id, "rule": state.rule, "member": state.member, "action": action},
+            "is_limited": False,
+        },
+    )  # fmt: skip

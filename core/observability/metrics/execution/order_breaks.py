@@ -74,6 +74,9 @@ class OrderBreaks:
                 "a report of order %r of %s (%s) was delivered again with different content; the first delivery "
                 "counts%s",
                 order.order_id, order.symbol, event.status, f" ({unlogged} more were not logged)" if unlogged else "",
+                extra={
+                    "ids": {"order_id": order.order_id, "symbol": order.symbol, "strategy": order.strategy}
+                },
             )  # fmt: skip
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -464,6 +464,12 @@ class TradeLog:
                 "fill %r of %s at venue %r was delivered again with different content; the first delivery counts, "
                 "this one is kept apart%s",
                 fill.trade_id, fill.symbol, fill.venue, f" ({unlogged} more were not logged)" if unlogged else "",
+                extra={
+                    "ids": {
+                        "trade_id": fill.trade_id, "order_id": fill.order_id, "symbol": fill.symbol,
+                        "strategy": fill.strategy,
+                    }
+                },
             )  # fmt: skip
         if len(self._conflicting) >= MAX_CONFLICTS:
             del self._conflicting[next(iter(self._conflicting))]
