@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from independent_book import Book, Sums, number
+from server_process import Server
 
 # A quotient is kept to 60 digits after the point, and what it leaves is realised.
 ROUNDING = Fraction(1, 10**50)
@@ -38,6 +39,26 @@ def compare_section(section: dict[str, Any], book: Book) -> None:
         if "currencies" in part:
             for currency, sums in book.money(strategy).items():
                 compare_currency(part["currencies"].get(currency), sums)
+
+
+def compare_trades(server: Server, book: Book) -> None:
+    """Compares every trade of a server with those of the book."""
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = server.get(f"/api/trades?limit=1000{cursor}")
+        found += page["trades"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    wanted = list(book.trades())
+    assert [each["trade_id"] for each in reversed(found)] == [each.event["trade_id"] for each in wanted]
+    for each, trade in zip(reversed(found), wanted, strict=True):
+        assert (each["strategy"], each["symbol"], each["position_side"]) == trade.place
+        assert each["order_id"] == trade.event.get("order_id", "")
+        if not trade.is_busted:
+            assert each["price"] == float(Fraction(trade.event["price"]))
+            assert near_or_none(each["gross_pnl"], trade.gross) and near_or_none(each["pnl"], trade.pnl), each
 
 
 def compare_currency(shown: dict[str, float] | None, sums: Sums) -> None:

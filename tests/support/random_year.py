@@ -33,7 +33,7 @@ RATES: Final = {("EUR", "USD"): "1.08", ("USD", "JPY"): "151.3", ("YCN", "EUR"):
 STRATEGIES: Final = ("mean", "carry", "grid", "")
 FEATURES: Final = (
     "hedge", "adopt", "no_order", "orders", "duplicates", "conflicts", "currencies", "funding", "cash", "dividend",
-    "split", "settlement", "corrections",
+    "split", "settlement", "corrections", "instruments",
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ class RandomYear:
         self._number = 0
         self._corrected: set[str] = set()
         self._orders: list[tuple[str, str, str]] = []
+        self._listed: list[str] = []
 
     def events(self) -> Iterator[Event]:
         """Yields the events."""
@@ -92,6 +93,7 @@ class RandomYear:
             "split": [(1, self._split)],
             "settlement": [(1, self._settlement)],
             "corrections": [(2, self._correction)],
+            "instruments": [(1, self._instrument), (4, self._fill_of_listed)],
         }
         makers: list[tuple[int, Callable[[], Event | None]]] = [
             (30, lambda: self._fill(self._pick(ONE_WAY))),
@@ -146,6 +148,19 @@ class RandomYear:
             return None
         fill = self._pick(self._fills[-50:])
         return {**fill, "price": f"{ceil(Fraction(fill['price']))}.5"}
+
+    # -- instruments
+
+    def _instrument(self) -> Event:
+        """Lists a further symbol, in any currency."""
+        symbol = f"NEW{len(self._listed)}"
+        self._listed.append(symbol)
+        self._prices[symbol] = Fraction(self._random.randint(500, 500_000), 100)
+        terms = self._pick((FOREIGN["SAP"], FOREIGN["7203"], FOREIGN["QTO"]))
+        return {"type": "instrument", "symbol": symbol, **terms}
+
+    def _fill_of_listed(self) -> Event | None:
+        return self._fill(self._pick(self._listed)) if self._listed else None
 
     # -- prices
 
@@ -241,7 +256,7 @@ class RandomYear:
     # -- parts
 
     def _symbols(self) -> tuple[str, ...]:
-        return (*ONE_WAY, *HEDGED, *(FOREIGN if "currencies" in self._features else ()))
+        return (*ONE_WAY, *HEDGED, *(FOREIGN if "currencies" in self._features else ()), *self._listed)
 
     def _pick(self, choices: Any) -> Any:
         return self._random.choice(choices)

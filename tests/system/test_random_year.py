@@ -8,7 +8,6 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from random import Random
 from signal import SIGKILL
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from book_comparison import compare_section, near_or_none
+from book_comparison import compare_section, compare_trades
 from hosts import wait_until
 from independent_book import Book
 from random_year import MULTIPLIERS, RandomYear
@@ -115,22 +114,3 @@ def test_a_random_year_agrees_with_the_book_over_kills(start_server: StartServer
         assert send(server, closing) is not None
         compare_section(server.next_snapshot()["strategy"], book)
         compare_trades(server, book)
-
-
-def compare_trades(server: Server, book: Book) -> None:
-    found: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        page = server.get(f"/api/trades?limit=1000{cursor}")
-        found += page["trades"]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
-    wanted = list(book.trades())
-    assert [each["trade_id"] for each in reversed(found)] == [each.event["trade_id"] for each in wanted]
-    for each, trade in zip(reversed(found), wanted, strict=True):
-        assert (each["strategy"], each["symbol"], each["position_side"]) == trade.place
-        assert each["order_id"] == trade.event.get("order_id", "")
-        if not trade.is_busted:
-            assert each["price"] == float(Fraction(trade.event["price"]))
-            assert near_or_none(each["gross_pnl"], trade.gross) and near_or_none(each["pnl"], trade.pnl), each

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from observability.bus import Bus
 from observability.errors import EventRefused
-from observability.events import Funding
+from observability.events import Funding, Instrument
 from observability.ingest.gate import Verdict
 from observability.metrics.trades.booking import Booking, BookingFilter, booking_of, booking_row
 from observability.metrics.trades.booking_log import BookingLog
@@ -115,6 +115,11 @@ def test_a_booking_made_from_its_row_equals_the_original() -> None:
     (booking,) = desk.taken
     booking.effect = {"amount": -0.1}
     assert booking_of(booking_row(booking)) == booking
+
+
+def test_the_booking_of_an_instrument_is_shown_with_both_kinds() -> None:
+    shown = Booking.from_event(1, Instrument("BTCUSDT", "spot", "USDT", ts=NOON, ts_init=NOON)).to_json()
+    assert (shown["kind"], shown["instrument_kind"]) == ("instrument", "spot")
 
 
 def test_pages_lead_from_the_newest_booking_to_the_oldest() -> None:

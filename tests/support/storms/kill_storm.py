@@ -1,11 +1,12 @@
 """Question: what does a client miss while processes are killed at random?
 
-Starts a host with several workers, connects clients that follow snapshots, trades, alerts and bookings and resume when
-they are cut, sends fills, alerts and bookings without a pause, each again until it is acknowledged, and kills workers,
-and with `--kill-hub` the hub too. At the end every client must have every trade, alert and booking exactly once, a
-sequence of snapshots that is unbroken or was honestly begun anew (`recovered: false`), the account must have the income
-of all bookings, the history must have every tick of which anybody was sent a snapshot, and no counter may have gone
-back.
+Starts a host with several workers, connects clients that follow snapshots and every lane and resume when they are cut,
+sends a random year of everything (`random_year.py`: fills, orders, instruments, rates, bookings, adoptions,
+corrections) and alerts without a pause, each event again until it is acknowledged, and kills workers, and with
+`--kill-hub` the hub too. At the end every client must have every trade, order report, alert and booking exactly once, a
+sequence of snapshots that is unbroken or was honestly begun anew (`recovered: false`), positions and money must be
+those of the independent book to the last digit, the history must have every tick of which anybody was sent a snapshot,
+and no counter may have gone back.
 
     PYTHONPATH=tests/support python -m storms.kill_storm --clients 1000 --workers 4 --kill-hub --data-dir DIR
 """
@@ -27,15 +28,28 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from book_comparison import compare_section, compare_trades
 from hosts import post
+from independent_book import Book
+from random_year import MULTIPLIERS, Event, RandomYear
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import CLOSE, PING, PONG, RECEIVE_BYTES, TEXT, FrameReader, frame, handshake, open_socket
 
 # A client that has what it wants in the end; the rest is on its way.
 SETTLE_SECONDS = 60.0
-LANES = ("trades", "alerts", "bookings")
+LANES = ("trades", "alerts", "bookings", "orders")
+# Marks must depend on what was sent, not on how long the machine takes.
+SETTINGS: Final = {
+    "CONTRACT_MULTIPLIERS": ",".join(f"{name}:{value}" for name, value in MULTIPLIERS.items()),
+    "STALE_AFTER": "604800",
+    "STARTING_CAPITAL": "100000.50",
+}
+MAX_EVENTS: Final = 20_000
+# Each adds digits to what is held, of which 18 after the point are kept.
+MAX_SPLITS: Final = 8
+CORRECTIONS: Final = ("bust", "correct")
 SEQ = re.compile(rb'"seq":(\d+)')
 TIMESTAMP = re.compile(rb'"timestamp":"([^"]+)"')
 EPOCH = re.compile(rb'"epoch":"([0-9a-f]+)"')
@@ -59,10 +73,8 @@ class Client:
     """Whether it has asked for something, so that it is told what it was too slow for."""
     epoch: bytes = b""
     seq: int = 0
-    trades: dict[str, list[int]] = field(default_factory=dict)
-    alerts: dict[str, list[int]] = field(default_factory=dict)
-    bookings: dict[str, list[int]] = field(default_factory=dict)
-    """The numbers under which each was told."""
+    told: dict[str, dict[str, list[int]]] = field(default_factory=lambda: {lane: {} for lane in LANES})
+    """By lane, the numbers under which each entry was told."""
     lane_seqs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LANES, 0))
     faults: list[str] = field(default_factory=list)
     resumed: int = 0
@@ -134,13 +146,12 @@ class Client:
         if message["prev"] != self.lane_seqs[lane]:
             self.faults.append(f"{kind} {message['seq']} names {message['prev']}, not {self.lane_seqs[lane]}")
         self.lane_seqs[lane] = message["seq"]
-        if kind == "trade":
-            self.trades.setdefault(message["trade_id"], []).append(message["seq"])
-        elif kind == "booking":
-            self.bookings.setdefault(message["funding_id"], []).append(message["seq"])
-        elif message["action"] == "raised" and message["key"].startswith("storm-") and message["count"] == 1:
+        if kind == "alert" and not (
+            message["action"] == "raised" and message["key"].startswith("storm-") and message["count"] == 1
+        ):
             # An alert that was sent again, because its acknowledgement was lost, is told again with a higher count.
-            self.alerts.setdefault(message["key"], []).append(message["seq"])
+            return
+        self.told[lane].setdefault(name_of(kind, message), []).append(message["seq"])
 
     def _send(self, document: dict[str, Any]) -> None:
         assert self.sock is not None
@@ -148,55 +159,131 @@ class Client:
 
 
 class Sender(threading.Thread):
-    """Sends a fill, a booking and an alert at a time, each until it is acknowledged."""
+    """Sends a random year of everything, an event at a time, each until it is acknowledged, and an alert now and
+    then."""
 
-    def __init__(self, port: int, pause_seconds: float) -> None:
+    def __init__(self, server: Server, pause_seconds: float, seed: int) -> None:
         super().__init__()
-        self._port = port
+        self._server = server
         self._pause_seconds = pause_seconds
+        self._year = RandomYear(seed, MAX_EVENTS)
+        self._splits = 0
         self.stopping = threading.Event()
-        self.trades: set[str] = set()
-        self.alerts: set[str] = set()
-        self.bookings: set[str] = set()
-        self.paid = 0
-        """The amount of all bookings."""
+        self.book = Book(multipliers=MULTIPLIERS, stale_ns=10**18)
+        self.sent: dict[str, set[str]] = {lane: set() for lane in LANES}
+        """By lane, the names of what must be told once."""
+        self.kinds: Counter[str] = Counter()
+        """Events by type."""
         self.retries = 0
+        self.fault: str | None = None
+        """Why it has ended, if it was not stopped."""
 
     def run(self) -> None:
-        number = 0
-        while not self.stopping.wait(self._pause_seconds):
-            number += 1
-            fill = {
-                "type": "fill", "trade_id": f"t{number}", "order_id": f"o{number}", "symbol": "STORM",
-                "side": "buy" if number % 2 else "sell", "quantity": "1", "price": "10", "ts": time.time_ns(),
-            }  # fmt: skip
-            self._send_until_acknowledged(fill)
-            self.trades.add(fill["trade_id"])  # type: ignore[arg-type]
-            if number % 3 == 0:
-                funding = {"type": "funding", "funding_id": f"f{number}", "symbol": "STORM", "amount": str(number)}
-                self._send_until_acknowledged(funding)
-                self.bookings.add(funding["funding_id"])
-                self.paid += number
-            if number % 10 == 0:
-                key = f"storm-{number}"
-                self._send_until_acknowledged({"type": "alert", "severity": "info", "title": key, "key": key})
-                self.alerts.add(key)
+        try:
+            for number, event in enumerate(self._year.events()):
+                if self.stopping.wait(self._pause_seconds):
+                    return
+                for each in self._life(event):
+                    self._send(each)
+                if number % 10 == 0:
+                    key = f"storm-{number}"
+                    self._send_until_acknowledged({"type": "alert", "severity": "info", "title": key, "key": key})
+                    self.sent["alerts"].add(key)
+            self.stopping.wait()
+        except Exception as error:
+            self.fault = repr(error)
 
-    def _send_until_acknowledged(self, event: dict[str, Any]) -> None:
+    def close(self) -> None:
+        """Sends what makes every mark known again: quotes are not durable."""
+        for event in self._year.closing_quotes():
+            self._send(event)
+
+    def _life(self, event: Event) -> list[Event]:
+        """Returns an event; an order with all of its reports."""
+        if event["type"] != "order":
+            return [event]
+        last = "canceled" if int(event["order_id"][1:], 16) % 2 else "filled"
+        return [{**event, "status": status} for status in ("pending_new", "new", last)]
+
+    def _send(self, event: Event) -> None:
+        kind = event["type"]
+        if kind == "split":
+            if self._splits >= MAX_SPLITS or self.kinds["fill"] < 200 * self._splits:
+                return
+            self._splits += 1
+        outcome = self.book.take(event)
+        if outcome == "refused":
+            # After a kill it might be sent again, and count by then.
+            return
+        self.kinds[kind] += 1
+        self._send_until_acknowledged(event)
+        if kind in CORRECTIONS:
+            # What comes after it may depend on it, and a long one is applied after its answer.
+            self._await_corrections()
+        if outcome == "accepted":
+            lane = {"fill": "trades", "order": "orders"}.get(kind)
+            if lane is None and kind not in ("quote", "print"):
+                lane = "bookings"
+            if lane is not None:
+                self.sent[lane].add(name_of(lane[:-1], shown(event)))
+
+    def _send_until_acknowledged(self, event: Event) -> None:
         while True:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_SECONDS)
+            connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=TIMEOUT_SECONDS)
             try:
                 connection.request("POST", "/api/ingest", json.dumps(event), {"Content-Type": "application/json"})
                 answer = connection.getresponse()
-                answer.read()
-                if answer.status == 200:
+                body = answer.read()
+                if answer.status == 200 or (answer.status == 422 and b"conflict" in body):
                     return
+                if answer.status == 422:
+                    raise AssertionError(f"{event} is refused: {body.decode()}")
             except (OSError, http.client.HTTPException):
                 pass
             finally:
                 connection.close()
             self.retries += 1
             time.sleep(0.05)
+
+    def _await_corrections(self) -> None:
+        end = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < end:
+            try:
+                pending = self._server.get("/api/bookings?status=pending")["bookings"]
+                if not any(each["effect"]["reason"] == "in progress" for each in pending):
+                    return
+            except (OSError, ValueError, http.client.HTTPException):
+                pass
+            time.sleep(0.02)
+        raise AssertionError("a correction is not applied")
+
+
+def shown(event: Event) -> Event:
+    """Returns an event with the fields by which a booking or report of it is named when it is told."""
+    kind = "adopt" if event["type"] == "position" else event["type"]
+    return {**event, "kind": kind, "timestamp": iso_ms(event["ts"])}
+
+
+def iso_ms(ts_ns: int) -> str:
+    seconds, rest = divmod(ts_ns, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1_000_000:03d}Z"
+
+
+def name_of(kind: str, message: Event) -> str:
+    """Returns what identifies an entry of a lane."""
+    if kind == "trade":
+        return str(message["trade_id"])
+    if kind == "alert":
+        return str(message["key"])
+    if kind == "order":
+        return f"{message['order_id']} {message['status']}"
+    what = message["kind"]
+    if what == "adopt":
+        side = str(message.get("position_side") or "").lower()
+        return f"adopt {message.get('strategy') or 'default'} {message['symbol']} {side}"
+    ids = ("trade_id", f"{what}_id", "base", "quote") if what != "instrument" else ("symbol",)
+    when = message["timestamp"] if what == "rate" else ""
+    return " ".join([what, *(str(message[name]) for name in ids if name in message), when])
 
 
 class Storm:
@@ -214,12 +301,12 @@ class Storm:
         self._counters: dict[str, float] = {}
         self._scrapes = 0
 
-    def run(self, seconds: float, kill_every: float) -> None:
-        """Rages for `seconds`."""
+    def run(self, seconds: float, kill_every: float, kills: int | None) -> None:
+        """Rages for `seconds`, or until so many were killed."""
         end = time.monotonic() + seconds
         next_kill = time.monotonic() + kill_every
         next_scrape = 0.0
-        while (now := time.monotonic()) < end:
+        while (now := time.monotonic()) < end and (kills is None or self.kills.total() < kills):
             if now >= next_kill:
                 next_kill = now + self._rng.uniform(0.5, 1.5) * kill_every
                 self._kill()
@@ -234,7 +321,7 @@ class Storm:
         while time.monotonic() < end:
             for _ in range(20):
                 self.turn()
-            if all(set(getattr(client, lane)) >= getattr(sent, lane) for client in self.clients for lane in LANES):
+            if all(set(client.told[lane]) >= sent.sent[lane] for client in self.clients for lane in LANES):
                 return
 
     def turn(self) -> None:
@@ -318,11 +405,25 @@ def faults(storm: Storm, sender: Sender) -> list[str]:
     for client in storm.clients:
         found += [f"client {client.number}: {fault}" for fault in client.faults]
         for what in LANES:
-            sent, seen = getattr(sender, what), getattr(client, what)
+            sent, seen = sender.sent[what], client.told[what]
             missing = sent - set(seen)
             twice = {ident: seqs for ident, seqs in seen.items() if len(seqs) > 1}
             if missing or twice:
-                found.append(f"client {client.number}: {what}: {len(missing)} missing, twice {twice or 'none'}")
+                found.append(
+                    f"client {client.number}: {what}: {len(missing)} missing ({sorted(missing)[:3]}), "
+                    f"twice {dict(list(twice.items())[:3]) or 'none'}"
+                )
+    return found
+
+
+def differences(server: Server, book: Book) -> list[str]:
+    """Returns where positions, money or trades are not those of the book."""
+    found = []
+    for compare, what in ((compare_section, server.next_snapshot()["strategy"]), (compare_trades, server)):
+        try:
+            compare(what, book)  # type: ignore[operator]
+        except AssertionError as error:
+            found.append(f"{compare.__name__}: {str(error)[:500]}")
     return found
 
 
@@ -332,27 +433,30 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--kill-every", type=float, default=2.0)
+    parser.add_argument("--kills", type=int, help="end after as many, or after the seconds")
+    parser.add_argument("--pause", type=float, default=0.02, help="seconds between two events")
     parser.add_argument("--kill-hub", action="store_true")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     durable = () if args.data_dir is None else ("--data-dir", str(args.data_dir))
-    server = Server("--workers", str(args.workers), *durable)
-    sender = Sender(server.port, 0.02)
+    server = Server("--workers", str(args.workers), *durable, **SETTINGS)
+    sender = Sender(server, args.pause, args.seed)
     storm = Storm(server, args.clients, kill_hub=args.kill_hub, rng=random.Random(args.seed))
     try:
         for _ in range(20):
             storm.turn()
         sender.start()
-        storm.run(args.seconds, args.kill_every)
+        storm.run(args.seconds, args.kill_every, args.kills)
         sender.stopping.set()
-        sender.join()
+        while sender.is_alive():
+            storm.turn()
         storm.settle(sender)
         storm.scrape()
-        found = faults(storm, sender)
-        section = server.next_snapshot()["strategy"]
-        if (section["income"], section["bookings"]) != (sender.paid, len(sender.bookings)):
-            found.append(f"{section['income']} of {sender.paid} in {section['bookings']} of {len(sender.bookings)}")
+        found = [] if sender.fault is None else [f"sending ended: {sender.fault}"]
+        found += faults(storm, sender)
+        sender.close()
+        found += differences(server, sender.book)
         found += [f"the history has no tick at {moment}" for moment in not_in_history(server, storm.moments)]
     finally:
         sender.stopping.set()
@@ -360,8 +464,9 @@ def main() -> int:
         server.stop()
     clients = storm.clients
     print(f"killed          {dict(storm.kills)}")
-    sent = ", ".join(f"{len(getattr(sender, lane))} {lane}" for lane in LANES)
+    sent = ", ".join(f"{len(sender.sent[lane])} {lane}" for lane in LANES)
     print(f"sent            {sent}, {sender.retries} retries")
+    print(f"of types        {', '.join(f'{n} {kind}' for kind, n in sorted(sender.kinds.items()))}")
     print(f"resumed         {sum(client.resumed for client in clients)} times, of {len(clients)} clients")
     print(f"begun anew      {sum(client.begun_anew for client in clients)} times, told so")
     print(f"told stale      {sum(client.told_stale for client in clients)} times")

@@ -88,6 +88,8 @@ class Booking(msgspec.Struct):
     def to_json(self) -> dict[str, Any]:
         event = self.event
         fields = {name: _shown(getattr(event, name)) for name in event.__struct_fields__ if name not in _TIMES}
+        if isinstance(event, Instrument):
+            fields["instrument_kind"] = fields.pop("kind")
         return {
             "kind": self.kind,
             **fields,
