@@ -119,12 +119,19 @@ def test_the_table_of_rule_keys_has_every_key() -> None:
 
 
 def test_the_example_of_rules_can_be_loaded() -> None:
-    rules, _ = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
+    rules, *_ = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
     assert {rule.name for rule in parse_rules(rules.text, "")} == {"reject_rate", "disconnects"}
 
 
+def test_the_examples_of_rules_that_look_back_can_be_loaded_and_show_every_kind() -> None:
+    blocks = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
+    windows = [rule.window.to_json() for rule in parse_rules(blocks[1].text, "") if rule.window is not None]
+    kinds = ("change_over", "deviation_over", "burn_over", "absent_for", "unchanged_for")
+    assert {kind for window in windows for kind in kinds if kind in window} == set(kinds)
+
+
 def test_the_example_of_routes_can_be_loaded(tmp_path: Path) -> None:
-    _, routes = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
+    *_, routes = [block for block in document("docs/alerts.md").blocks() if block.language == "toml"]
     (tmp_path / "hook.key").write_text("a key")
     path = tmp_path / "alerts.toml"
     path.write_text(routes.text.replace("/etc/observability", str(tmp_path)))

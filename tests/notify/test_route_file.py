@@ -8,7 +8,7 @@ import pytest
 
 from observability.errors import ConfigError
 from observability.notify.channels import open_channel
-from observability.notify.route_file import load_alert_file, load_routes
+from observability.notify.route_file import load_alert_file, load_routes, unmatched_patterns
 
 ROUTE = '[[route]]\nname = "desk"\nto = "http://127.0.0.1:1/x"\n'
 
@@ -102,3 +102,25 @@ def test_a_url_that_no_request_can_have_is_a_fault(path: str, tmp_path: Path) ->
 def test_the_place_of_a_channel_has_no_secret(url: str, place: str, tmp_path: Path) -> None:
     (route,) = load_routes(written(tmp_path, f'[[route]]\nname = "a"\nto = "{url}"\n'))
     assert open_channel(route).place == place
+
+
+def test_one_pair_of_brackets_makes_no_route_and_no_silence(tmp_path: Path) -> None:
+    path = written(tmp_path, ROUTE.replace("[[route]]", "[route]"))
+    wanted = f"{path} [route]: one pair of brackets, expected [[route]] for each route; a rule has another name"
+    assert faults(path) == (wanted,)
+    with pytest.raises(ConfigError, match="one pair of brackets"):
+        load_routes(path)
+
+
+def test_a_secret_that_signs_nothing_is_a_fault(tmp_path: Path) -> None:
+    text = '[[route]]\nname = "am"\nto = "alertmanager://127.0.0.1:9093"\nsecret = "k"\n'
+    (fault,) = faults(written(tmp_path, text))
+    assert "[[route]] am secret: given for a channel that signs nothing" in fault
+
+
+def test_a_pattern_that_no_rule_matches_is_remarked_on(tmp_path: Path) -> None:
+    found = load_alert_file(written(tmp_path, ROUTE + 'rules = ["drawdwn", "source_*", "gateway"]\n'))
+    assert unmatched_patterns(found) == [
+        "route desk: no rule is called 'drawdwn'; did you mean drawdown?",
+        "route desk: no rule is called 'gateway'",
+    ]

@@ -19,6 +19,7 @@ from observability.config.config import SETTINGS, Config
 from observability.config.toml_tables import format_duration
 from observability.ingest.dialects import SYNONYMS
 from observability.metrics.alerts.rule_file import load_rules
+from observability.metrics.alerts.windows import BurnOver, Window
 from observability.metrics.assembly import make_collectors, make_history
 
 ROOT: Final = Path(__file__).parents[2]
@@ -125,7 +126,7 @@ def default_rules() -> str:
     """The default alert rules, a row each."""
     rows = ["| rule | metric | raises | resolves | severity |", "|---|---|---|---|---|"]
     for rule in load_rules(None):
-        value = "" if rule.increase_over_ns is None else f"increase over {format_duration(rule.increase_over_ns)} "
+        value = _of_window(rule.window)
         raises = f"{value}{_SIGNS[rule.comparison]} {_shown(rule.threshold)}"
         if rule.for_ns:
             raises += f" for {format_duration(rule.for_ns)}"
@@ -137,6 +138,14 @@ def default_rules() -> str:
             resolves += f" for {format_duration(rule.clear_for_ns)}"
         rows.append(f"| `{rule.name}` | `{rule.metric}` | {raises} | {resolves} | {rule.severity} |")
     return "\n".join(rows) + "\n"
+
+
+def _of_window(window: Window | None) -> str:
+    """What is compared, if it is not the metric's value."""
+    if isinstance(window, BurnOver):
+        bad = "" if window.comparison is None else f" {_SIGNS[window.comparison]} {_shown(window.threshold)} being bad"
+        return f"burn rate of {window.objective_percent:g} %{bad}, over {format_duration(window.window_ns)} "
+    return "" if window is None else f"increase over {format_duration(window.window_ns)} "
 
 
 def losses() -> str:

@@ -119,6 +119,10 @@ class History:
             self._region.directory.add(msgspec.msgpack.encode(entry))
         return series
 
+    def find(self, section: str, key: str) -> SeriesWriter | None:
+        """Returns a series that is open; None if there is none of that name."""
+        return self._series.get((section, key))
+
     def open_standing(self, section: str, key: str, fields: tuple[str, ...]) -> StandingSeries:
         """Returns a series, created on first use, that repeats its newest row on each tick of `standing`. Raises
         CapacityError."""

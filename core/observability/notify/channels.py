@@ -18,6 +18,11 @@ _WEBHOOKS = ("http", "https")
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 
 
+def is_webhook(url: str) -> bool:
+    """Returns whether a route to this URL posts to a webhook."""
+    return url.partition(":")[0] in _WEBHOOKS
+
+
 def check_channel(url: str) -> tuple[str, str] | None:
     """Returns what is wrong with the URL of a channel and what was expected; None if nothing is."""
     scheme = url.partition(":")[0]
@@ -34,7 +39,7 @@ def check_channel(url: str) -> tuple[str, str] | None:
 def open_channel(route: Route) -> Channel:
     """Returns the channel of a route whose URL was checked."""
     scheme = route.to.partition(":")[0]
-    if scheme in _WEBHOOKS:
+    if is_webhook(route.to):
         return Webhook(route.to, route.secret)
     if scheme in alertmanager.SCHEMES:
         return Alertmanager(route.to)

@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import time
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -18,8 +20,8 @@ from observability.config.toml_tables import DURATION, NAME, NAME_EXPECTED, Key,
 from observability.errors import ConfigError
 from observability.metrics.alerts.book import SEVERITIES
 from observability.metrics.alerts.rule import Rule
-from observability.metrics.alerts.rule_file import ROUTES, load_rules
-from observability.notify.channels import check_channel
+from observability.metrics.alerts.rule_file import ONE_BRACKET, ROUTES, load_rules
+from observability.notify.channels import check_channel, is_webhook
 from observability.notify.route import QuietHours, Route
 
 MAX_ROUTES: Final = 50
@@ -56,6 +58,18 @@ def load_alert_file(path: Path | None) -> AlertFile:
     return AlertFile(rules, routes)
 
 
+def unmatched_patterns(found: AlertFile) -> list[str]:
+    """Returns a remark on each pattern of a route that matches no rule of the file; it may match keys of the engine."""
+    names = [rule.name for rule in found.rules]
+    return [
+        f"route {route.name}: no rule is called {shown(pattern)}"
+        + (f"; did you mean {near[0]}?" if (near := get_close_matches(pattern, names, n=1)) else "")
+        for route in found.routes
+        for pattern in route.rules
+        if not any(fnmatchcase(name, pattern) for name in names)
+    ]
+
+
 def load_routes(path: Path | None, environ: Environment | None = None) -> tuple[Route, ...]:
     """Returns the routes of a file of alert rules; none without a file. Raises ConfigError with every fault."""
     if path is None:
@@ -64,8 +78,8 @@ def load_routes(path: Path | None, environ: Environment | None = None) -> tuple[
     environ = os.environ if environ is None else environ
     faults: list[str] = []
     if not isinstance(tables, list):
-        # A rule may have that name.
-        return ()
+        given, expected = ONE_BRACKET
+        raise ConfigError([f"{path} [{ROUTES}]: {given}, expected {expected}"])
     routes = [_read_route(number, table, str(path), environ, faults) for number, table in enumerate(tables, 1)]
     names = [route.name for route in routes if route is not None]
     faults += [f"{path} [[route]]: two are named {name}, expected different names" for name in _repeated(names)]
@@ -98,6 +112,9 @@ def _read_route(number: int, table: Any, source: str, environ: Environment, faul
     fault = check_channel(values["to"])
     if fault is not None:
         reader.fault("to", *fault)
+        return None
+    if "secret" in table and not is_webhook(values["to"]):
+        reader.fault("secret", "given for a channel that signs nothing", "none unless `to` is https:// or http://")
         return None
     return Route(**{_FIELDS.get(key, key): value for key, value in values.items()})
 

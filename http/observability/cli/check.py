@@ -20,7 +20,7 @@ from observability.errors import EXIT_USAGE, ConfigError, ObservabilityError, St
 from observability.ingest.instrument_file import load_instruments
 from observability.ingest.position_file import load_positions
 from observability.notify.channels import open_channel
-from observability.notify.route_file import load_alert_file
+from observability.notify.route_file import load_alert_file, unmatched_patterns
 from observability.sources.recordings.directory import open_recordings
 from observability.sources.schemes import open_sources
 from observability.store.file import DATABASE_NAME, open_reader
@@ -94,7 +94,8 @@ def _check_rules(config: Config) -> str:
     path = config.alert_rules
     found = load_alert_file(path)
     routes = ", ".join(f"{route.name} ({open_channel(route).place})" for route in found.routes) or "none"
-    return f"{len(found.rules)} rules, {'built in' if path is None else f'from {path}'}; routes: {routes}"
+    remarks = "".join(f"; {remark}" for remark in unmatched_patterns(found))
+    return f"{len(found.rules)} rules, {'built in' if path is None else f'from {path}'}; routes: {routes}{remarks}"
 
 
 def _check_instruments(config: Config) -> str:

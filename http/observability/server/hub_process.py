@@ -183,7 +183,11 @@ class HubProcess(ServerProcess):
         self._rule_book = RuleBook(
             alert_file.rules,
             MetricSources(
-                self._collectors.sections, self._collectors.system.user_metrics, figures, self._hub.custom.encoded
+                self._collectors.sections,
+                self._collectors.system.user_metrics,
+                figures,
+                self._hub.custom.encoded,
+                self._history,
             ),
             self._collectors.system.alert_book,
         )

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from observability.clocks.timestamps import NS_PER_S as S
 from observability.metrics.alerts.metric_paths import MetricPath
-from observability.metrics.alerts.rule import INCREASE_SLOTS, Increase, Rule, Template, Trigger, template_faults
+from observability.metrics.alerts.rule import Rule, Template, Trigger, template_faults
+from observability.metrics.alerts.windows import WINDOW_SLOTS, Increase
 
 PATH = MetricPath("strategy", "", "drawdown_pct")
 
@@ -132,8 +133,8 @@ def test_an_increase_is_that_of_the_window_to_within_a_slot(steps: list[tuple[in
         seconds += pause
         total += amount if history else 0
         history.append((seconds, total))
-        seen = increase.observe(1000 + total, seconds * S)
-        slot_s = window_s // INCREASE_SLOTS + 1
+        seen = increase.observe(1000 + total, None, seconds * S)
+        slot_s = window_s // WINDOW_SLOTS + 1
         # At least the increase since the last value before the window, at most the one since a slot before that.
         last_s = max((when for when, _ in history if when <= seconds - window_s), default=0)
         assert total - at(history, last_s) <= seen <= total - at(history, last_s - slot_s)
@@ -146,19 +147,19 @@ def at(history: list[tuple[int, int]], seconds: int) -> int:
 
 def test_a_counter_that_falls_was_reset_to_zero() -> None:
     increase = Increase(60 * S)
-    assert [increase.observe(value, n * S) for n, value in enumerate((10, 12, 3, 4))] == [0, 2, 5, 6]
+    assert [increase.observe(value, None, n * S) for n, value in enumerate((10, 12, 3, 4))] == [0, 2, 5, 6]
 
 
 def test_a_constant_counter_has_no_increase_after_the_window() -> None:
     increase = Increase(60 * S)
-    assert [increase.observe(7 if n else 0, n * S) for n in (0, 1, 60, 61)] == [0, 7, 7, 0]
+    assert [increase.observe(7 if n else 0, None, n * S) for n in (0, 1, 60, 61)] == [0, 7, 7, 0]
 
 
 def test_the_points_kept_of_a_counter_are_bounded() -> None:
     increase = Increase(3600 * S)
     for n in range(20_000):
-        increase.observe(n, n * S)
-    assert len(increase._points) <= INCREASE_SLOTS + 2
+        increase.observe(n, None, n * S)
+    assert len(increase._points) <= WINDOW_SLOTS + 2
 
 
 # -- templates

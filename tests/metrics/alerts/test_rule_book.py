@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_MS
 from observability.clocks.timestamps import NS_PER_S as S
 from observability.config.config import Config
-from observability.events import Event, Fill, Metric, Order, Quote
+from observability.events import Event, Fill, Metric, Order, Print, Quote
 from observability.metrics.alerts.book import Action, AlertState
 from observability.metrics.alerts.metric_paths import Figure, MetricSources
 from observability.metrics.alerts.rule_book import RuleBook
@@ -32,7 +32,8 @@ class System:
         self, rules: str, figures: Mapping[str, Figure] | None = None, custom: Mapping[str, bytes] | None = None
     ) -> None:
         self.bus = Bus()
-        self.collectors = make_collectors(Config(max_symbols=8), self.bus, EventClock(HostClock()), make_history(8))
+        self.history = make_history(8)
+        self.collectors = make_collectors(Config(max_symbols=8), self.bus, EventClock(HostClock()), self.history)
         for section in self.collectors.sections:
             for kind, handler in section._handlers().items():
                 self.bus.subscribe(kind, handler)
@@ -40,9 +41,16 @@ class System:
         self.alerts = system.alert_book
         self.transitions: list[tuple[str, str]] = []
         self.alerts.add_transition_listener(self._on_transition)
-        sources = MetricSources(self.collectors.sections, system.user_metrics, figures or {}, custom or {})
+        sources = MetricSources(
+            self.collectors.sections, system.user_metrics, figures or {}, custom or {}, self.history
+        )
         self.rules = RuleBook(parse_rules(rules, "") if rules else load_rules(None), sources, self.alerts)
         self._frames = FrameRing("")
+
+    def change_rules(self, rules: str) -> None:
+        """Continues with other rules, as after a restart with another file."""
+        sources = MetricSources(self.collectors.sections, self.collectors.system.user_metrics, {}, {}, self.history)
+        self.rules = RuleBook(parse_rules(rules, ""), sources, self.alerts)
 
     def _on_transition(self, state: AlertState, action: Action) -> None:
         self.transitions.append((state.key, action))
@@ -71,6 +79,10 @@ class System:
 
 def quote(symbol: str, ask: float = 100.02, seconds: float = 0.0) -> Quote:
     return Quote(symbol, 100.0, ask, ts_init=NOON + round(seconds * S))
+
+
+def trade(symbol: str, price: float, seconds: float) -> Print:
+    return Print(symbol, price, 1.0, ts_init=NOON + round(seconds * S))
 
 
 SPREAD = """
@@ -288,7 +300,14 @@ above = 1
 
 
 def test_the_metric_of_every_built_in_rule_exists(caplog: pytest.LogCaptureFixture) -> None:
-    names = ("websocket_disconnects", "ticks_missed", "events_ahead", "clock_set_back_seconds", "store_fault")
+    names = (
+        "websocket_disconnects",
+        "ticks_missed",
+        "tick_ms",
+        "events_ahead",
+        "clock_set_back_seconds",
+        "store_fault",
+    )
     figures: dict[str, Figure] = {name: lambda: 0 for name in names}
     system = System("", figures)
     system.publish(quote("AAPL"), Order("o", "AAPL", "buy", Decimal(1), "rejected"))
@@ -360,6 +379,7 @@ def test_a_rule_shows_its_settings_state_and_members() -> None:
         "absent": "ignore",
         "state": "pending",
         "value": None,
+        "waiting": None,
         "n_members": 2,
         "members": [{"member": "AAPL", "state": "pending", "value": value}],
     }
@@ -406,3 +426,148 @@ def test_the_built_in_rules_watch_each_live_source() -> None:
         ("source_gaps/zmq://b:1", "resolved"),
         ("source_silent/zmq://a:1", "resolved"),
     ]
+
+
+# -- rules that look back
+
+
+def test_a_value_far_from_its_own_history_raises_although_the_rule_is_new() -> None:
+    rules = '[odd]\nmetric = "market_data.*.last_price"\ndeviation_over = "6h"\nabove = 4\n'
+    system = System('[none]\nmetric = "server.x"\nabove = 1\n')
+    for minute in range(120):
+        system.publish(trade("AAPL", 100 + minute % 3, 60 * minute))
+        system.tick(60 * minute)
+    system.change_rules(rules)
+    system.publish(trade("AAPL", 101, 7_200))
+    system.tick(7_200)
+    system.tick(7_201)
+    assert system.rule("odd")["waiting"] is None
+    assert system.drain() == []
+    system.publish(trade("AAPL", 120, 7_202))
+    system.tick(7_202)
+    assert system.drain() == [("odd/AAPL", "raised")]
+    (alert,) = system.alerts.all()
+    assert isinstance(alert.value, float) and alert.value > 20
+    assert alert.title.startswith("odd: market_data.*.last_price is 120, 2")
+
+
+def test_a_value_without_enough_history_does_not_raise_and_says_why() -> None:
+    system = System('[odd]\nmetric = "metric.x"\ndeviation_over = "6h"\nabove = 4\n')
+    for minute in range(20):
+        system.publish(Metric("x", float(minute % 2)))
+        system.tick(60 * minute)
+    system.publish(Metric("x", 1e9))
+    system.tick(1200)
+    assert system.drain() == []
+    assert system.rule("odd")["waiting"] == "21 of 30 samples of its history, one per 1m (1 of 1)"
+
+
+def test_an_alert_outlives_a_restart_after_which_its_history_is_not_known() -> None:
+    rules = '[fall]\nmetric = "metric.x"\nchange_over = "5m"\nbelow = -10\n'
+    system = System(rules)
+    for seconds in range(301):
+        system.publish(Metric("x", 100.0 if seconds < 300 else 80.0))
+        system.tick(seconds)
+    assert system.drain() == [("fall", "raised")]
+    after = restarted(system, rules)
+    for seconds in range(302, 500):
+        after.publish(Metric("x", 80.0))
+        after.tick(seconds)
+    assert after.drain() == []
+    assert after.rule("fall")["state"] == "raised"
+    assert after.rule("fall")["waiting"] == "197s of 5m seen (1 of 1)"
+    for seconds in range(500, 620):
+        after.tick(seconds)
+    assert after.drain() == [("fall", "resolved")]
+
+
+def test_every_tick_counts_for_an_objective_of_the_server() -> None:
+    took_ms = 10.0
+    rules = """
+[slow]
+metric = "server.tick_ms"
+above = 50
+objective = 99
+burn_rate = 10
+burn_over = "12m"
+"""
+    system = System(rules, {"tick_ms": lambda: took_ms})
+    # Every tenth tick is slow, and never one with which rules are evaluated.
+    for n in range(1_200):
+        took_ms = 60.0 if n % 10 == 5 else 10.0
+        system.tick(n / 10)
+    assert system.drain() == []
+    assert system.rule("slow")["value"] == pytest.approx(10 * 120 / 720, rel=0.05)
+    for n in range(1_200, 9_000):
+        took_ms = 60.0 if n % 5 == 3 else 10.0
+        system.tick(n / 10)
+    assert system.drain() == [("slow", "raised")]
+    for n in range(9_000, 9_700):
+        took_ms = 10.0
+        system.tick(n / 10)
+    assert system.drain() == [("slow", "resolved")]
+
+
+def test_an_objective_can_be_about_two_counters() -> None:
+    rules = """
+[rejects]
+metric = "execution.rejected"
+total = "orders_today"
+objective = 90
+burn_rate = 2.5
+burn_over = "2m"
+"""
+    system = System(rules)
+
+    def send(start: int, end: int, is_rejected: Callable[[int], bool]) -> None:
+        for n in range(start, end):
+            status: Any = "rejected" if is_rejected(n) else "new"
+            system.publish(Order(f"o{n}", "AAPL", "buy", Decimal(1), status, ts_init=NOON + n * S))
+            system.tick(n)
+
+    send(0, 120, lambda n: n % 10 == 0)
+    assert system.drain() == []
+    send(120, 180, lambda n: n % 2 == 0)
+    assert system.drain() == [("rejects", "raised")]
+    system.tick(195)
+    assert system.rule("rejects")["waiting"] == "nothing was counted for 10s"
+    assert system.drain() == []
+    send(196, 200, lambda _: False)
+    assert system.drain() == [("rejects", "resolved")]
+
+
+@pytest.mark.parametrize("metric", ["metric.beat", "metric.other"])
+def test_a_metric_that_no_longer_comes_or_never_came_raises(metric: str) -> None:
+    system = System(f'[quiet]\nmetric = "{metric}"\nabsent_for = "1m"\n')
+    system.publish(Metric("beat", 1.0, ts_init=NOON))
+    for seconds in range(60):
+        system.tick(seconds)
+    assert system.drain() == []
+    system.tick(60)
+    assert system.drain() == [("quiet", "raised")]
+    assert system.alerts.all()[0].title == f"quiet: nothing from {metric} for 60 s"
+    system.publish(Metric(metric.removeprefix("metric."), 1.0, ts_init=NOON + 61 * S))
+    system.tick(61)
+    assert system.drain() == [("quiet", "resolved")]
+
+
+def test_a_value_that_stands_still_raises_and_the_same_value_again_is_no_change() -> None:
+    system = System('[stuck]\nmetric = "metric.x"\nunchanged_for = "30s"\n')
+    for seconds in range(31):
+        system.publish(Metric("x", 5.0, ts_init=NOON + seconds * S))
+        system.tick(seconds)
+    assert system.drain() == [("stuck", "raised")]
+    system.publish(Metric("x", 6.0, ts_init=NOON + 31 * S))
+    system.tick(31)
+    assert system.drain() == [("stuck", "resolved")]
+
+
+def test_measures_of_members_that_are_gone_are_not_kept() -> None:
+    system = System('[big]\nmetric = "strategy.positions.*.quantity"\nchange_over = "1m"\nabove = 5\n')
+    for n in range(50):
+        for side in ("buy", "sell"):
+            system.publish(
+                Fill(f"{side}{n}", f"S{n % 8}", side, Decimal(1), Decimal(10), f"o{n}", strategy=f"s{n}")  # type: ignore[arg-type]
+            )
+            system.tick(2 * n + (side == "sell"))
+    assert len(system.rules._watches["big"]._measures) <= 1

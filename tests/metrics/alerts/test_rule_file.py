@@ -13,6 +13,15 @@ from observability.errors import ConfigError
 from observability.metrics.alerts.metric_paths import MetricPath
 from observability.metrics.alerts.rule import Rule
 from observability.metrics.alerts.rule_file import _KEYS, MAX_RULES, load_rules, parse_rules
+from observability.metrics.alerts.windows import (
+    AbsentFor,
+    BurnOver,
+    ChangeOver,
+    DeviationOver,
+    IncreaseOver,
+    UnchangedFor,
+    Window,
+)
 
 DEFAULTS = Path(__file__).parents[3] / "core/observability/metrics/alerts/alerts.toml"
 
@@ -42,7 +51,6 @@ title = "{member}"
 detail = "{value}"
 samples = "trades"
 min_samples = 3
-absent = "raise"
 """
     )
     assert parse_rules(text, "") == (
@@ -59,8 +67,7 @@ absent = "raise"
             detail="{value}",
             samples="trades",
             min_samples=3,
-            increase_over_ns=3600 * S,
-            absent="raise",
+            window=IncreaseOver(3600 * S),
         ),
     )
 
@@ -112,11 +119,80 @@ title = "{x}"
         ('metric = "x.y"\nabove = 1\nfor = "169h"', "[r] for"),
         ('metric = "x.y"\nabove = 1\nabsent = "resolve"', "[r] absent"),
         ('metric = "x.*.y.z"\nabove = 1', "[r] metric"),
+        ('metric = "x.y"\nabove = 1\nchange_over = "5m"\nincrease_over = "5m"', "[r]"),
+        ('metric = "x.y"\nabove = 1\nchange_in = "percent"', "[r] change_in"),
+        ('metric = "x.y"\nequals = 1\nchange_over = "5m"', "[r] change_over"),
+        ('metric = "x.y"\nabove = 1\nchange_over = "5m"\nabsent = "raise"', "[r] absent"),
+        ('metric = "x.y"\nabove = 1\ndeviation_over = "30s"', "[r] deviation_over"),
+        ('metric = "x.y"\nabove = 1\ntime_of_day = "30m"', "[r] time_of_day"),
+        ('metric = "x.y"\nabove = 1\ndeviation_over = "24h"\ntime_of_day = "30m"', "[r] deviation_over"),
+        ('metric = "x.y"\nabove = 1\ndeviation_over = "96h"\ntime_of_day = "35m"', "[r] time_of_day"),
+        ('metric = "x.y"\nabove = 1\nobjective = 100', "[r] objective"),
+        ('metric = "x.y"\nabove = 1\nobjective = 90', "[r] burn_rate"),
+        ('metric = "x.y"\nobjective = 99', "[r]"),
+        ('metric = "x.y"\nobjective = 99\nabove = 1\ntotal = "n"', "[r] above"),
+        ('metric = "x.y"\nobjective = 99\nabove = 1\nburn_rate = 2\nclear = 3', "[r] clear"),
+        ('metric = "x.y"\nabove = 1\nburn_rate = 2', "[r] burn_rate"),
+        ('metric = "x.y"\nabsent_for = "5m"\nabove = 1', "[r] above"),
+        ('metric = "x.y"\nunchanged_for = "5m"\nfor = "5s"', "[r] for"),
+        ('metric = "x.y"\nabsent_for = "0s"', "[r] absent_for"),
     ],
 )
 def test_a_contradictory_or_malformed_rule_is_refused(lines: str, blamed: str) -> None:
     (fault,) = faults(f"[r]\n{lines}\n")
     assert fault.startswith(f"my.toml {blamed}: ")
+
+
+@pytest.mark.parametrize(
+    ("lines", "threshold", "comparison", "window"),
+    [
+        ('above = 3\nchange_over = "5m"\nchange_in = "percent"', 3, "above", ChangeOver(300 * S, is_percent=True)),
+        ('below = -4\ndeviation_over = "1h"', -4, "below", DeviationOver(3600 * S)),
+        ('above = 4\ndeviation_over = "72h"\ntime_of_day = "30m"', 4, "above", DeviationOver(72 * 3600 * S, 1800 * S)),
+        ('absent_for = "5m"', 300, "at_least", AbsentFor(300 * S)),
+        ('unchanged_for = "5m"', 300, "at_least", UnchangedFor(300 * S)),
+        ('increase_over = "1m"\nat_most = 0', 0, "at_most", IncreaseOver(60 * S, needs_all=True)),
+        (
+            "objective = 99.9\nequals = true", 14.4, "above",
+            BurnOver(3600 * S, objective_percent=99.9, comparison="equals", threshold=True),
+        ),
+        (
+            'objective = 99\ntotal = "n"\nburn_rate = 6\nburn_over = "6h"', 6, "above",
+            BurnOver(6 * 3600 * S, objective_percent=99, total="n"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_rule_that_looks_back_compares_what_its_window_makes(
+    lines: str, threshold: float, comparison: str, window: Window
+) -> None:
+    (rule,) = parse_rules(f'[r]\nmetric = "x.y"\n{lines}\n', "")
+    assert (rule.threshold, rule.comparison, rule.window) == (threshold, comparison, window)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            '[route]\nname = "desk"\nto = "https://x/SECRET"',
+            "my.toml [route]: one pair of brackets, expected [[route]] for each route; a rule has another name",
+        ),
+        (
+            '[[routes]]\nname = "desk"\nto = "https://x/SECRET"',
+            "my.toml [routes]: two pairs of brackets, expected [routes] for a rule, or [[route]] for a route",
+        ),
+        (
+            '[desk]\nname = "desk"\nto = "https://x/SECRET"',
+            "my.toml [desk]: the keys of a route, expected [[route]] above them",
+        ),
+        (
+            '[rules.drawdown]\nmetric = "x.y"\nabove = 1',
+            "my.toml [rules]: has a table 'drawdown' in it, expected a table per rule, such as [drawdown], in no other "
+            "table",
+        ),
+    ],
+)
+def test_a_misspelt_table_is_a_fault_that_says_how_to_write_it(text: str, fault: str) -> None:
+    assert faults(text) == (fault,)
 
 
 def test_a_rule_name_is_escaped_in_a_fault() -> None:
@@ -154,7 +230,7 @@ def test_the_built_in_rules_are_those_documented() -> None:
     assert rules.keys() == {
         "drawdown", "drawdown_absolute", "stale_feed", "reject_rate", "slippage", "latency", "position_breaks",
         "disconnects", "missed_ticks", "dated_ahead", "clock_set_back", "disk", "cpu", "memory", "store_fault",
-        "source_disconnected", "source_silent", "source_gaps", "pending_corrections",
+        "source_disconnected", "source_silent", "source_gaps", "pending_corrections", "slow_ticks",
     }  # fmt: skip
     assert load_rules(DEFAULTS) == tuple(rules.values())
 

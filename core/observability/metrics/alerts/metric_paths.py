@@ -21,18 +21,30 @@ from typing import Any, Final
 
 import msgspec
 
+from observability.history.aggregates import LAST, Column
+from observability.history.history import History
+from observability.history.layout import TIERS
 from observability.metrics.system.user_metrics import UserMetrics, labels_text
 from observability.snapshot.sections import Group, Section
 
 EVERY: Final = "*"
 SERVER: Final = "server"
 USER: Final = "metric"
+UPDATED: Final = "updated_ns"
+"""The field beside a `metric` with the time of its last event."""
 # All other sections are measured on this host, so their durations go by its clock.
 _OF_THE_EVENTS: Final = frozenset({USER, "market_data", "strategy", "execution"})
 
 Fields = Mapping[str, Any]
 Figure = Callable[[], float | bool | None]
 """Returns one figure of the server."""
+
+CURVES: Final = "strategies"
+"""The section of the history that has a series per strategy."""
+_CURVES: Final = f"{CURVES}."
+
+# Fields that the history has under another name.
+_IN_HISTORY: Final = {("market_data", "last_price"): "last"}
 
 _PATH = re.compile(r"([^.\s]+)\.(?:(\S.*)\.)?([^.*]+)", re.DOTALL)
 _USER_PATH = re.compile(r"(metric)\.()([^*]+)", re.DOTALL)
@@ -81,11 +93,14 @@ class MetricSources:
         user_metrics: UserMetrics,
         figures: Mapping[str, Figure],
         custom: Mapping[str, bytes],
+        history: History | None = None,
     ) -> None:
+        """The past of sections that are in `history` is known."""
         self._sections = {section.name: section for section in sections}
         self._user_metrics = user_metrics
         self._figures = figures
         self._custom = custom
+        self._history = history
 
     def read(self, path: MetricPath) -> Iterator[tuple[str, Fields]]:
         """Yields each member's name (empty if there is only one) and the object that the field is in."""
@@ -94,11 +109,23 @@ class MetricSources:
             yield "", _Figures(self._figures)
         elif path.section == USER:
             for metric in self._user_metrics.named(path.field):
-                yield labels_text(metric.labels), {path.field: metric.value}
+                yield labels_text(metric.labels), {UPDATED: metric.ts_ns, path.field: metric.value}
         elif path.section in self._sections:
             yield from _read_section(self._sections[path.section], path.place)
         elif path.section in self._custom:
             yield from _read_object(msgspec.json.decode(self._custom[path.section]), path.place)
+
+    def past(self, path: MetricPath, member: str, start_ns: int, end_ns: int) -> Sequence[tuple[int, float]]:
+        """Returns the values that the history has of a field, each with its time, oldest first: the last one of each
+        second, or of each minute if the seconds do not reach back so far. A field may have none."""
+        series = None if self._history is None else self._history.find(*_series_of(path, member))
+        field = _IN_HISTORY.get((path.section, path.field), path.field)
+        if series is None or field not in series.fields:
+            return ()
+        tier = next((n for n, tier in enumerate(TIERS) if tier.rows * tier.interval_ns >= end_ns - start_ns), -1)
+        column = Column(series.fields.index(field), LAST)
+        block = series.view().copy_block(tier % len(TIERS), start_ns, end_ns, [column])
+        return list(zip(block.times, block.columns[0], strict=True))
 
     def is_known_section(self, path: MetricPath) -> bool:
         return path.section in (SERVER, USER) or path.section in self._sections or path.section in self._custom
@@ -110,6 +137,14 @@ class MetricSources:
             return [str(MetricPath(name, path.place, path.field)) for name in sections]
         fields = {name for _, fields in self.read(path) for name in fields}
         return [str(MetricPath(path.section, path.place, name)) for name in get_close_matches(path.field, fields)]
+
+
+def _series_of(path: MetricPath, member: str) -> tuple[str, str]:
+    """Returns section and key of the series of the history that has a path's values."""
+    section, place = path.section, path.place
+    if section == "strategy" and place.startswith(_CURVES):
+        section, place = CURVES, place.removeprefix(_CURVES)
+    return section, member if place == EVERY else place
 
 
 class _Figures(Fields):

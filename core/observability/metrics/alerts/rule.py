@@ -10,37 +10,20 @@ clear     -|- - - - - / - - -\- / -\- - - - -    between the two nothing changes
 
 from __future__ import annotations
 
-import operator
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from string import Formatter
-from typing import Any, Final, Literal, TypeGuard, get_args
+from typing import Any, Final, Literal, TypeGuard
 
 from observability.events import Severity
+from observability.metrics.alerts.comparison import Comparison, Value, is_beyond
 from observability.metrics.alerts.metric_paths import MetricPath
-
-Comparison = Literal["above", "at_least", "below", "at_most", "equals"]
-COMPARISONS: Final[tuple[Comparison, ...]] = get_args(Comparison)
-
-Value = float | int | bool | str
-"""The types of a metric's value; a metric without a value is None."""
+from observability.metrics.alerts.windows import BurnOver, UnchangedFor, Window
 
 MAX_TITLE_CHARS: Final = 200
 MAX_DETAIL_CHARS: Final = 4096
 
-TEMPLATE_FIELDS: Final = ("value", "threshold", "clear", "member", "metric", "rule")
-
-# The resolution of an increase: its window may be longer than asked for by up to one part in this many.
-INCREASE_SLOTS: Final = 60
-
-_OPERATORS: Final[dict[Comparison, Callable[[Any, Any], bool]]] = {
-    "above": operator.gt,
-    "at_least": operator.ge,
-    "below": operator.lt,
-    "at_most": operator.le,
-    "equals": operator.eq,
-}
+DEFAULT_TITLE: Final = "{rule}: {metric} is {value}"
+TEMPLATE_FIELDS: Final = ("value", "current", "threshold", "clear", "member", "metric", "rule")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +39,14 @@ class Rule:
     for_ns: int = 0
     clear_for_ns: int = 0
     severity: Severity = "warning"
-    title: str = "{rule}: {metric} is {value}"
+    title: str = DEFAULT_TITLE
     detail: str = ""
     samples: str | None = None
     """The field beside the metric that holds its sample count."""
     min_samples: int = 0
     """With fewer samples, the metric counts as null."""
-    increase_over_ns: int | None = None
-    """The metric is a counter, and its increase over this time is compared."""
+    window: Window | None = None
+    """What is made of the metric's values over time, to be compared with the threshold."""
     absent: Literal["ignore", "raise"] = "ignore"
     """Whether null raises."""
 
@@ -72,17 +55,20 @@ class Rule:
         # hot: once per rule and member per second
         if value is None:
             return self.absent == "raise"
-        return _OPERATORS[self.comparison](value, self.threshold)
+        return is_beyond(self.comparison, value, self.threshold)
 
     def clears(self, value: Value | None) -> bool:
         """Returns whether a value is back on the right side; None never is."""
         if value is None:
             return False
-        return not _OPERATORS[self.comparison](value, self.threshold if self.clear is None else self.clear)
+        return not is_beyond(self.comparison, value, self.threshold if self.clear is None else self.clear)
 
     def takes(self, value: object) -> TypeGuard[Value]:
-        """Returns whether the rule can compare a value of this type."""
-        return isinstance(value, int | float) or (self.comparison == "equals" and isinstance(value, str))
+        """Returns whether the rule can use a value of this type."""
+        if isinstance(value, int | float):
+            return True
+        compared = self.window.comparison if isinstance(self.window, BurnOver) else self.comparison
+        return isinstance(value, str) and (compared == "equals" or isinstance(self.window, UnchangedFor))
 
 
 @dataclass(slots=True)
@@ -106,31 +92,6 @@ class Trigger:
         self.is_raised = not self.is_raised
         self.since_ns = None
         return True
-
-
-@dataclass(slots=True)
-class Increase:
-    """The increase of a counter over a window. A counter that falls has been reset to zero."""
-
-    window_ns: int
-    _last: float | None = None
-    _total: float = 0.0
-    _points: deque[tuple[int, float]] = field(default_factory=deque)
-    """Time and total, at least a slot apart; the first is the newest one before the window."""
-
-    def observe(self, value: float, now_ns: int) -> float:
-        """Applies the counter's newest value; returns its increase over the window, or since the first value."""
-        points = self._points
-        if points and now_ns < points[-1][0]:
-            points.clear()
-        if self._last is not None:
-            self._total += value - self._last if value >= self._last else value
-        self._last = value
-        if not points or now_ns - points[-1][0] >= self.window_ns // INCREASE_SLOTS:
-            points.append((now_ns, self._total))
-        while len(points) > 1 and points[1][0] <= now_ns - self.window_ns:
-            points.popleft()
-        return self._total - points[0][1]
 
 
 class Template(Formatter):
@@ -161,7 +122,7 @@ def template_faults(template: str) -> str | None:
             return f"{{{name}}}"
         if conversion or "{" in (spec or ""):
             return f"{{{name}}} with a conversion or a nested field"
-        if name in ("value", "threshold", "clear") and spec:
+        if name in ("value", "current", "threshold", "clear") and spec:
             try:
                 format(1.5, spec)
             except ValueError as error:

@@ -15,21 +15,19 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.config.setting import shown
 from observability.config.toml_tables import format_duration
 from observability.metrics.alerts.book import AlertBook, AlertContent, rule_alert_id, rule_alert_key
-from observability.metrics.alerts.metric_paths import Fields, MetricPath, MetricSources
-from observability.metrics.alerts.rule import (
-    MAX_DETAIL_CHARS,
-    MAX_TITLE_CHARS,
-    Increase,
-    Rule,
-    Template,
-    Trigger,
-    Value,
-)
+from observability.metrics.alerts.comparison import Value
+from observability.metrics.alerts.metric_paths import SERVER, UPDATED, USER, Fields, MetricPath, MetricSources
+from observability.metrics.alerts.rule import MAX_DETAIL_CHARS, MAX_TITLE_CHARS, Rule, Template, Trigger
+from observability.metrics.alerts.windows import BurnOver, BurnRate, Deviation, Measure
 from observability.snapshot.frames import Frame
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_NS: Final = NS_PER_S
+# How many members are told of their own past in one evaluation: each takes about 0.1 ms.
+PASTS_PER_EVALUATION: Final = 20
+# Members that are gone, of a rule about what does not come.
+MAX_GONE: Final = 1000
 # Raised or pending members of a rule that are listed one by one.
 MAX_MEMBERS_SHOWN: Final = 100
 
@@ -44,6 +42,8 @@ class RuleBook:
         self._sources = sources
         self._alerts = alerts
         self._watches = {rule.name: RuleWatch(rule) for rule in rules}
+        # Their objectives are about every tick.
+        self._each_tick = [watch for watch in self._watches.values() if watch.is_each_tick]
         self._due_ns: int | None = None
         self.evaluations = 0
 
@@ -53,6 +53,8 @@ class RuleBook:
         if self._due_ns is None:
             self._resume(frame.ts_ns)
         elif frame.mono_ns < self._due_ns:
+            for watch in self._each_tick:
+                watch.count(self._sources, frame.mono_ns)
             return
         self._due_ns = frame.mono_ns + INTERVAL_NS
         self.evaluate(frame.ts_ns, frame.mono_ns)
@@ -61,9 +63,12 @@ class RuleBook:
         """Evaluates every rule; now_ns is by the event clock, mono_ns by the host's monotonic clock."""
         # hot: once per second (benchmarks/bench_tick.py)
         self.evaluations += 1
+        pasts_left = PASTS_PER_EVALUATION
         for watch in self._watches.values():
+            if watch.untold and pasts_left:
+                pasts_left -= watch.tell_past(self._sources, now_ns, pasts_left)
             readings = list(self._sources.read(watch.rule.metric))
-            watch.observe(readings, now_ns if watch.rule.metric.is_of_events else mono_ns, now_ns, self._alerts)
+            watch.observe(readings, now_ns if watch.goes_by_events else mono_ns, now_ns, self._alerts)
             if not watch.is_path_checked:
                 self._check_path(watch, readings)
 
@@ -117,7 +122,11 @@ class RuleWatch:
         self.triggers: dict[str, Trigger] = {}
         """By member; a member that is neither raised nor pending has none."""
         self.is_path_checked = False
-        self._increases: dict[str, Increase] = {}
+        self.is_each_tick = isinstance(rule.window, BurnOver) and rule.metric.section == SERVER
+        self.goes_by_events = rule.metric.is_of_events or (rule.window is not None and rule.window.is_dated)
+        self.untold: dict[str, Deviation] = {}
+        """The measures, by member, that have not been told of the past yet."""
+        self._measures: dict[str, Measure] = {}
         self._values: dict[str, Value | None] = {}
         """By member with a trigger; that of a metric without members is under the empty name."""
         self._n_members = 0
@@ -127,7 +136,7 @@ class RuleWatch:
         rule, triggers = self.rule, self.triggers
         self._values = {}
         self._n_members = len(readings)
-        for member, value in self._newest(readings, clock_ns):
+        for member, current, value in self._newest(readings, clock_ns):
             raises = rule.raises(value)
             trigger = triggers.get(member)
             if trigger is None:
@@ -137,9 +146,10 @@ class RuleWatch:
                     continue
                 trigger = triggers[member] = Trigger()
             self._values[member] = value
-            self._advance(member, trigger, raises, rule.clears(value), clock_ns)
+            clears = rule.clears(value) and (rule.window is None or self._measures[member].is_whole)
+            self._advance(member, trigger, raises, clears, clock_ns)
             if trigger.is_raised:
-                self._raise(member, value, now_ns, alerts, is_wrong=raises)
+                self._raise(member, current, value, now_ns, alerts, is_wrong=raises)
             else:
                 alerts.resolve(rule_alert_id(rule.name, member), now_ns)
         if rule.metric.is_many and len(triggers) > len(self._values):
@@ -159,33 +169,90 @@ class RuleWatch:
             "clear": rule.clear,
             "for": format_duration(rule.for_ns),
             "clear_for": format_duration(rule.clear_for_ns),
-            "increase_over": None if rule.increase_over_ns is None else format_duration(rule.increase_over_ns),
+            "increase_over": None,
+            **({} if rule.window is None else rule.window.to_json()),
             "samples": rule.samples,
             "min_samples": rule.min_samples or None,
             "severity": rule.severity,
             "absent": rule.absent,
             "state": "raised" if is_raised else "pending" if members else "quiet",
             "value": None if rule.metric.is_many else self._values.get(""),
+            "waiting": self._waiting(),
             "n_members": self._n_members,
             "members": members[:MAX_MEMBERS_SHOWN] if rule.metric.is_many else [],
         }
 
-    def _newest(self, readings: Sequence[tuple[str, Fields]], clock_ns: int) -> Iterator[tuple[str, Value | None]]:
-        """Yields the value of each member."""
-        rule = self.rule
-        if not readings and not rule.metric.is_many:
-            yield "", None
+    def _waiting(self) -> str | None:
+        """Returns why the rule has no value to compare; for many members, that of one and of how many."""
+        reasons = [measure.waiting for measure in self._measures.values() if measure.waiting]
+        if not reasons:
+            return None
+        return f"{reasons[0]} ({len(reasons)} of {len(self._measures)})" if self.rule.metric.is_many else reasons[0]
+
+    def count(self, sources: MetricSources, mono_ns: int) -> None:
+        """Counts a tick between two evaluations."""
+        # hot: once per tick (benchmarks/bench_tick.py)
+        for member, fields in sources.read(self.rule.metric):
+            measure = self._measures.get(member)
+            if isinstance(measure, BurnRate):
+                value, beside = self._value(fields), self._beside(fields)
+                measure.count(value, beside, mono_ns)
+
+    def tell_past(self, sources: MetricSources, now_ns: int, most: int) -> int:
+        """Tells up to `most` measures of the values that the history has; returns how many."""
+        assert self.rule.window is not None
+        members = list(self.untold)[:most]
+        for member in members:
+            measure = self.untold.pop(member)
+            start_ns = now_ns - self.rule.window.window_ns
+            measure.add_past(sources.past(self.rule.metric, member, start_ns, now_ns), now_ns)
+        return len(members)
+
+    def _newest(
+        self, readings: Sequence[tuple[str, Fields]], clock_ns: int
+    ) -> Iterator[tuple[str, Value | None, Value | None]]:
+        """Yields each member, the value of its metric, and the value to be compared."""
+        rule, window = self.rule, self.rule.window
+        if not readings and (not rule.metric.is_many or (window is not None and window.is_news)):
+            readings = [("", {})]
+        if window is None:
+            for member, fields in readings:
+                value = self._value(fields)
+                yield member, value, value
+            return
         for member, fields in readings:
-            value = fields.get(rule.metric.field)
-            if not rule.takes(value) or not self._has_samples(fields):
-                value = None
-            elif rule.increase_over_ns is not None:
-                increase = self._increases.get(member)
-                if increase is None:
-                    increase = self._increases[member] = Increase(rule.increase_over_ns)
-                assert not isinstance(value, str)
-                value = increase.observe(value, clock_ns)
-            yield member, value
+            measure = self._measures.get(member)
+            if measure is None:
+                measure = self._measures[member] = window.open(member)
+                if isinstance(measure, Deviation):
+                    self.untold[member] = measure
+            value = self._value(fields)
+            yield member, value, measure.observe(value, self._beside(fields), clock_ns)
+        if len(self._measures) > len(readings):
+            gone = self._measures.keys() - {member for member, _ in readings}
+            if window.is_news:
+                # What has never been there is there now.
+                for member in gone - {""}:
+                    yield member, None, self._measures[member].observe(None, None, clock_ns)
+                oldest = [member for member in self._measures if member in gone][: max(0, len(gone) - MAX_GONE)]
+                gone = {*oldest, ""} & gone
+            for member in gone - self.triggers.keys():
+                del self._measures[member]
+                self.untold.pop(member, None)
+
+    def _value(self, fields: Fields) -> Value | None:
+        value = fields.get(self.rule.metric.field)
+        return value if self.rule.takes(value) and self._has_samples(fields) else None
+
+    def _beside(self, fields: Fields) -> float | None:
+        """Returns the value beside the metric that the rule's window wants to know."""
+        window = self.rule.window
+        assert window is not None
+        name = window.beside
+        if name is None and window.is_news and self.rule.metric.section == USER:
+            name = UPDATED
+        value = None if name is None else fields.get(name)
+        return value if isinstance(value, int | float) else None
 
     def _has_samples(self, fields: Fields) -> bool:
         if self.rule.samples is None:
@@ -198,7 +265,9 @@ class RuleWatch:
         if not trigger.is_raised and trigger.since_ns is None:
             del self.triggers[member]
 
-    def _raise(self, member: str, value: Value | None, now_ns: int, alerts: AlertBook, *, is_wrong: bool) -> None:
+    def _raise(
+        self, member: str, current: Value | None, value: Value | None, now_ns: int, alerts: AlertBook, *, is_wrong: bool
+    ) -> None:
         rule = self.rule
         ident = rule_alert_id(rule.name, member)
         if alerts.is_raised(ident):
@@ -207,6 +276,7 @@ class RuleWatch:
             return
         fields = {
             "value": value,
+            "current": current,
             "threshold": rule.threshold,
             "clear": rule.threshold if rule.clear is None else rule.clear,
             "member": member,
@@ -222,7 +292,6 @@ class RuleWatch:
     def _clear_gone(self, clock_ns: int, now_ns: int, alerts: AlertBook) -> None:
         """Clears members that no longer exist, such as a position that was closed."""
         for member in [member for member in self.triggers if member not in self._values]:
-            self._increases.pop(member, None)
             self._advance(member, self.triggers[member], False, True, clock_ns)
             if member not in self.triggers:
                 alerts.resolve(rule_alert_id(self.rule.name, member), now_ns)
