@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hosts import wait_until
 from server_process import ROOT, TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
@@ -73,7 +74,8 @@ def test_no_second_server_gets_in_whatever_becomes_of_the_lock_file(start_server
     assert trades(server) == 1
     # Only the directory is left to tell.
     for path in tuple(tmp_path.iterdir()):
-        path.unlink()
+        if path.is_file():
+            path.unlink()
     assert "is in use by process" in refusal(tmp_path, leaves_all=False)
     assert not (tmp_path / DATABASE).exists()
 
@@ -169,15 +171,17 @@ def test_what_is_in_the_directory_is_for_the_user_of_the_server_alone(
     finally:
         os.umask(mask)
     send_fills(server, range(1))
-    assert modes(data) == {DATABASE: 0o600, LOG: 0o600, INDEX: 0o600, "lock": 0o600}
+    wait_until((data / "recording" / "00000001.index").exists)
+    assert modes(data) == {DATABASE: 0o600, LOG: 0o600, INDEX: 0o600, "lock": 0o600, "recording": 0o700}
+    assert modes(data / "recording") == {"00000001.frames": 0o600, "00000001.index": 0o600}
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
     assert not any("open to other users" in line for line in server.stop(signal.SIGKILL))
     # As an earlier version has left them.
-    for name in modes(data):
+    for name in (DATABASE, LOG, INDEX, "lock"):
         (data / name).chmod(0o644)
     server = start_server("--data-dir", str(data))
     send_fills(server, range(1))
-    assert set(modes(data).values()) == {0o600}
+    assert modes(data) == {DATABASE: 0o600, LOG: 0o600, INDEX: 0o600, "lock": 0o600, "recording": 0o700}
     server.wait_for_log("observability.db was open to other users")
 
 

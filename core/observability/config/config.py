@@ -227,6 +227,24 @@ class Config:
         "Size beyond which the store removes the rows that arrived first.",
         env="STORE_MAX_BYTES",
     )
+    record: bool = _setting(
+        True,
+        Switch(),
+        "Whether every snapshot is recorded in `DATA_DIR`, so that any past moment can be looked at.",
+        env="RECORD",
+    )
+    record_max_age: int = _setting(
+        7,
+        Integer(1, 36_500),
+        "How many days the recording of snapshots goes back.",
+        env="RECORD_MAX_AGE",
+    )
+    record_max_bytes: int = _setting(
+        4_000_000_000,
+        ByteSize(16_000_000, 100 * 10**12),
+        "Size beyond which the oldest part of the recording is removed, beside what the store takes.",
+        env="RECORD_MAX_BYTES",
+    )
     alert_rules: Path | None = _setting(
         None,
         ReadableFile(),

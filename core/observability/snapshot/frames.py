@@ -75,6 +75,12 @@ class Frame:
         self._buffer: bytearray | None = None
 
     @property
+    def size(self) -> int:
+        """The length of the payload in bytes."""
+        payload = self._payload
+        return len(payload) if isinstance(payload, bytes) else payload.size
+
+    @property
     def payload(self) -> bytes:
         payload = self._payload
         if not isinstance(payload, bytes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -52,6 +53,8 @@ from observability.notify.rows import notice_row, stored_notices
 from observability.notify.silences import Silence, Silences, silence_row, stored_silences
 from observability.processes.child import ChildContext
 from observability.processes.service_manager import ServiceManager
+from observability.recorder.layout import DIRECTORY_NAME
+from observability.recorder.recorder import Recorder, RecordLimits
 from observability.rest.positions import POSITIONS
 from observability.rest.published import INSTRUMENTS, Published
 from observability.server.book_files import BookFiles
@@ -62,6 +65,7 @@ from observability.server.route_table import RouteParts, add_routes
 from observability.server.sources import ConfiguredSources, sources_document
 from observability.server.worker import Worker
 from observability.server.worker_gateway import WorkerGateway
+from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 from observability.snapshot.on_demand import Document, SlowDocument
 from observability.store.reader import UNREADABLE
@@ -132,6 +136,7 @@ class HubProcess(ServerProcess):
         )
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._reader)
+        self._recorder = _recorder(config, memory.counters)
         self._silences = Silences(self._write_silence)
         self._notifier = Notifier(
             self._wanted_routes(alert_file.routes),
@@ -213,6 +218,9 @@ class HubProcess(ServerProcess):
             self._collectors.system.add_health_reason(
                 "store", lambda: store.trouble or ("a worker cannot read the store" if self._is_unread() else None)
             )
+        if self._recorder is not None:
+            recorder = self._recorder
+            self._collectors.system.add_health_reason("recorder", lambda: recorder.trouble)
         hub.documents.update(self._documents())
         if isinstance(frontend, Worker):
             add_routes(frontend.router, self._route_parts())
@@ -228,6 +236,8 @@ class HubProcess(ServerProcess):
         hub.add_frame_listener(frontend.send_frame)
         hub.add_frame_listener(self._rule_book.on_frame)
         hub.add_frame_listener(self._journal.on_frame)
+        if self._recorder is not None:
+            hub.add_frame_listener(self._record)
         hub.add_frame_listener(lambda _: self._service_manager.feed())
 
     async def _start(self) -> None:
@@ -244,6 +254,8 @@ class HubProcess(ServerProcess):
                 self._notifier.restore(*stored_notices(connection))
                 self._silences.restore(stored_silences(connection, self._host_clock.time_ns()))
         self._persistence.start(self._loop)
+        if self._recorder is not None:
+            self._recorder.start()
         self._notifier.start()
         await self._book_files.read()
         await self._hub.start()
@@ -264,8 +276,14 @@ class HubProcess(ServerProcess):
     async def _stop(self) -> None:
         await self._hub.stop()
         await self._notifier.stop()
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.stop)
         await self._persistence.stop()
         logger.info("stopped")
+
+    def _record(self, frame: Frame) -> None:
+        assert self._recorder is not None
+        self._recorder.on_frame(frame, self._lane_feed.newest_seq)
 
     def _wanted_routes(self, routes: Sequence[Route]) -> Sequence[Route]:
         if routes and self._config.replay:
@@ -369,6 +387,14 @@ class HubProcess(ServerProcess):
             exposition=Exposition(self._metrics, process_collector()),
             slices=self._slices,
         )
+
+
+def _recorder(config: Config, counters: Counters) -> Recorder | None:
+    """Returns the recorder of a server that has a data directory."""
+    if config.data_dir is None or not config.record:
+        return None
+    limits = RecordLimits(max_bytes=config.record_max_bytes, max_age_days=config.record_max_age)
+    return Recorder(config.data_dir / DIRECTORY_NAME, limits, counters)
 
 
 @dataclass(frozen=True, slots=True)

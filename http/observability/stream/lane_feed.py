@@ -36,6 +36,11 @@ class LaneFeed:
     def __init__(self, reader: StoreReader | None) -> None:
         self.lanes = make_lanes(reader)
 
+    @property
+    def newest_seq(self) -> int:
+        """The sequence number of the newest entry of all lanes."""
+        return max(lane.seq for lane in self.lanes.values())
+
     def restore(self, announcements: Iterable[Announcement]) -> None:
         """Appends the entries that an earlier process has announced, per lane oldest first."""
         for announcement in announcements:

@@ -1,0 +1,1 @@
+"""The flight recorder: every frame on disk for days, and any past frame as the same bytes."""

@@ -1,0 +1,255 @@
+"""The recorder: keeps every frame of a hub on disk. Its thread encodes and writes; the tick only queues.
+
+    tick --> queue, at most MAX_QUEUED_FRAMES --> thread --> newest segment --> prune
+               |                                    |
+               full: the frame is dropped           fails: frames are dropped until the disk takes them again
+
+What is dropped is counted, and the recording has a gap of so many frames in its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+from observability.clocks.clock import Clock, HostClock
+from observability.clocks.timestamps import NS_PER_DAY, NS_PER_S
+from observability.memory.counters import Counters
+from observability.recorder.layout import index_path, segment_numbers, segment_path
+from observability.recorder.segment import SegmentWriter, repair
+from observability.snapshot.frames import Frame
+
+logger = logging.getLogger(__name__)
+
+MAX_QUEUED_FRAMES: Final = 100
+MAX_QUEUED_BYTES: Final = 64_000_000
+# A recording is pruned by whole segments.
+SEGMENTS_KEPT: Final = 16
+MAX_SEGMENT_BYTES: Final = 64_000_000
+SEGMENT_NS: Final = 3600 * NS_PER_S
+RETRY_NS: Final = 10 * NS_PER_S
+# What is left on the disk for the store, which matters more.
+RESERVED_BYTES: Final = 64_000_000
+STOP_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordLimits:
+    """How much is kept."""
+
+    max_bytes: int
+    max_age_days: int
+
+    @property
+    def segment_bytes(self) -> int:
+        return min(MAX_SEGMENT_BYTES, self.max_bytes // SEGMENTS_KEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """A frame that waits for the disk."""
+
+    frame: Frame
+    lane_seq: int
+    missing: int
+    """How many frames before it were dropped."""
+
+
+class Recorder:
+    """Records the frames of one hub in a directory, which no other recorder writes to."""
+
+    def __init__(
+        self, directory: Path, limits: RecordLimits, counters: Counters, host_clock: Clock | None = None
+    ) -> None:
+        """`host_clock` is asked by the thread."""
+        self._directory = directory
+        self._limits = limits
+        self._clock = host_clock or HostClock()
+        self._queue: SimpleQueue[_Queued | Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._fault: str | None = None
+        # Each has one writer: what the loop has queued, and what the thread has taken.
+        self._put, self._put_bytes = 0, 0
+        self._taken, self._taken_bytes = 0, 0
+        self._missing = 0
+        # Of the thread.
+        self._segment: SegmentWriter | None = None
+        self._next_number = 1
+        self._lost = 0
+        self._retry_ns = 0
+        self._recorded = counters.counter("recorder_frames_total", "Frames recorded")
+        self._dropped = counters.counter(
+            "recorder_frames_dropped_total", "Frames not recorded because too many were waiting for the disk"
+        )
+        self._failed = counters.counter(
+            "recorder_frames_failed_total", "Frames not recorded because the disk did not take them"
+        )
+        self._written = counters.counter("recorder_written_bytes_total", "Bytes written to the recording")
+        self._size = counters.gauge("recorder_size_bytes", "Size of the recording on disk")
+        self._waiting = counters.gauge("recorder_queue_frames", "Frames that wait for the disk")
+
+    def start(self) -> None:
+        """Starts the thread, which ends what an earlier recorder has left unfinished first."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Writes what is queued and ends the thread; abandons the thread if the disk does not answer. Blocks."""
+        self._queue.put(None)
+        self._thread.join(STOP_SECONDS)
+
+    def wait(self) -> None:
+        """Returns once every frame that was queued is written, or lost. Blocks."""
+        done = threading.Event()
+        self._queue.put(done.set)
+        done.wait()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing is recorded now; None if all is well."""
+        fault = self._fault
+        return None if fault is None else f"nothing is recorded: {fault}"
+
+    def on_frame(self, frame: Frame, lane_seq: int) -> None:
+        """Records a frame; `lane_seq` is the newest entry of the lanes by now."""
+        # hot: once per tick (benchmarks/bench_recorder.py)
+        queued = self._put - self._taken
+        self._waiting.set(queued)
+        if queued >= MAX_QUEUED_FRAMES or self._put_bytes - self._taken_bytes > MAX_QUEUED_BYTES:
+            self._missing += 1
+            self._dropped.add()
+            return
+        self._put += 1
+        self._put_bytes += frame.size
+        self._queue.put(_Queued(frame, lane_seq, self._missing))
+        self._missing = 0
+
+    # -- the thread
+
+    def _run(self) -> None:
+        self._attempt(self._prepare)
+        while (queued := self._queue.get()) is not None:
+            if not isinstance(queued, _Queued):
+                queued()
+                continue
+            self._take(queued)
+            self._taken += 1
+            self._taken_bytes += queued.frame.size
+        self._attempt(self._finish)
+
+    def _take(self, queued: _Queued) -> None:
+        self._lost += queued.missing
+        if self._fault is not None:
+            if time.monotonic_ns() < self._retry_ns:
+                self._lose()
+                return
+            if not self._attempt(self._prepare):
+                self._lose()
+                return
+        if self._attempt(lambda: self._append(queued)):
+            if self._fault is not None:
+                logger.warning("frames are recorded again; they were not because of: %s", self._fault)
+                self._fault = None
+        else:
+            self._lose()
+
+    def _lose(self) -> None:
+        self._lost += 1
+        self._failed.add()
+
+    def _append(self, queued: _Queued) -> None:
+        frame = queued.frame
+        segment = self._segment_for(frame)
+        before = segment.size
+        segment.append(frame, queued.lane_seq, self._lost)
+        self._lost = 0
+        self._recorded.add()
+        self._written.add(segment.size - before)
+        self._size.add(segment.size - before)
+
+    def _segment_for(self, frame: Frame) -> SegmentWriter:
+        segment, now_ns = self._segment, self._clock.time_ns()
+        if (
+            segment is not None
+            and segment.epoch == frame.epoch
+            and segment.size < self._limits.segment_bytes
+            and 0 <= now_ns - segment.made_ns < SEGMENT_NS
+            and (segment.last_ns is None or segment.last_ns <= frame.ts_ns)
+        ):
+            return segment
+        self._finish()
+        self._prune()
+        self._segment = SegmentWriter(self._directory, self._next_number, frame.epoch, now_ns)
+        self._next_number += 1
+        self._size.add(self._segment.size)
+        return self._segment
+
+    def _finish(self) -> None:
+        """Ends the segment that is written to, if there is one."""
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            before = segment.size
+            segment.finish()
+            self._size.add(segment.size - before)
+
+    def _prepare(self) -> None:
+        """Ends what an earlier recorder has left, or this one before the disk failed."""
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        numbers = segment_numbers(self._directory)
+        if numbers:
+            cut = repair(self._directory, numbers[-1])
+            if cut:
+                logger.warning("recording: %d bytes of segment %d were not whole and are cut off", cut, numbers[-1])
+            self._next_number = max(self._next_number, numbers[-1] + 1)
+        self._prune()
+
+    def _prune(self) -> None:
+        """Removes the oldest segments, so that there is room for a new one. Raises OSError if the disk is full."""
+        oldest_ns = self._clock.time_ns() - self._limits.max_age_days * NS_PER_DAY
+        sizes = {}
+        total = 0
+        for number in segment_numbers(self._directory):
+            found = segment_path(self._directory, number).stat()
+            size = found.st_size + _size_of(index_path(self._directory, number))
+            sizes[number] = size, found.st_mtime_ns
+            total += size
+        room = self._limits.max_bytes - self._limits.segment_bytes
+        for number, (size, written_ns) in sizes.items():
+            if total <= room and written_ns >= oldest_ns:
+                break
+            segment_path(self._directory, number).unlink()
+            index_path(self._directory, number).unlink(missing_ok=True)
+            total -= size
+            logger.info("recording: segment %d is removed, %d bytes", number, size)
+        self._size.set(total)
+        disk = os.statvfs(self._directory)
+        if disk.f_bavail * disk.f_frsize < RESERVED_BYTES:
+            raise OSError(f"the disk has less than {RESERVED_BYTES // 1_000_000} MB left, which are the store's")
+
+    def _attempt(self, action: Callable[[], None]) -> bool:
+        """Returns whether the disk did what was asked; if not, frames are dropped for a while."""
+        try:
+            action()
+        except OSError as error:
+            if self._segment is not None:
+                self._segment.abandon()
+                self._segment = None
+            self._retry_ns = time.monotonic_ns() + RETRY_NS
+            if self._fault is None:
+                logger.error("the recorder is off, the server goes on without it: %s", error)
+            self._fault = str(error)
+            return False
+        return True
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,366 @@
+"""A recording as it is read: which frames there are, and any of them as it was. Several processes may read while a
+recorder writes.
+
+    Recording   all segments of a directory             Place   a frame: segment, group, record
+      Segment   a file and its index                    Cursor  decodes the frame at a place, and those near it
+        Group   the records from one full frame to the next
+
+A read takes milliseconds, of the disk or of decoding, so that nothing here is called on an event loop.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from observability.recorder.codec import FrameDecoder
+from observability.recorder.layout import (
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    Entry,
+    Header,
+    Kind,
+    Record,
+    index_path,
+    read_entries,
+    read_record,
+    segment_numbers,
+    segment_path,
+)
+from observability.snapshot.frames import Frame
+
+# For those who look at the same minute; mostly a group has 20 to 500 KB.
+MAX_CACHED_BYTES: Final = 32_000_000
+
+
+class Place(NamedTuple):
+    """Where a frame is recorded. Places are in the order of recording."""
+
+    segment: int
+    group: int
+    record: int
+
+
+class Stretch(NamedTuple):
+    """A part of a recording without an interruption."""
+
+    epoch: str
+    start_ns: int
+    end_ns: int
+    frames: int
+
+
+class Gap(NamedTuple):
+    """A time of which nothing is recorded."""
+
+    start_ns: int
+    end_ns: int
+    frames: int | None
+    """How many frames were dropped; None if no recorder ran."""
+
+
+class Group:
+    """The records from one full frame up to the next."""
+
+    __slots__ = ("data", "epoch", "records", "times")
+
+    def __init__(self, epoch: str, data: bytes) -> None:
+        self.epoch = epoch
+        self.data = data
+        self.records: list[Record] = []
+        at = 0
+        while (record := read_record(data, at)) is not None:
+            at = record.end
+            if record.kind != Kind.GAP:
+                self.records.append(record)
+        self.times = [record.ts_ns for record in self.records]
+
+
+class Segment:
+    """One segment: its header and as much of its index as has been read."""
+
+    def __init__(self, directory: Path, number: int) -> None:
+        """Raises OSError, and ValueError for a file that is no segment."""
+        self.number = number
+        self.fulls: list[Entry] = []
+        self.times: list[int] = []
+        """The times of the full frames."""
+        self.gaps: list[Entry] = []
+        self.end: Entry | None = None
+        """The last frame; None while the segment is being written."""
+        self._path = segment_path(directory, number)
+        self._index_path = index_path(directory, number)
+        self._read_bytes = 0
+        with self._path.open("rb") as file:
+            header = Header.unpack(file.read(HEADER_BYTES))
+        if header is None:
+            raise ValueError(f"{self._path}: this is no segment of a recording")
+        self.epoch = header.epoch
+
+    def refresh(self) -> None:
+        """Reads what has been added to the index. Raises OSError."""
+        if self.end is not None:
+            return
+        try:
+            with self._index_path.open("rb") as file:
+                file.seek(self._read_bytes)
+                entries = read_entries(file.read())
+        except FileNotFoundError:
+            entries = []
+        self._read_bytes += len(entries) * ENTRY_BYTES
+        for entry in entries:
+            if entry.kind == Kind.FULL:
+                self.fulls.append(entry)
+                self.times.append(entry.ts_ns)
+            elif entry.kind == Kind.GAP:
+                self.gaps.append(entry)
+            else:
+                self.end = entry
+
+    @property
+    def size(self) -> int:
+        return self._path.stat().st_size
+
+    def has_grown(self, number: int, group: Group) -> bool:
+        """Returns whether a group that was read has become longer. Raises OSError."""
+        is_newest = self.end is None and number == len(self.fulls) - 1
+        return is_newest and self.size > self.fulls[number].offset + len(group.data)
+
+    def read_group(self, number: int) -> Group:
+        """Raises OSError."""
+        start = self.fulls[number].offset
+        if number + 1 < len(self.fulls):
+            end = self.fulls[number + 1].offset
+        else:
+            end = self.size if self.end is None else self.end.offset
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return Group(self.epoch, os.pread(descriptor, end - start, start))
+        finally:
+            os.close(descriptor)
+
+
+class Recording:
+    """The segments of one directory. Used by one thread at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._segments: dict[int, Segment] = {}
+        self._groups: OrderedDict[tuple[int, int], Group] = OrderedDict()
+        self._cached_bytes = 0
+
+    def refresh(self) -> None:
+        """Reads what has been recorded, and removed, since the last call. Raises OSError."""
+        try:
+            numbers = segment_numbers(self._directory)
+        except FileNotFoundError:
+            numbers = []
+        segments = {}
+        for number in numbers:
+            try:
+                segment = self._segments.get(number) or Segment(self._directory, number)
+                segment.refresh()
+            except (FileNotFoundError, ValueError):
+                # Removed, or not begun, while it was listed.
+                continue
+            if segment.fulls:
+                segments[number] = segment
+        self._segments = segments
+
+    # -- what there is
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._segments
+
+    @property
+    def size_bytes(self) -> int:
+        total = 0
+        for segment in self._segments.values():
+            try:
+                total += segment.size
+            except FileNotFoundError:
+                continue
+        return total
+
+    def first_place(self) -> Place | None:
+        return Place(min(self._segments), 0, 0) if self._segments else None
+
+    def start_ns(self) -> int | None:
+        """Returns the earliest time; None if nothing is recorded."""
+        return min((segment.times[0] for segment in self._segments.values()), default=None)
+
+    def end_ns(self) -> int | None:
+        """Returns the latest time; None if nothing is recorded."""
+        return max((self._last(segment)[1] for segment in self._segments.values()), default=None)
+
+    def stretches(self) -> list[Stretch]:
+        """Returns what is recorded, in the order of recording."""
+        found: list[Stretch] = []
+        for segment in self._segments.values():
+            frames, end_ns = self._last(segment)
+            before = found[-1] if found else None
+            if before is not None and before.epoch == segment.epoch and before.end_ns <= segment.times[0]:
+                found[-1] = before._replace(end_ns=end_ns, frames=before.frames + frames)
+            else:
+                found.append(Stretch(segment.epoch, segment.times[0], end_ns, frames))
+        return found
+
+    def gaps(self) -> list[Gap]:
+        """Returns where frames are missing, in the order of recording."""
+        found: list[Gap] = []
+        before: Segment | None = None
+        for segment in self._segments.values():
+            if before is not None:
+                end_ns = self._last(before)[1]
+                dropped = segment.gaps[0].seq if segment.gaps and not segment.gaps[0].ordinal else None
+                if segment.epoch != before.epoch and segment.times[0] > end_ns:
+                    found.append(Gap(end_ns, segment.times[0], None))
+                elif dropped is not None:
+                    found.append(Gap(end_ns, segment.times[0], dropped))
+            for gap in segment.gaps:
+                if gap.ordinal:
+                    # The frame after a gap is a full one.
+                    after = bisect_left(segment.fulls, gap.ordinal, key=lambda entry: entry.ordinal)
+                    if after < len(segment.fulls):
+                        found.append(Gap(gap.ts_ns, segment.times[after], gap.seq))
+            before = segment
+        return found
+
+    def _last(self, segment: Segment) -> tuple[int, int]:
+        """Returns the number of frames of a segment, and the time of the last."""
+        if segment.end is not None:
+            return segment.end.ordinal, segment.end.ts_ns
+        group = len(segment.fulls) - 1
+        times = self.group(Place(segment.number, group, 0), newest=True).times
+        return segment.fulls[group].ordinal + len(times), times[-1]
+
+    # -- places
+
+    def find(self, time_ns: int) -> Place | None:
+        """Returns the newest frame at or before a time; None if there is none. Of several recordings of the same time
+        it is the newest that has the time."""
+        nearest: Segment | None = None
+        for segment in reversed(self._segments.values()):
+            if segment.times[0] > time_ns:
+                continue
+            if self._last(segment)[1] >= time_ns:
+                nearest = segment
+                break
+            if nearest is None or self._last(nearest)[1] < self._last(segment)[1]:
+                nearest = segment
+        return None if nearest is None else self._find_in(nearest, time_ns)
+
+    def _find_in(self, segment: Segment, time_ns: int) -> Place:
+        number = bisect_right(segment.times, time_ns) - 1
+        place = Place(segment.number, number, 0)
+        record = bisect_right(self.group(place, newest=True).times, time_ns) - 1
+        return place._replace(record=max(record, 0))
+
+    def find_after(self, place: Place, time_ns: int, *, is_coarse: bool = False) -> Place | None:
+        """Returns the newest frame at or before a time that was recorded after `place`; None if there is none. A coarse
+        search finds full frames alone, unless there is none."""
+        segment = self._segments.get(place.segment)
+        found: Place | None = None
+        if segment is not None and segment.times[0] <= time_ns:
+            here = self._find_in(segment, time_ns)
+            if is_coarse and here.group > place.group:
+                here = here._replace(record=0)
+            if here > place:
+                found = here
+        for later in self._segments.values():
+            if later.number > place.segment:
+                if later.times[0] > time_ns:
+                    break
+                found = self._find_in(later, time_ns)
+                if is_coarse:
+                    found = found._replace(record=0)
+        return found
+
+    def next_place(self, place: Place) -> Place | None:
+        """Returns the place of the frame after this one; None at the end of what is recorded."""
+        segment = self._segments.get(place.segment)
+        if segment is not None:
+            if place.record + 1 < len(self.group(place, newest=True).records):
+                return place._replace(record=place.record + 1)
+            if place.group + 1 < len(segment.fulls):
+                return Place(place.segment, place.group + 1, 0)
+        later = min((number for number in self._segments if number > place.segment), default=None)
+        return None if later is None else Place(later, 0, 0)
+
+    def place_before(self, place: Place) -> Place | None:
+        """Returns the place of the frame before this one; None at the beginning of what is recorded."""
+        segment = self._segments.get(place.segment)
+        if segment is not None:
+            if place.record:
+                return place._replace(record=place.record - 1)
+            if place.group:
+                return self._last_in(Place(place.segment, place.group - 1, 0))
+        earlier = max((number for number in self._segments if number < place.segment), default=None)
+        if earlier is None:
+            return None
+        return self._last_in(Place(earlier, len(self._segments[earlier].fulls) - 1, 0))
+
+    def _last_in(self, place: Place) -> Place:
+        return place._replace(record=len(self.group(place, newest=True).records) - 1)
+
+    def record(self, place: Place) -> Record:
+        """Returns what is known about the frame at a place. Raises OSError, and ValueError if it is damaged."""
+        records = self.group(place).records
+        if place.record >= len(records):
+            records = self.group(place, newest=True).records
+        if place.record >= len(records):
+            raise ValueError("a frame of the recording is damaged")
+        return records[place.record]
+
+    def group(self, place: Place, *, newest: bool = False) -> Group:
+        """Returns the group of a place; the `newest` version of it if it is still written to. Raises OSError, and
+        ValueError if it is damaged."""
+        key = place.segment, place.group
+        group = self._groups.get(key)
+        segment = self._segments.get(place.segment)
+        if group is None or (newest and segment is not None and segment.has_grown(place.group, group)):
+            if segment is None:
+                raise FileNotFoundError(f"segment {place.segment} is removed")
+            if group is not None:
+                self._cached_bytes -= len(group.data)
+            group = self._groups[key] = segment.read_group(place.group)
+            self._cached_bytes += len(group.data)
+            if not group.records:
+                raise ValueError(f"a frame of the recording is damaged: segment {place.segment}, group {place.group}")
+            while self._cached_bytes > MAX_CACHED_BYTES and len(self._groups) > 1:
+                self._cached_bytes -= len(self._groups.popitem(last=False)[1].data)
+        self._groups.move_to_end(key)
+        return group
+
+
+class Cursor:
+    """A position in a recording. Going to a frame near the last one decodes only what lies between."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.place: Place | None = None
+        self._decoder: FrameDecoder
+
+    def go(self, place: Place) -> Frame:
+        """Returns the frame at a place. Raises OSError, and ValueError if it cannot be decoded."""
+        record = self.recording.record(place)
+        group = self.recording.group(place)
+        before = self.place
+        if before is not None and before[:2] == place[:2] and before.record <= place.record:
+            first = before.record + 1
+        else:
+            first = 0
+            self._decoder = FrameDecoder(group.epoch)
+        # In case of an error.
+        self.place = None
+        with memoryview(group.data) as data:
+            for at in range(first, place.record + 1):
+                each = group.records[at]
+                with data[each.start : each.end] as body:
+                    self._decoder.decode(body, is_full=each.kind == Kind.FULL)
+        self.place = place
+        return self._decoder.frame(record.seq, record.ts_ns)
