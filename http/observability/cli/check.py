@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import signal
 import sqlite3
 import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Final
+from typing import Any, Final, TextIO
 
 from observability.clocks.clock import HostClock
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms, iso_or_none
 from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
+from observability.config.toml_tables import format_duration
 from observability.connections.tls import make_context
-from observability.errors import EXIT_USAGE, ConfigError, ObservabilityError, StoreError
+from observability.encoding import encode_json
+from observability.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    ConfigError,
+    ObservabilityError,
+    StoreError,
+)
 from observability.ingest.instrument_file import load_instruments
 from observability.ingest.position_file import load_positions
+from observability.logs.status_line import StatusLine, bar, remaining
+from observability.metrics.alerts.book import Action, AlertState
 from observability.notify.channels import open_channel
 from observability.notify.route_file import load_alert_file, unmatched_patterns
+from observability.server.backtest import Backtest
 from observability.sources.recordings.directory import open_recordings
 from observability.sources.schemes import open_sources
 from observability.store.file import DATABASE_NAME, open_reader
@@ -32,27 +47,43 @@ MIN_CERTIFICATE_DAYS: Final = 14
 _DESCRIPTION: Final = """\
 Checks everything that `observability serve` would need, with the same flags, variables and configuration file: the
 settings, the alert rules, the instruments, the positions to adopt, the certificate, the store, the recordings, the
-sources. Prints one line for each, and every fault. Opens no port, connects to nothing and writes nothing. The exit code
-is 0 if the server could start, 2 if not."""
+sources. Prints one line for each, and every fault. Opens no port, connects to nothing and writes nothing.
+
+With --alerts and --replay it also tests the rules of that file on those recordings: these run at full speed through the
+same collectors and rules as in a server, in an engine that is thrown away, and each alert that would have been raised
+or resolved is printed as it is found, with its time, value and threshold. What a server evaluates once per second of
+its host is evaluated here once per second of the recording (per minute, after an hour without events). Rules about the
+server, its host and custom collectors are left out, since a recording says nothing about them; rules that had too
+little history say so. --demo lets the paper strategy trade on the quotes, as in a server. --json prints one document
+instead.
+
+The exit code is 0 if the server could start, and the recordings could be read to their end, whatever was found; 1 if a
+recording is damaged; 2 for a fault; 130 after Ctrl-C, with what was found until then."""
 
 _EXAMPLES: Final = """\
 examples:
   observability check --config desk.toml
-  DATA_DIR=/var/lib/observability observability check --alerts alerts.toml && systemctl restart observability"""
+  DATA_DIR=/var/lib/observability observability check --alerts alerts.toml && systemctl restart observability
+  observability check --alerts alerts.toml --replay recordings/           what would have fired, and when
+  observability check --alerts alerts.toml --replay day.jsonl --json | jq '.alerts[] | [.first_seen, .title]'"""
 
 
 def check(arguments: Sequence[str]) -> int:
     """Prints the findings; returns the exit code."""
     parsed = parser().parse_args(arguments)
+    # The rest are settings.
+    is_json = parsed.json
+    del parsed.json
+    output = sys.stderr if is_json else sys.stdout
     try:
         sources = Sources(parsed, os.environ)
         config, given = sources.config(), sources.given()
     except ConfigError as error:
         # Everything else depends on the settings.
         for fault in error.faults:
-            _print("settings", f"FAULT: {fault}")
+            _print(output, "settings", f"FAULT: {fault}")
         return EXIT_USAGE
-    _print("settings", f"{len(given)} given, the others have their defaults")
+    _print(output, "settings", f"{len(given)} given, the others have their defaults")
     checks: dict[str, Callable[[Config], str]] = {
         "alert rules": _check_rules,
         "instruments": _check_instruments,
@@ -65,29 +96,118 @@ def check(arguments: Sequence[str]) -> int:
     faults = 0
     for subject, examine in checks.items():
         try:
-            _print(subject, examine(config))
+            _print(output, subject, examine(config))
         except ConfigError as error:
             faults += len(error.faults)
             for fault in error.faults:
-                _print(subject, f"FAULT: {fault}")
+                _print(output, subject, f"FAULT: {fault}")
         except (ObservabilityError, OSError) as error:
             faults += 1
-            _print(subject, f"FAULT: {error}")
+            _print(output, subject, f"FAULT: {error}")
     if faults:
         print(
             f"{faults} {'fault' if faults == 1 else 'faults'}: the server would not start as it should", file=sys.stderr
         )
+        return EXIT_USAGE
+    if config.alert_rules is not None and config.replay:
+        return _Run(config, is_json=is_json).run()
+    if is_json:
+        print("observability: --json: given without a test of rules, expected --alerts and --replay", file=sys.stderr)
         return EXIT_USAGE
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    return build_argument_parser("check", _DESCRIPTION, _EXAMPLES)
+    built = build_argument_parser("check", _DESCRIPTION, _EXAMPLES)
+    built.add_argument("--json", action="store_true", help="print what a test of rules finds as one JSON document")
+    return built
 
 
-def _print(subject: str, text: str) -> None:
-    print(f"{subject + ':':13} {text}")
+def _print(output: TextIO, subject: str, text: str) -> None:
+    print(f"{subject + ':':13} {text}", file=output)
+
+
+class _Run:
+    """One test of rules on recordings, and what is printed of it."""
+
+    def __init__(self, config: Config, *, is_json: bool) -> None:
+        self._is_json = is_json
+        self._line = StatusLine()
+        self._rules = load_alert_file(config.alert_rules).rules
+        self._backtest = Backtest(config, self._rules, self._on_transition, self._sleep)
+        self._signs = {rule.name: f"{_SIGNS[rule.comparison]} {rule.threshold}" for rule in self._rules}
+
+    def run(self) -> int:
+        """Returns the exit code."""
+        is_whole = asyncio.run(self._run())
+        self._line.print()
+        document = self._backtest.to_json()
+        if self._is_json:
+            sys.stdout.buffer.write(encode_json({**document, "is_complete": is_whole}) + b"\n")
+        else:
+            self._summarize(document)
+        for error in document["errors"]:
+            print(f"observability: {error}; only the events before this were replayed", file=sys.stderr)
+        if not is_whole:
+            print("observability: interrupted; what is above was found until then", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        return EXIT_FAILED if document["errors"] else 0
+
+    async def _run(self) -> bool:
+        """Returns whether it came to its end."""
+        task = asyncio.ensure_future(self._backtest.run())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            return False
+        return True
+
+    async def _sleep(self, seconds: float) -> None:
+        if self._line.is_due:
+            progress = self._backtest.progress()
+            elapsed = progress.elapsed_ns / NS_PER_S
+            self._line.show(
+                f"{bar(progress.share)}  {progress.events:,} events  ETA {remaining(progress.share, elapsed)}  "
+                f"at {iso_or_none(progress.event_time_ns) or '-'}  {self._backtest.fired:,} raised"
+            )
+        await asyncio.sleep(seconds)
+
+    def _on_transition(self, state: AlertState, action: Action) -> None:
+        if self._is_json:
+            return
+        moment_ns = state.last_seen_ns if action == "raised" else state.resolved_ns
+        assert state.rule is not None and moment_ns is not None
+        value = "no value" if state.value is None else f"{state.value:g}" if _is_number(state.value) else state.value
+        what = f"{value} {self._signs[state.rule]}  {state.title}"
+        if action == "resolved":
+            what = f"after {format_duration(max(0, moment_ns - state.first_seen_ns) // NS_PER_S * NS_PER_S)}"
+        self._line.print()
+        print(f"{format_iso_ms(moment_ns)}  {action:8}  {state.severity:8}  {state.key:30}  {what}")
+
+    def _summarize(self, document: dict[str, Any]) -> None:
+        seconds = self._backtest.progress().elapsed_ns / NS_PER_S
+        span = f"from {document['start_time']} to {document['end_time']}"
+        found = f"{document['count']:,} alerts of {len(document['rules'])} rules"
+        print(f"\n{document['events']:,} events {span} in {seconds:.1f} s: {found}")
+        for rule in document["rules"]:
+            notes = [] if rule["state"] == "quiet" else [f"{rule['state']} at the end"]
+            if rule["waiting"] is not None:
+                notes.append(f"not known at the end: {rule['waiting']}")
+            if not rule["fired"] and not rule["n_members"]:
+                notes.append(f"there was nothing at {rule['metric']}")
+            print(f"  {rule['rule']:30} {rule['fired']:6,} raised{''.join(f'; {note}' for note in notes)}")
+        if document["left_out"]:
+            print(f"left out, as a recording says nothing about them: {', '.join(document['left_out'])}")
+
+
+_SIGNS: Final = {"above": ">", "at_least": "≥", "below": "<", "at_most": "≤", "equals": "="}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_rules(config: Config) -> str:
