@@ -18,7 +18,7 @@ from observability.config.config import Config
 from observability.errors import ConfigError
 from observability.logs.files import BACKUP_FILES, MAX_FILE_BYTES
 from observability.logs.log_ring import LogRing
-from observability.logs.repeats import REPEATS_PER_MINUTE
+from observability.logs.repeats import REPEATS_PER_MINUTE, RepeatFilter
 from observability.logs.setup import configure_logging, reopen_log_files
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ +\S+: .*")
@@ -232,7 +232,10 @@ def test_the_given_ring_receives_the_lines() -> None:
 # -- repeats
 
 
-def test_a_line_that_repeats_is_limited_wherever_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_that_repeats_is_limited_wherever_it_goes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("observability.logs.setup.RepeatFilter", lambda: RepeatFilter(lambda: 0))
     ring = configure_logging(Config())
     for number in range(REPEATS_PER_MINUTE * 2):
         logging.getLogger("x").warning("line %d", number)

@@ -113,12 +113,16 @@ def read_to_close(connection: ClientConnection) -> tuple[list[dict[str, Any]], i
 def open_socket(port: int, *, source: str = "127.0.0.1", receive_buffer: int | None = None) -> socket.socket:
     """Returns a connected socket. Where many are opened in a minute, `source` keeps their ports apart."""
     sock = socket.socket()
-    sock.settimeout(TIMEOUT_SECONDS)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if receive_buffer is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.bind((source, 0))
-    sock.connect(("127.0.0.1", port))
+    try:
+        sock.settimeout(TIMEOUT_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.bind((source, 0))
+        sock.connect(("127.0.0.1", port))
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import signal
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hosts import wait_until
 from observability.clients import Sender
 from server_process import POLL_SECONDS, TIMEOUT_SECONDS, Server, run_command
 
@@ -129,3 +131,34 @@ def test_a_backup_without_a_directory_or_over_a_file_says_what_is_wrong(tmp_path
     ):
         ran = run_command("backup", str(tmp_path / "copy.db"), *arguments)
         assert (ran.returncode, ran.stdout, said in ran.stderr) == (code, "", True), ran.stderr
+
+
+# -- the check
+
+
+def test_a_store_is_checked_while_a_server_writes_to_it_and_after_it_was_killed(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "data")
+    server = start_server(DATA_DIR=store)
+    trader = Trader(tmp_path / "spool")
+    with trader.trading(server) as sender:
+        wait_until(lambda: answered(sender) > 500)
+        found = json.loads(run_command("store", "check", "--json", "--data-dir", store).stdout)
+        assert found["sound"] and found["in_use"]
+        assert found["tables"]["fills"]["rows"] > 500
+        assert found["sequence"]["missing"] == 0
+        server.stop(signal.SIGKILL)
+    checked = run_command("store", "check", DATA_DIR=store)
+    assert checked.returncode == 0, checked.stderr
+    assert "no server runs in the directory" in checked.stdout
+    assert re.search(r"^integrity: +sound$", checked.stdout, re.MULTILINE)
+    assert re.search(r"^checkpoint: +as of record \d+", checked.stdout, re.MULTILINE)
+
+
+def test_a_damaged_store_fails_the_check(tmp_path: Path) -> None:
+    (tmp_path / "observability.db").write_bytes(b"no database" * 1000)
+    checked = run_command("store", "check", "--json", "--data-dir", str(tmp_path))
+    assert checked.returncode == 1
+    assert json.loads(checked.stdout)["sound"] is False
+    assert "not a database" in checked.stderr

@@ -9,11 +9,14 @@ A whole (a collector, the history) implements `Stateful`. A part of one has `to_
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
 from observability.errors import CheckpointError
+
+UNWRITTEN_NUMBERS: Final = 1_000_000
+"""How many sequence numbers a killed process may have shown without writing them: more than its queue can hold."""
 
 S = TypeVar("S", bound=msgspec.Struct)
 

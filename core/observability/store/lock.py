@@ -13,7 +13,8 @@ import fcntl
 import logging
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -89,6 +90,25 @@ class DirectoryLock:
             return (self._directory / LOCK_NAME).read_text(encoding="ascii", errors="replace").strip() or "unknown"
         except OSError:
             return "unknown"
+
+
+@contextmanager
+def is_locked(directory: Path) -> Iterator[bool]:
+    """Says whether a process has the lock of a directory, without writing anything; if none has, none takes it
+    meanwhile. Raises StoreError."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StoreError(f"data directory {str(directory)!r} cannot be read: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield True
+        else:
+            yield False
+    finally:
+        os.close(descriptor)
 
 
 def narrow(paths: Iterable[Path]) -> None:

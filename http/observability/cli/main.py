@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "notify": "list the routes of alerts, and test one",
     "backup": "copy the store into a file, while the server runs",
     "restore": "make a backup the store of a data directory",
+    "store": "check a store, while the server runs: `store check`",
     "bench": "measure the server beside others",
     "version": "print the versions of this program and of what it runs on",
     "completion": "print a script that completes these commands in bash or zsh",

@@ -77,6 +77,12 @@ class Client:
     """By lane, the numbers under which each entry was told."""
     lane_seqs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LANES, 0))
     faults: list[str] = field(default_factory=list)
+    closes: Counter[str] = field(default_factory=Counter)
+    """How its connections ended: by code and reason of the server's Close, or by the error."""
+    cut_at: float | None = None
+    """When it lost its connection; None while it is told snapshots."""
+    away_seconds: list[float] = field(default_factory=list)
+    """From each lost connection to the next snapshot."""
     resumed: int = 0
     begun_anew: int = 0
     told_stale: int = 0
@@ -108,7 +114,8 @@ class Client:
             if opcode == TEXT:
                 self._take(payload)
             elif opcode == CLOSE:
-                raise ConnectionError("closed")
+                code, reason = int.from_bytes(payload[:2]), payload[2:].decode()
+                raise ConnectionError(f"{code} {reason}")
             elif opcode == PING:
                 assert self.sock is not None
                 self.sock.send(frame(PONG, payload))
@@ -139,6 +146,9 @@ class Client:
         if self.is_told_lag and epoch == self.epoch and seq not in (self.seq, self.seq + 1):
             self.faults.append(f"snapshot {seq} after {self.seq}")
         self.epoch, self.seq = epoch, seq
+        if self.cut_at is not None:
+            self.away_seconds.append(time.monotonic() - self.cut_at)
+            self.cut_at = None
         self.moments.add(tenth(TIMESTAMP.search(head)[1].decode()))  # type: ignore[index]
 
     def _take_lane(self, kind: str, message: dict[str, Any]) -> None:
@@ -309,7 +319,7 @@ class Storm:
         while (now := time.monotonic()) < end and (kills is None or self.kills.total() < kills):
             if now >= next_kill:
                 next_kill = now + self._rng.uniform(0.5, 1.5) * kill_every
-                self._kill()
+                self.kill()
             if now >= next_scrape:
                 next_scrape = now + 1.0
                 self.scrape()
@@ -337,19 +347,21 @@ class Storm:
                 if not data:
                     raise ConnectionError("ended")
                 client.feed(data)
-            except OSError:
-                self._cut(client)
+            except OSError as error:
+                self._cut(client, str(error))
 
     def _connect(self, client: Client) -> None:
         try:
             client.connect()
-        except OSError:
-            self._cut(client)
+        except OSError as error:
+            self._cut(client, str(error))
             return
         assert client.sock is not None
         self._selector.register(client.sock, selectors.EVENT_READ, client)
 
-    def _cut(self, client: Client) -> None:
+    def _cut(self, client: Client, why: str) -> None:
+        client.closes[why] += 1
+        client.cut_at = client.cut_at or time.monotonic()
         if client.sock is not None:
             if client.sock in {key.fileobj for key in self._selector.get_map().values()}:
                 self._selector.unregister(client.sock)
@@ -359,10 +371,11 @@ class Storm:
 
     def close(self) -> None:
         for client in self.clients:
-            self._cut(client)
+            self._cut(client, "the storm is over")
         self._selector.close()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Kills one process."""
         supervisor = self._server.process.pid
         children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
         names = {int(pid): Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}

@@ -32,7 +32,7 @@ from observability.metrics.trades.booking_log import MAX_CONFLICTS as MAX_BOOKIN
 from observability.metrics.trades.rows import StoreRow, fill_of, trade_of
 from observability.metrics.trades.trade_log import EVERY_READER, MAX_CONFLICTS, MAX_TRADES, Reader
 from observability.store import schema
-from observability.store.checkpoint import Checkpoint, EventSequence, Stateful, unpack
+from observability.store.checkpoint import UNWRITTEN_NUMBERS, Checkpoint, EventSequence, Stateful, unpack
 from observability.store.schema import MAX_ROW_SEQ
 
 SOURCE: Final = "recovery"
@@ -41,8 +41,6 @@ ReplayTransition = Callable[[Mapping[str, Any]], None]
 
 # How many order reports are in the ring of their lane again.
 RESTORED_REPORTS: Final = 1_000
-# How many sequence numbers a killed process may have shown without writing them: more than its queue can hold.
-UNWRITTEN_NUMBERS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
