@@ -1,4 +1,4 @@
-"""The JavaScript client in node, over connections that are cut and stall, and in a browser on the live page."""
+"""The JavaScript client in node, over connections that are cut and stall."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-import example_source
-from browser import browser_page
 from cutting_proxy import CuttingProxy
-from example_source import EventFile
 from observability.clients import Sender
 from server_process import ROOT, TIMEOUT_SECONDS, Server
 
@@ -122,50 +119,3 @@ def test_the_client_is_small_and_served_as_a_module(demo_server: Server) -> None
     served = demo_server.get_bytes("/static/client.js")
     assert served == CLIENT.read_bytes()
     assert len(gzip.compress(served, 9)) <= MAX_COMPRESSED_BYTES
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_the_live_page_follows_the_server_in_a_browser(start_server: StartServer) -> None:
-    server = start_server("--demo")
-    with browser_page() as page:
-        page.open(server.url("/"))
-        first = int(page.wait_for("document.getElementById('clock').textContent.split('#')[1]"))
-        page.wait_for(f"+document.getElementById('clock').textContent.split('#')[1] > {first + 5}")
-        page.wait_for("document.getElementById('state').textContent === 'live'")
-        # The document may be newer than the page.
-        symbols = server.get("/api/metrics/symbols")["symbols"]
-        rows = "[...document.querySelectorAll('#market td:first-child')].map(cell => cell.textContent)"
-        page.wait_for(f"JSON.stringify({rows}) === JSON.stringify({json.dumps(symbols)})")
-        assert page.errors == []
-        server.stop()
-        page.wait_for("document.getElementById('state').textContent === 'connection lost, trying again'")
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_the_live_page_says_that_it_needs_a_token(start_server: StartServer) -> None:
-    server = start_server(API_TOKENS="read:secret-of-the-reader")
-    with browser_page() as page:
-        page.open(server.url("/"))
-        page.wait_for("document.getElementById('state').textContent.includes('/#token=TOKEN')")
-        page.open(server.url("/#token=secret-of-the-reader"))
-        page.wait_for("document.getElementById('state')?.textContent === 'live'")
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_the_live_page_lists_sources_with_their_states(start_server: StartServer, tmp_path: Path) -> None:
-    file = EventFile(tmp_path)
-    file.append({"type": "quote", "symbol": "A", "bid": 1, "ask": 2})
-    absent = f"file:{tmp_path / '<b>absent'}"
-    path = example_source.install(tmp_path / "package")
-    server = start_server("--source", file.url, "--source", absent, PYTHONPATH=path)
-    with browser_page() as page:
-        page.open(server.url("/"))
-        page.wait_for("document.getElementById('live-sources').hidden === false")
-        rows = "[...document.querySelectorAll('#sources tr')].map(row => [...row.cells].map(cell => cell.textContent))"
-        page.wait_for(f"{rows}.some(([name, state]) => name === {json.dumps(file.url)} && state === 'connected')")
-        failed = f"{rows}.find(([name, state]) => name === {json.dumps(absent)} && state === 'failed')"
-        assert "No such file" in page.wait_for(failed)[-1]
-        # A long name leaves room for the state on a telephone.
-        page.ask("Emulation.setDeviceMetricsOverride", width=400, height=900, deviceScaleFactor=1, mobile=True)
-        page.wait_for("document.querySelector('#sources td:nth-child(2)').getBoundingClientRect().right <= 400")
-        assert page.errors == []

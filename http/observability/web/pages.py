@@ -21,17 +21,22 @@ from observability.rest.published import Published
 from observability.routing.router import RouteDescription, Router
 from observability.stream.endpoint import StreamEndpoint
 from observability.version import VERSION
+from observability.web.assets import Assets
 
-HTML: Final = b"text/html; charset=utf-8"
-JAVASCRIPT: Final = b"text/javascript; charset=utf-8"
-# Nothing is loaded from elsewhere, and no other page may frame these.
 _REVALIDATED: Final = (b"Cache-Control", b"no-cache")
-_PAGE_FIELDS: Final = (
-    (
-        b"Content-Security-Policy",
-        b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
-        b"connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+
+
+def _policy(scripts: bytes, styles: bytes) -> bytes:
+    """Returns a policy by which nothing is loaded from elsewhere, and no other page may frame this one."""
+    return (
+        b"default-src 'none'; script-src %b; style-src %b; connect-src 'self'; img-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'" % (scripts, styles)
+    )
+
+
+_PAGE_FIELDS: Final = ((b"Content-Security-Policy", _policy(b"'self'", b"'self'")), _REVALIDATED)
+_DOCS_FIELDS: Final = (
+    (b"Content-Security-Policy", _policy(b"'self' 'unsafe-inline'", b"'unsafe-inline'")),
     _REVALIDATED,
 )
 
@@ -44,9 +49,10 @@ class PageRoutes:
         self._exposition = exposition
         self._published = published
         self._slices = slices
-        self._live_page = _page("live.html")
-        self._docs_page = _page("docs.html")
-        self._client = _static("client.js", JAVASCRIPT, (_REVALIDATED,))
+        self._assets = Assets(files("observability.web").joinpath("static"))
+        self._live_page = self._assets.page("index.html", _PAGE_FIELDS)
+        self._docs_page = self._assets.page("docs.html", _DOCS_FIELDS)
+        self._client = self._assets.file("client.js", (_REVALIDATED,))
         self._openapi = b""
 
     def add_to(self, router: Router) -> None:
@@ -89,6 +95,20 @@ class PageRoutes:
                 "The stream's client for pages and node, an ES module", tags=tags, media_types=("text/javascript",)
             ),
         )
+        for pattern, name in (("/static/{build}/{file}", "asset"), ("/static/{build}/{folder}/{file}", "folder_asset")):
+            router.add(
+                "GET",
+                pattern,
+                self.asset,
+                name=name,
+                role="open",
+                description=RouteDescription(
+                    "A file of the live page, under a path that names its content",
+                    tags=tags,
+                    statuses=(200, 404),
+                    media_types=("text/javascript", "text/css", "image/svg+xml", "text/plain"),
+                ),
+            )
         router.add(
             "GET",
             "/metrics",
@@ -103,7 +123,7 @@ class PageRoutes:
 
     def root(self, request: Request) -> Response:
         if b"text/html" in (request.header(b"accept") or b""):
-            return self._live_page
+            return self._live_page.answer(request)
         return json_response(
             {
                 "service": "observability",
@@ -115,10 +135,13 @@ class PageRoutes:
         )
 
     def docs(self, request: Request) -> Response:
-        return self._docs_page
+        return self._docs_page.answer(request)
 
     def client(self, request: Request) -> Response:
-        return self._client
+        return self._client.answer(request)
+
+    def asset(self, request: Request, build: str, file: str, folder: str = "") -> Response:
+        return self._assets.find(build, f"{folder}/{file}" if folder else file).answer(request)
 
     def openapi(self, request: Request) -> Response:
         if not self._openapi:
@@ -144,12 +167,3 @@ class PageRoutes:
             # What this process knows is shown all the same.
             pass
         return orjson.loads(frame.payload), execution, time.monotonic_ns() - frame.mono_ns
-
-
-def _page(name: str) -> Response:
-    return _static(name, HTML, _PAGE_FIELDS)
-
-
-def _static(name: str, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Response:
-    body = files("observability.web").joinpath("static", name).read_bytes()
-    return Response(body=body, content_type=content_type, headers=headers)

@@ -37,6 +37,8 @@ export interface StreamOptions {
   token?: string | null;
   /** Resumes lanes after the `seq` that an earlier `laneSeqs` had. */
   laneSince?: Record<string, number>;
+  /** Further parameters of the URL. */
+  parameters?: Record<string, string>;
   onsnapshot?: (snapshot: Snapshot) => void;
   onentry?: (entry: Entry) => void;
   onstate?: (state: State) => void;
@@ -52,6 +54,12 @@ export class Stream implements AsyncIterable<Snapshot | Entry> {
   readonly skippedFrames: number;
   readonly lostEntries: number;
   readonly laneSeqs: Record<string, number>;
+  /** When the newest message came, by `performance.now()`. */
+  readonly receivedAt: number;
+  /** Changes what the stream brings; the next snapshot is whole, and of the new view. */
+  subscribe(view: { channels?: string[]; symbols?: string[] }): void;
+  /** Sends a message that the server knows; returns whether there was a connection. */
+  send(message: Json): boolean;
   close(): void;
   [Symbol.asyncIterator](): AsyncIterator<Snapshot | Entry>;
 }

@@ -14,6 +14,8 @@ const FIRST_DELAY = 200, MAX_DELAY = 15000, LATE_FRAMES = 5, MIN_STALE = 1000;
 // Connections on which nothing comes for this many heartbeats are half open.
 const SILENT_HEARTBEATS = 2.5;
 
+const OPEN = 1, VIEW = "view";
+
 const isObject = value => value !== null && typeof value === "object" && !Array.isArray(value);
 
 /** Returns the snapshot that a delta makes of `held`, which is not changed. `groups` are those of `connected`. */
@@ -65,29 +67,42 @@ function remove(document, path) {
 
 /** A subscription that keeps itself alive. */
 export class Stream {
-  #url; #token; #lanes; #hasMetrics; #options; #socket = null; #groups = []; #epoch = ""; #laneEpoch = null;
+  #url; #token; #view; #lanes; #hasMetrics; #options; #socket = null; #groups = []; #epoch = ""; #laneEpoch = null;
   #received; #attempts = 0; #staleAfter = MIN_STALE; #silentAfter = 60000; #staleTimer; #silentTimer; #retryTimer; #beat;
-  #waiting = []; #newest = null; #wake = null;
+  #waiting = []; #newest = null; #wake = null; #isNewView = false;
 
   constructor(url, options = {}) {
-    const { channels = ["metrics"], symbols = [], mode = "full", laneSince = {}, token = null } = options;
-    const names = Object.values(LANES), metrics = channels.filter(name => !names.includes(name));
+    const { channels = ["metrics"], symbols = [], mode = "full", laneSince = {}, token = null, parameters = {} } = options;
     this.#options = options;
     this.#token = token;
-    this.#lanes = channels.filter(name => names.includes(name));
-    this.#hasMetrics = metrics.length > 0;
     this.#url = new URL("/ws/metrics", url);
     this.#url.protocol = this.#url.protocol.replace("http", "ws");
     this.#url.searchParams.set("mode", mode);
-    if (metrics.some(name => name !== "metrics")) this.#url.searchParams.set("channels", metrics);
-    if (symbols.length) this.#url.searchParams.set("symbols", symbols);
+    for (const [name, value] of Object.entries(parameters)) this.#url.searchParams.set(name, value);
+    this.#want(channels, symbols);
     this.state = "connecting";
     this.snapshot = null;
+    /** When the newest message came, by `performance.now()`. */
+    this.receivedAt = 0;
     this.skippedFrames = 0;
     this.lostEntries = 0;
     this.laneSeqs = { ...laneSince };
     this.#received = { ...laneSince };
     this.#connect();
+  }
+
+  /** Changes what the stream brings. The next snapshot is whole, and of the new view. */
+  subscribe({ channels = ["metrics"], symbols = [] }) {
+    const before = this.#view.channels;
+    this.#want(channels, symbols);
+    if (this.#socket?.readyState === OPEN) this.#changeView(before);
+  }
+
+  /** Sends a message that the server knows. Returns whether there was a connection to send it by. */
+  send(message) {
+    const isOpen = this.#socket?.readyState === OPEN;
+    if (isOpen) this.#send(message);
+    return isOpen;
   }
 
   close() {
@@ -114,14 +129,30 @@ export class Stream {
     }
   }
 
+  #want(channels, symbols) {
+    const names = Object.values(LANES), metrics = channels.filter(name => !names.includes(name));
+    this.#view = { channels, symbols };
+    this.#lanes = channels.filter(name => names.includes(name));
+    this.#hasMetrics = metrics.length > 0;
+    if (metrics.some(name => name !== "metrics")) this.#url.searchParams.set("channels", metrics);
+    else this.#url.searchParams.delete("channels");
+    if (symbols.length) this.#url.searchParams.set("symbols", symbols);
+    else this.#url.searchParams.delete("symbols");
+  }
+
   #connect() {
     const url = new URL(this.#url);
     if (this.snapshot) url.searchParams.set("since", `${this.snapshot.epoch}:${this.snapshot.seq}`);
     // A URL ends up in logs, so a token does not belong into it.
     const protocols = this.#token ? ["observability", `bearer.${this.#token}`] : [];
     const socket = this.#socket = new (this.#options.WebSocket ?? WebSocket)(url, protocols);
+    const view = this.#view;
     let hasOpened = false;
-    socket.onopen = () => { hasOpened = true; this.#subscribe(); };
+    socket.onopen = () => {
+      hasOpened = true;
+      if (view === this.#view) this.#subscribe();
+      else this.#changeView(view.channels);
+    };
     socket.onmessage = event => { if (socket === this.#socket) this.#receive(event.data); };
     socket.onclose = () => { if (socket === this.#socket) this.#lose(hasOpened); };
     this.#expectMessage();
@@ -161,11 +192,24 @@ export class Stream {
     if (!this.#hasMetrics) this.#send({ type: "unsubscribe", channels: ["metrics"] });
   }
 
+  // The answers have the id of these messages, and each is followed by a whole snapshot.
+  #changeView(before) {
+    const { channels, symbols } = this.#view, lanes = Object.values(LANES), hasAll = channels.includes("metrics");
+    // A lane that is left begins anew when it is wanted again.
+    for (const name of lanes) if (!channels.includes(name)) delete this.#received[name];
+    this.#send({ type: "subscribe", id: VIEW, channels, symbols, lane_since: this.#received });
+    // The first sections replace "metrics", which has them all.
+    const left = before.filter(name => !channels.includes(name)
+      && (lanes.includes(name) || !this.#hasMetrics || !hasAll && name !== "metrics"));
+    if (left.length) this.#send({ type: "unsubscribe", id: VIEW, channels: left });
+  }
+
   #send(message) {
     this.#socket.send(JSON.stringify(message));
   }
 
   #receive(data) {
+    this.receivedAt = performance.now();
     this.#expectMessage();
     if (data === "pong") return;
     const message = JSON.parse(data), { type } = message;
@@ -181,7 +225,10 @@ export class Stream {
       this.#silentAfter = SILENT_HEARTBEATS * beat;
       this.#beat = setInterval(() => this.#socket.send("ping"), beat);
       this.#expectSnapshot();
-    } else if (type === "subscribed") this.#takeLanes(message.lanes);
+    } else if (type === "subscribed" || type === "unsubscribed") {
+      this.#isNewView = message.id === VIEW;
+      this.#takeLanes(message.lanes);
+    }
     else if (type === "stale") this.#change("stale");
     else if (type === "error") console.warn(`${this.#url}: the server answered ${message.code}: ${message.message}`);
   }
@@ -195,8 +242,10 @@ export class Stream {
     }
     this.snapshot = message;
     this.#expectSnapshot();
-    if (isSameEpoch && message.seq === held.seq) return;
-    if (isSameEpoch) this.skippedFrames += message.seq - held.seq - 1;
+    const isNewView = this.#isNewView;
+    this.#isNewView = false;
+    if (isSameEpoch && message.seq === held.seq && !isNewView) return;
+    if (isSameEpoch) this.skippedFrames += Math.max(0, message.seq - held.seq - 1);
     this.#newest = message;
     this.#options.onsnapshot?.(message);
     this.#wake?.();

@@ -1,0 +1,240 @@
+// The live page.
+//
+//   app.js            what is above all views: navigation, state, clock, keys, token; one view at a time below it
+//   client.js         the stream's client, which other pages and node use too
+//   js/dom.js         elements: h(tag, properties, ...children), write(element, text), panel(), Figures
+//   js/state.js       Feed: newest snapshot, one render per animation frame, entries of lanes, reports of painted frames
+//   js/honest.js      stateOf(): live, demo, replay, past, ended, stale, lost, refused: a word, a colour, a sentence
+//   js/format.js      figures, prices at a symbol's precision, durations, times in the chosen zone
+//   js/table.js       Table: rows in view only; sort, selection, copy, CSV, keys
+//   js/chart.js       Chart (uPlot), Sparkline
+//   js/api.js         Api: questions by HTTP with the token; ApiError
+//   js/settings.js    Settings: colours, time zone, sound, watch list
+//   js/router.js      links: #/VIEW/NAME?PARAMETERS
+//   js/keyboard.js    keys;  js/dialogs.js  token and help
+//   views/*.js        one module per view
+//   vendor/           uPlot, the exact files of its package
+//
+// A view is {id, title, key, mount(root, app, params)}. `mount` fills `root` and returns what the page calls:
+//
+//   subscription()          {channels, symbols}: what to ask the server for; app.refreshSubscription() asks again
+//   update(snapshot)        once per animation frame at most, and only while the view is shown
+//   entries(list, missed)   entries of lanes since the last frame; `missed`: some were dropped, ask the server again
+//   change(params)          the parameters of the address have changed; without it the view is mounted anew
+//   unmount()               the view goes: timers, tables and charts end here
+//
+// All but `subscription` are optional. `app` has feed, api, settings, precision, and
+//
+//   app.go(id, params)      goes to a view;  app.setParams(params)  changes the address of this one, without a new entry
+//   app.time(value), app.dateTime(value)     times in the chosen zone
+//   app.ask(question, show, fail)            awaits a promise and shows it, unless the view has gone meanwhile
+//   app.announce(text)      tells a screen reader;  app.login(reason)  asks for a token
+//   app.setBadge(text)      puts a text before the title of the tab
+
+import { Api, ApiError } from "./js/api.js";
+import { HelpDialog, TokenDialog } from "./js/dialogs.js";
+import { h, setClass, write } from "./js/dom.js";
+import * as format from "./js/format.js";
+import { stateOf } from "./js/honest.js";
+import { Keyboard } from "./js/keyboard.js";
+import { link, parse } from "./js/router.js";
+import { Settings } from "./js/settings.js";
+import { Feed } from "./js/state.js";
+import overview from "./views/overview.js";
+
+// The order is that of the navigation. The first one is shown where the address names none.
+const VIEWS = [overview];
+
+const byId = id => document.getElementById(id);
+const ZONE_NAMES = { utc: "UTC", session: "Session", local: "Local" };
+const THEME_NAMES = { auto: "Auto", dark: "Dark", light: "Light" };
+
+class App {
+  #view = null; #mounted = null; #params = {}; #badge = ""; #stateName = ""; #generation = 0;
+
+  constructor() {
+    this.settings = new Settings();
+    this.precision = new format.Precision();
+    this.api = new Api((role, detail) => this.login(detail ?? `This needs a token that may ${role}.`));
+    this.feed = new Feed(this.api);
+    this.keyboard = new Keyboard();
+    this.tokenDialog = new TokenDialog(token => this.#useToken(token));
+    this.helpDialog = new HelpDialog(this.keyboard);
+    this.#takeTokenFromAddress();
+    this.#applySettings();
+    this.#addBar();
+    this.#addKeys();
+    this.feed.onrender = snapshot => this.#render(snapshot);
+    this.feed.onentries = (entries, hasMissed) => this.#mounted?.entries?.(entries, hasMissed);
+    this.feed.addEventListener("state", () => this.#showState());
+    this.settings.addEventListener("change", () => this.#applySettings());
+    addEventListener("hashchange", () => this.#route());
+    setInterval(() => this.#showState(), 500);
+    this.#route();
+    this.feed.open();
+    this.#loadSession();
+  }
+
+  /** Goes to a view. */
+  go(id, params = {}) {
+    location.hash = link(id, params);
+  }
+
+  /** Writes parameters of the view that is shown into the address; null removes one. */
+  setParams(params) {
+    this.#params = Object.fromEntries(Object.entries({ ...this.#params, ...params })
+      .filter(([, value]) => value !== null && value !== undefined && value !== ""));
+    history.replaceState(null, "", link(this.#view.id, this.#params));
+  }
+
+  refreshSubscription() {
+    if (this.#mounted !== null) this.feed.show(this.#mounted.subscription());
+  }
+
+  time(value, options) {
+    return format.time(value, this.settings.zone, options);
+  }
+
+  dateTime(value, options) {
+    return format.dateTime(value, this.settings.zone, options);
+  }
+
+  /** Shows the result of a promise, or the ApiError, unless another view is shown by then. */
+  async ask(question, show, fail = () => {}) {
+    const generation = this.#generation;
+    try {
+      const answer = await question;
+      if (generation === this.#generation) show(answer);
+    } catch (error) {
+      if (!(error instanceof ApiError) && error.name !== "AbortError") throw error;
+      if (generation === this.#generation && error instanceof ApiError) fail(error);
+    }
+  }
+
+  announce(text) {
+    byId("announcer").textContent = text;
+  }
+
+  login(reason) {
+    this.tokenDialog.open(reason);
+  }
+
+  setBadge(text) {
+    this.#badge = text;
+    this.#showTitle();
+  }
+
+  #route() {
+    if (this.#takeTokenFromAddress()) this.feed.open();
+    const { id, params } = parse(location.hash);
+    const view = VIEWS.find(each => each.id === id) ?? VIEWS[0];
+    const isSame = view === this.#view;
+    this.#params = params;
+    if (isSame && this.#mounted?.change) {
+      this.#mounted.change(params);
+      this.refreshSubscription();
+      return;
+    }
+    this.#mounted?.unmount?.();
+    this.#generation++;
+    this.#view = view;
+    const main = byId("main");
+    main.replaceChildren(h("h1", { class: "unseen", text: view.title }));
+    main.className = `view-${view.id}`;
+    this.#mounted = view.mount(main, this, params);
+    for (const anchor of byId("nav").children)
+      if (anchor.dataset.view === view.id) anchor.setAttribute("aria-current", "page");
+      else anchor.removeAttribute("aria-current");
+    this.#showTitle();
+    this.refreshSubscription();
+    if (this.feed.snapshot) this.#render(this.feed.snapshot);
+    scrollTo(0, 0);
+  }
+
+  // A view that needs what the snapshot does not have yet is updated once it is there.
+  #render(snapshot) {
+    write(byId("clock"), this.time(snapshot.timestamp));
+    this.#showState();
+    const { channels } = this.#mounted.subscription();
+    if (channels.every(name => name in snapshot || !this.#isSection(name))) this.#mounted.update?.(snapshot);
+  }
+
+  #isSection(name) {
+    return !["trades", "alerts", "bookings", "orders"].includes(name);
+  }
+
+  #showState() {
+    const { feed } = this, zone = this.settings.zone;
+    const state = stateOf({ connection: feed.connection, snapshot: feed.snapshot, age: feed.age, past: feed.isPast, zone });
+    write(byId("state"), state.word);
+    setClass(byId("state"), state.tone);
+    const banner = byId("banner");
+    banner.hidden = state.sentence === "";
+    setClass(banner, state.tone);
+    write(banner, state.sentence);
+    document.documentElement.dataset.current = state.isCurrent;
+    if (state.name === this.#stateName) return;
+    this.#stateName = state.name;
+    if (state.name === "refused") this.login(state.sentence);
+    this.#showTitle();
+  }
+
+  #showTitle() {
+    const state = ["live", "connecting", ""].includes(this.#stateName) ? "" : ` · ${this.#stateName}`;
+    document.title = `${this.#badge}${this.#view.title}${state} · observability`;
+  }
+
+  #addBar() {
+    byId("nav").append(...VIEWS.map(({ id, title, key }) =>
+      h("a", { href: link(id), text: title, dataset: { view: id }, title: `g ${key}` })));
+    byId("zone").addEventListener("click", () => this.settings.cycle("zone"));
+    byId("theme").addEventListener("click", () => this.settings.cycle("theme"));
+    byId("help").addEventListener("click", () => this.helpDialog.open());
+  }
+
+  #addKeys() {
+    const { keyboard } = this;
+    keyboard.on("/", "Search", () => document.querySelector("#main [type=search]")?.focus());
+    keyboard.on("?", "Show these keys", () => this.helpDialog.open());
+    for (const { id, title, key } of VIEWS) keyboard.on(`g ${key}`, `Go to ${title}`, () => this.go(id));
+    keyboard.on("t", "Change the colours", () => this.settings.cycle("theme"));
+    keyboard.on("z", "Change the time zone", () => this.settings.cycle("zone"));
+  }
+
+  #applySettings() {
+    const { settings } = this;
+    document.documentElement.dataset.theme = settings.isLight ? "light" : "dark";
+    const zone = settings.get("zone"), theme = settings.get("theme");
+    write(byId("zone"), ZONE_NAMES[zone]);
+    byId("zone").title = `Times are in ${settings.zone}. Change the time zone (z)`;
+    write(byId("theme"), THEME_NAMES[theme]);
+    byId("theme").title = "Change the colours (t)";
+    if (this.feed.snapshot) this.#render(this.feed.snapshot);
+  }
+
+  #loadSession() {
+    this.api.get("/api/strategy/performance").then(({ session }) => this.settings.setSession(session), () => {});
+  }
+
+  // The browser keeps what follows the # to itself. The token goes from there, so that no link that is copied has it.
+  #takeTokenFromAddress() {
+    const token = new URLSearchParams(location.hash.slice(1)).get("token");
+    if (!token) return false;
+    this.api.token = token;
+    history.replaceState(null, "", location.pathname + location.search);
+    return true;
+  }
+
+  #useToken(token) {
+    this.api.token = token;
+    this.feed.open();
+    this.#loadSession();
+    // What the view has asked for in vain it asks for again.
+    this.#mounted?.unmount?.();
+    this.#view = null;
+    this.#mounted = null;
+    this.#route();
+  }
+}
+
+globalThis.app = new App();

@@ -1,0 +1,148 @@
+// Lines over time, drawn by uPlot in the colours of the page and the time zone that was chosen.
+
+import { h } from "./dom.js";
+import { dateTime, time } from "./format.js";
+
+const uPlot = globalThis.uPlot;
+const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** A chart. `series` are {label, colour (a CSS variable), fill, dash, format(value), isBand}; all share one axis.
+ * With `steps` lines are steps. `label` says to a screen reader what is drawn; `describe(data)` may add the figures. */
+export class Chart {
+  #options; #plot = null; #data; #settings; #observer; #redraw; #host; #hasLegend;
+
+  constructor(settings, options) {
+    this.#settings = settings;
+    this.#options = { height: 180, format: String, hasTime: true, ...options };
+    this.#data = [[], ...this.#options.series.map(() => [])];
+    this.#hasLegend = options.legend ?? this.#options.series.length > 1;
+    this.#host = h("div", { class: "plot", role: "img", "aria-label": options.label });
+    this.element = h("div", { class: "chart" }, this.#host);
+    this.#observer = new ResizeObserver(() => this.#resize());
+    this.#observer.observe(this.element);
+    this.#redraw = () => this.#make();
+    settings.addEventListener("change", this.#redraw);
+  }
+
+  close() {
+    this.#observer.disconnect();
+    this.#settings.removeEventListener("change", this.#redraw);
+    this.#plot?.destroy();
+  }
+
+  /** Draws `xs`, in milliseconds since 1970 or plain numbers without `hasTime`, and the values of each series. */
+  set(xs, ...values) {
+    this.#data = [this.#options.hasTime ? xs.map(ms => ms / 1000) : [...xs], ...values];
+    this.#draw();
+  }
+
+  /** Draws one more point. Of points before `keepMs` ago none is kept. */
+  append(ms, values, keepMs) {
+    const [xs, ...series] = this.#data;
+    if (xs.length && ms / 1000 <= xs.at(-1)) return;
+    xs.push(ms / 1000);
+    series.forEach((each, at) => each.push(values[at] ?? null));
+    let gone = 0;
+    while (xs[gone] < (ms - keepMs) / 1000) gone++;
+    // Once in a while, so that a point costs no copy of all.
+    if (gone > 60) this.#data = this.#data.map(each => each.slice(gone));
+    this.#draw();
+  }
+
+  get points() {
+    return this.#data[0].length;
+  }
+
+  #draw() {
+    if (this.#plot === null) this.#make();
+    else this.#plot.setData(this.#data);
+  }
+
+  #make() {
+    const width = this.#host.clientWidth;
+    if (width === 0) return;
+    this.#plot?.destroy();
+    const { series, height, format, hasTime, xFormat, bands, marks } = this.#options, zone = this.#settings.zone;
+    const grid = { stroke: colour("--grid"), width: 1 }, font = `11px ${colour("--font")}`;
+    const axis = { stroke: colour("--dim"), grid, ticks: { show: false }, font, gap: 4 };
+    this.#plot = new uPlot({
+      width, height,
+      legend: { show: this.#hasLegend, live: true },
+      cursor: { y: false, points: { size: 5 }, drag: { x: true, y: false } },
+      padding: [8, 8, 0, 0],
+      tzDate: seconds => uPlot.tzDate(new Date(seconds * 1000), zone),
+      scales: { x: { time: hasTime }, y: this.#options.range ? { range: this.#options.range } : {} },
+      bands,
+      hooks: marks ? { draw: [plot => marks(plot, colour)] } : {},
+      axes: [
+        { ...axis, size: 24, space: 70, values: (_, ticks, __, ___, step) => ticks.map(tick => xFormat ? xFormat(tick) : timeLabel(tick, step, zone)) },
+        { ...axis, side: 1, size: (_, labels) => 12 + 6.4 * Math.max(3, ...(labels ?? []).map(text => text.length)),
+          values: (_, ticks) => ticks.map(format) },
+      ],
+      series: [
+        { value: (_, value) => value === null ? "–" : xFormat ? xFormat(value) : dateTime(1000 * value, zone) },
+        ...series.map(each => ({
+          label: each.label,
+          stroke: colour(each.colour),
+          fill: each.fill ? colour(each.fill) : undefined,
+          width: each.width ?? 1.4,
+          dash: each.dash,
+          points: { show: false },
+          spanGaps: false,
+          paths: this.#options.bars ? uPlot.paths.bars({ size: [0.9, 60] })
+            : this.#options.steps ? uPlot.paths.stepped({ align: 1 }) : undefined,
+          value: (_, value) => value === null ? "–" : (each.format ?? format)(value),
+        })),
+      ],
+    }, this.#data, this.#host);
+  }
+
+  #resize() {
+    const width = this.#host.clientWidth;
+    if (this.#plot === null) this.#make();
+    else if (width && Math.abs(width - this.#plot.width) > 1) this.#plot.setSize({ width, height: this.#options.height });
+  }
+}
+
+const DAY = 86400;
+
+// Ticks of less than a minute have seconds; those of a day or more, and midnight, have the date.
+function timeLabel(seconds, step, zone) {
+  const day = dateTime(1000 * seconds, zone).slice(5, 10), clock = time(1000 * seconds, zone);
+  if (step >= DAY || clock === "00:00:00") return day;
+  return step < 60 ? clock : clock.slice(0, 5);
+}
+
+/** A line in the cell of a table, without axes. Draws only when its values have changed. */
+export class Sparkline {
+  #canvas; #drawn = null;
+
+  constructor(label) {
+    this.#canvas = h("canvas", { class: "spark", role: "img", "aria-label": label });
+    this.element = this.#canvas;
+  }
+
+  draw(values) {
+    if (values === this.#drawn) return;
+    this.#drawn = values;
+    const canvas = this.#canvas, scale = devicePixelRatio || 1;
+    const width = canvas.width = 96 * scale, height = canvas.height = 18 * scale;
+    const known = values.filter(value => value !== null);
+    if (known.length < 2) return;
+    const low = Math.min(...known), span = Math.max(...known) - low || 1, context = canvas.getContext("2d");
+    context.strokeStyle = colour(known.at(-1) >= known[0] ? "--up" : "--down");
+    context.lineWidth = 1.2 * scale;
+    context.beginPath();
+    let isDrawing = false;
+    values.forEach((value, at) => {
+      if (value === null) isDrawing = false;
+      else {
+        const x = at / (values.length - 1) * width, y = height - scale - (value - low) / span * (height - 2 * scale);
+        if (isDrawing) context.lineTo(x, y);
+        else context.moveTo(x, y);
+        isDrawing = true;
+      }
+    });
+    context.stroke();
+  }
+}

@@ -1,0 +1,296 @@
+// A table of any number of rows, of which the page holds those in view.
+//
+// A row in view keeps its elements and text nodes: an update writes the texts that have changed. While text of the
+// table is selected, the table stands still, so that the selection and a copy of it survive.
+
+import { h, setAttribute, setClass, write } from "./dom.js";
+
+const ROW_HEIGHT = 26;
+const SPARE_ROWS = 4;
+// Rows that move under the pointer cannot be read, so the order follows figures at this pace.
+const SORT_MS = 1000;
+const VISIBLE_ROWS = 16;
+
+/** A column: {id, title, width (a CSS track), value(row), text(row), className(row), hint(row), draw(cell, row),
+ * isNumber, minWidth}. `value` is what is sorted by and exported; `text` is shown, by default the value itself.
+ * `draw` fills a cell by itself; `minWidth` is the width of the table in pixels below which the column is left out. */
+export class Table {
+  #columns; #shown = []; #key; #onopen; #onrange; #rows = []; #ordered = []; #sort; #sortedAt = 0; #pool = [];
+  #body; #spacer; #head; #empty; #headCells = new Map(); #first = 0; #width = 0; #onsort; #isHeld = false; #note; #current = null;
+
+  /** `key(row)` names a row; `onopen(row)` is called for a row that was chosen; `onrange(rows)` when others are in view;
+   * `sort` is {id, isDescending} or null for the order given; `onsort(sort)` when a person chooses another one. */
+  constructor({ label, columns, key, sort = null, onopen = null, onrange = null, onsort = null, empty = "Nothing here.",
+    maxRows = VISIBLE_ROWS, fills = false }) {
+    this.#columns = columns;
+    this.#key = key;
+    this.#sort = sort;
+    this.#onopen = onopen;
+    this.#onrange = onrange;
+    this.#onsort = onsort;
+    this.#head = h("div", { class: "head", role: "row", "aria-rowindex": 1 });
+    this.#spacer = h("div", { class: "spacer", role: "presentation" });
+    this.#body = h("div", { class: "body", role: "rowgroup", tabindex: 0, "aria-label": `${label}, rows` }, this.#spacer);
+    this.#empty = h("p", { class: "empty", text: empty });
+    this.#note = h("p", { class: "held", text: "Stands still while text is selected. Press Esc to go on.", hidden: true });
+    this.element = h("div", { class: fills ? "table fills" : "table", role: "table", "aria-label": label },
+      h("div", { role: "rowgroup" }, this.#head), this.#body, this.#empty, this.#note);
+    this.maxRows = maxRows;
+    this.fills = fills;
+    this.#body.addEventListener("scroll", () => this.#place(), { passive: true });
+    this.#body.addEventListener("click", event => this.#open(event));
+    this.#body.addEventListener("keydown", event => this.#press(event));
+    this.element.addEventListener("copy", event => this.#copy(event));
+    this.observer = new ResizeObserver(() => this.#measure());
+    this.observer.observe(this.element);
+    this.onselection = () => this.#hold();
+    document.addEventListener("selectionchange", this.onselection);
+    this.#layOut();
+  }
+
+  /** Ends what the table listens to. */
+  close() {
+    this.observer.disconnect();
+    document.removeEventListener("selectionchange", this.onselection);
+  }
+
+  /** Shows these rows. The array is kept and not changed. */
+  set(rows) {
+    this.#rows = rows;
+    if (!this.#isHeld) this.#refresh();
+  }
+
+  /** Shows a word in place of rows. */
+  setEmpty(text) {
+    write(this.#empty, text);
+  }
+
+  get rows() {
+    return this.#rows;
+  }
+
+  get sort() {
+    return this.#sort;
+  }
+
+  /** Sorts by a column. */
+  sortBy(sort) {
+    this.#sort = sort;
+    this.#sortedAt = 0;
+    this.#markSort();
+    this.#refresh();
+  }
+
+  /** Returns the rows in view, in order. */
+  rowsInView() {
+    const from = Math.max(0, this.#first);
+    return this.#ordered.slice(from, from + this.#inView());
+  }
+
+  /** Returns all rows as CSV (RFC 4180), in the order shown, with all columns and whole figures. */
+  toCsv() {
+    const columns = this.#columns.filter(column => column.value);
+    const lines = [columns.map(column => column.id), ...this.#ordered.map(row => columns.map(column => column.value(row)))];
+    return lines.map(line => line.map(csvField).join(",") + "\r\n").join("");
+  }
+
+  /** Returns a button that saves the table as `name.csv`. */
+  csvButton(name) {
+    return h("button", { type: "button", class: "quiet", text: "CSV", "aria-label": `Save ${name} as CSV`,
+      onclick: () => save(`${name}.csv`, this.toCsv()) });
+  }
+
+  #measure() {
+    const width = this.element.clientWidth;
+    if (width !== this.#width) {
+      this.#width = width;
+      this.#layOut();
+    }
+    this.#place();
+  }
+
+  // Makes the head and drops the rows: the columns have changed.
+  #layOut() {
+    this.#shown = this.#columns.filter(column => !column.minWidth || this.#width === 0 || this.#width >= column.minWidth);
+    this.element.style.setProperty("--columns", this.#shown.map(column => column.width ?? "1fr").join(" "));
+    setAttribute(this.element, "aria-colcount", this.#shown.length);
+    this.#headCells.clear();
+    this.#head.replaceChildren(...this.#shown.map(column => {
+      const inner = column.value && !column.isFixed
+        ? h("button", { type: "button", text: column.title, title: column.about, onclick: () => this.#choose(column) })
+        : h("span", { text: column.title, title: column.about });
+      const cell = h("div", { role: "columnheader", class: column.isNumber ? "number" : "" }, inner);
+      this.#headCells.set(column.id, cell);
+      return cell;
+    }));
+    for (const slot of this.#pool) slot.element.remove();
+    this.#pool = [];
+    this.#markSort();
+    this.#refresh();
+  }
+
+  #markSort() {
+    for (const [id, cell] of this.#headCells) {
+      const isSorted = this.#sort?.id === id;
+      setAttribute(cell, "aria-sort", isSorted ? (this.#sort.isDescending ? "descending" : "ascending") : null);
+    }
+  }
+
+  #choose(column) {
+    const isDescending = this.#sort?.id === column.id ? !this.#sort.isDescending : Boolean(column.isNumber);
+    this.sortBy({ id: column.id, isDescending });
+    this.#onsort?.(this.#sort);
+  }
+
+  #refresh() {
+    const now = performance.now();
+    if (!this.#sort) this.#ordered = this.#rows;
+    else if (now - this.#sortedAt >= SORT_MS || this.#ordered.length !== this.#rows.length) {
+      this.#sortedAt = now;
+      this.#ordered = sorted(this.#rows, this.#columns.find(column => column.id === this.#sort.id), this.#sort.isDescending);
+    } else this.#ordered = this.#inSameOrder();
+    this.#empty.hidden = this.#rows.length > 0;
+    this.#body.hidden = this.#rows.length === 0;
+    setAttribute(this.element, "aria-rowcount", this.#rows.length + 1);
+    const height = this.#ordered.length * ROW_HEIGHT;
+    if (!this.fills) this.#body.style.height = `${Math.min(this.maxRows * ROW_HEIGHT, height)}px`;
+    this.#spacer.style.height = `${height}px`;
+    this.#place();
+  }
+
+  // The newest rows in the order of the ones before, until it is time to sort again.
+  #inSameOrder() {
+    const newest = new Map(this.#rows.map(row => [this.#key(row), row]));
+    const rows = [];
+    for (const row of this.#ordered) {
+      const found = newest.get(this.#key(row));
+      if (found !== undefined) rows.push(found);
+    }
+    if (rows.length === this.#rows.length) return rows;
+    return sorted(this.#rows, this.#columns.find(column => column.id === this.#sort.id), this.#sort.isDescending);
+  }
+
+  #inView() {
+    return Math.ceil(this.#body.clientHeight / ROW_HEIGHT) + 1;
+  }
+
+  #place() {
+    const first = Math.floor(this.#body.scrollTop / ROW_HEIGHT), inView = this.#inView();
+    const from = Math.max(0, first - SPARE_ROWS), to = Math.min(this.#ordered.length, first + inView + SPARE_ROWS);
+    this.#first = first;
+    const size = Math.max(0, to - from);
+    while (this.#pool.length < size) this.#pool.push(this.#makeSlot());
+    while (this.#pool.length > size) this.#pool.pop().element.remove();
+    // Row n always has the slot n modulo the number of slots, so that scrolling moves as few rows as possible.
+    for (let index = from; index < to; index++) this.#writeRow(this.#pool[index % size], index);
+    this.#onrange?.(this.rowsInView());
+  }
+
+  #makeSlot() {
+    const cells = this.#shown.map(column => h("div", { role: "cell", class: column.isNumber ? "number" : "" }));
+    const element = h("div", { class: "row", role: "row", ...(this.#onopen ? { tabindex: -1 } : {}) }, ...cells);
+    this.#spacer.append(element);
+    return { element, cells, index: -1, key: null };
+  }
+
+  #writeRow(slot, index) {
+    const row = this.#ordered[index], key = this.#key(row);
+    if (slot.index !== index) {
+      slot.index = index;
+      slot.element.style.transform = `translateY(${index * ROW_HEIGHT}px)`;
+      slot.element.setAttribute("aria-rowindex", index + 2);
+    }
+    slot.key = key;
+    setClass(slot.element, `row${row.className ? ` ${row.className}` : ""}${key === this.#current ? " current" : ""}`);
+    this.#shown.forEach((column, at) => {
+      const cell = slot.cells[at];
+      if (column.draw) {
+        column.draw(cell, row);
+        return;
+      }
+      const text = column.text ? column.text(row) : String(column.value(row) ?? "");
+      write(cell, text);
+      const name = column.className?.(row) ?? "";
+      setClass(cell, column.isNumber ? (name ? `number ${name}` : "number") : name);
+      if (column.hint) setAttribute(cell, "title", column.hint(row));
+    });
+  }
+
+  #rowAt(target) {
+    const element = target.closest(".row");
+    const slot = this.#pool.find(each => each.element === element);
+    return slot && this.#ordered[slot.index];
+  }
+
+  #open(event) {
+    if (!this.#onopen || event.target.closest("button, a") || !getSelection().isCollapsed) return;
+    const row = this.#rowAt(event.target);
+    if (row) {
+      this.#current = this.#key(row);
+      this.#onopen(row);
+      this.#place();
+    }
+  }
+
+  #press(event) {
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: this.maxRows - 1, PageUp: 1 - this.maxRows, Home: -Infinity, End: Infinity };
+    if (event.key === "Enter" && this.#onopen && this.#current !== null) {
+      const row = this.#ordered.find(each => this.#key(each) === this.#current);
+      if (row) this.#onopen(row);
+    } else if (event.key in steps && this.#ordered.length) {
+      event.preventDefault();
+      const at = this.#ordered.findIndex(row => this.#key(row) === this.#current);
+      const next = Math.min(this.#ordered.length - 1, Math.max(0, at + steps[event.key]));
+      this.#current = this.#key(this.#ordered[next]);
+      const top = next * ROW_HEIGHT, { scrollTop, clientHeight } = this.#body;
+      if (top < scrollTop) this.#body.scrollTop = top;
+      else if (top + ROW_HEIGHT > scrollTop + clientHeight) this.#body.scrollTop = top + ROW_HEIGHT - clientHeight;
+      this.#place();
+    }
+  }
+
+  #hold() {
+    const selection = getSelection();
+    const isHeld = !selection.isCollapsed && selection.rangeCount > 0 && selection.getRangeAt(0).intersectsNode(this.#body);
+    if (isHeld === this.#isHeld) return;
+    this.#isHeld = isHeld;
+    this.#note.hidden = !isHeld;
+    if (!isHeld) this.#refresh();
+  }
+
+  // What is selected goes out as lines of cells with tabs between, as spreadsheets take it.
+  #copy(event) {
+    const range = getSelection().getRangeAt(0);
+    const lines = this.#pool.filter(slot => range.intersectsNode(slot.element)).sort((a, b) => a.index - b.index);
+    if (lines.length < 2) return;
+    event.clipboardData.setData("text/plain",
+      lines.map(slot => slot.cells.map(cell => cell.textContent).join("\t")).join("\n"));
+    event.preventDefault();
+  }
+}
+
+function sorted(rows, column, isDescending) {
+  const sign = isDescending ? -1 : 1;
+  const values = new Map(rows.map(row => [row, column.value(row)]));
+  // What is not known comes last in either direction.
+  return [...rows].sort((one, other) => {
+    const a = values.get(one), b = values.get(other);
+    if (a === b) return 0;
+    if (a === null || a === undefined) return 1;
+    if (b === null || b === undefined) return -1;
+    return a < b ? -sign : sign;
+  });
+}
+
+function csvField(value) {
+  const text = value === null || value === undefined ? "" : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Lets a person save a text as a file. */
+export function save(name, text, type = "text/csv") {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  const link = h("a", { href: url, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}

@@ -1,0 +1,190 @@
+// Overview: does the system make money, and is it alive?
+
+import { Chart } from "../js/chart.js";
+import { Figures, h, panel, setClass, write } from "../js/dom.js";
+import { DASH, count, duration, milliseconds, number, percent, signed, tone } from "../js/format.js";
+import { Table } from "../js/table.js";
+
+const RANGES = {
+  "1h": { title: "1 h", interval: "10s", ms: 3600e3 },
+  "24h": { title: "24 h", interval: "1m", ms: 86400e3 },
+  "7d": { title: "7 d", interval: "10m", ms: 7 * 86400e3 },
+  "30d": { title: "30 d", interval: "1h", ms: 30 * 86400e3 },
+};
+// A gap of more than this in what was drawn is filled from the server: the page was hidden, or the connection lost.
+const GAP_MS = 15e3;
+
+function mount(root, app, params) {
+  const money = value => number(value), gained = value => signed(value);
+  const pnl = new Figures([
+    { id: "daily", label: "P&L today" }, { id: "total", label: "P&L in all" }, { id: "realized", label: "Realised" },
+    { id: "unrealized", label: "Unrealised" }, { id: "equity", label: "Equity" }, { id: "drawdown", label: "Drawdown" },
+    { id: "maxDrawdown", label: "Deepest drawdown" },
+  ], { className: "tiles" });
+  const exposure = new Figures([
+    { id: "gross", label: "Gross exposure" }, { id: "net", label: "Net exposure" }, { id: "leverage", label: "Gross / equity" },
+    { id: "positions", label: "Open positions" }, { id: "strategies", label: "Strategies" }, { id: "fees", label: "Fees" },
+    { id: "winRate", label: "Win rate", title: "Of trades that closed something" },
+  ]);
+  const execution = new Figures([
+    { id: "orders", label: "Orders today" }, { id: "fills", label: "Fills today" }, { id: "open", label: "Open orders" },
+    { id: "fillRate", label: "Fill rate" }, { id: "rejectRate", label: "Reject rate" },
+    { id: "latency", label: "Latency p50 / p99" }, { id: "slippage", label: "Slippage" },
+  ]);
+  const health = new Figures([
+    { id: "health", label: "Health" }, { id: "alerts", label: "Open alerts" },
+    { id: "market", label: "Newest market data", title: "Age of the newest quote or print" },
+    { id: "strategy", label: "Newest fill or position", title: "Age of the newest input of the strategy section" },
+    { id: "execution", label: "Newest order report" }, { id: "cpu", label: "CPU / memory" }, { id: "lag", label: "Loop lag" },
+  ]);
+  const reasons = h("ul", { class: "list" });
+
+  let range = params.range in RANGES ? params.range : "1h", loadedAt = 0, isLoading = false;
+  const fault = h("p", { class: "fault", role: "status" });
+  const equity = new Chart(app.settings, { label: "Equity over time", height: 230, format: money, legend: false,
+    series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }] });
+  const drawdown = new Chart(app.settings, { label: "Drawdown over time", height: 110, format: money, legend: false,
+    range: (_, low) => [low < 0 ? low * 1.05 : -1, 0],
+    series: [{ label: "Drawdown", colour: "--down", fill: "--down-fill" }] });
+  const tabs = Object.entries(RANGES).map(([id, { title }]) =>
+    h("button", { type: "button", class: "quiet", text: title, "aria-pressed": String(id === range), dataset: { range: id },
+      onclick: () => { app.setParams({ range: id }); choose(id); } }));
+
+  const sources = new Table({ label: "Sources and components", key: row => row.name, empty: "No source is connected.", maxRows: 8,
+    columns: [
+      { id: "name", title: "Source or component", width: "minmax(110px, 2fr)", value: row => row.name },
+      { id: "state", title: "State", width: "84px", value: row => row.state, className: row => row.tone },
+      { id: "age", title: "Newest", width: "72px", isNumber: true, value: row => row.age, text: row => duration(row.age) },
+      { id: "rate", title: "Per second", width: "76px", isNumber: true, value: row => row.rate, text: row => number(row.rate, 1), minWidth: 380 },
+      { id: "note", title: "Note", width: "minmax(60px, 1.4fr)", value: row => row.note, minWidth: 460 },
+    ] });
+  const strategies = new Table({ label: "Strategies", key: row => row.name, empty: "No strategy has traded yet.", maxRows: 8,
+    onopen: row => app.go("strategies", { name: row.name }), sort: { id: "total", isDescending: true },
+    columns: [
+      { id: "name", title: "Strategy", width: "minmax(110px, 2fr)", value: row => row.name },
+      { id: "daily", title: "Today", isNumber: true, width: "minmax(80px, 1fr)", value: row => row.daily_pnl, text: row => gained(row.daily_pnl), className: row => tone(row.daily_pnl), minWidth: 380 },
+      { id: "total", title: "In all", isNumber: true, width: "minmax(80px, 1fr)", value: row => row.total_pnl, text: row => gained(row.total_pnl), className: row => tone(row.total_pnl) },
+      { id: "drawdown", title: "Drawdown", isNumber: true, width: "minmax(80px, 1fr)", value: row => row.drawdown, text: row => money(row.drawdown), minWidth: 420 },
+      { id: "winRate", title: "Win rate", isNumber: true, width: "72px", value: row => row.win_rate, text: row => percent(row.win_rate), minWidth: 500 },
+      { id: "fills", title: "Fills", isNumber: true, width: "60px", value: row => row.fills, text: row => count(row.fills) },
+    ] });
+
+  root.append(
+    panel("Profit and loss", { body: [pnl.element] }),
+    panel("Equity", { className: "w9", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Range" }, ...tabs)],
+      body: [equity.element, drawdown.element, fault] }),
+    panel("Exposure", { className: "w3", body: [exposure.element] }),
+    panel("Health", { className: "w3", body: [health.element, reasons] }),
+    panel("Execution", { className: "w3", body: [execution.element] }),
+    panel("Strategies", { className: "w6", controls: [strategies.csvButton("strategies")], body: [strategies.element] }),
+    panel("Sources and components", { controls: [sources.csvButton("sources")], body: [sources.element] }),
+  );
+
+  function choose(id) {
+    range = id;
+    for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.dataset.range === id));
+    load();
+  }
+
+  function load() {
+    if (isLoading === range) return;
+    const asked = isLoading = range;
+    app.ask(
+      app.api.history({ time_range: asked, interval: RANGES[asked].interval, metric_types: ["strategy"], metrics: ["equity", "drawdown"] }),
+      ({ data }) => {
+        isLoading = false;
+        if (asked !== range) return;
+        loadedAt = Date.now();
+        write(fault, "");
+        const [series] = data;
+        equity.set(series?.timestamp ?? [], series?.equity ?? []);
+        drawdown.set(series?.timestamp ?? [], (series?.drawdown ?? []).map(value => value === null ? null : -value));
+      },
+      error => {
+        isLoading = false;
+        write(fault, `The history cannot be shown: ${error.message}`);
+      });
+  }
+
+  let last = null, epoch = null;
+  function update(snapshot) {
+    const { strategy, execution: orders, system, age_ms: age } = snapshot;
+    const at = Date.parse(snapshot.timestamp), { ms, interval } = RANGES[range];
+    if (epoch !== snapshot.epoch || last !== null && Math.abs(at - last) > GAP_MS) load();
+    else if (interval === "10s" || Date.now() - loadedAt > 60e3) {
+      if (at - (last ?? 0) >= 900 || last === null) {
+        equity.append(at, [strategy.equity], ms);
+        drawdown.append(at, [strategy.drawdown === null ? null : -strategy.drawdown], ms);
+      }
+    }
+    if (last === null || Math.abs(at - last) >= 900 || epoch !== snapshot.epoch) last = at;
+    epoch = snapshot.epoch;
+    const reason = strategy.path_reason ?? strategy.unconverted_reason;
+    const gain = (id, value) => pnl.set(id, gained(value), tone(value), value === null ? reason : null);
+    gain("daily", strategy.daily_pnl);
+    gain("total", strategy.total_pnl);
+    gain("realized", strategy.realized_pnl);
+    gain("unrealized", strategy.unrealized_pnl);
+    pnl.set("equity", money(strategy.equity), "", reason);
+    const depth = (value, share) => value === null ? DASH : `${money(value)}${share === null ? "" : ` (${number(share)} %)`}`;
+    pnl.set("drawdown", depth(strategy.drawdown, strategy.drawdown_pct), strategy.drawdown > 0 ? "down" : "", reason);
+    pnl.set("maxDrawdown", depth(strategy.max_drawdown, strategy.max_drawdown_pct), "", reason);
+    exposure.set("gross", money(strategy.gross_exposure));
+    exposure.set("net", gained(strategy.net_exposure));
+    exposure.set("leverage", strategy.equity > 0 ? `${number(strategy.gross_exposure / strategy.equity)} ×` : DASH);
+    exposure.set("positions", count(strategy.open_positions));
+    exposure.set("strategies", count(Object.keys(strategy.strategies).length));
+    exposure.set("fees", money(strategy.fees));
+    exposure.set("winRate", percent(strategy.win_rate), "", strategy.win_rate === null ? "No trade has closed anything yet." : null);
+    execution.set("orders", count(orders.orders_today));
+    execution.set("fills", count(orders.fills_today));
+    execution.set("open", count(orders.open_orders));
+    execution.set("fillRate", percent(orders.fill_rate), "", orders.fill_rate_reason);
+    execution.set("rejectRate", percent(orders.reject_rate), orders.reject_rate > 0.05 ? "down" : "");
+    execution.set("latency", `${milliseconds(orders.latency_p50_ms)} / ${milliseconds(orders.latency_p99_ms)}`, "",
+      orders.n_latency ? `${count(orders.n_latency)} orders` : "No order has been acknowledged yet.");
+    execution.set("slippage", orders.avg_slippage_bps === null ? DASH : `${number(orders.avg_slippage_bps)} bps`, "",
+      orders.n_slippage ? `${count(orders.n_slippage)} fills` : "No fill has an arrival price yet.");
+    const aged = value => value === null ? DASH : `${duration(value / 1000)} ago`;
+    health.set("health", system.health ?? DASH, system.health === "healthy" ? "up" : "down");
+    health.set("alerts", `${count(system.active_alerts)}${system.critical_alerts ? `, ${system.critical_alerts} critical` : ""}`,
+      system.active_alerts ? "down" : "");
+    health.set("market", aged(age.market_data), age.market_data > 5000 ? "warn" : "");
+    health.set("strategy", aged(age.strategy));
+    health.set("execution", aged(age.execution));
+    health.set("cpu", `${number(system.cpu_percent, 1)} % / ${number(system.memory_percent, 1)} %`);
+    health.set("lag", milliseconds(system.event_loop_lag_ms));
+    const words = (system.health_reasons ?? []).map(each => typeof each === "string" ? each : JSON.stringify(each));
+    if (reasons.dataset.words !== words.join("\n")) {
+      reasons.dataset.words = words.join("\n");
+      reasons.replaceChildren(...words.map(text => h("li", { class: "down", text })));
+    }
+    strategies.set(Object.entries(strategy.strategies).map(([name, each]) => ({ name, ...each })));
+    sources.set(sourceRows(system, age));
+    setClass(root, "view-overview");
+  }
+
+  return {
+    subscription: () => ({ channels: ["strategy", "execution", "system"] }),
+    update,
+    change: changed => { if (changed.range in RANGES) choose(changed.range); },
+    unmount: () => {
+      for (const each of [equity, drawdown, sources, strategies]) each.close();
+    },
+  };
+}
+
+const SOURCE_TONES = { connected: "up", silent: "down", failed: "down", connecting: "warn" };
+
+function sourceRows(system, age) {
+  const rows = Object.entries(system.sources ?? {}).map(([name, source]) => ({
+    name, state: source.state, tone: SOURCE_TONES[source.state] ?? "", age: source.age_seconds, rate: source.rate,
+    note: source.error ?? (source.gaps ? `${count(source.gaps)} gaps` : ""),
+  }));
+  for (const name of ["market_data", "strategy", "execution", "system"])
+    rows.push({ name, state: age[name] === null ? "no input" : "ok", tone: age[name] === null ? "dim" : "up",
+      age: age[name] === null ? null : age[name] / 1000, rate: null, note: "" });
+  return rows;
+}
+
+export default { id: "overview", title: "Overview", key: "v", mount };

@@ -1,0 +1,151 @@
+"""The modules of the page that need no browser, run by node: figures, times, honest states, links."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from server_process import ROOT, TIMEOUT_SECONDS
+
+MODULES = ROOT / "http/observability/web/static/js"
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+
+
+def run(module: str, expression: str) -> Any:
+    """Returns the value of an expression, in which the module's exports are names of `m`."""
+    program = f"const m = await import(process.argv[1]); console.log(JSON.stringify({expression}));"
+    ran = subprocess.run(
+        ["node", "--input-type=module", "-e", program, (MODULES / module).as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def state(connection: str = "live", age: float = 0.1, **changes: Any) -> dict[str, Any]:
+    """Returns what the page says of a feed whose newest snapshot has these members of `system`."""
+    past = changes.pop("past", False)
+    snapshot = changes.pop("snapshot", {"timestamp": "2025-10-21T22:00:00.000Z", "system": changes})
+    asked = {"connection": connection, "age": age, "snapshot": snapshot, "past": past}
+    found: dict[str, Any] = run("honest.js", f"m.stateOf({json.dumps(asked)})")
+    return found
+
+
+def replay(**changes: Any) -> dict[str, Any]:
+    found = {"state": "running", "event_time": "2012-06-21T13:30:00.000Z", "progress": 0.5, "lap": 1, "events": 7}
+    return {**found, "skipped_lines": 0, "bad_lines": 0, **changes}
+
+
+def test_a_feed_that_is_on_time_is_live_and_needs_no_banner() -> None:
+    assert state() == {"name": "live", "word": "live", "tone": "good", "isCurrent": True, "sentence": ""}
+
+
+@pytest.mark.parametrize(
+    ("connection", "name", "words"),
+    [
+        ("stale", "stale", "sends no update. Figures are as of 2025-10-21 22:00:00, 1 min 5 s ago."),
+        ("lost", "lost", "lost; trying again. Figures are as of 2025-10-21 22:00:00, 1 min 5 s ago."),
+        ("refused", "refused", "needs a token"),
+        ("connecting", "connecting", "Connecting. Figures are as of"),
+    ],
+)
+def test_a_feed_that_is_not_on_time_says_so_with_its_age(connection: str, name: str, words: str) -> None:
+    found = state(connection, age=65.0)
+    assert (found["name"], found["isCurrent"]) == (name, False)
+    assert words in found["sentence"]
+
+
+def test_a_feed_without_any_snapshot_is_connecting() -> None:
+    assert state(snapshot=None)["name"] == "connecting"
+
+
+def test_demo_and_past_are_never_called_live() -> None:
+    assert (state(demo=True)["name"], state(past=True)["name"]) == ("demo", "past")
+    assert "2025-10-21 22:00:00" in state(past=True)["sentence"]
+
+
+def test_a_replay_says_how_far_it_is() -> None:
+    found = state(replay=replay(lap=3))
+    assert (found["name"], found["isCurrent"]) == ("replay", True)
+    assert found["sentence"] == "Replay of a recording: lap 3, 50 %."
+
+
+@pytest.mark.parametrize(("end", "verb"), [("ended", "has"), ("failed", "has"), ("interrupted", "was")])
+def test_figures_of_a_replay_that_is_over_are_not_current(end: str, verb: str) -> None:
+    found = state(replay=replay(state=end))
+    assert (found["word"], found["isCurrent"]) == ("replay over", False)
+    assert f"The replay {verb} {end} at 2012-06-21 13:30:00" in found["sentence"]
+
+
+def test_a_replay_shows_lines_that_could_not_be_used() -> None:
+    sentence = state(replay=replay(skipped_lines=1200, bad_lines=3))["sentence"]
+    assert sentence.endswith("50 %; 1,200 lines skipped, 3 unreadable lines.")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0.00"),
+        (1, "1.00"),
+        (123456.789, "123,456.79"),
+        (0.004, "0.004"),
+        (-0.0000123, "-0.000012"),
+        (None, "\u2013"),
+    ],
+)
+def test_a_figure_reads_as_zero_only_if_it_is(value: float | None, text: str) -> None:
+    assert run("format.js", f"m.number({json.dumps(value)})") == text
+
+
+@pytest.mark.parametrize(
+    ("prices", "value", "text"),
+    [
+        ([585.25, 585.3], 585.3, "585.30"),
+        ([0.00001234, 0.0000124], 0.0000124, "0.00001240"),
+        ([64000.1, 64000.15], 64000, "64,000.00"),
+        ([1e-9], 1e-9, "0.000000001"),
+        ([150.0], 0.0000123, "0.000012"),
+        ([], 1.5, "1.50"),
+        ([1.5], None, "\u2013"),
+    ],
+)
+def test_a_price_has_as_many_decimals_as_its_symbol(prices: list[float], value: float | None, text: str) -> None:
+    noted = ", ".join(json.dumps(each) for each in ["A", *prices])
+    made = f"(p => {{ p.note({noted}); return p.price('A', {json.dumps(value)}); }})(new m.Precision())"
+    assert run("format.js", made if prices else f"new m.Precision().price('A', {json.dumps(value)})") == text
+
+
+def test_a_small_volume_is_not_shown_as_zero() -> None:
+    assert run("format.js", "[m.quantity(1.5e-13), m.quantity(1200)]") == ["0.00000000000015", "1,200"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.42, "0.4 s"), (59.9, "59 s"), (125, "2 min 5 s"), (7260, "2 h 1 min"), (273600, "3 d 4 h"), (None, "\u2013")],
+)
+def test_a_duration_has_its_two_largest_units(seconds: float | None, text: str) -> None:
+    assert run("format.js", f"m.duration({json.dumps(seconds)})") == text
+
+
+def test_times_are_those_of_the_chosen_zone() -> None:
+    times = run(
+        "format.js",
+        "['UTC', 'America/New_York'].map(z => m.dateTime('2025-10-21T02:03:04.056Z', z, { hasMs: true }))",
+    )
+    assert times == ["2025-10-21 02:03:04.056", "2025-10-20 22:03:04.056"]
+
+
+def test_a_link_leads_back_to_its_view_and_parameters() -> None:
+    params = {"name": "a/b?c", "q": "BTC&=%", "sort": "volume"}
+    assert run("router.js", f"m.parse(m.link('market', {json.dumps(params)}))") == {"id": "market", "params": params}
+
+
+def test_a_broken_link_leads_to_what_it_says() -> None:
+    assert run("router.js", "m.parse('#/market/%E0%A4%A')") == {"id": "market", "params": {"name": "%E0%A4%A"}}
