@@ -6,17 +6,20 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from hosts import wait_until
-from server_process import ROOT, TIMEOUT_SECONDS, Server
+from observability.store import schema
+from server_process import ROOT, TIMEOUT_SECONDS, Server, run_command
 
 StartServer = Callable[..., Server]
 DATABASE, LOG, INDEX = "observability.db", "observability.db-wal", "observability.db-shm"
@@ -187,3 +190,21 @@ def test_what_is_in_the_directory_is_for_the_user_of_the_server_alone(
 
 def modes(directory: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
+
+
+# -- an earlier version
+
+
+def test_a_store_of_an_earlier_version_is_copied_and_the_log_says_where(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        schema.migrate(connection, schema.MIGRATIONS[:-1])
+    server = start_server(DATA_DIR=str(tmp_path))
+    copy = tmp_path / f"{DATABASE}-version-{len(schema.MIGRATIONS) - 1}"
+    server.wait_for_log(f"is kept in {copy} for 7 days")
+    send_fills(server, range(1))
+    server.stop()
+    assert trades(start_server("--data-dir", str(tmp_path))) == 1
+    restored = run_command("restore", str(copy), "--data-dir", str(tmp_path / "earlier"))
+    assert restored.returncode == 0, restored.stderr

@@ -227,6 +227,12 @@ class Config:
         "Size beyond which the store removes the rows that arrived first.",
         env="STORE_MAX_BYTES",
     )
+    store_upgrade_copy: bool = _setting(
+        True,
+        Switch(),
+        "Whether a store that a new version has to change is copied beside itself first, and the copy kept for 7 days.",
+        env="STORE_UPGRADE_COPY",
+    )
     record: bool = _setting(
         True,
         Switch(),

@@ -35,6 +35,7 @@ from observability.store.schema import (
     migrate,
     read_version,
 )
+from observability.store.upgrade import copy_before_migration, copy_of
 from observability.store.write_ahead_log import Seal, WriteAheadLog, advice, check_header, index_of, log_of
 
 DATABASE_NAME: Final = "observability.db"
@@ -48,8 +49,9 @@ READ_CACHE_BYTES: Final = 16 << 20
 CHECKED_BYTES: Final = 64 << 20
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """Opens the database for its one writer, and creates or migrates it if necessary.
+def open_database(path: Path, *, keeps_copy: bool = True) -> sqlite3.Connection:
+    """Opens the database for its one writer, and creates or migrates it if necessary. With `keeps_copy` a store that is
+    migrated is copied before (`upgrade.py`).
 
     Raises StoreError, with the file and what to do, if it is not a database, is damaged, or is not ours; the file and
     its log then stay unchanged.
@@ -64,6 +66,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         narrow((path, log_of(path), index_of(path), path.with_name(LOCK_NAME)))
         connection = connect(path, "rw")
         set_up_writer(connection)
+        if keeps_copy:
+            copy_before_migration(path, connection)
         migrate(connection)
         _touch_tables(connection)
         _begin_log(connection)
@@ -204,10 +208,16 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> tuple[int | None
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{path}: written by a later version of this software (schema {version}, expected at most "
-            f"{len(MIGRATIONS)}); start that version, or use another data directory"
+            f"{len(MIGRATIONS)}); start that version, {_way_back(path)}or use another data directory"
         )
     page = connection.execute(SELECT_SEAL_PAGE).fetchone()
     return (None, None) if page is None else (page[0], read_seal(connection))
+
+
+def _way_back(path: Path) -> str:
+    """Returns what to do with the copy of the tables of this version, if there is one."""
+    copy = copy_of(path, len(MIGRATIONS))
+    return f"restore the store from before its upgrade ({copy.name}), " if copy.exists() else ""
 
 
 def read_seal(connection: sqlite3.Connection) -> Seal:

@@ -19,6 +19,8 @@ class StoreLimits:
     """Rows that have been in the store for longer are pruned."""
     max_bytes: int = 4_000_000_000
     """Beyond this size the rows that arrived first are pruned; the write-ahead log is not included."""
+    keeps_upgrade_copy: bool = True
+    """Whether the store is copied before its tables are migrated."""
     queue_rows: int = 200_000
     """Rows that may wait for the disk: about 200 MB of fills."""
     group_rows: int = 10_000

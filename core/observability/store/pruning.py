@@ -30,6 +30,7 @@ from observability.clocks.timestamps import NS_PER_HOUR, format_iso_ms
 from observability.memory.counters import Counters
 from observability.store.limits import StoreLimits
 from observability.store.schema import NUMBERED, SEQUENCED
+from observability.store.upgrade import remove_old_copies
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Pruning:
         self._clock = host_clock
         self._marked_ns: int | None = None
         self._marked_bytes = 0
+        self._looked_ns = 0
         self._bytes = counters.gauge("store_bytes", "Size of the database and its write-ahead log")
         self._pruned = counters.counter("store_rows_pruned_total", "Rows removed because of their age or the size")
 
@@ -64,6 +66,7 @@ class Pruning:
         used_bytes = (pages - free_pages) * page_bytes
         self._bytes.set(self._size())
         self._mark(connection, used_bytes)
+        self._remove_copies()
         mark_ns = self._due(connection, used_bytes)
         if mark_ns is not None and self._prune(connection, mark_ns):
             return True
@@ -71,6 +74,12 @@ class Pruning:
             connection.execute(f"PRAGMA incremental_vacuum({FREED_PAGES_PER_STEP})").fetchall()
             return free_pages > FREED_PAGES_PER_STEP
         return False
+
+    def _remove_copies(self) -> None:
+        now_ns = self._clock.time_ns()
+        if now_ns - self._looked_ns >= MARK_NS:
+            self._looked_ns = now_ns
+            remove_old_copies(self._path, now_ns)
 
     def _size(self) -> int:
         size = 0

@@ -96,7 +96,7 @@ class Store:
         try:
             is_held = lock.hold(path)
             # Checked here, so that the start fails; the writer opens its own connection, again after errors.
-            open_database(path).close()
+            open_database(path, keeps_copy=limits.keeps_upgrade_copy).close()
             if not is_held:
                 lock.hold(path)
         except BaseException:

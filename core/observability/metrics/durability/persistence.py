@@ -54,7 +54,10 @@ class Persistence:
         self, config: Config, bus: Bus, history: History, counters: Counters, host_clock: Clock, event_clock: Clock
     ) -> None:
         limits = StoreLimits(
-            max_age_days=config.store_max_age, max_bytes=config.store_max_bytes, queue_rows=MAX_QUEUED_ROWS
+            max_age_days=config.store_max_age,
+            max_bytes=config.store_max_bytes,
+            queue_rows=MAX_QUEUED_ROWS,
+            keeps_upgrade_copy=config.store_upgrade_copy,
         )
         directory = config.data_dir
         self.store = None if directory is None else Store.open(directory, limits, counters, host_clock)
