@@ -31,6 +31,8 @@ _KEPT: Final = ((b"Cache-Control", b"public, max-age=31536000, immutable"),)
 # What a page has in the place of the hash, and of the links that load its modules at once rather than one by one.
 _BUILD_MARK: Final = b"{build}"
 _MODULES_MARK: Final = b"<!-- modules -->"
+# What is no module, and what belongs to the API reference.
+_NOT_PRELOADED: Final = ("vendor/", "docs")
 
 
 class Asset:
@@ -70,7 +72,7 @@ class Assets:
         modules = b"\n".join(
             b'<link rel="modulepreload" href="/static/%b/%b">' % (_BUILD_MARK, path.encode())
             for path in sorted(self._files)
-            if path.endswith(".js") and not path.startswith("vendor/")
+            if path.endswith(".js") and not path.startswith(_NOT_PRELOADED)
         )
         body = self._files[name].replace(_MODULES_MARK, modules).replace(_BUILD_MARK, self.build.encode())
         return Asset(body, _media_type(name), headers)

@@ -1,4 +1,4 @@
-"""The live page, the API reference, the OpenAPI description, and the metrics for Prometheus."""
+"""The live page, the API reference and the descriptions that it is made from, and the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -22,21 +22,18 @@ from observability.routing.router import RouteDescription, Router
 from observability.stream.endpoint import StreamEndpoint
 from observability.version import VERSION
 from observability.web.assets import Assets
+from observability.web.asyncapi import describe_streams
 
 _REVALIDATED: Final = (b"Cache-Control", b"no-cache")
 
 
-def _policy(scripts: bytes, styles: bytes) -> bytes:
-    """Returns a policy by which nothing is loaded from elsewhere, and no other page may frame this one."""
-    return (
-        b"default-src 'none'; script-src %b; style-src %b; connect-src 'self'; img-src 'self'; "
-        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'" % (scripts, styles)
-    )
-
-
-_PAGE_FIELDS: Final = ((b"Content-Security-Policy", _policy(b"'self'", b"'self'")), _REVALIDATED)
-_DOCS_FIELDS: Final = (
-    (b"Content-Security-Policy", _policy(b"'self' 'unsafe-inline'", b"'unsafe-inline'")),
+# Nothing is loaded from elsewhere, and no other page may frame these.
+_PAGE_FIELDS: Final = (
+    (
+        b"Content-Security-Policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
     _REVALIDATED,
 )
 
@@ -51,9 +48,10 @@ class PageRoutes:
         self._slices = slices
         self._assets = Assets(files("observability.web").joinpath("static"))
         self._live_page = self._assets.page("index.html", _PAGE_FIELDS)
-        self._docs_page = self._assets.page("docs.html", _DOCS_FIELDS)
+        self._docs_page = self._assets.page("docs.html", _PAGE_FIELDS)
         self._client = self._assets.file("client.js", (_REVALIDATED,))
         self._openapi = b""
+        self._asyncapi = b""
 
     def add_to(self, router: Router) -> None:
         tags = ("pages",)
@@ -84,6 +82,14 @@ class PageRoutes:
             name="openapi",
             role="open",
             description=RouteDescription("This API, for machines", tags=tags),
+        )
+        router.add(
+            "GET",
+            "/asyncapi.json",
+            self.asyncapi,
+            name="asyncapi",
+            role="open",
+            description=RouteDescription("The streams and their messages, for machines", tags=tags),
         )
         router.add(
             "GET",
@@ -147,6 +153,11 @@ class PageRoutes:
         if not self._openapi:
             self._openapi = encode_json(describe(self._router))
         return Response(body=self._openapi)
+
+    def asyncapi(self, request: Request) -> Response:
+        if not self._asyncapi:
+            self._asyncapi = encode_json(describe_streams())
+        return Response(body=self._asyncapi)
 
     async def metrics(self, request: Request) -> Response:
         accept = (request.header(b"accept") or b"").decode("latin-1")
