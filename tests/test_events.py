@@ -220,5 +220,5 @@ def test_an_order_status_is_one_of_fix() -> None:
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_events_without_containers_are_not_tracked_by_the_gc(kind: type[Event]) -> None:
-    holds_objects = TYPE_NAMES[kind] in ("log", "metric")
+    holds_objects = TYPE_NAMES[kind] in ("alert", "log", "metric")
     assert kind.__struct_config__.gc is holds_objects

@@ -10,6 +10,7 @@ A Struct describes one way of writing an event, the strictest. `ingest/dialects.
 
 from __future__ import annotations
 
+import re
 from decimal import Context, Decimal, InvalidOperation, Rounded
 from typing import Annotated, Any, Final, Literal
 
@@ -43,6 +44,10 @@ MAX_TITLE_LENGTH: Final = 200
 MAX_TEXT_LENGTH: Final = 4096
 MAX_LABELS: Final = 8
 MAX_LABEL_LENGTH: Final = 128
+MAX_ALERT_LABELS: Final = 32
+MAX_ALERT_LABEL_LENGTH: Final = 1024
+MAX_LINKS: Final = 8
+MAX_LINK_LENGTH: Final = 2048
 MAX_FIELDS_BYTES: Final = 16 * 1024
 """Of the fields of a `log` event, as JSON."""
 
@@ -62,6 +67,10 @@ Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_LENGT
 OptionalName = Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_LENGTH)]
 Label = Annotated[str, msgspec.Meta(max_length=MAX_LABEL_LENGTH)]
+AlertLabel = Annotated[str, msgspec.Meta(max_length=MAX_ALERT_LABEL_LENGTH)]
+Link = Annotated[str, msgspec.Meta(max_length=MAX_LINK_LENGTH)]
+# Of a page: nothing else may stand behind a link that people follow.
+LINK: Final = re.compile(r"https?://[A-Za-z0-9\[][!-~]*")
 # A code of ISO 4217, or what an exchange calls an asset; read in any case.
 Currency = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CURRENCY_LENGTH)]
 OptionalCurrency = Annotated[str, msgspec.Meta(max_length=MAX_CURRENCY_LENGTH)]
@@ -274,7 +283,7 @@ class Log(Event, tag="log", kw_only=False, gc=True):
             raise ValueError(f"fields: expected at most {MAX_FIELDS_BYTES} bytes of JSON, got {size}")
 
 
-class Alert(Event, tag="alert", kw_only=False, gc=False):
+class Alert(Event, tag="alert", kw_only=False, gc=True):
     """An alert that the engine raises or resolves; events with the same `key` are about the same alert."""
 
     severity: Severity
@@ -282,6 +291,14 @@ class Alert(Event, tag="alert", kw_only=False, gc=False):
     detail: Text = ""
     key: Annotated[str, msgspec.Meta(max_length=MAX_KEY_LENGTH)] = ""
     state: Literal["raised", "resolved"] = "raised"
+    labels: Annotated[dict[Label, AlertLabel], msgspec.Meta(max_length=MAX_ALERT_LABELS)] = {}
+    links: Annotated[dict[Label, Link], msgspec.Meta(max_length=MAX_LINKS)] = {}
+    """Pages that help, by a word for each."""
+
+    def __post_init__(self) -> None:
+        for name, link in self.links.items():
+            if LINK.fullmatch(link) is None:
+                raise ValueError(f"links: {name}: expected http:// or https:// and a host, got {link!r}")
 
 
 class Heartbeat(Event, tag="heartbeat", kw_only=False, gc=False):

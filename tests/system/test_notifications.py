@@ -34,8 +34,8 @@ def alerts_file(tmp_path: Path, *routes: str) -> str:
     return str(path)
 
 
-def send_alert(server: Server, key: str, state: str = "raised", severity: str = "critical") -> None:
-    event = {"type": "alert", "severity": severity, "title": f"Alert {key}", "key": key, "state": state}
+def send_alert(server: Server, key: str, state: str = "raised", severity: str = "critical", **more: Any) -> None:
+    event = {"type": "alert", "severity": severity, "title": f"Alert {key}", "key": key, "state": state, **more}
     assert post(server, "/api/ingest", event)["accepted"] == 1
 
 
@@ -54,12 +54,16 @@ def test_an_alert_of_a_rule_is_posted_with_its_value_and_signed(start_server: St
         path = alerts_file(tmp_path, f'to = "{desk.url}/hook"\nsecret = "env:HOOK_KEY"')
         Path(path).write_text(
             Path(path).read_text() + '[queue]\nmetric = "metric.queue"\nabove = 100\ntitle = "{value:g} wait"\n'
+            'labels = { team = "desk" }\nlinks = { runbook = "https://wiki/{rule}?m={member}" }\n'
         )
         server = start_server("--alerts", path, HOOK_KEY="a key")
-        post(server, "/api/ingest", {"type": "metric", "name": "queue", "value": 150})
+        post(server, "/api/ingest", {"type": "metric", "name": "queue", "value": 150, "labels": {"venue": "X"}})
         posted = desk.take()
     (alert,) = posted.json()["alerts"]
     assert (alert["action"], alert["title"], alert["value"], alert["threshold"]) == ("raised", "150 wait", 150, 100)
+    assert alert["labels"] == {"team": "desk"}
+    assert alert["links"] == {"runbook": "https://wiki/queue?m=venue%3D%22X%22"}
+    assert "team desk\nrunbook: https://wiki/queue?m=venue%3D%22X%22" in posted.json()["text"]
     signed = posted.headers["x-observability-timestamp"].encode() + b"." + posted.body
     signature = hmac.new(b"a key", signed, "sha256").hexdigest()
     assert posted.headers["x-observability-signature"] == f"sha256={signature}"
@@ -152,9 +156,12 @@ def test_every_transition_is_delivered_in_order_over_kills(tmp_path: Path) -> No
 def test_alertmanager_has_an_alert_while_it_is_raised(start_server: StartServer, tmp_path: Path) -> None:
     with alertmanager(tmp_path) as manager:
         server = start_server("--alerts", alerts_file(tmp_path, f'to = "alertmanager://{manager.address}"'))
-        send_alert(server, "gateway")
+        links = {"run-book": "https://wiki/gateway"}
+        send_alert(server, "gateway", labels={"team": "desk", "severity": "x"}, links=links)
         (alert,) = wait_until(manager.alerts)
+        assert alert["annotations"]["run_book"] == alert["generatorURL"] == "https://wiki/gateway"
         assert alert["labels"] == {
+            "team": "desk",
             "alertname": "gateway",
             "severity": "critical",
             "alert_id": server.get("/api/system/alerts")["alerts"][0]["alert_id"],

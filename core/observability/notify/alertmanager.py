@@ -6,6 +6,7 @@ does every minute. Grouping, silences and inhibition are then Alertmanager's.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -34,14 +35,16 @@ class Alertmanager:
 
 
 def _alert(notice: Notice) -> dict[str, Any]:
-    alert = notice.document
-    labels = {
+    # A notice that was stored by an earlier version may have neither labels nor links.
+    alert: dict[str, Any] = {"labels": {}, "links": {}, **notice.document}
+    labels = {_name(name): value for name, value in alert["labels"].items()} | {
         "alertname": alert["rule"] or alert["key"],
         "severity": alert["severity"],
         "alert_id": alert["alert_id"],
         "member": alert["member"],
     }
-    annotations = {"summary": alert["title"], "description": alert["detail"]}
+    annotations = {_name(name): link for name, link in alert["links"].items()}
+    annotations |= {"summary": alert["title"], "description": alert["detail"]}
     for name in ("value", "threshold"):
         if alert[name] is not None:
             annotations[name] = str(alert[name])
@@ -50,6 +53,14 @@ def _alert(notice: Notice) -> dict[str, Any]:
         "annotations": annotations,
         "startsAt": alert["first_seen"],
     }
+    if alert["links"]:
+        document["generatorURL"] = next(iter(alert["links"].values()))
     if notice.kind == "resolved":
         document["endsAt"] = alert["resolved"]
     return document
+
+
+def _name(text: str) -> str:
+    """Returns a name that Alertmanager takes."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    return f"_{name}" if name[:1].isdecimal() or not name else name

@@ -86,4 +86,7 @@ def _lines(notice: Notice) -> list[str]:
         lines.append(f"value {alert['value']}, threshold {alert['threshold']}")
     lines.append(f"since {alert['first_seen']}" + (f", resolved {alert['resolved']}" if alert["resolved"] else ""))
     lines.append(f"{alert['rule'] or alert['key']}{' ' + alert['member'] if alert['member'] else ''}")
+    if alert.get("labels"):
+        lines.append(", ".join(f"{name} {value}" for name, value in alert["labels"].items()))
+    lines += [f"{name}: {link}" for name, link in alert.get("links", {}).items()]
     return lines

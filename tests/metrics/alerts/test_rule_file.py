@@ -136,6 +136,16 @@ title = "{x}"
         ('metric = "x.y"\nabsent_for = "5m"\nabove = 1', "[r] above"),
         ('metric = "x.y"\nunchanged_for = "5m"\nfor = "5s"', "[r] for"),
         ('metric = "x.y"\nabsent_for = "0s"', "[r] absent_for"),
+        ('metric = "x.y"\nabove = 1\nlabels = {severity = "x"}', "[r] labels"),
+        ('metric = "x.y"\nabove = 1\nlabels = {"a-b" = "x"}', "[r] labels"),
+        ('metric = "x.y"\nabove = 1\nlabels = {a = 1}', "[r] labels"),
+        ('metric = "x.y"\nabove = 1\nlabels = {team = "{value}"}', "[r] labels.team"),
+        ('metric = "x.y"\nabove = 1\nlinks = {runbook = "javascript:alert(1)"}', "[r] links.runbook"),
+        ('metric = "x.y"\nabove = 1\nlinks = {runbook = "https://"}', "[r] links.runbook"),
+        ('metric = "x.y"\nabove = 1\nlinks = {runbook = "https://wiki/a b"}', "[r] links.runbook"),
+        ('metric = "x.y"\nabove = 1\nlinks = {runbook = "https://{member}/"}', "[r] links.runbook"),
+        ('metric = "x.y"\nabove = 1\nlinks = {runbook = "https://wiki/{symbol}"}', "[r] links.runbook"),
+        ('metric = "market_data.*.y"\nabove = 1\nlinks = {runbook = "https://wiki/{strategy}"}', "[r] links.runbook"),
     ],
 )
 def test_a_contradictory_or_malformed_rule_is_refused(lines: str, blamed: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final, Literal, get_args
@@ -65,6 +65,9 @@ class AlertState(msgspec.Struct):
     acknowledged_by: str = ""
     comment: str = ""
     """The comment of the person who acknowledged it."""
+    labels: dict[str, str] = {}
+    links: dict[str, str] = {}
+    """URLs of pages that help, by name."""
 
     @property
     def stage(self) -> Stage:
@@ -92,6 +95,8 @@ class AlertState(msgspec.Struct):
             "threshold": self.threshold,
             "acknowledged_by": self.acknowledged_by,
             "comment": self.comment,
+            "labels": self.labels,
+            "links": self.links,
         }
 
 
@@ -107,6 +112,8 @@ class AlertContent:
     member: str = ""
     value: AlertValue | None = None
     threshold: AlertValue | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 TransitionListener = Callable[[AlertState, Action], None]
@@ -169,9 +176,18 @@ class AlertBook:
             return
         state = self._alerts.get(ident)
         if state is None or state.resolved_ns is not None:
-            self._begin(ident, AlertContent(event.key or event.title, event.severity, event.title, event.detail), ts_ns)
+            content = AlertContent(
+                event.key or event.title,
+                event.severity,
+                event.title,
+                event.detail,
+                labels=event.labels,
+                links=event.links,
+            )
+            self._begin(ident, content, ts_ns)
             return
         state.severity, state.title, state.detail = event.severity, event.title, event.detail
+        state.labels, state.links = event.labels, event.links
         state.last_seen_ns = ts_ns
         state.count += 1
         state.acknowledged_ns = None
@@ -264,6 +280,8 @@ class AlertBook:
             member=content.member,
             value=content.value,
             threshold=content.threshold,
+            labels=dict(content.labels),
+            links=dict(content.links),
             occurrence=1 if before is None else before.occurrence + 1,
         )
         self._enter(state)

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeGuard
 
 from observability.events import Severity
 from observability.metrics.alerts.comparison import Comparison, Value, is_beyond
+from observability.metrics.alerts.labels import Templates
 from observability.metrics.alerts.metric_paths import MetricPath
 from observability.metrics.alerts.windows import BurnOver, UnchangedFor, Window
 
@@ -49,6 +50,8 @@ class Rule:
     """What is made of the metric's values over time, to be compared with the threshold."""
     absent: Literal["ignore", "raise"] = "ignore"
     """Whether null raises."""
+    labels: Templates = ()
+    links: Templates = ()
 
     def raises(self, value: Value | None) -> bool:
         """Returns whether a value is beyond the threshold."""

@@ -16,6 +16,7 @@ from observability.config.setting import shown
 from observability.config.toml_tables import format_duration
 from observability.metrics.alerts.book import AlertBook, AlertContent, rule_alert_id, rule_alert_key
 from observability.metrics.alerts.comparison import Value
+from observability.metrics.alerts.labels import fields_of, fill, fill_links
 from observability.metrics.alerts.metric_paths import SERVER, UPDATED, USER, Fields, MetricPath, MetricSources
 from observability.metrics.alerts.rule import MAX_DETAIL_CHARS, MAX_TITLE_CHARS, Rule, Template, Trigger
 from observability.metrics.alerts.windows import BurnOver, BurnRate, Deviation, Measure
@@ -286,7 +287,19 @@ class RuleWatch:
         title = _template.fill(rule.title, fields)[:MAX_TITLE_CHARS]
         detail = _template.fill(rule.detail, fields)[:MAX_DETAIL_CHARS]
         key = rule_alert_key(rule.name, member)
-        content = AlertContent(key, rule.severity, title, detail, rule.name, member, value, rule.threshold)
+        named = fields_of(rule.name, rule.metric, rule.severity, member)
+        content = AlertContent(
+            key,
+            rule.severity,
+            title,
+            detail,
+            rule.name,
+            member,
+            value,
+            rule.threshold,
+            fill(rule.labels, named),
+            fill_links(rule.links, named),
+        )
         alerts.raise_rule(content, now_ns)
 
     def _clear_gone(self, clock_ns: int, now_ns: int, alerts: AlertBook) -> None:

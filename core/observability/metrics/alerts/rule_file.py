@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from observability.config.toml_tables import (
     read_tables,
 )
 from observability.errors import ConfigError
+from observability.metrics.alerts import labels
 from observability.metrics.alerts.book import SEVERITIES
 from observability.metrics.alerts.comparison import COMPARISONS, Comparison, Value
 from observability.metrics.alerts.metric_paths import MetricPath
@@ -121,6 +122,10 @@ def _read_rule(name: str, table: Any, source: str, faults: list[str]) -> Rule | 
         fields.setdefault("title", _TITLES[kind])
     rule = Rule(name=name, comparison=comparison, threshold=threshold, window=window, **fields)
     _check_clear(rule, reader)
+    for name, template in rule.labels:
+        _check_template(f"labels.{name}", template, rule, lambda _: True, "text", reader)
+    for name, template in rule.links:
+        _check_template(f"links.{name}", template, rule, labels.is_link, "http:// or https:// and a host", reader)
     return None if reader.has_faults() else rule
 
 
@@ -211,6 +216,15 @@ def _check_clear(rule: Rule, reader: TableReader) -> None:
         reader.fault("clear", shown(rule.clear), f"{side} {key} ({rule.threshold:g})")
 
 
+def _check_template(
+    key: str, template: str, rule: Rule, check: Callable[[str], bool], kind: str, reader: TableReader
+) -> None:
+    fault = labels.find_fault(template, rule.metric, check)
+    if fault is not None:
+        given = fault if fault != template else shown(template)
+        reader.fault(key, given, f"{kind} with {', '.join(f'{{{name}}}' for name in labels.FIELDS)} in it, or none")
+
+
 def _window(kind: str, values: Mapping[str, Any], comparison: Comparison | None) -> Window:
     if kind == "objective":
         return BurnOver(
@@ -291,6 +305,18 @@ def _read_field(given: Any) -> str:
     return given
 
 
+def _read_templates(most: int, reserved: Collection[str] = ()) -> Callable[[Any], labels.Templates]:
+    def read(given: Any) -> labels.Templates:
+        if not isinstance(given, dict) or not 0 < len(given) <= most:
+            raise ValueError
+        for name, template in given.items():
+            if labels.LABEL_NAME.fullmatch(name) is None or name in reserved or not isinstance(template, str):
+                raise ValueError(f"{shown(name)} = {shown(template)}")
+        return tuple(given.items())
+
+    return read
+
+
 def _read_template(given: Any) -> str:
     if not isinstance(given, str):
         raise ValueError
@@ -335,11 +361,33 @@ _KEYS: Final[dict[str, Key]] = {
     "samples": Key(_read_field, "the name of a field beside the metric"),
     "min_samples": Key(_read_count, "an integer from 1 to 1000000000"),
     "absent": one_of(("ignore", "raise")),
+    "labels": Key(
+        _read_templates(labels.MAX_LABELS, labels.RESERVED),
+        f"a table of up to {labels.MAX_LABELS} texts, whose names are letters, digits and _, and not one of "
+        f"{', '.join(sorted(labels.RESERVED))}",
+    ),
+    "links": Key(
+        _read_templates(labels.MAX_LINKS),
+        f"a table of up to {labels.MAX_LINKS} URLs, whose names are letters, digits and _",
+    ),
 }
 
 _FIELDS: Final = {"for": "for_ns", "clear_for": "clear_for_ns"}
 _RULE_KEYS: Final = frozenset(
-    ("metric", "clear", "for", "clear_for", "severity", "title", "detail", "samples", "min_samples", "absent")
+    (
+        "metric",
+        "clear",
+        "for",
+        "clear_for",
+        "severity",
+        "title",
+        "detail",
+        "samples",
+        "min_samples",
+        "absent",
+        "labels",
+        "links",
+    )
 )
 _KINDS: Final = ("increase_over", "change_over", "deviation_over", "objective", "absent_for", "unchanged_for")
 _ABSENCES: Final = ("absent_for", "unchanged_for")
