@@ -1,9 +1,10 @@
 """Question: what does a client miss while the server is upgraded under it?
 
-Connects clients that follow snapshots, trades, alerts and bookings and resume when they are cut, sends fills, alerts
-and bookings without a pause, and meanwhile replaces the workers one by one (SIGHUP), or restarts the whole server over
-its data directory. At the end every client must be connected, and have every trade, alert and booking exactly once and
-in order; after a replacement of workers also every snapshot, or word of how many it was too slow for.
+Connects clients that follow snapshots and every lane and resume when they are cut, sends a random year of everything
+(`kill_storm.py`), and meanwhile replaces the workers one by one (SIGHUP), or restarts the whole server over its data
+directory. At the end every client must be connected, and have every trade, order report, alert and booking exactly once
+and in order, and positions and money must be those of the independent book; after a replacement of workers also every
+snapshot, or word of how many it was too slow for.
 
     PYTHONPATH=tests/support python -m storms.upgrade --clients 1000 --workers 2 --how workers
 """
@@ -24,7 +25,7 @@ from typing import Literal
 
 from hosts import children, is_ready
 from server_process import TIMEOUT_SECONDS, Server
-from storms.kill_storm import Sender, Storm, faults
+from storms.kill_storm import LANES, SETTINGS, Sender, Storm, differences, faults
 
 How = Literal["workers", "restart"]
 
@@ -32,10 +33,11 @@ How = Literal["workers", "restart"]
 class Upgrade(Storm):
     """A storm of upgrades in place of kills."""
 
-    def __init__(self, server: Server, clients: int, workers: int) -> None:
-        super().__init__(server, clients, kill_hub=False, rng=random.Random(1))
+    def __init__(self, clients: int, workers: int, directory: str) -> None:
+        self._arguments = ("--port", str(port_for_long()), "--workers", str(workers), "--data-dir", directory)
         self._workers = workers
-        self.started = server
+        self.started = Server(*self._arguments, **SETTINGS)
+        super().__init__(self.started, clients, kill_hub=False, rng=random.Random(1))
 
     def connect_all(self) -> None:
         """Returns once every client has had a snapshot."""
@@ -54,14 +56,13 @@ class Upgrade(Storm):
         )
         return time.monotonic() - began
 
-    def restart(self, *arguments: str) -> float:
+    def restart(self) -> float:
         """Ends the server, and starts another one over its data directory; returns for how many seconds none served."""
-        port = self.started.port
         self.started.process.send_signal(signal.SIGTERM)
         self._turn_until(lambda: self.started.process.poll() is not None, "the server does not end")
         began = time.monotonic()
         self.started.stop()
-        self.started = self._server = Server("--port", str(port), *arguments, MAX_SYMBOLS="20")
+        self.started = self._server = Server(*self._arguments, **SETTINGS)
         self._turn_until(lambda: is_ready(self.started), "the server does not serve")
         # A new process counts from 0.
         self._counters.clear()
@@ -89,23 +90,24 @@ def port_for_long() -> int:
 def upgraded(how: How, clients: int, workers: int, rounds: int) -> list[str]:
     """Runs it and prints what clients saw; returns everything that must not be."""
     with tempfile.TemporaryDirectory() as directory:
-        arguments = ("--workers", str(workers), "--data-dir", directory)
-        server = Server("--port", str(port_for_long()), *arguments, MAX_SYMBOLS="20")
-        sender = Sender(server.port, 0.02)
-        upgrade = Upgrade(server, clients, workers)
+        upgrade = Upgrade(clients, workers, directory)
+        sender = Sender(upgrade.started, 0.02, seed=1)
         try:
             upgrade.connect_all()
             sender.start()
-            upgrade.run(0.5, kill_every=60.0)
+            upgrade.run(0.5, kill_every=60.0, kills=None)
             seconds = []
             for _ in range(rounds):
-                seconds.append(upgrade.replace_workers() if how == "workers" else upgrade.restart(*arguments))
-                upgrade.run(0.5, kill_every=60.0)
+                seconds.append(upgrade.replace_workers() if how == "workers" else upgrade.restart())
+                upgrade.run(0.5, kill_every=60.0, kills=None)
             sender.stopping.set()
-            sender.join()
+            while sender.is_alive():
+                upgrade.turn()
             upgrade.settle(sender)
             upgrade.connect_all()
-            found = faults(upgrade, sender)
+            sender.close()
+            found = [*faults(upgrade, sender), *differences(upgrade.started, sender.book)]
+            found += [sender.fault] if sender.fault else []
         finally:
             sender.stopping.set()
             upgrade.close()
@@ -121,7 +123,7 @@ def upgraded(how: How, clients: int, workers: int, rounds: int) -> list[str]:
             client.begun_anew for client in upgrade.clients
         )
     away = sorted(each for client in upgrade.clients for each in client.away_seconds)
-    sent = f"{len(sender.trades)} trades, {len(sender.alerts)} alerts, {len(sender.bookings)} bookings"
+    sent = ", ".join(f"{len(sender.sent[lane])} {lane}" for lane in LANES)
     print(f"{how:15} {rounds} times, in {', '.join(f'{each:.1f}' for each in seconds)} s, under {clients} clients")
     print(f"sent            {sent}, {sender.retries} retries")
     print(f"connections     ended: {dict(ends)}")
