@@ -86,6 +86,8 @@ _OF_TYPE: Final = {
         "title": EventField("What is wrong.", "the venue does not answer"),
         "key": EventField("Events of the same key are about the same alert; the title if empty.", "venue/XNAS"),
         "state": EventField("Whether it begins or is over.", "raised"),
+        "labels": EventField("Labels of the alert; at most 32.", {"team": "equities"}),
+        "links": EventField("Pages that help, by a word for each.", {"runbook": "https://wiki.example.com/feed"}),
     },
     "heartbeat": {
         "component": EventField("Who is alive.", "order_gateway"),

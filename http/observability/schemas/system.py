@@ -123,6 +123,10 @@ ALERT_FIELDS: Final[dict[str, Schema]] = {
     "threshold": anything("The rule's threshold; null for an alert of the engine.", True),
     "acknowledged_by": text("Who acknowledged it.", "ana"),
     "comment": text("What they said.", "the venue is closed"),
+    "labels": mapping(text("A value.", "equities"), "Labels of its rule or its event.", "team"),
+    "links": mapping(
+        text("A URL.", "https://wiki.example.com/stale"), "Pages that help, by a word for each.", "runbook"
+    ),
 }
 ALERT: Final = record("AlertState", "One alert.", ALERT_FIELDS)
 _ACTIONS: Final = ("raised", "acknowledged", "resolved")
