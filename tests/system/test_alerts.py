@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -231,3 +232,61 @@ def test_the_own_path_and_the_queues_are_measured(start_server: StartServer) -> 
         assert stretch["n"] > 0
         assert 0 < stretch["p50_ms"] <= stretch["p95_ms"] <= stretch["p99_ms"] <= stretch["max_ms"]
     assert performance["queues"] == {"clients_behind": 0, "lane_backlog": 0}
+
+
+def send_alert(server: Server, key: str, state: str = "raised", **more: Any) -> None:
+    event = {"type": "alert", "severity": "warning", "title": f"Alert {key}", "key": key, "state": state, **more}
+    assert post(server, "/api/ingest", event)["accepted"] == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_every_occurrence_is_listed_after_a_kill_with_what_became_of_it(
+    workers: str, start_server: StartServer, tmp_path: Path
+) -> None:
+    arguments = ("--workers", workers, "--data-dir", str(tmp_path / "data"))
+    server = start_server(*arguments)
+    for n in range(3):
+        send_alert(server, "gateway", detail=f"time {n}", labels={"n": str(n)})
+        send_alert(server, "gateway", detail=f"time {n}, again", labels={"n": str(n)})
+        if n == 1:
+            alert_id = server.get("/api/system/alerts/history?limit=1")["occurrences"][0]["alert_id"]
+            post(server, f"/api/system/alerts/acknowledge/{alert_id}?author=ana&comment=on%20it", None)
+            send_alert(server, "gateway", detail="worse")
+        send_alert(server, "other", severity="critical")
+        send_alert(server, "gateway", "resolved")
+    server.stop(signal.SIGKILL)
+    server = start_server(*arguments)
+    found = server.get("/api/system/alerts/history")
+    # The alert that was not resolved has one occurrence, however often it came.
+    begun = [(each["key"], each["occurrence"], each["count"]) for each in found["occurrences"]]
+    assert begun == [("gateway", 3, 2), ("gateway", 2, 3), ("other", 1, 3), ("gateway", 1, 2)]
+    second = found["occurrences"][1]
+    assert [(each["action"], each.get("acknowledged_by"), each.get("comment")) for each in second["transitions"]] == [
+        ("raised", None, None), ("acknowledged", "ana", "on it"), ("raised", None, None), ("resolved", None, None)
+    ]  # fmt: skip
+    assert (second["detail"], second["state"]) == ("worse", "resolved")
+    assert found["occurrences"][3]["labels"] == {"n": "0"}
+    pages, cursor = [], ""
+    while True:
+        page = server.get(f"/api/system/alerts/history?limit=1{cursor}")
+        pages += page["occurrences"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert pages == found["occurrences"]
+    critical = server.get("/api/system/alerts/history?severity=critical")["occurrences"]
+    assert [each["key"] for each in critical] == ["other"]
+    of_one = server.get(f"/api/system/alerts/history?alert_id={second['alert_id']}")["occurrences"]
+    assert [each["occurrence"] for each in of_one] == [3, 2, 1]
+    assert server.get("/api/system/alerts/history?end_time=2012-01-01T00:00:00Z")["count"] == 0
+
+
+def test_without_a_store_the_newest_occurrences_are_listed(start_server: StartServer) -> None:
+    server = start_server()
+    for state in ("raised", "resolved", "raised"):
+        send_alert(server, "gateway", state)
+    server.next_snapshot()
+    (listed,) = server.get("/api/system/alerts/history")["occurrences"]
+    assert (listed["occurrence"], listed["seq"]) == (2, None)
+    assert [each["action"] for each in listed["transitions"]] == ["raised"]
+    assert server.get("/api/system/alerts/history?rule=none")["occurrences"] == []

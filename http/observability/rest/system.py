@@ -9,16 +9,18 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from msgspec import Meta, Struct
 
-from observability.events import MAX_NAME_LENGTH, Severity
+from observability.events import MAX_NAME_LENGTH, Name, Severity
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Unavailable
 from observability.logs.log_book import LogBook
 from observability.metrics.alerts.book import Stage, select_alerts
+from observability.metrics.alerts.occurrences import OccurrenceFilter, StoredOccurrences, page_of_memory
 from observability.monitoring.acknowledgements import Acknowledger
 from observability.monitoring.status import ServerStatus
+from observability.rest.paging import DEFAULT_LIMIT, Cursor, Limit, plain, store_errors
 from observability.rest.published import Published
-from observability.routing.parameters import parameters_of, parse_query
+from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
 
 _STAGES: Final[dict[str, Stage | None]] = {
@@ -47,6 +49,18 @@ class AlertsQuery(Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=1000, description="alerts wanted")] = 1000
 
 
+class OccurrencesQuery(Struct, frozen=True):
+    """The query of `GET /api/system/alerts/history`."""
+
+    alert_id: Annotated[Name | None, Meta(description="only occurrences of this alert")] = None
+    rule: Annotated[Name | None, Meta(description="only of this rule")] = None
+    severity: Annotated[Severity | None, Meta(description="only this severity")] = None
+    start_time: Annotated[TimeNs | None, Meta(description="first moment wanted, of the beginning")] = None
+    end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
+    limit: Annotated[Limit | None, Meta(description="occurrences per page, 100 if absent")] = None
+    cursor: Annotated[Cursor | None, Meta(description="`next_cursor` of the page before")] = None
+
+
 class AcknowledgeQuery(Struct, frozen=True):
     """The query of `POST /api/system/alerts/acknowledge/{alert_id}`."""
 
@@ -58,9 +72,16 @@ class SystemRoutes:
     """The handlers."""
 
     def __init__(
-        self, published: Published, status: ServerStatus, acknowledger: Acknowledger, log_book: LogBook
+        self,
+        published: Published,
+        status: ServerStatus,
+        acknowledger: Acknowledger,
+        log_book: LogBook,
+        occurrences: StoredOccurrences | None,
     ) -> None:
+        """`occurrences` is None without a store."""
         self._published = published
+        self._occurrences = occurrences
         self._status = status
         self._acknowledger = acknowledger
         self._log_book = log_book
@@ -79,6 +100,18 @@ class SystemRoutes:
                 tags=("system",),
                 parameters=parameters_of(AlertsQuery),
                 statuses=(200, 304, 400, 422),
+            ),
+        )
+        router.add(
+            "GET",
+            "/api/system/alerts/history",
+            self.occurrences,
+            name="alert_history",
+            description=RouteDescription(
+                "Every occurrence of alerts, newest first",
+                tags=("system",),
+                parameters=parameters_of(OccurrencesQuery),
+                statuses=(200, 400, 422, 503),
             ),
         )
         router.add(
@@ -154,14 +187,39 @@ class SystemRoutes:
     async def _selected_alerts(
         self, everything: ReadyDocument | Awaitable[ReadyDocument], wanted: AlertsQuery
     ) -> Response:
-        if not isinstance(everything, ReadyDocument):
-            everything = await everything
         stage = _STAGES[wanted.state]
-        if everything is not self._alerts_read_from:
-            self._alerts_read_from, self._alerts = everything, orjson.loads(everything.body)
-        document = self._alerts
+        document = await self._read_alerts(everything)
         found = select_alerts(document["alerts"], stage, wanted.severity, wanted.limit)
         return json_response({**document, "alerts": found, "count": len(found)})
+
+    async def _read_alerts(self, everything: ReadyDocument | Awaitable[ReadyDocument]) -> dict[str, Any]:
+        if not isinstance(everything, ReadyDocument):
+            everything = await everything
+        if everything is not self._alerts_read_from:
+            self._alerts_read_from, self._alerts = everything, orjson.loads(everything.body)
+        return self._alerts
+
+    async def occurrences(self, request: Request) -> Response:
+        wanted = parse_query(request, OccurrencesQuery)
+        matching = OccurrenceFilter(
+            wanted.alert_id, wanted.rule, wanted.severity, plain(wanted.start_time), plain(wanted.end_time)
+        )
+        limit = wanted.limit or DEFAULT_LIMIT
+        if self._occurrences is None:
+            page, next_seq = page_of_memory(
+                (await self._read_alerts(self._published.document("system_alerts")))["alerts"], matching, limit
+            )
+        else:
+            with store_errors():
+                page, next_seq = await self._occurrences.page(matching, limit, plain(wanted.cursor))
+        return json_response(
+            {
+                "occurrences": page,
+                "count": len(page),
+                "limit": limit,
+                "next_cursor": None if next_seq is None else str(next_seq),
+            }
+        )
 
     async def recent_logs(self, request: Request) -> Response:
         wanted = parse_query(request, LogsQuery)

@@ -23,6 +23,7 @@ from observability.logs.log_ring import LogRing
 from observability.memory.counters import Counters
 from observability.memory.layout import ALERTS_LANE, ENGINE
 from observability.metrics.alerts.metric_paths import MetricSources
+from observability.metrics.alerts.occurrences import StoredOccurrences
 from observability.metrics.alerts.rule_book import RuleBook
 from observability.metrics.alerts.transition_log import log_transition
 from observability.metrics.assembly import (
@@ -383,6 +384,7 @@ class HubProcess(ServerProcess):
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
             minutes=None if reader is None else StoredMinutes(reader),
             bars=BarHistory(history, reader),
+            occurrences=None if reader is None else StoredOccurrences(reader),
             log_book=LogBook({"": self._log_ring}, self._collectors.system.engine_log, slices=self._slices),
             exposition=Exposition(self._metrics, process_collector()),
             slices=self._slices,

@@ -10,6 +10,7 @@ from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
 from observability.ingest.gate import Gate
 from observability.logs.log_book import LogBook
+from observability.metrics.alerts.occurrences import StoredOccurrences
 from observability.metrics.execution.orders.queries import Orders
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.trades.booking_queries import BookingSource
@@ -50,6 +51,7 @@ class RouteParts:
     tick_ns: int
     minutes: StoredMinutes | None
     bars: BarHistory
+    occurrences: StoredOccurrences | None
     log_book: LogBook
     exposition: Exposition
     slices: asyncio.Lock
@@ -77,5 +79,5 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     OrdersRoutes(parts.orders, parts.slices, stored, exports).add_to(router)
     SilenceRoutes(parts.silencer, HostClock()).add_to(router)
     PositionsRoutes(parts.published).add_to(router)
-    SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book).add_to(router)
+    SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book, parts.occurrences).add_to(router)
     PageRoutes(router, parts.exposition, parts.published, parts.slices).add_to(router)

@@ -14,6 +14,7 @@ from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
 from observability.logs.log_book import LogBook
 from observability.memory.mapping import ProcessState
+from observability.metrics.alerts.occurrences import StoredOccurrences
 from observability.metrics.assembly import history_budget
 from observability.metrics.execution.orders.queries import Orders
 from observability.metrics.market.bar_history import BarHistory
@@ -155,6 +156,7 @@ class WorkerProcess(ServerProcess):
             tick_ns=round(self._config.metric_collection_interval * NS_PER_S),
             minutes=None if reader is None else StoredMinutes(reader),
             bars=BarHistory(history, reader),
+            occurrences=None if reader is None else StoredOccurrences(reader),
             log_book=LogBook.of_host(mapping, self._feed.lost, self._slices),
             exposition=Exposition(HostCollector(mapping, partial(hub_document, frames, HUB_GAUGES))),
             slices=self._slices,

@@ -140,6 +140,17 @@ def transition_document(state: AlertState, action: Action) -> dict[str, Any]:
     return {"action": action, "timestamp": document[moment], **document}
 
 
+def state_of(document: Mapping[str, Any]) -> AlertState:
+    """Returns the alert of a document, to the millisecond. Raises CheckpointError for one that it cannot read."""
+    try:
+        fields = {name: document[name] for name in AlertState.__struct_fields__ if name in document}
+        for name in _TIMES:
+            fields[f"{name}_ns"] = None if document[name] is None else parse_iso_ns(document[name])
+        return msgspec.convert(fields, AlertState)
+    except (KeyError, TypeError, EventError, msgspec.ValidationError) as error:
+        raise CheckpointError(f"a stored transition of an alert cannot be read: {error!r}") from None
+
+
 class AlertBookState(msgspec.Struct):
     """The book in a checkpoint."""
 
@@ -244,13 +255,7 @@ class AlertBook:
     def replay(self, document: Mapping[str, Any]) -> None:
         """Applies one `transition_document` of an earlier process, to the millisecond, without calling the listeners.
         Raises CheckpointError for a document that it cannot read."""
-        try:
-            fields = {name: document[name] for name in AlertState.__struct_fields__ if name in document}
-            for name in _TIMES:
-                fields[f"{name}_ns"] = None if document[name] is None else parse_iso_ns(document[name])
-            state = msgspec.convert(fields, AlertState)
-        except (KeyError, TypeError, EventError, msgspec.ValidationError) as error:
-            raise CheckpointError(f"a stored transition of an alert cannot be read: {error!r}") from None
+        state = state_of(document)
         known = self._alerts.get(state.alert_id)
         if known is None or known.occurrence != state.occurrence:
             self._enter(state)
