@@ -77,7 +77,7 @@ class SystemRoutes:
         status: ServerStatus,
         acknowledger: Acknowledger,
         log_book: LogBook,
-        occurrences: StoredOccurrences | None,
+        occurrences: StoredOccurrences | None = None,
     ) -> None:
         """`occurrences` is None without a store."""
         self._published = published
