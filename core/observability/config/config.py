@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from observability.config.access import MAX_PORT, ApiToken, Hosts, Network, Networks, Origins, Tokens
+from observability.config.cluster import DeskName, EngineUrl
 from observability.config.kinds import (
     ByteSize,
     Choice,
@@ -50,6 +51,8 @@ logger = logging.getLogger(__name__)
 LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOCAL_WRITES_BY_USER: Final = "user"
+HUB_ROLE: Final = "hub"
+EDGE_ROLE: Final = "edge"
 DEFAULT_CORS_ORIGINS: Final = ("http://localhost:3000", "http://localhost:5173")
 
 NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
@@ -382,6 +385,35 @@ class Config:
         env="SOURCES",
         flag="--source",
     )
+    engine: str | None = _setting(
+        None,
+        EngineUrl(),
+        "NATS servers that connect the hosts of a desk, such as `nats://a:4222,b:4222?creds=desk.creds`; without it "
+        "this host is alone.",
+        env="CLUSTER_ENGINE",
+        flag="--engine",
+    )
+    role: str = _setting(
+        HUB_ROLE,
+        Choice((HUB_ROLE, EDGE_ROLE)),
+        "What this host is to its desk: a `hub` takes events and computes, an `edge` serves clients what the hub "
+        "publishes, and keeps nothing.",
+        env="CLUSTER_ROLE",
+        flag="--role",
+    )
+    desk: str = _setting(
+        "main",
+        DeskName(),
+        "Name of the desk whose hosts belong together; its subjects begin with `obs.NAME`.",
+        env="CLUSTER_DESK",
+        flag="--desk",
+    )
+    cluster_replicas: int = _setting(
+        1,
+        Integer(1, 5),
+        "NATS servers that keep a copy of each stream: 3 in a cluster of three, 1 with a single server.",
+        env="CLUSTER_REPLICAS",
+    )
     speed: float | Literal["max"] = _setting(
         1.0,
         Speed(1_000_000),
@@ -406,6 +438,7 @@ class Config:
                 faults.append(
                     f"--source: given with {flag}, expected one of them: live events are kept apart from others"
                 )
+        faults += self._faults_of_role()
         if (self.tls_cert is None) != (self.tls_key is None):
             given, missing = ("TLS_KEY", "TLS_CERT") if self.tls_cert is None else ("TLS_CERT", "TLS_KEY")
             faults.append(f"{given}: given without {missing}, expected both or neither")
@@ -413,6 +446,24 @@ class Config:
             faults.append("PROXY_PROTOCOL: on without TRUSTED_PROXIES, expected the addresses of the proxies too")
         if faults:
             raise ConfigError(faults)
+
+    def _faults_of_role(self) -> list[str]:
+        if self.role != EDGE_ROLE:
+            return []
+        given = (
+            (self.data_dir, "--data-dir"), (self.alert_rules, "--alerts"), (self.instruments, "--instruments"),
+            (self.positions, "--positions"), (self.demo, "--demo"), (self.replay, "--replay"),
+            (self.sources, "--source"),
+        )  # fmt: skip
+        faults = [f"{flag}: given with --role edge, expected at the hub" for value, flag in given if value]
+        if self.engine is None:
+            faults.append("--role: edge without --engine, expected the NATS servers that its hub publishes to")
+        return faults
+
+    @property
+    def is_edge(self) -> bool:
+        """Whether this host serves what the hub of another one publishes."""
+        return self.role == EDGE_ROLE
 
     @property
     def hosts(self) -> tuple[str, ...]:

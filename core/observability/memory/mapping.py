@@ -12,6 +12,7 @@ from observability.memory.entry_log import EntryLog
 from observability.memory.record_ring import RecordRing
 
 HUB_SLOT: Final = 0
+HUB: Final = "hub"
 
 
 class ProcessState(IntEnum):
@@ -51,18 +52,22 @@ class ProcessSlot:
     taken_seq = _Word(layout.SLOT_TAKEN_SEQ)
     lane_backlog = _Word(layout.SLOT_BACKLOG)
 
-    def __init__(self, number: int, words: memoryview[int], counters_memory: memoryview[int]) -> None:
+    def __init__(
+        self, number: int, words: memoryview[int], counters_memory: memoryview[int], first_role: str = HUB
+    ) -> None:
+        """`first_role` is what the process in slot 0 is to the others."""
         self.number = number
+        self._first_role = first_role
         self.words = words
         self._counters_memory = counters_memory
 
     @property
     def name(self) -> str:
-        return "hub" if self.number == HUB_SLOT else f"worker-{self.number}"
+        return self._first_role if self.number == HUB_SLOT else f"worker-{self.number}"
 
     @property
     def role(self) -> str:
-        return "hub" if self.number == HUB_SLOT else "worker"
+        return self._first_role if self.number == HUB_SLOT else "worker"
 
     def counters(self) -> Counters:
         """Returns the counters of this slot, with all that its processes have counted so far."""
@@ -87,7 +92,16 @@ _NOTHING = memoryview(bytes(layout.SLOT_WORDS * layout.WORD_BYTES)).cast("q")
 class SharedMapping:
     """One anonymous mapping and its regions."""
 
-    def __init__(self, slots: int, max_symbols: int, history_bytes: int = 0, max_positions: int = 0) -> None:
+    def __init__(
+        self,
+        slots: int,
+        max_symbols: int,
+        history_bytes: int = 0,
+        max_positions: int = 0,
+        *,
+        first_role: str = HUB,
+    ) -> None:
+        """`first_role` is what the process in slot 0 is to the others: the hub, or an edge that is in its place."""
         self.layout = layout.SharedLayout(slots, max_symbols, history_bytes, max_positions)
         self._memory: memoryview[int] = memoryview(mmap.mmap(-1, self.layout.size))
         self._header: memoryview[int] = self._memory[: layout.HEADER_WORDS * layout.WORD_BYTES].cast("q")
@@ -98,6 +112,7 @@ class SharedMapping:
                 number,
                 words[number * layout.SLOT_WORDS : (number + 1) * layout.SLOT_WORDS],
                 self._part(self.layout.counters_region(number)),
+                first_role,
             )
             for number in range(slots)
         )

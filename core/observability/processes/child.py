@@ -51,6 +51,13 @@ class ChildContext:
     """By the slot of a worker."""
     listeners: Listeners = ()
 
+    def wake_workers(self) -> None:
+        """Wakes every worker that is alive."""
+        # hot: once per tick (benchmarks/bench_tick.py)
+        for worker in self.mapping.workers:
+            if worker.pid:
+                self.wakeups[worker.number].wake()
+
 
 ChildMain = Callable[[ChildContext], int]
 """Runs a child; returns its exit code."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from array import array
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 import msgspec
@@ -21,7 +21,7 @@ from observability.clocks.clock import Clock, EventClock
 from observability.memory.counters import Counters
 from observability.memory.layout import MAX_ATTEMPTS
 from observability.memory.mapping import SharedMapping
-from observability.memory.record_ring import CopiedRecord
+from observability.memory.record_ring import CopiedRecord, Meta
 from observability.snapshot.frames import FRAMES_KEPT, Documents, Frame
 from observability.snapshot.index import Removed, Shape, SnapshotIndex
 from observability.snapshot.on_demand import SharedDocuments
@@ -38,6 +38,24 @@ _decode_documents = msgspec.msgpack.Decoder(tuple[dict[str, bytes | None], froze
 _NONE_REMOVED: Final = _encode(())
 
 
+class FrameParts:
+    """Takes a frame apart into what other processes need: its payload, and the shape, numbers and removed keys of its
+    index."""
+
+    def __init__(self) -> None:
+        self._shape: Shape | None = None
+        self._encoded_shape = b""
+
+    def of(self, frame: Frame) -> tuple[bytes, bytes, bytes, bytes]:
+        # hot: once per tick (benchmarks/bench_tick.py)
+        index = frame.index
+        if index.shape is not self._shape:
+            self._shape, self._encoded_shape = index.shape, _encode(index.shape)
+        numbers = array("q", index.numbers).tobytes()
+        removed = _encode(index.removed) if index.removed else _NONE_REMOVED
+        return frame.payload, self._encoded_shape, numbers, removed
+
+
 class FrameWriter:
     """The hub's side: writes each of its frames, and the documents of the same tick, into the mapping."""
 
@@ -50,15 +68,34 @@ class FrameWriter:
         read_by_workers: Set[str] = frozenset(),
     ) -> None:
         """`read_by_workers` names the documents that are never left out in favour of others."""
+        self._epoch = int(epoch, 16)
+        self._parts = FrameParts()
+        self._event_clock = event_clock
+        self._writer = PartsWriter(mapping, counters, read_by_workers)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why workers do not get the newest frame; None if they do."""
+        return self._writer.trouble
+
+    def write_frame(self, frame: Frame, documents: SharedDocuments) -> None:
+        """Publishes one frame and its documents."""
+        # hot: once per tick (benchmarks/bench_tick.py)
+        meta = (self._epoch, frame.ts_ns, frame.mono_ns, 0)
+        clock_ns = shown_clock_ns(self._event_clock, frame)
+        self._writer.write(frame.seq, meta, self._parts.of(frame), documents, clock_ns)
+
+
+class PartsWriter:
+    """Writes the parts of frames, and documents, into the mapping."""
+
+    def __init__(self, mapping: SharedMapping, counters: Counters, read_by_workers: Set[str] = frozenset()) -> None:
+        """`read_by_workers` names the documents that are never left out in favour of others."""
         self.trouble: str | None = None
         """Why workers do not get the newest frame; None if they do."""
         self._mapping = mapping
         self._frames = mapping.frames()
         self._documents = mapping.documents()
-        self._epoch = int(epoch, 16)
-        self._shape: Shape | None = None
-        self._encoded_shape = b""
-        self._event_clock = event_clock
         self._frames_too_large = counters.counter(
             "frames_too_large_total", "Snapshots that did not fit into the shared memory, and did not reach clients"
         )
@@ -69,34 +106,28 @@ class FrameWriter:
         self._read_by_workers = read_by_workers
         self._left_out: set[str] = set()
 
-    def write_frame(self, frame: Frame, documents: SharedDocuments) -> None:
+    def write(
+        self, seq: int, meta: Meta, parts: Sequence[bytes], documents: SharedDocuments, clock_ns: int | None
+    ) -> None:
         """Publishes one frame and its documents. A frame that is too large is counted and not published, and so is a
-        document; the first time it is logged too."""
+        document; the first time it is logged too. `clock_ns` is what workers show as the time, None that of the
+        host."""
         # hot: once per tick (benchmarks/bench_tick.py)
-        meta = (self._epoch, frame.ts_ns, frame.mono_ns, 0)
-        # A live tick is later than the host's clock only after that was set back.
-        is_apart = self._event_clock.is_replayed or frame.ts_ns > time.time_ns()
-        self._mapping.event_clock_ns = frame.ts_ns if is_apart else None
-        self._write_documents(frame.seq, meta, documents)
-        index = frame.index
-        if index.shape is not self._shape:
-            self._shape, self._encoded_shape = index.shape, _encode(index.shape)
-        numbers = array("q", index.numbers).tobytes()
-        removed = _encode(index.removed) if index.removed else _NONE_REMOVED
-        parts = (frame.payload, self._encoded_shape, numbers, removed)
-        if self._frames.write(frame.seq, meta, parts):
+        self._mapping.event_clock_ns = clock_ns
+        self._write_documents(seq, meta, documents)
+        if self._frames.write(seq, meta, parts):
             self.trouble = None
             return
         self._frames_too_large.add()
         is_new = self.trouble is None
         self.trouble = (
-            f"a snapshot of {len(frame.payload):,} bytes with an index of {sum(map(len, parts[1:])):,} bytes is larger "
+            f"a snapshot of {len(parts[0]):,} bytes with an index of {sum(map(len, parts[1:])):,} bytes is larger "
             f"than the {self._frames.capacity_bytes:,} bytes that the shared memory has for one"
         )
         if is_new:
             logger.error("%s: clients do not get it; raise MAX_SYMBOLS for more room", self.trouble)
 
-    def _write_documents(self, seq: int, meta: tuple[int, int, int, int], documents: SharedDocuments) -> None:
+    def _write_documents(self, seq: int, meta: Meta, documents: SharedDocuments) -> None:
         encoded = _encode((documents.by_name, documents.old))
         if not self._documents.write(seq, meta, (encoded,)):
             kept = self._without_the_largest(documents.by_name)
@@ -123,6 +154,13 @@ class FrameWriter:
                         name, f"{size:,}", f"{self._documents.capacity_bytes:,}",
                     )  # fmt: skip
         return kept
+
+
+def shown_clock_ns(event_clock: EventClock, frame: Frame) -> int | None:
+    """Returns the time that workers show with a frame, if it is not the host's."""
+    # A live tick is later than the host's clock only after that was set back.
+    is_apart = event_clock.is_replayed or frame.ts_ns > time.time_ns()
+    return frame.ts_ns if is_apart else None
 
 
 class SharedFrames:

@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 
 from observability.clocks.clock import HostClock
 from observability.clocks.timestamps import NS_PER_S, format_iso_ms, iso_or_none
+from observability.cluster.desk import Desk
 from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.config.toml_tables import format_duration
@@ -92,6 +93,7 @@ def check(arguments: Sequence[str]) -> int:
         "store": _check_store,
         "recordings": _check_recordings,
         "sources": _check_sources,
+        "desk": _check_desk,
     }
     faults = 0
     for subject, examine in checks.items():
@@ -273,3 +275,11 @@ def _check_recordings(config: Config) -> str:
 def _check_sources(config: Config) -> str:
     sources = open_sources(config.sources)
     return ", ".join(source.name for source in sources) or "none"
+
+
+def _check_desk(config: Config) -> str:
+    desk = Desk.of(config)
+    if desk is None:
+        return "none: this host is alone"
+    servers = " ".join((desk.address.url, *desk.address.further_urls))
+    return f"{desk.name}, of which this host is {'an edge' if config.is_edge else 'the hub'}, over {servers}"

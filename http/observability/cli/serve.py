@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
+from observability.cluster.desk import Desk
 from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError, SourceError
@@ -48,6 +49,7 @@ def serve(arguments: Sequence[str]) -> int:
     try:
         # Before the port opens and the processes fork; the hub makes its own.
         open_sources(config.sources)
+        desk = Desk.of(config)
     except ConfigError as error:
         return _fail(error, EXIT_USAGE, config)
     except SourceError as error:
@@ -55,9 +57,9 @@ def serve(arguments: Sequence[str]) -> int:
     announce = partial(_announce, config)
     service_manager = ServiceManager.take_from(os.environ)
     try:
-        if config.workers > 1:
-            return run_host(config, alert_file, announce, service_manager)
-        run_process(lambda: HubProcess(config, alert_file, log_ring, announce, service_manager, new_run_id()))
+        if config.workers > 1 or config.is_edge:
+            return run_host(config, alert_file, announce, service_manager, desk)
+        run_process(lambda: HubProcess(config, alert_file, log_ring, announce, service_manager, new_run_id(), desk))
     except (ObservabilityError, OSError) as error:
         return _fail(error, EXIT_FAILED, config)
     return 0

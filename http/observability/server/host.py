@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from observability.cluster.desk import Desk
 from observability.config.config import Config
 from observability.connections.tls import make_context
 from observability.errors import EXIT_FAILED, ObservabilityError
@@ -20,6 +21,7 @@ from observability.processes.child import ChildContext
 from observability.processes.listeners import open_listeners
 from observability.processes.service_manager import ServiceManager
 from observability.processes.supervisor import HostMains, Supervisor
+from observability.server.edge_process import EdgeProcess
 from observability.server.hub_process import Announce, HubProcess
 from observability.server.process import ServerProcess, new_run_id, run_process
 from observability.server.worker_process import WorkerProcess
@@ -30,16 +32,22 @@ logger = logging.getLogger(__name__)
 _FURTHER_SLOTS: Final = 2
 
 
-def run_host(config: Config, alert_file: AlertFile, announce: Announce, service_manager: ServiceManager) -> int:
-    """Serves with several workers until a signal ends it; returns the exit code. Raises OSError if the port cannot be
-    opened, ConfigError if the TLS certificate and key do not match."""
+def run_host(
+    config: Config, alert_file: AlertFile, announce: Announce, service_manager: ServiceManager, desk: Desk | None = None
+) -> int:
+    """Serves with several workers until a signal ends it; returns the exit code. Without a `desk` this host is alone.
+    Raises OSError if the port cannot be opened, ConfigError if the TLS certificate and key do not match."""
     if config.tls_cert is not None and config.tls_key is not None:
         make_context(config.tls_cert, config.tls_key)
     listeners = open_listeners(config.hosts, config.port, config.workers)
     port = int(listeners[0][0].getsockname()[1])
     history_bytes = history_budget(config.max_symbols, config.max_strategies).size_bytes
     mapping = SharedMapping(
-        config.workers + _FURTHER_SLOTS, config.max_symbols, history_bytes, max_positions=config.max_positions
+        config.workers + _FURTHER_SLOTS,
+        config.max_symbols,
+        history_bytes,
+        max_positions=config.max_positions,
+        first_role=config.role,
     )
 
     run_id = new_run_id()
@@ -49,7 +57,12 @@ def run_host(config: Config, alert_file: AlertFile, announce: Announce, service_
 
     def run_hub(context: ChildContext) -> int:
         log_ring = log_to_mapping(context)
-        return _run(lambda: HubProcess(config, alert_file, log_ring, announce, ServiceManager(), run_id, context))
+        return _run(lambda: HubProcess(config, alert_file, log_ring, announce, ServiceManager(), run_id, desk, context))
+
+    def run_edge(context: ChildContext) -> int:
+        log_to_mapping(context)
+        assert desk is not None, "an edge has a desk"
+        return _run(lambda: EdgeProcess(config, desk, context))
 
     def run_worker(context: ChildContext) -> int:
         log_to_mapping(context)
@@ -59,7 +72,7 @@ def run_host(config: Config, alert_file: AlertFile, announce: Announce, service_
         mapping,
         listeners,
         HostMains(
-            run_hub=run_hub,
+            run_hub=run_edge if config.is_edge else run_hub,
             run_worker=run_worker,
             on_serving=lambda: announce(port, mapping.size_bytes),
             reopen_logs=reopen_log_files,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.steady import SteadyClock
 from observability.clocks.timestamps import NS_PER_S
+from observability.cluster.desk import Desk
+from observability.cluster.edge_gateway import EdgeGateway
 from observability.config.config import Config
 from observability.connections.tls import Certificate
+from observability.errors import EXIT_FAILED
 from observability.history.archive import StoredMinutes
 from observability.ingest.gate import IngestGate
 from observability.logs.log_book import LogBook
@@ -46,6 +50,7 @@ from observability.monitoring.server_figures import server_figures
 from observability.monitoring.silencing import HubSilencer
 from observability.monitoring.status import Status
 from observability.monitoring.trading_exposition import EXECUTION_FIGURES, execution_figures
+from observability.monitoring.worker_status import HUB_STATE
 from observability.notify.notice import Notice
 from observability.notify.notifier import Notifier
 from observability.notify.route import Route
@@ -78,6 +83,8 @@ logger = logging.getLogger(__name__)
 # 16 random letters and digits have over 90 bits.
 MIN_TOKEN_CHARS: Final = 16
 READY_STATUS: Final = "one process"
+# What edges need of every tick: they show it while the hub does not answer.
+SENT_TO_EDGES: Final = frozenset({HUB_STATE, "system_alerts"})
 
 Announce = Callable[[int, int], None]
 """Says that the server listens: on which port, and with how many bytes of memory reserved."""
@@ -87,7 +94,8 @@ class HubProcess(ServerProcess):
     """Owns everything from the sources to the snapshot, and the store.
 
     Without a `context` it is the only process, and a worker of its own serves the clients. With one it is the hub of a
-    host, and its gateway serves the workers' processes. `run_id` is the same for every hub of a run.
+    host, and its gateway serves the workers' processes. With a `desk` it also publishes to edges on other hosts.
+    `run_id` is the same for every hub of a run.
 
     Raises StoreError, SourceError if a recording cannot be read, and ConfigError if the TLS certificate and key do not
     match; `run` raises OSError if the port cannot be opened.
@@ -101,6 +109,7 @@ class HubProcess(ServerProcess):
         announce: Announce,
         service_manager: ServiceManager,
         run_id: str,
+        desk: Desk | None = None,
         context: ChildContext | None = None,
     ) -> None:
         super().__init__(is_alone=context is None)
@@ -182,7 +191,17 @@ class HubProcess(ServerProcess):
         )
         execution = self._collectors.execution
         self._orders = LedgerOrders(lambda: execution.ledger, execution.reports, execution.trades, self._slices)
+        self._calls = HubCalls(
+            self._gate,
+            self._acknowledger,
+            self._silencer,
+            self._trades,
+            self._bookings,
+            self._orders,
+            self._hub.frames,
+        )
         self._frontend: Worker | WorkerGateway = self._make_worker() if context is None else self._make_gateway(context)
+        self._edges = None if desk is None else self._make_edge_gateway(desk)
         # The server about itself.
         queues = self._queues()
         figures = server_figures(self._hub, self._host_clock, self._collectors, queues, self._frontend.counted)
@@ -235,6 +254,11 @@ class HubProcess(ServerProcess):
         # The order matters: a frame is measured, then sent, and only then do alert rules and the journal see it.
         hub.add_frame_listener(self._status.on_frame)
         hub.add_frame_listener(frontend.send_frame)
+        edges = self._edges
+        if edges is not None:
+            hub.documents[HUB_STATE] = self._status.hub_state
+            self._collectors.system.add_health_reason("edges", lambda: edges.trouble)
+            hub.add_frame_listener(edges.send_frame)
         hub.add_frame_listener(self._rule_book.on_frame)
         hub.add_frame_listener(self._journal.on_frame)
         if self._recorder is not None:
@@ -246,6 +270,8 @@ class HubProcess(ServerProcess):
             logger.warning(
                 "API_TOKENS contains a token of fewer than %d characters, which can be guessed", MIN_TOKEN_CHARS
             )
+        if self._edges is not None:
+            await self._edges.open()
         await self._hub.start_collectors()
         self._host_clock.note_stored(self._persistence.recover())
         self._persistence.sequence.skip_to(self._memory.newest_lane_entry)
@@ -273,9 +299,13 @@ class HubProcess(ServerProcess):
         logger.info("stopping: closing %d WebSocket clients", self._frontend.websocket_clients)
         await self._frontend.stop()
         await self._gate.drain(self._config.shutdown_grace_seconds)
+        if self._edges is not None:
+            await self._edges.drain()
 
     async def _stop(self) -> None:
         await self._hub.stop()
+        if self._edges is not None:
+            await self._edges.stop()
         await self._notifier.stop()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.stop)
@@ -322,16 +352,18 @@ class HubProcess(ServerProcess):
         return Worker(self._config, feed, self._gate, self._memory.counters, HostClock(), self._loop)
 
     def _make_gateway(self, context: ChildContext) -> WorkerGateway:
-        calls = HubCalls(
-            self._gate,
-            self._acknowledger,
-            self._silencer,
-            self._trades,
-            self._bookings,
-            self._orders,
-            self._hub.frames,
+        return WorkerGateway(self._config, context, self._hub, self._calls, self._loop)
+
+    def _make_edge_gateway(self, desk: Desk) -> EdgeGateway:
+        return EdgeGateway(
+            self._config, desk, self._hub, self._host_clock, self._calls.answer, SENT_TO_EDGES, self._on_replaced
         )
-        return WorkerGateway(self._config, context, self._hub, calls, self._loop)
+
+    def _on_replaced(self, why: str) -> None:
+        """Ends this process at once: another hub is the desk's, and nothing that this one does counts any more."""
+        logger.critical("%s; this one ends", why)
+        logging.shutdown()
+        os._exit(EXIT_FAILED)
 
     def _queues(self) -> dict[str, Callable[[], int]]:
         """Returns the depth of each queue, by name."""

@@ -156,10 +156,16 @@ class _SentLife(msgspec.Struct, array_like=True):
     is_complete: bool
 
 
+class _NotAsked(msgspec.Struct, array_like=True):
+    """Stands for the answer where no hub could be asked."""
+
+    why: str
+
+
 _encode = msgspec.msgpack.encode
 _decode_call = msgspec.msgpack.Decoder(Call).decode
 # What a call returned, encoded; None if it failed.
-_decode_answer = msgspec.msgpack.Decoder(bytes | None).decode
+_decode_answer = msgspec.msgpack.Decoder(bytes | _NotAsked | None).decode
 _decode_ingest_answer = msgspec.msgpack.Decoder(IngestAnswer).decode
 _decode_acknowledged = msgspec.msgpack.Decoder(Acknowledged | None).decode
 _decode_silenced = msgspec.msgpack.Decoder(Silenced | None).decode
@@ -247,9 +253,16 @@ class RemoteHub:
             raise Unavailable(f"the hub does not answer: {error}", BUSY_RETRY_SECONDS) from None
         except TimeoutError:
             raise Unavailable(f"the hub did not answer within {TIMEOUT_SECONDS:g} s", BUSY_RETRY_SECONDS) from None
+        if isinstance(answer, _NotAsked):
+            raise Unavailable(f"the hub does not answer: {answer.why}", BUSY_RETRY_SECONDS)
         if answer is None:
             raise CallFailed(f"the hub failed in {type(call).__name__}; its log has the traceback")
         return decode(answer)
+
+
+def encode_unavailable(why: str) -> bytes:
+    """Returns the answer to a call of a worker whose hub cannot be asked."""
+    return _encode(_NotAsked(why))
 
 
 @dataclass(frozen=True, slots=True)

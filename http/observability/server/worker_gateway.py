@@ -21,9 +21,9 @@ from observability.monitoring.host_exposition import HUB_GAUGES, MetricMirror
 from observability.monitoring.process_status import ProcessStatus
 from observability.monitoring.serving import SentListener
 from observability.monitoring.worker_status import HUB_STATE, HubState
+from observability.processes.answerers import Answerers
 from observability.processes.child import ChildContext
-from observability.processes.control import RpcSocket, RpcSocketReceiver, say_serving
-from observability.processes.rpc import Answerer
+from observability.processes.control import say_serving
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
 from observability.server.relay import HubCalls
 from observability.snapshot.frames import Frame
@@ -37,8 +37,6 @@ logger = logging.getLogger(__name__)
 READ_BY_WORKERS: Final = frozenset({HUB_STATE, HUB_GAUGES})
 # Alerts are current in the shared memory too: workers show them while the hub does not answer.
 ALWAYS_SHARED: Final = READ_BY_WORKERS | {"system_alerts"}
-
-DRAIN_SECONDS: Final = 5.0
 
 
 class WorkerGateway:
@@ -67,10 +65,7 @@ class WorkerGateway:
         self._writer = FrameWriter(
             mapping, hub.frames.epoch, hub.event_clock, counters, read_by_workers=READ_BY_WORKERS
         )
-        self._calls = calls
-        self._answerers: dict[int, Answerer] = {}
-        """By the worker's slot."""
-        self._rpc_sockets = RpcSocketReceiver(context.control, self._open, loop)
+        self._answerers = Answerers(context, calls.answer, loop)
         clock = HostClock()
         self._processes = [ProcessStatus(each, clock) for each in mapping.slots]
         usage = ProcessUsage(counters, slot.role, slot.number, clock.time_ns())
@@ -97,9 +92,7 @@ class WorkerGateway:
 
     async def start(self) -> None:
         """Begins to answer the workers."""
-        self._rpc_sockets.start()
-        for rpc_socket in self._context.rpc_sockets:
-            await self._open(rpc_socket)
+        await self._answerers.start()
         for periodic in self._periodics:
             periodic.start()
         say_serving(self._context.control)
@@ -109,10 +102,7 @@ class WorkerGateway:
         self._context.slot.state = ProcessState.DRAINING
         for periodic in self._periodics:
             periodic.stop()
-        for answerer in self._answerers.values():
-            await answerer.drain(DRAIN_SECONDS)
-            answerer.close()
-        self._rpc_sockets.stop()
+        await self._answerers.stop()
 
     # -- the tick
 
@@ -136,9 +126,7 @@ class WorkerGateway:
             # Before the first frame is published: a worker that finds it must find its hub serving.
             self._context.slot.state = ProcessState.SERVING
         self._writer.write_frame(frame, self._documents_to_share(ALWAYS_SHARED))
-        for worker in self._workers:
-            if worker.pid:
-                self._context.wakeups[worker.number].wake()
+        self._context.wake_workers()
 
     def add_sent_listener(self, listener: SentListener) -> None:
         self._sent_listeners.append(listener)
@@ -193,16 +181,6 @@ class WorkerGateway:
     def _measure_processes(self) -> None:
         for process in self._processes:
             process.measure()
-
-    # -- calls
-
-    async def _open(self, rpc_socket: RpcSocket) -> None:
-        answerer = Answerer(rpc_socket.generation, self._calls.answer)
-        before = self._answerers.get(rpc_socket.slot)
-        if before is not None:
-            before.close()
-        self._answerers[rpc_socket.slot] = answerer
-        await self._loop.create_unix_connection(lambda: answerer, sock=rpc_socket.sock)
 
 
 def _appender(log: EntryLog) -> Callable[[Entry], None]:

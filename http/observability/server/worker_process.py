@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from observability.clocks.clock import HostClock
@@ -133,6 +134,10 @@ class WorkerProcess(ServerProcess):
         self._slot.behind = self._worker.clients_behind
         self._slot.lane_backlog = self._worker.lane_backlog
 
+    def _hub_gauges(self) -> Callable[[], bytes]:
+        """Returns what reads the gauges of the hub. The hub of other hosts exposes its own, each once."""
+        return _no_gauges if self._config.is_edge else partial(hub_document, self._feed.frames, HUB_GAUGES)
+
     def _route_parts(self) -> RouteParts:
         mapping, reader, frames = self._context.mapping, self._store, self._feed.frames
         history = HistoryReader(
@@ -158,6 +163,10 @@ class WorkerProcess(ServerProcess):
             bars=BarHistory(history, reader),
             occurrences=None if reader is None else StoredOccurrences(reader),
             log_book=LogBook.of_host(mapping, self._feed.lost, self._slices),
-            exposition=Exposition(HostCollector(mapping, partial(hub_document, frames, HUB_GAUGES))),
+            exposition=Exposition(HostCollector(mapping, self._hub_gauges())),
             slices=self._slices,
         )
+
+
+def _no_gauges() -> bytes:
+    return b"[]"

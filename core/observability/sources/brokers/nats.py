@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -19,20 +18,14 @@ import msgspec
 from observability.clocks.timestamps import format_iso_ms
 from observability.errors import ConfigError, EventError, SourceError
 from observability.ingest.decoder import UNDECODABLE, EventDecoder
-from observability.sources.brokers.nats_connection import (
-    DEFAULT_PORT,
-    Message,
-    NatsAddress,
-    NatsConnection,
-    check_packages,
-)
+from observability.sources.brokers.nats_address import LOGIN_PARAMETERS, NatsAddress, address_of, faults_of_login
+from observability.sources.brokers.nats_connection import Message, NatsConnection, check_packages
 from observability.sources.brokers.stream_position import StreamPosition
 from observability.sources.source import Batch, Source
 from observability.sources.url import SourceUrl, parse_url
 
 PARAMETERS: Final = frozenset(
-    {"stream", "durable", "subjects", "deliver", "ack_wait", "max_ack_pending"}
-    | {"token", "creds", "tls", "ca", "cert", "key"}
+    {"stream", "durable", "subjects", "deliver", "ack_wait", "max_ack_pending"} | LOGIN_PARAMETERS
 )
 _OF_STREAMS: Final = ("durable", "deliver", "ack_wait", "max_ack_pending")
 
@@ -77,7 +70,7 @@ def from_url(text: str) -> Source:
     url = parse_url(text, PARAMETERS)
     stream, durable = url.parameters.get("stream", ""), url.parameters.get("durable", "")
     subjects = url.words("subjects")
-    faults = [*_faults_of_names(url, stream, durable), *_faults_of_login(url)]
+    faults = [*_faults_of_names(url, stream, durable), *faults_of_login(url)]
     faults += [
         f"subjects: {subject!r}, expected such as orders.* or fills.>" for subject in subjects if not _is(subject)
     ]
@@ -85,17 +78,7 @@ def from_url(text: str) -> Source:
     max_ack_pending = url.integer("max_ack_pending", 0, 1, 1_000_000) or None
     if faults:
         raise ConfigError(faults)
-    address = NatsAddress(
-        url=f"nats://{url.address if url.port else f'{url.address}:{DEFAULT_PORT}'}",
-        user=url.user or None,
-        password=url.password or None,
-        token=url.parameters.get("token"),
-        credentials_file=url.parameters.get("creds"),
-        is_encrypted=url.switch("tls") or "ca" in url.parameters or "cert" in url.parameters,
-        ca_file=url.parameters.get("ca"),
-        certificate_file=url.parameters.get("cert"),
-        key_file=url.parameters.get("key"),
-    )
+    address = address_of(url)
     check_packages(address)
     if not stream:
         return SubjectsSource(address, subjects)
@@ -470,22 +453,6 @@ def _faults_of_names(url: SourceUrl, stream: str, durable: str) -> list[str]:
         faults.append("durable: expected the name of a consumer of the stream, which is made if there is none")
     if url.parameters.get("deliver", "all") not in ("all", "new"):
         faults.append(f"deliver: {url.parameters['deliver']!r}, expected all or new")
-    return faults
-
-
-def _faults_of_login(url: SourceUrl) -> list[str]:
-    faults = []
-    if bool(url.user) != bool(url.password):
-        faults.append("expected USER:PASSWORD@ before the host; a token is given as token=TOKEN")
-    if sum((bool(url.user), "token" in url.parameters, "creds" in url.parameters)) > 1:
-        faults.append("expected one of USER:PASSWORD@, token= and creds=")
-    if "key" in url.parameters and "cert" not in url.parameters:
-        faults.append("key: given without cert")
-    faults += [
-        f"{name}: no file {url.parameters[name]!r}"
-        for name in ("creds", "ca", "cert", "key")
-        if name in url.parameters and not Path(url.parameters[name]).is_file()
-    ]
     return faults
 
 

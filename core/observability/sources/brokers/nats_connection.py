@@ -12,7 +12,6 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,10 +19,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from observability.errors import SourceError
+from observability.sources.brokers.nats_address import NatsAddress
 from observability.sources.source import import_package
 
 EXTRA: Final = "nats"
-DEFAULT_PORT: Final = 4222
 CONNECT_SECONDS: Final = 5
 REQUEST_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 1.0
@@ -47,36 +46,27 @@ class Message(NamedTuple):
     headers: Mapping[str, str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class NatsAddress:
-    """A server, and how to log in."""
-
-    url: str
-    """`nats://HOST:PORT`, without a secret."""
-    user: str | None = None
-    password: str | None = None
-    token: str | None = None
-    credentials_file: str | None = None
-    is_encrypted: bool = False
-    """Whether a server that does not encrypt is refused, before it is told any secret."""
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    key_file: str | None = None
-
-
 class NatsConnection:
     """One connection, from `open` to `close`; then a new one is needed."""
 
-    def __init__(self, address: NatsAddress, is_wanted: Callable[[Message], bool] | None = None) -> None:
-        """`is_wanted` is asked about each message as it arrives; only those that are wanted come into the queue. Raises
-        MissingPackage."""
+    def __init__(
+        self,
+        address: NatsAddress,
+        is_wanted: Callable[[Message], bool] | None = None,
+        ping_seconds: float = PING_SECONDS,
+    ) -> None:
+        """`is_wanted` is asked about each message as it arrives; only those that are wanted come into the queue. A
+        server that leaves two pings without an answer is lost. Raises MissingPackage."""
         client = import_package("nats.aio.client", EXTRA)
         self._error_class: type[Exception] = import_package("nats.errors", EXTRA).Error
         self.queue: deque[Message] = deque()
         self.dropped = 0
         """Messages that arrived while the queue was full."""
+        self.ended = asyncio.Event()
+        """Set once the connection is lost."""
         self._address = address
         self._is_wanted = is_wanted
+        self._ping_seconds = ping_seconds
         self._client: Any = client.Client()
         # nats-py makes every message by this, in the order of arrival, and does no more with one that is None.
         self._client.msg_class = self._on_message
@@ -84,7 +74,8 @@ class NatsConnection:
         self._inbox = ""
         self._subscription: Any = None
         self._requests = 0
-        self._answers: dict[str, asyncio.Future[Message]] = {}
+        self._answers: dict[str, Callable[[Message], None]] = {}
+        self._unanswered: set[asyncio.Future[list[Message]]] = set()
         self._arrived = asyncio.Event()
         self._has_begun = False
         self._fault: Exception | None = None
@@ -95,9 +86,19 @@ class NatsConnection:
         return self._fault is not None or not self._client.is_connected
 
     @property
+    def fault(self) -> Exception | None:
+        """What ended the connection; None if nothing has."""
+        return self._fault
+
+    @property
     def max_payload(self) -> int:
         """The largest message that the server takes, in bytes."""
         return int(self._client.max_payload)
+
+    @property
+    def server(self) -> Mapping[str, Any]:
+        """What the server said of itself when the connection was made: `version`, `jetstream`, `cluster` and more."""
+        return dict(self._client._server_info)
 
     async def open(self) -> None:
         """Connects and logs in. Raises OSError or SourceError."""
@@ -109,7 +110,7 @@ class NatsConnection:
         self._has_begun = True
         try:
             await client.connect(
-                servers=[address.url],
+                servers=[address.url, *address.further_urls],
                 name="observability",
                 user=address.user,
                 password=address.password,
@@ -121,7 +122,7 @@ class NatsConnection:
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
                 connect_timeout=CONNECT_SECONDS,
-                ping_interval=PING_SECONDS,
+                ping_interval=self._ping_seconds,
                 error_cb=self._on_error,
                 closed_cb=self._on_closed,
                 skip_subject_validation=True,
@@ -151,32 +152,58 @@ class NatsConnection:
         """Returns a subject of this connection alone; what is sent to it comes into the queue."""
         return f"{self._inbox}.{name}"
 
-    async def publish(self, subject: str, data: bytes = b"", reply: str = "") -> None:
+    async def publish(
+        self, subject: str, data: bytes = b"", reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         """Raises EOFError."""
         # hot: once per message, to acknowledge it (benchmarks/bench_nats.py)
         try:
-            await self._client.publish(subject, data, reply)
+            await self._client.publish(subject, data, reply, headers)
         except self._error_class as error:
             raise self._lost(error) from None
 
     async def request(self, subject: str, question: object = None, seconds: float = REQUEST_SECONDS) -> dict[str, Any]:
         """Asks JetStream; returns its answer, which has a key `error` if it is a refusal. Raises EOFError, and
         SourceError if nothing answers."""
-        self._requests += 1
-        reply = self.inbox(f"r{self._requests}")
-        answer = self._answers[reply] = asyncio.get_running_loop().create_future()
-        try:
-            await self.publish(subject, b"" if question is None else msgspec.json.encode(question), reply)
-            async with asyncio.timeout(seconds):
-                message = await answer
-        except TimeoutError:
-            raise SourceError(f"no answer from {subject}{self._because()}") from None
-        finally:
-            del self._answers[reply]
-        if message.headers is not None and message.headers.get("Status") == NO_RESPONDERS:
+        data = b"" if question is None else msgspec.json.encode(question)
+        (message,) = await self.ask(subject, data, seconds=seconds)
+        if is_unanswered(message):
             raise SourceError(f"nothing answers {subject}: JetStream is off, or not for this user")
         document: dict[str, Any] = msgspec.json.decode(message.data)
         return document
+
+    async def ask(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        seconds: float = REQUEST_SECONDS,
+        parts_of: Callable[[Message], int] = lambda _: 1,
+    ) -> list[Message]:
+        """Asks who listens to a subject; returns the messages of the answer, as many as `parts_of` its first one.
+        Raises EOFError, and SourceError if there is no answer in time."""
+        self._requests += 1
+        reply = self.inbox(f"r{self._requests}")
+        parts: list[Message] = []
+        answer: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
+
+        def on_answer(message: Message) -> None:
+            parts.append(message)
+            if len(parts) >= parts_of(parts[0]) and not answer.done():
+                answer.set_result(parts)
+
+        self._answers[reply] = on_answer
+        self._unanswered.add(answer)
+        try:
+            await self.publish(subject, data, reply, headers)
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError:
+            raise SourceError(f"no answer from {subject}{self._because()}") from None
+        finally:
+            self._unanswered.discard(answer)
+            del self._answers[reply]
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Waits until something has arrived, unless there is a message in the queue; returns False after `seconds` in
@@ -204,6 +231,10 @@ class NatsConnection:
         if self._fault is None:
             self._fault = error
         self._arrived.set()
+        self.ended.set()
+        for answer in self._unanswered:
+            if not answer.done():
+                answer.set_exception(self._fault)
 
     async def close(self) -> None:
         if not self._has_begun:
@@ -223,8 +254,7 @@ class NatsConnection:
         if self._answers:
             answer = self._answers.get(subject)
             if answer is not None:
-                if not answer.done():
-                    answer.set_result(message)
+                answer(message)
                 return
         self._arrived.set()
         if self._is_wanted is not None and not self._is_wanted(message):
@@ -263,11 +293,16 @@ class NatsConnection:
         client._connect_command = connect_command
 
 
-def check_packages(address: NatsAddress) -> None:
+def is_unanswered(message: Message) -> bool:
+    """Returns whether a message says that nothing listens to the subject that was asked."""
+    return message.headers is not None and message.headers.get("Status") == NO_RESPONDERS
+
+
+def check_packages(address: NatsAddress, extra: str = EXTRA) -> None:
     """Raises MissingPackage for a package without which a connection cannot be made."""
-    import_package("nats", EXTRA)
+    import_package("nats", extra)
     if address.credentials_file is not None:
-        import_package("nkeys", EXTRA)
+        import_package("nkeys", extra)
 
 
 def _tls_context(address: NatsAddress) -> ssl.SSLContext | None:

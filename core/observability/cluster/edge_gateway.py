@@ -1,0 +1,75 @@
+"""The hub's side of edges on other hosts: publishes frames and documents to them, and answers their questions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from typing import Final
+
+from observability.clocks.clock import Clock
+from observability.cluster.desk import Desk
+from observability.cluster.frame_publisher import FramePublisher
+from observability.cluster.link import Link
+from observability.cluster.questions import QuestionAnswerer
+from observability.config.config import Config
+from observability.processes.rpc import RpcHandler
+from observability.snapshot.frames import Frame
+from observability.snapshot.hub import Hub
+from observability.snapshot.shared_frames import shown_clock_ns
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS: Final = 5.0
+
+
+class EdgeGateway:
+    """One hub's connection to the NATS servers of its desk, and what goes over it."""
+
+    def __init__(
+        self,
+        config: Config,
+        desk: Desk,
+        hub: Hub,
+        clock: Clock,
+        answer: RpcHandler,
+        always: Collection[str],
+        on_replaced: Callable[[str], None],
+    ) -> None:
+        """Questions are answered by `answer`. The documents in `always` are current in every message. Calls
+        `on_replaced` with the reason once another hub has taken over; this one must then do nothing more."""
+        self._hub = hub
+        self._always = frozenset(always)
+        self.link = Link(desk, clock)
+        self._publisher = FramePublisher(
+            self.link, hub.frames.epoch, config.metric_collection_interval, hub.counters, on_replaced
+        )
+        self._answerer = QuestionAnswerer(self.link, answer)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why edges do not get the newest snapshot; None if they do."""
+        return self.link.trouble or self._publisher.trouble
+
+    async def open(self) -> None:
+        """Connects, and lets the hub's frames count on from those of the hub before it. Raises OSError, EOFError or
+        SourceError."""
+        await self.link.open()
+        self.link.start()
+        frames = self._hub.frames
+        if self._publisher.newest_seq:
+            # One number stays free, so that no client takes the first frame for the successor of the last hub's last.
+            frames.latest_seq = max(frames.latest_seq, self._publisher.newest_seq + 1)
+        self._publisher.start()
+
+    async def drain(self) -> None:
+        """Answers the questions that have come."""
+        await self._answerer.drain(DRAIN_SECONDS)
+
+    async def stop(self) -> None:
+        await self._publisher.stop()
+        await self.link.close()
+
+    def send_frame(self, frame: Frame) -> None:
+        # hot: once per tick of a hub that publishes
+        documents = self._hub.documents_to_share(self._always)
+        self._publisher.put(frame, documents, shown_clock_ns(self._hub.event_clock, frame))

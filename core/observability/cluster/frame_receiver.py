@@ -1,0 +1,111 @@
+"""The edge's side of several machines: writes the hub's frames and documents into the mapping, where workers find them.
+
+The first messages are those that the stream has kept, so that a client may resume at an edge that has just started.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_S
+from observability.cluster.follower import Place, StreamFollower
+from observability.cluster.frame_message import unpack_frame
+from observability.cluster.link import Link
+from observability.errors import SourceError
+from observability.memory.counters import Counters
+from observability.memory.mapping import SharedMapping
+from observability.snapshot.on_demand import SharedDocuments
+from observability.snapshot.shared_frames import PartsWriter
+from observability.sources.brokers.nats_connection import Message
+
+logger = logging.getLogger(__name__)
+
+# Hexadecimal digits of the words in which the mapping keeps an epoch.
+_EPOCH_LIMIT: Final = 1 << 63
+
+
+class FrameReceiver:
+    """Follows the stream of frames. Calls `on_frame` after each one."""
+
+    def __init__(
+        self,
+        link: Link,
+        mapping: SharedMapping,
+        counters: Counters,
+        clock: Clock,
+        interval_seconds: float,
+        on_frame: Callable[[], None],
+    ) -> None:
+        self._link = link
+        self._clock = clock
+        self._interval_ns = round(interval_seconds * NS_PER_S)
+        self._is_interval_told = False
+        self._on_frame = on_frame
+        self._writer = PartsWriter(mapping, counters)
+        self._documents: dict[str, bytes | None] = {}
+        """The newest version of each document that has come."""
+        self._refusal: str | None = None
+        self._received = counters.counter("cluster_frames_received_total", "Frames of the hub that this edge got")
+        self._refused = counters.counter(
+            "cluster_frames_refused_total", "Frames that were damaged on their way, and were not shown"
+        )
+        self._bytes = counters.counter("cluster_received_bytes_total", "Bytes of frames received, compressed")
+        self._lag = counters.float_gauge(
+            "cluster_lag_seconds", "Time from the hub's publishing of the newest frame to its arrival at this edge"
+        )
+        self._lags = counters.histogram(
+            "cluster_frame_lag_seconds", "Time from the hub's publishing of a frame to its arrival at this edge"
+        )
+        self._pending = counters.gauge("cluster_frames_pending", "Frames in the stream that this edge has not got yet")
+        StreamFollower(link, link.desk.frame_stream, link.desk.frame_subject, self._take)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why workers do not get the newest frame; None if they do."""
+        return self._link.trouble or self._writer.trouble
+
+    def _take(self, message: Message, place: Place) -> None:
+        # hot: once per tick and edge
+        try:
+            frame = unpack_frame(message.headers, message.data)
+            epoch = int(frame.epoch, 16)
+            if not 0 <= epoch < _EPOCH_LIMIT:
+                raise ValueError(frame.epoch)
+        except (SourceError, ValueError) as error:
+            self._refuse(str(error))
+            return
+        now_ns = self._link.server_ns()
+        self._note(now_ns - frame.published_ns, place, len(message.data))
+        if frame.interval_ns != self._interval_ns and not self._is_interval_told:
+            self._is_interval_told = True
+            logger.error(
+                "the hub makes a frame every %g s, and METRIC_COLLECTION_INTERVAL is %g here: give both the same",
+                frame.interval_ns / NS_PER_S, self._interval_ns / NS_PER_S,
+            )  # fmt: skip
+        for name, body in frame.documents.items():
+            if body is not None or name not in self._documents:
+                self._documents[name] = body
+        # The hub's monotonic clock says nothing here; what matters is how old the frame is.
+        age_ns = max(0, now_ns - place.stored_ns)
+        meta = (epoch, frame.ts_ns, self._clock.mono_ns() - age_ns, 0)
+        documents = SharedDocuments(self._documents, frame.old)
+        self._writer.write(frame.seq, meta, frame.parts, documents, frame.clock_ns or None)
+        self._on_frame()
+
+    def _note(self, lag_ns: int, place: Place, size: int) -> None:
+        self._received.add()
+        self._bytes.add(size)
+        self._pending.set(place.pending)
+        self._lag.set(max(0, lag_ns) / NS_PER_S)
+        if not place.pending:
+            # Those that had been kept before this edge came tell of no delay.
+            self._lags.record(max(0, lag_ns))
+
+    def _refuse(self, why: str) -> None:
+        self._refused.add()
+        if why != self._refusal:
+            self._refusal = why
+            logger.error("a frame is not shown: %s", why)

@@ -1,0 +1,152 @@
+"""The connection of a host to the NATS servers of its desk, made again whenever it is lost.
+
+nats-py would connect again by itself and then send what it had kept: frames and answers of a hub that may have been
+replaced meanwhile. Here nothing is kept. What a connection was for begins anew with the next one (`add_opener`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import parse_iso_ns
+from observability.cluster.desk import Desk
+from observability.errors import EventError, SourceError
+from observability.sources.brokers.nats_connection import Message, NatsConnection
+
+logger = logging.getLogger(__name__)
+
+# A server that leaves two pings without an answer is lost.
+PING_SECONDS: Final = 1.0
+OPEN_SECONDS: Final = 10.0
+FIRST_PAUSE_SECONDS: Final = 0.1
+LAST_PAUSE_SECONDS: Final = 2.0
+
+Handler = Callable[[Message], None]
+Opener = Callable[[NatsConnection], Awaitable[None]]
+
+
+class Link:
+    """One connection at a time. Handlers are called as messages arrive, in order, and must not raise."""
+
+    def __init__(self, desk: Desk, clock: Clock) -> None:
+        self.desk = desk
+        self.connection: NatsConnection | None = None
+        """None while there is none, or while what needs it has not begun yet."""
+        self.trouble: str | None = "not connected yet"
+        """Why there is no connection; None if there is one."""
+        self.connections = 0
+        """How many have been made so far."""
+        self.clock_offset_ns = 0
+        """What the servers' clock is ahead of the host's, as last measured."""
+        self._clock = clock
+        self._handlers: dict[str, Handler] = {}
+        self._inboxes: dict[str, Handler] = {}
+        self._openers: list[Opener] = []
+        self._keeping: asyncio.Task[None] | None = None
+
+    def add_handler(self, subject: str, handler: Handler) -> None:
+        """Calls `handler` with each message of a subject; of all one token below it, if it ends with a dot."""
+        self._handlers[subject] = handler
+
+    def add_inbox(self, connection: NatsConnection, name: str, handler: Handler) -> str:
+        """Calls `handler` with each message that comes to an inbox of this connection; returns its subject."""
+        subject = connection.inbox(name)
+        self._inboxes[subject] = handler
+        return subject
+
+    def add_opener(self, opener: Opener) -> None:
+        """Awaits `opener` with each new connection, in the order in which openers were added. It may raise OSError,
+        EOFError and SourceError, after which the connection is made again."""
+        self._openers.append(opener)
+
+    async def open(self) -> None:
+        """Makes a connection. Raises OSError, EOFError or SourceError."""
+        connection = NatsConnection(self.desk.address, self._is_queued, PING_SECONDS)
+        self._inboxes.clear()
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                await connection.open()
+                for opener in self._openers:
+                    await opener(connection)
+        except BaseException as error:
+            await connection.close()
+            if isinstance(error, TimeoutError) and not str(error):
+                raise SourceError(f"no answer within {OPEN_SECONDS:g} s") from None
+            raise
+        self.connection, self.trouble = connection, None
+        self.connections += 1
+
+    def start(self) -> None:
+        """Keeps the connection from now on, and makes it if there is none yet."""
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    async def close(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self.connection is not None:
+            await self.connection.close()
+            self.connection = None
+
+    def server_ns(self) -> int:
+        """Returns the time by the servers' clock."""
+        return self._clock.time_ns() + self.clock_offset_ns
+
+    async def ask_engine(self, connection: NatsConnection, subject: str, question: object = None) -> dict[str, Any]:
+        """Asks JetStream, and measures its clock by the answer. Raises EOFError and SourceError."""
+        asked_ns = self._clock.time_ns()
+        answer = await connection.request(subject, question)
+        if "ts" in answer:
+            middle_ns = (asked_ns + self._clock.time_ns()) // 2
+            try:
+                self.clock_offset_ns = parse_iso_ns(answer["ts"]) - middle_ns
+            except EventError:
+                raise SourceError(f"{subject}: expected a time, got {answer['ts']!r}") from None
+        return answer
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            if self.connection is None:
+                try:
+                    await self.open()
+                except (OSError, EOFError, SourceError) as error:
+                    self._note(str(error) or repr(error))
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LAST_PAUSE_SECONDS)
+                    continue
+                logger.info("connected to the NATS servers of desk %s", self.desk.name)
+            assert self.connection is not None
+            pause = FIRST_PAUSE_SECONDS
+            await self.connection.ended.wait()
+            lost, self.connection = self.connection, None
+            self._note(str(lost.fault))
+            await lost.close()
+
+    def _note(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            logger.warning("no connection to the NATS servers of desk %s: %s; trying again", self.desk.name, trouble)
+        self.trouble = trouble
+
+    def _is_queued(self, message: Message) -> bool:
+        # hot: once per message
+        subject = message.subject
+        handler = (
+            self._handlers.get(subject)
+            or self._inboxes.get(subject)
+            or self._handlers.get(subject[: subject.rfind(".") + 1])
+        )
+        if handler is not None:
+            handler(message)
+        return False
+
+
+def checked(answer: dict[str, Any], what: str) -> dict[str, Any]:
+    """Returns an answer of JetStream; raises SourceError if it is a refusal."""
+    if "error" in answer:
+        raise SourceError(f"{what}: {answer['error'].get('description', answer['error'])}")
+    return answer

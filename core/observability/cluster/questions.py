@@ -1,0 +1,114 @@
+"""Questions of edges, which only the hub can answer: request and reply, bounded on both sides.
+
+An answer larger than one message comes in several, the first of which says how many (`Obs-Parts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from observability.cluster.link import Link
+from observability.errors import HubUnavailable, SourceError
+from observability.processes.rpc import MAX_MESSAGE_BYTES, RpcHandler
+from observability.sources.brokers.nats_connection import Message, NatsConnection, is_unanswered
+
+logger = logging.getLogger(__name__)
+
+# Questions that wait for an answer: of one edge, and at the hub of all edges together.
+MAX_ASKED: Final = 256
+MAX_ANSWERING: Final = 1024
+ANSWER_SECONDS: Final = 20.0
+
+PARTS: Final = "Obs-Parts"
+REFUSAL: Final = "Obs-Refusal"
+# Room in a message for its headers.
+_HEADERS_BYTES: Final = 1024
+
+
+class Questions:
+    """The edge's side: asks the hub that publishes."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._asked = 0
+
+    async def ask(self, question: bytes) -> bytes:
+        """Returns the hub's answer. Raises HubUnavailable; then it is unknown whether the hub did what was asked."""
+        connection = self._link.connection
+        if connection is None:
+            raise HubUnavailable(f"this edge has no connection to the NATS servers: {self._link.trouble}")
+        if self._asked >= MAX_ASKED:
+            raise HubUnavailable("too many questions wait for it")
+        if len(question) + _HEADERS_BYTES > connection.max_payload:
+            raise HubUnavailable(f"a question of {len(question):,} bytes is larger than the NATS servers take")
+        self._asked += 1
+        try:
+            parts = await connection.ask(
+                self._link.desk.question_subject, question, seconds=ANSWER_SECONDS, parts_of=_parts_of
+            )
+        except (EOFError, SourceError) as error:
+            raise HubUnavailable(str(error)) from None
+        finally:
+            self._asked -= 1
+        refusal = (parts[0].headers or {}).get(REFUSAL)
+        if refusal is not None:
+            raise HubUnavailable(refusal)
+        if is_unanswered(parts[0]):
+            raise HubUnavailable(f"desk {self._link.desk.name} has no hub now")
+        return b"".join(part.data for part in parts)
+
+
+class QuestionAnswerer:
+    """The hub's side: answers each question in a task of its own."""
+
+    def __init__(self, link: Link, answer: RpcHandler) -> None:
+        self._link = link
+        self._answer = answer
+        self._tasks: set[asyncio.Task[None]] = set()
+        link.add_handler(link.desk.question_subject, self._take)
+        link.add_opener(self._begin)
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Waits until every question that has come is answered."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_seconds)
+
+    async def _begin(self, connection: NatsConnection) -> None:
+        await connection.subscribe(self._link.desk.question_subject)
+
+    def _take(self, message: Message) -> None:
+        connection = self._link.connection
+        if connection is None or not message.reply:
+            return
+        is_busy = len(self._tasks) >= MAX_ANSWERING
+        reply = self._refuse(connection, message) if is_busy else self._reply(connection, message)
+        task = asyncio.get_running_loop().create_task(reply)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _refuse(self, connection: NatsConnection, message: Message) -> None:
+        try:
+            await connection.publish(message.reply, headers={REFUSAL: "it is busy"})
+        except EOFError as error:
+            logger.debug("a question is not answered: %s", error)
+
+    async def _reply(self, connection: NatsConnection, message: Message) -> None:
+        try:
+            answer = await self._answer(message.data)
+            size = connection.max_payload - _HEADERS_BYTES
+            parts = [answer[start : start + size] for start in range(0, len(answer), size)] or [b""]
+            if len(answer) > MAX_MESSAGE_BYTES:
+                await connection.publish(message.reply, headers={REFUSAL: f"its answer has {len(answer):,} bytes"})
+                return
+            for part in parts:
+                await connection.publish(message.reply, part, headers={PARTS: str(len(parts))})
+        except EOFError as error:
+            logger.debug("a question is not answered: %s", error)
+        except Exception:
+            logger.exception("a question of an edge failed")
+
+
+def _parts_of(message: Message) -> int:
+    return int((message.headers or {}).get(PARTS, "1"))

@@ -1,0 +1,62 @@
+"""The kinds of values that several machines need: the servers that connect them, and the name of a desk."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from observability.config.setting import Kind, accepted, shown
+from observability.config.source_urls import MAX_URL_CHARACTERS, without_secrets
+
+_URL = re.compile(r"nats://[!-~]+")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUrl(Kind):
+    """The servers of one NATS cluster, and how to log in; None means that this host is alone."""
+
+    metavar: ClassVar[str] = "URL"
+
+    @property
+    def expected(self) -> str:
+        return "nats://HOST:PORT, further servers after commas, and ?creds=FILE or another login behind them"
+
+    def parse(self, text: str) -> object:
+        if not self.accepts(text):
+            raise ValueError(self.shown(text))
+        return text
+
+    def accepts(self, value: object) -> bool:
+        return value is None or (
+            isinstance(value, str) and len(value) <= MAX_URL_CHARACTERS and _URL.fullmatch(value) is not None
+        )
+
+    def format(self, value: object) -> str:
+        return "" if value is None else without_secrets(str(value))
+
+    def shown(self, value: object) -> str:
+        return shown(self.format(value))
+
+
+@dataclass(frozen=True, slots=True)
+class DeskName(Kind):
+    """A name that is part of subjects and of names of streams."""
+
+    metavar: ClassVar[str] = "NAME"
+
+    @property
+    def expected(self) -> str:
+        return "1 to 32 letters, digits, _ and -"
+
+    def parse(self, text: str) -> object:
+        return accepted(self, text, text)
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def without_scheme(server: str) -> str:
+    """Returns one server of an `EngineUrl` without `nats://`, which may stand before each."""
+    return server.removeprefix("nats://")

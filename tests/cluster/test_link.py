@@ -1,0 +1,249 @@
+"""The connection of a host to the servers of its desk, with a real server behind a proxy that cuts it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+
+from cutting_proxy import CuttingProxy
+from nats_server import NatsServer
+from observability.clocks.clock import HostClock
+from observability.cluster.desk import Desk
+from observability.cluster.follower import StreamFollower
+from observability.cluster.frame_publisher import FramePublisher
+from observability.cluster.frame_receiver import FrameReceiver
+from observability.cluster.link import Link
+from observability.cluster.questions import QuestionAnswerer, Questions
+from observability.cluster.streams import check_server, make_frame_stream
+from observability.config.config import Config
+from observability.errors import HubUnavailable, SourceError
+from observability.memory.counters import Counters
+from observability.memory.mapping import SharedMapping
+from observability.snapshot.frames import NO_INDEX, Frame
+from observability.snapshot.on_demand import SharedDocuments
+from observability.snapshot.shared_frames import SharedFrames
+from server_process import TIMEOUT_SECONDS
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    yield server
+    server.kill()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    uvloop.run(asyncio.wait_for(main, TIMEOUT_SECONDS))
+
+
+def desk_at(port: int, name: str) -> Desk:
+    desk = Desk.of(Config(engine=f"nats://127.0.0.1:{port}", desk=name))
+    assert desk is not None
+    return desk
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():  # noqa: ASYNC110 - conditions of several objects
+        await asyncio.sleep(0.01)
+
+
+def frame(seq: int, epoch: str = "a1") -> Frame:
+    return Frame(epoch, seq, seq, seq, b'{"seq":%d}' % seq, NO_INDEX)
+
+
+class Hub:
+    """A link and what publishes frames over it."""
+
+    def __init__(self, desk: Desk, epoch: str) -> None:
+        self.link = Link(desk, HostClock())
+        self.counters = Counters()
+        self.replaced: list[str] = []
+        self.epoch = epoch
+        self.publisher = FramePublisher(self.link, epoch, 0.01, self.counters, self.replaced.append)
+
+    async def open(self) -> None:
+        await self.link.open()
+        self.link.start()
+        self.publisher.start()
+
+    async def close(self) -> None:
+        await self.publisher.stop()
+        await self.link.close()
+
+    def publish(self, seq: int) -> None:
+        self.publisher.put(frame(seq, self.epoch), SharedDocuments({"d": b"%d" % seq}, ()), None)
+
+    @property
+    def published(self) -> int:
+        return self.counters.total("cluster_frames_published_total")
+
+
+class Edge:
+    """A mapping that is filled over a link, and the numbers of the frames that came."""
+
+    def __init__(self, desk: Desk) -> None:
+        mapping = SharedMapping(3, 1)
+        self.link = Link(desk, HostClock())
+        self.counters = Counters()
+        self.frames = SharedFrames(mapping)
+        self.seen: list[tuple[str, int]] = []
+        self.receiver = FrameReceiver(self.link, mapping, self.counters, HostClock(), 0.01, self._on_frame)
+
+    def _on_frame(self) -> None:
+        newest = self.frames.refresh()
+        assert newest is not None
+        self.seen.append((newest.epoch, newest.seq))
+
+
+def test_frames_come_once_and_in_order_over_connections_that_are_cut(broker: NatsServer) -> None:
+    async def main() -> None:
+        async with CuttingProxy(broker.port).running() as hubs, CuttingProxy(broker.port).running() as edges:
+            hub, edge = Hub(desk_at(hubs.port, "cut"), "a1"), Edge(desk_at(edges.port, "cut"))
+            await hub.open()
+            edge.link.start()
+            for seq in range(1, 31):
+                if seq % 10 == 0:
+                    (hubs if seq % 20 else edges).cut()
+                    await until(lambda: hub.link.connection is not None)
+                hub.publish(seq)
+                await asyncio.sleep(0.01)
+            # What was published while there was no connection is lost, and newer frames follow.
+            await until(lambda: hub.link.connection is not None)
+            hub.publish(31)
+            await until(lambda: edge.seen and edge.seen[-1] == ("a1", 31))
+            assert edge.seen == sorted(set(edge.seen))
+            assert len(edge.seen) == hub.published
+            assert edge.link.connections > 1 and hub.link.connections > 1
+            assert edge.frames.documents.by_name == {"d": b"31"}
+            await edge.link.close()
+            await hub.close()
+
+    run(main())
+
+
+def test_a_hub_whose_desk_another_one_has_taken_over_is_told(broker: NatsServer) -> None:
+    async def main() -> None:
+        async with CuttingProxy(broker.port).running() as proxy:
+            old, new = Hub(desk_at(proxy.port, "over"), "a1"), Hub(desk_at(broker.port, "over"), "b2")
+            edge = Edge(desk_at(broker.port, "over"))
+            await old.open()
+            edge.link.start()
+            old.publish(1)
+            await until(lambda: old.published == 1)
+            proxy.stall()
+            old.publish(2)
+            await new.open()
+            assert new.publisher.newest_seq == 1
+            new.publish(3)
+            await until(lambda: new.published == 1)
+            proxy.resume()
+            await until(lambda: old.replaced)
+            assert old.replaced == ["another hub publishes to desk over: its epoch is b2"]
+            new.publish(4)
+            await until(lambda: edge.seen[-1:] == [("b2", 4)])
+            assert edge.seen == [("a1", 1), ("b2", 3), ("b2", 4)]
+            for each in (edge.link, old, new):
+                await each.close()
+
+    run(main())
+
+
+def test_a_message_that_is_no_frame_is_counted_and_the_next_one_shown(broker: NatsServer) -> None:
+    async def main() -> None:
+        desk = desk_at(broker.port, "bad")
+        hub, edge = Hub(desk, "a1"), Edge(desk)
+        await hub.open()
+        edge.link.start()
+        hub.publish(1)
+        await until(lambda: hub.published == 1)
+        async with broker.client() as client:
+            await client.jetstream().publish(desk.frame_subject, b"nonsense")
+        await until(lambda: edge.counters.total("cluster_frames_refused_total") == 1)
+        await hub.close()
+        hub = Hub(desk, "a1")
+        await hub.open()
+        hub.publish(2)
+        await until(lambda: edge.seen[-1:] == [("a1", 2)])
+        await edge.link.close()
+        await hub.close()
+
+    run(main())
+
+
+def test_a_follower_whose_consumer_is_gone_continues_after_the_last_message(broker: NatsServer) -> None:
+    async def main() -> None:
+        desk = desk_at(broker.port, "gone")
+        link = Link(desk, HostClock())
+        link.add_opener(lambda connection: _ignore(make_frame_stream(link, connection)))
+        seen: list[bytes] = []
+        StreamFollower(link, desk.frame_stream, desk.frame_subject, lambda message, _: seen.append(message.data))
+        await link.open()
+        link.start()
+        async with broker.client() as client:
+            stream = client.jetstream()
+            await stream.publish(desk.frame_subject, b"1")
+            await until(lambda: seen == [b"1"])
+            (consumer,) = await stream.consumers_info(desk.frame_stream)
+            await stream.delete_consumer(desk.frame_stream, consumer.name)
+            await stream.publish(desk.frame_subject, b"2")
+            await until(lambda: seen == [b"1", b"2"])
+        await link.close()
+
+    run(main())
+
+
+def test_a_large_answer_comes_whole_and_a_question_without_a_hub_is_refused(broker: NatsServer) -> None:
+    async def main() -> None:
+        desk = desk_at(broker.port, "ask")
+        asking, answering = Link(desk, HostClock()), Link(desk, HostClock())
+        await asking.open()
+        with pytest.raises(HubUnavailable, match="desk ask has no hub now"):
+            await Questions(asking).ask(b"1")
+
+        async def answer(question: bytes) -> bytes:
+            return question * 3_000_000
+
+        QuestionAnswerer(answering, answer)
+        await answering.open()
+        assert await Questions(asking).ask(b"7") == b"7" * 3_000_000
+        assert await Questions(asking).ask(b"") == b""
+        with pytest.raises(HubUnavailable, match="larger than the NATS servers take"):
+            await Questions(asking).ask(bytes(2_000_000))
+        await asking.close()
+        await answering.close()
+
+    run(main())
+
+
+class _Server:
+    """What a connection knows of its server."""
+
+    def __init__(self, **server: Any) -> None:
+        self.server = server
+
+
+@pytest.mark.parametrize(
+    ("server", "fault"),
+    [
+        ({"version": "2.10.22", "jetstream": True}, "nats-server 2.10.22, expected 2.11 or later"),
+        ({"jetstream": True}, "nats-server of an unknown version, expected 2.11 or later"),
+        ({"version": "2.11.0"}, "has JetStream off; switch it on"),
+    ],
+)
+def test_a_server_that_cannot_serve_a_desk_is_refused_with_what_to_do(server: dict[str, Any], fault: str) -> None:
+    with pytest.raises(SourceError, match=fault):
+        check_server(_Server(**server), desk_at(1, "d"))  # type: ignore[arg-type]
+
+
+def test_a_cluster_of_servers_with_one_copy_of_each_stream_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    server = _Server(version="2.15.1", jetstream=True, cluster="c")
+    check_server(server, desk_at(1, "d"))  # type: ignore[arg-type]
+    assert "CLUSTER_REPLICAS is 1" in caplog.text
+
+
+async def _ignore(awaited: Coroutine[Any, Any, object]) -> None:
+    await awaited

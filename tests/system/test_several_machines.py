@@ -1,0 +1,230 @@
+"""Several machines as processes of one: a NATS server, a hub, and edges that serve what it publishes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from documents import document
+from hosts import exposed, fill, not_ready, post, trade_ids, wait_until
+from nats_server import NatsServer
+from server_process import TIMEOUT_SECONDS, Server, run_command
+from ws_client import receive, receive_deltas, receive_snapshots, receive_text
+
+StartServer = Callable[..., Server]
+
+
+class SeveralMachines:
+    """A desk of one hub and its edges."""
+
+    def __init__(self, folder: Path, start: StartServer) -> None:
+        self.folder = folder
+        self._start = start
+        self.broker = NatsServer(folder)
+        self.engine = f"nats://{self.broker.address}"
+        self.hub = self.start_hub()
+        self.edges = [self.start_edge(), self.start_edge("--workers", "2")]
+
+    def start_hub(self) -> Server:
+        return self._start("--engine", self.engine, "--data-dir", str(self.folder / "data"))
+
+    def start_edge(self, *arguments: str) -> Server:
+        return self._start("--engine", self.engine, "--role", "edge", *arguments)
+
+    def close(self) -> None:
+        self.broker.kill()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeveralMachines]:
+    """A desk whose hub and edges live as long as the tests of this module that disturb nothing."""
+    with ExitStack() as opened:
+
+        def start(*arguments: str) -> Server:
+            server = Server(*arguments)
+            opened.callback(server.stop)
+            return server
+
+        machines = SeveralMachines(tmp_path_factory.mktemp("desk"), start)
+        opened.callback(machines.close)
+        yield machines
+
+
+@pytest.fixture
+def disturbed(tmp_path: Path, start_server: StartServer) -> Iterator[SeveralMachines]:
+    """A desk for one test, which may disturb it."""
+    machines = SeveralMachines(tmp_path, start_server)
+    yield machines
+    machines.close()
+
+
+def client(server: Server, query: str = "", compression: str | None = "deflate") -> ClientConnection:
+    return connect(f"{server.websocket_url}{query}", open_timeout=TIMEOUT_SECONDS, compression=compression)
+
+
+def snapshots_of(connection: ClientConnection, count: int) -> dict[int, str]:
+    """Returns so many snapshots as they were sent, by their number."""
+    texts = [receive_text(connection, "metrics_update") for _ in range(count)]
+    return {json.loads(text)["seq"]: text for text in texts}
+
+
+def refusal(server: Server, path: str) -> tuple[int, str | None, dict[str, Any]]:
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        server.get(path)
+    with raised.value as answer:
+        return answer.code, answer.headers["Retry-After"], json.load(answer)
+
+
+# -- what edges serve
+
+
+def test_every_edge_sends_the_bytes_of_the_hub(desk: SeveralMachines) -> None:
+    servers = [desk.hub, *desk.edges]
+    with ExitStack() as opened:
+        clients = [opened.enter_context(client(server)) for server in servers]
+        sent = [snapshots_of(each, 15) for each in clients]
+    common = set.intersection(*(set(each) for each in sent))
+    assert common
+    for seq in common:
+        assert len({each[seq] for each in sent}) == 1
+
+
+def test_an_edge_answers_with_a_document_of_the_hub_and_its_tag(desk: SeveralMachines) -> None:
+    def tagged(server: Server) -> tuple[str, bytes]:
+        with urllib.request.urlopen(server.url("/api/metrics/current"), timeout=TIMEOUT_SECONDS) as answer:
+            return answer.headers["ETag"], answer.read()
+
+    seen: list[dict[str, bytes]] = [{}, {}]
+
+    def has_met() -> set[str]:
+        for documents, server in zip(seen, (desk.hub, desk.edges[0]), strict=True):
+            tag, body = tagged(server)
+            documents[tag] = body
+        return seen[0].keys() & seen[1].keys()
+
+    (tag, *_) = wait_until(has_met)
+    assert seen[0][tag] == seen[1][tag]
+    assert desk.edges[0].get("/api/metrics/summary").keys() == desk.hub.get("/api/metrics/summary").keys()
+
+
+def test_an_edge_sends_views_and_deltas(desk: SeveralMachines) -> None:
+    with client(desk.edges[1], "?channels=system&mode=delta") as connection:
+        first = receive(connection, "metrics_update")
+        assert "strategy" not in first
+        assert [set(delta) & {"strategy", "execution"} for delta in receive_deltas(connection, 3, first["seq"])]
+
+
+def test_a_client_resumes_at_an_edge_that_has_just_started(desk: SeveralMachines, start_server: StartServer) -> None:
+    # So slow that the frame is still kept when the edge has started, however busy the machine is.
+    slow = {"METRIC_COLLECTION_INTERVAL": "1"}
+    arguments = ("--engine", desk.engine, "--desk", "slow")
+    hub = start_server(*arguments, **slow)
+    with client(hub) as connection:
+        epoch = receive(connection, "connected")["epoch"]
+        seq = [each["seq"] for each in receive_snapshots(connection, 2)][-1]
+    edge = start_server(*arguments, "--role", "edge", **slow)
+    with client(edge, f"?since={epoch}:{seq - 1}") as connection:
+        assert receive(connection, "connected")["recovered"] is True
+        assert [each["seq"] for each in receive_snapshots(connection, 3)] == [seq, seq + 1, seq + 2]
+
+
+def test_an_edge_takes_events_that_every_other_edge_shows(desk: SeveralMachines) -> None:
+    first, second = desk.edges
+    answer = post(first, "/api/ingest", [fill(1, "buy", "10"), fill(2, "sell", "11")])
+    assert (answer["accepted"], answer["duplicates"]) == (2, 0)
+    assert post(second, "/api/ingest", [fill(1, "buy", "10")])["duplicates"] == 1
+    assert trade_ids(second, 2) == trade_ids(desk.hub, 2) == ["2", "1"]
+    wait_until(lambda: second.get("/api/metrics/current")["strategy"]["realized_pnl"] == 2.0)
+    (order, _) = second.get("/api/orders")["orders"]
+    assert order["order_id"] == "2"
+
+
+def test_the_metrics_of_an_edge_tell_of_itself_and_of_its_lag(desk: SeveralMachines) -> None:
+    def figures() -> dict[str, float]:
+        found = exposed(desk.edges[0])
+        return found if found["cluster_frame_lag_seconds_count"] > 3 else {}
+
+    found = wait_until(figures)
+    assert found["cluster_connected"] == 1
+    assert found["cluster_frames_received_total"] > 3
+    assert 0 <= found["cluster_lag_seconds"] < TIMEOUT_SECONDS
+    assert any(name.startswith('process_cpu_seconds_total{role="edge"') for name in found)
+    assert exposed(desk.hub)["cluster_frames_published_total"] > 3
+
+
+def test_the_table_of_figures_has_every_figure_of_a_desk(desk: SeveralMachines) -> None:
+    names = {
+        line.split()[2]
+        for server in (desk.hub, *desk.edges)
+        for line in server.get_bytes("/metrics").decode().splitlines()
+        if line.startswith("# TYPE cluster_")
+    }
+    documented = [row[0] for row in document("docs/several-machines.md").table("cluster-metrics")]
+    assert {name.strip("`") for row in documented for name in row.split(", ")} == names
+
+
+# -- what happens without one of them
+
+
+def test_an_edge_without_a_hub_shows_the_last_state_and_says_so(disturbed: SeveralMachines) -> None:
+    edge = disturbed.edges[0]
+    post(edge, "/api/ingest", [fill(1, "buy", "10")])
+    with client(edge) as connection:
+        before = receive(connection, "connected")["epoch"]
+        disturbed.hub.process.send_signal(signal.SIGKILL)
+        assert receive(connection, "stale")["reason"] == "the hub is late"
+        assert not_ready(edge) == ["hub"]
+        status, retry_after, problem = refusal(edge, "/api/trades")
+        assert (status, retry_after) == (503, "1")
+        assert problem["detail"] == "the hub does not answer: desk main has no hub now"
+        last = edge.get("/api/metrics/current")["seq"]
+        hub = disturbed.start_hub()
+        fresh = receive(connection, "metrics_update")
+        while fresh["epoch"] == before:
+            fresh = receive(connection, "metrics_update")
+        # Numbers never go back, and one is left free: what the client had is not the frame before.
+        assert fresh["seq"] > last + 1
+    assert trade_ids(edge, 1) == trade_ids(hub, 1) == ["1"]
+
+
+def test_a_second_hub_of_a_desk_does_not_start(desk: SeveralMachines) -> None:
+    ended = run_command("serve", "--port", "0", "--engine", desk.engine)
+    assert ended.returncode == 1
+    assert "another hub publishes to desk main; give this one another --desk, or stop that one" in ended.stderr
+    seq = desk.edges[0].get("/api/metrics/current")["seq"]
+    wait_until(lambda: desk.edges[0].get("/api/metrics/current")["seq"] > seq)
+
+
+def test_desks_on_one_server_do_not_meet(desk: SeveralMachines, start_server: StartServer) -> None:
+    other = start_server("--engine", desk.engine, "--desk", "other")
+    edge = start_server("--engine", desk.engine, "--desk", "other", "--role", "edge")
+    epochs = {server.get("/api/metrics/current")["epoch"] for server in (other, edge)}
+    assert len(epochs) == 1
+    assert desk.edges[0].get("/api/metrics/current")["epoch"] not in epochs
+
+
+def test_a_frame_larger_than_the_servers_take_is_said_at_the_hub(tmp_path: Path, start_server: StartServer) -> None:
+    broker = NatsServer(tmp_path, config="max_payload: 1500\n")
+    try:
+        hub = start_server("--demo", "--engine", f"nats://{broker.address}")
+        assert "raise max_payload in the servers' configuration" in hub.wait_for_log("a frame of .* bytes is larger")
+        wait_until(lambda: any("edges: a frame" in each for each in hub.get("/api/system/health")["reasons"]))
+        assert exposed(hub)["cluster_frames_unpublished_total"] > 0
+    finally:
+        broker.kill()
+
+
+def test_a_hub_whose_servers_cannot_be_reached_does_not_start() -> None:
+    ended = run_command("serve", "--port", "0", "--engine", "nats://u:secret@127.0.0.1:1")
+    assert ended.returncode == 1
+    assert "observability: " in ended.stderr
+    assert "secret" not in ended.stderr
