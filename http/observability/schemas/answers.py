@@ -39,6 +39,7 @@ from observability.schemas.system import (
     HEALTH,
     LOG_LINE,
     NOTICE,
+    OCCURRENCE,
     ROUTE,
     RULE,
     SILENCE,
@@ -229,6 +230,16 @@ ANSWERS: Final[dict[str, Schema]] = {
         "Alerts",
         "Alerts, those not acknowledged first.",
         {"alerts": array(ALERT, "Each one."), "count": count("How many.", 1)},
+    ),
+    "alert_history": record(
+        "AlertHistory",
+        "Every occurrence of alerts, newest first.",
+        {
+            "occurrences": array(OCCURRENCE, "The page."),
+            "count": count("Those of the page.", 1),
+            "limit": _LIMIT,
+            "next_cursor": _CURSOR,
+        },
     ),
     "alert_rules": _document(
         "AlertRules",

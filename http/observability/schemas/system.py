@@ -136,6 +136,29 @@ ALERT_TRANSITION_FIELDS: Final[dict[str, Schema]] = {
     "timestamp": moment("When that was."),
 }
 
+OCCURRENCE: Final = record(
+    "AlertOccurrence",
+    "One occurrence of an alert, as it was at its end or is now.",
+    {
+        "seq": count("Number of its first transition; null without a store.", 86, null=True),
+        **ALERT_FIELDS,
+        "transitions": array(
+            record(
+                "AlertTransition",
+                "What changed.",
+                {
+                    "action": word("What has happened.", _ACTIONS),
+                    "timestamp": moment("When."),
+                    "acknowledged_by": text("Who acknowledged it.", "ana"),
+                    "comment": text("What they said.", "the venue is closed"),
+                },
+                optional=("acknowledged_by", "comment"),
+            ),
+            "What changed, in order.",
+        ),
+    },
+)
+
 _COMPARISONS: Final = ("above", "at_least", "below", "at_most", "equals")
 # Those of the rules that look back.
 _WINDOWS: Final[dict[str, Schema]] = {
