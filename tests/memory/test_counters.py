@@ -43,6 +43,17 @@ def test_durations_of_one_bucket_are_recorded_by_their_sum() -> None:
     assert histogram.sum_ns == 270_000
 
 
+def test_a_percentile_of_buckets_lies_between_the_bounds_of_its_bucket() -> None:
+    histogram = Counters().histogram("d", "help")
+    assert histogram.percentile_ns(50) is None
+    for duration_ms in (3, 4, 7, 8):
+        histogram.record(duration_ms * 1_000_000)
+    # Two lie between 2.5 and 5 ms, two between 5 and 10 ms.
+    assert [histogram.percentile_ns(percent) for percent in (25, 50, 75, 100)] == [3.75e6, 5e6, 7.5e6, 10e6]
+    histogram.record(60_000_000_000)
+    assert histogram.percentile_ns(99) == 10e9
+
+
 def test_histograms_do_not_share_words() -> None:
     counters = Counters()
     first, second = counters.histogram("a", "help"), counters.histogram("b", "help")

@@ -49,7 +49,7 @@ class Path:
         self.event_clock = EventClock(clock)
         self.hub = Hub(0.1, Bus(), clock, self.event_clock, [], {}, Counters())
         self.section = FakeSection()
-        self.latency = PathLatency(self.hub, [self.section], DurationHistogram())
+        self.latency = PathLatency(self.hub, [self.section], DurationHistogram(), Counters)
         self.hub.add_frame_listener(self._on_frame)
 
     def _on_frame(self, frame: Frame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,6 +104,30 @@ def test_the_overview_lists_sources_with_their_states(page: Page, start_server: 
     page.wait_for(f"{rows}.some(([name, state]) => name === {json.dumps(file.url)} && state === 'connected')")
     failed = f"{rows}.find(([name, state]) => name === {json.dumps(absent)} && state === 'failed')"
     assert "No such file" in page.wait_for(failed)[-1]
+    assert page.errors == []
+
+
+def test_the_latency_to_the_eye_is_on_the_page_and_in_the_metrics(page: Page, demo_server: Server) -> None:
+    page.open(demo_server.url("/#/system"))
+    page.wait_for("app.feed.eyes.length > 1")
+    answer = page.evaluate("app.feed.eyes.at(-1)")
+    assert 0 < answer["uncertainty_ms"] < answer["tick_to_eye_ms"] < answer["event_to_eye_ms"]
+    row = "[...document.querySelectorAll('[aria-label=\"Latency along the path\"] .row')]"
+    page.wait_for(f"{row}.find(row => row.textContent.startsWith('Event to eye'))?.textContent.includes('ms')")
+    exposed = demo_server.get_bytes("/metrics").decode()
+    assert re.search(r"^event_to_eye_seconds_count [1-9]", exposed, re.MULTILINE)
+    assert page.errors == []
+
+
+def test_a_view_asks_only_for_what_it_shows(page: Page, demo_server: Server) -> None:
+    page.open(demo_server.url("/#/system"))
+    page.wait_for("window.app?.feed.snapshot !== null && !('market_data' in app.feed.snapshot)")
+    page.evaluate("app.go('market')")
+    page.wait_for("'market_data' in app.feed.snapshot && !('strategy' in app.feed.snapshot)")
+    page.evaluate("app.go('market', { name: 'ALFA.SIM' })")
+    page.wait_for("Object.keys(app.feed.snapshot.market_data).join() === 'ALFA.SIM'")
+    page.evaluate("app.go('strategies')")
+    page.wait_for("'strategy' in app.feed.snapshot && !('market_data' in app.feed.snapshot)")
     assert page.errors == []
 
 

@@ -101,6 +101,21 @@ class BucketHistogram:
     def sum_ns(self) -> int:
         return self._words[self._base + len(self._bounds_ns) + 1]
 
+    def percentile_ns(self, percent: float) -> float | None:
+        """Returns the duration that `percent` of all do not exceed, as if those of a bucket were spread evenly over it;
+        None without any. Above the last bound it is that bound."""
+        counts = self.counts
+        rank = sum(counts) * percent / 100
+        if not rank:
+            return None
+        lower = 0
+        for count, upper in zip(counts, self._bounds_ns, strict=False):
+            if count >= rank:
+                return lower + (upper - lower) * rank / count
+            rank -= count
+            lower = upper
+        return float(lower)
+
 
 Sample = Counter | FloatSample | BucketHistogram
 

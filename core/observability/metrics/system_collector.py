@@ -110,6 +110,7 @@ class SystemCollector(BusCollector):
         )
         self._health_reasons: dict[str, Callable[[], str | None]] = {}
         self._replay: Callable[[], dict[str, Any]] | None = None
+        self._is_demo = False
         self._sources: Callable[[], dict[str, Any]] = dict
         self.engine_log = LogRing() if engine_log is None else engine_log
         """The lines of the engine's `log` events."""
@@ -165,6 +166,10 @@ class SystemCollector(BusCollector):
     def add_health_reason(self, name: str, reason: Callable[[], str | None]) -> None:
         """Degrades the health while `reason` returns a text; it is called once per second and after each input."""
         self._health_reasons[name] = reason
+
+    def show_demo(self) -> None:
+        """Shows that the orders are those of a paper strategy."""
+        self._is_demo = True
 
     def show_replay(self, document: Callable[[], dict[str, Any]]) -> None:
         """Shows what `document` returns as `replay`: on the next tick, then once per second and after each input."""
@@ -289,6 +294,7 @@ class SystemCollector(BusCollector):
                 "active_alerts": len(active),
                 "critical_alerts": critical,
                 "replay": None if self._replay is None else self._replay(),
+                "demo": self._is_demo,
                 "sources": self._sources(),
             }
         )

@@ -1,16 +1,20 @@
-"""How long the server's own path takes: the tick, its lateness, the fan-out, and the age of an event at the kernel.
+"""How long the path takes: the tick, its lateness, the fan-out, the age of an event at the kernel and at the eye.
 
 newest event ---- wait for the beat ----> beat ---- encode ----> frame ---- fan-out ----> last byte handed over
                                    late --|--------- tick --------|
                                           |-------------------- fanout --------------------|
 |------------------------------------------ age_at_send -----------------------------------|
+
+What pages report of painted frames is longer: `tick_to_eye` from the beat on, `event_to_eye` from the event on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from observability.clocks.timestamps import NS_PER_MS
+from observability.memory.counters import BucketHistogram, Counted
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
@@ -18,17 +22,22 @@ from observability.snapshot.sections import Section
 
 PERCENTS: Final = (50, 95, 99)
 """The percentiles that are shown of a latency."""
+# What workers count of the reports of their clients' pages, by the name of the stretch.
+_EYE: Final = {"tick_to_eye": "tick_to_eye_seconds", "event_to_eye": "event_to_eye_seconds"}
 
 
 class PathLatency:
     """Measures each tick and each frame sent. `sections` are those that events go into. In a replay their times are not
-    those of this host's clock, and no age is measured."""
+    those of this host's clock, and no age is measured. `counted` are the counters of all processes."""
 
-    def __init__(self, hub: Hub, sections: Sequence[Section], fanout: DurationHistogram) -> None:
+    def __init__(
+        self, hub: Hub, sections: Sequence[Section], fanout: DurationHistogram, counted: Callable[[], Counted]
+    ) -> None:
         self.tick = DurationHistogram()
         self.late = DurationHistogram()
         self.age_at_send = DurationHistogram()
         self.fanout = fanout
+        self._counted = counted
         self._hub = hub
         self._sections = tuple(sections)
         self._newest_ns = 0
@@ -54,7 +63,17 @@ class PathLatency:
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Returns count, percentiles and maximum of each stretch since the start; null if nothing was measured."""
         stretches = {"tick": self.tick, "late": self.late, "fanout": self.fanout, "age_at_send": self.age_at_send}
-        return {name: _summary(histogram) for name, histogram in stretches.items()}
+        return {name: _summary(histogram) for name, histogram in stretches.items()} | self._eyes()
+
+    def _eyes(self) -> dict[str, dict[str, Any]]:
+        histograms = {
+            family.name: sample
+            for family in self._counted().families()
+            if family.name in _EYE.values()
+            for sample in family.samples.values()
+            if isinstance(sample, BucketHistogram)
+        }
+        return {name: _bucket_summary(histograms.get(family)) for name, family in _EYE.items()}
 
 
 def _summary(histogram: DurationHistogram) -> dict[str, Any]:
@@ -62,4 +81,14 @@ def _summary(histogram: DurationHistogram) -> dict[str, Any]:
         "n": histogram.count,
         **{f"p{percent}_ms": histogram.percentile_ms(percent) for percent in PERCENTS},
         "max_ms": histogram.max_ms,
+    }
+
+
+def _bucket_summary(histogram: BucketHistogram | None) -> dict[str, Any]:
+    """Returns the same of a histogram of buckets, which does not know its maximum."""
+    found = {percent: None if histogram is None else histogram.percentile_ns(percent) for percent in PERCENTS}
+    return {
+        "n": 0 if histogram is None else sum(histogram.counts),
+        **{f"p{percent}_ms": None if ns is None else ns / NS_PER_MS for percent, ns in found.items()},
+        "max_ms": None,
     }

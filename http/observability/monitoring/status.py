@@ -23,6 +23,22 @@ from observability.sources import Replay
 
 _USAGES: Final = ("cpu", "memory", "disk")
 MAX_RECORDINGS_SHOWN: Final = 100
+# Counters of what goes to disk, by the names under which `/api/system/stats` has them.
+_WRITTEN: Final = {
+    "store": {
+        "bytes": "store_bytes",
+        "rows": "store_rows_total",
+        "rows_pruned": "store_rows_pruned_total",
+        "rows_lost": "store_rows_lost_total",
+        "errors": "store_errors_total",
+    },
+    "recorder": {
+        "bytes": "recorder_size_bytes",
+        "frames": "recorder_frames_total",
+        "frames_dropped": "recorder_frames_dropped_total",
+        "frames_failed": "recorder_frames_failed_total",
+    },
+}
 
 
 class ServerStatus(Protocol):
@@ -64,10 +80,12 @@ class Status:
         self._queues = dict(queues)
         # The system section is left out: the newest input it reports is its own sample.
         inputs = (collectors.market, collectors.strategy, collectors.execution)
-        self._latency = PathLatency(hub, inputs, serving.fanout)
+        self._latency = PathLatency(hub, inputs, serving.fanout, lambda: serving.counted)
         serving.add_sent_listener(self._latency.on_sent)
         self._measured: dict[str, Any] = {}
         self._measured_second = -1
+        self._written: dict[str, Any] = {}
+        self._written_second = -1
 
     def on_frame(self, frame: Frame) -> None:
         """Measures one tick; called before its frame is sent."""
@@ -164,6 +182,7 @@ class Status:
             "repeated_prints": self._collectors.market.repeated_prints,
             "http_requests": self._serving.http_requests,
             "connections": self._connections(),
+            **self._count_written(),
             "replay": None if self._replay is None else _replay_counts(self._replay),
         }
 
@@ -190,6 +209,21 @@ class Status:
             queues = {name: depth() for name, depth in self._queues.items()}
             self._measured = {"path": self._latency.to_json(), "queues": queues}
         return self._measured
+
+    def _count_written(self) -> dict[str, Any]:
+        """Returns what the store and the recorder have written, read once per second; None of one that there is not."""
+        second = self._hub.event_clock.mono_ns() // NS_PER_S
+        if second != self._written_second:
+            self._written_second = second
+            counted = self._serving.counted
+            known = {family.name for family in counted.families()}
+            self._written = {
+                part: {name: counted.total(counter) for name, counter in counters.items()}
+                if not known.isdisjoint(counters.values())
+                else None
+                for part, counters in _WRITTEN.items()
+            }
+        return self._written
 
     def _connections(self) -> dict[str, int]:
         return {

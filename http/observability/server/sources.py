@@ -53,6 +53,8 @@ class ConfiguredSources:
         self._persistence = persistence
         self._host_clock = host_clock
         self._is_demo = config.demo
+        if config.demo:
+            collectors.system.show_demo()
         self._progress = ProgressBar()
         self.replay: Replay | None = None
         names = ", ".join(path.name for path in config.replay)

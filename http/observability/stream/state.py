@@ -13,6 +13,7 @@ from observability.memory.counters import Counters
 from observability.snapshot.frames import FRAMES_KEPT, Frame, FrameSource
 from observability.stream.broadcast import Broadcaster
 from observability.stream.lanes import Lane
+from observability.stream.painted import PaintedFrames
 from observability.stream.subscriptions import DEFAULT, Subscription
 from observability.stream.views import Views
 from observability.websocket.close_codes import DisconnectCounters
@@ -78,6 +79,7 @@ class StreamState:
         self.views = Views(feed.frames, DeflateCounters(counters))
         self.broadcaster = broadcaster
         self.disconnects = DisconnectCounters(counters)
+        self.painted = PaintedFrames(feed.frames, counters, host_clock)
         self.host_clock = host_clock
         self.lane_subscribers: set[LaneSubscriber] = set()
         self.stale_message: bytes | None = None

@@ -47,6 +47,7 @@ class Subscriber(WebSocketConnection):
         "_is_behind",
         "_lanes",
         "_missed_seq",
+        "_painted_ns",
         "_query",
         "_skipped",
         "_stream",
@@ -77,6 +78,7 @@ class Subscriber(WebSocketConnection):
         self._accepts_lag = query != StreamQuery()
         self._skipped = 0
         self._missed_seq: int | None = None
+        self._painted_ns: int | None = None
         self._lanes: dict[str, LaneReader] = {}
         self._fetches: set[asyncio.Task[None]] | None = None
         self._is_behind = False
@@ -323,6 +325,9 @@ class Subscriber(WebSocketConnection):
             self._change(message, subscribed(self.subscription, message, self._stream.views.channels))
         elif message.type == "unsubscribe":
             self._change(message, unsubscribed(self.subscription, message, self._stream.views.channels))
+        elif message.type == "painted":
+            self._send(self._stream.painted.take(message, self._painted_ns))
+            self._painted_ns = self._stream.host_clock.mono_ns()
         else:
             raise SubscriptionError("unknown_type", f"no message type {message.type!r} is known here")
 

@@ -25,6 +25,7 @@ _TEXT_FORM: Final = "subscribe:"
 # An id is sent back, and the JSON encoder is limited to 64 bits.
 MessageId = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 ChannelName = Annotated[str, msgspec.Meta(max_length=64)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=60_000)]
 SymbolName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SYMBOL_LENGTH)]
 
 
@@ -47,6 +48,11 @@ class ClientMessage(msgspec.Struct, frozen=True):
     )
     mode: Literal["full", "delta"] | None = None
     lane_since: dict[str, MessageId] | None = None
+    # Of `painted`, a report of a page.
+    epoch: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    seq: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    paint_ms: Milliseconds | None = None
+    rtt_ms: Milliseconds | None = None
 
 
 _decoder: Final = msgspec.json.Decoder(ClientMessage)

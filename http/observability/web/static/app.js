@@ -20,7 +20,7 @@
 //   subscription()          {channels, symbols}: what to ask the server for; app.refreshSubscription() asks again
 //   update(snapshot)        once per animation frame at most, and only while the view is shown
 //   entries(list, missed)   entries of lanes since the last frame; `missed`: some were dropped, ask the server again
-//   change(params)          the parameters of the address have changed; without it the view is mounted anew
+//   change(params)          the parameters of the address have changed; false, or no `change`: mount the view anew
 //   unmount()               the view goes: timers, tables and charts end here
 //
 // All but `subscription` are optional. `app` has feed, api, settings, precision, and
@@ -40,10 +40,13 @@ import { Keyboard } from "./js/keyboard.js";
 import { link, parse } from "./js/router.js";
 import { Settings } from "./js/settings.js";
 import { Feed } from "./js/state.js";
+import market from "./views/market.js";
 import overview from "./views/overview.js";
+import strategies from "./views/strategies.js";
+import system from "./views/system.js";
 
 // The order is that of the navigation. The first one is shown where the address names none.
-const VIEWS = [overview];
+const VIEWS = [overview, market, strategies, system];
 
 const byId = id => document.getElementById(id);
 const ZONE_NAMES = { utc: "UTC", session: "Session", local: "Local" };
@@ -72,7 +75,7 @@ class App {
     setInterval(() => this.#showState(), 500);
     this.#route();
     this.feed.open();
-    this.#loadSession();
+    this.#loadTerms();
   }
 
   /** Goes to a view. */
@@ -130,8 +133,7 @@ class App {
     const view = VIEWS.find(each => each.id === id) ?? VIEWS[0];
     const isSame = view === this.#view;
     this.#params = params;
-    if (isSame && this.#mounted?.change) {
-      this.#mounted.change(params);
+    if (isSame && this.#mounted?.change && this.#mounted.change(params) !== false) {
       this.refreshSubscription();
       return;
     }
@@ -212,7 +214,9 @@ class App {
     if (this.feed.snapshot) this.#render(this.feed.snapshot);
   }
 
-  #loadSession() {
+  // The session and the ticks of prices. Without them times are in UTC, and prices have the decimals that quotes have.
+  #loadTerms() {
+    this.api.get("/api/instruments").then(({ instruments }) => this.precision.describe(instruments), () => {});
     this.api.get("/api/strategy/performance").then(({ session }) => this.settings.setSession(session), () => {});
   }
 
@@ -228,7 +232,7 @@ class App {
   #useToken(token) {
     this.api.token = token;
     this.feed.open();
-    this.#loadSession();
+    this.#loadTerms();
     // What the view has asked for in vain it asks for again.
     this.#mounted?.unmount?.();
     this.#view = null;

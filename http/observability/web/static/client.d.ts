@@ -41,6 +41,8 @@ export interface StreamOptions {
   parameters?: Record<string, string>;
   onsnapshot?: (snapshot: Snapshot) => void;
   onentry?: (entry: Entry) => void;
+  /** Called with the answers to `painted`. */
+  onpainted?: (answer: Json) => void;
   onstate?: (state: State) => void;
   /** The class to use where there is no global one. */
   WebSocket?: typeof WebSocket;

@@ -228,7 +228,7 @@ export class Stream {
     } else if (type === "subscribed" || type === "unsubscribed") {
       this.#isNewView = message.id === VIEW;
       this.#takeLanes(message.lanes);
-    }
+    } else if (type === "painted") this.#options.onpainted?.(message);
     else if (type === "stale") this.#change("stale");
     else if (type === "error") console.warn(`${this.#url}: the server answered ${message.code}: ${message.message}`);
   }

@@ -75,7 +75,12 @@ export class Chart {
       bands,
       hooks: marks ? { draw: [plot => marks(plot, colour)] } : {},
       axes: [
-        { ...axis, size: 24, space: 70, values: (_, ticks, __, ___, step) => ticks.map(tick => xFormat ? xFormat(tick) : timeLabel(tick, step, zone)) },
+        { ...axis, size: 24, space: 70, values: (plot, ticks, _, __, step) => ticks.map(tick => {
+          // A label that would be cut off at the edge is left out.
+          const x = plot.valToPos(tick, "x");
+          if (x < LABEL_HALF || x > plot.over.clientWidth - LABEL_HALF + 40) return null;
+          return xFormat ? xFormat(tick) : timeLabel(tick, step, zone);
+        }) },
         { ...axis, side: 1, size: (_, labels) => 12 + 6.4 * Math.max(3, ...(labels ?? []).map(text => text.length)),
           values: (_, ticks) => ticks.map(format) },
       ],
@@ -105,6 +110,7 @@ export class Chart {
 }
 
 const DAY = 86400;
+const LABEL_HALF = 26;
 
 // Ticks of less than a minute have seconds; those of a day or more, and midnight, have the date.
 function timeLabel(seconds, step, zone) {

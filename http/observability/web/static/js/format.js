@@ -61,6 +61,11 @@ export class Precision {
     this.bySymbol = new Map();
   }
 
+  /** Takes the tick sizes of instruments, as far as they are known. */
+  describe(instruments) {
+    for (const { symbol, tick_size: tick } of instruments) if (tick) this.note(symbol, tick);
+  }
+
   /** Takes the quote and print of a symbol. */
   note(symbol, ...prices) {
     let most = this.bySymbol.get(symbol) ?? 0;

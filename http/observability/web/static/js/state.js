@@ -10,11 +10,13 @@ const ALWAYS = ["system", "alerts"];
 // Entries that wait for a frame. A hidden page drops the oldest and says so, and the view asks the server again.
 const MAX_ENTRIES = 1000;
 const KEPT_TIMES = 600;
+const REPORT_MS = 1000;
+const KEPT_EYES = 300;
 
 /** Events: `state` when the connection changes, `alert` with each transition of an alert in `detail`. */
 export class Feed extends EventTarget {
   #api; #stream = null; #view = { channels: [], symbols: [] }; #past = null; #entries = []; #hasMissed = false;
-  #isScheduled = false; #receivedAt = 0; #receivedDate = 0; #busyMs = 0;
+  #isScheduled = false; #receivedAt = 0; #receivedDate = 0; #busyMs = 0; #reportedAt = -REPORT_MS; #rtt = null; #sentAt = 0;
 
   constructor(api) {
     super();
@@ -30,11 +32,14 @@ export class Feed extends EventTarget {
     this.renders = 0;
     /** Main-thread milliseconds of the last ticks, from the message to the end of the render. */
     this.times = [];
+    /** The newest answers of the server to reports of painted frames. */
+    this.eyes = [];
   }
 
   /** Starts, or starts again with the token of the API. */
   open() {
     this.#stream?.close();
+    this.#rtt = null;
     this.#stream = new Stream(location.origin, {
       ...this.#wanted(),
       mode: "delta",
@@ -42,6 +47,7 @@ export class Feed extends EventTarget {
       parameters: this.#past ?? {},
       onsnapshot: snapshot => this.#take(snapshot),
       onentry: entry => this.#takeEntry(entry),
+      onpainted: answer => this.#takeAnswer(answer),
       onstate: state => { if (state !== "closed") this.#change(state); },
     });
     this.#change(this.#stream.state);
@@ -122,6 +128,27 @@ export class Feed extends EventTarget {
     this.times.push(this.#busyMs + performance.now() - start);
     if (this.times.length > KEPT_TIMES) this.times.shift();
     this.#busyMs = 0;
+    if (snapshot !== null && !this.isPast && start - this.#reportedAt >= REPORT_MS) this.#report(snapshot, start);
+  }
+
+  // A task that is posted from an animation frame runs once the frame has been painted.
+  #report({ epoch, seq }, now) {
+    this.#reportedAt = now;
+    const stream = this.#stream, receivedAt = this.#receivedAt, { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      if (stream !== this.#stream) return;
+      this.#sentAt = performance.now();
+      stream.send({ type: "painted", epoch, seq, paint_ms: this.#sentAt - receivedAt, rtt_ms: this.#rtt });
+    };
+    port2.postMessage(null);
+  }
+
+  #takeAnswer(answer) {
+    this.#rtt = this.#stream.receivedAt - this.#sentAt;
+    if (answer.tick_to_eye_ms === null) return;
+    this.eyes.push(answer);
+    if (this.eyes.length > KEPT_EYES) this.eyes.shift();
   }
 
   #change(state) {

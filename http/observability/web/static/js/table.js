@@ -54,10 +54,18 @@ export class Table {
     document.removeEventListener("selectionchange", this.onselection);
   }
 
-  /** Shows these rows. The array is kept and not changed. */
+  /** Shows these rows. The array is kept and not changed; the same array again shows what its rows have become. */
   set(rows) {
+    const isSame = rows === this.#rows;
     this.#rows = rows;
-    if (!this.#isHeld) this.#refresh();
+    if (!this.#isHeld) this.#refresh(isSame);
+  }
+
+  /** Lets the table be as high as these many rows. */
+  setMaxRows(rows) {
+    if (rows === this.maxRows) return;
+    this.maxRows = rows;
+    this.#refresh();
   }
 
   /** Shows a word in place of rows. */
@@ -142,8 +150,12 @@ export class Table {
     this.#onsort?.(this.#sort);
   }
 
-  #refresh() {
+  #refresh(isSame = false) {
     const now = performance.now();
+    if (isSame && (!this.#sort || now - this.#sortedAt < SORT_MS)) {
+      this.#place();
+      return;
+    }
     if (!this.#sort) this.#ordered = this.#rows;
     else if (now - this.#sortedAt >= SORT_MS || this.#ordered.length !== this.#rows.length) {
       this.#sortedAt = now;

@@ -1,7 +1,7 @@
 // Overview: does the system make money, and is it alive?
 
 import { Chart } from "../js/chart.js";
-import { Figures, h, panel, setClass, write } from "../js/dom.js";
+import { Figures, h, panel, write } from "../js/dom.js";
 import { DASH, count, duration, milliseconds, number, percent, signed, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
 
@@ -41,9 +41,9 @@ function mount(root, app, params) {
 
   let range = params.range in RANGES ? params.range : "1h", loadedAt = 0, isLoading = false;
   const fault = h("p", { class: "fault", role: "status" });
-  const equity = new Chart(app.settings, { label: "Equity over time", height: 230, format: money, legend: false,
+  const equity = new Chart(app.settings, { label: "Equity over time", height: 300, format: money, legend: false,
     series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }] });
-  const drawdown = new Chart(app.settings, { label: "Drawdown over time", height: 110, format: money, legend: false,
+  const drawdown = new Chart(app.settings, { label: "Drawdown over time", height: 130, format: money, legend: false,
     range: (_, low) => [low < 0 ? low * 1.05 : -1, 0],
     series: [{ label: "Drawdown", colour: "--down", fill: "--down-fill" }] });
   const tabs = Object.entries(RANGES).map(([id, { title }]) =>
@@ -73,10 +73,9 @@ function mount(root, app, params) {
     panel("Profit and loss", { body: [pnl.element] }),
     panel("Equity", { className: "w9", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Range" }, ...tabs)],
       body: [equity.element, drawdown.element, fault] }),
-    panel("Exposure", { className: "w3", body: [exposure.element] }),
-    panel("Health", { className: "w3", body: [health.element, reasons] }),
+    h("div", { class: "column w3" }, panel("Exposure", { body: [exposure.element] }), panel("Health", { body: [health.element, reasons] })),
+    panel("Strategies", { className: "w9", controls: [strategies.csvButton("strategies")], body: [strategies.element] }),
     panel("Execution", { className: "w3", body: [execution.element] }),
-    panel("Strategies", { className: "w6", controls: [strategies.csvButton("strategies")], body: [strategies.element] }),
     panel("Sources and components", { controls: [sources.csvButton("sources")], body: [sources.element] }),
   );
 
@@ -161,7 +160,6 @@ function mount(root, app, params) {
     }
     strategies.set(Object.entries(strategy.strategies).map(([name, each]) => ({ name, ...each })));
     sources.set(sourceRows(system, age));
-    setClass(root, "view-overview");
   }
 
   return {
