@@ -27,7 +27,8 @@ ENV PATH="/opt/observability/bin:$PATH" \
     API_PORT=8000 \
     DATA_DIR=/data
 
-USER observability
+# By number, so that a cluster can see that it is not root.
+USER 10001:10001
 WORKDIR /data
 VOLUME ["/data"]
 EXPOSE 8000

