@@ -17,7 +17,12 @@ from hosts import wait_until
 from server_process import free_port
 
 PROGRAM = "prometheus-alertmanager"
-CONFIGURATION = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
+NOBODY = "name: nobody"
+# Notices of a new group, and of one that has changed, are sent at once.
+CONFIGURATION = """\
+route: {{receiver: nobody, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
+receivers: [{{{receiver}}}]
+"""
 
 needs_alertmanager = pytest.mark.skipif(
     shutil.which(PROGRAM) is None, reason=f"{PROGRAM} is not installed (Debian: {PROGRAM})"
@@ -36,6 +41,16 @@ class AlertmanagerServer:
             found: list[dict[str, Any]] = json.load(answer)
             return found
 
+    def send(self, *alerts: dict[str, Any]) -> None:
+        """Sends alerts, as Prometheus does."""
+        request = urllib.request.Request(
+            f"http://{self.address}/api/v2/alerts",
+            json.dumps(alerts).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request):
+            pass
+
     def is_ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://{self.address}/-/ready"):
@@ -45,9 +60,10 @@ class AlertmanagerServer:
 
 
 @contextmanager
-def alertmanager(directory: Path) -> Iterator[AlertmanagerServer]:
-    """Yields a server that is ready, and ends it."""
-    (directory / "alertmanager.yml").write_text(CONFIGURATION)
+def alertmanager(directory: Path, webhook: str | None = None) -> Iterator[AlertmanagerServer]:
+    """Yields a server that is ready, and ends it; it sends everything to a webhook, if one is given."""
+    receiver = NOBODY if webhook is None else f"{NOBODY}, webhook_configs: [{{url: '{webhook}'}}]"
+    (directory / "alertmanager.yml").write_text(CONFIGURATION.format(receiver=receiver))
     port = free_port()
     process = subprocess.Popen(
         [PROGRAM, f"--config.file={directory / 'alertmanager.yml'}", f"--storage.path={directory}",

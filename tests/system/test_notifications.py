@@ -171,6 +171,36 @@ def test_alertmanager_has_an_alert_while_it_is_raised(start_server: StartServer,
         wait_until(lambda: not manager.alerts())
 
 
+@needs_alertmanager
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_an_alertmanager_sends_is_an_alert_until_it_is_resolved(
+    workers: str, start_server: StartServer, tmp_path: Path
+) -> None:
+    # Without rules there are no other alerts.
+    server = start_server("--workers", workers, "--alerts", alerts_file(tmp_path))
+    with alertmanager(tmp_path, server.url("/api/alertmanager/webhook")) as manager:
+        labels = {"alertname": "HighLatency", "severity": "critical", "instance": "db-1"}
+        annotations = {"summary": "Latency is high", "runbook_url": "https://wiki/latency"}
+        sent = {"labels": labels, "annotations": annotations, "startsAt": "2024-03-01T10:00:00Z"}
+        manager.send(sent)
+        (alert,) = wait_until(lambda: server.get("/api/system/alerts")["alerts"])
+        (known,) = manager.alerts()
+        assert alert["key"] == known["fingerprint"]
+        assert (alert["severity"], alert["title"]) == ("critical", "Latency is high")
+        assert (alert["labels"], alert["links"]) == (labels, {"runbook": "https://wiki/latency"})
+        assert alert["first_seen"] == "2024-03-01T10:00:00.000Z"
+        post(server, f"/api/system/alerts/acknowledge/{alert['alert_id']}?author=ana", None)
+        # Another member of the group makes Alertmanager send both.
+        manager.send(sent, {**sent, "labels": {**labels, "instance": "db-2"}})
+        both = wait_until(lambda: (found := server.get("/api/system/alerts")["alerts"])[1:] and found)
+        assert {each["labels"]["instance"]: each["state"] for each in both} == {
+            "db-1": "acknowledged", "db-2": "active"
+        }  # fmt: skip
+        manager.send({**sent, "endsAt": "2024-03-01T10:05:00Z"})
+        resolved = wait_until(lambda: server.get("/api/system/alerts?state=resolved")["alerts"])
+        assert [each["labels"]["instance"] for each in resolved] == ["db-1"]
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_silence_outlives_a_kill_and_ends_when_it_is_told(
     workers: str, start_server: StartServer, tmp_path: Path

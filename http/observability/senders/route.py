@@ -1,16 +1,18 @@
-"""`POST /api/ingest`: batches of events over HTTP."""
+"""`POST /api/ingest`: batches of events over HTTP; and the webhook of an Alertmanager."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
+from observability.errors import EventError
 from observability.events import AnyEvent
-from observability.http11.messages import Request, Response, problem_response
+from observability.http11.messages import Request, Response, json_response, problem_response
 from observability.http11.refusals import Headers, Refusal
+from observability.ingest import alertmanager
 from observability.ingest.answers import IngestAnswer
 from observability.ingest.gate import MAX_EVENTS, MAX_KEY_CHARACTERS, Gate
 from observability.routing.router import Content, RouteDescription, Router
@@ -32,8 +34,26 @@ _ESCAPED: Final = re.compile(r"\\(.)")
 _REPLAYED: Final = (b"Idempotent-Replayed", b"true")
 
 
+class AlertmanagerMessage(msgspec.Struct):
+    """What `POST /api/alertmanager/webhook` takes, of which it reads this."""
+
+    alerts: list[AlertmanagerAlert]
+
+
+class AlertmanagerAlert(msgspec.Struct):
+    """One alert of an Alertmanager's message."""
+
+    status: Literal["firing", "resolved"]
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    fingerprint: str
+    startsAt: str  # noqa: N815
+    endsAt: str  # noqa: N815
+    generatorURL: str = ""  # noqa: N815
+
+
 class IngestRoutes:
-    """The handler."""
+    """The handlers."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -53,6 +73,29 @@ class IngestRoutes:
                 statuses=(200, 400, 409, 413, 415, 422, 503),
             ),
         )
+
+        router.add(
+            "POST",
+            "/api/alertmanager/webhook",
+            self.alertmanager,
+            name="alertmanager_webhook",
+            content=Content((b"application/json",), MAX_BODY_BYTES),
+            description=RouteDescription(
+                "Take the alerts that an Alertmanager sends to a webhook (version 4), as `alert` events",
+                tags=("ingest",),
+                request_type=AlertmanagerMessage,
+                statuses=(200, 400, 413, 415, 422, 503),
+            ),
+        )
+
+    async def alertmanager(self, request: Request) -> Response:
+        try:
+            events, count = alertmanager.events_of(request.body)
+        except EventError as error:
+            raise Refusal(422, str(error)) from None
+        if not count:
+            return json_response({"accepted": 0})
+        return _to_response(await asyncio.shield(self._gate.take(events, source="http", is_lines=False)))
 
     async def ingest(self, request: Request) -> Response:
         # The head has been checked, so the media type is one of these.

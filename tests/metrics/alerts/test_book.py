@@ -250,3 +250,15 @@ def test_a_document_has_the_time_of_its_transition() -> None:
         transition_document(only(book), action)["timestamp"] for action in ("raised", "acknowledged", "resolved")
     ]
     assert moments == [f"2012-06-21T12:00:0{second}.000Z" for second in (1, 2, 3)]
+
+
+def test_the_same_event_again_leaves_an_acknowledgement_alone_and_a_later_one_does_not() -> None:
+    book, _ = watched()
+    book.note(event())
+    book.acknowledge(alert_id(event()), NOON, "ana")
+    book.note(event())
+    assert book.all()[0].stage == "acknowledged"
+    later = event()
+    later.ts = NOON + 1
+    book.note(later)
+    assert book.all()[0].stage == "active"

@@ -75,6 +75,11 @@ class AlertState(msgspec.Struct):
             return "resolved"
         return "active" if self.acknowledged_ns is None else "acknowledged"
 
+    def says(self, event: Alert) -> bool:
+        """Returns whether an event says the same."""
+        mine = self.severity, self.title, self.detail, self.labels, self.links
+        return mine == (event.severity, event.title, event.detail, event.labels, event.links)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "alert_id": self.alert_id,
@@ -180,12 +185,15 @@ class AlertBook:
         self._listeners.append(listener)
 
     def note(self, event: Alert) -> None:
-        """Applies one event of the engine. It makes an acknowledged or resolved alert active again."""
+        """Applies one event of the engine. It makes an acknowledged or resolved alert active again; an acknowledged one
+        not if it is the event that was applied last: senders repeat what they are not sure of."""
         ident, ts_ns = alert_id(event), event_time_ns(event)
         if event.state == "resolved":
             self.resolve(ident, ts_ns)
             return
         state = self._alerts.get(ident)
+        if state is not None and state.stage == "acknowledged" and ts_ns == state.last_seen_ns and state.says(event):
+            return
         if state is None or state.resolved_ns is not None:
             content = AlertContent(
                 event.key or event.title,
