@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,12 @@ def snapshots_of(connection: ClientConnection, count: int) -> dict[int, str]:
     return {json.loads(text)["seq"]: text for text in texts}
 
 
+def ended_second(desk: SeveralMachines) -> str | None:
+    """Returns a time a second before the newest tick, once there is a tick of a later second than at the call."""
+    stamp: str = desk.hub.get("/api/metrics/current")["timestamp"]
+    return f"{stamp[:19]}Z" if int(stamp[20]) > 5 else None
+
+
 def refusal(server: Server, path: str) -> tuple[int, str | None, dict[str, Any]]:
     with pytest.raises(urllib.error.HTTPError) as raised:
         server.get(path)
@@ -142,10 +150,57 @@ def test_an_edge_takes_events_that_every_other_edge_shows(desk: SeveralMachines)
     answer = post(first, "/api/ingest", [fill(1, "buy", "10"), fill(2, "sell", "11")])
     assert (answer["accepted"], answer["duplicates"]) == (2, 0)
     assert post(second, "/api/ingest", [fill(1, "buy", "10")])["duplicates"] == 1
-    assert trade_ids(second, 2) == trade_ids(desk.hub, 2) == ["2", "1"]
-    wait_until(lambda: second.get("/api/metrics/current")["strategy"]["realized_pnl"] == 2.0)
-    (order, _) = second.get("/api/orders")["orders"]
-    assert order["order_id"] == "2"
+    for server in (second, desk.hub):
+        assert {"1", "2"} <= set(trade_ids(server))
+
+
+def test_a_lane_brings_every_trade_once_at_every_edge(desk: SeveralMachines) -> None:
+    first, second = desk.edges
+    numbers = range(100, 130)
+    with client(first, "?channels=trades") as live:
+        receive(live, "subscribed", "connected")
+        for number in numbers:
+            post(second, "/api/ingest", [fill(number, "buy", "10")])
+        came = [receive(live, "trade") for _ in numbers]
+    assert [trade["trade_id"] for trade in came] == [str(number) for number in numbers]
+    assert all(after["prev"] == trade["seq"] for trade, after in pairwise(came))
+    with client(second, f"?channels=trades&lane_since={came[4]['seq']}") as resumed:
+        again = [receive(resumed, "trade") for _ in numbers[5:]]
+    assert again == came[5:]
+
+
+def test_an_edge_answers_with_the_history_and_the_orders_of_the_hub(desk: SeveralMachines) -> None:
+    post(desk.edges[0], "/api/ingest", [fill(50, "buy", "10")])
+    wanted = {"time_range": "1h", "interval": "1s", "metric_types": ["strategy"], "format": "columns"}
+    # Both ends of the time lie before the newest tick, so that nothing is added to it.
+    wanted["end_time"] = wait_until(lambda: ended_second(desk))
+    del wanted["time_range"]
+    wanted["start_time"] = "2020-01-01T00:00:00Z"
+    assert post(desk.edges[0], "/api/metrics/history", wanted) == post(desk.hub, "/api/metrics/history", wanted)
+    assert desk.edges[1].get("/api/orders/50") == desk.hub.get("/api/orders/50")
+    assert [order["order_id"] for order in desk.edges[1].get("/api/orders?limit=1")["orders"]]
+    assert desk.edges[0].get("/api/system/alerts/history").keys() == desk.hub.get("/api/system/alerts/history").keys()
+    assert refusal(desk.edges[0], "/api/orders/none")[0] == 404
+
+
+def test_an_engine_sends_batches_over_the_servers_of_the_desk(desk: SeveralMachines) -> None:
+    batch = json.dumps([fill(70, "buy", "10"), fill(71, "buy", "10"), {"type": "fill"}]).encode()
+
+    async def send() -> list[tuple[dict[str, str], dict[str, Any]]]:
+        async with desk.broker.client() as engine:
+            answers = []
+            for ident, data in (("a", batch), ("a", batch), ("a", b"[]"), (None, batch), (None, b"{nonsense")):
+                headers = None if ident is None else {"Nats-Msg-Id": ident}
+                answer = await engine.request("obs.main.in.algo", data, timeout=TIMEOUT_SECONDS, headers=headers)
+                answers.append((answer.headers["Obs-Status"], json.loads(answer.data)))
+            return answers
+
+    (status, first), repeated, (other, _), (_, same_ids), (nonsense, _) = asyncio.run(send())
+    assert (status, first["accepted"], first["duplicates"], first["rejected_count"]) == ("200", 2, 0, 1)
+    assert repeated == (status, first)
+    assert (same_ids["accepted"], same_ids["duplicates"]) == (0, 2)
+    assert (other, nonsense) == ("422", "400")
+    assert {"70", "71"} <= set(trade_ids(desk.edges[0]))
 
 
 def test_the_metrics_of_an_edge_tell_of_itself_and_of_its_lag(desk: SeveralMachines) -> None:
@@ -193,7 +248,10 @@ def test_an_edge_without_a_hub_shows_the_last_state_and_says_so(disturbed: Sever
             fresh = receive(connection, "metrics_update")
         # Numbers never go back, and one is left free: what the client had is not the frame before.
         assert fresh["seq"] > last + 1
-    assert trade_ids(edge, 1) == trade_ids(hub, 1) == ["1"]
+        assert trade_ids(edge, 1) == trade_ids(hub, 1) == ["1"]
+    with client(edge, "?channels=trades&lane_since=0") as connection:
+        post(edge, "/api/ingest", [fill(1, "buy", "10"), fill(2, "buy", "10")])
+        assert [receive(connection, "trade")["trade_id"] for _ in range(2)] == ["1", "2"]
 
 
 def test_a_second_hub_of_a_desk_does_not_start(desk: SeveralMachines) -> None:

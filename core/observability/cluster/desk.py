@@ -1,7 +1,9 @@
 """A desk on its NATS servers: their address, and the names of its subjects and streams.
 
 obs.NAME.frame         each frame once, with its documents       stream obs-NAME-frames, in memory, the last 50
+obs.NAME.lane.LANE     the entries of the lossless lanes         stream obs-NAME-lanes, in files
 obs.NAME.question      what edges ask, answered by the hub
+obs.NAME.in.SOURCE     batches of events of engines, answered by the hub
 """
 
 from __future__ import annotations
@@ -49,6 +51,16 @@ class Desk:
     @property
     def question_subject(self) -> str:
         return f"{self.prefix}.question"
+
+    def lane_subject(self, lane: str) -> str:
+        return f"{self.prefix}.lane.{lane}"
+
+    def batch_subject(self, source: str) -> str:
+        return f"{self.prefix}.in.{source}"
+
+    @property
+    def lane_stream(self) -> str:
+        return f"obs-{self.name}-lanes"
 
     @property
     def frame_stream(self) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Final
 
 from observability.clocks.clock import Clock
+from observability.cluster.batches import BatchAnswerer, Take
 from observability.cluster.desk import Desk
 from observability.cluster.frame_publisher import FramePublisher
+from observability.cluster.lanes import LanePublisher, ReadNewer
 from observability.cluster.link import Link
 from observability.cluster.questions import QuestionAnswerer
 from observability.config.config import Config
@@ -22,6 +25,18 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class HubSide:
+    """What the hub does for other hosts."""
+
+    answer: RpcHandler
+    """Answers a question of an edge."""
+    take: Take
+    """Takes a batch of an engine."""
+    read_newer: ReadNewer
+    """Reads the entries of a lane."""
+
+
 class EdgeGateway:
     """One hub's connection to the NATS servers of its desk, and what goes over it."""
 
@@ -31,11 +46,11 @@ class EdgeGateway:
         desk: Desk,
         hub: Hub,
         clock: Clock,
-        answer: RpcHandler,
+        calls: HubSide,
         always: Collection[str],
         on_replaced: Callable[[str], None],
     ) -> None:
-        """Questions are answered by `answer`. The documents in `always` are current in every message. Calls
+        """The documents in `always` are current in every message. Calls
         `on_replaced` with the reason once another hub has taken over; this one must then do nothing more."""
         self._hub = hub
         self._always = frozenset(always)
@@ -43,7 +58,9 @@ class EdgeGateway:
         self._publisher = FramePublisher(
             self.link, hub.frames.epoch, config.metric_collection_interval, hub.counters, on_replaced
         )
-        self._answerer = QuestionAnswerer(self.link, answer)
+        self._lanes = LanePublisher(self.link, calls.read_newer, hub.counters)
+        self._questions = QuestionAnswerer(self.link, calls.answer)
+        self._batches = BatchAnswerer(self.link, calls.take)
 
     @property
     def trouble(self) -> str | None:
@@ -61,12 +78,27 @@ class EdgeGateway:
             frames.latest_seq = max(frames.latest_seq, self._publisher.newest_seq + 1)
         self._publisher.start()
 
+    @property
+    def newest_lane_seq(self) -> int:
+        """The number of the newest lane entry that an earlier hub has published; known once this is open."""
+        return self._lanes.newest_seq
+
+    def start(self) -> None:
+        """Begins to publish the lanes. Call it once they hold what they held in the process before."""
+        self._lanes.start()
+
+    def wake_lanes(self) -> None:
+        """Says that a lane has a new entry."""
+        self._lanes.wake()
+
     async def drain(self) -> None:
-        """Answers the questions that have come."""
-        await self._answerer.drain(DRAIN_SECONDS)
+        """Answers the questions and the batches that have come."""
+        await self._questions.drain(DRAIN_SECONDS)
+        await self._batches.drain(DRAIN_SECONDS)
 
     async def stop(self) -> None:
         await self._publisher.stop()
+        await self._lanes.stop()
         await self.link.close()
 
     def send_frame(self, frame: Frame) -> None:

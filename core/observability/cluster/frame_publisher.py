@@ -18,7 +18,7 @@ import msgspec
 
 from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from observability.cluster.frame_message import EPOCH, SEQ, FrameMessage, pack_frame
-from observability.cluster.link import Link
+from observability.cluster.link import Link, last_message
 from observability.cluster.streams import check_clock, check_server, make_frame_stream
 from observability.errors import SourceError
 from observability.memory.counters import Counters
@@ -130,9 +130,7 @@ class FramePublisher:
     async def _newest(self, connection: NatsConnection) -> tuple[str, int]:
         """Returns epoch and number of the newest frame of the stream, empty and 0 without one."""
         desk = self._link.desk
-        question = msgspec.json.encode({"last_by_subj": desk.frame_subject})
-        (message,) = await connection.ask(f"$JS.API.DIRECT.GET.{desk.frame_stream}", question)
-        headers = message.headers or {}
+        headers = (await last_message(connection, desk.frame_stream, desk.frame_subject)).headers or {}
         return headers.get(EPOCH, ""), int(headers.get(SEQ, "0"))
 
     async def _publish_all(self) -> None:

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import msgspec
+
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import parse_iso_ns
 from observability.cluster.desk import Desk
@@ -143,6 +145,13 @@ class Link:
         if handler is not None:
             handler(message)
         return False
+
+
+async def last_message(connection: NatsConnection, stream: str, subject: str) -> Message:
+    """Returns the newest message of a subject; one that is empty if there is none. Raises EOFError and SourceError."""
+    question = msgspec.json.encode({"last_by_subj": subject})
+    (message,) = await connection.ask(f"$JS.API.DIRECT.GET.{stream}", question)
+    return message
 
 
 def checked(answer: dict[str, Any], what: str) -> dict[str, Any]:

@@ -69,7 +69,7 @@ ROOM_SECONDS: Final = 0.1
 # The events of which the log says whether they count.
 _KEYED: Final = frozenset({Fill, *BOOKING_TYPES})
 
-Transport = Literal["http", "ws"]
+Transport = Literal["http", "ws", "nats"]
 _FINGERPRINT_BYTES: Final = 16
 
 
@@ -216,8 +216,8 @@ class IngestGate:
     async def take(
         self, data: bytes, *, source: Transport, is_lines: bool | None = None, key: str | None = None
     ) -> IngestAnswer:
-        """Takes a batch, and returns the answer to it. While the log is full, a batch from `ws` waits and one from
-        `http` is refused.
+        """Takes a batch, and returns the answer to it. While the log is full, a batch from `ws` waits and any
+        other is refused.
 
         The status is 200 if any event was accepted or a duplicate, 422 if every event was rejected or the key is that
         of other content, 400 for bytes that cannot be split, 409 while a batch with the same key is being taken, 413
@@ -287,7 +287,7 @@ class IngestGate:
     def _refuse_at_once(self, data: bytes, source: Transport, key: str | None) -> _PendingAnswer | None:
         if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
             return _unreadable(refusal(400, f"key: expected 1 to {MAX_KEY_CHARACTERS} characters"))
-        if source == "http":
+        if source != "ws":
             if self._batches >= self._max_batches or self._bytes + len(data) > MAX_BATCH_BYTES:
                 return _busy("too much is being taken now")
             if not self._log.has_room:

@@ -14,6 +14,7 @@ from observability.clocks.timers import Periodic
 from observability.clocks.timestamps import NS_PER_S
 from observability.cluster.desk import Desk
 from observability.cluster.frame_receiver import FrameReceiver
+from observability.cluster.lanes import LaneReceiver
 from observability.cluster.link import Link
 from observability.cluster.questions import Questions
 from observability.cluster.streams import check_server
@@ -45,6 +46,7 @@ class EdgeProcess(ServerProcess):
         self._receiver = FrameReceiver(
             self._link, context.mapping, counters, clock, config.metric_collection_interval, self._on_frame
         )
+        self._lanes = LaneReceiver(self._link, context.mapping.lanes(), counters, context.wake_workers)
         self._questions = Questions(self._link)
         self._answerers = Answerers(context, self._answer, self._loop)
         self._connected = counters.gauge("cluster_connected", "Whether this host is connected to the NATS servers")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from observability.clocks.clock import Clock
+from observability.errors import StoreError
+from observability.http11.refusals import Unavailable
 from observability.memory.counters import Counters
 from observability.memory.entry_log import EntryLog
 from observability.memory.mapping import SharedMapping
@@ -15,7 +18,10 @@ from observability.snapshot.frames import Frame, FrameSource
 from observability.snapshot.shared_frames import SharedEventClock, SharedFrames
 from observability.store.reader import StoreReader
 from observability.stream.lane_feed import make_lanes
-from observability.stream.lanes import Entry, Lane
+from observability.stream.lanes import Entry, Lane, Page, SymbolFilter
+
+ReadLanePage = Callable[[str, int, SymbolFilter, int], Awaitable[Page]]
+"""Reads a page of a lane, by its channel. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +46,15 @@ class SharedFeed:
         host_clock: Clock,
         counters: Counters,
         reader: StoreReader | None = None,
+        read_page: ReadLanePage | None = None,
     ) -> None:
-        """`reader` reads the store that the lanes are written to, if there is one."""
+        """`reader` reads the store that the lanes are written to, if there is one; on a host without it `read_page`
+        asks the hub, which has one."""
         self.frames = SharedFrames(mapping)
         self.lanes: Mapping[str, Lane] = make_lanes(reader)
+        if read_page is not None:
+            for channel, lane in self.lanes.items():
+                lane.archive = _RemoteArchive(partial(read_page, channel))
         self.event_clock = SharedEventClock(mapping, host_clock)
         self.lost = counters.counter("shared_records_lost_total", "Records overwritten before this worker copied them")
         self._wakeup = wakeup
@@ -93,6 +104,19 @@ class SharedFeed:
 
     def _records_lost(self) -> int:
         return self.frames.records_lost + sum(follower.entries_lost for follower in self._followers)
+
+
+class _RemoteArchive:
+    """The entries of one lane in the store of another host."""
+
+    def __init__(self, read: Callable[[int, SymbolFilter, int], Awaitable[Page]]) -> None:
+        self._read = read
+
+    async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+        try:
+            return await self._read(after_seq, symbols, limit)
+        except Unavailable as unavailable:
+            raise StoreError(unavailable.detail) from None
 
 
 class _LaneFollower:

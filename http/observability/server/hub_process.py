@@ -16,7 +16,7 @@ from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.steady import SteadyClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.cluster.desk import Desk
-from observability.cluster.edge_gateway import EdgeGateway
+from observability.cluster.edge_gateway import EdgeGateway, HubSide
 from observability.config.config import Config
 from observability.connections.tls import Certificate
 from observability.errors import EXIT_FAILED
@@ -63,6 +63,8 @@ from observability.recorder.layout import DIRECTORY_NAME
 from observability.recorder.recorder import Recorder, RecordLimits
 from observability.rest.positions import POSITIONS
 from observability.rest.published import INSTRUMENTS, Published
+from observability.routing.forwarding import RequestAnswerer
+from observability.routing.router import Router
 from observability.server.book_files import BookFiles
 from observability.server.feed import LocalFeed
 from observability.server.process import ServerProcess
@@ -76,7 +78,7 @@ from observability.snapshot.hub import Hub
 from observability.snapshot.on_demand import Document, SlowDocument
 from observability.store.reader import UNREADABLE
 from observability.store.schema import UPSERT_NOTICE, UPSERT_SILENCE
-from observability.stream.lane_feed import LaneFeed
+from observability.stream.lane_feed import LaneFeed, read_newer
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +193,8 @@ class HubProcess(ServerProcess):
         )
         execution = self._collectors.execution
         self._orders = LedgerOrders(lambda: execution.ledger, execution.reports, execution.trades, self._slices)
+        self._routes = Router()
+        self._requests = RequestAnswerer(self._routes)
         self._calls = HubCalls(
             self._gate,
             self._acknowledger,
@@ -199,6 +203,8 @@ class HubProcess(ServerProcess):
             self._bookings,
             self._orders,
             self._hub.frames,
+            self._lane_feed.lanes,
+            self._requests,
         )
         self._frontend: Worker | WorkerGateway = self._make_worker() if context is None else self._make_gateway(context)
         self._edges = None if desk is None else self._make_edge_gateway(desk)
@@ -256,6 +262,9 @@ class HubProcess(ServerProcess):
         hub.add_frame_listener(frontend.send_frame)
         edges = self._edges
         if edges is not None:
+            add_routes(self._routes, self._route_parts())
+            for lane in self._lane_feed.lanes.values():
+                lane.add_entry_listener(lambda _: edges.wake_lanes())
             hub.documents[HUB_STATE] = self._status.hub_state
             self._collectors.system.add_health_reason("edges", lambda: edges.trouble)
             hub.add_frame_listener(edges.send_frame)
@@ -275,12 +284,16 @@ class HubProcess(ServerProcess):
         await self._hub.start_collectors()
         self._host_clock.note_stored(self._persistence.recover())
         self._persistence.sequence.skip_to(self._memory.newest_lane_entry)
+        if self._edges is not None:
+            self._persistence.sequence.skip_to(self._edges.newest_lane_seq)
         self._lane_feed.restore(self._persistence.recent_announcements())
         if self._store is not None:
             with self._store.reading() as connection:
                 self._notifier.restore(*stored_notices(connection))
                 self._silences.restore(stored_silences(connection, self._host_clock.time_ns()))
         self._persistence.start(self._loop)
+        if self._edges is not None:
+            self._edges.start()
         if self._recorder is not None:
             self._recorder.start()
         self._notifier.start()
@@ -355,9 +368,13 @@ class HubProcess(ServerProcess):
         return WorkerGateway(self._config, context, self._hub, self._calls, self._loop)
 
     def _make_edge_gateway(self, desk: Desk) -> EdgeGateway:
-        return EdgeGateway(
-            self._config, desk, self._hub, self._host_clock, self._calls.answer, SENT_TO_EDGES, self._on_replaced
+        lanes = self._lane_feed.lanes
+        side = HubSide(
+            answer=self._calls.answer,
+            take=lambda data, key: self._gate.take(data, source="nats", key=key),
+            read_newer=lambda lane, seq, limit: read_newer(lanes[lane], seq, limit),
         )
+        return EdgeGateway(self._config, desk, self._hub, self._host_clock, side, SENT_TO_EDGES, self._on_replaced)
 
     def _on_replaced(self, why: str) -> None:
         """Ends this process at once: another hub is the desk's, and nothing that this one does counts any more."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -33,7 +33,9 @@ from observability.metrics.trades.trade import Trade, TradeFilter
 from observability.monitoring.acknowledgements import Acknowledged, Acknowledger
 from observability.monitoring.silencing import Silenced, Silencer
 from observability.notify.silences import Silence
+from observability.routing.forwarding import ForwardedAnswer, ForwardedRequest, RequestAnswerer
 from observability.snapshot.frames import FrameSource, PublishedDocument
+from observability.stream.lanes import Entry, Lane, Page, SymbolFilter
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +131,21 @@ class CheckOrders(msgspec.Struct, array_like=True, tag=True):
     keys: list[OrderKey]
 
 
+class AnswerRequest(msgspec.Struct, array_like=True, tag=True):
+    """Answer a request by the routes of the hub."""
+
+    request: ForwardedRequest
+
+
+class ReadLane(msgspec.Struct, array_like=True, tag=True):
+    """Return a page of the entries that a lane has in the store."""
+
+    lane: str
+    after_seq: int
+    symbols: frozenset[str] | None
+    limit: int
+
+
 Call = (
     TakeBatch
     | Acknowledge
@@ -142,6 +159,8 @@ Call = (
     | ListOrders
     | FindOrders
     | CheckOrders
+    | AnswerRequest
+    | ReadLane
 )
 
 TradePage = tuple[list[Trade], int]
@@ -154,6 +173,13 @@ class _SentLife(msgspec.Struct, array_like=True):
     reports: list[tuple[Any, ...]]
     trades: list[Trade]
     is_complete: bool
+
+
+class _SentPage(msgspec.Struct, array_like=True):
+    """A page of a lane: number, symbol and members of each entry."""
+
+    prev: int
+    entries: list[tuple[int, str | None, bytes]]
 
 
 class _NotAsked(msgspec.Struct, array_like=True):
@@ -175,6 +201,8 @@ _decode_trades = msgspec.msgpack.Decoder(list[Trade]).decode
 _decode_document = msgspec.msgpack.Decoder(PublishedDocument | None).decode
 _decode_recent_orders = msgspec.msgpack.Decoder(RecentOrders).decode
 _decode_order_lives = msgspec.msgpack.Decoder(list[_SentLife]).decode
+_decode_forwarded = msgspec.msgpack.Decoder(ForwardedAnswer).decode
+_decode_lane_page = msgspec.msgpack.Decoder(_SentPage).decode
 _decode_flags = msgspec.msgpack.Decoder(list[bool]).decode
 _decode_trade_stats = msgspec.msgpack.Decoder(TradeStats).decode
 
@@ -242,6 +270,13 @@ class RemoteHub:
     async def held_orders(self, keys: list[OrderKey]) -> list[bool]:
         return await self._ask(CheckOrders(keys), _decode_flags)
 
+    async def answer_request(self, request: ForwardedRequest) -> ForwardedAnswer:
+        return await self._ask(AnswerRequest(request), _decode_forwarded)
+
+    async def lane_page(self, lane: str, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
+        sent = await self._ask(ReadLane(lane, after_seq, symbols, limit), _decode_lane_page)
+        return Page(sent.prev, [Entry(*entry) for entry in sent.entries])
+
     async def document(self, name: str) -> PublishedDocument | None:
         return await self._ask(ReadDocument(name), _decode_document)
 
@@ -276,6 +311,10 @@ class HubCalls:
     bookings: BookingSource
     orders: OrderMemory
     frames: FrameSource
+    lanes: Mapping[str, Lane] = field(default_factory=dict)
+    """Those of the hub, for edges that have no store to read."""
+    requests: RequestAnswerer | None = None
+    """Answers the requests of edges."""
 
     async def answer(self, message: bytes) -> bytes:
         """Returns the encoded answer to an encoded call; a call that fails is logged here and answered as failed."""
@@ -315,6 +354,15 @@ class HubCalls:
                 ]
             case CheckOrders():
                 return await self.orders.held_orders(call.keys)
+            case AnswerRequest():
+                assert self.requests is not None, "the workers of this host have routes of their own"
+                return await self.requests.answer_request(call.request)
+            case ReadLane():
+                archive = self.lanes[call.lane].archive
+                if archive is None:
+                    return _SentPage(0, [])
+                page = await archive.read_page(call.after_seq, call.symbols, call.limit)
+                return _SentPage(page.prev, [(each.seq, each.symbol, each.members) for each in page.entries])
             case ReadDocument():
                 documents = self.frames.documents
                 body = documents.by_name.get(call.name)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from observability.clocks.clock import HostClock
 from observability.clocks.timers import Periodic
@@ -29,6 +30,7 @@ from observability.processes.child import ChildContext
 from observability.processes.control import say_serving
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
 from observability.rest.published import Published
+from observability.routing.forwarding import forwarder
 from observability.server.feed import SharedFeed
 from observability.server.hub_link import HubLink
 from observability.server.process import ServerProcess
@@ -40,6 +42,10 @@ from observability.store.file import DATABASE_NAME
 from observability.store.reader import StoreReader
 
 logger = logging.getLogger(__name__)
+
+
+# The routes, by name, that need the history or the store, which an edge has not got.
+ANSWERED_BY_HUB: Final = ("metrics_history", "alert_history", "orders", "order")
 
 
 class WorkerProcess(ServerProcess):
@@ -58,7 +64,12 @@ class WorkerProcess(ServerProcess):
         self._hub = RemoteHub(self._link.call)
         self._store = None if config.data_dir is None else StoreReader(config.data_dir / DATABASE_NAME, self._counters)
         self._feed = SharedFeed(
-            mapping, context.wakeups[self._slot.number], self._host_clock, self._counters, self._store
+            mapping,
+            context.wakeups[self._slot.number],
+            self._host_clock,
+            self._counters,
+            self._store,
+            self._hub.lane_page if config.is_edge else None,
         )
         # To the clients.
         port = SharedPort.of(context)
@@ -85,6 +96,9 @@ class WorkerProcess(ServerProcess):
         self._feed.add_frame_listener(self._publish_taken)
         self._worker.add_sent_listener(self._publish_sent)
         add_routes(self._worker.router, self._route_parts())
+        if self._config.is_edge:
+            for name in ANSWERED_BY_HUB:
+                self._worker.router.replace_handler(name, forwarder(self._hub.answer_request))
 
     async def _start(self) -> None:
         await self._link.start()

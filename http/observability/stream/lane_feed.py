@@ -50,6 +50,20 @@ class LaneFeed:
         self.lanes[lane].append(Entry(seq, symbol, document))
 
 
+async def read_newer(lane: Lane, seq: int, limit: int) -> list[tuple[int, str | None, bytes]]:
+    """Returns number, symbol and members of the first entries of a lane after a number: from the store if they have
+    left the ring."""
+    if seq and lane.archive is not None and seq < lane.oldest_seq:
+        page = await lane.archive.read_page(seq, None, limit)
+        if page.entries:
+            return [(each.seq, each.symbol, each.members) for each in page.entries]
+    position = lane.end
+    while position > lane.start and lane.entry(position - 1).seq > seq:
+        position -= 1
+    entries = [lane.entry(at) for at in range(position, min(lane.end, position + limit))]
+    return [(each.seq, each.symbol, each.members) for each in entries]
+
+
 def make_lanes(reader: StoreReader | None) -> dict[str, Lane]:
     """Returns the lanes, empty. With a `reader` they reach back as far as the store does."""
     lanes: dict[str, tuple[str, ReadPage]] = {
