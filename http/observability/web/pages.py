@@ -18,7 +18,7 @@ from observability.monitoring.exposition import Exposition
 from observability.monitoring.trading_exposition import EXECUTION_FIGURES, TradingFigures
 from observability.rest.openapi import describe
 from observability.rest.published import Published
-from observability.routing.router import RouteDescription, Router
+from observability.routing.router import Parameter, RouteDescription, Router
 from observability.stream.endpoint import StreamEndpoint
 from observability.version import VERSION
 from observability.web.assets import Assets
@@ -36,6 +36,8 @@ _PAGE_FIELDS: Final = (
     ),
     _REVALIDATED,
 )
+
+_PARTS: Final = {"build": "the hash of all files", "folder": "a folder", "file": "a file"}
 
 
 class PageRoutes:
@@ -102,6 +104,7 @@ class PageRoutes:
             ),
         )
         for pattern, name in (("/static/{build}/{file}", "asset"), ("/static/{build}/{folder}/{file}", "folder_asset")):
+            parts = [part[1:-1] for part in pattern.split("/") if part.startswith("{")]
             router.add(
                 "GET",
                 pattern,
@@ -111,7 +114,8 @@ class PageRoutes:
                 description=RouteDescription(
                     "A file of the live page, under a path that names its content",
                     tags=tags,
-                    statuses=(200, 404),
+                    parameters=tuple(Parameter(part, str, _PARTS[part], required=True, where="path") for part in parts),
+                    statuses=(200, 400, 404),
                     media_types=("text/javascript", "text/css", "image/svg+xml", "text/plain"),
                 ),
             )

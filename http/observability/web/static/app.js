@@ -41,12 +41,13 @@ import { link, parse } from "./js/router.js";
 import { Settings } from "./js/settings.js";
 import { Feed } from "./js/state.js";
 import market from "./views/market.js";
+import orders from "./views/orders.js";
 import overview from "./views/overview.js";
 import strategies from "./views/strategies.js";
 import system from "./views/system.js";
 
 // The order is that of the navigation. The first one is shown where the address names none.
-const VIEWS = [overview, market, strategies, system];
+const VIEWS = [overview, market, strategies, orders, system];
 
 const byId = id => document.getElementById(id);
 const ZONE_NAMES = { utc: "UTC", session: "Session", local: "Local" };

@@ -101,7 +101,7 @@ function mount(root, app, params) {
       if (field.value !== chosen) field.value = chosen;
     }
     const shown = view.table.rows.length;
-    write(note, `${count(shown)} ${current === "orders" ? "orders" : "trades"} shown${view.hasMore ? "" : view.isCut ? "; older ones were dropped, filter to see them" : ", which is all"}`);
+    write(note, !view.isLoaded ? "" : `${count(shown)} ${current === "orders" ? "orders" : "trades"} shown${view.hasMore ? "" : view.isCut ? "; older ones were dropped, filter to see them" : ", which is all"}`);
     older.hidden = !view.hasMore;
     write(fault, view.fault);
     fault.hidden = view.fault === "";
@@ -153,6 +153,7 @@ class Part {
     this.cursor = null;
     this.hasMore = false;
     this.isCut = false;
+    this.isLoaded = false;
     this.fault = "";
     this.filters = {};
     this.question = null;
@@ -174,6 +175,7 @@ class Part {
 
   reload() {
     const generation = ++this.generation;
+    this.isLoaded = false;
     this.table.setEmpty("Loading …");
     this.ask(this.query(), rows => {
       if (generation !== this.generation) return;
@@ -202,6 +204,7 @@ class Part {
       this.cursor = document.next_cursor;
       this.hasMore = document.next_cursor !== null;
       this.fault = "";
+      this.isLoaded = true;
       this.show();
       this.onchange();
     }, error => {
@@ -241,6 +244,12 @@ class Part {
     return this.text(row).toLowerCase().includes(q.toLowerCase());
   }
 
+  /** Loads older rows when those in view are the last ones. A table calls it while it is made, too. */
+  loadAtEnd() {
+    const body = this.table?.element.querySelector(".body");
+    if (body && this.hasMore && body.scrollTop > 0 && body.scrollTop + body.clientHeight > body.scrollHeight - 200) this.more();
+  }
+
   refresh() {}
 }
 
@@ -256,7 +265,7 @@ class OrdersPart extends Part {
     this.table = new Table({
       label: "Orders", key: keyOf, empty: "Loading …", maxRows: 22,
       onopen: row => this.onopen(row.order_id, row.symbol),
-      onrange: () => this.#loadAtEnd(),
+      onrange: () => this.loadAtEnd(),
       columns: [
         { id: "created", title: "Time", width: "96px", value: row => row.created, text: row => moment(app, row.created, { hasMs: true }), hint: row => app.dateTime(row.created, { hasMs: true }), minWidth: 420 },
         { id: "symbol", title: "Symbol", width: "minmax(64px, 1.2fr)", value: row => row.symbol },
@@ -328,11 +337,6 @@ class OrdersPart extends Part {
       this.onchange();
     }, () => { this.isRefreshing = false; });
   }
-
-  #loadAtEnd() {
-    const body = this.table.element.querySelector(".body");
-    if (this.hasMore && body.scrollTop > 0 && body.scrollTop + body.clientHeight > body.scrollHeight - 200) this.more();
-  }
 }
 
 // An order of `GET /api/orders/ID` as the list has it.
@@ -352,7 +356,7 @@ class TradesPart extends Part {
     this.table = new Table({
       label: "Trades", key: this.keyOf, empty: "Loading …", maxRows: 22,
       onopen: row => row.order_id && this.onopen(row.order_id, row.symbol),
-      onrange: () => this.#loadAtEnd(),
+      onrange: () => this.loadAtEnd(),
       columns: [
         { id: "timestamp", title: "Time", width: "96px", value: row => row.timestamp, text: row => moment(app, row.timestamp, { hasMs: true }), hint: row => app.dateTime(row.timestamp, { hasMs: true }), minWidth: 420 },
         { id: "symbol", title: "Symbol", width: "minmax(64px, 1.2fr)", value: row => row.symbol },
@@ -392,11 +396,6 @@ class TradesPart extends Part {
     }
     if (isCorrected) this.reload();
     else if (hasNews) this.show();
-  }
-
-  #loadAtEnd() {
-    const body = this.table.element.querySelector(".body");
-    if (this.hasMore && body.scrollTop > 0 && body.scrollTop + body.clientHeight > body.scrollHeight - 200) this.more();
   }
 }
 
@@ -464,14 +463,14 @@ function detailPart(app, close) {
     for (const leg of Object.keys(LEGS)) legs.set(leg, milliseconds(life.latency[leg]));
     markouts.replaceChildren(...Object.entries(life.markouts).map(([horizon, { bps: value, n }]) => h("div", {},
       h("dt", { text: horizon }), h("dd", { class: `num ${tone(value)}`, text: value === null ? DASH : `${signed(value, 2)} bps (n ${n})` }))));
-    // A fill comes after the report of the same moment that made it possible.
+    // Of what is of the same moment, a fill comes before the report that counts it.
     const steps = [
-      ...life.reports.map(report => ({ at: report.timestamp, order: 0, ...report })),
+      ...life.reports.map(report => ({ at: report.timestamp, order: report.status.endsWith("filled") ? 2 : 0, ...report })),
       ...life.fills.map(fill => ({ at: fill.timestamp, order: 1, isFill: true, ...fill })),
     ].sort((a, b) => a.at < b.at ? -1 : a.at > b.at ? 1 : a.order - b.order);
     let before = null;
     events.replaceChildren(...steps.map(step => {
-      const gap = before === null ? "" : `+${milliseconds(Date.parse(step.at) - before)}`;
+      const gap = before === null ? "" : `+${count(Date.parse(step.at) - before)} ms`;
       before = Date.parse(step.at);
       const said = step.isFill
         ? h("span", { class: step.status === "busted" ? "down" : "up", text: `fill ${quantity(step.quantity)} at ${price(step.price)}${step.liquidity ? `, ${step.liquidity}` : ""}${step.status ? `, ${step.status}` : ""}` })
