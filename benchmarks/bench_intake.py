@@ -73,7 +73,7 @@ def order(n: int) -> dict[str, object]:
     return {
         "type": "order",
         "order_id": f"o{n // 3}",
-        "symbol": f"SYM{n % 20}",
+        "symbol": f"SYM{n // 3 % 20}",
         "side": "buy",
         "quantity": "100",
         "price": "585.25",

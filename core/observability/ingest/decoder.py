@@ -1,7 +1,8 @@
 """Decodes batches of events in our own JSON format into typed events; one bad event never costs another.
 
     bytes --> decode_all --> events, of a small batch in which every event decodes as it stands
-          --> split --> elements, not decoded --> decode_element, one by one --> event, or its fault with the path
+          --> split --> elements, not decoded --> decode_slice --> events, of a slice in which every event does
+                                              --> decode_element, one by one --> event, or its fault with the path
                                                         |       ^
                                                         v       |  what does not decode as it stands
                                                      dialects.read_event
@@ -11,7 +12,7 @@ A batch is a single event, an array of events, or a line per event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -68,6 +69,14 @@ class EventDecoder:
         except (*UNDECODABLE, EventError):
             return None
         return events
+
+    def decode_slice(self, elements: Sequence[Element | AnyEvent], ts_init: int) -> list[AnyEvent] | None:
+        """Returns the events of some elements of one array; None if there is anything to be said about one of them, or
+        they are not from an array that was JSON as a whole. In half of the time of doing it one by one."""
+        # hot: once per slice of a batch (benchmarks/bench_intake.py)
+        if any(element.__class__ is not msgspec.Raw for element in elements):
+            return None
+        return self.decode_all(b"[%b]" % b",".join(elements), ts_init)  # type: ignore[arg-type]
 
     def split(self, data: bytes, *, is_lines: bool | None) -> Iterable[Element]:
         """Returns the elements of an array, the single event that `data` is, or its non-blank lines.

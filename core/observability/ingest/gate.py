@@ -451,6 +451,7 @@ class IngestGate:
         repeated = prints.repeated_prints
         n_accepted = 0
         try:
+            elements = self._decoder.decode_slice(elements, ts_init) or elements
             for index, element in enumerate(elements, start):
                 event: Event | None = (
                     element if isinstance(element, Event) else self._decode(element, index, ts_init, outcome)
@@ -458,7 +459,7 @@ class IngestGate:
                 if event is None:
                     continue
                 kind = event.__class__
-                if kind is Fill:
+                if kind is Fill and event.corrects:  # type: ignore[attr-defined]
                     event = as_counted(event)
                 publish(event, source)
                 if bus.remark is not None and self._is_refused(event, index, outcome):

@@ -30,7 +30,7 @@ from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import BusCollector
 from observability.metrics.execution.amounts import are_in_several
-from observability.metrics.execution.groups import ExecutionGroups, GroupsState
+from observability.metrics.execution.groups import LEGS, ExecutionGroups, GroupsState
 from observability.metrics.execution.ledger import KnownOrder, LedgerState, OrderLedger
 from observability.metrics.execution.markouts import Markouts, MarkoutsState
 from observability.metrics.execution.order_breaks import OrderBreaks
@@ -252,12 +252,9 @@ class ExecutionCollector(BusCollector):
 
     def latencies(self, bounds_ns: Sequence[int]) -> dict[str, tuple[float, int, list[int]]]:
         """Returns, by leg and since the first start, the sum of all latencies in seconds, their count, and how many
-        are at most each bound."""
+        are at most each bound. Those that corrections have taken back are among them."""
         self._order_groups.settle()
-        return {
-            leg: (histogram.total_ns / NS_PER_S, histogram.count, histogram.cumulative(bounds_ns))
-            for leg, histogram in self._order_groups.all.legs_total.items()
-        }
+        return {leg: self._order_groups.all.ever_recorded(leg, bounds_ns) for leg in LEGS}
 
     def save(self) -> bytes:
         """Returns the packed state of the section. Orders and groups that have not changed are not packed again."""

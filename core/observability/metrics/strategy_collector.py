@@ -373,7 +373,8 @@ class StrategyCollector(BusCollector):
         moved = EXACT.subtract(part.unrealized, unrealized)
         amounts.unrealized = EXACT.add(amounts.unrealized, moved)
         account.observe(moved_ns)
-        self._totals.move(amounts, EXACT.add(moved, EXACT.subtract(gross, fee)))
+        earned = EXACT.subtract(moved, fee) if fee else moved
+        self._totals.move(amounts, earned if gross is ZERO else EXACT.add(earned, gross))
         symbol = self._symbol(event.symbol)
         symbol.add(amounts, gross, fee)
         if fee is ZERO and event.commission:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,8 @@ def test_a_fill_is_announced_only_once_it_is_on_disk() -> None:
             other.execute("ROLLBACK")
         await run.written()
         ((lane, seq, symbol, document),) = run.announced
-        assert (lane, seq, symbol, document["trade_id"], "durable" in document) == (
-            TRADES_LANE,
-            1,
-            "AAPL",
-            "t1",
-            False,
-        )
+        shown = document()
+        assert (lane, seq, symbol, shown["trade_id"], "durable" in shown) == (TRADES_LANE, 1, "AAPL", "t1", False)
         await run.stop(is_clean=True)
 
     in_data_directory(script)
@@ -52,9 +48,10 @@ def test_no_announcement_precedes_its_commit() -> None:
         positions: dict[str, int] = {}
         early: list[str] = []
 
-        def on_announcement(lane: str, seq: int, symbol: str | None, document: dict[str, Any]) -> None:
-            if positions[document["trade_id"]] > store.durable_position:
-                early.append(document["trade_id"])
+        def on_announcement(lane: str, seq: int, symbol: str | None, document: Callable[[], dict[str, Any]]) -> None:
+            trade_id = document()["trade_id"]
+            if positions[trade_id] > store.durable_position:
+                early.append(trade_id)
 
         run.journal.add_announcement_listener(on_announcement)
         for number in range(1, 201):

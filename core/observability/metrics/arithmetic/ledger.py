@@ -53,15 +53,15 @@ class Amounts:
         self.margined = ZERO
         """The part of net exposure less unrealised P&L that was not paid, because its positions are margined."""
 
-    def book(self, gross: Decimal, fee: Decimal) -> Decimal:
-        """Adds what a fill realised before fees, and its fee; returns what it realised net."""
-        # hot: once per fill (benchmarks/bench_intake.py)
-        self.fees = EXACT.add(self.fees, fee)
-        net = EXACT.subtract(gross, fee)
+    def book(self, gross: Decimal, fee: Decimal) -> None:
+        """Adds what a fill realised before fees, and its fee."""
+        # hot: twice per fill (benchmarks/bench_intake.py)
         if gross is not ZERO:
             self.realized_gross = EXACT.add(self.realized_gross, gross)
-        self.realized = EXACT.add(self.realized, net)
-        return net
+            self.realized = EXACT.add(self.realized, gross)
+        if fee:
+            self.fees = EXACT.add(self.fees, fee)
+            self.realized = EXACT.subtract(self.realized, fee)
 
     def earn(self, income: Decimal) -> None:
         """Adds P&L that is of no fill."""

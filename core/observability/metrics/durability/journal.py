@@ -350,7 +350,7 @@ class Journal:
 
     def _announce(self, news: Trade | Announcement, *, is_durable: bool) -> None:
         announcement: Announcement
-        announcement = news if isinstance(news, tuple) else (TRADES_LANE, news.seq, news.symbol, news.to_json())
+        announcement = news if isinstance(news, tuple) else (TRADES_LANE, news.seq, news.symbol, news.to_json)
         lane, seq, symbol, document = announcement
         if not is_durable:
             document = {**(document if isinstance(document, dict) else document()), "durable": False}

@@ -12,12 +12,13 @@ An event counts once, in a tally; the four groups of the tally take its sums whe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from observability.clocks.timestamps import NS_PER_S
 from observability.metrics.arithmetic.decimals import EXACT, ZERO
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.arithmetic.rates import Rates
@@ -53,12 +54,15 @@ class GroupState(msgspec.Struct, array_like=True):
     legs_total: dict[str, HistogramState] = {}
     symbol: str | None = None
     is_mixed: bool = False
+    legs_taken_back: dict[str, HistogramState] = {}
 
 
 class ExecutionGroup:
     """Adds up one set of orders: counts and sums of the session, latencies of the session and since the start."""
 
-    __slots__ = ("_json", "_packed", "amounts", "counts", "is_mixed", "legs", "legs_total", "symbol")
+    __slots__ = (
+        "_json", "_packed", "amounts", "counts", "is_mixed", "legs", "legs_taken_back", "legs_total", "symbol",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -69,6 +73,8 @@ class ExecutionGroup:
         """Whether there were several: their quantities and prices are of different units."""
         self.legs = {leg: SparseHistogram() for leg in LEGS}
         self.legs_total = {leg: SparseHistogram() for leg in LEGS}
+        self.legs_taken_back: dict[str, SparseHistogram] = {}
+        """What corrections have taken out of `legs_total`."""
         self._json: dict[str, Any] | None = None
         self._packed: msgspec.Raw | None = None
 
@@ -102,7 +108,11 @@ class ExecutionGroup:
     def forget(self, leg: str, duration_ns: int, others: Collection[int], *, is_of_session: bool) -> None:
         """Takes back the duration of a leg; `others` are the known durations of that leg of other orders."""
         self._json = self._packed = None
-        self.legs_total[leg].forget(duration_ns, others)
+        total = self.legs_total[leg]
+        count = total.count
+        total.forget(duration_ns, others)
+        if total.count < count:
+            self.legs_taken_back.setdefault(leg, SparseHistogram()).record(duration_ns)
         if is_of_session:
             self.legs[leg].forget(duration_ns, others)
 
@@ -140,7 +150,7 @@ class ExecutionGroup:
     def to_state(self) -> GroupState:
         return GroupState(
             self.counts, self.amounts, _states_of(self.legs), _states_of(self.legs_total), self.symbol,
-            self.is_mixed,
+            self.is_mixed, _states_of(self.legs_taken_back),
         )  # fmt: skip
 
     @classmethod
@@ -150,7 +160,24 @@ class ExecutionGroup:
         group.symbol, group.is_mixed = state.symbol, state.is_mixed
         for histograms, states in ((group.legs, state.legs), (group.legs_total, state.legs_total)):
             histograms.update({leg: SparseHistogram.from_state(states[leg]) for leg in LEGS if leg in states})
+        group.legs_taken_back = {
+            leg: SparseHistogram.from_state(histogram) for leg, histogram in state.legs_taken_back.items()
+        }
         return group
+
+    def ever_recorded(self, leg: str, bounds_ns: Sequence[int]) -> tuple[float, int, list[int]]:
+        """Returns the sum in seconds of all latencies of a leg since the first start, how many they are, and how many
+        are at most each bound, also those that were taken back: none of these ever falls."""
+        total = self.legs_total[leg]
+        cumulative = total.cumulative(bounds_ns)
+        taken_back = self.legs_taken_back.get(leg)
+        if taken_back is None:
+            return total.total_ns / NS_PER_S, total.count, cumulative
+        return (
+            (total.total_ns + taken_back.total_ns) / NS_PER_S,
+            total.count + taken_back.count,
+            [sum(pair) for pair in zip(cumulative, taken_back.cumulative(bounds_ns), strict=True)],
+        )
 
     def packed(self) -> msgspec.Raw:
         """Returns the packed state; the same bytes until something is counted."""
@@ -229,6 +256,8 @@ class ExecutionGroups:
         self._max_groups = max_groups
         self._tallies: dict[tuple[str, str, str], Tally] = {}
         self._unsettled: list[Tally] = []
+        self.count_changes: Callable[[], None] | None = None
+        """Counts the orders that have changed since the groups were last read."""
 
     def tally(self, strategy: str, symbol: str, venue: str) -> Tally:
         """Returns the tally of an order, to be added to at once."""
@@ -242,6 +271,8 @@ class ExecutionGroups:
 
     def settle(self) -> None:
         """Brings every group up to date. Call it before reading one."""
+        if self.count_changes is not None:
+            self.count_changes()
         for tally in self._unsettled:
             for group in tally.groups:
                 group.take(tally)

@@ -36,11 +36,21 @@ OrderKey = tuple[str, str]
 
 # The figures of so many orders are kept, about 1 kB each: the reports and fills of an order mostly come together.
 MAX_RECENT_FIGURES: Final = 1024
+# So many changed orders wait at most for being counted, however long nobody reads the groups.
+MAX_UNCOUNTED: Final = 4096
 
 FILL_LEGS: Final = frozenset({"ack_to_first_fill", "send_to_first_fill", "send_to_complete"})
 """Those that end with a fill, or may."""
 
 _LEG_BITS: Final = {leg: 1 << index for index, leg in enumerate(LEGS)}
+
+
+class Uncounted(NamedTuple):
+    """An order that has changed since it was counted, and what it was counted with."""
+
+    order: OrderState
+    figures: Figures
+    strategy: str
 
 
 class KnownOrder(NamedTuple):
@@ -74,6 +84,9 @@ class LedgerState(msgspec.Struct, array_like=True):
 
 class OrderLedger:
     """Follows every order, and counts what its reports and fills change in its groups.
+
+    An order is counted when somebody reads the groups: its figures of now in place of those it was counted with,
+    however many reports and fills have come in between.
 
     Beyond `max_open` open orders, the oldest no longer counts as open (`evicted`). Of the other orders, `max_recent`
     are remembered for late and repeated reports. A report of an order that was forgotten counts as a new order, unless
@@ -119,6 +132,8 @@ class OrderLedger:
         self._recent: OrderedDict[OrderKey, OrderState] = OrderedDict()
         self._packed: dict[OrderKey, msgspec.Raw] = {}
         self._recent_figures: dict[OrderKey, Figures] = {}
+        self._uncounted: dict[OrderKey, Uncounted] = {}
+        groups.count_changes = self._count_changes
         self._max_open = max_open
         self._max_recent = max_recent
         self._session = 0
@@ -128,6 +143,7 @@ class OrderLedger:
     def begin_session(self) -> None:
         """Resets all counts and latencies of the session. Open orders stay open; from now on only their fills are
         counted."""
+        self._count_changes()
         self._session += 1
         self.session_seq = self._trades.newest_seq
         self.latency = SparseHistogram()
@@ -141,7 +157,7 @@ class OrderLedger:
         if known is not None and known.has_report:
             self.late_reports += 1
             return None
-        order, before = self._find(key, event, market)
+        order = self._find(key, event, market)
         if known is not None:
             order.seq = known.seq
         is_repeated = order.is_repeated_by(event)
@@ -149,16 +165,16 @@ class OrderLedger:
             order.n_reports += 1
         if order.is_contradicted_by(event):
             self.breaks.add(order, event)
-            self._put(key, order, before)
+            self._put(key, order)
             return None if is_repeated else order
         if order.strategy == DEFAULT_STRATEGY:
-            self._name_strategy(order, event.strategy, before)
+            order.take_strategy(event.strategy)
         if self._replaced and order.is_new:
             self._note_successor(order)
         self.late_reports += order.report(event, market)
         if order.waiting and order.arrival_price is not None:
             self._amend(order)
-        self._put(key, order, before)
+        self._put(key, order)
         if order.replaces or order.successor:
             self._close_replaced(order)
         return None if is_repeated else order
@@ -167,9 +183,9 @@ class OrderLedger:
         """Applies one fill, which must not be a duplicate, to its order; returns the order."""
         # hot: once per fill (benchmarks/bench_intake.py)
         key = (event.symbol, event.order_id)
-        order, before = self._find(key, event, market)
+        order = self._find(key, event, market)
         if order.strategy == DEFAULT_STRATEGY:
-            self._name_strategy(order, trade.strategy, before)
+            order.take_strategy(trade.strategy)
         if self._replaced and order.is_new:
             self._note_successor(order)
         order.fill(event, trade, market)
@@ -188,7 +204,7 @@ class OrderLedger:
                 order.is_latency_known = True
                 order.latency_seq, order.latency_ns = trade.seq, latency_ns
                 self.latency.record(latency_ns)
-        self._put(key, order, before)
+        self._put(key, order)
         if order.replaces or order.successor:
             self._close_replaced(order)
         return order
@@ -204,7 +220,7 @@ class OrderLedger:
         if order is None or not is_counted(order, trades):
             return not trade.order_id
         self._packed.pop(key, None)
-        figures = self._figures(order) if self._is_of_session(order) else NO_FIGURES
+        self._note_change(key, order)
         earlier = copy(trade)
         earlier.corrected = None
         if before is not None:
@@ -212,16 +228,18 @@ class OrderLedger:
         were = [earlier if each.seq == trade.seq else each for each in trades]
         self.overfilled += count_overfilled(order, trades) - count_overfilled(order, were)
         recount(order, trades)
-        self._recent_figures.pop(key, None)
         order.measure(trade)
         self._forget_legs(order)
         self._recount_latency(order, trade, trades)
         if order.is_new:
             # Nothing else was known of it.
-            self._tally(order).replace(figures, NO_FIGURES)
+            self._count_changes()
+            if self._is_of_session(order):
+                self._tally(order).replace(self._figures(order), NO_FIGURES)
+            self._recent_figures.pop(key, None)
             del self._recent[key]
         else:
-            self._put(key, order, figures)
+            self._put(key, order)
         return True
 
     def drop_empty_groups(self) -> None:
@@ -393,6 +411,7 @@ class OrderLedger:
         self.latency = SparseHistogram.from_state(state.latency)
         self._packed = {}
         self._recent_figures = {}
+        self._uncounted = {}
         self.open = self._unpack(state.open)
         self._recent = OrderedDict(self._unpack(state.recent))
         self.canceling = {key for key, order in self.open.items() if order.cancel_ns is not None}
@@ -412,44 +431,59 @@ class OrderLedger:
                 for name, amount in self._figures(order)[1].items():
                     tally.add(name, amount if is_money(name) else ZERO)
 
-    def _find(self, key: OrderKey, event: Order | Fill, market: OrderMarket | None) -> tuple[OrderState, Figures]:
-        """Returns the order, a new one if it is unknown, and its figures so far."""
+    def _find(self, key: OrderKey, event: Order | Fill, market: OrderMarket | None) -> OrderState:
+        """Returns the order, a new one if it is unknown, to be changed at once."""
         self._packed.pop(key, None)
         order = self.open.get(key) or self._recent.get(key)
-        if order is None:
-            order = new_order(event, self._session)
-            if self._instruments is not None:
-                order.terms = self._instruments.special(order.symbol)
-            order.begin(market, event.ts_init)
-            return order, NO_FIGURES
-        if order.session != self._session:
-            return order, NO_FIGURES
-        return order, self._recent_figures.get(key) or self._figures(order)
+        if order is not None:
+            self._note_change(key, order)
+            return order
+        if key in self._uncounted:
+            # One that was forgotten since.
+            self._count(key, self._uncounted.pop(key))
+        order = new_order(event, self._session)
+        if self._instruments is not None:
+            order.terms = self._instruments.special(order.symbol)
+        order.begin(market, event.ts_init)
+        self._uncounted[key] = Uncounted(order, NO_FIGURES, order.strategy)
+        return order
+
+    def _note_change(self, key: OrderKey, order: OrderState) -> None:
+        """Notes what an order of the session was counted with, before anything of it changes."""
+        if order.session == self._session and key not in self._uncounted:
+            figures = self._recent_figures.get(key) or self._figures(order)
+            self._uncounted[key] = Uncounted(order, figures, order.strategy)
+
+    def _count_changes(self) -> None:
+        """Counts the orders that have changed."""
+        uncounted, self._uncounted = self._uncounted, {}
+        for key, change in uncounted.items():
+            self._count(key, change)
+
+    def _count(self, key: OrderKey, change: Uncounted) -> None:
+        # hot: once per order that has changed, per tick (benchmarks/bench_intake.py)
+        order, before, strategy = change
+        if len(self._recent_figures) >= MAX_RECENT_FIGURES:
+            self._recent_figures.clear()
+        after = self._recent_figures[key] = self._figures(order)
+        if strategy != order.strategy:
+            # A later report or fill was the first to name one.
+            self._groups.tally(strategy, order.symbol, order.venue).replace(before, NO_FIGURES)
+            before = NO_FIGURES
+        self._groups.tally(order.strategy, order.symbol, order.venue).replace(before, after)
 
     def _figures(self, order: OrderState) -> Figures:
         if order.terms is not None:
             return special_figures(order, order.terms, self._reporting)
         return order_figures(order, self._trades.multipliers.get(order.symbol, ONE))
 
-    def _name_strategy(self, order: OrderState, name: str, figures: Figures) -> None:
-        """Moves an order, with its figures so far, to the group of a strategy that is the first to be named for it."""
-        unnamed = order.strategy
-        if order.take_strategy(name) and figures is not NO_FIGURES:
-            self._groups.tally(unnamed, order.symbol, order.venue).replace(figures, NO_FIGURES)
-            self._tally(order).replace(NO_FIGURES, figures)
-
     def _tally(self, order: OrderState) -> Tally:
         return self._groups.tally(order.strategy, order.symbol, order.venue)
 
-    def _put(self, key: OrderKey, order: OrderState, before: Figures) -> None:
-        tally = self._groups.tally(order.strategy, order.symbol, order.venue)
-        is_of_session = order.session == self._session
-        if is_of_session:
-            if len(self._recent_figures) >= MAX_RECENT_FIGURES:
-                self._recent_figures.clear()
-            after = self._recent_figures[key] = self._figures(order)
-            tally.replace(before, after)
-        self._measure_legs(order, tally, is_of_session=is_of_session)
+    def _put(self, key: OrderKey, order: OrderState) -> None:
+        if len(self._uncounted) >= MAX_UNCOUNTED:
+            self._count_changes()
+        self._measure_legs(order)
         if order.is_open:
             if order.cancel_ns is not None:
                 self.canceling.add(key)
@@ -458,14 +492,16 @@ class OrderLedger:
                     self._wait_no_more(key, order)
             else:
                 self._replaced.setdefault((order.symbol, order.side), {})[key] = None
-            self._recent.pop(key, None)
-            self._keep_open(key, order)
+            if key not in self.open:
+                self._recent.pop(key, None)
+                self._keep_open(key, order)
         else:
-            self.open.pop(key, None)
-            self.canceling.discard(key)
+            if self.open.pop(key, None) is not None:
+                self.canceling.discard(key)
             if self._replaced:
                 self._wait_no_more(key, order)
-            self._remember(key, order)
+            if key not in self._recent:
+                self._remember(key, order)
 
     def _note_successor(self, order: OrderState) -> None:
         """Makes a new order the successor of the oldest one like it that waits for one."""
@@ -496,13 +532,13 @@ class OrderLedger:
                 del self._replaced[order.symbol, order.side]
 
     def _close(self, key: OrderKey, order: OrderState) -> None:
-        before = self._figures(order) if order.session == self._session else NO_FIGURES
+        self._note_change(key, order)
         order.is_replaced = True
         self._packed.pop(key, None)
-        self._put(key, order, before)
+        self._put(key, order)
 
     def _keep_open(self, key: OrderKey, order: OrderState) -> None:
-        if key not in self.open and len(self.open) >= self._max_open:
+        if len(self.open) >= self._max_open:
             oldest = next(iter(self.open))
             self.canceling.discard(oldest)
             self._wait_no_more(oldest, self.open[oldest])
@@ -513,7 +549,7 @@ class OrderLedger:
         self.open[key] = order
 
     def _remember(self, key: OrderKey, order: OrderState) -> None:
-        if key not in self._recent and len(self._recent) >= self._max_recent:
+        if len(self._recent) >= self._max_recent:
             oldest, forgotten = self._recent.popitem(last=False)
             self._packed.pop(oldest, None)
             self.forgotten_seq = max(self.forgotten_seq, forgotten.seq)
@@ -528,9 +564,10 @@ class OrderLedger:
                     self._trades.amended(trade)
         order.waiting = []
 
-    def _measure_legs(self, order: OrderState, tally: Tally, *, is_of_session: bool) -> None:
+    def _measure_legs(self, order: OrderState) -> None:
         """Counts the legs whose ends are known since the last report or fill."""
         sent_ns, acked_ns, first_fill_ns = order.sent_ns, order.acked_ns, order.first_fill_ns
+        is_of_session = order.session == self._session
         legs: list[tuple[str, int]] = []
         if sent_ns is not None:
             if order.decided_ns is not None:
@@ -557,7 +594,7 @@ class OrderLedger:
                     if order.fill_legs is None:
                         order.fill_legs = {}
                     order.fill_legs[leg] = duration_ns
-                tally.durations.append((leg, duration_ns, is_of_session))
+                self._tally(order).durations.append((leg, duration_ns, is_of_session))
 
     def _pack(self, orders: dict[OrderKey, OrderState]) -> list[msgspec.Raw]:
         packed = self._packed

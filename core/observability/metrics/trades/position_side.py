@@ -12,6 +12,7 @@ Fills that name none, or `both`, are of the one position that goes through zero.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, Literal
 
 from observability.events import Fill, PositionSide
@@ -28,6 +29,7 @@ def held_side(side: PositionSide) -> HeldSide:
     return "" if side == "both" else side
 
 
+@lru_cache(maxsize=4096)
 def place_of(symbol: str, side: HeldSide) -> str:
     """Returns the key of a position within its account: SYMBOL, SYMBOL:long or SYMBOL:short. A symbol that ends like
     the latter itself is escaped as in a URL, so that no two positions share a key."""

@@ -107,6 +107,7 @@ class TradeLog:
         assert max_keys >= max_trades, "a trade must not outlive its key"
         self.multipliers = {} if multipliers is None else multipliers
         self._daily_ids = DailyIds() if daily_ids is None else daily_ids
+        self._has_days = self._daily_ids.is_every_venue or bool(self._daily_ids.venues)
         self.conflicts = 0
         """Distinct fills that had the key of another one and different content."""
         self.archive: TradeLookup | None = None
@@ -125,7 +126,9 @@ class TradeLog:
         # An OrderedDict, because finding the first key of a plain dict means skipping the gaps that deleted keys have
         # left in front of it: 40 us with 100,000 keys.
         self._seen: OrderedDict[TradeKey, int] = OrderedDict()
+        # The newest trade, its fill, and what `_seen` has of its key, which is written there once another one comes.
         self._newest: tuple[Fill, TradeKey, Trade] | None = None
+        self._newest_seen = 0
         self._conflicting: dict[_ConflictKey, Trade] = {}
         self._log_lines = LineBudget()
         self._amended_listeners: list[Callable[[Trade], None]] = []
@@ -144,14 +147,13 @@ class TradeLog:
         newest = self._newest
         if newest is not None and newest[0] is fill:
             # The readers ask one after the other, about the same object.
-            _, key, trade = newest
-            seen = self._seen.get(key)
-            if seen is not None:
-                if seen & bit:
-                    return Rejection.DUPLICATE
-                self._seen[key] = seen | bit
-                return trade
-        key = (fill.venue, fill.symbol, fill.trade_id, fill.side, fill.order_id, self._daily_ids.day_of(fill), 1)
+            if self._newest_seen & bit:
+                return Rejection.DUPLICATE
+            self._newest_seen |= bit
+            return newest[2]
+        self._settle_newest()
+        day = self._daily_ids.day_of(fill) if self._has_days else 0
+        key: TradeKey = (fill.venue, fill.symbol, fill.trade_id, fill.side, fill.order_id, day, 1)
         content = _content(fill)
         seen = self._look_up(key)
         if seen is None:
@@ -203,6 +205,7 @@ class TradeLog:
     def correct(self, trade: Trade, corrected: Corrected) -> None:
         """Gives a trade the terms that it counts with after its corrections. A further delivery of it, under any of its
         ids, stays a duplicate."""
+        self._settle_newest()
         trade.correct(corrected)
         if any(each is trade for each in self._by_id.get(trade.trade_id, ())):
             self._add_new_ids(trade)
@@ -355,10 +358,16 @@ class TradeLog:
         trade = Trade.from_fill(self._sequence.draw(), fill, strategy)
         trade.day, trade.leg = key[5], key[6]
         self._append(trade)
-        self._newest = fill, key, trade
+        self._newest, self._newest_seen = (fill, key, trade), content << _READER_BITS | bits
         if self._awaited and fill.trade_id in self._awaited:
             self.arrived.append(trade)
         return trade
+
+    def _settle_newest(self) -> None:
+        """Writes down who has had the newest trade."""
+        newest, self._newest = self._newest, None
+        if newest is not None and newest[1] in self._seen:
+            self._seen[newest[1]] = self._newest_seen
 
     def _trade(self, key: TradeKey) -> Trade | None:
         """Returns the trade of a key if it is in memory."""
@@ -423,12 +432,20 @@ class TradeLog:
         return None
 
     def _append(self, trade: Trade) -> None:
-        if len(self._trades) >= self._max_trades:
-            self._forget(self._trades.popleft())
-        self._trades.append(trade)
-        self._by_id.setdefault(trade.trade_id, []).append(trade)
+        trades, trade_id = self._trades, trade.trade_id
+        if len(trades) >= self._max_trades:
+            self._forget(trades.popleft())
+        trades.append(trade)
+        same_id = self._by_id.get(trade_id)
+        if same_id is None:
+            self._by_id[trade_id] = [trade]
+        else:
+            same_id.append(trade)
 
     def _forget(self, trade: Trade) -> None:
+        if trade.corrected is None and len(self._by_id[trade.trade_id]) == 1:
+            del self._by_id[trade.trade_id]
+            return
         ids = {trade.trade_id}
         if trade.corrected is not None:
             ids.update(change.new_id for change in trade.corrected.changes if change.new_id)
