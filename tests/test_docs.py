@@ -296,6 +296,7 @@ LIMITS: Final = {
     "rows waiting for the store": "metrics.durability.persistence:MAX_QUEUED_ROWS",
     "days that the store keeps a row": "config.config:Config().store_max_age",
     "size of the store": "config.config:Config().store_max_bytes",
+    "clients of a worker that look at the past": "past.player:MAX_VIEWERS",
     "frames waiting for the recording": "recorder.recorder:MAX_QUEUED_FRAMES",
     "days that the recording goes back": "config.config:Config().record_max_age",
     "size of the recording": "config.config:Config().record_max_bytes",

@@ -128,6 +128,24 @@ def test_a_reader_sees_frames_while_they_are_recorded(tmp_path: Path) -> None:
     recorder.stop()
 
 
+def test_a_reader_sees_the_rest_of_what_it_has_read_while_it_was_recorded(tmp_path: Path) -> None:
+    market = Market()
+    recorder = Recorder(tmp_path, LIMITS, Counters())
+    recorder.start()
+    recording, frames = opened(tmp_path), []
+    for _ in range(3):
+        for _ in range(70):
+            frames.append(market.tick())
+            recorder.on_frame(frames[-1], 0)
+        recorder.wait()
+        recording.refresh()
+        for frame in frames:
+            place = recording.find(frame.ts_ns)
+            assert place is not None
+            assert recording.record(place).seq == frame.seq
+    recorder.stop()
+
+
 # -- what is not whole
 
 

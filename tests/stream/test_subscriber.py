@@ -10,7 +10,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
@@ -162,7 +162,7 @@ class Stream:
         self.feed.broadcaster = Broadcaster(counters, clock, loop, open_send_ring(self._broadcast, 10))
         settings = StreamSettings(interval_seconds=0.1, heartbeat_seconds=15, max_backlog=10, messages_per_second=0)
         self.state = StreamState(self.feed, settings, self.feed.broadcaster, clock, counters)
-        return StreamEndpoint(self.state, loop, max_clients=10, origins=OriginCheck())
+        return StreamEndpoint(self.state, loop, max_clients=10, origins=OriginCheck(), past=cast(Any, None))
 
     def tick(self) -> int:
         """Returns the number of a new frame."""

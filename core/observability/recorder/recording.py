@@ -16,6 +16,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from observability.clocks.timestamps import NS_PER_MS
 from observability.recorder.codec import FrameDecoder
 from observability.recorder.layout import (
     ENTRY_BYTES,
@@ -125,22 +126,22 @@ class Segment:
         return self._path.stat().st_size
 
     def has_grown(self, number: int, group: Group) -> bool:
-        """Returns whether a group that was read has become longer. Raises OSError."""
-        is_newest = self.end is None and number == len(self.fulls) - 1
-        return is_newest and self.size > self.fulls[number].offset + len(group.data)
+        """Returns whether a group has become longer since it was read. Raises OSError."""
+        return self._end_of(number) > self.fulls[number].offset + len(group.data)
 
     def read_group(self, number: int) -> Group:
         """Raises OSError."""
-        start = self.fulls[number].offset
-        if number + 1 < len(self.fulls):
-            end = self.fulls[number + 1].offset
-        else:
-            end = self.size if self.end is None else self.end.offset
+        start, end = self.fulls[number].offset, self._end_of(number)
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return Group(self.epoch, os.pread(descriptor, end - start, start))
         finally:
             os.close(descriptor)
+
+    def _end_of(self, number: int) -> int:
+        if number + 1 < len(self.fulls):
+            return self.fulls[number + 1].offset
+        return self.size if self.end is None else self.end.offset
 
 
 class Recording:
@@ -242,7 +243,8 @@ class Recording:
 
     def find(self, time_ns: int) -> Place | None:
         """Returns the newest frame at or before a time; None if there is none. Of several recordings of the same time
-        it is the newest that has the time."""
+        it is the newest that has the time. A frame has the time that it shows, which is in whole milliseconds."""
+        time_ns += NS_PER_MS - 1 - time_ns % NS_PER_MS
         nearest: Segment | None = None
         for segment in reversed(self._segments.values()):
             if segment.times[0] > time_ns:

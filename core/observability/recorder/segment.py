@@ -31,7 +31,9 @@ _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXE
 
 
 class SegmentWriter:
-    """Appends frames to a new segment. Each is in the file, for other processes to read, when `append` returns."""
+    """Appends frames to a new segment. Each is in the file, for other processes to read and through any kill, when
+    `append` returns. Nothing is fsynced: a disk that is busy with the store would hold up the frames behind for
+    seconds, to save the last ones of a machine that loses its power."""
 
     def __init__(self, directory: Path, number: int, epoch: str, made_ns: int) -> None:
         """Raises OSError."""
@@ -70,9 +72,6 @@ class SegmentWriter:
             or self._stepped_bytes >= MAX_STEPPED_BYTES
         )
         body = self._encoder.encode(frame, is_full=is_full)
-        if is_full and self._frames:
-            # Whatever comes before it survives a power cut, too.
-            os.fdatasync(self._file)
         if missing:
             self._append_gap(missing, frame.ts_ns if self.last_ns is None else self.last_ns)
         offset = self._end
@@ -92,7 +91,6 @@ class SegmentWriter:
             if self.last_ns is not None:
                 seq, lane_seq = self._last
                 self._write_entry(Entry(Kind.END, self._frames, seq, self.last_ns, self._end, lane_seq))
-            os.fdatasync(self._file)
         finally:
             self.abandon()
 

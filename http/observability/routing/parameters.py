@@ -132,7 +132,7 @@ def _build(values: Mapping[str, Any], kind: type[T], *, strict: bool, faults: li
                 continue
             given = word
         try:
-            value = msgspec.convert(given, field.type, strict=strict, dec_hook=_decode_custom)
+            value = msgspec.convert(given, field.type, strict=strict, dec_hook=decode_custom)
         except msgspec.ValidationError as error:
             faults.append({"parameter": field.encode_name, "error": str(error)[:MAX_FAULT_CHARACTERS]})
             continue
@@ -145,7 +145,7 @@ def _build(values: Mapping[str, Any], kind: type[T], *, strict: bool, faults: li
     return kind(**known)
 
 
-def _decode_custom(kind: type, value: Any) -> Any:
+def decode_custom(kind: type, value: Any) -> Any:
     """Returns `value` as a `kind` that msgspec does not know. It reports a ValueError as a validation error."""
     if kind is TimeNs:
         return _parse_time(value)

@@ -57,6 +57,7 @@ from observability.notify.route import Route
 from observability.notify.route_file import AlertFile
 from observability.notify.rows import notice_row, stored_notices
 from observability.notify.silences import Silence, Silences, silence_row, stored_silences
+from observability.past.reader import recording_reader
 from observability.processes.child import ChildContext
 from observability.processes.service_manager import ServiceManager
 from observability.recorder.layout import DIRECTORY_NAME
@@ -149,6 +150,7 @@ class HubProcess(ServerProcess):
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._reader)
         self._recorder = _recorder(config, memory.counters)
+        self._recording = recording_reader(config)
         self._silences = Silences(self._write_silence)
         self._notifier = Notifier(
             self._wanted_routes(alert_file.routes),
@@ -322,6 +324,7 @@ class HubProcess(ServerProcess):
         await self._notifier.stop()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.stop)
+        await self._recording.stop()
         await self._persistence.stop()
         logger.info("stopped")
 
@@ -362,7 +365,16 @@ class HubProcess(ServerProcess):
 
     def _make_worker(self) -> Worker:
         feed = LocalFeed(self._hub.frames, self._lane_feed.lanes, self._event_clock, self._hub.catch_up)
-        return Worker(self._config, feed, self._gate, self._memory.counters, HostClock(), self._loop)
+        return Worker(
+            self._config,
+            feed,
+            self._gate,
+            self._memory.counters,
+            HostClock(),
+            self._loop,
+            recording=self._recording,
+            slices=self._slices,
+        )
 
     def _make_gateway(self, context: ChildContext) -> WorkerGateway:
         return WorkerGateway(self._config, context, self._hub, self._calls, self._loop)
@@ -426,6 +438,7 @@ class HubProcess(ServerProcess):
             trades=self._trades,
             bookings=self._bookings,
             orders=Orders(self._orders, reader),
+            recording=self._recording,
             acknowledger=self._acknowledger,
             silencer=self._silencer,
             status=self._status,

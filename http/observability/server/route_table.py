@@ -19,6 +19,8 @@ from observability.monitoring.acknowledgements import Acknowledger
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.silencing import Silencer
 from observability.monitoring.status import ServerStatus
+from observability.past.reader import RecordingReader
+from observability.past.routes import PastRoutes
 from observability.rest.bookings import BookingsRoutes
 from observability.rest.exports import Exports
 from observability.rest.history import HistoryRoutes
@@ -44,6 +46,7 @@ class RouteParts:
     trades: TradeSource
     bookings: BookingSource
     orders: Orders
+    recording: RecordingReader
     acknowledger: Acknowledger
     silencer: Silencer
     status: ServerStatus
@@ -77,6 +80,7 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     TradesRoutes(parts.trades, parts.event_clock, parts.slices, stored, rates, exports).add_to(router)
     BookingsRoutes(parts.bookings, parts.slices, stored).add_to(router)
     OrdersRoutes(parts.orders, parts.slices, stored, exports).add_to(router)
+    PastRoutes(parts.recording, parts.slices).add_to(router)
     SilenceRoutes(parts.silencer, HostClock()).add_to(router)
     PositionsRoutes(parts.published).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book, parts.occurrences).add_to(router)

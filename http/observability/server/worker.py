@@ -22,6 +22,8 @@ from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.monitoring.request_counters import RequestCounters
 from observability.monitoring.serving import SentListener
+from observability.past.player import Player
+from observability.past.reader import RecordingReader
 from observability.processes.child import ChildContext
 from observability.processes.listeners import open_listeners
 from observability.routing.application import Application
@@ -73,7 +75,11 @@ class Worker:
         host_clock: Clock,
         loop: asyncio.AbstractEventLoop,
         shared_port: SharedPort | None = None,
+        *,
+        recording: RecordingReader,
+        slices: asyncio.Lock,
     ) -> None:
+        """`slices` is shared by everything that works in slices."""
         client_counts = ClientCounts() if shared_port is None else shared_port.client_counts
         self.certificate = _certificate(config)
         self.router = Router()
@@ -97,6 +103,7 @@ class Worker:
             max_clients=config.ws_max_connections,
             origins=origins,
             client_count=client_counts.websockets,
+            past=Player(self._state, recording, counters, loop, slices),
         )
         senders = SenderEndpoint(
             gate,

@@ -26,6 +26,7 @@ from observability.monitoring.exposition import Exposition
 from observability.monitoring.host_exposition import HUB_GAUGES, HostCollector
 from observability.monitoring.staleness import Staleness
 from observability.monitoring.worker_status import WorkerStatus, hub_document
+from observability.past.reader import recording_reader
 from observability.processes.child import ChildContext
 from observability.processes.control import say_serving
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
@@ -71,10 +72,19 @@ class WorkerProcess(ServerProcess):
             self._store,
             self._hub.lane_page if config.is_edge else None,
         )
+        self._recording = recording_reader(config)
         # To the clients.
         port = SharedPort.of(context)
         self._worker = Worker(
-            config, self._feed, self._hub, self._counters, self._host_clock, self._loop, shared_port=port
+            config,
+            self._feed,
+            self._hub,
+            self._counters,
+            self._host_clock,
+            self._loop,
+            shared_port=port,
+            recording=self._recording,
+            slices=self._slices,
         )
         # The process about itself.
         self._staleness = Staleness(
@@ -125,6 +135,7 @@ class WorkerProcess(ServerProcess):
             periodic.stop()
         self._usage.update()
         self._feed.stop(self._loop)
+        await self._recording.stop()
         if self._store is not None:
             await self._store.stop()
         self._link.close()
@@ -168,6 +179,7 @@ class WorkerProcess(ServerProcess):
             else StoredTrades(reader, multipliers=dict(self._config.contract_multipliers)),
             bookings=self._hub if reader is None else StoredBookings(reader),
             orders=Orders(self._hub, reader),
+            recording=self._recording,
             acknowledger=self._hub,
             silencer=self._hub,
             status=WorkerStatus(frames, self._staleness, mapping.workers),

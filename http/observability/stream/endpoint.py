@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from observability.access.authorization import OriginCheck
 from observability.access.limits import ClientCount
 from observability.http11.messages import Request, Response
+from observability.http11.refusals import Unprocessable
 from observability.routing.parameters import parameters_of
 from observability.routing.router import HandOver, Parameter, RouteDescription, Router
 from observability.stream.event_stream import MEDIA_TYPE, parse_event_id
 from observability.stream.event_subscriber import EventSubscriber
 from observability.stream.state import StreamState
 from observability.stream.subscriber import Subscriber
-from observability.stream.subscriptions import StreamQuery, Subscription, parse_url
+from observability.stream.subscriptions import StreamQuery, Subscription, WebSocketQuery, parse_url
 from observability.websocket.connection import Accepted
 from observability.websocket.endpoint import WebSocketEndpoint
 
@@ -23,6 +24,13 @@ EVENTS_PATH: Final = "/stream"
 
 # nginx passes on at once what has this field, whatever its configuration says.
 _FIELDS: Final = ((b"Cache-Control", b"no-store"), (b"X-Accel-Buffering", b"no"))
+
+
+class PastClients(Protocol):
+    """Makes the clients that look at the past."""
+
+    def make_client(self, accepted: Accepted, query: WebSocketQuery, subscription: Subscription) -> Subscriber:
+        """Raises Refusal."""
 
 
 class StreamEndpoint(WebSocketEndpoint[Subscriber]):
@@ -38,7 +46,9 @@ class StreamEndpoint(WebSocketEndpoint[Subscriber]):
         max_clients: int,
         origins: OriginCheck,
         client_count: ClientCount | None = None,
+        past: PastClients,
     ) -> None:
+        """`past` makes the clients that look at a recording."""
         super().__init__(
             loop,
             max_clients=max_clients,
@@ -47,6 +57,7 @@ class StreamEndpoint(WebSocketEndpoint[Subscriber]):
             client_count=client_count,
         )
         self._state = state
+        self._past = past
 
     @property
     def lane_backlog(self) -> int:
@@ -72,7 +83,11 @@ class StreamEndpoint(WebSocketEndpoint[Subscriber]):
         )
 
     def make_client(self, request: Request, accepted: Accepted) -> Subscriber:
-        query, subscription = parse_url(request, self._state.views.channels)
+        query, subscription = parse_url(request, self._state.views.channels, WebSocketQuery)
+        if isinstance(query, WebSocketQuery) and query.at is not None:
+            return self._past.make_client(accepted, query, subscription)
+        if isinstance(query, WebSocketQuery) and query.speed is not None:
+            raise Unprocessable([{"parameter": "speed", "error": "is of the past alone; expected `at` with it"}])
         return Subscriber(self._state, accepted, query, subscription)
 
     def events(self, request: Request) -> Response | HandOver:

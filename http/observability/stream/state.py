@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_MS, format_iso_ms
 from observability.encoding import encode_json
 from observability.memory.counters import Counters
 from observability.snapshot.frames import FRAMES_KEPT, Frame, FrameSource
-from observability.stream.broadcast import Broadcaster
+from observability.stream.broadcast import Receiver
 from observability.stream.lanes import Lane
 from observability.stream.painted import PaintedFrames
 from observability.stream.subscriptions import DEFAULT, Subscription
@@ -52,6 +52,27 @@ class LaneSubscriber(Protocol):
         """Entries of its lanes that have not been sent to it."""
 
 
+class Broadcast(Protocol):
+    """What sends the frames to the subscribers."""
+
+    clients_behind: int
+    """Subscribers that have not read everything sent to them."""
+
+    @property
+    def clients(self) -> Iterable[Receiver]: ...
+
+    def add(self, client: Receiver) -> None:
+        """Adds a subscriber that has got the newest frame, or has it due."""
+
+    def discard(self, client: Receiver) -> None: ...
+
+    def leave_cohort(self, client: Receiver) -> None:
+        """Sends to a subscriber on its own from now on."""
+
+    def catch_up(self) -> None:
+        """Sends more of the frame that is being sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
     """The settings of the stream."""
@@ -71,7 +92,7 @@ class StreamState:
     """The state that the subscribers of one worker share."""
 
     def __init__(
-        self, feed: Feed, settings: StreamSettings, broadcaster: Broadcaster, host_clock: Clock, counters: Counters
+        self, feed: Feed, settings: StreamSettings, broadcaster: Broadcast, host_clock: Clock, counters: Counters
     ) -> None:
         self.feed = feed
         self.frames = feed.frames
@@ -143,13 +164,17 @@ class StreamState:
             "update_frequency_hz": round(1 / settings.interval_seconds, 3),
             "server_time": _OWN,
             "heartbeat_interval": settings.heartbeat_seconds,
-            **subscription.describe(views.channels),
+            **self.describe(subscription),
             "groups": views.groups,
         }
         if is_recovered is not None:
             greeting["recovered"] = is_recovered
         # A client may put the placeholder into the names of its symbols, which come behind.
         return encode_json(greeting).split(_OWN.encode(), 3)
+
+    def describe(self, subscription: Subscription) -> dict[str, Any]:
+        """Returns the members of `connected` and `subscribed` that say what a client gets."""
+        return subscription.describe(self.views.channels)
 
     def timestamp(self) -> str:
         return format_iso_ms(self.feed.event_clock.time_ns())

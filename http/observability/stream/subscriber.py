@@ -303,7 +303,7 @@ class Subscriber(WebSocketConnection):
             self.send_text(b"pong")
         else:
             try:
-                self._answer(parse_message(message))
+                self._answer(self.parse(message))
             except SubscriptionError as error:
                 self._refuse(error.code, str(error))
 
@@ -317,6 +317,10 @@ class Subscriber(WebSocketConnection):
         self._stream.keep_pace()
 
     # -- requests
+
+    def parse(self, message: bytes) -> ClientMessage:
+        """Raises SubscriptionError."""
+        return parse_message(message)
 
     def _answer(self, message: ClientMessage) -> None:
         if message.type in ("ping", "health"):
@@ -351,7 +355,7 @@ class Subscriber(WebSocketConnection):
                 "type": f"{message.type}d",
                 "id": message.id,
                 "timestamp": self._stream.timestamp(),
-                **wanted.describe(self._stream.views.channels),
+                **self._stream.describe(wanted),
                 "lanes": self._lane_states(),
             }
         )

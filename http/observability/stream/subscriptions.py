@@ -12,13 +12,14 @@ from observability.events import MAX_SYMBOL_LENGTH
 from observability.http11.messages import Request
 from observability.http11.refusals import Unprocessable
 from observability.memory.layout import LANES
-from observability.routing.parameters import parse_query
+from observability.routing.parameters import TimeNs, parse_query
 from observability.stream.views import ViewKey
 
 EVERY_METRIC: Final = "metrics"
 MAX_CHANNELS: Final = 64
 MAX_FAULT_LENGTH: Final = 200
 MAX_SYMBOLS: Final = 256
+MAX_PAST_SPEED: Final = 3600.0
 
 _TEXT_FORM: Final = "subscribe:"
 
@@ -59,7 +60,7 @@ _decoder: Final = msgspec.json.Decoder(ClientMessage)
 
 
 class StreamQuery(msgspec.Struct, frozen=True):
-    """The query of a WebSocket's URL."""
+    """The query of a subscriber's URL."""
 
     channels: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
     symbols: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
@@ -68,7 +69,15 @@ class StreamQuery(msgspec.Struct, frozen=True):
     lane_since: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
 
 
-_NO_QUERY: Final = StreamQuery()
+PastTime = Annotated[TimeNs, msgspec.Meta(description="shows the recording from then on")]
+PastSpeed = Annotated[float, msgspec.Meta(ge=0, le=MAX_PAST_SPEED, description="of the recording; 0 is paused")]
+
+
+class WebSocketQuery(StreamQuery, frozen=True):
+    """The query of a WebSocket's URL, which may be about the past."""
+
+    at: PastTime | None = None
+    speed: PastSpeed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +141,7 @@ def unsubscribed(current: Subscription, message: ClientMessage, known: tuple[str
     return replace(current, lanes=current.lanes - lanes)
 
 
-def parse_message(message: bytes) -> ClientMessage:
+def parse_message(message: bytes, decoder: msgspec.json.Decoder[ClientMessage] = _decoder) -> ClientMessage:
     """Returns a client's message from UTF-8: JSON, or the first API's `subscribe:market_data,execution`. Raises
     SubscriptionError."""
     text = message.decode()
@@ -140,7 +149,7 @@ def parse_message(message: bytes) -> ClientMessage:
         names = text.removeprefix(_TEXT_FORM).split(",")
         return ClientMessage(type="subscribe", channels=[name.strip() for name in names[:MAX_CHANNELS]])
     try:
-        return _decoder.decode(message)
+        return decoder.decode(message)
     except msgspec.DecodeError as error:
         # The decoder's message may quote the client's, which may be long.
         fault = str(error)[:MAX_FAULT_LENGTH]
@@ -149,15 +158,17 @@ def parse_message(message: bytes) -> ClientMessage:
         raise SubscriptionError("bad_message", "nested too deeply") from None
 
 
-def parse_url(request: Request, known: tuple[str, ...]) -> tuple[StreamQuery, Subscription]:
-    """Returns the query of a WebSocket's URL and the subscription it asks for, in which `channels` is the whole list.
+def parse_url(
+    request: Request, known: tuple[str, ...], kind: type[StreamQuery] = StreamQuery
+) -> tuple[StreamQuery, Subscription]:
+    """Returns the query of a subscriber's URL and the subscription it asks for, in which `channels` is the whole list.
     Raises Unprocessable."""
     if not request.query:
         return NO_QUERY, DEFAULT
-    query = parse_query(request, StreamQuery)
-    if query == _NO_QUERY:
+    query = parse_query(request, kind)
+    if query == kind():
         # Most clients; they share these objects.
-        return _NO_QUERY, DEFAULT
+        return NO_QUERY, DEFAULT
     symbols = _names(query.symbols)
     if len(symbols) > MAX_SYMBOLS or any(len(symbol) > MAX_SYMBOL_LENGTH for symbol in symbols):
         raise Unprocessable(

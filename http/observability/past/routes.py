@@ -1,0 +1,156 @@
+"""The routes of the past: any recorded frame, and what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+
+from observability.clocks.slices import in_slices
+from observability.clocks.timestamps import format_iso_ms
+from observability.http11.documents import ReadyDocument
+from observability.http11.messages import Request, Response, json_response
+from observability.http11.refusals import Refusal
+from observability.past.reader import RecordingReader
+from observability.recorder.recording import Cursor, Gap, Recording, Stretch
+from observability.routing.parameters import TimeNs, parameters_of, parse_query
+from observability.routing.router import RouteDescription, Router
+from observability.snapshot.frames import Frame
+
+# Those asked for last, for clients that ask for the same.
+DOCUMENTS_KEPT: Final = 16
+
+
+class AtQuery(Struct, frozen=True):
+    """The query of `GET /api/metrics/at`."""
+
+    time: Annotated[TimeNs, Meta(description="the newest snapshot at or before this time is returned")]
+
+
+class RangeQuery(Struct, frozen=True):
+    """The query of `GET /api/recordings`."""
+
+    start_time: Annotated[TimeNs | None, Meta(description="leaves out what ends before")] = None
+    end_time: Annotated[TimeNs | None, Meta(description="leaves out what begins after")] = None
+
+
+class PastRoutes:
+    """The handlers."""
+
+    def __init__(self, reader: RecordingReader, slices: asyncio.Lock) -> None:
+        self._reader = reader
+        self._slices = slices
+        self._documents: OrderedDict[tuple[str, int], ReadyDocument] = OrderedDict()
+
+    def add_to(self, router: Router) -> None:
+        router.add(
+            "GET",
+            "/api/metrics/at",
+            self.at,
+            name="metrics_at",
+            description=RouteDescription(
+                "A past snapshot: the bytes that clients got",
+                tags=("past",),
+                parameters=parameters_of(AtQuery),
+                statuses=(200, 304, 404, 503),
+            ),
+        )
+        router.add(
+            "GET",
+            "/api/recordings",
+            self.recordings,
+            name="recordings",
+            description=RouteDescription(
+                "What is recorded: from when until when, and where frames are missing",
+                tags=("past",),
+                parameters=parameters_of(RangeQuery),
+                statuses=(200, 503),
+            ),
+        )
+
+    async def at(self, request: Request) -> ReadyDocument:
+        query = parse_query(request, AtQuery)
+        frame, start_ns, end_ns = await self._find(query.time) if self._reader.exists else (None, None, None)
+        if frame is None:
+            raise not_recorded(start_ns, end_ns)
+        document = self._document(frame)
+        if document.must_be_compressed(request):
+            await in_slices(document.compressing(), self._slices)
+        return document
+
+    async def recordings(self, request: Request) -> Response:
+        query = parse_query(request, RangeQuery)
+        content = await self._reader.run(_describe, query) if self._reader.exists else dict(_NOTHING)
+        return json_response({"recording": self._reader.is_recorded, **content})
+
+    async def _find(self, time_ns: int) -> tuple[Frame | None, int | None, int | None]:
+        return await self._reader.run(_frame_at, time_ns)
+
+    def _document(self, frame: Frame) -> ReadyDocument:
+        key = frame.epoch, frame.seq
+        document = self._documents.pop(key, None)
+        if document is None:
+            document = ReadyDocument(frame.payload, f'"{frame.epoch}-{frame.seq}"'.encode())
+        self._documents[key] = document
+        while len(self._documents) > DOCUMENTS_KEPT:
+            self._documents.popitem(last=False)
+        return document
+
+
+_NOTHING: Final[dict[str, Any]] = {
+    "start_time": None, "end_time": None, "frames": 0, "size_bytes": 0, "stretches": [], "gaps": []
+}  # fmt: skip
+
+
+def not_recorded(start_ns: int | None, end_ns: int | None) -> Refusal:
+    """Returns the refusal of a time of which nothing is recorded."""
+    detail = "nothing is recorded" if start_ns is None else "nothing is recorded at or before this time"
+    return Refusal(404, detail, start_time=_time(start_ns), end_time=_time(end_ns))
+
+
+def _frame_at(recording: Recording, time_ns: int) -> tuple[Frame | None, int | None, int | None]:
+    place = recording.find(time_ns)
+    if place is None:
+        return None, recording.start_ns(), recording.end_ns()
+    return Cursor(recording).go(place), None, None
+
+
+def _describe(recording: Recording, query: RangeQuery) -> dict[str, Any]:
+    stretches = [each for each in recording.stretches() if _is_within(each, query)]
+    return {
+        "start_time": _time(min((each.start_ns for each in stretches), default=None)),
+        "end_time": _time(max((each.end_ns for each in stretches), default=None)),
+        "frames": sum(each.frames for each in stretches),
+        "size_bytes": recording.size_bytes,
+        "stretches": [
+            {
+                "start_time": _time(each.start_ns),
+                "end_time": _time(each.end_ns),
+                "epoch": each.epoch,
+                "frames": each.frames,
+            }
+            for each in stretches
+        ],
+        "gaps": [
+            {
+                "start_time": _time(each.start_ns),
+                "end_time": _time(each.end_ns),
+                "frames": each.frames,
+                "reason": "stopped" if each.frames is None else "dropped",
+            }
+            for each in recording.gaps()
+            if _is_within(each, query)
+        ],
+    }
+
+
+def _is_within(each: Stretch | Gap, query: RangeQuery) -> bool:
+    return (query.start_time is None or each.end_ns >= query.start_time) and (
+        query.end_time is None or each.start_ns <= query.end_time
+    )
+
+
+def _time(time_ns: int | None) -> str | None:
+    return None if time_ns is None else format_iso_ms(time_ns)
