@@ -40,6 +40,7 @@ import { Keyboard } from "./js/keyboard.js";
 import { link, parse } from "./js/router.js";
 import { Settings } from "./js/settings.js";
 import { Feed } from "./js/state.js";
+import execution from "./views/execution.js";
 import market from "./views/market.js";
 import orders from "./views/orders.js";
 import overview from "./views/overview.js";
@@ -47,7 +48,7 @@ import strategies from "./views/strategies.js";
 import system from "./views/system.js";
 
 // The order is that of the navigation. The first one is shown where the address names none.
-const VIEWS = [overview, market, strategies, orders, system];
+const VIEWS = [overview, market, strategies, orders, execution, system];
 
 const byId = id => document.getElementById(id);
 const ZONE_NAMES = { utc: "UTC", session: "Session", local: "Local" };

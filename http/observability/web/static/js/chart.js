@@ -75,7 +75,7 @@ export class Chart {
       bands,
       hooks: marks ? { draw: [plot => marks(plot, colour)] } : {},
       axes: [
-        { ...axis, size: 24, space: 70, values: (plot, ticks, _, __, step) => ticks.map(tick => {
+        { ...axis, size: 24, space: xFormat ? 40 : 70, values: (plot, ticks, _, __, step) => ticks.map(tick => {
           // A label that would be cut off at the edge is left out.
           const x = plot.valToPos(tick, "x");
           if (x < LABEL_HALF || x > plot.over.clientWidth - LABEL_HALF + 40) return null;

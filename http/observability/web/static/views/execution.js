@@ -1,0 +1,294 @@
+// Execution quality: how fast orders are, what they cost, and why some are refused. Every figure has its sample count.
+
+import { Chart } from "../js/chart.js";
+import { Figures, h, panel, setAttribute, write } from "../js/dom.js";
+import { DASH, count, milliseconds, number, percent, signed, tone } from "../js/format.js";
+import { HeatMap } from "../js/heatmap.js";
+import { Table } from "../js/table.js";
+
+const QUALITY_MS = 3000;
+const ORDERS_MS = 5000;
+const MINUTE = 60e3;
+const RANGES = { "15m": ["15 min", 15 * MINUTE], "1h": ["1 h", 60 * MINUTE], "6h": ["6 h", 360 * MINUTE], "24h": ["24 h", 1440 * MINUTE] };
+// The latency of so many orders is drawn at most; the newest are.
+const MAX_PAGES = 5;
+const PAGE = 1000;
+const LEGS = {
+  decision_to_send: "Decision to send", send_to_ack: "Send to acknowledgement", ack_to_first_fill: "Acknowledgement to first fill",
+  send_to_first_fill: "Send to first fill", send_to_complete: "Send to end", cancel_to_ack: "Cancel to acknowledgement",
+  reported_by_fills: "As fills report it",
+};
+const PARTS = { delay: "Delay", trading: "Trading", opportunity: "Opportunity", fees: "Fees", total: "Total" };
+const PART_MEANINGS = {
+  delay: "From the decision to the arrival", trading: "From the arrival to the fills", opportunity: "What was not filled",
+  fees: "Fees", total: "All of it",
+};
+const DIMENSIONS = { strategy: "Strategies", symbol: "Symbols", venue: "Venues" };
+
+const bps = value => value === null || value === undefined ? DASH : `${number(value, 2)} bps`;
+const leftOut = reasons => Object.entries(reasons ?? {}).map(([reason, n]) => `${n} ${reason.replaceAll("_", " ")}`).join(", ");
+
+function mount(root, app, params) {
+  let wanted = params, quality = null, range = params.range in RANGES ? params.range : "15m", zone = app.settings.zone;
+
+  // -- controls
+
+  const group = h("select", { "aria-label": "group", onchange: event => choose({ of: event.target.value || null }) });
+  const scopes = ["session", "start"].map(id => h("button", { type: "button", class: "quiet", text: id === "session" ? "Session" : "Since start",
+    dataset: { scope: id }, onclick: () => choose({ scope: id === "session" ? null : id }) }));
+  const fault = h("p", { class: "fault", role: "alert", hidden: true }), why = h("p", { class: "note", hidden: true });
+  const figures = new Figures([
+    { id: "orders", label: "Orders", title: "Orders whose first report came in this session" }, { id: "fills", label: "Fills" },
+    { id: "fillRate", label: "Fill rate", title: "Quantity filled / quantity ordered" },
+    { id: "rejectRate", label: "Rejected" }, { id: "cancelRate", label: "Cancelled" },
+    { id: "slippage", label: "Arrival slippage", title: "Against the arrival price; a cost when positive" },
+    { id: "shortfall", label: "Shortfall", title: "Implementation shortfall; a cost when positive" },
+    { id: "spread", label: "Effective spread", title: "2 × (price − mid at the fill), signed; a cost when positive" },
+    { id: "vwap", label: "Against VWAP", title: "Against the market's VWAP of the order's time; a cost when positive" },
+  ], { className: "tiles" });
+
+  // -- latency
+
+  const heat = new HeatMap(app.settings, { label: "Latency of orders over time" });
+  const rangeTabs = Object.entries(RANGES).map(([id, [title]]) => h("button", { type: "button", class: "quiet", text: title, dataset: { range: id },
+    onclick: () => choose({ range: id === "15m" ? null : id }) }));
+  const heatNote = h("p", { class: "note", text: "Line: median. Dashes: 99th percentile." });
+  const legs = new Table({ label: "Latency by leg", key: row => row.id, empty: "No order yet.", maxRows: 8, columns: [
+    { id: "leg", title: "Leg", width: "minmax(130px, 2fr)", value: row => row.title },
+    { id: "n", title: "n", width: "minmax(44px, 0.6fr)", isNumber: true, value: row => row.n, text: row => count(row.n), hint: row => row.n_negative ? `${row.n_negative} were below zero, where clocks disagree; they are in no percentile` : null },
+    ...["p50", "p90", "p95", "p99", "p999", "max"].map((name, at) => ({ id: name, title: name === "p999" ? "p99.9" : name, width: "minmax(60px, 1fr)", isNumber: true,
+      value: row => row[`${name}_ms`], text: row => milliseconds(row[`${name}_ms`]), minWidth: [0, 620, 540, 0, 700, 460][at] })),
+  ] });
+
+  // -- cost
+
+  const horizons = { labels: [] };
+  const markout = new Chart(app.settings, { label: "Markout after fills", height: 190, hasTime: false, legend: false, format: value => number(value, 1),
+    xFormat: at => Number.isInteger(at) ? horizons.labels[at] ?? "" : "",
+    series: [{ label: "Markout, bps", colour: "--accent", width: 2 }] });
+  const markouts = new Table({ label: "Markouts", key: row => row.horizon, empty: "No fill yet.", maxRows: 6, columns: [
+    { id: "horizon", title: "After", width: "56px", value: row => row.horizon },
+    { id: "bps", title: "Markout", about: "Weighted by notional; a gain when positive", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.bps, text: row => row.bps === null ? DASH : `${signed(row.bps, 2)} bps`, className: row => tone(row.bps) },
+    { id: "realized_spread_bps", title: "Realised spread", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.realized_spread_bps, text: row => bps(row.realized_spread_bps), minWidth: 360 },
+    { id: "n", title: "n", width: "52px", isNumber: true, value: row => row.n, text: row => count(row.n) },
+    { id: "left_out", title: "Left out", width: "minmax(60px, 1.6fr)", value: row => leftOut(row.left_out), hint: row => leftOut(row.left_out) || null, minWidth: 420 },
+  ] });
+  const pending = h("p", { class: "note" });
+  const shortfall = h("div", { class: "bars" }), shortfallNote = h("p", { class: "note" });
+  const rejects = new Table({ label: "Rejects", key: row => `${row.reason} ${row.venue}`, empty: "No order was rejected in this session.", maxRows: 10,
+    onopen: row => app.go("orders", { status: "rejected", venue: row.venue || null, q: row.reason === "(other)" ? null : row.reason.slice(0, 60) }), columns: [
+      { id: "orders", title: "Orders", width: "60px", isNumber: true, value: row => row.orders, text: row => count(row.orders) },
+      { id: "reason", title: "Reason", width: "minmax(110px, 3fr)", value: row => row.reason, text: row => row.reason || "(none given)", hint: row => row.reason || null },
+      { id: "venue", title: "Venue", width: "minmax(50px, 1fr)", value: row => row.venue, minWidth: 300 },
+    ] });
+
+  // -- groups
+
+  const dimensionTabs = Object.entries(DIMENSIONS).map(([id, title]) => h("button", { type: "button", class: "quiet", text: title, dataset: { by: id },
+    onclick: () => choose({ by: id === "strategy" ? null : id }) }));
+  const money = (id, title, about, value) => ({ id, title, about, width: "minmax(66px, 1fr)", isNumber: true, value, text: row => bps(value(row)), className: row => tone(-value(row)) });
+  const groups = new Table({ label: "Groups", key: row => row.name, empty: "No order yet.", maxRows: 12, sort: { id: "orders", isDescending: true },
+    onopen: row => choose({ of: `${dimension()}:${row.name}` }), columns: [
+      { id: "name", title: "Name", width: "minmax(100px, 2fr)", value: row => row.name },
+      { id: "orders", title: "Orders", width: "62px", isNumber: true, value: row => row.orders, text: row => count(row.orders) },
+      { id: "fills", title: "Fills", width: "56px", isNumber: true, value: row => row.fills, text: row => count(row.fills), minWidth: 420 },
+      { id: "fill_rate", title: "Fill rate", width: "66px", isNumber: true, value: row => row.fill_rate.value, text: row => percent(row.fill_rate.value), hint: row => row.fill_rate.reason, minWidth: 480 },
+      { id: "reject_rate", title: "Rejected", width: "66px", isNumber: true, value: row => row.reject_rate.value, text: row => percent(row.reject_rate.value), className: row => row.reject_rate.value > 0.05 ? "down" : "", minWidth: 380 },
+      { ...money("slippage", "Slippage", "Arrival slippage; a cost when positive", row => row.arrival_slippage_bps.value) },
+      { ...money("shortfall", "Shortfall", "Implementation shortfall; a cost when positive", row => row.implementation_shortfall.total_bps), minWidth: 560 },
+      { ...money("spread", "Eff. spread", "Effective spread; a cost when positive", row => row.effective_spread.bps), minWidth: 640 },
+      { id: "markout", title: "Markout 1 s", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.markouts["1s"]?.bps ?? null, text: row => bps(row.markouts["1s"]?.bps), className: row => tone(row.markouts["1s"]?.bps), minWidth: 720 },
+      { id: "p50", title: "Latency p50", width: "76px", isNumber: true, value: row => row.latency.send_to_ack.p50_ms, text: row => milliseconds(row.latency.send_to_ack.p50_ms), minWidth: 820 },
+      { id: "p99", title: "p99", width: "76px", isNumber: true, value: row => row.latency.send_to_ack.p99_ms, text: row => milliseconds(row.latency.send_to_ack.p99_ms), minWidth: 820 },
+    ] });
+
+  root.append(
+    panel("Execution", { controls: [group], body: [figures.element, why, fault] }),
+    panel("Latency from send to acknowledgement", { className: "w7", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Range" }, ...rangeTabs)], body: [heat.element, heatNote] }),
+    panel("Latency by leg", { className: "w5", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Since" }, ...scopes), legs.csvButton("latencies")], body: [legs.element] }),
+    panel("Markout after fills", { className: "w6", controls: [markouts.csvButton("markouts")], body: [markout.element, markouts.element, pending] }),
+    panel("Implementation shortfall by part", { className: "w6", body: [shortfall, shortfallNote] }),
+    panel("Rejects by reason", { className: "w5", controls: [rejects.csvButton("rejects")], body: [rejects.element] }),
+    panel("Compared", { className: "w7", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Compared by" }, ...dimensionTabs), groups.csvButton("groups")], body: [groups.element] }),
+  );
+
+  const dimension = () => wanted.by in DIMENSIONS ? wanted.by : "strategy";
+
+  function choose(changes) {
+    app.setParams(changes);
+    change(Object.fromEntries(Object.entries({ ...wanted, ...changes }).filter(([, value]) => value)));
+  }
+
+  function change(next) {
+    const before = [wanted.of, range];
+    wanted = next;
+    range = next.range in RANGES ? next.range : "15m";
+    draw();
+    if (before[0] !== wanted.of || before[1] !== range) loadOrders(true);
+  }
+
+  // "strategy:mean" or null: what of the document is shown, and what of the orders.
+  function chosen() {
+    const at = (wanted.of ?? "").indexOf(":");
+    return at < 0 ? null : { by: wanted.of.slice(0, at), name: wanted.of.slice(at + 1) };
+  }
+
+  function draw() {
+    for (const tab of rangeTabs) setAttribute(tab, "aria-pressed", String(tab.dataset.range === range));
+    for (const tab of scopes) setAttribute(tab, "aria-pressed", String((wanted.scope ?? "session") === tab.dataset.scope));
+    for (const tab of dimensionTabs) setAttribute(tab, "aria-pressed", String(tab.dataset.by === dimension()));
+    if (quality === null) return;
+    showGroups();
+    const of = chosen(), shown = of === null ? quality : quality[`by_${of.by}`]?.[of.name];
+    fault.hidden = shown !== undefined;
+    if (shown === undefined) {
+      write(fault, `There is no order of ${of.by} ${of.name} in this session.`);
+      return;
+    }
+    showFigures(shown);
+    const latencies = wanted.scope === "start" ? shown.latency_total : shown.latency;
+    legs.set(Object.entries(LEGS).filter(([id]) => id in latencies).map(([id, title]) => ({ id, title, ...latencies[id] })));
+    const found = Object.entries(shown.markouts).map(([horizon, each]) => ({ horizon, ...each }));
+    horizons.labels = found.map(each => each.horizon);
+    markout.set(found.map((_, at) => at), found.map(each => each.bps));
+    markouts.set(found);
+    write(pending, `${count(quality.pending_markouts)} fills have a horizon still ahead of them.`);
+    showShortfall(shown.implementation_shortfall);
+    rejects.set(quality.reject_reasons);
+    groups.set(Object.entries(quality[`by_${dimension()}`]).map(([name, each]) => ({ name, ...each })));
+  }
+
+  function showGroups() {
+    const choices = [["", "All orders"]];
+    for (const [by, title] of Object.entries(DIMENSIONS))
+      for (const name of Object.keys(quality[`by_${by}`]).sort()) choices.push([`${by}:${name}`, name, title]);
+    if (wanted.of && !choices.some(([value]) => value === wanted.of)) choices.push([wanted.of, chosen()?.name ?? wanted.of, "Chosen"]);
+    const key = JSON.stringify(choices);
+    if (group.dataset.choices !== key) {
+      group.dataset.choices = key;
+      const parts = new Map();
+      for (const [value, text, title = ""] of choices) parts.set(title, [...(parts.get(title) ?? []), h("option", { value, text })]);
+      group.replaceChildren(...[...parts].flatMap(([title, options]) => title ? [h("optgroup", { label: title }, ...options)] : options));
+    }
+    group.value = wanted.of ?? "";
+  }
+
+  function showFigures(shown) {
+    const n = (value, unit) => `${count(value)} ${unit}`;
+    figures.set("orders", count(shown.orders), "", shown.replaced ? `${count(shown.replaced)} were replaced by others` : null);
+    figures.set("fills", count(shown.fills));
+    const rate = (id, { value, n: samples, reason }) => figures.set(id, percent(value), id === "rejectRate" && value > 0.05 ? "down" : "", reason ?? n(samples, "orders"));
+    rate("fillRate", shown.fill_rate);
+    rate("rejectRate", shown.reject_rate);
+    rate("cancelRate", shown.cancel_rate);
+    const cost = (id, value, samples, unit, reasons, reason) => figures.set(id, bps(value), tone(-value),
+      [n(samples, unit), leftOut(reasons) && `left out: ${leftOut(reasons)}`, value === null ? reason : ""].filter(Boolean).join("; "));
+    cost("slippage", shown.arrival_slippage_bps.value, shown.arrival_slippage_bps.n, "orders");
+    cost("shortfall", shown.implementation_shortfall.total_bps, shown.implementation_shortfall.n, "orders", shown.implementation_shortfall.left_out);
+    cost("spread", shown.effective_spread.bps, shown.effective_spread.n, "fills", shown.effective_spread.left_out, shown.effective_spread.reason);
+    cost("vwap", shown.vwap_deviation_bps.value, shown.vwap_deviation_bps.n, "orders", shown.vwap_deviation_bps.left_out);
+    const past = app.feed.isPast ? "These figures are of now, not of the moment that is shown. " : "";
+    write(why, `${past}${shown.unconverted_reason ? `Sums of money are unknown: ${shown.unconverted_reason}` : ""}`);
+    why.hidden = why.textContent === "";
+  }
+
+  function showShortfall(parts) {
+    const most = Math.max(1e-9, ...Object.keys(PARTS).map(id => Math.abs(parts[`${id}_bps`] ?? 0)));
+    shortfall.replaceChildren(...Object.entries(PARTS).map(([id, title]) => {
+      const value = parts[`${id}_bps`], bar = h("span", { class: value > 0 ? "bar cost" : "bar gain" });
+      const share = Math.abs(value ?? 0) / most * 50;
+      bar.style.width = `${share}%`;
+      bar.style.left = `${value > 0 ? 50 : 50 - share}%`;
+      return h("div", { class: id === "total" ? "total" : "", title: PART_MEANINGS[id] }, h("span", { text: title }), h("span", { class: "track", "aria-hidden": "true" }, bar),
+        h("span", { class: `num ${tone(-value)}`, text: bps(value) }), h("span", { class: "num dim", text: number(parts[id]) }));
+    }));
+    write(shortfallNote, `A cost when positive; ${count(parts.n)} orders, notional ${number(parts.notional, 0)}${leftOut(parts.left_out) ? `; left out: ${leftOut(parts.left_out)}` : ""}.`);
+  }
+
+  // -- questions
+
+  let isAsking = false;
+  function loadQuality() {
+    if (isAsking || document.hidden) return;
+    isAsking = true;
+    app.ask(app.api.get("/api/trades/execution/quality"), answer => {
+      isAsking = false;
+      quality = answer;
+      draw();
+    }, error => {
+      isAsking = false;
+      fault.hidden = false;
+      write(fault, `The figures cannot be shown: ${error.message}`);
+    });
+  }
+
+  const known = new Map();
+  let newest = null, isLoading = null, isCut = false;
+  const now = () => app.feed.snapshot ? Date.parse(app.feed.snapshot.timestamp) : Date.now();
+
+  // All orders of the range at first, and then those since a little before the newest one, which may have been answered since.
+  async function readOrders(isNew) {
+    const of = chosen(), to = now(), from = to - RANGES[range][1];
+    const start = isNew || newest === null ? from : Math.max(from, newest - 15e3);
+    const query = { start_time: new Date(start).toISOString(), limit: PAGE, ...(of ? { [of.by]: of.name } : {}) };
+    const found = [];
+    let cursor = null, pages = 0;
+    do {
+      const document = await app.api.get("/api/orders", { ...query, cursor });
+      found.push(...document.orders);
+      cursor = document.next_cursor;
+      pages++;
+    } while (cursor !== null && pages < MAX_PAGES);
+    return { found, hasMore: cursor !== null };
+  }
+
+  function loadOrders(isNew = false) {
+    if (document.hidden && !isNew || isLoading !== null && !isNew) return;
+    const mine = isLoading = {};
+    app.ask(readOrders(isNew), ({ found, hasMore }) => {
+      if (mine !== isLoading) return;
+      isLoading = null;
+      if (isNew) {
+        known.clear();
+        newest = null;
+        isCut = hasMore;
+      }
+      const to = now(), from = to - RANGES[range][1];
+      for (const order of found) {
+        const at = Date.parse(order.created);
+        newest = Math.max(newest ?? at, at);
+        if (order.latency_ms !== null) known.set(`${order.symbol} ${order.order_id}`, { at, ms: order.latency_ms });
+      }
+      for (const [key, { at }] of known) if (at < from) known.delete(key);
+      if (known.size > MAX_PAGES * PAGE) for (const key of [...known.keys()].slice(0, known.size - MAX_PAGES * PAGE)) known.delete(key);
+      heat.set([...known.values()], from, to);
+      write(heatNote, `Line: median. Dashes: 99th percentile.${isCut ? ` The newest ${count(MAX_PAGES * PAGE)} orders alone.` : ""}`);
+    }, error => {
+      if (mine === isLoading) isLoading = null;
+      write(heatNote, `The latencies cannot be shown: ${error.message}`);
+    });
+  }
+
+  draw();
+  loadQuality();
+  let hasOrders = false;
+  const timers = [setInterval(loadQuality, QUALITY_MS), setInterval(() => loadOrders(), ORDERS_MS)];
+  return {
+    subscription: () => ({ channels: [] }),
+    update() {
+      // The range ends at the server's time, which the first snapshot tells.
+      if (!hasOrders) {
+        hasOrders = true;
+        loadOrders(true);
+      }
+      if (zone !== app.settings.zone) zone = app.settings.zone;
+    },
+    change,
+    unmount() {
+      for (const timer of timers) clearInterval(timer);
+      for (const each of [heat, legs, markout, markouts, rejects, groups]) each.close();
+    },
+  };
+}
+
+export default { id: "execution", title: "Execution", key: "e", mount };
