@@ -67,6 +67,18 @@ class Page:
         self.ask("Page.navigate", url=url)
         self.wait_for(f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'")
 
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Hides the page behind another tab for the length of a block."""
+        target = self.ask("Target.getTargetInfo")["targetInfo"]["targetId"]
+        other = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self.ask("Target.activateTarget", targetId=other)
+        self.wait_for("document.hidden")
+        yield
+        self.ask("Target.activateTarget", targetId=target)
+        self.wait_for("!document.hidden")
+        self.ask("Target.closeTarget", targetId=other)
+
     def _note(self, message: dict[str, Any]) -> None:
         method, parameters = message.get("method"), message.get("params", {})
         if method == "Runtime.exceptionThrown":

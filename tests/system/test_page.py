@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,12 +18,18 @@ import pytest
 import example_source
 from browser import Page, browser_page
 from example_source import EventFile
-from server_process import Server
+from observability.clients import Sender
+from server_process import ROOT, TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 
 pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 
+# Links of all views of the navigation, and pages of one thing within a view.
+VIEWS = "[...document.querySelectorAll('#nav a')].map(a => a.hash)"
+PAGES = ("#/market/ALFA.SIM", "#/strategies/paper_mean_reversion")
+AXE = resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+DATA = ROOT / "../shared/data"
 STATE = "document.getElementById('state').textContent"
 BANNER = "document.getElementById('banner').textContent"
 
@@ -32,9 +43,25 @@ def browser() -> Iterator[Page]:
 @pytest.fixture
 def page(browser: Page) -> Page:
     """A page of a browser that all tests share; its errors are those of the test."""
+    # The page of the test before may still look for its server.
+    browser.open("about:blank")
     browser.errors.clear()
     browser.ask("Emulation.setDeviceMetricsOverride", width=1400, height=900, deviceScaleFactor=1, mobile=False)
     return browser
+
+
+def show(page: Page, view: str) -> None:
+    """Goes to a view by its link, and waits until it has shown a snapshot."""
+    page.evaluate(f"location.hash = {json.dumps(view)}")
+    page.wait_for(f"document.getElementById('main').dataset.view === {json.dumps(view)}")
+
+
+def send_quotes(sender: Sender, round_: int) -> None:
+    """Sends a quote of each of 1,000 symbols, the spread of each wider than that of the one before."""
+    for number in range(1000):
+        bid = 100 + round_ / 100
+        sender.quote(f"S{number:04}", bid=bid, ask=round(bid + (number + 1) / 1000, 3))
+    sender.flush(timeout=TIMEOUT_SECONDS)
 
 
 def text(selector: str) -> str:
@@ -82,14 +109,116 @@ def test_a_token_is_asked_for_kept_for_the_tab_and_not_in_the_address(page: Page
 
 def test_a_page_that_was_hidden_renders_once_and_has_no_backlog(page: Page, demo_server: Server) -> None:
     page.open(demo_server.url("/"))
-    page.wait_for("app.feed.connection === 'live'")
-    # A hidden page gets no animation frames; they are withheld here, as Chromium without a window does not hide pages.
-    page.evaluate("window.requestAnimationFrame = frame => (window.frames_ ??= []).push(frame)")
-    page.wait_for("window.frames_?.length === 1")
-    before = page.evaluate("[app.feed.renders, app.feed.snapshot.seq]")
-    page.wait_for(f"app.feed.snapshot.seq > {before[1] + 20}")
-    assert page.evaluate("[app.feed.renders, frames_.length]") == [before[0], 1]
-    assert page.evaluate("frames_.pop()(), app.feed.renders") == before[0] + 1
+    page.wait_for("window.app?.feed.connection === 'live' && app.feed.renders > 0")
+    with page.hidden():
+        before = page.evaluate("[app.feed.renders, app.feed.snapshot.seq]")
+        page.wait_for(f"app.feed.snapshot.seq > {before[1] + 20}")
+        assert page.evaluate("app.feed.renders") <= before[0] + 1
+        # The first two frames that are painted when the page is shown again.
+        page.evaluate(
+            "document.addEventListener('visibilitychange', () => {"
+            "  const { renders } = app.feed;"
+            "  const note = () => { app.inTwoFrames = app.feed.renders - renders; };"
+            "  requestAnimationFrame(() => requestAnimationFrame(note));"
+            "}, { once: true })"
+        )
+    page.wait_for("app.inTwoFrames !== undefined")
+    assert page.evaluate("app.inTwoFrames") <= 2
+    assert page.errors == []
+
+
+def test_the_page_says_stale_while_the_hub_stands_still(page: Page, start_server: StartServer) -> None:
+    server = start_server("--demo", "--workers", "2")
+    page.open(server.url("/"))
+    page.wait_for(f"{STATE} === 'demo'")
+    hub = server.get("/api/system/components")["components"]["hub"]["pid"]
+    os.kill(hub, signal.SIGSTOP)
+    try:
+        page.wait_for(f"{STATE} === 'stale' && {BANNER}.includes('Figures are as of')")
+        assert page.evaluate("document.documentElement.dataset.current") == "false"
+        assert "stale" in page.evaluate("document.title")
+    finally:
+        os.kill(hub, signal.SIGCONT)
+    page.wait_for(f"{STATE} === 'demo'")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the recordings (../shared/data) are not here")
+def test_every_view_shows_a_recorded_day(page: Page, start_server: StartServer) -> None:
+    recordings = [str(DATA / name) for name in ("lobster", "order_latency")]
+    server = start_server("--demo", "--replay", *recordings, "--speed", "20", "--loop")
+    page.open(server.url("/"))
+    page.wait_for(f"{STATE} === 'replay' && {BANNER}.startsWith('Replay of a recording')")
+    for view, selector, word in (
+        ("#/market", ".row", "AAPL"),
+        ("#/market/AAPL", ".figures", "Time-weighted spread"),
+        ("#/strategies", ".row", "paper_mean_reversion"),
+        ("#/system", ".row", "Fan-out"),
+        ("#/overview", ".row", "paper_mean_reversion"),
+    ):
+        show(page, view)
+        page.wait_for(f"{text(selector)}.includes({json.dumps(word)})")
+    assert page.errors == []
+
+
+def test_a_thousand_symbols_cost_no_more_than_those_in_view(page: Page, start_server: StartServer) -> None:
+    server = start_server()
+    with Sender(server.url("")) as sender:
+        send_quotes(sender, 1)
+        page.open(server.url("/#/market"))
+        page.wait_for(f"{text('.note')}.includes('1,000 of 1,000 symbols')")
+        asked = "Object.keys(app.feed.snapshot?.market_data ?? {}).length"
+        page.wait_for(f"{asked} > 10 && {asked} < 60")
+        nodes = page.evaluate("document.querySelectorAll('*').length")
+        for round_ in range(2, 12):
+            seq = page.evaluate("app.feed.snapshot.seq")
+            send_quotes(sender, round_)
+            page.wait_for(f"app.feed.snapshot.seq > {seq + 1}")
+        assert page.evaluate("document.querySelectorAll('*').length") == nodes
+        # The widest spread is first, although it was not in view.
+        page.evaluate("[...document.querySelectorAll('.head button')].find(b => b.textContent === 'Spread').click()")
+        page.wait_for("document.querySelector('[aria-rowindex=\"2\"]').textContent.includes('S0999')")
+        page.wait_for("'S0999' in app.feed.snapshot.market_data")
+        page.evaluate("document.querySelector('[type=search]').value = '012'")
+        page.evaluate("document.querySelector('[type=search]').dispatchEvent(new Event('input'))")
+        page.wait_for(f"{text('.note')}.includes('11 of 1,000 symbols')")
+        assert page.evaluate("location.hash") == "#/market?sort=spread&desc=1&q=012"
+    assert page.errors == []
+
+
+def test_a_selection_survives_updates_and_ends_with_escape(page: Page, demo_server: Server) -> None:
+    page.open(demo_server.url("/#/market"))
+    page.wait_for("document.querySelectorAll('.row').length === 5")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('.row'))")
+    page.wait_for("!document.querySelector('.held').hidden")
+    selected, seq = page.evaluate("[getSelection().toString(), app.feed.snapshot.seq]")
+    page.wait_for(f"app.feed.snapshot.seq > {seq + 10}")
+    assert page.evaluate("getSelection().toString()") == selected
+    page.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape' }))")
+    page.wait_for("document.querySelector('.held').hidden")
+
+
+def test_a_table_is_saved_as_csv_with_whole_figures(page: Page, demo_server: Server) -> None:
+    page.open(demo_server.url("/#/market"))
+    page.wait_for("document.querySelectorAll('.row').length === 5")
+    page.evaluate("URL.createObjectURL = blob => { blob.text().then(csv => { app.saved = csv; }); return 'blob:'; }")
+    page.evaluate("HTMLAnchorElement.prototype.click = () => {}")
+    page.evaluate("[...document.querySelectorAll('button')].find(b => b.textContent === 'CSV').click()")
+    rows = list(csv.DictReader(io.StringIO(page.wait_for("app.saved"))))
+    assert [row["symbol"] for row in rows] == [f"{name}.SIM" for name in ("ALFA", "BRAVO", "CHARLIE", "DELTA", "ECHO")]
+    assert all(float(row["bid"]) > 0 for row in rows)
+
+
+def test_keys_lead_to_views_and_to_the_search(page: Page, demo_server: Server) -> None:
+    page.open(demo_server.url("/"))
+    page.wait_for("window.app?.feed.connection === 'live'")
+    for key in "gm":
+        page.ask("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
+    page.wait_for("location.hash === '#/market' && document.querySelector('[type=search]') !== null")
+    page.ask("Input.dispatchKeyEvent", type="keyDown", key="/", text="/")
+    page.wait_for("document.activeElement.type === 'search'")
+    page.ask("Input.dispatchKeyEvent", type="keyDown", key="Escape")
+    page.ask("Input.dispatchKeyEvent", type="keyDown", key="?", text="?")
+    page.wait_for("document.querySelector('dialog[open]')?.textContent.includes('Go to Market')")
 
 
 def test_the_overview_lists_sources_with_their_states(page: Page, start_server: StartServer, tmp_path: Path) -> None:
@@ -131,12 +260,23 @@ def test_a_view_asks_only_for_what_it_shows(page: Page, demo_server: Server) -> 
     assert page.errors == []
 
 
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_axe_finds_no_fault_in_any_view(page: Page, demo_server: Server, theme: str) -> None:
+    page.open(demo_server.url("/"))
+    page.wait_for("window.app?.feed.connection === 'live'")
+    page.evaluate(f"app.settings.set('theme', {json.dumps(theme)})")
+    page.evaluate(AXE)
+    for view in [*page.evaluate(VIEWS), *PAGES]:
+        show(page, view)
+        found = page.evaluate("axe.run().then(found => found.violations)")
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], view
+
+
 @pytest.mark.parametrize("width", [320, 390, 1400])
 def test_no_view_is_wider_than_the_screen(page: Page, demo_server: Server, width: int) -> None:
     page.ask("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=width < 700)
     page.open(demo_server.url("/"))
     page.wait_for("window.app?.feed.connection === 'live'")
-    for view in page.evaluate("[...document.querySelectorAll('#nav a')].map(a => a.hash)"):
-        page.evaluate(f"location.hash = {json.dumps(view)}")
-        page.wait_for(f"document.querySelector('#nav [aria-current]').hash === {json.dumps(view)}")
+    for view in [*page.evaluate(VIEWS), *PAGES]:
+        show(page, view)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view

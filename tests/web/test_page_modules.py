@@ -128,7 +128,15 @@ def test_a_small_volume_is_not_shown_as_zero() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.42, "0.4 s"), (59.9, "59 s"), (125, "2 min 5 s"), (7260, "2 h 1 min"), (273600, "3 d 4 h"), (None, "\u2013")],
+    [
+        (0.0078, "0.0 s"),
+        (0.42, "0.4 s"),
+        (59.9, "59 s"),
+        (125, "2 min 5 s"),
+        (7260, "2 h 1 min"),
+        (273600, "3 d 4 h"),
+        (None, "\u2013"),
+    ],
 )
 def test_a_duration_has_its_two_largest_units(seconds: float | None, text: str) -> None:
     assert run("format.js", f"m.duration({json.dumps(seconds)})") == text

@@ -160,7 +160,10 @@ class App {
     write(byId("clock"), this.time(snapshot.timestamp));
     this.#showState();
     const { channels } = this.#mounted.subscription();
-    if (channels.every(name => name in snapshot || !this.#isSection(name))) this.#mounted.update?.(snapshot);
+    if (channels.every(name => name in snapshot || !this.#isSection(name))) {
+      this.#mounted.update?.(snapshot);
+      byId("main").dataset.view = location.hash;
+    }
   }
 
   #isSection(name) {

@@ -7,7 +7,7 @@ const uPlot = globalThis.uPlot;
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** A chart. `series` are {label, colour (a CSS variable), fill, dash, format(value), isBand}; all share one axis.
- * With `steps` lines are steps. `label` says to a screen reader what is drawn; `describe(data)` may add the figures. */
+ * Charts above one another have the same `axisWidth`. With `steps` lines are steps. `label` says to a screen reader what is drawn; `describe(data)` may add the figures. */
 export class Chart {
   #options; #plot = null; #data; #settings; #observer; #redraw; #host; #hasLegend;
 
@@ -62,7 +62,7 @@ export class Chart {
     const width = this.#host.clientWidth;
     if (width === 0) return;
     this.#plot?.destroy();
-    const { series, height, format, hasTime, xFormat, bands, marks } = this.#options, zone = this.#settings.zone;
+    const { series, height, format, hasTime, xFormat, bands, marks, axisWidth } = this.#options, zone = this.#settings.zone;
     const grid = { stroke: colour("--grid"), width: 1 }, font = `11px ${colour("--font")}`;
     const axis = { stroke: colour("--dim"), grid, ticks: { show: false }, font, gap: 4 };
     this.#plot = new uPlot({
@@ -81,7 +81,7 @@ export class Chart {
           if (x < LABEL_HALF || x > plot.over.clientWidth - LABEL_HALF + 40) return null;
           return xFormat ? xFormat(tick) : timeLabel(tick, step, zone);
         }) },
-        { ...axis, side: 1, size: (_, labels) => 12 + 6.4 * Math.max(3, ...(labels ?? []).map(text => text.length)),
+        { ...axis, side: 1, size: axisWidth ?? ((_, labels) => 12 + 6.4 * Math.max(3, ...(labels ?? []).map(text => text.length))),
           values: (_, ticks) => ticks.map(format) },
       ],
       series: [

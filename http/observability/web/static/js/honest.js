@@ -29,19 +29,20 @@ export function stateOf({ connection, snapshot, age, past = false, zone = "UTC" 
   if (connection === "stale") return named("stale", `The server is connected and sends no update.${asOf}`);
   if (past) return named("past", `This is the past: ${dateTime(snapshot.timestamp, zone)}.`);
   const { replay, demo } = snapshot.system ?? {};
-  if (replay) return stateOfReplay(replay, named, zone);
+  if (replay) return stateOfReplay(replay, demo, named, zone);
   if (demo) return named("demo", "Demo: simulated quotes and a paper strategy. No order leaves this machine.");
   return named("live", "");
 }
 
-function stateOfReplay(replay, named, zone) {
+function stateOfReplay(replay, demo, named, zone) {
   const faults = [];
   if (replay.skipped_lines) faults.push(`${replay.skipped_lines.toLocaleString("en-US")} lines skipped`);
   if (replay.bad_lines) faults.push(`${replay.bad_lines.toLocaleString("en-US")} unreadable lines`);
   const after = faults.length ? `; ${faults.join(", ")}` : "";
   if (replay.state === "running" || replay.state === "waiting") {
     const lap = replay.lap > 1 ? `lap ${replay.lap}, ` : "";
-    return named("replay", `Replay of a recording: ${lap}${percent(replay.progress, 0)}${after}.`);
+    return named("replay", `Replay of a recording: ${lap}${percent(replay.progress, 0)}${after}.`
+      + (demo ? " A paper strategy trades on it." : ""));
   }
   const at = replay.event_time ? ` at ${dateTime(replay.event_time, zone)}` : "";
   const verb = replay.state === "interrupted" ? "was" : "has";

@@ -3,7 +3,7 @@
 // A row in view keeps its elements and text nodes: an update writes the texts that have changed. While text of the
 // table is selected, the table stands still, so that the selection and a copy of it survive.
 
-import { h, setAttribute, setClass, write } from "./dom.js";
+import { h, setAttribute, write } from "./dom.js";
 
 const ROW_HEIGHT = 26;
 const SPARE_ROWS = 4;
@@ -11,7 +11,8 @@ const SPARE_ROWS = 4;
 const SORT_MS = 1000;
 const VISIBLE_ROWS = 16;
 
-/** A column: {id, title, width (a CSS track), value(row), text(row), className(row), hint(row), draw(cell, row),
+/** A row is any object; its `className` is that of its line, and one that changes `version` with its content costs nothing
+ * while it stays the same. A column: {id, title, about, width (a CSS track), value(row), text(row), className(row), hint(row), draw(cell, row),
  * isNumber, minWidth}. `value` is what is sorted by and exported; `text` is shown, by default the value itself.
  * `draw` fills a cell by itself; `minWidth` is the width of the table in pixels below which the column is left out. */
 export class Table {
@@ -126,7 +127,7 @@ export class Table {
     this.#head.replaceChildren(...this.#shown.map(column => {
       const inner = column.value && !column.isFixed
         ? h("button", { type: "button", text: column.title, title: column.about, onclick: () => this.#choose(column) })
-        : h("span", { text: column.title, title: column.about });
+        : h("span", { class: column.title ? "" : "unseen", text: column.title || column.about, title: column.about });
       const cell = h("div", { role: "columnheader", class: column.isNumber ? "number" : "" }, inner);
       this.#headCells.set(column.id, cell);
       return cell;
@@ -202,18 +203,22 @@ export class Table {
     const cells = this.#shown.map(column => h("div", { role: "cell", class: column.isNumber ? "number" : "" }));
     const element = h("div", { class: "row", role: "row", ...(this.#onopen ? { tabindex: -1 } : {}) }, ...cells);
     this.#spacer.append(element);
-    return { element, cells, index: -1, key: null };
+    return { element, cells, index: -1, key: null, row: null, version: undefined, texts: [], classes: [], className: "row" };
   }
 
   #writeRow(slot, index) {
     const row = this.#ordered[index], key = this.#key(row);
     if (slot.index !== index) {
       slot.index = index;
-      slot.element.style.transform = `translateY(${index * ROW_HEIGHT}px)`;
+      slot.element.style.top = `${index * ROW_HEIGHT}px`;
       slot.element.setAttribute("aria-rowindex", index + 2);
     }
-    slot.key = key;
-    setClass(slot.element, `row${row.className ? ` ${row.className}` : ""}${key === this.#current ? " current" : ""}`);
+    const className = `row${row.className ? ` ${row.className}` : ""}${key === this.#current ? " current" : ""}`;
+    if (slot.className !== className) slot.element.className = slot.className = className;
+    // hot: once per row in view and frame. A row that says by its version that nothing has changed is left alone.
+    if (slot.row === row && slot.version !== undefined && slot.version === row.version) return;
+    slot.row = row;
+    slot.version = row.version;
     this.#shown.forEach((column, at) => {
       const cell = slot.cells[at];
       if (column.draw) {
@@ -221,9 +226,15 @@ export class Table {
         return;
       }
       const text = column.text ? column.text(row) : String(column.value(row) ?? "");
-      write(cell, text);
-      const name = column.className?.(row) ?? "";
-      setClass(cell, column.isNumber ? (name ? `number ${name}` : "number") : name);
+      if (slot.texts[at] !== text) {
+        slot.texts[at] = text;
+        write(cell, text);
+      }
+      const name = column.className?.(row) ?? "", whole = column.isNumber ? (name ? `number ${name}` : "number") : name;
+      if (slot.classes[at] !== whole) {
+        slot.classes[at] = whole;
+        cell.className = whole;
+      }
       if (column.hint) setAttribute(cell, "title", column.hint(row));
     });
   }

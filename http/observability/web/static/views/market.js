@@ -34,11 +34,11 @@ function mount(root, app, params) {
   const rows = new Map(), sparks = new Map();
   const rowOf = symbol => {
     let row = rows.get(symbol);
-    if (row === undefined) rows.set(symbol, row = { symbol, quote: undefined, className: "", fresh: freshness(undefined, now) });
+    if (row === undefined) rows.set(symbol, row = { symbol, quote: undefined, className: "", fresh: freshness(undefined, now), version: 0 });
     return row;
   };
   const price = (row, field, extra) => app.precision.price(row.symbol, row.quote?.[field], extra);
-  const priced = (id, title, field, minWidth, extra = 0) => ({ id, title, isNumber: true, width: "minmax(74px, 1fr)", minWidth,
+  const priced = (id, title, field, minWidth, extra = 0) => ({ id, title, isNumber: true, width: "minmax(98px, 1fr)", minWidth,
     value: row => row.quote?.[field], text: row => price(row, field, extra) });
   const isWatched = symbol => app.settings.get("watched").includes(symbol);
   const table = new Table({
@@ -48,7 +48,7 @@ function mount(root, app, params) {
     onsort: sort => { app.setParams({ sort: sort.id, desc: sort.isDescending ? "1" : "" }); loadWhole(); },
     onrange: settle,
     columns: [
-      { id: "watch", title: "", width: "18px", draw: drawStar },
+      { id: "watch", title: "", about: "Watch list", width: "18px", draw: drawStar },
       { id: "symbol", title: "Symbol", width: "minmax(92px, 1.3fr)", value: row => row.symbol },
       priced("last", "Last", "last_price"),
       priced("bid", "Bid", "bid", 560),
@@ -59,8 +59,8 @@ function mount(root, app, params) {
       { id: "volume", title: "Volume", isNumber: true, width: "minmax(76px, 1fr)", minWidth: 640, value: row => row.quote?.volume, text: row => quantity(row.quote?.volume) },
       { id: "trades", title: "Prints", isNumber: true, width: "64px", minWidth: 900, value: row => row.quote?.trades, text: row => count(row.quote?.trades) },
       priced("vwap", "VWAP", "vwap", 1000, 2),
-      priced("high", "High", "high", 1080),
-      priced("low", "Low", "low", 1080),
+      priced("high", "High", "high", 1450),
+      priced("low", "Low", "low", 1450),
       { id: "rate", title: "Per s", about: "Quotes and prints per second", isNumber: true, width: "54px", minWidth: 820,
         value: row => row.quote?.update_rate, text: row => number(row.quote?.update_rate, 1) },
       { id: "latency", title: "Feed p99", about: "99 of 100 came within this time of the exchange's own", isNumber: true, width: "72px", minWidth: 1180,
@@ -95,6 +95,7 @@ function mount(root, app, params) {
 
   function watch(symbol) {
     const watched = app.settings.get("watched");
+    rowOf(symbol).version++;
     app.settings.set("watched", isWatched(symbol) ? watched.filter(each => each !== symbol) : [...watched, symbol].sort());
     filter();
   }
@@ -135,7 +136,10 @@ function mount(root, app, params) {
     app.ask(
       app.api.history({ time_range: "1h", interval: "10s", metric_types: ["market_data"], metrics: ["mid"], symbols: stale }),
       ({ data }) => {
-        for (const series of data) sparks.set(series.symbol, { at: Date.now(), values: series.mid });
+        for (const series of data) {
+          sparks.set(series.symbol, { at: Date.now(), values: series.mid });
+          rowOf(series.symbol).version++;
+        }
         table.set(shown);
       },
       () => {});
@@ -161,12 +165,13 @@ function mount(root, app, params) {
     now = Date.parse(snapshot.timestamp);
     for (const [symbol, quote] of Object.entries(snapshot.market_data)) {
       const row = rowOf(symbol);
-      if (row.quote !== quote) {
-        row.quote = quote;
-        app.precision.note(symbol, quote.bid, quote.ask, quote.last_price);
-      }
-      row.fresh = freshness(quote, now);
+      const fresh = freshness(quote, now);
+      if (row.quote === quote && row.fresh.word === fresh.word) continue;
+      row.quote = quote;
+      row.fresh = fresh;
       row.className = quote.stale ? "stale" : "";
+      row.version++;
+      app.precision.note(symbol, quote.bid, quote.ask, quote.last_price);
     }
   }
 

@@ -41,9 +41,9 @@ function mount(root, app, params) {
 
   let range = params.range in RANGES ? params.range : "1h", loadedAt = 0, isLoading = false;
   const fault = h("p", { class: "fault", role: "status" });
-  const equity = new Chart(app.settings, { label: "Equity over time", height: 300, format: money, legend: false,
+  const equity = new Chart(app.settings, { label: "Equity over time", height: 300, format: money, legend: false, axisWidth: 84,
     series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }] });
-  const drawdown = new Chart(app.settings, { label: "Drawdown over time", height: 130, format: money, legend: false,
+  const drawdown = new Chart(app.settings, { label: "Drawdown over time", height: 130, format: money, legend: false, axisWidth: 84,
     range: (_, low) => [low < 0 ? low * 1.05 : -1, 0],
     series: [{ label: "Drawdown", colour: "--down", fill: "--down-fill" }] });
   const tabs = Object.entries(RANGES).map(([id, { title }]) =>
@@ -74,9 +74,10 @@ function mount(root, app, params) {
     panel("Equity", { className: "w9", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Range" }, ...tabs)],
       body: [equity.element, drawdown.element, fault] }),
     h("div", { class: "column w3" }, panel("Exposure", { body: [exposure.element] }), panel("Health", { body: [health.element, reasons] })),
-    panel("Strategies", { className: "w9", controls: [strategies.csvButton("strategies")], body: [strategies.element] }),
+    h("div", { class: "column w9" },
+      panel("Strategies", { controls: [strategies.csvButton("strategies")], body: [strategies.element] }),
+      panel("Sources and components", { controls: [sources.csvButton("sources")], body: [sources.element] })),
     panel("Execution", { className: "w3", body: [execution.element] }),
-    panel("Sources and components", { controls: [sources.csvButton("sources")], body: [sources.element] }),
   );
 
   function choose(id) {

@@ -101,8 +101,8 @@ function mountStrategy(root, app, params) {
     { id: "profit_factor", label: "Profit factor" }, { id: "expectancy", label: "Expectancy" }, { id: "best", label: "Best" }, { id: "worst", label: "Worst" },
     { id: "holding_time_seconds", label: "Holding time" }, { id: "sharpe", label: "Sharpe" }, { id: "sortino", label: "Sortino" }, { id: "annual_return", label: "Return a year" },
   ]);
-  const equity = new Chart(app.settings, { label: `Equity of ${name}`, height: 210, format: value => number(value), series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }], legend: false });
-  const drawdown = new Chart(app.settings, { label: `Drawdown of ${name}`, height: 100, format: value => number(value), legend: false,
+  const equity = new Chart(app.settings, { label: `Equity of ${name}`, height: 210, format: value => number(value), axisWidth: 84, series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }], legend: false });
+  const drawdown = new Chart(app.settings, { label: `Drawdown of ${name}`, height: 100, format: value => number(value), legend: false, axisWidth: 84,
     range: (_, low) => [low < 0 ? low * 1.05 : -1, 0], series: [{ label: "Drawdown", colour: "--down", fill: "--down-fill" }] });
   const positions = positionTable(app, { hasStrategy: false, maxRows: 8 });
   const price = (row, field) => app.precision.price(row.symbol, row[field]);
