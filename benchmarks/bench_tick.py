@@ -3,7 +3,8 @@
 The hub ticks ten times a second: the symbols that changed are refreshed and write their rows of history, the parts that
 changed are encoded, and the snapshot is published; here it is joined too, as for a client. The clock moves by 0.1 s per
 tick, so that seconds end as often as in a real market. For comparison, each group also encodes the whole document anew.
-The alert rules are evaluated once per second, after one tick in ten: groups "default alert rules".
+The alert rules are evaluated once per second, after one tick in ten: groups "default alert rules". With several
+currencies the symbols are of each in turn, and every rate moves before every tick, too.
 
     pytest benchmarks/bench_tick.py
 """
@@ -22,7 +23,7 @@ from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
-from observability.events import Fill, Quote
+from observability.events import Fill, Instrument, Quote, Rate
 from observability.memory.counters import Counters
 from observability.metrics.alerts.metric_paths import MetricSources
 from observability.metrics.alerts.rule_book import RuleBook
@@ -39,6 +40,7 @@ LOOKING_BACK = {
     "absence": 'absent_for = "5m"',
 }
 TICK_NS = round(INTERVAL_SECONDS * NS_PER_S)
+RATES = {"EUR": Decimal("1.08"), "GBP": Decimal("1.27")}
 ROUNDS = 200
 
 by_size = pytest.mark.parametrize("symbols", [1, 10, 100, 1000])
@@ -61,7 +63,7 @@ class SteppedClock:
 class Market:
     """A hub with a number of symbols and, if there are strategies, of open positions."""
 
-    def __init__(self, symbols: int, strategies: int = 0, positions: int = 0) -> None:
+    def __init__(self, symbols: int, strategies: int = 0, positions: int = 0, currencies: int = 1) -> None:
         host_clock = SteppedClock()
         event_clock = EventClock(host_clock)
         self._bus = Bus()
@@ -78,8 +80,18 @@ class Market:
         self._prices = count(1)
         self._clock = host_clock
         self._next = 0
-        self.move(100)
+        self._currencies = list(RATES)[: currencies - 1]
         now_ns = host_clock.time_ns()
+        self._bus.publish_all(
+            [
+                Instrument(
+                    f"SYM{n:04d}", "equity", ["USD", *self._currencies][n % currencies], ts=now_ns, ts_init=now_ns
+                )
+                for n in range(symbols)
+            ],
+            "bench",
+        )
+        self.move(100)
         self._bus.publish_all(
             [
                 Fill(
@@ -106,6 +118,13 @@ class Market:
         now_ns = self._clock.time_ns()
         numbers = [n % self._symbols for n in range(self._next, self._next + changed)]
         self._next += changed
+        self._bus.publish_all(
+            [
+                Rate(currency, "USD", RATES[currency] + Decimal(self._next % 100) / 10_000, ts=now_ns, ts_init=now_ns)
+                for currency in self._currencies
+            ],
+            "bench",
+        )
         quotes = [Quote(f"SYM{n:04d}", bid, bid + 0.02, 100, 200, ts=now_ns, ts_init=now_ns) for n in numbers]
         self._bus.publish_all(quotes, "bench")
 
@@ -122,9 +141,10 @@ def test_tick(benchmark: BenchmarkFixture, symbols: int, changed_percent: int) -
     benchmark.extra_info["snapshot_bytes"] = len(frame.payload)
 
 
+@pytest.mark.parametrize("currencies", [1, 3])
 @pytest.mark.parametrize("changed_percent", [0, 10])
-def test_tick_with_positions(benchmark: BenchmarkFixture, changed_percent: int) -> None:
-    market = Market(500, strategies=20, positions=100)
+def test_tick_with_positions(benchmark: BenchmarkFixture, changed_percent: int, currencies: int) -> None:
+    market = Market(500, strategies=20, positions=100, currencies=currencies)
     benchmark.group = f"500 symbols, 20 strategies, 100 positions, {changed_percent} % changed"
     benchmark.pedantic(market.tick, setup=lambda: market.move(changed_percent), rounds=ROUNDS, warmup_rounds=5)
 
