@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from observability.clocks.timestamps import NS_PER_S
-from observability.monitoring.trading_exposition import MAX_AGE_NS, TradingFigures
+from observability.monitoring.trading_exposition import MAX_AGE_NS, TradingFigures, TradingLabels
 
 QUALITY: dict[str, Any] = {
     "orders": 12,
@@ -29,7 +30,7 @@ EXECUTION: dict[str, Any] = {
         "by_symbol": {},
         "by_venue": {"V": QUALITY},
     },
-    "latencies": {"send_to_ack": [3.0, 5, [0] * 10 + [2] * 6]},
+    "latencies": {"send_to_ack": [3.0, 5, [0] * 10 + [2] * 6, {"10": ["o-1", "X", 0.2, 1_700_000_000.5]}]},
 }
 
 
@@ -128,3 +129,81 @@ def test_money_of_a_position_in_another_currency_is_a_series_of_its_own() -> Non
 def test_any_name_is_a_label(name: str) -> None:
     found = samples(TradingFigures(snapshot(strategies={name: {"total_pnl": 1.0}}), None, 0))
     assert found[f"trading_strategy_pnl{{strategy={name}}}"] == 1
+
+
+# -- exemplars
+
+
+def test_a_slow_bucket_names_an_order_in_openmetrics_alone() -> None:
+    text = b"".join(TradingFigures(snapshot(), EXECUTION, 0, has_exemplars=True).families()).decode()
+    (bucket,) = (
+        sample
+        for family in openmetrics_families(text + "# EOF\n")
+        for sample in family.samples
+        if sample.exemplar is not None
+    )
+    assert bucket.labels == {"leg": "send_to_ack", "le": "0.25"}
+    exemplar = bucket.exemplar
+    assert (exemplar.labels, exemplar.value) == ({"order_id": "o-1", "symbol": "X"}, 0.2)
+    assert float(exemplar.timestamp) == 1_700_000_000.5
+    assert b"order_id" not in b"".join(TradingFigures(snapshot(), EXECUTION, 0).families())
+
+
+def test_an_id_that_is_too_long_for_an_exemplar_is_left_out() -> None:
+    long = {**EXECUTION, "latencies": {"send_to_ack": [3.0, 5, [5] * 16, {"0": ["o" * 200, "X", 0.2, 1.0]}]}}
+    assert b" # {" not in b"".join(TradingFigures(snapshot(), long, 0, has_exemplars=True).families())
+
+
+# -- labels
+
+MARKET = {
+    f"S{number}": {"bid": 1.0, "venues": {"A": {"bid": 1.0}, "B": {"bid": None, "stale": True}}} for number in range(4)
+}
+
+
+def many() -> dict[str, Any]:
+    position = {"strategy": "s", "symbol": "S3", "quantity": 1.0}
+    found = snapshot(strategies={"s": {"fees": 1.0}}, symbols={"S3": {"fees": 1.0}}, positions=[position])
+    return {**found, "market_data": MARKET}
+
+
+@pytest.mark.parametrize("unwanted", ["strategy", "symbol", "venue"])
+def test_a_label_that_is_not_wanted_is_in_no_sample(unwanted: str) -> None:
+    labels = TradingLabels(frozenset({"strategy", "symbol", "venue"} - {unwanted}))
+    every, fewer = (samples(TradingFigures(many(), EXECUTION, 0, *given)) for given in ((), (labels,)))
+    with_label = {name for name in every if f"{unwanted}=" in name} | {
+        f"trading_label_values_left_out{{label={unwanted}}}"
+    }
+    assert len(with_label) > 5
+    assert every.keys() - fewer.keys() == with_label
+    # Of the rejects only the label goes.
+    assert all("rejects" in name for name in fewer.keys() - every.keys())
+
+
+def test_rejects_of_venues_that_are_not_shown_stay_in_the_sum() -> None:
+    rejects = [{"reason": "r", "venue": venue, "orders": 2} for venue in ("V", "W")]
+    execution = {**EXECUTION, "quality": {**EXECUTION["quality"], "reject_reasons": rejects}}
+    for labels, expected in (
+        (TradingLabels(frozenset()), {"execution_session_rejects{reason=r}": 4}),
+        (TradingLabels(max_values=1), {
+            "execution_session_rejects{reason=r,venue=V}": 2, "execution_session_rejects{reason=r,venue=(other)}": 2,
+        }),
+    ):  # fmt: skip
+        found = samples(TradingFigures(snapshot(), execution, 0, labels))
+        assert {name: value for name, value in found.items() if "rejects" in name} == expected
+
+
+def test_beyond_the_limit_symbols_with_positions_are_shown_and_the_others_counted() -> None:
+    found = samples(TradingFigures(many(), EXECUTION, 0, TradingLabels(max_values=2)))
+    assert {name for name in found if name.startswith("market_bid_price")} == {
+        "market_bid_price{symbol=S3}", "market_bid_price{symbol=S0}"
+    }  # fmt: skip
+    assert found["trading_label_values_left_out{label=symbol}"] == 2
+    assert found["trading_label_values_left_out{label=strategy}"] == 0
+
+
+def test_each_venue_of_a_symbol_has_figures_of_its_own() -> None:
+    found = samples(TradingFigures(many(), EXECUTION, 0))
+    assert found["market_venue_bid_price{symbol=S0,venue=A}"] == 1
+    assert found["market_venue_stale{symbol=S0,venue=B}"] == 1
+    assert "market_venue_bid_price{symbol=S0,venue=B}" not in found

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
+import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +18,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from hosts import fill, post, wait_until
+from hosts import children, exposed, fill, post, wait_until
 from server_process import ROOT, Server, free_port
 
 StartServer = Callable[..., Server]
@@ -65,19 +68,7 @@ def test_every_expression_of_rules_and_dashboards_names_known_metrics(
     routes = tmp_path / "alerts.toml"
     routes.write_text('[[route]]\nname = "desk"\nto = "http://127.0.0.1:1/"\n')
     server = start_server("--demo", "--data-dir", str(tmp_path / "data"), "--alerts", str(routes))
-    port = free_port()
-    configuration = tmp_path / "prometheus.yml"
-    configuration.write_text(
-        "global: {scrape_interval: 1s}\n"
-        "scrape_configs:\n"
-        f"  - {{job_name: observability, static_configs: [{{targets: ['127.0.0.1:{server.port}']}}]}}\n"
-    )
-    prometheus = subprocess.Popen(
-        ["prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-         f"--web.listen-address=127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
+    with prometheus(server, tmp_path) as port:
         wait_until(lambda: _names(port))
         # Whether a metric has a sample now depends on the market.
         metrics = _families(server) | {"up"}
@@ -85,9 +76,77 @@ def test_every_expression_of_rules_and_dashboards_names_known_metrics(
             assert _query(port, expression) is not None, f"{where}: {expression}"
             unknown = names_in(expression) - metrics - RECORDED
             assert not unknown, f"{where}: no metric {unknown}"
+
+
+@contextmanager
+def prometheus(server: Server, directory: Path, *arguments: str) -> Iterator[int]:
+    """Runs a Prometheus that scrapes a server every second; yields its port."""
+    port = free_port()
+    configuration = directory / "prometheus.yml"
+    configuration.write_text(
+        "global: {scrape_interval: 1s}\n"
+        "scrape_configs:\n"
+        f"  - {{job_name: observability, static_configs: [{{targets: ['127.0.0.1:{server.port}']}}]}}\n"
+    )
+    process = subprocess.Popen(
+        ["prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={directory / 'tsdb'}",
+         f"--web.listen-address=127.0.0.1:{port}", *arguments],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield port
     finally:
-        prometheus.terminate()
-        prometheus.wait()
+        process.terminate()
+        process.wait()
+
+
+@needs_prometheus
+def test_prometheus_leads_from_a_latency_to_the_order(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server()
+    now_ns = time.time_ns()
+    order = {"type": "order", "order_id": "o-17", "symbol": "X", "side": "buy", "quantity": "2", "strategy": "s"}
+    post(server, "/api/ingest", [
+        {**order, "status": "pending_new", "ts": now_ns - 60_000_000},
+        {**order, "status": "new", "ts": now_ns},
+    ])  # fmt: skip
+    with prometheus(server, tmp_path, "--enable-feature=exemplar-storage") as port:
+        (found,) = wait_until(lambda: _exemplars(port, "execution_latency_seconds_bucket"))
+    assert found["seriesLabels"]["leg"] == "send_to_ack"
+    assert found["exemplars"][0]["labels"] == {"order_id": "o-17", "symbol": "X"}
+    assert float(found["exemplars"][0]["value"]) == 0.06
+
+
+def test_500_symbols_that_trade_make_no_more_than_two_megabytes(start_server: StartServer) -> None:
+    server = start_server()
+    fills = []
+    for number in range(500):
+        symbol = f"SYMBOL-{number}"
+        fills += [
+            {"type": "quote", "symbol": symbol, "bid": 99.25, "ask": 101.75},
+            {"type": "print", "symbol": symbol, "price": 100.5, "size": 1},
+            {**fill(number, "buy", "100.5"), "symbol": symbol, "strategy": f"strategy-{number % 20}", "venue": "V"},
+        ]
+    post(server, "/api/ingest", fills)
+    text = wait_until(lambda: _scrape(server, b'trading_symbol_fees{symbol="SYMBOL-499"}'))
+    assert text.count(b"\nmarket_bid_price{") == text.count(b"\ntrading_position_quantity{") == 500
+    assert len(text) < 2_000_000
+
+
+def test_no_counter_loses_what_a_replaced_worker_has_counted(start_server: StartServer) -> None:
+    server = start_server("--workers", "2")
+    before = children(server.process.pid)
+    for number in range(20):
+        if number == 10:
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: len(children(server.process.pid) & before) == 1)
+        post(server, "/api/ingest", fill(number, "buy", "100"))
+    # Counters of the hub are shown as of its last tick.
+    wait_until(lambda: _total(server, "ingest_events_total", 'type="fill"') == 20)
+    assert _total(server, "http_requests_total", 'method="POST"') == 20
+
+
+def _total(server: Server, name: str, label: str) -> float:
+    return sum(n for each, n in exposed(server).items() if each.startswith(name) and label in each)
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
@@ -158,6 +217,13 @@ def _names(port: int) -> list[str] | None:
     except OSError:
         return None
     return names if "trading_strategy_pnl" in names and "market_last_price" in names else None
+
+
+def _exemplars(port: int, metric: str) -> Any:
+    try:
+        return _ask(port, f"/api/v1/query_exemplars?query={metric}&start=0&end={time.time() + 60:.0f}")
+    except OSError:
+        return None
 
 
 def _query(port: int, expression: str) -> Any:

@@ -21,6 +21,7 @@ from observability.config.cluster import DeskName, EngineUrl
 from observability.config.kinds import (
     ByteSize,
     Choice,
+    Choices,
     DirectoryPath,
     ExistingPaths,
     Integer,
@@ -49,6 +50,7 @@ from observability.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 LOG_FORMATS: Final = ("text", "json")
+METRICS_LABELS: Final = ("strategy", "symbol", "venue")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOCAL_WRITES_BY_USER: Final = "user"
 HUB_ROLE: Final = "hub"
@@ -287,6 +289,20 @@ class Config:
         "Symbols that memory is reserved for at the start, which takes none until they appear; further symbols are "
         "refused.",
         env="MAX_SYMBOLS",
+    )
+    metrics_labels: tuple[str, ...] = _setting(
+        METRICS_LABELS,
+        Choices(METRICS_LABELS),
+        "What the trading figures of `/metrics` are broken down by; without one of these, the families with that label "
+        "are left out.",
+        env="METRICS_LABELS",
+    )
+    metrics_max_values: int = _setting(
+        1000,
+        Integer(1, 100_000),
+        "Strategies, symbols and venues that have figures of their own in `/metrics`, of each so many; those with "
+        "positions come first, and `trading_label_values_left_out` counts the others.",
+        env="METRICS_MAX_VALUES",
     )
     max_strategies: int = _setting(
         64,

@@ -137,6 +137,34 @@ class Choice(Kind):
 
 
 @dataclass(frozen=True, slots=True)
+class Choices(Kind):
+    """Some of a few words, separated by commas, in any case."""
+
+    words: tuple[str, ...]
+    metavar: ClassVar[str] = "WORDS"
+    # Whoever empties the list wants none of them.
+    empty_is_a_value: ClassVar[bool] = True
+
+    @property
+    def expected(self) -> str:
+        return f"some of {', '.join(self.words)}, separated by commas"
+
+    def parse(self, text: str) -> object:
+        items = [item.strip(" ").casefold() for item in text.split(",")] if text else []
+        wrong = [item for item in items if item not in self.words]
+        if wrong:
+            raise ValueError(", ".join(map(shown, wrong)))
+        return tuple(word for word in self.words if word in items)
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, tuple) and all(item in self.words for item in value)
+
+    def format(self, value: object) -> str:
+        assert isinstance(value, tuple)
+        return ",".join(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Switch(Kind):
     """On or off; off by default."""
 

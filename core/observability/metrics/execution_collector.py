@@ -10,7 +10,7 @@ Each step is a module of `execution/`; `quality` defines the figures.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.collectors import BusCollector
 from observability.metrics.execution.amounts import are_in_several
+from observability.metrics.execution.exemplars import BOUNDS_NS, Exemplar
 from observability.metrics.execution.groups import LEGS, ExecutionGroups, GroupsState
 from observability.metrics.execution.ledger import KnownOrder, LedgerState, OrderLedger
 from observability.metrics.execution.markouts import Markouts, MarkoutsState
@@ -250,11 +251,12 @@ class ExecutionCollector(BusCollector):
             }
         return self._quality
 
-    def latencies(self, bounds_ns: Sequence[int]) -> dict[str, tuple[float, int, list[int]]]:
-        """Returns, by leg and since the first start, the sum of all latencies in seconds, their count, and how many
-        are at most each bound. Those that corrections have taken back are among them."""
+    def latencies(self) -> dict[str, tuple[float, int, list[int], Mapping[int, Exemplar]]]:
+        """Returns, by leg and since the first start, the sum of all latencies in seconds, their count, how many are at
+        most each of BOUNDS_NS, and exemplars by bucket. Those that corrections have taken back are among them."""
         self._order_groups.settle()
-        return {leg: self._order_groups.all.ever_recorded(leg, bounds_ns) for leg in LEGS}
+        group, exemplars = self._order_groups.all, self._orders.exemplars
+        return {leg: (*group.ever_recorded(leg, BOUNDS_NS), exemplars.of(leg)) for leg in LEGS}
 
     def save(self) -> bytes:
         """Returns the packed state of the section. Orders and groups that have not changed are not packed again."""

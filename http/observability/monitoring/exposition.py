@@ -175,6 +175,11 @@ class Exposition:
         return b"".join((*parts, ending)), content_type
 
 
+def is_openmetrics(accept: str) -> bool:
+    """Returns whether a scraper is answered in OpenMetrics."""
+    return choose_encoder(accept)[1].startswith("application/openmetrics-text")
+
+
 class _OneMetric(Collector):
     """Yields one metric, for an encoder that asks a registry."""
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Final
 
 from observability.clocks.timestamps import NS_PER_S
+from observability.config.config import METRICS_LABELS
 from observability.memory.counters import DURATION_BOUNDS_SECONDS
 from observability.metrics.execution_collector import ExecutionCollector
 
 EXECUTION_FIGURES: Final = "execution_figures"
 """Names the document in which the hub publishes execution quality and latencies for a scrape."""
+
+OTHER_VALUES: Final = "(other)"
+"""Stands for the values of a label that are not shown."""
 
 MAX_AGE_NS: Final = 10 * NS_PER_S
 """An older snapshot is not shown as the present."""
@@ -25,7 +30,8 @@ _PERCENT: Final = 0.01
 _BPS: Final = 0.0001
 _MS: Final = 0.001
 
-_BOUNDS_NS: Final = tuple(round(bound * NS_PER_S) for bound in DURATION_BOUNDS_SECONDS)
+# OpenMetrics: names and values of an exemplar's labels have at most 128 characters together.
+_MAX_EXEMPLAR_CHARS: Final = 128
 
 Fields = Mapping[str, Any]
 Rows = Sequence[tuple[str, Fields]]
@@ -87,6 +93,11 @@ _SYMBOL: Final = (
     _Gauge("feed_latency_p99_seconds", "99th percentile from the venue to here", "feed_latency_p99_ms", _MS),
     _Gauge("stale", "1 while the newest quote or print is too old", "stale"),
 )  # fmt: skip
+_VENUE: Final = (
+    *(gauge for gauge in _SYMBOL if gauge.name in ("last_price", "bid_price", "ask_price", "volume", "prints")),
+    *(gauge for gauge in _SYMBOL if gauge.name in ("feed_latency_p99_seconds", "stale")),
+)
+_LEFT_OUT: Final = _Gauge("label_values_left_out", "Values of a label that METRICS_MAX_VALUES leaves out", "values")
 _ORDERS: Final = {
     "open": "open_orders",
     "partially_filled": "partially_filled",
@@ -120,21 +131,42 @@ _GROUPS: Final = {"strategy": "by_strategy", "symbol": "by_symbol", "venue": "by
 
 def execution_figures(execution: ExecutionCollector) -> dict[str, Any]:
     """Returns the hub's document EXECUTION_FIGURES."""
-    return {"quality": execution.quality(), "latencies": execution.latencies(_BOUNDS_NS)}
+    return {"quality": execution.quality(), "latencies": execution.latencies()}
+
+
+@dataclass(frozen=True, slots=True)
+class TradingLabels:
+    """What trading figures are broken down by, and how far."""
+
+    names: frozenset[str] = frozenset(METRICS_LABELS)
+    """Without one of these, the families that have it as a label are left out."""
+    max_values: int = 1_000
+    """How many strategies, symbols and venues have figures of their own; those with positions first."""
 
 
 class TradingFigures:
     """Renders one snapshot and one document EXECUTION_FIGURES, a family at a time.
 
-    The text is that of both formats, which differ in nothing that gauges and histograms have. The client library takes
-    five times as long for the thousands of samples of hundreds of symbols.
+    The text is that of both formats, but for exemplars, which only OpenMetrics has. The client library takes five times
+    as long for the thousands of samples of hundreds of symbols.
     """
 
-    def __init__(self, snapshot: Fields, execution: Fields | None, age_ns: int) -> None:
+    def __init__(
+        self,
+        snapshot: Fields,
+        execution: Fields | None,
+        age_ns: int,
+        labels: TradingLabels = TradingLabels(),
+        *,
+        has_exemplars: bool = False,
+    ) -> None:
         """Without `execution` there are no costs and latencies. `age_ns` is the snapshot's age."""
         self._snapshot = snapshot
         self._execution = execution
         self._age_ns = age_ns
+        self._labels = labels
+        self._has_exemplars = has_exemplars
+        self._kept: dict[str, frozenset[str] | None] = {}
 
     def families(self) -> Iterator[bytes]:
         age: Rows = [("", {"age": self._age_ns})]
@@ -143,24 +175,96 @@ class TradingFigures:
             return
         snapshot = self._snapshot
         strategy, execution = snapshot["strategy"], snapshot["execution"]
+        quality = {} if self._execution is None else self._execution["quality"]
+        yield from self._choose(snapshot, quality)
         yield from _families("trading", _ACCOUNT, [("", strategy)])
-        yield from _families("trading_strategy", _MONEY, _rows("strategy", strategy["strategies"]))
-        yield from _families("trading_symbol", _OF_SYMBOL, _rows("symbol", strategy["symbols"]))
-        yield from _families("trading_position", _POSITION, _positions(strategy))
-        yield from _families("market", _SYMBOL, _rows("symbol", snapshot["market_data"]))
+        if self._has("strategy"):
+            yield from _families("trading_strategy", _MONEY, self._rows("strategy", strategy["strategies"]))
+        if self._has("symbol"):
+            yield from _families("trading_symbol", _OF_SYMBOL, self._rows("symbol", strategy["symbols"]))
+        if self._has("strategy", "symbol"):
+            yield from _families("trading_position", _POSITION, self._positions(strategy))
+        if self._has("symbol"):
+            yield from _families("market", _SYMBOL, self._rows("symbol", snapshot["market_data"]))
+        if self._has("symbol", "venue"):
+            yield from _families("market_venue", _VENUE, self._venues(snapshot["market_data"]))
         yield from _families("execution", (_FILLS,), [("", execution)])
         orders: Rows = [(_labels(status=status), {"orders": execution.get(field)}) for status, field in _ORDERS.items()]
         yield from _families("execution", (_SESSION_ORDERS,), orders)
         if self._execution is not None:
-            quality = self._execution["quality"]
             yield from _quality("execution", [("", quality)])
-            reasons: Rows = [
-                (_labels(reason=each["reason"], venue=each["venue"]), each) for each in quality["reject_reasons"]
-            ]
-            yield from _families("execution", (_REJECTS,), reasons)
+            yield from _families("execution", (_REJECTS,), self._rejects(quality["reject_reasons"]))
             for label, field in _GROUPS.items():
-                yield from _quality(f"execution_{label}", _rows(label, quality.get(field) or {}))
-            yield _latency(self._execution["latencies"])
+                if self._has(label):
+                    yield from _quality(f"execution_{label}", self._rows(label, quality.get(field) or {}))
+            yield _latency(self._execution["latencies"], has_exemplars=self._has_exemplars)
+
+    def _has(self, *labels: str) -> bool:
+        return self._labels.names.issuperset(labels)
+
+    def _choose(self, snapshot: Fields, quality: Fields) -> Iterator[bytes]:
+        """Decides which values of each label are shown; yields how many are not."""
+        strategy, market = snapshot["strategy"], snapshot["market_data"]
+        venues = (name for part in market.values() for name in part.get("venues") or ())
+        rejecting = (each["venue"] for each in quality.get("reject_reasons") or ())
+        found: dict[str, Iterable[str]] = {
+            "strategy": chain(strategy["strategies"], quality.get("by_strategy") or ()),
+            "symbol": chain(
+                (part["symbol"] for part in strategy["positions"]),
+                strategy["symbols"], quality.get("by_symbol") or (), market,
+            ),
+            "venue": chain(quality.get("by_venue") or (), rejecting, venues),
+        }  # fmt: skip
+        left_out: Rows = []
+        for label, values in found.items():
+            names = dict.fromkeys(values)
+            over = len(names) - self._labels.max_values
+            self._kept[label] = frozenset(islice(names, self._labels.max_values)) if over > 0 else None
+            left_out = [*left_out, (_labels(label=label), {"values": max(0, over) if self._has(label) else None})]
+        yield from _families("trading", (_LEFT_OUT,), left_out)
+
+    def _shows(self, label: str, value: str) -> bool:
+        kept = self._kept[label]
+        return kept is None or value in kept
+
+    def _rows(self, label: str, parts: Fields) -> Rows:
+        return [(_labels(**{label: name}), fields) for name, fields in parts.items() if self._shows(label, name)]
+
+    def _venues(self, market: Fields) -> Rows:
+        return [
+            (_labels(symbol=symbol, venue=venue), fields)
+            for symbol, part in market.items()
+            if self._shows("symbol", symbol)
+            for venue, fields in (part.get("venues") or {}).items()
+            if self._shows("venue", venue)
+        ]
+
+    def _rejects(self, reasons: Sequence[Fields]) -> Rows:
+        """Returns the rejects by reason and venue; by reason alone without that label."""
+        counts: dict[str, int] = {}
+        for each in reasons:
+            names = {"reason": each["reason"]}
+            if self._has("venue"):
+                names["venue"] = each["venue"] if self._shows("venue", each["venue"]) else OTHER_VALUES
+            labels = _labels(**names)
+            counts[labels] = counts.get(labels, 0) + each["orders"]
+        return [(labels, {"orders": count}) for labels, count in counts.items()]
+
+    def _positions(self, strategy: Fields) -> Rows:
+        """Returns the rows of the positions. Money in another currency than the reporting one has a label that says so,
+        so that no sum is made of both by accident."""
+        rows = []
+        for part in strategy["positions"]:
+            if not (self._shows("strategy", part["strategy"]) and self._shows("symbol", part["symbol"])):
+                continue
+            labels = {"strategy": part["strategy"], "symbol": part["symbol"]}
+            if part.get("position_side"):
+                labels["side"] = part["position_side"]
+            currency = part.get("currency")
+            if currency != strategy.get("reporting_currency", currency):
+                labels["currency"] = currency
+            rows.append((_labels(**labels), part))
+        return rows
 
 
 def _families(prefix: str, gauges: Iterable[_Gauge], rows: Rows) -> Iterator[bytes]:
@@ -194,35 +298,28 @@ def _flat(quality: Fields) -> Fields:
     }
 
 
-def _latency(latencies: Fields) -> bytes:
+def _latency(latencies: Fields, *, has_exemplars: bool) -> bytes:
     name = "execution_latency_seconds"
     lines = [f"# HELP {name} Latencies of orders by leg, since the first start\n# TYPE {name} histogram\n"]
-    for leg, (total, count, counts) in latencies.items():
+    for leg, (total, count, counts, exemplars) in latencies.items():
         labels = _labels(leg=leg)
-        for bound, below in (*zip(DURATION_BOUNDS_SECONDS, counts, strict=True), ("+Inf", count)):
+        for bucket, (bound, below) in enumerate((*zip(DURATION_BOUNDS_SECONDS, counts, strict=True), ("+Inf", count))):
             le = _with(labels, f'le="{bound}"')
-            lines.append(f"{name}_bucket{le} {below}\n")
+            # JSON has made text of the numbers.
+            exemplar = _exemplar(exemplars.get(str(bucket))) if has_exemplars else ""
+            lines.append(f"{name}_bucket{le} {below}{exemplar}\n")
         lines.append(f"{name}_count{labels} {count}\n{name}_sum{labels} {total!r}\n")
     return "".join(lines).encode()
 
 
-def _rows(label: str, parts: Fields) -> Rows:
-    return [(_labels(**{label: name}), fields) for name, fields in parts.items()]
-
-
-def _positions(strategy: Fields) -> Rows:
-    """Returns the rows of the positions. Money in another currency than the reporting one has a label that says so, so
-    that no sum is made of both by accident."""
-    rows = []
-    for part in strategy["positions"]:
-        labels = {"strategy": part["strategy"], "symbol": part["symbol"]}
-        if part.get("position_side"):
-            labels["side"] = part["position_side"]
-        currency = part.get("currency")
-        if currency != strategy.get("reporting_currency", currency):
-            labels["currency"] = currency
-        rows.append((_labels(**labels), part))
-    return rows
+def _exemplar(found: Sequence[Any] | None) -> str:
+    if found is None:
+        return ""
+    order_id, symbol, seconds, ts_seconds = found
+    labels = {"order_id": order_id, "symbol": symbol}
+    if sum(len(name) + len(value) for name, value in labels.items()) > _MAX_EXEMPLAR_CHARS:
+        return ""
+    return f" # {_labels(**labels)} {seconds!r} {ts_seconds:.3f}"
 
 
 def _labels(**values: str) -> str:

@@ -49,7 +49,7 @@ from observability.monitoring.exposition import Exposition, HubCollector, proces
 from observability.monitoring.server_figures import server_figures
 from observability.monitoring.silencing import HubSilencer
 from observability.monitoring.status import Status
-from observability.monitoring.trading_exposition import EXECUTION_FIGURES, execution_figures
+from observability.monitoring.trading_exposition import EXECUTION_FIGURES, TradingLabels, execution_figures
 from observability.monitoring.worker_status import HUB_STATE
 from observability.notify.notice import Notice
 from observability.notify.notifier import Notifier
@@ -449,6 +449,7 @@ class HubProcess(ServerProcess):
             occurrences=None if reader is None else StoredOccurrences(reader),
             log_book=LogBook({"": self._log_ring}, self._collectors.system.engine_log, slices=self._slices),
             exposition=Exposition(self._metrics, process_collector()),
+            trading_labels=TradingLabels(frozenset(self._config.metrics_labels), self._config.metrics_max_values),
             slices=self._slices,
         )
 

@@ -19,6 +19,7 @@ from observability.monitoring.acknowledgements import Acknowledger
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.silencing import Silencer
 from observability.monitoring.status import ServerStatus
+from observability.monitoring.trading_exposition import TradingLabels
 from observability.past.reader import RecordingReader
 from observability.past.routes import PastRoutes
 from observability.rest.bookings import BookingsRoutes
@@ -57,6 +58,7 @@ class RouteParts:
     occurrences: StoredOccurrences | None
     log_book: LogBook
     exposition: Exposition
+    trading_labels: TradingLabels
     slices: asyncio.Lock
     """The lock of all work in slices."""
 
@@ -84,4 +86,4 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     SilenceRoutes(parts.silencer, HostClock()).add_to(router)
     PositionsRoutes(parts.published).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book, parts.occurrences).add_to(router)
-    PageRoutes(router, parts.exposition, parts.published, parts.slices).add_to(router)
+    PageRoutes(router, parts.exposition, parts.trading_labels, parts.published, parts.slices).add_to(router)

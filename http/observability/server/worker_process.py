@@ -25,6 +25,7 @@ from observability.metrics.trades.queries import StoredTrades
 from observability.monitoring.exposition import Exposition
 from observability.monitoring.host_exposition import HUB_GAUGES, HostCollector
 from observability.monitoring.staleness import Staleness
+from observability.monitoring.trading_exposition import TradingLabels
 from observability.monitoring.worker_status import WorkerStatus, hub_document
 from observability.past.reader import recording_reader
 from observability.processes.child import ChildContext
@@ -190,6 +191,7 @@ class WorkerProcess(ServerProcess):
             occurrences=None if reader is None else StoredOccurrences(reader),
             log_book=LogBook.of_host(mapping, self._feed.lost, self._slices),
             exposition=Exposition(HostCollector(mapping, self._hub_gauges())),
+            trading_labels=TradingLabels(frozenset(self._config.metrics_labels), self._config.metrics_max_values),
             slices=self._slices,
         )
 

@@ -14,8 +14,8 @@ from observability.encoding import encode_json
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import Unavailable
-from observability.monitoring.exposition import Exposition
-from observability.monitoring.trading_exposition import EXECUTION_FIGURES, TradingFigures
+from observability.monitoring.exposition import Exposition, is_openmetrics
+from observability.monitoring.trading_exposition import EXECUTION_FIGURES, TradingFigures, TradingLabels
 from observability.rest.openapi import describe
 from observability.rest.published import Published
 from observability.routing.router import Parameter, RouteDescription, Router
@@ -43,9 +43,13 @@ _PARTS: Final = {"build": "the hash of all files", "folder": "a folder", "file":
 class PageRoutes:
     """The handlers."""
 
-    def __init__(self, router: Router, exposition: Exposition, published: Published, slices: asyncio.Lock) -> None:
+    def __init__(
+        self, router: Router, exposition: Exposition, labels: TradingLabels, published: Published, slices: asyncio.Lock
+    ) -> None:
+        """`labels` are those of the trading figures in `/metrics`."""
         self._router = router
         self._exposition = exposition
+        self._labels = labels
         self._published = published
         self._slices = slices
         self._assets = Assets(files("observability.web").joinpath("static"))
@@ -165,7 +169,8 @@ class PageRoutes:
 
     async def metrics(self, request: Request) -> Response:
         accept = (request.header(b"accept") or b"").decode("latin-1")
-        trading = TradingFigures(*await self._trading_figures())
+        found = await self._trading_figures()
+        trading = TradingFigures(*found, self._labels, has_exemplars=is_openmetrics(accept))
         body, content_type = await in_slices(self._exposition.rendering(accept, trading.families()), self._slices)
         return Response(body=body, content_type=content_type.encode("latin-1"))
 

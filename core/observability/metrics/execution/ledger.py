@@ -18,6 +18,7 @@ from observability.instruments.table import InstrumentTable
 from observability.metrics.arithmetic.decimals import ONE, ZERO
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.amounts import is_money, name_in
+from observability.metrics.execution.exemplars import LegExemplars
 from observability.metrics.execution.figures import NO_FIGURES, Figures, order_figures, special_figures
 from observability.metrics.execution.groups import LEGS, ExecutionGroups, OrderNames, Tally
 from observability.metrics.execution.order import MarkoutSum, OrderState, new_order
@@ -127,6 +128,7 @@ class OrderLedger:
         self.latency = SparseHistogram()
         """One latency per order of the session: sent to acknowledged, else the one that its first fill reports."""
         self._groups = groups
+        self.exemplars = LegExemplars()
         self._trades = trades
         # An OrderedDict, because finding the first key of a plain dict means skipping the gaps of deleted ones.
         self._recent: OrderedDict[OrderKey, OrderState] = OrderedDict()
@@ -200,6 +202,7 @@ class OrderLedger:
         if event.latency_ms is not None and isfinite(event.latency_ms):
             latency_ns = round(event.latency_ms * NS_PER_MS)
             tally.durations.append(("reported_by_fills", latency_ns, True))
+            self.exemplars.note("reported_by_fills", event.order_id, event.symbol, latency_ns, trade.ts_ns)
             if not order.is_latency_known:
                 order.is_latency_known = True
                 order.latency_seq, order.latency_ns = trade.seq, latency_ns
@@ -568,28 +571,30 @@ class OrderLedger:
         """Counts the legs whose ends are known since the last report or fill."""
         sent_ns, acked_ns, first_fill_ns = order.sent_ns, order.acked_ns, order.first_fill_ns
         is_of_session = order.session == self._session
-        legs: list[tuple[str, int]] = []
+        legs: list[tuple[str, int, int]] = []
         if sent_ns is not None:
             if order.decided_ns is not None:
-                legs.append(("decision_to_send", sent_ns - order.decided_ns))
+                legs.append(("decision_to_send", order.decided_ns, sent_ns))
             if acked_ns is not None:
-                legs.append(("send_to_ack", acked_ns - sent_ns))
+                legs.append(("send_to_ack", sent_ns, acked_ns))
                 if is_of_session and not order.is_latency_known:
                     order.is_latency_known = True
                     order.latency_ns = acked_ns - sent_ns
                     self.latency.record(order.latency_ns)
             if first_fill_ns is not None:
-                legs.append(("send_to_first_fill", first_fill_ns - sent_ns))
+                legs.append(("send_to_first_fill", sent_ns, first_fill_ns))
             if order.ended_ns is not None:
-                legs.append(("send_to_complete", order.ended_ns - sent_ns))
+                legs.append(("send_to_complete", sent_ns, order.ended_ns))
         if acked_ns is not None and first_fill_ns is not None:
-            legs.append(("ack_to_first_fill", first_fill_ns - acked_ns))
+            legs.append(("ack_to_first_fill", acked_ns, first_fill_ns))
         if order.cancel_ns is not None and order.canceled_ns is not None:
-            legs.append(("cancel_to_ack", order.canceled_ns - order.cancel_ns))
-        for leg, duration_ns in legs:
+            legs.append(("cancel_to_ack", order.cancel_ns, order.canceled_ns))
+        for leg, start_ns, end_ns in legs:
             bit = _LEG_BITS[leg]
             if not order.legs_known & bit:
                 order.legs_known |= bit
+                duration_ns = end_ns - start_ns
+                self.exemplars.note(leg, order.order_id, order.symbol, duration_ns, end_ns)
                 if leg in FILL_LEGS:
                     if order.fill_legs is None:
                         order.fill_legs = {}
