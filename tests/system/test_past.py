@@ -26,7 +26,7 @@ pytestmark = pytest.mark.parametrize("worker_arguments", [1, 2], indirect=True, 
 
 FRAMES = 30
 FILL = {"symbol": "AAPL", "side": "buy", "quantity": "1", "price": "1"}
-VIEWS = ["", "?mode=delta", "?channels=market_data,execution&mode=delta", "?symbols=BTCUSDT"]
+VIEWS = ["", "?mode=delta", "?channels=market_data,execution&mode=delta", "?symbols=ALFA.SIM"]
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +265,53 @@ def test_a_paused_viewer_gets_the_trades_that_clients_had_by_then_and_no_later_o
         assert receive(connection, "trade", "pong")["type"] == "pong"
         ask(connection, type="play", speed=10)
         assert receive(connection, "trade")["trade_id"] == "t2"
+
+
+# -- marks, and what changed
+
+
+def test_an_alert_is_a_mark_at_the_time_at_which_it_was_raised(start_server: Any, tmp_path: Path) -> None:
+    server = start_server(DATA_DIR=str(tmp_path))
+    begin = now(server)
+    for severity in ("warning", "critical"):
+        alert = {"type": "alert", "key": severity, "severity": severity, "title": "Halt"}
+        post(server, "/api/ingest", alert)
+    end = now(server)
+    (mark,) = server.get(f"/api/recordings/marks?start_time={begin}&end_time={end}&points=1")["marks"]
+    assert begin <= mark["time"] <= end
+    kinds = ("kind", "count", "state", "severity", "title")
+    assert [mark[name] for name in kinds] == ["alert", 2, "raised", None, "Halt"]
+
+
+def test_fills_of_one_interval_are_one_mark(start_server: Any, tmp_path: Path) -> None:
+    server = start_server(DATA_DIR=str(tmp_path))
+    start_ns = 1_700_000_000_000_000_000
+    for number, (symbol, second) in enumerate((("AAPL", 1), ("AAPL", 2), ("AMZN", 3), ("AMZN", 65))):
+        fill = {"type": "fill", "trade_id": f"t{number}", "order_id": "o", **FILL, "symbol": symbol}
+        post(server, "/api/ingest", {**fill, "ts": start_ns + second * 1_000_000_000})
+    end_ns = start_ns + 119_999_999_999
+    found = server.get(f"/api/recordings/marks?start_time={start_ns}&end_time={end_ns}&points=2")
+    assert found["interval_ms"] == 60_000
+    shown = [(mark["kind"], mark["count"], mark.get("symbol"), mark.get("title")) for mark in found["marks"]]
+    assert shown == [("fill", 3, None, None), ("fill", 1, "AMZN", None)]
+    every = server.get(f"/api/recordings/marks?start_time={start_ns}&end_time={end_ns}&points=5000")["marks"]
+    assert [mark["count"] for mark in every] == [1] * 4
+    assert server.get(f"/api/recordings/marks?start_time={start_ns}&end_time={start_ns}")["marks"] == []
+
+
+def test_what_changed_around_a_time_is_told(start_server: Any, tmp_path: Path) -> None:
+    server = start_server(DATA_DIR=str(tmp_path))
+    before = now(server)
+    post(server, "/api/ingest", {"type": "fill", "trade_id": "t", "order_id": "o", **FILL})
+    post(server, "/api/ingest", {"type": "quote", "symbol": "AAPL", "bid": 1, "ask": 2})
+    now(server)
+    found = server.get(f"/api/recordings/around?time={before}&seconds=60")
+    assert {"path": ["execution", "fills_today"], "before": 0, "after": 1} in found["changes"]
+    assert found["symbols"]["added"] == [{"symbol": "AAPL"}]
+    assert [each["symbol"] for each in found["positions"]["added"]] == ["AAPL"]
+    assert [each["trade_id"] for each in found["fills"]] == ["t"]
+    assert found["truncated"] is False
+    assert found["from"]["seq"] < found["to"]["seq"]
 
 
 # -- restarts

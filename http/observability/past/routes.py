@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
+import orjson
 from msgspec import Meta, Struct
 
 from observability.clocks.slices import in_slices
-from observability.clocks.timestamps import format_iso_ms
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
-from observability.http11.refusals import Refusal
+from observability.http11.refusals import Refusal, Unavailable, Unprocessable
+from observability.memory.layout import ALERTS_LANE, TRADES_LANE
+from observability.past.differences import Differences
+from observability.past.marks import read_marks
+from observability.past.playback import Shown
 from observability.past.reader import RecordingReader
 from observability.recorder.recording import Cursor, Gap, Recording, Stretch
+from observability.rest.paging import store_errors
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import RouteDescription, Router
 from observability.snapshot.frames import Frame
+from observability.store.reader import StoreReader
+from observability.stream.lanes import Entry, LaneArchive
 
 # Those asked for last, for clients that ask for the same.
 DOCUMENTS_KEPT: Final = 16
+# Of each kind, between the two frames of `around`.
+MAX_EVENTS: Final = 500
 
 
 class AtQuery(Struct, frozen=True):
@@ -36,11 +47,35 @@ class RangeQuery(Struct, frozen=True):
     end_time: Annotated[TimeNs | None, Meta(description="leaves out what begins after")] = None
 
 
+class MarksQuery(Struct, frozen=True):
+    """The query of `GET /api/recordings/marks`."""
+
+    start_time: Annotated[TimeNs, Meta(description="the earliest time")]
+    end_time: Annotated[TimeNs, Meta(description="the latest time")]
+    points: Annotated[int, Meta(ge=1, le=5000, description="the intervals that the time is divided into")] = 500
+
+
+class AroundQuery(Struct, frozen=True):
+    """The query of `GET /api/recordings/around`."""
+
+    time: Annotated[TimeNs, Meta(description="such as that of an alert")]
+    seconds: Annotated[int, Meta(ge=1, le=86_400, description="how long before and after it the snapshots are")] = 30
+
+
 class PastRoutes:
     """The handlers."""
 
-    def __init__(self, reader: RecordingReader, slices: asyncio.Lock) -> None:
+    def __init__(
+        self,
+        reader: RecordingReader,
+        slices: asyncio.Lock,
+        store: StoreReader | None,
+        archives: Mapping[str, LaneArchive],
+    ) -> None:
+        """`archives` are those of the lanes."""
         self._reader = reader
+        self._store = store
+        self._archives = archives
         self._slices = slices
         self._documents: OrderedDict[tuple[str, int], ReadyDocument] = OrderedDict()
 
@@ -70,6 +105,31 @@ class PastRoutes:
             ),
         )
 
+        router.add(
+            "GET",
+            "/api/recordings/marks",
+            self.marks,
+            name="recording_marks",
+            description=RouteDescription(
+                "Fills and alerts in a stretch of time, as marks for a scrubber",
+                tags=("past",),
+                parameters=parameters_of(MarksQuery),
+                statuses=(200, 503),
+            ),
+        )
+        router.add(
+            "GET",
+            "/api/recordings/around",
+            self.around,
+            name="recording_around",
+            description=RouteDescription(
+                "What changed around a time: figures, symbols, positions; alerts and fills between",
+                tags=("past",),
+                parameters=parameters_of(AroundQuery),
+                statuses=(200, 404, 503),
+            ),
+        )
+
     async def at(self, request: Request) -> ReadyDocument:
         query = parse_query(request, AtQuery)
         frame, start_ns, end_ns = await self._find(query.time) if self._reader.exists else (None, None, None)
@@ -84,6 +144,44 @@ class PastRoutes:
         query = parse_query(request, RangeQuery)
         content = await self._reader.run(_describe, query) if self._reader.exists else dict(_NOTHING)
         return json_response({"recording": self._reader.is_recorded, **content})
+
+    async def marks(self, request: Request) -> Response:
+        query = parse_query(request, MarksQuery)
+        if query.end_time < query.start_time:
+            raise Unprocessable([{"parameter": "end_time", "error": "is before start_time"}])
+        if self._store is None:
+            raise Unavailable("this server has no store: it runs without DATA_DIR")
+        with store_errors():
+            return json_response(await read_marks(self._store, query.start_time, query.end_time, query.points))
+
+    async def around(self, request: Request) -> Response:
+        query = parse_query(request, AroundQuery)
+        if not self._reader.exists:
+            raise not_recorded(None, None)
+        found, start_ns, end_ns = await self._reader.run(_frames_around, query.time, query.seconds * NS_PER_S)
+        if found is None:
+            raise not_recorded(start_ns, end_ns)
+        first, last = found
+        events, is_truncated = {}, False
+        with store_errors():
+            for name, archive in self._archives.items():
+                if name in (TRADES_LANE, ALERTS_LANE):
+                    page = await archive.read_page(first.lane_seq, None, MAX_EVENTS + 1)
+                    entries = [entry for entry in page.entries if entry.seq <= last.lane_seq]
+                    is_truncated |= len(entries) > MAX_EVENTS
+                    events[name] = [_entry(entry) for entry in entries[:MAX_EVENTS]]
+        document = await asyncio.to_thread(_differences, first.frame.payload, last.frame.payload)
+        return json_response(
+            {
+                "time": format_iso_ms(query.time),
+                "from": _named(first.frame),
+                "to": _named(last.frame),
+                **document,
+                "alerts": events.get(ALERTS_LANE, []),
+                "fills": events.get(TRADES_LANE, []),
+                "truncated": document["truncated"] or is_truncated,
+            }
+        )
 
     async def _find(self, time_ns: int) -> tuple[Frame | None, int | None, int | None]:
         return await self._reader.run(_frame_at, time_ns)
@@ -108,6 +206,40 @@ def not_recorded(start_ns: int | None, end_ns: int | None) -> Refusal:
     """Returns the refusal of a time of which nothing is recorded."""
     detail = "nothing is recorded" if start_ns is None else "nothing is recorded at or before this time"
     return Refusal(404, detail, start_time=_time(start_ns), end_time=_time(end_ns))
+
+
+def _frames_around(
+    recording: Recording, time_ns: int, span_ns: int
+) -> tuple[tuple[Shown, Shown] | None, int | None, int | None]:
+    start_ns, end_ns = recording.start_ns(), recording.end_ns()
+    place = recording.find(time_ns)
+    if place is None:
+        return None, start_ns, end_ns
+    first = recording.find(time_ns - span_ns) or recording.first_place()
+    last = recording.find_after(place, time_ns + span_ns) or place
+    assert first is not None
+    cursor = Cursor(recording)
+    shown = [Shown(cursor.go(each), recording.record(each).lane_seq) for each in (first, last)]
+    return (shown[0], shown[1]), start_ns, end_ns
+
+
+def _differences(before: bytes, after: bytes) -> dict[str, Any]:
+    found = Differences(orjson.loads(before), orjson.loads(after))
+    return {
+        "changes": found.changes,
+        "symbols": found.symbols,
+        "positions": found.positions,
+        "truncated": found.is_truncated,
+    }
+
+
+def _named(frame: Frame) -> dict[str, Any]:
+    return {"timestamp": format_iso_ms(frame.ts_ns), "epoch": frame.epoch, "seq": frame.seq}
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    members: dict[str, Any] = orjson.loads(b"{%b}" % entry.members)
+    return {"seq": entry.seq, **members}
 
 
 def _frame_at(recording: Recording, time_ns: int) -> tuple[Frame | None, int | None, int | None]:

@@ -439,6 +439,7 @@ class HubProcess(ServerProcess):
             bookings=self._bookings,
             orders=Orders(self._orders, reader),
             recording=self._recording,
+            store=reader,
             acknowledger=self._acknowledger,
             silencer=self._silencer,
             status=self._status,

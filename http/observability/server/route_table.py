@@ -33,6 +33,8 @@ from observability.rest.system import SystemRoutes
 from observability.rest.trades import TradesRoutes
 from observability.routing.router import Router
 from observability.senders.route import IngestRoutes
+from observability.store.reader import StoreReader
+from observability.stream.lane_feed import make_archives
 from observability.web.pages import PageRoutes
 
 
@@ -48,6 +50,7 @@ class RouteParts:
     bookings: BookingSource
     orders: Orders
     recording: RecordingReader
+    store: StoreReader | None
     acknowledger: Acknowledger
     silencer: Silencer
     status: ServerStatus
@@ -82,7 +85,7 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     TradesRoutes(parts.trades, parts.event_clock, parts.slices, stored, rates, exports).add_to(router)
     BookingsRoutes(parts.bookings, parts.slices, stored).add_to(router)
     OrdersRoutes(parts.orders, parts.slices, stored, exports).add_to(router)
-    PastRoutes(parts.recording, parts.slices).add_to(router)
+    PastRoutes(parts.recording, parts.slices, parts.store, make_archives(parts.store)).add_to(router)
     SilenceRoutes(parts.silencer, HostClock()).add_to(router)
     PositionsRoutes(parts.published).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book, parts.occurrences).add_to(router)

@@ -181,6 +181,7 @@ class WorkerProcess(ServerProcess):
             bookings=self._hub if reader is None else StoredBookings(reader),
             orders=Orders(self._hub, reader),
             recording=self._recording,
+            store=reader,
             acknowledger=self._hub,
             silencer=self._hub,
             status=WorkerStatus(frames, self._staleness, mapping.workers),

@@ -66,15 +66,22 @@ async def read_newer(lane: Lane, seq: int, limit: int) -> list[tuple[int, str | 
 
 def make_lanes(reader: StoreReader | None) -> dict[str, Lane]:
     """Returns the lanes, empty. With a `reader` they reach back as far as the store does."""
-    lanes: dict[str, tuple[str, ReadPage]] = {
+    archives = make_archives(reader)
+    return {lane: Lane(name, archive=archives.get(lane)) for lane, (name, _) in _kinds().items()}
+
+
+def make_archives(reader: StoreReader | None) -> dict[str, StoreArchive]:
+    """Returns the stored entries of each lane; none without a `reader`."""
+    return {} if reader is None else {lane: StoreArchive(reader, read) for lane, (_, read) in _kinds().items()}
+
+
+def _kinds() -> dict[str, tuple[str, ReadPage]]:
+    """Returns the type of the messages of each lane, and what reads its entries."""
+    return {
         TRADES_LANE: ("trade", _read_trades),
         ALERTS_LANE: ("alert", _read_alerts),
         BOOKINGS_LANE: ("booking", _read_bookings),
         ORDERS_LANE: ("order", _read_reports),
-    }
-    return {
-        lane: Lane(name, archive=None if reader is None else StoreArchive(reader, read))
-        for lane, (name, read) in lanes.items()
     }
 
 
