@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,41 @@ for (let n = 0; n < 8; n++) {
   sockets.at(-1).onclose();
 }
 console.log(JSON.stringify(delays.filter(ms => ms < 60000)));
+"""
+
+# Asks to connect at once, twice, while the next attempt is due later; timers run once all is over.
+RETRIES = """
+const sockets = [], timers = new Map();
+globalThis.WebSocket = class { constructor() { this.readyState = 0; sockets.push(this); } close() {} };
+globalThis.setTimeout = (call, ms) => { const id = timers.size + 1; if (ms < 60000) timers.set(id, call); return id; };
+globalThis.clearTimeout = id => timers.delete(id);
+const { Stream } = await import(process.argv[1]);
+const stream = new Stream("http://localhost");
+sockets[0].onopen();
+sockets[0].onclose();
+stream.retry();
+stream.retry();
+for (const call of timers.values()) call();
+console.log(sockets.length);
+"""
+
+# Messages that a change of the view makes, of a client that has `before` and then wants `after`.
+VIEWS = """
+const sent = [];
+let socket;
+globalThis.WebSocket = class {
+  constructor() { this.readyState = 1; socket = this; }
+  send(text) { sent.push(JSON.parse(text)); }
+  close() {}
+};
+globalThis.setTimeout = () => 0;
+const { Stream } = await import(process.argv[1]);
+const [before, after] = JSON.parse(process.argv[2]);
+const stream = new Stream("http://localhost", before);
+socket.onopen();
+sent.length = 0;
+stream.subscribe(after);
+console.log(JSON.stringify(sent.map(({ type, channels, symbols }) => [type, channels, symbols ?? null])));
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
@@ -60,3 +96,37 @@ def test_a_delta_makes_the_servers_next_snapshot_and_leaves_the_last_one() -> No
     for (name, case), (made, held) in zip(CASES.items(), json.loads(ran.stdout), strict=True):
         assert json.dumps(made) == json.dumps(whole(2, case.expected)), name
         assert json.dumps(held) == json.dumps(whole(1, case.held)), name
+
+
+def test_a_client_that_is_told_to_retry_connects_once() -> None:
+    assert run_module(RETRIES) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sent"),
+    [
+        (["strategy"], ["market_data"], [["subscribe", ["market_data"], []], ["unsubscribe", ["strategy"], None]]),
+        (["system"], ["system", "trades"], [["subscribe", ["system", "trades"], []]]),
+        (["system", "trades"], ["system"], [["subscribe", ["system"], []], ["unsubscribe", ["trades"], None]]),
+        # The first sections replace all of them.
+        (["metrics"], ["system"], [["subscribe", ["system"], []]]),
+        (["system"], ["metrics"], [["subscribe", ["metrics"], []]]),
+        (["metrics"], ["trades"], [["subscribe", ["trades"], []], ["unsubscribe", ["metrics"], None]]),
+    ],
+)
+def test_a_change_of_the_view_asks_for_what_is_new_and_leaves_the_rest(
+    before: list[str], after: list[str], sent: list[Any]
+) -> None:
+    assert run_module(VIEWS, [{"channels": before}, {"channels": after}]) == sent
+
+
+def run_module(program: str, *arguments: Any) -> Any:
+    """Returns what a program prints that imports the client."""
+    ran = subprocess.run(
+        ["node", "--input-type=module", "-e", program, CLIENT.as_uri(), *map(json.dumps, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    )
+    return json.loads(ran.stdout)

@@ -60,6 +60,8 @@ export class Stream implements AsyncIterable<Snapshot | Entry> {
   readonly receivedAt: number;
   /** Changes what the stream brings; the next snapshot is whole, and of the new view. */
   subscribe(view: { channels?: string[]; symbols?: string[] }): void;
+  /** Connects now, if the next attempt is only due later: when the network or the page has come back. */
+  retry(): void;
   /** Sends a message that the server knows; returns whether there was a connection. */
   send(message: Json): boolean;
   close(): void;

@@ -98,6 +98,12 @@ export class Stream {
     if (this.#socket?.readyState === OPEN) this.#changeView(before);
   }
 
+  /** Connects now, if the next attempt to connect is only due later. */
+  retry() {
+    if (this.#socket !== null || this.state === "closed" || this.state === "refused") return;
+    this.#connect();
+  }
+
   /** Sends a message that the server knows. Returns whether there was a connection to send it by. */
   send(message) {
     const isOpen = this.#socket?.readyState === OPEN;
@@ -141,6 +147,7 @@ export class Stream {
   }
 
   #connect() {
+    clearTimeout(this.#retryTimer);
     const url = new URL(this.#url);
     if (this.snapshot) url.searchParams.set("since", `${this.snapshot.epoch}:${this.snapshot.seq}`);
     // A URL ends up in logs, so a token does not belong into it.
@@ -173,7 +180,7 @@ export class Stream {
     const delay = Math.random() * Math.min(MAX_DELAY, FIRST_DELAY * 2 ** Math.min(this.#attempts++, 10));
     // A browser does not tell why a handshake was refused.
     if (!hasOpened && await this.#isRefused()) this.#change("refused");
-    else if (this.state !== "closed") this.#retryTimer = setTimeout(() => this.#connect(), delay);
+    else if (this.state !== "closed" && this.#socket === null) this.#retryTimer = setTimeout(() => this.#connect(), delay);
   }
 
   async #isRefused() {

@@ -30,6 +30,9 @@ export class Feed extends EventTarget {
     /** Called before `onrender` with the entries of lanes since the last frame, and whether some were dropped. */
     this.onentries = () => {};
     this.renders = 0;
+    // Who comes back to a page, or to the network, does not wait for the next attempt.
+    addEventListener("online", () => this.#stream?.retry());
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.#stream?.retry(); });
     /** Main-thread milliseconds of the last ticks, from the message to the end of the render. */
     this.times = [];
     /** The newest answers of the server to reports of painted frames. */

@@ -44,6 +44,8 @@ export class Table {
     this.element.addEventListener("copy", event => this.#copy(event));
     this.observer = new ResizeObserver(() => this.#measure());
     this.observer.observe(this.element);
+    // The spacer is narrower than the body by the scroll bar, and so must the head be.
+    this.observer.observe(this.#spacer);
     this.onselection = () => this.#hold();
     document.addEventListener("selectionchange", this.onselection);
     this.#layOut();
@@ -111,6 +113,7 @@ export class Table {
 
   #measure() {
     const width = this.element.clientWidth;
+    this.element.style.setProperty("--gutter", `${this.#body.offsetWidth - this.#body.clientWidth}px`);
     if (width !== this.#width) {
       this.#width = width;
       this.#layOut();

@@ -11,7 +11,8 @@ import { Table } from "../js/table.js";
 const ALL_SYMBOLS = 60;
 // What a subscription takes.
 const MAX_WANTED = 250;
-const WHOLE_MS = 5000;
+// Figures out of view decide the order by any column but the name, and what is stale.
+const WHOLE_MS = 5000, NAMES_MS = 30e3;
 const SPARK_MS = 60e3;
 const SETTLE_MS = 150;
 const RANGES = { "1h": ["1 h", "10s", 3600e3], "24h": ["24 h", "5m", 86400e3], "7d": ["7 d", "1h", 7 * 86400e3] };
@@ -72,7 +73,7 @@ function mount(root, app, params) {
     oninput: () => { query = search.value; app.setParams({ q: query }); filter(); } });
   const toggles = [["watched", "Watch list"], ["stale", "Stale"]].map(([id, title]) =>
     h("button", { type: "button", class: "quiet", text: title, "aria-pressed": String(only === id), dataset: { only: id },
-      onclick: () => { only = only === id ? "" : id; app.setParams({ only }); filter(); } }));
+      onclick: () => { only = only === id ? "" : id; app.setParams({ only }); filter(); loadWhole(); } }));
   const summary = h("span", { class: "note num" });
   const fault = h("p", { class: "fault" });
   root.append(panel("Market", { controls: [summary, search, ...toggles, table.csvButton("market")], body: [table.element, fault] }));
@@ -154,7 +155,7 @@ function mount(root, app, params) {
       take(snapshot);
       filter();
       app.refreshSubscription();
-      timer = setTimeout(loadWhole, WHOLE_MS);
+      timer = setTimeout(loadWhole, only === "stale" || table.sort.id !== "symbol" ? WHOLE_MS : NAMES_MS);
     }, error => {
       write(fault, `The symbols cannot be shown: ${error.message}`);
       timer = setTimeout(loadWhole, WHOLE_MS);
@@ -213,7 +214,7 @@ const rowsOfScreen = () => Math.max(6, Math.floor((innerHeight - 150) / 26));
 
 function mountSymbol(root, app, params) {
   const symbol = params.name;
-  let range = params.range in RANGES ? params.range : "1h", last = 0, now = 0;
+  let range = params.range in RANGES ? params.range : "1h", last = 0, now = 0, loadedAt = 0;
   const price = value => app.precision.price(symbol, value);
   const figures = new Figures([
     { id: "state", label: "State" }, { id: "last", label: "Last" }, { id: "bid", label: "Bid × size" }, { id: "ask", label: "Ask × size" },
@@ -248,6 +249,7 @@ function mountSymbol(root, app, params) {
 
   function load() {
     const asked = range, [, interval] = RANGES[asked];
+    loadedAt = Date.now();
     app.ask(app.api.history({ time_range: asked, interval, metric_types: ["market_data"], metrics: ["mid", "last"], symbols: [symbol] }), ({ data: [series] }) => {
       if (asked === range) chart.set(series?.timestamp ?? [], series?.mid ?? [], series?.last ?? []);
       write(fault, series ? "" : `There is no history of ${symbol}.`);
@@ -277,7 +279,9 @@ function mountSymbol(root, app, params) {
       quote.n_feed_latency ? null : "The feed's events have no time of their own.");
     figures.set("offset", quote.clock_offset_ms === null ? DASH : `${number(quote.clock_offset_ms)} ms`);
     venues.set(Object.entries(quote.venues ?? {}).map(([name, venue]) => ({ name, ...venue })));
-    if (now - last >= 1000 && range === "1h") {
+    if (last && Math.abs(now - last) > 15e3 || range !== "1h" && Date.now() - loadedAt > 60e3) load();
+    if (range !== "1h") last = now;
+    else if (now - last >= 1000 || now < last) {
       const mid = quote.bid === null || quote.ask === null ? null : (quote.bid + quote.ask) / 2;
       chart.append(now, [mid, quote.last_price], RANGES[range][2]);
       last = now;

@@ -13,13 +13,15 @@ const RANGES = {
 };
 // A gap of more than this in what was drawn is filled from the server: the page was hidden, or the connection lost.
 const GAP_MS = 15e3;
+const RELOAD_MS = 60e3;
+const YOUNG_SECONDS = 900;
 
 function mount(root, app, params) {
   const money = value => number(value), gained = value => signed(value);
   const pnl = new Figures([
     { id: "daily", label: "P&L today" }, { id: "total", label: "P&L in all" }, { id: "realized", label: "Realised" },
     { id: "unrealized", label: "Unrealised" }, { id: "equity", label: "Equity" }, { id: "drawdown", label: "Drawdown" },
-    { id: "maxDrawdown", label: "Deepest drawdown" },
+    { id: "share", label: "Of its peak" }, { id: "maxDrawdown", label: "Deepest drawdown" },
   ], { className: "tiles" });
   const exposure = new Figures([
     { id: "gross", label: "Gross exposure" }, { id: "net", label: "Net exposure" }, { id: "leverage", label: "Gross / equity" },
@@ -89,8 +91,10 @@ function mount(root, app, params) {
   function load() {
     if (isLoading === range) return;
     const asked = isLoading = range;
+    // A server that has just started has few points of ten seconds.
+    const isYoung = asked === "1h" && app.feed.snapshot?.system.uptime_seconds < YOUNG_SECONDS;
     app.ask(
-      app.api.history({ time_range: asked, interval: RANGES[asked].interval, metric_types: ["strategy"], metrics: ["equity", "drawdown"] }),
+      app.api.history({ time_range: asked, interval: isYoung ? "1s" : RANGES[asked].interval, metric_types: ["strategy"], metrics: ["equity", "drawdown"] }),
       ({ data }) => {
         isLoading = false;
         if (asked !== range) return;
@@ -102,6 +106,7 @@ function mount(root, app, params) {
       },
       error => {
         isLoading = false;
+        loadedAt = Date.now();
         write(fault, `The history cannot be shown: ${error.message}`);
       });
   }
@@ -110,14 +115,16 @@ function mount(root, app, params) {
   function update(snapshot) {
     const { strategy, execution: orders, system, age_ms: age } = snapshot;
     const at = Date.parse(snapshot.timestamp), { ms, interval } = RANGES[range];
-    if (epoch !== snapshot.epoch || last !== null && Math.abs(at - last) > GAP_MS) load();
-    else if (interval === "10s" || Date.now() - loadedAt > 60e3) {
-      if (at - (last ?? 0) >= 900 || last === null) {
+    const hasGap = last !== null && Math.abs(at - last) > GAP_MS;
+    if (epoch !== snapshot.epoch || hasGap || interval !== "10s" && Date.now() - loadedAt > RELOAD_MS) load();
+    if (last === null || hasGap || at - last >= 950) {
+      // Points of longer ranges are minutes and more apart, and come from the server.
+      if (interval === "10s") {
         equity.append(at, [strategy.equity], ms);
         drawdown.append(at, [strategy.drawdown === null ? null : -strategy.drawdown], ms);
       }
+      last = at;
     }
-    if (last === null || Math.abs(at - last) >= 900 || epoch !== snapshot.epoch) last = at;
     epoch = snapshot.epoch;
     const reason = strategy.path_reason ?? strategy.unconverted_reason;
     const gain = (id, value) => pnl.set(id, gained(value), tone(value), value === null ? reason : null);
@@ -126,9 +133,10 @@ function mount(root, app, params) {
     gain("realized", strategy.realized_pnl);
     gain("unrealized", strategy.unrealized_pnl);
     pnl.set("equity", money(strategy.equity), "", reason);
-    const depth = (value, share) => value === null ? DASH : `${money(value)}${share === null ? "" : ` (${number(share)} %)`}`;
-    pnl.set("drawdown", depth(strategy.drawdown, strategy.drawdown_pct), strategy.drawdown > 0 ? "down" : "", reason);
-    pnl.set("maxDrawdown", depth(strategy.max_drawdown, strategy.max_drawdown_pct), "", reason);
+    pnl.set("drawdown", money(strategy.drawdown), strategy.drawdown > 0 ? "down" : "", reason);
+    pnl.set("share", strategy.drawdown_pct === null ? DASH : `${number(strategy.drawdown_pct)} %`, "", reason);
+    pnl.set("maxDrawdown", money(strategy.max_drawdown), "",
+      strategy.max_drawdown_pct === null ? reason : `At most ${number(strategy.max_drawdown_pct)} % of a peak`);
     exposure.set("gross", money(strategy.gross_exposure));
     exposure.set("net", gained(strategy.net_exposure));
     exposure.set("leverage", strategy.equity > 0 ? `${number(strategy.gross_exposure / strategy.equity)} ×` : DASH);

@@ -9,6 +9,8 @@ const RANGES = { "1h": ["1 h", "10s", 3600e3], "24h": ["24 h", "1m", 86400e3], "
 const ROWS = 200;
 // Fills and reports may come by the thousand; their lists are asked for again at this pace.
 const RELOAD_MS = 2000;
+// A longer gap in what was drawn is filled from the server, and so are ranges whose points are minutes apart.
+const GAP_MS = 15e3, CURVE_MS = 60e3;
 
 const gained = (id, title, minWidth, width = "minmax(84px, 1fr)") => ({ id, title, isNumber: true, width, minWidth,
   value: row => row[id], text: row => signed(row[id]), className: row => tone(row[id]) });
@@ -88,7 +90,7 @@ function mount(root, app, params) {
 
 function mountStrategy(root, app, params) {
   const { name } = params;
-  let range = params.range in RANGES ? params.range : "1h", last = 0, epoch = null, reloadAt = 0, timer = null;
+  let range = params.range in RANGES ? params.range : "1h", last = 0, epoch = null, reloadAt = 0, loadedAt = 0, timer = null;
   const figures = new Figures([
     { id: "daily_pnl", label: "P&L today" }, { id: "total_pnl", label: "P&L in all" }, { id: "realized_pnl", label: "Realised" }, { id: "unrealized_pnl", label: "Unrealised" },
     { id: "equity", label: "Equity" }, { id: "drawdown", label: "Drawdown" }, { id: "max_drawdown", label: "Deepest drawdown" }, { id: "win_rate", label: "Win rate" },
@@ -115,7 +117,7 @@ function mountStrategy(root, app, params) {
     { id: "slippage_bps", title: "Slippage", isNumber: true, width: "70px", minWidth: 520, value: row => row.slippage_bps, text: row => row.slippage_bps === null ? DASH : `${number(row.slippage_bps)} bp` },
     { id: "pnl", title: "P&L", isNumber: true, width: "minmax(70px, 1fr)", minWidth: 380, value: row => row.pnl, text: row => signed(row.pnl), className: row => tone(row.pnl), hint: row => row.pnl === null ? "It closed nothing." : null },
   ] });
-  const orders = new Table({ label: "Orders", key: row => row.order_id + row.symbol, empty: "No order yet.", maxRows: 12, onopen: row => app.go("orders", { name: row.order_id, symbol: row.symbol }), columns: [
+  const orders = new Table({ label: "Orders", key: row => row.order_id + row.symbol, empty: "No order yet.", maxRows: 12, onopen: row => app.go("orders", { name: row.order_id, of: row.symbol }), columns: [
     when, { id: "symbol", title: "Symbol", width: "minmax(76px, 1.2fr)", value: row => row.symbol }, side,
     { id: "quantity", title: "Quantity", isNumber: true, width: "minmax(56px, 1fr)", value: row => row.quantity, text: row => quantity(row.quantity) },
     { id: "filled", title: "Filled", isNumber: true, width: "minmax(56px, 1fr)", minWidth: 440, value: row => row.filled_quantity, text: row => quantity(row.filled_quantity) },
@@ -141,6 +143,7 @@ function mountStrategy(root, app, params) {
 
   function loadCurve() {
     const asked = range, [, interval] = RANGES[asked];
+    loadedAt = Date.now();
     app.ask(app.api.history({ time_range: asked, interval, metric_types: ["strategies"], strategies: [name], metrics: ["equity", "drawdown"] }), ({ data: [series] }) => {
       if (asked !== range) return;
       equity.set(series?.timestamp ?? [], series?.equity ?? []);
@@ -183,10 +186,11 @@ function mountStrategy(root, app, params) {
     more.set("signals", count(found.signals));
     const signal = found.last_signal;
     more.set("signal", signal ? `${signal.action} ${signal.symbol}, ${app.time(signal.timestamp)}` : DASH);
-    if (epoch !== null && epoch !== snapshot.epoch || last && at - last > 15e3) {
+    if (epoch !== null && epoch !== snapshot.epoch || last && Math.abs(at - last) > GAP_MS) {
       loadCurve();
       loadLists();
-    } else if (range === "1h" && at - last >= 1000) {
+    } else if (range !== "1h" && Date.now() - loadedAt > CURVE_MS) loadCurve();
+    else if (range === "1h" && at - last >= 1000) {
       equity.append(at, [found.equity], RANGES[range][2]);
       drawdown.append(at, [found.drawdown === null ? null : -found.drawdown], RANGES[range][2]);
     }
