@@ -98,6 +98,18 @@ _SUBSCRIPTION: Final[dict[str, Schema]] = {
 _NOW: Final = moment("When it was sent, by the event clock.")
 _ID: Final = anything("As the client gave it; null if it gave none.", 1)
 
+_PAST: Final = record(
+    "PastState",
+    "Which past moment is shown.",
+    {
+        "time": moment("The time of the frame that was sent last.", null=True),
+        "state": word("What it does.", ("playing", "paused", "end")),
+        "speed": number("The factor.", 1.0, "1"),
+        "start_time": moment("The first recorded frame.", null=True),
+        "end_time": moment("The last recorded frame.", null=True),
+    },
+)
+
 CONNECTED: Final = record(
     "Connected",
     "The first message to every client.",
@@ -115,8 +127,9 @@ CONNECTED: Final = record(
             array(text("A name.", "strategy"), "A path."), "Paths of groups whose members deltas bring one by one."
         ),
         "recovered": flag("Only after `since`: whether everything missed follows.", example=True),
+        "past": _PAST,
     },
-    optional=("recovered",),
+    optional=("recovered", "past"),
 )
 
 _LANE_STATES: Final = mapping(
@@ -138,7 +151,8 @@ def _changed(kind: str, meaning: str) -> Schema:
     return record(
         kind.capitalize(),
         meaning,
-        {"type": constant(kind), "id": _ID, "timestamp": _NOW, **_SUBSCRIPTION, "lanes": _LANE_STATES},
+        {"type": constant(kind), "id": _ID, "timestamp": _NOW, **_SUBSCRIPTION, "past": _PAST, "lanes": _LANE_STATES},
+        optional=("past",),
     )
 
 
@@ -147,6 +161,33 @@ UNSUBSCRIBED: Final = _changed("unsubscribed", "Answers `unsubscribe`: the subsc
 PONG: Final = record(
     "Pong", "Answers a ping in JSON.", {"type": constant("pong"), "id": _ID, "timestamp": _NOW}
 )  # fmt: skip
+PAINTED: Final = record(
+    "Painted",
+    "Answers a report of a painted frame.",
+    {
+        "type": constant("painted"),
+        "seq": _SEQ,
+        "tick_to_eye_ms": number("From the tick to the painted frame.", 18.2, null=True),
+        "event_to_eye_ms": number("From the newest event to the painted frame.", 31.5, null=True),
+        "uncertainty_ms": number("Half of the round trip: by so much they may be wrong.", 0.4, null=True),
+    },
+)
+PAST: Final = record(
+    "Past",
+    "With `at`: answers a command, or announces what happens by itself.",
+    {
+        "type": constant("past"),
+        "id": _ID,
+        "timestamp": _NOW,
+        "past": _PAST,
+        "skipped": record(
+            "SkippedTime",
+            "A time without frames that playing has crossed.",
+            {"start_time": moment("Its start."), "end_time": moment("Its end.")},
+        ),
+    },
+    optional=("skipped",),
+)
 LAG: Final = record(
     "Lag",
     "Comes before the next snapshot of a client that was behind.",
@@ -171,7 +212,7 @@ STREAM_ERROR: Final = record(
         "type": constant("error"),
         "code": word(
             "What is wrong.",
-            ("bad_message", "unknown_type", "unknown_channel", "too_many_views", "rate_limited"),
+            ("bad_message", "unknown_type", "unknown_channel", "too_many_views", "rate_limited", "no_recording"),
         ),
         "message": text("The same in words.", "no channel 'x'; expected one of ..."),
         "timestamp": _NOW,
@@ -218,7 +259,8 @@ LANE_MESSAGES: Final = {
     "orders": ORDER_MESSAGE,
 }
 STREAM_MESSAGES: Final = (
-    CONNECTED, UPDATE, DELTA, *LANE_MESSAGES.values(), SUBSCRIBED, UNSUBSCRIBED, PONG, LAG, STALE, STREAM_ERROR, CLOSE
+    CONNECTED, UPDATE, DELTA, *LANE_MESSAGES.values(), SUBSCRIBED, UNSUBSCRIBED, PONG, PAINTED, PAST, LAG,
+    STALE, STREAM_ERROR, CLOSE
 )  # fmt: skip
 
 # -- of senders
@@ -295,7 +337,7 @@ SENDER_MESSAGES: Final = (SENDER_CONNECTED, ACK, SENDER_ERROR)
 _STRING_OR_INTEGER: Final = one_of(({"type": "integer", "examples": [1]}, {"type": "string"}, {"type": "null"}))
 CLIENT_MESSAGES: Final = tuple(
     record(
-        kind.capitalize(),
+        f"{kind.capitalize()}Report" if kind == "painted" else kind.capitalize(),
         meaning,
         {
             "type": constant(kind),
@@ -315,6 +357,24 @@ CLIENT_MESSAGES: Final = tuple(
                 "mode": word("Whole snapshots, or changes.", ("full", "delta")),
                 "lane_since": mapping(count("Its newest entry that the client has.", 86), "Replays lanes.", "trades"),
             },
+        ),
+        (
+            "painted",
+            "Reports that a frame was painted, at most twice a second.",
+            {
+                "epoch": _EPOCH,
+                "seq": _SEQ,
+                "paint_ms": number("From its arrival until it was painted.", 8.5),
+                "rtt_ms": number("The round trip of the last report; null in the first.", 0.8, null=True),
+            },
+        ),
+        ("pause", "With `at`: stops at the frame that was sent last.", {}),
+        ("play", "With `at`: goes on.", {"speed": number("The factor, up to 3600.", 4.0, "1")}),
+        ("seek", "With `at`: sends the newest frame at or before a time.", {"time": moment("The time.")}),
+        (
+            "step",
+            "With `at`: pauses, and sends the frame so many ticks further on.",
+            {"count": number("Ticks.", -1, "ticks")},
         ),
         (
             "unsubscribe",

@@ -84,6 +84,7 @@ SYSTEM_SECTION: Final = record(
             ),
             "Null without a replay.",
         ),
+        "demo": flag("Whether quotes are simulated, or a paper strategy trades."),
         "sources": SOURCES,
         "metrics": mapping(
             record(
@@ -394,6 +395,33 @@ STATS: Final[dict[str, Schema]] = {
     "repeated_prints": count("Prints delivered again.", 0),
     "http_requests": count("Requests answered.", 19),
     "connections": CONNECTIONS,
+    "store": nullable(
+        record(
+            "StoreCounts",
+            "What the store has written.",
+            {
+                "bytes": count("Its size.", 188416) | {"x-unit": "bytes"},
+                "rows": count("Rows written.", 281),
+                "rows_pruned": count("Rows removed because of their age, or of its size.", 0),
+                "rows_lost": count("Rows that could not be written.", 0),
+                "errors": count("Writes that failed.", 0),
+            },
+        ),
+        "Null without a DATA_DIR.",
+    ),
+    "recorder": nullable(
+        record(
+            "RecorderCounts",
+            "What the flight recorder has written.",
+            {
+                "bytes": count("Its size.", 9302) | {"x-unit": "bytes"},
+                "frames": count("Frames recorded.", 108),
+                "frames_dropped": count("Frames not recorded because too many waited.", 0),
+                "frames_failed": count("Frames that the disk did not take.", 0),
+            },
+        ),
+        "Null without a recording.",
+    ),
     "replay": nullable(
         record(
             "ReplayCounts",

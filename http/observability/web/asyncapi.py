@@ -21,6 +21,8 @@ _QUERY: Final = {
     "since": "EPOCH:SEQ of the newest snapshot that the client has: sends what it has missed.",
     "lane_since": "`seq` of the newest entry that the client has: replays the lanes from there.",
 }
+# A client of server-sent events sends nothing that these would answer.
+_ASKED_FOR: Final = ("Pong", "Painted", "Past")
 
 
 def describe_streams() -> dict[str, Any]:
@@ -55,7 +57,7 @@ def describe_streams() -> dict[str, Any]:
                 "address": EVENTS_PATH,
                 "title": "The stream as server-sent events",
                 "description": "The same messages over HTTP; the parameters of the URL are the same.",
-                "messages": _references(name for name in names["stream"] if name != "Pong"),
+                "messages": _references(name for name in names["stream"] if name not in _ASKED_FOR),
                 "bindings": {"http": {"query": query}},
             },
             "ingest": {
@@ -70,7 +72,7 @@ def describe_streams() -> dict[str, Any]:
             "receiveMetrics": _operation("send", "metrics", "What the server sends.", names["websocket"]),
             "askForMetrics": _operation("receive", "metrics", "What the server takes.", names["client"]),
             "receiveEvents": _operation(
-                "send", "events", "What the server sends.", [name for name in names["stream"] if name != "Pong"]
+                "send", "events", "What the server sends.", [name for name in names["stream"] if name not in _ASKED_FOR]
             ),
             "sendEvents": _operation("receive", "ingest", "What the server takes.", names["events"]),
             "receiveAnswers": _operation("send", "ingest", "What the server answers.", names["sender"]),

@@ -8,6 +8,8 @@
 //   js/format.js      figures, prices at a symbol's precision, durations, times in the chosen zone
 //   js/table.js       Table: rows in view only; sort, selection, copy, CSV, keys
 //   js/chart.js       Chart (uPlot), Sparkline
+//   js/bell.js         Bell: alerts in the title of the tab, a sound
+//   js/heatmap.js      HeatMap: durations over time
 //   js/api.js         Api: questions by HTTP with the token; ApiError
 //   js/settings.js    Settings: colours, time zone, sound, watch list
 //   js/router.js      links: #/VIEW/NAME?PARAMETERS
@@ -23,7 +25,7 @@
 //   change(params)          the parameters of the address have changed; false, or no `change`: mount the view anew
 //   unmount()               the view goes: timers, tables and charts end here
 //
-// All but `subscription` are optional. `app` has feed, api, settings, precision, and
+// All but `subscription` are optional. `app` has feed, api, settings, precision, bell, and
 //
 //   app.go(id, params)      goes to a view;  app.setParams(params)  changes the address of this one, without a new entry
 //   app.time(value), app.dateTime(value)     times in the chosen zone
@@ -32,6 +34,7 @@
 //   app.setBadge(text)      puts a text before the title of the tab
 
 import { Api, ApiError } from "./js/api.js";
+import { Bell } from "./js/bell.js";
 import { HelpDialog, TokenDialog } from "./js/dialogs.js";
 import { h, setClass, write } from "./js/dom.js";
 import * as format from "./js/format.js";
@@ -40,6 +43,7 @@ import { Keyboard } from "./js/keyboard.js";
 import { link, parse } from "./js/router.js";
 import { Settings } from "./js/settings.js";
 import { Feed } from "./js/state.js";
+import alerts from "./views/alerts.js";
 import execution from "./views/execution.js";
 import market from "./views/market.js";
 import orders from "./views/orders.js";
@@ -48,7 +52,7 @@ import strategies from "./views/strategies.js";
 import system from "./views/system.js";
 
 // The order is that of the navigation. The first one is shown where the address names none.
-const VIEWS = [overview, market, strategies, orders, execution, system];
+const VIEWS = [overview, market, strategies, orders, execution, alerts, system];
 
 const byId = id => document.getElementById(id);
 const ZONE_NAMES = { utc: "UTC", session: "Session", local: "Local" };
@@ -62,6 +66,7 @@ class App {
     this.precision = new format.Precision();
     this.api = new Api((role, detail) => this.login(detail ?? `This needs a token that may ${role}.`));
     this.feed = new Feed(this.api);
+    this.bell = new Bell(this);
     this.keyboard = new Keyboard();
     this.tokenDialog = new TokenDialog(token => this.#useToken(token));
     this.helpDialog = new HelpDialog(this.keyboard);
@@ -158,6 +163,7 @@ class App {
   // A view that needs what the snapshot does not have yet is updated once it is there.
   #render(snapshot) {
     write(byId("clock"), this.time(snapshot.timestamp));
+    if (snapshot.system) this.bell.show(snapshot.system.active_alerts);
     this.#showState();
     const { channels } = this.#mounted.subscription();
     if (channels.every(name => name in snapshot || !this.#isSection(name))) {
