@@ -35,9 +35,9 @@ class HubRun:
         # The monotonic clock stands still, so that no checkpoint becomes due by itself.
         self.clock = FakeClock(NOON, mono_ns=0)
         event_clock = EventClock(self.clock)
-        config = Config(max_symbols=4, data_dir=directory)
+        config = Config(max_symbols=8, data_dir=directory)
         self.bus = Bus()
-        history = make_history(4)
+        history = make_history(8)
         self.persistence = Persistence(config, self.bus, history, Counters(), self.clock, event_clock)
         self.collectors = make_collectors(config, self.bus, event_clock, history, self.persistence.sequence)
         self.journal = self.persistence.attach(self.collectors)

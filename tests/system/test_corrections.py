@@ -72,7 +72,7 @@ def test_a_kill_at_any_step_leaves_the_figures_of_a_run_without_the_fault(tmp_pa
                 assert shown[name] == right[name], name
             section = server.next_snapshot()["strategy"]
             assert (section["corrections"], section["pending_corrections"]) == (2, 0)
-            assert "corrected" in section["path_reason"]
+            assert section["path_reason"] is None
 
 
 def test_a_corrected_trade_stays_in_sight_with_its_correction(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -45,9 +46,23 @@ from observability.metrics.strategy.account import CURVE_FIELDS, CURVES, Strateg
 from observability.metrics.strategy.book.adoption import Adoption
 from observability.metrics.strategy.book.amender import Amender
 from observability.metrics.strategy.book.bookkeeper import Bookkeeper, Flow
-from observability.metrics.strategy.book.path import CorrectedPath
+from observability.metrics.strategy.book.closings import Closings, Moment, MomentKind, shift_of
+from observability.metrics.strategy.book.equity_path import (
+    Booked,
+    Capitals,
+    Divided,
+    EquityPath,
+    Looked,
+    Paid,
+    PathState,
+)
+from observability.metrics.strategy.book.fold import Refold
+from observability.metrics.strategy.book.path import FIGURES, CorrectedPath
+from observability.metrics.strategy.book.path_state import path_state
+from observability.metrics.strategy.book.path_walk import Amendment, PathRun
 from observability.metrics.strategy.book.rate_markets import RateMarkets
 from observability.metrics.strategy.capital import Capital
+from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.holding import Holding, Holdings
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.strategy.reconciliation import Reconciliation
@@ -127,6 +142,8 @@ class StrategyCollector(BusCollector):
         self.rates = Rates(instruments.reporting)
         self._adoption = Adoption(self, self.bookings)
         self._bookkeeper = Bookkeeper(self, self.bookings)
+        self.path: EquityPath = EquityPath(self._path_state)
+        self.rates.on_conversion = lambda conversion: self.path.rate(0, conversion)
         self._rate_markets = RateMarkets(self.rates, instruments, self._watch_rate)
         instruments.is_held = self._is_held
         instruments.add_terms_listener(self._on_terms)
@@ -159,8 +176,9 @@ class StrategyCollector(BusCollector):
         self._shown_generation = 0
         self._session = Session(self.settings.calendar)
         self._day = Session()
-        self.path = CorrectedPath(self._session, self._day)
-        self.amender = Amender(self, self._accounts, instruments, self.rates, self.path)
+        self.left_by_faults = CorrectedPath()
+        self.closings = Closings()
+        self.amender = Amender(self, self._accounts, instruments, self.rates)
         self._rollover_ns = 0
         """When the session or the UTC day ends next; 0 before the first event, which begins both. A tick alone begins
         neither."""
@@ -265,8 +283,8 @@ class StrategyCollector(BusCollector):
                 last_input_ns=self.last_input_ns,
                 symbols=[part.sums for part in self._symbols.values()],
                 reports_dropped=self.reports_dropped,
-                path_reason=self.path.reason,
-                path_left=self.path.left,
+                path_reason=self.left_by_faults.reason,
+                path_left=self.left_by_faults.left,
                 bookings=self.bookings.counts,
                 duplicate_bookings=self.bookings.duplicates,
                 overclosing_fills=self.overclosing_fills,
@@ -274,6 +292,9 @@ class StrategyCollector(BusCollector):
                 rates=list(self.rates.known.values()),
                 unassigned=self._totals.unassigned.to_state(),
                 instruments=self.instruments.described,
+                seq=self.path.seq,
+                path=pack(self.path.to_state()),
+                closings=self.closings.to_state(),
             )
         )
 
@@ -285,11 +306,17 @@ class StrategyCollector(BusCollector):
             self.instruments.put(instrument)
         accounts = {each.name: StrategyAccount.from_state(each, self.rates) for each in state.accounts}
         totals = StrategyTotals.from_state(self.settings.annualization, self.rates, self.settings.risk_free_rate, state)
+        path, closings = EquityPath(self._path_state), Closings()
+        path.load_state(state.path, state.seq)
+        closings.load_state(state.closings, state.seq)
         if state.currency not in ("", self.rates.reporting):
             _begin_paths_anew(accounts.values(), totals, state.currency)
+            path.clear()
+            closings.clear(path.seq)
         # Nothing can fail from here on.
         self._accounts.update(accounts)
         self._totals = totals
+        self.path, self.closings = path, closings
         for account in accounts.values():
             self._open_curve(account)
         self._may_be_flat = True
@@ -304,6 +331,7 @@ class StrategyCollector(BusCollector):
         self._session.end_ns, self._day.end_ns = state.session_end_ns, state.day_end_ns
         self._schedule_rollover()
         self._capital.known, self._capital.reported = state.capital, state.reported_equity
+        capital = self._totals.drawdown.capital
         self._totals.drawdown.set_capital(self.capital)
         self._reconciliation.dropped = state.reports_dropped
         for strategy, report in state.views:
@@ -313,9 +341,20 @@ class StrategyCollector(BusCollector):
         self.overclosing_fills = state.overclosing_fills
         self.last_input_ns = state.last_input_ns
         self.bookings.counts, self.bookings.duplicates = state.bookings, state.duplicate_bookings
-        self.path.reason, self.path.left = state.path_reason, state.path_left
+        self.left_by_faults.reason, self.left_by_faults.left = state.path_reason, state.path_left
         self._load_symbols(state)
+        if path.base and self.capital != capital:
+            # It is configured, and the settings have changed.
+            path.add(Capitals(state.last_input_ns or 0, self._capitals()))
         self._has_input = self._is_resumed = True
+
+    def restore_path(self, rows: Iterable[bytes], seq: int) -> None:
+        """Restores the complete chunks of the path, once the section is restored; `seq` is the newest record of its
+        state, from which the path begins if an earlier version kept none."""
+        if not self.path.base:
+            self.path.seq = max(self.path.seq, seq)
+            self.closings.horizon_seq = max(self.closings.horizon_seq, seq)
+        self.path.restore(rows)
 
     def positions(self) -> list[dict[str, Any]]:
         """Returns the open positions as the snapshot shows them, each with its figures as exact decimals."""
@@ -361,8 +400,10 @@ class StrategyCollector(BusCollector):
             # It was in the store, and there is room for fewer positions than when it came.
             self._count_refused(event)
             return
+        path = self.path
+        path.seq = trade.seq
         self._begin_days(account)
-        amounts, unrealized = part.amounts, part.unrealized
+        amounts, unrealized, cost = part.amounts, part.unrealized, part.position.open_cost
         gross, fee = account.apply(event, trade, part)
         moved_ns = event.ts_init or self.clock.time_ns()
         trade.is_flat = not part.position.quantity
@@ -370,6 +411,7 @@ class StrategyCollector(BusCollector):
             tracked = self._market.symbol(event.symbol)
             if tracked is not None:
                 part.take_mark(tracked, moved_ns)
+                self._record_mark(part, moved_ns)
         moved = EXACT.subtract(part.unrealized, unrealized)
         amounts.unrealized = EXACT.add(amounts.unrealized, moved)
         account.observe(moved_ns)
@@ -377,10 +419,21 @@ class StrategyCollector(BusCollector):
         self._totals.move(amounts, earned if gross is ZERO else EXACT.add(earned, gross))
         symbol = self._symbol(event.symbol)
         symbol.add(amounts, gross, fee)
+        paid_for = EXACT.subtract(cost, part.position.open_cost)
+        paid_for = EXACT.subtract(paid_for, fee) if fee else paid_for
+        cash = {amounts.currency: paid_for if gross is ZERO else EXACT.add(paid_for, gross)}
         if fee is ZERO and event.commission:
             paid = account.ledger.of(event.commission_asset)
             symbol.add(paid, ZERO, event.commission, 0)
-            self._totals.move(paid, event.commission.copy_negate())
+            charged = event.commission.copy_negate()
+            self._totals.move(paid, charged)
+            cash[paid.currency] = charged
+        path.add(
+            Booked(
+                moved_ns, trade.seq, account.name, part.place, part.symbol, part.terms, part.position.quantity,
+                event.price, cash,
+            )
+        )  # fmt: skip
         self._totals.observe(moved_ns)
         self._hold(part)
         self._may_be_flat |= trade.is_flat
@@ -422,6 +475,7 @@ class StrategyCollector(BusCollector):
         account.observe(now_ns)
         self._totals.move(amounts, amount)
         self._totals.observe(now_ns)
+        self.path.add(Booked(now_ns, self.path.seq, account.name, "", "", None, ZERO, None, {currency: amount}))
         if symbol:
             self._symbol(symbol).earn(amounts, amount)
 
@@ -430,10 +484,14 @@ class StrategyCollector(BusCollector):
         amounts.flows = EXACT.add(amounts.flows, amount)
         if flow.value is None:
             return
+        seq = self.path.seq
+        self._keep_moment("flow", self.day)
         if account is not None and flow.of_strategy is not None:
-            account.add_flow(self.day, flow.of_strategy, flow.value, now_ns)
+            account.add_flow(self.day, flow.of_strategy, flow.value, now_ns, seq)
+            self.path.add(Paid(now_ns, seq, account.name, flow.value))
         if flow.of_all is not None:
-            self._totals.add_flow(self.day, flow.of_all, flow.value, now_ns)
+            self._totals.add_flow(self.day, flow.of_all, flow.value, now_ns, seq)
+            self.path.add(Paid(now_ns, seq, "", flow.value))
 
     def flow_of(self, account: StrategyAccount | None, currency: str, amount: Decimal) -> Flow:
         value = self.rates.value(amount, currency or self.rates.reporting, self.rates.reporting)
@@ -445,12 +503,14 @@ class StrategyCollector(BusCollector):
 
     def settle(self, part: PositionPart, price: Decimal, venue: str, now_ns: int) -> Decimal:
         account, amounts, unrealized = self._accounts[part.strategy], part.amounts, part.unrealized
+        cost = part.position.open_cost
         gross = account.settle(part, price, venue, now_ns)
         moved = EXACT.subtract(part.unrealized, unrealized)
         amounts.unrealized = EXACT.add(amounts.unrealized, moved)
         account.observe(now_ns)
         self._totals.move(amounts, EXACT.add(moved, gross))
         self._totals.observe(now_ns)
+        self._record(part, EXACT.subtract(gross, EXACT.subtract(part.position.open_cost, cost)), now_ns)
         self._hold(part)
         self._symbol(part.symbol).add(amounts, gross, ZERO, 0)
         self._may_be_flat |= not part.position.quantity
@@ -461,9 +521,12 @@ class StrategyCollector(BusCollector):
         unrealized = part.unrealized
         part.split(ratio, tracked, now_ns)
         assert part.unrealized == unrealized, "a split changes no value"
+        path = self.path
+        path.add(Divided(now_ns, path.seq, part.strategy, part.place, part.position.quantity))
 
-    def end_split(self, symbol: str, now_ns: int) -> None:
+    def end_split(self, symbol: str, ratio: Ratio, now_ns: int) -> None:
         self._reconciliation.forget(symbol)
+        self.path.scale(now_ns, symbol, ratio)
         holding, tracked = self._holdings.get(symbol), self._tracked(symbol)
         if holding is not None and tracked is not None:
             holding.split(tracked, now_ns)
@@ -484,6 +547,7 @@ class StrategyCollector(BusCollector):
         tracked = self._tracked(part.symbol)
         if tracked is not None:
             part.take_mark(tracked, now_ns)
+            self._record_mark(part, now_ns)
         amounts = part.amounts
         if flow is not None:
             self.pay(account, amounts.currency, part.position.open_cost, flow, now_ns)
@@ -491,8 +555,15 @@ class StrategyCollector(BusCollector):
         account.observe(now_ns)
         self._totals.move(amounts, part.unrealized)
         self._totals.observe(now_ns)
+        price = part.mark if part.mark_source == "fill" else None
+        self._record(part, part.position.open_cost.copy_negate(), now_ns, price)
         self._symbol(part.symbol)
         self._hold(part)
+
+    def days_begun(self, name: str) -> int:
+        """Returns the fill or booking with which the days of an account have begun; 0 if they have not."""
+        account = self._accounts.get(name)
+        return 0 if account is None or account.days.first is None else account.days.first_seq
 
     def account_of(self, strategy: str) -> str:
         """Returns the account that the fills of a strategy are in."""
@@ -502,6 +573,7 @@ class StrategyCollector(BusCollector):
         tracked = self._tracked(part.symbol)
         if tracked is not None and part.position.quantity:
             part.take_mark(tracked, now_ns)
+            self._record_mark(part, now_ns)
         self._hold(part)
         self._may_be_flat |= not part.position.quantity
 
@@ -519,6 +591,71 @@ class StrategyCollector(BusCollector):
         sums.has_input = True
         self._drop_if_empty(account, part)
         self._has_input = True
+
+    def amend_path(self, account: StrategyAccount, refold: Refold, run: PathRun | None, now_ns: int) -> None:
+        """Makes drawdown and daily figures those of a run without a fault. `run` has walked most of the path; it is
+        None for a fill whose position could not be added up anew, and then the path begins anew."""
+        correction, amendment = refold.correction, refold.amendment
+        if run is None:
+            self.path.clear()
+            self._leave(FIGURES, correction.seq, now_ns)
+            return
+        deque(run.advance(), maxlen=0)
+        run.install()
+        walked = run.walk.accounts.get(account.name)
+        if walked is None:
+            account.drawdown = Drawdown()
+            account.drawdown.set_capital(self._capital.of(account.name))
+        for each in self._accounts.values():
+            walked = run.walk.accounts.get(each.name)
+            if walked is not None:
+                each.drawdown = walked.drawdown
+        self._totals.drawdown = run.walk.all.drawdown
+        left = [] if run.is_reaching else ["drawdown"]
+        if correction.seq <= self.closings.horizon_seq:
+            left += ["daily P&L", "daily returns"]
+        else:
+            left += self._shift_days(account, amendment, correction.seq)
+        if refold.has_first:
+            first = refold.first
+            account.days.begin_anew(*((None, 0) if first is None else first))
+            begun = [(each.days.first, each.days.first_seq) for each in self._accounts.values() if each.days.first]
+            self._totals.days.begin_anew(*min(begun, key=lambda each: (each[0] or 0, each[1]), default=(None, 0)))
+        self._leave(left, correction.seq, now_ns)
+
+    def _shift_days(self, account: StrategyAccount, amendment: Amendment, seq: int) -> list[str]:
+        """Shifts the ends of days, the payments and the start of the session after a corrected fill; returns which
+        figures cannot be made right, because a mark or a rate is not known."""
+        reporting, left = self.rates.reporting, []
+        ends: dict[int, Decimal] = {}
+        flows: dict[int, Decimal] = {}
+        for moment in self.closings.since(seq):
+            shift = shift_of(amendment, moment, reporting)
+            if shift is None:
+                left = ["daily returns"]
+            elif moment.kind == "day":
+                ends[moment.day] = shift
+            else:
+                flows[moment.seq] = shift
+        for days in (account.days, self._totals.days):
+            days.shift(ends, flows)
+        session = self.closings.session
+        if session is not None and session.seq >= seq and account.anchor is not None:
+            shift = shift_of(amendment, session, reporting)
+            if shift is None:
+                left.append("daily P&L")
+            else:
+                account.anchor = EXACT.add(account.anchor, shift)
+        return left
+
+    def _leave(self, figures: Iterable[str], seq: int, now_ns: int) -> None:
+        """Notes what a correction could not make right. A session and a day that began before the fill are right."""
+        left = set(figures)
+        moments = {"daily P&L": self.closings.session, "daily returns": next(self.closings.since(seq), None)}
+        for name, moment in moments.items():
+            if seq > self.closings.horizon_seq and (moment is None or moment.seq < seq):
+                left.discard(name)
+        self.left_by_faults.note(left, now_ns)
 
     def _drop_if_empty(self, account: StrategyAccount, part: PositionPart) -> None:
         """Drops an account, a position and a symbol that nothing but a busted fill has made."""
@@ -585,6 +722,7 @@ class StrategyCollector(BusCollector):
             self._accounts[name].drawdown.set_capital(self._capital.of(name))
             self._accounts[name].has_input = True
         self._totals.drawdown.set_capital(self.capital)
+        self.path.add(Capitals(event.ts_init, self._capitals()))
 
     def _handlers(self) -> dict[type[Event], EventHandler]:
         return {
@@ -603,16 +741,19 @@ class StrategyCollector(BusCollector):
         booking = self.bookings.booking_of(event)
         if booking is not None:
             self._note_input(event)
+            self.path.note(event.ts_init or self.clock.time_ns(), booking.seq)
         return booking
 
     def _begin_days(self, account: StrategyAccount) -> None:
         """Begins the days of an account and of all with the day of the first P&L."""
         if account.days.first is None or self._totals.days.first is None:
-            day = self.day
-            account.days.begin(day)
-            self._totals.days.begin(day)
+            day, seq = self.day, self.path.seq
+            account.days.begin(day, seq)
+            self._totals.days.begin(day, seq)
 
     def _note_input(self, event: Event) -> None:
+        if self.path.is_due:
+            self.path.begin()
         now_ns = event.ts_init
         if now_ns > (self.last_input_ns or 0):
             self.last_input_ns = now_ns
@@ -637,16 +778,53 @@ class StrategyCollector(BusCollector):
     def _roll_over(self, now_ns: int) -> None:
         """Begins the session and the UTC day of `now_ns`, unless they are current."""
         accounts = self._accounts.values()
+        session_end_ns = self._session.end_ns
         if self._session.roll_over(now_ns):
             self._has_input = True
             for account in accounts:
                 account.begin_session()
+        if self._session.end_ns != session_end_ns:
+            self._keep_moment("session", now_ns // NS_PER_DAY)
         ended_ns = self._day.end_ns
         if self._day.roll_over(now_ns) and ended_ns is not None:
             self._has_input = True
             ended, last = ended_ns // NS_PER_DAY - 1, now_ns // NS_PER_DAY - 1
             self._totals.close_day(ended, last, accounts, is_gap=self._is_resumed)
+            self._keep_moment("day", ended)
         self._schedule_rollover()
+
+    def _keep_moment(self, kind: MomentKind, day: int) -> None:
+        """Keeps the marks and rates of a moment that daily figures are measured from."""
+        marks = self.path.marks
+        known = {symbol: marks.get(symbol) for symbol in sorted(self._holdings) if self._holdings[symbol].known}
+        factors = {name: (each.numerator, each.denominator) for name, each in self.rates.conversions.items()}
+        self.closings.add(Moment(kind, self.path.seq, day, known, factors))
+
+    def _path_state(self) -> PathState:
+        """Returns what the equity is made of now."""
+        path, accounts = self.path, tuple(self._accounts.values())
+        return path_state(accounts, self._totals.drawdown, self.rates, path.marks, self._capitals(), path.seq)
+
+    def _capitals(self) -> dict[str, Decimal]:
+        """Returns the capital of each strategy, and of all under the empty name."""
+        capitals = {name: capital for name, capital in self._capital.known.items() if name}
+        return capitals if self.capital is None else capitals | {"": self.capital}
+
+    def _record(self, part: PositionPart, cash: Decimal, now_ns: int, price: Decimal | None = None) -> None:
+        """Records what a booking has made of a position."""
+        path = self.path
+        path.add(
+            Booked(
+                now_ns, path.seq, part.strategy, part.place, part.symbol, part.terms, part.position.quantity,
+                price, {part.amounts.currency: cash},
+            )
+        )  # fmt: skip
+
+    def _record_mark(self, part: PositionPart, now_ns: int) -> None:
+        """Records the mark that a position has found, unless it is that of before."""
+        path, mark = self.path, part.mark
+        if part.mark_source != "fill" and path.marks.get(part.symbol) != mark and part.mark_scale is None:
+            path.mark(now_ns, part.symbol, mark, is_joint=True)
 
     def _schedule_rollover(self) -> None:
         self._rollover_ns = min(self._session.end_ns or 0, self._day.end_ns or 0)
@@ -758,6 +936,11 @@ class StrategyCollector(BusCollector):
         self._accounts[part.strategy].drop(part.place)
         self._open.pop(part.key, None)
         self._n_positions -= 1
+        holding = self._holdings.get(part.symbol)
+        if holding is not None:
+            holding.known.discard(part.key)
+            holding.parts.pop(part.key, None)
+            self._close_holding(part.symbol, holding)
 
     def _flat_position(self) -> PositionPart | None:
         if self._may_be_flat:
@@ -771,6 +954,7 @@ class StrategyCollector(BusCollector):
     def _update(self, now_ns: int) -> None:
         self._catch_up(now_ns)
         self._is_resumed = False
+        path, n_entries = self.path, len(self.path.entries)
         if self._has_input:
             self.position_breaks = self._reconciliation.compare(self.find, self._strategies_refused)
         is_moved = self._show_rates(now_ns) or self._has_input
@@ -778,6 +962,8 @@ class StrategyCollector(BusCollector):
             if self._refresh_positions(account, now_ns) or account.has_input:
                 account.refresh(now_ns, self._capital.of(account.name))
                 is_moved = True
+        if len(path.entries) != n_entries:
+            path.add(Looked(now_ns))
         if is_moved:
             self._has_input = False
             self._show_symbols()
@@ -812,6 +998,7 @@ class StrategyCollector(BusCollector):
                 if part.refresh(tracked, now_ns):
                     is_moved = True
                     self._moved.add(part.symbol)
+                    self._record_mark(part, now_ns)
                 self._open.setdefault(part.key, part)
                 if tracked is not None and part.symbol in self._holdings:
                     # A restart may have brought the prices, or a publisher inside this process no times.
@@ -823,15 +1010,17 @@ class StrategyCollector(BusCollector):
         return is_moved
 
     def _hold(self, part: PositionPart) -> None:
-        """Lets the market mark a position while it is open."""
+        """Lets the market mark a position while it is open, and be followed while it is known: a correction may find
+        that it was open."""
         symbol = part.symbol
         holding = self._holdings.get(symbol)
+        if holding is None:
+            holding = self._open_holding(symbol)
+        holding.known.add(part.key)
         if part.position.quantity:
-            if holding is None:
-                holding = self._open_holding(symbol)
             holding.parts[part.key] = part
-        elif holding is not None and holding.parts.pop(part.key, None) is not None:
-            self._close_holding(symbol, holding)
+        else:
+            holding.parts.pop(part.key, None)
 
     def _tracked(self, symbol: str) -> TrackedSymbol | None:
         """Returns what the market knows of a symbol; None if it knows nothing."""
@@ -850,8 +1039,9 @@ class StrategyCollector(BusCollector):
 
     def _close_holding(self, symbol: str, holding: Holding) -> None:
         """Lets the market be silent again about a symbol in which no price matters."""
-        if not holding.parts and not holding.is_rate:
+        if not holding.known and not holding.is_rate:
             del self._holdings[symbol]
+            self.path.marks.pop(symbol, None)
             if self._market is not None:
                 self._market.hold(symbol, None)
 
@@ -879,10 +1069,13 @@ class StrategyCollector(BusCollector):
         """Observes the equity that changed rates make."""
         if not changed:
             return
+        for each in changed:
+            self.path.rate(now_ns, each)
+        self.path.add(Looked(now_ns))
         for account in self._accounts.values():
             if any(amounts.conversion in changed for amounts in account.ledger.foreign):
-                account.observe(now_ns)
-        self._totals.observe(now_ns)
+                account.look(now_ns)
+        self._totals.look(now_ns)
         self._has_input = True
 
     def _is_held(self, symbol: str) -> bool:
@@ -960,6 +1153,8 @@ class StrategyCollector(BusCollector):
         """Marks the open positions in a symbol whose prices have changed, and observes what that makes of the
         equity."""
         # hot: once per event that moves the prices of a symbol that is held (benchmarks/bench_intake.py)
+        if self.path.is_due:
+            self.path.begin()
         moved_ns = now_ns or self.clock.time_ns()
         if moved_ns >= self._holdings.next_expiry_ns or moved_ns >= self._rollover_ns:
             # Marks and totals are still those before the event.
@@ -970,32 +1165,38 @@ class StrategyCollector(BusCollector):
         if holding.is_rate:
             self._mark_rate(holding, mark, arrived_ns, moved_ns)
             return
+        self.path.mark(moved_ns, holding.symbol, mark[0])
+        for account in self._mark_parts(holding, mark, arrived_ns):
+            account.observe(moved_ns)
+        # Once for all strategies: in between, some positions in the symbol have the old mark.
+        self._totals.look(moved_ns)
+
+    def _mark_rate(self, holding: Holding, mark: Mark, arrived_ns: int, moved_ns: int) -> None:
+        """Does the same where the price is a rate, too: marks and rate move at once, and then the equity is looked
+        at."""
+        if holding.known:
+            self.path.mark(moved_ns, holding.symbol, mark[0], is_joint=True)
+        marked = self._mark_parts(holding, mark, arrived_ns)
+        self._take_rate(holding.symbol, mark, arrived_ns, moved_ns)
+        self.path.add(Looked(moved_ns))
+        for account in marked:
+            account.observe(moved_ns)
+        self._totals.look(moved_ns)
+
+    def _mark_parts(self, holding: Holding, mark: Mark, arrived_ns: int) -> list[StrategyAccount]:
+        """Marks the open positions in a symbol; returns the accounts of those that have moved. Both sides of a hedged
+        position move before the equity is looked at."""
+        marked: list[StrategyAccount] = []
+        accounts, totals = self._accounts, self._totals
         for part in holding.parts.values():
             unrealized = part.unrealized
             if part.mark_to(mark, arrived_ns):
                 moved = EXACT.subtract(part.unrealized, unrealized)
                 amounts = part.amounts
                 amounts.unrealized = EXACT.add(amounts.unrealized, moved)
-                self._accounts[part.strategy].observe(moved_ns)
-                self._totals.move(amounts, moved)
-        # Once for all strategies: in between, some positions in the symbol have the old mark.
-        self._totals.observe(moved_ns)
-
-    def _mark_rate(self, holding: Holding, mark: Mark, arrived_ns: int, moved_ns: int) -> None:
-        """Does the same where the price is a rate, too: marks and rate move at once, and then the equity is looked
-        at."""
-        marked: set[str] = set()
-        for part in holding.parts.values():
-            unrealized = part.unrealized
-            if part.mark_to(mark, arrived_ns):
-                moved = EXACT.subtract(part.unrealized, unrealized)
-                part.amounts.unrealized = EXACT.add(part.amounts.unrealized, moved)
-                self._totals.move(part.amounts, moved)
-                marked.add(part.strategy)
-        self._take_rate(holding.symbol, mark, arrived_ns, moved_ns)
-        for strategy in marked:
-            self._accounts[strategy].observe(moved_ns)
-        self._totals.observe(moved_ns)
+                totals.move(amounts, moved)
+                marked.append(accounts[part.strategy])
+        return marked
 
     def find(self, strategy: str, place: str) -> PositionPart | None:
         account = self._accounts.get(strategy)
@@ -1019,7 +1220,7 @@ class StrategyCollector(BusCollector):
                 "position_breaks": self.position_breaks,
                 "corrections": self.corrections,
                 "pending_corrections": self.pending_corrections,
-                "path_reason": self.path.reason,
+                "path_reason": self.left_by_faults.reason,
             }
         )
 

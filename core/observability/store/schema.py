@@ -9,7 +9,7 @@
                alert_transitions
     id         equity, minutes, bars,       numbered in order of arrival; each also has a key of its own
                idempotency, notices, silences
-    part       checkpoints                  the state of the collectors as of `seq`
+    part       checkpoints                  the state of the collectors as of `seq`, and the path of the equity
     source     source_cursors               where to go on reading a source, as of the commit with its events
     id = 1     origin                       where the events are from (`origin.py`)
     -          seal                         one row: the seal of the last commit (write_ahead_log.py)
@@ -250,7 +250,8 @@ SELECT_ORIGIN: Final = "SELECT kind, run_id, what, ts_ns, has_ended FROM origin"
 UPDATE_ORIGIN_ENDED: Final = "UPDATE origin SET has_ended = 1 WHERE run_id = ?"
 
 CHECKPOINT_KEY: Final = "all"
-"""The only part: the state of everything as of one record."""
+"""The state of everything as of one record. The other parts are chunks of the path of the equity, `path 7`."""
+SELECT_PATH: Final = "SELECT state FROM checkpoints WHERE part LIKE 'path %'"
 
 
 def _after(table: str, columns: str) -> str:

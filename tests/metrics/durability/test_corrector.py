@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,8 +18,10 @@ from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order
 from observability.events import (
     AnyEvent,
     Bust,
+    Cash,
     Correct,
     Dividend,
+    Equity,
     Fill,
     Funding,
     Instrument,
@@ -28,6 +32,7 @@ from observability.events import (
     Settlement,
     Split,
 )
+from observability.metrics.strategy.book import equity_path
 from observability.metrics.trades.queries import StoredTrades
 from observability.metrics.trades.trade import TradeFilter
 
@@ -49,18 +54,15 @@ def quote(number: int, bid: int, symbol: str = "AAPL") -> Quote:
     return Quote(symbol, bid / 4, bid / 4 + 0.25, 1.0, 1.0, "XNAS", ts=ts, ts_init=ts)
 
 
-def figures(run: HubRun) -> dict[str, Any]:
+def figures(run: HubRun, now_ns: int = NOON + 5_000 * S) -> dict[str, Any]:
     """Returns everything that must be as in a run without the fault."""
-    run.clock.now_ns = NOON + 5_000 * S
+    run.clock.now_ns = now_ns
     shown = run.tick()
     strategy, execution = run.collectors.strategy, run.collectors.execution
-    path = ("drawdown", "max_drawdown")
     trades, _ = execution.trades.query(ALL, 1_000)
     return {
-        "strategy": without(shown["strategy"], *path, "bookings", "corrections", "pending_corrections", "path_reason"),
-        "strategies": {
-            name: without(account, *path) for name, account in shown["strategies"].items() if account["fills"]
-        },
+        "strategy": in_use(without(shown["strategy"], "bookings", "corrections", "pending_corrections", "rates")),
+        "strategies": {name: in_use(account) for name, account in shown["strategies"].items() if account["fills"]},
         "positions": {
             key: without(dict(part.to_json()), "updated", "mark_updated")
             for key, part in strategy.groups[1].parts.items()
@@ -68,7 +70,7 @@ def figures(run: HubRun) -> dict[str, Any]:
         "symbols": {
             name: dict(part.to_json()) for name, part in strategy.groups[2].parts.items() if part.to_json()["fills"]
         },
-        "performance": {name: without(each, "drawdown") for name, each in strategy.performance()["strategies"].items()},
+        "performance": without(strategy.performance(), "session"),
         "trades": [
             {
                 name: value
@@ -86,6 +88,11 @@ def figures(run: HubRun) -> dict[str, Any]:
             for key, order in {**execution._orders.open, **execution._orders._recent}.items()
         },
     }
+
+
+def in_use(shown: dict[str, Any]) -> dict[str, Any]:
+    """Returns sums without the currencies in which nothing is left."""
+    return shown | {"currencies": {name: sums for name, sums in shown["currencies"].items() if any(sums.values())}}
 
 
 def without(figures: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -107,6 +114,10 @@ async def started(directory: Path | None = None) -> HubRun:
     run = HubRun(directory)
     await run.start()
     return run
+
+
+def known_rate(base: str, rate: str, number: int = -1) -> Rate:
+    return Rate(base, "USD", D(rate), ts=NOON + number * S, ts_init=NOON + number * S)
 
 
 FILLS = st.builds(
@@ -136,16 +147,20 @@ EVENTS = st.lists(
 )  # fmt: skip
 
 
-def numbered(events: Sequence[AnyEvent]) -> list[AnyEvent]:
+def numbered(events: Sequence[AnyEvent], step_ns: int = S) -> list[AnyEvent]:
     """Gives every event the time of its place, every fill a key of its own, and every order one strategy and side."""
     known: set[str] = set()
     result: list[AnyEvent] = []
     for number, event in enumerate(events):
+        if isinstance(event, Cash | Dividend):
+            # Each is another one.
+            name = "cash_id" if isinstance(event, Cash) else "dividend_id"
+            event = msgspec.structs.replace(event, **{name: str(number)})
         if isinstance(event, Fill):
             if event.trade_id in known:
                 continue
             known.add(event.trade_id)
-        event.ts = event.ts_init = NOON + number * S
+        event.ts = event.ts_init = NOON + number * step_ns
         if isinstance(event, Order):
             event.decision_ts = None
         if isinstance(event, Fill | Order) and (event.strategy or isinstance(event, Order)):
@@ -161,6 +176,140 @@ def replaced(of: Fill, terms: dict[str, Any]) -> Fill:
     for name in of.__struct_fields__:
         setattr(changed, name, terms.get(name, getattr(of, name)))
     return changed
+
+
+# Everything that daily figures and the drawdown depend on, hours apart.
+DAYS = st.lists(
+    st.one_of(
+        FILLS,
+        FILLS,
+        st.builds(
+            fill,
+            st.integers(31, 60),
+            side=st.sampled_from(("buy", "sell")),
+            quantity=st.integers(1, 4).map(D),
+            price=st.integers(90, 110).map(D),
+            commission=st.integers(0, 2).map(D),
+            commission_asset=st.sampled_from(("", "BNB")),
+            strategy=st.sampled_from(("alpha", "beta")),
+            symbol=st.sampled_from(("SAP", "INV")),
+        ),
+        st.builds(quote, st.just(1), st.integers(360, 440), st.sampled_from(("AAPL", "ES", "SAP", "INV"))),
+        st.builds(Rate, st.just("EUR"), st.just("USD"), st.integers(100, 120).map(lambda n: D(n) / 100)),
+        st.builds(Rate, st.just("USD"), st.just("YCN"), st.integers(1, 7).map(D)),
+        st.builds(
+            Cash,
+            st.integers(1, 90).map(D),
+            st.sampled_from(("deposit", "interest")),
+            strategy=st.sampled_from(("", "alpha")),
+        ),
+        st.builds(Dividend, st.sampled_from(("AAPL", "SAP")), st.just(D("0.5"))),
+        st.builds(Split, st.just("AAPL"), st.just(D(2)), split_id=st.just("1")),
+        st.builds(Settlement, st.just("ES"), st.just(D(101)), settlement_id=st.just("1")),
+    ),
+    min_size=1,
+    max_size=30,
+)  # fmt: skip
+HOUR = 3_600 * S
+CAPITAL = Equity(D(1_000), ts=NOON - 2 * S, ts_init=NOON - 2 * S)
+FOREIGN: list[AnyEvent] = [
+    Instrument("SAP", "equity", quote_currency="EUR", ts=NOON - S, ts_init=NOON - S),
+    Instrument(
+        "INV", "perpetual", base_currency="YCN", quote_currency="USD", contract="inverse", multiplier=D(100),
+        ts=NOON - S, ts_init=NOON - S,
+    ),
+    known_rate("EUR", "1.1"), known_rate("YCN", "3"), known_rate("BNB", "600"),
+]  # fmt: skip
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(DAYS, st.data())
+def test_days_returns_and_drawdown_are_those_of_a_run_without_the_fault(
+    events: list[AnyEvent], data: st.DataObject
+) -> None:
+    events = numbered(events, data.draw(st.sampled_from((S, HOUR, 7 * HOUR, 30 * HOUR))))
+    fills = [event for event in events if isinstance(event, Fill)]
+    if not fills:
+        return
+    corrections = corrections_of(data, fills)
+    sent = [CAPITAL, *FOREIGN, *events]
+    for each in corrections:
+        came = next(number for number, event in enumerate(sent) if getattr(event, "trade_id", None) == each.trade_id)
+        sent.insert(data.draw(st.integers(came + 1, len(sent))), each)
+    # Sessions end with the next event.
+    last = quote(3_600 * 990, 400, "OTHER")
+
+    async def script() -> None:
+        right = run_of([CAPITAL, *FOREIGN, *right_of(events, corrections), last], await started())
+        with small_chunks(data.draw(st.sampled_from((3, 4_096)))):
+            run = run_of([*sent, last], await started())
+        assert path_figures(run) == path_figures(right)
+
+    asyncio.run(script())
+
+
+def path_figures(run: HubRun) -> dict[str, Any]:
+    """Returns what must be as in a run without the fault, also of days that have ended."""
+    shown = without(figures(run, NOON + 1_000 * HOUR), "quality", "execution")
+    return shown | {"strategy": without(shown["strategy"], "duplicate_bookings")}
+
+
+@contextmanager
+def small_chunks(n_entries: int) -> Iterator[None]:
+    """Lets the path of the equity have chunks of so many entries."""
+    before = equity_path.CHUNK_ENTRIES
+    equity_path.CHUNK_ENTRIES = n_entries  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        equity_path.CHUNK_ENTRIES = before  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_the_path_is_there_after_a_restart(is_clean: bool) -> None:
+    wrong, day = fill(2, price=D(120)), 86_400
+    before = [CAPITAL, fill(1), wrong, *(quote(n, 380 + 7 * n % 40) for n in range(3, 12)), quote(day, 420)]
+    after = [quote(day + 1, 390), fill(day + 2, side="sell"), quote(2 * day, 400)]
+
+    async def script(directory: Path) -> None:
+        right = run_of([event for event in [*before, *after] if event is not wrong], await started())
+        with small_chunks(3):
+            run = run_of(before, await started(directory))
+            if not is_clean:
+                run.journal.checkpoint()
+            await run.written()
+            await run.stop(is_clean=is_clean)
+            run = await started(directory)
+            assert len(run.collectors.strategy.path.chunks) > 2
+            run.clock.now_ns = NOON + day * S
+            run.tick()
+            run_of([*after, bust(wrong)], run)
+            assert run.collectors.strategy.corrections == 1
+            assert path_figures(run)["strategy"] == path_figures(right)["strategy"]
+            assert (
+                run.collectors.strategy.performance()["account"] == right.collectors.strategy.performance()["account"]
+            )
+            await run.stop(is_clean=True)
+
+    in_data_directory(script)
+
+
+def test_a_path_of_many_chunks_keeps_the_newest() -> None:
+    async def script() -> None:
+        wrong = fill(1, price=D(120))
+        with small_chunks(2):
+            run = run_of([CAPITAL, wrong, *(quote(n, 380 + n % 9) for n in range(2, 600))], await started())
+            path = run.collectors.strategy.path
+            assert len(path.chunks) == equity_path.MAX_CHUNKS
+            run_of([bust(wrong)], run)
+            assert run.journal.corrector._task is not None
+            await run.journal.corrector._task
+        section = run.tick()["strategy"]
+        assert section["total_pnl"] == 0.0
+        assert section["max_drawdown"] > 0.0
+        assert section["path_reason"].endswith("stays in drawdown")
+
+    asyncio.run(script())
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -280,8 +429,12 @@ def test_corrections_survive_any_restart_before_and_after_their_fill(
                 run_of(list(newest.values()), run)
         await run.written()
         shown, expected = figures(run), figures(right)
-        for part in ("strategies", "positions", "symbols", "trades", "stats"):
+        for part in ("positions", "symbols", "trades", "stats"):
             assert shown[part] == expected[part], part
+        # Of prices that came after the newest checkpoint a kill has left nothing.
+        for name, account in expected["strategies"].items():
+            path = ("drawdown", "max_drawdown")
+            assert without(shown["strategies"][name], *path) == without(account, *path), name
         stats = await StoredTrades(run.persistence.store.reader).stats(ALL)  # type: ignore[union-attr]
         assert stats.to_json(run.collectors.strategy.rates) == expected["stats"]
         await run.stop(is_clean=True)
@@ -357,16 +510,22 @@ def test_a_payment_stays_with_the_strategy_that_it_was_found_to_be_of() -> None:
     asyncio.run(script())
 
 
-def test_only_what_began_after_the_fill_keeps_something_of_the_fault() -> None:
+def test_figures_of_a_path_that_is_no_longer_kept_stay_and_say_so() -> None:
     async def script() -> None:
         today, wrong = await started(), fill(1, price=D(90))
-        run_of([wrong, fill(2, price=D(100)), correct(wrong, price=D(95))], today)
+        run_of([wrong, fill(2, price=D(100))], today)
+        today.collectors.strategy.path.clear()
+        run_of([correct(wrong, price=D(95))], today)
         assert today.tick()["strategy"]["daily_pnl"] == 49.8
-        assert str(today.collectors.strategy.path.reason).endswith("stays in drawdown")
+        assert str(today.collectors.strategy.left_by_faults.reason).endswith("stays in drawdown")
         later = await started()
         tomorrow = Fill("t3", "AAPL", "buy", D(1), D(100), ts=NOON + 86_400 * S, ts_init=NOON + 86_400 * S)
-        run_of([wrong, tomorrow, correct(wrong, price=D(95))], later)
-        assert str(later.collectors.strategy.path.reason).endswith("stays in drawdown, daily P&L, daily returns")
+        run_of([wrong, tomorrow], later)
+        later.collectors.strategy.path.clear()
+        later.collectors.strategy.closings.clear(later.collectors.strategy.path.seq)
+        run_of([correct(wrong, price=D(95))], later)
+        reason = str(later.collectors.strategy.left_by_faults.reason)
+        assert reason.endswith("stays in drawdown, daily P&L, daily returns")
 
     asyncio.run(script())
 
@@ -385,18 +544,14 @@ def test_a_symbol_stays_while_it_is_held_when_its_only_fill_is_busted() -> None:
     asyncio.run(script())
 
 
-def known_rate(number: int) -> Rate:
-    return Rate("BNB", "USD", D(600), ts=NOON + number * S, ts_init=NOON + number * S)
-
-
 BNB: Any = {"commission": D("0.01"), "commission_asset": "BNB"}
 
 
 def test_a_fee_that_had_no_rate_has_none_when_another_fill_is_corrected() -> None:
     async def script() -> None:
         first, wrong, last = fill(1, **BNB), fill(2, price=D(120)), fill(4, side="sell", quantity=D(4))
-        right = run_of([first, known_rate(3), last], await started())
-        run = run_of([first, wrong, known_rate(3), last, bust(wrong)], await started())
+        right = run_of([first, known_rate("BNB", "600", 3), last], await started())
+        run = run_of([first, wrong, known_rate("BNB", "600", 3), last, bust(wrong)], await started())
         assert figures(run) == figures(right)
 
     asyncio.run(script())
@@ -416,7 +571,7 @@ def test_fees_without_a_rate_of_earlier_round_trips_stay_when_a_fill_is_busted()
 def test_a_fee_that_a_correction_brings_counts_at_the_rate_of_the_correction() -> None:
     async def script() -> None:
         wrong = fill(2, commission=D(0), commission_asset="BNB")
-        run = run_of([known_rate(1), wrong, correct(wrong, commission=D("0.01"))], await started())
+        run = run_of([known_rate("BNB", "600", 1), wrong, correct(wrong, commission=D("0.01"))], await started())
         (position,) = figures(run)["positions"].values()
         assert (position["realized_pnl"], figures(run)["strategy"]["fees"]) == (-6.0, 6.0)
 
@@ -444,7 +599,7 @@ def test_the_amount_of_a_fill_is_corrected_where_its_position_cannot_be_added_up
         terms = Instrument("AAPL", "future", "USD", multiplier=D(50), ts=NOON, ts_init=NOON)
         run = await started()
         run.collectors.execution.trades._max_trades = 1
-        run_of([terms, known_rate(1), opening, wrong, correct(wrong, price=D(110))], run)
+        run_of([terms, known_rate("BNB", "600", 1), opening, wrong, correct(wrong, price=D(110))], run)
         run_of([correct(wrong, 1, price=D(120), commission=D("0.02"))], run)
         stats = run.collectors.execution.trades.stats(ALL).to_json(run.collectors.strategy.rates)
         assert (stats["notional"], stats["commission"]) == (10 * 120 * 50, 12.0)
@@ -494,8 +649,8 @@ def test_a_bust_from_before_its_fill_waits_for_it_again_in_a_replay(monkeypatch:
 def test_a_corrected_fee_in_a_third_currency_is_that_of_the_order_too(fee: str) -> None:
     async def script() -> None:
         wrong = fill(2, **BNB)
-        right = run_of([known_rate(1), replaced(wrong, {"commission": D(fee)})], await started())
-        run = run_of([known_rate(1), wrong, correct(wrong, commission=D(fee))], await started())
+        right = run_of([known_rate("BNB", "600", 1), replaced(wrong, {"commission": D(fee)})], await started())
+        run = run_of([known_rate("BNB", "600", 1), wrong, correct(wrong, commission=D(fee))], await started())
         assert figures(run) == figures(right)
 
     asyncio.run(script())
@@ -506,8 +661,8 @@ def test_a_kill_leaves_a_corrected_fill_at_its_rate_and_terms(is_stored: bool) -
     async def script(directory: Path) -> None:
         wrong, terms = fill(2, **BNB), Instrument("AAPL", "future", "USD", multiplier=D(50), ts=NOON, ts_init=NOON)
         changes = {"commission": D("0.03"), "price": D(110)}
-        right = run_of([terms, known_rate(1), replaced(wrong, changes)], await started())
-        run = run_of([terms, known_rate(1), wrong], await started(directory))
+        right = run_of([terms, known_rate("BNB", "600", 1), replaced(wrong, changes)], await started())
+        run = run_of([terms, known_rate("BNB", "600", 1), wrong], await started(directory))
         if is_stored:
             run.journal.checkpoint()
         run_of([correct(wrong, **changes)], run)

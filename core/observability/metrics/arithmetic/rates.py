@@ -106,6 +106,8 @@ class Rates:
         """Pairs that a market quotes, whose rate is known once it is followed."""
         self.on_wanted: Callable[[], None] | None = None
         """Called when a rate between further currencies is wanted."""
+        self.on_conversion: Callable[[Conversion], None] | None = None
+        """Called with the conversion of each further currency."""
         self._wanted: dict[Pair, None] = {}
         self.generation = 0
         """How often a conversion has changed."""
@@ -118,6 +120,8 @@ class Rates:
         if found is None:
             found = self.conversions[currency] = Conversion(currency)
             self._resolve(found)
+            if self.on_conversion is not None:
+                self.on_conversion(found)
             self._want(currency, self.reporting)
         return found
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Container, Mapping
 from copy import copy
@@ -21,13 +22,16 @@ from typing import Any, Final
 import msgspec
 
 from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_DAY
 from observability.encoding import encode_json
 from observability.errors import EventRefused, StoreError
 from observability.events import Bust, Correct, Position, Settlement, Split
 from observability.metrics.arithmetic.decimals import EXACT, ZERO
 from observability.metrics.assembly import Collectors
 from observability.metrics.durability.turns import AtOnce, InSlices, Turns, at_once
+from observability.metrics.strategy.book.bookkeeper import is_first
 from observability.metrics.strategy.book.fold import BOOKED, REALISED, Correction, Refold
+from observability.metrics.strategy.book.path_walk import PathRun
 from observability.metrics.strategy.position import AverageCostPosition
 from observability.metrics.trades.booking import Booking
 from observability.metrics.trades.correction import Change, Corrected, FillReference
@@ -48,6 +52,8 @@ MAX_WAITING: Final = 1_000
 """Corrections that wait for their fill. Beyond them, the oldest is given up, visibly."""
 # Fills that are folded at once: about two milliseconds.
 SMALL_FOLD: Final = 100
+# Entries of the path of the equity that are walked at once: about five milliseconds.
+SMALL_PATH: Final = 1_000
 # Fills between two looks at the clock.
 FILLS_PER_STEP: Final = 20
 DURABLE_SECONDS: Final = 5.0
@@ -123,6 +129,11 @@ class Corrector:
         """Takes up what an earlier process had not applied, once its trades are restored."""
         for booking in list(self.waiting.values()):
             self.take(booking)
+
+    def restore_path(self, connection: sqlite3.Connection, seq: int) -> None:
+        """Restores the path of the equity, as of the checkpoint of record `seq`."""
+        rows = connection.execute(schema.SELECT_PATH).fetchall()
+        self._collectors.strategy.restore_path((state for (state,) in rows), seq)
 
     def as_counted(self, trade: Trade) -> Trade:
         """Takes off a trade of the store what corrections have made of it that are not applied yet."""
@@ -202,10 +213,20 @@ class Corrector:
         self.waiting[booking.seq] = booking
         booking.effect = {"status": "pending", "reason": IN_PROGRESS}
         self._queue.append((booking, trades))
-        if self._lock is None or (self._task is None and len(self._trades) <= SMALL_FOLD):
+        if self._lock is None or (self._task is None and self._is_small(trades)):
             self._run_at_once()
         else:
             self._run()
+
+    def _is_small(self, trades: list[Trade]) -> bool:
+        """Returns whether trades are corrected in a moment."""
+        path = self._collectors.strategy.path
+        number = path.chunk_of(min(each.seq for each in trades))
+        return (
+            len(self._trades) <= SMALL_FOLD
+            and (number is not None or not path.chunks)
+            and path.entries_since(path.number if number is None else number) <= SMALL_PATH
+        )
 
     def _run_at_once(self) -> None:
         turns = AtOnce(None if self._store is None else self._store.reader)
@@ -259,8 +280,8 @@ class Corrector:
             "reason": reason,
         }
         if before != after:
-            refold = await self._refold(trade, Correction(trade.seq, before, after), turns)
-            left = await self._replace(trade, corrected, refold, turns)
+            refold, run = await self._refold(trade, Correction(trade.seq, before, after), turns)
+            left = await self._replace(trade, corrected, refold, run, turns)
             effect["reason"] = "; ".join(filter(None, (reason, *left))) or None
         else:
             self._trades.correct(trade, corrected)
@@ -290,10 +311,11 @@ class Corrector:
 
     # -- the position anew
 
-    async def _refold(self, trade: Trade, correction: Correction, turns: Turns) -> Refold:
+    async def _refold(self, trade: Trade, correction: Correction, turns: Turns) -> tuple[Refold, PathRun]:
         """Folds the position of a trade as it counts and as it should count, from the last moment before the trade at
-        which it was flat."""
+        which it was flat; walks the path of the equity as far as the folds reach."""
         strategy, log = self._collectors.strategy, self._trades
+        known_seq = strategy.path.seq
         account = strategy.account_of(trade.strategy)
         refold = Refold(strategy.amender.fold(account, trade), strategy.amender.fold(account, trade), correction)
         is_same = self._same_position(trade)
@@ -309,7 +331,34 @@ class Corrector:
             refold.add(each)
             if number % FILLS_PER_STEP == 0:
                 await turns.offer()
-        return refold
+        if correction.after is None and trade.seq <= strategy.days_begun(account):
+            refold.has_first = True
+            refold.first = await self._first_after(account, trade, turns)
+        run = PathRun(strategy.path, refold.amendment, trade.seq, strategy.rates.reporting)
+        for _ in run.advance(min([known_seq, *(each.seq - 1 for each in refold.bookings)])):
+            await turns.offer()
+        return refold, run
+
+    async def _first_after(self, account: str, trade: Trade, turns: Turns) -> tuple[int, int] | None:
+        """Returns the day and number of the first fill or booking of an account that is P&L, other than a trade."""
+        strategy, log = self._collectors.strategy, self._trades
+        found: list[tuple[int, int]] = []
+        if log.is_partial and self._store is not None:
+            after_seq = 0
+            while not found and (
+                page := await turns.ask(strategy_page, account, after_seq, min(log.oldest_seq, self.horizon_seq))
+            ):
+                found = [_day_of(each) for each in page if not each.is_busted and each.seq != trade.seq][:1]
+                after_seq = page[-1].seq
+        for each in [] if found else log.newer_than(0):
+            if strategy.account_of(each.strategy) == account and not each.is_busted and each.seq != trade.seq:
+                found = [_day_of(each)]
+                break
+        for booking in self._collectors.bookings.newer_than(0):
+            if account in booking.effect.get("strategies", ()) and is_first(booking.event):
+                found.append((booking.event.ts_init // NS_PER_DAY, booking.seq))
+                break
+        return min(found, key=lambda each: each[1], default=None)
 
     async def _bookings(self, trade: Trade, after_seq: int, turns: Turns) -> list[Booking]:
         """Returns what has changed the position of a trade besides its fills, in order."""
@@ -377,7 +426,9 @@ class Corrector:
         if self._store is not None and turns.__class__ is InSlices:
             await self._store.durable(self._store.position, DURABLE_SECONDS)
 
-    async def _replace(self, trade: Trade, corrected: Corrected, refold: Refold, turns: Turns) -> list[str]:
+    async def _replace(
+        self, trade: Trade, corrected: Corrected, refold: Refold, run: PathRun, turns: Turns
+    ) -> list[str]:
         """Makes everything as it would be without the fault; returns what could not be made so."""
         strategy, now_ns = self._collectors.strategy, self._clock.time_ns()
         account = strategy.account_of(trade.strategy)
@@ -395,7 +446,7 @@ class Corrector:
         left: list[str] = []
         is_known = True
         if refold.is_of(strategy.amender.position_of(account, trade)):
-            is_known = strategy.amender.replace(account, trade, refold, now_ns)
+            is_known = strategy.amender.replace(account, trade, refold, run, now_ns)
         elif self._has_changed_since(trade):
             raise EventRefused("trade_id", CHANGED_SINCE)
         else:
@@ -420,14 +471,13 @@ class Corrector:
             await turns.offer()
         if not is_known:
             await self._find_extremes(account, amended, turns)
-            # Settlements realise, too, and are in no trade.
-            strategy.amender.offer_extremes(account, refold.after.account)
         return left
 
     async def _find_extremes(self, account: str, amended: Mapping[int, Trade], turns: Turns) -> None:
         """Finds the best and the worst outcome of an account among all of its trades."""
         strategy, log = self._collectors.strategy, self._trades
-        trips = RoundTrips(strategy.rates.reporting)
+        settled = strategy.amender.settled(account)
+        trips = RoundTrips(strategy.rates.reporting, settled)
         if log.is_partial and self._store is not None:
             after_seq = 0
             while page := await turns.ask(strategy_page, account, after_seq, min(log.oldest_seq, self.horizon_seq)):
@@ -467,14 +517,15 @@ class Corrector:
 class RoundTrips:
     """The outcomes of the round trips of some positions, from their trades in order."""
 
-    def __init__(self, reporting: str) -> None:
-        """`reporting` is the currency of trades that name none."""
+    def __init__(self, reporting: str, settled: Mapping[int, tuple[str, Decimal | None]]) -> None:
+        """`reporting` is the currency of trades that name none; `settled` are the outcomes that are in no trade."""
         self._reporting = reporting
+        self._settled = settled
         self._outcomes: dict[str, Outcomes] = {}
         self._current: dict[tuple[str, str, str], tuple[str, int | None, Decimal]] = {}
 
     def add(self, trade: Trade) -> None:
-        if trade.is_busted or trade.pnl is None:
+        if trade.is_busted or trade.pnl is None or trade.round_trip in self._settled:
             return
         position = trade.strategy, trade.symbol, trade.position_side
         _, trip, outcome = self._current.pop(position, (trade.currency, trade.round_trip, ZERO))
@@ -492,6 +543,9 @@ class RoundTrips:
         for currency, trip, outcome in self._current.values():
             if trip not in open_trips:
                 self._add(currency, outcome)
+        for currency, settled in self._settled.values():
+            if settled is not None:
+                self._add(currency, settled)
         return self._outcomes
 
     def _add(self, currency: str, outcome: Decimal) -> None:
@@ -507,6 +561,10 @@ def _reference(booking: Booking) -> FillReference:
 def _are_several(trades: list[Trade]) -> bool:
     """Returns whether trades are of several fills."""
     return len({(each.venue, each.order_id, each.side) for each in trades}) > 1
+
+
+def _day_of(trade: Trade) -> tuple[int, int]:
+    return (trade.ts_init_ns or trade.ts_ns) // NS_PER_DAY, trade.seq
 
 
 def _is_flat(trade: Trade) -> bool:

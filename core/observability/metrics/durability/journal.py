@@ -309,7 +309,12 @@ class Journal:
         self._capitals = self._collectors.strategy.capitals
         self._checkpoint_due_ns = self._host_clock.mono_ns() + CHECKPOINT_SECONDS * NS_PER_S
         state = Checkpoint(self._checkpoint_seq, is_clean, {each.name: each.save() for each in self.stateful})
-        self._put(schema.UPSERT_CHECKPOINT, (schema.CHECKPOINT_KEY, state.seq, self._host_clock.time_ns(), pack(state)))
+        now_ns = self._host_clock.time_ns()
+        # A correction changes the path and the state: a restart needs both, or neither.
+        with self._store.unit():
+            for name, packed in self._collectors.strategy.path.unsaved():
+                self._put(schema.UPSERT_CHECKPOINT, (name, state.seq, now_ns, packed))
+            self._put(schema.UPSERT_CHECKPOINT, (schema.CHECKPOINT_KEY, state.seq, now_ns, pack(state)))
 
     def _note_tick(self, stamp: Stamp) -> None:
         store, ticks = self._store, self._ticks

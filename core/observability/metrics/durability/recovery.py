@@ -75,6 +75,7 @@ def recover(
     for each in stateful:
         if each.name in checkpoint.parts:
             each.load(checkpoint.parts[each.name])
+    corrector.restore_path(connection, checkpoint.seq)
     corrector.horizon_seq = checkpoint.seq
     for row in connection.execute(schema.SELECT_NEWEST_FILLS, (checkpoint.seq, MAX_TRADES)).fetchall()[::-1]:
         trades.restore(corrector.as_counted(trade_of(row)), EVERY_READER)

@@ -24,6 +24,8 @@ from observability.snapshot.sections import JsonPart
 
 CURVES: Final = "strategies"
 """The section of the history that has a series per strategy."""
+MAX_SETTLED: Final = 1_000
+"""Round trips that a settlement has ended, whose outcomes are kept for the best and the worst of all."""
 CURVE_FIELDS: Final = ("equity", "total_pnl", "realized_pnl", "unrealized_pnl", "drawdown")
 
 
@@ -53,6 +55,7 @@ class StrategyAccount(JsonPart):
         "positions",
         "rates",
         "series",
+        "settled",
         "signals",
     )
 
@@ -75,6 +78,8 @@ class StrategyAccount(JsonPart):
         self._complete: dict[str, Outcomes] = {}
         self._outcomes: dict[str, Outcomes] = {}
         self._outcomes_fills = 0
+        self.settled: dict[int, tuple[str, Decimal | None]] = {}
+        """The outcome of each round trip that a settlement has ended, which is in no trade, with its currency."""
         # Of flat positions that were dropped.
         self._held_time = ZERO
         self._closed_quantity = ZERO
@@ -100,6 +105,7 @@ class StrategyAccount(JsonPart):
             closed_quantity=self._closed_quantity,
             drawdown=self.drawdown,
             days=self.days.to_state(),
+            settled=self.settled,
         )
 
     @classmethod
@@ -116,6 +122,7 @@ class StrategyAccount(JsonPart):
         account._complete = state.outcomes_by_currency if state.amounts else {rates.reporting: state.outcomes}
         account.anchor, account.drawdown = state.anchor, state.drawdown
         account._outcomes_fills = -1
+        account.settled = state.settled
         account._held_time, account._closed_quantity = state.held_time, state.closed_quantity
         account.days = EquityDays.from_state(state.days)
         account.performance = Performance(account.days)
@@ -176,6 +183,9 @@ class StrategyAccount(JsonPart):
             if income:
                 amounts.earn(income)
         self.fills += after.fills - before.fills
+        for trip in before.settled:
+            self.settled.pop(trip, None)
+        self.settled.update(after.settled)
         self._outcomes_fills = -1
         self.has_input = True
         is_known = True
@@ -204,14 +214,6 @@ class StrategyAccount(JsonPart):
             complete.best, complete.worst = found.best, found.worst
         self._outcomes_fills = -1
         self.has_input = True
-
-    def offer_extremes(self, other: StrategyAccount) -> None:
-        """Takes the best and worst outcome of another account, if they are better and worse than its own."""
-        for currency, offered in other._complete.items():
-            complete = self._complete.get(currency)
-            if complete is not None:
-                complete.replace(Outcomes(), Outcomes(best=offered.best, worst=offered.worst))
-        self._outcomes_fills = -1
 
     @property
     def outcomes(self) -> dict[str, Outcomes]:
@@ -244,9 +246,17 @@ class StrategyAccount(JsonPart):
             total = EXACT.add(own.realized, own.unrealized)
         self.drawdown.observe(total, now_ns)
 
-    def add_flow(self, day: int, total: Decimal, value: Decimal, now_ns: int) -> None:
-        """Adds what is paid in or out on a day, in the reporting currency, while the total P&L is `total`."""
-        self.days.add_flow(day, total, value)
+    def look(self, now_ns: int) -> None:
+        """Observes the equity that a rate has made, unless nothing has been earned yet."""
+        self.has_input = True
+        total = self.ledger.total
+        if total is not None:
+            self.drawdown.look(total, now_ns)
+
+    def add_flow(self, day: int, total: Decimal, value: Decimal, now_ns: int, seq: int) -> None:
+        """Adds what the booking `seq` pays in or out on a day, in the reporting currency, while the total P&L is
+        `total`."""
+        self.days.add_flow(day, total, value, seq)
         self.drawdown.add_flow(value, total, now_ns)
         self.has_input = True
 
@@ -259,7 +269,12 @@ class StrategyAccount(JsonPart):
         amounts, position = part.amounts, part.position
         if closing.is_flat:
             outcomes = self._complete.setdefault(amounts.currency, Outcomes())
-            outcomes.add(None if position.is_unvalued else closing.outcome)
+            outcome = None if position.is_unvalued else closing.outcome
+            outcomes.add(outcome)
+            if part.round_trip is not None:
+                self.settled[part.round_trip] = amounts.currency, outcome
+                if len(self.settled) > MAX_SETTLED:
+                    del self.settled[next(iter(self.settled))]
         amounts.book(closing.gross, ZERO)
         self._outcomes_fills = -1
         self.has_input = True

@@ -110,6 +110,11 @@ class Drawdown(msgspec.Struct):
             if self.capital is not None:
                 self._offer_percent(dip)
 
+    def look(self, total: Decimal, now_ns: int) -> None:
+        """Observes the total P&L that a mark or a rate has made, unless nothing has been earned yet."""
+        if total or self.peak_ns is not None:
+            self.observe(total, now_ns)
+
     def set_capital(self, capital: Decimal | None) -> None:
         """Sets the capital. If it has changed, only two of the past falls are known and counted again."""
         if capital == self.capital:

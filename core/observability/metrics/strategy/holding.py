@@ -67,13 +67,15 @@ class Holding:
 
     __slots__ = (
         "_catch_up", "_holdings", "_is_mid_expiring", "_last_price", "_on_move", "_printed_ns", "_venues", "expires_ns",
-        "is_rate", "parts", "quoted", "symbol",
+        "is_rate", "known", "parts", "quoted", "symbol",
     )  # fmt: skip
 
     def __init__(self, symbol: str, holdings: Holdings, on_move: OnMark, catch_up: Callable[[int], None]) -> None:
         self.symbol = symbol
         self.parts: dict[str, PositionPart] = {}
         """The open positions, by their keys."""
+        self.known: set[str] = set()
+        """The keys of all positions, those that are flat included."""
         self.is_rate = False
         """Whether amounts are converted at the price of the symbol."""
         self.quoted: MarkInputs | None = None

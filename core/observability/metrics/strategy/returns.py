@@ -26,6 +26,7 @@ the risk-free return of a day.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -65,13 +66,18 @@ class EquityDaysState(msgspec.Struct):
     gaps: list[tuple[int, int]] = []
     flows: list[tuple[int, Decimal, Decimal]] = []
     base_flows: Decimal = ZERO
+    flow_seqs: list[int] = []
+    first_seq: int = 0
 
 
 class EquityDays:
     """The exact total P&L of one account at the end of each UTC day, and when it was what was paid in or out. The
     caller decides when a day has ended."""
 
-    __slots__ = ("_packed", "base", "base_flows", "ends", "first", "flows", "gaps", "generation", "last")
+    __slots__ = (
+        "_packed", "base", "base_flows", "ends", "first", "first_seq", "flow_seqs", "flows", "gaps", "generation",
+        "last",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.first: int | None = None
@@ -84,12 +90,16 @@ class EquityDays:
         """Day and total, without the days whose total is that of the day before and that have no flows."""
         self.flows: list[tuple[int, Decimal, Decimal]] = []
         """Day, total P&L at that moment, and what was paid in (+) or out (-)."""
+        self.flow_seqs: list[int] = []
+        """The newest booking of each; 0 if an earlier version has recorded it."""
+        self.first_seq = 0
+        """The fill or booking that began `first`; 0 if an earlier version has recorded it."""
         self.base_flows = ZERO
         """What was paid in before `first`, less what was paid out."""
         self.gaps: list[tuple[int, int]] = []
         """The days between two runs, which do not count: the first of them, and how many they are."""
         self.generation = 0
-        """Changes when the oldest days are dropped."""
+        """Changes when the oldest days are dropped, and when a correction has shifted some."""
         self._packed: bytes | None = None
 
     @property
@@ -99,18 +109,18 @@ class EquityDays:
             return 0
         return self.last - self.first + 1 - sum(count for _, count in self.gaps)
 
-    def begin(self, day: int) -> None:
+    def begin(self, day: int, seq: int = 0) -> None:
         """Records that there was a fill on `day`; only the first one counts."""
         if self.first is None:
-            self.first = day
+            self.first, self.first_seq = day, seq
             self._packed = None
 
     def has_room(self, day: int) -> bool:
         """Returns whether something more may be paid in or out on `day`."""
         return len(self.flows) < MAX_FLOWS or self.flows[0][0] != day
 
-    def add_flow(self, day: int, total: Decimal, amount: Decimal) -> None:
-        """Adds what is paid in or out on `day`, while the total P&L is `total`."""
+    def add_flow(self, day: int, total: Decimal, amount: Decimal, seq: int = 0) -> None:
+        """Adds what is paid in or out on `day` by the booking `seq`, while the total P&L is `total`."""
         self._packed = None
         if self.first is None:
             self.base_flows = EXACT.add(self.base_flows, amount)
@@ -118,11 +128,13 @@ class EquityDays:
         flows = self.flows
         if flows and flows[-1][:2] == (day, total):
             flows[-1] = day, total, EXACT.add(flows[-1][2], amount)
+            self.flow_seqs[-1] = seq
             return
         if len(flows) >= MAX_FLOWS:
             # Never days that have not ended.
             self._drop_through(min(flows[MAX_FLOWS // 4][0], day - 1))
         self.flows.append((day, total, amount))
+        self.flow_seqs.append(seq)
 
     def close(self, day: int, last: int, total: Decimal | None, *, is_gap: bool = False) -> None:
         """Ends `day` with `total`, which stayed the same until the end of `last`. With `is_gap` nothing ran on the days
@@ -152,17 +164,81 @@ class EquityDays:
             self.base = ends[dropped - 1][1]
         self.base_flows = exact_sum((self.base_flows, *(amount for day, _, amount in self.flows if day <= newest)))
         self.flows = [flow for flow in self.flows if flow[0] > newest]
-        self.first = newest + 1
+        del self.flow_seqs[: len(self.flow_seqs) - len(self.flows)]
+        self.first, self.first_seq = newest + 1, 0
         self.gaps = [gap for gap in self.gaps if gap[0] >= self.first]
         del ends[:dropped]
         self.generation += 1
+
+    def shift(self, ends: Mapping[int, Decimal], flows: Mapping[int, Decimal]) -> None:
+        """Shifts the total P&L at the end of the days `ends`, which are all that have ended since a corrected fill, and
+        at the payments `flows`, by their bookings."""
+        if self.first is None:
+            return
+        self.flows = [
+            (day, EXACT.add(total, flows.get(seq, ZERO)), amount)
+            for (day, total, amount), seq in zip(self.flows, self.flow_seqs, strict=True)
+        ]
+        unknown = {day for day, _ in self.gaps}
+        shifted = sorted(day for day in ends if day >= self.first and day not in unknown)
+        if shifted:
+            old = [end for end in self.ends if end[0] >= shifted[0]]
+            kept = self.ends[: len(self.ends) - len(old)]
+            paid = {day for day, _, _ in self.flows}
+            before = total = kept[-1][1] if kept else self.base
+            for day in shifted:
+                while old and old[0][0] <= day:
+                    before = old.pop(0)[1]
+                now = EXACT.add(before, ends[day])
+                if now != total or day in paid:
+                    kept.append((day, now))
+                total = now
+            self.ends = kept
+        self._note_change()
+
+    def begin_anew(self, first: int | None, seq: int) -> None:
+        """Lets the days begin later, with the fill or booking `seq` on the day `first`, because those before were
+        busted; None: they have not begun."""
+        if (first, seq) == (self.first, self.first_seq):
+            return
+        early = [
+            first is None or (each < seq if each else day < first)
+            for each, (day, _, _) in zip(self.flow_seqs, self.flows, strict=True)
+        ]
+        brought = [flow[2] for flow, is_early in zip(self.flows, early, strict=True) if is_early]
+        self.base_flows = exact_sum((self.base_flows, *brought))
+        self.flows = [flow for flow, is_early in zip(self.flows, early, strict=True) if not is_early]
+        self.flow_seqs = [each for each, is_early in zip(self.flow_seqs, early, strict=True) if not is_early]
+        paid = {day for day, _, _ in self.flows}
+        self.first, self.first_seq = first, seq
+        if first is None or (self.last is not None and self.last < first):
+            self.last = None
+        total, ends = self.base, []
+        for day, end in self.ends:
+            if first is not None and day >= first and (end != total or day in paid):
+                ends.append((day, end))
+                total = end
+        self.ends = ends
+        self.gaps = [
+            (max(day, first), day + count - max(day, first))
+            for day, count in self.gaps
+            if first is not None and day + count > first
+        ]
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self.generation += 1
+        self._packed = None
 
     def to_state(self) -> bytes:
         """Returns a packed `EquityDaysState`; it is packed once a day."""
         if self._packed is None:
             self._packed = pack(
-                EquityDaysState(self.first, self.last, self.base, self.ends, self.gaps, self.flows, self.base_flows)
-            )
+                EquityDaysState(
+                    self.first, self.last, self.base, self.ends, self.gaps, self.flows, self.base_flows,
+                    self.flow_seqs, self.first_seq,
+                )
+            )  # fmt: skip
         return self._packed
 
     @classmethod
@@ -173,6 +249,8 @@ class EquityDays:
             state = unpack(packed, EquityDaysState)
             days.first, days.last, days.base, days.ends = state.first, state.last, state.base, state.ends
             days.gaps, days.flows, days.base_flows = state.gaps, state.flows, state.base_flows
+            days.flow_seqs = state.flow_seqs or [0] * len(state.flows)
+            days.first_seq = state.first_seq
         return days
 
 

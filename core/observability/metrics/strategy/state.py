@@ -64,6 +64,7 @@ class AccountState(msgspec.Struct):
     amounts: list[AmountsState] = []
     """By currency; empty if an earlier version knew only one, whose sums are above."""
     outcomes_by_currency: dict[str, Outcomes] = {}
+    settled: dict[int, tuple[str, Decimal | None]] = {}
 
 
 class StrategyState(msgspec.Struct):
@@ -98,3 +99,9 @@ class StrategyState(msgspec.Struct):
     """What was paid in and out for the account as a whole, by currency."""
     instruments: list[Instrument] = []
     """Those that were described."""
+    seq: int = 0
+    """The newest fill or booking."""
+    path: bytes = b""
+    """A packed `OpenChunk`; empty if an earlier version kept no path of the equity."""
+    closings: bytes = b""
+    """A packed `ClosingsState`; empty likewise."""

@@ -83,10 +83,16 @@ class StrategyTotals:
             self._elsewhere[conversion] = EXACT.add(self._elsewhere.get(conversion, ZERO), change)
 
     def observe(self, now_ns: int) -> None:
-        """Observes the equity that a fill, a mark or a rate has made."""
+        """Observes the equity that a fill or booking has made; the first one begins the drawdown."""
         total = self.total if self._elsewhere else self._own
         if total is not None:
             self.drawdown.observe(total, now_ns)
+
+    def look(self, now_ns: int) -> None:
+        """Observes the equity that a mark or a rate has made, unless nothing has been earned yet."""
+        total = self.total if self._elsewhere else self._own
+        if total is not None:
+            self.drawdown.look(total, now_ns)
 
     def begin_path_anew(self) -> None:
         """Forgets what depends on the past values of the P&L."""
@@ -100,9 +106,10 @@ class StrategyTotals:
         self._own = ledger.own.total
         self._elsewhere = {each.conversion: each.total for each in ledger.foreign}
 
-    def add_flow(self, day: int, total: Decimal, value: Decimal, now_ns: int) -> None:
-        """Adds what is paid in or out on a day, in the reporting currency, while the total P&L is `total`."""
-        self.days.add_flow(day, total, value)
+    def add_flow(self, day: int, total: Decimal, value: Decimal, now_ns: int, seq: int) -> None:
+        """Adds what the booking `seq` pays in or out on a day, in the reporting currency, while the total P&L is
+        `total`."""
+        self.days.add_flow(day, total, value, seq)
         self.drawdown.add_flow(value, total, now_ns)
 
     def close_day(self, day: int, last: int, accounts: Accounts, *, is_gap: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
+from decimal import Decimal
 from typing import Protocol
 
 from observability.errors import EventRefused
@@ -15,7 +16,7 @@ from observability.instruments.table import InstrumentTable
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.book.fold import Correction, Fold, Refold, opposite, opposite_terms
-from observability.metrics.strategy.book.path import CorrectedPath
+from observability.metrics.strategy.book.path_walk import PathRun
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.trades.position_side import HeldSide, place_of
 from observability.metrics.trades.stats import Outcomes
@@ -40,6 +41,9 @@ class Sums(Protocol):
         """Replaces what some fills of a position have made of all sums, which `before` has, by what `after` has; its
         own account has that already. Drops what nothing but a busted fill has made."""
 
+    def amend_path(self, account: StrategyAccount, refold: Refold, run: PathRun | None, now_ns: int) -> None:
+        """Makes drawdown and daily figures those of a run without a fault."""
+
 
 class Amender:
     """Makes the accounts what they would be without the fault of a fill. Accounts go by their own names."""
@@ -50,14 +54,12 @@ class Amender:
         accounts: Mapping[str, StrategyAccount],
         instruments: InstrumentTable,
         rates: Rates,
-        path: CorrectedPath,
     ) -> None:
         """`accounts` are all that there are, at any time."""
         self._sums = sums
         self._accounts = accounts
         self._instruments = instruments
         self._rates = rates
-        self._path = path
 
     def position_of(self, name: str, trade: Trade) -> PositionPart | None:
         """Returns the position of a trade; None if there is none, or no longer."""
@@ -69,10 +71,10 @@ class Amender:
         terms = self._instruments.terms(trade.symbol) if part is None else part.terms
         return Fold(name, trade, terms, self._rates)
 
-    def replace(self, name: str, trade: Trade, refold: Refold, now_ns: int) -> bool:
-        """Replaces what the fills of the position of a corrected one have come to. Returns False if the best or worst
-        outcome of its account has to be found again. Raises EventRefused if that opens a position and all are in
-        use."""
+    def replace(self, name: str, trade: Trade, refold: Refold, run: PathRun | None, now_ns: int) -> bool:
+        """Replaces what the fills of the position of a corrected one have come to; `run` has walked the path of the
+        equity. Returns False if the best or worst outcome of its account has to be found again. Raises EventRefused if
+        that opens a position and all are in use."""
         before, after, account = refold.before, refold.after, self._accounts[name]
         part = self._open_position_of(name, trade)
         part.replace(before.part, after.part, trade.venue)
@@ -80,7 +82,7 @@ class Amender:
         is_known = account.replace(before.account, after.account)
         account.value_positions()
         self._sums.replace_sums(account, part, before.account, after.account)
-        self._path.note(trade, now_ns)
+        self._sums.amend_path(account, refold, run, now_ns)
         return is_known
 
     def offset(self, name: str, trade: Trade, correction: Correction, now_ns: int) -> None:
@@ -95,7 +97,7 @@ class Amender:
             after.account.fills -= 2
         if correction.after is not None:
             after.add(trade, correction.after)
-        self.replace(name, trade, Refold(before, after, correction), now_ns)
+        self.replace(name, trade, Refold(before, after, correction), None, now_ns)
 
     def open_round_trips(self, name: str) -> set[int]:
         """Returns the round trips of the open positions of an account."""
@@ -107,10 +109,9 @@ class Amender:
         if name in self._accounts:
             self._accounts[name].set_extremes(outcomes)
 
-    def offer_extremes(self, name: str, after: StrategyAccount) -> None:
-        """Takes the best and worst outcome of some round trips of an account, if they are those of all."""
-        if name in self._accounts:
-            self._accounts[name].offer_extremes(after)
+    def settled(self, name: str) -> Mapping[int, tuple[str, Decimal | None]]:
+        """Returns the outcomes of the round trips of an account that settlements have ended."""
+        return self._accounts[name].settled if name in self._accounts else {}
 
     def _open_position_of(self, name: str, trade: Trade) -> PositionPart:
         part = self.position_of(name, trade)

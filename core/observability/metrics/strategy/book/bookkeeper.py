@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 from observability.errors import EventRefused
-from observability.events import QUANTUM, Cash, Dividend, Event, Funding, Settlement, Split
+from observability.events import QUANTUM, Cash, Dividend, Event, Funding, Position, Settlement, Split
 from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, exact_sum, quotient, to_float
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.strategy.account import StrategyAccount
@@ -26,6 +26,19 @@ from observability.metrics.trades.trade import DEFAULT_STRATEGY
 
 EXTERNAL: Final = frozenset({"deposit", "withdrawal", "transfer"})
 """The reasons of cash that is no performance."""
+
+
+def is_first(event: Event) -> bool:
+    """Returns whether an event may be the first P&L of an account: it needs no position, or brings one."""
+    match event:
+        case Cash():
+            return event.reason not in EXTERNAL
+        case Dividend():
+            return event.amount_per_share is None
+        case _:
+            return isinstance(event, Funding | Position)
+
+
 MAX_QUANTITY: Final = Decimal(10**18)
 """No position holds as much after a split, so that sums stay exact."""
 
@@ -77,7 +90,7 @@ class Books(Protocol):
     def split(self, part: PositionPart, ratio: Ratio, now_ns: int) -> None:
         """Changes the quantity of an open position, which stays worth what it is."""
 
-    def end_split(self, symbol: str, now_ns: int) -> None:
+    def end_split(self, symbol: str, ratio: Ratio, now_ns: int) -> None:
         """Does what is left once every position in a symbol is split."""
 
     def holders(self, symbol: str) -> Iterator[PositionPart]:
@@ -157,7 +170,7 @@ class Bookkeeper:
         for part in self._books.holders(event.symbol):
             self._books.split(part, ratio, now_ns)
             quantities.append((part.strategy, part.position.quantity))
-        self._books.end_split(event.symbol, now_ns)
+        self._books.end_split(event.symbol, ratio, now_ns)
         booking.strategy = quantities[0][0] if len(quantities) == 1 else ""
         booking.effect = {"quantities": _by_strategy(quantities)}
 

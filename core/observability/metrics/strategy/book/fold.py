@@ -17,10 +17,12 @@ from typing import Any, Final, NamedTuple
 
 from observability.events import Dividend, Position, Settlement, Split
 from observability.instruments.instrument import Terms as ContractTerms
-from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, quotient
+from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, quotient
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.strategy.account import StrategyAccount
+from observability.metrics.strategy.book.equity_path import Cash
+from observability.metrics.strategy.book.path_walk import Amendment, Step
 from observability.metrics.strategy.position_part import PositionPart
 from observability.metrics.trades.booking import Booking
 from observability.metrics.trades.correction import Terms
@@ -39,6 +41,14 @@ class Fold:
         self._rates = rates
         self.part = PositionPart(strategy, trade.symbol, terms, self.account.ledger, trade.position_side)
         self.account.positions[self.part.place] = self.part
+
+    @property
+    def cash(self) -> Cash:
+        """What the account has realised by currency, less what the position has cost."""
+        cash = {currency: amounts.realized for currency, amounts in self.account.ledger.by_currency.items()}
+        currency = self.part.amounts.currency
+        cash[currency] = EXACT.subtract(cash[currency], self.part.position.open_cost)
+        return cash
 
     def add(self, trade: Trade, terms: Terms) -> Trade:
         """Adds a fill that counts with `terms`; returns its trade with what the fill realised."""
@@ -105,6 +115,14 @@ class Refold:
         self.has_other_terms = False
         """Whether a fill counts under other terms of the contract than those of the folds."""
         self.correction = correction
+        terms = before.part.terms
+        self.amendment = Amendment(before.account.name, before.part.place, before.part.symbol, terms)
+        """What the path of the equity is to be made of."""
+        self._lead: Cash = {}
+        self.has_first = False
+        """Whether a bust has taken the fill that began the days of its account."""
+        self.first: tuple[int, int] | None = None
+        """The day and number of the fill or booking that begins them then; None without one."""
 
     def is_of(self, part: PositionPart | None) -> bool:
         """Returns whether the fold before the correction ends with the position that the account has: it has got all of
@@ -135,6 +153,8 @@ class Refold:
             amended.is_flat = False
         if is_corrected or realised(amended) != realised(trade):
             self.amended.append(amended)
+        if trade.seq >= self.correction.seq:
+            self._step(trade.seq, trade.ts_init_ns, is_gone=is_corrected and after is None)
 
     def finish(self) -> None:
         """Adds what has come after the last fill."""
@@ -147,6 +167,37 @@ class Refold:
             booking = bookings.popleft()
             for fold in (self.before, self.after):
                 fold.book(booking)
+            if booking.seq > self.correction.seq:
+                self._step(booking.seq, booking.event.ts_init)
+
+    def _step(self, seq: int, ns: int, *, is_gone: bool = False) -> None:
+        """Adds what a fill or booking has come to."""
+        before, after = self.before.cash, self.after.cash
+        last, lead = self._lead, {}
+        for currency in {**before, **after}:
+            ahead = EXACT.subtract(after.get(currency, ZERO), before.get(currency, ZERO))
+            if ahead:
+                lead[currency] = ahead
+        self._lead = lead
+        change = {
+            currency: EXACT.subtract(lead.get(currency, ZERO), last.get(currency, ZERO))
+            for currency in {**last, **lead}
+        }
+        old, new = self.before.part, self.after.part
+        self.amendment.add(
+            Step(
+                seq=seq,
+                ns=ns,
+                quantity=new.position.quantity,
+                price=new.mark,
+                lead=lead,
+                change={currency: amount for currency, amount in change.items() if amount},
+                value=new.value,
+                quantity_before=old.position.quantity,
+                value_before=old.value,
+                is_gone=is_gone,
+            )
+        )
 
 
 REALISED: Final = ("pnl", "gross_pnl", "round_trip", "is_flat", "fee_value", "notional")

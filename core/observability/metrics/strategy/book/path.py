@@ -1,12 +1,11 @@
-"""What a corrected fill leaves behind in the figures of a path, whose past values nobody can compute anew."""
+"""What corrected fills leave behind in the figures of a path, where the path of the equity no longer reaches back."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from observability.clocks.timestamps import NS_PER_DAY, format_iso_ms
-from observability.metrics.arithmetic.sessions import Session
-from observability.metrics.trades.trade import Trade
+from observability.clocks.timestamps import format_iso_ms
 
 FIGURES: Final = ("drawdown", "daily P&L", "daily returns")
 
@@ -14,28 +13,22 @@ FIGURES: Final = ("drawdown", "daily P&L", "daily returns")
 class CorrectedPath:
     """The figures of a path that still have something of a fault."""
 
-    __slots__ = ("_day", "_session", "left", "reason")
+    __slots__ = ("left", "reason")
 
-    def __init__(self, session: Session, day: Session) -> None:
-        """`session` and `day` are the current ones of the accounts."""
-        self._session = session
-        self._day = day
+    def __init__(self) -> None:
         self.left: list[str] = []
         """Which of FIGURES they are. Checkpoints store both."""
         self.reason: str | None = None
         """Why drawdown, daily P&L and daily returns are not those of a run without the faults that were corrected; None
         if they are."""
 
-    def note(self, trade: Trade, now_ns: int) -> None:
-        """Notes the correction of a fill. A session and a day that began after the fill are measured from a total that
-        has it; those that began before are right again."""
-        arrived_ns = trade.ts_init_ns or trade.ts_ns
-        left = {"drawdown", *self.left}
-        if self._session.calendar.end_ns(arrived_ns) != self._session.end_ns:
-            left.add("daily P&L")
-        if self._day.end_ns is not None and arrived_ns < self._day.end_ns - NS_PER_DAY:
-            left.add("daily returns")
-        self.left = [name for name in FIGURES if name in left]
+    def note(self, figures: Iterable[str], now_ns: int) -> None:
+        """Notes what the correction of a fill could not make right."""
+        left = {*figures}
+        if not left:
+            return
+        self.left = [name for name in FIGURES if name in left or name in self.left]
         self.reason = (
-            f"a fill was corrected at {format_iso_ms(now_ns)}: what was shown before stays in {', '.join(self.left)}"
+            f"a fill was corrected at {format_iso_ms(now_ns)} that came before everything which is kept of the path: "
+            f"what was shown before stays in {', '.join(self.left)}"
         )

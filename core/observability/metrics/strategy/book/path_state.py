@@ -1,0 +1,41 @@
+"""Everything that the equity is made of now, as the path of the equity begins with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from observability.metrics.arithmetic.decimals import EXACT
+from observability.metrics.arithmetic.rates import Rates
+from observability.metrics.strategy.account import StrategyAccount
+from observability.metrics.strategy.book.equity_path import HeldState, PathState, WalkedState
+from observability.metrics.strategy.drawdown import Drawdown
+from observability.metrics.strategy.position_part import PositionPart
+
+
+def path_state(
+    accounts: Iterable[StrategyAccount],
+    drawdown: Drawdown,
+    rates: Rates,
+    marks: Mapping[str, Decimal],
+    capitals: Mapping[str, Decimal],
+    seq: int,
+) -> PathState:
+    """Returns the state. It shares the drawdowns, so it must be packed at once. `drawdown` is that of all accounts."""
+    marked = dict(marks)
+    walked = []
+    for account in accounts:
+        parts = [part for part in account.positions.values() if part.position.quantity]
+        cash = {currency: amounts.realized for currency, amounts in account.ledger.by_currency.items()}
+        for part in parts:
+            cash[part.amounts.currency] = EXACT.subtract(cash[part.amounts.currency], part.position.open_cost)
+            if part.mark_source != "fill":
+                marked[part.symbol] = part.mark
+        walked.append(WalkedState(account.name, cash, account.drawdown, [_held(part) for part in parts]))
+    factors = {name: (each.numerator, each.denominator) for name, each in rates.conversions.items()}
+    return PathState(seq, walked, drawdown, marked, factors, dict(capitals))
+
+
+def _held(part: PositionPart) -> HeldState:
+    scale = None if part.mark_scale is None else (part.mark_scale.numerator, part.mark_scale.denominator)
+    return HeldState(part.place, part.symbol, part.terms, part.position.quantity, part.mark, scale)
