@@ -3,6 +3,7 @@ the files that they name exist. What they say of a running server is held true b
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -33,6 +34,7 @@ from observability.metrics.collectors import ENTRY_POINT_GROUP
 from observability.metrics.market.venues import Venue
 from observability.metrics.system.health import THRESHOLDS
 from observability.notify.route_file import load_routes
+from observability.schemas.answers import ANSWERS
 from observability.sources.feeds.feed import from_url
 from observability.sources.feeds.venues import VENUES
 from observability.sources.schemes import ENTRY_POINT_GROUP as SOURCES_GROUP
@@ -80,6 +82,29 @@ def test_the_readme_has_each_command_on_one_line() -> None:
     for marker in ("start-command", "test-command"):
         (command,) = re.findall(r"```sh\n(.+)\n```\n", document("README.md").part(marker))
         assert command.startswith("python -m venv .venv && ")
+
+
+# -- the reference
+
+
+def operations_with_json() -> set[str]:
+    """Returns the ids of the operations that the code adds, as far as it names them, and that answer with JSON."""
+    found = set()
+    for path in (ROOT / "http" / "observability").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_bytes())):
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "router.add"):
+                continue
+            given = {keyword.arg: keyword.value for keyword in call.keywords}
+            name, description = given.get("name"), ast.unparse(given.get("description", ast.Constant("")))
+            if isinstance(name, ast.Constant) and ("media_types" not in description or "/json'" in description):
+                found.add(name.value)
+    return found
+
+
+def test_the_answer_of_every_operation_is_described() -> None:
+    operations = operations_with_json()
+    assert len(operations) > 15
+    assert sorted(operations - ANSWERS.keys()) == [], "describe them in observability.schemas.answers"
 
 
 # -- what is made from the code

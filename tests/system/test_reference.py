@@ -96,6 +96,8 @@ def test_every_operation_that_answers_with_json_has_a_schema(api: Document) -> N
 
 def paths_of(server: Server) -> dict[str, list[str]]:
     """Returns the paths of the operations with parameters, by their patterns."""
+    now, recorded = server.next_snapshot()["timestamp"], server.get("/api/recordings")
+    past = f"start_time={recorded['start_time']}&end_time={now}"
     order = server.get("/api/orders?limit=1")["orders"][0]["order_id"]
     trade = server.get("/api/trades?limit=1")["trades"][0]["trade_id"]
     return {
@@ -104,7 +106,9 @@ def paths_of(server: Server) -> dict[str, list[str]]:
         "/api/trades": ["/api/trades?limit=1000", "/api/trades?symbol=HEDGED"],
         "/api/orders": ["/api/orders?limit=1000", "/api/orders?status=rejected"],
         "/api/bookings": ["/api/bookings?limit=1000"],
-        "/api/metrics/at": [f"/api/metrics/at?time={server.next_snapshot()['timestamp']}"],
+        "/api/metrics/at": [f"/api/metrics/at?time={now}"],
+        "/api/recordings/marks": [f"/api/recordings/marks?{past}", f"/api/recordings/marks?{past}&points=1"],
+        "/api/recordings/around": [f"/api/recordings/around?time={now}&seconds=60"],
     }
 
 

@@ -22,6 +22,7 @@ from observability.schemas.builders import (
 )
 from observability.schemas.execution import QUALITY
 from observability.schemas.messages import FAULTS, INGEST_ANSWER, SNAPSHOT
+from observability.schemas.past import AROUND, MARKS, RECORDINGS
 from observability.schemas.strategy import (
     BOOKING_BREAK,
     BREAK,
@@ -107,43 +108,9 @@ ANSWERS: Final[dict[str, Schema]] = {
         {"symbols": array(text("A symbol.", "AAPL"), "Each one."), "count": count("How many.", 1)},
     ),
     "metrics_at": SNAPSHOT,
-    "recordings": record(
-        "Recordings",
-        "What is recorded: from when until when, and where frames are missing.",
-        {
-            "recording": flag("Whether this server records.", example=True),
-            "start_time": moment("The first frame.", null=True),
-            "end_time": moment("The last frame.", null=True),
-            "frames": count("Frames.", 36000),
-            "size_bytes": count("On disk.", 9302000),
-            "stretches": array(
-                record(
-                    "RecordedStretch",
-                    "A stretch of one epoch without gaps.",
-                    {
-                        "start_time": moment("Its first frame."),
-                        "end_time": moment("Its last frame."),
-                        "epoch": text("Of its hub.", "18ec9abc1b5ff72b"),
-                        "frames": count("Its frames.", 36000),
-                    },
-                ),
-                "Each stretch, oldest first.",
-            ),
-            "gaps": array(
-                record(
-                    "RecordingGap",
-                    "A time without frames.",
-                    {
-                        "start_time": moment("Its start."),
-                        "end_time": moment("Its end."),
-                        "frames": count("Frames that are missing; null if no server recorded.", 3, null=True),
-                        "reason": word("Why.", ("dropped", "stopped")),
-                    },
-                ),
-                "Each gap, oldest first.",
-            ),
-        },
-    ),
+    "recordings": RECORDINGS,
+    "recording_marks": MARKS,
+    "recording_around": AROUND,
     "alertmanager_webhook": record(
         "WebhookAnswer",
         "What became of the alerts; `accepted` alone if there were none.",
