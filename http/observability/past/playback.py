@@ -12,6 +12,7 @@ from observability.snapshot.frames import Frame
 
 # A time without frames that is longer than this is left out.
 GAP_NS: Final = 2 * NS_PER_S
+GAP_TICKS: Final = 5
 # Beyond this, playing shows the full frames alone, which are there at once.
 COARSE_NS: Final = 10 * NS_PER_S
 # Frames that a client at its own speed gets at once: it may be late for a moment, and misses none.
@@ -43,7 +44,9 @@ class Outcome:
 class Playback:
     """The position of one viewer. Its methods run in the reader's thread, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval_ns: int) -> None:
+        """`interval_ns` is the time between two ticks."""
+        self._gap_ns = max(GAP_NS, GAP_TICKS * interval_ns)
         self._cursor: Cursor | None = None
         self._place: Place | None = None
         self._ts_ns = 0
@@ -75,7 +78,7 @@ class Playback:
             return Outcome(is_end=True)
         due_ns = recording.record(further).ts_ns
         if until_ns is not None and until_ns < due_ns:
-            if 0 <= due_ns - self._ts_ns <= GAP_NS:
+            if 0 <= due_ns - self._ts_ns <= self._gap_ns:
                 return Outcome()
             skipped = self._ts_ns, due_ns
             outcome = self._show(recording, [further])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Protocol
 import msgspec
 
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import format_iso_ms
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms
 from observability.encoding import encode_json
 from observability.errors import StoreError
 from observability.memory.counters import Counters
@@ -212,7 +212,7 @@ class Viewer(Subscriber):
         super().__init__(past, accepted, query, subscription)
         assert query.at is not None
         self.deflate = None
-        self.playback = Playback()
+        self.playback = Playback(round(past.settings.interval_seconds * NS_PER_S))
         self._past = past
         self._player = player
         self._follows: asyncio.Task[None] | None = None
@@ -310,6 +310,8 @@ class Viewer(Subscriber):
         if outcome.skipped is not None:
             self._move_to(outcome.shown[-1])
             self._anchor(None)
+            # Whole, whatever its number is.
+            self.last_seq = -1
             start_ns, end_ns = outcome.skipped
             self._send_past(skipped={"start_time": _time(start_ns), "end_time": _time(end_ns)})
         for shown in outcome.shown:

@@ -11,6 +11,7 @@
 //   js/bell.js         Bell: alerts in the title of the tab, a sound
 //   js/heatmap.js      HeatMap: durations over time
 //   js/api.js         Api: questions by HTTP with the token; ApiError
+//   js/scrubber.js    Scrubber: the line of time under every view
 //   js/settings.js    Settings: colours, time zone, sound, watch list
 //   js/router.js      links: #/VIEW/NAME?PARAMETERS
 //   js/keyboard.js    keys;  js/dialogs.js  token and help
@@ -41,6 +42,7 @@ import * as format from "./js/format.js";
 import { stateOf } from "./js/honest.js";
 import { Keyboard } from "./js/keyboard.js";
 import { link, parse } from "./js/router.js";
+import { Scrubber } from "./js/scrubber.js";
 import { Settings } from "./js/settings.js";
 import { Feed } from "./js/state.js";
 import alerts from "./views/alerts.js";
@@ -71,6 +73,8 @@ class App {
     this.tokenDialog = new TokenDialog(token => this.#useToken(token));
     this.helpDialog = new HelpDialog(this.keyboard);
     this.#takeTokenFromAddress();
+    this.scrubber = new Scrubber(this);
+    byId("main").after(this.scrubber.element);
     this.#applySettings();
     this.#addBar();
     this.#addKeys();
@@ -163,7 +167,8 @@ class App {
   // A view that needs what the snapshot does not have yet is updated once it is there.
   #render(snapshot) {
     write(byId("clock"), this.time(snapshot.timestamp));
-    if (snapshot.system) this.bell.show(snapshot.system.active_alerts);
+    if (snapshot.system && !this.feed.isPast) this.bell.show(snapshot.system.active_alerts);
+    this.scrubber.update(snapshot);
     this.#showState();
     const { channels } = this.#mounted.subscription();
     if (channels.every(name => name in snapshot || !this.#isSection(name))) {

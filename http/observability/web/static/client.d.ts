@@ -37,6 +37,8 @@ export interface StreamOptions {
   token?: string | null;
   /** Resumes lanes after the `seq` that an earlier `laneSeqs` had. */
   laneSince?: Record<string, number>;
+  /** Called with the member `past` of a message about the past: time, state, speed, ends of the recording. */
+  onpast?(past: Record<string, unknown>): void;
   /** Further parameters of the URL. */
   parameters?: Record<string, string>;
   onsnapshot?: (snapshot: Snapshot) => void;

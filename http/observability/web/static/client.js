@@ -149,7 +149,8 @@ export class Stream {
   #connect() {
     clearTimeout(this.#retryTimer);
     const url = new URL(this.#url);
-    if (this.snapshot) url.searchParams.set("since", `${this.snapshot.epoch}:${this.snapshot.seq}`);
+    if (this.snapshot && this.#isPast) url.searchParams.set("at", this.snapshot.timestamp);
+    else if (this.snapshot) url.searchParams.set("since", `${this.snapshot.epoch}:${this.snapshot.seq}`);
     // A URL ends up in logs, so a token does not belong into it.
     const protocols = this.#token ? ["observability", `bearer.${this.#token}`] : [];
     const socket = this.#socket = new (this.#options.WebSocket ?? WebSocket)(url, protocols);
@@ -225,6 +226,7 @@ export class Stream {
     else if (type === "connected") {
       this.#attempts = 0;
       this.#epoch = message.epoch;
+      if (message.past) this.#options.onpast?.(message.past);
       this.#groups = message.groups;
       this.#staleAfter = Math.max(MIN_STALE, LATE_FRAMES * 1000 / message.update_frequency_hz);
       // The server's own pings do not reach a page. Without the answer to these, a lane that is quiet would seem half open.
@@ -235,9 +237,23 @@ export class Stream {
     } else if (type === "subscribed" || type === "unsubscribed") {
       this.#isNewView = message.id === VIEW;
       this.#takeLanes(message.lanes);
-    } else if (type === "painted") this.#options.onpainted?.(message);
+    } else if (type === "past") this.#takePast(message);
+    else if (type === "painted") this.#options.onpainted?.(message);
     else if (type === "stale") this.#change("stale");
     else if (type === "error") console.warn(`${this.#url}: the server answered ${message.code}: ${message.message}`);
+  }
+
+  get #isPast() {
+    return this.#url.searchParams.has("at");
+  }
+
+  // A snapshot of another time follows, whole, and the lanes continue after what clients had by then.
+  #takePast({ past }) {
+    if (this.snapshot && past.time !== this.snapshot.timestamp) {
+      this.snapshot = null;
+      this.#received = {};
+    }
+    this.#options.onpast?.(past);
   }
 
   #takeSnapshot(message) {
@@ -296,7 +312,8 @@ export class Stream {
   #expectSnapshot() {
     this.#change("live");
     clearTimeout(this.#staleTimer);
-    if (this.#hasMetrics) this.#staleTimer = setTimeout(() => this.#change("stale"), this.#staleAfter);
+    // The past may be paused.
+    if (this.#hasMetrics && !this.#isPast) this.#staleTimer = setTimeout(() => this.#change("stale"), this.#staleAfter);
   }
 
   #change(state) {

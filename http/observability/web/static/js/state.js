@@ -13,7 +13,7 @@ const KEPT_TIMES = 600;
 const REPORT_MS = 1000;
 const KEPT_EYES = 300;
 
-/** Events: `state` when the connection changes, `alert` with each transition of an alert in `detail`. */
+/** Events: `state` when the connection changes, `past` with where in the past it is, `alert` with each transition of an alert in `detail`. */
 export class Feed extends EventTarget {
   #api; #stream = null; #view = { channels: [], symbols: [] }; #past = null; #entries = []; #hasMissed = false;
   #isScheduled = false; #receivedAt = 0; #receivedDate = 0; #busyMs = 0; #reportedAt = -REPORT_MS; #rtt = null; #sentAt = 0;
@@ -50,6 +50,7 @@ export class Feed extends EventTarget {
       parameters: this.#past ?? {},
       onsnapshot: snapshot => this.#take(snapshot),
       onentry: entry => this.#takeEntry(entry),
+      onpast: past => this.dispatchEvent(new CustomEvent("past", { detail: past })),
       onpainted: answer => this.#takeAnswer(answer),
       onstate: state => { if (state !== "closed") this.#change(state); },
     });
@@ -67,6 +68,8 @@ export class Feed extends EventTarget {
   /** Shows the past instead of the present: `parameters` of the stream's URL (`at`, `speed`), or null for the present. */
   travel(parameters) {
     this.#past = parameters;
+    // Figures of another time must not stand under the word of this one.
+    this.snapshot = null;
     this.open();
   }
 
@@ -104,7 +107,7 @@ export class Feed extends EventTarget {
   }
 
   #takeEntry(entry) {
-    if (entry.type === "alert") this.dispatchEvent(new CustomEvent("alert", { detail: entry }));
+    if (entry.type === "alert" && !this.isPast) this.dispatchEvent(new CustomEvent("alert", { detail: entry }));
     this.#entries.push(entry);
     if (this.#entries.length > MAX_ENTRIES) {
       this.#entries.shift();
