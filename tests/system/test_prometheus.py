@@ -169,7 +169,9 @@ def expressions() -> list[tuple[str, str]]:
         found += [(rule.get("alert") or rule["record"], rule["expr"]) for rule in group["rules"]]
     for path in DASHBOARDS:
         for panel in json.loads(path.read_text())["panels"]:
-            found += [(f"{path.stem}: {panel['title']}", target["expr"]) for target in panel["targets"]]
+            # Panels of the history have requests in their place.
+            expressions = [target["expr"] for target in panel["targets"] if "expr" in target]
+            found += [(f"{path.stem}: {panel['title']}", expression) for expression in expressions]
     return [
         (where, text.replace("$__rate_interval", "1m").replace('~"$', '~".*').replace("$", "")) for where, text in found
     ]
