@@ -8,7 +8,9 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,11 +20,14 @@ from urllib.error import URLError
 from urllib.parse import parse_qs
 
 import pytest
+from websockets.sync.client import connect
 
 from alertmanager_server import alertmanager, needs_alertmanager
 from hosts import post, wait_until
 from http_sink import Posted, Sink, sink
+from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from server_process import Server, free_port, run_command
+from ws_client import receive
 
 StartServer = Callable[..., Server]
 
@@ -150,6 +155,108 @@ def test_every_transition_is_delivered_in_order_over_kills(tmp_path: Path) -> No
         # A delivery whose record was lost in a kill is repeated at once, before anything else of that alert.
         deduplicated = [each for n, each in enumerate(got[key]) if n == 0 or got[key][n - 1] != each]
         assert deduplicated == wanted
+
+
+LOOKING_BACK = """
+[fall]
+metric = "metric.equity"
+change_over = "1s"
+below = -5
+clear = 5
+[errors]
+metric = "metric.errors"
+above = 5
+objective = 50
+burn_rate = 0.1
+burn_over = "1m"
+[beat]
+metric = "metric.beat"
+absent_for = "1s"
+[stuck]
+metric = "metric.level"
+unchanged_for = "1s"
+"""
+
+
+def test_an_alert_that_looks_back_outlives_a_kill_once_and_ends_once(start_server: StartServer, tmp_path: Path) -> None:
+    with sink() as desk:
+        path = Path(alerts_file(tmp_path, f'to = "{desk.url}"'))
+        path.write_text(path.read_text() + LOOKING_BACK)
+        arguments = ("--data-dir", str(tmp_path / "data"), "--alerts", str(path))
+        server = start_server(*arguments)
+        told: list[tuple[str, str, int]] = []
+
+        keys = {"fall", "errors", "beat", "stuck"}
+
+        def hear(action: str) -> None:
+            """Waits until the first occurrence of each alert was raised or resolved."""
+            while {key for key, done, occurrence in told if (done, occurrence) == (action, 1)} != keys:
+                told.extend(transitions(desk.take()))
+
+        def has_beaten() -> bool:
+            """Sends a beat; returns whether one was seen in time, which a busy machine may be too late for."""
+            send(beat=1)
+            (alert,) = (each for each in server.get("/api/system/alerts")["alerts"] if each["key"] == "beat")
+            return bool(alert["occurrence"] > 1 or alert["resolved"])
+
+        def send(**values: float) -> None:
+            post(server, "/api/ingest", [{"type": "metric", "name": n, "value": v} for n, v in values.items()])
+
+        send(equity=100, errors=9, beat=1, level=1)
+        wait_until(lambda: is_known(server, "fall"))
+        send(equity=90, errors=9)
+        hear("raised")
+        server.stop(signal.SIGKILL)
+        server = start_server(*arguments)
+        # None of these says that something is over: the new process has not seen the windows.
+        wait_until(lambda: (members := rule(server, "beat")["members"]) and (members[0]["value"] or 0) > 1)
+        raised = server.get("/api/system/alerts?state=active")["alerts"]
+        assert {(alert["key"], alert["occurrence"]) for alert in raised} == {(key, 1) for key in keys}
+        send(equity=90, errors=1, level=1)
+        wait_until(lambda: is_known(server, "fall"))
+        send(equity=100, level=2)
+        wait_until(has_beaten)
+        hear("resolved")
+        for key in keys:
+            of_one = [action for known, action, occurrence in told if known == key and occurrence == 1]
+            assert of_one[0] == "raised"
+            assert "raised" not in of_one[of_one.index("resolved") :]
+
+
+def rule(server: Server, name: str) -> dict[str, Any]:
+    found: dict[str, Any]
+    (found,) = (each for each in server.get("/api/system/alerts/rules")["rules"] if each["rule"] == name)
+    return found
+
+
+def is_known(server: Server, name: str) -> bool:
+    """Returns whether a rule has a member, and a value to compare."""
+    found = rule(server, name)
+    return bool(found["n_members"]) and found["waiting"] is None
+
+
+def test_a_raised_alert_is_in_the_log_on_the_lane_and_in_telegram(start_server: StartServer, tmp_path: Path) -> None:
+    certificate = certify("api.telegram.org", tmp_path)
+    path = Path(alerts_file(tmp_path, 'to = "env:TELEGRAM"'))
+    path.write_text(path.read_text() + '[queue]\nmetric = "metric.queue"\nabove = 100\ntitle = "{value:g} wait"\n')
+    with sink() as telegram, TlsProxy(telegram, certificate) as proxy:
+        server = start_server(
+            "--alerts", str(path), "--data-dir", str(tmp_path / "data"),
+            TELEGRAM="tgram://123456789:abcdefg_hijklmnop/12315544/", REQUESTS_CA_BUNDLE=str(certificate),
+            HTTPS_PROXY=f"http://127.0.0.1:{proxy.port}", https_proxy=f"http://127.0.0.1:{proxy.port}",
+        )  # fmt: skip
+        with connect(f"{server.websocket_url}?channels=alerts&lane_since=0") as lane:
+            post(server, "/api/ingest", {"type": "metric", "name": "queue", "value": 150})
+            raised = receive(lane, "alert")
+            on_lane = time.time()
+        posted = telegram.take()
+        in_telegram = time.time()
+    server.wait_for_log(f"alert {raised['alert_id']} .* raised: 150 wait")
+    assert (raised["title"], raised["value"]) == ("150 wait", 150)
+    assert "150 wait" in posted.body.decode()
+    # By the host's clock, since the tick that raised it; `pytest -rP` shows it.
+    tick = parse_iso_ns(raised["first_seen"]) / NS_PER_S
+    sys.stdout.write(f"on the lane after {on_lane - tick:.3f} s, in Telegram after {in_telegram - tick:.3f} s\n")
 
 
 @needs_alertmanager

@@ -571,3 +571,32 @@ def test_measures_of_members_that_are_gone_are_not_kept() -> None:
             )
             system.tick(2 * n + (side == "sell"))
     assert len(system.rules._watches["big"]._measures) <= 1
+
+
+def test_an_alert_about_what_is_not_known_yet_after_a_restart_is_not_over_before_an_hour() -> None:
+    before = System(SPREAD)
+    before.publish(quote("MSFT", 101))
+    before.tick(0)
+    before.tick(2)
+    for seconds, is_raised in ((3_600, True), (3_604, False)):
+        after = restarted(before, SPREAD)
+        after.tick(3)
+        after.tick(seconds)
+        raised = [each["member"] for each in after.rule("spread")["members"]]
+        assert ("MSFT" in raised) is is_raised
+    after = restarted(before, SPREAD)
+    after.tick(3)
+    after.publish(quote("MSFT", seconds=4))
+    after.tick(4)
+    assert after.drain() == [("spread/MSFT", "resolved")]
+
+
+def test_an_alert_about_a_position_that_is_gone_is_over_after_a_restart() -> None:
+    rules = '[big]\nmetric = "strategy.positions.*.quantity"\nabove = 50\n'
+    before = System(rules)
+    before.publish(Fill("t1", "AAPL", "buy", Decimal(100), Decimal(10), "o", strategy="alpha"))
+    before.tick(0)
+    assert before.drain() == [("big/alpha/AAPL", "raised")]
+    after = restarted(before, rules)
+    after.tick(1)
+    assert after.drain() == [("big/alpha/AAPL", "resolved")]

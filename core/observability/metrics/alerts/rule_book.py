@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_HOUR, NS_PER_S
 from observability.config.setting import shown
 from observability.config.toml_tables import format_duration
 from observability.metrics.alerts.book import AlertBook, AlertContent, rule_alert_id, rule_alert_key
@@ -27,10 +27,14 @@ logger = logging.getLogger(__name__)
 INTERVAL_NS: Final = NS_PER_S
 # How many members are told of their own past in one evaluation: each takes about 0.1 ms.
 PASTS_PER_EVALUATION: Final = 20
+# After a restart a symbol or `metric` that had an alert is awaited for so long before it counts as gone.
+AWAITED_NS: Final = NS_PER_HOUR
 # Members that are gone, of a rule about what does not come.
 MAX_GONE: Final = 1000
 # Raised or pending members of a rule that are listed one by one.
 MAX_MEMBERS_SHOWN: Final = 100
+
+_NOT_STORED: Final = frozenset({"market_data", USER})
 
 _template = Template()
 
@@ -89,7 +93,7 @@ class RuleBook:
             if watch is None:
                 self._alerts.resolve(state.alert_id, now_ns)
             else:
-                watch.triggers[state.member] = Trigger(is_raised=True)
+                watch.resume(state.member)
 
     def _check_path(self, watch: RuleWatch, readings: Sequence[tuple[str, Fields]]) -> None:
         """Warns once if a metric does not exist or cannot be compared; waits while members or values may still
@@ -125,12 +129,22 @@ class RuleWatch:
         self.is_path_checked = False
         self.is_each_tick = isinstance(rule.window, BurnOver) and rule.metric.section == SERVER
         self.goes_by_events = rule.metric.is_of_events or (rule.window is not None and rule.window.is_dated)
+        # Members with an alert of an earlier process that this one has not seen yet, and until when they are awaited.
+        self._awaited: set[str] = set()
+        self._awaited_until_ns: int | None = None
         self.untold: dict[str, Deviation] = {}
         """The measures, by member, that have not been told of the past yet."""
         self._measures: dict[str, Measure] = {}
         self._values: dict[str, Value | None] = {}
         """By member with a trigger; that of a metric without members is under the empty name."""
         self._n_members = 0
+
+    def resume(self, member: str) -> None:
+        """Continues with an alert that an earlier process raised. What that process knew of the market and of `metric`
+        events is not stored, so a member that is not there may come again."""
+        self.triggers[member] = Trigger(is_raised=True)
+        if self.rule.metric.section in _NOT_STORED:
+            self._awaited.add(member)
 
     def observe(self, readings: Sequence[tuple[str, Fields]], clock_ns: int, now_ns: int, alerts: AlertBook) -> None:
         """Applies the newest readings; durations are measured by clock_ns, alerts are stamped with now_ns."""
@@ -153,7 +167,7 @@ class RuleWatch:
                 self._raise(member, current, value, now_ns, alerts, is_wrong=raises)
             else:
                 alerts.resolve(rule_alert_id(rule.name, member), now_ns)
-        if rule.metric.is_many and len(triggers) > len(self._values):
+        if rule.metric.is_many and not triggers.keys() <= self._values.keys():
             self._clear_gone(clock_ns, now_ns, alerts)
 
     def to_json(self) -> dict[str, Any]:
@@ -304,7 +318,15 @@ class RuleWatch:
 
     def _clear_gone(self, clock_ns: int, now_ns: int, alerts: AlertBook) -> None:
         """Clears members that no longer exist, such as a position that was closed."""
-        for member in [member for member in self.triggers if member not in self._values]:
+        if self._awaited:
+            self._awaited -= self._values.keys()
+            if self._awaited_until_ns is None:
+                self._awaited_until_ns = clock_ns + AWAITED_NS
+            elif clock_ns >= self._awaited_until_ns:
+                self._awaited.clear()
+        for member in [
+            member for member in self.triggers if member not in self._values and member not in self._awaited
+        ]:
             self._advance(member, self.triggers[member], False, True, clock_ns)
             if member not in self.triggers:
                 alerts.resolve(rule_alert_id(self.rule.name, member), now_ns)
