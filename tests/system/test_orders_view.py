@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import Any
 
@@ -11,7 +12,7 @@ from accessibility import violations
 from browser import Page
 from desk_page import browser, choose, desk, open_view, page, press, resize, saved_csv, table, texts, wait_for_text
 from hosts import post
-from server_process import Server
+from server_process import ROOT, Server, running
 
 __all__ = ["browser", "desk", "page"]
 
@@ -139,6 +140,20 @@ def test_an_order_is_opened_with_the_keyboard(page: Page, desk: Server) -> None:
     wait_for_text(page, ".detail .life", "rejected")
 
 
+def test_a_moment_of_the_past_has_the_orders_that_had_begun_by_then(page: Page, desk: Server) -> None:
+    post(desk, "/api/ingest", [order("before", "new", symbol="PAST")])
+    # A frame after the order, and before the next one.
+    moment = desk.next_snapshot()["timestamp"]
+    desk.next_snapshot()
+    post(desk, "/api/ingest", [order("after", "new", symbol="PAST")])
+    open_view(page, desk, "#/orders?symbol=PAST")
+    wait_for_text(page, ".note[role=status]", "2 orders shown")
+    page.evaluate(f"app.feed.travel({{ at: {json.dumps(moment)}, speed: 0 }})")
+    wait_for_text(page, ".note[role=status]", "1 orders shown, which is all; those until")
+    page.evaluate("app.feed.travel(null)")
+    wait_for_text(page, ".note[role=status]", "2 orders shown, which is all")
+
+
 def test_older_orders_are_paged_from_the_server(page: Page, desk: Server) -> None:
     many = [order(f"old{number}", "rejected", symbol="OLDER", reason="too old") for number in range(450)]
     post(desk, "/api/ingest", many)
@@ -175,3 +190,24 @@ def test_the_blotter_fits_into_a_phone_of_320_pixels(page: Page, desk: Server, f
     open_view(page, desk, fragment)
     page.wait_for("!!document.querySelector('.row')")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+LOBSTER = ROOT / "../shared/data/lobster"
+
+
+@pytest.mark.skipif(not LOBSTER.is_dir(), reason="the recordings (../shared/data) are not here")
+def test_views_show_what_a_strategy_does_on_a_recorded_market(page: Page) -> None:
+    recording = LOBSTER / "AAPL_2012-06-21_34200000_57600000_message_1.csv.gz"
+    with running("--demo", "--replay", str(recording), "--speed", "60") as server:
+        open_view(page, server, "#/orders")
+        wait_for_text(page, "[aria-label=Orders] .row", "filled")
+        first = table(page, "Orders")[0]
+        # The recording's own day, and prices of that market.
+        assert first[0].startswith(("13:", "14:", "15:", "16:", "17:", "18:", "19:", "20:"))
+        assert first[1] == "AAPL"
+        assert float(first[5]) > 500
+        open_view(page, server, "#/execution")
+        wait_for_text(page, ".chart .note", "orders: median")
+        wait_for_text(page, "[aria-label=Markouts] .row", "bps")
+        open_view(page, server, "#/alerts")
+        wait_for_text(page, "[aria-label=Rules] .row", "strategy.drawdown_pct")

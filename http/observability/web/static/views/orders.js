@@ -28,6 +28,7 @@ const sideTone = side => side === "buy" ? "up" : "down";
 const keyOf = order => `${order.symbol} ${order.order_id}`;
 
 function mount(root, app, params) {
+  let zone = app.settings.zone, shownUntil = null;
   const views = { orders: ordersPart(app), trades: tradesPart(app) };
   const isTab = id => id in views;
   let current = isTab(params.tab) ? params.tab : "orders", wanted = params;
@@ -101,7 +102,7 @@ function mount(root, app, params) {
       if (field.value !== chosen) field.value = chosen;
     }
     const shown = view.table.rows.length;
-    write(note, !view.isLoaded ? "" : `${count(shown)} ${current === "orders" ? "orders" : "trades"} shown${view.hasMore ? "" : view.isCut ? "; older ones were dropped, filter to see them" : ", which is all"}`);
+    write(note, !view.isLoaded ? "" : `${count(shown)} ${current === "orders" ? "orders" : "trades"} shown${view.hasMore ? "" : view.isCut ? "; older ones were dropped, filter to see them" : ", which is all"}${shownUntil ? `; those until ${app.dateTime(shownUntil)}, as they are now` : ""}`);
     older.hidden = !view.hasMore;
     write(fault, view.fault);
     fault.hidden = view.fault === "";
@@ -109,12 +110,29 @@ function mount(root, app, params) {
 
   apply(params);
   showDetail();
-  let zone = app.settings.zone;
-  const timer = setInterval(() => { for (const view of Object.values(views)) view.refresh(); detail.refresh(); }, REFRESH_MS);
+  // Of the past, what had begun by then; asked for again as the moment moves on.
+  function followMoment() {
+    const until = app.feed.isPast ? app.feed.snapshot?.timestamp ?? null : null;
+    if (until === shownUntil) return;
+    shownUntil = until;
+    for (const view of Object.values(views)) {
+      view.until = until;
+      view.question = null;
+    }
+    views[current].filter(wanted);
+  }
+
+  const timer = setInterval(() => {
+    if (!document.hidden) followMoment();
+    for (const view of Object.values(views)) view.refresh();
+    detail.refresh();
+  }, REFRESH_MS);
 
   return {
     subscription: () => ({ channels: ["orders", "trades", "bookings"], symbols: wanted.symbol ? [wanted.symbol] : [] }),
     entries(entries, hasMissed) {
+      // The server knows orders as they are now: what lanes of the past bring would be written over by that.
+      if (app.feed.isPast) return;
       for (const view of Object.values(views)) view.take(entries, hasMissed);
       detail.take(entries);
       showList();
@@ -154,6 +172,7 @@ class Part {
     this.hasMore = false;
     this.isCut = false;
     this.isLoaded = false;
+    this.until = null;
     this.fault = "";
     this.filters = {};
     this.question = null;
@@ -287,7 +306,7 @@ class OrdersPart extends Part {
 
   query() {
     const { strategy, symbol, venue, status, open } = this.filters;
-    return { strategy, symbol, venue, status, open };
+    return { strategy, symbol, venue, status, open, end_time: this.until };
   }
 
   passes(row) {
@@ -378,7 +397,7 @@ class TradesPart extends Part {
 
   query() {
     const { strategy, symbol, side } = this.filters;
-    return { strategy, symbol, side };
+    return { strategy, symbol, side, end_time: this.until };
   }
 
   text(row) {
