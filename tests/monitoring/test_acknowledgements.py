@@ -11,6 +11,8 @@ from observability.metrics.alerts.book import AlertBook, alert_id
 from observability.monitoring.acknowledgements import Acknowledged, HubAcknowledger
 
 DISK_FULL = Alert("critical", "disk full", key="disk", ts=1, ts_init=1)
+# The same event sent again would change nothing.
+STILL_FULL = Alert("critical", "disk full", key="disk", ts=2, ts_init=2)
 
 
 async def written() -> bool:
@@ -53,7 +55,7 @@ def test_an_alert_raised_again_during_the_write_is_returned_as_it_was() -> None:
     book.note(DISK_FULL)
 
     async def raised_meanwhile() -> bool:
-        book.note(DISK_FULL)
+        book.note(STILL_FULL)
         return True
 
     acknowledged = acknowledge(book, alert_id(DISK_FULL), raised_meanwhile)
