@@ -150,55 +150,41 @@ class Ledger:
 
     @property
     def realized_gross(self) -> Decimal | None:
-        if not self.foreign:
-            return self.own.realized_gross
-        return self._converted(self.own.realized_gross, [(each, each.realized_gross) for each in self.foreign])
+        return self._converted("realized_gross") if self.foreign else self.own.realized_gross
 
     @property
     def fees(self) -> Decimal | None:
-        if not self.foreign:
-            return self.own.fees
-        return self._converted(self.own.fees, [(each, each.fees) for each in self.foreign])
+        return self._converted("fees") if self.foreign else self.own.fees
 
     @property
     def income(self) -> Decimal | None:
-        return self._converted(self.own.income, [(each, each.income) for each in self.foreign])
+        return self._converted("income") if self.foreign else self.own.income
 
     @property
     def flows(self) -> Decimal | None:
-        return self._converted(self.own.flows, [(each, each.flows) for each in self.foreign])
+        return self._converted("flows") if self.foreign else self.own.flows
 
     @property
     def realized(self) -> Decimal | None:
-        if not self.foreign:
-            return self.own.realized
-        return self._converted(self.own.realized, [(each, each.realized) for each in self.foreign])
+        return self._converted("realized") if self.foreign else self.own.realized
 
     @property
     def unrealized(self) -> Decimal | None:
-        if not self.foreign:
-            return self.own.unrealized
-        return self._converted(self.own.unrealized, [(each, each.unrealized) for each in self.foreign])
+        return self._converted("unrealized") if self.foreign else self.own.unrealized
 
     @property
     def gross_exposure(self) -> Decimal | None:
-        if not self.foreign:
-            return self.own.gross_exposure
-        return self._converted(self.own.gross_exposure, [(each, each.gross_exposure) for each in self.foreign])
+        return self._converted("gross_exposure") if self.foreign else self.own.gross_exposure
 
     @property
     def net_exposure(self) -> Decimal | None:
-        if not self.foreign:
-            return self.own.net_exposure
-        return self._converted(self.own.net_exposure, [(each, each.net_exposure) for each in self.foreign])
+        return self._converted("net_exposure") if self.foreign else self.own.net_exposure
 
     @property
     def total(self) -> Decimal | None:
         """All P&L."""
         # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
-        if not self.foreign:
-            return self.own.total
-        return self._converted(self.own.total, [(each, each.total) for each in self.foreign])
+        return self._converted("total") if self.foreign else self.own.total
 
     def unconverted(self) -> dict[str, Decimal]:
         """Returns the P&L in each currency that has no rate, unless there is nothing in it to be converted."""
@@ -288,14 +274,15 @@ class Ledger:
             "unconverted_reason": why_missing(self.unconverted(), self.reporting),
         }
 
-    @staticmethod
-    def _converted(own: Decimal, foreign: Iterable[tuple[Amounts, Decimal]]) -> Decimal | None:
-        total = own
-        for amounts, amount in foreign:
-            converted = amounts.conversion.convert(amount)
+    def _converted(self, name: str) -> Decimal | None:
+        """Returns a sum in the reporting currency; None without a rate that it needs."""
+        total: Decimal = getattr(self.own, name)
+        for amounts in self.foreign:
+            converted = amounts.conversion.convert(getattr(amounts, name))
             if converted is None:
                 return None
-            total = EXACT.add(total, converted)
+            # Most accounts and symbols have one currency.
+            total = converted if total is ZERO else EXACT.add(total, converted)
         return total
 
 

@@ -54,10 +54,11 @@ class SymbolSource(Protocol):
 class Horizons(Protocol):
     """The fills that wait for a horizon to pass."""
 
-    pending: int
-
     def due_ns(self, symbol: str) -> int | None:
         """Returns the next horizon of a symbol, None if there is none."""
+
+    def due(self, now_ns: int) -> Sequence[str]:
+        """Returns the symbols with horizons before `now_ns`."""
 
     def settle(self, market: OrderMarket, now_ns: int) -> None:
         """Counts the horizons of a symbol that lie before `now_ns`."""
@@ -282,12 +283,10 @@ class OrderMarkets:
 
     def settle_all(self, now_ns: int) -> bool:
         """Counts the horizons of all symbols that lie before `now_ns`; returns whether there were any."""
-        if not self._horizons.pending:
-            return False
         is_any = False
-        for market in self._markets.values():
-            due_ns = self._horizons.due_ns(market.symbol)
-            if due_ns is not None and due_ns < now_ns:
+        for symbol in self._horizons.due(now_ns):
+            market = self._markets.get(symbol)
+            if market is not None:
                 self._horizons.settle(market, now_ns)
                 is_any = True
         return is_any
