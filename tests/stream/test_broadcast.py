@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -74,13 +75,19 @@ class CohortClient(Client):
         super().__init__()
         self.order = [] if order is None else order
         self.sending: Callable[[], None] = lambda: None
+        self.told: list[tuple[int, int]] = []
+        """How many frames it was told that it has skipped, after how many that it got."""
         self.key = CohortKey(VIEW, is_compressed=False, keeps_context=False, accepts_lag=accepts_lag, is_plain=False)
 
     def cohort_key(self) -> CohortKey | None:
         return None if self.skipped else self.key
 
     def send_shared(self, _kind: object, buffer: bytearray, *_: object) -> None:
-        self.sent.append(int(buffer[HEADROOM:]))
+        message = json.loads(buffer[HEADROOM:])
+        if isinstance(message, dict):
+            self.told.append((message["skipped"], len(self.sent)))
+            return
+        self.sent.append(message)
         self.order.append(self)
         self.sending()
 
@@ -310,6 +317,7 @@ def test_members_that_still_wait_when_the_next_frame_comes_get_only_that_one() -
     assert 0 < len(sent_first) < len(clients)
     for client in clients:
         assert client.sent == ([1, 2, 3] if client in sent_first else [2, 3])
+        assert client.told == ([] if client in sent_first or not client.key.accepts_lag else [(1, 0)])
     assert broadcast.broadcaster.frames_skipped == len(clients) - len(sent_first)
 
 
@@ -393,12 +401,41 @@ def test_frames_that_this_worker_was_too_late_to_read_are_skipped_for_everyone()
 
 def test_a_member_that_accepts_lag_is_told_of_frames_that_this_worker_missed() -> None:
     client = CohortClient(accepts_lag=True)
-    skips: list[int] = []
-    client.skip_frames = skips.append  # type: ignore[method-assign,assignment]
     broadcast = Broadcast(client)
+    for seq in (1, 4, 5):
+        broadcast.send(seq)
+    assert (client.sent, client.told) == ([1, 4, 5], [(2, 1)])
+
+
+def test_members_of_a_late_server_are_told_by_the_sends_of_their_cohort() -> None:
+    clients = [CohortClient(accepts_lag=True) for _ in range(4 * CHUNK_CLIENTS)]
+    broadcast = Broadcast(*clients)
+    # One chunk of each frame is sent; the sixth is sent whole.
+    for seq in range(1, 7):
+        broadcast.send(seq)
+        if seq % 2:
+            broadcast.loop.run_one()
+    assert all(cohort is not None for cohort in broadcast.broadcaster.clients.values())
+    broadcast.finish()
+    for client in clients:
+        assert client.sent[-1] == 6 and len(client.sent) + sum(skipped for skipped, _ in client.told) == 6
+    assert len({tuple(client.told) for client in clients}) > 1
+    told = [list(client.told) for client in clients]
+    broadcast.send(7)
+    broadcast.finish()
+    assert [client.told for client in clients] == told
+
+
+def test_a_member_that_leaves_before_it_was_told_has_what_it_skipped_due() -> None:
+    clients = [CohortClient(accepts_lag=True) for _ in range(2 * CHUNK_CLIENTS)]
+    broadcast = Broadcast(*clients)
     broadcast.send(1)
-    broadcast.send(4)
-    assert skips == [2]
+    late = next(client for client in clients if not client.sent)
+    broadcast.send(2)
+    broadcast.broadcaster.leave_cohort(late)
+    assert late.skipped == 1
+    broadcast.finish()
+    assert (late.sent, late.told) == ([2], [])
 
 
 def test_the_first_frame_of_another_epoch_skips_nothing() -> None:

@@ -135,7 +135,7 @@ def test_a_cohort_that_skipped_some_members_sends_all_a_message_that_refers_to_n
     scene.send()
     scene.begin()
     scene.cohort.send(0, 1)
-    assert scene.cohort.skip(1, 2) == [members[1]]
+    assert scene.cohort.skip(1, 2) == 1
     payload = scene.send()
     assert inflate(members[0].sent[-1], 1000) == inflate(members[1].sent[-1], 1000) == payload
 

@@ -70,6 +70,12 @@ def test_a_compressed_frame_has_its_bit_set(scene: Scene) -> None:
     assert scene.members[0].pair.read(10) == b"\xc1\x08deflated"
 
 
+def test_a_message_before_the_frame_goes_with_it(scene: Scene) -> None:
+    scene.sends.set_message(bytearray(HEADROOM) + b"deflated", True, b"before")
+    assert scene.send() == []
+    assert [member.pair.read(18) for member in scene.members] == [b"\x81\x06before\xc1\x08deflated"] * 3
+
+
 def test_the_transport_gets_the_bytes_that_a_socket_does_not_take(scene: Scene) -> None:
     full = scene.members[1]
     full.pair.sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)

@@ -5,7 +5,8 @@ waiting for a slow one.
                  on its own    has lanes, deltas, missed frames or a `lag` message due, or bytes unsent
 
 A subscriber that falls behind leaves its cohort when its transport reports unsent bytes. It joins one again with the
-first frame that it is sent whole.
+first frame that it is sent whole. Where the server is late itself, the members of a cohort stay, and it tells them how
+many frames they have skipped: a busy server does not do more per client than one with time.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ class Broadcaster:
         cohort = self.clients.get(client)
         if cohort is None:
             return
-        index = cohort.discard(client)
+        skipped, index = cohort.skipped_by(client), cohort.discard(client)
+        if skipped:
+            client.skip_frames(skipped)
         if any(chunk is cohort and start <= index < end for chunk, start, end in self._chunks):
             self._waiting.append(client)
         if not len(cohort) and not self._is_sending:
@@ -270,24 +273,18 @@ class Broadcaster:
                 overdue[client] = None
         skipped = len(overdue)
         for cohort, start, end in chunks:
-            late = cohort.skip(start, end)
-            skipped += len(late)
+            skipped += cohort.skip(start, end)
             stops.setdefault(cohort, start)
-            if cohort.key.accepts_lag:
-                for member in late:
-                    self.leave_cohort(member)
-                    member.skip_frames()
-                    overdue[member] = None
         self._skipped.add(skipped)
         return overdue, stops
 
     def _skip_missed(self, count: int) -> None:
         """Skips frames that this worker was too late to read, for everyone."""
         self._skipped.add(count * len(self.clients))
-        for client, cohort in tuple(self.clients.items()):
-            if cohort is None or cohort.key.accepts_lag:
-                self.leave_cohort(client)
-                client.skip_frames(count)
+        for cohort in self._cohorts.values():
+            cohort.skip_all(count)
+        for client in tuple(self._others):
+            client.skip_frames(count)
 
     def _join(self, client: Receiver) -> None:
         """Moves a subscriber that has only frames due into their cohort."""

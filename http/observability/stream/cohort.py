@@ -1,10 +1,12 @@
 """Cohorts: subscribers that are sent the same bytes on a tick, and have nothing else due.
 
-A cohort is an array of prepared sends, so a tick does nothing per client but the send. Who needs more (lanes, deltas, a
-`lag` message) or has bytes unsent is in no cohort.
+A cohort is an array of prepared sends, so a tick does nothing per client but the send. Who needs more (lanes, deltas)
+or has bytes unsent is in no cohort.
 
     members   | A | B | C | D |          a removed member is replaced by the last one; while a frame is being sent it
     sends     | a | b | c | d |          leaves a send that does nothing, so that indexes stay valid
+    skipped   | 0 | 2 | 2 | 1 |          frames that the server was too late to send: neighbours with the same number
+                                         are sent one `lag` message with the next frame, by the same send
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from picows import WSMsgType
 
+from observability.clocks.timestamps import format_iso_ms
+from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame
+from observability.stream.event_stream import encode_event
 from observability.stream.io_uring import MAX_BATCH, SendBlock, SendRing
 from observability.stream.views import View
 from observability.websocket.deflate import DeflateMemory
@@ -80,8 +85,9 @@ class Sends(Protocol):
     def remove(self, index: int) -> None:
         """Removes the send at `index`, and moves the last one there."""
 
-    def set_message(self, message: bytearray, is_compressed: bool) -> None:
-        """Prepares the payload of `message`, which has headroom in front, to be sent."""
+    def set_message(self, message: bytearray, is_compressed: bool, before: bytes = b"") -> None:
+        """Prepares the payload of `message`, which has headroom in front, to be sent, and a message `before` it unless
+        that is empty."""
 
     def send(self, start: int, end: int) -> list[int]:
         """Sends to the members from `start` to before `end`. Returns the indexes of those that have bytes unsent."""
@@ -94,6 +100,7 @@ class PicowsSends:
         self._sends: list[Callable[..., Any]] = []
         self._message = bytearray()
         self._is_compressed = False
+        self._before: bytearray | None = None
 
     def append(self, member: Member) -> bool:
         self._sends.append(member.send_shared)
@@ -105,13 +112,19 @@ class PicowsSends:
     def remove(self, index: int) -> None:
         _replace_by_last(self._sends, index)
 
-    def set_message(self, message: bytearray, is_compressed: bool) -> None:
+    def set_message(self, message: bytearray, is_compressed: bool, before: bytes = b"") -> None:
         self._message = message
         self._is_compressed = is_compressed
+        self._before = bytearray(HEADROOM) + before if before else None
 
     def send(self, start: int, end: int) -> list[int]:
         # hot: once per client per tick (observability bench --only fanout)
         message, is_compressed = self._message, self._is_compressed
+        if self._before is not None:
+            for send in self._sends[start:end]:
+                send(WSMsgType.TEXT, self._before, HEADROOM, True, False)
+                send(WSMsgType.TEXT, message, HEADROOM, True, is_compressed)
+            return []
         for send in self._sends[start:end]:
             send(WSMsgType.TEXT, message, HEADROOM, True, is_compressed)
         # A transport that could not write everything has said so by `pause_writing`.
@@ -140,8 +153,8 @@ class SocketSends:
         _replace_by_last(self._fds, index)
         _replace_by_last(self._members, index)
 
-    def set_message(self, message: bytearray, is_compressed: bool) -> None:
-        self._frame = self._make_header(len(message) - HEADROOM, is_compressed) + memoryview(message)[HEADROOM:]
+    def set_message(self, message: bytearray, is_compressed: bool, before: bytes = b"") -> None:
+        self._frame = _framed(self._make_header, before, message, is_compressed) + memoryview(message)[HEADROOM:]
 
     def send(self, start: int, end: int) -> list[int]:
         # hot: once per client per tick (observability bench --only fanout)
@@ -192,8 +205,8 @@ class RingSends:
             self._ring.unregister(place)
         _replace_by_last(self._members, index)
 
-    def set_message(self, message: bytearray, is_compressed: bool) -> None:
-        self._block.set_frame(self._make_header(len(message) - HEADROOM, is_compressed), message, HEADROOM)
+    def set_message(self, message: bytearray, is_compressed: bool, before: bytes = b"") -> None:
+        self._block.set_frame(_framed(self._make_header, before, message, is_compressed), message, HEADROOM)
 
     def send(self, start: int, end: int) -> list[int]:
         # hot: once per batch of clients per tick (observability bench --only fanout)
@@ -215,6 +228,14 @@ class Cohort(Generic[MemberT]):
         self._sends = sends
         self._voided: list[int] = []
         self._is_sending = False
+        self._frame: Frame | None = None
+        self._message = bytearray()
+        self._is_message_compressed = False
+        # Per member, the frames that it has skipped and was not told of; whether there are any; and with how many the
+        # message is prepared.
+        self._skipped: list[int] = []
+        self._has_skipped = False
+        self._prepared = 0
         self._identity: object | None = None
         """The message that every member got last, compressed; None if the next one must refer to none."""
 
@@ -233,7 +254,12 @@ class Cohort(Generic[MemberT]):
             return False
         self._indexes[member] = len(self._members)
         self._members.append(member)
+        self._skipped.append(0)
         return True
+
+    def skipped_by(self, member: MemberT) -> int:
+        """Returns how many frames a member has skipped without having been told."""
+        return self._skipped[self._indexes[member]] if self._has_skipped else 0
 
     def discard(self, member: MemberT) -> int:
         """Removes a member; returns the index it had."""
@@ -254,16 +280,20 @@ class Cohort(Generic[MemberT]):
         self._compact()
         self._is_sending = True
         message = self.key.view.full(frame)
+        self._frame, self._is_message_compressed = frame, False
         if self.key.takes_events:
-            self._sends.set_message(message.event, False)
+            self._message = message.event
         elif not self.key.is_compressed:
-            self._sends.set_message(message.buffer, False)
+            self._message = message.buffer
         else:
             deflated = message.deflated
             is_next = self._identity is not None and self._identity is deflated.follows
-            self._sends.set_message(deflated.stepped_frame() if is_next else deflated.contained_frame(), True)
+            self._message = deflated.stepped_frame() if is_next else deflated.contained_frame()
+            self._is_message_compressed = True
             if self.key.keeps_context:
                 self._identity = deflated.identity
+        self._has_skipped = self._has_skipped and any(self._skipped)
+        self._prepare(0)
         return len(self._members)
 
     def send(self, start: int, end: int) -> tuple[int, list[MemberT]]:
@@ -272,13 +302,52 @@ class Cohort(Generic[MemberT]):
         count = end - start
         if self._voided:
             count -= sum(1 for index in self._voided if start <= index < end)
-        members = [self._members[index] for index in self._sends.send(start, end)]
+        indexes = self._send_with_lag(start, end) if self._has_skipped else self._sends.send(start, end)
+        members = [self._members[index] for index in indexes]
         return count, [member for member in members if member is not None]
 
-    def skip(self, start: int, end: int) -> list[MemberT]:
-        """Returns the members from `start` to before `end`, to which the frame is not sent any more."""
+    def _send_with_lag(self, start: int, end: int) -> list[int]:
+        """Does the same where some members are to be told of skipped frames first."""
+        behind: list[int] = []
+        while start < end:
+            count, stop = self._skipped[start], start + 1
+            while stop < end and self._skipped[stop] == count:
+                stop += 1
+            # Before the send, in which a member may leave.
+            self._skipped[start:stop] = [0] * (stop - start)
+            if count != self._prepared:
+                self._prepare(count)
+            behind += self._sends.send(start, stop)
+            start = stop
+        return behind
+
+    def _prepare(self, skipped: int) -> None:
+        """Prepares the message for members that have skipped so many frames."""
+        before = b""
+        if skipped:
+            assert self._frame is not None, "prepared since a frame was begun"
+            before = encode_json({"type": "lag", "skipped": skipped, "timestamp": format_iso_ms(self._frame.ts_ns)})
+            if self.key.takes_events:
+                before = encode_event(before)
+        self._prepared = skipped
+        self._sends.set_message(self._message, self._is_message_compressed, before)
+
+    def skip(self, start: int, end: int) -> int:
+        """Skips the frame for the members from `start` to before `end`, to which it is not sent any more; returns how
+        many they are."""
         self._identity = None
-        return [member for member in self._members[start:end] if member is not None]
+        if self.key.accepts_lag:
+            self._skip(start, end, 1)
+        return sum(1 for member in self._members[start:end] if member is not None)
+
+    def skip_all(self, count: int) -> None:
+        """Skips frames for every member."""
+        if self.key.accepts_lag:
+            self._skip(0, len(self._members), count)
+
+    def _skip(self, start: int, end: int, count: int) -> None:
+        self._has_skipped = True
+        self._skipped[start:end] = [skipped + count for skipped in self._skipped[start:end]]
 
     def end(self) -> None:
         """Ends the sending of a frame."""
@@ -292,6 +361,7 @@ class Cohort(Generic[MemberT]):
 
     def _remove(self, index: int) -> None:
         self._sends.remove(index)
+        _replace_by_last(self._skipped, index)
         _replace_by_last(self._members, index)
         if index < len(self._members):
             moved = self._members[index]
@@ -314,6 +384,12 @@ def frame_header(length: int, is_compressed: bool) -> bytes:
     if length < 1 << 16:
         return bytes((first, 126)) + length.to_bytes(2, "big")
     return bytes((first, 127)) + length.to_bytes(8, "big")
+
+
+def _framed(make_header: MakeHeader, before: bytes, message: bytearray, is_compressed: bool) -> bytes:
+    """Returns what precedes the payload of `message`: its header, and a message before it."""
+    header = make_header(len(message) - HEADROOM, is_compressed)
+    return make_header(len(before), False) + before + header if before else header
 
 
 def no_header(_length: int, _is_compressed: bool) -> bytes:
