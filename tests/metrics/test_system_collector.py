@@ -218,6 +218,8 @@ def test_an_acknowledged_alert_is_active_again_after_another_event() -> None:
     assert state.to_json()["acknowledged"] == "2012-06-21T12:00:01.000Z"
     assert [known.alert_id for known in collector.alert_book.all()] == [state.alert_id]
     bus.publish(alert())
+    assert shown(collector)["active_alerts"] == 0
+    bus.publish(alert(ts=NOON + 2 * S))
     assert shown(collector)["active_alerts"] == 1
 
 
