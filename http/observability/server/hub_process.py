@@ -221,6 +221,7 @@ class HubProcess(ServerProcess):
                 figures,
                 self._hub.custom.encoded,
                 self._history,
+                None if self._reader is None else StoredMinutes(self._reader),
             ),
             self._collectors.system.alert_book,
         )
@@ -321,6 +322,7 @@ class HubProcess(ServerProcess):
         await self._hub.stop()
         if self._edges is not None:
             await self._edges.stop()
+        await self._rule_book.stop()
         await self._notifier.stop()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.stop)

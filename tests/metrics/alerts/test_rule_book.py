@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,10 @@ from observability.clocks.clock import EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_MS
 from observability.clocks.timestamps import NS_PER_S as S
 from observability.config.config import Config
+from observability.errors import StoreError
 from observability.events import Event, Fill, Metric, Order, Print, Quote
+from observability.history.aggregates import LAST, Block, Column
+from observability.history.series import Series
 from observability.metrics.alerts.book import Action, AlertState
 from observability.metrics.alerts.metric_paths import Figure, MetricSources
 from observability.metrics.alerts.rule_book import RuleBook
@@ -47,9 +51,10 @@ class System:
         self.rules = RuleBook(parse_rules(rules, "") if rules else load_rules(None), sources, self.alerts)
         self._frames = FrameRing("")
 
-    def change_rules(self, rules: str) -> None:
+    def change_rules(self, rules: str, minutes: Any = None) -> None:
         """Continues with other rules, as after a restart with another file."""
-        sources = MetricSources(self.collectors.sections, self.collectors.system.user_metrics, {}, {}, self.history)
+        metrics = self.collectors.system.user_metrics
+        sources = MetricSources(self.collectors.sections, metrics, {}, {}, self.history, minutes)
         self.rules = RuleBook(parse_rules(rules, ""), sources, self.alerts)
 
     def _on_transition(self, state: AlertState, action: Action) -> None:
@@ -600,3 +605,74 @@ def test_an_alert_about_a_position_that_is_gone_is_over_after_a_restart() -> Non
     after = restarted(before, rules)
     after.tick(1)
     assert after.drain() == [("big/alpha/AAPL", "resolved")]
+
+
+class Minutes:
+    """A store in miniature: the minutes of five days, of which each noon is busy. It cannot be read at times."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.is_readable = True
+
+    async def read(
+        self, series: Series, columns: Sequence[Column], start_ns: int, end_ns: int, spacing_ns: int
+    ) -> Block:
+        self.asked.append(series.key)
+        await asyncio.sleep(0)
+        if not self.is_readable:
+            raise StoreError("the disk is gone")
+        block = Block.empty(1)
+        for minute in range(-5 * 24 * 60, 0):
+            is_noon = minute // 60 % 24 == 0
+            block.times.append(NOON + minute * 60 * S)
+            block.columns[0].append((1_000 if is_noon else 0) + minute % 3)
+        assert (end_ns - start_ns, spacing_ns) == (7 * 24 * 3_600 * S, 60 * S)
+        assert columns == [Column(0, LAST)]
+        return block
+
+
+OF_NOON = """
+[odd]
+metric = "market_data.*.last_price"
+deviation_over = "168h"
+time_of_day = "1h"
+below = -4
+"""
+
+
+def test_the_history_of_earlier_days_is_read_from_the_store_for_one_member_after_the_other() -> None:
+    async def scenario() -> None:
+        system, minutes = System('[none]\nmetric = "server.x"\nabove = 1\n'), Minutes()
+        system.change_rules(OF_NOON, minutes)
+        system.publish(trade("AAPL", 1_001, 0), trade("MSFT", 1, 0))
+        for seconds in range(4):
+            system.tick(seconds)
+            await asyncio.sleep(0)
+            assert len(minutes.asked) <= seconds
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert sorted(minutes.asked) == ["AAPL", "MSFT"]
+        system.tick(4)
+        # It is noon, at which a price of 1 is odd and one of 1001 is not.
+        assert system.drain() == [("odd/MSFT", "raised")]
+        assert system.rule("odd")["waiting"] is None
+        await system.rules.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_cannot_be_read_costs_the_history_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        system, minutes = System('[none]\nmetric = "server.x"\nabove = 1\n'), Minutes()
+        minutes.is_readable = False
+        system.change_rules(OF_NOON, minutes)
+        system.publish(trade("AAPL", 1_001, 0))
+        for seconds in range(3):
+            system.tick(seconds)
+            for _ in range(3):
+                await asyncio.sleep(0)
+        assert system.rule("odd")["waiting"] == "this time of 0 earlier days is known, of 3 needed (1 of 1)"
+        await system.rules.stop()
+
+    asyncio.run(scenario())
+    assert "the history of AAPL is not known: the disk is gone" in caplog.text

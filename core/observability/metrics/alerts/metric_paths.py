@@ -21,9 +21,12 @@ from typing import Any, Final
 
 import msgspec
 
+from observability.clocks.timestamps import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
 from observability.history.aggregates import LAST, Column
+from observability.history.archive import StoredMinutes
 from observability.history.history import History
 from observability.history.layout import TIERS
+from observability.history.series import Series
 from observability.metrics.system.user_metrics import UserMetrics, labels_text
 from observability.snapshot.sections import Group, Section
 
@@ -36,6 +39,8 @@ UPDATED: Final = "updated_ns"
 _OF_THE_EVENTS: Final = frozenset({USER, "market_data", "strategy", "execution"})
 
 Fields = Mapping[str, Any]
+Samples = Sequence[tuple[int, float]]
+"""Values, each with its time, oldest first."""
 Figure = Callable[[], float | bool | None]
 """Returns one figure of the server."""
 
@@ -94,13 +99,15 @@ class MetricSources:
         figures: Mapping[str, Figure],
         custom: Mapping[str, bytes],
         history: History | None = None,
+        minutes: StoredMinutes | None = None,
     ) -> None:
-        """The past of sections that are in `history` is known."""
+        """The past of what is in `history` is known, and beyond its memory what is in `minutes`."""
         self._sections = {section.name: section for section in sections}
         self._user_metrics = user_metrics
         self._figures = figures
         self._custom = custom
         self._history = history
+        self._minutes = minutes
 
     def read(self, path: MetricPath) -> Iterator[tuple[str, Fields]]:
         """Yields each member's name (empty if there is only one) and the object that the field is in."""
@@ -115,17 +122,39 @@ class MetricSources:
         elif path.section in self._custom:
             yield from _read_object(msgspec.json.decode(self._custom[path.section]), path.place)
 
-    def past(self, path: MetricPath, member: str, start_ns: int, end_ns: int) -> Sequence[tuple[int, float]]:
-        """Returns the values that the history has of a field, each with its time, oldest first: the last one of each
-        second, or of each minute if the seconds do not reach back so far. A field may have none."""
-        series = None if self._history is None else self._history.find(*_series_of(path, member))
+    def past(self, path: MetricPath, member: str, start_ns: int, end_ns: int) -> Samples:
+        """Returns the values that memory has of a field, each with its time, oldest first: the last one of each minute,
+        or of each second of less than an hour. A field may have none."""
+        found = self._series_of(path, member)
+        if found is None:
+            return ()
+        series, column = found
+        # A measure takes no more samples of an hour or more.
+        wanted_ns = NS_PER_MINUTE if end_ns - start_ns >= NS_PER_HOUR else NS_PER_S
+        tier = next(n for n, tier in enumerate(TIERS) if tier.interval_ns == wanted_ns)
+        block = series.view().copy_block(tier, start_ns, end_ns, [column])
+        return list(zip(block.times, block.columns[0], strict=True))
+
+    async def stored_past(self, path: MetricPath, member: str, start_ns: int, end_ns: int) -> Samples:
+        """Returns the same of every minute that the store has. Raises StoreError."""
+        found = self._series_of(path, member)
+        if found is None or self._minutes is None:
+            return ()
+        series, column = found
+        block = await self._minutes.read(series, [column], start_ns, end_ns, NS_PER_MINUTE)
+        return list(zip(block.times, block.columns[0], strict=True))
+
+    def is_beyond_memory(self, span_ns: int) -> bool:
+        """Returns whether the store knows more of a span until now than memory."""
+        return self._minutes is not None and span_ns > TIERS[-1].rows * TIERS[-1].interval_ns
+
+    def _series_of(self, path: MetricPath, member: str) -> tuple[Series, Column] | None:
+        """Returns the series and column of a field in the history; None if it has none."""
+        series = None if self._history is None else self._history.find(*_place_in_history(path, member))
         field = _IN_HISTORY.get((path.section, path.field), path.field)
         if series is None or field not in series.fields:
-            return ()
-        tier = next((n for n, tier in enumerate(TIERS) if tier.rows * tier.interval_ns >= end_ns - start_ns), -1)
-        column = Column(series.fields.index(field), LAST)
-        block = series.view().copy_block(tier % len(TIERS), start_ns, end_ns, [column])
-        return list(zip(block.times, block.columns[0], strict=True))
+            return None
+        return series, Column(series.fields.index(field), LAST)
 
     def is_known_section(self, path: MetricPath) -> bool:
         return path.section in (SERVER, USER) or path.section in self._sections or path.section in self._custom
@@ -139,7 +168,7 @@ class MetricSources:
         return [str(MetricPath(path.section, path.place, name)) for name in get_close_matches(path.field, fields)]
 
 
-def _series_of(path: MetricPath, member: str) -> tuple[str, str]:
+def _place_in_history(path: MetricPath, member: str) -> tuple[str, str]:
     """Returns section and key of the series of the history that has a path's values."""
     section, place = path.section, path.place
     if section == "strategy" and place.startswith(_CURVES):

@@ -7,6 +7,7 @@ times the speed, and a disk that is full for a minute is full for a minute of th
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 from observability.clocks.timestamps import NS_PER_HOUR, NS_PER_S
 from observability.config.setting import shown
 from observability.config.toml_tables import format_duration
+from observability.errors import StoreError
 from observability.metrics.alerts.book import AlertBook, AlertContent, rule_alert_id, rule_alert_key
 from observability.metrics.alerts.comparison import Value
 from observability.metrics.alerts.labels import fields_of, fill, fill_links
@@ -50,6 +52,7 @@ class RuleBook:
         # Their objectives are about every tick.
         self._each_tick = [watch for watch in self._watches.values() if watch.is_each_tick]
         self._due_ns: int | None = None
+        self._reading: asyncio.Task[None] | None = None
         self.evaluations = 0
 
     def on_frame(self, frame: Frame) -> None:
@@ -71,7 +74,7 @@ class RuleBook:
         pasts_left = PASTS_PER_EVALUATION
         for watch in self._watches.values():
             if watch.untold and pasts_left:
-                pasts_left -= watch.tell_past(self._sources, now_ns, pasts_left)
+                pasts_left -= self._tell_past(watch, now_ns, pasts_left)
             readings = list(self._sources.read(watch.rule.metric))
             watch.observe(readings, now_ns if watch.goes_by_events else mono_ns, now_ns, self._alerts)
             if not watch.is_path_checked:
@@ -94,6 +97,40 @@ class RuleBook:
                 self._alerts.resolve(state.alert_id, now_ns)
             else:
                 watch.resume(state.member)
+
+    def _tell_past(self, watch: RuleWatch, now_ns: int, most: int) -> int:
+        """Tells up to `most` measures of the values that the history has; returns how many. What only the store has is
+        read for one at a time, beside the evaluations."""
+        assert watch.rule.window is not None
+        metric, span_ns = watch.rule.metric, watch.rule.window.window_ns
+        if self._sources.is_beyond_memory(span_ns):
+            if self._reading is None or self._reading.done():
+                member, measure = watch.untold.popitem()
+                self._reading = asyncio.get_running_loop().create_task(
+                    self._tell_stored_past(watch.rule, member, measure, now_ns)
+                )
+            return 0
+        members = list(watch.untold)[:most]
+        for member in members:
+            past = self._sources.past(metric, member, now_ns - span_ns, now_ns)
+            watch.untold.pop(member).add_past(past, now_ns)
+        return len(members)
+
+    async def _tell_stored_past(self, rule: Rule, member: str, measure: Deviation, now_ns: int) -> None:
+        assert rule.window is not None
+        start_ns = now_ns - rule.window.window_ns
+        try:
+            past = await self._sources.stored_past(rule.metric, member, start_ns, now_ns)
+        except StoreError as error:
+            logger.warning("alert rule %r: the history of %s is not known: %s", rule.name, member or rule.metric, error)
+            past = self._sources.past(rule.metric, member, start_ns, now_ns)
+        measure.add_past(past, now_ns)
+
+    async def stop(self) -> None:
+        """Reads no more of the past."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     def _check_path(self, watch: RuleWatch, readings: Sequence[tuple[str, Fields]]) -> None:
         """Warns once if a metric does not exist or cannot be compared; waits while members or values may still
@@ -212,16 +249,6 @@ class RuleWatch:
             if isinstance(measure, BurnRate):
                 value, beside = self._value(fields), self._beside(fields)
                 measure.count(value, beside, mono_ns)
-
-    def tell_past(self, sources: MetricSources, now_ns: int, most: int) -> int:
-        """Tells up to `most` measures of the values that the history has; returns how many."""
-        assert self.rule.window is not None
-        members = list(self.untold)[:most]
-        for member in members:
-            measure = self.untold.pop(member)
-            start_ns = now_ns - self.rule.window.window_ns
-            measure.add_past(sources.past(self.rule.metric, member, start_ns, now_ns), now_ns)
-        return len(members)
 
     def _newest(
         self, readings: Sequence[tuple[str, Fields]], clock_ns: int

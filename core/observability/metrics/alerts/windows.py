@@ -247,7 +247,10 @@ class Deviation:
         """Adds samples from before `now_ns`, oldest first, each with its time."""
         due_ns = 0
         for ts_ns, value in samples:
-            if value == value and due_ns <= ts_ns < now_ns:
+            number = ts_ns // self.slot_ns
+            # What it has seen itself meanwhile may have taken the place of the oldest slot.
+            is_over = self._ids[number % len(self._ids)] > number
+            if value == value and due_ns <= ts_ns < now_ns and not is_over:
                 self._add(ts_ns, value)
                 due_ns = ts_ns + self.interval_ns
         self._sum_up(now_ns)
