@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -33,9 +34,10 @@ class Member:
 class Scene:
     """A cohort, and the frames that it sends."""
 
-    def __init__(self, *, is_compressed: bool = False, keeps_context: bool = False) -> None:
+    def __init__(self, *, is_compressed: bool = False, keeps_context: bool = False, **key_fields: bool) -> None:
         self.view = View(EVERYTHING, DeflateCounters(Counters()))
-        key = CohortKey(self.view, is_compressed, keeps_context, accepts_lag=False, is_plain=False)
+        fields = {"accepts_lag": False, "is_plain": False} | key_fields
+        key = CohortKey(self.view, is_compressed, keeps_context, **fields)
         self.cohort = Cohort(key, PicowsSends())
         self.seq = 0
 
@@ -50,7 +52,9 @@ class Scene:
     def begin(self) -> bytes:
         """Begins a frame and returns its payload."""
         self.seq += 1
-        self.frame = Frame("epoch", self.seq, 0, 0, b'{"seq":%d,"text":"the same words in every frame"}' % self.seq)
+        self.frame = Frame(
+            "epoch", self.seq, 0, 0, b'{"type":"t","seq":%d,"text":"the same words in every frame"}' % self.seq
+        )
         self.size = self.cohort.begin(self.frame)
         return self.frame.payload
 
@@ -138,6 +142,26 @@ def test_a_cohort_that_skipped_some_members_sends_all_a_message_that_refers_to_n
     assert scene.cohort.skip(1, 2) == 1
     payload = scene.send()
     assert inflate(members[0].sent[-1], 1000) == inflate(members[1].sent[-1], 1000) == payload
+
+
+@pytest.mark.parametrize("takes_events", [False, True])
+def test_members_are_told_how_many_frames_each_has_skipped(takes_events: bool) -> None:
+    scene = Scene(accepts_lag=True, takes_events=takes_events)
+    members = [scene.join() for _ in range(4)]
+    scene.begin()
+    scene.cohort.send(0, 1)
+    assert (scene.cohort.skip(1, 4), scene.cohort.skip(3, 4)) == (3, 1)
+    scene.cohort.skip_all(2)
+    scene.leave(members[1])
+    for _ in range(2):
+        scene.send()
+    told = [
+        [int(found[1]) for message in member.sent if (found := re.search(rb'"type":"lag","skipped":(\d+)', message))]
+        for member in members
+    ]
+    assert told == [[2], [], [3], [4]]
+    assert [len(member.sent) for member in members] == [4, 0, 3, 3]
+    assert members[2].sent[0].startswith(b"event: lag\n" if takes_events else b'{"type":"lag"')
 
 
 def test_a_member_that_leaves_may_be_sent_the_same_message_again() -> None:

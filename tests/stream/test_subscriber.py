@@ -290,10 +290,14 @@ def test_missed_frames_that_are_lost_after_all_are_told_as_lag(stream: Stream, m
 @pytest.mark.parametrize(
     ("query", "skipped"), [("?mode=full&channels=metrics&since=e:0", [1]), ("?channels=metrics", [1]), ("", [])]
 )
+@pytest.mark.parametrize("broadcast", ["picows", "auto"])
 def test_frames_that_a_worker_reads_too_late_are_told_to_clients_that_know_lag(
-    stream: Stream, query: str, skipped: list[int]
+    serve: Callable[[Application], Any], query: str, skipped: list[int], broadcast: str
 ) -> None:
-    with stream.client(query) as client:
+    stream = Stream(serve, broadcast=broadcast)
+    with ExitStack() as stack:
+        stack.callback(lambda: stream.server.run(stream.endpoint.close(0.05)))
+        client = stack.enter_context(stream.client(query))
         seq = receive(client, "connected")["seq"]
         while receive(client, "metrics_update")["seq"] < seq:
             pass
