@@ -104,6 +104,7 @@ def test_a_symbol_shows_its_touch_and_its_session() -> None:
         "quote_stale": False,
         "print_stale": False,
         "stale": False,
+        "closed": None,
     }
 
 

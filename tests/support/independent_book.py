@@ -140,6 +140,8 @@ class State:
     order_strategies: dict[tuple[str, str], str] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
     now_ns: int = 0
+    is_beyond: bool = False
+    """Whether a side of a hedged position has gone through zero."""
 
 
 class Book:
@@ -156,6 +158,8 @@ class Book:
         self._fills: dict[tuple[str, ...], list[Event]] = {}
         """By key: the fill as it was delivered first, and its corrections."""
         self._corrections: list[Event] = []
+        self._blocked: list[tuple[tuple[str, ...], Event]] = []
+        """Corrections that would take a side through zero, until another one makes room for them."""
         self._bookings: dict[tuple[str, ...], Any] = {}
         self.state = State()
 
@@ -199,11 +203,11 @@ class Book:
                 return "refused"
         counted = {**event, "strategy": place[0]}
         waiting = [each for each in self._corrections if names_fill(each, key)]
-        self._fills[key] = [event, *waiting]
+        self._fills[key] = [event]
         self._log.append(counted)
         self._apply(self.state, counted)
-        if waiting:
-            self._compute_again(key)
+        for each in waiting:
+            self._correct(key, each)
         return "accepted"
 
     def _take_correction(self, event: Event) -> str:
@@ -213,12 +217,27 @@ class Book:
         matching = [key for key in self._fills if names_fill(event, key)]
         assert len(matching) <= 1, "the random year names its fills well enough"
         for key in matching:
-            self._fills[key].append(event)
-            self._compute_again(key)
+            self._correct(key, event)
         # Of a fill that has not come, it waits.
         return "accepted"
 
-    def _compute_again(self, key: tuple[str, ...]) -> None:
+    def _correct(self, key: tuple[str, ...], event: Event) -> None:
+        """Applies a correction, and then those that have waited for one like it."""
+        due = [(key, event)]
+        while due:
+            key, event = due.pop(0)
+            self._fills[key].append(event)
+            if self._compute_again(key):
+                again = [each for each in self._blocked if each[0][1] == key[1]]
+                self._blocked = [each for each in self._blocked if each[0][1] != key[1]]
+                due += again
+            else:
+                self._fills[key].remove(event)
+                self._compute_again(key)
+                self._blocked.append((key, event))
+
+    def _compute_again(self, key: tuple[str, ...]) -> bool:
+        """Adds up everything again; returns False if a side of a position would go through zero."""
         first, *changes = self._fills[key]
         number_of = next(i for i, each in enumerate(self._log) if each["type"] == "fill" and fill_key(each) == key)
         counted = {**self._log[number_of]}
@@ -231,6 +250,7 @@ class Book:
         for event in self._log:
             self._apply(state, event)
         self.state = state
+        return not state.is_beyond
 
     # -- what it changes
 
@@ -283,6 +303,8 @@ class Book:
         own = fee if asset == currency else self._valued(state, fee, asset, currency)
         gross, trade.pnl = self._trade(state, place, held, signed, price, own)
         held.last_fill = price
+        side = place[2]
+        state.is_beyond |= bool(side) and held.quantity * (1 if side == "long" else -1) < 0
         held.fees += own
         self._sums(state, place[0], currency).gross += gross or 0
         trade.gross = gross

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from observability import events
+from observability.instruments.hours import Calendars, MarketHours
 from observability.instruments.instrument import ONE, Instrument, Terms, assumed_instrument, described_instrument
 
 OnTerms = Callable[[str], None]
@@ -24,6 +25,7 @@ class InstrumentTable:
         self.reporting = reporting
         self.is_held: IsHeld | None = None
         """Asked before terms change."""
+        self.calendars = Calendars()
         self._multipliers = {} if multipliers is None else multipliers
         self._described: dict[str, dict[str, Instrument]] = {}
         self._assumed: dict[str, Instrument] = {}
@@ -59,6 +61,10 @@ class InstrumentTable:
         if described is None:
             return self._assume(symbol)
         return described.get(venue) or described.get("") or next(iter(described.values()))
+
+    def hours(self, symbol: str) -> MarketHours | None:
+        """Returns the hours of the market of a symbol; None if no calendar is named, or it cannot be read."""
+        return self.calendars.hours(self.find(symbol).calendar) if symbol in self._described else None
 
     @property
     def described(self) -> list[Instrument]:
@@ -96,7 +102,10 @@ class InstrumentTable:
     def to_json(self) -> list[dict[str, Any]]:
         """Returns every instrument, those assumed of symbols in use included."""
         assumed = [each for symbol, each in self._assumed.items() if symbol not in self._described]
-        return [each.to_json() for each in (*self.described, *assumed)]
+        return [
+            each.to_json() | {"calendar_fault": self.calendars.fault(each.calendar)}
+            for each in (*self.described, *assumed)
+        ]
 
     def _assume(self, symbol: str) -> Instrument:
         found = self._assumed.get(symbol)

@@ -95,6 +95,7 @@ def make_collectors(
         clock=event_clock,
         history=history,
         bookings=bookings,
+        instruments=instruments,
         settings=MarketDataSettings(
             max_symbols=config.max_symbols,
             stale_after_seconds=config.stale_after,

@@ -17,6 +17,7 @@ from observability.clocks.timestamps import MAX_NS, NS_PER_S
 from observability.errors import CapacityError, EventError, EventRefused
 from observability.events import MAX_SYMBOL_LENGTH, Bust, Correct, Event, Print, Quote, Split, event_time_ns
 from observability.history.history import History
+from observability.instruments.table import InstrumentTable
 from observability.metrics.arithmetic.decimals import to_float_or_none
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.arithmetic.splits import Ratio
@@ -82,9 +83,11 @@ class MarketDataCollector(BusCollector):
         history: History | None = None,
         bookings: BookingLog | None = None,
         settings: MarketDataSettings | None = None,
+        instruments: InstrumentTable | None = None,
     ) -> None:
         """Without `bus` the process's default one is used, without `clock` one that follows the events, and without
-        `history` none is written. `bookings` is the log that other collectors share."""
+        `history` none is written. `bookings` is the log that other collectors share, `instruments` the table that knows
+        the hours of markets."""
         super().__init__("market_data", bus)
         self.bookings = BookingLog(self.bus) if bookings is None else bookings
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
@@ -106,6 +109,9 @@ class MarketDataCollector(BusCollector):
         self._holders: dict[str, Holder] = {}
         self._history = history
         self.settings = MarketDataSettings() if settings is None else settings
+        self._instruments = instruments
+        if instruments is not None:
+            instruments.add_terms_listener(self._on_terms)
         self._print_ids = PrintIds()
         self._corrections = PrintCorrections(self._print_ids)
         self._waiting = self._corrections.waiting
@@ -497,6 +503,13 @@ class MarketDataCollector(BusCollector):
         self._note_change(tracked)
         return venue, ts_ns, now_ns
 
+    def _on_terms(self, symbol: str) -> None:
+        """Lets a symbol have the hours of the calendar that its instrument names."""
+        tracked = self._symbols.get(symbol)
+        if tracked is not None and self._instruments is not None:
+            tracked.set_hours(self._instruments.hours(symbol))
+            self._note_change(tracked)
+
     def _publish_bar(self, symbol: str, bar: Bar) -> None:
         for listener in self._bar_listeners:
             listener(symbol, bar)
@@ -566,6 +579,8 @@ class MarketDataCollector(BusCollector):
             series=series,
             bars=bars,
         )
+        if self._instruments is not None:
+            tracked.set_hours(self._instruments.hours(symbol))
         tracked.follower = self._followers.get(symbol)
         tracked.holder = self._holders.get(symbol)
         self._note_change(tracked)

@@ -34,7 +34,7 @@ from observability.history.standing import StandingSeries
 from observability.instruments.table import InstrumentTable
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.arithmetic.ledger import sum_or_none
-from observability.metrics.arithmetic.rates import MAX_CURRENCIES, Conversion, Rates
+from observability.metrics.arithmetic.rates import MAX_CURRENCIES, MAX_RATES, Conversion, Rates
 from observability.metrics.arithmetic.rates import Rate as KnownRate
 from observability.metrics.arithmetic.sessions import UTC_DAYS, Session, SessionCalendar
 from observability.metrics.arithmetic.splits import Ratio
@@ -148,6 +148,9 @@ class StrategyCollector(BusCollector):
         instruments.is_held = self._is_held
         instruments.add_terms_listener(self._on_terms)
         self.bookings.add_check(Instrument, self._check_instrument)
+        for kind in (Cash, Dividend, Funding):
+            self.bookings.add_check(kind, self._check_currency)
+        self.bookings.add_check(Rate, self._check_rate)
         self.fields = JsonPart()
         self._accounts: dict[str, StrategyAccount] = {}
         self._open: dict[str, PositionPart] = {}
@@ -385,8 +388,10 @@ class StrategyCollector(BusCollector):
             self._check_side(event)
         if self._n_positions >= self.settings.max_positions and not self._has_room(event):
             self._refuse(event)
-        if event.commission_asset and not self.rates.has_room(event.commission_asset):
-            raise EventRefused("commission_asset", f"no room: amounts in {MAX_CURRENCIES} currencies are kept")
+        if event.commission_asset:
+            self._check_room("commission_asset", event.commission_asset)
+        if len(self.rates.conversions) >= MAX_CURRENCIES:
+            self._check_room("symbol", self.instruments.terms(event.symbol).currency)
         trade = self.trades.admit(event, Reader.ACCOUNTING)
         if isinstance(trade, Rejection):
             self.duplicate_fills += trade is Rejection.DUPLICATE
@@ -441,6 +446,10 @@ class StrategyCollector(BusCollector):
     def on_instrument(self, event: Instrument) -> None:
         if self._booked(event) is not None:
             self.instruments.put(self.instruments.described_by(event))
+            fault = self.instruments.calendars.fault(event.calendar)
+            if fault is not None:
+                self.bus.remark = Remark(event, "calendar", fault)
+                logger.warning("the calendar %s of %s is not used: %s", event.calendar, event.symbol, fault)
 
     def on_rate(self, event: Rate) -> None:
         if self._booked(event) is not None:
@@ -535,7 +544,9 @@ class StrategyCollector(BusCollector):
         holding = self._holdings.get(symbol)
         return iter(()) if holding is None else iter(tuple(holding.parts.values()))
 
-    def why_no_room(self, strategy: str) -> EventRefused | None:
+    def why_no_room(self, strategy: str, symbol: str) -> EventRefused | None:
+        if not self.rates.has_room(self.instruments.terms(symbol).currency):
+            return EventRefused("symbol", f"no room: amounts in {MAX_CURRENCIES} currencies are kept")
         if strategy not in self._accounts and len(self._accounts) >= self.settings.max_strategies:
             return EventRefused("strategy", f"no room: all {self.settings.max_strategies} strategies are in use")
         if self._n_positions >= self.settings.max_positions and self._flat_position() is None:
@@ -1083,9 +1094,24 @@ class StrategyCollector(BusCollector):
         return holding is not None and bool(holding.parts)
 
     def _check_instrument(self, event: Instrument) -> None:
-        fault = self.instruments.fault(self.instruments.described_by(event))
+        instrument = self.instruments.described_by(event)
+        fault = self.instruments.fault(instrument)
         if fault is not None:
             raise EventRefused("symbol", fault)
+        self._check_room("settlement_currency" if event.settlement_currency else "quote_currency", instrument.currency)
+
+    def _check_currency(self, event: Cash | Dividend | Funding) -> None:
+        self._check_room("currency", event.currency or self.rates.reporting)
+
+    def _check_rate(self, event: Rate) -> None:
+        known = self.rates.known
+        if len(known) >= MAX_RATES and self.rates.pair_of((event.base, event.quote)) not in known:
+            raise EventRefused("base", f"no room: the rates of {MAX_RATES} pairs are kept")
+
+    def _check_room(self, field: str, currency: str) -> None:
+        """Refuses an amount in a further currency, of which there is a sum in every account."""
+        if not self.rates.has_room(currency):
+            raise EventRefused(field, f"no room: amounts in {MAX_CURRENCIES} currencies are kept")
 
     def _on_terms(self, symbol: str) -> None:
         """Lets the next position in a symbol begin under its new terms."""

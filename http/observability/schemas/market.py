@@ -82,6 +82,8 @@ SYMBOL_STATE: Final = record(
         "quote_stale": flag("Whether the newest quote is older than STALE_AFTER.") | {"type": ["boolean", "null"]},
         "print_stale": flag("Whether the newest print is older than STALE_AFTER.") | {"type": ["boolean", "null"]},
         "stale": flag("`quote_stale` or, where nothing was ever quoted, `print_stale`."),
+        "closed": flag("Whether the market is closed by its calendar; null if its hours are not known.")
+        | {"type": ["boolean", "null"]},
         "venues": mapping(VENUE_STATE, "Each venue, where there are several.", "BINANCE"),
     },
     optional=("venues",),

@@ -319,6 +319,11 @@ INSTRUMENT: Final = record(
         "lot_size": quantity("The smallest step of its quantity.", 1.0, null=True),
         "expiry": moment("When it ends.", null=True),
         "calendar": text("The exchange whose sessions it trades in (ISO 10383).", "XNAS", null=True),
+        "calendar_fault": text(
+            "Why the calendar is not used; null if it is, or if there is none.",
+            "it has no session at that time",
+            null=True,
+        ),
         "assumed": flag("Whether no event described it, and its name alone tells."),
     },
 )

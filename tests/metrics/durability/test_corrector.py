@@ -689,3 +689,47 @@ def test_what_busts_take_out_of_latencies_stays_in_the_counters_over_a_restart()
         assert again.collectors.execution.latencies([10**9]) == before
 
     asyncio.run(script())
+
+
+LONG: Any = {"position_side": "long", "commission": D(0)}
+
+
+def test_a_bust_that_would_take_a_side_through_zero_waits_for_its_closing_fills() -> None:
+    async def script() -> None:
+        kept, wrong = fill(1, quantity=D(1), **LONG), fill(2, quantity=D(9), **LONG)
+        closing = fill(3, side="sell", quantity=D(4), **LONG)
+        run = run_of([kept, wrong, closing, bust(wrong)], await started())
+        (booking,) = run.collectors.bookings.newer_than(0)
+        assert booking.effect["status"] == "pending"
+        assert "close more of this side" in booking.effect["reason"]
+        assert run.tick()["strategy"]["pending_corrections"] == 1
+        assert [each["quantity"] for each in run.collectors.strategy.positions()] == [6.0]
+        run_of([bust(closing, 1)], run)
+        right = run_of([kept], await started())
+        assert figures(run) == figures(right)
+        assert run.collectors.strategy.pending_corrections == 0
+
+    asyncio.run(script())
+
+
+def test_a_correction_that_waits_for_other_terms_is_applied_when_they_come() -> None:
+    def instrument(number: int, multiplier: int) -> Instrument:
+        ts = NOON + number * S
+        return Instrument("ES", "future", "USD", multiplier=D(multiplier), ts=ts, ts_init=ts)
+
+    async def script() -> None:
+        first, wrong, last = (
+            fill(2, symbol="ES"),
+            fill(3, symbol="ES"),
+            fill(4, symbol="ES", side="sell", quantity=D(20)),
+        )
+        before = [instrument(1, 50), first, wrong, last, instrument(5, 20)]
+        run = run_of([*before, correct(wrong, price=D(120))], await started())
+        assert run.collectors.strategy.pending_corrections == 1
+        run_of([instrument(6, 50)], run)
+        assert run.collectors.strategy.pending_corrections == 0
+        fills = [first, replaced(wrong, {"price": D(120)}), last]
+        right = run_of([instrument(1, 50), *fills, instrument(5, 20), instrument(6, 50)], await started())
+        assert figures(run) == figures(right)
+
+    asyncio.run(script())

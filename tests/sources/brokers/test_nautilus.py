@@ -184,13 +184,12 @@ def test_a_commission_in_base_currency_is_converted_at_the_price_of_its_fill() -
     assert isinstance(fill, Fill) and fill.commission == Decimal("61.0001")
 
 
-def test_a_commission_in_a_third_currency_is_left_out_and_named_once() -> None:
-    fills = bus.filled("T1", commission="0.01 BNB"), bus.filled("T2", commission="0.01 BNB")
-    fill, log, other = translate(NautilusCodec(), *fills)
-    assert isinstance(fill, Fill) and isinstance(other, Fill)
-    assert fill.commission == other.commission == 0
-    assert isinstance(log, Log)
-    assert log.message == "commissions in BNB are not counted: those of BTCUSDT-PERP count in USDT"
+def test_a_commission_in_a_third_currency_keeps_it() -> None:
+    (fill,) = translate(NautilusCodec(), bus.filled("T1", commission="0.01 BNB"))
+    assert isinstance(fill, Fill)
+    assert (fill.commission, fill.commission_asset) == (Decimal("0.01"), "BNB")
+    (fill,) = translate(NautilusCodec(), bus.filled("T1", commission="0.01 USDT"))
+    assert isinstance(fill, Fill) and fill.commission_asset == ""
 
 
 @each_version

@@ -26,6 +26,8 @@ _CROSSES: Final = ("USD", "USDT", "USDC", "EUR", "BTC", "ETH")
 
 MAX_CURRENCIES: Final = 256
 """In how many currencies amounts are kept: with each there is a sum in every account."""
+MAX_RATES: Final = 4_096
+"""Of how many pairs the newest rate is kept."""
 MAX_WANTED: Final = 1_024
 """Between how many pairs of currencies rates are looked for."""
 

@@ -64,6 +64,9 @@ NO_LONGER_KEPT: Final = (
 )
 CHANGED_SINCE: Final = "earlier fills of the position are no longer kept, and it was split or settled since"
 OTHER_TERMS: Final = "fills of the position since it was flat have counted under other terms of the instrument"
+BEYOND_ZERO: Final = (
+    "later fills close more of this side of the position than it would then have held: correct or bust them first"
+)
 ORDER_NO_LONGER_KEPT: Final = (
     "its order, or what was measured of it, is no longer in memory: execution quality keeps it"
 )
@@ -102,6 +105,7 @@ class Corrector:
         self._lock: asyncio.Lock | None = None
         self._queue: deque[tuple[Booking, list[Trade]]] = deque()
         self._task: asyncio.Task[None] | None = None
+        collectors.strategy.instruments.add_terms_listener(self._on_terms)
 
     def start(self, slices: asyncio.Lock | None = None) -> None:
         """Lets long work be done in slices from now on; `slices` is shared by everything that works in slices."""
@@ -166,6 +170,15 @@ class Corrector:
             self._wait(booking, AMBIGUOUS)
         else:
             self._begin(booking, trades)
+
+    def _on_terms(self, symbol: str) -> None:
+        """Takes up what had to wait for other terms of the instrument."""
+        self._take_waiting(symbol, OTHER_TERMS)
+
+    def _take_waiting(self, symbol: str, reason: str) -> None:
+        for booking in list(self.waiting.values()):
+            if booking.symbol == symbol and booking.effect.get("reason") == reason:
+                self.take(booking)
 
     def take_arrived(self) -> None:
         """Applies the corrections that have waited for fills that have come."""
@@ -235,7 +248,12 @@ class Corrector:
                 at_once(self._apply(*self._queue[0], turns))
             except (EventRefused, StoreError) as error:
                 self._wait(self._queue[0][0], str(error))
-            self._queue.popleft()
+            self._end(self._queue.popleft()[0])
+
+    def _end(self, booking: Booking) -> None:
+        """Takes up what may be possible now that a correction is applied."""
+        if booking.seq not in self.waiting:
+            self._take_waiting(booking.symbol, BEYOND_ZERO)
 
     def _run(self) -> None:
         if self._task is None and self._queue:
@@ -255,7 +273,7 @@ class Corrector:
                     booking, _ = self._queue[0]
                     logger.exception("correction %d of %s cannot be applied", booking.seq, booking.symbol)
                     self._wait(booking, "it cannot be applied; the log has the reason")
-                self._queue.popleft()
+                self._end(self._queue.popleft()[0])
         finally:
             self._task = None
 
@@ -442,6 +460,8 @@ class Corrector:
         refold.finish()
         if refold.has_other_terms:
             raise EventRefused("symbol", OTHER_TERMS)
+        if refold.is_beyond_zero:
+            raise EventRefused("trade_id", BEYOND_ZERO)
         correction = refold.correction
         left: list[str] = []
         is_known = True

@@ -28,6 +28,7 @@ class SymbolState(msgspec.Struct):
     quote_ns: int = 0
     updated_ns: int = 0
     session_end_ns: int = 0
+    calendar: str = ""
     turnover: TurnoverState | None = None
     high: float | None = None
     low: float | None = None

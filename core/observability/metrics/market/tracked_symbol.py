@@ -10,6 +10,7 @@ from observability.clocks.timestamps import MAX_NS, NS_PER_HOUR, NS_PER_S, iso_o
 from observability.errors import EventError
 from observability.events import Print
 from observability.history.standing import StandingSeries
+from observability.instruments.hours import MarketHours
 from observability.metrics.arithmetic.decimals import finite_or_none
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.arithmetic.turnover import ExactTurnover
@@ -77,6 +78,7 @@ class TrackedSymbol(JsonPart):
 
     __slots__ = (
         "_feed_window_seconds",
+        "_is_hours_new",
         "_on_bar",
         "_quoted_ns",
         "_rate",
@@ -89,6 +91,7 @@ class TrackedSymbol(JsonPart):
         "bars",
         "bid",
         "bid_size",
+        "calendar",
         "crossed",
         "feed",
         "follower",
@@ -96,7 +99,10 @@ class TrackedSymbol(JsonPart):
         "has_input",
         "high",
         "holder",
+        "hours",
+        "is_closed",
         "is_print_stale",
+        "is_quiet",
         "is_quote_stale",
         "last_price",
         "locked",
@@ -142,6 +148,11 @@ class TrackedSymbol(JsonPart):
         self.series = series
         self._session_end_ns_of = session_end_ns
         self._on_bar = on_bar
+        self.hours: MarketHours | None = None
+        """Those of its calendar, if it has one; then its sessions are the calendar's."""
+        self.calendar = ""
+        """Whose session the current one is; empty for that of all others."""
+        self._is_hours_new = False
         self.follower: Follower | None = None
         self.holder: Holder | None = None
         # Per event.
@@ -192,6 +203,10 @@ class TrackedSymbol(JsonPart):
         self.touch = Touch()
         self.is_quote_stale = True
         self.is_print_stale = True
+        self.is_closed: bool | None = None
+        """Whether the market is closed; None if its hours are not known."""
+        self.is_quiet = False
+        """Whether it is closed, or has opened so recently that nothing can be missing: then nothing is stale."""
         self.fresh_until_ns = MAX_NS
         """The first tick after this finds something stale that was fresh."""
         self.wake_ns = MAX_NS
@@ -204,8 +219,8 @@ class TrackedSymbol(JsonPart):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the quote is too old or, where nothing was ever quoted, the last print."""
-        return self.is_quote_stale if self.quotes.arrived_ns else self.is_print_stale
+        """Whether the quote is too old or, where nothing was ever quoted, the last print, while the market is open."""
+        return not self.is_quiet and (self.is_quote_stale if self.quotes.arrived_ns else self.is_print_stale)
 
     @property
     def time_weighted_spread(self) -> float | None:
@@ -326,7 +341,7 @@ class TrackedSymbol(JsonPart):
         bar of its minute and the last price are exact now (see `SymbolBars.amend`).
         """
         changed = KeptPrint(happened_ns(event), event.ts_init, *before, event.aggressor_side, event.venue)
-        start_ns = self._session_end_ns_of(self.session_end_ns - MAX_SESSIONS_BACK_NS)
+        start_ns = self._session_start_ns()
         is_of_session = start_ns <= event.ts_init < self.session_end_ns
         is_exact = self.bars.amend(changed, after, kept, is_of_session=is_of_session)
         venue = None if self.venues is None else self.venues.get(event.venue)
@@ -534,7 +549,9 @@ class TrackedSymbol(JsonPart):
     def is_source_stale(self, source: MarkSource, now_ns: int) -> bool:
         """Returns whether the quote or print that a mark is from is too old, or not from the market."""
         order = self.quotes if source == "mid" else self.prints
-        return source == "fill" or not order.is_fresh(now_ns, self.stale_after_ns)
+        if source == "fill":
+            return True
+        return not order.is_fresh(now_ns, self.stale_after_ns) and not self._note_hours(now_ns)
 
     def refresh(self, now_ns: int) -> bool:
         """Brings the JSON up to `now_ns`; returns whether it may have changed. It changes with the time alone at
@@ -601,6 +618,7 @@ class TrackedSymbol(JsonPart):
             quote_ns=self.quotes.newest_ns,
             updated_ns=self.updated_ns,
             session_end_ns=self.session_end_ns,
+            calendar=self.calendar,
             turnover=self.turnover.to_state(),
             high=self.high,
             low=self.low,
@@ -641,7 +659,7 @@ class TrackedSymbol(JsonPart):
             self.quotes.arrived_ns = state.updated_ns
         if not self.prints.arrived_ns and self.last_price is not None:
             self.prints.arrived_ns = state.updated_ns
-        self.session_end_ns = state.session_end_ns
+        self.session_end_ns, self.calendar = state.session_end_ns, state.calendar
         if state.turnover is not None:
             self.turnover.load_state(state.turnover)
         self.high, self.low = state.high, state.low
@@ -676,9 +694,63 @@ class TrackedSymbol(JsonPart):
         self.feed.refresh(now_ns)
         return (self._rate.value, self.feed.figures) != before or self.venues is not None
 
+    def set_hours(self, hours: MarketHours | None) -> None:
+        """Lets the symbol have the sessions of a calendar; None: those of all others. What has come in the current
+        session stays in it, which ends with the next one of the calendar."""
+        self.hours = hours
+        calendar = "" if hours is None else hours.name
+        if calendar != self.calendar:
+            self.calendar = calendar
+            self._is_hours_new = self.session_end_ns > 0
+            self.session_end_ns = self.rollover_ns = 0
+
+    def _end_of_session(self, now_ns: int) -> int | None:
+        """Returns when the session of `now_ns` ends; None while its calendar is being read."""
+        hours = self.hours
+        if hours is None or hours.fault is not None:
+            return self._session_end_ns_of(now_ns)
+        return hours.session_end_ns(now_ns)
+
+    def _session_start_ns(self) -> int:
+        hours = self.hours
+        if hours is None or hours.fault is not None:
+            return self._session_end_ns_of(self.session_end_ns - MAX_SESSIONS_BACK_NS)
+        return hours.session_start_ns(self.session_end_ns)
+
+    def _note_hours(self, now_ns: int) -> bool:
+        """Notes whether the market is open; returns whether it is quiet."""
+        hours = self.hours
+        if hours is None:
+            self.is_closed, self.is_quiet = None, False
+            return False
+        is_open = hours.is_open(now_ns)
+        self.is_closed = None if is_open is None else not is_open
+        self.is_quiet = bool(self.is_closed) or now_ns - hours.opened_ns(now_ns) <= self.stale_after_ns
+        return self.is_quiet
+
+    def _quiet_until_ns(self, now_ns: int) -> int:
+        """Returns until when neither the hours nor what they hide change."""
+        hours = self.hours
+        if hours is None:
+            return MAX_NS
+        edge_ns = hours.next_edge_ns(now_ns)
+        until_ns = MAX_NS if edge_ns is None else edge_ns - 1
+        if self.is_closed is None and hours.fault is None:
+            # The calendar is being read.
+            until_ns = now_ns
+        elif self.is_quiet and not self.is_closed:
+            until_ns = min(until_ns, hours.opened_ns(now_ns) + self.stale_after_ns)
+        return until_ns
+
     def _begin_session(self, now_ns: int) -> None:
         """Begins the session of `now_ns`; the touch and the last price stay."""
-        self.session_end_ns = self._session_end_ns_of(now_ns)
+        end_ns = self._end_of_session(now_ns)
+        if end_ns is None:
+            return
+        self.session_end_ns = end_ns
+        if self._is_hours_new:
+            self._is_hours_new = False
+            return
         self.bars.end_session()
         self.high = self.low = None
         self.locked = self.crossed = 0
@@ -699,7 +771,7 @@ class TrackedSymbol(JsonPart):
         self.bars.go_back()
         self.updated_ns = now_ns
         self.second_end_ns = now_ns + NS_PER_S
-        if self._session_end_ns_of(now_ns) != self.session_end_ns:
+        if self._end_of_session(now_ns) != self.session_end_ns:
             self._begin_session(now_ns)
         self._schedule_rollover()
 
@@ -721,8 +793,11 @@ class TrackedSymbol(JsonPart):
             until_ns = self.prints.arrived_ns + max_age_ns
         if self.venues is not None:
             until_ns = min(until_ns, self.venues.note_ages(now_ns, max_age_ns), self.venues.expires_ns - 1)
-        self.fresh_until_ns = until_ns
         self.is_quote_stale, self.is_print_stale = not is_quoted, not is_printed
+        if self.hours is not None or self.is_closed is not None:
+            self._note_hours(now_ns)
+            until_ns = min(until_ns, self._quiet_until_ns(now_ns))
+        self.fresh_until_ns = until_ns
 
     def _publish_bar(self, bar: Bar) -> None:
         self._on_bar(self.symbol, bar)
@@ -769,12 +844,15 @@ class TrackedSymbol(JsonPart):
             "updated": updated,
             "quote_updated": quoted,
             "print_updated": printed,
-            "quote_stale": self.is_quote_stale if quotes.arrived_ns else None,
-            "print_stale": self.is_print_stale if prints.arrived_ns else None,
+            "quote_stale": self.is_quote_stale and not self.is_quiet if quotes.arrived_ns else None,
+            "print_stale": self.is_print_stale and not self.is_quiet if prints.arrived_ns else None,
             "stale": self.is_stale,
+            "closed": self.is_closed,
         }
         if venues is not None:
             json["late"] = sum(venue.quotes.late + venue.prints.late for venue in venues)
             json["ahead"] = sum(venue.quotes.ahead + venue.prints.ahead for venue in venues)
             json["venues"] = venues.to_json()
+            if self.is_quiet:
+                json["venues"] = {name: each | {"stale": False} for name, each in json["venues"].items()}
         self.offer(json)

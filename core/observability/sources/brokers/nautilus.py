@@ -105,7 +105,6 @@ class NautilusCodec:
         self._currency = currency
         self._counts_reconciled = counts_reconciled
         self._instruments: dict[str, tuple[str, str]] = {}
-        self._told: set[str] = set()
         self._state = CodecState()
 
     def to_state(self) -> CodecState:
@@ -220,19 +219,16 @@ class NautilusCodec:
 
     def _fill(self, message: OrderFilled, ts: int | None) -> Sequence[Event]:
         symbol, venue = self._instrument(message.instrument_id)
-        commission, remark = _commission(message, symbol)
+        commission, asset = _commission(message, symbol)
         order_id = message.client_order_id or ""
         fill = Fill(
             message.trade_id, symbol, _side(message.order_side), message.last_qty, message.last_px, order_id,
             commission, {"MAKER": "maker", "TAKER": "taker"}.get(message.liquidity_side, ""),  # type: ignore[arg-type]
-            message.strategy_id, venue,
+            message.strategy_id, venue, commission_asset=asset,
         )  # fmt: skip
         events: list[Event] = [fill]
         if message.reconciliation and not self._counts_reconciled:
             events = self._set_apart(message, fill)
-        elif remark and remark not in self._told and len(self._told) < _MAX_INSTRUMENTS:
-            self._told.add(remark)
-            events.append(Log("warning", remark, LOGGER))
         order = self._state.orders.get(order_id)
         if order is not None:
             order.filled = _WIDE.add(order.filled, message.last_qty)
@@ -339,7 +335,7 @@ def _trading(message: TradingStateChanged) -> Sequence[Event]:
 
 
 def _commission(message: OrderFilled, symbol: str) -> tuple[Decimal, str]:
-    """Returns the commission in quote currency, and a remark if it cannot be expressed in it and does not count."""
+    """Returns the commission and its currency, which is empty for the quote currency."""
     text = message.commission
     if not text:
         return NO_COMMISSION, ""
@@ -351,7 +347,7 @@ def _commission(message: OrderFilled, symbol: str) -> tuple[Decimal, str]:
     if base.replace("/", "") == currency + message.currency:
         # At the price of this fill.
         return _rounded(_WIDE.multiply(amount, message.last_px)), ""
-    return NO_COMMISSION, f"commissions in {currency} are not counted: those of {symbol} count in {message.currency}"
+    return amount, currency
 
 
 def _side(text: str) -> Side:

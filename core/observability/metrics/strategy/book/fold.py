@@ -114,6 +114,8 @@ class Refold:
         """The newest booking that was looked at."""
         self.has_other_terms = False
         """Whether a fill counts under other terms of the contract than those of the folds."""
+        self.is_beyond_zero = False
+        """Whether a side of a hedged position would go through zero with the correction."""
         self.correction = correction
         terms = before.part.terms
         self.amendment = Amendment(before.account.name, before.part.place, before.part.symbol, terms)
@@ -147,6 +149,8 @@ class Refold:
             self.has_other_terms |= not have_same_terms(trade, self.before.add(trade, before))
         if after is not None:
             amended = self.after.add(trade, after)
+            quantity = self.after.part.position.quantity
+            self.is_beyond_zero |= bool(quantity) and trade.position_side == ("short" if quantity > 0 else "long")
         else:
             amended = copy(trade)
             amended.pnl = amended.gross_pnl = amended.round_trip = None

@@ -1,0 +1,125 @@
+"""The hours of markets, as the calendars of exchanges have them."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from functools import cache
+
+import pytest
+
+from observability.instruments import hours as module
+from observability.instruments.hours import NOT_INSTALLED, Calendars, MarketHours, Schedule
+
+
+def ns(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
+
+
+@cache
+def hours_of(name: str) -> MarketHours:
+    """Returns the hours from October 2025 to the end of 2026."""
+    hours = MarketHours(name)
+    hours._ask(ns("2025-11-20T00:00"))
+    assert hours.fault is None
+    return hours
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MarketHours, "_read", lambda *_: None)
+
+
+def test_holidays_early_closes_and_both_clocks_of_new_york_are_known() -> None:
+    hours = hours_of("XNYS")
+    for moment, is_open, until in (
+        ("2025-10-31T20:00", False, "2025-11-03T14:30"),  # the clocks go back over the weekend
+        ("2025-11-27T15:00", False, "2025-11-28T14:30"),  # Thanksgiving
+        ("2025-11-28T17:59", True, "2025-11-28T18:00"),  # closes at 13:00
+        ("2025-11-28T18:00", False, "2025-12-01T14:30"),
+        ("2026-03-09T13:29", False, "2026-03-09T13:30"),  # and forward
+        ("2026-03-09T13:30", True, "2026-03-09T20:00"),
+    ):
+        assert (hours.is_open(ns(moment)), hours.next_edge_ns(ns(moment))) == (is_open, ns(until)), moment
+
+
+def test_a_session_lasts_until_the_market_opens_again() -> None:
+    hours = hours_of("XNYS")
+    assert hours.session_end_ns(ns("2025-11-26T14:30")) == ns("2025-11-28T14:30")
+    assert hours.session_end_ns(ns("2025-11-28T14:29:59")) == ns("2025-11-28T14:30")
+    assert hours.session_start_ns(ns("2025-11-28T14:30")) == ns("2025-11-26T14:30")
+
+
+def test_a_break_closes_the_market_and_ends_no_session() -> None:
+    hours = hours_of("XHKG")
+    noon = ns("2025-11-12T04:30")
+    assert (hours.is_open(noon), hours.next_edge_ns(noon)) == (False, ns("2025-11-12T05:00"))
+    assert hours.opened_ns(ns("2025-11-12T05:01")) == ns("2025-11-12T05:00")
+    assert hours.session_end_ns(noon) == ns("2025-11-13T01:30")
+
+
+def test_a_market_whose_sessions_follow_each_other_at_once_never_closes_between_them() -> None:
+    hours = hours_of("CMES")
+    boundary = ns("2025-11-12T23:00")
+    assert hours.is_open(boundary - 1) and hours.is_open(boundary)
+    assert hours.session_end_ns(boundary - 1) == boundary
+    assert hours.opened_ns(boundary) == ns("2025-11-09T23:00")
+
+
+def test_a_market_that_is_always_open_has_days_of_utc_and_needs_no_package() -> None:
+    hours = MarketHours("24/7")
+    assert hours.is_open(ns("2025-11-12T23:00"))
+    assert hours.session_end_ns(ns("2025-11-12T23:00")) == ns("2025-11-13T00:00")
+    assert hours.session_start_ns(ns("2025-11-13T00:00")) == ns("2025-11-12T00:00")
+    assert hours.next_edge_ns(ns("2025-11-12T23:00")) is None
+
+
+def test_nothing_is_said_of_a_time_that_is_not_read_yet() -> None:
+    hours = hours_of("XNYS")
+    for moment in ("2024-11-12T15:00", "2027-11-12T15:00"):
+        assert (hours.is_open(ns(moment)), hours.session_end_ns(ns(moment))) == (None, None)
+        assert (hours.opened_ns(ns(moment)), hours.next_edge_ns(ns(moment))) == (0, None)
+
+
+def test_an_unknown_name_is_a_fault() -> None:
+    hours = MarketHours("NOWHERE")
+    hours._ask(ns("2025-11-20T00:00"))
+    assert "no calendar" in str(hours.fault)
+
+
+def test_a_calendar_that_cannot_be_read_counts_as_none() -> None:
+    calendars = Calendars()
+    hours = calendars.hours("XNYS")
+    assert hours is not None and calendars.hours("XNYS") is hours
+    hours.take(Schedule(fault="why"))
+    assert (calendars.hours("XNYS"), calendars.fault("XNYS")) == (None, "why")
+
+
+def test_without_the_extra_only_a_market_that_is_always_open_has_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    calendars = Calendars()
+    assert (calendars.hours("XNYS"), calendars.fault("XNYS")) == (None, NOT_INSTALLED)
+    assert calendars.hours("24/7") is not None and calendars.fault("") is None
+
+
+def test_the_table_of_calendars_is_bounded() -> None:
+    calendars = Calendars()
+    for number in range(module.MAX_CALENDARS):
+        assert calendars.hours(f"C{number}") is not None
+    assert calendars.hours("ONE-MORE") is None
+    assert "no room" in str(calendars.fault("ONE-MORE"))
+
+
+@pytest.mark.usefixtures("_reading")
+def test_a_process_of_its_own_reads_the_year_around_the_events() -> None:
+    hours = MarketHours("XNYS")
+    assert hours.is_open(ns("2025-11-12T15:00")) is None
+    (reader,) = (each for each in threading.enumerate() if each.name == "calendar XNYS")
+    reader.join(60)
+    assert hours.is_open(ns("2025-11-12T15:00")) is True
+    assert hours.is_open(ns("2025-11-27T15:00")) is False
+
+
+@pytest.fixture
+def _reading(monkeypatch: pytest.MonkeyPatch, _nothing_is_read: None) -> None:
+    monkeypatch.undo()
