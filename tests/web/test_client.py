@@ -38,7 +38,8 @@ console.log(JSON.stringify(delays.filter(ms => ms < 60000)));
 RETRIES = """
 const sockets = [], timers = new Map();
 globalThis.WebSocket = class { constructor() { this.readyState = 0; sockets.push(this); } close() {} };
-globalThis.setTimeout = (call, ms) => { const id = timers.size + 1; if (ms < 60000) timers.set(id, call); return id; };
+let last = 0;
+globalThis.setTimeout = (call, ms) => { last++; if (ms < 60000) timers.set(last, call); return last; };
 globalThis.clearTimeout = id => timers.delete(id);
 const { Stream } = await import(process.argv[1]);
 const stream = new Stream("http://localhost");

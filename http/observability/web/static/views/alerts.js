@@ -221,7 +221,7 @@ function mount(root, app, params) {
     { id: "author", title: "By", width: "minmax(50px, 0.8fr)", value: row => row.author },
     { id: "comment", title: "Comment", width: "minmax(60px, 1.4fr)", value: row => row.comment, hint: row => row.comment || null, minWidth: 520 },
     { id: "end_time", title: "Until", width: "minmax(92px, 150px)", value: row => row.end_time, text: row => when(row.end_time) },
-    { id: "end", title: "", width: "48px", draw: (cell, row) => drawEnd(cell, row) },
+    { id: "end", title: "", about: "End", width: "48px", draw: (cell, row) => drawEnd(cell, row) },
   ] });
   function drawEnd(cell, row) {
     if (cell.dataset.silence === row.silence_id) return;
