@@ -676,3 +676,31 @@ def test_a_store_that_cannot_be_read_costs_the_history_alone(caplog: pytest.LogC
 
     asyncio.run(scenario())
     assert "the history of AAPL is not known: the disk is gone" in caplog.text
+
+
+def test_a_small_increase_does_not_raise_before_its_window_was_seen() -> None:
+    rules = '[idle]\nmetric = "server.events"\nincrease_over = "1m"\nat_most = 0\n'
+    system = System(rules, {"events": lambda: 7})
+    for seconds in range(60):
+        system.tick(seconds)
+    assert system.drain() == []
+    assert system.rule("idle")["waiting"] == "59s of 1m seen"
+    system.tick(60)
+    assert system.drain() == [("idle", "raised")]
+
+
+def test_an_increase_that_raised_before_a_restart_is_over_once_its_window_was_seen() -> None:
+    rules = '[lost]\nmetric = "server.lost"\nincrease_over = "1m"\nabove = 5\n'
+    lost = 0
+    before = System(rules, {"lost": lambda: lost})
+    before.tick(0)
+    lost = 9
+    before.tick(1)
+    assert before.drain() == [("lost", "raised")]
+    after = System(rules, {"lost": lambda: 0})
+    after.collectors.system.load(before.collectors.system.save())
+    for seconds in range(2, 62):
+        after.tick(seconds)
+    assert after.drain() == []
+    after.tick(62)
+    assert after.drain() == [("lost", "resolved")]
