@@ -8,16 +8,17 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from observability.errors import StoreError
 from observability.memory.counters import Counters
 from observability.store.file import DATABASE_NAME, connect, open_database, set_up_writer
-from observability.store.schema import INSERT_CONFLICT, INSERT_FILL
-from observability.store.writer import StoreWriter
+from observability.store.schema import INSERT_CONFLICT, INSERT_FILL, SELECT_SOURCE_CURSORS
+from observability.store.writer import PendingRow, Shipped, StoreWriter
 from stored import count_of, fill_row, select
 
 ROOT = Path(__file__).parents[2]
@@ -241,6 +242,7 @@ def test_a_stop_during_a_fault_tries_again_and_reports_lost_rows(
 FILE_SIZE_LIMIT = """
 import asyncio, resource, sys
 from pathlib import Path
+from observability.errors import StoreError
 from observability.memory.counters import Counters
 from observability.store.store import Store
 from observability.store.limits import StoreLimits
@@ -278,3 +280,50 @@ def test_rows_wait_while_the_kernel_refuses_writes(tmp_path: Path) -> None:
     )
     assert (ran.returncode, ran.stdout) == (0, "input/output error: disk I/O error\n"), ran.stderr
     assert select(tmp_path / DATABASE_NAME, "SELECT seq FROM equity_reports") == list(range(1, 20_001))
+
+
+class Log:
+    """The log of a desk, which takes at most two rows at a time, and none while it is closed."""
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.is_open = False
+        self.attempts = 0
+
+    def ship(self, rows: Sequence[PendingRow]) -> Shipped:
+        self.attempts += 1
+        if not self.is_open:
+            raise StoreError("the log takes nothing")
+        self.seqs += [position for position, _, _ in rows[:2]]
+        return Shipped(len(rows[:2]), ("log", 0, str(len(self.seqs))))
+
+
+def test_rows_are_in_the_log_of_the_desk_before_they_are_committed(tmp_path: Path) -> None:
+    disk, log = Disk(tmp_path), Log()
+    disk.writer.ship = log.ship
+    disk.put(1, 2, 3)
+    disk.writer.start()
+    disk.wait_until(lambda: disk.faults == ["the log takes nothing"])
+    assert (disk.durable, select(disk.path, "SELECT seq FROM fills")) == (0, [])
+    log.is_open = True
+    disk.wait_until(lambda: disk.durable == 3)
+    assert log.seqs == [1, 2, 3]
+    # The place in the log is of the same commit.
+    with closing(connect(disk.path, "ro")) as reading:
+        assert reading.execute(SELECT_SOURCE_CURSORS).fetchall() == [("log", "3")]
+    assert disk.stop() == [1, 2, 3]
+
+
+def test_rows_that_cannot_be_committed_are_not_written_to_the_log_again(tmp_path: Path) -> None:
+    disk, log = Disk(tmp_path), Log()
+    log.is_open = True
+    disk.writer.ship = log.ship
+    disk.spoil = "PRAGMA query_only = ON"
+    disk.put(1, 2, 3)
+    disk.writer.start()
+    disk.wait_until(lambda: bool(disk.faults) and disk.connections > 2)
+    disk.put(4)
+    disk.spoil = None
+    disk.wait_until(lambda: disk.durable == 4)
+    assert log.seqs == [1, 2, 3, 4]
+    assert disk.stop() == [1, 2, 3, 4]

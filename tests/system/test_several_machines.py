@@ -254,14 +254,6 @@ def test_an_edge_without_a_hub_shows_the_last_state_and_says_so(disturbed: Sever
         assert [receive(connection, "trade")["trade_id"] for _ in range(2)] == ["1", "2"]
 
 
-def test_a_second_hub_of_a_desk_does_not_start(desk: SeveralMachines) -> None:
-    ended = run_command("serve", "--port", "0", "--engine", desk.engine)
-    assert ended.returncode == 1
-    assert "another hub publishes to desk main; give this one another --desk, or stop that one" in ended.stderr
-    seq = desk.edges[0].get("/api/metrics/current")["seq"]
-    wait_until(lambda: desk.edges[0].get("/api/metrics/current")["seq"] > seq)
-
-
 def test_desks_on_one_server_do_not_meet(desk: SeveralMachines, start_server: StartServer) -> None:
     other = start_server("--engine", desk.engine, "--desk", "other")
     edge = start_server("--engine", desk.engine, "--desk", "other", "--role", "edge")

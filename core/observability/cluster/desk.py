@@ -2,6 +2,8 @@
 
 obs.NAME.frame         each frame once, with its documents       stream obs-NAME-frames, in memory, the last 50
 obs.NAME.lane.LANE     the entries of the lossless lanes         stream obs-NAME-lanes, in files
+obs.NAME.record        the rows of each commit                   stream obs-NAME-records, in files
+obs.NAME.lease         which hub leads                           stream obs-NAME-lease, in memory
 obs.NAME.question      what edges ask, answered by the hub
 obs.NAME.in.SOURCE     batches of events of engines, answered by the hub
 """
@@ -57,6 +59,22 @@ class Desk:
 
     def batch_subject(self, source: str) -> str:
         return f"{self.prefix}.in.{source}"
+
+    @property
+    def record_subject(self) -> str:
+        return f"{self.prefix}.record"
+
+    @property
+    def record_stream(self) -> str:
+        return f"obs-{self.name}-records"
+
+    @property
+    def lease_subject(self) -> str:
+        return f"{self.prefix}.lease"
+
+    @property
+    def lease_stream(self) -> str:
+        return f"obs-{self.name}-lease"
 
     @property
     def lane_stream(self) -> str:

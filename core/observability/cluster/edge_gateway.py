@@ -12,13 +12,19 @@ from observability.cluster.batches import BatchAnswerer, Take
 from observability.cluster.desk import Desk
 from observability.cluster.frame_publisher import FramePublisher
 from observability.cluster.lanes import LanePublisher, ReadNewer
+from observability.cluster.lease import Lease, LeaseKeeper, holder_of
 from observability.cluster.link import Link
 from observability.cluster.questions import QuestionAnswerer
+from observability.cluster.records import RecordShipper
+from observability.cluster.standby import state_of
+from observability.cluster.streams import check_server
 from observability.config.config import Config
 from observability.processes.rpc import RpcHandler
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 from observability.snapshot.shared_frames import shown_clock_ns
+from observability.sources.brokers.nats_connection import NatsConnection
+from observability.store.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +53,7 @@ class EdgeGateway:
         hub: Hub,
         clock: Clock,
         calls: HubSide,
+        store: Store | None,
         always: Collection[str],
         on_replaced: Callable[[str], None],
     ) -> None:
@@ -55,10 +62,17 @@ class EdgeGateway:
         self._hub = hub
         self._always = frozenset(always)
         self.link = Link(desk, clock)
+        self.link.add_opener(self._check)
+        self._lease = Lease(self.link, config.cluster_lease, holder_of(config.data_dir))
+        self._keeper = LeaseKeeper(self.link, self._lease, hub.counters, on_replaced)
         self._publisher = FramePublisher(
             self.link, hub.frames.epoch, config.metric_collection_interval, hub.counters, on_replaced
         )
         self._lanes = LanePublisher(self.link, calls.read_newer, hub.counters)
+        self._shipper: RecordShipper | None = None
+        if store is not None:
+            self._shipper = RecordShipper(self.link, state_of(store), hub.counters, on_replaced)
+            store.ship_by(self._shipper.ship)
         self._questions = QuestionAnswerer(self.link, calls.answer)
         self._batches = BatchAnswerer(self.link, calls.take)
 
@@ -72,6 +86,7 @@ class EdgeGateway:
         SourceError."""
         await self.link.open()
         self.link.start()
+        self._keeper.start()
         frames = self._hub.frames
         if self._publisher.newest_seq:
             # One number stays free, so that no client takes the first frame for the successor of the last hub's last.
@@ -97,11 +112,18 @@ class EdgeGateway:
         await self._batches.drain(DRAIN_SECONDS)
 
     async def stop(self) -> None:
+        """Gives the lease back. Call it once the store has stopped."""
         await self._publisher.stop()
         await self._lanes.stop()
+        await self._keeper.stop()
         await self.link.close()
 
     def send_frame(self, frame: Frame) -> None:
         # hot: once per tick of a hub that publishes
+        if not self._lease.is_held:
+            return
         documents = self._hub.documents_to_share(self._always)
         self._publisher.put(frame, documents, shown_clock_ns(self._hub.event_clock, frame))
+
+    async def _check(self, connection: NatsConnection) -> None:
+        check_server(connection, self.link.desk)

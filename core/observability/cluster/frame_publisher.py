@@ -2,7 +2,8 @@
 
 Each message says which number its predecessor in the stream has. The servers refuse one that is not the next
 (`Nats-Expected-Last-Sequence`), so two hubs can never publish in turns: who is refused looks whose frame is the newest,
-and if it is another hub's, that hub has taken over.
+and if it is another hub's, that hub has taken over. One frame at a time is on its way: of several, those behind the
+first could be the next ones by chance, behind frames of the new hub, when the network delivers them late.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any, Final
 
 import msgspec
 
-from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
+from observability.clocks.timestamps import NS_PER_S
 from observability.cluster.frame_message import EPOCH, SEQ, FrameMessage, pack_frame
 from observability.cluster.link import Link, last_message
-from observability.cluster.streams import check_clock, check_server, make_frame_stream
+from observability.cluster.streams import make_frame_stream
 from observability.errors import SourceError
 from observability.memory.counters import Counters
 from observability.snapshot.frames import FRAMES_KEPT, Frame
@@ -29,12 +30,9 @@ from observability.sources.brokers.nats_connection import Message, NatsConnectio
 
 logger = logging.getLogger(__name__)
 
-# A stream that got a frame within this time, or within some ticks, has a hub that lives.
-ALIVE_SECONDS: Final = 1.0
-ALIVE_TICKS: Final = 3
-
+# The servers count them as part of a message.
+_HEADERS_BYTES: Final = 512
 _EXPECTED: Final = "Nats-Expected-Last-Sequence"
-_decode_ack = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class FramePublisher:
@@ -59,11 +57,8 @@ class FramePublisher:
         self._on_replaced = on_replaced
         self._parts = FrameParts()
         self._connection: NatsConnection | None = None
-        self._reply = ""
         self._expected = 0
         self._has_published = False
-        self._sent_ns: deque[int] = deque()
-        """When each frame was published that the servers have not acknowledged yet."""
         self._waiting: deque[tuple[Frame, SharedDocuments, int | None]] = deque(maxlen=FRAMES_KEPT)
         self._wake = asyncio.Event()
         self._publishing: asyncio.Task[None] | None = None
@@ -96,36 +91,14 @@ class FramePublisher:
 
     async def _begin(self, connection: NatsConnection) -> None:
         """Looks whose frames are in the stream, and continues behind them. Raises EOFError and SourceError."""
-        check_server(connection, self._link.desk)
         info = await make_frame_stream(self._link, connection)
-        if not self._has_published:
-            check_clock(self._link)
-            info = await self._wait_for_silence(connection, info)
         last_seq = info["state"]["last_seq"]
         epoch, seq = await self._newest(connection)
         if self._has_published and epoch not in ("", self._epoch):
             self._on_replaced(f"another hub publishes to desk {self._link.desk.name}: its epoch is {epoch}")
             raise SourceError("another hub has taken over")
         self.newest_seq = seq
-        self._sent_ns.clear()
         self._expected, self._connection = last_seq, connection
-        self._reply = self._link.add_inbox(connection, "frames", self._on_ack)
-
-    async def _wait_for_silence(self, connection: NatsConnection, info: dict[str, Any]) -> dict[str, Any]:
-        """Returns the state of the stream once it is known that no other hub lives. Raises SourceError if one does."""
-        alive = max(ALIVE_SECONDS, ALIVE_TICKS * self._interval_seconds)
-        state = info["state"]
-        age = (parse_iso_ns(info["ts"]) - parse_iso_ns(state["last_ts"])) / NS_PER_S if state["last_seq"] else alive
-        if age >= alive:
-            return info
-        await asyncio.sleep(alive)
-        stream = self._link.desk.frame_stream
-        later = await self._link.ask_engine(connection, f"$JS.API.STREAM.INFO.{stream}")
-        if later.get("state", {}).get("last_seq") != state["last_seq"]:
-            raise SourceError(
-                f"another hub publishes to desk {self._link.desk.name}; give this one another --desk, or stop that one"
-            )
-        return later
 
     async def _newest(self, connection: NatsConnection) -> tuple[str, int]:
         """Returns epoch and number of the newest frame of the stream, empty and 0 without one."""
@@ -143,8 +116,8 @@ class FramePublisher:
     async def _publish(self, frame: Frame, documents: SharedDocuments, clock_ns: int | None) -> None:
         # hot: once per tick of a hub that publishes
         connection, link = self._connection, self._link
-        if connection is None or link.connection is not connection or len(self._sent_ns) >= FRAMES_KEPT:
-            self.trouble = f"no connection to the NATS servers: {link.trouble or 'they acknowledge nothing'}"
+        if connection is None or link.connection is not connection:
+            self.trouble = f"no connection to the NATS servers: {link.trouble}"
             self._unpublished.add()
             return
         message = FrameMessage(
@@ -159,18 +132,23 @@ class FramePublisher:
             old=documents.old,
         )
         headers, body = pack_frame(message)
-        if len(body) > connection.max_payload:
+        if len(body) + _HEADERS_BYTES > connection.max_payload:
             self._refuse_size(len(body), connection.max_payload)
             return
         headers[_EXPECTED] = str(self._expected)
-        self._expected += 1
-        self._has_published = True
-        self._sent_ns.append(time.monotonic_ns())
+        asked_ns = time.monotonic_ns()
         try:
-            await connection.publish(link.desk.frame_subject, body, self._reply, headers)
-        except EOFError as error:
-            self.trouble = str(error)
+            (ack,) = await connection.ask(link.desk.frame_subject, body, headers)
+            self._expected = _stored_seq(ack)
+        except (EOFError, SourceError) as error:
+            # The next connection looks whose frame is the newest.
+            self._unpublished.add()
+            self._connection = None
+            connection.end(error)
             return
+        self._duration.record(time.monotonic_ns() - asked_ns)
+        self.trouble, self._has_published = None, True
+        self._published.add()
         self._bytes.add(len(body))
 
     def _refuse_size(self, size: int, most: int) -> None:
@@ -182,20 +160,11 @@ class FramePublisher:
         if is_new:
             logger.error("%s: edges do not get it; raise max_payload in the servers' configuration", self.trouble)
 
-    def _on_ack(self, message: Message) -> None:
-        if self._sent_ns:
-            sent_ns = self._sent_ns.popleft()
-            self._duration.record(time.monotonic_ns() - sent_ns)
-        refusal = "the stream of frames is gone" if is_unanswered(message) else None
-        if refusal is None:
-            error = _decode_ack(message.data).get("error")
-            if error is None:
-                self.trouble = None
-                self._published.add()
-                return
-            refusal = str(error.get("description", error))
-        self._unpublished.add()
-        if self._connection is not None:
-            # The next connection looks whose frame is the newest.
-            connection, self._connection = self._connection, None
-            connection.end(SourceError(f"a frame was refused: {refusal}"))
+
+def _stored_seq(ack: Message) -> int:
+    """Returns the number under which a frame was stored. Raises SourceError if it was not."""
+    answer: dict[str, Any] = {} if is_unanswered(ack) else msgspec.json.decode(ack.data)
+    if "error" in answer or "seq" not in answer:
+        raise SourceError(f"a frame was refused: {answer.get('error', {}).get('description', 'its stream is gone')}")
+    seq: int = answer["seq"]
+    return seq

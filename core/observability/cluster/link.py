@@ -49,6 +49,7 @@ class Link:
         self._inboxes: dict[str, Handler] = {}
         self._openers: list[Opener] = []
         self._keeping: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     def add_handler(self, subject: str, handler: Handler) -> None:
         """Calls `handler` with each message of a subject; of all one token below it, if it ends with a dot."""
@@ -87,6 +88,7 @@ class Link:
         self._keeping = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
+        self._is_closing = True
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
@@ -112,7 +114,8 @@ class Link:
 
     async def _keep(self) -> None:
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        # A cancellation may be swallowed: by `asyncio.wait_for` of Python 3.11, which nats-py uses to connect.
+        while not self._is_closing:
             if self.connection is None:
                 try:
                     await self.open()

@@ -424,6 +424,13 @@ class Config:
         env="CLUSTER_DESK",
         flag="--desk",
     )
+    cluster_lease: int = _setting(
+        5,
+        Integer(1, 60),
+        "Seconds after which another hub leads if the one that led is not heard of; also what a hub survives without "
+        "its NATS servers.",
+        env="CLUSTER_LEASE",
+    )
     cluster_replicas: int = _setting(
         1,
         Integer(1, 5),

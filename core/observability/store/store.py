@@ -29,7 +29,7 @@ from observability.store.limits import STOP_SECONDS, StoreLimits
 from observability.store.lock import DirectoryLock
 from observability.store.pruning import Pruning
 from observability.store.reader import StoreReader
-from observability.store.writer import PendingRow, StoreWriter
+from observability.store.writer import PendingRow, Ship, StoreWriter
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,10 @@ class Store:
             lock.release()
             raise
         return cls(directory, limits, counters, host_clock or HostClock(), lock)
+
+    def ship_by(self, ship: Ship) -> None:
+        """Lets `ship` write the rows of each commit to the log of a desk before. Call it before `start`."""
+        self._writer.ship = ship
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts the writer and the reader. Call it on the loop's thread."""

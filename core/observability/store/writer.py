@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
@@ -28,7 +29,7 @@ from observability.errors import StoreError
 from observability.memory.counters import Counters
 from observability.store.file import read_seal
 from observability.store.limits import STOP_SECONDS
-from observability.store.schema import UPDATE_SEAL
+from observability.store.schema import UPDATE_SEAL, UPSERT_SOURCE_CURSOR
 from observability.store.write_ahead_log import Seal, log_of
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,19 @@ IDLE_SECONDS: Final = 1.0
 
 PendingRow = tuple[int, str, tuple[Any, ...]]
 """A queued row: its position, the statement that writes it, and the statement's parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """Rows that are in the log of a desk, and may be committed."""
+
+    rows: int
+    cursor: tuple[str, int, str]
+    """The place of the log behind them, as the parameters of UPSERT_SOURCE_CURSOR."""
+
+
+Ship = Callable[[Sequence[PendingRow]], Shipped]
+"""Writes the first rows of a group to the log of the desk, at least one. Raises StoreError."""
 
 # Errors of the row itself, which would fail again.
 _ROW_ERRORS: Final = (
@@ -88,6 +102,8 @@ class StoreWriter:
     ) -> None:
         """`connect` returns a connection to the file at `path`, set up for writing. `on_commit` receives the position
         of the last row and the number of rows."""
+        self.ship: Ship | None = None
+        """Called before rows are committed, on the writer's thread; None if this host is alone. Set before `start`."""
         self._path = path
         self._connect = connect
         self._group_rows = group_rows
@@ -104,6 +120,9 @@ class StoreWriter:
         self._is_log_doubtful = False
         # Of the rows at the head of the group: how many the last attempt has tried, and how many are in the file.
         self._tried = self._survived = 0
+        # Of the rows at the head of the group: how many are in the log, and the place in it behind them.
+        self._shipped = 0
+        self._cursor: tuple[str, int, str] | None = None
         self._fault: str | None = None
         self._pruning_fault = ""
         self._refused_statements: set[str] = set()
@@ -183,11 +202,15 @@ class StoreWriter:
         """Commits the group and reports it; returns False if that failed, in which case it has to be tried again."""
         begin_ns = time.monotonic_ns()
         try:
+            if self.ship is not None:
+                while self._shipped < len(group):
+                    shipped = self.ship(group[self._shipped :])
+                    self._shipped, self._cursor = self._shipped + shipped.rows, shipped.cursor
             refused = self._commit(group)
         except Exception as error:
             self._fail(error)
             return False
-        self._tried = self._survived = 0
+        self._tried = self._survived = self._shipped = 0
         self._duration.record(time.monotonic_ns() - begin_ns)
         self._commits.add()
         self._committed_rows.add(len(group) - refused)
@@ -211,6 +234,8 @@ class StoreWriter:
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(UPDATE_SEAL, (str(seal),))
+            if self._cursor is not None:
+                connection.execute(UPSERT_SOURCE_CURSOR, self._cursor)
             for statement, rows in _by_statement(rows_left):
                 connection.executemany(statement, rows)
             connection.execute("COMMIT")
@@ -251,6 +276,8 @@ class StoreWriter:
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(UPDATE_SEAL, (str(seal),))
+            if self._cursor is not None:
+                connection.execute(UPSERT_SOURCE_CURSOR, self._cursor)
             for _, statement, parameters in group:
                 try:
                     connection.execute(statement, parameters)

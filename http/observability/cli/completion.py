@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
-from observability.cli.main import COMMANDS, module_of
+from observability.cli.main import COMMANDS
 
 _DESCRIPTION: Final = """\
 Prints a script that completes commands, flags and paths.
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _words(command: str) -> list[str]:
     """Returns the long flags of a command, and the words that it takes."""
-    actions = module_of(command).parser()._actions
+    actions = import_module(f"observability.cli.{command}").parser()._actions
     flags = {option for action in actions for option in action.option_strings if option.startswith("--")}
     words = {word for action in actions if not action.option_strings for word in action.choices or ()}
     return sorted(flags) + sorted(words)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from observability.cluster.desk import Desk
+from observability.cluster.standby import stand_by
 from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError, SourceError
@@ -59,6 +60,8 @@ def serve(arguments: Sequence[str]) -> int:
     try:
         if config.workers > 1 or config.is_edge:
             return run_host(config, alert_file, announce, service_manager, desk)
+        if desk is not None and not stand_by(config, desk, service_manager):
+            return 0
         run_process(lambda: HubProcess(config, alert_file, log_ring, announce, service_manager, new_run_id(), desk))
     except (ObservabilityError, OSError) as error:
         return _fail(error, EXIT_FAILED, config)

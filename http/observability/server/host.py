@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from observability.cluster.desk import Desk
+from observability.cluster.standby import stand_by
 from observability.config.config import Config
 from observability.connections.tls import make_context
 from observability.errors import EXIT_FAILED, ObservabilityError
@@ -57,6 +58,8 @@ def run_host(
 
     def run_hub(context: ChildContext) -> int:
         log_ring = log_to_mapping(context)
+        if desk is not None and not _stands_by(config, desk):
+            return EXIT_FAILED
         return _run(lambda: HubProcess(config, alert_file, log_ring, announce, ServiceManager(), run_id, desk, context))
 
     def run_edge(context: ChildContext) -> int:
@@ -99,3 +102,12 @@ def _run(make: Callable[[], ServerProcess]) -> int:
         logger.critical("%s", error)
         return EXIT_FAILED
     return 0
+
+
+def _stands_by(config: Config, desk: Desk) -> bool:
+    """Returns whether this hub leads after it has stood by."""
+    try:
+        return stand_by(config, desk, ServiceManager())
+    except (ObservabilityError, OSError) as error:
+        logger.critical("%s", error)
+        return False

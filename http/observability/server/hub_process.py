@@ -320,14 +320,14 @@ class HubProcess(ServerProcess):
 
     async def _stop(self) -> None:
         await self._hub.stop()
-        if self._edges is not None:
-            await self._edges.stop()
         await self._rule_book.stop()
         await self._notifier.stop()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.stop)
         await self._recording.stop()
         await self._persistence.stop()
+        if self._edges is not None:
+            await self._edges.stop()
         logger.info("stopped")
 
     def _record(self, frame: Frame) -> None:
@@ -388,7 +388,9 @@ class HubProcess(ServerProcess):
             take=lambda data, key: self._gate.take(data, source="nats", key=key),
             read_newer=lambda lane, seq, limit: read_newer(lanes[lane], seq, limit),
         )
-        return EdgeGateway(self._config, desk, self._hub, self._host_clock, side, SENT_TO_EDGES, self._on_replaced)
+        return EdgeGateway(
+            self._config, desk, self._hub, self._host_clock, side, self._store, SENT_TO_EDGES, self._on_replaced
+        )
 
     def _on_replaced(self, why: str) -> None:
         """Ends this process at once: another hub is the desk's, and nothing that this one does counts any more."""

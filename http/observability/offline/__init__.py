@@ -1,1 +1,0 @@
-"""Bundles: a stretch of the past in one file, made by the command `bundle` and shown by `open`."""

@@ -1,0 +1,61 @@
+"""A hub of a desk in a process of its own, which may have to wait until it leads."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from hosts import wait_until
+from server_process import ROOT, TIMEOUT_SECONDS
+
+LEASE_SECONDS = "2"
+
+
+class HubProgram:
+    """`observability serve` with a lease of two seconds; it has a port once it leads."""
+
+    def __init__(self, engine: str, data: Path, **environment: str) -> None:
+        path = os.pathsep.join((str(ROOT / "core"), str(ROOT / "http")))
+        self.log_file = data.with_suffix(".log")
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-m", "observability", "serve", "--port", "0",
+                 "--engine", engine, "--data-dir", str(data)],
+                env={**os.environ, "PYTHONPATH": path, "CLUSTER_LEASE": LEASE_SECONDS, **environment},
+                stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        self.port = 0
+
+    def wait_until_it_leads(self) -> None:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        match = re.search(r"https?://[^/]*:(\d+)/", line)
+        assert match is not None, self.log
+        self.port = int(match[1])
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def wait_for_log(self, text: str) -> None:
+        wait_until(lambda: text in self.log)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.url(path), timeout=TIMEOUT_SECONDS) as answer:
+            return json.load(answer)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(TIMEOUT_SECONDS)
+        assert self.process.stdout is not None
+        self.process.stdout.close()

@@ -1,0 +1,223 @@
+"""Two hubs of a desk: one leads, the other follows its log and takes its place."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect
+
+from cutting_proxy import CuttingProxy
+from hosts import fill, post, trade_ids, wait_until
+from hub_program import HubProgram
+from nats_server import NatsServer
+from server_process import TIMEOUT_SECONDS, Server
+from storms import desk_kills
+from storms.desk_kills import Fault, History, faults_of
+from ws_client import receive
+
+
+class Desk:
+    """A NATS server, an edge, and hubs as a test starts them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.broker = NatsServer(folder)
+        self.engine = f"nats://{self.broker.address}"
+        self.programs: list[HubProgram] = []
+        self.servers: list[Server] = []
+
+    def start_hub(self, name: str, engine: str | None = None) -> HubProgram:
+        self.programs.append(HubProgram(engine or self.engine, self.folder / name))
+        return self.programs[-1]
+
+    def start_edge(self) -> Server:
+        self.servers.append(Server("--engine", self.engine, "--role", "edge"))
+        return self.servers[-1]
+
+    def close(self) -> None:
+        for program in self.programs:
+            program.kill()
+        for server in self.servers:
+            server.stop()
+        self.broker.kill()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+def post_until_taken(server: Any, events: list[Any]) -> Any:
+    """Sends a batch until it is acknowledged, as senders do."""
+
+    def answer() -> Any:
+        try:
+            return post(server, "/api/ingest", events)
+        except urllib.error.HTTPError as refused:
+            refused.close()
+            if refused.code != 503:
+                raise
+            return None
+
+    return wait_until(answer)
+
+
+def since(server: Any, seq: int) -> dict[str, Any] | None:
+    """Returns the snapshot of a tick that began after that of a number had ended."""
+    snapshot: dict[str, Any] = server.get("/api/metrics/current")
+    return snapshot if snapshot["seq"] > seq + 1 else None
+
+
+def book(server: Any) -> dict[str, Any]:
+    """What must be the same at the hub that takes the place of another one."""
+    asked = server.get("/api/metrics/current")["seq"]
+    strategy = wait_until(lambda: since(server, asked))["strategy"]
+    money = {name: strategy[name] for name in ("realized_pnl", "total_pnl", "open_positions", "gross_exposure")}
+    return {
+        "money": money,
+        "positions": [
+            {k: v for k, v in each.items() if k != "stale"} for each in server.get("/api/positions")["positions"]
+        ],
+        "trades": server.get("/api/trades?limit=1000")["trades"],
+        "orders": server.get("/api/orders?limit=1000")["orders"],
+    }
+
+
+EVENTS = [
+    *[fill(number, side, f"{100 + number * 0.1:.1f}") for number, side in enumerate(["buy", "buy", "sell"] * 5)],
+    {"type": "order", "order_id": "o", "symbol": "Y", "side": "buy", "quantity": "3", "status": "new"},
+    {"type": "cash", "cash_id": "c", "amount": "1000.01", "currency": "USD", "reason": "deposit"},
+]
+
+
+def test_a_standby_takes_the_place_of_a_killed_hub_with_the_same_state(desk: Desk) -> None:
+    first = desk.start_hub("a")
+    first.wait_until_it_leads()
+    second = desk.start_hub("b")
+    second.wait_for_log("standing by: the hub on ")
+    edge = desk.start_edge()
+    with connect(f"{edge.websocket_url}?channels=trades&lane_since=0", open_timeout=TIMEOUT_SECONDS) as lane:
+        for event in EVENTS:
+            post(edge, "/api/ingest", [event])
+        before = wait_until(lambda: found if len((found := book(first))["trades"]) == 15 else None)
+        first.process.send_signal(signal.SIGKILL)
+        second.wait_until_it_leads()
+        assert book(second) == before
+        # Sent again, nothing counts twice; and what follows continues the lane.
+        answer = post_until_taken(edge, [*EVENTS, fill(99, "buy", "1")])
+        assert (answer["accepted"], answer["duplicates"]) == (2, 16)
+        came = [receive(lane, "trade") for _ in range(16)]
+    assert [trade["trade_id"] for trade in came] == [*map(str, range(15)), "99"]
+    assert all(after["prev"] == trade["seq"] for trade, after in pairwise(came))
+
+
+def test_a_hub_that_stops_hands_over_and_follows_when_it_comes_back(desk: Desk) -> None:
+    first = desk.start_hub("a")
+    first.wait_until_it_leads()
+    second = desk.start_hub("b")
+    second.wait_for_log("standing by: the hub on ")
+    edge = desk.start_edge()
+    post(edge, "/api/ingest", [fill(1, "buy", "10")])
+    first.process.terminate()
+    assert first.process.wait(TIMEOUT_SECONDS) == 0
+    second.wait_until_it_leads()
+    post_until_taken(edge, [fill(2, "buy", "10")])
+    again = desk.start_hub("a")
+    again.wait_for_log("standing by: the hub on ")
+    post(edge, "/api/ingest", [fill(3, "buy", "10")])
+    second.process.terminate()
+    again.wait_until_it_leads()
+    assert wait_until(lambda: trade_ids(edge, 3)) == ["3", "2", "1"]
+
+
+def test_a_hub_that_is_cut_off_ends_and_has_acknowledged_nothing_that_is_lost(desk: Desk) -> None:
+    async def main() -> None:
+        async with CuttingProxy(desk.broker.port).running() as proxy:
+            first = desk.start_hub("a", f"nats://127.0.0.1:{proxy.port}")
+            await asyncio.to_thread(first.wait_until_it_leads)
+            second = desk.start_hub("b")
+            await asyncio.to_thread(second.wait_for_log, "standing by: the hub on ")
+            await asyncio.to_thread(post, first, "/api/ingest", [fill(1, "buy", "10")])
+            proxy.stall()
+            with pytest.raises((urllib.error.HTTPError, OSError)):
+                await asyncio.to_thread(post, first, "/api/ingest", [fill(2, "buy", "10")])
+            assert await asyncio.to_thread(first.process.wait, TIMEOUT_SECONDS) == 1
+            assert "this one ends" in first.log
+            await asyncio.to_thread(second.wait_until_it_leads)
+            assert await asyncio.to_thread(trade_ids, second) == ["1"]
+            proxy.resume()
+            # Its store is still a copy of the log: it follows again.
+            again = desk.start_hub("a")
+            await asyncio.to_thread(again.wait_for_log, "standing by: the hub on ")
+            await asyncio.to_thread(post, second, "/api/ingest", [fill(3, "buy", "10")])
+            second.process.kill()
+            await asyncio.to_thread(again.wait_until_it_leads)
+            assert await asyncio.to_thread(trade_ids, again) == ["3", "1"]
+
+    asyncio.run(main())
+
+
+def test_a_store_of_another_desk_cannot_follow(desk: Desk, tmp_path: Path) -> None:
+    first = desk.start_hub("a")
+    first.wait_until_it_leads()
+    with alone(tmp_path / "b") as server:
+        post(server, "/api/ingest", [fill(1, "buy", "10")])
+    other = desk.start_hub("b")
+    assert other.process.wait(TIMEOUT_SECONDS) == 1
+    assert "copy the store of the hub that leads (`observability backup`)" in other.log
+
+
+@contextmanager
+def alone(data: Path) -> Iterator[Server]:
+    server = Server("--data-dir", str(data))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+# -- kills and partitions at random, and what checks their histories
+
+
+def test_no_acknowledged_event_is_lost_over_kills_and_partitions(tmp_path: Path) -> None:
+    reported: list[str] = []
+    asyncio.run(desk_kills.run(tmp_path, rounds=3, seed=1, report=reported.append))
+    assert reported[-1].endswith("nothing lost, nothing twice, no older epoch after a newer one")
+
+
+GOOD = History(
+    acknowledged=["1", "2"], sent=["1", "2", "3"], trades=["1", "2"],
+    frames=[("a", 1), ("a", 2), ("b", 4)], lanes=[["1", "2"], ["2"]],
+)  # fmt: skip
+
+
+def test_the_checker_finds_nothing_in_a_good_history() -> None:
+    assert faults_of(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"trades": ["1"]}, "lost"),
+        ({"trades": ["1", "2", "2"]}, "twice"),
+        ({"trades": ["1", "2", "9"]}, "never sent"),
+        ({"frames": [("a", 1), ("b", 4), ("a", 5)]}, "older epoch"),
+        ({"frames": [("a", 2), ("a", 1)]}, "back"),
+        ({"lanes": [["1", "1"], ["2"]]}, "lane"),
+        ({"lanes": [["2", "1"]]}, "lane"),
+        ({"lanes": [["1", "3"]]}, "lane"),
+    ],
+)
+def test_the_checker_finds_a_planted_fault(change: dict[str, Any], kind: str) -> None:
+    found: list[Fault] = faults_of(History(**{**GOOD.__dict__, **change}))
+    assert found and found[0].kind == kind
