@@ -118,3 +118,12 @@ def test_the_view_of_execution_fits_into_a_phone_of_320_pixels(page: Page, desk:
     open_view(page, desk, "#/execution")
     wait_for_text(page, "[aria-label=Rejects] .row", "insufficient margin")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_a_note_says_what_the_band_of_the_markouts_is(page: Page, desk: Server) -> None:
+    open_view(page, desk, "#/execution?by=venue")
+    wait_for_text(page, ".note", "Band: from the worst of the venues to the best.")
+    page.wait_for("!!document.querySelector('.chart .u-over')")
+    open_view(page, desk, "#/execution?of=venue:BATS")
+    page.wait_for("document.querySelectorAll('[aria-label=Markouts] .row').length === 5")
+    assert not any("Band" in note for note in texts(page, ".note"))

@@ -72,7 +72,7 @@ export class Chart {
       padding: [8, 8, 0, 0],
       tzDate: seconds => uPlot.tzDate(new Date(seconds * 1000), zone),
       scales: { x: { time: hasTime }, y: this.#options.range ? { range: this.#options.range } : {} },
-      bands,
+      bands: bands?.map(band => ({ ...band, fill: colour(band.fill) })),
       hooks: marks ? { draw: [plot => marks(plot, colour)] } : {},
       axes: [
         { ...axis, size: 24, space: xFormat ? 40 : 70, values: (plot, ticks, _, __, step) => ticks.map(tick => {

@@ -65,7 +65,8 @@ function mount(root, app, params) {
   const horizons = { labels: [] };
   const markout = new Chart(app.settings, { label: "Markout after fills", height: 190, hasTime: false, legend: false, format: value => number(value, 1),
     xFormat: at => Number.isInteger(at) ? horizons.labels[at] ?? "" : "",
-    series: [{ label: "Markout, bps", colour: "--accent", width: 2 }] });
+    series: [{ label: "Markout, bps", colour: "--accent", width: 2 }, { label: "Best", colour: "--accent-fill" }, { label: "Worst", colour: "--accent-fill" }],
+    bands: [{ series: [2, 3], fill: "--accent-fill" }] });
   const markouts = new Table({ label: "Markouts", key: row => row.horizon, empty: "No fill yet.", maxRows: 6, columns: [
     { id: "horizon", title: "After", width: "56px", value: row => row.horizon },
     { id: "bps", title: "Markout", about: "Weighted by notional; a gain when positive", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.bps, text: row => row.bps === null ? DASH : `${signed(row.bps, 2)} bps`, className: row => tone(row.bps) },
@@ -150,9 +151,15 @@ function mount(root, app, params) {
     legs.set(Object.entries(LEGS).filter(([id]) => id in latencies).map(([id, title]) => ({ id, title, ...latencies[id] })));
     const found = Object.entries(shown.markouts).map(([horizon, each]) => ({ horizon, ...each }));
     horizons.labels = found.map(each => each.horizon);
-    markout.set(found.map((_, at) => at), found.map(each => each.bps));
+    // Of all orders, the band reaches from the worst strategy, symbol or venue to the best one.
+    const others = of === null ? Object.values(quality[`by_${dimension()}`]) : [];
+    const edge = choose => found.map(({ horizon }) => {
+      const values = others.map(each => each.markouts[horizon].bps).filter(value => value !== null);
+      return values.length > 1 ? choose(...values) : null;
+    });
+    markout.set(found.map((_, at) => at), found.map(each => each.bps), edge(Math.max), edge(Math.min));
     markouts.set(found);
-    write(pending, `${count(quality.pending_markouts)} fills have a horizon still ahead of them.`);
+    write(pending, `${of === null ? `Band: from the worst of the ${DIMENSIONS[dimension()].toLowerCase()} to the best. ` : ""}${count(quality.pending_markouts)} fills have a horizon still ahead of them.`);
     showShortfall(shown.implementation_shortfall);
     rejects.set(quality.reject_reasons);
     groups.set(Object.entries(quality[`by_${dimension()}`]).map(([name, each]) => ({ name, ...each })));
