@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,3 +242,37 @@ def test_a_line_that_repeats_is_limited_wherever_it_goes(
     for number in range(REPEATS_PER_MINUTE * 2):
         logging.getLogger("x").warning("line %d", number)
     assert len(lines_of(capsys.readouterr().err)) == len(messages(ring)) == REPEATS_PER_MINUTE
+
+
+# -- what Python prints by itself
+
+STRAY = """
+import sys, threading, warnings
+from observability.config.config import Config
+from observability.logs.setup import configure_logging, log_stray_output
+
+configure_logging(Config(log_format="json"))
+log_stray_output()
+
+class Failing:
+    def __del__(self):
+        raise ValueError("in a destructor")
+
+Failing()
+warnings.warn("a warning")
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+raise ValueError("at the end")
+"""
+
+
+def test_what_python_prints_by_itself_is_lines_of_json_too() -> None:
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, "-c", STRAY], env=variables, capture_output=True, text=True)
+    lines = [orjson.loads(line) for line in ended.stderr.splitlines()]
+    assert [line.get("error") for line in lines] == [
+        "ValueError: in a destructor", None, "ZeroDivisionError: division by zero", "ValueError: at the end"
+    ]  # fmt: skip
+    assert "a warning" in lines[1]["message"]
+    assert ended.returncode == 1

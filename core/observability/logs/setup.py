@@ -93,7 +93,8 @@ def make_formatter(config: Config, process: str = "") -> logging.Formatter:
 
 
 def log_stray_output() -> None:
-    """Logs what Python prints on stderr by itself: warnings, and exceptions that end the process or a thread."""
+    """Logs what Python prints on stderr by itself: warnings, and exceptions that end the process or a thread, or that
+    nobody can catch."""
 
     def log_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
@@ -107,7 +108,15 @@ def log_stray_output() -> None:
                 "an exception has ended a thread", exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback)
             )
 
+    def log_unraisable(ignored: sys.UnraisableHookArgs) -> None:
+        error = ignored.exc_value
+        logger.error(
+            "%s: %r", ignored.err_msg or "an exception is ignored", ignored.object,
+            exc_info=None if error is None else (type(error), error, ignored.exc_traceback),
+        )  # fmt: skip
+
     logging.captureWarnings(True)
+    sys.unraisablehook = log_unraisable
     sys.excepthook = log_exception
     threading.excepthook = log_thread_exception
 
