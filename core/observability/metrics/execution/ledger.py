@@ -105,7 +105,8 @@ class OrderLedger:
         """Without `instruments` every contract is linear, and in one currency."""
         self._instruments = instruments
         self._reporting = "" if instruments is None else instruments.reporting
-        self.open: dict[OrderKey, OrderState] = {}
+        # An OrderedDict, because finding the first key of a plain dict means skipping the gaps of deleted ones.
+        self.open: OrderedDict[OrderKey, OrderState] = OrderedDict()
         self.canceling: set[OrderKey] = set()
         """Open orders whose cancel was requested but not acknowledged."""
         # Open orders that wait for a successor, by symbol and side, the oldest first.
@@ -130,7 +131,6 @@ class OrderLedger:
         self._groups = groups
         self.exemplars = LegExemplars()
         self._trades = trades
-        # An OrderedDict, because finding the first key of a plain dict means skipping the gaps of deleted ones.
         self._recent: OrderedDict[OrderKey, OrderState] = OrderedDict()
         self._packed: dict[OrderKey, msgspec.Raw] = {}
         self._recent_figures: dict[OrderKey, Figures] = {}
@@ -416,7 +416,7 @@ class OrderLedger:
         self._recent_figures = {}
         self._uncounted = {}
         self.open = self._unpack(state.open)
-        self._recent = OrderedDict(self._unpack(state.recent))
+        self._recent = self._unpack(state.recent)
         self.canceling = {key for key, order in self.open.items() if order.cancel_ns is not None}
         self._replaced = {}
         for key, order in self.open.items():
@@ -608,8 +608,8 @@ class OrderLedger:
                 packed[key] = msgspec.Raw(pack(order))
         return [packed[key] for key in orders]
 
-    def _unpack(self, packed: list[msgspec.Raw]) -> dict[OrderKey, OrderState]:
-        orders: dict[OrderKey, OrderState] = {}
+    def _unpack(self, packed: list[msgspec.Raw]) -> OrderedDict[OrderKey, OrderState]:
+        orders: OrderedDict[OrderKey, OrderState] = OrderedDict()
         for raw in packed:
             data = bytes(raw)
             order = unpack(data, OrderState)
