@@ -160,7 +160,16 @@ def test_a_narrow_terminal_shows_one_table_at_a_time_and_a_wide_one_all() -> Non
     async def wide(screen: Screen) -> None:
         screen.stream.send(snapshot(7))
         await screen.show()
-        assert titles(screen) == ["Market", "Positions", "Strategies", "Execution", "System", "Sources"]
+        assert titles(screen) == [
+            "Market",
+            "Positions",
+            "Strategies",
+            "Execution",
+            "System",
+            "Sources",
+            "Currencies",
+            "Venues",
+        ]
 
     def titles(screen: Screen) -> list[str]:
         return [view.id.capitalize() for view in screen.app.query(TableView) if view.display and view.id]

@@ -15,10 +15,18 @@ SNAPSHOT: dict[str, Any] = {
     "timestamp": "2026-01-02T03:04:05.678Z",
     "market_data": {
         "AAPL": {"bid": 585.25, "ask": 585.27, "quote_updated": "2026-01-02T03:04:05.000Z"},
+        "GOOG": {"quote_updated": "2026-01-02T03:04:05.000Z", "stale": False, "closed": True, "venues": {
+            "XNAS": {"bid": 10.5, "updated": "2026-01-02T03:04:05.000Z", "stale": False}}},
         "MSFT": {"last_price": 1e-12, "quote_updated": "2026-01-02T03:03:00.000Z", "stale": True, "quote_stale": True},
     },
     "strategy": {
         "total_pnl": -1234.5,
+        "reporting_currency": "USD",
+        "currencies": {"USD": {"cash": 9.5}, "EUR": {"cash": 3.25, "realized": -1.0}, "YCN": {"cash": 2.0},
+                       "JPY": {"cash": 5.0}},
+        "unconverted": {"YCN": 2.0},
+        "rates": [{"pair": "EUR/USD", "rate": 1.08, "updated": "2026-01-02T03:00:00.000Z", "stale": True},
+                  {"pair": "USD/JPY", "rate": 151.5, "updated": "2026-01-02T03:00:00.000Z", "stale": False}],
         "strategies": {"mean": {"total_pnl": -1234.5, "win_rate": 0.25}},
         "positions": [{"symbol": "AAPL", "strategy": "mean", "quantity": -2.5, "mark": 100.0, "stale": True,
                        "unrealized_pnl": 5.0, "mark_updated": "2026-01-02T03:00:00.000Z"}],
@@ -62,6 +70,23 @@ def test_sources_and_the_metrics_of_the_user_are_shown() -> None:
     assert texts(tables()["Sources"], "zmq")["age"] == "1 min 15 s"
     assert texts(tables()["Sources"], "zmq")["state"] == "silent"
     assert {row.key: row.cells[1].text for row in tables()["System"].rows}['queue{a="b"}'] == "3"
+
+
+def test_currencies_stand_beside_the_rate_that_they_are_converted_at() -> None:
+    shown = tables()["Currencies"]
+    euro = texts(shown, "EUR")
+    assert (euro["cash"], euro["rate"], euro["pair"], euro["rate of"]) == ("3.25", "1.08*", "EUR/USD", "03:00:00")
+    assert texts(shown, "JPY")["rate"] == "151.5"
+    assert {row.key: row.cells[0].mark for row in shown.rows} == {"USD": "", "EUR": "", "YCN": "bad", "JPY": ""}
+
+
+def test_venues_of_a_symbol_are_rows_of_their_own() -> None:
+    shown = texts(tables()["Venues"], "GOOG XNAS")
+    assert (shown["bid"], shown["updated"]) == ("10.5", "03:04:05")
+
+
+def test_a_market_that_is_closed_says_so() -> None:
+    assert texts(tables()["Market"], "GOOG")["quoted"] == "03:04:05 closed"
 
 
 def test_every_table_can_be_made_of_a_snapshot_that_has_nothing() -> None:

@@ -195,6 +195,63 @@ def _positions(snapshot: Document) -> Table:
     return Table("Positions", _columns(columns, 2), tuple(rows), "no position")
 
 
+def _currencies(snapshot: Document) -> Table:
+    """The money of the account by currency, and the rate that it is converted at."""
+    strategy = _section(snapshot, "strategy")
+    reporting, missing = strategy.get("reporting_currency"), strategy.get("unconverted") or {}
+    rates: dict[str, Document] = {}
+    for one in strategy.get("rates") or ():
+        base, _, quote = one["pair"].partition("/")
+        rates[quote if base == reporting else base] = one
+    columns = ("currency", "equity", "cash", "realized", "unrealized", "fees", "income", "rate", "pair", "rate of")
+    rows = (
+        Row(
+            currency,
+            (
+                _text(currency, "bad" if currency in missing else ""),
+                cell(one["equity"], money),
+                cell(one["cash"], money),
+                _signed(one["realized"]),
+                _signed(one["unrealized"]),
+                cell(one["fees"], money),
+                _signed(one["income"]),
+                cell(rate.get("rate"), stale_number if rate.get("stale") else number),
+                _text(rate.get("pair")),
+                _text(time_of(rate["updated"]) if rate.get("updated") else None, "bad" if rate.get("stale") else ""),
+            ),
+        )
+        for currency, one in _members(strategy.get("currencies"))
+        for rate in (rates.get(currency, {}),)
+    )
+    return Table("Currencies", _columns(columns, 1), tuple(rows), "no fill yet")
+
+
+def _venues(snapshot: Document) -> Table:
+    """What several venues say of one symbol."""
+    columns = ("symbol", "venue", "bid", "ask", "last", "volume", "trades", "vwap", "updated", "feed p99 ms", "late")
+    rows = (
+        Row(
+            f"{symbol} {venue}",
+            (
+                _text(symbol),
+                _text(venue, "bad" if one["stale"] else ""),
+                cell(one["bid"], number, "dim" if one["stale"] else ""),
+                cell(one["ask"], number, "dim" if one["stale"] else ""),
+                cell(one["last_price"], number),
+                cell(one["volume"], number),
+                cell(one["trades"], count),
+                cell(one["vwap"], average),
+                _text(time_of(one["updated"]) if one["updated"] else None, "bad" if one["stale"] else ""),
+                cell(one["feed_latency_p99_ms"], short),
+                cell(one["late"], count),
+            ),
+        )
+        for symbol, market in _members(_section(snapshot, "market_data"))
+        for venue, one in _members(market["venues"])
+    )
+    return Table("Venues", _columns(columns, 2), tuple(rows), "no symbol has several venues")
+
+
 def _held(position: Mapping[str, Any]) -> str:
     """Returns the symbol of a position, and in hedge mode its side."""
     return f"{position['symbol']} {position['position_side'] or ''}".rstrip()
@@ -235,7 +292,8 @@ def _quoted(one: Document) -> Cell:
     updated = one["quote_updated"] or one["print_updated"]
     if updated is None:
         return Cell(ABSENT, None, "dim")
-    return Cell(time_of(updated) + (" stale" if one["stale"] else ""), updated, "bad" if one["stale"] else "")
+    state = " closed" if one["closed"] else " stale" if one["stale"] else ""
+    return Cell(time_of(updated) + state, updated, "bad" if one["stale"] else "")
 
 
 _EXECUTION: Final[tuple[tuple[str, str, Format], ...]] = (
@@ -308,7 +366,7 @@ def _sources(snapshot: Document) -> Table:
 
 
 TABLES: Final[tuple[Callable[[Document], Table], ...]] = (
-    _market, _positions, _strategies, _execution, _system, _sources
+    _market, _positions, _strategies, _execution, _system, _sources, _currencies, _venues
 )  # fmt: skip
 """What makes each table, in the order in which they are shown."""
 
