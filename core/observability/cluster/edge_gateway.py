@@ -20,8 +20,9 @@ from observability.cluster.standby import state_of
 from observability.cluster.streams import check_server
 from observability.config.config import Config
 from observability.processes.rpc import RpcHandler
-from observability.snapshot.frames import Frame
+from observability.snapshot.frames import FRAMES_KEPT, Frame
 from observability.snapshot.hub import Hub
+from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.shared_frames import shown_clock_ns
 from observability.sources.brokers.nats_connection import NatsConnection
 from observability.store.store import Store
@@ -41,6 +42,28 @@ class HubSide:
     """Takes a batch of an engine."""
     read_newer: ReadNewer
     """Reads the entries of a lane."""
+
+
+class ChangedDocuments:
+    """Leaves out the documents that edges have: those that are still what an earlier message had. Each is sent again in
+    half the time that a message is kept, so that an edge which has just started gets all of them."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, tuple[bytes | None, int]] = {}
+        self._messages = 0
+
+    def of(self, documents: SharedDocuments) -> SharedDocuments:
+        # hot: once per tick of a hub that publishes
+        self._messages += 1
+        bodies: dict[str, bytes | None] = {}
+        for name, body in documents.by_name.items():
+            sent, at = self._sent.get(name, (None, 0))
+            if body is None or (body is sent and self._messages - at < FRAMES_KEPT // 2):
+                bodies[name] = None
+            else:
+                bodies[name] = body
+                self._sent[name] = body, self._messages
+        return SharedDocuments(bodies, documents.old)
 
 
 class EdgeGateway:
@@ -73,6 +96,8 @@ class EdgeGateway:
         if store is not None:
             self._shipper = RecordShipper(self.link, state_of(store), hub.counters, on_replaced)
             store.ship_by(self._shipper.ship)
+        self._changed = ChangedDocuments()
+        self._connections = 0
         self._questions = QuestionAnswerer(self.link, calls.answer)
         self._batches = BatchAnswerer(self.link, calls.take)
 
@@ -122,7 +147,10 @@ class EdgeGateway:
         # hot: once per tick of a hub that publishes
         if not self._lease.is_held:
             return
-        documents = self._hub.documents_to_share(self._always)
+        if self.link.connections != self._connections:
+            # What was sent over the last connection may not have come.
+            self._connections, self._changed = self.link.connections, ChangedDocuments()
+        documents = self._changed.of(self._hub.documents_to_share(self._always))
         self._publisher.put(frame, documents, shown_clock_ns(self._hub.event_clock, frame))
 
     async def _check(self, connection: NatsConnection) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import parse_iso_ns
+from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from observability.cluster.desk import Desk
 from observability.errors import EventError, SourceError
 from observability.sources.brokers.nats_connection import Message, NatsConnection
@@ -45,6 +45,7 @@ class Link:
         self.clock_offset_ns = 0
         """What the servers' clock is ahead of the host's, as last measured."""
         self._clock = clock
+        self._fastest_ns = NS_PER_S
         self._handlers: dict[str, Handler] = {}
         self._inboxes: dict[str, Handler] = {}
         self._openers: list[Opener] = []
@@ -70,6 +71,7 @@ class Link:
         """Makes a connection. Raises OSError, EOFError or SourceError."""
         connection = NatsConnection(self.desk.address, self._is_queued, PING_SECONDS)
         self._inboxes.clear()
+        self._fastest_ns = NS_PER_S
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await connection.open()
@@ -104,8 +106,10 @@ class Link:
         """Asks JetStream, and measures its clock by the answer. Raises EOFError and SourceError."""
         asked_ns = self._clock.time_ns()
         answer = await connection.request(subject, question)
-        if "ts" in answer:
-            middle_ns = (asked_ns + self._clock.time_ns()) // 2
+        answered_ns = self._clock.time_ns()
+        # The faster the answer, the less its time can be wrong by.
+        if "ts" in answer and answered_ns - asked_ns < self._fastest_ns:
+            self._fastest_ns, middle_ns = answered_ns - asked_ns, (asked_ns + answered_ns) // 2
             try:
                 self.clock_offset_ns = parse_iso_ns(answer["ts"]) - middle_ns
             except EventError:
