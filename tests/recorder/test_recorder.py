@@ -25,6 +25,42 @@ ROOT = Path(__file__).parents[2]
 SMALL = RecordLimits(max_bytes=160_000, max_age_days=7)
 SMALL_SEGMENTS = RecordLimits(max_bytes=1_600_000, max_age_days=7)
 
+# The limit on the size of files stands for a disk that is full: a write takes a part, and the next one fails.
+RECORD_ON_A_FULL_DISK = """
+import resource
+import sys
+from pathlib import Path
+from observability.memory.counters import Counters
+from observability.recorder import recorder as module
+from recorded import LIMITS, Market, every_frame
+
+module.RETRY_NS = 0
+directory = Path(sys.argv[1])
+market, counters = Market(), Counters()
+recorder = module.Recorder(directory, LIMITS, counters)
+recorder.start()
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
+kept = []
+while True:
+    frame = market.tick()
+    recorder.on_frame(frame, 0)
+    recorder.wait()
+    if recorder.trouble is not None:
+        break
+    kept.append(frame)
+assert "too large" in recorder.trouble, recorder.trouble
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+later = market.ticks(5)
+for frame in later:
+    recorder.on_frame(frame, 0)
+recorder.wait()
+assert recorder.trouble is None, recorder.trouble
+recorder.stop()
+assert len(kept) > 3
+assert counters.total("recorder_frames_failed_total") == 1
+assert [each.payload for each in every_frame(directory)] == [each.payload for each in (*kept, *later)]
+"""
+
 RECORD_UNTIL_KILLED = """
 import sys
 from pathlib import Path
@@ -214,6 +250,18 @@ def test_a_killed_recorder_loses_nothing_that_it_has_written(tmp_path: Path) -> 
             process.stdout.close()
         found = every_frame(tmp_path)
         assert len([frame for frame in found if frame.seq <= 130]) == 130 * run
+
+
+def test_a_full_disk_costs_only_the_frames_until_it_has_room_again(tmp_path: Path) -> None:
+    paths = os.pathsep.join(str(ROOT / part) for part in ("core", "http", "tests/support"))
+    ran = subprocess.run(
+        [sys.executable, "-c", RECORD_ON_A_FULL_DISK, tmp_path],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 # -- bounds
