@@ -31,6 +31,7 @@
 //   app.go(id, params)      goes to a view;  app.setParams(params)  changes the address of this one, without a new entry
 //   app.time(value), app.dateTime(value)     times in the chosen zone
 //   app.ask(question, show, fail)            awaits a promise and shows it, unless the view has gone meanwhile
+//   app.before(range, ms)                    fields of a history question: before now, or before the past moment that is shown
 //   app.announce(text)      tells a screen reader;  app.login(reason)  asks for a token
 //   app.setBadge(text)      puts a text before the title of the tab
 
@@ -123,6 +124,13 @@ class App {
       if (!(error instanceof ApiError) && error.name !== "AbortError") throw error;
       if (generation === this.#generation && error instanceof ApiError) fail(error);
     }
+  }
+
+  /** Returns the fields of a question for the `ms` before what is shown: of the range before now, or before a past moment. */
+  before(range, ms) {
+    if (!this.feed.isPast || this.feed.snapshot === null) return { time_range: range };
+    const end = Date.parse(this.feed.snapshot.timestamp);
+    return { start_time: new Date(end - ms).toISOString(), end_time: new Date(end + 1).toISOString() };
   }
 
   announce(text) {

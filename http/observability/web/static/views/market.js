@@ -135,7 +135,7 @@ function mount(root, app, params) {
     if (!stale.length || table.element.clientWidth < 720) return;
     for (const symbol of stale) sparks.set(symbol, { at: Date.now(), values: sparks.get(symbol)?.values ?? NOTHING });
     app.ask(
-      app.api.history({ time_range: "1h", interval: "10s", metric_types: ["market_data"], metrics: ["mid"], symbols: stale }),
+      app.api.history({ ...app.before("1h", 3600e3), interval: "10s", metric_types: ["market_data"], metrics: ["mid"], symbols: stale }),
       ({ data }) => {
         for (const series of data) {
           sparks.set(series.symbol, { at: Date.now(), values: series.mid });
@@ -248,9 +248,9 @@ function mountSymbol(root, app, params) {
   }
 
   function load() {
-    const asked = range, [, interval] = RANGES[asked];
+    const asked = range, [, interval, ms] = RANGES[asked];
     loadedAt = Date.now();
-    app.ask(app.api.history({ time_range: asked, interval, metric_types: ["market_data"], metrics: ["mid", "last"], symbols: [symbol] }), ({ data: [series] }) => {
+    app.ask(app.api.history({ ...app.before(asked, ms), interval, metric_types: ["market_data"], metrics: ["mid", "last"], symbols: [symbol] }), ({ data: [series] }) => {
       if (asked === range) chart.set(series?.timestamp ?? [], series?.mid ?? [], series?.last ?? []);
       write(fault, series ? "" : `There is no history of ${symbol}.`);
     }, error => write(fault, `The history cannot be shown: ${error.message}`));

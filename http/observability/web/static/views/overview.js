@@ -92,9 +92,9 @@ function mount(root, app, params) {
     if (isLoading === range) return;
     const asked = isLoading = range;
     // A server that has just started has few points of ten seconds.
-    const isYoung = asked === "1h" && app.feed.snapshot?.system.uptime_seconds < YOUNG_SECONDS;
+    const isYoung = asked === "1h" && !app.feed.isPast && app.feed.snapshot?.system.uptime_seconds < YOUNG_SECONDS;
     app.ask(
-      app.api.history({ time_range: asked, interval: isYoung ? "1s" : RANGES[asked].interval, metric_types: ["strategy"], metrics: ["equity", "drawdown"] }),
+      app.api.history({ ...app.before(asked, RANGES[asked].ms), interval: isYoung ? "1s" : RANGES[asked].interval, metric_types: ["strategy"], metrics: ["equity", "drawdown"] }),
       ({ data }) => {
         isLoading = false;
         if (asked !== range) return;

@@ -142,9 +142,9 @@ function mountStrategy(root, app, params) {
   }
 
   function loadCurve() {
-    const asked = range, [, interval] = RANGES[asked];
+    const asked = range, [, interval, ms] = RANGES[asked];
     loadedAt = Date.now();
-    app.ask(app.api.history({ time_range: asked, interval, metric_types: ["strategies"], strategies: [name], metrics: ["equity", "drawdown"] }), ({ data: [series] }) => {
+    app.ask(app.api.history({ ...app.before(asked, ms), interval, metric_types: ["strategies"], strategies: [name], metrics: ["equity", "drawdown"] }), ({ data: [series] }) => {
       if (asked !== range) return;
       equity.set(series?.timestamp ?? [], series?.equity ?? []);
       drawdown.set(series?.timestamp ?? [], (series?.drawdown ?? []).map(value => value === null ? null : -value));
@@ -156,8 +156,9 @@ function mountStrategy(root, app, params) {
     clearTimeout(timer);
     timer = null;
     reloadAt = Date.now() + RELOAD_MS;
-    app.ask(app.api.get("/api/trades", { strategy: name, limit: ROWS }), ({ trades }) => fills.set(trades), error => fills.setEmpty(error.message));
-    app.ask(app.api.get("/api/orders", { strategy: name, limit: ROWS }), answer => orders.set(answer.orders), error => orders.setEmpty(error.message));
+    const until = app.feed.isPast ? app.before("", 0).end_time : null;
+    app.ask(app.api.get("/api/trades", { strategy: name, limit: ROWS, end_time: until }), ({ trades }) => fills.set(trades), error => fills.setEmpty(error.message));
+    app.ask(app.api.get("/api/orders", { strategy: name, limit: ROWS, end_time: until }), answer => orders.set(answer.orders), error => orders.setEmpty(error.message));
     app.ask(app.api.get("/api/strategy/performance"), ({ strategies }) => showRatios(strategies[name]));
   }
 

@@ -79,7 +79,9 @@ function mount(root, app, params) {
   const levels = h("select", { "aria-label": "Least level", onchange: () => { level = levels.value; app.setParams({ level }); load(); } },
     ...LEVELS.map(name => h("option", { value: name, text: name, selected: name === level })));
   const fault = h("p", { class: "fault" });
+  const present = h("p", { class: "warn", hidden: true, text: "Clients, store, latency, processes and log are those of now, and not of the past moment." });
   root.append(
+    present,
     panel("Host", { className: "w3", body: [host.element] }),
     panel("Clients", { className: "w3", body: [clients.element] }),
     panel("Data and store", { className: "w3", body: [data.element] }),
@@ -145,6 +147,7 @@ function mount(root, app, params) {
   let seen = { seq: null, at: 0 };
   function update(snapshot) {
     const { system } = snapshot, { feed } = app;
+    present.hidden = !feed.isPast;
     host.set("health", system.health ?? DASH, system.health === "healthy" ? "up" : "down", (system.health_reasons ?? []).join("; ") || null);
     host.set("uptime", duration(system.uptime_seconds));
     host.set("cpu", `${number(system.cpu_percent, 1)} %`, system.cpu_percent >= 95 ? "down" : "");
