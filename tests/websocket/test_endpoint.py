@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
@@ -195,3 +195,13 @@ def test_a_fault_of_ours_in_a_message_closes_with_1011_and_spares_the_others(
             assert read_to_close(unlucky)[1] == 1011
         other.send("y")
         assert other.recv(WAIT_SECONDS) == "y"
+
+
+def test_a_client_that_comes_while_the_endpoint_closes_is_asked_to_leave_at_once(echoes: MakeEcho) -> None:
+    echo = echoes()
+    echo.close(0.05)
+    with echo.client() as newcomer:
+        with pytest.raises(ConnectionClosed) as closed:
+            newcomer.recv(WAIT_SECONDS)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001

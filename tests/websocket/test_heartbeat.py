@@ -20,6 +20,9 @@ class Client:
         self.pings = 0
         self.closed_with: int | None = None
 
+    def log_ids(self) -> dict[str, Any]:
+        return {"peer": self.peer}
+
     def send_ping(self) -> None:
         self.pings += 1
 

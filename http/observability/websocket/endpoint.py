@@ -55,6 +55,7 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         # Bound once for all clients.
         self._on_end, self._on_lost = self._forget, self._release
         self._empty = asyncio.Event()
+        self._is_closing = False
 
     @abstractmethod
     def make_client(self, request: Request, accepted: Accepted) -> ClientT:
@@ -100,9 +101,14 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         self.on_count(len(self.clients))
         self._empty.clear()
         client.open(transport, answer, received)
+        if self._is_closing:
+            # While other workers accept, a connection may land here by chance. Its client connects again at once.
+            client.finish()
 
     async def close(self, grace_seconds: float) -> None:
-        """Asks every client to finish, waits up to `grace_seconds` for them, and aborts those that remain."""
+        """Asks every client to finish, also those that still come, waits up to `grace_seconds` for them, and aborts
+        those that remain."""
+        self._is_closing = True
         if self._pinger is not None:
             self._pinger.stop()
         for client in tuple(self.clients.values()):
