@@ -14,7 +14,7 @@ import busy_session
 from accessibility import violations
 from browser import Page
 from desk_page import browser, choose, open_view, page, press, resize, saved_csv, table, texts, wait_for_text
-from hosts import post
+from hosts import post, wait_until
 from server_process import Server, running
 
 __all__ = ["browser", "page"]
@@ -43,6 +43,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "alerts.toml").write_text(RULES)
     with running("--data-dir", str(folder / "data"), "--alerts", str(folder / "alerts.toml")) as found:
         busy_session.play(found)
+        # Rules are evaluated at their own pace.
+        wait_until(lambda: "queue" in [each["rule"] for each in found.get("/api/system/alerts")["alerts"]])
         yield found
 
 

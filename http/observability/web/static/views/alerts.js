@@ -116,7 +116,7 @@ function mount(root, app, params) {
   const detail = panel("Alert", { className: "w4 detail", controls: [h("button", { type: "button", class: "quiet", text: "Close", onclick: () => open(null) })],
     body: [title, unknown, said, links, gauge, figures.element, form, h("h3", { text: "Every time it was raised" }), occurrences, older] });
   detail.hidden = true;
-  let chosen = null, cursor = null, occurrencesOf = "";
+  let chosen = null, cursor = null, occurrencesOf = "", asked = null;
 
   function open(id) {
     app.setParams({ name: id });
@@ -199,10 +199,11 @@ function mount(root, app, params) {
   }
 
   function loadOccurrences(isFirst) {
-    const id = wanted.name;
-    if (isFirst) occurrences.replaceChildren();
+    const id = wanted.name, mine = asked = {};
     app.ask(app.api.get("/api/system/alerts/history", { alert_id: id, limit: 20, cursor: isFirst ? null : cursor }), page => {
-      if (id !== wanted.name) return;
+      // Of two questions about the same alert, as it was and as it is, the later one is shown.
+      if (mine !== asked) return;
+      if (isFirst) occurrences.replaceChildren();
       cursor = page.next_cursor;
       older.hidden = cursor === null;
       occurrences.append(...page.occurrences.map(each => h("li", {}, h("time", { class: "num dim", datetime: each.first_seen, text: when(each.first_seen) }),
@@ -210,7 +211,9 @@ function mount(root, app, params) {
         h("span", {}, h("span", { class: STATES[each.state], text: each.state }), each.value === null ? null : ` at ${shown(each.value)}`,
           ...each.transitions.filter(one => one.action === "acknowledged").map(one => h("span", { class: "dim", text: `; ${one.acknowledged_by || "somebody"}${one.comment ? `: ${one.comment}` : ""}` }))))));
       if (!occurrences.children.length) occurrences.append(h("li", {}, h("span", { class: "dim", text: "nothing is stored" })));
-    }, error => occurrences.replaceChildren(h("li", { class: "fault", text: error.message })));
+    }, error => {
+      if (mine === asked) occurrences.replaceChildren(h("li", { class: "fault", text: error.message }));
+    });
   }
 
   // -- silences, rules, delivery, history
