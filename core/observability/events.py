@@ -90,9 +90,19 @@ NO_COMMISSION: Final = Decimal(0)
 _CHECKED = Context(prec=2 * MAX_DECIMAL_EXPONENT + 1, traps=[Rounded, InvalidOperation])
 
 
+# The same money under another code: ISO 4217 style codes of BitMEX and Kraken, Kraken's own names of assets, and the
+# common name of the yuan. Codes of parts (XBt, GBp) and of claims on something (WBTC, CNH) are other currencies.
+CURRENCY_ALIASES: Final = {
+    "XBT": "BTC", "XXBT": "BTC", "XDG": "DOGE", "XXDG": "DOGE", "XETH": "ETH", "XETC": "ETC", "XLTC": "LTC",
+    "XXLM": "XLM", "XXMR": "XMR", "XXRP": "XRP", "XZEC": "ZEC", "ZAUD": "AUD", "ZCAD": "CAD", "ZEUR": "EUR",
+    "ZGBP": "GBP", "ZJPY": "JPY", "ZUSD": "USD", "MIOTA": "IOTA", "RMB": "CNY",
+}  # fmt: skip
+
+
 def code_of(currency: str) -> str:
-    """Returns a currency as it is kept: `usd` is USD, but GBp, the penny of London, is not GBP."""
-    return currency.upper() if currency.islower() else currency
+    """Returns a currency as it is kept: `usd` is USD and XBT is BTC, but GBp, the penny of London, is not GBP."""
+    code = currency.upper() if currency.islower() else currency
+    return CURRENCY_ALIASES.get(code, code)
 
 
 def _are_positive(value: Decimal, other: Decimal) -> bool:

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from observability.events import Cash, Fill, Funding, Instrument, Rate
+from observability.events import Cash, Fill, Funding, Instrument, Rate, code_of
 from strategy_desk import NOON, D, Desk
 
 DIGITS: Final = {"XBt": 8, "USDt": 6, "BMEx": 6}
@@ -72,7 +72,7 @@ class Wallet:
     def balance(self, currency: str) -> Fraction:
         """Returns what the wallet holds of a currency: its cash, and what was bought of it."""
         self._desk.tick()
-        cash = self._desk.strategy.fields.to_json()["currencies"].get(currency.upper(), {"cash": 0.0})["cash"]
+        cash = self._desk.strategy.fields.to_json()["currencies"].get(code_of(currency.upper()), {"cash": 0.0})["cash"]
         bought = {symbol for symbol, (base, _) in SPOT.items() if base == currency}
         held = (each["quantity"] for each in self._desk.positions() if each["symbol"] in bought)
         return Fraction(repr(cash)) + sum(Fraction(repr(each)) for each in held)

@@ -41,9 +41,6 @@ _COINS: Final = _codes(
     """
 )
 
-# The same money under another code: bitcoin on BitMEX and Kraken, dogecoin on Kraken.
-ALIASES: Final = {"XBT": "BTC", "XDG": "DOGE"}
-
 _CODES: Final = ISO_CODES | USD_STABLECOINS | _COINS
 # What pairs are quoted in without a separator. The name ends in one of them, and no share's name does by chance: either
 # it is of a stablecoin, or what stands before it is a known code too.

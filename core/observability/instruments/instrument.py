@@ -122,14 +122,24 @@ def described_instrument(event: events.Instrument, multiplier: Decimal = ONE) ->
     )
 
 
+def renamed(instrument: Instrument) -> Instrument:
+    """Returns an instrument that an earlier version has kept, with the codes of its currencies as they are kept now."""
+    return msgspec.structs.replace(
+        instrument,
+        base=events.code_of(instrument.base),
+        quote=events.code_of(instrument.quote),
+        settlement=events.code_of(instrument.settlement),
+    )
+
+
 def _base_of(event: events.Instrument) -> str:
     """Returns the base currency that the name of a pair tells of."""
     pair = pair_of(event.symbol)
-    return pair[0] if pair is not None and pair[1] == event.quote_currency else ""
+    return events.code_of(pair[0]) if pair is not None and events.code_of(pair[1]) == event.quote_currency else ""
 
 
 def assumed_instrument(symbol: str, reporting: str, multiplier: Decimal = ONE) -> Instrument:
     """Returns what is assumed of a symbol that no one has described: linear, in the quote currency if its name is
     certainly a pair, else in the reporting one."""
-    base, quote = pair_of(symbol) or ("", reporting)
+    base, quote = map(events.code_of, pair_of(symbol) or ("", reporting))
     return Instrument(symbol, base=base, quote=quote, multiplier=multiplier, assumed=True)

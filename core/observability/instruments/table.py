@@ -22,7 +22,7 @@ class InstrumentTable:
 
     def __init__(self, reporting: str = "USD", multipliers: Mapping[str, Decimal] | None = None) -> None:
         """`multipliers` are those of contracts that nothing else describes, by symbol."""
-        self.reporting = reporting
+        self.reporting = events.code_of(reporting)
         self.is_held: IsHeld | None = None
         """Asked before terms change."""
         self.calendars = Calendars()

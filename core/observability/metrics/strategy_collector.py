@@ -27,10 +27,12 @@ from observability.events import (
     Settlement,
     Signal,
     Split,
+    code_of,
     event_time_ns,
 )
 from observability.history.history import History
 from observability.history.standing import StandingSeries
+from observability.instruments.instrument import renamed
 from observability.instruments.table import InstrumentTable
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
 from observability.metrics.arithmetic.ledger import sum_or_none
@@ -306,13 +308,13 @@ class StrategyCollector(BusCollector):
         state = unpack(data, StrategyState)
         self.rates.load(state.rates)
         for instrument in state.instruments:
-            self.instruments.put(instrument)
+            self.instruments.put(renamed(instrument))
         accounts = {each.name: StrategyAccount.from_state(each, self.rates) for each in state.accounts}
         totals = StrategyTotals.from_state(self.settings.annualization, self.rates, self.settings.risk_free_rate, state)
         path, closings = EquityPath(self._path_state), Closings()
         path.load_state(state.path, state.seq)
         closings.load_state(state.closings, state.seq)
-        if state.currency not in ("", self.rates.reporting):
+        if code_of(state.currency) not in ("", self.rates.reporting):
             _begin_paths_anew(accounts.values(), totals, state.currency)
             path.clear()
             closings.clear(path.seq)

@@ -7,13 +7,18 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.events import Cash, Instrument, Position, Rate
+from observability.events import Cash, Dividend, Funding, Instrument, Position, Rate
+from observability.metrics.arithmetic.ledger import AmountsState
+from observability.metrics.arithmetic.rates import MAX_CURRENCIES
+from observability.metrics.strategy.state import StrategyState
 from observability.metrics.trades.trade import TradeFilter
 from observability.metrics.trades.trade_log import TradeLog
+from observability.store.checkpoint import pack, unpack
 from strategy_desk import DAY, NOON, D, Desk, S
 
 SPOT = Instrument("BTCUSDT", "spot", "USDT", base_currency="BTC", ts=NOON, ts_init=NOON)
@@ -331,14 +336,68 @@ def test_statistics_of_trades_are_sums_at_the_newest_rates() -> None:
     desk.fill(-60_000, 50_000, symbol="XBTUSD")
     stats = trades.stats(TradeFilter()).to_json(desk.strategy.rates)
     assert (stats["notional"], stats["realized_pnl"], stats["n_losses"]) == (None, None, 1)
-    assert stats["unconverted_reason"] == "no rate into USD is known for BNB, XBT"
-    assert stats["currencies"]["XBT"] == {"notional": 2.2, "commission": 0.0, "realized_pnl": -0.2}
+    assert stats["unconverted_reason"] == "no rate into USD is known for BNB, BTC"
+    assert stats["currencies"]["BTC"] == {"notional": 2.2, "commission": 0.0, "realized_pnl": -0.2}
     rate(desk, "BTC/USD", "50000")
     rate(desk, "BNB/USD", "600")
     stats = trades.stats(TradeFilter()).to_json(desk.strategy.rates)
     assert (stats["notional"], stats["commission"]) == (110_210.0, 8.0)
     assert stats["realized_pnl"] == desk.tick()["realized_pnl"] == -9_998.0
     assert (stats["worst"], stats["n_unvalued"]) == (-10_000.0, 1)
+
+
+def test_bitcoin_is_one_currency_under_both_of_its_codes() -> None:
+    desk = Desk()
+    inverse(desk, "XBTUSD", "1", "XBT")
+    rate(desk, "XBT/USD", "50000")
+    desk.fill(60_000, 60_000, symbol="XBTUSD", commission=D("0.25"), commission_asset="BTC")
+    desk.book(Cash(D(2), "deposit", "XBT", "1", ts=NOON, ts_init=NOON))
+    desk.book(Cash(D(1), "interest", "BTC", "2", ts=NOON, ts_init=NOON))
+    section = desk.tick()
+    assert section["currencies"].keys() == {"USD", "BTC"}
+    assert section["currencies"]["BTC"]["equity"] == 2.75
+    assert (section["realized_pnl"], desk.positions()[0]["currency"]) == (37_500.0, "BTC")
+
+
+def test_what_an_earlier_version_kept_under_two_codes_becomes_one() -> None:
+    desk = Desk()
+    inverse(desk, "XBTUSD", "1", "BTC")
+    desk.fill(60_000, 60_000, symbol="XBTUSD", commission=D("0.25"), commission_asset="BTC")
+    desk.tick()
+    state = unpack(desk.strategy.save(), StrategyState)
+    (account,) = state.accounts
+    account.amounts = [each for each in account.amounts if each.currency != "BTC"] + [
+        AmountsState("XBT", fees=D("0.125")),
+        AmountsState("BTC", fees=D("0.125")),
+    ]
+    account.positions[0].currency = "XBT"
+    state.instruments = [msgspec.structs.replace(each, settlement="XBT") for each in state.instruments]
+    later = Desk()
+    later.strategy.load(pack(state))
+    inverse(later, "XBTUSD", "1", "XBT")
+    section = later.tick()
+    assert section["currencies"].keys() == {"USD", "BTC"}
+    assert section["currencies"]["BTC"]["fees"] == 0.25
+    assert later.positions()[0]["currency"] == "BTC"
+    assert later.bus.remark is None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Cash(D(1), "interest", "ZZZ", "1"),
+        Funding("AAPL", D(1), "1", "ZZZ"),
+        Dividend("AAPL", D(1), currency="ZZZ"),
+        Instrument("NEW", "equity", "ZZZ"),
+    ],
+)
+def test_no_event_opens_a_currency_beyond_the_bound(event: Any) -> None:
+    desk = Desk()
+    for number in range(MAX_CURRENCIES):
+        desk.strategy.rates.conversion(f"C{number}")
+    desk.book(event)
+    assert "amounts in 256 currencies are kept" in desk.refusal()
+    assert "ZZZ" not in desk.strategy.rates.conversions
 
 
 def test_senders_cannot_open_currencies_without_bound() -> None:

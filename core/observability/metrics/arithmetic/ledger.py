@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from observability.events import code_of
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float, to_float_or_none
 from observability.metrics.arithmetic.rates import Conversion, Rates
 
@@ -25,6 +26,10 @@ class AmountsState(msgspec.Struct):
     fees: Decimal = ZERO
     income: Decimal = ZERO
     flows: Decimal = ZERO
+
+    def plus(self, other: AmountsState) -> AmountsState:
+        pairs = [(getattr(self, name), getattr(other, name)) for name in self.__struct_fields__[1:]]
+        return AmountsState(self.currency, *(EXACT.add(*pair) for pair in pairs))
 
 
 class Amounts:
@@ -221,8 +226,14 @@ class Ledger:
         return [each.to_state() for each in self.by_currency.values()]
 
     def load_state(self, states: Iterable[AmountsState]) -> None:
+        sums: dict[str, AmountsState] = {}
         for state in states:
-            self.of(state.currency).load_state(state)
+            # An earlier version kept one currency under each of its codes.
+            code = code_of(state.currency)
+            known = sums.get(code)
+            sums[code] = state if known is None else known.plus(state)
+        for code, state in sums.items():
+            self.of(code).load_state(state)
 
     def shown_pnl(self) -> dict[str, Any]:
         """Returns the P&L in the reporting currency, as JSON."""

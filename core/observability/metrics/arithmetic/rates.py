@@ -16,7 +16,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from observability.clocks.timestamps import iso_or_none
-from observability.instruments.currencies import ALIASES, USD_STABLECOINS
+from observability.events import code_of
+from observability.instruments.currencies import USD_STABLECOINS
 from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, quotient, to_float
 
 RateSource = Literal["event", "market", "assumed"]
@@ -98,7 +99,7 @@ class Rates:
     """
 
     def __init__(self, reporting: str = "USD") -> None:
-        self.reporting = reporting
+        self.reporting = reporting = code_of(reporting)
         self.known: dict[Pair, Rate] = {}
         self.conversions: dict[str, Conversion] = {}
         """By currency, without the reporting one."""
@@ -192,7 +193,7 @@ class Rates:
     def pair_of(pair: Pair) -> Pair:
         """Returns a pair by the codes that rates are kept under."""
         base, quote = pair
-        return ALIASES.get(base, base), ALIASES.get(quote, quote)
+        return code_of(base), code_of(quote)
 
     def pairs_wanted(self) -> set[Pair]:
         """Returns the quoted pairs of the rates that are wanted: those of one direct rate or one cross each."""
@@ -227,7 +228,7 @@ class Rates:
         return self._find(conversion, conversion.currency, self.reporting)
 
     def _find(self, conversion: Conversion, base: str, quote: str) -> bool:
-        start, end = ALIASES.get(base, base), ALIASES.get(quote, quote)
+        start, end = self.pair_of((base, quote))
         if start == end:
             conversion.legs = ()
             return conversion.refresh()

@@ -8,7 +8,7 @@ from math import nan
 from typing import Any, Final
 
 from observability.clocks.timestamps import format_iso_ms
-from observability.events import Fill, Signal, event_time_ns
+from observability.events import Fill, Signal, code_of, event_time_ns
 from observability.history.standing import StandingSeries
 from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, nan_if_none, to_float, to_float_or_none
 from observability.metrics.arithmetic.ledger import AmountsState, Ledger, sum_or_none
@@ -119,7 +119,8 @@ class StrategyAccount(JsonPart):
         parts = [PositionPart.from_state(state.name, each, ledger) for each in state.positions]
         account.positions = {part.place: part for part in parts}
         account.fills, account.signals, account.last_signal = state.fills, state.signals, state.last_signal
-        account._complete = state.outcomes_by_currency if state.amounts else {rates.reporting: state.outcomes}
+        for currency, outcomes in (state.outcomes_by_currency if state.amounts else {"": state.outcomes}).items():
+            account._complete.setdefault(code_of(currency) or rates.reporting, Outcomes()).merge(outcomes)
         account.anchor, account.drawdown = state.anchor, state.drawdown
         account._outcomes_fills = -1
         account.settled = state.settled

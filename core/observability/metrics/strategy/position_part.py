@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from observability.clocks.timestamps import iso_or_none
-from observability.events import Fill, Position
+from observability.events import Fill, Position, code_of
 from observability.instruments.instrument import Terms
 from observability.metrics.arithmetic.decimals import (
     EXACT,
@@ -124,8 +124,8 @@ class PositionPart(JsonPart):
     def from_state(cls, strategy: str, state: PositionState, ledger: Ledger) -> PositionPart:
         """Returns the position of a checkpoint, at the mark and under the terms that it had."""
         position = state.position
-        currency = state.currency or ledger.own.currency
-        terms = Terms(currency, position.multiplier, position.is_inverse, state.base, state.is_paid)
+        currency = code_of(state.currency) or ledger.own.currency
+        terms = Terms(currency, position.multiplier, position.is_inverse, code_of(state.base), state.is_paid)
         part = cls(strategy, state.symbol, terms, ledger, state.position_side)
         part.position, part.venues = position, state.venues
         part.mark, part.mark_source, part.mark_ns = state.mark, state.mark_source, state.mark_ns

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from observability.errors import StoreError
-from observability.events import Fill
+from observability.events import Fill, code_of
 from observability.metrics.trades.correction import Corrected
 from observability.metrics.trades.trade import Trade
 
@@ -121,8 +121,8 @@ def _trade_of(row: StoreRow) -> Trade:
         is_flat=bool(is_flat),
         position_side=position_side,
         reason=reason,
-        commission_asset=commission_asset,
-        currency=currency,
+        commission_asset=code_of(commission_asset),
+        currency=code_of(currency),
         fee_value=decimal_or_none(fee_value),
         notional=decimal_or_none(notional),
         ts_init_ns=ts_init_ns,
