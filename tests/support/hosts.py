@@ -203,6 +203,21 @@ def answer_to(server: Server, path: str, document: Any) -> Any:
             return json.load(refused)
 
 
+def post_until_taken(server: Any, events: list[Any]) -> Any:
+    """Sends a batch until it is acknowledged, as senders do."""
+
+    def answer() -> Any:
+        try:
+            return post(server, "/api/ingest", events)
+        except urllib.error.HTTPError as refused:
+            refused.close()
+            if refused.code != 503:
+                raise
+            return None
+
+    return wait_until(answer)
+
+
 def fill(number: int, side: str, price: str) -> dict[str, str]:
     ident = str(number)
     return {

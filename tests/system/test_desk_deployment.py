@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from nats.errors import Error
 
-from hosts import fill, post, trade_ids
+from hosts import fill, post_until_taken, trade_ids
 from nats_server import NatsServer
 from packaged import program
 from server_process import ROOT, TIMEOUT_SECONDS, Server
@@ -36,7 +36,7 @@ def test_an_edge_needs_no_more_than_its_user_may(
     try:
         start_server("--engine", f"nats://desk:{PASSWORDS['DESK_PASSWORD']}@{broker.address}")
         edge = start_server("--engine", f"nats://edge:{PASSWORDS['EDGE_PASSWORD']}@{broker.address}", "--role", "edge")
-        post(edge, "/api/ingest", [fill(1, "buy", "10")])
+        post_until_taken(edge, [fill(1, "buy", "10")])
         assert trade_ids(edge, 1) == ["1"]
         asyncio.run(assert_refused(broker))
     finally:

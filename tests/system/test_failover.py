@@ -15,7 +15,7 @@ import pytest
 from websockets.sync.client import connect
 
 from cutting_proxy import CuttingProxy
-from hosts import fill, post, trade_ids, wait_until
+from hosts import fill, post, post_until_taken, trade_ids, wait_until
 from hub_program import HubProgram
 from nats_server import NatsServer
 from server_process import TIMEOUT_SECONDS, Server
@@ -57,21 +57,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.close()
 
 
-def post_until_taken(server: Any, events: list[Any]) -> Any:
-    """Sends a batch until it is acknowledged, as senders do."""
-
-    def answer() -> Any:
-        try:
-            return post(server, "/api/ingest", events)
-        except urllib.error.HTTPError as refused:
-            refused.close()
-            if refused.code != 503:
-                raise
-            return None
-
-    return wait_until(answer)
-
-
 def since(server: Any, seq: int) -> dict[str, Any] | None:
     """Returns the snapshot of a tick that began after that of a number had ended."""
     snapshot: dict[str, Any] = server.get("/api/metrics/current")
@@ -108,7 +93,7 @@ def test_a_standby_takes_the_place_of_a_killed_hub_with_the_same_state(desk: Des
     edge = desk.start_edge()
     with connect(f"{edge.websocket_url}?channels=trades&lane_since=0", open_timeout=TIMEOUT_SECONDS) as lane:
         for event in EVENTS:
-            post(edge, "/api/ingest", [event])
+            post_until_taken(edge, [event])
         before = wait_until(lambda: found if len((found := book(first))["trades"]) == 15 else None)
         first.process.send_signal(signal.SIGKILL)
         second.wait_until_it_leads()
@@ -127,17 +112,17 @@ def test_a_hub_that_stops_hands_over_and_follows_when_it_comes_back(desk: Desk) 
     second = desk.start_hub("b")
     second.wait_for_log("standing by: the hub on ")
     edge = desk.start_edge()
-    post(edge, "/api/ingest", [fill(1, "buy", "10")])
+    post_until_taken(edge, [fill(1, "buy", "10")])
     first.process.terminate()
     assert first.process.wait(TIMEOUT_SECONDS) == 0
     second.wait_until_it_leads()
     post_until_taken(edge, [fill(2, "buy", "10")])
     again = desk.start_hub("a")
     again.wait_for_log("standing by: the hub on ")
-    post(edge, "/api/ingest", [fill(3, "buy", "10")])
+    post_until_taken(edge, [fill(3, "buy", "10")])
     second.process.terminate()
     again.wait_until_it_leads()
-    assert wait_until(lambda: trade_ids(edge, 3)) == ["3", "2", "1"]
+    assert trade_ids(again, 3) == ["3", "2", "1"]
 
 
 def test_a_hub_that_is_cut_off_ends_and_has_acknowledged_nothing_that_is_lost(desk: Desk) -> None:
@@ -147,7 +132,7 @@ def test_a_hub_that_is_cut_off_ends_and_has_acknowledged_nothing_that_is_lost(de
             await asyncio.to_thread(first.wait_until_it_leads)
             second = desk.start_hub("b")
             await asyncio.to_thread(second.wait_for_log, "standing by: the hub on ")
-            await asyncio.to_thread(post, first, "/api/ingest", [fill(1, "buy", "10")])
+            await asyncio.to_thread(post_until_taken, first, [fill(1, "buy", "10")])
             proxy.stall()
             with pytest.raises((urllib.error.HTTPError, OSError)):
                 await asyncio.to_thread(post, first, "/api/ingest", [fill(2, "buy", "10")])
@@ -159,7 +144,7 @@ def test_a_hub_that_is_cut_off_ends_and_has_acknowledged_nothing_that_is_lost(de
             # Its store is still a copy of the log: it follows again.
             again = desk.start_hub("a")
             await asyncio.to_thread(again.wait_for_log, "standing by: the hub on ")
-            await asyncio.to_thread(post, second, "/api/ingest", [fill(3, "buy", "10")])
+            await asyncio.to_thread(post_until_taken, second, [fill(3, "buy", "10")])
             second.process.kill()
             await asyncio.to_thread(again.wait_until_it_leads)
             assert await asyncio.to_thread(trade_ids, again) == ["3", "1"]
@@ -171,7 +156,7 @@ def test_a_store_of_another_desk_cannot_follow(desk: Desk, tmp_path: Path) -> No
     first = desk.start_hub("a")
     first.wait_until_it_leads()
     with alone(tmp_path / "b") as server:
-        post(server, "/api/ingest", [fill(1, "buy", "10")])
+        post_until_taken(server, [fill(1, "buy", "10")])
     other = desk.start_hub("b")
     assert other.process.wait(TIMEOUT_SECONDS) == 1
     assert "copy the store of the hub that leads (`observability backup`)" in other.log

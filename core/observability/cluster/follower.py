@@ -21,7 +21,7 @@ from observability.sources.brokers.nats_connection import Message, NatsConnectio
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 0.5
-SILENCE_SECONDS: Final = 2.0
+SILENCE_SECONDS: Final = 5.0
 # The server forgets a consumer that nobody listens to after this time.
 FORGET_SECONDS: Final = 30
 
