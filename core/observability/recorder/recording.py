@@ -66,7 +66,7 @@ class Gap(NamedTuple):
 class Group:
     """The records from one full frame up to the next."""
 
-    __slots__ = ("data", "epoch", "records", "times")
+    __slots__ = ("data", "end", "epoch", "records", "times")
 
     def __init__(self, epoch: str, data: bytes) -> None:
         self.epoch = epoch
@@ -77,6 +77,8 @@ class Group:
             at = record.end
             if record.kind != Kind.GAP:
                 self.records.append(record)
+        self.end = at
+        """Where the last whole record ends."""
         self.times = [record.ts_ns for record in self.records]
 
 
@@ -99,7 +101,7 @@ class Segment:
             header = Header.unpack(file.read(HEADER_BYTES))
         if header is None:
             raise ValueError(f"{self._path}: this is no segment of a recording")
-        self.epoch = header.epoch
+        self.epoch, self.made_ns = header.epoch, header.made_ns
 
     def refresh(self) -> None:
         """Reads what has been added to the index. Raises OSError."""
@@ -172,6 +174,11 @@ class Recording:
         self._segments = segments
 
     # -- what there is
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments, in the order of recording."""
+        return [*self._segments.values()]
 
     @property
     def is_empty(self) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Final
 
-from observability.cli.main import COMMANDS
+from observability.cli.main import COMMANDS, module_of
 
 _DESCRIPTION: Final = """\
 Prints a script that completes commands, flags and paths.
@@ -70,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _words(command: str) -> list[str]:
     """Returns the long flags of a command, and the words that it takes."""
-    actions = import_module(f"observability.cli.{command}").parser()._actions
+    actions = module_of(command).parser()._actions
     flags = {option for action in actions for option in action.option_strings if option.startswith("--")}
     words = {word for action in actions if not action.option_strings for word in action.choices or ()}
     return sorted(flags) + sorted(words)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 from typing import Final, cast
 
 from observability.errors import EXIT_INTERRUPTED, EXIT_USAGE
@@ -32,11 +33,15 @@ COMMANDS: Final = {
     "backup": "copy the store into a file, while the server runs",
     "restore": "make a backup the store of a data directory",
     "store": "check a store, while the server runs: `store check`",
+    "bundle": "put a stretch of the past into one file",
+    "open": "show such a file in the page, and check that it is unchanged",
     "bench": "measure the server beside others",
     "version": "print the versions of this program and of what it runs on",
     "completion": "print a script that completes these commands in bash or zsh",
 }
 """Each is a function of its name in the module of its name."""
+_ELSEWHERE: Final = {"bundle": "offline", "open": "offline"}
+"""The packages of those that are not in this one."""
 
 _EPILOG: Final = """\
 start with:
@@ -71,8 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"observability: there is no command {given.command!r}; {hint}", file=sys.stderr)
         return EXIT_USAGE
     try:
-        command = cast(Command, getattr(import_module(f"observability.cli.{given.command}"), given.command))
+        command = cast(Command, getattr(module_of(given.command), given.command))
         return command(given.arguments)
     except KeyboardInterrupt:
         # Before the command handles the signal itself, mostly while its modules are imported.
         return EXIT_INTERRUPTED
+
+
+def module_of(command: str) -> ModuleType:
+    """Returns the module of a command."""
+    return import_module(f"observability.{_ELSEWHERE.get(command, 'cli')}.{command}")

@@ -31,9 +31,10 @@ _Task = tuple["asyncio.Future[Any]", Callable[[Recording], Any]]
 class RecordingReader:
     """Reads the recording in a directory, if there is one; used from one event loop."""
 
-    def __init__(self, directory: Path | None, *, is_recorded: bool) -> None:
-        """`is_recorded` says whether this server records."""
+    def __init__(self, directory: Path | None, *, is_recorded: bool, is_live: bool = True) -> None:
+        """`is_recorded` says whether this server records, `is_live` whether it shows the present, too."""
         self.is_recorded = is_recorded
+        self.is_live = is_live
         self._recording = None if directory is None else Recording(directory)
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._thread: threading.Thread | None = None

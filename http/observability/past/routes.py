@@ -143,7 +143,7 @@ class PastRoutes:
     async def recordings(self, request: Request) -> Response:
         query = parse_query(request, RangeQuery)
         content = await self._reader.run(_describe, query) if self._reader.exists else dict(_NOTHING)
-        return json_response({"recording": self._reader.is_recorded, **content})
+        return json_response({"recording": self._reader.is_recorded, "live": self._reader.is_live, **content})
 
     async def marks(self, request: Request) -> Response:
         query = parse_query(request, MarksQuery)

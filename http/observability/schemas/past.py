@@ -25,6 +25,7 @@ RECORDINGS: Final = record(
     "What is recorded: from when until when, and where frames are missing.",
     {
         "recording": flag("Whether this server records.", example=True),
+        "live": flag("Whether it shows the present; a bundle that was opened does not.", example=True),
         "start_time": moment("The first frame.", null=True),
         "end_time": moment("The last frame.", null=True),
         "frames": count("Frames.", 36000),

@@ -141,13 +141,16 @@ export class Scrubber {
 
   async #load() {
     if (document.hidden) return;
-    try {
-      const { start_time: start, end_time: end } = await this.#app.api.get("/api/recordings");
-      this.#range = start === null ? null : { start: Date.parse(start), end: Date.parse(end) };
-    } catch {
-      return;
+    const found = await this.#app.api.get("/api/recordings").catch(() => null);
+    if (found === null) return;
+    const { start_time: start, end_time: end, live } = found;
+    this.#range = start === null ? null : { start: Date.parse(start), end: Date.parse(end) };
+    // A bundle has no present.
+    this.toggle.hidden = !live;
+    if (this.#range !== null && !this.#app.feed.isPast) {
+      if (live) this.#setEnd(this.#now());
+      else this.go(this.#range.start);
     }
-    if (this.#range !== null && !this.#app.feed.isPast) this.#setEnd(this.#now());
     this.#show();
   }
 
