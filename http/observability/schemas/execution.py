@@ -129,6 +129,8 @@ _QUALITY: Final[dict[str, Schema]] = {
     "orders": count("Orders whose first report came in this session.", 19),
     "replaced": count("Orders closed because another one goes on for them.", 0),
     "fills": count("Fills, those without an order included.", 25),
+    "notional": money("What they have traded: quantity x price x multiplier.", 250_000.0, null=True),
+    "commission": money("Their commissions.", 12.5, null=True),
     "fill_rate": _rate("Quantity filled / ordered.", has_reason=True),
     "fill_rate_orders": _rate("Orders filled completely / accepted."),
     "fill_rate_terminal": _rate("Orders filled completely / ended."),

@@ -137,7 +137,7 @@ def test_a_state_without_money_gets_that_of_the_orders_of_the_session() -> None:
     desk.publish(order("canceled", 2, order_id="AMZN", symbol="AMZN"))
     state = unpack(desk.execution.save(), ExecutionState)
     assert state.groups is not None
-    state.orders.has_money = False
+    state.orders.has_money = state.orders.has_traded = False
     by = {by: {name: without_money(group) for name, group in groups.items()} for by, groups in state.groups.by.items()}
     state.groups = GroupsState(without_money(state.groups.all), by)
     after = TradingDesk()

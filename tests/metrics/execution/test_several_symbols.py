@@ -99,3 +99,15 @@ def test_a_multiplier_changes_amounts_and_no_relation(quantity: int, arrival: in
     assert many["total"] == one["total"] * multiplier
     assert many["total_bps"] == one["total_bps"]
     assert plain.tick()["avg_slippage_bps"] == contract.tick()["avg_slippage_bps"]
+
+
+def test_what_was_traded_and_its_commissions_are_known_by_venue() -> None:
+    desk = TradingDesk()
+    desk.publish(
+        fill("1", 2, "100", venue="A", order_id="a", commission=D("0.5")),
+        fill("2", 3, "10", venue="B", order_id="", commission=D("-0.25"), symbol="OTHER"),
+    )
+    quality = desk.quality()
+    assert (quality["notional"], quality["commission"]) == (230.0, 0.25)
+    shown = {venue: (each["notional"], each["commission"]) for venue, each in quality["by_venue"].items()}
+    assert shown == {"A": (200.0, 0.5), "B": (30.0, -0.25)}

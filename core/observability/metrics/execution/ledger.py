@@ -15,7 +15,7 @@ import msgspec
 from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Fill, Order
 from observability.instruments.table import InstrumentTable
-from observability.metrics.arithmetic.decimals import ONE, ZERO
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, quotient
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.amounts import is_money, name_in
 from observability.metrics.execution.exemplars import LegExemplars
@@ -81,6 +81,8 @@ class LedgerState(msgspec.Struct, array_like=True):
     """Whether each order has the number of its first record."""
     forgotten_seq: int = 0
     session_seq: int = 0
+    has_traded: bool = False
+    """Whether the groups' amounts have what was traded."""
 
 
 class OrderLedger:
@@ -264,6 +266,8 @@ class OrderLedger:
                 tally.counts["fill:no_order"] += sign
             name = self._commission_name(trade.symbol, trade.commission_asset)
             tally.add(name, terms.commission if sign > 0 else terms.commission.copy_negate())
+            name, amount = self._traded(trade.symbol, terms.quantity, terms.price)
+            tally.add(name, amount if sign > 0 else amount.copy_negate())
         if after is None and before is not None and (latency_ns := _latency_of(trade)) is not None:
             self._groups.settle()
             others = [
@@ -380,7 +384,22 @@ class OrderLedger:
         tally = self._groups.tally(strategy, event.symbol, venue)
         tally.count("fills")
         tally.add(self._commission_name(event.symbol, event.commission_asset), event.commission)
+        tally.add(*self._traded(event.symbol, event.quantity, event.price))
         return tally
+
+    def _traded(self, symbol: str, quantity: Decimal, price: Decimal) -> tuple[str, Decimal]:
+        """Returns the amount of a fill, and the name of the sum of amounts in its currency."""
+        # hot: once per fill (benchmarks/bench_intake.py)
+        amount = EXACT.multiply(quantity, price).copy_abs()
+        if self._instruments is None:
+            return "money_traded", EXACT.multiply(amount, self._trades.multipliers.get(symbol, ONE))
+        terms = self._instruments.terms(symbol)
+        if terms.is_inverse:
+            amount = quotient(quantity, price).copy_abs() if price else ZERO
+        if terms.multiplier is not ONE:
+            amount = EXACT.multiply(amount, terms.multiplier)
+        is_own = terms.currency == self._reporting
+        return ("money_traded" if is_own else name_in("money_traded", terms.currency)), amount
 
     def _commission_name(self, symbol: str, currency: str) -> str:
         """Returns the name of the sum of commissions in a currency; without one, in that of the symbol."""
@@ -402,7 +421,7 @@ class OrderLedger:
             self._session, self.evicted, self.late_reports, self.overfilled, self.latency.to_state(),
             self._pack(self.open), self._pack(self._recent), True, self.breaks.count, list(self.breaks.newest), True,
             self.forgotten_seq,
-            self.session_seq,
+            self.session_seq, has_traded=True,
         )  # fmt: skip
 
     def load_state(self, state: LedgerState) -> None:
@@ -424,6 +443,8 @@ class OrderLedger:
                 self._replaced.setdefault((order.symbol, order.side), {})[key] = None
         if not state.has_money:
             self._add_money()
+        if not state.has_traded:
+            self._add_traded()
 
     def _add_money(self) -> None:
         """Adds what the checkpoint of an earlier version does not have, as far as the orders of the session are
@@ -433,6 +454,14 @@ class OrderLedger:
                 tally = self._tally(order)
                 for name, amount in self._figures(order)[1].items():
                     tally.add(name, amount if is_money(name) else ZERO)
+
+    def _add_traded(self) -> None:
+        """Adds likewise what the orders have traded."""
+        for order in (*self.open.values(), *self._recent.values()):
+            if order.session == self._session and order.filled:
+                is_inverse = order.terms is not None and order.terms.is_inverse
+                amount = order.reciprocal if is_inverse else order.notional
+                self._tally(order).add(*self._traded(order.symbol, amount, ONE))
 
     def _find(self, key: OrderKey, event: Order | Fill, market: OrderMarket | None) -> OrderState:
         """Returns the order, a new one if it is unknown, to be changed at once."""

@@ -90,6 +90,8 @@ def quality_of(counts: Counts, amounts: Sums, *, is_mixed: bool, reporting: str 
         "orders": orders,
         "replaced": n("replaced", 0),
         "fills": n("fills", 0),
+        "notional": amounts.money_json("money_traded"),
+        "commission": amounts.money_json("commission"),
         "fill_rate": {"value": units.quotient("executed", "ordered"), "n": accepted, "reason": units.reason},
         "fill_rate_orders": {"value": ratio(n("filled", 0), accepted), "n": accepted},
         "fill_rate_terminal": {"value": ratio(n("filled", 0), n_ended), "n": n_ended},
