@@ -67,6 +67,14 @@ def test_a_frame_that_is_not_kept_counts_for_nothing(changes: dict[str, Any]) ->
     assert desk.count(TICK_TO_EYE) == 0
 
 
+def test_a_recorded_frame_counts_for_nothing() -> None:
+    desk = Desk()
+    desk.frame.mono_ns = 0
+    answer = desk.report(after_ms=20)
+    assert (answer["tick_to_eye_ms"], answer["event_to_eye_ms"]) == (None, None)
+    assert (desk.count(TICK_TO_EYE), desk.count(EVENT_TO_EYE)) == (0, 0)
+
+
 @pytest.mark.parametrize(
     "changes", [{"paint_ms": 21.0}, {"paint_ms": None}, {"seq": None}], ids=["before the frame", "no time", "no frame"]
 )

@@ -69,6 +69,7 @@ class Frame:
         self.seq = seq
         self.ts_ns = ts_ns
         self.mono_ns = mono_ns
+        """0 for a recorded frame, which was not made by this host's clock."""
         self.index = index
         """Where each part lies in this payload."""
         self._payload = payload

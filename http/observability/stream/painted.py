@@ -45,8 +45,8 @@ class PaintedFrames:
 
     def take(self, report: ClientMessage, last_ns: int | None) -> dict[str, Any]:
         """Returns the answer to a report. `last_ns` is when the same client reported last. The first report of a
-        connection has no round trip, and counts for nothing. Raises SubscriptionError if it comes too soon, says
-        nothing of a frame, or is more than can be true."""
+        connection has no round trip, and counts for nothing; neither does one of a recorded frame. Raises
+        SubscriptionError if it comes too soon, says nothing of a frame, or is more than can be true."""
         now_ns = self._clock.mono_ns()
         if last_ns is not None and now_ns - last_ns < MIN_INTERVAL_NS:
             raise SubscriptionError("rate_limited", "expected at most two reports of painted frames a second")
@@ -55,7 +55,7 @@ class PaintedFrames:
         frame = self._frames.find(report.seq) if report.epoch == self._frames.epoch else None
         answer = {"type": "painted", "seq": report.seq}
         nothing = {"tick_to_eye_ms": None, "event_to_eye_ms": None, "uncertainty_ms": None}
-        if frame is None:
+        if frame is None or not frame.mono_ns:
             return answer | nothing
         elapsed_ns, paint_ns = now_ns - frame.mono_ns, round(report.paint_ms * NS_PER_MS)
         if paint_ns > elapsed_ns:
