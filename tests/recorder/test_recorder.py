@@ -15,7 +15,16 @@ from fake_clock import FakeClock
 from observability.clocks.timestamps import NS_PER_DAY, NS_PER_S
 from observability.memory.counters import Counters
 from observability.recorder import recorder as recorder_module
-from observability.recorder.layout import HEADER_BYTES, index_path, read_record, segment_numbers, segment_path
+from observability.recorder.layout import (
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    Kind,
+    index_path,
+    read_entries,
+    read_record,
+    segment_numbers,
+    segment_path,
+)
 from observability.recorder.recorder import Recorder, RecordLimits
 from observability.recorder.recording import Cursor, Gap
 from observability.recorder.segment import repair
@@ -229,6 +238,55 @@ def test_a_damaged_byte_costs_no_more_than_the_frames_up_to_the_next_full_one(tm
     seqs = [frame.seq for frame in every_frame(tmp_path)]
     assert frames[150].seq not in seqs
     assert seqs == [frame.seq for frame in frames[:150]] + [frame.seq for frame in frames[200:]]
+
+
+def test_a_damaged_full_frame_costs_the_frames_up_to_the_next_one(tmp_path: Path) -> None:
+    frames = Market(symbols=1).ticks(350)
+    record(tmp_path, frames)
+    recording = opened(tmp_path)
+    place = recording.find(frames[150].ts_ns)
+    assert place is not None
+    first = recording.record(place._replace(record=0)).seq
+    data = bytearray(segment_path(tmp_path, 1).read_bytes())
+    data[data.index(recording.group(place).data[:200]) + 50] ^= 1
+    segment_path(tmp_path, 1).write_bytes(data)
+    recording = opened(tmp_path)
+    assert [frame.seq for frame in every_frame(tmp_path)] == [
+        frame.seq for frame in frames if not first <= frame.seq < first + 100
+    ]
+    before, after = recording.find(frames[150].ts_ns), recording.find(frames[250].ts_ns)
+    assert before is not None and after is not None
+    assert recording.record(before).seq == first - 1
+    assert recording.place_before(after._replace(record=0)) == before
+
+
+def cut_power(directory: Path, number: int) -> None:
+    """Leaves of a segment what a power cut may: its end is not on the disk, and its last full frame is torn."""
+    index = index_path(directory, number)
+    os.truncate(index, index.stat().st_size - ENTRY_BYTES)
+    os.truncate(segment_path(directory, number), read_entries(index.read_bytes())[-1].offset + 20)
+
+
+def test_a_segment_that_a_power_cut_left_hides_no_other(tmp_path: Path) -> None:
+    frames = Market().ticks(1200)
+    record(tmp_path, frames, SMALL_SEGMENTS)
+    number = segment_numbers(tmp_path)[-2]
+    cut_power(tmp_path, number)
+    recording = opened(tmp_path)
+    found = [frame.seq for frame in every_frame(tmp_path)]
+    assert found[0] == frames[0].seq and found[-1] == frames[-1].seq
+    assert (recording.start_ns(), recording.end_ns()) == (frames[0].ts_ns, frames[-1].ts_ns)
+    assert sum(each.frames for each in recording.stretches()) == len(found)
+
+
+def test_each_segment_that_a_power_cut_left_is_ended_at_the_next_start(tmp_path: Path) -> None:
+    record(tmp_path, Market().ticks(1200), SMALL_SEGMENTS)
+    numbers = segment_numbers(tmp_path)[-2:]
+    for number in numbers:
+        cut_power(tmp_path, number)
+    record(tmp_path, Market().ticks(1), SMALL_SEGMENTS)
+    for number in numbers:
+        assert read_entries(index_path(tmp_path, number).read_bytes())[-1].kind == Kind.END
 
 
 def test_a_killed_recorder_loses_nothing_that_it_has_written(tmp_path: Path) -> None:

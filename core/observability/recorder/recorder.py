@@ -202,11 +202,12 @@ class Recorder:
         """Ends what an earlier recorder has left, or this one before the disk failed."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
         numbers = segment_numbers(self._directory)
-        if numbers:
-            cut = repair(self._directory, numbers[-1])
+        # After a power cut the last one need not be the only one whose end is not on the disk.
+        for number in numbers:
+            cut = repair(self._directory, number)
             if cut:
-                logger.warning("recording: %d bytes of segment %d were not whole and are cut off", cut, numbers[-1])
-            self._next_number = max(self._next_number, numbers[-1] + 1)
+                logger.warning("recording: %d bytes of segment %d were not whole and are cut off", cut, number)
+            self._next_number = max(self._next_number, number + 1)
         self._prune()
 
     def _prune(self) -> None:

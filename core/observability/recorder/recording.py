@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -195,7 +196,7 @@ class Recording:
         return total
 
     def first_place(self) -> Place | None:
-        return Place(min(self._segments), 0, 0) if self._segments else None
+        return self._first_of(sorted(self._segments))
 
     def start_ns(self) -> int | None:
         """Returns the earliest time; None if nothing is recorded."""
@@ -242,9 +243,26 @@ class Recording:
         """Returns the number of frames of a segment, and the time of the last."""
         if segment.end is not None:
             return segment.end.ordinal, segment.end.ts_ns
-        group = len(segment.fulls) - 1
+        group = self._whole_group(segment, range(len(segment.fulls) - 1, -1, -1))
+        if group is None:
+            return 0, segment.times[0]
         times = self.group(Place(segment.number, group, 0), newest=True).times
         return segment.fulls[group].ordinal + len(times), times[-1]
+
+    def _whole_group(self, segment: Segment, groups: range) -> int | None:
+        """Returns the first of some groups that has a frame; one whose full frame is damaged has none."""
+        for group in groups:
+            if self.group(Place(segment.number, group, 0), newest=True).records:
+                return group
+        return None
+
+    def _first_of(self, numbers: Iterable[int]) -> Place | None:
+        """Returns the first frame of some segments."""
+        for number in numbers:
+            group = self._whole_group(self._segments[number], range(len(self._segments[number].fulls)))
+            if group is not None:
+                return Place(number, group, 0)
+        return None
 
     # -- places
 
@@ -264,8 +282,9 @@ class Recording:
         return None if nearest is None else self._find_in(nearest, time_ns)
 
     def _find_in(self, segment: Segment, time_ns: int) -> Place:
-        number = bisect_right(segment.times, time_ns) - 1
-        place = Place(segment.number, number, 0)
+        newest = bisect_right(segment.times, time_ns) - 1
+        number = self._whole_group(segment, range(newest, -1, -1))
+        place = Place(segment.number, newest if number is None else number, 0)
         record = bisect_right(self.group(place, newest=True).times, time_ns) - 1
         return place._replace(record=max(record, 0))
 
@@ -295,10 +314,10 @@ class Recording:
         if segment is not None:
             if place.record + 1 < len(self.group(place, newest=True).records):
                 return place._replace(record=place.record + 1)
-            if place.group + 1 < len(segment.fulls):
-                return Place(place.segment, place.group + 1, 0)
-        later = min((number for number in self._segments if number > place.segment), default=None)
-        return None if later is None else Place(later, 0, 0)
+            group = self._whole_group(segment, range(place.group + 1, len(segment.fulls)))
+            if group is not None:
+                return Place(place.segment, group, 0)
+        return self._first_of(sorted(number for number in self._segments if number > place.segment))
 
     def place_before(self, place: Place) -> Place | None:
         """Returns the place of the frame before this one; None at the beginning of what is recorded."""
@@ -306,12 +325,15 @@ class Recording:
         if segment is not None:
             if place.record:
                 return place._replace(record=place.record - 1)
-            if place.group:
-                return self._last_in(Place(place.segment, place.group - 1, 0))
-        earlier = max((number for number in self._segments if number < place.segment), default=None)
-        if earlier is None:
-            return None
-        return self._last_in(Place(earlier, len(self._segments[earlier].fulls) - 1, 0))
+            group = self._whole_group(segment, range(place.group - 1, -1, -1))
+            if group is not None:
+                return self._last_in(Place(place.segment, group, 0))
+        for number in sorted((number for number in self._segments if number < place.segment), reverse=True):
+            earlier = self._segments[number]
+            group = self._whole_group(earlier, range(len(earlier.fulls) - 1, -1, -1))
+            if group is not None:
+                return self._last_in(Place(number, group, 0))
+        return None
 
     def _last_in(self, place: Place) -> Place:
         return place._replace(record=len(self.group(place, newest=True).records) - 1)
@@ -322,12 +344,12 @@ class Recording:
         if place.record >= len(records):
             records = self.group(place, newest=True).records
         if place.record >= len(records):
-            raise ValueError("a frame of the recording is damaged")
+            raise ValueError(f"a frame of the recording is damaged: segment {place.segment}, group {place.group}")
         return records[place.record]
 
     def group(self, place: Place, *, newest: bool = False) -> Group:
-        """Returns the group of a place; the `newest` version of it if it is still written to. Raises OSError, and
-        ValueError if it is damaged."""
+        """Returns the group of a place; the `newest` version of it if it is still written to. One whose full frame is
+        damaged has no records. Raises OSError."""
         key = place.segment, place.group
         group = self._groups.get(key)
         segment = self._segments.get(place.segment)
@@ -338,8 +360,6 @@ class Recording:
                 self._cached_bytes -= len(group.data)
             group = self._groups[key] = segment.read_group(place.group)
             self._cached_bytes += len(group.data)
-            if not group.records:
-                raise ValueError(f"a frame of the recording is damaged: segment {place.segment}, group {place.group}")
             while self._cached_bytes > MAX_CACHED_BYTES and len(self._groups) > 1:
                 self._cached_bytes -= len(self._groups.popitem(last=False)[1].data)
         self._groups.move_to_end(key)

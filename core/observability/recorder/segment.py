@@ -119,10 +119,10 @@ def repair(directory: Path, number: int) -> int:
     """Cuts the torn tail of a segment whose recorder was killed, and writes the rest of its index; returns how many
     bytes were cut. A segment without a single whole frame is removed. Raises OSError."""
     path, index = segment_path(directory, number), index_path(directory, number)
-    data = path.read_bytes()
     entries = read_entries(index.read_bytes()) if index.exists() else []
-    if entries and entries[-1].kind == Kind.END and entries[-1].offset == len(data):
+    if entries and entries[-1].kind == Kind.END and entries[-1].offset == path.stat().st_size:
         return 0
+    data = path.read_bytes()
     if Header.unpack(data) is None:
         path.unlink()
         index.unlink(missing_ok=True)
