@@ -326,6 +326,26 @@ def test_a_full_disk_costs_only_the_frames_until_it_has_room_again(tmp_path: Pat
 # -- bounds
 
 
+def test_the_last_megabytes_of_the_disk_are_left_to_the_store_within_a_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "RETRY_NS", 0)
+    market = Market()
+    recorder = Recorder(tmp_path, LIMITS, Counters())
+    recorder.start()
+    kept = []
+    for reserved in (0, 1 << 62, 0):
+        monkeypatch.setattr(recorder_module, "RESERVED_BYTES", reserved)
+        frame = market.tick()
+        recorder.on_frame(frame, 0)
+        recorder.wait()
+        assert (recorder.trouble is None) == (reserved == 0)
+        if not reserved:
+            kept.append(frame.payload)
+    recorder.stop()
+    assert [each.payload for each in every_frame(tmp_path)] == kept
+
+
 def test_the_oldest_segments_are_removed_before_the_recording_grows_too_large(tmp_path: Path) -> None:
     frames = Market().ticks(2000)
     counters = record(tmp_path, frames, SMALL)

@@ -166,6 +166,8 @@ class Recorder:
     def _append(self, queued: _Queued) -> None:
         frame = queued.frame
         segment = self._segment_for(frame)
+        # A segment grows for an hour, and others write to the disk as well.
+        self._check_room()
         before = segment.size
         segment.append(frame, queued.lane_seq, self._lost)
         self._lost = 0
@@ -229,6 +231,10 @@ class Recorder:
             total -= size
             logger.info("recording: segment %d is removed, %d bytes", number, size)
         self._size.set(total)
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """Raises OSError if the disk is full but for what the store may need."""
         disk = os.statvfs(self._directory)
         if disk.f_bavail * disk.f_frsize < RESERVED_BYTES:
             raise OSError(f"the disk has less than {RESERVED_BYTES // 1_000_000} MB left, which are the store's")
