@@ -43,6 +43,20 @@ def test_an_order_appears_and_changes_as_its_reports_and_fills_come(page: Page, 
     assert row[1:8] == ["LIVE", "buy", "10", "10", "50.00", "49.80", "filled"]
 
 
+def test_an_old_order_that_changes_with_many_has_what_was_filled_of_it(page: Page, desk: Server) -> None:
+    crowd = {"symbol": "CROWD", "strategy": "crowd"}
+    post(desk, "/api/ingest", [order("old", "new", **crowd), {**fill("old", "4", "49.5"), **crowd}])
+    post(desk, "/api/ingest", [order(f"young{number}", "new", **crowd) for number in range(220)])
+    open_view(page, desk, "#/orders?strategy=crowd")
+    wait_for_text(page, ".note[role=status]", "200 orders shown")
+    later = [order(f"young{number}", "canceled", **crowd) for number in range(10)]
+    post(desk, "/api/ingest", [*later, order("old", "partially_filled", **crowd)])
+    wait_for_text(page, "[aria-label=Orders] .row", "partially filled")
+    assert table(page, "Orders")[0][4] != "0"
+    wait_for_text(page, "[aria-label=Orders] .row", "49.50")
+    assert table(page, "Orders")[0][1:7] == ["CROWD", "buy", "10", "4", "50.00", "49.50"]
+
+
 def test_a_trade_appears_as_it_happens(page: Page, desk: Server) -> None:
     open_view(page, desk, "#/orders?tab=trades&symbol=ALONE")
     wait_for_text(page, ".note[role=status]", "0 trades shown, which is all")

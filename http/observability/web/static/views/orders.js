@@ -326,7 +326,8 @@ class OrdersPart extends Part {
         const isKnown = this.byKey.has(keyOf(entry)), report = { order_id, symbol, side, status, quantity: whole, price, updated: timestamp };
         for (const [name, value] of Object.entries({ client_order_id, strategy, venue, order_type, reason })) if (value) report[name] = value;
         report.open = !ENDED.has(status);
-        if (!isKnown) Object.assign(report, { created: timestamp, filled_quantity: 0, reason: reason ?? "", strategy, venue, average_price: null, slippage_bps: null, latency_ms: null });
+        // One that has begun before may have been filled; the server is asked.
+        if (!isKnown) Object.assign(report, { created: timestamp, filled_quantity: status === "pending_new" ? 0 : null, reason: reason ?? "", strategy, venue, average_price: null, slippage_bps: null, latency_ms: null });
         this.put(report, !isKnown);
         this.#changed.set(keyOf(entry), { order_id, symbol });
         hasNews = true;
@@ -344,10 +345,7 @@ class OrdersPart extends Part {
     this.#changed.clear();
     this.isRefreshing = true;
     const { app } = this, generation = this.generation;
-    const answer = changed.length <= MAX_SINGLE
-      ? Promise.all(changed.map(({ order_id, symbol }) => app.api.get(`/api/orders/${encodeURIComponent(order_id)}`, { symbol }).catch(() => null)))
-      : app.api.get("/api/orders", { ...this.query(), limit: PAGE }).then(({ orders }) => orders);
-    app.ask(answer, orders => {
+    app.ask(changed.length <= MAX_SINGLE ? this.#askForEach(changed) : this.#askForMany(changed), orders => {
       this.isRefreshing = false;
       if (generation !== this.generation) return;
       // Newest first, so that those that are new to this page come in their order.
@@ -355,6 +353,19 @@ class OrdersPart extends Part {
       this.show();
       this.onchange();
     }, () => { this.isRefreshing = false; });
+  }
+
+  #askForEach(orders) {
+    return Promise.all(orders.map(({ order_id, symbol }) => this.app.api.get(`/api/orders/${encodeURIComponent(order_id)}`, { symbol }).catch(() => null)));
+  }
+
+  // Of those shown that are older than the newest page, so many as are asked for one by one; the others' turn comes next.
+  async #askForMany(changed) {
+    const { orders } = await this.app.api.get("/api/orders", { ...this.query(), limit: PAGE });
+    const found = new Set(orders.map(keyOf));
+    const older = changed.filter(order => !found.has(keyOf(order)) && this.byKey.has(keyOf(order)) && this.passes(this.byKey.get(keyOf(order))));
+    for (const order of older.slice(MAX_SINGLE)) this.#changed.set(keyOf(order), order);
+    return [...orders, ...await this.#askForEach(older.slice(0, MAX_SINGLE))];
   }
 }
 
