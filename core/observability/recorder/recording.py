@@ -289,10 +289,11 @@ class Recording:
         return place._replace(record=max(record, 0))
 
     def find_after(self, place: Place, time_ns: int, *, is_coarse: bool = False) -> Place | None:
-        """Returns the newest frame at or before a time that was recorded after `place`; None if there is none. A coarse
-        search finds full frames alone, unless there is none."""
+        """Returns the newest frame at or before a time that was recorded after `place`, and before the clock was set
+        back; None if there is none. A coarse search finds full frames alone, unless there is none."""
         segment = self._segments.get(place.segment)
         found: Place | None = None
+        end_ns = None if segment is None else self._last(segment)[1]
         if segment is not None and segment.times[0] <= time_ns:
             here = self._find_in(segment, time_ns)
             if is_coarse and here.group > place.group:
@@ -301,8 +302,9 @@ class Recording:
                 found = here
         for later in self._segments.values():
             if later.number > place.segment:
-                if later.times[0] > time_ns:
+                if later.times[0] > time_ns or (end_ns is not None and later.times[0] < end_ns):
                     break
+                end_ns = self._last(later)[1]
                 found = self._find_in(later, time_ns)
                 if is_coarse:
                     found = found._replace(record=0)

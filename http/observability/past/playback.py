@@ -38,7 +38,7 @@ class Outcome:
     is_end: bool = False
     """Whether there is nothing after it."""
     skipped: tuple[int, int] | None = None
-    """A time without frames that was left out."""
+    """A time without frames that was left out; its end is before its start where the clock was set back."""
 
 
 class Playback:
@@ -77,7 +77,7 @@ class Playback:
         if further is None:
             return Outcome(is_end=True)
         due_ns = recording.record(further).ts_ns
-        if until_ns is not None and until_ns < due_ns:
+        if until_ns is not None and not self._ts_ns <= due_ns <= until_ns:
             if 0 <= due_ns - self._ts_ns <= self._gap_ns:
                 return Outcome()
             skipped = self._ts_ns, due_ns
@@ -86,11 +86,14 @@ class Playback:
             return outcome
         places: list[Place] = []
         while further is not None and len(places) < (MAX_FRAMES if is_every else 1):
-            if until_ns is not None and recording.record(further).ts_ns > until_ns:
+            ts_ns = recording.record(further).ts_ns
+            # Where the clock was set back, time goes on from there.
+            if until_ns is not None and not due_ns <= ts_ns <= until_ns:
                 break
+            due_ns = ts_ns
             places.append(further)
             further = recording.next_place(further)
-        is_late = further is not None and (until_ns is None or recording.record(further).ts_ns <= until_ns)
+        is_late = further is not None and (until_ns is None or due_ns <= recording.record(further).ts_ns <= until_ns)
         if is_late and until_ns is not None:
             newest = recording.find_after(place, until_ns, is_coarse=until_ns - self._ts_ns > COARSE_NS)
             if newest is not None:
