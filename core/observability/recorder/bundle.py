@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import IO, Annotated, Any, Final
 
 import msgspec
 
@@ -51,8 +52,14 @@ _TABLES: Final = {
 }  # fmt: skip
 _TIME_IN_LINE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)")
 _COPY_BYTES: Final = 1 << 20
+# A month of frames has 40 MB.
+_MAX_CHAIN_BYTES: Final = 100_000_000
 # What a damaged or foreign member of a zip file raises.
 _UNREADABLE: Final = (KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+# What a bundle says of itself goes to terminals.
+_Text = Annotated[str, msgspec.Meta(pattern=r"\A[ -~]*\Z", max_length=1000)]
 
 
 class BundleError(ObservabilityError):
@@ -66,11 +73,11 @@ class BrokenChain(BundleError):
 class Link(msgspec.Struct, frozen=True):
     """One part of a bundle: the bytes of a member from an offset on."""
 
-    name: str
+    name: _Text
     offset: int
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=0)]
     sha256: str
-    of: str = ""
+    of: _Text = ""
     """What it is, for people."""
 
 
@@ -78,10 +85,10 @@ class Chain(msgspec.Struct, frozen=True):
     """What a bundle is of, and its links in order."""
 
     format: int
-    version: str
-    made: str
-    start_time: str
-    end_time: str
+    version: _Text
+    made: _Text
+    start_time: _Text
+    end_time: _Text
     frames: int
     links: list[Link]
 
@@ -127,6 +134,8 @@ def verify(path: Path) -> Chain:
     is not, and BundleError for a file that is no bundle."""
     with _opened(path) as bundle:
         try:
+            if bundle.getinfo(CHAIN_NAME).file_size > _MAX_CHAIN_BYTES:
+                raise BundleError(f"{path}: this is no bundle: its chain has more than {_MAX_CHAIN_BYTES} bytes")
             chain = msgspec.json.decode(bundle.read(CHAIN_NAME), type=Chain)
         except (KeyError, msgspec.DecodeError, zipfile.BadZipFile) as error:
             raise BundleError(f"{path}: this is no bundle, or its chain is damaged: {error}") from None
@@ -136,13 +145,18 @@ def verify(path: Path) -> Chain:
         known = {link.name for link in chain.links} | {CHAIN_NAME}
         further = sorted(set(bundle.namelist()) - known)
         if further:
-            raise BrokenChain(f"{further[0]}: no link of the chain")
+            name = further[0].encode("unicode_escape").decode()
+            raise BrokenChain(f"{name}: no link of the chain")
     return chain
 
 
 def extract(path: Path, directory: Path) -> None:
     """Puts the parts of a bundle that `verify` has accepted into a directory, as those of a data directory."""
     with _opened(path) as bundle:
+        # The size that a member says is the most that is read of it.
+        size = sum(member.file_size for member in bundle.infolist())
+        if size > shutil.disk_usage(directory).free:
+            raise BundleError(f"{path}: {size / 1e6:.0f} MB are more than {directory} has room for")
         for name in bundle.namelist():
             target = directory / name
             if not target.resolve().is_relative_to(directory.resolve()):
@@ -199,7 +213,9 @@ def _copy_frames(request: BundleRequest, target: Path) -> _Frames:
             number
             for number, entry in enumerate(source.fulls)
             if entry.ts_ns <= request.end_ns
-            and recording.group(Place(source.number, number, 0), newest=True).times[-1] >= request.start_ns
+            # One whose full frame is damaged has no times.
+            and (times := recording.group(Place(source.number, number, 0), newest=True).times)
+            and times[-1] >= request.start_ns
         ]
         if not numbers:
             continue
@@ -318,7 +334,7 @@ def _check_links(bundle: zipfile.ZipFile, chain: Chain) -> None:
                 member = bundle.open(name) if member is None else member
                 if member.tell() != link.offset:
                     raise BrokenChain(f"{of}: does not follow the part before it")
-                before = _hash(before, name, member.read(link.size))
+                before = _hash_member(before, name, member, link.size)
             except _UNREADABLE as error:
                 raise BrokenChain(f"{of}: cannot be read: {error}") from None
             if before != link.sha256:
@@ -331,6 +347,15 @@ def _check_links(bundle: zipfile.ZipFile, chain: Chain) -> None:
 
 def _hash(before: str, name: str, data: bytes) -> str:
     return hashlib.sha256(b"%b\0%b\0%b" % (before.encode(), name.encode(), data)).hexdigest()
+
+
+def _hash_member(before: str, name: str, member: IO[bytes], size: int) -> str:
+    """Returns the hash of the next bytes of a member, which may be more than the memory has room for."""
+    digest = hashlib.sha256(b"%b\0%b\0" % (before.encode(), name.encode()))
+    while size > 0 and (data := member.read(min(size, _COPY_BYTES))):
+        digest.update(data)
+        size -= len(data)
+    return digest.hexdigest()
 
 
 def described(chain: Chain) -> str:
