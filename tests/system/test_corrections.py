@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 from websockets.sync.client import connect
 
-from hosts import post
-from server_process import Server, running
+from hosts import post, wait_until
+from server_process import TIMEOUT_SECONDS, Server, running
 
 
 def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:
@@ -109,3 +110,57 @@ def test_a_correction_without_its_fill_waits_in_sight() -> None:
         section = server.next_snapshot()["strategy"]
         assert (section["pending_corrections"], section["corrections"], section["fills"]) == (0, 1, 2)
         assert server.get("/api/bookings?status=pending")["total"] == 0
+
+
+def marks(server: Server, start: str, end: str, section: str = "strategy") -> list[dict[str, Any]]:
+    """Returns the corrections that the history of a time is marked with."""
+    question = {"start_time": start, "end_time": end, "interval": "1s", "metric_types": [section]}
+    answer = post(server, "/api/metrics/history", question)
+    assert answer["corrections_total"] == len(answer["corrections"])
+    found: list[dict[str, Any]] = answer["corrections"]
+    return found
+
+
+def marked(server: Server, moment: str) -> tuple[str | None, dict[str, Any]]:
+    """Returns the number of later corrections that a past snapshot has, and the snapshot."""
+    with urllib.request.urlopen(server.url(f"/api/metrics/at?time={moment}"), timeout=TIMEOUT_SECONDS) as answer:
+        return answer.headers["Corrected-Later"], json.loads(answer.read())
+
+
+def test_the_past_is_marked_with_the_corrections_that_came_later(tmp_path: Path) -> None:
+    with running("--data-dir", str(tmp_path), "--workers", "2") as server:
+        before = server.next_snapshot()["timestamp"]
+        send(server, WRONG[0])
+        wrong = server.next_snapshot()
+        send(server, CORRECT)
+        right = server.next_snapshot()["timestamp"]
+        wait_until(lambda: server.get("/api/bookings?status=applied")["total"] == 1)
+        wait_until(lambda: (server.get("/api/recordings")["end_time"] or "") >= right)
+        (found,) = marks(server, before, wrong["timestamp"])
+        assert {name: found[name] for name in ("kind", "trade_id", "strategy", "symbol")} == {
+            "kind": "correct", "trade_id": "t1", "strategy": "s", "symbol": "X",
+        }  # fmt: skip
+        assert before < found["shown_since"] < wrong["timestamp"] < found["shown_until"] < right
+        assert marks(server, wrong["timestamp"], right, "execution") == [found]
+        assert marks(server, wrong["timestamp"], right, "system") == []
+        assert marks(server, "2020-01-01T00:00:00Z", before) == []
+        shown = {moment: marked(server, moment) for moment in (before, wrong["timestamp"], right)}
+        assert [count for count, _ in shown.values()] == ["0", "1", "0"]
+        assert shown[wrong["timestamp"]][1]["strategy"] == wrong["strategy"]
+        assert [server.get(f"/api/bookings?shown_time={moment}")["total"] for moment in shown] == [0, 1, 0]
+        server.stop(signal.SIGKILL)
+    with running("--data-dir", str(tmp_path)) as server:
+        # A restart that applies a correction again does not make the time longer in which its fault was shown.
+        assert [each["seq"] for each in marks(server, before, right)] == [found["seq"]]
+        assert marks(server, right, "2100-01-01T00:00:00Z") == []
+
+
+def test_the_past_is_marked_by_a_server_without_a_store() -> None:
+    with running() as server:
+        before = server.next_snapshot()["timestamp"]
+        send(server, *WRONG)
+        wrong = server.next_snapshot()["timestamp"]
+        send(server, BUST, CORRECT)
+        right = server.next_snapshot()["timestamp"]
+        assert [each["kind"] for each in marks(server, wrong, right)] == ["correct", "bust"]
+        assert marks(server, "2020-01-01T00:00:00Z", before) == marks(server, right, "2100-01-01T00:00:00Z") == []

@@ -73,6 +73,11 @@ class IsoFormatter:
 format_iso_ms = IsoFormatter()
 
 
+def format_iso_ns(ns: int) -> str:
+    """Formats a time with all of its digits; such texts compare as the times do."""
+    return f"{format_iso_ms(ns)[:-4]}{ns % NS_PER_S:09d}Z"
+
+
 def iso_or_none(ns: int | None) -> str | None:
     """Formats a time; returns None for None and for 0, which both mean that there is none yet."""
     return format_iso_ms(ns) if ns else None

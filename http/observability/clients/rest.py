@@ -50,6 +50,8 @@ class History(list[dict[str, Any]]):
 
     interval: str
     truncated: bool
+    corrections: list[dict[str, Any]] | None
+    """Busts and corrections of fills whose fault is in these rows; None if the server cannot know them now."""
 
     def to_frame(self) -> pandas.DataFrame:
         """Returns the rows as a data frame by time."""
@@ -135,6 +137,7 @@ class Rest:
         answer = self._ask("/api/metrics/history", question)
         rows = History(answer["data"])
         rows.interval, rows.truncated = answer["interval"], answer.get("truncated", False)
+        rows.corrections = answer.get("corrections")
         return rows
 
     def export_history(self, path: str | os.PathLike[str], **question: Any) -> bool:

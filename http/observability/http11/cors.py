@@ -13,7 +13,7 @@ from observability.config.access import ANY_ORIGIN
 
 PREFLIGHT_MAX_AGE_SECONDS: Final = 600
 _ALLOWED_FIELDS: Final = b"Authorization, Content-Type, If-None-Match, Idempotency-Key"
-_EXPOSED: Final = b"\r\nAccess-Control-Expose-Headers: ETag, Retry-After, Export-Truncated"
+_EXPOSED: Final = b"\r\nAccess-Control-Expose-Headers: ETag, Retry-After, Export-Truncated, Corrected-Later"
 
 
 class CorsPolicy:

@@ -29,16 +29,25 @@ class ReadyDocument:
     (allowed origin, Connection field, gzip, 304, HEAD), for the second in which their Date is right.
     """
 
-    __slots__ = ("_answers", "_date", "_gzipped", "_gzipped_etag", "body", "cache_control", "content_type", "etag")
+    __slots__ = (
+        "_answers", "_date", "_gzipped", "_gzipped_etag", "body", "cache_control", "content_type", "etag",
+        "headers",
+    )  # fmt: skip
 
     def __init__(
-        self, body: bytes, etag: bytes, content_type: bytes = JSON, cache_control: bytes = b"no-cache"
+        self,
+        body: bytes,
+        etag: bytes,
+        content_type: bytes = JSON,
+        cache_control: bytes = b"no-cache",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         assert etag[:1] == b'"' and etag[-1:] == b'"' and len(etag) > 2, f"etag {etag!r}: expected quotes around it"
         self.body = body
         self.etag = etag
         self.content_type = content_type
         self.cache_control = cache_control
+        self.headers = headers
         self._gzipped: bytes | None = None
         self._gzipped_etag = etag[:-1] + b'-gzip"'
         self._answers: dict[tuple[bytes | None, bytes, bool, bool, bool], bytes] = {}
@@ -96,7 +105,7 @@ class ReadyDocument:
         return status, answer
 
     def _response(self, status: int, etag: bytes, use_gzip: bool) -> Response:
-        fields = ((b"ETag", etag), (b"Cache-Control", self.cache_control))
+        fields = ((b"ETag", etag), (b"Cache-Control", self.cache_control), *self.headers)
         if use_gzip:
             return Response(status, self.gzipped(), self.content_type, (*fields, (b"Content-Encoding", b"gzip")))
         return Response(status, self.body, self.content_type, fields)

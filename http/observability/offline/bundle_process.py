@@ -102,6 +102,7 @@ class BundleProcess(ServerProcess):
 
         description = RouteDescription("The last snapshot of the bundle", tags=("metrics",), statuses=(200, 304))
         router.add("GET", "/api/metrics/current", current, name="current_metrics", description=description)
+        bookings = StoredBookings(reader)
         HistoryRoutes(
             history,
             self._clock,
@@ -110,12 +111,13 @@ class BundleProcess(ServerProcess):
             bars=BarHistory(history, reader),
             slices=self._slices,
             exports=exports,
+            bookings=bookings,
         ).add_to(router)
         trades = StoredTrades(reader)
         TradesRoutes(trades, self._clock, self._slices, self._stored, _no_rates, exports).add_to(router)
-        BookingsRoutes(StoredBookings(reader), self._slices, self._stored).add_to(router)
+        BookingsRoutes(bookings, self._slices, self._stored).add_to(router)
         OrdersRoutes(Orders(NoOrders(), reader), self._slices, self._stored, exports).add_to(router)
-        PastRoutes(self._recording, self._slices, reader, make_archives(reader)).add_to(router)
+        PastRoutes(self._recording, self._slices, reader, make_archives(reader), bookings).add_to(router)
         PageRoutes(router, Exposition(), TradingLabels(), published, self._slices).add_to(router)
 
     async def _start(self) -> None:

@@ -16,11 +16,13 @@ from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import Refusal, Unavailable, Unprocessable
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
+from observability.metrics.trades.booking_queries import BookingSource
 from observability.past.differences import Differences
 from observability.past.marks import read_marks
 from observability.past.playback import Shown
 from observability.past.reader import RecordingReader
 from observability.recorder.recording import Cursor, Gap, Recording, Stretch
+from observability.rest.bookings import LaterCorrections
 from observability.rest.paging import store_errors
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import RouteDescription, Router
@@ -71,13 +73,15 @@ class PastRoutes:
         slices: asyncio.Lock,
         store: StoreReader | None,
         archives: Mapping[str, LaneArchive],
+        bookings: BookingSource,
     ) -> None:
         """`archives` are those of the lanes."""
         self._reader = reader
         self._store = store
         self._archives = archives
         self._slices = slices
-        self._documents: OrderedDict[tuple[str, int], ReadyDocument] = OrderedDict()
+        self._bookings = bookings
+        self._documents: OrderedDict[tuple[str, int, bytes], ReadyDocument] = OrderedDict()
 
     def add_to(self, router: Router) -> None:
         router.add(
@@ -135,7 +139,9 @@ class PastRoutes:
         frame, start_ns, end_ns = await self._find(query.time) if self._reader.exists else (None, None, None)
         if frame is None:
             raise not_recorded(start_ns, end_ns)
-        document = self._document(frame)
+        # A snapshot has all that came before its time.
+        later = await LaterCorrections.find(self._bookings, frame.ts_ns, frame.ts_ns + 1)
+        document = self._document(frame, later.header)
         if document.must_be_compressed(request):
             await in_slices(document.compressing(), self._slices)
         return document
@@ -186,11 +192,11 @@ class PastRoutes:
     async def _find(self, time_ns: int) -> tuple[Frame | None, int | None, int | None]:
         return await self._reader.run(_frame_at, time_ns)
 
-    def _document(self, frame: Frame) -> ReadyDocument:
-        key = frame.epoch, frame.seq
+    def _document(self, frame: Frame, later: tuple[bytes, bytes]) -> ReadyDocument:
+        key = frame.epoch, frame.seq, later[1]
         document = self._documents.pop(key, None)
         if document is None:
-            document = ReadyDocument(frame.payload, f'"{frame.epoch}-{frame.seq}"'.encode())
+            document = ReadyDocument(frame.payload, f'"{frame.epoch}-{frame.seq}"'.encode(), headers=(later,))
         self._documents[key] = document
         while len(self._documents) > DOCUMENTS_KEPT:
             self._documents.popitem(last=False)

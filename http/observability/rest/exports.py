@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from observability.clocks.clock import Clock
 from observability.clocks.slices import Steps, in_slices
-from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms, format_iso_ns
 from observability.events import QUANTUM
 from observability.http11.messages import Request, Response
 from observability.http11.refusals import Unavailable, Unsupported
@@ -290,14 +290,10 @@ def at_scale(value: Decimal | None) -> Decimal | None:
     return value.quantize(QUANTUM, context=_ROUNDING)
 
 
-def _time_text(ns: int) -> str:
-    return f"{format_iso_ms(ns)[:-4]}{ns % NS_PER_S:09d}Z"
-
-
 _CSV_FORMATS: Final[dict[Kind, Callable[[Any], Any]]] = {
     "text": str,
     "decimal": lambda value: format(value, "f"),
     "number": repr,
     "integer": str,
-    "time": _time_text,
+    "time": format_iso_ns,
 }

@@ -22,6 +22,9 @@ from observability.history.series import Series
 from observability.http11.messages import Request, Response
 from observability.metrics.market.bar_history import BarHistory
 from observability.metrics.market.bar_table import BARS, Bar
+from observability.metrics.strategy.account import CURVES
+from observability.metrics.trades.booking_queries import BookingSource
+from observability.rest.bookings import LaterCorrections
 from observability.rest.curves import Curve, encode_columns, encode_rows, table_columns, table_pages
 from observability.rest.exports import EXPORT_TYPES, Exports
 from observability.rest.history_request import FINEST_NS, HistoryQuestion, HistoryRequest, interval_name
@@ -35,6 +38,8 @@ MAX_COLUMN_NUMBERS: Final = 800_000
 WIDENING: Final = 4
 
 _TRUNCATED: Final = (b"Export-Truncated", b"true")
+# The sections whose figures come of fills.
+_OF_FILLS: Final = frozenset(("strategy", CURVES, "execution"))
 
 # The stored numbers that each aggregate is computed from.
 _NUMBERS: Final[dict[str, tuple[int, ...]]] = {
@@ -54,6 +59,7 @@ class HistoryRoutes:
         bars: BarHistory | None = None,
         slices: asyncio.Lock | None = None,
         exports: Exports | None = None,
+        bookings: BookingSource | None = None,
     ) -> None:
         """`slices` is shared by everything that works in slices, `exports` by all routes that make files."""
         self._history = history
@@ -62,6 +68,7 @@ class HistoryRoutes:
         self._minutes = minutes
         self._bars = bars
         self._slices = asyncio.Lock() if slices is None else slices
+        self._bookings = bookings
         self._exports = Exports(event_clock, self._slices) if exports is None else exports
 
     def add_to(self, router: Router) -> None:
@@ -115,12 +122,16 @@ class HistoryRoutes:
             ):
                 break
             span_ns *= WIDENING
+        later = LaterCorrections([], 0)
+        if self._bookings is not None and any(one.section in _OF_FILLS for one in series):
+            later = await LaterCorrections.find(self._bookings, question.start_ns, question.end_ns)
         if request.format != "rows" and request.format != "columns":
             columns = table_columns(curves)
             pages = table_pages(curves, columns, limit, Slice(self._slices))
             answer = await self._exports.answer(http, "history", request.format, columns, pages)
-            if sum(sizes) > limit and isinstance(answer, StreamedResponse):
-                answer = replace(answer, head=replace(answer.head, headers=(*answer.head.headers, _TRUNCATED)))
+            if isinstance(answer, StreamedResponse):
+                fields = (*answer.head.headers, later.header, *([_TRUNCATED] if sum(sizes) > limit else ()))
+                answer = replace(answer, head=replace(answer.head, headers=fields))
             return answer
         async with work:
             if request.format == "columns":
@@ -140,6 +151,7 @@ class HistoryRoutes:
             "tiers": [_stretch_to_json(stretch) for stretch in plan.stretches(question.start_ns, question.end_ns)],
             "count": count,
             "truncated": truncated,
+            **later.to_json(),
         }
         return Response(body=b"".join((orjson.dumps(head)[:-1], b',"data":', *pieces, b"}")))
 

@@ -76,6 +76,22 @@ _SERIES_KEYS: Final[dict[str, Schema]] = {
     "symbol": text("Its symbol.", "AAPL"),
     "strategy": text("Its strategy.", "mean_reversion"),
 }  # fmt: skip
+_SHOWN_AT: Final = "2026-01-05T10:31:07.123456789Z"
+CORRECTION: Final = record(
+    "LaterCorrection",
+    "A bust or correction of a fill whose fault is in figures of this time.",
+    {
+        "seq": count("Its number.", 17),
+        "kind": word("Its kind.", ("bust", "correct")),
+        "trade_id": text("The fill, by the id that it named.", "x1"),
+        "trade": count("`seq` of the trade.", 16),
+        "strategy": text("Its strategy.", "mean_reversion"),
+        "symbol": text("Its symbol.", "AAPL"),
+        "timestamp": moment("Its own time."),
+        "shown_since": text("When the fill came.", _SHOWN_AT),
+        "shown_until": text("When it was applied.", _SHOWN_AT),
+    },
+)
 _HISTORY_ROW: Final = record(
     "HistoryRow",
     "One point of one series, with its fields.",
@@ -139,6 +155,11 @@ ANSWERS: Final[dict[str, Schema]] = {
             ),
             "count": count("Points.", 360),
             "truncated": flag("Whether older points were left out."),
+            "corrections": nullable(
+                array(CORRECTION, "The newest 100 corrections of what was shown in this time."),
+                "Null if the store cannot be read now.",
+            ),
+            "corrections_total": count("How many there are in all; null if that is not known.", 1, null=True),
             "data": array(one_of((_HISTORY_ROW, _HISTORY_COLUMNS)), "Rows, or with `format: columns` series."),
         },
     ),

@@ -88,10 +88,12 @@ EFFECT: Final = record(
         "reason": text("What there is to say of it.", "its fill has not come yet", null=True),
         "legs": anything("One effect for each trade, if it corrects two.", []),
         "print": anything("The print of the market that it corrects.", {}),
+        "shown_since": text("When the fill came, and its fault with it.", "2026-01-05T10:31:07.123456789Z"),
+        "shown_until": text("When the correction was applied.", "2026-01-05T10:44:12.000000001Z"),
     },
     optional=(
         "amount", "strategies", "quantities", "flow", "status", "trade", "strategy", "before", "after", "reason",
-        "legs", "print",
+        "legs", "print", "shown_since", "shown_until",
     ),
 )  # fmt: skip
 

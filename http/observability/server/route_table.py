@@ -79,13 +79,14 @@ def add_routes(router: Router, parts: RouteParts) -> None:
         bars=parts.bars,
         slices=parts.slices,
         exports=exports,
+        bookings=parts.bookings,
     )
     history.add_to(router)
     rates, stored = parts.published.rates, parts.status.stored
     TradesRoutes(parts.trades, parts.event_clock, parts.slices, stored, rates, exports).add_to(router)
     BookingsRoutes(parts.bookings, parts.slices, stored).add_to(router)
     OrdersRoutes(parts.orders, parts.slices, stored, exports).add_to(router)
-    PastRoutes(parts.recording, parts.slices, parts.store, make_archives(parts.store)).add_to(router)
+    PastRoutes(parts.recording, parts.slices, parts.store, make_archives(parts.store), parts.bookings).add_to(router)
     SilenceRoutes(parts.silencer, HostClock()).add_to(router)
     PositionsRoutes(parts.published).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book, parts.occurrences).add_to(router)

@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import NS_PER_DAY
+from observability.clocks.timestamps import NS_PER_DAY, format_iso_ns
 from observability.encoding import encode_json
 from observability.errors import EventRefused, StoreError
 from observability.events import Bust, Correct, Position, Settlement, Split
@@ -283,7 +283,19 @@ class Corrector:
         self.waiting.pop(booking.seq, None)
         self.applied += 1
         booking.effect = shown[0] if len(shown) == 1 else {"status": shown[0]["status"], "legs": shown}
+        since_ns = [_came_ns(trade) for trade, leg in zip(trades, shown, strict=True) if leg["before"] != leg["after"]]
+        if since_ns:
+            booking.effect["shown_since"] = format_iso_ns(min(since_ns))
+            booking.effect["shown_until"] = format_iso_ns(self._now_ns(booking))
         self._write_effect(booking)
+
+    def _now_ns(self, booking: Booking) -> int:
+        """Returns when a correction that is being applied takes effect. A restart applies those after the checkpoint
+        again: then it is the time of the newest record that it has published."""
+        if self._lock is not None:
+            return self._clock.time_ns()
+        newest = self._trades.newer_than(self._trades.newest_seq - 1)
+        return max([booking.event.ts_init, *map(_came_ns, newest)])
 
     async def _correct(self, booking: Booking, trade: Trade, turns: Turns) -> dict[str, Any]:
         """Makes one trade count as its corrections say; returns what that has changed."""
@@ -583,8 +595,12 @@ def _are_several(trades: list[Trade]) -> bool:
     return len({(each.venue, each.order_id, each.side) for each in trades}) > 1
 
 
+def _came_ns(trade: Trade) -> int:
+    return trade.ts_init_ns or trade.ts_ns
+
+
 def _day_of(trade: Trade) -> tuple[int, int]:
-    return (trade.ts_init_ns or trade.ts_ns) // NS_PER_DAY, trade.seq
+    return _came_ns(trade) // NS_PER_DAY, trade.seq
 
 
 def _is_flat(trade: Trade) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from observability.clocks.timestamps import MAX_NS, format_iso_ms
+from observability.clocks.timestamps import MAX_NS, format_iso_ms, format_iso_ns
 from observability.encoding import encode_json
 from observability.errors import StoreError
 from observability.events import (
@@ -171,16 +171,33 @@ class BookingFilter:
     end_ns: int | None = None
     status: str | None = None
     """Of corrections: whether they are applied."""
+    shown: tuple[int, int] | None = None
+    """Only corrections of a fault that was in the figures shown in this time: from, and up to."""
 
     def matches(self, booking: Booking) -> bool:
         """Returns whether a booking is among those that are wanted."""
         return (
-            self.kind in (None, booking.kind)
+            (self.shown is None or self._was_shown(booking.effect))
+            and self.kind in (None, booking.kind)
             and self.symbol in (None, booking.symbol)
             and self.strategy in (None, booking.strategy)
             and self.status in (None, booking.effect.get("status"))
             and (self.start_ns or 0) <= booking.ts_ns < (MAX_NS + 1 if self.end_ns is None else self.end_ns)
         )
+
+    def _was_shown(self, effect: dict[str, Any]) -> bool:
+        since, until = effect.get("shown_since"), effect.get("shown_until")
+        if since is None or until is None:
+            return False
+        start, end = self.shown_texts
+        return bool(since < end and until > start)
+
+    @property
+    def shown_texts(self) -> tuple[str, str]:
+        """The time of `shown` as effects have it: texts that compare as the times do."""
+        assert self.shown is not None, "asked for"
+        start_ns, end_ns = self.shown
+        return format_iso_ns(start_ns), format_iso_ns(end_ns)
 
 
 def _shown(value: Any) -> Any:

@@ -64,6 +64,11 @@ def _page(connection: sqlite3.Connection, wanted: BookingFilter, limit: int, bef
     if wanted.status is not None:
         tests.append("kind IN ('bust', 'correct') AND json_extract(effect, '$.status') = ?")
         values.append(wanted.status)
+    if wanted.shown is not None:
+        start, end = wanted.shown_texts
+        tests.append("kind IN ('bust', 'correct') AND json_extract(effect, '$.shown_since') < ?")
+        tests.append("json_extract(effect, '$.shown_until') > ?")
+        values += (end, start)
     where = " AND ".join(tests)
     (total,) = connection.execute(f"SELECT count(*) FROM bookings WHERE {where}", values).fetchone()
     rows = connection.execute(

@@ -2,7 +2,7 @@
 
 import { Chart } from "../js/chart.js";
 import { Figures, h, panel, write } from "../js/dom.js";
-import { DASH, count, duration, milliseconds, number, percent, signed, tone } from "../js/format.js";
+import { DASH, count, dateTime, duration, milliseconds, number, percent, signed, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
 
 const RANGES = {
@@ -42,7 +42,7 @@ function mount(root, app, params) {
   const reasons = h("ul", { class: "list" });
 
   let range = params.range in RANGES ? params.range : "1h", loadedAt = 0, isLoading = false;
-  const fault = h("p", { class: "fault", role: "status" });
+  const fault = h("p", { class: "fault", role: "status" }), corrected = h("p", { class: "note", role: "status" });
   const equity = new Chart(app.settings, { label: "Equity over time", height: 300, format: money, legend: false, axisWidth: 84,
     series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }] });
   const drawdown = new Chart(app.settings, { label: "Drawdown over time", height: 130, format: money, legend: false, axisWidth: 84,
@@ -74,7 +74,7 @@ function mount(root, app, params) {
   root.append(
     panel("Profit and loss", { body: [pnl.element] }),
     panel("Equity", { className: "w9", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Range" }, ...tabs)],
-      body: [equity.element, drawdown.element, fault] }),
+      body: [equity.element, drawdown.element, corrected, fault] }),
     h("div", { class: "column w3" }, panel("Exposure", { body: [exposure.element] }), panel("Health", { body: [health.element, reasons] })),
     h("div", { class: "column w9" },
       panel("Strategies", { controls: [strategies.csvButton("strategies")], body: [strategies.element] }),
@@ -95,9 +95,11 @@ function mount(root, app, params) {
     const isYoung = asked === "1h" && !app.feed.isPast && app.feed.snapshot?.system.uptime_seconds < YOUNG_SECONDS;
     app.ask(
       app.api.history({ ...app.before(asked, RANGES[asked].ms), interval: isYoung ? "1s" : RANGES[asked].interval, metric_types: ["strategy"], metrics: ["equity", "drawdown"] }),
-      ({ data }) => {
+      ({ data, corrections, corrections_total: total }) => {
         isLoading = false;
         if (asked !== range) return;
+        const until = (corrections ?? []).map(each => each.shown_until).sort().at(-1);
+        write(corrected, until ? `Figures before ${dateTime(Date.parse(until), app.settings.zone)} were shown before a correction (${count(total)} in this time).` : "");
         loadedAt = Date.now();
         write(fault, "");
         const [series] = data;
