@@ -267,6 +267,7 @@ NOT_RUN: Final = {
     r"python tests/support/documents\.py$": "rewrites the documents; tests/test_docs.py compares what it would write",
     r"python tests/support/fuzz/": "runs for hours; tests/test_fuzz.py runs each target for a moment",
     r"observability notify ": "needs the services of its routes; tests/system/test_notifications.py has some",
+    r"observability check .*--replay ": "needs a recording; tests/system/test_rule_backtest.py plays one",
     r"redis-cli ": "needs a Redis server; tests/system/test_redis_source.py starts one",
     r"from nautilus_trader": "needs NautilusTrader, which is no dependency",
 }
