@@ -596,6 +596,31 @@ def test_an_alert_about_what_is_not_known_yet_after_a_restart_is_not_over_before
     assert after.drain() == [("spread/MSFT", "resolved")]
 
 
+def test_an_alert_about_what_does_not_come_is_over_after_a_restart_only_when_it_comes() -> None:
+    rules = '[quiet]\nmetric = "market_data.*.bid"\nabsent_for = "1m"\n'
+    before = System(rules)
+    before.publish(trade("MSFT", 100.0, 0))
+    before.tick(0)
+    before.tick(60)
+    assert before.drain() == [("quiet/MSFT", "raised")]
+    after = restarted(before, rules)
+    for seconds in (61, 3_700, 7_300):
+        after.publish(quote("AAPL", seconds=seconds))
+        after.tick(seconds)
+    assert after.drain() == []
+    after.publish(quote("MSFT", seconds=7_301))
+    after.tick(7_301)
+    assert after.drain() == [("quiet/MSFT", "resolved")]
+
+
+def test_a_metric_that_is_a_text_is_not_absent() -> None:
+    system = System('[phase]\nmetric = "market_data.*.updated"\nabsent_for = "10s"\n')
+    system.publish(quote("AAPL"))
+    for seconds in range(12):
+        system.tick(seconds)
+    assert system.drain() == []
+
+
 def test_an_alert_about_a_position_that_is_gone_is_over_after_a_restart() -> None:
     rules = '[big]\nmetric = "strategy.positions.*.quantity"\nabove = 50\n'
     before = System(rules)

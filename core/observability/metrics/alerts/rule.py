@@ -18,7 +18,7 @@ from observability.events import Severity
 from observability.metrics.alerts.comparison import Comparison, Value, is_beyond
 from observability.metrics.alerts.labels import Templates
 from observability.metrics.alerts.metric_paths import MetricPath
-from observability.metrics.alerts.windows import BurnOver, UnchangedFor, Window
+from observability.metrics.alerts.windows import AbsentFor, BurnOver, UnchangedFor, Window
 
 MAX_TITLE_CHARS: Final = 200
 MAX_DETAIL_CHARS: Final = 4096
@@ -71,7 +71,7 @@ class Rule:
         if isinstance(value, int | float):
             return True
         compared = self.window.comparison if isinstance(self.window, BurnOver) else self.comparison
-        return isinstance(value, str) and (compared == "equals" or isinstance(self.window, UnchangedFor))
+        return isinstance(value, str) and (compared == "equals" or isinstance(self.window, AbsentFor | UnchangedFor))
 
 
 @dataclass(slots=True)

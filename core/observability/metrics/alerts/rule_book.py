@@ -180,7 +180,11 @@ class RuleWatch:
         """Continues with an alert that an earlier process raised. What that process knew of the market and of `metric`
         events is not stored, so a member that is not there may come again."""
         self.triggers[member] = Trigger(is_raised=True)
-        if self.rule.metric.section in _NOT_STORED:
+        window = self.rule.window
+        if window is not None and window.is_news:
+            # That it is not there is what the alert says.
+            self._measures[member] = window.open(member)
+        elif self.rule.metric.section in _NOT_STORED:
             self._awaited.add(member)
 
     def observe(self, readings: Sequence[tuple[str, Fields]], clock_ns: int, now_ns: int, alerts: AlertBook) -> None:
