@@ -107,7 +107,9 @@ def _rows_of(
     occurrence = None
     for number, (action, text) in enumerate(connection.execute(_FOLLOWING, (alert_id, first_seq))):
         document = orjson.loads(text)
-        if number and (document.get("occurrence", 1) != occurrence or number >= most):
+        # An alert that was dropped from memory begins with the occurrence 1 again.
+        begins = action == "raised" and document.get("count", 1) == 1
+        if number and (begins or document.get("occurrence", 1) != occurrence or number >= most):
             return
         occurrence = document.get("occurrence", 1)
         yield action, document
