@@ -12,7 +12,7 @@ from observability.store.checkpoint import UNWRITTEN_NUMBERS
 from observability.store.file import DATABASE_NAME, open_database
 from observability.store.inspection import TableFacts, inspect, to_json
 from observability.store.lock import DirectoryLock
-from observability.store.schema import INSERT_CONFLICT, INSERT_FILL, MIGRATIONS
+from observability.store.schema import INSERT_BOOKING, INSERT_CONFLICT, INSERT_FILL, MIGRATIONS
 from stored import NOON_NS, fill_row
 
 
@@ -32,6 +32,19 @@ def test_missing_numbers_are_told_from_those_that_a_kill_has_skipped(path: Path)
     assert (sequence.first, sequence.last) == (1, 7 + UNWRITTEN_NUMBERS)
     assert (sequence.missing, sequence.ranges) == (2, [(3, 4)])
     assert (sequence.skipped, sequence.doubled) == (UNWRITTEN_NUMBERS, 0)
+
+
+@pytest.mark.parametrize(("fills", "first", "missing"), [((1_000, 1_002), 1_000, 1), ((2, 3, 5), 1, 1)])
+def test_what_was_pruned_after_the_only_row_of_a_table_is_not_missing(
+    fills: tuple[int, ...], first: int, missing: int, tmp_path: Path
+) -> None:
+    deposit = (1, NOON_NS, NOON_NS, "cash", "d1", "", "", "{}", "{}", 0)
+    with closing(open_database(tmp_path / DATABASE_NAME)) as connection:
+        connection.execute(INSERT_BOOKING, deposit)
+        connection.executemany(INSERT_FILL, [fill_row(seq) for seq in fills])
+    sequence = inspect(tmp_path).sequence
+    assert sequence is not None
+    assert (sequence.first, sequence.missing) == (first, missing)
 
 
 def test_rows_are_counted_by_table_with_the_lane_that_they_are_sent_over(path: Path) -> None:

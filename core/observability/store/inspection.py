@@ -177,12 +177,9 @@ def _table(connection: sqlite3.Connection, name: str, key: str) -> TableFacts:
 
 def _sequence(connection: sqlite3.Connection, tables: dict[str, TableFacts]) -> Sequence | None:
     """Walks over the numbers of all records."""
-    firsts = [facts.first for facts in tables.values() if facts.first is not None]
-    lasts = [facts.last for facts in tables.values() if facts.last is not None]
-    if not firsts:
+    first, last = _first(tables), max((facts.last or 0 for facts in tables.values()), default=0)
+    if not last:
         return None
-    # Tables are pruned one after the other, so that before the first number of one of them others may be gone too.
-    first, last = (1 if min(firsts) == 1 else max(firsts)), max(lasts)
     missing = skipped = doubled = 0
     ranges: list[tuple[int, int]] = []
     before = first - 1
@@ -198,6 +195,20 @@ def _sequence(connection: sqlite3.Connection, tables: dict[str, TableFacts]) -> 
                 ranges.append((before + 1, number - 1))
         before = number
     return Sequence(first, last, missing, ranges, skipped, doubled)
+
+
+def _first(tables: dict[str, TableFacts]) -> int:
+    """Returns the number from which on nothing is pruned."""
+    # The newest row of each table is never pruned, so that a single one, such as a deposit, says nothing.
+    single = sorted(facts.first for facts in tables.values() if facts.first is not None and facts.rows == 1)
+    firsts = [facts.first for facts in tables.values() if facts.first is not None and facts.rows > 1] or single
+    if not firsts:
+        return 1
+    begin = 1
+    while begin in single:
+        begin += 1
+    # Tables are pruned one after the other, so that before the first number of one of them others may be gone too.
+    return 1 if min(firsts) <= begin else max(firsts)
 
 
 def _numbers(connection: sqlite3.Connection, table: str, first: int, last: int) -> Iterator[int]:
