@@ -95,6 +95,14 @@ def test_a_disk_without_room_refuses_the_upgrade_and_changes_nothing(
     assert (version_of(path), list(copies_of(path))) == (NEWEST, [])
 
 
+def test_what_a_killed_copy_has_left_takes_no_room_from_the_next(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = path.with_name(f"{DATABASE_NAME}-version-{OLD}.part")
+    part.write_bytes(bytes(path.stat().st_size))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0 if part.exists() else 1 << 30))
+    open_database(path).close()
+    assert (version_of(path), len(list(copies_of(path)))) == (NEWEST, 1)
+
+
 def test_a_copy_that_fails_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(descriptor: int) -> None:
         raise OSError(5, "Input/output error")

@@ -37,6 +37,10 @@ def copy_before_migration(path: Path, connection: sqlite3.Connection) -> None:
     version = read_version(connection)
     if not 0 < version < len(MIGRATIONS):
         return
+    target = copy_of(path, version)
+    part = target.with_name(f"{target.name}.part")
+    # A start that was killed while it copied has left one, which takes the room of this one.
+    _remove_leftovers(part)
     size = path.stat().st_size + _size(log_of(path))
     free = shutil.disk_usage(path.parent).free
     # The migration may write every page again, into the log.
@@ -48,8 +52,6 @@ def copy_before_migration(path: Path, connection: sqlite3.Connection) -> None:
             "backup elsewhere and set STORE_UPGRADE_COPY=false"
         )
     began = time.monotonic()
-    target = copy_of(path, version)
-    part = target.with_name(f"{target.name}.part")
     logger.info(
         "copying the store (%s) to %s before it is migrated from version %d to %d",
         _megabytes(size), target.name, version, len(MIGRATIONS),
@@ -58,8 +60,7 @@ def copy_before_migration(path: Path, connection: sqlite3.Connection) -> None:
         _copy(connection, part)
         part.rename(target)
     finally:
-        for leftover in (part, part.with_name(f"{part.name}-journal"), log_of(part)):
-            leftover.unlink(missing_ok=True)
+        _remove_leftovers(part)
     for other in copies_of(path):
         if other != target:
             other.unlink()
@@ -92,7 +93,6 @@ def remove_old_copies(path: Path, now_ns: int) -> None:
 
 
 def _copy(connection: sqlite3.Connection, part: Path) -> None:
-    part.unlink(missing_ok=True)
     os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
     part.chmod(FILE_MODE)
     with closing(sqlite3.connect(part, isolation_level=None)) as copy:
@@ -104,6 +104,11 @@ def _copy(connection: sqlite3.Connection, part: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove_leftovers(part: Path) -> None:
+    for leftover in (part, part.with_name(f"{part.name}-journal"), log_of(part)):
+        leftover.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:
