@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from observability.config.config import Config
+from observability.metrics.alerts.rule_file import parse_rules
+from observability.server import backtest
+from observability.server.backtest import Backtest, OnTransition
 from server_process import run_command
 
 # 2024-08-09T00:00:00Z
@@ -141,3 +148,26 @@ def test_a_damaged_recording_and_misplaced_flags_have_exit_codes(tmp_path: Path)
     faulty = run_command("check", *arguments, "--json")
     assert (faulty.returncode, faulty.stdout) == (2, "")
     assert "one pair of brackets" in faulty.stderr
+
+
+def gap_backtest(tmp_path: Path, on_transition: OnTransition = lambda *_: None) -> Backtest:
+    """Returns the test of a rule on two quotes that are ten years apart; each second of the first hour is evaluated."""
+    rules = '[stale]\nmetric = "market_data.*.stale"\nequals = true\n'
+    files(tmp_path, [quote("AAPL", 0.5, 5), quote("AAPL", 3_650 * 86_400, 5)])
+    return Backtest(Config(replay=(tmp_path / "day.jsonl",)), parse_rules(rules, ""), on_transition)
+
+
+def test_years_without_events_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backtest, "SETTLED_NS", 2 * backtest.IDLE_NS)
+    found = gap_backtest(tmp_path)
+    asyncio.run(found.run())
+    assert found.evaluations < 4_000
+    assert found.fired == 1
+
+
+def test_a_test_of_rules_can_be_stopped_within_a_gap(tmp_path: Path) -> None:
+    stopped = gap_backtest(tmp_path, lambda *_: stopped.stop())
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(stopped.run())
+    assert stopped.fired == 1
+    assert stopped.evaluations < 100

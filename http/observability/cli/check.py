@@ -53,10 +53,10 @@ sources. Prints one line for each, and every fault. Opens no port, connects to n
 With --alerts and --replay it also tests the rules of that file on those recordings: these run at full speed through the
 same collectors and rules as in a server, in an engine that is thrown away, and each alert that would have been raised
 or resolved is printed as it is found, with its time, value and threshold. What a server evaluates once per second of
-its host is evaluated here once per second of the recording (per minute, after an hour without events). Rules about the
-server, its host and custom collectors are left out, since a recording says nothing about them; rules that had too
-little history say so. --demo lets the paper strategy trade on the quotes, as in a server. --json prints one document
-instead.
+its host is evaluated here once per second of the recording (per minute after an hour without events, and not at all
+after two weeks). Rules about the server, its host and custom collectors are left out, since a recording says nothing
+about them; rules that had too little history say so. --demo lets the paper strategy trade on the quotes, as in a
+server. --json prints one document instead.
 
 The exit code is 0 if the server could start, and the recordings could be read to their end, whatever was found; 1 if a
 recording is damaged; 2 for a fault; 130 after Ctrl-C, with what was found until then."""
@@ -159,12 +159,21 @@ class _Run:
     async def _run(self) -> bool:
         """Returns whether it came to its end."""
         task = asyncio.ensure_future(self._backtest.run())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        loop = asyncio.get_running_loop()
+
+        def stop(*_: object) -> None:
+            # The loop's own handlers would wait for the end of a gap in the recordings.
+            self._backtest.stop()
+            loop.call_soon_threadsafe(task.cancel)
+
+        handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             await task
         except asyncio.CancelledError:
             return False
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return True
 
     async def _sleep(self, seconds: float) -> None:

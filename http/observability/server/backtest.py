@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
-from observability.clocks.timestamps import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S, iso_or_none
+from observability.clocks.timestamps import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S, iso_or_none
 from observability.config.config import Config
+from observability.config.toml_tables import MAX_DURATION_DAYS
 from observability.events import Event
 from observability.ingest.gate import IngestGate
 from observability.memory.counters import Counters
@@ -30,6 +31,8 @@ from observability.sources.recordings.replay import ReplayProgress
 
 # Without events for so long, only ages change: rules are evaluated once a minute.
 IDLE_NS: Final = NS_PER_HOUR
+# And after so long nothing changes any more: every window and the duration after it are over.
+SETTLED_NS: Final = 2 * MAX_DURATION_DAYS * NS_PER_DAY
 # Further ones are counted.
 MAX_ALERTS: Final = 100_000
 
@@ -83,6 +86,7 @@ class Backtest:
         self._start_ns: int | None = None
         self._due_ns = 0
         self._newest_ns = 0
+        self._is_stopped = False
 
     async def run(self) -> None:
         """Runs to the end of the recordings, or until it is cancelled."""
@@ -109,6 +113,10 @@ class Backtest:
             await self._persistence.stop()
             for collector in self._collectors.sections:
                 await collector.stop()
+
+    def stop(self) -> None:
+        """Cancels the run from a handler of signals, also within a gap of the recordings, which is one step."""
+        self._is_stopped = True
 
     @property
     def errors(self) -> list[str]:
@@ -148,11 +156,18 @@ class Backtest:
                 self._publish_now(events[start:place])
                 start = place
                 while event.ts_init > self._due_ns:
+                    if self._is_stopped:
+                        raise asyncio.CancelledError
                     self._evaluate(self._due_ns)
-                    is_idle = self._due_ns - self._newest_ns >= IDLE_NS
-                    self._due_ns += NS_PER_MINUTE if is_idle else NS_PER_S
+                    self._due_ns = self._next_due_ns(event.ts_init)
             self._newest_ns = max(self._newest_ns, event.ts_init)
         self._publish_now(events[start:])
+
+    def _next_due_ns(self, next_event_ns: int) -> int:
+        idle_ns = self._due_ns - self._newest_ns
+        if idle_ns >= SETTLED_NS:
+            return max(self._due_ns + NS_PER_S, next_event_ns // NS_PER_S * NS_PER_S)
+        return self._due_ns + (NS_PER_MINUTE if idle_ns >= IDLE_NS else NS_PER_S)
 
     def _publish_now(self, events: Sequence[Event]) -> None:
         if events:
