@@ -11,7 +11,7 @@ from observability.errors import StoreError
 from observability.store.checkpoint import UNWRITTEN_NUMBERS
 from observability.store.file import DATABASE_NAME, open_database
 from observability.store.inspection import TableFacts, inspect, to_json
-from observability.store.lock import DirectoryLock
+from observability.store.lock import DirectoryLock, is_locked
 from observability.store.schema import INSERT_BOOKING, INSERT_CONFLICT, INSERT_FILL, MIGRATIONS
 from stored import NOON_NS, fill_row
 
@@ -112,3 +112,11 @@ def test_an_inspection_becomes_a_document(path: Path) -> None:
     assert document["sound"] is True
     assert document["sequence"]["ranges"] == [(3, 4)]
     assert document["tables"]["fills"]["rows"] == 5
+
+
+def test_no_server_starts_while_a_store_without_one_is_inspected(path: Path) -> None:
+    with is_locked(path.parent) as is_in_use:
+        assert not is_in_use
+        with pytest.raises(StoreError, match="in use"):
+            DirectoryLock(path.parent)
+    DirectoryLock(path.parent).release()

@@ -1,7 +1,8 @@
 """The inspection of a store: whether it is sound, what is in it, and which numbers of its sequence are missing.
 
-Nothing is written, and no lock is kept from a server that runs in the directory or starts there. Long reads are made in
-pieces, so that a server's log does not grow because of them; the check of the pages is one read.
+Nothing is written, and a server that runs in the directory is not disturbed. Long reads are made in pieces, so that its
+log does not grow because of them; the check of the pages is one read. Where none runs, none can start meanwhile: the
+file is read without its locks.
 """
 
 from __future__ import annotations

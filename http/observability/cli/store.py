@@ -18,8 +18,8 @@ from observability.store.inspection import Inspection, inspect, to_json
 _DESCRIPTION: Final = """\
 Reads a store, whether or not a server runs in the directory, and writes nothing. Says whether every page and index is
 sound, of which version the tables are, how many rows each has, which numbers of the sequence of records no row has, and
-what the next start would load and replay. The exit code is 0 if the store is sound, 1 if it is damaged or there is
-none, 2 without a directory."""
+what the next start would load and replay. Where no server runs, none can start until the check is over. The exit code
+is 0 if the store is sound, 1 if it is damaged or there is none, 2 without a directory."""
 
 _EPILOG: Final = """\
 examples:
