@@ -81,10 +81,13 @@ def test_nothing_is_said_of_a_time_that_is_not_read_yet() -> None:
         assert (hours.opened_ns(ns(moment)), hours.next_edge_ns(ns(moment))) == (0, None)
 
 
-def test_an_unknown_name_is_a_fault() -> None:
-    hours = MarketHours("NOWHERE")
+@pytest.mark.parametrize(
+    ("name", "fault"), [("NOWHERE", "no calendar"), ("X\0Y", "cannot be read"), ("-h", "no calendar")]
+)
+def test_an_unknown_name_is_a_fault(name: str, fault: str) -> None:
+    hours = MarketHours(name)
     hours._ask(ns("2025-11-20T00:00"))
-    assert "no calendar" in str(hours.fault)
+    assert fault in str(hours.fault)
 
 
 def test_a_calendar_that_cannot_be_read_counts_as_none() -> None:

@@ -135,7 +135,8 @@ class MarketHours:
             schedule = msgspec.json.decode(done.stdout, type=Schedule)
             if not schedule.opens and schedule.fault is None:
                 schedule.fault = "it has no session at that time"
-        except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError) as error:
+        except (OSError, ValueError, subprocess.TimeoutExpired, msgspec.DecodeError) as error:
+            # A ValueError is that of a name which is no argument of a process.
             schedule = Schedule(fault=f"it cannot be read: {error}")
         self.take(schedule)
 
