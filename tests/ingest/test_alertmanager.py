@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.encoding import encode_json
 from observability.errors import EventError
 from observability.events import AnyEvent
-from observability.ingest.alertmanager import events_of
+from observability.ingest.alertmanager import alerts_of, events_of
 
 FIRING: dict[str, Any] = {
     "status": "firing",
@@ -26,9 +27,8 @@ FIRING: dict[str, Any] = {
 
 
 def read(*alerts: Any) -> list[Any]:
-    body, count = events_of(json.dumps({"version": "4", "status": "firing", "alerts": alerts}).encode())
-    found: list[Any] = json.loads(body)
-    assert count == len(found)
+    found = events_of(alerts_of(json.dumps({"version": "4", "status": "firing", "alerts": alerts}).encode()))
+    assert json.loads(encode_json(found)) == found
     return found
 
 
@@ -62,7 +62,7 @@ def test_a_severity_is_read_in_the_words_of_other_systems(word: str, severity: s
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"alerts":{}}', b"\xff", b"[" * 100_000])
 def test_what_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(EventError, match="not a message of an Alertmanager"):
-        events_of(body)
+        alerts_of(body)
 
 
 _JSON = st.recursive(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import json
 import socket
 import struct
 import threading
@@ -10,10 +12,15 @@ from typing import Any
 
 import pytest
 
+from event_loops import in_loop
 from ingest_server import WAIT_SECONDS, MakeIngestServer, fill
+from observability.http11.heads import parse_head
+from observability.http11.messages import Request
 from observability.http11.parser import DEFAULT_MAX_BODY_BYTES
+from observability.http11.refusals import Refusal
+from observability.ingest.answers import IngestAnswer
 from observability.ingest.gate import MAX_EVENTS
-from observability.senders.route import MAX_BODY_BYTES
+from observability.senders.route import MAX_BODY_BYTES, IngestRoutes
 
 
 def test_a_batch_is_answered_when_its_fills_are_on_disk(start_ingest: MakeIngestServer) -> None:
@@ -99,3 +106,36 @@ def test_content_of_another_coding_is_415_and_lists_the_accepted_one(
 @pytest.mark.parametrize("content", [b"{}", gzip.compress(b"{}")[:-3], b"\x1f\x8b" + bytes(20)])
 def test_content_that_is_not_gzip_although_it_says_so_is_400(start_ingest: MakeIngestServer, content: bytes) -> None:
     assert start_ingest().post(content, Content_Encoding="gzip")[0] == 400
+
+
+@in_loop
+async def test_the_loop_turns_while_a_message_of_an_alertmanager_is_read() -> None:
+    turns = 0
+
+    class TurnsOfGate:
+        async def take(self, data: bytes, **_: Any) -> IngestAnswer:
+            assert len(json.loads(data)) == 1_000
+            return IngestAnswer(200, b"%d" % turns)
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    body = json.dumps({"alerts": [{"labels": {"alertname": f"A{number}"}} for number in range(1_000)]}).encode()
+    head = parse_head(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
+    try:
+        answer = await IngestRoutes(TurnsOfGate()).alertmanager(Request(head, body))
+    finally:
+        counting.cancel()
+    assert int(answer.body) >= 10
+
+
+@in_loop
+async def test_a_message_with_more_alerts_than_a_batch_may_have_events_is_refused() -> None:
+    body = json.dumps({"alerts": [1] * (MAX_EVENTS + 1)}).encode()
+    head = parse_head(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
+    with pytest.raises(Refusal, match=f"at most {MAX_EVENTS} alerts"):
+        await IngestRoutes(None).alertmanager(Request(head, body))  # type: ignore[arg-type]

@@ -15,13 +15,12 @@ Alerts that this server has sent to the Alertmanager are left out: they would co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from observability.clocks.timestamps import parse_iso_ns
-from observability.encoding import encode_json
 from observability.errors import EventError
 from observability.events import (
     LINK,
@@ -47,17 +46,20 @@ _NO_TIME: Final = "0001-01-01T00:00:00Z"
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def events_of(body: bytes) -> tuple[bytes, int]:
-    """Returns the alerts of a message as a JSON array of events, and how many. What is no alert stays as it is, for the
-    gate to refuse. Raises EventError for what is no message of an Alertmanager."""
+def alerts_of(body: bytes) -> list[Any]:
+    """Returns the alerts of a message. Raises EventError for what is no message of an Alertmanager."""
     try:
         alerts = _decode(body).get("alerts")
     except (msgspec.DecodeError, RecursionError) as error:
         raise EventError(f"not a message of an Alertmanager: {error}") from None
     if not isinstance(alerts, list):
         raise EventError("not a message of an Alertmanager: an array `alerts` is required")
-    events = [_event(alert) if isinstance(alert, dict) else alert for alert in alerts if not _is_own(alert)]
-    return encode_json(events), len(events)
+    return alerts
+
+
+def events_of(alerts: Iterable[Any]) -> list[Any]:
+    """Returns alerts as events. What is no alert stays as it is, for the gate to refuse."""
+    return [_event(alert) if isinstance(alert, dict) else alert for alert in alerts if not _is_own(alert)]
 
 
 def _is_own(alert: Any) -> bool:
