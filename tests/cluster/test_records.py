@@ -179,6 +179,25 @@ def test_a_standby_gets_each_commit_once_over_connections_that_are_cut(broker: N
     run(main())
 
 
+def test_a_standby_takes_no_record_behind_one_that_it_cannot_read(broker: NatsServer) -> None:
+    async def main() -> None:
+        hub, standby = Hub(link_to(broker.port, "newer")), link_to(broker.port, "newer")
+        await hub.link.open()
+        came: list[Any] = []
+        follower = RecordFollower(standby, EMPTY, came.append)
+        await standby.open()
+        for statement in (schema.UPDATE_FILL, "INSERT INTO what_a_newer_version_has VALUES (?, ?)", schema.UPDATE_FILL):
+            await hub.ship([(1, statement, (None, 1))])
+        await until(lambda: follower.seq == 3)
+        # Its store would have its place behind the record that it lacks, and never get it.
+        assert len(came) == 1
+        assert "the hub that leads is of another version" in str(follower.fault)
+        await standby.close()
+        await hub.link.close()
+
+    run(main())
+
+
 def test_a_hub_cannot_write_after_another_one_has_written(broker: NatsServer) -> None:
     async def main() -> None:
         old, new = Hub(link_to(broker.port, "two")), Hub(link_to(broker.port, "two"))

@@ -293,6 +293,9 @@ class RecordFollower:
             raise
 
     def _take(self, message: Message, place: Place) -> None:
+        if self.fault is not None:
+            # With the rows of a later record, the store would have its place behind the one that it lacks.
+            return
         number, _, count = (message.headers or {}).get(_PART, _NO_RECORD).partition("/")
         if number == "1":
             self._parts = []
