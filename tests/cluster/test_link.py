@@ -12,6 +12,7 @@ import uvloop
 from cutting_proxy import CuttingProxy
 from nats_server import NatsServer
 from observability.clocks.clock import HostClock
+from observability.cluster.batches import BatchAnswerer
 from observability.cluster.desk import Desk
 from observability.cluster.follower import StreamFollower
 from observability.cluster.frame_publisher import FramePublisher
@@ -21,6 +22,7 @@ from observability.cluster.questions import QuestionAnswerer, Questions
 from observability.cluster.streams import check_server, make_frame_stream
 from observability.config.config import Config
 from observability.errors import HubUnavailable, SourceError
+from observability.ingest.answers import IngestAnswer
 from observability.memory.counters import Counters
 from observability.memory.mapping import SharedMapping
 from observability.snapshot.frames import NO_INDEX, Frame
@@ -91,7 +93,10 @@ class Edge:
         self.counters = Counters()
         self.frames = SharedFrames(mapping)
         self.seen: list[tuple[str, int]] = []
-        self.receiver = FrameReceiver(self.link, mapping, self.counters, HostClock(), 0.01, self._on_frame)
+        self.questions = Questions(self.link)
+        self.receiver = FrameReceiver(
+            self.link, mapping, self.counters, HostClock(), 0.01, self._on_frame, self.questions.abandon
+        )
 
     def _on_frame(self) -> None:
         newest = self.frames.refresh()
@@ -207,14 +212,89 @@ def test_a_large_answer_comes_whole_and_a_question_without_a_hub_is_refused(brok
         async def answer(question: bytes) -> bytes:
             return question * 3_000_000
 
-        QuestionAnswerer(answering, answer)
+        answerer = QuestionAnswerer(answering, answer)
         await answering.open()
+        answerer.start()
         assert await Questions(asking).ask(b"7") == b"7" * 3_000_000
         assert await Questions(asking).ask(b"") == b""
         with pytest.raises(HubUnavailable, match="larger than the NATS servers take"):
             await Questions(asking).ask(bytes(2_000_000))
         await asking.close()
         await answering.close()
+
+    run(main())
+
+
+def test_a_hub_that_starts_or_stops_refuses_at_once_what_it_cannot_do(broker: NatsServer) -> None:
+    async def main() -> None:
+        desk = desk_at(broker.port, "stops")
+        asking, answering = Link(desk, HostClock()), Link(desk, HostClock())
+        questions, taken = Questions(asking), []
+
+        async def answer(question: bytes) -> bytes:
+            taken.append(question)
+            return question
+
+        async def take(data: bytes, _key: str | None) -> IngestAnswer:
+            taken.append(data)
+            return IngestAnswer(200, b"{}")
+
+        async def statuses() -> tuple[str, str]:
+            assert asking.connection is not None
+            (reply,) = await asking.connection.ask(desk.batch_subject("engine"), b"batch")
+            try:
+                await questions.ask(b"question")
+            except HubUnavailable as unavailable:
+                return (reply.headers or {})["Obs-Status"], str(unavailable)
+            return (reply.headers or {})["Obs-Status"], "answered"
+
+        answerers = QuestionAnswerer(answering, answer), BatchAnswerer(answering, take)
+        await asking.open()
+        await answering.open()
+        assert await statuses() == ("503", "it starts or stops")
+        for each in answerers:
+            each.start()
+        assert await statuses() == ("200", "answered")
+        for each in answerers:
+            await each.drain(1)
+        assert await statuses() == ("503", "it starts or stops")
+        assert taken == [b"batch", b"question"]
+        await asking.close()
+        await answering.close()
+
+    run(main())
+
+
+def test_a_question_of_a_hub_that_is_gone_fails_with_the_first_frame_of_the_next(broker: NatsServer) -> None:
+    async def main() -> None:
+        desk = desk_at(broker.port, "gone")
+        hub, edge, dead = Hub(desk, "a1"), Edge(desk), Link(desk, HostClock())
+        asked = asyncio.Event()
+
+        async def never(_: bytes) -> bytes:
+            asked.set()
+            await asyncio.Event().wait()
+            return b""
+
+        QuestionAnswerer(dead, never).start()
+        await dead.open()
+        await hub.open()
+        await edge.link.open()
+        hub.publish(1)
+        await until(lambda: edge.seen)
+        asking = asyncio.create_task(edge.questions.ask(b"1"))
+        await asked.wait()
+        hub.publish(2)
+        await until(lambda: len(edge.seen) == 2)
+        assert not asking.done()
+        await hub.close()
+        other = Hub(desk, "b2")
+        await other.open()
+        other.publish(4)
+        with pytest.raises(HubUnavailable, match="another hub has begun to lead desk gone"):
+            await asking
+        for link in (other, edge.link, dead):
+            await link.close()
 
     run(main())
 

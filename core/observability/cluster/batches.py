@@ -33,21 +33,30 @@ class BatchAnswerer:
     def __init__(self, link: Link, take: Take) -> None:
         self._link = link
         self._take_batch = take
+        self._is_open = False
+        self._connection: NatsConnection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefix = link.desk.batch_subject("")
         link.add_handler(self._prefix, self._take)
         link.add_opener(self._begin)
 
+    def start(self) -> None:
+        """Begins to take batches. Until then, and once they are drained, they are refused at once."""
+        self._is_open = True
+
     async def drain(self, timeout_seconds: float) -> None:
-        """Waits until every batch that has come is answered."""
+        """Takes no further batch, and waits until every one that has come is answered."""
+        self._is_open = False
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_seconds)
 
     async def _begin(self, connection: NatsConnection) -> None:
+        # Batches come before the link says that it has a connection.
+        self._connection = connection
         await connection.subscribe(f"{self._prefix}*")
 
     def _take(self, message: Message) -> None:
-        connection = self._link.connection
+        connection = self._connection
         if connection is None:
             return
         task = asyncio.get_running_loop().create_task(self._reply(connection, message))
@@ -58,7 +67,9 @@ class BatchAnswerer:
         try:
             ident = (message.headers or {}).get(MESSAGE_ID)
             key = None if ident is None else f"{message.subject.removeprefix(self._prefix)}/{ident}"
-            if len(self._tasks) > MAX_WAITING:
+            if not self._is_open:
+                answer = refusal(503, "the hub starts or stops; nothing was taken, send it again", BUSY_RETRY_SECONDS)
+            elif len(self._tasks) > MAX_WAITING:
                 answer = refusal(503, "too many batches wait", BUSY_RETRY_SECONDS)
             else:
                 answer = await self._take_batch(message.data, key)

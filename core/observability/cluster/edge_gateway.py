@@ -127,12 +127,18 @@ class EdgeGateway:
         """Begins to publish the lanes. Call it once they hold what they held in the process before."""
         self._lanes.start()
 
+    def start_answering(self) -> None:
+        """Begins to take questions and batches. Call it once all that answers them is there: until then, what a sender
+        has sent could be counted and not stored."""
+        self._questions.start()
+        self._batches.start()
+
     def wake_lanes(self) -> None:
         """Says that a lane has a new entry."""
         self._lanes.wake()
 
     async def drain(self) -> None:
-        """Answers the questions and the batches that have come."""
+        """Answers the questions and the batches that have come, and refuses those that come after them."""
         await self._questions.drain(DRAIN_SECONDS)
         await self._batches.drain(DRAIN_SECONDS)
 

@@ -28,7 +28,8 @@ _EPOCH_LIMIT: Final = 1 << 63
 
 
 class FrameReceiver:
-    """Follows the stream of frames. Calls `on_frame` after each one."""
+    """Follows the stream of frames. Calls `on_frame` after each one, and `on_new_hub` before the first one of another
+    hub than that of the one before."""
 
     def __init__(
         self,
@@ -38,12 +39,15 @@ class FrameReceiver:
         clock: Clock,
         interval_seconds: float,
         on_frame: Callable[[], None],
+        on_new_hub: Callable[[], None],
     ) -> None:
         self._link = link
         self._clock = clock
         self._interval_ns = round(interval_seconds * NS_PER_S)
         self._is_interval_told = False
         self._on_frame = on_frame
+        self._on_new_hub = on_new_hub
+        self._epoch: int | None = None
         self._writer = PartsWriter(mapping, counters)
         self._documents: dict[str, bytes | None] = {}
         """The newest version of each document that has come."""
@@ -77,6 +81,10 @@ class FrameReceiver:
         except (SourceError, ValueError) as error:
             self._refuse(str(error))
             return
+        if epoch != self._epoch:
+            if self._epoch is not None:
+                self._on_new_hub()
+            self._epoch = epoch
         now_ns = self._link.server_ns()
         self._note(now_ns - frame.published_ns, place, len(message.data))
         if frame.interval_ns != self._interval_ns and not self._is_interval_told:

@@ -33,6 +33,13 @@ class Questions:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._asked = 0
+        self._waiting: set[asyncio.Timeout] = set()
+
+    def abandon(self) -> None:
+        """Lets every question that waits for an answer fail: the hub that was asked is gone."""
+        waiting, self._waiting = self._waiting, set()
+        for each in waiting:
+            each.reschedule(0)
 
     async def ask(self, question: bytes) -> bytes:
         """Returns the hub's answer. Raises HubUnavailable; then it is unknown whether the hub did what was asked."""
@@ -44,12 +51,20 @@ class Questions:
         if len(question) + _HEADERS_BYTES > connection.max_payload:
             raise HubUnavailable(f"a question of {len(question):,} bytes is larger than the NATS servers take")
         self._asked += 1
+        waiting = asyncio.timeout(None)
         try:
-            parts = await connection.ask(
-                self._link.desk.question_subject, question, seconds=ANSWER_SECONDS, parts_of=_parts_of
-            )
+            async with waiting:
+                self._waiting.add(waiting)
+                try:
+                    parts = await connection.ask(
+                        self._link.desk.question_subject, question, seconds=ANSWER_SECONDS, parts_of=_parts_of
+                    )
+                finally:
+                    self._waiting.discard(waiting)
         except (EOFError, SourceError) as error:
             raise HubUnavailable(str(error)) from None
+        except TimeoutError:
+            raise HubUnavailable(f"another hub has begun to lead desk {self._link.desk.name}") from None
         finally:
             self._asked -= 1
         refusal = (parts[0].headers or {}).get(REFUSAL)
@@ -66,31 +81,44 @@ class QuestionAnswerer:
     def __init__(self, link: Link, answer: RpcHandler) -> None:
         self._link = link
         self._answer = answer
+        self._is_open = False
+        self._connection: NatsConnection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         link.add_handler(link.desk.question_subject, self._take)
         link.add_opener(self._begin)
 
+    def start(self) -> None:
+        """Begins to answer. Until then, and once they are drained, questions are refused at once."""
+        self._is_open = True
+
     async def drain(self, timeout_seconds: float) -> None:
-        """Waits until every question that has come is answered."""
+        """Takes no further question, and waits until every one that has come is answered."""
+        self._is_open = False
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_seconds)
 
     async def _begin(self, connection: NatsConnection) -> None:
+        # Questions come before the link says that it has a connection.
+        self._connection = connection
         await connection.subscribe(self._link.desk.question_subject)
 
     def _take(self, message: Message) -> None:
-        connection = self._link.connection
+        connection = self._connection
         if connection is None or not message.reply:
             return
-        is_busy = len(self._tasks) >= MAX_ANSWERING
-        reply = self._refuse(connection, message) if is_busy else self._reply(connection, message)
+        if not self._is_open:
+            reply = self._refuse(connection, message, "it starts or stops")
+        elif len(self._tasks) >= MAX_ANSWERING:
+            reply = self._refuse(connection, message, "it is busy")
+        else:
+            reply = self._reply(connection, message)
         task = asyncio.get_running_loop().create_task(reply)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _refuse(self, connection: NatsConnection, message: Message) -> None:
+    async def _refuse(self, connection: NatsConnection, message: Message, why: str) -> None:
         try:
-            await connection.publish(message.reply, headers={REFUSAL: "it is busy"})
+            await connection.publish(message.reply, headers={REFUSAL: why})
         except EOFError as error:
             logger.debug("a question is not answered: %s", error)
 

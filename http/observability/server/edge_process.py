@@ -43,11 +43,17 @@ class EdgeProcess(ServerProcess):
         counters = slot.counters()
         self._link = Link(desk, clock)
         self._link.add_opener(self._check)
+        self._questions = Questions(self._link)
         self._receiver = FrameReceiver(
-            self._link, context.mapping, counters, clock, config.metric_collection_interval, self._on_frame
+            self._link,
+            context.mapping,
+            counters,
+            clock,
+            config.metric_collection_interval,
+            self._on_frame,
+            self._questions.abandon,
         )
         self._lanes = LaneReceiver(self._link, context.mapping.lanes(), counters, context.wake_workers)
-        self._questions = Questions(self._link)
         self._answerers = Answerers(context, self._answer, self._loop)
         self._connected = counters.gauge("cluster_connected", "Whether this host is connected to the NATS servers")
         self._connections = counters.counter(

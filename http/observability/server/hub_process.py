@@ -305,6 +305,8 @@ class HubProcess(ServerProcess):
 
     async def _open(self) -> None:
         await self._frontend.start()
+        if self._edges is not None:
+            self._edges.start_answering()
         if isinstance(self._frontend, Worker):
             self._announce(self._frontend.port, self._history.size_bytes)
             self._service_manager.say_ready(READY_STATUS)
