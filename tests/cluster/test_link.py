@@ -28,6 +28,7 @@ from observability.memory.mapping import SharedMapping
 from observability.snapshot.frames import NO_INDEX, Frame
 from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.shared_frames import SharedFrames
+from observability.sources.brokers.nats_connection import NatsConnection
 from server_process import TIMEOUT_SECONDS
 
 
@@ -197,6 +198,33 @@ def test_a_follower_whose_consumer_is_gone_continues_after_the_last_message(brok
             await stream.publish(desk.frame_subject, b"2")
             await until(lambda: seen == [b"1", b"2"])
         await link.close()
+
+    run(main())
+
+
+def test_a_connection_has_subscribed_only_once_its_server_has_read_so() -> None:
+    async def main() -> None:
+        read: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b'INFO {"server_id":"x","version":"2.14.0","headers":true,"max_payload":1000}\r\n')
+            while line := await reader.readline():
+                read.append(line)
+                if line == b"PING\r\n":
+                    writer.write(b"PONG\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            desk = desk_at(server.sockets[0].getsockname()[1], "slow")
+            connection = NatsConnection(desk.address)
+            try:
+                await connection.open()
+                await connection.subscribe("what")
+                then = list(read)
+            finally:
+                await connection.close()
+        # A ping behind the subscription has come back.
+        assert [line.split()[0] for line in then[-2:]] == [b"SUB", b"PING"]
 
     run(main())
 

@@ -136,6 +136,8 @@ class NatsConnection:
         """Returns once the server has subscribed it. Raises EOFError or SourceError."""
         try:
             subscription = await self._client.subscribe(subject)
+            # nats-py writes a ping ahead of what it has gathered, so only the second one follows the subscription.
+            await self._client.flush(REQUEST_SECONDS)
             await self._client.flush(REQUEST_SECONDS)
         except self._error_class as error:
             raise self._lost(error) from None
