@@ -90,6 +90,8 @@ class Lease:
             desk.lease_subject,
             msgspec.json.encode(self._holder),
             {_EXPECTED: expected, "Nats-TTL": f"{self._seconds}s"},
+            # While the servers elect who leads the stream, what is sent to it is gone; there must be time to try again.
+            seconds=self.renew_seconds,
         )
         if is_unanswered(ack):
             raise SourceError("the stream of the lease is gone")

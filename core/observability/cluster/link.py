@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 # A server that leaves two pings without an answer is lost.
 PING_SECONDS: Final = 1.0
 OPEN_SECONDS: Final = 10.0
+# Servers that elect a leader answer nothing, and what was asked meanwhile is never answered: it is asked again.
+ASK_SECONDS: Final = 1.0
+ASK_TIMES: Final = 5
 FIRST_PAUSE_SECONDS: Final = 0.1
 LAST_PAUSE_SECONDS: Final = 2.0
 
@@ -103,9 +106,16 @@ class Link:
         return self._clock.time_ns() + self.clock_offset_ns
 
     async def ask_engine(self, connection: NatsConnection, subject: str, question: object = None) -> dict[str, Any]:
-        """Asks JetStream, and measures its clock by the answer. Raises EOFError and SourceError."""
-        asked_ns = self._clock.time_ns()
-        answer = await connection.request(subject, question)
+        """Asks JetStream, again if there is no answer, and measures its clock by the answer. The question must be one
+        that changes nothing the second time. Raises EOFError and SourceError."""
+        for left in reversed(range(ASK_TIMES)):
+            asked_ns = self._clock.time_ns()
+            try:
+                answer = await connection.request(subject, question, ASK_SECONDS)
+                break
+            except SourceError:
+                if not left or connection.is_lost:
+                    raise
         answered_ns = self._clock.time_ns()
         # The faster the answer, the less its time can be wrong by.
         if "ts" in answer and answered_ns - asked_ns < self._fastest_ns:
