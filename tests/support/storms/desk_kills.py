@@ -88,85 +88,51 @@ def faults_of(history: History) -> list[Fault]:
     return faults
 
 
-class Storm:
-    """The desk, and what happens to it."""
+class Traffic:
+    """Senders and clients at the edges of a desk, and what they have seen."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self) -> None:
         self.history = History()
-        self._choose = random.Random(seed)
-        self._folder = folder
-        self._broker = NatsServer(folder)
-        self._proxies = [CuttingProxy(self._broker.port) for _ in range(2)]
-        self._hubs: list[HubProgram] = []
-        self._edges: list[Server] = []
         self._numbers = iter(range(1, 10**9))
         self._is_over = False
+        self._senders: list[asyncio.Task[None]] = []
+        self._readers: list[asyncio.Task[None]] = []
 
-    async def run(self, rounds: int, report: Callable[[str], None]) -> None:
-        async with contextlib.AsyncExitStack() as opened:
-            opened.callback(self._end)
-            for proxy in self._proxies:
-                await opened.enter_async_context(proxy.running())
-            self._hubs = [self._hub(0)]
-            await asyncio.to_thread(self._hubs[0].wait_until_it_leads)
-            self._hubs.append(self._hub(1))
-            engine = f"nats://{self._broker.address}"
-            self._edges = [await asyncio.to_thread(Server, "--engine", engine, "--role", "edge") for _ in range(EDGES)]
-            tasks = [asyncio.create_task(self._send(edge)) for edge in self._edges for _ in range(SENDERS)]
-            tasks += [asyncio.create_task(self._read_frames(self._edges[0]))]
-            self.history.lanes = [[] for _ in self._edges]
-            tasks += [
-                asyncio.create_task(self._read_lane(edge, lane))
-                for edge, lane in zip(self._edges, self.history.lanes, strict=True)
-            ]
-            leader = 0
-            for number in range(rounds):
-                await asyncio.sleep(self._choose.uniform(0.2, LIFE_SECONDS))
-                action = self._choose.choice(ACTIONS)
-                await self._disturb(leader, action)
-                other = 1 - leader
-                started = time.monotonic()
-                await asyncio.to_thread(self._hubs[other].wait_until_it_leads)
-                report(f"round {number + 1}: {action}; the other hub leads after {time.monotonic() - started:.1f} s")
-                self._proxies[leader].resume()
-                self._hubs[leader].kill()
-                self._hubs[leader] = self._hub(leader)
-                leader = other
-                await asyncio.to_thread(self._hubs[1 - leader].wait_for_log, "standing by")
-            self._is_over = True
-            await self._finish(leader, tasks)
-        faults = faults_of(self.history)
-        counts = f"{len(self.history.acknowledged)} acknowledged, {len(self.history.frames)} frames"
-        if faults:
-            raise AssertionError(f"{counts}: {faults[:10]}")
-        report(f"{counts}: nothing lost, nothing twice, no older epoch after a newer one")
+    def begin(self, edges: list[Server]) -> None:
+        """Begins to send at each edge, to read frames at the first and the lane of trades at each."""
+        self.history.lanes = [[] for _ in edges]
+        start = asyncio.create_task
+        self._senders = [start(self._send(edge)) for edge in edges for _ in range(SENDERS)]
+        self._readers = [start(self._read_frames(edges[0]))]
+        self._readers += [
+            start(self._read_lane(edge, lane)) for edge, lane in zip(edges, self.history.lanes, strict=True)
+        ]
 
-    def _hub(self, number: int) -> HubProgram:
-        # What the log says of an earlier life would look like news.
-        data = self._folder / f"hub{number}"
-        data.with_suffix(".log").unlink(missing_ok=True)
-        return HubProgram(f"nats://127.0.0.1:{self._proxies[number].port}", data)
+    async def goes_on(self, events: int, frames: int) -> None:
+        """Returns once so many more events are acknowledged, and so many more frames have come."""
+        history = self.history
+        events, frames = events + len(history.acknowledged), frames + len(history.frames)
+        await self._until(lambda: len(history.acknowledged) >= events and len(history.frames) >= frames)
 
-    async def _disturb(self, leader: int, action: str) -> None:
-        hub = self._hubs[leader]
-        if action == "kill":
-            hub.process.kill()
-        elif action == "stop":
-            hub.process.terminate()
-        else:
-            self._proxies[leader].stall()
-            await asyncio.sleep(CUT_OFF_SECONDS)
-
-    async def _finish(self, leader: int, tasks: list[asyncio.Task[None]]) -> None:
-        """Waits until every sender has its answer, and every lane all trades."""
-        senders, readers = tasks[: EDGES * SENDERS], tasks[EDGES * SENDERS :]
-        await asyncio.wait_for(asyncio.gather(*senders), TIMEOUT_SECONDS)
-        self.history.trades = await asyncio.to_thread(self._all_trades, self._hubs[leader])
+    async def finish(self, hub: HubProgram) -> str:
+        """Waits until every sender has its answer and every lane all trades of the hub that leads, and returns what was
+        counted. Raises AssertionError with what is wrong."""
+        self._is_over = True
+        await asyncio.wait_for(asyncio.gather(*self._senders), TIMEOUT_SECONDS)
+        self.history.trades = await asyncio.to_thread(self._all_trades, hub)
         newest = self.history.trades[-1]
         await self._until(lambda: all(lane and lane[-1] == newest for lane in self.history.lanes))
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
+        await self.stop()
+        counts = f"{len(self.history.acknowledged)} acknowledged, {len(self.history.frames)} frames"
+        faults = faults_of(self.history)
+        if faults:
+            raise AssertionError(f"{counts}: {faults[:10]}")
+        return f"{counts}: nothing lost, nothing twice, no older epoch after a newer one"
+
+    async def stop(self) -> None:
+        for task in (*self._senders, *self._readers):
+            task.cancel()
+        await asyncio.gather(*self._senders, *self._readers, return_exceptions=True)
 
     def _all_trades(self, hub: HubProgram) -> list[str]:
         found: list[str] = []
@@ -223,6 +189,63 @@ class Storm:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while not condition():  # noqa: ASYNC110 - conditions of several objects
                 await asyncio.sleep(POLL_SECONDS)
+
+
+class Storm:
+    """The desk, and what happens to it."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._traffic = Traffic()
+        self._choose = random.Random(seed)
+        self._folder = folder
+        self._broker = NatsServer(folder)
+        self._proxies = [CuttingProxy(self._broker.port) for _ in range(2)]
+        self._hubs: list[HubProgram] = []
+        self._edges: list[Server] = []
+
+    async def run(self, rounds: int, report: Callable[[str], None]) -> None:
+        async with contextlib.AsyncExitStack() as opened:
+            opened.callback(self._end)
+            for proxy in self._proxies:
+                await opened.enter_async_context(proxy.running())
+            opened.push_async_callback(self._traffic.stop)
+            self._hubs = [self._hub(0)]
+            await asyncio.to_thread(self._hubs[0].wait_until_it_leads)
+            self._hubs.append(self._hub(1))
+            engine = f"nats://{self._broker.address}"
+            self._edges = [await asyncio.to_thread(Server, "--engine", engine, "--role", "edge") for _ in range(EDGES)]
+            self._traffic.begin(self._edges)
+            leader = 0
+            for number in range(rounds):
+                await asyncio.sleep(self._choose.uniform(0.2, LIFE_SECONDS))
+                action = self._choose.choice(ACTIONS)
+                await self._disturb(leader, action)
+                other = 1 - leader
+                started = time.monotonic()
+                await asyncio.to_thread(self._hubs[other].wait_until_it_leads)
+                report(f"round {number + 1}: {action}; the other hub leads after {time.monotonic() - started:.1f} s")
+                self._proxies[leader].resume()
+                self._hubs[leader].kill()
+                self._hubs[leader] = self._hub(leader)
+                leader = other
+                await asyncio.to_thread(self._hubs[1 - leader].wait_for_log, "standing by")
+            report(await self._traffic.finish(self._hubs[leader]))
+
+    def _hub(self, number: int) -> HubProgram:
+        # What the log says of an earlier life would look like news.
+        data = self._folder / f"hub{number}"
+        data.with_suffix(".log").unlink(missing_ok=True)
+        return HubProgram(f"nats://127.0.0.1:{self._proxies[number].port}", data)
+
+    async def _disturb(self, leader: int, action: str) -> None:
+        hub = self._hubs[leader]
+        if action == "kill":
+            hub.process.kill()
+        elif action == "stop":
+            hub.process.terminate()
+        else:
+            self._proxies[leader].stall()
+            await asyncio.sleep(CUT_OFF_SECONDS)
 
     def _end(self) -> None:
         for hub in self._hubs:
