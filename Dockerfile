@@ -2,13 +2,15 @@
 
 FROM python:3.11-slim AS build
 
+# Extras to install, after commas: docker build --build-arg EXTRAS=cluster .
+ARG EXTRAS=""
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY core ./core
 COPY http ./http
-RUN pip wheel --no-cache-dir --wheel-dir /wheels . \
+RUN pip wheel --no-cache-dir --wheel-dir /wheels ".${EXTRAS:+[$EXTRAS]}" \
     && python -m venv /opt/observability \
-    && /opt/observability/bin/pip install --no-cache-dir --no-index --find-links /wheels observability
+    && /opt/observability/bin/pip install --no-cache-dir --no-index --find-links /wheels "observability${EXTRAS:+[$EXTRAS]}"
 
 
 FROM python:3.11-slim

@@ -26,6 +26,7 @@ from server_process import ROOT, TIMEOUT_SECONDS, Server
 StartServer = Callable[..., Server]
 
 UNIT = ROOT / "deploy/observability.service"
+UNITS = [UNIT, *sorted((ROOT / "deploy/nats").glob("*.service"))]
 DOCKERFILE = ROOT / "Dockerfile"
 
 
@@ -300,21 +301,23 @@ def test_a_service_manager_that_is_gone_is_one_warning(start_server: StartServer
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
-def test_the_unit_file_is_one_that_systemd_accepts(tmp_path: Path) -> None:
-    unit = tmp_path / UNIT.name
+@pytest.mark.parametrize("file", UNITS, ids=lambda file: file.name)
+def test_a_unit_file_is_one_that_systemd_accepts(tmp_path: Path, file: Path) -> None:
+    unit = tmp_path / file.name
     # The program need not be installed here.
-    unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE))
+    unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", file.read_text(), flags=re.MULTILINE))
     checked = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
-def test_the_unit_leaves_the_service_little_that_it_does_not_need() -> None:
+@pytest.mark.parametrize("file", UNITS, ids=lambda file: file.name)
+def test_a_unit_leaves_its_service_little_that_it_does_not_need(file: Path) -> None:
     # An exposure of 10 is that of a service that runs as root without any restriction.
-    arguments = ["--offline=true", "--threshold=20", "--no-pager", str(UNIT)]
+    arguments = ["--offline=true", "--threshold=20", "--no-pager", str(file)]
     checked = subprocess.run(["systemd-analyze", "security", *arguments], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert re.search(r"Overall exposure level for observability.service: [01]\.\d OK", checked.stdout)
+    assert re.search(rf"Overall exposure level for {re.escape(file.name)}: [01]\.\d OK", checked.stdout)
 
 
 def test_the_unit_file_waits_for_the_states_that_the_server_tells() -> None:
@@ -334,10 +337,11 @@ def test_the_linter_finds_nothing_in_the_dockerfile() -> None:
     assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
 
 
-def test_the_compose_file_is_valid_and_gives_no_service_more_than_it_needs() -> None:
-    text = (ROOT / "compose.yaml").read_text()
-    # Refuses unknown keys and values of other types.
-    PyCompose.from_yaml(text).validate()
+@pytest.mark.parametrize("file", ["compose.yaml", "deploy/nats/compose.yaml"])
+def test_a_compose_file_is_valid_and_gives_no_service_more_than_it_needs(file: str) -> None:
+    text = (ROOT / file).read_text()
+    # Refuses unknown keys and values of other types. It knows no merge keys, so it gets the file with them resolved.
+    PyCompose.from_yaml(yaml.safe_dump(yaml.safe_load(text))).validate()
     for name, service in yaml.safe_load(text)["services"].items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
