@@ -17,7 +17,7 @@ from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from observability.cluster.desk import Desk
 from observability.errors import EventError, SourceError
-from observability.sources.brokers.nats_connection import Message, NatsConnection
+from observability.sources.brokers.nats_connection import Message, NatsConnection, is_unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +168,8 @@ async def last_message(connection: NatsConnection, stream: str, subject: str) ->
     """Returns the newest message of a subject; one that is empty if there is none. Raises EOFError and SourceError."""
     question = msgspec.json.encode({"last_by_subj": subject})
     (message,) = await connection.ask(f"$JS.API.DIRECT.GET.{stream}", question)
+    if is_unanswered(message):
+        raise SourceError(f"no server answers for stream {stream} yet")
     return message
 
 
