@@ -1,4 +1,7 @@
-"""A desk on three NATS servers, which loses one of them and then the hub that leads."""
+"""A desk on three NATS servers, which loses one of them and then the hub that leads. Takes a minute:
+
+pytest tests/support/storms/three_servers.py
+"""
 
 from __future__ import annotations
 
