@@ -189,6 +189,8 @@ def test_a_message_without_events_is_reported_and_never_comes_again(server: Nats
                 assert rejected[0].startswith("message 1, POISON.a: expected an event")
                 assert rejected[1].startswith("message 3, POISON.a: expected an event")
                 terminated = await client.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.POISON.d")
+                # The first ping overtakes the subscription.
+                await client.flush()
                 await client.flush()
                 await source.acknowledge()
                 numbers = [json.loads((await terminated.next_msg(10)).data)["stream_seq"] for _ in range(2)]
