@@ -261,6 +261,7 @@ needs_programs = pytest.mark.skipif(
 NOT_RUN: Final = {
     r"(uv )?pip install|python -m venv": "needs a package index; .ci/run runs the README's own commands",
     r"observability bench": "takes minutes; tests/system/test_bench.py runs it for seconds",
+    r"python benchmarks/bench_capacity\.py": "takes five minutes",
     r"docker ": "needs a Docker daemon",
     r"python scripts/|uvicorn ": "starts the first version",
     r"pytest": "runs this suite, or a part of it",
