@@ -209,7 +209,7 @@ def test_a_client_that_has_gone_leaves_no_cycle_under_tls(tls_server: Server, en
 
     def visit() -> None:
         if ends == "properly":
-            with connect(f"wss://localhost:{port}/ws/metrics", ssl=context) as client:
+            with connect(f"wss://localhost:{port}/ws/metrics", ssl=context, open_timeout=TIMEOUT_SECONDS) as client:
                 receive(client, "metrics_update")
             return
         sock = open_socket(port)

@@ -161,7 +161,7 @@ def test_once_prints_a_snapshot_as_text(demo_server: Server) -> None:
         assert printed.stdout.startswith("LIVE   tick ")
         assert "\x1b" not in printed.stdout
         titles = {line for line in printed.stdout.splitlines() if re.fullmatch("[A-Z][a-z]+", line)}
-        assert titles == {"Market", "Positions", "Strategies", "Execution", "System"}
+        assert titles == {"Market", "Positions", "Strategies", "Currencies", "Venues", "Execution", "System"}
         assert re.search(r"\nALFA\.SIM +[\d.]+ +[\d.]+ ", printed.stdout)
 
 
