@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 0.5
 SILENCE_SECONDS: Final = 5.0
-# The server forgets a consumer that nobody listens to after this time.
+# The server drops a consumer that has had no subscriber for this long.
 FORGET_SECONDS: Final = 30
 
 NO_STREAM: Final = 10059

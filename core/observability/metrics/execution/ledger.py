@@ -37,7 +37,7 @@ OrderKey = tuple[str, str]
 
 # The figures of so many orders are kept, about 1 kB each: the reports and fills of an order mostly come together.
 MAX_RECENT_FIGURES: Final = 1024
-# So many changed orders wait at most for being counted, however long nobody reads the groups.
+# The most changed orders that wait to be counted, however long the groups are not read.
 MAX_UNCOUNTED: Final = 4096
 
 FILL_LEGS: Final = frozenset({"ack_to_first_fill", "send_to_first_fill", "send_to_complete"})
