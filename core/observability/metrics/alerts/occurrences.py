@@ -24,7 +24,7 @@ MAX_TRANSITIONS: Final = 100
 
 # The first event of an occurrence has the count 1. Parameters: the seq before which to search, and how many.
 _BEGINNINGS: Final = (
-    "SELECT seq, alert_id, document FROM alert_transitions WHERE seq < ? AND action = 'raised' "
+    "SELECT seq, alert_id FROM alert_transitions WHERE seq < ? AND action = 'raised' "
     "AND coalesce(json_extract(document, '$.count'), 1) = 1"
 )
 _FOLLOWING: Final = "SELECT action, document FROM alert_transitions WHERE alert_id = ? AND seq >= ? ORDER BY seq"
@@ -91,7 +91,7 @@ def _page(connection: sqlite3.Connection, wanted: OccurrenceFilter, limit: int, 
     ).fetchall()
     page: list[dict[str, Any]] = []
     rows_left = MAX_ROWS
-    for seq, alert_id, _ in found:
+    for seq, alert_id in found:
         if rows_left <= 0:
             return page, page[-1]["seq"]
         rows = list(_rows_of(connection, alert_id, seq, rows_left))

@@ -122,10 +122,10 @@ def _read_rule(name: str, table: Any, source: str, faults: list[str]) -> Rule | 
         fields.setdefault("title", _TITLES[kind])
     rule = Rule(name=name, comparison=comparison, threshold=threshold, window=window, **fields)
     _check_clear(rule, reader)
-    for name, template in rule.labels:
-        _check_template(f"labels.{name}", template, rule, lambda _: True, "text", reader)
-    for name, template in rule.links:
-        _check_template(f"links.{name}", template, rule, labels.is_link, "http:// or https:// and a host", reader)
+    for label, template in rule.labels:
+        _check_template(f"labels.{label}", template, rule, lambda _: True, "text", reader)
+    for link, template in rule.links:
+        _check_template(f"links.{link}", template, rule, labels.is_link, "http:// or https:// and a host", reader)
     return None if reader.has_faults() else rule
 
 
@@ -262,18 +262,16 @@ def _read_count(given: Any) -> int:
     return given
 
 
-def _read_window(given: Any) -> int:
-    duration_ns = read_duration(given)
-    if duration_ns < NS_PER_S:
-        raise ValueError
-    return duration_ns
+def _window_key(least_ns: int, least: str, examples: str) -> Key:
+    """Returns a key whose value is a duration of at least `least_ns`."""
 
+    def read(given: Any) -> int:
+        duration_ns = read_duration(given)
+        if duration_ns < least_ns:
+            raise ValueError
+        return duration_ns
 
-def _read_long_window(given: Any) -> int:
-    duration_ns = read_duration(given)
-    if duration_ns < NS_PER_MINUTE:
-        raise ValueError
-    return duration_ns
+    return Key(read, f"a duration such as {examples}, from {least} to {MAX_DURATION_DAYS} days")
 
 
 def _read_percent(given: Any) -> float:
@@ -329,8 +327,9 @@ def _read_template(given: Any) -> str:
 _NUMBER = Key(_read_number, "a finite number")
 _TEMPLATE = Key(_read_template, f"text with {', '.join(f'{{{name}}}' for name in TEMPLATE_FIELDS)} in it, or none")
 
-_WINDOW = Key(_read_window, f"a duration such as 30s, 5m or 1h, from 1 s to {MAX_DURATION_DAYS} days")
-_LONG_WINDOW = Key(_read_long_window, f"a duration such as 5m, 1h or 72h, from 1 minute to {MAX_DURATION_DAYS} days")
+_FIELD = Key(_read_field, "the name of a field beside the metric")
+_WINDOW = _window_key(NS_PER_S, "1 s", "30s, 5m or 1h")
+_LONG_WINDOW = _window_key(NS_PER_MINUTE, "1 minute", "5m, 1h or 72h")
 
 _KEYS: Final[dict[str, Key]] = {
     "metric": Key(
@@ -352,13 +351,13 @@ _KEYS: Final[dict[str, Key]] = {
     "objective": Key(_read_percent, "per cent, above 0 and below 100, such as 99.9"),
     "burn_over": _LONG_WINDOW,
     "burn_rate": Key(_read_rate, "a number above 0, such as 14.4"),
-    "total": Key(_read_field, "the name of a field beside the metric"),
+    "total": _FIELD,
     "absent_for": _WINDOW,
     "unchanged_for": _WINDOW,
     "severity": one_of(SEVERITIES),
     "title": _TEMPLATE,
     "detail": _TEMPLATE,
-    "samples": Key(_read_field, "the name of a field beside the metric"),
+    "samples": _FIELD,
     "min_samples": Key(_read_count, "an integer from 1 to 1000000000"),
     "absent": one_of(("ignore", "raise")),
     "labels": Key(
@@ -373,22 +372,6 @@ _KEYS: Final[dict[str, Key]] = {
 }
 
 _FIELDS: Final = {"for": "for_ns", "clear_for": "clear_for_ns"}
-_RULE_KEYS: Final = frozenset(
-    (
-        "metric",
-        "clear",
-        "for",
-        "clear_for",
-        "severity",
-        "title",
-        "detail",
-        "samples",
-        "min_samples",
-        "absent",
-        "labels",
-        "links",
-    )
-)
 _KINDS: Final = ("increase_over", "change_over", "deviation_over", "objective", "absent_for", "unchanged_for")
 _ABSENCES: Final = ("absent_for", "unchanged_for")
 # Keys that mean something beside one kind only.
@@ -396,6 +379,8 @@ _BELONGS_TO: Final = {
     "change_in": "change_over", "time_of_day": "deviation_over", "burn_over": "objective", "burn_rate": "objective",
     "total": "objective",
 }  # fmt: skip
+# The others say what is compared.
+_RULE_KEYS: Final = _KEYS.keys() - {*COMPARISONS, *_KINDS, *_BELONGS_TO}
 _TITLES: Final = {
     "increase_over": "{rule}: {metric} has grown by {value:g}",
     "change_over": "{rule}: {metric} has changed by {value:g}",

@@ -12,12 +12,13 @@ A measure that does not know enough yet has no value, and says for what it waits
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol
 from zlib import crc32
 
 from observability.clocks.timestamps import NS_PER_DAY, NS_PER_MINUTE, NS_PER_S
@@ -33,8 +34,6 @@ MIN_DAYS: Final = 3
 # Of a long window, as the SRE Workbook recommends: a problem that is over is seen to be over.
 SHORT_PART: Final = 12
 
-T = TypeVar("T")
-
 
 class Measure(Protocol):
     """A window's value for one member."""
@@ -49,57 +48,37 @@ class Measure(Protocol):
         compare."""
 
 
-class Window(Protocol):
+@dataclass(frozen=True, slots=True)
+class Window(ABC):
     """The window of a rule, as defined in its file."""
 
-    @property
-    def window_ns(self) -> int:
-        """How far back it looks; of an absence, how long it is to last."""
+    window_ns: int
+    """How far back it looks; of an absence, how long it is to last."""
+    is_news: ClassVar[bool] = False
+    """Whether the measure is about values that do not come: it exists for members that are gone, and is told the time
+    of a `metric` event."""
+    is_dated: ClassVar[bool] = False
+    """Whether times of day matter, so that durations go by the event clock whatever the metric."""
 
     @property
     def beside(self) -> str | None:
         """The field beside the metric that a measure wants to know; None for none."""
+        return None
 
-    @property
-    def is_news(self) -> bool:
-        """Whether the measure is about values that do not come: it exists for members that are gone, and is told the
-        time of a `metric` event."""
-
-    @property
-    def is_dated(self) -> bool:
-        """Whether times of day matter, so that durations go by the event clock whatever the metric."""
-
+    @abstractmethod
     def open(self, member: str) -> Measure:
         """Returns the measure of a member."""
 
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Returns the keys of the rule."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """What most windows have in common."""
-
-    window_ns: int
-
-    @property
-    def beside(self) -> str | None:
-        return None
-
-    @property
-    def is_news(self) -> bool:
-        return False
-
-    @property
-    def is_dated(self) -> bool:
-        return False
 
 
 # -- increase
 
 
 @dataclass(frozen=True, slots=True)
-class IncreaseOver(_Window):
+class IncreaseOver(Window):
     """The increase of a counter. One that falls has been reset to zero."""
 
     needs_all: bool = False
@@ -145,7 +124,7 @@ class Increase:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeOver(_Window):
+class ChangeOver(Window):
     """The value less that of one window ago."""
 
     is_percent: bool = False
@@ -198,15 +177,12 @@ def _append(points: deque[tuple[int, float]], now_ns: int, value: float, window_
 
 
 @dataclass(frozen=True, slots=True)
-class DeviationOver(_Window):
+class DeviationOver(Window):
     """The distance of a value from the mean of its history, in standard deviations of that history."""
 
     time_of_day_ns: int | None = None
     """The history is that of the same time of earlier days, in UTC: of the interval of this length."""
-
-    @property
-    def is_dated(self) -> bool:
-        return True
+    is_dated: ClassVar[bool] = True
 
     def open(self, member: str) -> Deviation:
         return Deviation(self.window_ns, self.time_of_day_ns, crc32(member.encode()))
@@ -315,7 +291,7 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BurnOver(_Window):
+class BurnOver(Window):
     """How fast the budget of an objective is spent: 1 spends it exactly by the end of the objective's period."""
 
     objective_percent: float
@@ -418,12 +394,10 @@ class BurnRate:
 
 
 @dataclass(frozen=True, slots=True)
-class AbsentFor(_Window):
+class AbsentFor(Window):
     """The seconds since there was a value; of a `metric`, since its last event."""
 
-    @property
-    def is_news(self) -> bool:
-        return True
+    is_news: ClassVar[bool] = True
 
     def open(self, member: str) -> Absence:
         return Absence(is_change_wanted=False)
@@ -433,7 +407,7 @@ class AbsentFor(_Window):
 
 
 @dataclass(frozen=True, slots=True)
-class UnchangedFor(_Window):
+class UnchangedFor(Window):
     """The seconds since the value changed."""
 
     def open(self, member: str) -> Absence:
