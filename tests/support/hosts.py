@@ -203,6 +203,11 @@ def answer_to(server: Server, path: str, document: Any) -> Any:
             return json.load(refused)
 
 
+def send_alert(server: Server, key: str, state: str = "raised", severity: str = "critical", **more: Any) -> None:
+    event = {"type": "alert", "severity": severity, "title": f"Alert {key}", "key": key, "state": state, **more}
+    assert post(server, "/api/ingest", event)["accepted"] == 1
+
+
 def post_until_taken(server: Any, events: list[Any]) -> Any:
     """Sends a batch until it is acknowledged, as senders do."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from hosts import post, wait_until
+from recordings import record
 from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
@@ -39,9 +39,8 @@ EVENTS: list[dict[str, Any]] = [
 def test_a_replay_at_full_speed_is_accounted_for_by_the_sessions_that_were_set(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    path = tmp_path / "events.jsonl"
-    path.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
-    server = start_server("--replay", str(path), "--speed", "max", **SETTINGS)
+    path = record(tmp_path / "events.jsonl", *EVENTS)
+    server = start_server("--replay", path, "--speed", "max", **SETTINGS)
     server.wait_for_log("source .* has ended")
     snapshot = server.next_snapshot()
     account = snapshot["strategy"]

@@ -18,7 +18,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import ClientConnection, connect
 
-from hosts import post
+from hosts import post, send_alert
+from recordings import record
 from server_process import ROOT, TIMEOUT_SECONDS, Server
 from ws_client import read_to_close, receive
 
@@ -49,11 +50,6 @@ above = 1000000
 
 def quote(symbol: str, ask: float) -> dict[str, Any]:
     return {"type": "quote", "symbol": symbol, "bid": 100.0, "ask": ask}
-
-
-def record(path: Path, *events: dict[str, Any]) -> str:
-    path.write_text("".join(json.dumps(event) + "\n" for event in events))
-    return str(path)
 
 
 def rules_file(tmp_path: Path, text: str = RULES) -> str:
@@ -237,11 +233,6 @@ def test_the_own_path_and_the_queues_are_measured(start_server: StartServer) -> 
     assert performance["queues"] == {"clients_behind": 0, "lane_backlog": 0}
 
 
-def send_alert(server: Server, key: str, state: str = "raised", **more: Any) -> None:
-    event = {"type": "alert", "severity": "warning", "title": f"Alert {key}", "key": key, "state": state, **more}
-    assert post(server, "/api/ingest", event)["accepted"] == 1
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_every_occurrence_is_listed_after_a_kill_with_what_became_of_it(
     workers: str, start_server: StartServer, tmp_path: Path
@@ -249,14 +240,14 @@ def test_every_occurrence_is_listed_after_a_kill_with_what_became_of_it(
     arguments = ("--workers", workers, "--data-dir", str(tmp_path / "data"))
     server = start_server(*arguments)
     for n in range(3):
-        send_alert(server, "gateway", detail=f"time {n}", labels={"n": str(n)})
-        send_alert(server, "gateway", detail=f"time {n}, again", labels={"n": str(n)})
+        for detail in (f"time {n}", f"time {n}, again"):
+            send_alert(server, "gateway", severity="warning", detail=detail, labels={"n": str(n)})
         if n == 1:
             alert_id = server.get("/api/system/alerts/history?limit=1")["occurrences"][0]["alert_id"]
             post(server, f"/api/system/alerts/acknowledge/{alert_id}?author=ana&comment=on%20it", None)
-            send_alert(server, "gateway", detail="worse")
-        send_alert(server, "other", severity="critical")
-        send_alert(server, "gateway", "resolved")
+            send_alert(server, "gateway", severity="warning", detail="worse")
+        send_alert(server, "other")
+        send_alert(server, "gateway", "resolved", severity="warning")
     server.stop(signal.SIGKILL)
     server = start_server(*arguments)
     found = server.get("/api/system/alerts/history")

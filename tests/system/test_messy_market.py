@@ -12,6 +12,7 @@ import pytest
 from websockets.sync.client import connect
 
 from hosts import answer_to
+from recordings import record
 from server_process import Server
 from ws_client import receive
 
@@ -57,9 +58,7 @@ def bars(server: Server, symbol: str) -> list[tuple[float, float]]:
 
 def replay(start_server: StartServer, directory: Path, events: list[dict[str, Any]]) -> Server:
     """Returns a server that has replayed the events."""
-    recording = directory / "recording.jsonl"
-    recording.write_text("".join(json.dumps(event) + "\n" for event in events))
-    server = start_server("--replay", str(recording), "--speed", "max")
+    server = start_server("--replay", record(directory / "recording.jsonl", *events), "--speed", "max")
     server.wait_for_log("replay has ended")
     server.next_snapshot()
     return server

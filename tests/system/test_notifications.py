@@ -23,7 +23,7 @@ import pytest
 from websockets.sync.client import connect
 
 from alertmanager_server import alertmanager, needs_alertmanager
-from hosts import post, wait_until
+from hosts import post, send_alert, wait_until
 from http_sink import Posted, Sink, sink
 from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from server_process import Server, free_port, run_command
@@ -37,11 +37,6 @@ def alerts_file(tmp_path: Path, *routes: str) -> str:
     path = tmp_path / "alerts.toml"
     path.write_text("".join(f'[[route]]\nname = "route{n}"\n{route}\n' for n, route in enumerate(routes, 1)))
     return str(path)
-
-
-def send_alert(server: Server, key: str, state: str = "raised", severity: str = "critical", **more: Any) -> None:
-    event = {"type": "alert", "severity": severity, "title": f"Alert {key}", "key": key, "state": state, **more}
-    assert post(server, "/api/ingest", event)["accepted"] == 1
 
 
 def transitions(posted: Posted) -> list[tuple[str, str, int]]:

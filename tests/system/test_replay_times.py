@@ -13,6 +13,7 @@ import pytest
 from websockets.sync.client import connect
 
 from hosts import post
+from recordings import record
 from server_process import TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
@@ -48,9 +49,8 @@ def ages_of(server: Server) -> list[float]:
 def test_ticks_before_a_replay_leave_no_trace_of_the_hosts_time(
     start_server: StartServer, tmp_path: Path, workers: str
 ) -> None:
-    path = tmp_path / "events.jsonl"
-    path.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
-    server = start_server("--replay", str(path), "--speed", "1", "--workers", workers)
+    path = record(tmp_path / "events.jsonl", *EVENTS)
+    server = start_server("--replay", path, "--speed", "1", "--workers", workers)
     server.wait_for_log("source .* has ended")
     snapshot = server.next_snapshot()
     account = snapshot["strategy"]
@@ -80,11 +80,6 @@ def quote(seconds: float, symbol: str = "X") -> dict[str, Any]:
 
 
 REPLAY_NS = 1_700_006_400 * 10**9  # 2023-11-15T00:00:00Z
-
-
-def record(path: Path, *events: dict[str, Any]) -> str:
-    path.write_text("".join(json.dumps(event) + "\n" for event in events))
-    return str(path)
 
 
 def snapshots(server: Server, until: Callable[[dict[str, Any]], object]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from observability.config.config import Config
 from observability.metrics.alerts.rule_file import parse_rules
 from observability.server import backtest
 from observability.server.backtest import Backtest, OnTransition
+from recordings import record
 from server_process import run_command
 
 # 2024-08-09T00:00:00Z
@@ -45,8 +46,7 @@ at_least = 0
 def files(tmp_path: Path, events: list[dict[str, Any]], rules: str = RULES) -> list[str]:
     """Writes rules and a recording; returns the arguments that name them."""
     (tmp_path / "alerts.toml").write_text(rules)
-    (tmp_path / "day.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    return ["--alerts", str(tmp_path / "alerts.toml"), "--replay", str(tmp_path / "day.jsonl")]
+    return ["--alerts", str(tmp_path / "alerts.toml"), "--replay", record(tmp_path / "day.jsonl", *events)]
 
 
 def quote(symbol: str, seconds: float, bps: float) -> dict[str, Any]:

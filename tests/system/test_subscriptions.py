@@ -16,6 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from hosts import exposed, post, wait_until
 from observability.events import MAX_SYMBOL_LENGTH
+from recordings import record
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import TEXT, RawClient, ask, frame, read_to_close, receive, receive_deltas, receive_snapshots
 
@@ -253,10 +254,8 @@ def test_a_reader_too_slow_for_a_lane_is_closed_with_1013(start_server: StartSer
 
 
 def test_an_alert_is_sent_when_it_is_raised_and_when_acknowledged(start_server: StartServer, tmp_path: Path) -> None:
-    path = tmp_path / "alerts.jsonl"
     alert = {"type": "alert", "severity": "critical", "title": "Feed lost", "key": "feed", "ts": START_NS}
-    path.write_text(json.dumps(alert) + "\n")
-    server = start_server("--replay", str(path), "--speed", "max")
+    server = start_server("--replay", record(tmp_path / "alerts.jsonl", alert), "--speed", "max")
     server.wait_for_log("source replay has ended")
     with client(server, "?channels=alerts&lane_since=0") as connection:
         raised = receive(connection, "alert")
