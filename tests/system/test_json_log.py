@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hosts import fill, post, wait_until
+from hosts import fill, post
 from server_process import TIMEOUT_SECONDS, Server, run_command
 
 StartServer = Callable[..., Server]
@@ -42,7 +42,7 @@ def test_every_line_parses_and_has_the_ids_of_its_subject(
     request = urllib.request.Request(server.url("/unknown"), headers={"X-Request-ID": "of-a-proxy"})
     with suppress(urllib.error.HTTPError):
         urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
-    wait_until(lambda: any("many_fills" in line for line in server.log))
+    server.wait_for_log("many_fills")
     lines = [json.loads(line) for line in server.stop()]
 
     times = {"timestamp", "level", "pid", "logger", "message"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from observability.clocks.timestamps import parse_iso_ns
 from observability.config.config import Config
 from observability.metrics.alerts.rule_file import parse_rules
 from observability.server import backtest
@@ -88,10 +89,7 @@ def test_a_test_of_rules_raises_and_resolves_at_the_seconds_of_the_recording(tmp
 
 def offset(iso: str | None) -> int | None:
     """Returns the seconds since the start of the recording."""
-    if iso is None:
-        return None
-    hours, minutes, seconds = iso[11:19].split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + int(seconds)
+    return None if iso is None else (parse_iso_ns(iso) - START_NS) // S
 
 
 def test_a_test_of_rules_is_printed_as_it_runs_and_writes_nothing(tmp_path: Path) -> None:

@@ -81,8 +81,7 @@ def check(arguments: Sequence[str]) -> int:
         config, given = sources.config(), sources.given()
     except ConfigError as error:
         # Everything else depends on the settings.
-        for fault in error.faults:
-            _print(output, "settings", f"FAULT: {fault}")
+        _print_faults(output, "settings", error)
         return EXIT_USAGE
     _print(output, "settings", f"{len(given)} given, the others have their defaults")
     checks: dict[str, Callable[[Config], str]] = {
@@ -99,13 +98,8 @@ def check(arguments: Sequence[str]) -> int:
     for subject, examine in checks.items():
         try:
             _print(output, subject, examine(config))
-        except ConfigError as error:
-            faults += len(error.faults)
-            for fault in error.faults:
-                _print(output, subject, f"FAULT: {fault}")
         except (ObservabilityError, OSError) as error:
-            faults += 1
-            _print(output, subject, f"FAULT: {error}")
+            faults += _print_faults(output, subject, error)
     if faults:
         print(
             f"{faults} {'fault' if faults == 1 else 'faults'}: the server would not start as it should", file=sys.stderr
@@ -128,6 +122,14 @@ def parser() -> argparse.ArgumentParser:
 
 def _print(output: TextIO, subject: str, text: str) -> None:
     print(f"{subject + ':':13} {text}", file=output)
+
+
+def _print_faults(output: TextIO, subject: str, error: Exception) -> int:
+    """Returns how many there are."""
+    faults = error.faults if isinstance(error, ConfigError) else (str(error),)
+    for fault in faults:
+        _print(output, subject, f"FAULT: {fault}")
+    return len(faults)
 
 
 class _Run:
@@ -189,11 +191,14 @@ class _Run:
     def _on_transition(self, state: AlertState, action: Action) -> None:
         if self._is_json:
             return
-        moment_ns = state.last_seen_ns if action == "raised" else state.resolved_ns
-        assert state.rule is not None and moment_ns is not None
-        value = "no value" if state.value is None else f"{state.value:g}" if _is_number(state.value) else state.value
-        what = f"{value} {self._signs[state.rule]}  {state.title}"
-        if action == "resolved":
+        if action == "raised":
+            assert state.rule is not None
+            moment_ns, value = state.last_seen_ns, state.value
+            shown = "no value" if value is None else f"{value:g}" if _is_number(value) else value
+            what = f"{shown} {self._signs[state.rule]}  {state.title}"
+        else:
+            assert state.resolved_ns is not None
+            moment_ns = state.resolved_ns
             what = f"after {format_duration(max(0, moment_ns - state.first_seen_ns) // NS_PER_S * NS_PER_S)}"
         self._line.print()
         print(f"{format_iso_ms(moment_ns)}  {action:8}  {state.severity:8}  {state.key:30}  {what}")

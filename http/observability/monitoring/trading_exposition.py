@@ -48,6 +48,10 @@ class _Gauge:
     scale: float = 1.0
 
 
+def _named(gauges: Iterable[_Gauge], *names: str) -> tuple[_Gauge, ...]:
+    return tuple(gauge for gauge in gauges if gauge.name in names)
+
+
 _MONEY: Final = (
     _Gauge("pnl", "Realised and unrealised P&L since the start", "total_pnl"),
     _Gauge("daily_pnl", "P&L since the session began", "daily_pnl"),
@@ -93,9 +97,8 @@ _SYMBOL: Final = (
     _Gauge("feed_latency_p99_seconds", "99th percentile from the venue to here", "feed_latency_p99_ms", _MS),
     _Gauge("stale", "1 while the newest quote or print is too old", "stale"),
 )  # fmt: skip
-_VENUE: Final = (
-    *(gauge for gauge in _SYMBOL if gauge.name in ("last_price", "bid_price", "ask_price", "volume", "prints")),
-    *(gauge for gauge in _SYMBOL if gauge.name in ("feed_latency_p99_seconds", "stale")),
+_VENUE: Final = _named(
+    _SYMBOL, "last_price", "bid_price", "ask_price", "volume", "prints", "feed_latency_p99_seconds", "stale"
 )
 _LEFT_OUT: Final = _Gauge("label_values_left_out", "Values of a label that METRICS_MAX_VALUES leaves out", "values")
 _ORDERS: Final = {
@@ -125,7 +128,7 @@ _FILLS: Final = _Gauge("session_fills", "Fills of the session", "fills_today")
 _SESSION_ORDERS: Final = _Gauge("session_orders", "Orders of the session by status", "orders")
 _REJECTS: Final = _Gauge("session_rejects", "Rejected orders of the session by reason and venue", "orders")
 _MARKOUT: Final = _Gauge("markout_ratio", "Move of the mid after a fill, in its favour", "bps", _BPS)
-_OF_SYMBOL: Final = tuple(gauge for gauge in _MONEY if gauge.name in ("pnl", "realized_pnl", "unrealized_pnl", "fees"))
+_OF_SYMBOL: Final = _named(_MONEY, "pnl", "realized_pnl", "unrealized_pnl", "fees")
 _GROUPS: Final = {"strategy": "by_strategy", "symbol": "by_symbol", "venue": "by_venue"}
 
 
@@ -215,12 +218,12 @@ class TradingFigures:
             ),
             "venue": chain(quality.get("by_venue") or (), rejecting, venues),
         }  # fmt: skip
-        left_out: Rows = []
+        left_out: list[tuple[str, Fields]] = []
         for label, values in found.items():
             names = dict.fromkeys(values)
             over = len(names) - self._labels.max_values
             self._kept[label] = frozenset(islice(names, self._labels.max_values)) if over > 0 else None
-            left_out = [*left_out, (_labels(label=label), {"values": max(0, over) if self._has(label) else None})]
+            left_out.append((_labels(label=label), {"values": max(0, over) if self._has(label) else None}))
         yield from _families("trading", (_LEFT_OUT,), left_out)
 
     def _shows(self, label: str, value: str) -> bool:

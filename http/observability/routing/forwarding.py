@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from observability.http11.heads import parse_head
 from observability.http11.messages import JSON, Request, Response, problem_response
-from observability.http11.parser import RequestParser
 from observability.http11.refusals import Refusal, Unavailable
 from observability.routing.router import Handler, Router, StreamedResponse
 
@@ -83,10 +83,6 @@ class RequestAnswerer:
 
 
 def _request(asked: ForwardedRequest) -> Request:
-    head = f"{asked.method} {asked.target} HTTP/1.1\r\nHost: hub\r\nContent-Length: {len(asked.body)}\r\n".encode()
+    line = f"{asked.method} {asked.target} HTTP/1.1\r\nHost: hub\r\n".encode()
     fields = b"".join(b"%b: %b\r\n" % field for field in asked.fields.items())
-    parser = RequestParser()
-    parser.feed(head + fields + b"\r\n" + asked.body)
-    request = parser.next_request()
-    assert request is not None, f"{asked.target}: it was whole where it was received"
-    return request
+    return Request(parse_head(line + fields + b"\r\n"), asked.body)

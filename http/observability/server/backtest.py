@@ -59,7 +59,8 @@ class Backtest:
         self.fired = 0
         self.evaluations = 0
         self._on_transition = on_transition
-        self._open: dict[str, int | None] = {}
+        # The place in `alerts` of each alert that is raised now.
+        self._open: dict[str, int] = {}
         host_clock, counters = HostClock(), Counters()
         self._event_clock = EventClock(host_clock)
         self._bus = Bus()
@@ -108,7 +109,7 @@ class Backtest:
         finally:
             for ident, place in self._open.items():
                 state = self._book.get(ident)
-                if place is not None and state is not None:
+                if state is not None:
                     self.alerts[place] = state.to_json()
             await self._persistence.stop()
             for collector in self._collectors.sections:
@@ -186,8 +187,8 @@ class Backtest:
             return
         if action == "raised":
             self.fired += 1
-            self._open[state.alert_id] = len(self.alerts) if self.fired <= MAX_ALERTS else None
-            if self.fired <= MAX_ALERTS:
+            if len(self.alerts) < MAX_ALERTS:
+                self._open[state.alert_id] = len(self.alerts)
                 self.alerts.append(state.to_json())
         elif action == "resolved":
             place = self._open.pop(state.alert_id, None)

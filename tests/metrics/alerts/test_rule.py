@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from observability.clocks.timestamps import NS_PER_S as S
 from observability.metrics.alerts.metric_paths import MetricPath
 from observability.metrics.alerts.rule import Rule, Template, Trigger, template_faults
-from observability.metrics.alerts.windows import WINDOW_SLOTS, Increase
 
 PATH = MetricPath("strategy", "", "drawdown_pct")
 
@@ -116,50 +115,6 @@ def test_only_equals_compares_texts() -> None:
     assert make_rule(comparison="equals", threshold="unhealthy").takes("unhealthy")
     assert not make_rule().takes("unhealthy")
     assert not make_rule(comparison="equals").takes(None)
-
-
-# -- counters
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 100)), min_size=1, max_size=60),
-    st.integers(60, 240),
-)
-def test_an_increase_is_that_of_the_window_to_within_a_slot(steps: list[tuple[int, int]], window_s: int) -> None:
-    increase = Increase(window_s * S)
-    seconds, total = 0, 0
-    history: list[tuple[int, int]] = []
-    for pause, amount in steps:
-        seconds += pause
-        total += amount if history else 0
-        history.append((seconds, total))
-        seen = increase.observe(1000 + total, None, seconds * S)
-        slot_s = window_s // WINDOW_SLOTS + 1
-        # At least the increase since the last value before the window, at most the one since a slot before that.
-        last_s = max((when for when, _ in history if when <= seconds - window_s), default=0)
-        assert total - at(history, last_s) <= seen <= total - at(history, last_s - slot_s)
-
-
-def at(history: list[tuple[int, int]], seconds: int) -> int:
-    """Returns the total at a moment, or the first total for a moment before it."""
-    return max((total for when, total in history if when <= seconds), default=history[0][1])
-
-
-def test_a_counter_that_falls_was_reset_to_zero() -> None:
-    increase = Increase(60 * S)
-    assert [increase.observe(value, None, n * S) for n, value in enumerate((10, 12, 3, 4))] == [0, 2, 5, 6]
-
-
-def test_a_constant_counter_has_no_increase_after_the_window() -> None:
-    increase = Increase(60 * S)
-    assert [increase.observe(7 if n else 0, None, n * S) for n in (0, 1, 60, 61)] == [0, 7, 7, 0]
-
-
-def test_the_points_kept_of_a_counter_are_bounded() -> None:
-    increase = Increase(3600 * S)
-    for n in range(20_000):
-        increase.observe(n, None, n * S)
-    assert len(increase._points) <= WINDOW_SLOTS + 2
 
 
 # -- templates

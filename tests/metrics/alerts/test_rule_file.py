@@ -51,6 +51,8 @@ title = "{member}"
 detail = "{value}"
 samples = "trades"
 min_samples = 3
+labels = { team = "desk" }
+links = { runbook = "https://wiki/{symbol}" }
 """
     )
     assert parse_rules(text, "") == (
@@ -68,8 +70,11 @@ min_samples = 3
             samples="trades",
             min_samples=3,
             window=IncreaseOver(3600 * S),
+            labels=(("team", "desk"),),
+            links=(("runbook", "https://wiki/{symbol}"),),
         ),
     )
+    assert [rule.absent for rule in parse_rules(RULE + 'absent = "raise"\n', "")] == ["raise"]
 
 
 def test_all_faults_are_reported_at_once_with_table_and_key() -> None:
