@@ -6,16 +6,13 @@ reply     Obs-Status              the same status and body as over HTTP, once al
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from observability.cluster.link import Link
+from observability.cluster.message_answerer import MessageAnswerer
 from observability.ingest.answers import BUSY_RETRY_SECONDS, IngestAnswer, refusal
 from observability.sources.brokers.nats_connection import Message, NatsConnection
-
-logger = logging.getLogger(__name__)
 
 STATUS: Final = "Obs-Status"
 RETRY_AFTER: Final = "Retry-After"
@@ -27,58 +24,27 @@ Take = Callable[[bytes, str | None], Awaitable[IngestAnswer]]
 """Takes a batch under a key, and returns the answer to it."""
 
 
-class BatchAnswerer:
-    """The hub's side. Batches are taken in the order in which they come."""
+class BatchAnswerer(MessageAnswerer):
+    """The hub's side."""
 
     def __init__(self, link: Link, take: Take) -> None:
-        self._link = link
+        super().__init__(link, link.desk.batch_subject("*"), MAX_WAITING, "a batch", "an engine")
         self._take_batch = take
-        self._is_open = False
-        self._connection: NatsConnection | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._prefix = link.desk.batch_subject("")
-        link.add_handler(self._prefix, self._take)
-        link.add_opener(self._begin)
 
-    def start(self) -> None:
-        """Begins to take batches. Until then, and once they are drained, they are refused at once."""
-        self._is_open = True
+    async def _answer(self, connection: NatsConnection, message: Message) -> None:
+        ident = (message.headers or {}).get(MESSAGE_ID)
+        key = None if ident is None else f"{message.subject.removeprefix(self._prefix)}/{ident}"
+        await _reply(connection, message, await self._take_batch(message.data, key))
 
-    async def drain(self, timeout_seconds: float) -> None:
-        """Takes no further batch, and waits until every one that has come is answered."""
-        self._is_open = False
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_seconds)
+    async def _refuse(self, connection: NatsConnection, message: Message, *, is_busy: bool) -> None:
+        why = "too many batches wait" if is_busy else "the hub starts or stops; nothing was taken, send it again"
+        await _reply(connection, message, refusal(503, why, BUSY_RETRY_SECONDS))
 
-    async def _begin(self, connection: NatsConnection) -> None:
-        # Batches come before the link says that it has a connection.
-        self._connection = connection
-        await connection.subscribe(f"{self._prefix}*")
 
-    def _take(self, message: Message) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        task = asyncio.get_running_loop().create_task(self._reply(connection, message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _reply(self, connection: NatsConnection, message: Message) -> None:
-        try:
-            ident = (message.headers or {}).get(MESSAGE_ID)
-            key = None if ident is None else f"{message.subject.removeprefix(self._prefix)}/{ident}"
-            if not self._is_open:
-                answer = refusal(503, "the hub starts or stops; nothing was taken, send it again", BUSY_RETRY_SECONDS)
-            elif len(self._tasks) > MAX_WAITING:
-                answer = refusal(503, "too many batches wait", BUSY_RETRY_SECONDS)
-            else:
-                answer = await self._take_batch(message.data, key)
-            headers = {STATUS: str(answer.status)}
-            if answer.retry_after_seconds is not None:
-                headers[RETRY_AFTER] = str(answer.retry_after_seconds)
-            if message.reply:
-                await connection.publish(message.reply, answer.body, headers=headers)
-        except EOFError as error:
-            logger.debug("a batch is not answered: %s", error)
-        except Exception:
-            logger.exception("a batch of an engine failed")
+async def _reply(connection: NatsConnection, message: Message, answer: IngestAnswer) -> None:
+    headers = {STATUS: str(answer.status)}
+    if answer.retry_after_seconds is not None:
+        headers[RETRY_AFTER] = str(answer.retry_after_seconds)
+    if message.reply:
+        await connection.publish(message.reply, answer.body, headers=headers)

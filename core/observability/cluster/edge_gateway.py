@@ -10,13 +10,13 @@ from typing import Final
 from observability.clocks.clock import Clock
 from observability.cluster.batches import BatchAnswerer, Take
 from observability.cluster.desk import Desk
+from observability.cluster.failover.lease import Lease, LeaseKeeper, holder_of
+from observability.cluster.failover.records import RecordShipper
+from observability.cluster.failover.standby import state_of
 from observability.cluster.frame_publisher import FramePublisher
 from observability.cluster.lanes import LanePublisher, ReadNewer
-from observability.cluster.lease import Lease, LeaseKeeper, holder_of
 from observability.cluster.link import Link
 from observability.cluster.questions import QuestionAnswerer
-from observability.cluster.records import RecordShipper
-from observability.cluster.standby import state_of
 from observability.cluster.streams import check_server
 from observability.config.config import Config
 from observability.processes.rpc import RpcHandler

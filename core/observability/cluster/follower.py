@@ -69,7 +69,7 @@ class StreamFollower:
         self._connection: NatsConnection | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._replies: set[asyncio.Task[None]] = set()
-        link.add_handler(subject if not subject.endswith("*") else subject[:-1], self._take)
+        link.add_handler(subject, self._take)
         link.add_opener(self._begin)
 
     async def _begin(self, connection: NatsConnection) -> None:

@@ -56,8 +56,8 @@ class Link:
         self._is_closing = False
 
     def add_handler(self, subject: str, handler: Handler) -> None:
-        """Calls `handler` with each message of a subject; of all one token below it, if it ends with a dot."""
-        self._handlers[subject] = handler
+        """Calls `handler` with each message of a subject, whose last token may be `*`."""
+        self._handlers[subject.removesuffix("*")] = handler
 
     def add_inbox(self, connection: NatsConnection, name: str, handler: Handler) -> str:
         """Calls `handler` with each message that comes to an inbox of this connection; returns its subject."""

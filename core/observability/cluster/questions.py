@@ -6,15 +6,13 @@ An answer larger than one message comes in several, the first of which says how 
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Final
 
 from observability.cluster.link import Link
+from observability.cluster.message_answerer import MessageAnswerer
 from observability.errors import HubUnavailable, SourceError
 from observability.processes.rpc import MAX_MESSAGE_BYTES, RpcHandler
 from observability.sources.brokers.nats_connection import Message, NatsConnection, is_unanswered
-
-logger = logging.getLogger(__name__)
 
 # Questions that wait for an answer: of one edge, and at the hub of all edges together.
 MAX_ASKED: Final = 256
@@ -75,67 +73,29 @@ class Questions:
         return b"".join(part.data for part in parts)
 
 
-class QuestionAnswerer:
-    """The hub's side: answers each question in a task of its own."""
+class QuestionAnswerer(MessageAnswerer):
+    """The hub's side. A question that names no subject for its answer is left out."""
 
     def __init__(self, link: Link, answer: RpcHandler) -> None:
-        self._link = link
-        self._answer = answer
-        self._is_open = False
-        self._connection: NatsConnection | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        link.add_handler(link.desk.question_subject, self._take)
-        link.add_opener(self._begin)
+        super().__init__(link, link.desk.question_subject, MAX_ANSWERING, "a question", "an edge")
+        self._answer_question = answer
 
-    def start(self) -> None:
-        """Begins to answer. Until then, and once they are drained, questions are refused at once."""
-        self._is_open = True
-
-    async def drain(self, timeout_seconds: float) -> None:
-        """Takes no further question, and waits until every one that has come is answered."""
-        self._is_open = False
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_seconds)
-
-    async def _begin(self, connection: NatsConnection) -> None:
-        # Questions come before the link says that it has a connection.
-        self._connection = connection
-        await connection.subscribe(self._link.desk.question_subject)
-
-    def _take(self, message: Message) -> None:
-        connection = self._connection
-        if connection is None or not message.reply:
+    async def _answer(self, connection: NatsConnection, message: Message) -> None:
+        if not message.reply:
             return
-        if not self._is_open:
-            reply = self._refuse(connection, message, "it starts or stops")
-        elif len(self._tasks) >= MAX_ANSWERING:
-            reply = self._refuse(connection, message, "it is busy")
-        else:
-            reply = self._reply(connection, message)
-        task = asyncio.get_running_loop().create_task(reply)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        answer = await self._answer_question(message.data)
+        size = connection.max_payload - _HEADERS_BYTES
+        parts = [answer[start : start + size] for start in range(0, len(answer), size)] or [b""]
+        if len(answer) > MAX_MESSAGE_BYTES:
+            await connection.publish(message.reply, headers={REFUSAL: f"its answer has {len(answer):,} bytes"})
+            return
+        for part in parts:
+            await connection.publish(message.reply, part, headers={PARTS: str(len(parts))})
 
-    async def _refuse(self, connection: NatsConnection, message: Message, why: str) -> None:
-        try:
+    async def _refuse(self, connection: NatsConnection, message: Message, *, is_busy: bool) -> None:
+        if message.reply:
+            why = "it is busy" if is_busy else "it starts or stops"
             await connection.publish(message.reply, headers={REFUSAL: why})
-        except EOFError as error:
-            logger.debug("a question is not answered: %s", error)
-
-    async def _reply(self, connection: NatsConnection, message: Message) -> None:
-        try:
-            answer = await self._answer(message.data)
-            size = connection.max_payload - _HEADERS_BYTES
-            parts = [answer[start : start + size] for start in range(0, len(answer), size)] or [b""]
-            if len(answer) > MAX_MESSAGE_BYTES:
-                await connection.publish(message.reply, headers={REFUSAL: f"its answer has {len(answer):,} bytes"})
-                return
-            for part in parts:
-                await connection.publish(message.reply, part, headers={PARTS: str(len(parts))})
-        except EOFError as error:
-            logger.debug("a question is not answered: %s", error)
-        except Exception:
-            logger.exception("a question of an edge failed")
 
 
 def _parts_of(message: Message) -> int:

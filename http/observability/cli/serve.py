@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from observability.cluster.desk import Desk
-from observability.cluster.standby import stand_by
+from observability.cluster.failover.standby import stand_by
 from observability.config.command_line import Sources, build_argument_parser
 from observability.config.config import Config
 from observability.errors import EXIT_FAILED, EXIT_USAGE, ConfigError, ObservabilityError, SourceError

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from observability.cluster.desk import Desk
-from observability.cluster.standby import stand_by
+from observability.cluster.failover.standby import stand_by
 from observability.config.config import Config
 from observability.connections.tls import make_context
 from observability.errors import EXIT_FAILED, ObservabilityError

@@ -15,9 +15,9 @@ import uvloop
 
 from observability.clocks.clock import HostClock
 from observability.cluster.desk import Desk
-from observability.cluster.lease import Lease, holder_of
+from observability.cluster.failover.lease import Lease, holder_of
+from observability.cluster.failover.records import CURSOR, RecordFollower, StoreState
 from observability.cluster.link import Link
-from observability.cluster.records import CURSOR, RecordFollower, StoreState
 from observability.cluster.streams import check_clock, check_server
 from observability.config.config import Config
 from observability.errors import SourceError, StoreError

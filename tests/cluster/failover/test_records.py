@@ -17,9 +17,8 @@ from cutting_proxy import CuttingProxy
 from nats_server import NatsServer
 from observability.clocks.clock import HostClock
 from observability.cluster.desk import Desk
-from observability.cluster.lease import Holder, Lease, LeaseKeeper, holder_of
-from observability.cluster.link import Link
-from observability.cluster.records import (
+from observability.cluster.failover.lease import Holder, Lease, LeaseKeeper, holder_of
+from observability.cluster.failover.records import (
     CURSOR,
     Record,
     RecordFollower,
@@ -28,6 +27,7 @@ from observability.cluster.records import (
     pack_record,
     unpack_record,
 )
+from observability.cluster.link import Link
 from observability.config.config import Config
 from observability.errors import StoreError
 from observability.memory.counters import Counters
