@@ -13,26 +13,23 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from observability.clocks.timestamps import NS_PER_S
 from observability.cluster.frame_message import EPOCH, SEQ, FrameMessage, pack_frame
 from observability.cluster.link import Link, last_message
-from observability.cluster.streams import make_frame_stream
+from observability.cluster.streams import append, make_frame_stream
 from observability.errors import SourceError
 from observability.memory.counters import Counters
 from observability.snapshot.frames import FRAMES_KEPT, Frame
 from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.shared_frames import FrameParts
-from observability.sources.brokers.nats_connection import Message, NatsConnection, is_unanswered
+from observability.sources.brokers.nats_connection import NatsConnection
 
 logger = logging.getLogger(__name__)
 
 # The servers count them as part of a message.
 _HEADERS_BYTES: Final = 512
-_EXPECTED: Final = "Nats-Expected-Last-Sequence"
 
 
 class FramePublisher:
@@ -135,17 +132,19 @@ class FramePublisher:
         if len(body) + _HEADERS_BYTES > connection.max_payload:
             self._refuse_size(len(body), connection.max_payload)
             return
-        headers[_EXPECTED] = str(self._expected)
         asked_ns = time.monotonic_ns()
         try:
-            (ack,) = await connection.ask(link.desk.frame_subject, body, headers)
-            self._expected = _stored_seq(ack)
+            answer = await append(connection, link.desk.frame_subject, body, headers, self._expected)
+            if "seq" not in answer:
+                refusal = answer.get("error", {}).get("description", "its stream is gone")
+                raise SourceError(f"a frame was refused: {refusal}")
         except (EOFError, SourceError) as error:
             # The next connection looks whose frame is the newest.
             self._unpublished.add()
             self._connection = None
             connection.end(error)
             return
+        self._expected = answer["seq"]
         self._duration.record(time.monotonic_ns() - asked_ns)
         self.trouble, self._has_published = None, True
         self._published.add()
@@ -159,12 +158,3 @@ class FramePublisher:
         )
         if is_new:
             logger.error("%s: edges do not get it; raise max_payload in the servers' configuration", self.trouble)
-
-
-def _stored_seq(ack: Message) -> int:
-    """Returns the number under which a frame was stored. Raises SourceError if it was not."""
-    answer: dict[str, Any] = {} if is_unanswered(ack) else msgspec.json.decode(ack.data)
-    if "error" in answer or "seq" not in answer:
-        raise SourceError(f"a frame was refused: {answer.get('error', {}).get('description', 'its stream is gone')}")
-    seq: int = answer["seq"]
-    return seq

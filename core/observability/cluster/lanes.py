@@ -19,17 +19,16 @@ import msgspec
 
 from observability.cluster.follower import Place, StreamFollower
 from observability.cluster.link import Link, last_message
-from observability.cluster.streams import make_stream
+from observability.cluster.streams import append, make_stream
 from observability.errors import SourceError
 from observability.memory.counters import Counters
 from observability.memory.entry_log import EntryLog, LoggedEntry
 from observability.memory.layout import LANES
-from observability.sources.brokers.nats_connection import Message, NatsConnection, is_unanswered
+from observability.sources.brokers.nats_connection import Message, NatsConnection
 
 logger = logging.getLogger(__name__)
 
 LAST: Final = "Obs-Last"
-EXPECTED: Final = "Nats-Expected-Last-Sequence"
 # Entries of one message. A tick of a busy desk has fewer.
 MAX_ENTRIES: Final = 256
 # Of the stream: as many entries as an edge keeps in memory are rarely more than this.
@@ -76,17 +75,9 @@ class LanePublisher:
 
     async def _begin(self, connection: NatsConnection) -> None:
         desk = self._link.desk
-        config = {
-            "name": desk.lane_stream,
-            "subjects": [desk.lane_subject("*")],
-            "storage": "file",
-            "retention": "limits",
-            "discard": "old",
-            "max_bytes": MAX_STREAM_BYTES,
-            "num_replicas": desk.replicas,
-            "allow_direct": True,
-        }
-        info = await make_stream(self._link, connection, config)
+        info = await make_stream(
+            self._link, connection, desk.lane_stream, desk.lane_subject("*"), storage="file", max_bytes=MAX_STREAM_BYTES
+        )
         self._expected = info["state"]["last_seq"]
         for lane in LANES:
             message = await last_message(connection, desk.lane_stream, desk.lane_subject(lane))
@@ -124,14 +115,12 @@ class LanePublisher:
             entries = entries[: len(entries) // 2]
             body = _encode(entries)
         last = entries[-1][0]
-        headers = {LAST: str(last), EXPECTED: str(self._expected)}
-        (ack,) = await connection.ask(link.desk.lane_subject(lane), body, headers)
-        if is_unanswered(ack):
+        answer = await append(connection, link.desk.lane_subject(lane), body, {LAST: str(last)}, self._expected)
+        if not answer:
             raise SourceError("the stream of lanes is gone")
-        document = msgspec.json.decode(ack.data)
-        if "error" in document:
-            raise SourceError(f"entries of a lane were refused: {document['error'].get('description')}")
-        self._expected = document["seq"]
+        if "error" in answer:
+            raise SourceError(f"entries of a lane were refused: {answer['error'].get('description')}")
+        self._expected = answer["seq"]
         self._published_seqs[lane] = last
         self._published.add(len(entries))
         return True

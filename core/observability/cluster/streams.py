@@ -1,17 +1,21 @@
-"""The streams of a desk: made with explicit limits by the hub, and what the servers must be able to do."""
+"""The streams of a desk: made with explicit limits by the hub, each message behind the one that the hub knows to be the
+last; and what the servers must be able to do."""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any, Final
+
+import msgspec
 
 from observability.clocks.timestamps import NS_PER_S
 from observability.cluster.desk import Desk
 from observability.cluster.link import Link, checked
 from observability.errors import SourceError
 from observability.snapshot.frames import FRAMES_KEPT
-from observability.sources.brokers.nats_connection import NatsConnection
+from observability.sources.brokers.nats_connection import NatsConnection, is_unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +23,7 @@ logger = logging.getLogger(__name__)
 OLDEST_VERSION: Final = (2, 11)
 MAX_CLOCK_OFFSET_NS: Final = NS_PER_S // 4
 
+_EXPECTED: Final = "Nats-Expected-Last-Sequence"
 _NAME_IN_USE: Final = 10058
 _NUMBERS = re.compile(r"([0-9]+)\.([0-9]+)")
 
@@ -54,23 +59,25 @@ def check_clock(link: Link) -> None:
 async def make_frame_stream(link: Link, connection: NatsConnection) -> dict[str, Any]:
     """Returns what the servers say of the stream of frames, which is made if there is none."""
     desk = link.desk
+    limits = {"max_msgs": FRAMES_KEPT, "max_bytes": FRAMES_KEPT * connection.max_payload}
+    return await make_stream(link, connection, desk.frame_stream, desk.frame_subject, storage="memory", **limits)
+
+
+async def make_stream(
+    link: Link, connection: NatsConnection, name: str, subject: str, *, storage: str, **limits: int
+) -> dict[str, Any]:
+    """Makes a stream, or finds it; one with other limits is left as it is. Returns what the servers say of it. Raises
+    EOFError and SourceError."""
     config = {
-        "name": desk.frame_stream,
-        "subjects": [desk.frame_subject],
-        "storage": "memory",
+        "name": name,
+        "subjects": [subject],
+        "storage": storage,
         "retention": "limits",
         "discard": "old",
-        "max_msgs": FRAMES_KEPT,
-        "max_bytes": FRAMES_KEPT * connection.max_payload,
-        "num_replicas": desk.replicas,
+        **limits,
+        "num_replicas": link.desk.replicas,
         "allow_direct": True,
     }
-    return await make_stream(link, connection, config)
-
-
-async def make_stream(link: Link, connection: NatsConnection, config: dict[str, Any]) -> dict[str, Any]:
-    """Makes a stream, or finds it; one with other limits is left as it is. Raises EOFError and SourceError."""
-    name = config["name"]
     answer = await link.ask_engine(connection, f"$JS.API.STREAM.CREATE.{name}", config)
     if answer.get("error", {}).get("err_code") == _NAME_IN_USE:
         answer = await link.ask_engine(connection, f"$JS.API.STREAM.INFO.{name}")
@@ -80,3 +87,15 @@ async def make_stream(link: Link, connection: NatsConnection, config: dict[str, 
         other = {key: found.get(key) for key, value in config.items() if found.get(key) != value}
         logger.info("stream %s is used as it is, with %s", name, other)
     return checked(answer, f"stream {name}")
+
+
+async def append(
+    connection: NatsConnection, subject: str, body: bytes, headers: Mapping[str, str], expected: int
+) -> dict[str, Any]:
+    """Publishes a message that belongs behind the message `expected` of its stream. Returns its number as `seq`; why it
+    was refused as `error`; neither if the stream is gone. Raises EOFError and SourceError."""
+    # hot: once per tick of a hub that publishes
+    (ack,) = await connection.ask(subject, body, {**headers, _EXPECTED: str(expected)})
+    answer: dict[str, Any] = {} if is_unanswered(ack) else msgspec.json.decode(ack.data)
+    # A refusal may have a number, too, which is none.
+    return {"error": answer["error"]} if "error" in answer else answer

@@ -17,11 +17,11 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from observability.cluster.link import Link, checked, last_message
+from observability.cluster.link import Link, last_message
 from observability.cluster.streams import make_stream
 from observability.errors import SourceError
 from observability.memory.counters import Counters
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 # Shares of the lease's time: after the first a hub renews it, after the second it publishes nothing any more.
 RENEW_SHARE: Final = 0.25
 HOLD_SHARE: Final = 0.8
+MAX_STREAM_BYTES: Final = 1024 * 1024
 
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _NOT_FOUND: Final = "404"
@@ -114,19 +115,16 @@ class Lease:
 
     async def _make(self, connection: NatsConnection) -> None:
         desk = self._link.desk
-        config: dict[str, Any] = {
-            "name": desk.lease_stream,
-            "subjects": [desk.lease_subject],
-            "storage": "memory",
-            "retention": "limits",
-            "discard": "old",
-            "max_msgs_per_subject": 1,
-            "max_bytes": 1024 * 1024,
-            "num_replicas": desk.replicas,
-            "allow_direct": True,
-            "allow_msg_ttl": True,
-        }
-        found = checked(await make_stream(self._link, connection, config), "the lease")
+        found = await make_stream(
+            self._link,
+            connection,
+            desk.lease_stream,
+            desk.lease_subject,
+            storage="memory",
+            max_msgs_per_subject=1,
+            max_bytes=MAX_STREAM_BYTES,
+            allow_msg_ttl=True,
+        )
         if not found["config"].get("allow_msg_ttl"):
             raise SourceError(f"stream {desk.lease_stream} lets no message expire (allow_msg_ttl); remove it")
 

@@ -25,10 +25,10 @@ import msgspec
 
 from observability.cluster.follower import Place, StreamFollower
 from observability.cluster.link import Link, last_message
-from observability.cluster.streams import make_stream
+from observability.cluster.streams import append, make_stream
 from observability.errors import SourceError, StoreError
 from observability.memory.counters import Counters
-from observability.sources.brokers.nats_connection import Message, NatsConnection, is_unanswered
+from observability.sources.brokers.nats_connection import Message, NatsConnection
 from observability.store import schema
 from observability.store.writer import PendingRow, Shipped
 
@@ -41,7 +41,6 @@ MAX_STREAM_BYTES: Final = 1024 * 1024 * 1024
 SHIP_SECONDS: Final = 5.0
 WAIT_SECONDS: Final = 0.02
 
-_EXPECTED: Final = "Nats-Expected-Last-Sequence"
 _PART: Final = "Obs-Part"
 _WRITER: Final = "Obs-Writer"
 _BASE: Final = "Obs-Base"
@@ -116,17 +115,9 @@ _COPY: Final = "copy the store of the hub that leads (`observability backup`) in
 async def make_record_stream(link: Link, connection: NatsConnection) -> tuple[dict[str, Any], str]:
     """Returns what the servers say of the log, and with what it began. Raises EOFError and SourceError."""
     desk = link.desk
-    config = {
-        "name": desk.record_stream,
-        "subjects": [desk.record_subject],
-        "storage": "file",
-        "retention": "limits",
-        "discard": "old",
-        "max_bytes": MAX_STREAM_BYTES,
-        "num_replicas": desk.replicas,
-        "allow_direct": True,
-    }
-    info = await make_stream(link, connection, config)
+    info = await make_stream(
+        link, connection, desk.record_stream, desk.record_subject, storage="file", max_bytes=MAX_STREAM_BYTES
+    )
     base = ""
     if info["state"]["first_seq"] == 1:
         question = msgspec.json.encode({"seq": 1})
@@ -191,22 +182,17 @@ class RecordShipper:
 
     async def _store_part(self, connection: NatsConnection, parts: list[bytes]) -> None:
         index = self._parts_stored
-        headers = {
-            _EXPECTED: str(self._expected),
-            _PART: f"{index + 1}/{len(parts)}",
-            _WRITER: self._mark(index),
-        }
+        headers = {_PART: f"{index + 1}/{len(parts)}", _WRITER: self._mark(index)}
         if not self._expected:
             headers[_BASE] = _base(self._state)
         try:
-            (ack,) = await connection.ask(self._link.desk.record_subject, parts[index], headers)
+            answer = await append(connection, self._link.desk.record_subject, parts[index], headers, self._expected)
         except (EOFError, SourceError) as error:
             # The next connection looks whether it was stored.
             self._connection = None
             connection.end(error)
             return
-        answer: dict[str, Any] = {} if is_unanswered(ack) else msgspec.json.decode(ack.data)
-        if "seq" in answer and "error" not in answer:
+        if "seq" in answer:
             self._expected, self._parts_stored = answer["seq"], index + 1
         else:
             self._connection = None
@@ -271,12 +257,11 @@ class RecordFollower:
         """Writes a record without rows behind the newest message that has come, after which no hub before this one can
         write: not even what it had sent and the network still holds. Returns its number; None if more had been written.
         Raises EOFError and SourceError."""
-        headers = {_EXPECTED: str(self.seq), _PART: "1/1"}
+        headers = {_PART: "1/1"}
         if not self.seq:
             headers[_BASE] = _base(self._state)
-        (ack,) = await connection.ask(self._link.desk.record_subject, pack_record([]), headers)
-        answer: dict[str, Any] = {} if is_unanswered(ack) else msgspec.json.decode(ack.data)
-        return None if "error" in answer else answer.get("seq")
+        answer = await append(connection, self._link.desk.record_subject, pack_record([]), headers, self.seq)
+        return answer.get("seq")
 
     async def _begin(self, connection: NatsConnection) -> None:
         info, base = await make_record_stream(self._link, connection)
