@@ -19,7 +19,8 @@ from observability.cluster.frame_publisher import FramePublisher
 from observability.cluster.frame_receiver import FrameReceiver
 from observability.cluster.link import Link
 from observability.cluster.questions import QuestionAnswerer, Questions
-from observability.cluster.streams import check_server, make_frame_stream
+from observability.cluster.server_check import check_server
+from observability.cluster.streams import make_frame_stream
 from observability.config.config import Config
 from observability.errors import HubUnavailable, SourceError
 from observability.ingest.answers import IngestAnswer

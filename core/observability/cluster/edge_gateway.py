@@ -17,14 +17,12 @@ from observability.cluster.frame_publisher import FramePublisher
 from observability.cluster.lanes import LanePublisher, ReadNewer
 from observability.cluster.link import Link
 from observability.cluster.questions import QuestionAnswerer
-from observability.cluster.streams import check_server
 from observability.config.config import Config
 from observability.processes.rpc import RpcHandler
 from observability.snapshot.frames import FRAMES_KEPT, Frame
 from observability.snapshot.hub import Hub
 from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.shared_frames import shown_clock_ns
-from observability.sources.brokers.nats_connection import NatsConnection
 from observability.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -85,7 +83,6 @@ class EdgeGateway:
         self._hub = hub
         self._always = frozenset(always)
         self.link = Link(desk, clock)
-        self.link.add_opener(self._check)
         self._lease = Lease(self.link, config.cluster_lease, holder_of(config.data_dir))
         self._keeper = LeaseKeeper(self.link, self._lease, hub.counters, on_replaced)
         self._publisher = FramePublisher(
@@ -158,6 +155,3 @@ class EdgeGateway:
             self._connections, self._changed = self.link.connections, ChangedDocuments()
         documents = self._changed.of(self._hub.documents_to_share(self._always))
         self._publisher.put(frame, documents, shown_clock_ns(self._hub.event_clock, frame))
-
-    async def _check(self, connection: NatsConnection) -> None:
-        check_server(connection, self.link.desk)

@@ -66,11 +66,6 @@ class FrameReceiver:
         self._pending = counters.gauge("cluster_frames_pending", "Frames in the stream that this edge has not got yet")
         StreamFollower(link, link.desk.frame_stream, link.desk.frame_subject, self._take)
 
-    @property
-    def trouble(self) -> str | None:
-        """Why workers do not get the newest frame; None if they do."""
-        return self._link.trouble or self._writer.trouble
-
     def _take(self, message: Message, place: Place) -> None:
         # hot: once per tick and edge
         try:

@@ -16,6 +16,7 @@ import msgspec
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from observability.cluster.desk import Desk
+from observability.cluster.server_check import check_server
 from observability.errors import EventError, SourceError
 from observability.sources.brokers.nats_connection import Message, NatsConnection, is_unanswered
 
@@ -78,6 +79,7 @@ class Link:
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await connection.open()
+                check_server(connection, self.desk)
                 for opener in self._openers:
                     await opener(connection)
         except BaseException as error:

@@ -17,7 +17,6 @@ from observability.cluster.frame_receiver import FrameReceiver
 from observability.cluster.lanes import LaneReceiver
 from observability.cluster.link import Link
 from observability.cluster.questions import Questions
-from observability.cluster.streams import check_server
 from observability.config.config import Config
 from observability.errors import HubUnavailable
 from observability.memory.mapping import ProcessState
@@ -27,7 +26,6 @@ from observability.processes.control import say_serving
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
 from observability.server.process import ServerProcess
 from observability.server.relay import encode_unavailable
-from observability.sources.brokers.nats_connection import NatsConnection
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +40,6 @@ class EdgeProcess(ServerProcess):
         slot, clock = context.slot, HostClock()
         counters = slot.counters()
         self._link = Link(desk, clock)
-        self._link.add_opener(self._check)
         self._questions = Questions(self._link)
         self._receiver = FrameReceiver(
             self._link,
@@ -93,9 +90,6 @@ class EdgeProcess(ServerProcess):
             periodic.stop()
         await self._link.close()
         logger.info("stopped")
-
-    async def _check(self, connection: NatsConnection) -> None:
-        check_server(connection, self._link.desk)
 
     def _on_frame(self) -> None:
         # hot: once per tick and edge

@@ -18,7 +18,7 @@ from observability.cluster.desk import Desk
 from observability.cluster.failover.lease import Lease, holder_of
 from observability.cluster.failover.records import CURSOR, RecordFollower, StoreState
 from observability.cluster.link import Link
-from observability.cluster.streams import check_clock, check_server
+from observability.cluster.server_check import check_clock
 from observability.config.config import Config
 from observability.errors import SourceError, StoreError
 from observability.memory.counters import Counters
@@ -169,6 +169,5 @@ class _Standby:
         if self._follower is not None and self._follower.fault is not None:
             raise self._follower.fault
 
-    async def _check(self, connection: NatsConnection) -> None:
-        check_server(connection, self._link.desk)
-        check_clock(self._link)
+    async def _check(self, _: NatsConnection) -> None:
+        check_clock(self._link.clock_offset_ns)
