@@ -12,6 +12,7 @@ import uvloop
 from cutting_proxy import CuttingProxy
 from nats_server import NatsServer
 from observability.clocks.clock import HostClock
+from observability.clocks.timestamps import NS_PER_HOUR
 from observability.cluster.batches import BatchAnswerer
 from observability.cluster.desk import Desk
 from observability.cluster.follower import StreamFollower
@@ -352,6 +353,21 @@ def test_a_cluster_of_servers_with_one_copy_of_each_stream_is_said(caplog: pytes
     server = _Server(version="2.15.1", jetstream=True, cluster="c")
     check_server(server, desk_at(1, "d"))  # type: ignore[arg-type]
     assert "CLUSTER_REPLICAS is 1" in caplog.text
+
+
+def test_a_clock_that_differs_from_the_servers_is_said(broker: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
+    class FastClock(HostClock):
+        def time_ns(self) -> int:
+            return super().time_ns() + NS_PER_HOUR
+
+    async def main() -> None:
+        link = Link(desk_at(broker.port, "clock"), FastClock())
+        link.add_opener(lambda connection: _ignore(make_frame_stream(link, connection)))
+        await link.open()
+        await link.close()
+
+    run(main())
+    assert "the clock of this host is +3" in caplog.text
 
 
 async def _ignore(awaited: Coroutine[Any, Any, object]) -> None:

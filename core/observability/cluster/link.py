@@ -16,7 +16,7 @@ import msgspec
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from observability.cluster.desk import Desk
-from observability.cluster.server_check import check_server
+from observability.cluster.server_check import check_clock, check_server
 from observability.errors import EventError, SourceError
 from observability.sources.brokers.nats_connection import Message, NatsConnection, is_unanswered
 
@@ -72,7 +72,7 @@ class Link:
         self._openers.append(opener)
 
     async def open(self) -> None:
-        """Makes a connection. Raises OSError, EOFError or SourceError."""
+        """Makes a connection, and checks the servers. Raises OSError, EOFError or SourceError."""
         connection = NatsConnection(self.desk.address, self._is_queued, PING_SECONDS)
         self._inboxes.clear()
         self._fastest_ns = NS_PER_S
@@ -89,6 +89,8 @@ class Link:
             raise
         self.connection, self.trouble = connection, None
         self.connections += 1
+        # Openers have asked, and measured the clock by the answers.
+        check_clock(self.clock_offset_ns)
 
     def start(self) -> None:
         """Keeps the connection from now on, and makes it if there is none yet."""

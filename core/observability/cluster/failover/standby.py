@@ -18,12 +18,10 @@ from observability.cluster.desk import Desk
 from observability.cluster.failover.lease import Lease, holder_of
 from observability.cluster.failover.records import CURSOR, RecordFollower, StoreState
 from observability.cluster.link import Link
-from observability.cluster.server_check import check_clock
 from observability.config.config import Config
 from observability.errors import SourceError, StoreError
 from observability.memory.counters import Counters
 from observability.processes.service_manager import ServiceManager
-from observability.sources.brokers.nats_connection import NatsConnection
 from observability.store import schema
 from observability.store.limits import StoreLimits
 from observability.store.store import Store
@@ -59,7 +57,6 @@ class _Standby:
         self._service_manager = service_manager
         self._stopping = asyncio.Event()
         self._link = Link(desk, HostClock())
-        self._link.add_opener(self._check)
         self._store: Store | None = None
         self._follower: RecordFollower | None = None
         self._is_said = False
@@ -168,6 +165,3 @@ class _Standby:
     def _raise_fault(self) -> None:
         if self._follower is not None and self._follower.fault is not None:
             raise self._follower.fault
-
-    async def _check(self, _: NatsConnection) -> None:
-        check_clock(self._link.clock_offset_ns)
