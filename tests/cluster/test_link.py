@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
-import uvloop
 
 from cutting_proxy import CuttingProxy
+from desk_links import desk_at, link_to, run, until
 from nats_server import NatsServer
 from observability.clocks.clock import HostClock
 from observability.clocks.timestamps import NS_PER_HOUR
@@ -22,7 +22,6 @@ from observability.cluster.link import Link
 from observability.cluster.questions import QuestionAnswerer, Questions
 from observability.cluster.server_check import check_server
 from observability.cluster.streams import make_frame_stream
-from observability.config.config import Config
 from observability.errors import HubUnavailable, SourceError
 from observability.ingest.answers import IngestAnswer
 from observability.memory.counters import Counters
@@ -31,7 +30,6 @@ from observability.snapshot.frames import NO_INDEX, Frame
 from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.shared_frames import SharedFrames
 from observability.sources.brokers.nats_connection import NatsConnection
-from server_process import TIMEOUT_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +37,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     server = NatsServer(tmp_path_factory.mktemp("nats"))
     yield server
     server.kill()
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    uvloop.run(asyncio.wait_for(main, TIMEOUT_SECONDS))
-
-
-def desk_at(port: int, name: str) -> Desk:
-    desk = Desk.of(Config(engine=f"nats://127.0.0.1:{port}", desk=name))
-    assert desk is not None
-    return desk
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    while not condition():  # noqa: ASYNC110 - conditions of several objects
-        await asyncio.sleep(0.01)
 
 
 def frame(seq: int, epoch: str = "a1") -> Frame:
@@ -85,6 +68,15 @@ class Hub:
     @property
     def published(self) -> int:
         return self.counters.total("cluster_frames_published_total")
+
+    @property
+    def is_connected(self) -> bool:
+        connection = self.link.connection
+        return connection is not None and not connection.is_lost
+
+    @property
+    def unpublished(self) -> int:
+        return self.counters.total("cluster_frames_unpublished_total")
 
 
 class Edge:
@@ -118,9 +110,9 @@ def test_frames_come_once_and_in_order_over_connections_that_are_cut(broker: Nat
                     (hubs if seq % 20 else edges).cut()
                     await until(lambda: hub.link.connection is not None)
                 hub.publish(seq)
-                await asyncio.sleep(0.01)
+                await until(lambda: hub.published + hub.unpublished == seq)  # noqa: B023 - awaited here
             # What was published while there was no connection is lost, and newer frames follow.
-            await until(lambda: hub.link.connection is not None)
+            await until(lambda: hub.is_connected)
             hub.publish(31)
             await until(lambda: edge.seen and edge.seen[-1] == ("a1", 31))
             assert edge.seen == sorted(set(edge.seen))
@@ -361,7 +353,7 @@ def test_a_clock_that_differs_from_the_servers_is_said(broker: NatsServer, caplo
             return super().time_ns() + NS_PER_HOUR
 
     async def main() -> None:
-        link = Link(desk_at(broker.port, "clock"), FastClock())
+        link = link_to(broker.port, "clock", FastClock())
         link.add_opener(lambda connection: _ignore(make_frame_stream(link, connection)))
         await link.open()
         await link.close()

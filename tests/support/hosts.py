@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from websockets.sync.client import ClientConnection, connect
 
-from server_process import TIMEOUT_SECONDS, Server
+from server_process import TIMEOUT_SECONDS, Served, Server
 from ws_client import receive
 
 WORKERS = 2
@@ -108,7 +108,7 @@ def wait_until(condition: Callable[[], T]) -> T:
     return found
 
 
-def trade_ids(server: Server, at_least: int = 0) -> list[str]:
+def trade_ids(server: Served, at_least: int = 0) -> list[str]:
     """Returns the ids of all trades, the newest first, once there are `at_least` so many."""
 
     def trades() -> list[dict[str, Any]]:
@@ -120,7 +120,7 @@ def trade_ids(server: Server, at_least: int = 0) -> list[str]:
     return [trade["trade_id"] for trade in trades()]
 
 
-def source_of(server: Server) -> dict[str, Any]:
+def source_of(server: Served) -> dict[str, Any]:
     """Returns the health of the only source."""
     (source,) = server.get("/api/system/sources")["sources"].values()
     found: dict[str, Any] = source
@@ -162,7 +162,7 @@ def stopped_hub(server: Server) -> Iterator[None]:
         os.kill(hub, signal.SIGCONT)
 
 
-def exposed(server: Server) -> dict[str, float]:
+def exposed(server: Served) -> dict[str, float]:
     lines = server.get_bytes("/metrics").decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
@@ -185,7 +185,7 @@ def is_ready(server: Server) -> bool:
         return False
 
 
-def post(server: Server, path: str, document: Any) -> Any:
+def post(server: Served, path: str, document: Any) -> Any:
     """Returns the document of the answer. Raises HTTPError if that is a refusal."""
     request = urllib.request.Request(
         server.url(path), json.dumps(document).encode(), {"Content-Type": "application/json"}, method="POST"
@@ -194,7 +194,7 @@ def post(server: Server, path: str, document: Any) -> Any:
         return json.load(answer)
 
 
-def answer_to(server: Server, path: str, document: Any) -> Any:
+def answer_to(server: Served, path: str, document: Any) -> Any:
     """Posts likewise, and returns the document of a refusal too."""
     try:
         return post(server, path, document)
@@ -203,12 +203,12 @@ def answer_to(server: Server, path: str, document: Any) -> Any:
             return json.load(refused)
 
 
-def send_alert(server: Server, key: str, state: str = "raised", severity: str = "critical", **more: Any) -> None:
+def send_alert(server: Served, key: str, state: str = "raised", severity: str = "critical", **more: Any) -> None:
     event = {"type": "alert", "severity": severity, "title": f"Alert {key}", "key": key, "state": state, **more}
     assert post(server, "/api/ingest", event)["accepted"] == 1
 
 
-def post_until_taken(server: Any, events: list[Any]) -> Any:
+def post_until_taken(server: Served, events: list[Any]) -> Any:
     """Sends a batch until it is acknowledged, as senders do."""
 
     def answer() -> Any:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import select
 import subprocess
 import sys
 import threading
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 from hosts import wait_until
-from server_process import ROOT, TIMEOUT_SECONDS
+from server_process import ROOT, TIMEOUT_SECONDS, Served
 
 LEASE_SECONDS = "2"
 
 
-class HubProgram:
+class HubProgram(Served):
     """`observability serve` with a lease of two seconds; it has a port once it leads."""
 
     def __init__(self, engine: str, data: Path, **environment: str) -> None:
@@ -68,13 +65,6 @@ class HubProgram:
 
     def wait_for_log(self, text: str) -> None:
         wait_until(lambda: text in self.log)
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url(path), timeout=TIMEOUT_SECONDS) as answer:
-            return json.load(answer)
 
     def kill(self) -> None:
         if self.process.poll() is None:

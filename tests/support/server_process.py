@@ -47,7 +47,40 @@ def run_command(*arguments: str, given: str = "", **environment: str) -> subproc
     )
 
 
-class Server:
+class Served:
+    """What a server on a port of this host answers."""
+
+    port: int
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    @property
+    def websocket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws/metrics"
+
+    def get_bytes(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url(path), timeout=TIMEOUT_SECONDS) as response:
+            body: bytes = response.read()
+            return body
+
+    def get(self, path: str) -> Any:
+        return json.loads(self.get_bytes(path))
+
+    def next_snapshot(self) -> dict[str, Any]:
+        """Returns a snapshot of a tick that begins after the call."""
+        first = self.get("/api/metrics/current")["seq"]
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            # Asked without a pause, the server would do little else.
+            time.sleep(POLL_SECONDS)
+            snapshot: dict[str, Any] = self.get("/api/metrics/current")
+            if snapshot["seq"] > first + 1:
+                return snapshot
+        raise AssertionError("the server does not tick")
+
+
+class Server(Served):
     """`observability serve` with arguments; what it prints is collected line by line."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
@@ -88,33 +121,6 @@ class Server:
                 raise AssertionError(f"{pattern!r} did not appear in:\n" + "\n".join(self.log))
             if re.search(pattern, line):
                 return line
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    @property
-    def websocket_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/ws/metrics"
-
-    def get_bytes(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.url(path), timeout=TIMEOUT_SECONDS) as response:
-            body: bytes = response.read()
-            return body
-
-    def get(self, path: str) -> Any:
-        return json.loads(self.get_bytes(path))
-
-    def next_snapshot(self) -> dict[str, Any]:
-        """Returns a snapshot of a tick that begins after the call."""
-        first = self.get("/api/metrics/current")["seq"]
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while time.monotonic() < deadline:
-            # Asked without a pause, the server would do little else.
-            time.sleep(POLL_SECONDS)
-            snapshot: dict[str, Any] = self.get("/api/metrics/current")
-            if snapshot["seq"] > first + 1:
-                return snapshot
-        raise AssertionError("the server does not tick")
 
     def stop(self, number: int = signal.SIGTERM) -> list[str]:
         """Ends the server; returns its log."""

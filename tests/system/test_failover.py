@@ -6,7 +6,6 @@ import asyncio
 import signal
 import urllib.error
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from cutting_proxy import CuttingProxy
 from hosts import fill, post, post_until_taken, trade_ids, wait_until
 from hub_program import HubProgram
 from nats_server import NatsServer
-from server_process import TIMEOUT_SECONDS, Server
+from server_process import TIMEOUT_SECONDS, Served, Server, running
 from storms import desk_kills
 from storms.desk_kills import Fault, History, faults_of
 from ws_client import receive
@@ -37,6 +36,14 @@ class Desk:
     def start_hub(self, name: str, engine: str | None = None) -> HubProgram:
         self.programs.append(HubProgram(engine or self.engine, self.folder / name))
         return self.programs[-1]
+
+    def start_hubs(self, engine: str | None = None) -> tuple[HubProgram, HubProgram]:
+        """Returns one that leads, and one that stands by. The first one connects to `engine`."""
+        first = self.start_hub("a", engine)
+        first.wait_until_it_leads()
+        second = self.start_hub("b")
+        second.wait_for_log("standing by: the hub on ")
+        return first, second
 
     def start_edge(self) -> Server:
         self.servers.append(Server("--engine", self.engine, "--role", "edge"))
@@ -57,16 +64,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.close()
 
 
-def since(server: Any, seq: int) -> dict[str, Any] | None:
-    """Returns the snapshot of a tick that began after that of a number had ended."""
-    snapshot: dict[str, Any] = server.get("/api/metrics/current")
-    return snapshot if snapshot["seq"] > seq + 1 else None
-
-
-def book(server: Any) -> dict[str, Any]:
+def book(server: Served) -> dict[str, Any]:
     """What must be the same at the hub that takes the place of another one."""
-    asked = server.get("/api/metrics/current")["seq"]
-    strategy = wait_until(lambda: since(server, asked))["strategy"]
+    strategy = server.next_snapshot()["strategy"]
     money = {name: strategy[name] for name in ("realized_pnl", "total_pnl", "open_positions", "gross_exposure")}
     return {
         "money": money,
@@ -86,10 +86,7 @@ EVENTS = [
 
 
 def test_a_standby_takes_the_place_of_a_killed_hub_with_the_same_state(desk: Desk) -> None:
-    first = desk.start_hub("a")
-    first.wait_until_it_leads()
-    second = desk.start_hub("b")
-    second.wait_for_log("standing by: the hub on ")
+    first, second = desk.start_hubs()
     edge = desk.start_edge()
     with connect(f"{edge.websocket_url}?channels=trades&lane_since=0", open_timeout=TIMEOUT_SECONDS) as lane:
         for event in EVENTS:
@@ -107,10 +104,7 @@ def test_a_standby_takes_the_place_of_a_killed_hub_with_the_same_state(desk: Des
 
 
 def test_a_hub_that_stops_hands_over_and_follows_when_it_comes_back(desk: Desk) -> None:
-    first = desk.start_hub("a")
-    first.wait_until_it_leads()
-    second = desk.start_hub("b")
-    second.wait_for_log("standing by: the hub on ")
+    first, second = desk.start_hubs()
     edge = desk.start_edge()
     post_until_taken(edge, [fill(1, "buy", "10")])
     first.process.terminate()
@@ -128,10 +122,7 @@ def test_a_hub_that_stops_hands_over_and_follows_when_it_comes_back(desk: Desk) 
 def test_a_hub_that_is_cut_off_ends_and_has_acknowledged_nothing_that_is_lost(desk: Desk) -> None:
     async def main() -> None:
         async with CuttingProxy(desk.broker.port).running() as proxy:
-            first = desk.start_hub("a", f"nats://127.0.0.1:{proxy.port}")
-            await asyncio.to_thread(first.wait_until_it_leads)
-            second = desk.start_hub("b")
-            await asyncio.to_thread(second.wait_for_log, "standing by: the hub on ")
+            first, second = await asyncio.to_thread(desk.start_hubs, f"nats://127.0.0.1:{proxy.port}")
             await asyncio.to_thread(post_until_taken, first, [fill(1, "buy", "10")])
             proxy.stall()
             with pytest.raises((urllib.error.HTTPError, OSError)):
@@ -155,20 +146,11 @@ def test_a_hub_that_is_cut_off_ends_and_has_acknowledged_nothing_that_is_lost(de
 def test_a_store_of_another_desk_cannot_follow(desk: Desk, tmp_path: Path) -> None:
     first = desk.start_hub("a")
     first.wait_until_it_leads()
-    with alone(tmp_path / "b") as server:
+    with running("--data-dir", str(tmp_path / "b")) as server:
         post_until_taken(server, [fill(1, "buy", "10")])
     other = desk.start_hub("b")
     assert other.process.wait(TIMEOUT_SECONDS) == 1
     assert "copy the store of the hub that leads (`observability backup`)" in other.log
-
-
-@contextmanager
-def alone(data: Path) -> Iterator[Server]:
-    server = Server("--data-dir", str(data))
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 # -- kills and partitions at random, and what checks their histories

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hosts import trade_ids, wait_until
+from hosts import source_of, trade_ids, wait_until
 from nats_server import NatsServer, make_stream, publish
 from server_process import ROOT, Server, run_command
 from storms import nats_kills
@@ -53,7 +53,7 @@ def test_events_come_as_an_object_an_array_or_lines_and_nonsense_costs_only_itse
     asyncio.run(send())
     assert "fills: expected an event" in server.wait_for_log("1 message is rejected")
     assert trade_ids(server, 6) == ["t6", "t5", "t4", "t3", "t2", "t1"]
-    (source,) = server.get("/api/system/sources")["sources"].values()
+    source = source_of(server)
     assert (source["messages"], source["events"], source["rejected"]) == (5, 6, 1)
 
 

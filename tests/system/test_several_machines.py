@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from documents import document
 from hosts import exposed, fill, not_ready, post, post_until_taken, trade_ids, wait_until
 from nats_server import NatsServer
-from server_process import TIMEOUT_SECONDS, Server, run_command
+from server_process import TIMEOUT_SECONDS, Server, run_command, running
 from ws_client import receive, receive_deltas, receive_snapshots, receive_text
 
 StartServer = Callable[..., Server]
@@ -52,9 +52,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeveralMachines]:
     with ExitStack() as opened:
 
         def start(*arguments: str) -> Server:
-            server = Server(*arguments)
-            opened.callback(server.stop)
-            return server
+            return opened.enter_context(running(*arguments))
 
         machines = SeveralMachines(tmp_path_factory.mktemp("desk"), start)
         opened.callback(machines.close)

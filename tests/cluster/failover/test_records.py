@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import uvloop
 
 from cutting_proxy import CuttingProxy
+from desk_links import link_to, run, until
 from nats_server import NatsServer
-from observability.clocks.clock import HostClock
-from observability.cluster.desk import Desk
 from observability.cluster.failover.lease import Holder, Lease, LeaseKeeper, holder_of
 from observability.cluster.failover.records import (
     CURSOR,
@@ -28,11 +25,9 @@ from observability.cluster.failover.records import (
     unpack_record,
 )
 from observability.cluster.link import Link
-from observability.config.config import Config
 from observability.errors import StoreError
 from observability.memory.counters import Counters
 from observability.store import schema
-from server_process import TIMEOUT_SECONDS
 
 ROWS = [
     (1, schema.UPSERT_SILENCE, ("s", 1, 2, "{}")),
@@ -47,21 +42,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Any:
     server = NatsServer(tmp_path_factory.mktemp("nats"))
     yield server
     server.kill()
-
-
-def run(main: Any) -> None:
-    uvloop.run(asyncio.wait_for(main, TIMEOUT_SECONDS))
-
-
-def link_to(port: int, name: str) -> Link:
-    desk = Desk.of(Config(engine=f"nats://127.0.0.1:{port}", desk=name))
-    assert desk is not None
-    return Link(desk, HostClock())
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    while not condition():  # noqa: ASYNC110 - conditions of several objects
-        await asyncio.sleep(0.01)
 
 
 def without_positions(rows: list[Any]) -> list[Any]:

@@ -17,15 +17,16 @@ import signal
 import sqlite3
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error
 
 from cutting_proxy import CuttingProxy
+from hosts import source_of
 from nats_server import NatsServer, make_stream
 from server_process import POLL_SECONDS, TIMEOUT_SECONDS, Server
 
@@ -137,27 +138,24 @@ def check(data: Path, stored: int) -> None:
     with contextlib.closing(sqlite3.connect(file)) as connection:
         found = [int(row[0]) for row in connection.execute("SELECT quantity FROM position_reports ORDER BY seq")]
     lost = set(range(1, stored + 1)) - set(found)
-    twice = {number for number in found if found.count(number) > 1} if len(found) != len(set(found)) else set()
+    twice = {number for number, times in Counter(found).items() if times > 1}
     if lost or twice:
         raise AssertionError(f"of {stored}: lost {sorted(lost)[:20]}, twice {sorted(twice)[:20]}")
 
 
 async def _until_messages_come(server: Server) -> None:
-    before = (await asyncio.to_thread(_source, server))["messages"]
-    await _until(lambda: asyncio.to_thread(lambda: _source(server)["messages"] > before), server)
+    before = (await asyncio.to_thread(source_of, server))["messages"]
+    await _until(lambda: asyncio.to_thread(lambda: source_of(server)["messages"] > before), server)
 
 
 async def _until_all_is_acknowledged(broker: NatsServer) -> None:
-    client = await nats.connect(f"nats://{broker.address}")
+    async with broker.client() as client:
 
-    async def is_all() -> bool:
-        state = await client.jetstream().consumer_info("S", "d")
-        return state.num_pending == state.num_ack_pending == 0
+        async def is_all() -> bool:
+            state = await client.jetstream().consumer_info("S", "d")
+            return state.num_pending == state.num_ack_pending == 0
 
-    try:
         await _until(is_all)
-    finally:
-        await client.close()
 
 
 async def _until(look: Callable[[], Awaitable[bool]], server: Server | None = None) -> None:
@@ -167,12 +165,6 @@ async def _until(look: Callable[[], Awaitable[bool]], server: Server | None = No
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise AssertionError("no messages come:\n" + "\n".join(server.log if server else ())) from None
-
-
-def _source(server: Server) -> dict[str, Any]:
-    (source,) = server.get("/api/system/sources")["sources"].values()
-    found: dict[str, Any] = source
-    return found
 
 
 def main() -> None:

@@ -9,12 +9,11 @@ import asyncio
 import contextlib
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from hosts import wait_until
 from hub_program import HubProgram
 from nats_cluster import NatsCluster
-from server_process import Server
+from server_process import Served, Server
 from storms.desk_kills import Traffic
 
 REPLICAS = {"CLUSTER_REPLICAS": "3"}
@@ -92,6 +91,6 @@ async def lose_a_server_and_a_hub(folder: Path) -> None:
             await asyncio.to_thread(wait_until, lambda server=server: quantity_at(server) == bought)
 
 
-def quantity_at(server: Any) -> Decimal:
+def quantity_at(server: Served) -> Decimal:
     (position,) = server.get("/api/positions")["positions"]
     return Decimal(position["quantity"])
