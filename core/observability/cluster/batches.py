@@ -17,7 +17,7 @@ from observability.sources.brokers.nats_connection import Message, NatsConnectio
 STATUS: Final = "Obs-Status"
 RETRY_AFTER: Final = "Retry-After"
 MESSAGE_ID: Final = "Nats-Msg-Id"
-# Beyond what the gate takes at a time; these are answered with 503 at once.
+# Batches that wait for the gate, which takes one at a time. Further ones are answered with 503 at once.
 MAX_WAITING: Final = 2048
 
 Take = Callable[[bytes, str | None], Awaitable[IngestAnswer]]

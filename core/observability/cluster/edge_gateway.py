@@ -78,8 +78,8 @@ class EdgeGateway:
         always: Collection[str],
         on_replaced: Callable[[str], None],
     ) -> None:
-        """The documents in `always` are current in every message. Calls
-        `on_replaced` with the reason once another hub has taken over; this one must then do nothing more."""
+        """The documents in `always` are current in every message. Calls `on_replaced` with the reason once another hub
+        has taken over; this one must then do nothing more."""
         self._hub = hub
         self._always = frozenset(always)
         self.link = Link(desk, clock)

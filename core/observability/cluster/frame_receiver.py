@@ -23,7 +23,7 @@ from observability.sources.brokers.nats_connection import Message
 
 logger = logging.getLogger(__name__)
 
-# Hexadecimal digits of the words in which the mapping keeps an epoch.
+# The mapping keeps an epoch in a signed word of 64 bits.
 _EPOCH_LIMIT: Final = 1 << 63
 
 

@@ -45,7 +45,6 @@ from observability.store.reader import StoreReader
 
 logger = logging.getLogger(__name__)
 
-
 # The routes, by name, that need the history or the store, which an edge has not got.
 ANSWERED_BY_HUB: Final = ("metrics_history", "alert_history", "orders", "order")
 
