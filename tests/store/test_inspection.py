@@ -108,7 +108,7 @@ def test_a_directory_without_a_store_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_inspection_becomes_a_document(path: Path) -> None:
-    document = to_json(inspect(path.parent), str)
+    document = to_json(inspect(path.parent))
     assert document["sound"] is True
     assert document["sequence"]["ranges"] == [(3, 4)]
     assert document["tables"]["fills"]["rows"] == 5

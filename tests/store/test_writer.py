@@ -242,7 +242,6 @@ def test_a_stop_during_a_fault_tries_again_and_reports_lost_rows(
 FILE_SIZE_LIMIT = """
 import asyncio, resource, sys
 from pathlib import Path
-from observability.errors import StoreError
 from observability.memory.counters import Counters
 from observability.store.store import Store
 from observability.store.limits import StoreLimits

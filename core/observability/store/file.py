@@ -36,7 +36,7 @@ from observability.store.schema import (
     read_version,
 )
 from observability.store.upgrade import copy_before_migration, copy_of
-from observability.store.write_ahead_log import Seal, WriteAheadLog, advice, check_header, index_of, log_of
+from observability.store.write_ahead_log import Seal, WriteAheadLog, advice, check_header, index_of, log_of, size_of
 
 DATABASE_NAME: Final = "observability.db"
 
@@ -58,7 +58,7 @@ def open_database(path: Path, *, keeps_copy: bool = True) -> sqlite3.Connection:
     """
     connection: sqlite3.Connection | None = None
     try:
-        if _size(path):
+        if size_of(path):
             check_database(path)
         else:
             _check_absence(path)
@@ -102,13 +102,6 @@ def _begin_log(connection: sqlite3.Connection) -> None:
             raise
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
 def _check_absence(path: Path) -> None:
     """Raises StoreError if there has been a store where now there is no file, or an empty one."""
     if not path.exists() and restoring_of(path).exists():
@@ -117,12 +110,12 @@ def _check_absence(path: Path) -> None:
             f"{restoring_of(path).name} to start with an empty store"
         )
     log, state = log_of(path), "empty" if path.exists() else "missing"
-    if _size(log):
+    if size_of(log):
         raise StoreError(
-            f"{path}: {state}, but {log.name} beside it holds {_size(log)} bytes of its rows; {advice(path)}"
+            f"{path}: {state}, but {log.name} beside it holds {size_of(log)} bytes of its rows; {advice(path)}"
         )
     # A new file gets its name once it is complete.
-    if path.exists() and _size(path.with_name(LOCK_NAME)):
+    if path.exists() and size_of(path.with_name(LOCK_NAME)):
         raise StoreError(f"{path}: empty, and it was not when this directory was in use; {advice(path)}")
 
 

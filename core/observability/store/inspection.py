@@ -8,22 +8,22 @@ file is read without its locks.
 from __future__ import annotations
 
 import heapq
-import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from observability.clocks.timestamps import format_iso_ms
 from observability.errors import StoreError
 from observability.store.checkpoint import UNWRITTEN_NUMBERS
 from observability.store.file import DATABASE_NAME, check_database, check_schema, explained, open_reader, read_seal
 from observability.store.lock import is_locked
 from observability.store.origin import Origin, read_origin
 from observability.store.schema import MIGRATIONS, NUMBERED, SELECT_SEAL_PAGE, SEQUENCED, read_version
-from observability.store.write_ahead_log import log_of
+from observability.store.write_ahead_log import log_of, size_of
 
 MAX_FAULTS: Final = 10
 MAX_RANGES: Final = 100
@@ -110,7 +110,7 @@ def inspect(directory: Path, *, is_quick: bool = False) -> Inspection:
     began = time.monotonic()
     faults: list[str] = []
     with is_locked(directory) as is_in_use:
-        if not is_in_use and _size(log_of(path)):
+        if not is_in_use and size_of(log_of(path)):
             # Of a server that runs, the log is its own matter.
             with explained(path):
                 check_database(path)
@@ -137,7 +137,7 @@ def inspect(directory: Path, *, is_quick: bool = False) -> Inspection:
             return Inspection(
                 path,
                 path.stat().st_size,
-                _size(log_of(path)),
+                size_of(log_of(path)),
                 is_in_use,
                 version,
                 len(MIGRATIONS),
@@ -153,16 +153,9 @@ def inspect(directory: Path, *, is_quick: bool = False) -> Inspection:
 
 def _connect(path: Path, *, is_in_use: bool) -> sqlite3.Connection:
     """Returns a reader. Without a server and a log it makes no files beside the database, as SQLite else does."""
-    if is_in_use or _size(log_of(path)):
+    if is_in_use or size_of(log_of(path)):
         return open_reader(path)
     return sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _table(connection: sqlite3.Connection, name: str, key: str) -> TableFacts:
@@ -238,8 +231,8 @@ def _checkpoint(connection: sqlite3.Connection, tables: dict[str, TableFacts]) -
     return CheckpointFacts(seq, ts_ns, size, later)
 
 
-def to_json(inspection: Inspection, format_time: Callable[[int], str]) -> dict[str, Any]:
-    """Returns the inspection as a document; times are formatted by `format_time`."""
+def to_json(inspection: Inspection) -> dict[str, Any]:
+    """Returns the inspection as a document."""
     origin, checkpoint, sequence = inspection.origin, inspection.checkpoint, inspection.sequence
     return {
         "path": str(inspection.path),
@@ -252,14 +245,14 @@ def to_json(inspection: Inspection, format_time: Callable[[int], str]) -> dict[s
         "commit": inspection.commit,
         "origin": None
         if origin is None
-        else {"kind": origin.kind, "what": origin.what, "begun": format_time(origin.ts_ns)},
+        else {"kind": origin.kind, "what": origin.what, "begun": format_iso_ms(origin.ts_ns)},
         "tables": {
             name: {
                 "rows": facts.rows,
                 "first": facts.first,
                 "last": facts.last,
                 "lane": facts.lane,
-                "newest": None if facts.newest_ns is None else format_time(facts.newest_ns),
+                "newest": None if facts.newest_ns is None else format_iso_ms(facts.newest_ns),
             }
             for name, facts in inspection.tables.items()
         },
@@ -277,7 +270,7 @@ def to_json(inspection: Inspection, format_time: Callable[[int], str]) -> dict[s
         if checkpoint is None
         else {
             "seq": checkpoint.seq,
-            "timestamp": format_time(checkpoint.ts_ns),
+            "timestamp": format_iso_ms(checkpoint.ts_ns),
             "bytes": checkpoint.bytes,
             "later_records": checkpoint.later_records,
         },

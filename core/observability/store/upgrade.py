@@ -22,7 +22,7 @@ from observability.clocks.timestamps import NS_PER_DAY
 from observability.errors import StoreError
 from observability.store.lock import FILE_MODE
 from observability.store.schema import MIGRATIONS, read_version
-from observability.store.write_ahead_log import log_of
+from observability.store.write_ahead_log import log_of, size_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def copy_before_migration(path: Path, connection: sqlite3.Connection) -> None:
     part = target.with_name(f"{target.name}.part")
     # A start that was killed while it copied has left one, which takes the room of this one.
     _remove_leftovers(part)
-    size = path.stat().st_size + _size(log_of(path))
+    size = path.stat().st_size + size_of(log_of(path))
     free = shutil.disk_usage(path.parent).free
     # The migration may write every page again, into the log.
     needed = 2 * size
@@ -109,13 +109,6 @@ def _copy(connection: sqlite3.Connection, part: Path) -> None:
 def _remove_leftovers(part: Path) -> None:
     for leftover in (part, part.with_name(f"{part.name}-journal"), log_of(part)):
         leftover.unlink(missing_ok=True)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _megabytes(size: int) -> str:

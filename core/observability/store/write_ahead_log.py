@@ -69,6 +69,14 @@ def index_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-shm")
 
 
+def size_of(path: Path) -> int:
+    """Returns the size of a file in bytes; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def check_header(path: Path) -> None:
     """Raises StoreError if the log of a database has bytes, but not those of a log. No connection may be open."""
     log = log_of(path)

@@ -59,12 +59,19 @@ def copy_parser(command: str, description: str, examples: str, file: str) -> arg
     return parsing
 
 
-def run_copy(command: str, done: str, parsed: argparse.Namespace, copy: Callable[[Path, Progress], BackupFacts]) -> int:
-    """Runs a command that copies a store, and prints what it has copied; returns the exit code."""
+def data_directory(command: str, parsed: argparse.Namespace) -> Path | None:
+    """Returns the directory that the command line or DATA_DIR names; prints that there is none, and returns None."""
     named = os.environ.get("DATA_DIR", "")
     directory: Path | None = parsed.data_dir or (Path(named).expanduser() if named else None)
     if directory is None:
         print(f"observability {command}: no data directory is given, expected --data-dir DIR", file=sys.stderr)
+    return directory
+
+
+def run_copy(command: str, done: str, parsed: argparse.Namespace, copy: Callable[[Path, Progress], BackupFacts]) -> int:
+    """Runs a command that copies a store, and prints what it has copied; returns the exit code."""
+    directory = data_directory(command, parsed)
+    if directory is None:
         return EXIT_USAGE
     line = StatusLine(is_quiet=parsed.quiet)
     began = time.monotonic()

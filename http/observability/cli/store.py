@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from observability.cli.backup import data_directory
 from observability.clocks.timestamps import format_iso_ms
 from observability.encoding import encode_json
 from observability.errors import EXIT_FAILED, EXIT_USAGE, StoreError
@@ -32,10 +32,8 @@ MAX_RANGES_SHOWN: Final = 5
 def store(arguments: Sequence[str]) -> int:
     """Checks a store; returns the exit code."""
     parsed = parser().parse_args(arguments)
-    named = os.environ.get("DATA_DIR", "")
-    directory: Path | None = parsed.data_dir or (Path(named).expanduser() if named else None)
+    directory = data_directory("store", parsed)
     if directory is None:
-        print("observability store: no data directory is given, expected --data-dir DIR", file=sys.stderr)
         return EXIT_USAGE
     try:
         found = inspect(directory, is_quick=parsed.quick)
@@ -45,7 +43,7 @@ def store(arguments: Sequence[str]) -> int:
         print(f"observability store: {error}", file=sys.stderr)
         return EXIT_FAILED
     if parsed.json:
-        print(encode_json(to_json(found, format_iso_ms)).decode())
+        print(encode_json(to_json(found)).decode())
     else:
         _print(found)
     return EXIT_FAILED if found.faults else 0
