@@ -31,6 +31,10 @@ from observability.recorder.segment import repair
 from recorded import LIMITS, Market, described, every_frame, opened, record
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("core", "http", "tests/support")),
+}
 SMALL = RecordLimits(max_bytes=160_000, max_age_days=7)
 SMALL_SEGMENTS = RecordLimits(max_bytes=1_600_000, max_age_days=7)
 
@@ -290,11 +294,10 @@ def test_each_segment_that_a_power_cut_left_is_ended_at_the_next_start(tmp_path:
 
 
 def test_a_killed_recorder_loses_nothing_that_it_has_written(tmp_path: Path) -> None:
-    paths = os.pathsep.join(str(ROOT / part) for part in ("core", "http", "tests/support"))
     for run in range(1, 4):
         process = subprocess.Popen(
             [sys.executable, "-c", RECORD_UNTIL_KILLED, tmp_path],
-            env={**os.environ, "PYTHONPATH": paths},
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -312,10 +315,9 @@ def test_a_killed_recorder_loses_nothing_that_it_has_written(tmp_path: Path) -> 
 
 
 def test_a_full_disk_costs_only_the_frames_until_it_has_room_again(tmp_path: Path) -> None:
-    paths = os.pathsep.join(str(ROOT / part) for part in ("core", "http", "tests/support"))
     ran = subprocess.run(
         [sys.executable, "-c", RECORD_ON_A_FULL_DISK, tmp_path],
-        env={**os.environ, "PYTHONPATH": paths},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=120,

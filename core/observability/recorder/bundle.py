@@ -10,8 +10,8 @@
     link   SHA-256 of the link before it, the name of its part, and the bytes of its part; the first has what the bundle
            is of in place of a link before it. The frames of ten seconds are one link.
 
-A change of any part breaks its link and all that follow. Who writes the chain anew as well can only be found out by the
-head of the chain, the last link, which is printed when a bundle is made.
+A change of any part breaks its link and all that follow. That somebody has written the chain anew as well is only found
+out by the head of the chain, the last link, which is printed when a bundle is made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -198,15 +198,14 @@ class _Frames:
     count: int = 0
     first_seq: int = 0
     last_seq: int = 0
-    groups: list[tuple[str, int, int, str]] | None = None
+    groups: list[tuple[str, int, int, str]] = field(default_factory=list)
 
 
 def _copy_frames(request: BundleRequest, target: Path) -> _Frames:
     """Copies the groups of frames of which any is within the time, byte for byte."""
     recording = Recording(request.data_dir / DIRECTORY_NAME)
     recording.refresh()
-    frames = _Frames(groups=[])
-    assert frames.groups is not None
+    frames = _Frames()
     lane_seqs = []
     for source in recording.segments:
         numbers = [
@@ -291,7 +290,6 @@ def _parts(folder: Path, frames: _Frames) -> Iterator[tuple[str, int, bytes, str
     """Yields the name, the offset and the bytes of each link, and what it is."""
     for name in (CONFIGURATION_NAME, LOGS_NAME, DATABASE_NAME):
         yield name, 0, (folder / name).read_bytes(), ""
-    assert frames.groups is not None
     for path in sorted((folder / DIRECTORY_NAME).iterdir()):
         name, data = f"{DIRECTORY_NAME}/{path.name}", path.read_bytes()
         groups = [group for group in frames.groups if group[0] == name]

@@ -135,6 +135,12 @@ def index_path(directory: Path, number: int) -> Path:
     return directory / f"{number:08d}{INDEX_SUFFIX}"
 
 
+def remove_segment(directory: Path, number: int) -> None:
+    """Removes a segment and its index, if it has one. Raises OSError."""
+    segment_path(directory, number).unlink()
+    index_path(directory, number).unlink(missing_ok=True)
+
+
 def segment_numbers(directory: Path) -> list[int]:
     """Returns the numbers of the segments in a directory, in the order of recording. Raises OSError."""
     return sorted(

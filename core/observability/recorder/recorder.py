@@ -22,7 +22,7 @@ from typing import Final
 from observability.clocks.clock import Clock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, NS_PER_S
 from observability.memory.counters import Counters
-from observability.recorder.layout import index_path, segment_numbers, segment_path
+from observability.recorder.layout import index_path, remove_segment, segment_numbers, segment_path
 from observability.recorder.segment import SegmentWriter, repair
 from observability.snapshot.frames import Frame
 
@@ -145,23 +145,13 @@ class Recorder:
 
     def _take(self, queued: _Queued) -> None:
         self._lost += queued.missing
-        if self._fault is not None:
-            if time.monotonic_ns() < self._retry_ns:
-                self._lose()
-                return
-            if not self._attempt(self._prepare):
-                self._lose()
-                return
-        if self._attempt(lambda: self._append(queued)):
-            if self._fault is not None:
-                logger.warning("frames are recorded again; they were not because of: %s", self._fault)
-                self._fault = None
-        else:
-            self._lose()
-
-    def _lose(self) -> None:
-        self._lost += 1
-        self._failed.add()
+        is_off = self._fault is not None and (time.monotonic_ns() < self._retry_ns or not self._attempt(self._prepare))
+        if is_off or not self._attempt(lambda: self._append(queued)):
+            self._lost += 1
+            self._failed.add()
+        elif self._fault is not None:
+            logger.warning("frames are recorded again; they were not because of: %s", self._fault)
+            self._fault = None
 
     def _append(self, queued: _Queued) -> None:
         frame = queued.frame
@@ -226,8 +216,7 @@ class Recorder:
         for number, (size, written_ns) in sizes.items():
             if total <= room and written_ns >= oldest_ns:
                 break
-            segment_path(self._directory, number).unlink()
-            index_path(self._directory, number).unlink(missing_ok=True)
+            remove_segment(self._directory, number)
             total -= size
             logger.info("recording: segment %d is removed, %d bytes", number, size)
         self._size.set(total)

@@ -153,6 +153,7 @@ class Recording:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._segments: dict[int, Segment] = {}
+        """By number, in the order of recording."""
         self._groups: OrderedDict[tuple[int, int], Group] = OrderedDict()
         self._cached_bytes = 0
 
@@ -182,10 +183,6 @@ class Recording:
         return [*self._segments.values()]
 
     @property
-    def is_empty(self) -> bool:
-        return not self._segments
-
-    @property
     def size_bytes(self) -> int:
         total = 0
         for segment in self._segments.values():
@@ -196,7 +193,7 @@ class Recording:
         return total
 
     def first_place(self) -> Place | None:
-        return self._first_of(sorted(self._segments))
+        return self._first_of(self._segments)
 
     def start_ns(self) -> int | None:
         """Returns the earliest time; None if nothing is recorded."""
@@ -319,7 +316,7 @@ class Recording:
             group = self._whole_group(segment, range(place.group + 1, len(segment.fulls)))
             if group is not None:
                 return Place(place.segment, group, 0)
-        return self._first_of(sorted(number for number in self._segments if number > place.segment))
+        return self._first_of(number for number in self._segments if number > place.segment)
 
     def place_before(self, place: Place) -> Place | None:
         """Returns the place of the frame before this one; None at the beginning of what is recorded."""
@@ -330,11 +327,11 @@ class Recording:
             group = self._whole_group(segment, range(place.group - 1, -1, -1))
             if group is not None:
                 return self._last_in(Place(place.segment, group, 0))
-        for number in sorted((number for number in self._segments if number < place.segment), reverse=True):
-            earlier = self._segments[number]
-            group = self._whole_group(earlier, range(len(earlier.fulls) - 1, -1, -1))
-            if group is not None:
-                return self._last_in(Place(number, group, 0))
+        for earlier in reversed(self._segments.values()):
+            if earlier.number < place.segment:
+                group = self._whole_group(earlier, range(len(earlier.fulls) - 1, -1, -1))
+                if group is not None:
+                    return self._last_in(Place(earlier.number, group, 0))
         return None
 
     def _last_in(self, place: Place) -> Place:
@@ -372,14 +369,14 @@ class Cursor:
     """A position in a recording. Going to a frame near the last one decodes only what lies between."""
 
     def __init__(self, recording: Recording) -> None:
-        self.recording = recording
+        self._recording = recording
         self.place: Place | None = None
         self._decoder: FrameDecoder
 
     def go(self, place: Place) -> Frame:
         """Returns the frame at a place. Raises OSError, and ValueError if it cannot be decoded."""
-        record = self.recording.record(place)
-        group = self.recording.group(place)
+        record = self._recording.record(place)
+        group = self._recording.group(place)
         before = self.place
         if before is not None and before[:2] == place[:2] and before.record <= place.record:
             first = before.record + 1

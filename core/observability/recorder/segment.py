@@ -19,6 +19,7 @@ from observability.recorder.layout import (
     pack_record,
     read_entries,
     read_record,
+    remove_segment,
     segment_path,
 )
 from observability.snapshot.frames import Frame
@@ -124,8 +125,7 @@ def repair(directory: Path, number: int) -> int:
         return 0
     data = path.read_bytes()
     if Header.unpack(data) is None:
-        path.unlink()
-        index.unlink(missing_ok=True)
+        remove_segment(directory, number)
         return len(data)
     found: list[Entry] = []
     frames, at = 0, HEADER_BYTES
@@ -138,8 +138,7 @@ def repair(directory: Path, number: int) -> int:
             last = record
         at = record.end
     if last is None:
-        path.unlink()
-        index.unlink(missing_ok=True)
+        remove_segment(directory, number)
         return len(data)
     found.append(Entry(Kind.END, frames, last.seq, last.ts_ns, at, last.lane_seq))
     if at < len(data):
