@@ -11,7 +11,7 @@ import orjson
 from msgspec import Meta, Struct
 
 from observability.clocks.slices import in_slices
-from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms, iso_or_none
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import Refusal, Unavailable, Unprocessable
@@ -108,7 +108,6 @@ class PastRoutes:
                 statuses=(200, 503),
             ),
         )
-
         router.add(
             "GET",
             "/api/recordings/marks",
@@ -136,7 +135,9 @@ class PastRoutes:
 
     async def at(self, request: Request) -> ReadyDocument:
         query = parse_query(request, AtQuery)
-        frame, start_ns, end_ns = await self._find(query.time) if self._reader.exists else (None, None, None)
+        if not self._reader.exists:
+            raise not_recorded(None, None)
+        frame, start_ns, end_ns = await self._reader.run(_frame_at, query.time)
         if frame is None:
             raise not_recorded(start_ns, end_ns)
         # A snapshot has all that came before its time.
@@ -148,7 +149,7 @@ class PastRoutes:
 
     async def recordings(self, request: Request) -> Response:
         query = parse_query(request, RangeQuery)
-        content = await self._reader.run(_describe, query) if self._reader.exists else dict(_NOTHING)
+        content = await self._reader.run(_describe, query) if self._reader.exists else _NOTHING
         return json_response({"recording": self._reader.is_recorded, "live": self._reader.is_live, **content})
 
     async def marks(self, request: Request) -> Response:
@@ -189,9 +190,6 @@ class PastRoutes:
             }
         )
 
-    async def _find(self, time_ns: int) -> tuple[Frame | None, int | None, int | None]:
-        return await self._reader.run(_frame_at, time_ns)
-
     def _document(self, frame: Frame, later: tuple[bytes, bytes]) -> ReadyDocument:
         key = frame.epoch, frame.seq, later[1]
         document = self._documents.pop(key, None)
@@ -211,7 +209,7 @@ _NOTHING: Final[dict[str, Any]] = {
 def not_recorded(start_ns: int | None, end_ns: int | None) -> Refusal:
     """Returns the refusal of a time of which nothing is recorded."""
     detail = "nothing is recorded" if start_ns is None else "nothing is recorded at or before this time"
-    return Refusal(404, detail, start_time=_time(start_ns), end_time=_time(end_ns))
+    return Refusal(404, detail, start_time=iso_or_none(start_ns), end_time=iso_or_none(end_ns))
 
 
 def _frames_around(
@@ -258,14 +256,14 @@ def _frame_at(recording: Recording, time_ns: int) -> tuple[Frame | None, int | N
 def _describe(recording: Recording, query: RangeQuery) -> dict[str, Any]:
     stretches = [each for each in recording.stretches() if _is_within(each, query)]
     return {
-        "start_time": _time(min((each.start_ns for each in stretches), default=None)),
-        "end_time": _time(max((each.end_ns for each in stretches), default=None)),
+        "start_time": iso_or_none(min((each.start_ns for each in stretches), default=None)),
+        "end_time": iso_or_none(max((each.end_ns for each in stretches), default=None)),
         "frames": sum(each.frames for each in stretches),
         "size_bytes": recording.size_bytes,
         "stretches": [
             {
-                "start_time": _time(each.start_ns),
-                "end_time": _time(each.end_ns),
+                "start_time": format_iso_ms(each.start_ns),
+                "end_time": format_iso_ms(each.end_ns),
                 "epoch": each.epoch,
                 "frames": each.frames,
             }
@@ -273,8 +271,8 @@ def _describe(recording: Recording, query: RangeQuery) -> dict[str, Any]:
         ],
         "gaps": [
             {
-                "start_time": _time(each.start_ns),
-                "end_time": _time(each.end_ns),
+                "start_time": format_iso_ms(each.start_ns),
+                "end_time": format_iso_ms(each.end_ns),
                 "frames": each.frames,
                 "reason": "stopped" if each.frames is None else "dropped",
             }
@@ -288,7 +286,3 @@ def _is_within(each: Stretch | Gap, query: RangeQuery) -> bool:
     return (query.start_time is None or each.end_ns >= query.start_time) and (
         query.end_time is None or each.start_ns <= query.end_time
     )
-
-
-def _time(time_ns: int | None) -> str | None:
-    return None if time_ns is None else format_iso_ms(time_ns)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Protocol
 import msgspec
 
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms, iso_or_none
 from observability.encoding import encode_json
 from observability.errors import StoreError
 from observability.memory.counters import Counters
@@ -113,9 +113,7 @@ class _PastFeed:
         for name in live:
             self.restart_lane(name)
 
-    @property
-    def catch_up(self) -> Callable[[], None]:
-        return _nothing
+    def catch_up(self) -> None: ...
 
     def restart_lane(self, name: str) -> None:
         """Empties a lane, which continues after the entries that clients had by the frame."""
@@ -184,11 +182,11 @@ class PastState(StreamState):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "time": _time(self.feed.event_clock.time_ns()),
+            "time": iso_or_none(self.feed.event_clock.time_ns()),
             "state": self.state,
             "speed": self.speed,
-            "start_time": _time(self.start_ns),
-            "end_time": _time(self.end_ns),
+            "start_time": iso_or_none(self.start_ns),
+            "end_time": iso_or_none(self.end_ns),
         }
 
 
@@ -313,7 +311,7 @@ class Viewer(Subscriber):
             # Whole, whatever its number is.
             self.last_seq = -1
             start_ns, end_ns = outcome.skipped
-            self._send_past(skipped={"start_time": _time(start_ns), "end_time": _time(end_ns)})
+            self._send_past(skipped={"start_time": format_iso_ms(start_ns), "end_time": format_iso_ms(end_ns)})
         for shown in outcome.shown:
             self._move_to(shown)
             self.send_frame(shown.frame)
@@ -410,13 +408,6 @@ class Viewer(Subscriber):
 
     def _send_error(self, code: str, message: str, command: PastMessage) -> None:
         self.send_text(encode_json({"type": "error", "id": command.id, "code": code, "message": message}))
-
-
-def _time(time_ns: int | None) -> str | None:
-    return None if time_ns is None else format_iso_ms(time_ns)
-
-
-def _nothing() -> None: ...
 
 
 def _read_nothing(recording: Recording) -> Outcome:
