@@ -11,7 +11,6 @@ minutes.
 from __future__ import annotations
 
 import argparse
-import os
 import selectors
 import sqlite3
 import tempfile
@@ -21,7 +20,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from running_server import running_server
+from running_server import cpu_seconds, running_server
 from stream_reader import open_connection, open_readers
 
 from observability.clients import Sender
@@ -31,7 +30,6 @@ SYMBOLS = (10, 100, 500, 1_000)
 QUOTES_PER_SECOND = 2
 FILLS = 20_000
 FILLS_A_DAY = (10_000, 100_000, 1_000_000)
-TICKS = os.sysconf("SC_CLK_TCK")
 DAY_SECONDS = 86_400
 READ_BYTES = 1 << 18
 
@@ -43,8 +41,7 @@ class Process:
         self._pid = pid
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu_seconds(self._pid)
 
     def resident_megabytes(self) -> float:
         (line,) = (each for each in Path(f"/proc/{self._pid}/status").read_text().splitlines() if "VmRSS" in each)

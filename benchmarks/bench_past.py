@@ -17,11 +17,10 @@ import sys
 import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import orjson
-from running_server import running_server
+from running_server import cpu_seconds, running_server
 from websockets.asyncio.client import connect
 
 SECONDS = 6
@@ -84,20 +83,14 @@ def measure(viewers: int, *arguments: str) -> None:
                 with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
                     assert watching.stdout is not None
                     watching.stdout.readline()
-                    used_ns = cpu_ns(pid)
+                    used = cpu_seconds(pid)
                     found[kind] += asyncio.run(live_latencies(url, SECONDS - 1))
-                    used_ns = cpu_ns(pid) - used_ns
+                    used = cpu_seconds(pid) - used
                     print(f"  {viewers} {kind}: {watching.stdout.readline().strip()} frames a second", end="; ")
-                    print(f"CPU of the server {used_ns / 1e7 / (SECONDS - 1):.0f} %")
+                    print(f"CPU of the server {100 * used / (SECONDS - 1):.0f} %")
         print(f"{' '.join(arguments) or 'one process'}: from tick to a live client")
         for kind, values in found.items():
             print(f"  beside {viewers if kind != 'none' else 'no'} others ({kind}): {percentiles(values)}")
-
-
-def cpu_ns(pid: int) -> int:
-    """Returns the CPU time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * 10_000_000
 
 
 if __name__ == "__main__":

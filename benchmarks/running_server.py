@@ -9,8 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 STOP_SECONDS = 20
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -29,3 +31,9 @@ def running_server(*arguments: str, is_demo: bool = True, **environment: str) ->
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(STOP_SECONDS)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Returns the CPU time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
