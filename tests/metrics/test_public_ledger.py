@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from observability.events import Cash, Fill, Instrument, Rate
-from strategy_desk import NOON, D, Desk
+from strategy_desk import D, Desk
 
 QUOTE = "GBP"
 MADE_UP = """\
@@ -36,14 +36,13 @@ class Account:
 
     def __init__(self) -> None:
         self._desk = Desk()
-        self._number = 0
         # Money that is paid in needs a rate; no balance depends on it.
-        self._publish(Rate(QUOTE, "USD", D("1.27")))
-        self._publish(Instrument("PAIR", "spot", QUOTE, base_currency="USDT"))
+        self._desk.accept(Rate(QUOTE, "USD", D("1.27")))
+        self._desk.accept(Instrument("PAIR", "spot", QUOTE, base_currency="USDT"))
 
     def pay(self, asset: str, amount: Decimal, reason: Any) -> None:
         if amount:
-            self._publish(Cash(amount, reason, asset, f"c{self._number}"))
+            self._desk.accept(Cash(amount, reason, asset, f"c{self._desk.now}"))
 
     def trade(self, legs: dict[str, dict[str, str]]) -> None:
         """Adds a trade of two legs; a fee in the other asset than the quote is taken from what was bought."""
@@ -54,8 +53,11 @@ class Account:
         # The exchange may take a fee in both assets.
         (asset, fee), *rest = fees
         side: Any = "buy" if quantity > 0 else "sell"
-        self._publish(Fill(f"t{self._number}", "PAIR", side, quantity.copy_abs(), price, commission=fee,
-                           commission_asset=asset))  # fmt: skip
+        self._desk.accept(
+            Fill(
+                f"t{self._desk.now}", "PAIR", side, quantity.copy_abs(), price, commission=fee, commission_asset=asset
+            )
+        )  # fmt: skip
         for other, amount in rest:
             self.pay(other, amount.copy_negate(), "fee")
 
@@ -67,13 +69,6 @@ class Account:
             name: Fraction(repr(currencies.get(name, {}).get("cash", 0.0))) + (held if name == "USDT" else 0)
             for name in (QUOTE, "USDT")
         }
-
-    def _publish(self, event: Any) -> None:
-        self._number += 1
-        event.ts, event.ts_init = NOON + self._number, NOON + self._number + 1
-        self._desk.bus.remark = None
-        self._desk.bus.publish(event)
-        assert self._desk.bus.remark is None, self._desk.bus.remark
 
 
 def compare(rows: list[dict[str, str]]) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from observability.events import Cash, Fill, Funding, Instrument, Rate, code_of
-from strategy_desk import NOON, D, Desk
+from strategy_desk import D, Desk
 
 DIGITS: Final = {"XBt": 8, "USDt": 6, "BMEx": 6}
 SPOT: Final = {"XBT_USDT": ("XBt", "USDt"), "BMEX_USDT": ("BMEx", "USDt")}
@@ -49,12 +49,11 @@ class Wallet:
 
     def __init__(self) -> None:
         self._desk = Desk()
-        self._number = 0
         # Money that is paid in needs a rate; no balance depends on it.
         for currency, rate in {"XBT": "60000", "USDT": "1", "BMEX": "0.3"}.items():
-            self._publish(Rate(currency, "USD", D(rate)))
+            self._desk.accept(Rate(currency, "USD", D(rate)))
         for symbol, (base, quote) in SPOT.items():
-            self._publish(Instrument(symbol, "spot", quote.upper(), base_currency=base.upper()))
+            self._desk.accept(Instrument(symbol, "spot", quote.upper(), base_currency=base.upper()))
 
     def take(self, rows: Iterable[Row]) -> None:
         """Takes rows of one moment."""
@@ -80,8 +79,8 @@ class Wallet:
     def _book(self, row: Row) -> None:
         kind, amount, fee = row["transactType"], amount_of(row), amount_of(row, "fee")
         if kind == "Funding":
-            self._publish(
-                Funding(row["address"], amount, f"f{self._number}", row["currency"].upper()),
+            self._desk.accept(
+                Funding(row["address"], amount, f"f{self._desk.now}", row["currency"].upper()),
             )
             return
         if kind == "Conversion":
@@ -93,26 +92,19 @@ class Wallet:
 
     def _pay(self, row: Row, amount: Decimal, reason: Any) -> None:
         if amount:
-            self._publish(Cash(amount, reason or "other", row["currency"].upper(), f"c{self._number}"))
+            self._desk.accept(Cash(amount, reason or "other", row["currency"].upper(), f"c{self._desk.now}"))
 
     def _trade(self, base: Row, quote: Row) -> None:
         assert (base["address"], base["transactTime"]) == (quote["address"], quote["transactTime"])
         charged = base if amount_of(base, "fee") else quote
         quantity, cost = (amount_of(row) + amount_of(row, "fee") for row in (base, quote))
-        self._publish(
+        self._desk.accept(
             Fill(
-                f"t{self._number}", base["address"], "buy" if quantity > 0 else "sell", abs(quantity),
+                f"t{self._desk.now}", base["address"], "buy" if quantity > 0 else "sell", abs(quantity),
                 (abs(cost) / abs(quantity)).quantize(Decimal("1e-18")), commission=amount_of(charged, "fee"),
                 commission_asset=charged["currency"].upper(),
             )
         )  # fmt: skip
-
-    def _publish(self, event: Any) -> None:
-        self._number += 1
-        event.ts, event.ts_init = NOON + self._number, NOON + self._number + 1
-        self._desk.bus.remark = None
-        self._desk.bus.publish(event)
-        assert self._desk.bus.remark is None, self._desk.bus.remark
 
 
 def amount_of(row: Row, name: str = "amount") -> Decimal:
