@@ -248,6 +248,19 @@ def test_days_returns_and_drawdown_are_those_of_a_run_without_the_fault(
     asyncio.run(script())
 
 
+@pytest.mark.parametrize("symbol", ["AAPL", "SAP"])
+def test_a_bust_after_a_correction_takes_a_dividend_out_of_the_drawdown_once(symbol: str) -> None:
+    async def script() -> None:
+        wrong = fill(1, symbol=symbol, commission=D(0))
+        sent = [wrong, *numbered([fill(2, symbol="ES"), Dividend(symbol, D("0.5"))]), quote(4, 440)]
+        right = run_of([CAPITAL, *FOREIGN, *right_of(sent, [bust(wrong)])], await started())
+        run = run_of([CAPITAL, *FOREIGN, *sent, correct(wrong, price=D(90)), bust(wrong, 1)], await started())
+        assert run.collectors.strategy.corrections == 2
+        assert path_figures(run) == path_figures(right)
+
+    asyncio.run(script())
+
+
 def path_figures(run: HubRun) -> dict[str, Any]:
     """Returns what must be as in a run without the fault, also of days that have ended."""
     shown = without(figures(run, NOON + 1_000 * HOUR), "quality", "execution")

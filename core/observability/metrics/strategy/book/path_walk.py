@@ -393,13 +393,16 @@ class PathRun:
             self._due = amendment.by_seq.get(entry.seq)
         elif isinstance(entry, Booked | Divided) and entry.account == amendment.account:
             step = amendment.by_seq.get(entry.seq)
-            if step is not None and (entry.place == amendment.place or (not entry.place and step.change)):
+            if step is not None and entry.place in ("", amendment.place):
+                # The path has the booking, also if nothing of it changes: added once more, a later correction would
+                # change both.
                 self._due = None
                 if step.is_gone:
                     return
-                entry = _replaced(entry, step, amendment.place)
-                if self._is_nothing(entry):
-                    return
+                if entry.place or step.change:
+                    entry = _replaced(entry, step, amendment.place)
+                    if self._is_nothing(entry):
+                        return
         self._add(entry)
 
     def _is_nothing(self, entry: Booked | Divided) -> bool:
