@@ -20,18 +20,27 @@ def run() -> Iterator[Callable[..., None]]:
         yield runner.run
 
 
+class Closable(asyncio.Protocol):
+    """A protocol that says when its transport is closed."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.closed.set()
+
+
 @asynccontextmanager
 async def transports(count: int) -> AsyncIterator[list[asyncio.Transport]]:
     loop = asyncio.get_running_loop()
     pairs = [socket.socketpair() for _ in range(count)]
-    made = [(await loop.create_connection(asyncio.Protocol, sock=ours))[0] for ours, _ in pairs]
-    yield made
-    for transport, (_, theirs) in zip(made, pairs, strict=True):
+    made = [await loop.create_connection(Closable, sock=ours) for ours, _ in pairs]
+    yield [transport for transport, _ in made]
+    for (transport, _), (_, theirs) in zip(made, pairs, strict=True):
         transport.abort()
         theirs.close()
-    # The loop closes its handles on its next turns.
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _, protocol in made:
+        await protocol.closed.wait()
 
 
 def test_an_address_may_hold_as_many_transports_as_its_quota(run: Callable[..., None]) -> None:
