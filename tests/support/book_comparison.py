@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from independent_book import Book, Sums, number
+from pages import read_pages
 from server_process import Server
 
 # A quotient is kept to 60 digits after the point, and what it leaves is realised.
@@ -43,17 +44,10 @@ def compare_section(section: dict[str, Any], book: Book) -> None:
 
 def compare_trades(server: Server, book: Book) -> None:
     """Compares every trade of a server with those of the book."""
-    found: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        page = server.get(f"/api/trades?limit=1000{cursor}")
-        found += page["trades"]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
+    found = read_pages(server.get, "/api/trades?limit=1000", "trades")[::-1]
     wanted = list(book.trades())
-    assert [each["trade_id"] for each in reversed(found)] == [each.event["trade_id"] for each in wanted]
-    for each, trade in zip(reversed(found), wanted, strict=True):
+    assert [each["trade_id"] for each in found] == [each.event["trade_id"] for each in wanted]
+    for each, trade in zip(found, wanted, strict=True):
         assert (each["strategy"], each["symbol"], each["position_side"]) == trade.place
         assert each["order_id"] == trade.event.get("order_id", "")
         if not trade.is_busted:

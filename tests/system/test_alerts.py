@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import ClientConnection, connect
 
 from hosts import post, send_alert
+from pages import read_pages
 from recordings import record
 from server_process import ROOT, TIMEOUT_SECONDS, Server
 from ws_client import read_to_close, receive
@@ -260,14 +261,7 @@ def test_every_occurrence_is_listed_after_a_kill_with_what_became_of_it(
     ]  # fmt: skip
     assert (second["detail"], second["state"]) == ("worse", "resolved")
     assert found["occurrences"][3]["labels"] == {"n": "0"}
-    pages, cursor = [], ""
-    while True:
-        page = server.get(f"/api/system/alerts/history?limit=1{cursor}")
-        pages += page["occurrences"]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
-    assert pages == found["occurrences"]
+    assert read_pages(server.get, "/api/system/alerts/history?limit=1", "occurrences") == found["occurrences"]
     critical = server.get("/api/system/alerts/history?severity=critical")["occurrences"]
     assert [each["key"] for each in critical] == ["other"]
     of_one = server.get(f"/api/system/alerts/history?alert_id={second['alert_id']}")["occurrences"]

@@ -20,6 +20,7 @@ import pytest
 from exported import table
 from hosts import post
 from observability.clients.rest import Rest, RestError
+from pages import read_pages
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import open_socket
 
@@ -93,15 +94,9 @@ def rows(kind: str, data: bytes) -> list[dict[str, Any]]:
 
 def pages(server: Server, query: str) -> list[dict[str, Any]]:
     """Returns the trades of all JSON pages."""
-    found: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        page = server.get(f"/api/trades?limit=500&{query}{cursor}")
-        # What was delivered before a correction is in the JSON only.
-        found += [{name: value for name, value in each.items() if name != "original"} for each in page["trades"]]
-        if page["next_cursor"] is None:
-            return found
-        cursor = f"&cursor={page['next_cursor']}"
+    found = read_pages(server.get, f"/api/trades?limit=500&{query}", "trades")
+    # What was delivered before a correction is in the JSON only.
+    return [{name: value for name, value in each.items() if name != "original"} for each in found]
 
 
 def as_json(row: dict[str, Any]) -> dict[str, Any]:

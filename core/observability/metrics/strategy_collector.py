@@ -75,7 +75,7 @@ from observability.metrics.trades.booking import BookedEvent, Booking
 from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.position_side import HeldSide, held_side, is_reducing, place_of
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
-from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog
+from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog, ids_of
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
 
@@ -546,14 +546,12 @@ class StrategyCollector(BusCollector):
         holding = self._holdings.get(symbol)
         return iter(()) if holding is None else iter(tuple(holding.parts.values()))
 
-    def why_no_room(self, strategy: str, symbol: str) -> EventRefused | None:
-        if not self.rates.has_room(self.instruments.terms(symbol).currency):
-            return EventRefused("symbol", f"no room: amounts in {MAX_CURRENCIES} currencies are kept")
+    def check_place(self, strategy: str, symbol: str) -> None:
+        self._check_room("symbol", self.instruments.terms(symbol).currency)
         if strategy not in self._accounts and len(self._accounts) >= self.settings.max_strategies:
-            return EventRefused("strategy", f"no room: all {self.settings.max_strategies} strategies are in use")
+            raise EventRefused("strategy", f"no room: all {self.settings.max_strategies} strategies are in use")
         if self._n_positions >= self.settings.max_positions and self._flat_position() is None:
-            return self.no_room()
-        return None
+            raise self.no_room()
 
     def bring_in(self, account: StrategyAccount, part: PositionPart, flow: Flow | None, now_ns: int) -> None:
         self._begin_days(account)
@@ -615,14 +613,13 @@ class StrategyCollector(BusCollector):
             return
         deque(run.advance(), maxlen=0)
         run.install()
-        walked = run.walk.accounts.get(account.name)
-        if walked is None:
-            account.drawdown = Drawdown()
-            account.drawdown.set_capital(self._capital.of(account.name))
         for each in self._accounts.values():
             walked = run.walk.accounts.get(each.name)
             if walked is not None:
                 each.drawdown = walked.drawdown
+            elif each is account:
+                each.drawdown = Drawdown()
+                each.drawdown.set_capital(self._capital.of(each.name))
         self._totals.drawdown = run.walk.all.drawdown
         left = [] if run.is_reaching else ["drawdown"]
         if correction.seq <= self.closings.horizon_seq:
@@ -810,7 +807,7 @@ class StrategyCollector(BusCollector):
         """Keeps the marks and rates of a moment that daily figures are measured from."""
         marks = self.path.marks
         known = {symbol: marks.get(symbol) for symbol in sorted(self._holdings) if self._holdings[symbol].known}
-        factors = {name: (each.numerator, each.denominator) for name, each in self.rates.conversions.items()}
+        factors = {name: each.fraction for name, each in self.rates.conversions.items()}
         self.closings.add(Moment(kind, self.path.seq, day, known, factors))
 
     def _path_state(self) -> PathState:
@@ -905,7 +902,7 @@ class StrategyCollector(BusCollector):
         if self.overclosing_fills == 1:
             logger.error(
                 "fill %r is refused: it closes %s of the %s side of %s, which holds %s; further ones are only counted",
-                event.trade_id, closed, event.position_side, event.symbol, held, extra={"ids": _ids(event)},
+                event.trade_id, closed, event.position_side, event.symbol, held, extra={"ids": ids_of(event)},
             )  # fmt: skip
         raise EventRefused(
             "quantity",
@@ -925,7 +922,7 @@ class StrategyCollector(BusCollector):
         if self.fills_refused == 1:
             logger.error(
                 "fill %r of %s is refused: all %d positions are open; further ones are only counted",
-                event.trade_id, event.symbol, self.settings.max_positions, extra={"ids": _ids(event)},
+                event.trade_id, event.symbol, self.settings.max_positions, extra={"ids": ids_of(event)},
             )  # fmt: skip
 
     def open_position(self, account: StrategyAccount, symbol: str, side: HeldSide) -> PositionPart | None:
@@ -1263,10 +1260,3 @@ def _begin_paths_anew(accounts: Iterable[StrategyAccount], totals: StrategyTotal
     totals.begin_path_anew()
     for account in accounts:
         account.begin_path_anew()
-
-
-def _ids(fill: Fill) -> dict[str, str]:
-    """Returns what the log calls a fill by."""
-    return {
-        "trade_id": fill.trade_id, "order_id": fill.order_id, "symbol": fill.symbol, "strategy": fill.strategy
-    }  # fmt: skip

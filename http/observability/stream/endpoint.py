@@ -30,7 +30,7 @@ class PastClients(Protocol):
     """Makes the clients that look at the past."""
 
     def make_client(self, accepted: Accepted, query: WebSocketQuery, subscription: Subscription) -> Subscriber:
-        """Raises Refusal."""
+        """Returns the client of a connection, which begins with `query.at`. Raises Refusal."""
 
 
 class StreamEndpoint(WebSocketEndpoint[Subscriber]):

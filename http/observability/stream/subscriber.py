@@ -88,6 +88,10 @@ class Subscriber(WebSocketConnection):
         """Entries of the lanes that have not been sent to this client."""
         return sum(reader.backlog for reader in self._lanes.values())
 
+    def log_ids(self) -> dict[str, Any]:
+        """Returns what the log calls this connection by, with the id that the client knows."""
+        return {**super().log_ids(), "client": self._stream.client_id(self.number)}
+
     # -- the tick
 
     def skip_frames(self, count: int = 1) -> None:
@@ -189,10 +193,6 @@ class Subscriber(WebSocketConnection):
         self.last_seq = frame.seq
 
     # -- lanes
-
-    def log_ids(self) -> dict[str, Any]:
-        """As in `WebSocketConnection`, with the id that the client knows."""
-        return {**super().log_ids(), "client": self._stream.client_id(self.number)}
 
     def send_lanes(self) -> None:
         """Sends entries of the lanes until the buffer fills. A client that lags too far is closed."""
@@ -319,7 +319,7 @@ class Subscriber(WebSocketConnection):
     # -- requests
 
     def parse(self, message: bytes) -> ClientMessage:
-        """Raises SubscriptionError."""
+        """Returns a message of the client. Raises SubscriptionError."""
         return parse_message(message)
 
     def _answer(self, message: ClientMessage) -> None:

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from pages import read_pages
 from server_process import TIMEOUT_SECONDS, Server
 from storms.engine import Engine, Event, encode, trade_ids
 
@@ -106,14 +107,7 @@ def post(server: Server, batch: list[Event], key: str | None) -> dict[str, Any] 
 
 def check_trades(server: Server, acknowledged: list[str], in_flight: list[str]) -> None:
     """Raises AssertionError if a trade that was acknowledged is missing, or any is there twice."""
-    stored: list[str] = []
-    cursor = ""
-    while True:
-        page = server.get(f"/api/trades?limit=1000{cursor}")
-        stored += [trade["trade_id"] for trade in page["trades"]]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
+    stored = [trade["trade_id"] for trade in read_pages(server.get, "/api/trades?limit=1000", "trades")]
     if len(stored) != len(set(stored)):
         raise AssertionError("a trade is stored twice")
     lost = set(acknowledged) - set(stored)

@@ -28,6 +28,7 @@ from cutting_proxy import CuttingProxy
 from hosts import fill, post
 from hub_program import HubProgram
 from nats_server import NatsServer
+from pages import read_pages
 from server_process import POLL_SECONDS, TIMEOUT_SECONDS, Server
 
 SENDERS = 3
@@ -135,14 +136,7 @@ class Traffic:
         await asyncio.gather(*self._senders, *self._readers, return_exceptions=True)
 
     def _all_trades(self, hub: HubProgram) -> list[str]:
-        found: list[str] = []
-        path = "/api/trades?limit=1000"
-        while True:
-            page = hub.get(path)
-            found += [trade["trade_id"] for trade in page["trades"]]
-            if page["next_cursor"] is None:
-                return found[::-1]
-            path = f"/api/trades?limit=1000&cursor={page['next_cursor']}"
+        return [trade["trade_id"] for trade in read_pages(hub.get, "/api/trades?limit=1000", "trades")][::-1]
 
     async def _send(self, edge: Server) -> None:
         """Sends one trade after the other, each until it is acknowledged."""

@@ -85,6 +85,16 @@ class Conversion:
         self.numerator, self.denominator = numerator, denominator
         return (numerator, denominator) != before
 
+    @property
+    def fraction(self) -> tuple[Decimal | None, Decimal]:
+        """Numerator and denominator."""
+        return self.numerator, self.denominator
+
+    def put(self, numerator: Decimal | None, denominator: Decimal) -> None:
+        """Takes a fraction that was kept."""
+        self.numerator = ONE if numerator == ONE else numerator
+        self.denominator = ONE if denominator == ONE else denominator
+
     def clear(self) -> bool:
         """Leaves it without a rate; returns whether it had one."""
         had, self.numerator, self.denominator, self.legs = self.numerator, None, ONE, ()

@@ -151,8 +151,7 @@ class Corrector:
     def _amount(self, trade: Trade) -> Decimal:
         """Returns the amount of a trade under the terms that its symbol has now."""
         terms = self._collectors.strategy.instruments.terms(trade.symbol)
-        position = AverageCostPosition(terms.multiplier, is_inverse=terms.is_inverse)
-        return position.amount(trade.quantity, trade.price).copy_abs()
+        return AverageCostPosition.under(terms).amount(trade.quantity, trade.price).copy_abs()
 
     def take(self, booking: Booking) -> None:
         """Applies the correction of a fill, or lets it wait."""

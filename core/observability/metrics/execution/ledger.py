@@ -449,16 +449,16 @@ class OrderLedger:
     def _add_money(self) -> None:
         """Adds what the checkpoint of an earlier version does not have, as far as the orders of the session are
         known."""
-        for order in (*self.open.values(), *self._recent.values()):
-            if order.session == self._session:
+        for order in self.orders():
+            if self._is_of_session(order):
                 tally = self._tally(order)
                 for name, amount in self._figures(order)[1].items():
                     tally.add(name, amount if is_money(name) else ZERO)
 
     def _add_traded(self) -> None:
         """Adds likewise what the orders have traded."""
-        for order in (*self.open.values(), *self._recent.values()):
-            if order.session == self._session and order.filled:
+        for order in self.orders():
+            if self._is_of_session(order) and order.filled:
                 is_inverse = order.terms is not None and order.terms.is_inverse
                 amount = order.reciprocal if is_inverse else order.notional
                 self._tally(order).add(*self._traded(order.symbol, amount, ONE))

@@ -199,6 +199,16 @@ class StrategyAccount(JsonPart):
         return is_known
 
     @property
+    def cash(self) -> dict[str, Decimal]:
+        """What was realised by currency, less what the open positions have cost."""
+        cash = {currency: amounts.realized for currency, amounts in self.ledger.by_currency.items()}
+        for part in self.positions.values():
+            if part.position.quantity:
+                currency = part.amounts.currency
+                cash[currency] = EXACT.subtract(cash[currency], part.position.open_cost)
+        return cash
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing was ever counted, or all of it was taken back."""
         return not (

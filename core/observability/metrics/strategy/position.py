@@ -26,6 +26,7 @@ from typing import NamedTuple
 import msgspec
 
 from observability.events import Fill
+from observability.instruments.instrument import Terms
 from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, quotient
 from observability.metrics.arithmetic.splits import Ratio
 
@@ -172,6 +173,11 @@ class AverageCostPosition(msgspec.Struct):
         outcome = pnl if self.outcome is None else EXACT.add(self.outcome, pnl)
         self.outcome = outcome if quantity else None
         return Closing(gross, pnl, outcome, is_flat=not quantity)
+
+    @classmethod
+    def under(cls, terms: Terms) -> AverageCostPosition:
+        """Returns a flat position under the terms of an instrument."""
+        return cls(ONE if terms.multiplier == ONE else terms.multiplier, is_inverse=terms.is_inverse)
 
     def amount(self, signed_quantity: Decimal, price: Decimal) -> Decimal:
         """Returns the amount of a quantity at a price; zero for an inverse contract without a price."""

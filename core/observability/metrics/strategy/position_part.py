@@ -83,8 +83,7 @@ class PositionPart(JsonPart):
         self.key = position_key(strategy, self.place)
         self.terms = terms
         self.amounts: Amounts = ledger.of(terms.currency)
-        multiplier = ONE if terms.multiplier == ONE else terms.multiplier
-        self.position = AverageCostPosition(multiplier, is_inverse=terms.is_inverse)
+        self.position = AverageCostPosition.under(terms)
         self.venues = PositionVenues()
         self.mark = ZERO
         self.mark_source: MarkSource = "fill"

@@ -201,14 +201,13 @@ class EquityDays:
         busted; None: they have not begun."""
         if (first, seq) == (self.first, self.first_seq):
             return
-        early = [
-            first is None or (each < seq if each else day < first)
-            for each, (day, _, _) in zip(self.flow_seqs, self.flows, strict=True)
-        ]
-        brought = [flow[2] for flow, is_early in zip(self.flows, early, strict=True) if is_early]
-        self.base_flows = exact_sum((self.base_flows, *brought))
-        self.flows = [flow for flow, is_early in zip(self.flows, early, strict=True) if not is_early]
-        self.flow_seqs = [each for each, is_early in zip(self.flow_seqs, early, strict=True) if not is_early]
+        flows, self.flows, flow_seqs, self.flow_seqs = self.flows, [], self.flow_seqs, []
+        for flow, flow_seq in zip(flows, flow_seqs, strict=True):
+            if first is None or (flow_seq < seq if flow_seq else flow[0] < first):
+                self.base_flows = EXACT.add(self.base_flows, flow[2])
+            else:
+                self.flows.append(flow)
+                self.flow_seqs.append(flow_seq)
         paid = {day for day, _, _ in self.flows}
         self.first, self.first_seq = first, seq
         if first is None or (self.last is not None and self.last < first):

@@ -157,8 +157,13 @@ class Trade(msgspec.Struct, gc=False):
         self.corrected = corrected
         if self.fee_value is not None and self.commission and terms.commission != self.commission:
             # Its rate stays: a restart takes the value from a row that has corrections which are not applied yet.
-            self.fee_value = quotient(ROUNDED.multiply(self.fee_value, terms.commission), self.commission)
+            self.fee_value = self.fee_value_of(terms.commission)
         self.quantity, self.price, self.commission = terms.quantity, terms.price, terms.commission
+
+    def fee_value_of(self, commission: Decimal) -> Decimal:
+        """Returns the value of another commission, at the rate at which its own has one; its own is not zero."""
+        assert self.fee_value is not None, "its own has a value"
+        return quotient(ROUNDED.multiply(self.fee_value, commission), self.commission)
 
     def with_change(self, change: Change) -> Corrected:
         """Returns its corrections and a further one."""

@@ -481,12 +481,7 @@ class TradeLog:
                 "fill %r of %s at venue %r was delivered again with different content; the first delivery counts, "
                 "this one is kept apart%s",
                 fill.trade_id, fill.symbol, fill.venue, f" ({unlogged} more were not logged)" if unlogged else "",
-                extra={
-                    "ids": {
-                        "trade_id": fill.trade_id, "order_id": fill.order_id, "symbol": fill.symbol,
-                        "strategy": fill.strategy,
-                    }
-                },
+                extra={"ids": ids_of(fill)},
             )  # fmt: skip
         if len(self._conflicting) >= MAX_CONFLICTS:
             del self._conflicting[next(iter(self._conflicting))]
@@ -534,3 +529,10 @@ def _second_leg(key: TradeKey) -> TradeKey:
 def _conflict_key(key: TradeKey, record: Fill | Trade) -> _ConflictKey:
     content = _content(record.original if isinstance(record, Trade) else record)
     return key, content, record.strategy or DEFAULT_STRATEGY
+
+
+def ids_of(fill: Fill) -> dict[str, str]:
+    """Returns what the log calls a fill by."""
+    return {
+        "trade_id": fill.trade_id, "order_id": fill.order_id, "symbol": fill.symbol, "strategy": fill.strategy
+    }  # fmt: skip

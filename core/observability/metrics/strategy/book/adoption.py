@@ -30,8 +30,8 @@ class Holders(Protocol):
     def find(self, strategy: str, place: str) -> PositionPart | None:
         """Returns a position by its strategy and its key within the account."""
 
-    def why_no_room(self, strategy: str, symbol: str) -> EventRefused | None:
-        """Returns why a strategy cannot have a further position in a symbol; None if it can."""
+    def check_place(self, strategy: str, symbol: str) -> None:
+        """Raises EventRefused if there is no place for a further position of a strategy in a symbol."""
 
     def open_position(self, account: StrategyAccount, symbol: str, side: HeldSide) -> PositionPart | None:
         """Opens a flat position; None if there is no room for one."""
@@ -78,6 +78,4 @@ class Adoption:
             raise EventRefused(
                 "adopt", f"the position {part.key} {what}: only one of which nothing is known is adopted"
             )
-        refused = self._holders.why_no_room(strategy, event.symbol)
-        if refused is not None:
-            raise refused
+        self._holders.check_place(strategy, event.symbol)

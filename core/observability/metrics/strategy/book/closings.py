@@ -54,10 +54,10 @@ class Closings:
     def __init__(self) -> None:
         self.horizon_seq = 0
         """Moments after later fills are all there."""
+        # Per moment: the number of the newest fill, how many prices it has, and the packed moment.
         self._moments: deque[tuple[int, int, bytes]] = deque()
-        # Number of the newest fill, how many prices it has, and the packed moment.
         self._n_prices = 0
-        self._session: bytes = b""
+        self._session = b""
 
     def add(self, moment: Moment) -> None:
         """Adds the moment of now. That of the session replaces the one before."""
@@ -114,7 +114,7 @@ def shift_of(amendment: Amendment, moment: Moment, reporting: str) -> Decimal | 
             return None
         mark, after, before = moment.marks[amendment.symbol], step.value, step.value_before
         if mark is not None:
-            position = AverageCostPosition(terms.multiplier, is_inverse=terms.is_inverse)
+            position = AverageCostPosition.under(terms)
             after, before = position.amount(step.quantity, mark), position.amount(step.quantity_before, mark)
         value = EXACT.subtract(after, before)
         sums[terms.currency] = EXACT.add(sums.get(terms.currency, ZERO), value)
@@ -130,8 +130,7 @@ def _converted(
             total = EXACT.add(total, amount)
             continue
         conversion = Conversion(currency)
-        numerator, denominator = factors.get(currency, (None, ONE))
-        conversion.numerator, conversion.denominator = numerator, ONE if denominator == ONE else denominator
+        conversion.put(*factors.get(currency, (None, ONE)))
         converted = conversion.convert(amount)
         if converted is None:
             return None

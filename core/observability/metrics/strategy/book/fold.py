@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from observability.events import Dividend, Position, Settlement, Split
 from observability.instruments.instrument import Terms as ContractTerms
-from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, quotient
+from observability.metrics.arithmetic.decimals import EXACT, ZERO
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.strategy.account import StrategyAccount
@@ -42,14 +42,6 @@ class Fold:
         self.part = PositionPart(strategy, trade.symbol, terms, self.account.ledger, trade.position_side)
         self.account.positions[self.part.place] = self.part
 
-    @property
-    def cash(self) -> Cash:
-        """What the account has realised by currency, less what the position has cost."""
-        cash = {currency: amounts.realized for currency, amounts in self.account.ledger.by_currency.items()}
-        currency = self.part.amounts.currency
-        cash[currency] = EXACT.subtract(cash[currency], self.part.position.open_cost)
-        return cash
-
     def add(self, trade: Trade, terms: Terms) -> Trade:
         """Adds a fill that counts with `terms`; returns its trade with what the fill realised."""
         counted = copy(trade)
@@ -58,8 +50,7 @@ class Fold:
         if trade.fee_value is not None and terms.commission != trade.commission:
             # At the rate of its arrival; a fill without a fee had none.
             if trade.commission:
-                share = ROUNDED.multiply(trade.fee_value, terms.commission)
-                counted.fee_value = quotient(share, trade.commission)
+                counted.fee_value = trade.fee_value_of(terms.commission)
             else:
                 currency = self.part.terms.currency
                 counted.fee_value = self._rates.value(terms.commission, trade.commission_asset, currency)
@@ -176,7 +167,7 @@ class Refold:
 
     def _step(self, seq: int, ns: int, *, is_gone: bool = False) -> None:
         """Adds what a fill or booking has come to."""
-        before, after = self.before.cash, self.after.cash
+        before, after = self.before.account.cash, self.after.account.cash
         last, lead = self._lead, {}
         for currency in {**before, **after}:
             ahead = EXACT.subtract(after.get(currency, ZERO), before.get(currency, ZERO))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from observability.metrics.arithmetic.decimals import EXACT
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.strategy.account import StrategyAccount
 from observability.metrics.strategy.book.equity_path import HeldState, PathState, WalkedState
@@ -26,13 +25,9 @@ def path_state(
     walked = []
     for account in accounts:
         parts = [part for part in account.positions.values() if part.position.quantity]
-        cash = {currency: amounts.realized for currency, amounts in account.ledger.by_currency.items()}
-        for part in parts:
-            cash[part.amounts.currency] = EXACT.subtract(cash[part.amounts.currency], part.position.open_cost)
-            if part.mark_source != "fill":
-                marked[part.symbol] = part.mark
-        walked.append(WalkedState(account.name, cash, account.drawdown, [_held(part) for part in parts]))
-    factors = {name: (each.numerator, each.denominator) for name, each in rates.conversions.items()}
+        marked.update({part.symbol: part.mark for part in parts if part.mark_source != "fill"})
+        walked.append(WalkedState(account.name, account.cash, account.drawdown, [_held(part) for part in parts]))
+    factors = {name: each.fraction for name, each in rates.conversions.items()}
     return PathState(seq, walked, drawdown, marked, factors, dict(capitals))
 
 

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from observability.instruments.instrument import Terms
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO
+from observability.metrics.arithmetic.decimals import EXACT, ZERO
 from observability.metrics.arithmetic.rates import Conversion
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.strategy.book.equity_path import (
@@ -123,7 +123,7 @@ class Walk:
             [account.to_state() for account in self.accounts.values()],
             self.all.drawdown,
             self.marks,
-            {name: (each.numerator, each.denominator) for name, each in self._conversions.items()},
+            {name: each.fraction for name, each in self._conversions.items()},
             self.capitals,
         )
 
@@ -244,9 +244,7 @@ class Walk:
             account.drawdown.look(total, ns)
 
     def _rate(self, currency: str, numerator: Decimal | None, denominator: Decimal) -> None:
-        conversion = self._conversions.setdefault(currency, Conversion(currency))
-        conversion.numerator = ONE if numerator == ONE else numerator
-        conversion.denominator = ONE if denominator == ONE else denominator
+        self._conversions.setdefault(currency, Conversion(currency)).put(numerator, denominator)
 
 
 class _Held:
@@ -263,7 +261,7 @@ class _Held:
         self.scale = None if state.scale is None else Ratio(*state.scale)
         self.value = ZERO
         self.account: _Account
-        self.position = AverageCostPosition(state.terms.multiplier, is_inverse=state.terms.is_inverse)
+        self.position = AverageCostPosition.under(state.terms)
 
     def unscaled(self, mark: Decimal) -> Decimal:
         return self.position.amount(self.quantity, mark)
@@ -288,8 +286,7 @@ class _Account:
         total = self.sums.get(reporting, ZERO)
         for currency, amount in self.sums.items():
             if currency != reporting:
-                conversion = conversions.get(currency)
-                converted = conversion.convert(amount) if conversion is not None else None if amount else ZERO
+                converted = (conversions.get(currency) or Conversion(currency)).convert(amount)
                 if converted is None:
                     return None
                 total = EXACT.add(total, converted)
@@ -325,8 +322,6 @@ class PathRun:
         """Whether the path has the fill."""
         oldest = path.chunks[0].number if path.chunks else path.number
         self._number = oldest if number is None else number
-        self.length = path.entries_since(self._number)
-        """About how many entries there are."""
         self._chunks: list[Chunk] = []
         self._entries: list[Entry] = []
         self._position = 0
