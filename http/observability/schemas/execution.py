@@ -6,7 +6,6 @@ from typing import Final
 
 from observability.schemas.builders import (
     BPS,
-    FRACTION,
     Schema,
     array,
     count,
@@ -79,7 +78,7 @@ def _rate(meaning: str, *, has_reason: bool = False) -> Schema:
         "",
         meaning,
         {
-            "value": number(meaning, 0.94, FRACTION, null=True),
+            "value": share(meaning, 0.94, null=True),
             "n": count("Orders behind it.", 19),
             **({"reason": _REASON} if has_reason else {}),
         },

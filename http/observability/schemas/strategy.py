@@ -23,12 +23,10 @@ from observability.schemas.builders import (
     text,
     word,
 )
-from observability.schemas.trades import BOOKING
+from observability.schemas.trades import BOOKING, BY_CURRENCY, SYMBOL
 
 _STRATEGY: Final = text("The strategy; `(default)` if the events name none.", "mean_reversion")
-_SYMBOL: Final = text("The symbol.", "AAPL")
 _POSITION_SIDE: Final = word("The side in hedge mode, else empty or `both`.", ("", "long", "short", "both"))
-_BY_CURRENCY: Final = mapping(number("An amount in that currency.", 12.5, MONEY), "Amounts by currency.", "EUR")
 _WHY_NULL: Final = text("Why sums that need a missing rate are null; null if none does.", "no rate EUR/USD", null=True)
 
 AMOUNTS: Final = record(
@@ -58,7 +56,7 @@ POSITION_VENUE: Final = record(
 
 _POSITION_FIELDS: Final[dict[str, Schema]] = {
     "key": text("Identifies the position in deltas: STRATEGY/SYMBOL.", "mean_reversion/AAPL"),
-    "symbol": _SYMBOL,
+    "symbol": SYMBOL,
     "strategy": _STRATEGY,
     "position_side": _POSITION_SIDE,
     "quantity": quantity("Signed quantity."),
@@ -68,7 +66,7 @@ _POSITION_FIELDS: Final[dict[str, Schema]] = {
     "unrealized_pnl": money("Value at the mark less cost.", 37.0, null=True),
     "realized_pnl": money("Realised so far, net of fees; null while `unvalued_fees` has any.", null=True),
     "currency": text("The currency of both.", "USD"),
-    "unvalued_fees": _BY_CURRENCY | {"description": "Fees that had no rate into `currency` when their fills came."},
+    "unvalued_fees": BY_CURRENCY | {"description": "Fees that had no rate into `currency` when their fills came."},
     "engine_quantity": quantity("Of the engine's newest `position` event; null before the first.", null=True),
     "engine_avg_price": price("Of the same event.", null=True),
     "difference": quantity("The engine's quantity less ours.", 0.0, null=True),
@@ -116,7 +114,7 @@ _ACCOUNT: Final[dict[str, Schema]] = {
     "gross_exposure": money("Sum of the absolute values of positions.", 79501.7, null=True),
     "net_exposure": money("Sum of the signed values of positions.", -39644.3, null=True),
     "currencies": mapping(AMOUNTS, "Sums by currency, exact and not converted.", "USD"),
-    "unconverted": _BY_CURRENCY | {"description": "P&L by currency for which no rate is known."},
+    "unconverted": BY_CURRENCY | {"description": "P&L by currency for which no rate is known."},
     "unconverted_reason": _WHY_NULL,
     "equity": money("Capital plus external flows plus total P&L.", 251250.5, null=True),
     "daily_pnl": money("P&L since the session began.", null=True),
@@ -142,7 +140,7 @@ STRATEGY_STATE: Final = record(
                 "LastSignal",
                 "The newest signal.",
                 {
-                    "symbol": _SYMBOL,
+                    "symbol": SYMBOL,
                     "action": text("What it wants to do.", "buy"),
                     "confidence": number("As the strategy gave it.", 0.8, "as sent", null=True),
                     "timestamp": moment("Its time."),
@@ -158,7 +156,7 @@ SYMBOL_ACCOUNT: Final = record(
     "What one symbol has brought, over all strategies, in its own currency.",
     {
         **_SUMS,
-        "unconverted": _BY_CURRENCY,
+        "unconverted": BY_CURRENCY,
         "fills": count("Fills in it."),
         "instrument": record(
             "InstrumentTerms",
@@ -307,7 +305,7 @@ INSTRUMENT: Final = record(
     "InstrumentState",
     "What a symbol stands for.",
     {
-        "symbol": _SYMBOL,
+        "symbol": SYMBOL,
         "venue": text("The venue it holds at; empty for all.", ""),
         "kind": text("equity, spot, future, perpetual, option or fx; null if nothing told.", "equity", null=True),
         "contract": word("Its form.", ("linear", "inverse", "quanto")),
@@ -333,7 +331,7 @@ BREAK: Final = record(
     "A position that differs from the engine's.",
     {
         "strategy": _STRATEGY,
-        "symbol": _SYMBOL,
+        "symbol": SYMBOL,
         "position_side": text("The side in hedge mode, else empty or `both`.", ""),
         "quantity": quantity("Ours."),
         "engine_quantity": quantity("The engine's.", 90.0),
@@ -357,7 +355,7 @@ ORDER_BREAK: Final = record(
     "A report of an order that was delivered again with other content.",
     {
         "order_id": text("The order.", "o1"),
-        "symbol": _SYMBOL,
+        "symbol": SYMBOL,
         "venue": text("The venue.", "XNAS"),
         "strategy": _STRATEGY,
         "status": text("The status of both reports.", "new"),
@@ -387,7 +385,7 @@ FILL_BREAK: Final = record(
     {
         "trade_id": text("The trade.", "t1"),
         "order_id": text("Its order.", "o1"),
-        "symbol": _SYMBOL,
+        "symbol": SYMBOL,
         "side": word("The side of both.", ("buy", "sell")),
         "venue": text("The venue.", "XNAS"),
         "timestamp": moment("When it was executed."),

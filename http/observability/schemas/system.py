@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from observability.schemas.builders import (
-    MONEY,
     Schema,
     anything,
     array,
@@ -13,10 +12,13 @@ from observability.schemas.builders import (
     flag,
     mapping,
     moment,
+    money,
     nullable,
     number,
     one_of,
+    quantity,
     record,
+    share,
     text,
     word,
 )
@@ -79,7 +81,7 @@ SYSTEM_SECTION: Final = record(
                 {
                     **_REPLAY,
                     "event_time": moment("Time of its newest event.", null=True),
-                    "progress": number("Of the lap, from 0 to 1.", 0.5, "fraction", null=True),
+                    "progress": share("Of the lap, from 0 to 1.", 0.5, null=True),
                 },
             ),
             "Null without a replay.",
@@ -473,7 +475,7 @@ SUMMARY: Final[dict[str, Schema]] = {
         {
             "symbols_tracked": count("Symbols.", 5),
             "total_trades": count("Prints.", 466),
-            "total_volume": number("Their size.", 280500.0, "quantity"),
+            "total_volume": quantity("Their size.", 280500.0),
         },
     ),
     "strategy": record(
@@ -481,8 +483,8 @@ SUMMARY: Final[dict[str, Schema]] = {
         "The account.",
         {
             "active_strategies": count("Strategies.", 1),
-            "total_pnl": number("Total P&L.", 169.8, MONEY, null=True),
-            "daily_pnl": number("P&L of the session.", 169.8, MONEY, null=True),
+            "total_pnl": money("Total P&L.", 169.8, null=True),
+            "daily_pnl": money("P&L of the session.", 169.8, null=True),
             "open_positions": count("Open positions.", 2),
         },
     ),
@@ -492,7 +494,7 @@ SUMMARY: Final[dict[str, Schema]] = {
         {
             "orders_today": count("Orders.", 19),
             "fills_today": count("Fills.", 25),
-            "fill_rate": number("Quantity filled / ordered.", 0.94, null=True),
+            "fill_rate": share("Quantity filled / ordered.", 0.94, null=True),
             "avg_latency_ms": number("From `pending_new` to acknowledgement.", 1.06, null=True),
         },
     ),

@@ -7,7 +7,6 @@ from typing import Final, get_args
 from observability.events import OrderStatus
 from observability.schemas.builders import (
     BPS,
-    MONEY,
     Schema,
     anything,
     array,
@@ -26,11 +25,11 @@ from observability.schemas.builders import (
     word,
 )
 
-_SYMBOL: Final = text("The symbol.", "AAPL")
+SYMBOL: Final = text("The symbol.", "AAPL")
 _SIDE: Final = word("The side.", ("buy", "sell"))
 _STRATEGY: Final = text("The strategy; empty if none was named.", "mean_reversion")
 _VENUE: Final = text("The venue; empty if none was named.", "XNAS")
-_AMOUNTS: Final = mapping(number("An amount in that currency.", 12.5, MONEY), "Amounts by currency.", "EUR")
+BY_CURRENCY: Final = mapping(money("An amount in that currency.", 12.5), "Amounts by currency.", "EUR")
 
 _TERMS: Final = record(
     "TradeTerms",
@@ -48,7 +47,7 @@ TRADE: Final = record(
     {
         "trade_id": text("As the fill had it, or its newest correction.", "t1"),
         "order_id": text("Its order; empty for what a venue did to a position.", "o1"),
-        "symbol": _SYMBOL,
+        "symbol": SYMBOL,
         "side": _SIDE,
         "quantity": quantity("As the fill had it, or as its corrections say."),
         "price": price("The same."),
@@ -130,7 +129,7 @@ _REPORT: Final[dict[str, Schema]] = {
 
 ORDER_REPORT_FIELDS: Final[dict[str, Schema]] = {
     "order_id": text("The order.", "o1"),
-    "symbol": _SYMBOL,
+    "symbol": SYMBOL,
     "side": _SIDE,
     "strategy": _STRATEGY,
     "venue": _VENUE,
@@ -141,7 +140,7 @@ ORDER_REPORT_FIELDS: Final[dict[str, Schema]] = {
 _ORDER: Final[dict[str, Schema]] = {
     "order_id": text("The engine's or exchange's id.", "o1"),
     "client_order_id": text("The client's own id.", "c1"),
-    "symbol": _SYMBOL,
+    "symbol": SYMBOL,
     "side": _SIDE,
     "strategy": _STRATEGY,
     "venue": _VENUE,
@@ -155,7 +154,7 @@ _ORDER: Final[dict[str, Schema]] = {
     "average_price": price("The average price of its fills.", null=True),
     "commission": money("The fees of its fills.", 8.93, null=True),
     "currency": text("The currency of `commission`.", "USD", null=True),
-    "unvalued_fees": _AMOUNTS | {"description": "Fees without a rate, by their own currency."},
+    "unvalued_fees": BY_CURRENCY | {"description": "Fees without a rate, by their own currency."},
     "arrival_price": price("The first arrival price that a report gave.", null=True),
     "slippage_bps": number("The average price against it; a cost when positive.", 3.76, null=True),
     "latency_ms": number("From `pending_new` to `new` or `rejected`.", 1.01, null=True),

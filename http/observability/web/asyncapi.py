@@ -27,16 +27,18 @@ _ASKED_FOR: Final = ("Pong", "Painted", "Past")
 
 def describe_streams() -> dict[str, Any]:
     """Returns the AsyncAPI 3.0 document."""
-    schemas = event_schemas()
+    events = event_schemas()
+    schemas = dict(events)
     messages: dict[str, Any] = {}
     names = {
         "stream": [_message(each, schemas, messages) for each in STREAM_MESSAGES],
         "client": [_message(each, schemas, messages) for each in CLIENT_MESSAGES],
         "sender": [_message(each, schemas, messages) for each in SENDER_MESSAGES],
-        "events": [_event(name, schema, messages) for name, schema in event_schemas().items()],
+        "events": [_event(name, schema, messages) for name, schema in events.items()],
     }
     # Server-sent events say why they end; a WebSocket has its close code.
     names["websocket"] = [name for name in names["stream"] if name != "Close"]
+    names["server-sent"] = [name for name in names["stream"] if name not in _ASKED_FOR]
     query = {
         "type": "object",
         "properties": {name: {"type": "string", "description": _QUERY[name]} for name in StreamQuery.__struct_fields__},
@@ -50,14 +52,14 @@ def describe_streams() -> dict[str, Any]:
                 "address": StreamEndpoint.paths[0],
                 "title": "The stream",
                 "description": "Snapshots ten times a second, or what has changed; and the lossless lanes.",
-                "messages": _references((*names["websocket"], *names["client"])),
+                "messages": _references([*names["websocket"], *names["client"]]),
                 "bindings": {"ws": {"method": "GET", "query": query}},
             },
             "events": {
                 "address": EVENTS_PATH,
                 "title": "The stream as server-sent events",
                 "description": "The same messages over HTTP; the parameters of the URL are the same.",
-                "messages": _references(name for name in names["stream"] if name not in _ASKED_FOR),
+                "messages": _references(names["server-sent"]),
                 "bindings": {"http": {"query": query}},
             },
             "ingest": {
@@ -65,15 +67,13 @@ def describe_streams() -> dict[str, Any]:
                 "title": "Events from senders",
                 "description": "Each message is an event, an array, lines, or an envelope with `events`, `seq` and "
                 "`key`; each is answered in order, once what must be durable is on disk.",
-                "messages": _references((*names["sender"], *names["events"])),
+                "messages": _references([*names["sender"], *names["events"]]),
             },
         },
         "operations": {
             "receiveMetrics": _operation("send", "metrics", "What the server sends.", names["websocket"]),
             "askForMetrics": _operation("receive", "metrics", "What the server takes.", names["client"]),
-            "receiveEvents": _operation(
-                "send", "events", "What the server sends.", [name for name in names["stream"] if name not in _ASKED_FOR]
-            ),
+            "receiveEvents": _operation("send", "events", "What the server sends.", names["server-sent"]),
             "sendEvents": _operation("receive", "ingest", "What the server takes.", names["events"]),
             "receiveAnswers": _operation("send", "ingest", "What the server answers.", names["sender"]),
         },
@@ -118,7 +118,7 @@ def _reference(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/messages/{name}"}
 
 
-def _references(names: Any) -> dict[str, Any]:
+def _references(names: list[str]) -> dict[str, Any]:
     return {name: _reference(name) for name in names}
 
 

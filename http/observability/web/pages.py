@@ -26,7 +26,6 @@ from observability.web.asyncapi import describe_streams
 
 _REVALIDATED: Final = (b"Cache-Control", b"no-cache")
 
-
 # Nothing is loaded from elsewhere, and no other page may frame these.
 _PAGE_FIELDS: Final = (
     (
