@@ -2,14 +2,14 @@
 //
 //   app.js            what is above all views: navigation, state, clock, keys, token; one view at a time below it
 //   client.js         the stream's client, which other pages and node use too
-//   js/dom.js         elements: h(tag, properties, ...children), write(element, text), panel(), Figures
+//   js/dom.js         elements: h(tag, properties, ...children), write(element, text), panel(), Tabs, Figures
 //   js/state.js       Feed: newest snapshot, one render per animation frame, entries of lanes, reports of painted frames
 //   js/honest.js      stateOf(): live, demo, replay, past, ended, stale, lost, refused: a word, a colour, a sentence
 //   js/format.js      figures, prices at a symbol's precision, durations, times in the chosen zone
 //   js/table.js       Table: rows in view only; sort, selection, copy, CSV, keys
-//   js/chart.js       Chart (uPlot), Sparkline
-//   js/bell.js         Bell: alerts in the title of the tab, a sound
-//   js/heatmap.js      HeatMap: durations over time
+//   js/chart.js       Chart (uPlot), EquityCurves, Sparkline
+//   js/bell.js        Bell: alerts in the title of the tab, a sound
+//   js/heatmap.js     HeatMap: durations over time
 //   js/api.js         Api: questions by HTTP with the token; ApiError
 //   js/scrubber.js    Scrubber: the line of time under every view
 //   js/settings.js    Settings: colours, time zone, sound, watch list
@@ -28,7 +28,8 @@
 //
 // All but `subscription` are optional. `app` has feed, api, settings, precision, bell, and
 //
-//   app.go(id, params)      goes to a view;  app.setParams(params)  changes the address of this one, without a new entry
+//   app.go(id, params)      goes to a view
+//   app.setParams(params)   changes the address of this one, without a new entry, and returns all its parameters
 //   app.time(value), app.dateTime(value)     times in the chosen zone
 //   app.ask(question, show, fail)            awaits a promise and shows it, unless the view has gone meanwhile
 //   app.before(range, ms)                    fields of a history question: before now, or before the past moment that is shown
@@ -42,7 +43,7 @@ import { h, setClass, write } from "./js/dom.js";
 import * as format from "./js/format.js";
 import { stateOf } from "./js/honest.js";
 import { Keyboard } from "./js/keyboard.js";
-import { link, parse } from "./js/router.js";
+import { given, link, parse } from "./js/router.js";
 import { Scrubber } from "./js/scrubber.js";
 import { Settings } from "./js/settings.js";
 import { Feed } from "./js/state.js";
@@ -95,11 +96,11 @@ class App {
     location.hash = link(id, params);
   }
 
-  /** Writes parameters of the view that is shown into the address; null removes one. */
+  /** Writes parameters of the view that is shown into the address; null removes one. Returns all that there are then. */
   setParams(params) {
-    this.#params = Object.fromEntries(Object.entries({ ...this.#params, ...params })
-      .filter(([, value]) => value !== null && value !== undefined && value !== ""));
+    this.#params = given({ ...this.#params, ...params });
     history.replaceState(null, "", link(this.#view.id, this.#params));
+    return this.#params;
   }
 
   refreshSubscription() {

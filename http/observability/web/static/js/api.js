@@ -1,5 +1,7 @@
 // Questions to the server by HTTP. The token is kept for the tab.
 
+import { queryOf } from "./router.js";
+
 const TOKEN_KEY = "observability.token";
 
 /** A refusal: the status and the server's own words. Status 0: the server did not answer. */
@@ -66,10 +68,4 @@ export class Api {
     if (answer.status === 401 || answer.status === 403) this.#onrefused(method === "GET" ? "read" : "write", document.detail);
     throw new ApiError(answer.status, document.title ?? answer.statusText, document.detail, document.errors);
   }
-}
-
-/** Returns `?name=value&…` of the members that are not null or empty. */
-export function queryOf(query) {
-  const pairs = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
 }

@@ -1,13 +1,12 @@
 // Lines over time, drawn by uPlot in the colours of the page and the time zone that was chosen.
 
-import { h } from "./dom.js";
-import { dateTime, time } from "./format.js";
+import { h, styleOf } from "./dom.js";
+import { DASH, dateTime, number, time } from "./format.js";
 
 const uPlot = globalThis.uPlot;
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** A chart. `series` are {label, colour (a CSS variable), fill, dash, format(value), isBand}; all share one axis.
- * Charts above one another have the same `axisWidth`. With `steps` lines are steps. `label` says to a screen reader what is drawn; `describe(data)` may add the figures. */
+/** A chart. `series` are {label, colour (a CSS variable), fill, width}; all share one axis.
+ * Charts above one another have the same `axisWidth`. `label` says to a screen reader what is drawn. */
 export class Chart {
   #options; #plot = null; #data; #settings; #observer; #redraw; #host; #hasLegend;
 
@@ -49,10 +48,6 @@ export class Chart {
     this.#draw();
   }
 
-  get points() {
-    return this.#data[0].length;
-  }
-
   #draw() {
     if (this.#plot === null) this.#make();
     else this.#plot.setData(this.#data);
@@ -62,9 +57,9 @@ export class Chart {
     const width = this.#host.clientWidth;
     if (width === 0) return;
     this.#plot?.destroy();
-    const { series, height, format, hasTime, xFormat, bands, marks, axisWidth } = this.#options, zone = this.#settings.zone;
-    const grid = { stroke: colour("--grid"), width: 1 }, font = `11px ${colour("--font")}`;
-    const axis = { stroke: colour("--dim"), grid, ticks: { show: false }, font, gap: 4 };
+    const { series, height, format, hasTime, xFormat, bands, axisWidth } = this.#options, zone = this.#settings.zone;
+    const grid = { stroke: styleOf("--grid"), width: 1 }, font = `11px ${styleOf("--font")}`;
+    const axis = { stroke: styleOf("--dim"), grid, ticks: { show: false }, font, gap: 4 };
     this.#plot = new uPlot({
       width, height,
       legend: { show: this.#hasLegend, live: true },
@@ -72,8 +67,7 @@ export class Chart {
       padding: [8, 8, 0, 0],
       tzDate: seconds => uPlot.tzDate(new Date(seconds * 1000), zone),
       scales: { x: { time: hasTime }, y: this.#options.range ? { range: this.#options.range } : {} },
-      bands: bands?.map(band => ({ ...band, fill: colour(band.fill) })),
-      hooks: marks ? { draw: [plot => marks(plot, colour)] } : {},
+      bands: bands?.map(band => ({ ...band, fill: styleOf(band.fill) })),
       axes: [
         { ...axis, size: 24, space: xFormat ? 40 : 70, values: (plot, ticks, _, __, step) => ticks.map(tick => {
           // A label that would be cut off at the edge is left out.
@@ -85,18 +79,15 @@ export class Chart {
           values: (_, ticks) => ticks.map(format) },
       ],
       series: [
-        { value: (_, value) => value === null ? "–" : xFormat ? xFormat(value) : dateTime(1000 * value, zone) },
+        { value: (_, value) => value === null ? DASH : xFormat ? xFormat(value) : dateTime(1000 * value, zone) },
         ...series.map(each => ({
           label: each.label,
-          stroke: colour(each.colour),
-          fill: each.fill ? colour(each.fill) : undefined,
+          stroke: styleOf(each.colour),
+          fill: each.fill ? styleOf(each.fill) : undefined,
           width: each.width ?? 1.4,
-          dash: each.dash,
           points: { show: false },
           spanGaps: false,
-          paths: this.#options.bars ? uPlot.paths.bars({ size: [0.9, 60] })
-            : this.#options.steps ? uPlot.paths.stepped({ align: 1 }) : undefined,
-          value: (_, value) => value === null ? "–" : (each.format ?? format)(value),
+          value: (_, value) => value === null ? DASH : format(value),
         })),
       ],
     }, this.#data, this.#host);
@@ -109,6 +100,47 @@ export class Chart {
   }
 }
 
+/** The ranges of the curves: how far back, and how far apart the points are. */
+export const CURVE_RANGES = {
+  "1h": { title: "1 h", interval: "10s", ms: 3600e3 },
+  "24h": { title: "24 h", interval: "1m", ms: 86400e3 },
+  "7d": { title: "7 d", interval: "10m", ms: 7 * 86400e3 },
+  "30d": { title: "30 d", interval: "1h", ms: 30 * 86400e3 },
+};
+
+/** Equity, and below it how far it is below its peak. `about` says of what, and `heights` are those of both charts. */
+export class EquityCurves {
+  #equity; #drawdown;
+
+  constructor(settings, { about, heights: [high, low] }) {
+    const shared = { format: value => number(value), legend: false, axisWidth: 84 };
+    this.#equity = new Chart(settings, { ...shared, label: `Equity ${about}`, height: high,
+      series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }] });
+    this.#drawdown = new Chart(settings, { ...shared, label: `Drawdown ${about}`, height: low,
+      range: (_, least) => [least < 0 ? least * 1.05 : -1, 0],
+      series: [{ label: "Drawdown", colour: "--down", fill: "--down-fill" }] });
+    this.elements = [this.#equity.element, this.#drawdown.element];
+  }
+
+  close() {
+    this.#equity.close();
+    this.#drawdown.close();
+  }
+
+  /** Draws the series of a history, which may have none. */
+  set({ timestamp = [], equity = [], drawdown = [] } = {}) {
+    this.#equity.set(timestamp, equity);
+    this.#drawdown.set(timestamp, drawdown.map(below));
+  }
+
+  /** Draws one more point. Of points before `keepMs` ago none is kept. */
+  append(ms, { equity, drawdown }, keepMs) {
+    this.#equity.append(ms, [equity], keepMs);
+    this.#drawdown.append(ms, [below(drawdown)], keepMs);
+  }
+}
+
+const below = value => value === null ? null : -value;
 const DAY = 86400;
 const LABEL_HALF = 26;
 
@@ -136,7 +168,7 @@ export class Sparkline {
     const known = values.filter(value => value !== null);
     if (known.length < 2) return;
     const low = Math.min(...known), span = Math.max(...known) - low || 1, context = canvas.getContext("2d");
-    context.strokeStyle = colour(known.at(-1) >= known[0] ? "--up" : "--down");
+    context.strokeStyle = styleOf(known.at(-1) >= known[0] ? "--up" : "--down");
     context.lineWidth = 1.2 * scale;
     context.beginPath();
     let isDrawing = false;

@@ -33,10 +33,28 @@ export function setAttribute(element, name, value) {
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
+/** Returns a colour, or the font, of the style sheet: the value of one of its variables. */
+export const styleOf = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
 /** Returns a panel: a section with a heading, a place for controls beside it, and a body. */
 export function panel(title, { body = [], controls = [], className = "" } = {}) {
   return h("section", { class: `panel ${className}`.trim() },
     h("header", {}, h("h2", { text: title }), h("div", { class: "controls" }, ...controls)), ...body);
+}
+
+/** Buttons of which one is pressed. `choices` are texts, or what has a `title`, by the words that `onchoose` is called with. */
+export class Tabs {
+  #buttons;
+
+  constructor(label, choices, onchoose) {
+    this.#buttons = Object.entries(choices).map(([id, each]) =>
+      h("button", { type: "button", class: "quiet", text: each.title ?? each, dataset: { id }, onclick: () => onchoose(id) }));
+    this.element = h("div", { class: "tabs", role: "group", "aria-label": label }, ...this.#buttons);
+  }
+
+  press(id) {
+    for (const button of this.#buttons) setAttribute(button, "aria-pressed", String(button.dataset.id === id));
+  }
 }
 
 /** A list of names and figures that is written in place. `rows` are {id, label, title}. */

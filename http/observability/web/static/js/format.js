@@ -1,5 +1,5 @@
 // Figures and times as text. The same in every locale: a point for the decimals, commas between thousands.
-// What is not known is a dash, never 0; who knows why gives the reason as a title (`reasonOf`).
+// What is not known is a dash, never 0; who knows why gives the reason as a title.
 
 export const DASH = "–";
 // Browsers format up to this many decimals.
@@ -50,7 +50,7 @@ export const count = value => isKnown(value) ? formatOf(0, 0).format(value) : DA
 export const percent = (value, digits = 1) => isKnown(value) ? `${number(100 * value, digits)} %` : DASH;
 
 /** Returns how many decimals a number has, as its shortest text shows. */
-export function decimalsOf(value) {
+function decimalsOf(value) {
   const [mantissa, exponent = "0"] = String(Math.abs(value)).split("e");
   const point = mantissa.indexOf(".");
   return Math.min(MAX_DECIMALS, Math.max(0, (point < 0 ? 0 : mantissa.length - point - 1) - Number(exponent)));
@@ -82,6 +82,8 @@ export class Precision {
     return number(value, digits);
   }
 }
+
+export const bps = value => isKnown(value) ? `${number(value, 2)} bps` : DASH;
 
 /** Returns a duration in its two largest units: 3 d 4 h, 2 min 5 s, 0.4 s. */
 export function duration(seconds) {

@@ -1,6 +1,6 @@
 // Durations over time: how many fell into each interval and each range of durations, with the median and the 99th percentile.
 
-import { h, setAttribute, write } from "./dom.js";
+import { h, setAttribute, styleOf, write } from "./dom.js";
 import { count, milliseconds, time } from "./format.js";
 import { percentile } from "./state.js";
 
@@ -10,7 +10,6 @@ const LEFT = 6, RIGHT = 62, TOP = 8, BOTTOM = 22;
 // The shortest duration that has a row of its own; what is shorter is in the lowest row.
 const SHORTEST_MS = 0.01;
 const LABELS = 5;
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** `label` says to a screen reader what is drawn; the figures in words are in `said`. */
 export class HeatMap {
@@ -57,10 +56,6 @@ export class HeatMap {
     this.#say();
   }
 
-  get cells() {
-    return this.#data?.cells ?? [];
-  }
-
   #say() {
     if (this.#data === null) return;
     const { n, all } = this.#data;
@@ -91,11 +86,11 @@ export class HeatMap {
     canvas.style.height = `${height}px`;
     const context = canvas.getContext("2d"), { from, to, low, high, rows, cells, p50, p99, most } = this.#data;
     context.scale(scale, scale);
-    context.font = `11px ${colour("--font")}`;
+    context.font = `11px ${styleOf("--font")}`;
     const wide = width - LEFT - RIGHT, tall = height - TOP - BOTTOM, cellWidth = wide / COLUMNS, cellHeight = tall / rows;
     const yOf = ms => TOP + tall * (1 - (Math.log10(Math.max(ms, 10 ** low)) - low) / (high - low));
-    context.fillStyle = colour("--dim");
-    context.strokeStyle = colour("--grid");
+    context.fillStyle = styleOf("--dim");
+    context.strokeStyle = styleOf("--grid");
     context.textBaseline = "middle";
     for (let decade = low; decade <= high; decade++) {
       const y = yOf(10 ** decade);
@@ -112,7 +107,7 @@ export class HeatMap {
       context.textAlign = mark === 0 ? "left" : mark === marks - 1 ? "right" : "center";
       context.fillText(time(from + share * (to - from), this.#settings.zone), LEFT + share * wide, height - BOTTOM / 2);
     }
-    const accent = colour("--accent");
+    const accent = styleOf("--accent");
     context.fillStyle = accent;
     cells.forEach((column, x) => column.forEach((n, y) => {
       if (n === 0) return;
@@ -122,7 +117,7 @@ export class HeatMap {
     }));
     context.globalAlpha = 1;
     for (const [values, name, dash] of [[p50, "--text", []], [p99, "--warn", [4, 3]]]) {
-      context.strokeStyle = colour(name);
+      context.strokeStyle = styleOf(name);
       context.setLineDash(dash);
       context.lineWidth = 1.4;
       context.beginPath();

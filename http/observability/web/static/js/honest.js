@@ -2,8 +2,8 @@
 
 import { dateTime, duration, percent } from "./format.js";
 
-/** What each state looks like; `tone` is a class. Only in `live`, `demo` and `replay` are figures those of now. */
-export const STATES = {
+// What each state looks like; `tone` is a class. Only in `live`, `demo` and `replay` are figures those of now.
+const STATES = {
   connecting: { word: "connecting", tone: "warn", isCurrent: false },
   live: { word: "live", tone: "good", isCurrent: true },
   demo: { word: "demo", tone: "info", isCurrent: true },

@@ -3,6 +3,17 @@
 //   #/market?q=BTC&sort=volume      the view `market` with the parameters {q: "BTC", sort: "volume"}
 //   #/strategies/mean               the same, with what follows the view's name as the parameter `name`
 
+/** Returns the members of a query that say something: neither null nor empty. */
+export function given(query) {
+  return Object.fromEntries(Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== ""));
+}
+
+/** Returns `?name=value&…` of the members that say something. */
+export function queryOf(query) {
+  const text = new URLSearchParams(given(query)).toString();
+  return text ? `?${text}` : "";
+}
+
 export function parse(hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
   const [id, ...rest] = path.split("/");
@@ -13,9 +24,7 @@ export function parse(hash) {
 
 export function link(id, params = {}) {
   const { name, ...others } = params;
-  const pairs = Object.entries(others).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  const query = pairs.length ? `?${new URLSearchParams(pairs)}` : "";
-  return `#/${id}${name ? `/${encodeURIComponent(name)}` : ""}${query}`;
+  return `#/${id}${name ? `/${encodeURIComponent(name)}` : ""}${queryOf(others)}`;
 }
 
 function decode(text) {

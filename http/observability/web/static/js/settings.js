@@ -6,7 +6,7 @@ const ZONES = ["utc", "session", "local"];
 const THEMES = ["auto", "dark", "light"];
 
 export class Settings extends EventTarget {
-  #values; #session = { timezone: "UTC", start: "00:00" };
+  #values; #session = { timezone: "UTC" };
 
   constructor() {
     super();
@@ -36,14 +36,10 @@ export class Settings extends EventTarget {
     this.set(name, choices[(choices.indexOf(this.get(name)) + 1) % choices.length]);
   }
 
-  /** Takes the session of the server: its time zone and start. */
+  /** Takes the session of the server, whose `timezone` is one of the choices. */
   setSession(session) {
     this.#session = session;
     this.#announce();
-  }
-
-  get session() {
-    return this.#session;
   }
 
   /** The IANA name of the chosen time zone. */

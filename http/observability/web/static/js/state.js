@@ -82,6 +82,11 @@ export class Feed extends EventTarget {
     return this.#stream?.send(message) ?? false;
   }
 
+  /** The time of the newest snapshot in milliseconds since 1970; that of this computer before there is one. */
+  get now() {
+    return this.snapshot ? Date.parse(this.snapshot.timestamp) : Date.now();
+  }
+
   /** Seconds since the newest snapshot came, also over a sleep of the computer. */
   get age() {
     if (this.snapshot === null) return null;

@@ -22,7 +22,7 @@ export class Table {
   /** `key(row)` names a row; `onopen(row)` is called for a row that was chosen; `onrange(rows)` when others are in view;
    * `sort` is {id, isDescending} or null for the order given; `onsort(sort)` when a person chooses another one. */
   constructor({ label, columns, key, sort = null, onopen = null, onrange = null, onsort = null, empty = "Nothing here.",
-    maxRows = VISIBLE_ROWS, fills = false }) {
+    maxRows = VISIBLE_ROWS }) {
     this.#columns = columns;
     this.#key = key;
     this.#sort = sort;
@@ -34,10 +34,9 @@ export class Table {
     this.#body = h("div", { class: "body", role: "rowgroup", tabindex: 0, "aria-label": `${label}, rows` }, this.#spacer);
     this.#empty = h("p", { class: "empty", text: empty });
     this.#note = h("p", { class: "held", text: "Stands still while text is selected. Press Esc to go on.", hidden: true });
-    this.element = h("div", { class: fills ? "table fills" : "table", role: "table", "aria-label": label },
+    this.element = h("div", { class: "table", role: "table", "aria-label": label },
       h("div", { role: "rowgroup" }, this.#head), this.#body, this.#empty, this.#note);
     this.maxRows = maxRows;
-    this.fills = fills;
     this.#body.addEventListener("scroll", () => this.#place(), { passive: true });
     this.#body.addEventListener("click", event => this.#open(event));
     this.#body.addEventListener("keydown", event => this.#press(event));
@@ -169,7 +168,7 @@ export class Table {
     this.#body.hidden = this.#rows.length === 0;
     setAttribute(this.element, "aria-rowcount", this.#rows.length + 1);
     const height = this.#ordered.length * ROW_HEIGHT;
-    if (!this.fills) this.#body.style.height = `${Math.min(this.maxRows * ROW_HEIGHT, height)}px`;
+    this.#body.style.height = `${Math.min(this.maxRows * ROW_HEIGHT, height)}px`;
     this.#spacer.style.height = `${height}px`;
     this.#place();
   }
@@ -313,9 +312,9 @@ function csvField(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Lets a person save a text as a file. */
-export function save(name, text, type = "text/csv") {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+// Lets a person save a text as a file.
+function save(name, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   const link = h("a", { href: url, download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);

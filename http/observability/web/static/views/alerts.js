@@ -20,8 +20,11 @@ function shown(value) {
   return Number.isInteger(value) ? count(value) : number(value, Math.abs(value) >= 100 ? 2 : 4);
 }
 
+// The field of a rule that has its threshold, and the sign of it.
+const comparison = rule => Object.entries(COMPARISONS).find(([each]) => each in rule) ?? [];
+
 function condition(rule) {
-  const [name, sign] = Object.entries(COMPARISONS).find(([each]) => each in rule) ?? [];
+  const [name, sign] = comparison(rule);
   const parts = [name ? `${sign} ${shown(rule[name])}` : ""];
   if (rule.increase_over) parts.unshift(`increase over ${rule.increase_over}`);
   if (rule.change_over) parts.unshift(`change over ${rule.change_over}${rule.change_in === "percent" ? " in %" : ""}`);
@@ -40,8 +43,7 @@ const pattern = name => name.replace(/[*?[]/g, "[$&]");
 function mount(root, app, params) {
   let wanted = params, alerts = [], rules = new Map(), zone = app.settings.zone;
   const when = value => value ? app.dateTime(value) : DASH;
-  const now = () => app.feed.snapshot ? Date.parse(app.feed.snapshot.timestamp) : Date.now();
-  const lasted = ({ first_seen: from, resolved: to }) => ((to ? Date.parse(to) : now()) - Date.parse(from)) / 1000;
+  const lasted = ({ first_seen: from, resolved: to }) => ((to ? Date.parse(to) : app.feed.now) - Date.parse(from)) / 1000;
 
   // -- the list
 
@@ -68,7 +70,7 @@ function mount(root, app, params) {
   const listPanel = panel("Alerts", { controls: [sound, list.csvButton("alerts")], body: [h("div", { class: "filters" }, search, state, severity), fault, list.element, note] });
 
   const threshold = row => {
-    const rule = rules.get(row.rule), [, sign] = Object.entries(COMPARISONS).find(([each]) => rule && each in rule) ?? [];
+    const [, sign] = comparison(rules.get(row.rule) ?? {});
     return row.threshold === null ? DASH : `${sign ? `${sign} ` : ""}${shown(row.threshold)}`;
   };
 
@@ -119,8 +121,7 @@ function mount(root, app, params) {
   let chosen = null, cursor = null, occurrencesOf = "", asked = null;
 
   function open(id) {
-    app.setParams({ name: id });
-    wanted = { ...wanted, name: id };
+    wanted = app.setParams({ name: id });
     done.textContent = "";
     showDetail(true);
   }
@@ -325,8 +326,7 @@ function mount(root, app, params) {
   }
 
   function choose(changes) {
-    app.setParams(changes);
-    change(Object.fromEntries(Object.entries({ ...wanted, ...changes }).filter(([, value]) => value)));
+    change(app.setParams(changes));
   }
 
   function change(next) {

@@ -1,23 +1,23 @@
 // Execution quality: how fast orders are, what they cost, and why some are refused. Every figure has its sample count.
 
 import { Chart } from "../js/chart.js";
-import { Figures, h, panel, setAttribute, write } from "../js/dom.js";
-import { DASH, count, milliseconds, number, percent, signed, tone } from "../js/format.js";
+import { Figures, Tabs, h, panel, write } from "../js/dom.js";
+import { DASH, bps, count, milliseconds, number, percent, signed, tone } from "../js/format.js";
 import { HeatMap } from "../js/heatmap.js";
 import { Table } from "../js/table.js";
+import { LEGS as ORDER_LEGS } from "./orders.js";
 
 const QUALITY_MS = 3000;
 const ORDERS_MS = 5000;
 const MINUTE = 60e3;
-const RANGES = { "15m": ["15 min", 15 * MINUTE], "1h": ["1 h", 60 * MINUTE], "6h": ["6 h", 360 * MINUTE], "24h": ["24 h", 1440 * MINUTE] };
+const RANGES = {
+  "15m": { title: "15 min", ms: 15 * MINUTE }, "1h": { title: "1 h", ms: 60 * MINUTE },
+  "6h": { title: "6 h", ms: 360 * MINUTE }, "24h": { title: "24 h", ms: 1440 * MINUTE },
+};
 // The latency of so many orders is drawn at most; the newest are.
 const MAX_PAGES = 5;
 const PAGE = 1000;
-const LEGS = {
-  decision_to_send: "Decision to send", send_to_ack: "Send to acknowledgement", ack_to_first_fill: "Acknowledgement to first fill",
-  send_to_first_fill: "Send to first fill", send_to_complete: "Send to end", cancel_to_ack: "Cancel to acknowledgement",
-  reported_by_fills: "As fills report it",
-};
+const LEGS = { ...ORDER_LEGS, reported_by_fills: "As fills report it" };
 const PARTS = { delay: "Delay", trading: "Trading", opportunity: "Opportunity", fees: "Fees", total: "Total" };
 const PART_MEANINGS = {
   delay: "From the decision to the arrival", trading: "From the arrival to the fills", opportunity: "What was not filled",
@@ -25,17 +25,15 @@ const PART_MEANINGS = {
 };
 const DIMENSIONS = { strategy: "Strategies", symbol: "Symbols", venue: "Venues" };
 
-const bps = value => value === null || value === undefined ? DASH : `${number(value, 2)} bps`;
 const leftOut = reasons => Object.entries(reasons ?? {}).map(([reason, n]) => `${n} ${reason.replaceAll("_", " ")}`).join(", ");
 
 function mount(root, app, params) {
-  let wanted = params, quality = null, range = params.range in RANGES ? params.range : "15m", zone = app.settings.zone;
+  let wanted = params, quality = null, range = params.range in RANGES ? params.range : "15m";
 
   // -- controls
 
   const group = h("select", { "aria-label": "group", onchange: event => choose({ of: event.target.value || null }) });
-  const scopes = ["session", "start"].map(id => h("button", { type: "button", class: "quiet", text: id === "session" ? "Session" : "Since start",
-    dataset: { scope: id }, onclick: () => choose({ scope: id === "session" ? null : id }) }));
+  const scopes = new Tabs("Since", { session: "Session", start: "Since start" }, id => choose({ scope: id === "session" ? null : id }));
   const fault = h("p", { class: "fault", role: "alert", hidden: true }), why = h("p", { class: "note", hidden: true });
   const figures = new Figures([
     { id: "orders", label: "Orders", title: "Orders whose first report came in this session" }, { id: "fills", label: "Fills" },
@@ -50,8 +48,7 @@ function mount(root, app, params) {
   // -- latency
 
   const heat = new HeatMap(app.settings, { label: "Latency of orders over time" });
-  const rangeTabs = Object.entries(RANGES).map(([id, [title]]) => h("button", { type: "button", class: "quiet", text: title, dataset: { range: id },
-    onclick: () => choose({ range: id === "15m" ? null : id }) }));
+  const rangeTabs = new Tabs("Range", RANGES, id => choose({ range: id === "15m" ? null : id }));
   const heatNote = h("p", { class: "note", text: "Line: median. Dashes: 99th percentile." });
   const legs = new Table({ label: "Latency by leg", key: row => row.id, empty: "No order yet.", maxRows: 8, columns: [
     { id: "leg", title: "Leg", width: "minmax(130px, 2fr)", value: row => row.title },
@@ -85,8 +82,7 @@ function mount(root, app, params) {
 
   // -- groups
 
-  const dimensionTabs = Object.entries(DIMENSIONS).map(([id, title]) => h("button", { type: "button", class: "quiet", text: title, dataset: { by: id },
-    onclick: () => choose({ by: id === "strategy" ? null : id }) }));
+  const dimensionTabs = new Tabs("Compared by", DIMENSIONS, id => choose({ by: id === "strategy" ? null : id }));
   const money = (id, title, about, value) => ({ id, title, about, width: "minmax(66px, 1fr)", isNumber: true, value, text: row => bps(value(row)), className: row => tone(-value(row)) });
   const groups = new Table({ label: "Groups", key: row => row.name, empty: "No order yet.", maxRows: 12, sort: { id: "orders", isDescending: true },
     onopen: row => choose({ of: `${dimension()}:${row.name}` }), columns: [
@@ -105,19 +101,18 @@ function mount(root, app, params) {
 
   root.append(
     panel("Execution", { controls: [group], body: [figures.element, why, fault] }),
-    panel("Latency from send to acknowledgement", { className: "w7", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Range" }, ...rangeTabs)], body: [heat.element, heatNote] }),
-    panel("Latency by leg", { className: "w5", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Since" }, ...scopes), legs.csvButton("latencies")], body: [legs.element] }),
+    panel("Latency from send to acknowledgement", { className: "w7", controls: [rangeTabs.element], body: [heat.element, heatNote] }),
+    panel("Latency by leg", { className: "w5", controls: [scopes.element, legs.csvButton("latencies")], body: [legs.element] }),
     panel("Markout after fills", { className: "w6", controls: [markouts.csvButton("markouts")], body: [markout.element, markouts.element, pending] }),
     panel("Implementation shortfall by part", { className: "w6", body: [shortfall, shortfallNote] }),
     panel("Rejects by reason", { className: "w5", controls: [rejects.csvButton("rejects")], body: [rejects.element] }),
-    panel("Compared", { className: "w7", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Compared by" }, ...dimensionTabs), groups.csvButton("groups")], body: [groups.element] }),
+    panel("Compared", { className: "w7", controls: [dimensionTabs.element, groups.csvButton("groups")], body: [groups.element] }),
   );
 
   const dimension = () => wanted.by in DIMENSIONS ? wanted.by : "strategy";
 
   function choose(changes) {
-    app.setParams(changes);
-    change(Object.fromEntries(Object.entries({ ...wanted, ...changes }).filter(([, value]) => value)));
+    change(app.setParams(changes));
   }
 
   function change(next) {
@@ -135,9 +130,9 @@ function mount(root, app, params) {
   }
 
   function draw() {
-    for (const tab of rangeTabs) setAttribute(tab, "aria-pressed", String(tab.dataset.range === range));
-    for (const tab of scopes) setAttribute(tab, "aria-pressed", String((wanted.scope ?? "session") === tab.dataset.scope));
-    for (const tab of dimensionTabs) setAttribute(tab, "aria-pressed", String(tab.dataset.by === dimension()));
+    rangeTabs.press(range);
+    scopes.press(wanted.scope ?? "session");
+    dimensionTabs.press(dimension());
     if (quality === null) return;
     showGroups();
     const of = chosen(), shown = of === null ? quality : quality[`by_${of.by}`]?.[of.name];
@@ -231,11 +226,10 @@ function mount(root, app, params) {
 
   const known = new Map();
   let newest = null, isLoading = null, isCut = false;
-  const now = () => app.feed.snapshot ? Date.parse(app.feed.snapshot.timestamp) : Date.now();
 
   // All orders of the range at first, and then those since a little before the newest one, which may have been answered since.
   async function readOrders(isNew) {
-    const of = chosen(), to = now(), from = to - RANGES[range][1];
+    const of = chosen(), from = app.feed.now - RANGES[range].ms;
     const start = isNew || newest === null ? from : Math.max(from, newest - 15e3);
     const query = { start_time: new Date(start).toISOString(), limit: PAGE, ...(of ? { [of.by]: of.name } : {}) };
     const found = [];
@@ -260,7 +254,7 @@ function mount(root, app, params) {
         newest = null;
         isCut = hasMore;
       }
-      const to = now(), from = to - RANGES[range][1];
+      const to = app.feed.now, from = to - RANGES[range].ms;
       for (const order of found) {
         const at = Date.parse(order.created);
         newest = Math.max(newest ?? at, at);
@@ -288,7 +282,6 @@ function mount(root, app, params) {
         hasOrders = true;
         loadOrders(true);
       }
-      if (zone !== app.settings.zone) zone = app.settings.zone;
     },
     change,
     unmount() {

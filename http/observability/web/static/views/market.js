@@ -4,7 +4,7 @@
 // figures of the last whole snapshot, by which the table is sorted.
 
 import { Chart, Sparkline } from "../js/chart.js";
-import { Figures, h, panel, setAttribute, write } from "../js/dom.js";
+import { Figures, Tabs, h, panel, setAttribute, write } from "../js/dom.js";
 import { DASH, count, duration, milliseconds, number, quantity } from "../js/format.js";
 import { Table } from "../js/table.js";
 
@@ -15,10 +15,13 @@ const MAX_WANTED = 250;
 const WHOLE_MS = 5000, NAMES_MS = 30e3;
 const SPARK_MS = 60e3;
 const SETTLE_MS = 150;
-const RANGES = { "1h": ["1 h", "10s", 3600e3], "24h": ["24 h", "5m", 86400e3], "7d": ["7 d", "1h", 7 * 86400e3] };
+const RANGES = {
+  "1h": { title: "1 h", interval: "10s", ms: 3600e3 }, "24h": { title: "24 h", interval: "5m", ms: 86400e3 },
+  "7d": { title: "7 d", interval: "1h", ms: 7 * 86400e3 },
+};
 
-/** Says how old the quote and print of a symbol are: {word, tone}. */
-export function freshness(quote, now) {
+// Says how old the quote and print of a symbol are: {word, tone}.
+function freshness(quote, now) {
   if (quote === undefined || quote.updated === null) return { word: "nothing yet", tone: "dim" };
   const age = text => duration(Math.max(0, (now - Date.parse(text)) / 1000));
   if (quote.quote_updated === null) return quote.print_stale ? { word: `print ${age(quote.print_updated)} old`, tone: "warn" } : { word: "prints only", tone: "" };
@@ -233,22 +236,22 @@ function mountSymbol(root, app, params) {
       text: row => row.stale ? `${duration((now - Date.parse(row.updated)) / 1000)} old` : "fresh" },
   ] });
   const fault = h("p", { class: "fault" });
-  const tabs = Object.entries(RANGES).map(([id, [title]]) => h("button", { type: "button", class: "quiet", text: title,
-    "aria-pressed": String(id === range), dataset: { range: id }, onclick: () => { app.setParams({ range: id }); choose(id); } }));
+  const tabs = new Tabs("Range", RANGES, id => { app.setParams({ range: id }); choose(id); });
+  tabs.press(range);
   root.append(
-    panel(symbol, { className: "w9", controls: [h("a", { href: "#/market", text: "All symbols" }), h("div", { class: "tabs", role: "group", "aria-label": "Range" }, ...tabs)],
+    panel(symbol, { className: "w9", controls: [h("a", { href: "#/market", text: "All symbols" }), tabs.element],
       body: [chart.element, fault] }),
     panel("Quote", { className: "w3", body: [figures.element] }),
     panel("Venues", { body: [venues.element] }));
 
   function choose(id) {
     range = id;
-    for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.dataset.range === id));
+    tabs.press(id);
     load();
   }
 
   function load() {
-    const asked = range, [, interval, ms] = RANGES[asked];
+    const asked = range, { interval, ms } = RANGES[asked];
     loadedAt = Date.now();
     app.ask(app.api.history({ ...app.before(asked, ms), interval, metric_types: ["market_data"], metrics: ["mid", "last"], symbols: [symbol] }), ({ data: [series] }) => {
       if (asked === range) chart.set(series?.timestamp ?? [], series?.mid ?? [], series?.last ?? []);
@@ -283,7 +286,7 @@ function mountSymbol(root, app, params) {
     if (range !== "1h") last = now;
     else if (now - last >= 1000 || now < last) {
       const mid = quote.bid === null || quote.ask === null ? null : (quote.bid + quote.ask) / 2;
-      chart.append(now, [mid, quote.last_price], RANGES[range][2]);
+      chart.append(now, [mid, quote.last_price], RANGES[range].ms);
       last = now;
     }
   }

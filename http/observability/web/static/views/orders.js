@@ -3,8 +3,8 @@
 // Reports and trades come over the lanes as they happen. What a lane cannot say of an order (what of it is filled, at which
 // average price, in inverse contracts too) is asked of the server, at most once a second, for the orders that have changed.
 
-import { Figures, h, panel, setAttribute, write } from "../js/dom.js";
-import { DASH, count, milliseconds, number, percent, quantity, signed, tone } from "../js/format.js";
+import { Figures, Tabs, h, panel, setAttribute, write } from "../js/dom.js";
+import { DASH, bps, count, milliseconds, number, percent, quantity, signed, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
 
 const PAGE = 200;
@@ -17,7 +17,8 @@ const STATUSES = ["pending_new", "new", "partially_filled", "filled", "canceled"
   "pending_cancel", "pending_replace"];
 const ENDED = new Set(["filled", "canceled", "rejected", "expired", "replaced"]);
 const TONES = { rejected: "down", expired: "warn", filled: "up", canceled: "dim", replaced: "dim" };
-const LEGS = {
+/** The legs of an order, by what the server calls them. */
+export const LEGS = {
   decision_to_send: "Decision to send", send_to_ack: "Send to acknowledgement", ack_to_first_fill: "Acknowledgement to first fill",
   send_to_first_fill: "Send to first fill", send_to_complete: "Send to end", cancel_to_ack: "Cancel to acknowledgement",
 };
@@ -26,16 +27,15 @@ const FILTERS = ["strategy", "symbol", "side", "status", "venue"];
 const words = status => (status ?? DASH).replaceAll("_", " ");
 const sideTone = side => side === "buy" ? "up" : "down";
 const keyOf = order => `${order.symbol} ${order.order_id}`;
+const isCorrection = entry => entry.type === "booking" && ["bust", "correct"].includes(entry.kind);
 
 function mount(root, app, params) {
   let zone = app.settings.zone, shownUntil = null;
-  const views = { orders: ordersPart(app), trades: tradesPart(app) };
-  const isTab = id => id in views;
-  let current = isTab(params.tab) ? params.tab : "orders", wanted = params;
+  const views = { orders: new OrdersPart(app), trades: new TradesPart(app) };
+  let current = "orders", wanted = params;
   const detail = detailPart(app, () => openOrder(null));
 
-  const tabs = Object.keys(views).map(id => h("button", { type: "button", class: "quiet", dataset: { tab: id },
-    text: id === "orders" ? "Orders" : "Trades", onclick: () => choose({ tab: id === "orders" ? null : id }) }));
+  const tabs = new Tabs("Orders or trades", { orders: "Orders", trades: "Trades" }, id => choose({ tab: id === "orders" ? null : id }));
   const search = h("input", { type: "search", placeholder: "Id, symbol, reason …", "aria-label": "Search the rows", autocomplete: "off",
     oninput: event => choose({ q: event.target.value }) });
   const fields = Object.fromEntries(FILTERS.map(name => [name, h("select", { "aria-label": name,
@@ -48,7 +48,7 @@ function mount(root, app, params) {
   const older = h("button", { type: "button", class: "quiet", text: "Load older", onclick: () => views[current].more() });
   const place = h("div", {});
   const list = panel("Blotter", {
-    controls: [h("div", { class: "tabs", role: "group", "aria-label": "Orders or trades" }, ...tabs), csv],
+    controls: [tabs.element, csv],
     body: [h("div", { class: "filters" }, search, ...FILTERS.map(name => fields[name]), openLabel, clear), fault, place,
       h("div", { class: "filters" }, note, older)] });
   root.append(list, detail.element);
@@ -59,8 +59,7 @@ function mount(root, app, params) {
   }
 
   function openOrder(id, symbol) {
-    app.setParams({ name: id, of: id ? symbol : null });
-    wanted = { ...wanted, name: id, of: symbol };
+    wanted = app.setParams({ name: id, of: id ? symbol : null });
     showDetail();
   }
 
@@ -70,15 +69,14 @@ function mount(root, app, params) {
   }
 
   function choose(changes) {
-    app.setParams(changes);
-    apply(Object.fromEntries(Object.entries({ ...wanted, ...changes }).filter(([, value]) => value)));
+    apply(app.setParams(changes));
     app.refreshSubscription();
   }
 
   function apply(next) {
     wanted = next;
-    current = isTab(next.tab) ? next.tab : "orders";
-    for (const tab of tabs) setAttribute(tab, "aria-pressed", String(tab.dataset.tab === current));
+    current = next.tab in views ? next.tab : "orders";
+    tabs.press(current);
     if (search.value !== (next.q ?? "")) search.value = next.q ?? "";
     isOpen.checked = next.open === "true";
     openLabel.hidden = fields.status.hidden = current !== "orders";
@@ -108,8 +106,6 @@ function mount(root, app, params) {
     fault.hidden = view.fault === "";
   }
 
-  apply(params);
-  showDetail();
   // Of the past, what had begun by then; asked for again as the moment moves on.
   function followMoment() {
     const until = app.feed.isPast ? app.feed.snapshot?.timestamp ?? null : null;
@@ -122,6 +118,8 @@ function mount(root, app, params) {
     views[current].filter(wanted);
   }
 
+  apply(params);
+  showDetail();
   const timer = setInterval(() => {
     if (!document.hidden) followMoment();
     for (const view of Object.values(views)) view.refresh();
@@ -331,8 +329,7 @@ class OrdersPart extends Part {
         this.put(report, !isKnown);
         this.#changed.set(keyOf(entry), { order_id, symbol });
         hasNews = true;
-      } else if (entry.type === "trade" && entry.order_id) this.#changed.set(keyOf(entry), { order_id: entry.order_id, symbol: entry.symbol });
-      else if (entry.type === "booking" && ["bust", "correct"].includes(entry.kind) && entry.order_id) this.#changed.set(keyOf(entry), { order_id: entry.order_id, symbol: entry.symbol });
+      } else if (entry.order_id && (entry.type === "trade" || isCorrection(entry))) this.#changed.set(keyOf(entry), { order_id: entry.order_id, symbol: entry.symbol });
     }
     if (hasMissed) this.reload();
     else if (hasNews) this.show();
@@ -373,8 +370,6 @@ class OrdersPart extends Part {
 function listed({ latency, effective_spread, markouts, chain, reports, fills, complete, ...order }) {
   return order;
 }
-
-const ordersPart = app => new OrdersPart(app);
 
 class TradesPart extends Part {
   constructor(app) {
@@ -422,14 +417,12 @@ class TradesPart extends Part {
         const { type, seq, prev, durable, ...trade } = entry;
         this.put(trade, true);
         hasNews = true;
-      } else if (entry.type === "booking" && ["bust", "correct"].includes(entry.kind)) isCorrected = true;
+      } else if (isCorrection(entry)) isCorrected = true;
     }
     if (isCorrected) this.reload();
     else if (hasNews) this.show();
   }
 }
-
-const tradesPart = app => new TradesPart(app);
 
 // The whole life of one order: what it cost, and what happened to it in order.
 function detailPart(app, close) {
@@ -475,7 +468,6 @@ function detailPart(app, close) {
   function draw() {
     if (life === null) return;
     const price = (value, extra = 0) => app.precision.price(life.symbol, value, extra);
-    const bps = value => value === null ? DASH : `${number(value, 2)} bps`;
     write(title, `${life.side.toUpperCase()} ${quantity(life.quantity)} ${life.symbol} ${life.price === null ? "at market" : `at ${price(life.price)}`}`);
     write(reason, life.reason);
     reason.hidden = life.reason === "";

@@ -1,16 +1,10 @@
 // Overview: does the system make money, and is it alive?
 
-import { Chart } from "../js/chart.js";
-import { Figures, h, panel, write } from "../js/dom.js";
-import { DASH, count, dateTime, duration, milliseconds, number, percent, signed, tone } from "../js/format.js";
+import { CURVE_RANGES as RANGES, EquityCurves } from "../js/chart.js";
+import { Figures, Tabs, h, panel, write } from "../js/dom.js";
+import { DASH, bps, count, dateTime, duration, milliseconds, number, percent, signed, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
 
-const RANGES = {
-  "1h": { title: "1 h", interval: "10s", ms: 3600e3 },
-  "24h": { title: "24 h", interval: "1m", ms: 86400e3 },
-  "7d": { title: "7 d", interval: "10m", ms: 7 * 86400e3 },
-  "30d": { title: "30 d", interval: "1h", ms: 30 * 86400e3 },
-};
 // A gap of more than this in what was drawn is filled from the server: the page was hidden, or the connection lost.
 const GAP_MS = 15e3;
 const RELOAD_MS = 60e3;
@@ -43,14 +37,9 @@ function mount(root, app, params) {
 
   let range = params.range in RANGES ? params.range : "1h", loadedAt = 0, isLoading = false;
   const fault = h("p", { class: "fault", role: "status" }), corrected = h("p", { class: "note", role: "status" });
-  const equity = new Chart(app.settings, { label: "Equity over time", height: 300, format: money, legend: false, axisWidth: 84,
-    series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }] });
-  const drawdown = new Chart(app.settings, { label: "Drawdown over time", height: 130, format: money, legend: false, axisWidth: 84,
-    range: (_, low) => [low < 0 ? low * 1.05 : -1, 0],
-    series: [{ label: "Drawdown", colour: "--down", fill: "--down-fill" }] });
-  const tabs = Object.entries(RANGES).map(([id, { title }]) =>
-    h("button", { type: "button", class: "quiet", text: title, "aria-pressed": String(id === range), dataset: { range: id },
-      onclick: () => { app.setParams({ range: id }); choose(id); } }));
+  const curves = new EquityCurves(app.settings, { about: "over time", heights: [300, 130] });
+  const tabs = new Tabs("Range", RANGES, id => { app.setParams({ range: id }); choose(id); });
+  tabs.press(range);
 
   const sources = new Table({ label: "Sources and components", key: row => row.name, empty: "No source is connected.", maxRows: 8,
     columns: [
@@ -73,8 +62,8 @@ function mount(root, app, params) {
 
   root.append(
     panel("Profit and loss", { body: [pnl.element] }),
-    panel("Equity", { className: "w9", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Range" }, ...tabs)],
-      body: [equity.element, drawdown.element, corrected, fault] }),
+    panel("Equity", { className: "w9", controls: [tabs.element],
+      body: [...curves.elements, corrected, fault] }),
     h("div", { class: "column w3" }, panel("Exposure", { body: [exposure.element] }), panel("Health", { body: [health.element, reasons] })),
     h("div", { class: "column w9" },
       panel("Strategies", { controls: [strategies.csvButton("strategies")], body: [strategies.element] }),
@@ -84,7 +73,7 @@ function mount(root, app, params) {
 
   function choose(id) {
     range = id;
-    for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.dataset.range === id));
+    tabs.press(id);
     load();
   }
 
@@ -102,9 +91,7 @@ function mount(root, app, params) {
         write(corrected, until ? `Figures before ${dateTime(Date.parse(until), app.settings.zone)} were shown before a correction (${count(total)} in this time).` : "");
         loadedAt = Date.now();
         write(fault, "");
-        const [series] = data;
-        equity.set(series?.timestamp ?? [], series?.equity ?? []);
-        drawdown.set(series?.timestamp ?? [], (series?.drawdown ?? []).map(value => value === null ? null : -value));
+        curves.set(data[0]);
       },
       error => {
         isLoading = false;
@@ -121,10 +108,7 @@ function mount(root, app, params) {
     if (epoch !== snapshot.epoch || hasGap || interval !== "10s" && Date.now() - loadedAt > RELOAD_MS) load();
     if (last === null || hasGap || at - last >= 950) {
       // Points of longer ranges are minutes and more apart, and come from the server.
-      if (interval === "10s") {
-        equity.append(at, [strategy.equity], ms);
-        drawdown.append(at, [strategy.drawdown === null ? null : -strategy.drawdown], ms);
-      }
+      if (interval === "10s") curves.append(at, strategy, ms);
       last = at;
     }
     epoch = snapshot.epoch;
@@ -153,7 +137,7 @@ function mount(root, app, params) {
     execution.set("rejectRate", percent(orders.reject_rate), orders.reject_rate > 0.05 ? "down" : "");
     execution.set("latency", `${milliseconds(orders.latency_p50_ms)} / ${milliseconds(orders.latency_p99_ms)}`, "",
       orders.n_latency ? `${count(orders.n_latency)} orders` : "No order has been acknowledged yet.");
-    execution.set("slippage", orders.avg_slippage_bps === null ? DASH : `${number(orders.avg_slippage_bps)} bps`, "",
+    execution.set("slippage", bps(orders.avg_slippage_bps), "",
       orders.n_slippage ? `${count(orders.n_slippage)} fills` : "No fill has an arrival price yet.");
     const aged = value => value === null ? DASH : `${duration(value / 1000)} ago`;
     health.set("health", system.health ?? DASH, system.health === "healthy" ? "up" : "down");
@@ -178,7 +162,7 @@ function mount(root, app, params) {
     update,
     change: changed => { if (changed.range in RANGES) choose(changed.range); },
     unmount: () => {
-      for (const each of [equity, drawdown, sources, strategies]) each.close();
+      for (const each of [curves, sources, strategies]) each.close();
     },
   };
 }

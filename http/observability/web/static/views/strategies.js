@@ -1,11 +1,10 @@
 // Strategies and positions: each strategy's result and what it holds; and the page of one strategy.
 
-import { Chart } from "../js/chart.js";
-import { Figures, h, panel, write } from "../js/dom.js";
+import { CURVE_RANGES as RANGES, EquityCurves } from "../js/chart.js";
+import { Figures, Tabs, h, panel, write } from "../js/dom.js";
 import { DASH, count, duration, number, percent, quantity, signed, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
 
-const RANGES = { "1h": ["1 h", "10s", 3600e3], "24h": ["24 h", "1m", 86400e3], "7d": ["7 d", "10m", 7 * 86400e3], "30d": ["30 d", "1h", 30 * 86400e3] };
 const ROWS = 200;
 // Fills and reports may come by the thousand; their lists are asked for again at this pace.
 const RELOAD_MS = 2000;
@@ -15,13 +14,13 @@ const GAP_MS = 15e3, CURVE_MS = 60e3;
 const gained = (id, title, minWidth, width = "minmax(84px, 1fr)") => ({ id, title, isNumber: true, width, minWidth,
   value: row => row[id], text: row => signed(row[id]), className: row => tone(row[id]) });
 
-/** The columns of positions; the money of one that is not in the reporting currency names its own. */
-export function positionTable(app, { label = "Positions", hasStrategy = true, maxRows = 12 } = {}) {
+// The open positions; the money of one that is not in the reporting currency names its own.
+function positionTable(app, { hasStrategy = true, maxRows = 12 } = {}) {
   let reporting = null;
   const money = (row, value) => value === null || row.currency === reporting ? signed(value) : `${signed(value, 4)} ${row.currency}`;
   const price = (row, field, extra) => app.precision.price(row.symbol, row[field], extra);
   const table = new Table({
-    label, key: row => row.key, empty: "No open position.", maxRows, sort: { id: "symbol", isDescending: false },
+    label: "Positions", key: row => row.key, empty: "No open position.", maxRows, sort: { id: "symbol", isDescending: false },
     onopen: row => app.go("market", { name: row.symbol }),
     columns: [
       { id: "symbol", title: "Symbol", width: "minmax(96px, 1.2fr)", value: row => row.symbol, text: row => row.position_side ? `${row.symbol} ${row.position_side}` : row.symbol },
@@ -103,9 +102,7 @@ function mountStrategy(root, app, params) {
     { id: "profit_factor", label: "Profit factor" }, { id: "expectancy", label: "Expectancy" }, { id: "best", label: "Best" }, { id: "worst", label: "Worst" },
     { id: "holding_time_seconds", label: "Holding time" }, { id: "sharpe", label: "Sharpe" }, { id: "sortino", label: "Sortino" }, { id: "annual_return", label: "Return a year" },
   ]);
-  const equity = new Chart(app.settings, { label: `Equity of ${name}`, height: 210, format: value => number(value), axisWidth: 84, series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }], legend: false });
-  const drawdown = new Chart(app.settings, { label: `Drawdown of ${name}`, height: 100, format: value => number(value), legend: false, axisWidth: 84,
-    range: (_, low) => [low < 0 ? low * 1.05 : -1, 0], series: [{ label: "Drawdown", colour: "--down", fill: "--down-fill" }] });
+  const curves = new EquityCurves(app.settings, { about: `of ${name}`, heights: [210, 100] });
   const positions = positionTable(app, { hasStrategy: false, maxRows: 8 });
   const price = (row, field) => app.precision.price(row.symbol, row[field]);
   const when = { id: "timestamp", title: "Time", width: "64px", value: row => row.timestamp ?? row.created, text: row => app.time(row.timestamp ?? row.created) };
@@ -125,11 +122,11 @@ function mountStrategy(root, app, params) {
     { id: "status", title: "Status", width: "minmax(64px, 1fr)", minWidth: 320, value: row => row.status, className: row => row.status === "rejected" ? "down" : row.open ? "info" : "", hint: row => row.reason || null },
   ] });
   const fault = h("p", { class: "fault" });
-  const tabs = Object.entries(RANGES).map(([id, [title]]) => h("button", { type: "button", class: "quiet", text: title, "aria-pressed": String(id === range),
-    dataset: { range: id }, onclick: () => { app.setParams({ range: id }); choose(id); } }));
+  const tabs = new Tabs("Range", RANGES, id => { app.setParams({ range: id }); choose(id); });
+  tabs.press(range);
   root.append(
     panel(name, { controls: [h("a", { href: "#/strategies", text: "All strategies" })], body: [figures.element] }),
-    panel("Equity", { className: "w9", controls: [h("div", { class: "tabs", role: "group", "aria-label": "Range" }, ...tabs)], body: [equity.element, drawdown.element, fault] }),
+    panel("Equity", { className: "w9", controls: [tabs.element], body: [...curves.elements, fault] }),
     panel("Ratios", { className: "w3", body: [ratios.element, more.element] }),
     panel("Positions", { controls: [positions.table.csvButton(`positions-${name}`)], body: [positions.table.element] }),
     panel("Orders", { className: "w6", controls: [h("a", { href: `#/orders?strategy=${encodeURIComponent(name)}`, text: "All" }), orders.csvButton(`orders-${name}`)], body: [orders.element] }),
@@ -137,17 +134,16 @@ function mountStrategy(root, app, params) {
 
   function choose(id) {
     range = id;
-    for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.dataset.range === id));
+    tabs.press(id);
     loadCurve();
   }
 
   function loadCurve() {
-    const asked = range, [, interval, ms] = RANGES[asked];
+    const asked = range, { interval, ms } = RANGES[asked];
     loadedAt = Date.now();
     app.ask(app.api.history({ ...app.before(asked, ms), interval, metric_types: ["strategies"], strategies: [name], metrics: ["equity", "drawdown"] }), ({ data: [series] }) => {
       if (asked !== range) return;
-      equity.set(series?.timestamp ?? [], series?.equity ?? []);
-      drawdown.set(series?.timestamp ?? [], (series?.drawdown ?? []).map(value => value === null ? null : -value));
+      curves.set(series);
       write(fault, series ? "" : "There is no history of this strategy.");
     }, error => write(fault, `The history cannot be shown: ${error.message}`));
   }
@@ -191,10 +187,7 @@ function mountStrategy(root, app, params) {
       loadCurve();
       loadLists();
     } else if (range !== "1h" && Date.now() - loadedAt > CURVE_MS) loadCurve();
-    else if (range === "1h" && at - last >= 1000) {
-      equity.append(at, [found.equity], RANGES[range][2]);
-      drawdown.append(at, [found.drawdown === null ? null : -found.drawdown], RANGES[range][2]);
-    }
+    else if (range === "1h" && at - last >= 1000) curves.append(at, found, RANGES[range].ms);
     if (at - last >= 1000 || at < last) last = at;
     epoch = snapshot.epoch;
   }
@@ -209,7 +202,7 @@ function mountStrategy(root, app, params) {
     },
     unmount: () => {
       clearTimeout(timer);
-      for (const each of [equity, drawdown, positions.table, fills, orders]) each.close();
+      for (const each of [curves, positions.table, fills, orders]) each.close();
     },
   };
 }

@@ -1,7 +1,7 @@
 // System: processes, latency along the path, clients, store and recorder, this page itself, and the logs.
 
 import { Figures, h, panel, write } from "../js/dom.js";
-import { DASH, bytes, count, duration, milliseconds, number, percent } from "../js/format.js";
+import { DASH, bytes, count, duration, milliseconds, number } from "../js/format.js";
 import { percentile } from "../js/state.js";
 import { Table } from "../js/table.js";
 
