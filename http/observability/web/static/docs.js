@@ -1,6 +1,9 @@
 // The API reference: /openapi.json and /asyncapi.json as pages with deep links (#operation/orders, #schema/Trade/pnl), a
 // search, and requests to try. Everything is made of text nodes; what the documents say is never markup.
 
+import { Api } from "./js/api.js";
+import { h } from "./js/dom.js";
+
 const content = document.getElementById("content"), contents = document.getElementById("contents");
 const search = document.getElementById("search"), menu = document.getElementById("menu");
 const UNITS = {
@@ -9,20 +12,9 @@ const UNITS = {
 const KINDS = { operation: "Operations", message: "Messages", event: "Events", schema: "Schemas" };
 let api = null, streams = null, entries = [];
 
-function node(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === undefined || value === false) continue;
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children.filter(child => child !== null && child !== undefined && child !== ""));
-  return made;
-}
-
 // `code` between backticks is the only markup that meanings have.
 function prose(text = "") {
-  return text.split(/`([^`]+)`/).map((part, place) => place % 2 ? node("code", {}, part) : document.createTextNode(part));
+  return text.split(/`([^`]+)`/).map((part, place) => place % 2 ? h("code", {}, part) : document.createTextNode(part));
 }
 
 const nameOf = reference => reference.slice(reference.lastIndexOf("/") + 1);
@@ -35,7 +27,7 @@ const kindOf = name => schemaOf(name).properties.type.enum[0];
 // -- what a schema says
 
 function typeOf(schema) {
-  if (schema.$ref) return [node("a", { href: linkOf(nameOf(schema.$ref)) }, nameOf(schema.$ref))];
+  if (schema.$ref) return [h("a", { href: linkOf(nameOf(schema.$ref)) }, nameOf(schema.$ref))];
   if (schema.const !== undefined) return [JSON.stringify(schema.const)];
   const alternatives = schema.anyOf ?? schema.oneOf;
   if (alternatives) return alternatives.flatMap((each, place) => place ? [" or ", ...typeOf(each)] : typeOf(each));
@@ -93,25 +85,25 @@ function fieldTable(schema, link, marked, requiredWord) {
   const rows = [...fieldsOf(schema)].map(({ name, field, isRequired }) => {
     const example = field.examples?.[0];
     const unit = field["x-unit"];
-    return node("tr", { id: `${link.slice(1)}/${name}`, class: name === marked ? "marked" : undefined },
-      node("td", { class: "name" }, node("a", { href: `${link}/${name}` }, name),
-        isRequired === (requiredWord === "required") ? node("small", {}, ` ${requiredWord}`) : ""),
-      node("td", {}, ...typeOf(field)),
-      node("td", {}, unit ? UNITS[unit] ?? unit : ""),
-      node("td", { class: "meaning" }, ...prose(field.description)),
-      node("td", {}, boundsOf(field)),
-      node("td", { class: "example" }, example === undefined ? "" : node("code", {}, JSON.stringify(example))));
+    return h("tr", { id: `${link.slice(1)}/${name}`, class: name === marked ? "marked" : undefined },
+      h("td", { class: "name" }, h("a", { href: `${link}/${name}` }, name),
+        isRequired === (requiredWord === "required") ? h("small", {}, ` ${requiredWord}`) : ""),
+      h("td", {}, ...typeOf(field)),
+      h("td", {}, unit ? UNITS[unit] ?? unit : ""),
+      h("td", { class: "meaning" }, ...prose(field.description)),
+      h("td", {}, boundsOf(field)),
+      h("td", { class: "example" }, example === undefined ? "" : h("code", {}, JSON.stringify(example))));
   });
   const more = schema.additionalProperties;
   if (more === true || (schema.properties && typeof more === "object"))
-    rows.push(node("tr", {}, node("td", { class: "name" }, "…"), node("td", { colspan: 5 }, "further fields: ", ...(more === true ? ["any"] : typeOf(more)))));
-  if (!rows.length) return node("p", { class: "dim" }, ...typeOf(schema));
-  return node("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Fields" }, node("table", {},
-    node("thead", {}, node("tr", {}, ...["Field", "Type", "Unit", "Meaning", "Bounds", "Example"].map(each => node("th", { scope: "col" }, each)))),
-    node("tbody", {}, ...rows)));
+    rows.push(h("tr", {}, h("td", { class: "name" }, "…"), h("td", { colspan: 5 }, "further fields: ", ...(more === true ? ["any"] : typeOf(more)))));
+  if (!rows.length) return h("p", { class: "dim" }, ...typeOf(schema));
+  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Fields" }, h("table", {},
+    h("thead", {}, h("tr", {}, ...["Field", "Type", "Unit", "Meaning", "Bounds", "Example"].map(each => h("th", { scope: "col" }, each)))),
+    h("tbody", {}, ...rows)));
 }
 
-const json = value => node("pre", { tabindex: 0 }, JSON.stringify(value, null, 2) ?? "");
+const json = value => h("pre", { tabindex: 0 }, JSON.stringify(value, null, 2) ?? "");
 
 // -- the entries
 
@@ -141,19 +133,28 @@ function collect() {
   }
 }
 
+const titleOf = entry => entry.kind === "operation" ? `${entry.method.toUpperCase()} ${entry.title}` : entry.title;
+
 function entrySchemas(entry) {
   if (entry.schema) return [entry.schema];
   if (entry.message) return [resolved(entry.message.payload)];
-  return [{ properties: Object.fromEntries(entry.operation.parameters.map(each => [each.name, { ...each.schema, description: each.description }])) }];
+  return [parameterSchema(entry.operation.parameters)];
+}
+
+function parameterSchema(parameters) {
+  return {
+    properties: Object.fromEntries(parameters.map(each => [each.name, { ...each.schema, description: each.description }])),
+    required: parameters.filter(each => each.required).map(each => each.name),
+  };
 }
 
 function showContents() {
   contents.replaceChildren(...Object.entries(KINDS).map(([kind, heading]) => {
     const groups = grouped(entries.filter(each => each.kind === kind));
-    return node("section", {}, ...[...groups].flatMap(([group, members]) => [
-      node("h2", {}, groups.size > 1 ? `${heading} · ${group}` : heading),
-      node("ul", {}, ...members.map(each => node("li", {}, node("a", { href: each.link },
-        each.method ? node("span", { class: `method ${each.kind === "message" ? "ws" : each.method}` }, each.method === "delete" ? "del" : each.method) : "", each.title)))),
+    return h("section", {}, ...[...groups].flatMap(([group, members]) => [
+      h("h2", {}, groups.size > 1 ? `${heading} · ${group}` : heading),
+      h("ul", {}, ...members.map(each => h("li", {}, h("a", { href: each.link },
+        each.method ? h("span", { class: `method ${each.kind === "message" ? "ws" : each.method}` }, each.method === "delete" ? "del" : each.method) : "", each.title)))),
     ]));
   }));
 }
@@ -172,63 +173,59 @@ function operationPage({ method, path, operation, link }, marked) {
   const schema = media["application/json"]?.schema;
   const body = operation.requestBody?.content["application/json"].schema;
   const parameters = operation.parameters;
-  const parameterSchema = {
-    properties: Object.fromEntries(parameters.map(each => [each.name, { ...each.schema, description: each.description }])),
-    required: parameters.filter(each => each.required).map(each => each.name),
-  };
   const role = operation.security.length === 0 ? "open" : operation.responses[403] ? "write" : "read";
   return [
-    node("h2", {}, node("span", { class: `method ${method}` }, method), path),
-    node("p", {}, ...prose(operation.summary)),
-    node("p", {}, node("span", { class: "tag" }, operation.operationId), node("span", { class: "tag" }, `role ${role}`),
-      ...Object.keys(media).map(each => node("span", { class: "tag" }, each))),
-    ...(parameters.length ? [node("h3", {}, "Parameters"), fieldTable(parameterSchema, link, marked, "required")] : []),
-    ...(body ? [node("h3", {}, "Request body"), ...bodyPart(body, link, marked)] : []),
+    h("h2", {}, h("span", { class: `method ${method}` }, method), path),
+    h("p", {}, ...prose(operation.summary)),
+    h("p", {}, h("span", { class: "tag" }, operation.operationId), h("span", { class: "tag" }, `role ${role}`),
+      ...Object.keys(media).map(each => h("span", { class: "tag" }, each))),
+    ...(parameters.length ? [h("h3", {}, "Parameters"), fieldTable(parameterSchema(parameters), link, marked, "required")] : []),
+    ...(body ? [h("h3", {}, "Request body"), ...bodyPart(body, link, marked)] : []),
     ...tryPart(method, path, operation),
-    node("h3", {}, "Answer"),
-    ...(schema ? answerPart(schema, link, marked) : [node("p", { class: "dim" }, Object.keys(media).join(", ") || "no content")]),
-    ...(media["application/json"]?.example !== undefined ? [node("h3", {}, "Example"), json(media["application/json"].example)] : []),
-    node("h3", {}, "Statuses"),
-    node("ul", {}, ...Object.entries(operation.responses).map(([status, each]) => statusItem(status, each))),
+    h("h3", {}, "Answer"),
+    ...(schema ? answerPart(schema, link, marked) : [h("p", { class: "dim" }, Object.keys(media).join(", ") || "no content")]),
+    ...(media["application/json"]?.example !== undefined ? [h("h3", {}, "Example"), json(media["application/json"].example)] : []),
+    h("h3", {}, "Statuses"),
+    h("ul", {}, ...Object.entries(operation.responses).map(([status, each]) => statusItem(status, each))),
   ];
 }
 
 function statusItem(status, response) {
-  return node("li", {}, node("code", {}, status), ` ${response.description} `,
-    response.content?.["application/problem+json"] ? node("a", { href: "#schema/Problem" }, "problem") : "");
+  return h("li", {}, h("code", {}, status), ` ${response.description} `,
+    response.content?.["application/problem+json"] ? h("a", { href: "#schema/Problem" }, "problem") : "");
 }
 
 function bodyPart(body, link, marked) {
   const schema = resolved(body);
-  if (schema.anyOf) return [node("p", {}, "One event, an array of events, or lines. Any of: ",
+  if (schema.anyOf) return [h("p", {}, "One event, an array of events, or lines. Any of: ",
     ...Object.keys(streams.components.messages).filter(each => each.endsWith("Event")).flatMap((each, place) => [place ? ", " : "",
-      node("a", { href: `#event/${streams.components.messages[each].name}` }, streams.components.messages[each].name)]))];
+      h("a", { href: `#event/${streams.components.messages[each].name}` }, streams.components.messages[each].name)]))];
   return [fieldTable(schema, link, marked, "required")];
 }
 
 function answerPart(schema, link, marked) {
-  return [...(schema.$ref ? [node("p", {}, ...typeOf(schema), " ", ...prose(resolved(schema).description))] : []),
+  return [...(schema.$ref ? [h("p", {}, ...typeOf(schema), " ", ...prose(resolved(schema).description))] : []),
     fieldTable(resolved(schema), link, marked, "optional")];
 }
 
 function messagePage({ message, link, method, group }, marked) {
   return [
-    node("h2", {}, node("span", { class: "method ws" }, method === "to" ? "client → server" : "server → client"), message.name),
-    node("p", {}, ...prose(message.summary)),
-    node("p", {}, node("span", { class: "tag" }, group)),
-    node("h3", {}, "Fields"), fieldTable(resolved(message.payload), link, marked, "optional"),
-    node("h3", {}, "Example"), json(message.examples[0].payload),
+    h("h2", {}, h("span", { class: "method ws" }, method === "to" ? "client → server" : "server → client"), message.name),
+    h("p", {}, ...prose(message.summary)),
+    h("p", {}, h("span", { class: "tag" }, group)),
+    h("h3", {}, "Fields"), fieldTable(resolved(message.payload), link, marked, "optional"),
+    h("h3", {}, "Example"), json(message.examples[0].payload),
     ...(group === "/ws/ingest" ? [] : watchPart()),
   ];
 }
 
 function eventPage({ key, schema, name, link }, marked) {
   return [
-    node("h2", {}, key), node("p", {}, ...prose(schema.description)),
-    node("p", { class: "dim" }, "Sent to POST /api/ingest or over /ws/ingest. Every field with a default may be absent; numbers may be strings."),
-    node("h3", {}, "Fields"), fieldTable(schema, link, marked, "required"),
-    node("h3", {}, "Example"), json(streams.components.messages[`${name}Event`].examples[0].payload),
-    node("h3", {}, "curl"), node("pre", { tabindex: 0 },
+    h("h2", {}, key), h("p", {}, ...prose(schema.description)),
+    h("p", { class: "dim" }, "Sent to POST /api/ingest or over /ws/ingest. Every field with a default may be absent; numbers may be strings."),
+    h("h3", {}, "Fields"), fieldTable(schema, link, marked, "required"),
+    h("h3", {}, "Example"), json(streams.components.messages[`${name}Event`].examples[0].payload),
+    h("h3", {}, "curl"), h("pre", { tabindex: 0 },
       `curl ${location.origin}/api/ingest -H 'Content-Type: application/json' -d '${JSON.stringify(streams.components.messages[`${name}Event`].examples[0].payload)}'`),
   ];
 }
@@ -236,44 +233,42 @@ function eventPage({ key, schema, name, link }, marked) {
 function schemaPage({ key, schema, link }, marked) {
   const users = entries.filter(each => each.kind !== "schema" && JSON.stringify(each.operation ?? each.message ?? each.schema).includes(`/schemas/${key}"`));
   return [
-    node("h2", {}, key), node("p", {}, ...prose(schema.description)),
-    ...(users.length ? [node("p", {}, "Used by ", ...users.flatMap((each, place) => [place ? ", " : "", node("a", { href: each.link }, each.method && each.kind === "operation" ? `${each.method.toUpperCase()} ${each.title}` : each.title)]))] : []),
-    node("h3", {}, "Fields"), fieldTable(schema, link, marked, "optional"),
-    node("h3", {}, "Example"), json(exampleOf(schema)),
+    h("h2", {}, key), h("p", {}, ...prose(schema.description)),
+    ...(users.length ? [h("p", {}, "Used by ", ...users.flatMap((each, place) => [place ? ", " : "", h("a", { href: each.link }, titleOf(each))]))] : []),
+    h("h3", {}, "Fields"), fieldTable(schema, link, marked, "optional"),
+    h("h3", {}, "Example"), json(exampleOf(schema)),
   ];
 }
 
 function overview() {
   const operations = entries.filter(each => each.kind === "operation");
-  const rows = operations.map(each => node("tr", {}, node("td", { class: "name" }, node("span", { class: `method ${each.method}` }, each.method)),
-    node("td", { class: "name" }, node("a", { href: each.link }, each.path)), node("td", {}, ...prose(each.summary))));
+  const rows = operations.map(each => h("tr", {}, h("td", { class: "name" }, h("span", { class: `method ${each.method}` }, each.method)),
+    h("td", { class: "name" }, h("a", { href: each.link }, each.path)), h("td", {}, ...prose(each.summary))));
   return [
-    node("h2", {}, "API reference"),
-    node("p", {}, "JSON in UTF-8. Times go out as ISO 8601 in UTC with milliseconds, and come in with any offset or as integer nanoseconds. Undefined numbers are ",
-      node("code", {}, "null"), ". Later versions may add fields, and remove none. Errors are ", node("a", { href: "#schema/Problem" }, "problem details"), "."),
-    node("h3", {}, "Streams"),
-    node("ul", {}, ...Object.values(streams.channels).map(each => node("li", {}, node("code", {}, each.address), ` ${each.title}: ${each.description}`))),
-    node("p", {}, "Lanes: ", ...Object.entries(streams["x-lanes"]).flatMap(([lane, each], place) => [place ? ", " : "",
-      node("a", { href: `#message/${nameOf(each.message.$ref)}` }, lane)]), " bring every entry once and in order."),
+    h("h2", {}, "API reference"),
+    h("p", {}, "JSON in UTF-8. Times go out as ISO 8601 in UTC with milliseconds, and come in with any offset or as integer nanoseconds. Undefined numbers are ",
+      h("code", {}, "null"), ". Later versions may add fields, and remove none. Errors are ", h("a", { href: "#schema/Problem" }, "problem details"), "."),
+    h("h3", {}, "Streams"),
+    h("ul", {}, ...Object.values(streams.channels).map(each => h("li", {}, h("code", {}, each.address), ` ${each.title}: ${each.description}`))),
+    h("p", {}, "Lanes: ", ...Object.entries(streams["x-lanes"]).flatMap(([lane, each], place) => [place ? ", " : "",
+      h("a", { href: `#message/${nameOf(each.message.$ref)}` }, lane)]), " bring every entry once and in order."),
     ...watchPart(),
-    node("h3", {}, "Operations"),
-    node("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Operations" }, node("table", {}, node("thead", {}, node("tr", {}, ...["Method", "Path", "What"].map(each => node("th", { scope: "col" }, each)))), node("tbody", {}, ...rows))),
-    node("h3", {}, "Close codes"),
-    node("ul", {}, ...Object.entries(streams["x-close-codes"]).map(([code, meaning]) => node("li", {}, node("code", {}, code), ` ${meaning}`))),
+    h("h3", {}, "Operations"),
+    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Operations" }, h("table", {}, h("thead", {}, h("tr", {}, ...["Method", "Path", "What"].map(each => h("th", { scope: "col" }, each)))), h("tbody", {}, ...rows))),
+    h("h3", {}, "Close codes"),
+    h("ul", {}, ...Object.entries(streams["x-close-codes"]).map(([code, meaning]) => h("li", {}, h("code", {}, code), ` ${meaning}`))),
   ];
 }
 
 // -- trying it
 
-const token = {
-  get: () => sessionStorage.getItem("observability.token") ?? "",
-  set: value => value ? sessionStorage.setItem("observability.token", value) : sessionStorage.removeItem("observability.token"),
-};
+// Has the token, which the live page keeps for the tab too; the answer to a request is shown as it is.
+const server = new Api(() => {});
 
 function tokenField() {
-  return [node("label", { for: "try-token" }, "token"),
-    Object.assign(node("input", { id: "try-token", type: "password", autocomplete: "off", placeholder: "only if the server needs one; kept for this tab",
-      onchange: event => token.set(event.target.value) }), { value: token.get() })];
+  return [h("label", { for: "try-token" }, "token"),
+    Object.assign(h("input", { id: "try-token", type: "password", autocomplete: "off", placeholder: "only if the server needs one; kept for this tab",
+      onchange: event => { server.token = event.target.value; } }), { value: server.token })];
 }
 
 function fieldFor({ name, schema, required }) {
@@ -282,18 +277,18 @@ function fieldFor({ name, schema, required }) {
   const options = words ?? (isFlag ? ["true", "false"] : null);
   const id = `try-${name}`;
   const field = options
-    ? node("select", { id, name }, node("option", { value: "" }, "—"), ...options.filter(each => each !== null).map(each => node("option", {}, String(each))))
-    : node("input", { id, name, placeholder: schema.default !== undefined && schema.default !== null ? String(schema.default) : required ? "required" : "", autocomplete: "off" });
-  return [node("label", { for: id }, name), field];
+    ? h("select", { id, name }, h("option", { value: "" }, "—"), ...options.filter(each => each !== null).map(each => h("option", {}, String(each))))
+    : h("input", { id, name, placeholder: schema.default !== undefined && schema.default !== null ? String(schema.default) : required ? "required" : "", autocomplete: "off" });
+  return [h("label", { for: id }, name), field];
 }
 
 function tryPart(method, path, operation) {
   const isHistory = operation.operationId === "metrics_history";
   if (method !== "get" && !isHistory) return [];
   if (operation.responses[200]?.content?.["text/event-stream"]) return watchPart();
-  const body = isHistory ? node("textarea", { "aria-label": "Request body", spellcheck: "false" }) : null;
+  const body = isHistory ? h("textarea", { "aria-label": "Request body", spellcheck: "false" }) : null;
   if (body) body.value = JSON.stringify({ time_range: "1h", interval: "10s", metric_types: ["strategy"], metrics: ["equity", "drawdown"], format: "columns", limit: 100 }, null, 2);
-  const status = node("p", { role: "status" }), command = node("pre", { tabindex: 0, "aria-label": "curl command" }), shown = node("pre", { tabindex: 0, hidden: true, "aria-label": "Answer" });
+  const status = h("p", { role: "status" }), command = h("pre", { tabindex: 0, "aria-label": "curl command" }), shown = h("pre", { tabindex: 0, hidden: true, "aria-label": "Answer" });
   const urlOf = () => {
     const query = new URLSearchParams();
     let filled = path;
@@ -306,7 +301,7 @@ function tryPart(method, path, operation) {
   };
   const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;
   const showCommand = () => {
-    command.textContent = `curl ${quoted(location.origin + urlOf())}${token.get() ? " -H 'Authorization: Bearer TOKEN'" : ""}${
+    command.textContent = `curl ${quoted(location.origin + urlOf())}${server.token ? " -H 'Authorization: Bearer TOKEN'" : ""}${
       body ? ` -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(JSON.parse(body.value || "{}")))}` : ""}`;
   };
   const send = async event => {
@@ -314,7 +309,7 @@ function tryPart(method, path, operation) {
     const started = performance.now();
     status.textContent = "waiting for the answer …";
     try {
-      const headers = { ...(token.get() ? { Authorization: `Bearer ${token.get()}` } : {}), ...(body ? { "Content-Type": "application/json" } : {}) };
+      const headers = { ...(server.token ? { Authorization: `Bearer ${server.token}` } : {}), ...(body ? { "Content-Type": "application/json" } : {}) };
       const response = await fetch(urlOf(), { method: method.toUpperCase(), headers, body: body?.value });
       const type = response.headers.get("content-type") ?? "";
       const isText = /json|text|csv|openmetrics/.test(type);
@@ -328,28 +323,28 @@ function tryPart(method, path, operation) {
     }
     shown.hidden = false;
   };
-  const form = node("form", { onsubmit: send, oninput: () => { try { showCommand(); } catch { /* The body is being typed. */ } } },
-    ...operation.parameters.flatMap(fieldFor), ...tokenField(), body, node("div", { class: "wide" }, node("button", { class: "primary", type: "submit" }, "Send")));
+  const form = h("form", { onsubmit: send, oninput: () => { try { showCommand(); } catch { /* The body is being typed. */ } } },
+    ...operation.parameters.flatMap(fieldFor), ...tokenField(), body, h("div", { class: "wide" }, h("button", { class: "primary", type: "submit" }, "Send")));
   showCommand();
-  return [node("h3", {}, "Try it"), node("div", { class: "try" }, form, command, status, shown)];
+  return [h("h3", {}, "Try it"), h("div", { class: "try" }, form, command, status, shown)];
 }
 
 const clipped = text => text.length > 200_000 ? `${text.slice(0, 200_000)}\n… ${text.length - 200_000} further characters` : text;
 
 let watched = null;
 function watchPart() {
-  const shown = node("pre", { tabindex: 0, hidden: true, "aria-label": "Messages" }), status = node("p", { role: "status" });
+  const shown = h("pre", { tabindex: 0, hidden: true, "aria-label": "Messages" }), status = h("p", { role: "status" });
   const lines = [];
-  const input = Object.assign(node("input", { id: "watch-query", autocomplete: "off", spellcheck: "false" }), { value: "channels=execution,trades,orders,alerts&mode=delta" });
-  const button = node("button", { class: "primary", type: "submit" }, "Connect");
+  const input = Object.assign(h("input", { id: "watch-query", autocomplete: "off", spellcheck: "false" }), { value: "channels=execution,trades,orders,alerts&mode=delta" });
+  const button = h("button", { class: "primary", type: "submit" }, "Connect");
   const stop = () => { watched?.close(); watched = null; };
-  const form = node("form", {
+  const form = h("form", {
     onsubmit: event => {
       event.preventDefault();
       if (watched) return stop();
       lines.length = 0;
       let count = 0;
-      const protocols = token.get() ? ["observability", `bearer.${token.get()}`] : [];
+      const protocols = server.token ? ["observability", `bearer.${server.token}`] : [];
       const socket = watched = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/metrics?${input.value}`, protocols);
       button.textContent = "Disconnect";
       status.textContent = "connecting …";
@@ -366,8 +361,8 @@ function watchPart() {
         if (watched === socket) watched = null;
       };
     },
-  }, node("label", { for: "watch-query" }, "/ws/metrics?"), input, ...tokenField(), node("div", { class: "wide" }, button));
-  return [node("h3", {}, "Watch the stream"), node("div", { class: "try" }, form, status, shown)];
+  }, h("label", { for: "watch-query" }, "/ws/metrics?"), input, ...tokenField(), h("div", { class: "wide" }, button));
+  return [h("h3", {}, "Watch the stream"), h("div", { class: "try" }, form, status, shown)];
 }
 
 // -- search and navigation
@@ -385,13 +380,13 @@ function searchPage(text) {
   const words = text.toLowerCase().split(/\s+/).filter(each => each);
   const results = found(words);
   return [
-    node("h2", {}, `Search: ${text}`),
-    node("p", { role: "status" }, results.length ? `${results.length} found` : "nothing found"),
-    node("ul", { class: "results" }, ...results.map(entry => {
+    h("h2", {}, `Search: ${text}`),
+    h("p", { role: "status" }, results.length ? `${results.length} found` : "nothing found"),
+    h("ul", { class: "results" }, ...results.map(entry => {
       const fields = entrySchemas(entry).flatMap(schema => [...fieldsOf(schema)]).filter(({ name, field }) => words.some(word => `${name} ${field.description ?? ""}`.toLowerCase().includes(word))).slice(0, 6);
-      return node("li", {}, node("small", {}, `${KINDS[entry.kind].toLowerCase().slice(0, -1)} `), node("a", { href: entry.link }, entry.method && entry.kind === "operation" ? `${entry.method.toUpperCase()} ${entry.title}` : entry.title), " ",
-        node("span", { class: "dim" }, (entry.summary ?? "").split("\n")[0]), node("br"),
-        ...fields.flatMap(({ name }) => [node("a", { href: `${entry.link}/${name}` }, node("code", {}, name)), " "]));
+      return h("li", {}, h("small", {}, `${KINDS[entry.kind].toLowerCase().slice(0, -1)} `), h("a", { href: entry.link }, titleOf(entry)), " ",
+        h("span", { class: "dim" }, (entry.summary ?? "").split("\n")[0]), h("br"),
+        ...fields.flatMap(({ name }) => [h("a", { href: `${entry.link}/${name}` }, h("code", {}, name)), " "]));
     })),
   ];
 }
@@ -410,9 +405,9 @@ function show() {
     const entry = entries.find(each => each.kind === kind && each.key === key);
     if (entry) {
       page = PAGES[kind](entry, marked);
-      title = entry.kind === "operation" ? `${entry.method.toUpperCase()} ${entry.title}` : entry.title;
+      title = titleOf(entry);
     } else if (kind && kind !== "content") {
-      page = [node("h2", {}, "Not found"), node("p", {}, `The reference has no ${kind} ${key ?? ""}.`)];
+      page = [h("h2", {}, "Not found"), h("p", {}, `The reference has no ${kind} ${key ?? ""}.`)];
     } else page = overview();
   }
   document.title = `${title} · observability API`;
@@ -455,5 +450,5 @@ try {
   showContents();
   show();
 } catch (error) {
-  content.replaceChildren(node("p", { role: "alert" }, `The reference cannot be shown: ${error.message}`));
+  content.replaceChildren(h("p", { role: "alert" }, `The reference cannot be shown: ${error.message}`));
 }
