@@ -41,6 +41,17 @@ def resize(page: Page, width: int, height: int) -> None:
     page.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
 
 
+def width(page: Page) -> int:
+    """Returns how wide the page is with what does not fit into the screen."""
+    found: int = page.evaluate("document.documentElement.scrollWidth")
+    return found
+
+
+def prefer(page: Page, scheme: str) -> None:
+    """Prefers `dark` or `light` colours, as a person does in the settings of a browser."""
+    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+
 def open_view(page: Page, server: Server, fragment: str) -> None:
     """Opens a view anew and waits until it is live."""
     page.open("about:blank")
@@ -69,6 +80,12 @@ def table(page: Page, label: str) -> list[list[str]]:
     return rows
 
 
+def wait_for_no_text(page: Page, selector: str, part: str) -> None:
+    page.wait_for(
+        f"![...document.querySelectorAll({json.dumps(selector)})].some(e => e.textContent.includes({json.dumps(part)}))"
+    )
+
+
 def choose(page: Page, name: str, value: str) -> None:
     """Chooses a value in a list of choices by its accessible name."""
     page.wait_for(
@@ -78,6 +95,12 @@ def choose(page: Page, name: str, value: str) -> None:
         f"""(() => {{ const field = document.querySelector('select[aria-label={json.dumps(name)}]');
         field.value = {json.dumps(value)}; field.dispatchEvent(new Event('change')); }})()"""
     )
+
+
+def open_row(page: Page, label: str, part: str) -> None:
+    """Clicks on the row of a table that has a text."""
+    rows = f"[...document.querySelectorAll('[aria-label={json.dumps(label)}] .row')]"
+    page.evaluate(f"{rows}.find(row => row.textContent.includes({json.dumps(part)})).click()")
 
 
 def press(page: Page, *keys: str) -> None:

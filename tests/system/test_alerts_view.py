@@ -13,7 +13,21 @@ import pytest
 import busy_session
 from accessibility import violations
 from browser import Page
-from desk_page import browser, choose, open_view, page, press, resize, saved_csv, table, texts, wait_for_text
+from desk_page import (
+    browser,
+    choose,
+    open_view,
+    page,
+    prefer,
+    press,
+    resize,
+    saved_csv,
+    table,
+    texts,
+    wait_for_no_text,
+    wait_for_text,
+    width,
+)
 from hosts import post, wait_until
 from server_process import Server, running
 
@@ -64,10 +78,14 @@ def ident(server: Server, key: str) -> str:
     return str(found)
 
 
-def raise_alert(server: Server, key: str) -> str:
+def open_new_alert(page: Page, server: Server, key: str) -> str:
+    """Raises an alert and opens its page; returns its id."""
     post(server, "/api/ingest", alert(key))
     server.next_snapshot()
-    return ident(server, key)
+    found = ident(server, key)
+    open_view(page, server, f"#/alerts/{found}")
+    wait_for_text(page, ".detail .life-title", f"trouble with {key}")
+    return found
 
 
 def write(page: Page, field: str, text: str) -> None:
@@ -84,16 +102,13 @@ def test_an_alert_appears_and_is_resolved_as_it_happens(page: Page, server: Serv
     wait_for_text(page, "[aria-label=Alerts] .row", "trouble with live")
     page.wait_for("document.title.startsWith('(')")
     post(server, "/api/ingest", alert("live", "resolved"))
-    page.wait_for(
-        "![...document.querySelectorAll('[aria-label=Alerts] .row')].some(e => e.textContent.includes('with live'))"
-    )
+    wait_for_no_text(page, "[aria-label=Alerts] .row", "with live")
     choose(page, "state", "resolved")
     wait_for_text(page, "[aria-label=Alerts] .row", "trouble with live")
     assert page.evaluate("location.hash") == "#/alerts?state=resolved"
 
 
 def test_the_value_of_a_rule_is_shown_against_its_threshold(page: Page, server: Server) -> None:
-    page.errors.clear()
     found = next(each for each in server.get("/api/system/alerts")["alerts"] if each["rule"] == "queue")
     open_view(page, server, f"#/alerts/{found['alert_id']}")
     wait_for_text(page, ".detail .life-title", "the queue has 12 entries")
@@ -108,9 +123,7 @@ def test_the_value_of_a_rule_is_shown_against_its_threshold(page: Page, server: 
 
 
 def test_an_alert_is_acknowledged_with_a_name_and_a_comment(page: Page, server: Server) -> None:
-    found = raise_alert(server, "mine")
-    open_view(page, server, f"#/alerts/{found}")
-    wait_for_text(page, ".detail .life-title", "trouble with mine")
+    found = open_new_alert(page, server, "mine")
     write(page, "alert-author", "ana")
     write(page, "alert-comment", "I look into it")
     click(page, ".take button[value=acknowledge]")
@@ -124,9 +137,7 @@ def test_an_alert_is_acknowledged_with_a_name_and_a_comment(page: Page, server: 
 
 
 def test_an_alert_is_silenced_and_the_silence_is_ended(page: Page, server: Server) -> None:
-    found = raise_alert(server, "loud [1]*")
-    open_view(page, server, f"#/alerts/{found}")
-    wait_for_text(page, ".detail .life-title", "trouble with loud")
+    open_new_alert(page, server, "loud [1]*")
     write(page, "alert-author", "ben")
     write(page, "alert-comment", "known")
     choose(page, "duration", "1h")
@@ -137,15 +148,11 @@ def test_an_alert_is_silenced_and_the_silence_is_ended(page: Page, server: Serve
     # What would match more than this alert is taken by the letter.
     assert silence["rules"] == ["loud [[]1][*]"]
     click(page, "[aria-label='End the silence of ben']")
-    page.wait_for(
-        "![...document.querySelectorAll('[aria-label=Silences] .row')].some(e => e.textContent.includes('ben'))"
-    )
+    wait_for_no_text(page, "[aria-label=Silences] .row", "ben")
 
 
 def test_an_alert_without_a_name_is_not_acknowledged(page: Page, server: Server) -> None:
-    found = raise_alert(server, "anonymous")
-    open_view(page, server, f"#/alerts/{found}")
-    wait_for_text(page, ".detail .life-title", "trouble with anonymous")
+    open_new_alert(page, server, "anonymous")
     write(page, "alert-author", "")
     click(page, ".take button[value=acknowledge]")
     assert page.evaluate("document.querySelector('.take').checkValidity()") is False
@@ -204,7 +211,7 @@ def test_the_csv_has_the_alerts_that_are_shown(page: Page, server: Server) -> No
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("part", ["list", "detail"])
 def test_the_view_of_alerts_has_no_serious_finding_of_axe(page: Page, server: Server, part: str, scheme: str) -> None:
-    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    prefer(page, scheme)
     open_view(page, server, "#/alerts" if part == "list" else f"#/alerts/{ident(server, 'venue/XNAS')}")
     wait_for_text(page, "[aria-label=Alerts] .row", "no quotes from XNAS")
     assert violations(page) == []
@@ -214,4 +221,4 @@ def test_the_view_of_alerts_fits_into_a_phone_of_320_pixels(page: Page, server: 
     resize(page, 320, 640)
     open_view(page, server, f"#/alerts/{ident(server, 'venue/XNAS')}")
     wait_for_text(page, ".detail .life-title", "no quotes from XNAS")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert width(page) <= 320

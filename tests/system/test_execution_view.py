@@ -9,7 +9,21 @@ import pytest
 
 from accessibility import violations
 from browser import Page
-from desk_page import browser, choose, desk, open_view, page, resize, saved_csv, table, texts, wait_for_text
+from desk_page import (
+    browser,
+    choose,
+    desk,
+    open_row,
+    open_view,
+    page,
+    prefer,
+    resize,
+    saved_csv,
+    table,
+    texts,
+    wait_for_text,
+    width,
+)
 from server_process import Server
 
 __all__ = ["browser", "desk", "page"]
@@ -76,8 +90,7 @@ def test_the_heat_map_has_every_order_that_was_acknowledged(page: Page, desk: Se
 def test_a_reason_of_rejects_leads_to_its_orders(page: Page, desk: Server) -> None:
     open_view(page, desk, "#/execution")
     wait_for_text(page, "[aria-label=Rejects] .row", "insufficient margin")
-    page.evaluate("""[...document.querySelectorAll('[aria-label=Rejects] .row')]
-        .find(row => row.textContent.includes('insufficient margin')).click()""")
+    open_row(page, "Rejects", "insufficient margin")
     page.wait_for("location.hash.startsWith('#/orders?')")
     wait_for_text(page, "[aria-label=Orders] .row", "insufficient margin")
 
@@ -85,8 +98,7 @@ def test_a_reason_of_rejects_leads_to_its_orders(page: Page, desk: Server) -> No
 def test_a_group_is_chosen_from_the_comparison(page: Page, desk: Server) -> None:
     open_view(page, desk, "#/execution?by=venue")
     wait_for_text(page, "[aria-label=Groups] .row", "BATS")
-    page.evaluate("""[...document.querySelectorAll('[aria-label=Groups] .row')]
-        .find(row => row.textContent.startsWith('BATS')).click()""")
+    open_row(page, "Groups", "BATS")
     page.wait_for("location.hash.includes('of=venue%3ABATS')")
     page.wait_for("document.querySelector('select[aria-label=group]').value === 'venue:BATS'")
 
@@ -107,7 +119,7 @@ def test_the_csv_of_latencies_has_the_whole_figures(page: Page, desk: Server) ->
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_the_view_of_execution_has_no_serious_finding_of_axe(page: Page, desk: Server, scheme: str) -> None:
-    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    prefer(page, scheme)
     open_view(page, desk, "#/execution")
     wait_for_text(page, "[aria-label=Rejects] .row", "insufficient margin")
     assert violations(page) == []
@@ -117,7 +129,7 @@ def test_the_view_of_execution_fits_into_a_phone_of_320_pixels(page: Page, desk:
     resize(page, 320, 640)
     open_view(page, desk, "#/execution")
     wait_for_text(page, "[aria-label=Rejects] .row", "insufficient margin")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert width(page) <= 320
 
 
 def test_a_note_says_what_the_band_of_the_markouts_is(page: Page, desk: Server) -> None:

@@ -10,7 +10,21 @@ import pytest
 
 from accessibility import violations
 from browser import Page
-from desk_page import browser, choose, desk, open_view, page, press, resize, saved_csv, table, texts, wait_for_text
+from desk_page import (
+    browser,
+    choose,
+    desk,
+    open_view,
+    page,
+    prefer,
+    press,
+    resize,
+    saved_csv,
+    table,
+    texts,
+    wait_for_text,
+    width,
+)
 from hosts import post
 from server_process import ROOT, Server, running
 
@@ -192,7 +206,7 @@ def test_the_csv_has_the_whole_figures_of_what_is_shown(page: Page, desk: Server
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("fragment", ["#/orders", "#/orders?tab=trades", "#/orders/o0?of=AAPL"])
 def test_the_blotter_has_no_serious_finding_of_axe(page: Page, desk: Server, fragment: str, scheme: str) -> None:
-    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    prefer(page, scheme)
     open_view(page, desk, fragment)
     page.wait_for("!!document.querySelector('.row')")
     assert violations(page) == []
@@ -203,7 +217,7 @@ def test_the_blotter_fits_into_a_phone_of_320_pixels(page: Page, desk: Server, f
     resize(page, 320, 640)
     open_view(page, desk, fragment)
     page.wait_for("!!document.querySelector('.row')")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert width(page) <= 320
 
 
 LOBSTER = ROOT / "../shared/data/lobster"

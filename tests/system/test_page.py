@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import example_source
 from accessibility import violations
-from browser import Page, browser_page
+from browser import Page
+from desk_page import browser, open_view, press, resize, saved_csv, width
 from example_source import EventFile
 from observability.clients import Sender
 from server_process import ROOT, TIMEOUT_SECONDS, Server
+
+__all__ = ["browser"]
 
 StartServer = Callable[..., Server]
 
@@ -33,19 +35,13 @@ STATE = "document.getElementById('state').textContent"
 BANNER = "document.getElementById('banner').textContent"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Page]:
-    with browser_page() as page:
-        yield page
-
-
 @pytest.fixture
 def page(browser: Page) -> Page:
     """A page of a browser that all tests share; its errors are those of the test."""
     # The page of the test before may still look for its server.
     browser.open("about:blank")
     browser.errors.clear()
-    browser.ask("Emulation.setDeviceMetricsOverride", width=1400, height=900, deviceScaleFactor=1, mobile=False)
+    resize(browser, 1400, 900)
     return browser
 
 
@@ -199,24 +195,18 @@ def test_a_selection_survives_updates_and_ends_with_escape(page: Page, demo_serv
 def test_a_table_is_saved_as_csv_with_whole_figures(page: Page, demo_server: Server) -> None:
     page.open(demo_server.url("/#/market"))
     page.wait_for("document.querySelectorAll('.row').length === 5")
-    page.evaluate("URL.createObjectURL = blob => { blob.text().then(csv => { app.saved = csv; }); return 'blob:'; }")
-    page.evaluate("HTMLAnchorElement.prototype.click = () => {}")
-    page.evaluate("[...document.querySelectorAll('button')].find(b => b.textContent === 'CSV').click()")
-    rows = list(csv.DictReader(io.StringIO(page.wait_for("app.saved"))))
+    rows = list(csv.DictReader(saved_csv(page, "Save market as CSV")))
     assert [row["symbol"] for row in rows] == [f"{name}.SIM" for name in ("ALFA", "BRAVO", "CHARLIE", "DELTA", "ECHO")]
     assert all(float(row["bid"]) > 0 for row in rows)
 
 
 def test_keys_lead_to_views_and_to_the_search(page: Page, demo_server: Server) -> None:
-    page.open(demo_server.url("/"))
-    page.wait_for("window.app?.feed.connection === 'live'")
-    for key in "gm":
-        page.ask("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
+    open_view(page, demo_server, "")
+    press(page, "g", "m")
     page.wait_for("location.hash === '#/market' && document.querySelector('[type=search]') !== null")
-    page.ask("Input.dispatchKeyEvent", type="keyDown", key="/", text="/")
+    press(page, "/")
     page.wait_for("document.activeElement.type === 'search'")
-    page.ask("Input.dispatchKeyEvent", type="keyDown", key="Escape")
-    page.ask("Input.dispatchKeyEvent", type="keyDown", key="?", text="?")
+    press(page, "Escape", "?")
     page.wait_for("document.querySelector('dialog[open]')?.textContent.includes('Go to Market')")
 
 
@@ -261,19 +251,17 @@ def test_a_view_asks_only_for_what_it_shows(page: Page, demo_server: Server) -> 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_nothing_serious_in_any_view(page: Page, demo_server: Server, theme: str) -> None:
-    page.open(demo_server.url("/"))
-    page.wait_for("window.app?.feed.connection === 'live'")
+    open_view(page, demo_server, "")
     page.evaluate(f"app.settings.set('theme', {json.dumps(theme)})")
     for view in [*page.evaluate(VIEWS), *PAGES]:
         show(page, view)
         assert violations(page) == [], view
 
 
-@pytest.mark.parametrize("width", [320, 390, 1400])
-def test_no_view_is_wider_than_the_screen(page: Page, demo_server: Server, width: int) -> None:
-    page.ask("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=width < 700)
-    page.open(demo_server.url("/"))
-    page.wait_for("window.app?.feed.connection === 'live'")
+@pytest.mark.parametrize("screen", [320, 390, 1400])
+def test_no_view_is_wider_than_the_screen(page: Page, demo_server: Server, screen: int) -> None:
+    resize(page, screen, 844)
+    open_view(page, demo_server, "")
     for view in [*page.evaluate(VIEWS), *PAGES]:
         show(page, view)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+        assert width(page) <= screen, view

@@ -20,7 +20,7 @@ from hosts import answer_to, post
 from server_process import TIMEOUT_SECONDS, Server, running
 
 Document = dict[str, Any]
-# Answers whose content is that of other documents, or of a request that changes something.
+# Operations that answer with a description, which is checked as what it is.
 DESCRIPTIONS = {"openapi", "asyncapi"}
 
 
@@ -183,15 +183,9 @@ def test_what_changes_something_answers_as_described(server: Server, api: Docume
     pattern = "/api/system/alerts/acknowledge/{alert_id}"
     check("POST", f"/api/system/alerts/acknowledge/{alert['alert_id']}?author=ana", pattern, {})
     silence = check("POST", "/api/system/silences", "/api/system/silences", {"duration": "1h", "author": "ana"})
-    check(
-        "DELETE", f"/api/system/silences/{silence['silence_id']}", "/api/system/silences/{silence_id}", None
-    )  # fmt: skip
-    check(
-        "POST",
-        "/api/ingest",
-        "/api/ingest",
-        {"type": "signal", "strategy": "s", "symbol": "X", "action": "buy", "x": 1},
-    )
+    check("DELETE", f"/api/system/silences/{silence['silence_id']}", "/api/system/silences/{silence_id}", None)
+    signal = {"type": "signal", "strategy": "s", "symbol": "X", "action": "buy", "x": 1}
+    check("POST", "/api/ingest", "/api/ingest", signal)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from accessibility import violations
-from browser import Page, browser_page
+from browser import Page
+from desk_page import browser, page, prefer, press, resize, width
 from server_process import Server, running
+
+__all__ = ["browser", "page"]
 
 pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 
@@ -18,27 +22,6 @@ pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromi
 def server() -> Iterator[Server]:
     with running("--demo") as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Page]:
-    with browser_page() as page:
-        yield page
-
-
-@pytest.fixture
-def page(browser: Page, server: Server) -> Iterator[Page]:
-    """A page of the right size, which must not have had an error."""
-    resize(browser, 1400, 900)
-    browser.open("about:blank")
-    yield browser
-    assert browser.errors == []
-
-
-def resize(page: Page, width: int, height: int) -> None:
-    page.ask(
-        "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
-    )  # fmt: skip
 
 
 def open_at(page: Page, server: Server, fragment: str) -> None:
@@ -50,6 +33,18 @@ def open_at(page: Page, server: Server, fragment: str) -> None:
 def text(page: Page, selector: str) -> str:
     found: str = page.evaluate(f"document.querySelector('{selector}').textContent")
     return found
+
+
+def fill_in(page: Page, field: str, value: str) -> None:
+    page.evaluate(f"document.getElementById('try-{field}').value = {json.dumps(value)}")
+
+
+def submit(page: Page) -> None:
+    page.evaluate("document.querySelector('.try form').requestSubmit()")
+
+
+def wait_for_status(page: Page, start: str) -> None:
+    page.wait_for(f"document.querySelector('.try [role=status]').textContent.startsWith({json.dumps(start)})")
 
 
 def test_a_deep_link_leads_to_a_field_and_marks_it(page: Page, server: Server) -> None:
@@ -87,7 +82,7 @@ def test_the_contents_lead_to_a_page_of_everything(page: Page, server: Server) -
 
 def test_a_search_finds_a_field_by_its_meaning(page: Page, server: Server) -> None:
     open_at(page, server, "")
-    page.ask("Input.dispatchKeyEvent", type="keyDown", key="/", text="/")
+    press(page, "/")
     assert page.evaluate("document.activeElement.id") == "search"
     page.ask("Input.insertText", text="implementation shortfall")
     page.wait_for("document.querySelector('main h2').textContent.startsWith('Search')")
@@ -98,17 +93,17 @@ def test_a_search_finds_a_field_by_its_meaning(page: Page, server: Server) -> No
 
 def test_a_request_can_be_tried(page: Page, server: Server) -> None:
     open_at(page, server, "#operation/trades")
-    page.evaluate("document.getElementById('try-limit').value = '1'")
-    page.evaluate("document.querySelector('.try form').requestSubmit()")
-    page.wait_for("document.querySelector('.try [role=status]').textContent.startsWith('200')")
+    fill_in(page, "limit", "1")
+    submit(page)
+    wait_for_status(page, "200")
     assert '"limit": 1' in text(page, ".try pre[aria-label=Answer]")
 
 
 def test_a_request_with_a_bad_parameter_shows_the_problem(page: Page, server: Server) -> None:
     open_at(page, server, "#operation/trades")
-    page.evaluate("document.getElementById('try-limit').value = 'many'")
-    page.evaluate("document.querySelector('.try form').requestSubmit()")
-    page.wait_for("document.querySelector('.try [role=status]').textContent.startsWith('422')")
+    fill_in(page, "limit", "many")
+    submit(page)
+    wait_for_status(page, "422")
     assert '"parameter": "limit"' in text(page, ".try pre[aria-label=Answer]")
     # The browser itself notes every refusal.
     page.errors.clear()
@@ -116,23 +111,23 @@ def test_a_request_with_a_bad_parameter_shows_the_problem(page: Page, server: Se
 
 def test_history_can_be_tried(page: Page, server: Server) -> None:
     open_at(page, server, "#operation/metrics_history")
-    page.evaluate("document.querySelector('.try form').requestSubmit()")
-    page.wait_for("document.querySelector('.try [role=status]').textContent.startsWith('200')")
+    submit(page)
+    wait_for_status(page, "200")
     assert '"tiers"' in text(page, ".try pre[aria-label=Answer]")
 
 
 def test_the_stream_can_be_watched(page: Page, server: Server) -> None:
     open_at(page, server, "#message/MetricsDelta")
-    page.evaluate("document.querySelector('.try form').requestSubmit()")
+    submit(page)
     page.wait_for("document.querySelector('.try pre').textContent.includes('metrics_delta')")
-    page.evaluate("document.querySelector('.try form').requestSubmit()")
-    page.wait_for("document.querySelector('.try [role=status]').textContent.startsWith('closed')")
+    submit(page)
+    wait_for_status(page, "closed")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("fragment", ["", "#operation/orders", "#event/fill/commission", "#search/price"])
 def test_the_reference_has_no_serious_finding_of_axe(page: Page, server: Server, fragment: str, scheme: str) -> None:
-    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    prefer(page, scheme)
     open_at(page, server, fragment)
     assert violations(page) == []
 
@@ -141,4 +136,4 @@ def test_the_reference_has_no_serious_finding_of_axe(page: Page, server: Server,
 def test_the_reference_fits_into_a_phone_of_320_pixels(page: Page, server: Server, fragment: str) -> None:
     resize(page, 320, 640)
     open_at(page, server, fragment)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert width(page) <= 320

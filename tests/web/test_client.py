@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from typing import Any
 
 import pytest
 
 from delta_cases import CASES, GROUPS, delta, whole
-from server_process import ROOT, TIMEOUT_SECONDS
+from node_program import run_node
+from server_process import ROOT
 
 CLIENT = ROOT / "http/observability/web/static/client.js"
 PROGRAM = """
@@ -75,32 +75,19 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is no
 
 @pytest.mark.parametrize("chosen", [0.25, 1.0])
 def test_clients_that_lost_a_server_come_back_at_different_times(chosen: float) -> None:
-    ran = subprocess.run(
-        ["node", "--input-type=module", "-e", LOSSES, CLIENT.as_uri(), str(chosen)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=True,
-    )
-    assert json.loads(ran.stdout) == [chosen * min(15_000, 200 * 2**losses) for losses in range(8)]
+    assert run_node(LOSSES, CLIENT, chosen) == [chosen * min(15_000, 200 * 2**losses) for losses in range(8)]
 
 
 def test_a_delta_makes_the_servers_next_snapshot_and_leaves_the_last_one() -> None:
     cases = [(whole(1, case.held), delta(2, case.changed, case.removed)) for case in CASES.values()]
-    ran = subprocess.run(
-        ["node", "--input-type=module", "-e", PROGRAM, CLIENT.as_uri(), json.dumps([GROUPS, cases])],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=True,
-    )
-    for (name, case), (made, held) in zip(CASES.items(), json.loads(ran.stdout), strict=True):
+    ran = run_node(PROGRAM, CLIENT, [GROUPS, cases])
+    for (name, case), (made, held) in zip(CASES.items(), ran, strict=True):
         assert json.dumps(made) == json.dumps(whole(2, case.expected)), name
         assert json.dumps(held) == json.dumps(whole(1, case.held)), name
 
 
 def test_a_client_that_is_told_to_retry_connects_once() -> None:
-    assert run_module(RETRIES) == 2
+    assert run_node(RETRIES, CLIENT) == 2
 
 
 @pytest.mark.parametrize(
@@ -118,16 +105,4 @@ def test_a_client_that_is_told_to_retry_connects_once() -> None:
 def test_a_change_of_the_view_asks_for_what_is_new_and_leaves_the_rest(
     before: list[str], after: list[str], sent: list[Any]
 ) -> None:
-    assert run_module(VIEWS, [{"channels": before}, {"channels": after}]) == sent
-
-
-def run_module(program: str, *arguments: Any) -> Any:
-    """Returns what a program prints that imports the client."""
-    ran = subprocess.run(
-        ["node", "--input-type=module", "-e", program, CLIENT.as_uri(), *map(json.dumps, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=True,
-    )
-    return json.loads(ran.stdout)
+    assert run_node(VIEWS, CLIENT, [{"channels": before}, {"channels": after}]) == sent

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from typing import Any
 
 import pytest
 
-from server_process import ROOT, TIMEOUT_SECONDS
+from node_program import run_node
+from server_process import ROOT
 
 MODULES = ROOT / "http/observability/web/static/js"
 
@@ -19,14 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is no
 def run(module: str, expression: str) -> Any:
     """Returns the value of an expression, in which the module's exports are names of `m`."""
     program = f"const m = await import(process.argv[1]); console.log(JSON.stringify({expression}));"
-    ran = subprocess.run(
-        ["node", "--input-type=module", "-e", program, (MODULES / module).as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return run_node(program, MODULES / module)
 
 
 def state(connection: str = "live", age: float = 0.1, **changes: Any) -> dict[str, Any]:
