@@ -64,6 +64,11 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.close()
 
 
+def desk_of(server: Served) -> dict[str, Any]:
+    found: dict[str, Any] = server.get("/api/system/health")["desk"]
+    return found
+
+
 def book(server: Served) -> dict[str, Any]:
     """What must be the same at the hub that takes the place of another one."""
     strategy = server.next_snapshot()["strategy"]
@@ -92,9 +97,16 @@ def test_a_standby_takes_the_place_of_a_killed_hub_with_the_same_state(desk: Des
         for event in EVENTS:
             post_until_taken(edge, [event])
         before = wait_until(lambda: found if len((found := book(first))["trades"]) == 15 else None)
+        led = wait_until(lambda: found if (found := desk_of(edge))["standby"] else None)
+        assert led["leader"]["pid"] == first.process.pid
+        assert [each["pid"] for each in led["standby"]] == [second.process.pid]
+        wait_until(lambda: all(desk_of(each)["standby"][0]["records_behind"] == 0 for each in (edge, first)))
         first.process.send_signal(signal.SIGKILL)
         second.wait_until_it_leads()
         assert book(second) == before
+        now = wait_until(lambda: found if (found := desk_of(edge))["leader"]["pid"] == second.process.pid else None)
+        assert now["leader"]["term"] > led["leader"]["term"] and now["leader"]["since"] > led["leader"]["since"]
+        assert now["standby"] == []
         # Sent again, nothing counts twice; and what follows continues the lane.
         answer = post_until_taken(edge, [*EVENTS, fill(99, "buy", "1")])
         assert (answer["accepted"], answer["duplicates"]) == (2, 16)

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from accessibility import violations
+from browser import browser_page
 from documents import document
 from hosts import exposed, fill, not_ready, post, post_until_taken, trade_ids, wait_until
 from nats_server import NatsServer
@@ -215,6 +218,53 @@ def test_the_metrics_of_an_edge_tell_of_itself_and_of_its_lag(desk: SeveralMachi
     assert exposed(desk.hub)["cluster_frames_published_total"] > 3
 
 
+def desk_of(server: Server) -> dict[str, Any]:
+    """Returns the desk as a host sees it."""
+    found: dict[str, Any] = server.get("/api/system/health")["desk"]
+    return found
+
+
+def test_every_host_shows_the_hosts_of_its_desk(desk: SeveralMachines) -> None:
+    def see() -> list[dict[str, Any]]:
+        found = [desk_of(server) for server in (desk.hub, *desk.edges)]
+        return found if all(each["leader"] and len(each["edges"]) == 2 for each in found) else []
+
+    seen = wait_until(see)
+    assert [(each["role"], each["leads"], each["trouble"]) for each in seen] == [
+        ("hub", True, None), ("edge", False, None), ("edge", False, None)
+    ]  # fmt: skip
+    epoch = desk.hub.get("/api/metrics/current")["epoch"]
+    for each in seen:
+        assert each["leader"]["pid"] == desk.hub.process.pid
+        assert (each["leader"]["epoch"], each["edges"][0]["epoch"]) == (epoch, epoch)
+        assert {edge["pid"] for edge in each["edges"]} == {seen[1]["pid"], seen[2]["pid"]}
+        assert all(edge["lag_ms"] is not None for edge in each["edges"])
+    assert exposed(desk.edges[0])["cluster_edges"] == exposed(desk.hub)["cluster_edges"] == 2
+
+
+def test_an_edge_counts_its_clients_for_every_host(desk: SeveralMachines) -> None:
+    second = desk_of(desk.edges[1])["pid"]
+    with client(desk.edges[1]), client(desk.edges[1]):
+        wait_until(lambda: any(e["pid"] == second and e["clients"] == 2 for e in desk_of(desk.edges[0])["edges"]))
+
+
+def test_the_page_of_an_edge_shows_the_hosts_of_its_desk(desk: SeveralMachines) -> None:
+    with browser_page() as page:
+        page.open(desk.edges[0].url("/#/system"))
+        page.wait_for("document.querySelectorAll('[aria-label=\"Hosts of the desk\"] .row').length === 3")
+        texts = "[...document.querySelectorAll('[aria-label=\"Hosts of the desk\"] .row')].map(e => e.textContent)"
+        hub, *edges = page.evaluate(texts)
+        assert "leads" in hub and all("edge" in each for each in edges)
+        assert sum("(this one)" in each for each in edges) == 1
+        assert violations(page) == page.errors == []
+
+
+def test_top_says_what_leads_the_desk_of_an_edge(desk: SeveralMachines) -> None:
+    shown = run_command("top", "--once", "--url", desk.edges[0].url(""))
+    assert f"desk main   this edge {gethostname()}   {gethostname()} leads since 20" in shown.stdout, shown.stderr
+    assert "   0 standing by   2 edges, lag up to " in shown.stdout
+
+
 def test_the_table_of_figures_has_every_figure_of_a_desk(desk: SeveralMachines) -> None:
     names = {
         line.split()[2]
@@ -236,6 +286,8 @@ def test_an_edge_without_a_hub_shows_the_last_state_and_says_so(disturbed: Sever
         before = receive(connection, "connected")["epoch"]
         disturbed.hub.process.send_signal(signal.SIGKILL)
         assert receive(connection, "stale")["reason"] == "the hub is late"
+        wait_until(lambda: "desk: no hub leads desk main now" in edge.get("/api/system/health")["reasons"])
+        assert edge.get("/api/system/health")["status"] == "degraded"
         assert not_ready(edge) == ["hub"]
         status, retry_after, problem = refusal(edge, "/api/trades")
         assert (status, retry_after) == (503, "1")

@@ -12,7 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 from observability.clients import ConnectionState, Stream
-from observability.terminal.screen import TableView, Top
+from observability.terminal.screen import AskDesk, TableView, Top
 
 NARROW, WIDE = (80, 24), (170, 45)
 
@@ -82,10 +82,12 @@ class Screen:
         await self.show()
 
 
-def on_screen(size: tuple[int, int], run: Callable[[Screen], Coroutine[Any, Any, None]]) -> None:
+def on_screen(
+    size: tuple[int, int], run: Callable[[Screen], Coroutine[Any, Any, None]], ask_desk: AskDesk = lambda: None
+) -> None:
     async def main() -> None:
         stream = FakeStream()
-        app = Top(cast(Stream, stream), "http://desk")
+        app = Top(cast(Stream, stream), "http://desk", ask_desk)
         async with app.run_test(size=size) as pilot:
             await run(Screen(stream, app, pilot))
 
@@ -103,6 +105,16 @@ def test_the_state_of_the_connection_stands_in_the_first_line() -> None:
         assert screen.text()[2].startswith("P&L 12.50")
 
     on_screen(NARROW, run)
+
+
+def test_the_second_line_says_which_hub_leads_the_desk_of_the_server() -> None:
+    async def run(screen: Screen) -> None:
+        while not screen.text()[1].startswith("desk "):
+            await screen.show()
+        assert screen.text()[1] == "desk main   this edge nyc-2   NO HUB LEADS   0 standing by   0 edges"
+
+    desk = {"name": "main", "role": "edge", "host": "nyc-2", "leader": None, "standby": [], "edges": []}
+    on_screen(NARROW, run, lambda: desk)
 
 
 @pytest.mark.parametrize("state", [ConnectionState.STALE, ConnectionState.LOST])

@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 
 from observability.terminal.layout import joined, plain, plain_snapshot, widths
-from observability.terminal.tables import TABLES, Cell, Column, Row, Table, duration, headlines, money, short, size
+from observability.terminal.tables import (
+    TABLES,
+    Cell,
+    Column,
+    Row,
+    Table,
+    desk_words,
+    duration,
+    headlines,
+    money,
+    short,
+    size,
+)
 
 SNAPSHOT: dict[str, Any] = {
     "seq": 7,
@@ -148,3 +160,17 @@ def test_a_name_that_a_sender_has_chosen_controls_no_terminal() -> None:
     text = plain_snapshot(hostile, "LIVE", None)
     assert "A\\x1b[2J\\x0aB" in text and "bad\\x9b2J\\x0d" in text
     assert not set(text) & {"\x1b", "\x9b", "\r"}
+
+
+def test_a_line_about_the_desk_says_who_is_furthest_behind() -> None:
+    standby = [{"records_behind": 7, "seconds_behind": 65.0}, {"records_behind": None, "seconds_behind": None}]
+    edges = [{"frames_behind": 0, "lag_ms": 1.25}, {"frames_behind": 12, "lag_ms": None}]
+    leader = {"host": "nyc-1", "since": "2026-01-02T03:04:05.678Z"}
+    desk = {"name": "main", "role": "edge", "host": "nyc-2", "leader": leader, "standby": standby, "edges": edges}
+    assert desk_words(desk) == [
+        "desk main",
+        "this edge nyc-2",
+        "nyc-1 leads since 2026-01-02 03:04:05 UTC",
+        "2 standing by, 7 records and 1 min 5 s behind",
+        "2 edges, lag up to 1.25 ms, 12 frames behind",
+    ]

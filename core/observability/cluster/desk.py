@@ -6,6 +6,7 @@ obs.NAME.record        the rows of each commit                   stream obs-NAME
 obs.NAME.lease         which hub leads                           stream obs-NAME-lease, in memory
 obs.NAME.question      what edges ask, answered by the hub
 obs.NAME.in.SOURCE     batches of events of engines, answered by the hub
+obs.NAME.status        what each host says of itself
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Desk:
     @property
     def question_subject(self) -> str:
         return f"{self.prefix}.question"
+
+    @property
+    def status_subject(self) -> str:
+        return f"{self.prefix}.status"
 
     def lane_subject(self, lane: str) -> str:
         return f"{self.prefix}.lane.{lane}"

@@ -11,6 +11,7 @@ from observability.clocks.clock import Clock
 from observability.cluster.batches import BatchAnswerer, Take
 from observability.cluster.desk import Desk
 from observability.cluster.failover.lease import Lease, LeaseKeeper, holder_of
+from observability.cluster.failover.presence import HostStatus, Presence, status_of
 from observability.cluster.failover.records import RecordShipper
 from observability.cluster.failover.standby import state_of
 from observability.cluster.frame_publisher import FramePublisher
@@ -93,6 +94,7 @@ class EdgeGateway:
         if store is not None:
             self._shipper = RecordShipper(self.link, state_of(store), hub.counters, on_replaced)
             store.ship_by(self._shipper.ship)
+        self.presence = Presence(self.link, clock, self._status, hub.counters)
         self._changed = ChangedDocuments()
         self._connections = 0
         self._questions = QuestionAnswerer(self.link, calls.answer)
@@ -114,6 +116,7 @@ class EdgeGateway:
             # One number stays free, so that no client takes the first frame for the successor of the last hub's last.
             frames.latest_seq = max(frames.latest_seq, self._publisher.newest_seq + 1)
         self._publisher.start()
+        self.presence.start()
 
     @property
     def newest_lane_seq(self) -> int:
@@ -141,6 +144,7 @@ class EdgeGateway:
 
     async def stop(self) -> None:
         """Gives the lease back. Call it once the store has stopped."""
+        await self.presence.stop()
         await self._publisher.stop()
         await self._lanes.stop()
         await self._keeper.stop()
@@ -155,3 +159,14 @@ class EdgeGateway:
             self._connections, self._changed = self.link.connections, ChangedDocuments()
         documents = self._changed.of(self._hub.documents_to_share(self._always))
         self._publisher.put(frame, documents, shown_clock_ns(self._hub.event_clock, frame))
+
+    def _status(self, _: HostStatus | None) -> HostStatus:
+        frames = self._hub.frames
+        return status_of(
+            "hub",
+            term=self._lease.revision if self._lease.is_held else 0,
+            since_ns=self._lease.since_ns,
+            epoch=frames.epoch,
+            seq=frames.latest_seq,
+            log_seq=None if self._shipper is None else self._shipper.seq,
+        )

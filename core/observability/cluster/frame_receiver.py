@@ -45,6 +45,11 @@ class FrameReceiver:
         self._clock = clock
         self._interval_ns = round(interval_seconds * NS_PER_S)
         self._is_interval_told = False
+        self.epoch = ""
+        self.seq = 0
+        """Epoch and number of the newest frame that has come."""
+        self.lag_ns: int | None = None
+        """From the hub's publishing of it to its arrival; None before the first one."""
         self._on_frame = on_frame
         self._on_new_hub = on_new_hub
         self._epoch: int | None = None
@@ -95,6 +100,7 @@ class FrameReceiver:
         age_ns = max(0, now_ns - place.stored_ns)
         meta = (epoch, frame.ts_ns, self._clock.mono_ns() - age_ns, 0)
         documents = SharedDocuments(self._documents, frame.old)
+        self.epoch, self.seq = frame.epoch, frame.seq
         self._writer.write(frame.seq, meta, frame.parts, documents, frame.clock_ns or None)
         self._on_frame()
 
@@ -102,7 +108,8 @@ class FrameReceiver:
         self._received.add()
         self._bytes.add(size)
         self._pending.set(place.pending)
-        self._lag.set(max(0, lag_ns) / NS_PER_S)
+        self.lag_ns = max(0, lag_ns)
+        self._lag.set(self.lag_ns / NS_PER_S)
         if not place.pending:
             # Those that had been kept before this edge came tell of no delay.
             self._lags.record(max(0, lag_ns))

@@ -9,10 +9,11 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from observability.cli.send import DEFAULT_URL, TOKEN_VARIABLE
-from observability.clients import Refused, Stream
+from observability.clients import Refused, Rest, RestError, Stream
 from observability.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from observability.terminal.layout import plain_snapshot
 
@@ -82,6 +83,12 @@ def _stream(url: str) -> Stream:
     return Stream(url, mode="delta", token=os.environ.get(TOKEN_VARIABLE))
 
 
+def _ask_desk(url: str) -> Any:
+    """Returns the hosts of the server's desk, None if it is alone. Raises RestError, ValueError."""
+    rest = Rest(url, token=os.environ.get(TOKEN_VARIABLE), timeout=ONCE_SECONDS)
+    return rest.get("/api/system/health").get("desk")
+
+
 def _show(url: str) -> int:
     """Shows the screen. Raises Refused, ValueError."""
     try:
@@ -95,7 +102,7 @@ def _show(url: str) -> int:
 
     # A stream belongs to the loop in which it is made.
     async def run() -> Top:
-        app = Top(_stream(url), url)
+        app = Top(_stream(url), url, partial(_ask_desk, url))
         await app.run_async()
         return app
 
@@ -115,5 +122,10 @@ async def _print_once(url: str) -> int:
             why = "" if stream.fault is None else f": {stream.fault}"
             print(f"observability top: {url} has sent nothing for {ONCE_SECONDS:.0f} s{why}", file=sys.stderr)
             return EXIT_FAILED
-        print(plain_snapshot(snapshot, stream.state.upper(), columns))
+        try:
+            desk = await asyncio.to_thread(_ask_desk, url)
+        except RestError as error:
+            print(f"observability top: the hosts of the desk are not known: {error}", file=sys.stderr)
+            desk = None
+        print(plain_snapshot(snapshot, stream.state.upper(), columns, desk))
     return 0

@@ -128,6 +128,8 @@ class Status:
             "resources": None if sample is None else asdict(sample),
             "connections": self._connections(),
             "alerts": {"active": system["active_alerts"], "critical": system["critical_alerts"]},
+            # Each host of a desk answers with the desk as it sees it.
+            "desk": None,
         }
 
     def performance(self) -> dict[str, Any]:

@@ -327,6 +327,71 @@ CONNECTIONS: Final = record(
     {"websocket": count("Clients of the stream, and senders.", 3), "http": count("HTTP connections.", 2)},
 )
 
+_HOST: Final[dict[str, Schema]] = {
+    "host": text("The machine's name.", "nyc-1"),
+    "pid": count("Number of the process.", 4711),
+    "version": text("Its version.", "0.1.0"),
+    "age_seconds": number("How old this is: each host says it once a second.", 0.4),
+}
+DESK: Final = record(
+    "Desk",
+    "The hosts of a desk, as the one that answers sees them.",
+    {
+        "name": text("Its name.", "main"),
+        "role": word("What the host that answers is.", ("hub", "edge")),
+        "host": text("Its machine's name.", "nyc-1"),
+        "pid": count("Number of its process.", 4711),
+        "leads": flag("Whether it is the hub that leads."),
+        "trouble": text("Why it does not see the hub.", "no hub leads desk main now", null=True),
+        "leader": nullable(
+            record(
+                "LeadingHub",
+                "The hub that leads.",
+                {
+                    **_HOST,
+                    "since": moment("Since when it leads, by the clock of the NATS servers."),
+                    "term": count("Number of its lease; a later hub's is higher.", 17),
+                    "epoch": text("Of its frames.", "18ec9abc1b5ff72b"),
+                    "seq": count("Number of its newest frame.", 1250),
+                },
+            ),
+            "The hub that leads; null if none has said so for 5 s.",
+        ),
+        "standby": array(
+            record(
+                "StandbyHub",
+                "A hub that stands by.",
+                {
+                    **_HOST,
+                    "records_behind": count("Commits that it lacks; null without a store.", 0, null=True),
+                    "seconds_behind": number("For how long it has lacked some.", 0.0, null=True),
+                },
+            ),
+            "Hubs that stand by.",
+        ),
+        "edges": array(
+            record(
+                "Edge",
+                "An edge.",
+                {
+                    **_HOST,
+                    "epoch": text("Of its newest frame; null before the first.", "18ec9abc1b5ff72b", null=True),
+                    "seq": count("Number of its newest frame.", 1250),
+                    "frames_behind": count("Frames that it lacks.", 0),
+                    "lag_ms": number(
+                        "From the hub's publishing of its newest frame to its arrival, or for how long it has lacked "
+                        "a newer one; null before the first.",
+                        0.9,
+                        null=True,
+                    ),
+                    "clients": count("Its clients of the stream.", 1200),
+                },
+            ),
+            "Edges.",
+        ),
+    },
+)
+
 HEALTH: Final[dict[str, Schema]] = {
     "status": _HEALTH,
     "reasons": _REASONS,
@@ -336,6 +401,7 @@ HEALTH: Final[dict[str, Schema]] = {
     "alerts": record(
         "AlertCounts", "Alerts.", {"active": count("Active ones.", 0), "critical": count("Critical ones.", 0)}
     ),
+    "desk": nullable(DESK, "Null if this host is alone."),
 }
 
 _PATH: Final = record(

@@ -13,6 +13,7 @@ from observability.clocks.clock import HostClock
 from observability.clocks.timers import Periodic
 from observability.clocks.timestamps import NS_PER_S
 from observability.cluster.desk import Desk
+from observability.cluster.failover.presence import Backlog, HostStatus, Presence, status_of
 from observability.cluster.frame_receiver import FrameReceiver
 from observability.cluster.lanes import LaneReceiver
 from observability.cluster.link import Link
@@ -25,7 +26,7 @@ from observability.processes.child import ChildContext
 from observability.processes.control import say_serving
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
 from observability.server.process import ServerProcess
-from observability.server.relay import encode_unavailable
+from observability.server.relay import answer_about_desk, encode_unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class EdgeProcess(ServerProcess):
             self._questions.abandon,
         )
         self._lanes = LaneReceiver(self._link, context.mapping.lanes(), counters, context.wake_workers)
+        self._backlog = Backlog(clock)
+        self._presence = Presence(self._link, clock, self._status, counters)
         self._answerers = Answerers(context, self._answer, self._loop)
         self._connected = counters.gauge("cluster_connected", "Whether this host is connected to the NATS servers")
         self._connections = counters.counter(
@@ -74,6 +77,7 @@ class EdgeProcess(ServerProcess):
 
     async def _start(self) -> None:
         self._link.start()
+        self._presence.start()
 
     async def _open(self) -> None:
         await self._answerers.start()
@@ -88,6 +92,7 @@ class EdgeProcess(ServerProcess):
     async def _stop(self) -> None:
         for periodic in self._periodics:
             periodic.stop()
+        await self._presence.stop()
         await self._link.close()
         logger.info("stopped")
 
@@ -99,7 +104,23 @@ class EdgeProcess(ServerProcess):
             slot.state = ProcessState.SERVING
         self._context.wake_workers()
 
+    def _status(self, leader: HostStatus | None) -> HostStatus:
+        receiver = self._receiver
+        self._backlog.update(receiver.seq, 0 if leader is None else leader.seq)
+        return status_of(
+            "edge",
+            epoch=receiver.epoch,
+            seq=receiver.seq,
+            behind=self._backlog.entries,
+            behind_ns=self._backlog.behind_ns,
+            lag_ns=receiver.lag_ns,
+            clients=sum(worker.websockets for worker in self._context.mapping.workers),
+        )
+
     async def _answer(self, message: bytes) -> bytes:
+        about_desk = answer_about_desk(message, self._presence.to_json)
+        if about_desk is not None:
+            return about_desk
         try:
             return await self._questions.ask(message)
         except HubUnavailable as error:

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from observability.bus import Bus
 from observability.clocks.clock import EventClock, HostClock
@@ -207,6 +207,7 @@ class HubProcess(ServerProcess):
             self._hub.frames,
             self._lane_feed.lanes,
             self._requests,
+            self._describe_desk,
         )
         self._frontend: Worker | WorkerGateway = self._make_worker() if context is None else self._make_gateway(context)
         self._edges = None if desk is None else self._make_edge_gateway(desk)
@@ -394,6 +395,13 @@ class HubProcess(ServerProcess):
             self._config, desk, self._hub, self._host_clock, side, self._store, SENT_TO_EDGES, self._on_replaced
         )
 
+    def _describe_desk(self) -> dict[str, Any]:
+        assert self._edges is not None, "a host that is alone has no desk"
+        return self._edges.presence.to_json()
+
+    async def _describe_desk_soon(self) -> dict[str, Any]:
+        return self._describe_desk()
+
     def _on_replaced(self, why: str) -> None:
         """Ends this process at once: another hub is the desk's, and nothing that this one does counts any more."""
         logger.critical("%s; this one ends", why)
@@ -458,6 +466,7 @@ class HubProcess(ServerProcess):
             exposition=Exposition(self._metrics, process_collector()),
             trading_labels=TradingLabels(frozenset(self._config.metrics_labels), self._config.metrics_max_values),
             slices=self._slices,
+            desk=None if self._edges is None else self._describe_desk_soon,
         )
 
 

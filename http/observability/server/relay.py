@@ -137,6 +137,10 @@ class AnswerRequest(msgspec.Struct, array_like=True, tag=True):
     request: ForwardedRequest
 
 
+class DescribeDesk(msgspec.Struct, array_like=True, tag=True):
+    """Return the desk as this host sees it."""
+
+
 class ReadLane(msgspec.Struct, array_like=True, tag=True):
     """Return a page of the entries that a lane has in the store."""
 
@@ -160,6 +164,7 @@ Call = (
     | FindOrders
     | CheckOrders
     | AnswerRequest
+    | DescribeDesk
     | ReadLane
 )
 
@@ -203,6 +208,7 @@ _decode_recent_orders = msgspec.msgpack.Decoder(RecentOrders).decode
 _decode_order_lives = msgspec.msgpack.Decoder(list[_SentLife]).decode
 _decode_forwarded = msgspec.msgpack.Decoder(ForwardedAnswer).decode
 _decode_lane_page = msgspec.msgpack.Decoder(_SentPage).decode
+_decode_desk = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _decode_flags = msgspec.msgpack.Decoder(list[bool]).decode
 _decode_trade_stats = msgspec.msgpack.Decoder(TradeStats).decode
 
@@ -280,6 +286,10 @@ class RemoteHub:
     async def document(self, name: str) -> PublishedDocument | None:
         return await self._ask(ReadDocument(name), _decode_document)
 
+    async def describe_desk(self) -> dict[str, Any]:
+        """Returns the desk as this host sees it, whether or not a hub leads."""
+        return await self._ask(DescribeDesk(), _decode_desk)
+
     async def _ask(self, call: Call, decode: Callable[[bytes], T]) -> T:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -293,6 +303,15 @@ class RemoteHub:
         if answer is None:
             raise CallFailed(f"the hub failed in {type(call).__name__}; its log has the traceback")
         return decode(answer)
+
+
+_DESCRIBE_DESK: Final = _encode(DescribeDesk())
+
+
+def answer_about_desk(message: bytes, describe: Callable[[], dict[str, Any]]) -> bytes | None:
+    """Returns the answer to a worker that asks about the desk, which every host gives for itself; None if it has asked
+    for something else."""
+    return _encode(_encode(describe())) if message == _DESCRIBE_DESK else None
 
 
 def encode_unavailable(why: str) -> bytes:
@@ -315,6 +334,8 @@ class HubCalls:
     """Those of the hub, for edges that have no store to read."""
     requests: RequestAnswerer | None = None
     """Answers the requests of edges."""
+    desk: Callable[[], dict[str, Any]] | None = None
+    """Describes the desk; None if this host is alone."""
 
     async def answer(self, message: bytes) -> bytes:
         """Returns the encoded answer to an encoded call; a call that fails is logged here and answered as failed."""
@@ -357,6 +378,9 @@ class HubCalls:
             case AnswerRequest():
                 assert self.requests is not None, "the workers of this host have routes of their own"
                 return await self.requests.answer_request(call.request)
+            case DescribeDesk():
+                assert self.desk is not None, "workers of a host that is alone do not ask"
+                return self.desk()
             case ReadLane():
                 archive = self.lanes[call.lane].archive
                 if archive is None:

@@ -23,6 +23,7 @@ from observability.monitoring.trading_exposition import TradingLabels
 from observability.past.reader import RecordingReader
 from observability.past.routes import PastRoutes
 from observability.rest.bookings import BookingsRoutes
+from observability.rest.desk_health import DescribeDesk, DeskHealth
 from observability.rest.exports import Exports
 from observability.rest.history import HistoryRoutes
 from observability.rest.orders import OrdersRoutes
@@ -64,6 +65,8 @@ class RouteParts:
     trading_labels: TradingLabels
     slices: asyncio.Lock
     """The lock of all work in slices."""
+    desk: DescribeDesk | None = None
+    """None if this host is alone."""
 
 
 def add_routes(router: Router, parts: RouteParts) -> None:
@@ -90,4 +93,6 @@ def add_routes(router: Router, parts: RouteParts) -> None:
     SilenceRoutes(parts.silencer, HostClock()).add_to(router)
     PositionsRoutes(parts.published).add_to(router)
     SystemRoutes(parts.published, parts.status, parts.acknowledger, parts.log_book, parts.occurrences).add_to(router)
+    if parts.desk is not None:
+        DeskHealth(parts.published, parts.desk).replace_in(router)
     PageRoutes(router, parts.exposition, parts.trading_labels, parts.published, parts.slices).add_to(router)

@@ -193,6 +193,7 @@ class WorkerProcess(ServerProcess):
             exposition=Exposition(HostCollector(mapping, self._hub_gauges())),
             trading_labels=TradingLabels(frozenset(self._config.metrics_labels), self._config.metrics_max_values),
             slices=self._slices,
+            desk=None if self._config.engine is None else self._hub.describe_desk,
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from observability.logs.log_ring import escape
-from observability.terminal.tables import TABLES, Row, Table, headlines
+from observability.terminal.tables import TABLES, Document, Row, Table, desk_words, headlines
 
 GAP: Final = 2
 SEPARATOR: Final = "   "
@@ -62,10 +62,11 @@ def plain(table: Table, columns: int | None) -> list[str]:
     return [table.title, *lines]
 
 
-def plain_snapshot(snapshot: Mapping[str, Any], state: str, columns: int | None) -> str:
-    """Returns everything of a snapshot as plain text, its age and worth first."""
+def plain_snapshot(snapshot: Mapping[str, Any], state: str, columns: int | None, desk: Document | None = None) -> str:
+    """Returns everything of a snapshot as plain text, its age and worth first, then the hosts of its desk."""
     worth = (state, f"tick {snapshot['seq']} of {snapshot['timestamp']}")
-    lines = [joined(words, columns) for words in (worth, *headlines(snapshot))]
+    about_desk = [] if desk is None else [desk_words(desk)]
+    lines = [joined(words, columns) for words in (worth, *about_desk, *headlines(snapshot))]
     for make in TABLES:
         table = make(snapshot)
         if table.rows or table.title != "Sources":

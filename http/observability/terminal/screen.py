@@ -8,9 +8,10 @@ the headline says how old they are.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from rich.segment import Segment
@@ -24,11 +25,12 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Footer, Input, Static
 
-from observability.clients import ConnectionState, Refused, Stream
+from observability.clients import ConnectionState, Refused, RestError, Stream
 from observability.terminal.layout import GAP, aligned, joined, widths
-from observability.terminal.tables import TABLES, Row, Table, duration, headlines, time_of
+from observability.terminal.tables import TABLES, Document, Row, Table, desk_words, duration, headlines, time_of
 
 REFRESH_SECONDS: Final = 0.5
+DESK_SECONDS: Final = 2.0
 # From this size on there is room for all tables at once.
 WIDE_COLUMNS: Final = 150
 WIDE_ROWS: Final = 36
@@ -38,6 +40,10 @@ _PLAIN: Final = Style()
 _MARKS: Final = {"": _PLAIN, "good": Style(color="green"), "bad": Style(color="red"), "dim": Style(dim=True)}
 _HEAD: Final = Style(bold=True)
 _DIMMED: Final = Style(dim=True)
+
+
+AskDesk = Callable[[], Document | None]
+"""Returns the desk as the server sees it; None if that is alone. Raises RestError."""
 
 
 class TableView(ScrollView, can_focus=True):
@@ -133,7 +139,7 @@ class Top(App[None]):
     Screen { layout: vertical; }
     #state { height: 1; text-style: bold; color: $error; }
     #state.live { color: $success; }
-    #health, #account { height: 1; color: $text-muted; }
+    #health, #account, #desk { height: 1; color: $text-muted; }
     #tables { height: 1fr; }
     .table {
         border: round $surface-lighten-2; border-title-color: $text; background: $background;
@@ -157,13 +163,17 @@ class Top(App[None]):
         *(Binding(str(n), f"show({n - 1})", show=False) for n in range(1, len(TABLES) + 1)),
     ]
 
-    def __init__(self, stream: Stream, url: str) -> None:
+    def __init__(self, stream: Stream, url: str, ask_desk: AskDesk = lambda: None) -> None:
+        """`ask_desk` is called in a thread."""
         # In the terminal's own colours textual leaves out every colour for NO_COLOR, in its own it makes them grey.
         super().__init__(ansi_color="NO_COLOR" in os.environ)
         self._stream = stream
         self._url = url
         # Held here, because a timer may come while the screen is taken down and has them no more.
         self._state = Static(id="state", markup=False)
+        self._ask_desk = ask_desk
+        self._desk = Static(id="desk", markup=False)
+        self._desk.display = False
         self._headlines = [Static(id=name, markup=False) for name in ("health", "account")]
         self._box = Input(placeholder="symbol, strategy or source; Enter keeps the filter, Esc ends it", id="filter")
         self._box.display = False
@@ -177,6 +187,7 @@ class Top(App[None]):
 
     def compose(self) -> ComposeResult:
         yield self._state
+        yield self._desk
         yield from self._headlines
         with Container(id="tables"):
             yield from self._views
@@ -187,6 +198,7 @@ class Top(App[None]):
         self._follow_size(self.size)
         self._activate(0)
         self.run_worker(self._follow(), exit_on_error=True)
+        self.run_worker(self._follow_desk(), exit_on_error=True)
         self.set_interval(REFRESH_SECONDS, self.show_newest)
         self.show_newest()
 
@@ -204,6 +216,20 @@ class Top(App[None]):
         except Refused as refusal:
             self.refusal = refusal
             self.exit()
+
+    async def _follow_desk(self) -> None:
+        """Asks for the hosts of the desk, again and again unless the server is alone."""
+        while True:
+            try:
+                desk = await asyncio.to_thread(self._ask_desk)
+                if desk is None:
+                    return
+                self._desk.update(joined(desk_words(desk), self.size.width))
+                self._desk.display = True
+            except RestError as error:
+                # Shown in the place of what is known no more; a server that is alone has nothing there.
+                self._desk.update(joined([f"the hosts of the desk are not known: {error}"], self.size.width))
+            await asyncio.sleep(DESK_SECONDS)
 
     def _note(self, snapshot: Mapping[str, Any]) -> None:
         # A snapshot that comes again, after a lost connection, is as old as it was.

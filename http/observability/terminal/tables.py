@@ -404,6 +404,29 @@ def _members(group: Mapping[str, Any] | None) -> Iterable[tuple[str, _Fields]]:
 # -- headlines
 
 
+def desk_words(desk: Document) -> list[str]:
+    """Returns the words of one line about the hosts of a desk: this host, what leads, what stands by, edges."""
+    leader, standby, edges = desk["leader"], desk["standby"], desk["edges"]
+    words = [f"desk {desk['name']}", f"this {desk['role']} {desk['host']}"]
+    if leader is None:
+        words.append("NO HUB LEADS")
+    else:
+        words.append(f"{leader['host']} leads since {leader['since'][:19].replace('T', ' ')} UTC")
+    behind = max((each["records_behind"] or 0 for each in standby), default=0)
+    late = max((each["seconds_behind"] or 0 for each in standby), default=0)
+    words.append(
+        f"{len(standby)} standing by" + (f", {count(behind)} records and {duration(late)} behind" if behind else "")
+    )
+    lacking = max((each["frames_behind"] for each in edges), default=0)
+    lags = [each["lag_ms"] for each in edges if each["lag_ms"] is not None]
+    words.append(
+        f"{len(edges)} edges"
+        + (f", lag up to {short(max(lags))} ms" if lags else "")
+        + (f", {count(lacking)} frames behind" if lacking else "")
+    )
+    return words
+
+
 def headlines(snapshot: Document) -> tuple[list[str], list[str]]:
     """Returns the words of two lines: alerts and health; and the account. The most important ones come first."""
     system, strategy = _Fields(_section(snapshot, "system")), _Fields(_section(snapshot, "strategy"))

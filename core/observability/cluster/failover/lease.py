@@ -57,6 +57,8 @@ class Lease:
     def __init__(self, link: Link, seconds: int, holder: Holder) -> None:
         self.revision = 0
         """The number with which this hub took the lease; a later leader's is higher."""
+        self.since_ns = 0
+        """When that was, by the servers' clock."""
         self.leader: Holder | None = None
         """The hub that was last seen to hold it."""
         self._link = link
@@ -101,7 +103,7 @@ class Lease:
             logger.debug("the lease is not taken: %s", answer["error"])
             return False
         if not self.is_held:
-            self.revision = answer["seq"]
+            self.revision, self.since_ns = answer["seq"], self._link.server_ns()
         self._renewed = asked
         self.leader = self._holder
         return True

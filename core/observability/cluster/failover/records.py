@@ -147,6 +147,11 @@ class RecordShipper:
         self._bytes = counters.counter("cluster_record_bytes_total", "Bytes of these commits, compressed")
         link.add_opener(self._begin)
 
+    @property
+    def seq(self) -> int:
+        """The number of the newest message of the log."""
+        return self._expected
+
     def ship(self, rows: Sequence[PendingRow]) -> Shipped:
         """Writes the first of these rows, mostly all, to the log; called on the writer's thread. Raises StoreError."""
         assert self._loop is not None, "the link is opened before the store is started"

@@ -16,6 +16,7 @@ import uvloop
 from observability.clocks.clock import HostClock
 from observability.cluster.desk import Desk
 from observability.cluster.failover.lease import Lease, holder_of
+from observability.cluster.failover.presence import Backlog, HostStatus, Presence, status_of
 from observability.cluster.failover.records import CURSOR, RecordFollower, StoreState
 from observability.cluster.link import Link
 from observability.config.config import Config
@@ -56,9 +57,12 @@ class _Standby:
         self._config = config
         self._service_manager = service_manager
         self._stopping = asyncio.Event()
-        self._link = Link(desk, HostClock())
         self._store: Store | None = None
         self._follower: RecordFollower | None = None
+        clock = HostClock()
+        self._link = Link(desk, clock)
+        self._backlog = Backlog(clock)
+        self._presence = Presence(self._link, clock, self._status)
         self._is_said = False
 
     async def run(self) -> bool:
@@ -79,12 +83,23 @@ class _Standby:
         try:
             await self._link.open()
             self._link.start()
+            self._presence.start()
             has_lease = await self._wait_for_lease(lease) and await self._catch_up(lease)
         finally:
+            await self._presence.stop()
             await self._link.close()
             if self._store is not None:
                 await self._store.stop()
         return has_lease
+
+    def _status(self, leader: HostStatus | None) -> HostStatus:
+        if self._follower is None:
+            return status_of("hub")
+        newest = 0 if leader is None else leader.log_seq or 0
+        self._backlog.update(self._follower.seq, newest)
+        return status_of(
+            "hub", log_seq=self._follower.seq, behind=self._backlog.entries, behind_ns=self._backlog.behind_ns
+        )
 
     async def _wait_for_lease(self, lease: Lease) -> bool:
         pause = min(LOOK_SHARE * self._config.cluster_lease, MAX_LOOK_SECONDS)

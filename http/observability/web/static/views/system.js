@@ -1,4 +1,4 @@
-// System: processes, latency along the path, clients, store and recorder, this page itself, and the logs.
+// System: the hosts of a desk, processes, latency along the path, clients, store and recorder, this page itself, and the logs.
 
 import { Figures, h, panel, write } from "../js/dom.js";
 import { DASH, bytes, count, duration, milliseconds, number } from "../js/format.js";
@@ -7,6 +7,8 @@ import { Table } from "../js/table.js";
 
 const POLL_MS = 2000;
 const LOG_LINES = 500;
+// A lag of an edge that people notice.
+const LATE_MS = 1000;
 const LEVELS = ["debug", "info", "warning", "error", "critical"];
 const LEVEL_TONES = { WARNING: "warn", ERROR: "down", CRITICAL: "down" };
 const PATH = {
@@ -19,7 +21,7 @@ const PATH = {
 };
 
 function mount(root, app, params) {
-  let level = LEVELS.includes(params.level) ? params.level : "info", query = params.q ?? "", logs = [], timer = null;
+  let level = LEVELS.includes(params.level) ? params.level : "info", query = params.q ?? "", logs = [], timer = null, isAlone = false;
   const host = new Figures([
     { id: "health", label: "Health" }, { id: "uptime", label: "Uptime" }, { id: "cpu", label: "CPU of the host" }, { id: "memory", label: "Memory" },
     { id: "disk", label: "Disk" }, { id: "lag", label: "Loop lag" }, { id: "rss", label: "Memory of the hub" }, { id: "fds", label: "Descriptors" },
@@ -66,6 +68,25 @@ function mount(root, app, params) {
       ({ id, title, isNumber: true, width: "78px", minWidth: 820, value: row => row[id], text: row => count(row[id]), className: row => (id === "gaps" || id === "rejected") && row[id] ? "down" : "" })),
     { id: "error", title: "Error", width: "minmax(80px, 2fr)", minWidth: 560, value: row => row.error ?? "", hint: row => row.error },
   ] });
+  const desk = new Figures([
+    { id: "name", label: "Desk" }, { id: "host", label: "This host" }, { id: "leader", label: "Leads" }, { id: "since", label: "Since" },
+    { id: "epoch", label: "Epoch of its frames" }, { id: "term", label: "Its lease", title: "Number of the lease under which it leads: a later hub's is higher" },
+    { id: "standby", label: "Hubs that stand by" }, { id: "edges", label: "Edges" },
+  ]);
+  const hosts = new Table({ label: "Hosts of the desk", key: row => `${row.host} ${row.pid}`, empty: "No other host has said anything.", maxRows: 12, columns: [
+    { id: "host", title: "Host", width: "minmax(66px, 1.4fr)", value: row => row.host, text: row => row.isThis ? `${row.host} (this one)` : row.host, hint: row => row.host },
+    { id: "does", title: "Does", width: "70px", value: row => row.does, className: row => row.does === "leads" ? "up" : "" },
+    { id: "pid", title: "Pid", isNumber: true, width: "64px", minWidth: 560, value: row => row.pid },
+    { id: "behind", title: "Behind", isNumber: true, width: "58px", value: row => row.behind, text: row => count(row.behind), hint: row => row.unit, className: row => row.behind ? "warn" : "",
+      about: "Frames that an edge lacks; commits that a hub which stands by lacks" },
+    { id: "lag", title: "Lag", isNumber: true, width: "66px", value: row => row.lag, text: row => row.lag === 0 ? "0 ms" : milliseconds(row.lag), className: row => row.lag > LATE_MS ? "warn" : "",
+      about: "Of an edge: from the hub's publishing of a frame to its arrival. Of a hub that stands by: for how long it has lacked something" },
+    { id: "clients", title: "Clients", isNumber: true, width: "64px", minWidth: 420, value: row => row.clients, text: row => count(row.clients) },
+    { id: "version", title: "Version", width: "70px", minWidth: 640, value: row => row.version },
+    { id: "age", title: "Said", isNumber: true, width: "84px", minWidth: 480, value: row => row.age_seconds, text: row => `${row.age_seconds.toFixed(1)} s ago`, about: "Each host says it once a second; after 5 s it is taken to be gone" },
+  ] });
+  const deskFault = h("p", { class: "fault" });
+  const ofHub = h("p", { class: "dim", text: "Host, clients, store, latency and processes below are those of the hub that leads.", hidden: true });
   const lines = new Table({ label: "Log", key: row => row.key, empty: "No line is like that.", maxRows: 16, onopen: showLine, columns: [
     { id: "timestamp", title: "Time", width: "64px", value: row => row.timestamp, text: row => app.time(row.timestamp), hint: row => row.timestamp },
     { id: "level", title: "Level", width: "66px", value: row => row.level, className: row => LEVEL_TONES[row.level] ?? "dim" },
@@ -80,8 +101,15 @@ function mount(root, app, params) {
     ...LEVELS.map(name => h("option", { value: name, text: name, selected: name === level })));
   const fault = h("p", { class: "fault" });
   const present = h("p", { class: "warn", hidden: true, text: "Clients, store, latency, processes and log are those of now, and not of the past moment." });
+  const deskPanels = [
+    panel("Desk", { className: "w4", body: [desk.element, deskFault, ofHub] }),
+    panel("Hosts of the desk", { className: "w8", controls: [hosts.csvButton("hosts")], body: [hosts.element] }),
+  ];
+  const showPanels = isShown => { for (const each of deskPanels) each.hidden = !isShown; };
+  showPanels(false);
   root.append(
     present,
+    ...deskPanels,
     panel("Host", { className: "w3", body: [host.element] }),
     panel("Clients", { className: "w3", body: [clients.element] }),
     panel("Data and store", { className: "w3", body: [data.element] }),
@@ -107,6 +135,7 @@ function mount(root, app, params) {
     // A hidden page asks for nothing.
     if (document.hidden) return;
     const failed = error => write(fault, `The server does not say: ${error.message}`);
+    if (!isAlone) app.ask(app.api.get("/api/system/health"), showDesk, failed);
     app.ask(app.api.get("/api/system/performance"), showPerformance, failed);
     app.ask(app.api.get("/api/system/stats"), showStats, failed);
     app.ask(app.api.get("/api/system/components"), ({ components }) => {
@@ -117,6 +146,29 @@ function mount(root, app, params) {
       logs = answer.logs.map((each, at) => ({ ...each, key: `${each.timestamp} ${each.process} ${answer.logs.length - at}` }));
       showLogs();
     }, failed);
+  }
+
+  function showDesk({ desk: found }) {
+    // A host does not become part of a desk while it runs, but its own process may be away for a moment.
+    isAlone = found === null && deskPanels[0].hidden;
+    if (found === null) return;
+    showPanels(true);
+    ofHub.hidden = found.leads;
+    const { leader } = found;
+    desk.set("name", found.name);
+    desk.set("host", `${found.leads ? "hub that leads" : found.role}: ${found.host}`);
+    desk.set("leader", leader ? leader.host : "none", leader ? "up" : "down", found.trouble);
+    desk.set("since", app.dateTime(leader?.since));
+    desk.set("epoch", leader?.epoch ?? DASH);
+    desk.set("term", leader ? count(leader.term) : DASH);
+    desk.set("standby", count(found.standby.length), found.standby.length ? "" : "warn", found.standby.length ? null : "No hub takes the place of the one that leads.");
+    desk.set("edges", count(found.edges.length));
+    write(deskFault, found.trouble ?? "");
+    hosts.set([
+      ...(leader ? [{ ...leader, does: "leads" }] : []),
+      ...found.standby.map(each => ({ ...each, does: "stands by", behind: each.records_behind, unit: "commits", lag: each.seconds_behind === null ? null : 1000 * each.seconds_behind })),
+      ...found.edges.map(each => ({ ...each, does: "edge", behind: each.frames_behind, unit: "frames", lag: each.lag_ms })),
+    ].map(each => ({ ...each, isThis: each.host === found.host && each.pid === found.pid })));
   }
 
   function showPerformance(found) {
@@ -183,7 +235,7 @@ function mount(root, app, params) {
     },
     unmount: () => {
       clearTimeout(timer);
-      for (const table of [path, processes, sources, lines]) table.close();
+      for (const table of [path, processes, sources, hosts, lines]) table.close();
     },
   };
 }
