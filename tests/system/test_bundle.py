@@ -15,15 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from browser import browser_page
+from desk_page import resize
 from hosts import post, wait_until
+from observability.clocks.timestamps import MAX_NS
 from observability.recorder.bundle import CHAIN_NAME
+from observability.rest.published import RECORDED
 from server_process import ROOT, TIMEOUT_SECONDS, Server, run_command
 from ws_client import receive, receive_text
 
 SECRET = "s3cret" * 4
+ORDER = {"type": "order", "order_id": "o", "symbol": "AAPL", "side": "buy", "quantity": "1", "status": "new"}
+ALERT = {"type": "alert", "key": "feed", "severity": "warning", "title": "no quotes", "action": "raise"}
 FILL = {"type": "fill", "order_id": "o", "symbol": "AAPL", "side": "buy", "quantity": "1", "price": "1"}
 
 
@@ -37,14 +42,15 @@ class Made:
             SOURCES=f"nats://user:{SECRET}@127.0.0.1:1/?subjects=s",
         )  # fmt: skip
         try:
+            wait_until(lambda: all(_document_now(server, name) for name in RECORDED))
             self.frames: dict[str, str] = {}
             with connect(server.websocket_url, open_timeout=TIMEOUT_SECONDS) as connection:
-                for number in range(12):
-                    text = receive_text(connection, "metrics_update")
-                    self.frames[json.loads(text)["timestamp"]] = text
-                    if number == 4:
-                        _post_as_writer(server, {**FILL, "trade_id": "t1"})
-            last = max(self.frames)
+                self._take_frame(connection)
+                for event in (ORDER, ALERT):
+                    _post_as_writer(server, event)
+                self.ordered = self._take_until(connection, "open_orders", 1)
+                _post_as_writer(server, {**FILL, "trade_id": "t1"})
+                last = self._take_until(connection, "fills_today", 1)
             wait_until(lambda: (server.get("/api/recordings")["end_time"] or "") >= last)
             # While the server runs.
             ran = run_command(
@@ -56,6 +62,24 @@ class Made:
             server.stop()
         assert ran.returncode == 0, ran.stderr
         self.said = ran.stdout
+
+    def _take_frame(self, connection: ClientConnection) -> dict[str, Any]:
+        text = receive_text(connection, "metrics_update")
+        frame: dict[str, Any] = json.loads(text)
+        self.frames[frame["timestamp"]] = text
+        return frame
+
+    def _take_until(self, connection: ClientConnection, name: str, value: int) -> str:
+        """Takes frames until one has a figure of execution; returns its time."""
+        while True:
+            frame = self._take_frame(connection)
+            if frame["execution"][name] == value:
+                return str(frame["timestamp"])
+
+
+def _document_now(server: Server, name: str) -> Any:
+    """Returns the newest version of a document that is recorded."""
+    return server.get(f"/api/recordings/documents/{name}?time={MAX_NS}")["document"]
 
 
 def _post_as_writer(server: Server, document: dict[str, Any]) -> None:
@@ -107,7 +131,29 @@ def test_every_tick_of_a_bundle_is_shown_as_the_bytes_that_clients_got(made: Mad
         ) as past:
             assert receive(past, "trade")["trade_id"] == "t1"
         marks = server.get(f"/api/recordings/marks?start_time={first}&end_time={found['end_time']}")["marks"]
-        assert [mark["kind"] for mark in marks] == ["fill"]
+        assert sorted(mark["kind"] for mark in marks) == ["alert", "fill"]
+
+
+def test_a_bundle_answers_as_of_the_moment_that_is_asked_for(made: Made) -> None:
+    first, last = min(made.frames), max(made.frames)
+    with opened(made.file) as server:
+        states = []
+        for moment in (first, made.ordered, last):
+            orders = server.get(f"/api/orders?time={moment}")["orders"]
+            alerts = server.get(f"/api/system/alerts/history?time={moment}")["occurrences"]
+            states.append(([order["status"] for order in orders], [alert["title"] for alert in alerts]))
+        life = server.get(f"/api/orders/o?time={made.ordered}")
+        found = server.get(f"/api/recordings/documents/execution_quality?time={last}")
+        lines = server.get(f"/api/recordings/logs?time={last}&level=warning")["logs"]
+        question = {"start_time": first, "end_time": last, "interval": "1s", "metric_types": ["strategy"]}
+        curve = post(server, "/api/metrics/history", question)
+    assert states == [([], []), (["new"], ["no quotes"]), (["filled"], ["no quotes"])]
+    assert ([report["status"] for report in life["reports"]], life["fills"]) == (["new"], [])
+    assert found["recorded"] <= last
+    assert found["document"]["seq"] > 0
+    # Without a file of the log.
+    assert any("cannot be connected to" in line["message"] for line in lines)
+    assert curve["data"]
 
 
 def test_nothing_in_a_bundle_has_a_secret(made: Made) -> None:
@@ -191,10 +237,52 @@ def test_a_file_is_not_written_over(made: Made, tmp_path: Path) -> None:
     assert (ran.returncode, there.read_text()) == (1, "mine")
 
 
+VIEWS = {
+    "overview": "Equity",
+    "market": "symbols",
+    "strategies": "AAPL",
+    "orders?tab=orders": "filled",
+    "orders?tab=trades": "t1",
+    "orders/o?of=AAPL": "What happened",
+    "execution": "Send to acknowledgement",
+    "alerts?state=all": "no quotes",
+    "system?q=connected": "cannot be connected to",
+}
+"""Each view, and what it shows of the bundle at its end."""
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_the_page_shows_a_bundle_from_its_beginning(made: Made) -> None:
-    with opened(made.file) as server, browser_page() as page:
-        page.open(server.url("/#/overview"))
+def test_every_view_of_the_page_shows_a_bundle_and_says_what_it_lacks(made: Made, tmp_path: Path) -> None:
+    poor = bundle_without_documents(made, tmp_path)
+    with opened(made.file) as server, opened(poor) as poorer, browser_page() as page:
+        resize(page, 1400, 900)
+        page.open(server.url("/"))
         page.wait_for("document.getElementById('state').textContent === 'past' && app.feed.snapshot")
         assert page.evaluate("app.feed.snapshot.timestamp") <= min(made.frames)
         assert page.evaluate("app.scrubber.toggle.hidden") is True
+        page.evaluate(f"app.scrubber.go(Date.parse('{max(made.frames)}'))")
+        page.wait_for(f"app.feed.moment === '{max(made.frames)}'")
+        for fragment, shown in VIEWS.items():
+            page.evaluate(f"location.hash = '#/{fragment}'")
+            page.wait_for(f"document.getElementById('main').textContent.includes({json.dumps(shown)})")
+            assert page.evaluate(FAULTS) == [], fragment
+        page.open(poorer.url("/#/execution"))
+        page.wait_for(f"{FAULTS}.some(text => text.includes('nothing of it was recorded'))")
+        assert page.errors == []
+
+
+FAULTS = (
+    "[...document.querySelectorAll('p.fault')].filter(each => !each.hidden).map(each => each.textContent)"
+    ".filter(Boolean)"
+)
+
+
+def bundle_without_documents(made: Made, folder: Path) -> Path:
+    """Makes a bundle of a recording of an earlier version, which had no documents."""
+    data, file = folder / "data", folder / "poor.bundle"
+    shutil.copytree(made.file.parent / "data", data)
+    for path in (data / "recording").glob("*.documents"):
+        path.unlink()
+    ran = run_command("bundle", "--data-dir", str(data), "--from", "-1h", "--to", "now", "--output", str(file))
+    assert ran.returncode == 0, ran.stderr
+    return file

@@ -177,7 +177,7 @@ def test_a_moment_of_the_past_has_the_orders_that_had_begun_by_then(page: Page, 
     open_view(page, desk, "#/orders?symbol=PAST")
     wait_for_text(page, ".note[role=status]", "2 orders shown")
     page.evaluate(f"app.feed.travel({{ at: {json.dumps(moment)}, speed: 0 }})")
-    wait_for_text(page, ".note[role=status]", "1 orders shown, which is all; those until")
+    wait_for_text(page, ".note[role=status]", "1 orders shown, which is all; as of")
     page.evaluate("app.feed.travel(null)")
     wait_for_text(page, ".note[role=status]", "2 orders shown, which is all")
 

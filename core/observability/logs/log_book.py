@@ -28,8 +28,9 @@ class LogBook:
     ) -> None:
         """`logs` are by process, "" for a single one. `lost` counts lines that were overwritten during a read. `slices`
         is shared by everything that works in slices."""
-        self._logs = [(ring, _members(name)) for name, ring in logs.items()]
-        self._logs.append((engine_log, encode_json({"source": ENGINE})[1:-1]))
+        self.logs = [(_members(name), ring) for name, ring in logs.items()]
+        """Each log, and the members that say whose lines it has."""
+        self.logs.append((encode_json({"source": ENGINE})[1:-1], engine_log))
         self._lost = lost
         self._slices = asyncio.Lock() if slices is None else slices
 
@@ -49,7 +50,7 @@ class LogBook:
         # Seven full logs take 20 ms.
         async with Slice(self._slices) as turn:
             lost_before = self._lines_lost
-            for ring, members in self._logs:
+            for members, ring in self.logs:
                 for line in ring.newest(level, limit):
                     lines.append((line, members))
                     await turn.offer()
@@ -60,7 +61,7 @@ class LogBook:
 
     @property
     def _lines_lost(self) -> int:
-        return sum(ring.lines_lost for ring, _ in self._logs)
+        return sum(ring.lines_lost for _, ring in self.logs)
 
 
 def _members(process: str) -> bytes:

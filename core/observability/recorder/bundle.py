@@ -34,7 +34,8 @@ import msgspec
 from observability.clocks.timestamps import format_iso_ms, parse_iso_ns
 from observability.encoding import encode_json
 from observability.errors import EventError, ObservabilityError
-from observability.recorder.layout import DIRECTORY_NAME, HEADER_BYTES, Header, segment_path
+from observability.recorder.documents import Document, DocumentWriter
+from observability.recorder.layout import DIRECTORY_NAME, DOCUMENTS_SUFFIX, HEADER_BYTES, Header, segment_path
 from observability.recorder.recording import Place, Recording
 from observability.recorder.segment import repair
 from observability.store.file import DATABASE_NAME, open_database
@@ -50,6 +51,20 @@ _TABLES: Final = {
     "fills": True, "bookings": True, "order_reports": True, "equity_reports": True, "position_reports": True,
     "alert_transitions": True, "equity": False, "minutes": False, "bars": False,
 }  # fmt: skip
+# What belongs to rows of the time and came before it: reports and fills of orders that are reported in it, and how
+# alerts began that were not over.
+_OF_ORDERS: Final = (
+    "(ts_ns < ? AND (order_id, symbol) IN (SELECT order_id, symbol FROM source.order_reports WHERE ts_ns >= ?))"
+)
+_EARLIER: Final = {
+    "order_reports": _OF_ORDERS,
+    "fills": _OF_ORDERS,
+    "alert_transitions": (
+        "seq IN (SELECT max(seq) FROM source.alert_transitions WHERE ts_ns < ? GROUP BY alert_id UNION "
+        "SELECT max(seq) FROM source.alert_transitions WHERE ts_ns < ? AND action = 'raised' "
+        "AND coalesce(json_extract(document, '$.count'), 1) = 1 GROUP BY alert_id)"
+    ),
+}
 _TIME_IN_LINE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)")
 _COPY_BYTES: Final = 1 << 20
 # A month of frames has 40 MB.
@@ -231,8 +246,28 @@ def _copy_frames(request: BundleRequest, target: Path) -> _Frames:
                 frames.count += len(group.records)
                 lane_seqs += [group.records[0].lane_seq, group.records[-1].lane_seq]
         repair(target, source.number)
+        _copy_documents(recording, source.number, target, request)
     frames.first_seq, frames.last_seq = min(lane_seqs, default=0), max(lane_seqs, default=0)
     return frames
+
+
+def _copy_documents(recording: Recording, number: int, target: Path, request: BundleRequest) -> None:
+    """Copies the documents of a segment within the time, and of each the newest version before it."""
+    source = recording.documents_of(number)
+    if not source.names:
+        return
+    writer = DocumentWriter(target, number)
+    try:
+        for name in source.names:
+            wanted: list[Document] = []
+            for version in source.newest_first(name, request.end_ns):
+                wanted.append(version)
+                if version.ts_ns < request.start_ns:
+                    break
+            for version in reversed(wanted):
+                writer.append(name, version.ts_ns, version.body)
+    finally:
+        writer.close()
 
 
 def _copy_rows(request: BundleRequest, target: Path, frames: _Frames) -> None:
@@ -251,6 +286,9 @@ def _copy_rows(request: BundleRequest, target: Path, frames: _Frames) -> None:
                 if is_numbered:
                     condition += " OR seq BETWEEN ? AND ?"
                     values += [frames.first_seq + 1, frames.last_seq]
+                if table in _EARLIER:
+                    condition += f" OR {_EARLIER[table]}"
+                    values += [request.start_ns] * _EARLIER[table].count("?")
                 if names:
                     connection.execute(
                         f"INSERT INTO main.{table} ({names}) SELECT {names} FROM source.{table} WHERE {condition}",
@@ -294,7 +332,7 @@ def _parts(folder: Path, frames: _Frames) -> Iterator[tuple[str, int, bytes, str
         name, data = f"{DIRECTORY_NAME}/{path.name}", path.read_bytes()
         groups = [group for group in frames.groups if group[0] == name]
         if not groups:
-            yield name, 0, data, "index"
+            yield name, 0, data, "documents" if path.suffix == DOCUMENTS_SUFFIX else "index"
             continue
         yield name, 0, data[:HEADER_BYTES], "header"
         for _, offset, size, of in groups:

@@ -2,6 +2,7 @@
 
     00000007.frames   | header | FULL | STEP | STEP | ... | FULL | STEP | ...      appended to, one write per record
     00000007.index    | entry of the 1st FULL | entry of the 2nd FULL | ... | END  one entry of ENTRY_BYTES each
+    00000007.documents   REST documents of the same time, see documents.py
 
     header   MAGIC, epoch of the hub, number of the segment, time of its making by the host's clock, CRC
     record   size of the body, CRC of all that follows, kind, seq, time, newest lane entry; body
@@ -23,6 +24,7 @@ from zlib import crc32
 MAGIC: Final = b"OBSFRM01"
 FRAMES_SUFFIX: Final = ".frames"
 INDEX_SUFFIX: Final = ".index"
+DOCUMENTS_SUFFIX: Final = ".documents"
 DIRECTORY_NAME: Final = "recording"
 
 _HEADER: Final = struct.Struct("<8s32sqq")
@@ -135,10 +137,15 @@ def index_path(directory: Path, number: int) -> Path:
     return directory / f"{number:08d}{INDEX_SUFFIX}"
 
 
+def documents_path(directory: Path, number: int) -> Path:
+    return directory / f"{number:08d}{DOCUMENTS_SUFFIX}"
+
+
 def remove_segment(directory: Path, number: int) -> None:
-    """Removes a segment and its index, if it has one. Raises OSError."""
+    """Removes a segment with its index and documents, if it has them. Raises OSError."""
     segment_path(directory, number).unlink()
     index_path(directory, number).unlink(missing_ok=True)
+    documents_path(directory, number).unlink(missing_ok=True)
 
 
 def segment_numbers(directory: Path) -> list[int]:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -22,7 +23,14 @@ from typing import Final
 from observability.clocks.clock import Clock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, NS_PER_S
 from observability.memory.counters import Counters
-from observability.recorder.layout import index_path, remove_segment, segment_numbers, segment_path
+from observability.recorder.documents import DocumentWriter
+from observability.recorder.layout import (
+    documents_path,
+    index_path,
+    remove_segment,
+    segment_numbers,
+    segment_path,
+)
 from observability.recorder.segment import SegmentWriter, repair
 from observability.snapshot.frames import Frame
 
@@ -62,6 +70,15 @@ class _Queued:
     """How many frames before it were dropped."""
 
 
+@dataclass(frozen=True, slots=True)
+class _QueuedDocument:
+    """A document that waits for the disk."""
+
+    name: str
+    ts_ns: int
+    body: bytes
+
+
 class Recorder:
     """Records the frames of one hub in a directory, which no other recorder writes to."""
 
@@ -72,7 +89,7 @@ class Recorder:
         self._directory = directory
         self._limits = limits
         self._clock = host_clock or HostClock()
-        self._queue: SimpleQueue[_Queued | Callable[[], None] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Queued | _QueuedDocument | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._fault: str | None = None
         # Each has one writer: what the loop has queued, and what the thread has taken.
@@ -81,6 +98,7 @@ class Recorder:
         self._missing = 0
         # Of the thread.
         self._segment: SegmentWriter | None = None
+        self._documents: DocumentWriter | None = None
         self._next_number = 1
         self._lost = 0
         self._retry_ns = 0
@@ -130,17 +148,26 @@ class Recorder:
         self._queue.put(_Queued(frame, lane_seq, self._missing))
         self._missing = 0
 
+    def on_document(self, name: str, ts_ns: int, body: bytes) -> None:
+        """Records a document of the newest frame, unless too many frames wait for the disk."""
+        if self._put - self._taken < MAX_QUEUED_FRAMES and self._put_bytes - self._taken_bytes <= MAX_QUEUED_BYTES:
+            self._put_bytes += len(body)
+            self._queue.put(_QueuedDocument(name, ts_ns, body))
+
     # -- the thread
 
     def _run(self) -> None:
         self._attempt(self._prepare)
         while (queued := self._queue.get()) is not None:
-            if not isinstance(queued, _Queued):
+            if isinstance(queued, _Queued):
+                self._take(queued)
+                self._taken += 1
+                self._taken_bytes += queued.frame.size
+            elif isinstance(queued, _QueuedDocument):
+                self._attempt(partial(self._append_document, queued))
+                self._taken_bytes += len(queued.body)
+            else:
                 queued()
-                continue
-            self._take(queued)
-            self._taken += 1
-            self._taken_bytes += queued.frame.size
         self._attempt(self._finish)
 
     def _take(self, queued: _Queued) -> None:
@@ -165,6 +192,23 @@ class Recorder:
         self._written.add(segment.size - before)
         self._size.add(segment.size - before)
 
+    def _append_document(self, queued: _QueuedDocument) -> None:
+        # Without a segment nothing is recorded now.
+        if self._segment is None:
+            return
+        self._check_room()
+        if self._documents is None:
+            self._documents = DocumentWriter(self._directory, self._segment.number)
+        written = self._documents.append(queued.name, queued.ts_ns, queued.body)
+        self._segment.size += written
+        self._written.add(written)
+        self._size.add(written)
+
+    def _close_documents(self) -> None:
+        documents, self._documents = self._documents, None
+        if documents is not None:
+            documents.close()
+
     def _segment_for(self, frame: Frame) -> SegmentWriter:
         segment, now_ns = self._segment, self._clock.time_ns()
         if (
@@ -185,6 +229,7 @@ class Recorder:
     def _finish(self) -> None:
         """Ends the segment that is written to, if there is one."""
         segment, self._segment = self._segment, None
+        self._close_documents()
         if segment is not None:
             before = segment.size
             segment.finish()
@@ -209,7 +254,8 @@ class Recorder:
         total = 0
         for number in segment_numbers(self._directory):
             found = segment_path(self._directory, number).stat()
-            size = found.st_size + _size_of(index_path(self._directory, number))
+            further = index_path(self._directory, number), documents_path(self._directory, number)
+            size = found.st_size + sum(map(_size_of, further))
             sizes[number] = size, found.st_mtime_ns
             total += size
         room = self._limits.max_bytes - self._limits.segment_bytes
@@ -236,6 +282,7 @@ class Recorder:
             if self._segment is not None:
                 self._segment.abandon()
                 self._segment = None
+                self._close_documents()
             self._retry_ns = time.monotonic_ns() + RETRY_NS
             if self._fault is None:
                 logger.error("the recorder is off, the server goes on without it: %s", error)

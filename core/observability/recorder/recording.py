@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from observability.clocks.timestamps import NS_PER_MS
 from observability.recorder.codec import FrameDecoder
+from observability.recorder.documents import Document, DocumentReader
 from observability.recorder.layout import (
     ENTRY_BYTES,
     HEADER_BYTES,
@@ -26,6 +28,7 @@ from observability.recorder.layout import (
     Header,
     Kind,
     Record,
+    documents_path,
     index_path,
     read_entries,
     read_record,
@@ -36,6 +39,10 @@ from observability.snapshot.frames import Frame
 
 # For those who look at the same minute; mostly a group has 20 to 500 KB.
 MAX_CACHED_BYTES: Final = 32_000_000
+# Segments of which it is kept where their documents lie.
+MAX_DOCUMENT_FILES: Final = 8
+# A document is searched for in so many segments; each is recorded anew within seconds.
+DOCUMENT_SEGMENTS: Final = 3
 
 
 class Place(NamedTuple):
@@ -97,6 +104,7 @@ class Segment:
         """The last frame; None while the segment is being written."""
         self._path = segment_path(directory, number)
         self._index_path = index_path(directory, number)
+        self._documents_path = documents_path(directory, number)
         self._read_bytes = 0
         with self._path.open("rb") as file:
             header = Header.unpack(file.read(HEADER_BYTES))
@@ -128,6 +136,14 @@ class Segment:
     def size(self) -> int:
         return self._path.stat().st_size
 
+    @property
+    def documents_size(self) -> int:
+        """The bytes of the documents beside it."""
+        try:
+            return self._documents_path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def has_grown(self, number: int, group: Group) -> bool:
         """Returns whether a group has become longer since it was read. Raises OSError."""
         return self._end_of(number) > self.fulls[number].offset + len(group.data)
@@ -156,6 +172,7 @@ class Recording:
         """By number, in the order of recording."""
         self._groups: OrderedDict[tuple[int, int], Group] = OrderedDict()
         self._cached_bytes = 0
+        self._documents: OrderedDict[int, DocumentReader] = OrderedDict()
 
     def refresh(self) -> None:
         """Reads what has been recorded, and removed, since the last call. Raises OSError."""
@@ -187,7 +204,7 @@ class Recording:
         total = 0
         for segment in self._segments.values():
             try:
-                total += segment.size
+                total += segment.size + segment.documents_size
             except FileNotFoundError:
                 continue
         return total
@@ -266,7 +283,7 @@ class Recording:
     def find(self, time_ns: int) -> Place | None:
         """Returns the newest frame at or before a time; None if there is none. Of several recordings of the same time
         it is the newest that has the time. A frame has the time that it shows, which is in whole milliseconds."""
-        time_ns += NS_PER_MS - 1 - time_ns % NS_PER_MS
+        time_ns = _end_of_ms(time_ns)
         nearest: Segment | None = None
         for segment in reversed(self._segments.values()):
             if segment.times[0] > time_ns:
@@ -334,6 +351,45 @@ class Recording:
                     return self._last_in(Place(earlier.number, group, 0))
         return None
 
+    # -- documents
+
+    def document(self, name: str, time_ns: int) -> Document | None:
+        """Returns the newest version of a document by a time, of the hub whose frame was shown then; None if there is
+        none. Raises OSError, and ValueError if it is damaged."""
+        place = self.find(time_ns)
+        if place is None:
+            return None
+        epoch = self._segments[place.segment].epoch
+        for segment in islice(self._segments_back(place.segment), DOCUMENT_SEGMENTS):
+            if segment.epoch != epoch:
+                return None
+            found = self.documents_of(segment.number).newest(name, _end_of_ms(time_ns))
+            if found is not None:
+                return found
+        return None
+
+    def documents_back(self, name: str, time_ns: int) -> Iterator[Document]:
+        """Yields the versions of a document by a time, of any hub, the newest first. Raises OSError, and ValueError if
+        one is damaged."""
+        place = self.find(time_ns)
+        if place is not None:
+            for segment in self._segments_back(place.segment):
+                yield from self.documents_of(segment.number).newest_first(name, _end_of_ms(time_ns))
+
+    def _segments_back(self, number: int) -> Iterator[Segment]:
+        return (self._segments[each] for each in reversed(self._segments) if each <= number)
+
+    def documents_of(self, number: int) -> DocumentReader:
+        """Returns the documents of a segment. Raises OSError."""
+        reader = self._documents.get(number)
+        if reader is None:
+            reader = self._documents[number] = DocumentReader(self._directory, number)
+            if len(self._documents) > MAX_DOCUMENT_FILES:
+                self._documents.popitem(last=False)
+        self._documents.move_to_end(number)
+        reader.refresh()
+        return reader
+
     def _last_in(self, place: Place) -> Place:
         return place._replace(record=len(self.group(place, newest=True).records) - 1)
 
@@ -363,6 +419,10 @@ class Recording:
                 self._cached_bytes -= len(self._groups.popitem(last=False)[1].data)
         self._groups.move_to_end(key)
         return group
+
+
+def _end_of_ms(time_ns: int) -> int:
+    return time_ns + NS_PER_MS - 1 - time_ns % NS_PER_MS
 
 
 class Cursor:

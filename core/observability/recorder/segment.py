@@ -28,7 +28,7 @@ FULL_NS: Final = 10 * NS_PER_S
 # A frame is decoded from the full one before it: with 12 MB in between, within 40 ms.
 MAX_STEPPED_BYTES: Final = 12_000_000
 FILE_MODE: Final = 0o600
-_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 
 class SegmentWriter:
@@ -43,7 +43,7 @@ class SegmentWriter:
         self.epoch = epoch
         self.last_ns: int | None = None
         self.size = 0
-        """The bytes of both files."""
+        """The bytes of both files, and of the documents beside them."""
         self._encoder = FrameEncoder()
         self._end = 0
         self._frames = 0
@@ -51,9 +51,9 @@ class SegmentWriter:
         self._full_ns = 0
         self._stepped_bytes = 0
         self._is_open = True
-        self._file = os.open(segment_path(directory, number), _FLAGS, FILE_MODE)
+        self._file = os.open(segment_path(directory, number), FLAGS, FILE_MODE)
         try:
-            self._index = os.open(index_path(directory, number), _FLAGS, FILE_MODE)
+            self._index = os.open(index_path(directory, number), FLAGS, FILE_MODE)
         except OSError:
             os.close(self._file)
             raise
@@ -107,12 +107,12 @@ class SegmentWriter:
         self._write(pack_record(Kind.GAP, missing, ts_ns, 0, b""))
 
     def _write(self, data: bytes) -> None:
-        _write_all(self._file, data)
+        write_all(self._file, data)
         self._end += len(data)
         self.size += len(data)
 
     def _write_entry(self, entry: Entry) -> None:
-        _write_all(self._index, entry.pack())
+        write_all(self._index, entry.pack())
         self.size += ENTRY_BYTES
 
 
@@ -152,7 +152,8 @@ def repair(directory: Path, number: int) -> int:
     return len(data) - at
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of `data`. Raises OSError."""
     written = os.write(descriptor, data)
     while written < len(data):
         # A full disk takes a part before it says so.

@@ -150,6 +150,10 @@ class Hub:
         """Returns the newest documents for other processes; those in `always` are current."""
         return self._tick_documents.to_share(always)
 
+    def peek_document(self, name: str) -> bytes:
+        """Returns a document as of the newest tick, without counting it as read. Raises KeyError."""
+        return self._tick_documents.peek(name)
+
     async def _run_source(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         try:
             await run()

@@ -132,6 +132,10 @@ class TickDocuments(Mapping[str, bytes]):
     def __len__(self) -> int:
         return len(self._documents.makers)
 
+    def peek(self, name: str) -> bytes:
+        """Returns a document, which does not count as read by that. Raises KeyError for an unknown name."""
+        return self._body(name)
+
     def to_share(self, always: Collection[str]) -> SharedDocuments:
         """Returns all documents for other processes. Those that are `always` needed or were read lately are current;
         of the others one is copied, in turn."""

@@ -5,27 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any, Final
 
 import orjson
 from msgspec import Meta, Struct
 
 from observability.clocks.slices import in_slices
-from observability.clocks.timestamps import NS_PER_S, format_iso_ms, iso_or_none
+from observability.clocks.timestamps import MAX_NS, NS_PER_S, format_iso_ms, iso_or_none
+from observability.config.config import LOG_LEVELS
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
-from observability.http11.refusals import Refusal, Unavailable, Unprocessable
+from observability.http11.refusals import NotFound, Refusal, Unavailable, Unprocessable
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.trades.booking_queries import BookingSource
 from observability.past.differences import Differences
 from observability.past.marks import read_marks
 from observability.past.playback import Shown
 from observability.past.reader import RecordingReader
+from observability.recorder.documents import LOGS, Document
 from observability.recorder.recording import Cursor, Gap, Recording, Stretch
 from observability.rest.bookings import LaterCorrections
 from observability.rest.paging import store_errors
+from observability.rest.published import RECORDED
+from observability.rest.system import LogsQuery
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
-from observability.routing.router import RouteDescription, Router
+from observability.routing.router import Parameter, RouteDescription, Router
 from observability.snapshot.frames import Frame
 from observability.store.reader import StoreReader
 from observability.stream.lanes import Entry, LaneArchive
@@ -34,6 +39,8 @@ from observability.stream.lanes import Entry, LaneArchive
 DOCUMENTS_KEPT: Final = 16
 # Of each kind, between the two frames of `around`.
 MAX_EVENTS: Final = 500
+# Of a second of the log each.
+MAX_LOG_READS: Final = 2_000
 
 
 class AtQuery(Struct, frozen=True):
@@ -62,6 +69,18 @@ class AroundQuery(Struct, frozen=True):
 
     time: Annotated[TimeNs, Meta(description="such as that of an alert")]
     seconds: Annotated[int, Meta(ge=1, le=86_400, description="how long before and after it the snapshots are")] = 30
+
+
+class DocumentQuery(Struct, frozen=True):
+    """The query of `GET /api/recordings/documents/{name}`."""
+
+    time: Annotated[TimeNs, Meta(description="the newest version at or before this time is returned")]
+
+
+class PastLogsQuery(LogsQuery, frozen=True):
+    """The query of `GET /api/recordings/logs`."""
+
+    time: Annotated[TimeNs, Meta(description="no later line is returned")] = TimeNs(MAX_NS)
 
 
 class PastRoutes:
@@ -133,6 +152,34 @@ class PastRoutes:
             ),
         )
 
+        router.add(
+            "GET",
+            "/api/recordings/documents/{name}",
+            self.document,
+            name="recorded_document",
+            description=RouteDescription(
+                "A document as it was, recorded about every ten seconds",
+                tags=("past",),
+                parameters=(
+                    Parameter("name", str, f"one of {', '.join(RECORDED)}", required=True, where="path"),
+                    *parameters_of(DocumentQuery),
+                ),
+                statuses=(200, 404, 503),
+            ),
+        )
+        router.add(
+            "GET",
+            "/api/recordings/logs",
+            self.logs,
+            name="recorded_logs",
+            description=RouteDescription(
+                "Recorded lines of the log by a time, newest first",
+                tags=("past",),
+                parameters=parameters_of(PastLogsQuery),
+                statuses=(200, 503),
+            ),
+        )
+
     async def at(self, request: Request) -> ReadyDocument:
         query = parse_query(request, AtQuery)
         if not self._reader.exists:
@@ -190,6 +237,25 @@ class PastRoutes:
             }
         )
 
+    async def document(self, request: Request, name: str) -> Response:
+        query = parse_query(request, DocumentQuery)
+        if name not in RECORDED:
+            raise NotFound(f"no document of that name is recorded, expected one of {', '.join(RECORDED)}")
+        found = await self._reader.run(_document_at, name, query.time) if self._reader.exists else None
+        return json_response(
+            {
+                "name": name,
+                "recorded": None if found is None else format_iso_ms(found.ts_ns),
+                "document": None if found is None else orjson.Fragment(found.body),
+                "reason": NOT_RECORDED if found is None else None,
+            }
+        )
+
+    async def logs(self, request: Request) -> Response:
+        query = parse_query(request, PastLogsQuery)
+        lines = await self._reader.run(_lines_by, query) if self._reader.exists else []
+        return json_response({"logs": lines, "count": len(lines)})
+
     def _document(self, frame: Frame, later: tuple[bytes, bytes]) -> ReadyDocument:
         key = frame.epoch, frame.seq, later[1]
         document = self._documents.pop(key, None)
@@ -204,6 +270,9 @@ class PastRoutes:
 _NOTHING: Final[dict[str, Any]] = {
     "start_time": None, "end_time": None, "frames": 0, "size_bytes": 0, "stretches": [], "gaps": []
 }  # fmt: skip
+
+
+NOT_RECORDED: Final = "nothing of it was recorded at or before this time"
 
 
 def not_recorded(start_ns: int | None, end_ns: int | None) -> Refusal:
@@ -251,6 +320,22 @@ def _frame_at(recording: Recording, time_ns: int) -> tuple[Frame | None, int | N
     if place is None:
         return None, recording.start_ns(), recording.end_ns()
     return Cursor(recording).go(place), None, None
+
+
+def _document_at(recording: Recording, name: str, time_ns: int) -> Document | None:
+    return recording.document(name, time_ns)
+
+
+def _lines_by(recording: Recording, query: PastLogsQuery) -> list[Any]:
+    """Returns lines of the level that is wanted or worse, newest first."""
+    levels = LOG_LEVELS[LOG_LEVELS.index(query.level.upper()) :]
+    lines: list[Any] = []
+    for found in islice(recording.documents_back(LOGS, query.time), MAX_LOG_READS):
+        recorded = (line for line in reversed(orjson.loads(found.body)) if line["level"] in levels)
+        lines += islice(recorded, query.limit - len(lines))
+        if len(lines) == query.limit:
+            break
+    return lines
 
 
 def _describe(recording: Recording, query: RangeQuery) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from observability.metrics.execution.orders.listing import (
 )
 from observability.metrics.execution.orders.queries import Orders
 from observability.rest.exports import EXPORT_TYPES, Column, Exports, at_scale
-from observability.rest.paging import DEFAULT_LIMIT, Cursor, Limit, ListFormat, encoding, plain, store_errors
+from observability.rest.paging import DEFAULT_LIMIT, Cursor, Limit, ListFormat, encoding, plain, store_errors, until_ns
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router, StreamedResponse
 from observability.snapshot.frames import Stamp
@@ -42,6 +42,7 @@ class OrdersQuery(Struct, frozen=True):
     venue: Annotated[Name | None, Meta(description="only this venue")] = None
     start_time: Annotated[TimeNs | None, Meta(description="first moment wanted, of the order's first report")] = None
     end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
+    time: Annotated[TimeNs | None, Meta(description="orders as they were at this time")] = None
     limit: Annotated[Limit | None, Meta(description="orders per page, 100 if absent")] = None
     cursor: Annotated[
         Cursor | None, Meta(description="`next_cursor` of the page before: stable while orders come in")
@@ -55,6 +56,7 @@ class OrderQuery(Struct, frozen=True):
     """The query of `GET /api/orders/{order_id}`."""
 
     symbol: Annotated[Name | None, Meta(description="the order in this symbol, if several have that id")] = None
+    time: Annotated[TimeNs | None, Meta(description="the order as it was at this time")] = None
 
 
 _COLUMNS: Final = (
@@ -174,11 +176,11 @@ class OrdersRoutes:
         stored = self._stored()
         before_seq = plain(wanted.cursor)
         if wanted.format != "json":
-            rows = self._rows(matching, wanted.limit, before_seq)
+            rows = self._rows(matching, wanted.limit, before_seq, until_ns(wanted.time))
             return await self._exports.answer(request, "orders", wanted.format, _COLUMNS, rows)
         limit = wanted.limit or DEFAULT_LIMIT
         with store_errors():
-            page = await self._orders.query(matching, limit, before_seq)
+            page = await self._orders.query(matching, limit, before_seq, until_ns(wanted.time))
         return json_response(
             stored.to_json()
             | {
@@ -189,12 +191,12 @@ class OrdersRoutes:
         )
 
     async def _rows(
-        self, matching: OrderFilter, limit: int | None, before_seq: int | None
+        self, matching: OrderFilter, limit: int | None, before_seq: int | None, until_ns: int | None
     ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
         """Yields pages of the rows of an export."""
         left = limit
         with store_errors():
-            async for page in self._orders.pages(matching, before_seq):
+            async for page in self._orders.pages(matching, before_seq, until_ns):
                 rows = [_row(order) for order in page[:left]]
                 yield rows
                 if left is not None:
@@ -205,7 +207,7 @@ class OrdersRoutes:
     async def order(self, request: Request, order_id: str) -> Response:
         wanted = parse_query(request, OrderQuery)
         with store_errors():
-            found = await self._orders.find(order_id)
+            found = await self._orders.find(order_id, until_ns(wanted.time))
         if wanted.symbol is not None:
             found = [life for life in found if life.order.symbol == wanted.symbol]
         if not found:
@@ -215,5 +217,5 @@ class OrdersRoutes:
             candidates = await in_slices(encoding([life.order for life in found], order_json), self._slices)
             raise Refusal(409, "several orders have that id; `symbol` selects one", candidates=candidates)
         with store_errors():
-            await self._orders.follow(found[0])
+            await self._orders.follow(found[0], until_ns(wanted.time))
         return json_response(life_json(found[0]))

@@ -10,6 +10,7 @@ import orjson
 from msgspec import Meta
 
 from observability.clocks.slices import Steps
+from observability.clocks.timestamps import MAX_NS, NS_PER_MS
 from observability.encoding import encode_json
 from observability.errors import StoreError
 from observability.http11.refusals import Unavailable
@@ -30,6 +31,12 @@ Cursor = Annotated[str, Meta(pattern=r"\A[0-9]{1,18}\Z")]
 """The query field of where a page begins: the `next_cursor` of the page before."""
 ListFormat = Literal["json", ExportFormat]
 """The query field of how a list is answered: in pages, or whole as a file."""
+
+
+def until_ns(time: TimeNs | None) -> int | None:
+    """Returns the end of the millisecond of a time: a snapshot shows its own in whole milliseconds, and has all that
+    had come by then."""
+    return None if time is None else min(int(time) + NS_PER_MS - 1 - time % NS_PER_MS, MAX_NS)
 
 
 def plain(number: TimeNs | Cursor | None) -> int | None:

@@ -71,6 +71,10 @@ _ROUTES: Final = (
 )
 
 
+RECORDED: Final = ("system_alerts", *(name for _, _, name, _ in _ROUTES if name not in (SNAPSHOT, "symbols")))
+"""The documents of which a recording has what they were. The symbols of a moment are in its snapshot."""
+
+
 class DocumentSource(Protocol):
     """Answers with a document that is too large for the shared memory: the hub, as a worker asks it."""
 

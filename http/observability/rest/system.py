@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from msgspec import Meta, Struct
 
+from observability.clocks.timestamps import MAX_NS
 from observability.events import MAX_NAME_LENGTH, Name, Severity
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
@@ -18,7 +19,7 @@ from observability.metrics.alerts.book import Stage, select_alerts
 from observability.metrics.alerts.occurrences import OccurrenceFilter, StoredOccurrences, page_of_memory
 from observability.monitoring.acknowledgements import Acknowledger
 from observability.monitoring.status import ServerStatus
-from observability.rest.paging import DEFAULT_LIMIT, Cursor, Limit, plain, store_errors
+from observability.rest.paging import DEFAULT_LIMIT, Cursor, Limit, plain, store_errors, until_ns
 from observability.rest.published import Published
 from observability.routing.parameters import TimeNs, parameters_of, parse_query
 from observability.routing.router import Parameter, RouteDescription, Router
@@ -57,6 +58,7 @@ class OccurrencesQuery(Struct, frozen=True):
     severity: Annotated[Severity | None, Meta(description="only this severity")] = None
     start_time: Annotated[TimeNs | None, Meta(description="first moment wanted, of the beginning")] = None
     end_time: Annotated[TimeNs | None, Meta(description="first moment no longer wanted")] = None
+    time: Annotated[TimeNs | None, Meta(description="leaves out what came later")] = None
     limit: Annotated[Limit | None, Meta(description="occurrences per page, 100 if absent")] = None
     cursor: Annotated[Cursor | None, Meta(description="`next_cursor` of the page before")] = None
 
@@ -202,7 +204,12 @@ class SystemRoutes:
     async def occurrences(self, request: Request) -> Response:
         wanted = parse_query(request, OccurrencesQuery)
         matching = OccurrenceFilter(
-            wanted.alert_id, wanted.rule, wanted.severity, plain(wanted.start_time), plain(wanted.end_time)
+            wanted.alert_id,
+            wanted.rule,
+            wanted.severity,
+            plain(wanted.start_time),
+            plain(wanted.end_time),
+            until_ns(wanted.time) or MAX_NS,
         )
         limit = wanted.limit or DEFAULT_LIMIT
         if self._occurrences is None:

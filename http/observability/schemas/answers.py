@@ -22,7 +22,7 @@ from observability.schemas.builders import (
 )
 from observability.schemas.execution import QUALITY
 from observability.schemas.messages import FAULTS, INGEST_ANSWER, SNAPSHOT
-from observability.schemas.past import AROUND, MARKS, RECORDINGS
+from observability.schemas.past import AROUND, MARKS, RECORDED_DOCUMENT, RECORDINGS
 from observability.schemas.strategy import (
     BOOKING_BREAK,
     BREAK,
@@ -105,6 +105,12 @@ _HISTORY_COLUMNS: Final = record(
     optional=("symbol", "strategy"),
 ) | {"additionalProperties": one_of((array(_VALUE, "Values."), anything("Arrays by aggregate.", {}))), "x-key": "mid"}
 
+_LOGS: Final = record(
+    "Logs",
+    "Log lines, newest first.",
+    {"logs": array(LOG_LINE, "Each one."), "count": count("How many.", 1)},
+)
+
 ANSWERS: Final[dict[str, Schema]] = {
     "root": record(
         "Service",
@@ -127,6 +133,8 @@ ANSWERS: Final[dict[str, Schema]] = {
     "recordings": RECORDINGS,
     "recording_marks": MARKS,
     "recording_around": AROUND,
+    "recorded_document": RECORDED_DOCUMENT,
+    "recorded_logs": _LOGS,
     "alertmanager_webhook": record(
         "WebhookAnswer",
         "What became of the alerts; `accepted` alone if there were none.",
@@ -283,11 +291,7 @@ ANSWERS: Final[dict[str, Schema]] = {
         "The alert, acknowledged.",
         {"status": constant("acknowledged", "What has happened."), **ALERT_FIELDS},
     ),
-    "recent_logs": record(
-        "Logs",
-        "Log lines, newest first.",
-        {"logs": array(LOG_LINE, "Each one."), "count": count("How many.", 1)},
-    ),
+    "recent_logs": _LOGS,
     "health": record(
         "ServiceHealth",
         "This server answers.",

@@ -59,6 +59,17 @@ RECORDINGS: Final = record(
     },
 )
 
+RECORDED_DOCUMENT: Final = record(
+    "RecordedDocument",
+    "A document as it was.",
+    {
+        "name": text("Its name.", "execution_quality"),
+        "recorded": moment("The time of the tick that it was of; null if there is none.", null=True),
+        "document": anything("What its own path answered then; null if there is none.", {"orders": 12}),
+        "reason": text("Why there is none.", "nothing of it was recorded at or before this time", null=True),
+    },
+)
+
 _SYMBOL: Final = text("The symbol.", "AAPL")
 _MARK: Final[dict[str, Schema]] = {
     "time": moment("The time of its first event."),

@@ -60,10 +60,11 @@ from observability.notify.silences import Silence, Silences, silence_row, stored
 from observability.past.reader import recording_reader
 from observability.processes.child import ChildContext
 from observability.processes.service_manager import ServiceManager
+from observability.recorder.documents import DocumentRounds
 from observability.recorder.layout import DIRECTORY_NAME
 from observability.recorder.recorder import Recorder, RecordLimits
 from observability.rest.positions import POSITIONS
-from observability.rest.published import INSTRUMENTS, Published
+from observability.rest.published import INSTRUMENTS, RECORDED, Published
 from observability.routing.forwarding import RequestAnswerer
 from observability.routing.router import Router
 from observability.server.book_files import BookFiles
@@ -150,6 +151,7 @@ class HubProcess(ServerProcess):
         self._journal = self._persistence.attach(self._collectors)
         self._lane_feed = LaneFeed(self._reader)
         self._recorder = _recorder(config, memory.counters)
+        self._document_rounds = DocumentRounds(RECORDED, self._hub.peek_document, self._logs(context), self._host_clock)
         self._recording = recording_reader(config)
         self._silences = Silences(self._write_silence)
         self._notifier = Notifier(
@@ -336,6 +338,17 @@ class HubProcess(ServerProcess):
     def _record(self, frame: Frame) -> None:
         assert self._recorder is not None
         self._recorder.on_frame(frame, self._lane_feed.newest_seq)
+        for name, body in self._document_rounds.on_tick(frame.ts_ns):
+            self._recorder.on_document(name, frame.ts_ns, body)
+
+    def _logs(self, context: ChildContext | None) -> list[tuple[bytes, LogRing]]:
+        """Returns every log of this host, each with the members that say whose lines it has."""
+        book = (
+            LogBook({"": self._log_ring}, self._collectors.system.engine_log)
+            if context is None
+            else LogBook.of_host(context.mapping)
+        )
+        return book.logs
 
     def _wanted_routes(self, routes: Sequence[Route]) -> Sequence[Route]:
         if routes and self._config.replay:

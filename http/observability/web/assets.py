@@ -30,6 +30,7 @@ _PLAIN_TEXT: Final = b"text/plain; charset=utf-8"
 _KEPT: Final = ((b"Cache-Control", b"public, max-age=31536000, immutable"),)
 # What a page has in the place of the hash, and of the links that load its modules at once rather than one by one.
 _BUILD_MARK: Final = b"{build}"
+_START_MARK: Final = b"{start_time}"
 _MODULES_MARK: Final = b"<!-- modules -->"
 # What is no module, and what belongs to the API reference.
 _NOT_PRELOADED: Final = ("vendor/", "docs")
@@ -67,14 +68,15 @@ class Assets:
             if not name.endswith(".html")
         }
 
-    def page(self, name: str, headers: Headers) -> Asset:
-        """Returns a page, whose links name the files of this build."""
+    def page(self, name: str, headers: Headers, start_time: str = "") -> Asset:
+        """Returns a page, whose links name the files of this build. One with a `start_time` begins there."""
         modules = b"\n".join(
             b'<link rel="modulepreload" href="/static/%b/%b">' % (_BUILD_MARK, path.encode())
             for path in sorted(self._files)
             if path.endswith(".js") and not path.startswith(_NOT_PRELOADED)
         )
         body = self._files[name].replace(_MODULES_MARK, modules).replace(_BUILD_MARK, self.build.encode())
+        body = body.replace(_START_MARK, start_time.encode())
         return Asset(body, _media_type(name), headers)
 
     def file(self, name: str, headers: Headers) -> Asset:

@@ -43,16 +43,23 @@ class PageRoutes:
     """The handlers."""
 
     def __init__(
-        self, router: Router, exposition: Exposition, labels: TradingLabels, published: Published, slices: asyncio.Lock
+        self,
+        router: Router,
+        exposition: Exposition,
+        labels: TradingLabels,
+        published: Published,
+        slices: asyncio.Lock,
+        start_time: str = "",
     ) -> None:
-        """`labels` are those of the trading figures in `/metrics`."""
+        """`labels` are those of the trading figures in `/metrics`. A server that has no present shows the past from
+        `start_time` on."""
         self._router = router
         self._exposition = exposition
         self._labels = labels
         self._published = published
         self._slices = slices
         self._assets = Assets(files("observability.web").joinpath("static"))
-        self._live_page = self._assets.page("index.html", _PAGE_FIELDS)
+        self._live_page = self._assets.page("index.html", _PAGE_FIELDS, start_time)
         self._docs_page = self._assets.page("docs.html", _PAGE_FIELDS)
         self._client = self._assets.file("client.js", (_REVALIDATED,))
         self._openapi = b""

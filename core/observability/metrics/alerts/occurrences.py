@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from observability.clocks.timestamps import parse_iso_ns
+from observability.clocks.timestamps import MAX_NS, parse_iso_ns
 from observability.events import Severity
 from observability.metrics.alerts.book import state_of
 from observability.store.reader import StoreReader
@@ -27,7 +27,9 @@ _BEGINNINGS: Final = (
     "SELECT seq, alert_id FROM alert_transitions WHERE seq < ? AND action = 'raised' "
     "AND coalesce(json_extract(document, '$.count'), 1) = 1"
 )
-_FOLLOWING: Final = "SELECT action, document FROM alert_transitions WHERE alert_id = ? AND seq >= ? ORDER BY seq"
+_FOLLOWING: Final = (
+    "SELECT action, document FROM alert_transitions WHERE alert_id = ? AND seq >= ? AND ts_ns <= ? ORDER BY seq"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class OccurrenceFilter:
     severity: Severity | None = None
     start_ns: int | None = None
     end_ns: int | None = None
+    until_ns: int = MAX_NS
+    """What came later is left out."""
 
     def takes(self, alert: Mapping[str, Any]) -> bool:
         """Returns whether the document of an alert is wanted."""
@@ -81,6 +85,7 @@ def _page(connection: sqlite3.Connection, wanted: OccurrenceFilter, limit: int, 
         ("json_extract(document, '$.severity') = ?", wanted.severity),
         ("ts_ns >= ?", wanted.start_ns),
         ("ts_ns < ?", wanted.end_ns),
+        ("ts_ns <= ?", None if wanted.until_ns == MAX_NS else wanted.until_ns),
     ):
         if value is not None:
             tests.append(test)
@@ -94,18 +99,18 @@ def _page(connection: sqlite3.Connection, wanted: OccurrenceFilter, limit: int, 
     for seq, alert_id in found:
         if rows_left <= 0:
             return page, page[-1]["seq"]
-        rows = list(_rows_of(connection, alert_id, seq, rows_left))
+        rows = list(_rows_of(connection, alert_id, seq, wanted.until_ns, rows_left))
         rows_left -= len(rows)
         page.append(_occurrence(seq, rows[-1][1], _transitions(rows)))
     return page, found[-1][0] if len(found) == limit else None
 
 
 def _rows_of(
-    connection: sqlite3.Connection, alert_id: str, first_seq: int, most: int
+    connection: sqlite3.Connection, alert_id: str, first_seq: int, until_ns: int, most: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the transitions of the occurrence that began with `first_seq`."""
     occurrence = None
-    for number, (action, text) in enumerate(connection.execute(_FOLLOWING, (alert_id, first_seq))):
+    for number, (action, text) in enumerate(connection.execute(_FOLLOWING, (alert_id, first_seq, until_ns))):
         document = orjson.loads(text)
         # An alert that was dropped from memory begins with the occurrence 1 again.
         begins = action == "raised" and document.get("count", 1) == 1

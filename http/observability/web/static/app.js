@@ -24,6 +24,7 @@
 //   update(snapshot)        once per animation frame at most, and only while the view is shown
 //   entries(list, missed)   entries of lanes since the last frame; `missed`: some were dropped, ask the server again
 //   change(params)          the parameters of the address have changed; false, or no `change`: mount the view anew
+//   move()                  another moment of the past is shown, or the present again: ask for documents of it
 //   unmount()               the view goes: timers, tables and charts end here
 //
 // All but `subscription` are optional. `app` has feed, api, settings, precision, bell, and
@@ -32,6 +33,7 @@
 //   app.setParams(params)   changes the address of this one, without a new entry, and returns all its parameters
 //   app.time(value), app.dateTime(value)     times in the chosen zone
 //   app.ask(question, show, fail)            awaits a promise and shows it, unless the view has gone meanwhile
+//   app.document(name)                       one of the server's documents, as of now or of the past moment that is shown
 //   app.before(range, ms)                    fields of a history question: before now, or before the past moment that is shown
 //   app.announce(text)      tells a screen reader;  app.login(reason)  asks for a token
 //   app.setBadge(text)      puts a text before the title of the tab
@@ -60,10 +62,16 @@ const VIEWS = [overview, market, strategies, orders, execution, alerts, system];
 
 const byId = id => document.getElementById(id);
 const ZONE_NAMES = { utc: "UTC", session: "Session", local: "Local" };
+const DOCUMENTS = {
+  instruments: "/api/instruments", strategy_performance: "/api/strategy/performance", execution_quality: "/api/trades/execution/quality",
+  system_alerts: "/api/system/alerts", alert_rules: "/api/system/alerts/rules", system_silences: "/api/system/silences",
+  system_notifications: "/api/system/notifications", system_performance: "/api/system/performance", system_stats: "/api/system/stats",
+  system_components: "/api/system/components", system_health: "/api/system/health",
+};
 const THEME_NAMES = { auto: "Auto", dark: "Dark", light: "Light" };
 
 class App {
-  #view = null; #mounted = null; #params = {}; #badge = ""; #stateName = ""; #generation = 0;
+  #view = null; #mounted = null; #params = {}; #badge = ""; #stateName = ""; #generation = 0; #moment = null;
 
   constructor() {
     this.settings = new Settings();
@@ -86,6 +94,8 @@ class App {
     this.settings.addEventListener("change", () => this.#applySettings());
     addEventListener("hashchange", () => this.#route());
     setInterval(() => this.#showState(), 500);
+    setInterval(() => this.#follow(), 1000);
+    this.#moment = this.feed.moment;
     this.#route();
     this.feed.open();
     this.#loadTerms();
@@ -127,10 +137,19 @@ class App {
     }
   }
 
+  /** Returns a document: as it is now, or as it was at the moment that is shown. Raises ApiError. */
+  async document(name) {
+    const time = this.feed.moment;
+    if (time === null) return this.api.get(DOCUMENTS[name]);
+    const { document, reason } = await this.api.get(`/api/recordings/documents/${name}`, { time });
+    if (document === null) throw new ApiError(404, "not recorded", reason);
+    return document;
+  }
+
   /** Returns the fields of a question for the `ms` before what is shown: of the range before now, or before a past moment. */
   before(range, ms) {
-    if (!this.feed.isPast || this.feed.snapshot === null) return { time_range: range };
-    const end = Date.parse(this.feed.snapshot.timestamp);
+    if (!this.feed.isPast) return { time_range: range };
+    const end = Date.parse(this.feed.moment);
     return { start_time: new Date(end - ms).toISOString(), end_time: new Date(end + 1).toISOString() };
   }
 
@@ -184,6 +203,12 @@ class App {
       this.#mounted.update?.(snapshot);
       byId("main").dataset.view = location.hash;
     }
+  }
+
+  #follow() {
+    if (this.feed.moment === this.#moment || document.hidden) return;
+    this.#moment = this.feed.moment;
+    this.#mounted?.move?.();
   }
 
   #isSection(name) {
@@ -241,8 +266,8 @@ class App {
 
   // The session and the ticks of prices. Without them times are in UTC, and prices have the decimals that quotes have.
   #loadTerms() {
-    this.api.get("/api/instruments").then(({ instruments }) => this.precision.describe(instruments), () => {});
-    this.api.get("/api/strategy/performance").then(({ session }) => this.settings.setSession(session), () => {});
+    this.document("instruments").then(({ instruments }) => this.precision.describe(instruments), () => {});
+    this.document("strategy_performance").then(({ session }) => this.settings.setSession(session), () => {});
   }
 
   // The browser keeps what follows the # to itself. The token goes from there, so that no link that is copied has it.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from heapq import merge
 from typing import Any, Final, Protocol
 
@@ -50,10 +51,11 @@ MAX_RECORDS: Final = 10_000
 
 _REPORTS: Final = (
     f"SELECT {ORDER_REPORT_COLUMNS} FROM order_reports WHERE order_id = ? AND symbol = ? AND seq < ? "
-    f"ORDER BY seq LIMIT {MAX_RECORDS}"
+    f"AND ts_ns <= ? ORDER BY seq LIMIT {MAX_RECORDS}"
 )
 _FILLS: Final = (
-    f"SELECT {FILL_COLUMNS} FROM fills WHERE order_id = ? AND symbol = ? AND seq < ? ORDER BY seq LIMIT {MAX_RECORDS}"
+    f"SELECT {FILL_COLUMNS} FROM fills WHERE order_id = ? AND symbol = ? AND seq < ? "
+    f"AND ts_ns <= ? ORDER BY seq LIMIT {MAX_RECORDS}"
 )
 _SYMBOLS: Final = (
     "SELECT symbol FROM order_reports WHERE order_id = ?1 UNION SELECT symbol FROM fills WHERE order_id = ?1 "
@@ -62,7 +64,7 @@ _SYMBOLS: Final = (
 # The second condition tells SQLite that the partial index has the rows.
 _SUCCESSOR: Final = (
     "SELECT order_id FROM order_reports WHERE replaces = ? AND replaces != '' AND symbol = ? AND order_id != ?"
-    " ORDER BY seq DESC LIMIT 1"
+    " AND ts_ns <= ? ORDER BY seq DESC LIMIT 1"
 )
 # An order has such a status by a report only; others may result from its fills or its successor.
 _ONLY_REPORTED: Final = frozenset({"pending_new", "new", "canceled", "rejected", "expired"})
@@ -186,9 +188,13 @@ class Orders:
         self._memory = memory
         self._reader = reader
 
-    async def query(self, wanted: OrderFilter, limit: int = 100, before_seq: int | None = None) -> OrderPage:
+    async def query(
+        self, wanted: OrderFilter, limit: int = 100, before_seq: int | None = None, until_ns: int | None = None
+    ) -> OrderPage:
         """Returns one page. It may be shorter than `limit` although there is a next one, because a search of the store
-        is bounded."""
+        is bounded. With `until_ns` orders are as their stored reports and fills by that time make them."""
+        if until_ns is not None:
+            return await self._past(wanted, limit, MAX_ROW_SEQ if before_seq is None else before_seq, until_ns)
         recent = await self._memory.recent_orders(wanted, limit, before_seq)
         orders = recent.orders
         is_full = len(orders) == limit
@@ -208,17 +214,22 @@ class Orders:
             return OrderPage(orders[:limit], orders[limit - 1].seq)
         return OrderPage(orders, floor_seq or None)
 
-    async def pages(self, wanted: OrderFilter, before_seq: int | None = None) -> AsyncIterator[list[OrderState]]:
+    async def pages(
+        self, wanted: OrderFilter, before_seq: int | None = None, until_ns: int | None = None
+    ) -> AsyncIterator[list[OrderState]]:
         """Yields all matching orders, newest first."""
         while True:
-            page = await self.query(wanted, PAGE_ORDERS, before_seq)
+            page = await self.query(wanted, PAGE_ORDERS, before_seq, until_ns)
             yield page.orders
             if page.next_seq is None:
                 return
             before_seq = page.next_seq
 
-    async def find(self, order_id: str) -> list[OrderLife]:
-        """Returns the orders of that id: exchanges number orders per symbol."""
+    async def find(self, order_id: str, until_ns: int | None = None) -> list[OrderLife]:
+        """Returns the orders of that id: exchanges number orders per symbol. With `until_ns` they are as the store's
+        reports and fills by that time make them."""
+        if until_ns is not None:
+            return [] if self._reader is None else await self._reader.run(find_lives, order_id, MAX_ROW_SEQ, until_ns)
         lives = {life.order.symbol: life for life in await self._memory.find_orders(order_id)}
         if self._reader is None:
             return list(lives.values())
@@ -227,7 +238,7 @@ class Orders:
             lives[stored.order.symbol] = stored if recent is None else _joined(stored, recent)
         return sorted(lives.values(), key=lambda life: life.order.seq)
 
-    async def follow(self, life: OrderLife) -> None:
+    async def follow(self, life: OrderLife, until_ns: int | None = None) -> None:
         """Finds the chain of replacements that an order is part of."""
         order = life.order
         chain = [order.order_id]
@@ -236,30 +247,45 @@ class Orders:
         while earlier and earlier not in seen and len(chain) < MAX_CHAIN:
             chain.insert(0, earlier)
             seen.add(earlier)
-            found = await self._in_symbol(earlier, order.symbol)
+            found = await self._in_symbol(earlier, order.symbol, until_ns)
             earlier = "" if found is None else found.replaces
         while later and later not in seen and len(chain) < MAX_CHAIN:
             chain.append(later)
             seen.add(later)
-            found = await self._in_symbol(later, order.symbol)
+            found = await self._in_symbol(later, order.symbol, until_ns)
             later = "" if found is None else found.successor
         life.chain = chain
 
-    async def _in_symbol(self, order_id: str, symbol: str) -> OrderState | None:
-        return next((life.order for life in await self.find(order_id) if life.order.symbol == symbol), None)
+    async def _in_symbol(self, order_id: str, symbol: str, until_ns: int | None) -> OrderState | None:
+        lives = await self.find(order_id, until_ns)
+        return next((life.order for life in lives if life.order.symbol == symbol), None)
 
-    async def _older(self, wanted: OrderFilter, limit: int, below: int) -> tuple[list[OrderState], int | None]:
+    async def _past(self, wanted: OrderFilter, limit: int, below: int, until_ns: int) -> OrderPage:
+        if self._reader is None:
+            return OrderPage([], None)
+        end_ns = until_ns + 1 if wanted.end_ns is None else min(wanted.end_ns, until_ns + 1)
+        found, below_seq = await self._older(replace(wanted, end_ns=end_ns), limit, below, until_ns)
+        if len(found) > limit:
+            return OrderPage(found[:limit], found[limit - 1].seq)
+        return OrderPage(found, below_seq)
+
+    async def _older(
+        self, wanted: OrderFilter, limit: int, below: int, until_ns: int | None = None
+    ) -> tuple[list[OrderState], int | None]:
         """Returns matching orders that only the store has, newest first, and the number below which there may be more;
-        None if there are none."""
+        None if there are none. With `until_ns` also those that memory has, as they were by then."""
         assert self._reader is not None
         found: list[OrderState] = []
         folded = 0
         matches = wanted.predicate()
         for _ in range(MAX_READS):
             keys, last_seq = await self._reader.run(_candidates, wanted, below, FOLDED_PER_READ)
-            held = await self._memory.held_orders([(symbol, order_id) for _, symbol, order_id in keys]) if keys else []
-            wanting = [key for key, is_held in zip(keys, held, strict=True) if not is_held]
-            found += [order for order in await self._reader.run(_fold_all, wanting) if matches(order)]
+            wanting = keys
+            if until_ns is None and keys:
+                held = await self._memory.held_orders([(symbol, order_id) for _, symbol, order_id in keys])
+                wanting = [key for key, is_held in zip(keys, held, strict=True) if not is_held]
+            folded_orders = await self._reader.run(_fold_all, wanting, MAX_NS if until_ns is None else until_ns)
+            found += [order for order in folded_orders if matches(order)]
             folded += len(wanting)
             if last_seq is None:
                 return found, None
@@ -296,18 +322,25 @@ StoredKey = tuple[int, str, str]
 """Number of the first report, symbol, order id."""
 
 
-def find_lives(connection: sqlite3.Connection, order_id: str, before_seq: int = MAX_ROW_SEQ) -> list[OrderLife]:
+def find_lives(
+    connection: sqlite3.Connection, order_id: str, before_seq: int = MAX_ROW_SEQ, until_ns: int = MAX_NS
+) -> list[OrderLife]:
     """Returns the orders of that id that the store has."""
     symbols = [symbol for (symbol,) in connection.execute(_SYMBOLS, (order_id,)).fetchall()]
-    lives = (find_life(connection, symbol, order_id, before_seq) for symbol in symbols)
+    lives = (find_life(connection, symbol, order_id, before_seq, until_ns) for symbol in symbols)
     return [life for life in lives if life is not None]
 
 
 def find_life(
-    connection: sqlite3.Connection, symbol: str, order_id: str, before_seq: int = MAX_ROW_SEQ
+    connection: sqlite3.Connection,
+    symbol: str,
+    order_id: str,
+    before_seq: int = MAX_ROW_SEQ,
+    until_ns: int = MAX_NS,
 ) -> OrderLife | None:
-    """Returns an order as its records with numbers below `before_seq` make it; None if there are none."""
-    key = (order_id, symbol, before_seq)
+    """Returns an order as its records with numbers below `before_seq`, and times until `until_ns`, make it; None if
+    there are none."""
+    key = (order_id, symbol, before_seq, until_ns)
     report_rows = connection.execute(_REPORTS, key).fetchall()
     fill_rows = connection.execute(_FILLS, key).fetchall()
     records: list[tuple[int, Any]] = sorted(
@@ -340,7 +373,7 @@ def find_life(
             trades.append(trade)
         order.seq = order.seq or seq
     assert order is not None
-    successor = connection.execute(_SUCCESSOR, (order_id, symbol, order_id)).fetchone()
+    successor = connection.execute(_SUCCESSOR, (order_id, symbol, order_id, until_ns)).fetchone()
     if successor is not None:
         order.successor = successor[0]
         order.is_replaced = not order.is_terminal
@@ -356,10 +389,10 @@ def find_order(
     return None if life is None else life.order
 
 
-def _fold_all(connection: sqlite3.Connection, keys: Sequence[StoredKey]) -> list[OrderState]:
+def _fold_all(connection: sqlite3.Connection, keys: Sequence[StoredKey], until_ns: int) -> list[OrderState]:
     orders = []
     for seq, symbol, order_id in keys:
-        life = find_life(connection, symbol, order_id)
+        life = find_life(connection, symbol, order_id, until_ns=until_ns)
         # A report may be marked as the first one although an earlier one was there: its order was forgotten.
         if life is not None and life.reports and life.reports[0].seq == seq:
             life.order.seq = seq

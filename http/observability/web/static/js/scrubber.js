@@ -42,7 +42,8 @@ export class Scrubber {
     new ResizeObserver(() => this.#draw()).observe(this.canvas);
     this.#load();
     setInterval(() => this.#load(), RELOAD_MS);
-    const at = new URLSearchParams(location.search).get("at");
+    // A bundle has no present, and says where it begins.
+    const at = new URLSearchParams(location.search).get("at") ?? document.documentElement.dataset.startTime;
     if (at) app.feed.travel({ at, speed: 0 });
   }
 

@@ -77,6 +77,11 @@ export class Feed extends EventTarget {
     return this.#past !== null;
   }
 
+  /** The moment of the past that is shown, as a text; null in the present. */
+  get moment() {
+    return this.isPast ? this.snapshot?.timestamp ?? this.#past.at : null;
+  }
+
   /** Sends a message over the stream, as the scrubber's `seek`. Returns whether there is a connection. */
   send(message) {
     return this.#stream?.send(message) ?? false;
@@ -84,7 +89,8 @@ export class Feed extends EventTarget {
 
   /** The time of the newest snapshot in milliseconds since 1970; that of this computer before there is one. */
   get now() {
-    return this.snapshot ? Date.parse(this.snapshot.timestamp) : Date.now();
+    const time = this.snapshot?.timestamp ?? this.moment;
+    return time === null ? Date.now() : Date.parse(time);
   }
 
   /** Seconds since the newest snapshot came, also over a sleep of the computer. */

@@ -91,7 +91,7 @@ function mount(root, app, params) {
     const rows = alerts.filter(passes), active = alerts.filter(each => each.state === "active").length;
     list.set(rows);
     list.setEmpty(alerts.length ? "No such alert." : "No alert has been raised.");
-    write(note, `${count(rows.length)} shown; ${count(active)} active of ${count(alerts.length)} in memory.${app.feed.isPast ? " They are those of now, not of the moment that is shown." : ""}`);
+    write(note, `${count(rows.length)} shown; ${count(active)} active of ${count(alerts.length)} in memory.`);
   }
 
   // -- one alert
@@ -133,7 +133,9 @@ function mount(root, app, params) {
     chosen = id === null ? null : alerts.find(each => each.alert_id === id) ?? null;
     unknown.hidden = id === null || chosen !== null || !isLoaded;
     if (!unknown.hidden) write(unknown, "No alert of this id is in memory; what the store has of it is below.");
-    form.hidden = figures.element.hidden = chosen === null;
+    figures.element.hidden = chosen === null;
+    // What was open then may be over now.
+    form.hidden = chosen === null || app.feed.isPast;
     if (id === null) return;
     if (chosen === null) {
       write(title, id);
@@ -201,7 +203,7 @@ function mount(root, app, params) {
 
   function loadOccurrences(isFirst) {
     const id = wanted.name, mine = asked = {};
-    app.ask(app.api.get("/api/system/alerts/history", { alert_id: id, limit: 20, cursor: isFirst ? null : cursor }), page => {
+    app.ask(app.api.get("/api/system/alerts/history", { alert_id: id, time: app.feed.moment, limit: 20, cursor: isFirst ? null : cursor }), page => {
       // Of two questions about the same alert, as it was and as it is, the later one is shown.
       if (mine !== asked) return;
       if (isFirst) occurrences.replaceChildren();
@@ -230,7 +232,7 @@ function mount(root, app, params) {
   function drawEnd(cell, row) {
     if (cell.dataset.silence === row.silence_id) return;
     cell.dataset.silence = row.silence_id;
-    cell.replaceChildren(h("button", { type: "button", class: "quiet", text: "End", "aria-label": `End the silence of ${row.author}`,
+    cell.replaceChildren(app.feed.isPast ? "" : h("button", { type: "button", class: "quiet", text: "End", "aria-label": `End the silence of ${row.author}`,
       onclick: () => app.ask(app.api.delete(`/api/system/silences/${row.silence_id}`), () => load(), error => showFault(error)) }));
   }
   const routes = new Table({ label: "Delivery", key: row => row.route, empty: "No route: alerts are shown here alone.", maxRows: 6, columns: [
@@ -272,7 +274,7 @@ function mount(root, app, params) {
   let historyRows = [], historyCursor = null;
 
   function loadHistory(isFirst) {
-    app.ask(app.api.get("/api/system/alerts/history", { severity: wanted.severity, rule: wanted.rule, limit: PAGE, cursor: isFirst ? null : historyCursor }), page => {
+    app.ask(app.api.get("/api/system/alerts/history", { severity: wanted.severity, rule: wanted.rule, time: app.feed.moment, limit: PAGE, cursor: isFirst ? null : historyCursor }), page => {
       historyRows = isFirst ? page.occurrences : [...historyRows, ...page.occurrences];
       historyCursor = page.next_cursor;
       more.hidden = historyCursor === null;
@@ -301,8 +303,8 @@ function mount(root, app, params) {
   function load() {
     if (isAsking) return;
     isAsking = true;
-    const paths = ["alerts", "alerts/rules", "silences", "notifications"];
-    app.ask(Promise.all(paths.map(path => app.api.get(`/api/system/${path}`))), ([found, known, silent, delivered]) => {
+    const names = ["system_alerts", "alert_rules", "system_silences", "system_notifications"];
+    app.ask(Promise.all(names.map(name => app.document(name))), ([found, known, silent, delivered]) => {
       isAsking = false;
       isLoaded = true;
       fault.hidden = true;
@@ -354,6 +356,9 @@ function mount(root, app, params) {
   }, 500);
   return {
     subscription: () => ({ channels: ["alerts"] }),
+    move() {
+      isDirty = true;
+    },
     entries(entries) {
       isDirty ||= entries.some(entry => entry.type === "alert");
     },

@@ -189,8 +189,7 @@ function mount(root, app, params) {
     cost("shortfall", shown.implementation_shortfall.total_bps, shown.implementation_shortfall.n, "orders", shown.implementation_shortfall.left_out);
     cost("spread", shown.effective_spread.bps, shown.effective_spread.n, "fills", shown.effective_spread.left_out, shown.effective_spread.reason);
     cost("vwap", shown.vwap_deviation_bps.value, shown.vwap_deviation_bps.n, "orders", shown.vwap_deviation_bps.left_out);
-    const past = app.feed.isPast ? "These figures are of now, not of the moment that is shown. " : "";
-    write(why, `${past}${shown.unconverted_reason ? `Sums of money are unknown: ${shown.unconverted_reason}` : ""}`);
+    write(why, shown.unconverted_reason ? `Sums of money are unknown: ${shown.unconverted_reason}` : "");
     why.hidden = why.textContent === "";
   }
 
@@ -213,7 +212,7 @@ function mount(root, app, params) {
   function loadQuality() {
     if (isAsking || document.hidden) return;
     isAsking = true;
-    app.ask(app.api.get("/api/trades/execution/quality"), answer => {
+    app.ask(app.document("execution_quality"), answer => {
       isAsking = false;
       quality = answer;
       draw();
@@ -231,7 +230,7 @@ function mount(root, app, params) {
   async function readOrders(isNew) {
     const of = chosen(), from = app.feed.now - RANGES[range].ms;
     const start = isNew || newest === null ? from : Math.max(from, newest - 15e3);
-    const query = { start_time: new Date(start).toISOString(), limit: PAGE, ...(of ? { [of.by]: of.name } : {}) };
+    const query = { start_time: new Date(start).toISOString(), time: app.feed.moment, limit: PAGE, ...(of ? { [of.by]: of.name } : {}) };
     const found = [];
     let cursor = null, pages = 0;
     do {
@@ -284,6 +283,10 @@ function mount(root, app, params) {
       }
     },
     change,
+    move() {
+      loadQuality();
+      loadOrders(true);
+    },
     unmount() {
       for (const timer of timers) clearInterval(timer);
       for (const each of [heat, legs, markout, markouts, rejects, groups]) each.close();

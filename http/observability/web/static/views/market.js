@@ -152,7 +152,8 @@ function mount(root, app, params) {
   // The whole snapshot: the names, and what symbols out of view are sorted by.
   function loadWhole() {
     clearTimeout(timer);
-    app.ask(app.api.get("/api/metrics/current"), snapshot => {
+    const time = app.feed.moment;
+    app.ask(time === null ? app.api.get("/api/metrics/current") : app.api.get("/api/metrics/at", { time }), snapshot => {
       write(fault, "");
       names = Object.keys(snapshot.market_data);
       take(snapshot);

@@ -30,7 +30,7 @@ const keyOf = order => `${order.symbol} ${order.order_id}`;
 const isCorrection = entry => entry.type === "booking" && ["bust", "correct"].includes(entry.kind);
 
 function mount(root, app, params) {
-  let zone = app.settings.zone, shownUntil = null;
+  let zone = app.settings.zone, shownUntil = app.feed.moment;
   const views = { orders: new OrdersPart(app), trades: new TradesPart(app) };
   let current = "orders", wanted = params;
   const detail = detailPart(app, () => openOrder(null));
@@ -100,28 +100,23 @@ function mount(root, app, params) {
       if (field.value !== chosen) field.value = chosen;
     }
     const shown = view.table.rows.length;
-    write(note, !view.isLoaded ? "" : `${count(shown)} ${current === "orders" ? "orders" : "trades"} shown${view.hasMore ? "" : view.isCut ? "; older ones were dropped, filter to see them" : ", which is all"}${shownUntil ? `; those until ${app.dateTime(shownUntil)}, as they are now` : ""}`);
+    write(note, !view.isLoaded ? "" : `${count(shown)} ${current === "orders" ? "orders" : "trades"} shown${view.hasMore ? "" : view.isCut ? "; older ones were dropped, filter to see them" : ", which is all"}${shownUntil ? `; as of ${app.dateTime(shownUntil)}` : ""}`);
     older.hidden = !view.hasMore;
     write(fault, view.fault);
     fault.hidden = view.fault === "";
   }
 
-  // Of the past, what had begun by then; asked for again as the moment moves on.
-  function followMoment() {
-    const until = app.feed.isPast ? app.feed.snapshot?.timestamp ?? null : null;
-    if (until === shownUntil) return;
-    shownUntil = until;
-    for (const view of Object.values(views)) {
-      view.until = until;
-      view.question = null;
-    }
+  // Of the past, what had come by then; asked for again as the moment moves on.
+  function move() {
+    shownUntil = app.feed.moment;
+    for (const view of Object.values(views)) view.question = null;
     views[current].filter(wanted);
+    detail.move();
   }
 
   apply(params);
   showDetail();
   const timer = setInterval(() => {
-    if (!document.hidden) followMoment();
     for (const view of Object.values(views)) view.refresh();
     detail.refresh();
   }, REFRESH_MS);
@@ -129,7 +124,7 @@ function mount(root, app, params) {
   return {
     subscription: () => ({ channels: ["orders", "trades", "bookings"], symbols: wanted.symbol ? [wanted.symbol] : [] }),
     entries(entries, hasMissed) {
-      // The server knows orders as they are now: what lanes of the past bring would be written over by that.
+      // Of the past they are asked for as of the moment.
       if (app.feed.isPast) return;
       for (const view of Object.values(views)) view.take(entries, hasMissed);
       detail.take(entries);
@@ -141,6 +136,7 @@ function mount(root, app, params) {
       for (const view of Object.values(views)) view.show();
       detail.draw();
     },
+    move,
     change(next) {
       apply(next);
       showDetail();
@@ -170,7 +166,6 @@ class Part {
     this.hasMore = false;
     this.isCut = false;
     this.isLoaded = false;
-    this.until = null;
     this.fault = "";
     this.filters = {};
     this.question = null;
@@ -304,7 +299,7 @@ class OrdersPart extends Part {
 
   query() {
     const { strategy, symbol, venue, status, open } = this.filters;
-    return { strategy, symbol, venue, status, open, end_time: this.until };
+    return { strategy, symbol, venue, status, open, time: this.app.feed.moment };
   }
 
   passes(row) {
@@ -403,7 +398,7 @@ class TradesPart extends Part {
 
   query() {
     const { strategy, symbol, side } = this.filters;
-    return { strategy, symbol, side, end_time: this.until };
+    return { strategy, symbol, side, end_time: this.app.feed.isPast ? this.app.before("", 0).end_time : null };
   }
 
   text(row) {
@@ -451,7 +446,12 @@ function detailPart(app, close) {
 
   function load(isNew = false) {
     const asked = id;
-    app.ask(app.api.get(`/api/orders/${encodeURIComponent(id)}`, { symbol }), answer => {
+    if (app.feed.isPast && life !== null && Date.parse(life.created) > app.feed.now) {
+      fault.hidden = false;
+      write(fault, "It had not begun by then.");
+      return;
+    }
+    app.ask(app.api.get(`/api/orders/${encodeURIComponent(id)}`, { symbol, time: app.feed.moment }), answer => {
       if (asked !== id) return;
       life = answer;
       fault.hidden = true;
@@ -510,13 +510,16 @@ function detailPart(app, close) {
   element.hidden = true;
   return {
     element, show, draw,
+    move() {
+      if (id !== null) load();
+    },
     take(entries) {
       if (id !== null) isDirty ||= entries.some(entry => entry.order_id === id);
     },
     refresh() {
       if (id === null || document.hidden) return;
       // Markouts come up to five minutes after a fill.
-      const isYoung = life !== null && app.feed.snapshot && Date.parse(app.feed.snapshot.timestamp) - Date.parse(life.updated) < 310e3;
+      const isYoung = life !== null && !app.feed.isPast && app.feed.snapshot && Date.parse(app.feed.snapshot.timestamp) - Date.parse(life.updated) < 310e3;
       if (isDirty || isYoung && Date.now() % 5000 < REFRESH_MS) {
         isDirty = false;
         load();

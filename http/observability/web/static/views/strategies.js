@@ -154,8 +154,8 @@ function mountStrategy(root, app, params) {
     reloadAt = Date.now() + RELOAD_MS;
     const until = app.feed.isPast ? app.before("", 0).end_time : null;
     app.ask(app.api.get("/api/trades", { strategy: name, limit: ROWS, end_time: until }), ({ trades }) => fills.set(trades), error => fills.setEmpty(error.message));
-    app.ask(app.api.get("/api/orders", { strategy: name, limit: ROWS, end_time: until }), answer => orders.set(answer.orders), error => orders.setEmpty(error.message));
-    app.ask(app.api.get("/api/strategy/performance"), ({ strategies }) => showRatios(strategies[name]));
+    app.ask(app.api.get("/api/orders", { strategy: name, limit: ROWS, time: app.feed.moment }), answer => orders.set(answer.orders), error => orders.setEmpty(error.message));
+    app.ask(app.document("strategy_performance"), ({ strategies }) => showRatios(strategies[name]));
   }
 
   function showRatios(found) {
@@ -200,6 +200,7 @@ function mountStrategy(root, app, params) {
     entries: (list, hasMissed) => {
       if (timer === null && (hasMissed || list.some(entry => entry.strategy === name))) timer = setTimeout(loadLists, Math.max(0, reloadAt - Date.now()));
     },
+    move: loadLists,
     unmount: () => {
       clearTimeout(timer);
       for (const each of [curves, positions.table, fills, orders]) each.close();

@@ -100,7 +100,7 @@ function mount(root, app, params) {
   const levels = h("select", { "aria-label": "Least level", onchange: () => { level = levels.value; app.setParams({ level }); load(); } },
     ...LEVELS.map(name => h("option", { value: name, text: name, selected: name === level })));
   const fault = h("p", { class: "fault" });
-  const present = h("p", { class: "warn", hidden: true, text: "Clients, store, latency, processes and log are those of now, and not of the past moment." });
+  const recorded = h("p", { class: "note", hidden: true, text: "Clients, store, latency and processes are those recorded last before this moment, about ten seconds apart." });
   const deskPanels = [
     panel("Desk", { className: "w4", body: [desk.element, deskFault, ofHub] }),
     panel("Hosts of the desk", { className: "w8", controls: [hosts.csvButton("hosts")], body: [hosts.element] }),
@@ -108,7 +108,7 @@ function mount(root, app, params) {
   const showPanels = isShown => { for (const each of deskPanels) each.hidden = !isShown; };
   showPanels(false);
   root.append(
-    present,
+    recorded,
     ...deskPanels,
     panel("Host", { className: "w3", body: [host.element] }),
     panel("Clients", { className: "w3", body: [clients.element] }),
@@ -134,15 +134,15 @@ function mount(root, app, params) {
     timer = setTimeout(load, POLL_MS);
     // A hidden page asks for nothing.
     if (document.hidden) return;
-    const failed = error => write(fault, `The server does not say: ${error.message}`);
-    if (!isAlone) app.ask(app.api.get("/api/system/health"), showDesk, failed);
-    app.ask(app.api.get("/api/system/performance"), showPerformance, failed);
-    app.ask(app.api.get("/api/system/stats"), showStats, failed);
-    app.ask(app.api.get("/api/system/components"), ({ components }) => {
+    const failed = error => write(fault, `${app.feed.isPast ? "Not in this recording" : "The server does not say"}: ${error.message}`);
+    if (!isAlone) app.ask(app.document("system_health"), showDesk, failed);
+    app.ask(app.document("system_performance"), showPerformance, failed);
+    app.ask(app.document("system_stats"), showStats, failed);
+    app.ask(app.document("system_components"), ({ components }) => {
       write(fault, "");
       processes.set(Object.entries(components).map(([name, each]) => ({ name, ...each })));
     }, failed);
-    app.ask(app.api.get("/api/system/logs/recent", { level, limit: LOG_LINES }), answer => {
+    app.ask(app.api.get(app.feed.isPast ? "/api/recordings/logs" : "/api/system/logs/recent", { level, limit: LOG_LINES, time: app.feed.moment }), answer => {
       logs = answer.logs.map((each, at) => ({ ...each, key: `${each.timestamp} ${each.process} ${answer.logs.length - at}` }));
       showLogs();
     }, failed);
@@ -199,7 +199,7 @@ function mount(root, app, params) {
   let seen = { seq: null, at: 0 };
   function update(snapshot) {
     const { system } = snapshot, { feed } = app;
-    present.hidden = !feed.isPast;
+    recorded.hidden = !feed.isPast;
     host.set("health", system.health ?? DASH, system.health === "healthy" ? "up" : "down", (system.health_reasons ?? []).join("; ") || null);
     host.set("uptime", duration(system.uptime_seconds));
     host.set("cpu", `${number(system.cpu_percent, 1)} %`, system.cpu_percent >= 95 ? "down" : "");
@@ -228,6 +228,7 @@ function mount(root, app, params) {
   return {
     subscription: () => ({ channels: ["system"] }),
     update,
+    move: load,
     change: changed => {
       query = search.value = changed.q ?? "";
       if (LEVELS.includes(changed.level)) level = levels.value = changed.level;
