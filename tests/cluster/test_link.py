@@ -82,8 +82,8 @@ class Hub:
 class Edge:
     """A mapping that is filled over a link, and the numbers of the frames that came."""
 
-    def __init__(self, desk: Desk) -> None:
-        mapping = SharedMapping(3, 1)
+    def __init__(self, desk: Desk, mapping: SharedMapping | None = None) -> None:
+        self.mapping = mapping = mapping or SharedMapping(3, 1)
         self.link = Link(desk, HostClock())
         self.counters = Counters()
         self.frames = SharedFrames(mapping)
@@ -95,7 +95,7 @@ class Edge:
 
     def _on_frame(self) -> None:
         newest = self.frames.refresh()
-        assert newest is not None
+        assert newest is not None, "a frame was written again"
         self.seen.append((newest.epoch, newest.seq))
 
 
@@ -148,6 +148,37 @@ def test_a_hub_whose_desk_another_one_has_taken_over_is_told(broker: NatsServer)
             assert edge.seen == [("a1", 1), ("b2", 3), ("b2", 4)]
             for each in (edge.link, old, new):
                 await each.close()
+
+    run(main())
+
+
+def test_an_edge_whose_receiver_is_replaced_shows_no_frame_again(broker: NatsServer) -> None:
+    async def main() -> None:
+        desk = desk_at(broker.port, "again")
+        hub, edge = Hub(desk, "a1"), Edge(desk)
+        await hub.open()
+        edge.link.start()
+        for seq in (1, 2, 3):
+            hub.publish(seq)
+            await until(lambda: edge.seen[-1:] == [("a1", seq)])  # noqa: B023 - awaited here
+        await edge.link.close()
+        hub.publish(4)
+        await until(lambda: hub.published == 4)
+        replaced = Edge(desk, edge.mapping)
+        replaced.link.start()
+        await until(lambda: replaced.seen)
+        assert replaced.seen == [("a1", 4)]
+        await replaced.link.close()
+        # With nothing new, it waits for the next frame.
+        replaced = Edge(desk, edge.mapping)
+        replaced.link.start()
+        await until(lambda: replaced.counters.total("cluster_frames_received_total") == 4)
+        assert replaced.seen == []
+        hub.publish(5)
+        await until(lambda: replaced.seen)
+        assert replaced.seen == [("a1", 5)]
+        await replaced.link.close()
+        await hub.close()
 
     run(main())
 

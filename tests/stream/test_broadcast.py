@@ -444,3 +444,12 @@ def test_the_first_frame_of_another_epoch_skips_nothing() -> None:
     broadcast.send(1)
     broadcast.broadcaster.send_frame(Frame("next", 3, 0, 0, b"3"))
     assert (client.sent, client.skipped) == ([1, 3], 0)
+
+
+def test_frames_missed_as_another_hub_began_are_skipped_for_everyone() -> None:
+    client = Client()
+    broadcast = Broadcast(client)
+    broadcast.send(1)
+    # It began with 3.
+    broadcast.broadcaster.send_frame(Frame("next", 6, 0, 0, b"6"))
+    assert (client.sent, client.skipped) == ([1, 6], 3)

@@ -120,16 +120,19 @@ class Ledger:
     st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(("write", "publish", "read", "fetch"))), max_size=40),
     st.integers(0, 30),
     st.none() | st.just(frozenset("A")),
+    st.integers(0, 5),
 )
 def test_a_replay_moves_from_archive_to_ring_without_gap_or_repetition(
-    before: list[str], during: list[tuple[str, str]], since: int, wanted: SymbolFilter
+    before: list[str], during: list[tuple[str, str]], since: int, wanted: SymbolFilter, late: int
 ) -> None:
+    # A client may have more than is here: the newest entries come late to an edge.
     ledger = Ledger()
     lane = Lane("trade", 4, ledger)
     symbols = list(before)
     for seq, symbol in enumerate(before, 1):
         ledger.write(seq, symbol)
-        lane.append(Entry(seq, symbol, {"symbol": symbol}))
+        if seq <= len(before) - late:
+            lane.append(Entry(seq, symbol, {"symbol": symbol}))
     since = min(since, len(before))
     reader = LaneReader(lane, wanted, since)
     read: list[tuple[int, int]] = []
@@ -166,3 +169,21 @@ def test_a_reader_is_fetching_from_the_moment_a_page_is_requested() -> None:
     assert reader.is_fetching
     asyncio.run(fetching)
     assert not reader.is_fetching
+
+
+def test_a_client_that_is_ahead_of_an_edge_is_not_told_that_the_lane_begins_anew() -> None:
+    lane = Lane("trade", 4, Ledger())
+    lane.append(Entry(1, "A", {}))
+    assert LaneReader(lane, None, 3).newest_seq == 1
+    lane.may_be_behind = True
+    assert LaneReader(lane, None, 3).newest_seq == 3
+
+
+def test_numbers_that_begin_anew_in_the_archive_are_read_by_a_client_that_had_more() -> None:
+    ledger = Ledger()
+    lane = Lane("trade", 4, ledger)
+    reader = LaneReader(lane, None, 30)
+    lane.append(Entry(1, "A", {"x": 1}))
+    asyncio.run(reader.fetch())
+    lane.append(Entry(2, "A", {"x": 1}))
+    assert drain(reader) == [(1, 0), (2, 1)]

@@ -5,24 +5,30 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hosts import wait_until
 from nats_server import NatsServer
+from places import HERE, Place
 from server_process import ROOT, TIMEOUT_SECONDS, free_port
 
 CONFIG = ROOT / "deploy" / "nats" / "nats.conf"
 NODES = ("nats-1", "nats-2", "nats-3")
+# At a place of its own.
+ROUTE_PORT = 6222
+MONITORING_PORT = 8222
 # Another program may take a port that was free a moment ago.
 ATTEMPTS = 5
 
 
 class NatsCluster:
-    """Three servers, of which any two are enough."""
+    """Three servers, of which any two are enough: on this host, or each at a place of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, places: Sequence[Place] = (HERE, HERE, HERE)) -> None:
         self._folder = folder
+        self._places = dict(zip(NODES, places, strict=True))
         self.nodes: dict[str, NatsServer] = {}
         for attempt in range(ATTEMPTS):
             try:
@@ -33,14 +39,15 @@ class NatsCluster:
                 if attempt == ATTEMPTS - 1:
                     raise
         try:
-            wait_until(self._is_complete)
+            wait_until(self.is_complete)
         except BaseException:
             self.close()
             raise
 
-    def engine(self, user: str) -> str:
-        """Returns the address for a user of the configuration: `desk` or `edge`."""
-        return f"nats://{user}:{_password(user)}@{','.join(node.address for node in self.nodes.values())}"
+    def engine(self, user: str, place: Place = HERE) -> str:
+        """Returns the address for a user of the configuration: `desk` or `edge`; the server at a place comes first."""
+        nodes = sorted(self.nodes.values(), key=lambda node: node.place is not place)
+        return f"nats://{user}:{_password(user)}@{','.join(node.address for node in nodes)}"
 
     def leader_of(self, stream: str) -> str:
         """Returns the name of the server that leads a stream, as those that are alive say."""
@@ -55,14 +62,19 @@ class NatsCluster:
             node.kill()
 
     def _start(self, attempt: int) -> None:
-        routes = {name: free_port() for name in NODES}
+        routes = {
+            name: f"{place.address}:{free_port() if place is HERE else ROUTE_PORT}"
+            for name, place in self._places.items()
+        }
         self.nodes = {}
-        for name in NODES:
+        for name, place in self._places.items():
             directory = self._folder / f"{name}-{attempt}"
             directory.mkdir()
-            self.nodes[name] = NatsServer(directory, "-m", "-1", config=_config_of(name, routes, directory))
+            monitoring = "-1" if place is HERE else str(MONITORING_PORT)
+            config = _config_of(name, routes, directory)
+            self.nodes[name] = NatsServer(directory, "-m", monitoring, config=config, place=place)
 
-    def _is_complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether all three are known to be there by the one that leads them."""
         clusters = [found.get("meta_cluster", {}) for found in self._told("")]
         return any(
@@ -94,15 +106,16 @@ def _password(user: str) -> str:
     return f"password-of-{user}"
 
 
-def _config_of(name: str, routes: dict[str, int], directory: Path) -> str:
+def _config_of(name: str, routes: dict[str, str], directory: Path) -> str:
     """Returns the configuration of one server, as its operator would change that of deploy/nats."""
-    others = ", ".join(f"nats://127.0.0.1:{port}" for other, port in routes.items() if other != name)
+    host, _, port = routes[name].partition(":")
+    others = ", ".join(f"nats://{address}" for other, address in routes.items() if other != name)
     text = CONFIG.read_text("utf-8")
     for pattern, changed in (
         (r"server_name: nats-1", f"server_name: {name}"),
         (r"(?m)^port: 4222$", "port: -1"),
         (r"store_dir: \S+", f'store_dir: "{directory / "store"}"'),
-        (r"port: 6222", f"host: 127.0.0.1, port: {routes[name]}"),
+        (r"port: 6222", f"host: {host}, port: {port}"),
         (r"routes: \[.*\]", f"routes: [{others}]"),
         (r"\$DESK_PASSWORD", _password("desk")),
         (r"\$EDGE_PASSWORD", _password("edge")),

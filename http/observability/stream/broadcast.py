@@ -145,8 +145,11 @@ class Broadcaster:
         was_sending = self._is_sending
         overdue, stops = self._skip_rest() if was_sending else ({}, {})
         before = self._frame
-        if before is not None and before.epoch == frame.epoch and frame.seq > before.seq + 1:
-            self._skip_missed(frame.seq - before.seq - 1)
+        if before is not None:
+            # The first number of another hub is the next but one.
+            missed = frame.seq - before.seq - (1 if before.epoch == frame.epoch else 2)
+            if missed > 0:
+                self._skip_missed(missed)
         self._frame = frame
         self._is_sending = True
         room = CHUNK_CLIENTS

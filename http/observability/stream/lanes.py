@@ -75,6 +75,8 @@ class Lane:
     def __init__(self, name: str, capacity: int = ENTRIES_KEPT, archive: LaneArchive | None = None) -> None:
         self.name = name
         self.archive = archive
+        self.may_be_behind = False
+        """Whether clients may have newer entries than are here, from another host."""
         self.seq = 0
         """The sequence number of the newest entry."""
         self.end = 0
@@ -161,9 +163,15 @@ class LaneReader:
         if since_seq is not None:
             self._seek(since_seq)
         self._prev = self._seq_before(self._position)
-        is_older = since_seq is not None and (since_seq < lane.oldest_seq or not self._prev)
-        if is_older and lane.archive is not None:
+        # What is not in the ring may be in the archive; and that alone knows what precedes an entry to come.
+        is_elsewhere = since_seq is not None and not lane.oldest_seq <= since_seq <= lane.seq
+        if (is_elsewhere or (since_seq is not None and not self._prev)) and lane.archive is not None:
             self._archived_seq = since_seq
+
+    @property
+    def newest_seq(self) -> int:
+        """The number of the newest entry, as far as is known here."""
+        return max(self.lane.seq, self.last_seq) if self.lane.may_be_behind else self.lane.seq
 
     @property
     def backlog(self) -> int:
@@ -224,10 +232,9 @@ class LaneReader:
         return None
 
     def _join_ring(self) -> None:
-        """Continues in the ring, after the last entry read from the archive."""
-        assert self._archived_seq is not None
+        """Continues in the ring, after the last entry read from the archive or, of none, the one before."""
         self._live_from = self._position = self.lane.end
-        self._seek(self._archived_seq)
+        self._seek(self._prev)
         self._archived_seq = None
 
     def _seek(self, seq: int) -> None:

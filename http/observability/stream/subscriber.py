@@ -401,7 +401,7 @@ class Subscriber(WebSocketConnection):
         the numbering, are in a store."""
         return {
             name: {
-                "seq": reader.lane.seq,
+                "seq": reader.newest_seq,
                 "oldest_seq": reader.lane.oldest_seq,
                 "stored": reader.lane.archive is not None,
             }

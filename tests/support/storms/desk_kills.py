@@ -15,9 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.error
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from hub_program import HubProgram
 from nats_server import NatsServer
 from pages import read_pages
 from server_process import POLL_SECONDS, TIMEOUT_SECONDS, Server
+from storms.desk_history import ClientHistory, History, faults_of
 
 SENDERS = 3
 EDGES = 2
@@ -37,56 +36,8 @@ EDGES = 2
 LIFE_SECONDS = 1.5
 # Longer than the lease, so that a hub that is cut off is replaced.
 CUT_OFF_SECONDS = 3.0
+TRADES = "trades"
 ACTIONS = ("kill", "kill", "stop", "cut off")
-
-
-@dataclass
-class History:
-    """What senders and clients have seen, in the order in which each saw it."""
-
-    acknowledged: list[str] = field(default_factory=list)
-    """Ids of trades that a sender was told are taken."""
-    sent: list[str] = field(default_factory=list)
-    trades: list[str] = field(default_factory=list)
-    """All trades at the end, oldest first."""
-    frames: list[tuple[str, int]] = field(default_factory=list)
-    """Epoch and number of each frame that a client got."""
-    lanes: list[list[str]] = field(default_factory=list)
-    """Trades that each client of the lane got."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What must not be."""
-
-    kind: str
-    what: str
-
-
-def faults_of(history: History) -> list[Fault]:
-    """Returns what is wrong with a history."""
-    faults = []
-    counted = Counter(history.trades)
-    faults += [Fault("lost", ident) for ident in history.acknowledged if not counted[ident]]
-    faults += [Fault("twice", ident) for ident, number in counted.items() if number > 1]
-    faults += [Fault("never sent", ident) for ident in counted.keys() - set(history.sent)]
-    over: set[str] = set()
-    newest = ("", 0)
-    for epoch, seq in history.frames:
-        if epoch in over:
-            faults.append(Fault("older epoch", f"{epoch}:{seq} after {newest}"))
-        elif seq <= newest[1]:
-            faults.append(Fault("back", f"{epoch}:{seq} after {newest}"))
-        if epoch != newest[0] and newest[0]:
-            over.add(newest[0])
-        if epoch not in over:
-            newest = (epoch, seq)
-    for lane in history.lanes:
-        # A client that came later has a part of them; what it has is without a hole.
-        start = history.trades.index(lane[0]) if lane and lane[0] in counted else 0
-        if lane != history.trades[start : start + len(lane)]:
-            faults.append(Fault("lane", f"{lane[-5:]} ends a lane of {len(lane)}"))
-    return faults
 
 
 class Traffic:
@@ -101,31 +52,31 @@ class Traffic:
 
     def begin(self, edges: list[Server]) -> None:
         """Begins to send at each edge, to read frames at the first and the lane of trades at each."""
-        self.history.lanes = [[] for _ in edges]
+        self.history.clients = [ClientHistory() for _ in range(len(edges) + 1)]
         start = asyncio.create_task
         self._senders = [start(self._send(edge)) for edge in edges for _ in range(SENDERS)]
-        self._readers = [start(self._read_frames(edges[0]))]
-        self._readers += [
-            start(self._read_lane(edge, lane)) for edge, lane in zip(edges, self.history.lanes, strict=True)
-        ]
+        of_frames, *of_lanes = self.history.clients
+        self._readers = [start(self._read_frames(edges[0], of_frames))]
+        self._readers += [start(self._read_lane(*each)) for each in zip(edges, of_lanes, strict=True)]
 
     async def goes_on(self, events: int, frames: int) -> None:
         """Returns once so many more events are acknowledged, and so many more frames have come."""
-        history = self.history
-        events, frames = events + len(history.acknowledged), frames + len(history.frames)
-        await self._until(lambda: len(history.acknowledged) >= events and len(history.frames) >= frames)
+        acknowledged, got = self.history.acknowledged[TRADES], self.history.frames
+        events, frames = events + len(acknowledged), frames + len(got)
+        await self._until(lambda: len(acknowledged) >= events and len(got) >= frames)
 
     async def finish(self, hub: HubProgram) -> str:
         """Waits until every sender has its answer and every lane all trades of the hub that leads, and returns what was
         counted. Raises AssertionError with what is wrong."""
         self._is_over = True
         await asyncio.wait_for(asyncio.gather(*self._senders), TIMEOUT_SECONDS)
-        self.history.trades = await asyncio.to_thread(self._all_trades, hub)
-        newest = self.history.trades[-1]
-        await self._until(lambda: all(lane and lane[-1] == newest for lane in self.history.lanes))
+        history = self.history
+        history.stored[TRADES] = stored = await asyncio.to_thread(self._all_trades, hub)
+        entries, (_, *clients) = history.entries[TRADES], history.clients
+        await self._until(lambda: all(entries.get(client.newest(TRADES)) == stored[-1] for client in clients))
         await self.stop()
-        counts = f"{len(self.history.acknowledged)} acknowledged, {len(self.history.frames)} frames"
-        faults = faults_of(self.history)
+        counts = f"{len(history.acknowledged[TRADES])} acknowledged, {len(history.frames)} frames"
+        faults = faults_of(history)
         if faults:
             raise AssertionError(f"{counts}: {faults[:10]}")
         return f"{counts}: nothing lost, nothing twice, no older epoch after a newer one"
@@ -142,7 +93,7 @@ class Traffic:
         """Sends one trade after the other, each until it is acknowledged."""
         while not self._is_over:
             number = next(self._numbers)
-            self.history.sent.append(str(number))
+            self.history.sent[TRADES].add(str(number))
             while True:
                 try:
                     answer = await asyncio.to_thread(post, edge, "/api/ingest", [fill(number, "buy", "10")])
@@ -153,22 +104,23 @@ class Traffic:
                     if refused.code != 503:
                         raise
                     await asyncio.sleep(POLL_SECONDS)
-            self.history.acknowledged.append(str(number))
+            self.history.acknowledged[TRADES].add(str(number))
 
-    async def _read_frames(self, edge: Server) -> None:
-        async for message in self._messages(edge, lambda: ""):
-            if message["type"] == "metrics_update":
-                frame = message["epoch"], message["seq"]
-                # A client that comes back gets the newest one again.
-                if frame != (self.history.frames or [None])[-1]:
-                    self.history.frames.append(frame)
+    async def _read_frames(self, edge: Server, client: ClientHistory) -> None:
+        async for message in self._messages(edge, lambda: f"?since={client.position}" if client.position else ""):
+            if message["type"] == "connected":
+                client.on_connected(edge.websocket_url, message.get("recovered"))
+            elif message["type"] == "lag":
+                client.on_lag(message["skipped"])
+            elif message["type"] == "metrics_update":
+                client.on_frame(message["epoch"], message["seq"])
+                self.history.frames[f"{message['epoch']}:{message['seq']}"] = {}
 
-    async def _read_lane(self, edge: Server, lane: list[str]) -> None:
-        newest = [0]
-        async for message in self._messages(edge, lambda: f"?channels=trades&lane_since={newest[0]}"):
+    async def _read_lane(self, edge: Server, client: ClientHistory) -> None:
+        async for message in self._messages(edge, lambda: f"?channels=trades&lane_since={client.newest(TRADES)}"):
             if message["type"] == "trade":
-                newest[0] = message["seq"]
-                lane.append(message["trade_id"])
+                client.on_entry(TRADES, message["prev"], message["seq"])
+                self.history.add_entry(TRADES, message["seq"], message["trade_id"])
 
     async def _messages(self, edge: Server, query: Callable[[], str]) -> Any:
         while True:
