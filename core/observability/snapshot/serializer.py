@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from struct import pack
 
+import orjson
+
 from observability.clocks.timestamps import NS_PER_MS, format_iso_ms
 from observability.encoding import encode_json
 from observability.snapshot.frames import Payload
@@ -25,7 +27,7 @@ RESERVED_NAMES = frozenset({"type", "seq", "prev_seq", "epoch", "timestamp", "mo
 
 
 class _Member:
-    """The encoded bytes of one part, and the tick on which they last changed."""
+    """The encoded bytes of one part, with what stands in front of them, and the tick on which they last changed."""
 
     __slots__ = ("changed_seq", "data", "key", "prefix", "symbol", "version")
 
@@ -39,7 +41,8 @@ class _Member:
 
     def encode(self, part: Part, seq: int) -> None:
         """Encodes the part anew; called when its version has changed."""
-        self.data = self.prefix + encode_json(part.to_json())
+        # All keys of a part are strings. The option for others, which `encode_json` has, takes half as long again.
+        self.data = self.prefix + orjson.dumps(part.to_json())
         self.version = part.version
         self.changed_seq = seq
 
@@ -58,7 +61,7 @@ class _GroupEncoder:
         self.opening = b"" if group.name is None else encode_json(group.name) + b":" + brackets[:1]
         self.closing = b"" if group.name is None else brackets[1:]
         self.pieces: list[bytes] = []
-        """The bytes of the parts, with the commas between them."""
+        """The bytes of the parts, each but the first with a comma in front."""
         self.numbers = array("q")
         """The numbers of the parts in the index."""
         self.length = 0
@@ -67,7 +70,7 @@ class _GroupEncoder:
         self._members: list[_Member] = []
         # Only of a group that notes which parts were touched.
         self._places: dict[str, int] = {}
-        # The length of each part and of the comma after it.
+        # The length of each part and of a comma.
         self._steps: list[int] = []
         self._offset = 0
         self._is_placed = False
@@ -135,11 +138,13 @@ class _GroupEncoder:
             self.is_changed = True
             member.encode(part, seq)
             at = place * PART_NUMBERS
-            pieces[2 * place] = data = member.data
+            data = member.data
+            pieces[place] = data if place else data[1:]
             numbers[at + 2] = seq
-            if steps[place] != len(data) + 1:
-                steps[place] = len(data) + 1
-                numbers[at + 1] = len(data)
+            step = len(data)
+            if steps[place] != step:
+                steps[place] = step
+                numbers[at + 1] = step - 1
                 self._is_placed = False
         if touched:
             touched.clear()
@@ -156,13 +161,15 @@ class _GroupEncoder:
         self._is_placed = True
 
     def _new_member(self, key: str, part: Part) -> _Member:
-        return _Member(key, b"" if self._as_list else encode_json(key) + b":", getattr(part, "symbol", None))
+        return _Member(key, b"," if self._as_list else b"," + encode_json(key) + b":", getattr(part, "symbol", None))
 
     def _add(self, member: _Member) -> None:
+        """Adds a member, which has no bytes yet or those of before."""
         self._members.append(member)
-        self.pieces += (b",", member.data) if self.pieces else (member.data,)
-        self.numbers.extend((0, len(member.data), member.changed_seq))
-        self._steps.append(len(member.data) + 1)
+        data = member.data or b","
+        self.pieces.append(data if self.pieces else data[1:])
+        self.numbers.extend((0, len(data) - 1, member.changed_seq))
+        self._steps.append(len(data))
         self._is_placed = False
 
 
