@@ -169,6 +169,11 @@ class MarketDataCollector(BusCollector):
         for tracked in self._symbols.values():
             tracked.bars.finish(MAX_NS)
 
+    @property
+    def tracked(self) -> Mapping[str, TrackedSymbol]:
+        """The live data of all symbols, by name."""
+        return self._symbols
+
     def symbol(self, symbol: str) -> TrackedSymbol | None:
         """Returns the live data of one symbol; None if it is not tracked."""
         return self._symbols.get(symbol)

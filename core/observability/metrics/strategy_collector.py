@@ -998,11 +998,12 @@ class StrategyCollector(BusCollector):
 
     def _refresh_positions(self, account: StrategyAccount, now_ns: int) -> bool:
         """Marks the open positions and removes flat ones from the section; returns whether any value has changed."""
+        # hot: once per open position per tick (benchmarks/bench_tick.py)
         is_moved = False
-        market = self._market
+        tracked_symbols: Mapping[str, TrackedSymbol] = {} if self._market is None else self._market.tracked
         for part in account.positions.values():
             if part.position.quantity:
-                tracked = None if market is None else market.symbol(part.symbol)
+                tracked = tracked_symbols.get(part.symbol)
                 if tracked is not None and part.is_current(tracked, now_ns):
                     continue
                 if part.refresh(tracked, now_ns):
@@ -1013,7 +1014,7 @@ class StrategyCollector(BusCollector):
                 if tracked is not None and part.symbol in self._holdings:
                     # A restart may have brought the prices, or a publisher inside this process no times.
                     self._holdings[part.symbol].quoted = None
-            elif part.has_input:
+            elif part.has_input or part.is_marked:
                 part.refresh(None, now_ns)
                 self._moved.add(part.symbol)
                 self._open.pop(part.key, None)
@@ -1158,9 +1159,18 @@ class StrategyCollector(BusCollector):
                 self._symbol_named(OTHER_SYMBOLS).add(own, rest_gross, rest_fees, account.fills)
 
     def _show_symbols(self) -> None:
+        # hot: once per tick in which something moved (benchmarks/bench_tick.py)
         moved, self._moved = self._moved, set()
         is_converted_anew = self.rates.generation != self._shown_generation
         self._shown_generation = self.rates.generation
+        symbols, holdings = self._symbols, self._holdings
+        if not is_converted_anew and OTHER_SYMBOLS not in symbols:
+            moved.update([symbol for symbol, part in symbols.items() if part.has_input])
+            for symbol in moved:
+                part, holding = symbols.get(symbol), holdings.get(symbol)
+                if part is not None:
+                    part.show(() if holding is None else holding.parts.values())
+            return
         others: list[PositionPart] = []
         for symbol, holding in self._holdings.items():
             part = self._symbols.get(symbol)
@@ -1241,7 +1251,7 @@ class StrategyCollector(BusCollector):
                 "fills_refused": self.fills_refused,
                 "overclosing_fills": self.overclosing_fills,
                 "strategies_refused": self.strategies_refused,
-                "positions_at_fill_price": sum(part.mark_source == "fill" for part in self._open.values()),
+                "positions_at_fill_price": len([0 for part in self._open.values() if part.mark_source == "fill"]),
                 "position_breaks": self.position_breaks,
                 "corrections": self.corrections,
                 "pending_corrections": self.pending_corrections,

@@ -48,6 +48,23 @@ def to_float(value: Decimal) -> float:
     return float(value) + 0.0
 
 
+class ShownDecimal:
+    """The double of a decimal that seldom changes, and is converted again only when it has."""
+
+    __slots__ = ("_decimal", "_float")
+
+    def __init__(self) -> None:
+        self._decimal = ZERO
+        self._float = 0.0
+
+    def of(self, value: Decimal) -> float:
+        """Returns the nearest double."""
+        # hot: several times per account per tick in which it moved (benchmarks/bench_tick.py)
+        if value is not self._decimal:
+            self._decimal, self._float = value, to_float(value)
+        return self._float
+
+
 def to_float_or_none(value: Decimal | None) -> float | None:
     return None if value is None else float(value) + 0.0
 

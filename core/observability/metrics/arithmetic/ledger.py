@@ -36,8 +36,8 @@ class Amounts:
     """The sums of one account in one currency. The last four are of the open positions, at their marks."""
 
     __slots__ = (
-        "conversion", "currency", "fees", "flows", "gross_exposure", "income", "margined", "net_exposure", "realized",
-        "realized_gross", "unrealized",
+        "_booked", "_shown", "conversion", "currency", "fees", "flows", "gross_exposure", "income", "margined",
+        "net_exposure", "realized", "realized_gross", "unrealized",
     )  # fmt: skip
 
     def __init__(self, conversion: Conversion) -> None:
@@ -57,6 +57,9 @@ class Amounts:
         self.net_exposure = ZERO
         self.margined = ZERO
         """The part of net exposure less unrealised P&L that was not paid, because its positions are margined."""
+        # The sums that no mark changes, as they were shown last.
+        self._booked: tuple[Decimal, ...] = ()
+        self._shown: dict[str, float] = {}
 
     def book(self, gross: Decimal, fee: Decimal) -> None:
         """Adds what a fill realised before fees, and its fee."""
@@ -78,14 +81,9 @@ class Amounts:
         return EXACT.add(self.realized, self.unrealized)
 
     @property
-    def cash(self) -> Decimal:
-        """What is held in this currency itself: all but the value of what was paid for, and the P&L of what was not."""
-        return EXACT.subtract(self.equity, EXACT.subtract(self.net_exposure, self.margined))
-
-    @property
     def equity(self) -> Decimal:
         """Cash and the value of the positions."""
-        return EXACT.add(self.total, self.flows)
+        return EXACT.add(self.total, self.flows) if self.flows else self.total
 
     def clear_positions(self) -> None:
         """Sets what the positions add up to to zero, before they are added up again."""
@@ -116,16 +114,29 @@ class Amounts:
         self.income, self.flows = state.income or ZERO, state.flows or ZERO
         self.realized = EXACT.add(EXACT.subtract(self.realized_gross, self.fees), self.income)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "realized_gross": to_float(self.realized_gross),
-            "fees": to_float(self.fees),
-            "income": to_float(self.income),
-            "realized": to_float(self.realized),
-            "unrealized": to_float(self.unrealized),
-            "cash": to_float(self.cash),
-            "equity": to_float(self.equity),
-        }
+    def booked(self) -> tuple[Decimal, ...]:
+        """Returns the sums that no mark changes: the same object while they stay the same."""
+        booked = (self.realized_gross, self.fees, self.income, self.realized, self.flows)
+        if booked != self._booked:
+            self._booked = booked
+            self._shown = {
+                "realized_gross": to_float(self.realized_gross),
+                "fees": to_float(self.fees),
+                "income": to_float(self.income),
+                "realized": to_float(self.realized),
+            }
+        return self._booked
+
+    def to_json(self) -> dict[str, float]:
+        # hot: once per account per tick in which it moved (benchmarks/bench_tick.py)
+        self.booked()
+        json = self._shown.copy()
+        equity = self.equity
+        json["unrealized"] = to_float(self.unrealized)
+        # Held in this currency itself: all but the value of what was paid for, and the P&L of what was not.
+        json["cash"] = to_float(EXACT.subtract(equity, EXACT.subtract(self.net_exposure, self.margined)))
+        json["equity"] = to_float(equity)
+        return json
 
 
 class Ledger:
@@ -222,6 +233,22 @@ class Ledger:
             for each in ledger.foreign:
                 self.of(each.currency).add(each)
 
+    def set_marked_sum(self, ledgers: Iterable[Ledger]) -> None:
+        """Makes the sums of open positions those of other ledgers, which have the reporting currency only."""
+        # hot: once per tick in which something moved (benchmarks/bench_tick.py)
+        add = EXACT.add
+        unrealized = gross_exposure = net_exposure = margined = ZERO
+        for ledger in ledgers:
+            own = ledger.own
+            unrealized = add(unrealized, own.unrealized)
+            gross_exposure = add(gross_exposure, own.gross_exposure)
+            net_exposure = add(net_exposure, own.net_exposure)
+            if own.margined is not ZERO:
+                margined = add(margined, own.margined)
+        own = self.own
+        own.unrealized, own.margined = unrealized, margined
+        own.gross_exposure, own.net_exposure = gross_exposure, net_exposure
+
     def to_state(self) -> list[AmountsState]:
         return [each.to_state() for each in self.by_currency.values()]
 
@@ -262,11 +289,11 @@ class Ledger:
     def shown(self) -> dict[str, Any]:
         """Returns every sum in the reporting currency and by currency, as JSON."""
         # hot: once per account per tick in which it moved (benchmarks/bench_tick.py)
-        own = self.own
-        json = own.to_json()
         if not self.foreign:
+            own = self.own
+            json = own.to_json()
             return {
-                "total_pnl": to_float(EXACT.add(own.realized, own.unrealized)),
+                "total_pnl": to_float(own.total) if own.flows else json["equity"],
                 "realized_pnl": json["realized"],
                 "realized_gross_pnl": json["realized_gross"],
                 "unrealized_pnl": json["unrealized"],

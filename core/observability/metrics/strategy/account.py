@@ -10,7 +10,15 @@ from typing import Any, Final
 from observability.clocks.timestamps import format_iso_ms
 from observability.events import Fill, Signal, code_of, event_time_ns
 from observability.history.standing import StandingSeries
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, nan_if_none, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import (
+    EXACT,
+    ZERO,
+    ShownDecimal,
+    exact_sum,
+    nan_if_none,
+    to_float,
+    to_float_or_none,
+)
 from observability.metrics.arithmetic.ledger import AmountsState, Ledger, sum_or_none
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.strategy.drawdown import Drawdown
@@ -41,7 +49,12 @@ class StrategyAccount(JsonPart):
         "_held_time",
         "_outcomes",
         "_outcomes_fills",
+        "_outcomes_json",
+        "_outcomes_key",
+        "_outcomes_shown",
         "_row",
+        "_shown_flows",
+        "_shown_maximum",
         "anchor",
         "days",
         "drawdown",
@@ -78,6 +91,10 @@ class StrategyAccount(JsonPart):
         self._complete: dict[str, Outcomes] = {}
         self._outcomes: dict[str, Outcomes] = {}
         self._outcomes_fills = 0
+        # Of all in the reporting currency: what they were made of, and what is shown of them.
+        self._outcomes_key: tuple[dict[str, Outcomes] | None, int] = (None, 0)
+        self._outcomes_shown = Outcomes()
+        self._outcomes_json: dict[str, Any] = {}
         self.settled: dict[int, tuple[str, Decimal | None]] = {}
         """The outcome of each round trip that a settlement has ended, which is in no trade, with its currency."""
         # Of flat positions that were dropped.
@@ -86,6 +103,7 @@ class StrategyAccount(JsonPart):
         # Per tick.
         self.open_positions = 0
         self.has_input = True
+        self._shown_flows, self._shown_maximum = ShownDecimal(), ShownDecimal()
         self.series: StandingSeries | None = None
         """Its series of the history, if one is written."""
         self._row: tuple[float, ...] = (nan,) * len(CURVE_FIELDS)
@@ -243,6 +261,21 @@ class StrategyAccount(JsonPart):
                     outcomes.add(None if position.is_unvalued else position.outcome)
         return self._outcomes
 
+    def outcomes_in_one(self) -> Outcomes:
+        """Returns the same in the reporting currency: the same object while they stay the same. Do not modify it."""
+        # hot: once per account per tick in which something moved (benchmarks/bench_tick.py)
+        outcomes, (known, generation) = self.outcomes, self._outcomes_key
+        if outcomes is not known or generation != self.rates.generation:
+            self._outcomes_key = outcomes, self.rates.generation
+            self._outcomes_shown = shown = outcomes_in_one(outcomes, self.rates)
+            self._outcomes_json = {
+                "win_rate": shown.win_rate,
+                "n_wins": shown.n_wins,
+                "n_losses": shown.n_losses,
+                "n_breakeven": shown.n_breakeven,
+            }
+        return self._outcomes_shown
+
     def observe(self, now_ns: int) -> None:
         """Observes the equity that a fill, a mark or a rate has made."""
         # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
@@ -324,7 +357,7 @@ class StrategyAccount(JsonPart):
 
     def performance_json(self, capital: Decimal | None, annualization: int, risk_free_rate: Decimal) -> dict[str, Any]:
         """Returns this strategy's part of the performance document."""
-        outcomes = outcomes_in_one(self.outcomes, self.rates)
+        outcomes = self.outcomes_in_one()
         figures = self.performance.to_json(outcomes, capital, annualization, self.holding, risk_free_rate)
         return figures | {"drawdown": self.drawdown.to_json()}
 
@@ -347,18 +380,26 @@ class StrategyAccount(JsonPart):
 
     def value_positions(self) -> None:
         """Adds up the positions at their current marks."""
+        # hot: once per account per tick in which it moved (benchmarks/bench_tick.py)
         self.ledger.clear_positions()
         n_open = 0
-        add = EXACT.add
+        add, own = EXACT.add, self.ledger.own
+        own_unrealized = own_gross = own_net = ZERO
         for part in self.positions.values():
             if part.position.quantity:
                 n_open += 1
                 amounts, exposure, unrealized = part.amounts, part.exposure, part.unrealized
-                amounts.unrealized = add(amounts.unrealized, unrealized)
-                amounts.gross_exposure = add(amounts.gross_exposure, exposure.copy_abs())
-                amounts.net_exposure = add(amounts.net_exposure, exposure)
+                if amounts is own:
+                    own_unrealized = add(own_unrealized, unrealized)
+                    own_gross = add(own_gross, exposure.copy_abs())
+                    own_net = add(own_net, exposure)
+                else:
+                    amounts.unrealized = add(amounts.unrealized, unrealized)
+                    amounts.gross_exposure = add(amounts.gross_exposure, exposure.copy_abs())
+                    amounts.net_exposure = add(amounts.net_exposure, exposure)
                 if not part.is_paid:
                     amounts.margined = add(amounts.margined, EXACT.subtract(exposure, unrealized))
+        own.unrealized, own.gross_exposure, own.net_exposure = own_unrealized, own_gross, own_net
         self.open_positions = n_open
 
     def record(self, now_ns: int) -> None:
@@ -368,6 +409,7 @@ class StrategyAccount(JsonPart):
 
     def refresh(self, now_ns: int, capital: Decimal | None) -> None:
         """Updates the JSON from the positions."""
+        # hot: once per account per tick in which it moved (benchmarks/bench_tick.py)
         self.value_positions()
         self.has_input = False
         self.drawdown.set_capital(capital)
@@ -376,25 +418,23 @@ class StrategyAccount(JsonPart):
         total = ledger.total
         if self.drawdown.peak_ns is not None and total is not None:
             self.drawdown.observe(total, now_ns)
-        outcomes = outcomes_in_one(self.outcomes, self.rates)
-        equity = to_float_or_none(self.equity(capital))
+        self.outcomes_in_one()
+        equity = None if capital is None else to_float_or_none(self.equity(capital))
         pnl = (shown["total_pnl"], shown["realized_pnl"], shown["unrealized_pnl"])
         fall = None if total is None else to_float(self.drawdown.current)
         self._row = tuple(map(nan_if_none, (equity, *pnl, fall)))
+        flows = ledger.flows
         self.offer(
             {
                 **shown,
-                "daily_pnl": to_float_or_none(self.daily),
-                "external_flows": to_float_or_none(ledger.flows),
+                "daily_pnl": shown["total_pnl"] if self.anchor is ZERO else to_float_or_none(self.daily),
+                "external_flows": None if flows is None else self._shown_flows.of(flows),
                 "equity": equity,
                 "open_positions": self.open_positions,
                 "drawdown": fall,
-                "max_drawdown": to_float(self.drawdown.maximum),
+                "max_drawdown": self._shown_maximum.of(self.drawdown.deepest.depth),
                 "fills": self.fills,
-                "win_rate": outcomes.win_rate,
-                "n_wins": outcomes.n_wins,
-                "n_losses": outcomes.n_losses,
-                "n_breakeven": outcomes.n_breakeven,
+                **self._outcomes_json,
                 "signals": self.signals,
                 "last_signal": self.last_signal,
             }

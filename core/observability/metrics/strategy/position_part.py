@@ -52,6 +52,7 @@ class PositionPart(JsonPart):
         "amounts",
         "exposure",
         "has_input",
+        "is_marked",
         "is_paid",
         "is_stale",
         "key",
@@ -103,6 +104,9 @@ class PositionPart(JsonPart):
         self.report: Position | None = None
         """The engine's newest report; None before the first."""
         self.has_input = True
+        """Whether something but the mark has changed since the last refresh."""
+        self.is_marked = False
+        """Whether the mark has."""
         # The prices that the mark was made from; its Decimals are computed again only when these change.
         self._quoted: MarkInputs | None = None
         # What the JSON shows, as decimals.
@@ -231,7 +235,7 @@ class PositionPart(JsonPart):
         self.mark_ns = arrived_ns
         if arrived_ns > self.updated_ns:
             self.updated_ns = arrived_ns
-        self.has_input = True
+        self.is_marked = True
         self._value_position()
         return True
 
@@ -252,6 +256,7 @@ class PositionPart(JsonPart):
         return (
             market.version == self._market_version
             and not self.has_input
+            and not self.is_marked
             and not market.has_input
             and now_ns <= market.fresh_until_ns
         )
@@ -265,11 +270,15 @@ class PositionPart(JsonPart):
             self.take_mark(market, now_ns)
             self._market_version = -1 if market.has_input else market.version
             is_stale = market.is_source_stale(self.mark_source, now_ns)
-        is_moved = self.has_input
+        is_moved = self.is_marked or self.has_input
         if is_moved or is_stale != self.is_stale:
-            self.has_input = False
+            is_only_marked = self.is_marked and not self.has_input and not self.venues.sums
+            self.has_input = self.is_marked = False
             self.is_stale = is_stale
-            self._offer()
+            if is_only_marked:
+                self._offer_mark()
+            else:
+                self._offer()
         return is_moved
 
     def exact_json(self) -> dict[str, str | None]:
@@ -309,6 +318,20 @@ class PositionPart(JsonPart):
             self.exposure = value
         self.value = value
         self.unrealized = EXACT.subtract(value, position.open_cost)
+
+    def _offer_mark(self) -> None:
+        """Shows another mark, and all else as before."""
+        # hot: once per tick and open position that has another mark (benchmarks/bench_tick.py)
+        quantity, avg_price, _, _, realized, fees = self._shown
+        self._shown = (quantity, avg_price, self.mark, self.unrealized, realized, fees)
+        json = self.to_json().copy()
+        json["mark"] = to_float(self.mark)
+        json["mark_source"] = self.mark_source
+        json["unrealized_pnl"] = to_float(self.unrealized)
+        json["mark_updated"] = marked = iso_or_none(self.mark_ns)
+        json["updated"] = marked if self.updated_ns == self.mark_ns else iso_or_none(self.updated_ns)
+        json["stale"] = self.is_stale
+        self.offer(json)
 
     def _offer(self) -> None:
         position = self.position

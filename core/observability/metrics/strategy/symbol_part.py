@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from observability.instruments.instrument import Instrument
-from observability.metrics.arithmetic.decimals import EXACT, ZERO
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float
 from observability.metrics.arithmetic.ledger import Amounts, AmountsState, Ledger
 from observability.metrics.arithmetic.rates import Rates
 from observability.snapshot.sections import JsonPart
@@ -93,8 +93,13 @@ class SymbolPart(JsonPart):
             amounts = own if part.amounts.conversion is own.conversion else ledger.of(part.amounts.currency)
             unrealized = amounts.unrealized
             amounts.unrealized = part.unrealized if unrealized is ZERO else EXACT.add(unrealized, part.unrealized)
-        # A rate may have changed the others.
-        if not self.has_input and not ledger.foreign and own.unrealized == before:
+        # A rate may have changed amounts in other currencies.
+        if not self.has_input and not ledger.foreign:
+            if own.unrealized != before:
+                json = self.to_json().copy()
+                json["total_pnl"] = to_float(own.total)
+                json["unrealized_pnl"] = to_float(own.unrealized)
+                self.offer(json)
             return
         self.has_input = False
         self.offer(ledger.shown_pnl() | {"fills": self.fills, "instrument": self._instrument_json})

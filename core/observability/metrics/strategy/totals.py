@@ -15,7 +15,7 @@ from observability.metrics.strategy.drawdown import Drawdown
 from observability.metrics.strategy.performance import HoldingTime, Performance
 from observability.metrics.strategy.returns import EquityDays
 from observability.metrics.strategy.state import StrategyState
-from observability.metrics.trades.stats import Outcomes, outcomes_in_one
+from observability.metrics.trades.stats import Outcomes
 
 Accounts = Collection[StrategyAccount]
 
@@ -29,8 +29,8 @@ class StrategyTotals:
     """The data of the whole account that its strategies' accounts do not have."""
 
     __slots__ = (
-        "_elsewhere", "_own", "annualization", "days", "drawdown", "ledger", "performance", "rates", "risk_free_rate",
-        "row", "unassigned",
+        "_anchors", "_booked", "_elsewhere", "_merged", "_outcomes", "_own", "_sum_of_anchors", "annualization", "days",
+        "drawdown", "ledger", "performance", "rates", "risk_free_rate", "row", "unassigned",
     )  # fmt: skip
 
     def __init__(self, annualization: int, rates: Rates, risk_free_rate: Decimal = ZERO) -> None:
@@ -49,6 +49,12 @@ class StrategyTotals:
         self.drawdown = Drawdown()
         self.days = EquityDays()
         self.performance = Performance(self.days)
+        # What the sums of the newest tick were made of, account by account: they are made again once one has changed.
+        self._booked: list[tuple[Decimal, ...]] | None = None
+        self._merged: list[Outcomes] = []
+        self._outcomes = Outcomes()
+        self._anchors: list[Decimal | None] = []
+        self._sum_of_anchors: Decimal | None = ZERO
 
     @classmethod
     def from_state(
@@ -101,10 +107,46 @@ class StrategyTotals:
 
     def add_up(self, accounts: Accounts) -> None:
         """Makes the sums those of the accounts."""
+        self._booked = None
         ledger = self.ledger
         ledger.set_sum((*(account.ledger for account in accounts), self.unassigned))
         self._own = ledger.own.total
         self._elsewhere = {each.conversion: each.total for each in ledger.foreign}
+
+    def _add_up_moved(self, accounts: Accounts) -> None:
+        """Does the same, in less time if nothing was booked since the tick before."""
+        # hot: once per tick in which something moved (benchmarks/bench_tick.py)
+        ledger = self.ledger
+        ledgers = [account.ledger for account in accounts]
+        is_one = not (self.unassigned.foreign or ledger.foreign or any(each.foreign for each in ledgers))
+        booked = [each.own.booked() for each in (*ledgers, self.unassigned)] if is_one else None
+        if booked is None or booked != self._booked:
+            self.add_up(accounts)
+            self._booked = booked
+            return
+        ledger.set_marked_sum(ledgers)
+        self._own = ledger.own.total
+
+    def _daily(self, accounts: Accounts) -> Decimal | None:
+        """Returns the P&L of all accounts since the session began; None if one of them is not known."""
+        # hot: once per tick in which something moved (benchmarks/bench_tick.py)
+        if self._booked is None:
+            return sum_or_none(account.daily for account in accounts)
+        anchors = [account.anchor for account in accounts]
+        if anchors != self._anchors:
+            self._anchors, self._sum_of_anchors = anchors, sum_or_none(anchors)
+        before = self._sum_of_anchors
+        return None if before is None else EXACT.subtract(self._own, before)
+
+    def _outcomes_of(self, accounts: Accounts) -> Outcomes:
+        """Returns the outcomes of the round trips of all accounts, in the reporting currency; do not modify them."""
+        # hot: once per tick in which something moved (benchmarks/bench_tick.py)
+        merged = [account.outcomes_in_one() for account in accounts]
+        if merged != self._merged:
+            self._merged, self._outcomes = merged, Outcomes()
+            for each in merged:
+                self._outcomes.merge(each)
+        return self._outcomes
 
     def add_flow(self, day: int, total: Decimal, value: Decimal, now_ns: int, seq: int) -> None:
         """Adds what the booking `seq` pays in or out on a day, in the reporting currency, while the total P&L is
@@ -122,30 +164,31 @@ class StrategyTotals:
     def derive(self, accounts: Accounts, capital: Decimal | None, now_ns: int) -> dict[str, Any]:
         """Returns the sums and the figures derived from them; brings drawdown and `row` up to `now_ns`."""
         # hot: once per tick in which something moved (benchmarks/bench_tick.py)
-        self.add_up(accounts)
+        self._add_up_moved(accounts)
         ledger = self.ledger
         total = ledger.total
         drawdown = self.drawdown
         drawdown.set_capital(capital)
-        fills = sum(account.fills for account in accounts)
+        fills = sum([account.fills for account in accounts])
         if drawdown.peak_ns is not None and total is not None:
             drawdown.observe(total, now_ns)
-        equity = sum_or_none((capital, ledger.flows, total))
+        flows = ledger.flows
+        equity = None if capital is None else sum_or_none((capital, flows, total))
         shown = ledger.shown() | {
             "equity": to_float_or_none(equity),
-            "daily_pnl": to_float_or_none(sum_or_none(account.daily for account in accounts)),
+            "daily_pnl": to_float_or_none(self._daily(accounts)),
             "drawdown": None if total is None else to_float(drawdown.current),
         }
         self.row = tuple(nan_if_none(shown[name]) for name in SERIES_FIELDS)
         deepest = drawdown.deepest
-        outcomes = outcomes_of(accounts)
+        outcomes = self._outcomes_of(accounts)
         figures = self.performance.figures(outcomes, capital, self.annualization, self.risk_free_rate)
         return {
             **shown,
-            "open_positions": sum(account.open_positions for account in accounts),
+            "open_positions": sum([account.open_positions for account in accounts]),
             "reporting_currency": ledger.reporting,
             "starting_capital": to_float_or_none(capital),
-            "external_flows": to_float_or_none(ledger.flows),
+            "external_flows": to_float_or_none(flows),
             "max_drawdown": to_float(drawdown.maximum),
             "drawdown_pct": to_float_or_none(drawdown.current_pct()),
             "max_drawdown_pct": to_float_or_none(drawdown.maximum_pct()),
@@ -160,7 +203,7 @@ class StrategyTotals:
             "profit_factor": outcomes.profit_factor,
             "expectancy": outcomes.expectancy,
             "n_closing": outcomes.n_closing,
-            "signals": sum(account.signals for account in accounts),
+            "signals": sum([account.signals for account in accounts]),
             "fills": fills,
         }
 
@@ -172,17 +215,9 @@ class StrategyTotals:
             exact_sum(quantity for _, quantity in holdings),
         )
         figures = self.performance.to_json(
-            outcomes_of(accounts), capital, self.annualization, holding, self.risk_free_rate
+            self._outcomes_of(accounts), capital, self.annualization, holding, self.risk_free_rate
         )
         return figures | {"drawdown": self.drawdown.to_json()}
-
-
-def outcomes_of(accounts: Accounts) -> Outcomes:
-    """Returns the outcomes of the round trips of all accounts, in the reporting currency."""
-    outcomes = Outcomes()
-    for account in accounts:
-        outcomes.merge(outcomes_in_one(account.outcomes, account.rates))
-    return outcomes
 
 
 def earned_by(accounts: Accounts) -> Decimal | None:
