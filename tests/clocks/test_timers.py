@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import Callable
 from typing import cast
 
@@ -11,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.clocks.timers import Schedule, Ticker
+from observability.clocks.clock import HostClock
+from observability.clocks.timers import KernelTimer, LoopTimer, Schedule, Ticker, beat_timer
 
 INTERVAL_NS = 100_000_000
 DAY_SECONDS = 86_400
@@ -55,7 +58,7 @@ def test_a_day_of_ticks_does_not_drift() -> None:
     timers = Timers()
     start_ns = timers.now_ns
     beats: list[int] = []
-    ticker = Ticker(0.1, timers, timers.call_later, lambda: beats.append(timers.now_ns))
+    ticker = Ticker(0.1, timers, LoopTimer(timers, timers.call_later), lambda: beats.append(timers.now_ns))
     timers.late_ns = 3_400_000  # every timer fires late, as real ones do
     ticker.start()
     timers.run_until(start_ns + DAY_SECONDS * 1_000_000_000 + 1_000_000)
@@ -77,7 +80,7 @@ def test_missed_beats_are_skipped_and_counted_and_never_made_up() -> None:
         if len(beats) == 3:
             timers.now_ns += 350_000_000  # a tick that takes three and a half intervals
 
-    ticker = Ticker(0.1, timers, timers.call_later, on_tick)
+    ticker = Ticker(0.1, timers, LoopTimer(timers, timers.call_later), on_tick)
     ticker.start()
     timers.run_until(start_ns + 1_000_000_000)
     offsets = [round((at_ns - start_ns) / 1e6) for at_ns in beats]
@@ -94,7 +97,7 @@ def test_a_failed_tick_is_logged_and_the_next_one_is_on_schedule(caplog: pytest.
         if len(calls) == 1:
             raise ValueError("no")
 
-    ticker = Ticker(0.1, timers, timers.call_later, on_tick)
+    ticker = Ticker(0.1, timers, LoopTimer(timers, timers.call_later), on_tick)
     ticker.start()
     with caplog.at_level(logging.ERROR):
         timers.run_until(timers.now_ns + INTERVAL_NS)
@@ -105,7 +108,7 @@ def test_a_failed_tick_is_logged_and_the_next_one_is_on_schedule(caplog: pytest.
 
 def test_a_ticker_knows_how_late_its_latest_beat_was() -> None:
     timers = Timers()
-    ticker = Ticker(0.1, timers, timers.call_later, lambda: None)
+    ticker = Ticker(0.1, timers, LoopTimer(timers, timers.call_later), lambda: None)
     ticker.start()
     assert ticker.take_max_late_ns() is None
     for timers.late_ns in (0, 30_000_000, 10_000_000):
@@ -118,7 +121,9 @@ def test_a_beat_that_is_due_is_taken_before_its_timer_fires_and_only_once() -> N
     timers = Timers()
     start_ns = timers.now_ns
     beats: list[int] = []
-    ticker = Ticker(0.1, timers, timers.call_later, lambda: beats.append(round((timers.now_ns - start_ns) / 1e6)))
+    ticker = Ticker(
+        0.1, timers, LoopTimer(timers, timers.call_later), lambda: beats.append(round((timers.now_ns - start_ns) / 1e6))
+    )
     ticker.start()
     timers.run_until(start_ns)
     for timers.now_ns in (
@@ -139,9 +144,48 @@ def test_a_beat_that_is_due_is_taken_before_its_timer_fires_and_only_once() -> N
 def test_a_stopped_ticker_does_not_fire_again() -> None:
     timers = Timers()
     beats: list[int] = []
-    ticker = Ticker(0.1, timers, timers.call_later, lambda: (beats.append(1), ticker.stop())[0])
+    ticker = Ticker(0.1, timers, LoopTimer(timers, timers.call_later), lambda: (beats.append(1), ticker.stop())[0])
     ticker.start()
     timers.run_until(timers.now_ns + 10 * INTERVAL_NS)
+    assert beats == [1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="timerfd is of Linux")
+def test_the_kernels_timer_never_calls_before_a_beat_and_ends_with_its_stop() -> None:
+    async def main() -> list[int]:
+        clock, beats, over = HostClock(), list[int](), asyncio.Event()
+        timer = KernelTimer(asyncio.get_running_loop())
+        first_ns = clock.mono_ns() + 10_000_000
+
+        def on_beat() -> None:
+            beats.append(clock.mono_ns() - first_ns)
+            if len(beats) == 5:
+                timer.stop()
+                over.set()
+
+        timer.start(first_ns, 10_000_000, on_beat)
+        await over.wait()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(timer._fd)
+        return beats
+
+    beats = asyncio.run(main())
+    assert all(at_ns >= n * 10_000_000 for n, at_ns in enumerate(beats))
+
+
+def test_a_beat_that_was_taken_early_is_not_taken_again_by_the_kernels_timer() -> None:
+    beats: list[int] = []
+
+    async def main() -> None:
+        clock, loop = HostClock(), asyncio.get_running_loop()
+        ticker = Ticker(3600.0, clock, beat_timer(clock, loop), lambda: beats.append(1))
+        ticker.start()
+        ticker.catch_up()
+        # By now the timer has fired, and the loop has seen it.
+        await asyncio.sleep(0.01)
+        ticker.stop()
+
+    asyncio.run(main())
     assert beats == [1]
 
 

@@ -411,6 +411,20 @@ def test_frames_that_find_the_queue_full_are_counted_and_leave_a_gap(
     assert opened(tmp_path).gaps() == [Gap(frames[29].ts_ns, last.ts_ns, 20)]
 
 
+def test_frames_without_news_are_queued_with_the_next_that_has_some(tmp_path: Path) -> None:
+    market = Market(symbols=1)
+    recorder = Recorder(tmp_path, LIMITS, Counters())
+    frames, queued = [], []
+    for has_news in (True, False, False, True, False):
+        frames.append(market.tick(moves=has_news))
+        recorder.on_frame(frames[-1], 0)
+        queued.append(recorder._queue.qsize())
+    assert queued == [1, 1, 1, 2, 2]
+    recorder.start()
+    recorder.stop()
+    assert [each.payload for each in every_frame(tmp_path)] == [each.payload for each in frames]
+
+
 def test_the_time_between_two_servers_is_a_gap(tmp_path: Path) -> None:
     first = Market().ticks(5)
     later = Market()

@@ -90,6 +90,22 @@ def test_a_part_is_encoded_again_only_when_its_version_changes() -> None:
     assert part.encodes == 2
 
 
+def test_a_snapshot_without_news_has_the_bytes_of_the_last_after_another_head() -> None:
+    section = Things()
+    section.bare["AAPL"] = part = Thing(bid=1.0)
+    serializer = Serializer("e", [section])
+    custom = {"mine": b'{"n":1}'}
+    made = [serializer.encode(seq, 0, 0, custom) for seq in (9, 10, 11)]
+    (first, _), (second, index), (third, same) = made
+    assert second.join() == first.join().replace(b'"seq":9', b'"seq":10')
+    assert third.join() == first.join().replace(b'"seq":9', b'"seq":11')
+    assert second.size == len(second.join()) == first.size + 1
+    at = index.shape.first_part + PART_NUMBERS
+    assert second.join()[index.part(at)] == b'"AAPL":{"bid":1.0}'
+    assert second.join()[index.section(0)].startswith(b'"things":{"total":3,"AAPL"')
+    assert same is index and part.encodes == 1
+
+
 def test_a_removed_part_leaves_the_snapshot_and_may_return() -> None:
     section = Things()
     section.listed["a"] = Thing(n=1)

@@ -38,11 +38,12 @@ class Market:
         self._symbols = symbols
         self._ticks = 0
 
-    def tick(self) -> Frame:
+    def tick(self, *, moves: bool | None = None) -> Frame:
+        """Returns the frame of the next tick; `moves` says whether the symbols move, by default at random."""
         self._ticks += 1
         self.clock.now_ns += 100 * NS_PER_MS
         for number in range(min(self._symbols, self._ticks)):
-            if self._random.random() < 0.5:
+            if self._random.random() < 0.5 if moves is None else moves:
                 price = self._random.randrange(9000, 11000) / 100
                 self._bus.publish(
                     Quote(f"S{number}", price, price + 0.02, ts=self.clock.now_ns, ts_init=self.clock.now_ns)

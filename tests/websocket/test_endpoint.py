@@ -38,7 +38,6 @@ class Echo:
             lambda: EchoEndpoint(self.server.loop, **{"max_clients": 2, **options})
         )
         application.upgrade = self.endpoint.upgrade
-        self.server.call(self.endpoint.start)
 
     def raw_client(self) -> RawClient:
         return RawClient(self.server.port, "/ws/echo")

@@ -110,3 +110,14 @@ def test_a_pinger_that_is_stopped_between_two_pings_sends_no_more() -> None:
     scene.pinger.stop()
     scene.loop.run_one(scene.loop.due)
     assert scene.pings == PINGS_PER_TURN and not scene.loop.timers
+
+
+def test_a_pinger_without_clients_waits_for_the_next_start() -> None:
+    scene = Scene(1)
+    scene.clients.clear()
+    scene.loop.pass_pause()
+    assert not scene.loop.timers
+    scene.clients.append(Client(0))
+    scene.pinger.start()
+    scene.pinger.start()
+    assert len(scene.loop.timers) == 1

@@ -16,7 +16,7 @@ from observability.clocks.clock import Clock, EventClock, HostClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.events import Alert, Event, Heartbeat, Log, Metric, event_time_ns
 from observability.history.history import History
-from observability.history.series_writer import SeriesWriter
+from observability.history.standing import StandingSeries
 from observability.logs.log_ring import LogRing
 from observability.metrics.alerts.book import Action, AlertBook, AlertBookState, AlertState
 from observability.metrics.alerts.losses import Loss, Losses
@@ -119,7 +119,10 @@ class SystemCollector(BusCollector):
         self._started_ns: int | None = None
         self._uptime_seconds: int | None = None
         self._has_input = True
-        self._series: SeriesWriter | None = None if history is None else history.open(self.name, "", SERIES_FIELDS)
+        self._row = (nan_if_none(None),) * len(SERIES_FIELDS)
+        self._series: StandingSeries | None = None
+        if history is not None:
+            self._series = history.open_standing(self.name, "", SERIES_FIELDS)
 
     async def get_current_metrics(self) -> dict[str, Any]:
         self._update(self.clock.time_ns())
@@ -129,15 +132,7 @@ class SystemCollector(BusCollector):
         # hot: once per tick (benchmarks/bench_tick.py)
         self._update(now_ns)
         if self._series is not None:
-            sample = self.sample
-            self._series.record(
-                now_ns,
-                (
-                    nan_if_none(None if sample is None else sample.cpu_percent),
-                    nan_if_none(None if sample is None else sample.memory_percent),
-                    nan_if_none(self._lag_ms),
-                ),
-            )
+            self._series.follow(now_ns, self._row)
 
     def on_alert(self, event: Alert) -> None:
         evicted = self.alert_book.evicted
@@ -259,6 +254,11 @@ class SystemCollector(BusCollector):
             lag_ms = None if self._take_lag_ms is None else self._take_lag_ms()
             if lag_ms is not None:
                 self._lag_ms = lag_ms
+            self._row = (
+                nan_if_none(None if sample is None else sample.cpu_percent),
+                nan_if_none(None if sample is None else sample.memory_percent),
+                nan_if_none(self._lag_ms),
+            )
         # At least once per second, because a component becomes silent without any input.
         if self._has_input or uptime_seconds != self._uptime_seconds:
             self._has_input = False

@@ -4,7 +4,8 @@
                |                                    |
                full: the frame is dropped           fails: frames are dropped until the disk takes them again
 
-What is dropped is counted, and the recording has a gap of so many frames in its place.
+Frames in which nothing has changed are held, and queued together with the next one that has news, so that the thread of
+an idle server sleeps. What is dropped is counted, and the recording has a gap of so many frames in its place.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 MAX_QUEUED_FRAMES: Final = 100
 MAX_QUEUED_BYTES: Final = 64_000_000
+# So many frames without news are queued at the latest.
+MAX_HELD_FRAMES: Final = 10
 # A recording is pruned by whole segments.
 SEGMENTS_KEPT: Final = 16
 MAX_SEGMENT_BYTES: Final = 64_000_000
@@ -89,13 +92,15 @@ class Recorder:
         self._directory = directory
         self._limits = limits
         self._clock = host_clock or HostClock()
-        self._queue: SimpleQueue[_Queued | _QueuedDocument | Callable[[], None] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Queued] | _QueuedDocument | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._fault: str | None = None
         # Each has one writer: what the loop has queued, and what the thread has taken.
         self._put, self._put_bytes = 0, 0
         self._taken, self._taken_bytes = 0, 0
         self._missing = 0
+        self._held: list[_Queued] = []
+        self._last: _Queued | None = None
         # Of the thread.
         self._segment: SegmentWriter | None = None
         self._documents: DocumentWriter | None = None
@@ -119,12 +124,14 @@ class Recorder:
 
     def stop(self) -> None:
         """Writes what is queued and ends the thread; abandons the thread if the disk does not answer. Blocks."""
+        self._release()
         self._queue.put(None)
         self._thread.join(STOP_SECONDS)
 
     def wait(self) -> None:
         """Returns once every frame that was queued is written, or lost. Blocks."""
         done = threading.Event()
+        self._release()
         self._queue.put(done.set)
         done.wait()
 
@@ -145,29 +152,47 @@ class Recorder:
             return
         self._put += 1
         self._put_bytes += frame.size
-        self._queue.put(_Queued(frame, lane_seq, self._missing))
+        entry, last = _Queued(frame, lane_seq, self._missing), self._last
         self._missing = 0
+        self._last = entry
+        held = self._held
+        held.append(entry)
+        if (
+            len(held) >= MAX_HELD_FRAMES
+            or last is None
+            or lane_seq != last.lane_seq
+            or frame.index.has_changed_since(last.frame.index)
+        ):
+            self._release()
+
+    def _release(self) -> None:
+        """Queues the frames that are held."""
+        if self._held:
+            self._queue.put(self._held)
+            self._held = []
 
     def on_document(self, name: str, ts_ns: int, body: bytes) -> None:
         """Records a document of the newest frame, unless too many frames wait for the disk."""
         if self._put - self._taken < MAX_QUEUED_FRAMES and self._put_bytes - self._taken_bytes <= MAX_QUEUED_BYTES:
             self._put_bytes += len(body)
+            self._release()
             self._queue.put(_QueuedDocument(name, ts_ns, body))
 
     # -- the thread
 
     def _run(self) -> None:
         self._attempt(self._prepare)
-        while (queued := self._queue.get()) is not None:
-            if isinstance(queued, _Queued):
-                self._take(queued)
-                self._taken += 1
-                self._taken_bytes += queued.frame.size
-            elif isinstance(queued, _QueuedDocument):
-                self._attempt(partial(self._append_document, queued))
-                self._taken_bytes += len(queued.body)
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, list):
+                for queued in item:
+                    self._take(queued)
+                    self._taken += 1
+                    self._taken_bytes += queued.frame.size
+            elif isinstance(item, _QueuedDocument):
+                self._attempt(partial(self._append_document, item))
+                self._taken_bytes += len(item.body)
             else:
-                queued()
+                item()
         self._attempt(self._finish)
 
     def _take(self, queued: _Queued) -> None:

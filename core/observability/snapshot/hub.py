@@ -12,7 +12,7 @@ from typing import Protocol
 
 from observability.bus import Bus
 from observability.clocks.clock import Clock, EventClock
-from observability.clocks.timers import Ticker
+from observability.clocks.timers import Ticker, beat_timer
 from observability.clocks.timestamps import NS_PER_MS
 from observability.memory.counters import Counters
 from observability.snapshot.custom_collectors import Collector, CustomCollectors
@@ -88,7 +88,8 @@ class Hub:
         await self.start_collectors()
         await self.custom.start()
         self.tick()
-        self.ticker = Ticker(self._interval_seconds, self._host_clock, asyncio.get_running_loop().call_later, self.tick)
+        timer = beat_timer(self._host_clock, asyncio.get_running_loop())
+        self.ticker = Ticker(self._interval_seconds, self._host_clock, timer, self.tick)
         self.ticker.start()
 
     def add_source(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -113,7 +114,7 @@ class Hub:
 
     def take_lag_ms(self) -> float | None:
         """Returns by how much the latest tick since the last call was late, which is the lag of the event loop; None if
-        there was no tick. Up to one millisecond of it is the resolution of the loop's timers."""
+        there was no tick."""
         late_ns = None if self.ticker is None else self.ticker.take_max_late_ns()
         return None if late_ns is None else late_ns / NS_PER_MS
 

@@ -67,6 +67,13 @@ class SnapshotIndex(msgspec.Struct, frozen=True, eq=False):
         """The length of `{"type":...` up to the comma before the first section."""
         return self.numbers[0]
 
+    def has_changed_since(self, before: SnapshotIndex) -> bool:
+        """Returns whether any part is another than in an earlier snapshot of the same hub."""
+        if self is before:
+            return False
+        shape = self.shape
+        return shape is not before.shape or self.numbers[shape.first_part :] != before.numbers[shape.first_part :]
+
     def section(self, position: int) -> slice:
         """Returns where the section at a position of the shape lies."""
         at = _HEAD_NUMBERS + _SECTION_NUMBERS * position

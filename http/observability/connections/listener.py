@@ -51,13 +51,15 @@ class HttpListener:
         self._per_address: Counter[str] = Counter()
         self._client_count = ProcessClientCount() if client_count is None else client_count
         self._servers: list[asyncio.Server] = []
+        # While there are connections.
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._empty: asyncio.Event = asyncio.Event()
 
     async def start(self, socks: Sequence[socket.socket] = (), *, certificate: Certificate | None = None) -> None:
         """Begins to accept on `socks`, which listen already; without them on a free port of this host alone. With a
         certificate, every connection is TLS."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         turn = Turn(loop)
 
         make_http = partial(HttpConnection, self.application, self, turn, loop)
@@ -81,7 +83,6 @@ class HttpListener:
             (socks,) = open_listeners(["127.0.0.1"], 0, 1, reuse_port=False)
         each = [part for sock in socks for part in (sock, *(sock.dup() for _ in range(ACCEPTS_PER_TURN - 1)))]
         self._servers = [await loop.create_server(make_connection, sock=part, backlog=BACKLOG) for part in each]
-        self._arm_sweep(loop)
 
     @property
     def port(self) -> int:
@@ -182,6 +183,9 @@ class HttpListener:
         """Registers a connection; returns whether there is room for it, if only for a refusal."""
         self._connections.add(connection)
         self._empty.clear()
+        if self._sweep_timer is None:
+            self.application.clear_ready()
+            self._arm_sweep()
         if self._limit_of(peer) is not None:
             self._per_address[limited_as(peer)] += 1
         if self._client_count.set(len(self._connections)) <= self.application.limits.max_connections + REFUSAL_SLOTS:
@@ -196,11 +200,13 @@ class HttpListener:
             return None
         return self.application.limits.max_connections_per_address
 
-    def _arm_sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        def sweep_and_arm() -> None:
-            try:
-                self.sweep()
-            finally:
-                self._arm_sweep(loop)
+    def _arm_sweep(self) -> None:
+        self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep_and_arm)
 
-        self._sweep_timer = loop.call_later(SWEEP_SECONDS, sweep_and_arm)
+    def _sweep_and_arm(self) -> None:
+        self._sweep_timer = None
+        try:
+            self.sweep()
+        finally:
+            if self._connections:
+                self._arm_sweep()

@@ -50,10 +50,16 @@ class PathLatency:
         self.tick.record(hub.last_tick_ns)
         if hub.ticker is not None and hub.ticker.late_ns is not None:
             self.late.record(hub.ticker.late_ns)
-        newest_ns = max((section.last_input_ns or 0 for section in self._sections), default=0)
-        has_news = newest_ns > self._newest_ns and not hub.event_clock.is_replayed
-        self._newest_ns = newest_ns
-        self._age_ns = frame.ts_ns - newest_ns if has_news else None
+        newest_ns = 0
+        for section in self._sections:
+            input_ns = section.last_input_ns
+            if input_ns is not None and input_ns > newest_ns:
+                newest_ns = input_ns
+        self._age_ns = None
+        if newest_ns != self._newest_ns:
+            if newest_ns > self._newest_ns and not hub.event_clock.is_replayed:
+                self._age_ns = frame.ts_ns - newest_ns
+            self._newest_ns = newest_ns
 
     def on_sent(self, frame: Frame, duration_ns: int) -> None:
         """Measures a frame that was sent to every client of a worker."""

@@ -155,8 +155,6 @@ class Worker:
         if not sockets:
             (sockets,) = open_listeners(self._config.hosts, self._config.port, 1, reuse_port=False)
         await self._listener.start(sockets, certificate=self.certificate)
-        for endpoint in self._endpoints:
-            endpoint.start()
 
     async def stop(self) -> None:
         """Stops accepting, answers the requests that have come, and closes every WebSocket with 1001; what takes longer

@@ -143,6 +143,9 @@ class Broadcaster:
     def send_frame(self, frame: Frame) -> None:
         """Starts to send `frame`. Subscribers that still wait for the previous frame skip that one."""
         was_sending = self._is_sending
+        if not self.clients and not was_sending:
+            self._frame = frame
+            return
         overdue, stops = self._skip_rest() if was_sending else ({}, {})
         before = self._frame
         if before is not None:

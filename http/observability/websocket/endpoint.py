@@ -64,11 +64,6 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
     def on_count(self, clients: int) -> None:
         """Called with the number of clients whenever it has changed."""
 
-    def start(self) -> None:
-        """Begins to ping clients."""
-        if self._pinger is not None:
-            self._pinger.start()
-
     def upgrade(
         self, request: Request, transport: asyncio.Transport, received: bytes, protocol: asyncio.Protocol
     ) -> None:
@@ -104,6 +99,8 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         if self._is_closing:
             # While other workers accept, a connection may land here by chance. Its client connects again at once.
             client.finish()
+        elif self._pinger is not None:
+            self._pinger.start()
 
     async def close(self, grace_seconds: float) -> None:
         """Asks every client to finish, also those that still come, waits up to `grace_seconds` for them, and aborts

@@ -20,7 +20,8 @@ SILENT_HEARTBEATS_ALLOWED: Final = 2
 
 
 class ClientPinger:
-    """Pings every client once per interval, and closes with 1001 a client that has sent nothing for two intervals."""
+    """Pings every client once per interval, and closes with 1001 a client that has sent nothing for two intervals.
+    Start it for each new client: it stops once there are none."""
 
     def __init__(
         self, clients: Collection[WebSocketConnection], interval_seconds: float, loop: asyncio.AbstractEventLoop
@@ -34,7 +35,8 @@ class ClientPinger:
         self._next: asyncio.Handle | None = None
 
     def start(self) -> None:
-        self._next = self._loop.call_later(self._pause_seconds, self._ping_group)
+        if self._next is None:
+            self._next = self._loop.call_later(self._pause_seconds, self._ping_group)
 
     def stop(self) -> None:
         if self._next is not None:
@@ -52,7 +54,9 @@ class ClientPinger:
             _ping(due.pop())
         if due:
             self._next = self._loop.call_soon(self._ping_some)
-        else:
+            return
+        self._next = None
+        if self._clients:
             self.start()
 
 

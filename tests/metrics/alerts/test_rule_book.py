@@ -21,7 +21,7 @@ from observability.history.aggregates import LAST, Block, Column
 from observability.history.series import Series
 from observability.metrics.alerts.book import Action, AlertState
 from observability.metrics.alerts.metric_paths import Figure, MetricSources
-from observability.metrics.alerts.rule_book import RuleBook
+from observability.metrics.alerts.rule_book import RuleBook, RuleWatch
 from observability.metrics.alerts.rule_file import load_rules, parse_rules
 from observability.metrics.assembly import make_collectors, make_history
 from observability.snapshot.frames import NO_INDEX, FrameRing
@@ -121,6 +121,26 @@ def test_rules_are_evaluated_once_per_second_of_the_host() -> None:
     assert system.drain() == []
     system.tick(61, host_seconds=1.0)
     assert system.drain() == [("spread/AAPL", "raised")]
+
+
+def test_a_rule_whose_metric_did_not_change_is_not_evaluated_again_unless_it_is_pending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    system = System('[fills]\nmetric = "execution.fills_today"\nabove = 0\nfor = "3s"')
+    observed: list[float] = []
+    observe = RuleWatch.observe
+    monkeypatch.setattr(
+        RuleWatch, "observe", lambda self, *args: (observed.append(args[1] / S), observe(self, *args))[0]
+    )
+    for seconds in range(4):
+        system.tick(seconds)
+    assert len(observed) == 1
+    observed.clear()
+    system.publish(Fill("1", "AAPL", "buy", Decimal(1), Decimal(1), ts_init=NOON + 4 * S))
+    for seconds in range(4, 9):
+        system.tick(seconds)
+    assert len(observed) == 5
+    assert system.drain() == [("fills", "raised")]
 
 
 def test_durations_of_event_metrics_go_by_the_event_clock() -> None:

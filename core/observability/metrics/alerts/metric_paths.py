@@ -104,7 +104,7 @@ class MetricSources:
         """The past of what is in `history` is known, and beyond its memory what is in `minutes`."""
         self._sections = {section.name: section for section in sections}
         self._user_metrics = user_metrics
-        self._figures = figures
+        self._server = _Figures(figures)
         self._custom = custom
         self._history = history
         self._minutes = minutes
@@ -113,7 +113,7 @@ class MetricSources:
         """Yields each member's name (empty if there is only one) and the object that the field is in."""
         # hot: once per rule per second
         if path.section == SERVER:
-            yield "", _Figures(self._figures)
+            yield "", self._server
         elif path.section == USER:
             for metric in self._user_metrics.named(path.field):
                 yield labels_text(metric.labels), {UPDATED: metric.ts_ns, path.field: metric.value}
@@ -121,6 +121,14 @@ class MetricSources:
             yield from _read_section(self._sections[path.section], path.place)
         elif path.section in self._custom:
             yield from _read_object(msgspec.json.decode(self._custom[path.section]), path.place)
+
+    def own_fields(self, path: MetricPath) -> Callable[[], Fields] | None:
+        """Returns what returns the object that the field is in, if that is a section's own: the same object until one
+        of its fields changes. None for any other path."""
+        section = self._sections.get(path.section)
+        if section is None or path.place or section.fields is None:
+            return None
+        return section.fields.to_json
 
     def past(self, path: MetricPath, member: str, start_ns: int, end_ns: int) -> Samples:
         """Returns the values that memory has of a field, each with its time, oldest first: the last one of each minute,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from observability.clocks.timestamps import NS_PER_HOUR, NS_PER_S
@@ -48,7 +48,7 @@ class RuleBook:
     def __init__(self, rules: Sequence[Rule], sources: MetricSources, alerts: AlertBook) -> None:
         self._sources = sources
         self._alerts = alerts
-        self._watches = {rule.name: RuleWatch(rule) for rule in rules}
+        self._watches = {rule.name: RuleWatch(rule, sources.own_fields(rule.metric)) for rule in rules}
         # Their objectives are about every tick.
         self._each_tick = [watch for watch in self._watches.values() if watch.is_each_tick]
         self._due_ns: int | None = None
@@ -73,6 +73,8 @@ class RuleBook:
         self.evaluations += 1
         pasts_left = PASTS_PER_EVALUATION
         for watch in self._watches.values():
+            if watch.is_settled:
+                continue
             if watch.untold and pasts_left:
                 pasts_left -= self._tell_past(watch, now_ns, pasts_left)
             readings = list(self._sources.read(watch.rule.metric))
@@ -159,8 +161,13 @@ class RuleBook:
 class RuleWatch:
     """One rule: its newest value, and the members for which it is raised or pending."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, own_fields: Callable[[], Fields] | None = None) -> None:
+        """`own_fields` returns the object that the field of the metric is in, if that is always the same one until a
+        field changes."""
         self.rule = rule
+        self._own_fields = own_fields if rule.window is None else None
+        # The object after which there was nothing to wait for.
+        self._settled_by: Fields | None = None
         self.triggers: dict[str, Trigger] = {}
         """By member; a member that is neither raised nor pending has none."""
         self.is_path_checked = False
@@ -187,6 +194,11 @@ class RuleWatch:
         elif self.rule.metric.section in _NOT_STORED:
             self._awaited.add(member)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the metric is what it was when it was last observed, and nothing was raised or pending then."""
+        return self._own_fields is not None and self._own_fields() is self._settled_by
+
     def observe(self, readings: Sequence[tuple[str, Fields]], clock_ns: int, now_ns: int, alerts: AlertBook) -> None:
         """Applies the newest readings; durations are measured by clock_ns, alerts are stamped with now_ns."""
         rule, triggers = self.rule, self.triggers
@@ -210,6 +222,8 @@ class RuleWatch:
                 alerts.resolve(rule_alert_id(rule.name, member), now_ns)
         if rule.metric.is_many and not triggers.keys() <= self._values.keys():
             self._clear_gone(clock_ns, now_ns, alerts)
+        if self._own_fields is not None:
+            self._settled_by = None if triggers else readings[0][1]
 
     def to_json(self) -> dict[str, Any]:
         rule = self.rule

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from math import ceil
 from typing import Final
 
 from observability.metrics.system.host_sampler import HostSample, HostSampler
@@ -15,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # CPU shares are measured over an interval. This is the first one, so that `start` returns with real figures.
 FIRST_INTERVAL_SECONDS: Final = 0.1
+# A sample is taken so long before a second of the uptime is over, so that the same tick shows both.
+LEAD_SECONDS: Final = 0.05
 
 
 class SamplingThread:
@@ -37,10 +41,15 @@ class SamplingThread:
         is_sampled = asyncio.Event()
 
         def sample_until_stopped() -> None:
+            due = time.monotonic() - LEAD_SECONDS
             self._sample(FIRST_INTERVAL_SECONDS)
             with suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(is_sampled.set)
-            while not self._stopped.wait(self._interval_seconds):
+            while True:
+                now = time.monotonic()
+                due += self._interval_seconds * max(1, ceil((now - due) / self._interval_seconds))
+                if self._stopped.wait(due - now):
+                    return
                 self._sample(0.0)
 
         # A sample that hangs (a dead network file system) must not keep the process from ending.
