@@ -55,8 +55,9 @@ def test_a_deep_link_leads_to_a_field_and_marks_it(page: Page, server: Server) -
     assert page.evaluate("document.title") == "fill · observability API"
 
 
-def test_a_link_that_leads_nowhere_says_so(page: Page, server: Server) -> None:
-    open_at(page, server, "#schema/Nothing")
+@pytest.mark.parametrize("fragment", ["#schema/Nothing", "#%"])
+def test_a_link_that_leads_nowhere_says_so(page: Page, server: Server, fragment: str) -> None:
+    open_at(page, server, fragment)
     assert text(page, "main h2") == "Not found"
 
 

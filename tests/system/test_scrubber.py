@@ -100,6 +100,14 @@ def test_a_link_with_a_time_opens_the_page_in_the_past(page: Page, recorded: Ser
     page.wait_for(f"{STATE} === 'past' && {SHOWN} === {json.dumps(wanted)}")
 
 
+def test_a_link_with_what_is_no_time_says_so_and_opens_the_present(page: Page, recorded: Server) -> None:
+    page.open(recorded.url("/?at=garbage#/market"))
+    page.wait_for(f"['live', 'demo'].includes({STATE})")
+    page.wait_for("document.getElementById('banner').textContent.includes('“garbage”, which is no time')")
+    enter_the_past(page)
+    assert "garbage" not in page.evaluate("document.getElementById('banner').textContent")
+
+
 def test_fills_and_alerts_are_drawn_on_the_line(page: Page, recorded: Server) -> None:
     blank = page.evaluate("document.querySelector('#scrubber canvas').toDataURL()")
     post(recorded, "/api/ingest", {"type": "alert", "key": "k", "severity": "critical", "title": "Halt"})

@@ -150,3 +150,31 @@ def test_a_link_leads_back_to_its_view_and_parameters() -> None:
 
 def test_a_broken_link_leads_to_what_it_says() -> None:
     assert run("router.js", "m.parse('#/market/%E0%A4%A')") == {"id": "market", "params": {"name": "%E0%A4%A"}}
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-cmd|'/C calc'!A0", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_text_that_a_spreadsheet_would_run_is_no_formula_in_a_csv(text: str) -> None:
+    assert run("table.js", f"m.csvField({json.dumps(text)})").strip('"').startswith("'" + text[0])
+
+
+def test_figures_and_other_texts_are_themselves_in_a_csv() -> None:
+    values = [-1.5, 0, None, True, "AAPL", "a-b", 'say "x", y']
+    assert run("table.js", f"{json.dumps(values)}.map(m.csvField)") == [
+        "-1.5", "0", "", "true", "AAPL", "a-b", '"say ""x"", y"'
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-05T10:31:07Z", "2026-01-05T10:31:07.000Z"),
+        ("2026-01-05T11:31:07.25 01:00", "2026-01-05T10:31:07.250Z"),
+        ("1767609067000000000", "2026-01-05T10:31:07.000Z"),
+        *(
+            (text, None)
+            for text in ("garbage", "2026-01-05", "2026-01-05T10:31:07", "2026-99-05T10:31:07Z", "-1", "1e9")
+        ),
+    ],
+)
+def test_a_time_in_the_address_is_read_as_the_server_reads_it(text: str, moment: str | None) -> None:
+    assert run("router.js", f"m.momentOf({json.dumps(text)})") == moment

@@ -17,8 +17,10 @@ out by the head of the chain, the last link, which is printed when a bundle is m
 from __future__ import annotations
 
 import hashlib
+import lzma
 import re
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -69,8 +71,11 @@ _TIME_IN_LINE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z
 _COPY_BYTES: Final = 1 << 20
 # A month of frames has 40 MB.
 _MAX_CHAIN_BYTES: Final = 100_000_000
-# What a damaged or foreign member of a zip file raises.
-_UNREADABLE: Final = (KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+# What a damaged or foreign zip file raises, and a member of it.
+_UNREADABLE: Final = (
+    LookupError, OSError, EOFError, RuntimeError, ValueError, ArithmeticError, MemoryError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, msgspec.DecodeError,
+)  # fmt: skip
 
 
 # What a bundle says of itself goes to terminals.
@@ -152,7 +157,7 @@ def verify(path: Path) -> Chain:
             if bundle.getinfo(CHAIN_NAME).file_size > _MAX_CHAIN_BYTES:
                 raise BundleError(f"{path}: this is no bundle: its chain has more than {_MAX_CHAIN_BYTES} bytes")
             chain = msgspec.json.decode(bundle.read(CHAIN_NAME), type=Chain)
-        except (KeyError, msgspec.DecodeError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise BundleError(f"{path}: this is no bundle, or its chain is damaged: {error}") from None
         if chain.format != FORMAT or not chain.links:
             raise BundleError(f"{path}: made by version {chain.version} in a form that this version does not know")
@@ -355,7 +360,7 @@ def _write(folder: Path, chain: Chain, target: Path) -> None:
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise BundleError(f"{path}: this is no bundle: {error}") from None
 
 

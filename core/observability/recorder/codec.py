@@ -34,6 +34,9 @@ _LEAD: Final = (_WINDOW - _BLOCK) // 2
 _LENGTHS: Final = struct.Struct("<II")
 _TAIL: Final = struct.Struct("<IIII")
 
+# What bodies raise that no recorder has written.
+_UNDECODABLE: Final = (zlib.error, struct.error, msgspec.DecodeError, TypeError, ArithmeticError)
+
 _encode = msgspec.msgpack.encode
 _decode_shape = msgspec.msgpack.Decoder(Shape).decode
 _decode_removed = msgspec.msgpack.Decoder(Removed).decode
@@ -84,18 +87,22 @@ class FrameDecoder:
             payload_bytes, tail_bytes = _LENGTHS.unpack_from(body)
             payload, at = _inflate(body, _LENGTHS.size, payload_bytes, self._payload)
             tail, _ = _inflate(body, at, tail_bytes, self._tail)
-        except (zlib.error, struct.error) as error:
+            shape_bytes = _TAIL.unpack_from(tail)[0]
+            if shape_bytes:
+                shape = tail[-shape_bytes:]
+                if shape != self._encoded_shape:
+                    self._encoded_shape, self._shape = shape, _decode_shape(shape)
+        except _UNDECODABLE as error:
             raise ValueError(f"a frame cannot be decoded: {error}") from None
-        shape_bytes = _TAIL.unpack_from(tail)[0]
-        if shape_bytes:
-            shape = tail[-shape_bytes:]
-            if shape != self._encoded_shape:
-                self._encoded_shape, self._shape = shape, _decode_shape(shape)
         self._payload, self._tail = payload, tail
 
     def frame(self, seq: int, ts_ns: int) -> Frame:
-        """Returns the frame that was decoded last."""
-        return Frame(self._epoch, seq, ts_ns, 0, self._payload, _decode_tail(self._tail, seq, self._shape))
+        """Returns the frame that was decoded last. Raises ValueError if it has no index that fits it."""
+        try:
+            index = _decode_tail(self._tail, seq, self._shape)
+        except _UNDECODABLE as error:
+            raise ValueError(f"the index of a frame cannot be decoded: {error}") from None
+        return Frame(self._epoch, seq, ts_ns, 0, self._payload, index)
 
 
 def _deflate(data: bytes, before: bytes) -> bytes:
@@ -147,6 +154,8 @@ def _encode_tail(index: SnapshotIndex, seq: int, shape: bytes) -> bytes:
 def _decode_tail(tail: bytes, seq: int, shape: Shape) -> SnapshotIndex:
     _, removed_bytes, first, parts = _TAIL.unpack_from(tail)
     at = _TAIL.size
+    if first != shape.first_part or parts != shape.parts:
+        raise ValueError("the index of a frame cannot be decoded: its numbers are not those of its shape")
     with memoryview(tail) as view:
         heads, gaps, lengths = (
             view[start : start + 4 * count].cast("i").tolist()

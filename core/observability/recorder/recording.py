@@ -149,8 +149,10 @@ class Segment:
         return self._end_of(number) > self.fulls[number].offset + len(group.data)
 
     def read_group(self, number: int) -> Group:
-        """Raises OSError."""
+        """Raises OSError, and ValueError if the index is damaged."""
         start, end = self.fulls[number].offset, self._end_of(number)
+        if not HEADER_BYTES <= start <= end <= self.size:
+            raise ValueError(f"{self._index_path}: the index is damaged")
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return Group(self.epoch, os.pread(descriptor, end - start, start))

@@ -50,6 +50,12 @@ class Shape(msgspec.Struct, array_like=True, frozen=True):
         """The place in the numbers at which those of the parts begin."""
         return _HEAD_NUMBERS + _SECTION_NUMBERS * len(self.sections)
 
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        groups = (len(group.keys) for section in self.sections for group in section.groups)
+        return sum(groups) + sum(section.has_fields for section in self.sections) + len(self.custom)
+
 
 Removed = tuple[tuple[str, ...], ...]
 """Paths of removed keys: section, name of the group if it has one, key."""

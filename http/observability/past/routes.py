@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Annotated, Any, Final
 
+import msgspec
 import orjson
 from msgspec import Meta, Struct
 
@@ -272,6 +273,7 @@ _NOTHING: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
+_decode_lines: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode
 NOT_RECORDED: Final = "nothing of it was recorded at or before this time"
 
 
@@ -331,7 +333,7 @@ def _lines_by(recording: Recording, query: PastLogsQuery) -> list[Any]:
     levels = LOG_LEVELS[LOG_LEVELS.index(query.level.upper()) :]
     lines: list[Any] = []
     for found in islice(recording.documents_back(LOGS, query.time), MAX_LOG_READS):
-        recorded = (line for line in reversed(orjson.loads(found.body)) if line["level"] in levels)
+        recorded = (line for line in reversed(_decode_lines(found.body)) if line.get("level") in levels)
         lines += islice(recorded, query.limit - len(lines))
         if len(lines) == query.limit:
             break

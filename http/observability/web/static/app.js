@@ -74,6 +74,8 @@ class App {
   #view = null; #mounted = null; #params = {}; #badge = ""; #stateName = ""; #generation = 0; #moment = null;
 
   constructor() {
+    /** What is wrong with the address; the banner shows it while figures are current. */
+    this.notice = "";
     this.settings = new Settings();
     this.precision = new format.Precision();
     this.api = new Api((role, detail) => this.login(detail ?? `This needs a token that may ${role}.`));
@@ -221,9 +223,10 @@ class App {
     write(byId("state"), state.word);
     setClass(byId("state"), state.tone);
     const banner = byId("banner");
-    banner.hidden = state.sentence === "";
-    setClass(banner, state.tone);
-    write(banner, state.sentence);
+    const notice = state.isCurrent ? this.notice : "", sentence = `${notice} ${state.sentence}`.trim();
+    banner.hidden = sentence === "";
+    setClass(banner, notice ? "warn" : state.tone);
+    write(banner, sentence);
     document.documentElement.dataset.current = state.isCurrent;
     if (state.name === this.#stateName) return;
     this.#stateName = state.name;

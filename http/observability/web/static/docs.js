@@ -393,8 +393,17 @@ function searchPage(text) {
 
 const PAGES = { operation: operationPage, message: messagePage, event: eventPage, schema: schemaPage };
 
+// A % of a link that somebody wrote by hand is itself.
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function show() {
-  const [kind, key, ...rest] = decodeURIComponent(location.hash.slice(1)).split("/");
+  const [kind, key, ...rest] = decode(location.hash.slice(1)).split("/");
   const marked = rest.join("/");
   watched?.close();
   let page, title = "API reference";

@@ -25,7 +25,8 @@ export function stateOf({ connection, snapshot, age, past = false, zone = "UTC" 
   if (connection === "refused") return named("refused", "This server needs a token to read.");
   if (connection === "lost" || connection === "closed")
     return named("lost", `The connection to the server is lost; trying again.${asOf}`);
-  if (connection === "connecting" || snapshot === null) return named("connecting", asOf ? `Connecting.${asOf}` : "");
+  if (connection === "connecting" || snapshot === null)
+    return named("connecting", asOf ? `Connecting.${asOf}` : past ? "Connecting to the recording, which 100 viewers see at most." : "");
   if (connection === "stale") return named("stale", `The server is connected and sends no update.${asOf}`);
   if (past) return named("past", `This is the past: ${dateTime(snapshot.timestamp, zone)}.`);
   const { replay, demo } = snapshot.system ?? {};

@@ -22,6 +22,14 @@ export function parse(hash) {
   return { id, params };
 }
 
+/** Returns a time of the address in the server's form; null for what is no time: ISO 8601 with an offset, or nanoseconds. */
+export function momentOf(text) {
+  // A + is a space in an address.
+  const iso = text.trim().replace(" ", "+"), isNumber = /^\d{1,19}$/.test(text);
+  const time = isNumber ? Number(text) / 1e6 : /^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:?\d\d)$/.test(iso) ? Date.parse(iso) : NaN;
+  return Number.isNaN(time) || time < 0 ? null : new Date(time).toISOString();
+}
+
 export function link(id, params = {}) {
   const { name, ...others } = params;
   return `#/${id}${name ? `/${encodeURIComponent(name)}` : ""}${queryOf(others)}`;

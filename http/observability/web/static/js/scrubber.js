@@ -5,6 +5,7 @@
 // What it moves is the feed; views do not know whether the frames that they show are past ones.
 
 import { h, setAttribute, write } from "./dom.js";
+import { momentOf } from "./router.js";
 
 const SPANS = [["5 min", 300], ["1 h", 3600], ["8 h", 28800], ["1 day", 86400], ["1 week", 604800]];
 const SPEEDS = [0.25, 1, 2, 5, 10, 60, 600];
@@ -43,8 +44,10 @@ export class Scrubber {
     this.#load();
     setInterval(() => this.#load(), RELOAD_MS);
     // A bundle has no present, and says where it begins.
-    const at = new URLSearchParams(location.search).get("at") ?? document.documentElement.dataset.startTime;
+    const asked = new URLSearchParams(location.search).get("at") ?? document.documentElement.dataset.startTime;
+    const at = asked ? momentOf(asked) : null;
     if (at) app.feed.travel({ at, speed: 0 });
+    else if (asked) app.notice = `The address asks for “${asked.slice(0, 60)}”, which is no time. This is the present.`;
   }
 
   /** Goes from the present into the past, a minute back, or from the past into the present. */
@@ -55,6 +58,7 @@ export class Scrubber {
 
   /** Shows the present. */
   leave() {
+    this.#app.notice = "";
     this.#past = null;
     this.#app.feed.travel(null);
     this.#show();
@@ -63,6 +67,7 @@ export class Scrubber {
 
   /** Shows a moment (milliseconds since the epoch). */
   go(time) {
+    this.#app.notice = "";
     const at = new Date(time).toISOString();
     if (!this.#app.feed.isPast) {
       this.#app.feed.travel({ at, speed: 0 });
@@ -146,6 +151,10 @@ export class Scrubber {
     if (found === null) return;
     const { start_time: start, end_time: end, live } = found;
     this.#range = start === null ? null : { start: Date.parse(start), end: Date.parse(end) };
+    if (live && this.#range === null && this.#app.feed.isPast) {
+      this.leave();
+      this.#app.notice = "Nothing is recorded here, so there is no past to show. This is the present.";
+    }
     // A bundle has no present.
     this.toggle.hidden = !live;
     if (this.#range !== null && !this.#app.feed.isPast) {

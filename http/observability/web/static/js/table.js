@@ -307,8 +307,10 @@ function sorted(rows, column, isDescending) {
   });
 }
 
-function csvField(value) {
-  const text = value === null || value === undefined ? "" : String(value);
+/** Returns a value as a field. A text that a spreadsheet would take for a formula gets a ' in front, as OWASP says. */
+export function csvField(value) {
+  let text = value === null || value === undefined ? "" : String(value);
+  if (typeof value === "string" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
