@@ -347,8 +347,8 @@ def test_the_past_of_a_killed_server_is_whole_and_its_end_is_a_gap(start_server:
 def test_a_server_without_a_data_directory_has_no_past(start_server: Any) -> None:
     server = start_server("--demo")
     assert server.get("/api/recordings") == {
-        "recording": False, "live": True, "start_time": None, "end_time": None, "frames": 0, "size_bytes": 0,
-        "stretches": [], "gaps": [],
+        "recording": False, "live": True, "playback": False, "start_time": None, "end_time": None, "frames": 0,
+        "size_bytes": 0, "stretches": [], "gaps": [],
     }  # fmt: skip
     assert at(server, "0")[0] == 404
     with pytest.raises(InvalidStatus) as refused, client(server, "?at=0"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import signal
 import urllib.error
@@ -15,6 +16,7 @@ from socket import gethostname
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from accessibility import violations
@@ -185,6 +187,85 @@ def test_an_edge_answers_with_the_history_and_the_orders_of_the_hub(desk: Severa
     assert refusal(desk.edges[0], "/api/orders/none")[0] == 404
 
 
+# What stands for a path's parameters, and the queries and contents of requests that change nothing.
+PATHS = {
+    "{trade_id}": "50",
+    "{order_id}": "50",
+    "{alert_id}": "none",
+    "{silence_id}": "none",
+    "documents/{name}": "documents/system_stats",
+    "{build}/{file}": "x/app.js",
+    "{build}/{folder}/{file}": "x/js/dom.js",
+}
+QUERIES = {"/stream": "?channels=nothing-like-that"}
+
+
+def answers(server: Server, at: str) -> dict[str, tuple[int, str]]:
+    """Returns status and type of what a server answers to a request of each of its operations."""
+    times = {"time": at, "start_time": "2020-01-01T00:00:00Z", "end_time": at}
+    found = {}
+    for pattern, operations in server.get("/openapi.json")["paths"].items():
+        path = pattern
+        for parameter, value in PATHS.items():
+            path = path.replace(parameter, value)
+        assert "{" not in path, f"{path}: give its parameter a value"
+        for method, operation in operations.items():
+            names = [each["name"] for each in operation.get("parameters", []) if each["required"]]
+            query = "&".join(f"{name}={times[name]}" for name in names if name in times)
+            url = server.url(path + (QUERIES.get(pattern) or (f"?{query}" if query else "")))
+            body = None if method == "get" else b"{}"
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"}, method=method.upper())
+            try:
+                with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+                    found[f"{method} {pattern}"] = answer.status, answer.headers["Content-Type"]
+            except urllib.error.HTTPError as refused:
+                with refused:
+                    found[f"{method} {pattern}"] = refused.code, refused.headers["Content-Type"]
+    return found
+
+
+def test_an_edge_answers_every_operation_as_the_hub_does(desk: SeveralMachines) -> None:
+    post_until_taken(desk.edges[0], [fill(50, "buy", "10")])
+    at = desk.hub.next_snapshot()["timestamp"]
+    wait_until(lambda: desk.hub.get("/api/recordings")["end_time"] > at)
+    of_hub = answers(desk.hub, at)
+    assert answers(desk.edges[0], at) == of_hub
+    assert {status for operation, (status, _) in of_hub.items() if operation.startswith("get /api/")} == {200}
+
+
+def test_an_edge_answers_with_past_snapshots_of_the_hub(desk: SeveralMachines) -> None:
+    at = desk.hub.next_snapshot()["timestamp"]
+    wait_until(lambda: desk.hub.get("/api/recordings")["end_time"] > at)
+
+    def ask(server: Server, **fields: str) -> tuple[bytes, str]:
+        request = urllib.request.Request(server.url(f"/api/metrics/at?time={at}"), headers=fields)
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            return answer.read(), answer.headers["ETag"]
+
+    body, tag = ask(desk.edges[0])
+    assert (body, tag) == ask(desk.hub)
+    assert json.loads(body)["timestamp"] == at
+    with pytest.raises(urllib.error.HTTPError) as unchanged:
+        ask(desk.edges[0], **{"If-None-Match": tag})
+    with unchanged.value as answer:
+        assert answer.code == 304
+    compressed, other_tag = ask(desk.edges[0], **{"Accept-Encoding": "gzip"})
+    assert gzip.decompress(compressed) == body and other_tag != tag
+    assert refusal(desk.edges[0], "/api/metrics/at?time=2020-01-01T00:00:00Z") == refusal(
+        desk.hub, "/api/metrics/at?time=2020-01-01T00:00:00Z"
+    )
+
+
+def test_an_edge_refuses_to_play_the_past_and_says_so(desk: SeveralMachines) -> None:
+    assert desk.hub.get("/api/recordings")["playback"] is True
+    told = desk.edges[0].get("/api/recordings")
+    assert (told["playback"], told["recording"], told["start_time"] is None) == (False, True, False)
+    with pytest.raises(InvalidStatus) as refused:
+        client(desk.edges[0], f"?at={told['start_time']}")
+    assert refused.value.response.status_code == 404
+    assert b"it is an edge, and the hub plays the past" in refused.value.response.body
+
+
 def test_an_engine_sends_batches_over_the_servers_of_the_desk(desk: SeveralMachines) -> None:
     batch = json.dumps([fill(70, "buy", "10"), fill(71, "buy", "10"), {"type": "fill"}]).encode()
 
@@ -256,6 +337,9 @@ def test_the_page_of_an_edge_shows_the_hosts_of_its_desk(desk: SeveralMachines) 
         hub, *edges = page.evaluate(texts)
         assert "leads" in hub and all("edge" in each for each in edges)
         assert sum("(this one)" in each for each in edges) == 1
+        page.wait_for("app.scrubber.toggle.disabled && app.scrubber.toggle.textContent === 'Past: at the hub'")
+        page.evaluate("app.scrubber.switch()")
+        assert page.evaluate("app.feed.isPast") is False
         assert violations(page) == page.errors == []
 
 

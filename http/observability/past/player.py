@@ -60,7 +60,7 @@ class Player:
                 [{"parameter": "at", "error": "given with `since` or `lane_since`, expected one of them"}]
             )
         if not self._reader.exists:
-            raise NotFound("nothing is recorded: this server runs without DATA_DIR")
+            raise NotFound(f"this server has no recording: {self._reader.why_absent}")
         if len(self._viewers) >= MAX_VIEWERS:
             raise Unavailable(f"all {MAX_VIEWERS} places of clients that look at the past are in use")
         return Viewer(PastState(self._live, self._counters), accepted, query, subscription, self)

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 # Each is a request, or the next frames of all viewers of a worker.
 MAX_WAITING: Final = 200
 STOP_SECONDS: Final = 5.0
+AT_EDGES: Final = "it is an edge, and the hub plays the past; GET /api/metrics/at answers here, too"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,8 +32,17 @@ _Task = tuple["asyncio.Future[Any]", Callable[[Recording], Any]]
 class RecordingReader:
     """Reads the recording in a directory, if there is one; used from one event loop."""
 
-    def __init__(self, directory: Path | None, *, is_recorded: bool, is_live: bool = True) -> None:
-        """`is_recorded` says whether this server records, `is_live` whether it shows the present, too."""
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        is_recorded: bool,
+        is_live: bool = True,
+        why_absent: str = "it runs without DATA_DIR",
+    ) -> None:
+        """`is_recorded` says whether this server records, `is_live` whether it shows the present, too; `why_absent` why
+        it has no directory, if it has none."""
+        self.why_absent = why_absent
         self.is_recorded = is_recorded
         self.is_live = is_live
         self._recording = None if directory is None else Recording(directory)
@@ -48,7 +58,7 @@ class RecordingReader:
         """Calls `function(recording, ...)` in the reader's thread and returns its result. Raises what it raises, and
         Unavailable if the recording cannot be read, if too many reads wait, or without a data directory."""
         if self._recording is None:
-            raise Unavailable("this server has no recording: it runs without DATA_DIR")
+            raise Unavailable(f"this server has no recording: {self.why_absent}")
         if self._tasks.qsize() >= MAX_WAITING:
             raise Unavailable(f"{MAX_WAITING} reads of the recording are waiting already")
         if self._thread is None:
@@ -90,9 +100,11 @@ class RecordingReader:
 def recording_reader(config: Config) -> RecordingReader:
     """Returns the reader of a server's recording, which may be one of earlier runs."""
     directory = config.data_dir
-    return RecordingReader(
-        None if directory is None else directory / DIRECTORY_NAME, is_recorded=directory is not None and config.record
-    )
+    path = None if directory is None else directory / DIRECTORY_NAME
+    is_recorded = directory is not None and config.record
+    if config.is_edge:
+        return RecordingReader(path, is_recorded=is_recorded, why_absent=AT_EDGES)
+    return RecordingReader(path, is_recorded=is_recorded)
 
 
 def _settle(answer: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:

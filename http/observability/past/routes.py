@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from observability.clocks.slices import in_slices
 from observability.clocks.timestamps import MAX_NS, NS_PER_S, format_iso_ms, iso_or_none
 from observability.config.config import LOG_LEVELS
+from observability.encoding import encode_json
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response, json_response
 from observability.http11.refusals import NotFound, Refusal, Unavailable, Unprocessable
@@ -82,6 +83,12 @@ class PastLogsQuery(LogsQuery, frozen=True):
     """The query of `GET /api/recordings/logs`."""
 
     time: Annotated[TimeNs, Meta(description="no later line is returned")] = TimeNs(MAX_NS)
+
+
+def without_playback(recordings: bytes) -> bytes:
+    """Returns what a hub says of its recordings as an edge says it, which has the documents of the past and plays
+    nothing."""
+    return encode_json({**orjson.loads(recordings), "playback": False})
 
 
 class PastRoutes:
@@ -198,7 +205,14 @@ class PastRoutes:
     async def recordings(self, request: Request) -> Response:
         query = parse_query(request, RangeQuery)
         content = await self._reader.run(_describe, query) if self._reader.exists else _NOTHING
-        return json_response({"recording": self._reader.is_recorded, "live": self._reader.is_live, **content})
+        return json_response(
+            {
+                "recording": self._reader.is_recorded,
+                "live": self._reader.is_live,
+                "playback": self._reader.exists,
+                **content,
+            }
+        )
 
     async def marks(self, request: Request) -> Response:
         query = parse_query(request, MarksQuery)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
+from observability.clocks.slices import in_slices
+from observability.http11.documents import ReadyDocument
 from observability.http11.heads import parse_head
 from observability.http11.messages import JSON, Request, Response, problem_response
 from observability.http11.refusals import Refusal, Unavailable
@@ -33,6 +36,8 @@ class ForwardedAnswer(msgspec.Struct, array_like=True):
     body: bytes
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    etag: bytes = b""
+    """Of a ready document; empty for any other answer."""
 
 
 def forwarded(request: Request) -> ForwardedRequest:
@@ -41,12 +46,18 @@ def forwarded(request: Request) -> ForwardedRequest:
     return ForwardedRequest(request.method, request.target, fields, request.body)
 
 
-def forwarder(ask: Callable[[ForwardedRequest], Awaitable[ForwardedAnswer]]) -> Handler:
-    """Returns the handler of a route that the hub answers. It raises Unavailable without one."""
+def forwarder(ask: Callable[[ForwardedRequest], Awaitable[ForwardedAnswer]], slices: asyncio.Lock) -> Handler:
+    """Returns the handler of a route that the hub answers. It raises Unavailable without one. `slices` is shared by
+    everything that works in slices."""
 
-    async def handle(request: Request, **_: str) -> Response:
+    async def handle(request: Request, **_: str) -> Response | ReadyDocument:
         answer = await ask(forwarded(request))
-        return Response(answer.status, answer.body, answer.content_type, answer.headers)
+        if not answer.etag:
+            return Response(answer.status, answer.body, answer.content_type, answer.headers)
+        document = ReadyDocument(answer.body, answer.etag, answer.content_type, headers=answer.headers)
+        if document.must_be_compressed(request):
+            await in_slices(document.compressing(), slices)
+        return document
 
     return handle
 
@@ -62,9 +73,11 @@ class RequestAnswerer:
             response = await self._answer(forwarded_request)
         except Refusal as refusal:
             response = problem_response(refusal)
+        if isinstance(response, ReadyDocument):
+            return ForwardedAnswer(200, response.body, response.content_type, response.headers, response.etag)
         return ForwardedAnswer(response.status, response.body, response.content_type, tuple(response.headers))
 
-    async def _answer(self, asked: ForwardedRequest) -> Response:
+    async def _answer(self, asked: ForwardedRequest) -> Response | ReadyDocument:
         request = _request(asked)
         route, params = self._router.match(request.method, request.path, request.segments)
         found = route.handler(request, **params)
@@ -78,7 +91,9 @@ class RequestAnswerer:
                 pieces.append(piece)
             head = answer.head
             return Response(head.status, b"".join(pieces), head.content_type, head.headers)
-        assert isinstance(answer, Response), f"{asked.target}: a {type(answer).__name__}, expected a response"
+        assert isinstance(answer, Response | ReadyDocument), (
+            f"{asked.target}: a {type(answer).__name__}, expected a response"
+        )
         return answer
 
 

@@ -26,6 +26,7 @@ RECORDINGS: Final = record(
     {
         "recording": flag("Whether this server records.", example=True),
         "live": flag("Whether it shows the present; a bundle that was opened does not.", example=True),
+        "playback": flag("Whether it plays the past at `/ws/metrics?at=`; an edge does not.", example=True),
         "start_time": moment("The first frame.", null=True),
         "end_time": moment("The last frame.", null=True),
         "frames": count("Frames.", 36000),

@@ -14,6 +14,7 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.config.config import Config
 from observability.history.archive import StoredMinutes
 from observability.history.history import HistoryReader
+from observability.http11.messages import Request, Response
 from observability.logs.log_book import LogBook
 from observability.memory.mapping import ProcessState
 from observability.metrics.alerts.occurrences import StoredOccurrences
@@ -28,11 +29,12 @@ from observability.monitoring.staleness import Staleness
 from observability.monitoring.trading_exposition import TradingLabels
 from observability.monitoring.worker_status import WorkerStatus, hub_document
 from observability.past.reader import recording_reader
+from observability.past.routes import without_playback
 from observability.processes.child import ChildContext
 from observability.processes.control import say_serving
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
 from observability.rest.published import Published
-from observability.routing.forwarding import forwarder
+from observability.routing.forwarding import forwarded, forwarder
 from observability.server.feed import SharedFeed
 from observability.server.hub_link import HubLink
 from observability.server.process import ServerProcess
@@ -45,8 +47,11 @@ from observability.store.reader import StoreReader
 
 logger = logging.getLogger(__name__)
 
-# The routes, by name, that need the history or the store, which an edge has not got.
-ANSWERED_BY_HUB: Final = ("metrics_history", "alert_history", "orders", "order")
+# The routes, by name, that need the history, the store or the recording, which an edge has not got.
+ANSWERED_BY_HUB: Final = (
+    "metrics_history", "alert_history", "orders", "order", "metrics_at", "recording_marks", "recording_around",
+    "recorded_document", "recorded_logs",
+)  # fmt: skip
 
 
 class WorkerProcess(ServerProcess):
@@ -108,7 +113,8 @@ class WorkerProcess(ServerProcess):
         add_routes(self._worker.router, self._route_parts())
         if self._config.is_edge:
             for name in ANSWERED_BY_HUB:
-                self._worker.router.replace_handler(name, forwarder(self._hub.answer_request))
+                self._worker.router.replace_handler(name, forwarder(self._hub.answer_request, self._slices))
+            self._worker.router.replace_handler("recordings", self._recordings)
 
     async def _start(self) -> None:
         await self._link.start()
@@ -158,6 +164,11 @@ class WorkerProcess(ServerProcess):
     def _publish_queues(self) -> None:
         self._slot.behind = self._worker.clients_behind
         self._slot.lane_backlog = self._worker.lane_backlog
+
+    async def _recordings(self, request: Request) -> Response:
+        answer = await self._hub.answer_request(forwarded(request))
+        body = without_playback(answer.body) if answer.status == 200 else answer.body
+        return Response(answer.status, body, answer.content_type, answer.headers)
 
     def _hub_gauges(self) -> Callable[[], bytes]:
         """Returns what reads the gauges of the hub. The hub of other hosts exposes its own, each once."""

@@ -13,9 +13,10 @@ const RELOAD_MS = 15000;
 // While the handle is dragged: the server reads a frame for each of these.
 const SEEK_MS = 100;
 const MARK_POINTS = 400;
+const NOT_PLAYED = "This server is an edge, which shows the present: the hub plays the past";
 
 export class Scrubber {
-  #app; #range = null; #past = null; #marks = []; #span = 3600; #end = 0; #isDragged = false; #seekTimer = null; #wanted = null;
+  #app; #range = null; #past = null; #marks = []; #span = 3600; #end = 0; #isDragged = false; #seekTimer = null; #wanted = null; #isPlayed = true;
 
   constructor(app) {
     this.#app = app;
@@ -67,6 +68,7 @@ export class Scrubber {
 
   /** Shows a moment (milliseconds since the epoch). */
   go(time) {
+    if (!this.#isPlayed) return;
     this.#app.notice = "";
     const at = new Date(time).toISOString();
     if (!this.#app.feed.isPast) {
@@ -149,7 +151,12 @@ export class Scrubber {
     if (document.hidden) return;
     const found = await this.#app.api.get("/api/recordings").catch(() => null);
     if (found === null) return;
-    const { start_time: start, end_time: end, live } = found;
+    const { start_time: start, end_time: end, live, playback } = found;
+    this.#isPlayed = playback !== false;
+    if (!this.#isPlayed && this.#app.feed.isPast) {
+      this.leave();
+      this.#app.notice = `${NOT_PLAYED}. This is the present.`;
+    }
     this.#range = start === null ? null : { start: Date.parse(start), end: Date.parse(end) };
     if (live && this.#range === null && this.#app.feed.isPast) {
       this.leave();
@@ -180,8 +187,9 @@ export class Scrubber {
   #show() {
     const { isPast } = this.#app.feed;
     this.element.hidden = this.#range === null && !isPast;
-    write(this.toggle, isPast ? "Live" : "Past");
-    this.toggle.title = isPast ? "Back to the present (p)" : "Look at the past (p)";
+    write(this.toggle, !this.#isPlayed ? "Past: at the hub" : isPast ? "Live" : "Past");
+    this.toggle.disabled = this.handle.disabled = !this.#isPlayed && !isPast;
+    this.toggle.title = !this.#isPlayed ? NOT_PLAYED : isPast ? "Back to the present (p)" : "Look at the past (p)";
     setAttribute(this.toggle, "aria-label", this.toggle.title);
     setAttribute(this.toggle, "aria-pressed", isPast);
     const isPlaying = isPast && this.#past?.state !== "paused";
