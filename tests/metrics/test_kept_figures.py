@@ -93,7 +93,7 @@ def test_figures_kept_from_tick_to_tick_are_those_made_anew(steps: list[Any]) ->
     for number, step in enumerate(steps):
         if isinstance(step, Event):
             clock.now_ns += 1
-            step.ts = step.ts_init = clock.now_ns
+            step.ts, step.ts_init = clock.now_ns - number % 5, clock.now_ns
             name = IDS.get(type(step))
             if name is not None:
                 setattr(step, name, str(number))

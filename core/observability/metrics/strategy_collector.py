@@ -1004,7 +1004,13 @@ class StrategyCollector(BusCollector):
         for part in account.positions.values():
             if part.position.quantity:
                 tracked = tracked_symbols.get(part.symbol)
-                if tracked is not None and part.is_current(tracked, now_ns):
+                if (
+                    tracked is not None
+                    and tracked.version == part.market_version
+                    and not (part.is_marked or part.has_input or tracked.has_input)
+                    and now_ns <= tracked.fresh_until_ns
+                ):
+                    # It shows what it is at the prices of now.
                     continue
                 if part.refresh(tracked, now_ns):
                     is_moved = True

@@ -13,10 +13,10 @@ from observability.history.standing import StandingSeries
 from observability.instruments.hours import MarketHours
 from observability.metrics.arithmetic.decimals import finite_or_none
 from observability.metrics.arithmetic.splits import Ratio
-from observability.metrics.arithmetic.turnover import ExactTurnover
+from observability.metrics.arithmetic.turnover import ExactTurnover, TurnoverFigures
 from observability.metrics.market.bar_table import Bar, BarTable
 from observability.metrics.market.bars import SymbolBars
-from observability.metrics.market.feed import MAX_WAITING, FeedLatency, MixedFeeds, UpdateRate
+from observability.metrics.market.feed import MAX_WAITING, FeedFigures, FeedLatency, MixedFeeds, UpdateRate
 from observability.metrics.market.print_corrections import Counted, KeptPrint, newest_of
 from observability.metrics.market.state import SymbolState
 from observability.metrics.market.time_order import MAX_AHEAD_NS, MAX_BACK_NS, TimeOrder, happened_ns
@@ -31,6 +31,9 @@ SERIES_FIELDS = ("last", "mid", "spread", "volume")
 MAX_STOOD_NS: Final = 25 * NS_PER_HOUR
 # This long before the end of a session is in the session before it, of 23 to 25 hours.
 MAX_SESSIONS_BACK_NS: Final = 26 * NS_PER_HOUR
+
+_Printed = tuple[float | None, float | None, float | None, TurnoverFigures, int]
+"""The last price, high, low, turnover and number of prints of a session."""
 
 
 class Follower(Protocol):
@@ -79,7 +82,9 @@ class TrackedSymbol(JsonPart):
     __slots__ = (
         "_feed_window_seconds",
         "_is_hours_new",
+        "_measured",
         "_on_bar",
+        "_printed",
         "_quoted_ns",
         "_rate",
         "_session_end_ns_of",
@@ -207,6 +212,9 @@ class TrackedSymbol(JsonPart):
         """Whether the market is closed; None if its hours are not known."""
         self.is_quiet = False
         """Whether it is closed, or has opened so recently that nothing can be missing: then nothing is stale."""
+        # What the fields of prints and of whole seconds were made from.
+        self._printed: _Printed | None = None
+        self._measured: FeedFigures | None = None
         self.fresh_until_ns = MAX_NS
         """The first tick after this finds something stale that was fresh."""
         self.wake_ns = MAX_NS
@@ -803,56 +811,94 @@ class TrackedSymbol(JsonPart):
         self._on_bar(self.symbol, bar)
 
     def _derive(self) -> None:
-        bid, ask = finite_or_none(self.bid), finite_or_none(self.ask)
-        quotes, prints = self.quotes, self.prints
+        # hot: once per symbol per tick that has an input or is due (benchmarks/bench_tick.py)
+        bid, ask, bid_size, ask_size = self.bid, self.ask, self.bid_size, self.ask_size
+        # As a rule all are doubles, and finite: only then is the difference 0. Asking so takes a third of a call.
+        if type(bid) is not float or bid - bid != 0.0:
+            bid = finite_or_none(bid)
+        if type(ask) is not float or ask - ask != 0.0:
+            ask = finite_or_none(ask)
         self.touch.update(bid, ask)
-        feed = self.feed.figures
-        volume, buy_volume, sell_volume, unknown_volume, vwap = self.turnover.figures
-        venues = self.venues
-        if venues is not None:
-            self.bid_size, self.ask_size = venues.sizes()
+        if self.venues is not None:
+            self.bid_size, self.ask_size = bid_size, ask_size = self.venues.sizes()
+        if type(bid_size) is not float or bid_size - bid_size != 0.0:
+            bid_size = finite_or_none(bid_size)
+        if type(ask_size) is not float or ask_size - ask_size != 0.0:
+            ask_size = finite_or_none(ask_size)
+        quotes, prints = self.quotes, self.prints
         updated = iso_or_none(self.updated_ns)
+        # The copy has all fields in their order; those of prints and of whole seconds stay, as a rule.
+        printed = (self.last_price, self.high, self.low, self.turnover.figures, self.turnover.trades)
+        if printed == self._printed and self.feed.figures is self._measured:
+            json = self.to_json().copy()
+        else:
+            json = self._json_of_prints(printed)
+        json["bid"] = bid
+        json["ask"] = ask
+        json["bid_size"] = bid_size
+        json["ask_size"] = ask_size
+        json["spread_bps"] = None if self.is_quote_stale else self.touch.spread_bps
+        json["time_weighted_spread"] = finite_or_none(self.time_weighted_spread)
+        json["locked"] = self.locked
+        json["crossed"] = self.crossed
+        json["update_rate"] = self._rate.value
+        json["late"] = quotes.late + prints.late
+        json["ahead"] = quotes.ahead + prints.ahead
+        json["updated"] = updated
         # One of the two is the newest event, as a rule.
-        quoted = updated if quotes.arrived_ns == self.updated_ns else iso_or_none(quotes.arrived_ns)
-        printed = updated if prints.arrived_ns == self.updated_ns else iso_or_none(prints.arrived_ns)
-        json: dict[str, Any] = {
-            "last_price": finite_or_none(self.last_price),
-            "bid": bid,
-            "ask": ask,
-            "bid_size": finite_or_none(self.bid_size),
-            "ask_size": finite_or_none(self.ask_size),
+        json["quote_updated"] = updated if quotes.arrived_ns == self.updated_ns else iso_or_none(quotes.arrived_ns)
+        json["print_updated"] = updated if prints.arrived_ns == self.updated_ns else iso_or_none(prints.arrived_ns)
+        json["quote_stale"] = self.is_quote_stale and not self.is_quiet if quotes.arrived_ns else None
+        json["print_stale"] = self.is_print_stale and not self.is_quiet if prints.arrived_ns else None
+        json["stale"] = self.is_stale
+        json["closed"] = self.is_closed
+        if self.venues is not None:
+            self._add_venues(json, self.venues)
+        self.offer(json)
+
+    def _json_of_prints(self, printed: _Printed) -> dict[str, Any]:
+        """Returns all fields in their order, with the values of those that prints and whole seconds change."""
+        self._printed, self._measured = printed, self.feed.figures
+        last_price, high, low, (volume, buy_volume, sell_volume, unknown_volume, vwap), trades = printed
+        feed = self._measured
+        return {
+            "last_price": finite_or_none(last_price),
+            "bid": None,
+            "ask": None,
+            "bid_size": None,
+            "ask_size": None,
             "volume": volume,
             "buy_volume": buy_volume,
             "sell_volume": sell_volume,
             "unknown_volume": unknown_volume,
-            "trades": self.turnover.trades,
+            "trades": trades,
             "vwap": vwap,
-            "high": finite_or_none(self.high),
-            "low": finite_or_none(self.low),
-            "spread_bps": None if self.is_quote_stale else self.touch.spread_bps,
-            "time_weighted_spread": finite_or_none(self.time_weighted_spread),
-            "locked": self.locked,
-            "crossed": self.crossed,
-            "update_rate": self._rate.value,
+            "high": finite_or_none(high),
+            "low": finite_or_none(low),
+            "spread_bps": None,
+            "time_weighted_spread": None,
+            "locked": 0,
+            "crossed": 0,
+            "update_rate": None,
             "clock_offset_ms": feed.clock_offset_ms,
             "feed_latency_p50_ms": feed.p50_ms,
             "feed_latency_p99_ms": feed.p99_ms,
             "feed_latency_max_ms": feed.max_ms,
             "n_feed_latency": feed.n,
-            "late": quotes.late + prints.late,
-            "ahead": quotes.ahead + prints.ahead,
-            "updated": updated,
-            "quote_updated": quoted,
-            "print_updated": printed,
-            "quote_stale": self.is_quote_stale and not self.is_quiet if quotes.arrived_ns else None,
-            "print_stale": self.is_print_stale and not self.is_quiet if prints.arrived_ns else None,
-            "stale": self.is_stale,
-            "closed": self.is_closed,
+            "late": 0,
+            "ahead": 0,
+            "updated": None,
+            "quote_updated": None,
+            "print_updated": None,
+            "quote_stale": None,
+            "print_stale": None,
+            "stale": False,
+            "closed": None,
         }
-        if venues is not None:
-            json["late"] = sum(venue.quotes.late + venue.prints.late for venue in venues)
-            json["ahead"] = sum(venue.quotes.ahead + venue.prints.ahead for venue in venues)
-            json["venues"] = venues.to_json()
-            if self.is_quiet:
-                json["venues"] = {name: each | {"stale": False} for name, each in json["venues"].items()}
-        self.offer(json)
+
+    def _add_venues(self, json: dict[str, Any], venues: SymbolVenues) -> None:
+        json["late"] = sum(venue.quotes.late + venue.prints.late for venue in venues)
+        json["ahead"] = sum(venue.quotes.ahead + venue.prints.ahead for venue in venues)
+        json["venues"] = venues.to_json()
+        if self.is_quiet:
+            json["venues"] = {name: each | {"stale": False} for name, each in json["venues"].items()}

@@ -46,7 +46,6 @@ class PositionPart(JsonPart):
     """
 
     __slots__ = (
-        "_market_version",
         "_quoted",
         "_shown",
         "amounts",
@@ -60,6 +59,7 @@ class PositionPart(JsonPart):
         "mark_ns",
         "mark_scale",
         "mark_source",
+        "market_version",
         "place",
         "position",
         "position_side",
@@ -111,8 +111,8 @@ class PositionPart(JsonPart):
         self._quoted: MarkInputs | None = None
         # What the JSON shows, as decimals.
         self._shown: tuple[Decimal | None, ...] = (None,) * len(_EXACT_FIGURES)
-        # The version of the market at the last refresh; -1 for none that counts.
-        self._market_version = -1
+        self.market_version = -1
+        """The version of the market at the last refresh; -1 for none that counts."""
 
     def to_state(self) -> PositionState:
         """Returns the state. It shares this position's own object, so it must be packed at once."""
@@ -250,17 +250,6 @@ class PositionPart(JsonPart):
             if mark is not None:
                 self.mark_to(mark, market.source_arrived_ns(mark[1]))
 
-    def is_current(self, market: TrackedSymbol, now_ns: int) -> bool:
-        """Returns whether nothing has changed since the last refresh at the prices of `market`."""
-        # hot: once per open position per tick (benchmarks/bench_tick.py)
-        return (
-            market.version == self._market_version
-            and not self.has_input
-            and not self.is_marked
-            and not market.has_input
-            and now_ns <= market.fresh_until_ns
-        )
-
     def refresh(self, market: TrackedSymbol | None, now_ns: int) -> bool:
         """Brings the JSON of the position up to `now_ns`; returns whether its value has changed."""
         # hot: once per open position per tick (benchmarks/bench_tick.py)
@@ -268,7 +257,7 @@ class PositionPart(JsonPart):
         if market is not None:
             # Events have marked it already, unless the quote has become stale or a restart has brought the prices.
             self.take_mark(market, now_ns)
-            self._market_version = -1 if market.has_input else market.version
+            self.market_version = -1 if market.has_input else market.version
             is_stale = market.is_source_stale(self.mark_source, now_ns)
         is_moved = self.is_marked or self.has_input
         if is_moved or is_stale != self.is_stale:
