@@ -183,6 +183,44 @@ def test_an_edge_whose_receiver_is_replaced_shows_no_frame_again(broker: NatsSer
     run(main())
 
 
+def test_an_edge_shows_no_frame_again_that_servers_send_again_nor_one_of_an_older_hub(broker: NatsServer) -> None:
+    async def main() -> None:
+        async with CuttingProxy(broker.port).running() as proxy:
+            desk = desk_at(broker.port, "lost")
+            edge = Edge(desk_at(proxy.port, "lost"))
+            for epoch, seqs in (("a1", (1, 2)), ("b2", (4, 5, 6))):
+                hub = Hub(desk, epoch)
+                await hub.open()
+                edge.link.start() if not edge.seen else None
+                for seq in seqs:
+                    hub.publish(seq)
+                    await until(lambda: edge.seen[-1:] == [(epoch, seq)])  # noqa: B023 - awaited here
+                await hub.close()
+            async with broker.client() as client:
+                await client.jetstream().delete_stream(desk.frame_stream)
+            # What the servers have after they have lost the end: frames that have been shown, and an older hub's.
+            for epoch, seqs in (("b2", (4, 5)), ("a1", (2, 3)), ("b2", (6, 7))):
+                hub = Hub(desk, epoch)
+                await hub.open()
+                for seq in seqs:
+                    hub.publish(seq)
+                await until(lambda: hub.published == len(seqs))  # noqa: B023 - awaited here
+                await hub.close()
+            came = len(edge.seen)
+            proxy.cut()
+            await until(lambda: len(edge.seen) > came)
+            assert edge.seen[came:] == [("b2", 7)]
+            # A desk that was made anew begins with low numbers.
+            hub = Hub(desk, "c3")
+            await hub.open()
+            hub.publish(1)
+            await until(lambda: edge.seen[-1:] == [("c3", 1)])
+            await hub.close()
+            await edge.link.close()
+
+    run(main())
+
+
 def test_a_message_that_is_no_frame_is_counted_and_the_next_one_shown(broker: NatsServer) -> None:
     async def main() -> None:
         desk = desk_at(broker.port, "bad")

@@ -17,7 +17,7 @@ from cutting_proxy import CuttingProxy
 from hosts import fill, post, post_until_taken, trade_ids, wait_until
 from hub_program import HubProgram
 from nats_server import NatsServer
-from server_process import TIMEOUT_SECONDS, Served, Server, running
+from server_process import TIMEOUT_SECONDS, Served, Server, free_port, running
 from storms import desk_kills
 from ws_client import receive
 
@@ -112,6 +112,29 @@ def test_a_standby_takes_the_place_of_a_killed_hub_with_the_same_state(desk: Des
         came = [receive(lane, "trade") for _ in range(16)]
     assert [trade["trade_id"] for trade in came] == [*map(str, range(15)), "99"]
     assert all(after["prev"] == trade["seq"] for trade, after in pairwise(came))
+
+
+def test_the_numbers_of_frames_count_on_when_all_servers_have_lost_them(tmp_path: Path) -> None:
+    broker = NatsServer(tmp_path, "-p", str(free_port()))
+    engine = f"nats://{broker.address}"
+    hub = HubProgram(engine, tmp_path / "a")
+    try:
+        hub.wait_until_it_leads()
+        with running("--engine", engine, "--role", "edge") as edge, connect(edge.websocket_url) as stream:
+            before = receive(stream, "metrics_update")
+            hub.kill()
+            broker.kill()
+            broker.start()
+            last = edge.get("/api/metrics/current")["seq"]
+            hub = HubProgram(engine, tmp_path / "a")
+            after = receive(stream, "metrics_update")
+            while after["epoch"] == before["epoch"]:
+                after = receive(stream, "metrics_update")
+            assert after["seq"] > last
+            assert "the NATS servers have lost frames: their newest one is 0" in hub.log
+    finally:
+        hub.kill()
+        broker.kill()
 
 
 def test_a_hub_that_stops_hands_over_and_follows_when_it_comes_back(desk: Desk) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from observability.clocks.clock import Clock
 from observability.cluster.batches import BatchAnswerer, Take
 from observability.cluster.desk import Desk
+from observability.cluster.failover.frame_numbers import FrameNumbers
 from observability.cluster.failover.lease import Lease, LeaseKeeper, holder_of
 from observability.cluster.failover.presence import HostStatus, Presence, status_of
 from observability.cluster.failover.records import RecordShipper
@@ -89,6 +90,8 @@ class EdgeGateway:
         self._publisher = FramePublisher(
             self.link, hub.frames.epoch, config.metric_collection_interval, hub.counters, on_replaced
         )
+        self.numbers = FrameNumbers(hub.frames, config.metric_collection_interval, self.link.server_ns)
+        """Belongs into the checkpoint."""
         self._lanes = LanePublisher(self.link, calls.read_newer, hub.counters)
         self._shipper: RecordShipper | None = None
         if store is not None:
@@ -106,17 +109,17 @@ class EdgeGateway:
         return self.link.trouble or self._publisher.trouble
 
     async def open(self) -> None:
-        """Connects, and lets the hub's frames count on from those of the hub before it. Raises OSError, EOFError or
-        SourceError."""
+        """Connects. Raises OSError, EOFError or SourceError."""
         await self.link.open()
         self.link.start()
         self._keeper.start()
-        frames = self._hub.frames
-        if self._publisher.newest_seq:
-            # One number stays free, so that no client takes the first frame for the successor of the last hub's last.
-            frames.latest_seq = max(frames.latest_seq, self._publisher.newest_seq + 1)
         self._publisher.start()
         self.presence.start()
+
+    def count_on(self) -> None:
+        """Lets the frames of this hub count on from those of the hub before it. Call it once the checkpoint is loaded,
+        and before the first frame."""
+        self.numbers.continue_after(self._publisher.newest_seq)
 
     @property
     def newest_lane_seq(self) -> int:

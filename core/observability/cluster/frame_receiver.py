@@ -6,6 +6,7 @@ The first messages are those that the stream has kept, so that a client may resu
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # The mapping keeps an epoch in a signed word of 64 bits.
 _EPOCH_LIMIT: Final = 1 << 63
+# More hubs than take each other's place while the stream keeps their frames.
+EPOCHS_KEPT: Final = 64
 
 
 class FrameReceiver:
@@ -53,8 +56,10 @@ class FrameReceiver:
         self._on_frame = on_frame
         self._on_new_hub = on_new_hub
         self._shown = _newest_in(mapping)
-        """The newest frame that a process before this one has written; None once a newer one has come."""
+        """Epoch and number of the newest frame that clients have had, from this process or one before it."""
         self._epoch = None if self._shown is None else self._shown[0]
+        self._superseded: deque[int] = deque(maxlen=EPOCHS_KEPT)
+        """The epochs of hubs whose place another one has taken."""
         self._writer = PartsWriter(mapping, counters)
         self._documents: dict[str, bytes | None] = {}
         """The newest version of each document that has come."""
@@ -86,6 +91,7 @@ class FrameReceiver:
         is_shown = self._is_shown(epoch, frame.seq, place)
         if epoch != self._epoch and not is_shown:
             if self._epoch is not None:
+                self._superseded.append(self._epoch)
                 self._on_new_hub()
             self._epoch = epoch
         now_ns = self._link.server_ns()
@@ -106,16 +112,19 @@ class FrameReceiver:
         meta = (epoch, frame.ts_ns, self._clock.mono_ns() - age_ns, 0)
         documents = SharedDocuments(self._documents, frame.old)
         self.epoch, self.seq = frame.epoch, frame.seq
+        self._shown = epoch, frame.seq
         self._writer.write(frame.seq, meta, frame.parts, documents, frame.clock_ns or None)
         self._on_frame()
 
     def _is_shown(self, epoch: int, seq: int, place: Place) -> bool:
-        """Whether clients have had this frame, or a newer one, from a process before this one. Of a stream that was
-        made anew, which begins with low numbers, the newest frame is shown."""
-        if self._shown is not None and ((epoch, seq) == self._shown or (place.pending and seq <= self._shown[1])):
-            return True
-        self._shown = None
-        return False
+        """Whether clients have had this frame, or a newer one: servers that have lost the end of the stream send all of
+        it again, and so do all servers to a new process. Of a desk that was made anew, which begins with low numbers,
+        the newest frame is shown."""
+        if self._shown is None:
+            return False
+        if epoch == self._shown[0]:
+            return seq <= self._shown[1]
+        return epoch in self._superseded or (place.pending > 0 and seq <= self._shown[1])
 
     def _note(self, lag_ns: int, place: Place, size: int) -> None:
         self._received.add()

@@ -288,9 +288,12 @@ class HubProcess(ServerProcess):
         if self._edges is not None:
             await self._edges.open()
         await self._hub.start_collectors()
+        if self._edges is not None:
+            self._journal.add_stateful(self._edges.numbers)
         self._host_clock.note_stored(self._persistence.recover())
         self._persistence.sequence.skip_to(self._memory.newest_lane_entry)
         if self._edges is not None:
+            self._edges.count_on()
             self._persistence.sequence.skip_to(self._edges.newest_lane_seq)
         self._lane_feed.restore(self._persistence.recent_announcements())
         if self._store is not None:

@@ -84,7 +84,7 @@ class Journal:
         self._reports = collectors.execution.reports
         self._sequence = sequence
         self.corrector = Corrector(collectors, store, event_clock)
-        self.stateful = (*stateful, self.corrector)
+        self.stateful: tuple[Stateful, ...] = (*stateful, self.corrector)
         self._store = store
         self._host_clock = host_clock
         self._event_clock = event_clock
@@ -300,6 +300,10 @@ class Journal:
         ):
             self._session_end_ns = session_end_ns
             self.checkpoint()
+
+    def add_stateful(self, stateful: Stateful) -> None:
+        """Lets checkpoints hold another state, too. Call it before an earlier one is loaded."""
+        self.stateful = (*self.stateful, stateful)
 
     def checkpoint(self, *, is_clean: bool = False) -> None:
         """Writes every saved state, as of the newest record."""

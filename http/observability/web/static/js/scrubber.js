@@ -152,7 +152,7 @@ export class Scrubber {
     const found = await this.#app.api.get("/api/recordings").catch(() => null);
     if (found === null) return;
     const { start_time: start, end_time: end, live, playback } = found;
-    this.#isPlayed = playback !== false;
+    this.#isPlayed = playback !== false || start === null;
     if (!this.#isPlayed && this.#app.feed.isPast) {
       this.leave();
       this.#app.notice = `${NOT_PLAYED}. This is the present.`;
